@@ -1,0 +1,1 @@
+"""The bridge schema: connectors, entities, runs and quarantine, and its migrations."""

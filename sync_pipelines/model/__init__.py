@@ -1,0 +1,1 @@
+"""The nouns: connectors, entities, columns, types, cursors, runs. No I/O here."""

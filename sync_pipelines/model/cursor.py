@@ -1,0 +1,253 @@
+"""Cursor codecs: how the rowversions of an entity are compared, and how far a cursor may move.
+
+SyncFlow compares rowversions as strings, which is right only for fixed widths ("9" > "10"). Each entity therefore
+has a codec; it is declared by the API (`rowversion_codec`), set by a person, or inferred from the first page.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sync_pipelines.errors import CursorProtocolError
+
+
+class Codec(StrEnum):
+    """How two rowversions are compared.
+
+    TEXT: fixed width, compared byte by byte. INTEGER: a whole number of any width. HEX: hexadecimal digits with
+    or without 0x. DIGITS: a timestamp as 14 to 20 digits (YYYYMMDDHHMMSS and fractions). TIMESTAMP: ISO 8601.
+    OPAQUE: only the source knows the order; it is taken as sent.
+    """
+
+    TEXT = "text"
+    INTEGER = "integer"
+    HEX = "hex"
+    DIGITS = "digits"
+    TIMESTAMP = "timestamp"
+    OPAQUE = "opaque"
+
+    @property
+    def tells_time(self) -> bool:
+        """A rowversion from which a duration can be subtracted."""
+        return self in (Codec.DIGITS, Codec.TIMESTAMP)
+
+
+_INTEGER = re.compile(r"^-?\d+$")
+_HEX = re.compile(r"^(0[xX])?[0-9a-fA-F]+$")
+_ISO = re.compile(
+    r"^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d{1,9}))?)?\s*(Z|[+-]\d{2}:?\d{2})?$", re.IGNORECASE
+)
+_DIGITS_WIDTHS = range(14, 21)
+
+
+@dataclass(frozen=True, slots=True)
+class CursorMark:
+    """What one finished read knew: at `at` (database clock, UTC) everything up to `position` had been read."""
+
+    at: datetime
+    position: str
+
+    def as_json(self) -> dict[str, str]:
+        """The mark as stored in `bridge.entities.cursor_marks`."""
+        return {"at": self.at.isoformat(), "position": self.position}
+
+    @classmethod
+    def from_json(cls, data: dict[str, str]) -> CursorMark:
+        """Read a stored mark."""
+        return cls(datetime.fromisoformat(data["at"]), data["position"])
+
+
+def infer_codec(rowversions: list[str]) -> Codec:
+    """Choose the codec that fits all of a first page's rowversions.
+
+    Digits that read as a date and time are DIGITS; other digits are INTEGER unless a leading zero shows a fixed
+    width; one width means TEXT; anything else is OPAQUE.
+    """
+    widths = {len(rowversion) for rowversion in rowversions}
+    if all(_INTEGER.match(rowversion) for rowversion in rowversions):
+        if len(widths) == 1 and all(_digits_time(rowversion) for rowversion in rowversions):
+            return Codec.DIGITS
+        has_leading_zero = any(len(rowversion) > 1 and rowversion.startswith("0") for rowversion in rowversions)
+        return Codec.TEXT if has_leading_zero and len(widths) == 1 else Codec.INTEGER
+    if all(_iso_time(rowversion) is not None for rowversion in rowversions):
+        return Codec.TIMESTAMP
+    if all(rowversion[:2].lower() == "0x" and _HEX.match(rowversion) for rowversion in rowversions):
+        return Codec.HEX
+    return Codec.TEXT if len(widths) == 1 else Codec.OPAQUE
+
+
+def order_key(codec: Codec, rowversion: str) -> Any:
+    """A value that sorts as the codec says.
+
+    Raises:
+        CursorProtocolError: the rowversion is not one of this codec.
+    """
+    match codec:
+        case Codec.INTEGER if _INTEGER.match(rowversion):
+            return int(rowversion)
+        case Codec.HEX if _HEX.match(rowversion):
+            return int(rowversion, 16)
+        case Codec.DIGITS if _digits_time(rowversion):
+            return rowversion
+        case Codec.TIMESTAMP:
+            parsed = _iso_time(rowversion)
+            if parsed is not None:
+                return parsed
+        case Codec.TEXT:
+            return rowversion.encode()
+        case Codec.OPAQUE:
+            return 0
+    raise CursorProtocolError(f"The rowversion {rowversion[:100]!r} is not of the codec {codec!s}.")
+
+
+def check_page_order(codec: Codec, rowversions: list[str], after: str | None) -> None:
+    """Verify what the paging protocol relies on: one width, after the cursor, never decreasing.
+
+    Raises:
+        CursorProtocolError: says which rowversion breaks which rule.
+    """
+    if codec is Codec.OPAQUE or not rowversions:
+        return
+    if codec in (Codec.TEXT, Codec.DIGITS):
+        width = len(after or rowversions[0])
+        odd = next((rowversion for rowversion in rowversions if len(rowversion) != width), None)
+        if odd is not None:
+            raise CursorProtocolError(
+                f"The rowversion {odd[:100]!r} has {len(odd)} characters where the others have {width}; compared as "
+                f"fixed-width {codec!s} it would sort wrongly and rows would be lost."
+            )
+    if codec in (Codec.TEXT, Codec.DIGITS) and (after is None or rowversions[0] > after) and _is_sorted(rowversions):
+        if codec is Codec.DIGITS:
+            order_key(codec, rowversions[0])
+            order_key(codec, rowversions[-1])
+        return
+    keys = [order_key(codec, rowversion) for rowversion in rowversions]
+    if after is not None and keys[0] <= order_key(codec, after):
+        raise CursorProtocolError(
+            f"The source was asked for rowversions greater than {after!r} and sent {rowversions[0]!r}."
+        )
+    for position in range(1, len(keys)):
+        if keys[position] < keys[position - 1]:
+            raise CursorProtocolError(
+                f"The rowversion {rowversions[position]!r} follows {rowversions[position - 1]!r}: the page is not "
+                f"sorted under the codec {codec!s}."
+            )
+
+
+def _is_sorted(values: list[str]) -> bool:
+    return all(left <= right for left, right in zip(values, values[1:], strict=False))
+
+
+def plan_cursor(
+    codec: Codec,
+    *,
+    current: str | None,
+    marks: tuple[CursorMark, ...],
+    started_at: datetime,
+    read_seconds: float,
+    last: str | None,
+    below_last: str | None,
+    lookback_seconds: int,
+) -> str | None:
+    """Where the cursor may stand after a read that reached the end of the source; never where a row could be missed.
+
+    A rowversion may be assigned up to `lookback_seconds` before its row becomes visible. Safe positions are
+    (a) where the cursor already stands, (b) the newest mark that is at least the lookback older than this read's
+    start, since this read saw whatever was committed late below it, (c) for codecs that tell time, the last
+    rowversion less the read's duration, the lookback and one granule: no clock but a stopwatch is involved.
+    With a lookback of zero the position just below the last rowversion is safe. Algorithm: docs/promise.md.
+
+    Args:
+        codec: the entity's codec.
+        current: the cursor before this read, None = none.
+        marks: marks of earlier reads, any order.
+        started_at: start of this read, database clock.
+        read_seconds: duration of this read.
+        last: highest rowversion read, None when nothing was read.
+        below_last: highest rowversion read that is lower than `last`, None when there is none.
+        lookback_seconds: the entity's lookback.
+    """
+    safe = [position for position in [current] if position is not None]
+    if lookback_seconds == 0:
+        safe += [position for position in [below_last] if position is not None]
+    else:
+        horizon = started_at - timedelta(seconds=lookback_seconds)
+        safe += [mark.position for mark in marks if mark.at <= horizon]
+        if codec.tells_time and last is not None:
+            safe.append(subtract_seconds(codec, last, lookback_seconds + read_seconds))
+    if not safe:
+        return None
+    if codec is Codec.OPAQUE:
+        return safe[-1]
+    return max(safe, key=lambda position: order_key(codec, position))
+
+
+def plan_marks(
+    marks: tuple[CursorMark, ...], new: CursorMark | None, started_at: datetime, lookback_seconds: int
+) -> tuple[CursorMark, ...]:
+    """Marks to keep: the new one, those still younger than the lookback, and the newest of the older ones."""
+    horizon = started_at - timedelta(seconds=lookback_seconds)
+    ordered = sorted([*marks, *([new] if new else [])], key=lambda mark: mark.at)
+    older = [mark for mark in ordered if mark.at <= horizon]
+    return (*older[-1:], *[mark for mark in ordered if mark.at > horizon][-20:])
+
+
+def subtract_seconds(codec: Codec, rowversion: str, seconds: float) -> str:
+    """The rowversion `seconds` and one granule earlier, in the same notation.
+
+    Args:
+        codec: DIGITS or TIMESTAMP.
+        rowversion: the rowversion to start from.
+        seconds: duration; rounded up to whole seconds.
+    """
+    back = timedelta(seconds=int(seconds) + 2)
+    if codec is Codec.DIGITS:
+        moment = _digits_time(rowversion)
+        assert moment is not None
+        try:
+            return (moment - back).strftime("%Y%m%d%H%M%S").zfill(14) + "0" * (len(rowversion) - 14)
+        except OverflowError:
+            return rowversion[:0] + "0" * len(rowversion)
+    match = _ISO.match(rowversion)
+    moment = _iso_time(rowversion)
+    assert match is not None and moment is not None
+    separator = rowversion[10] if len(rowversion) > 10 else "T"
+    zone = match[4] or ""
+    moment = (moment[0] - back).replace(tzinfo=None) + _offset(zone)
+    if match[2] is None:
+        return (moment - timedelta(days=1)).strftime("%Y-%m-%d")
+    fraction = "." + "0" * len(match[3]) if match[3] else ""
+    return moment.strftime(f"%Y-%m-%d{separator}%H:%M:%S") + fraction + zone
+
+
+def _digits_time(rowversion: str) -> datetime | None:
+    if len(rowversion) not in _DIGITS_WIDTHS or not rowversion.isdigit() or rowversion < "1900":
+        return None
+    try:
+        return datetime.strptime(rowversion[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _iso_time(rowversion: str) -> tuple[datetime, int] | None:
+    """Instant (naive = UTC) and nanoseconds below the second, which datetime cannot hold exactly."""
+    match = _ISO.match(rowversion)
+    if match is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(f"{match[1]}T{match[2] or '00:00'}").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return moment - _offset(match[4] or ""), int((match[3] or "0").ljust(9, "0"))
+
+
+def _offset(zone: str) -> timedelta:
+    if zone in ("", "Z", "z"):
+        return timedelta()
+    digits = zone[1:].replace(":", "")
+    offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+    return -offset if zone[0] == "-" else offset

@@ -1,0 +1,169 @@
+"""A connector is one source instance, an entity is one API of it and becomes one table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from sync_pipelines.errors import EntityDefinitionError
+from sync_pipelines.model.cursor import CursorMark
+from sync_pipelines.model.names import check_column_names, shorten_identifier
+from sync_pipelines.model.types import ColumnType, Kind, parse_type
+
+MAX_COLUMNS = 1590  # PostgreSQL's limit is 1600; seven are ours
+DEFAULT_LOOKBACK_SECONDS = 60
+
+
+class DeltaStrategy(StrEnum):
+    """How changes are found (SyncFlow, `delta_strategy`)."""
+
+    FULL = "full"
+    ROWVERSION = "rowversion"
+    HASH = "hash"
+
+
+class EntityStatus(StrEnum):
+    """Whether an entity may be synced."""
+
+    ACTIVE = "active"
+    ACTION_REQUIRED = "action_required"
+    VANISHED = "vanished"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One declared column of an API, and its image in the table."""
+
+    name: str
+    data_type: str
+    is_nullable: bool = True
+    is_business_key: bool = False
+
+    @cached_property
+    def type(self) -> ColumnType:
+        """The parsed declared type."""
+        return parse_type(self.data_type)
+
+    @property
+    def target_name(self) -> str:
+        """The column's name in the table: as declared, hashed beyond 63 bytes."""
+        return shorten_identifier(self.name)
+
+    def as_json(self) -> dict[str, Any]:
+        """The column as SyncFlow stores it in `bridge.entities.columns`."""
+        return {
+            "name": self.name,
+            "data_type": self.data_type,
+            "is_nullable": self.is_nullable,
+            "is_business_key": self.is_business_key,
+        }
+
+
+@dataclass(frozen=True)
+class Connector:
+    """One source instance.
+
+    Attributes:
+        auth_token: a reference (`env:NAME`), never the secret itself.
+        settings: per-connector limits, see `extract.http.HttpLimits`.
+    """
+
+    uid: UUID
+    name: str
+    base_url: str
+    auth_token: str | None
+    target_schema: str
+    is_active: bool = True
+    settings: dict[str, Any] = field(default_factory=dict)
+    last_discovered_at: datetime | None = None
+    last_discovery_error: str | None = None
+
+
+@dataclass(frozen=True)
+class Entity:
+    """One API of a connector with its table, its cursor and how it is synced."""
+
+    uid: UUID
+    connector: str
+    slug: str
+    api_name: str
+    description: str
+    delta_strategy: DeltaStrategy
+    columns: tuple[Column, ...]
+    target_schema: str
+    target_table: str
+    sync_enabled: bool = True
+    sync_interval_seconds: int = 300
+    page_size: int | None = None
+    lookback_seconds: int = DEFAULT_LOOKBACK_SECONDS
+    max_vanished_share: float = 0.5
+    cursor_codec: str | None = None
+    cursor: str | None = None
+    cursor_marks: tuple[CursorMark, ...] = ()
+    full_refresh_pending: bool = False
+    status: EntityStatus = EntityStatus.ACTIVE
+    status_reason: str | None = None
+    last_sync_at: datetime | None = None
+    last_sync_status: str | None = None
+    consecutive_failures: int = 0
+
+    @property
+    def path(self) -> str:
+        """The entity as a person types it: `connector/slug`."""
+        return f"{self.connector}/{self.slug}"
+
+    @property
+    def where(self) -> dict[str, str]:
+        """Place for error messages."""
+        return {"connector": self.connector, "entity": self.slug}
+
+    @cached_property
+    def business_keys(self) -> tuple[Column, ...]:
+        """The key columns in declared order."""
+        return tuple(column for column in self.columns if column.is_business_key)
+
+    @property
+    def staging_schema(self) -> str:
+        """The schema in which dlt stages this entity's pages."""
+        return shorten_identifier(f"{self.target_schema}_staging")
+
+    @cached_property
+    def columns_fingerprint(self) -> str:
+        """Eight hex digits that change when names or types of the columns change."""
+        return fingerprint([(column.name, column.type.sql) for column in self.columns])
+
+    @cached_property
+    def code_version(self) -> str:
+        """Changes when anything changes that decides what the table looks like."""
+        return fingerprint([self.delta_strategy, *(column.as_json() for column in self.columns)])
+
+
+def fingerprint(parts: Any) -> str:
+    """Eight hex digits over JSON-ready data; stable over processes and versions."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def check_columns(columns: tuple[Column, ...]) -> None:
+    """Refuse a set of columns that cannot be a table with a business key.
+
+    Raises:
+        UnknownTypeError: a declared type without exact image.
+        EntityDefinitionError: no columns, too many, colliding names, no key, or a key that cannot be compared.
+    """
+    if not columns:
+        raise EntityDefinitionError("The API declares no columns.")
+    if len(columns) > MAX_COLUMNS:
+        raise EntityDefinitionError(f"{len(columns)} columns: PostgreSQL holds at most {MAX_COLUMNS} beside ours.")
+    check_column_names(column.name for column in columns)
+    keys = [column for column in columns if column.is_business_key]
+    if not keys:
+        raise EntityDefinitionError("The API declares no business key, so no record could be matched to its row.")
+    for column in columns:
+        if column.type.kind is Kind.JSON and column.is_business_key:
+            raise EntityDefinitionError(f"The business key {column.name!r} is JSON, which has no canonical form.")

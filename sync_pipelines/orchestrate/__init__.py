@@ -1,0 +1,1 @@
+"""Dagster definitions, executor and instance: the only place that imports Dagster."""

@@ -1,0 +1,102 @@
+"""Where Dagster keeps runs, events, logs and artifacts: named by dagster.yaml, chosen by the environment.
+
+dagster.yaml cannot do it alone: ``{env: X}`` has no fallback, and a relative path is relative to the working directory
+of whichever process reads it. So the classes here take no configuration and look at the environment when loaded:
+
+==============================  ========================================================================
+`SYNC_PIPELINES_DAGSTER_URL`    set: runs, events and ticks in that PostgreSQL; unset: SQLite files
+`DAGSTER_HOME`                  all files under its ``.dagster/``; unset: under the working directory's
+==============================  ========================================================================
+"""
+
+# ruff: noqa: TID251
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+from pathlib import Path
+
+from dagster._core.storage.base_storage import DagsterStorage
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.root import LocalArtifactStorage
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._serdes import ConfigurableClass, ConfigurableClassData
+
+if t.TYPE_CHECKING:
+    from collections.abc import Mapping
+
+URL_VARIABLE = "SYNC_PIPELINES_DAGSTER_URL"
+HOME_VARIABLE = "DAGSTER_HOME"
+
+_POSTGRES_SCHEME = re.compile(r"^postgres(?:ql)?(?:\+\w+)?://")
+
+
+def files_directory() -> Path:
+    """Return the directory of all of Dagster's files: ``.dagster`` under DAGSTER_HOME, else the working directory."""
+    return Path(os.environ.get(HOME_VARIABLE) or Path.cwd()).expanduser().resolve() / ".dagster"
+
+
+def psycopg2_url(url: str) -> str:
+    """Return a PostgreSQL URL that names the driver dagster-postgres is written for.
+
+    Since SQLAlchemy 2.1 a bare ``postgresql://`` means psycopg 3, and with that driver the first event written fails
+    (``syntax error at or near "$1"`` on NOTIFY), although ``dagster instance info`` still passes.
+    """
+    rewritten, count = _POSTGRES_SCHEME.subn("postgresql+psycopg2://", url.strip(), count=1)
+    if not count:  # the URL is not repeated: it may hold a password
+        raise ValueError(f"{URL_VARIABLE} must start with postgresql:// or postgres://.")
+    return rewritten
+
+
+class EnvSelectedStorage(DagsterStorage, ConfigurableClass):
+    """PostgreSQL when SYNC_PIPELINES_DAGSTER_URL is set, else SQLite; never itself an instance."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, t.Any]:
+        """Return the configuration taken in dagster.yaml: none."""
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]
+    ) -> DagsterStorage:
+        """Return the storage the environment asks for."""
+        url = os.environ.get(URL_VARIABLE, "").strip()
+        if not url:
+            return DagsterSqliteStorage.from_local(str(files_directory()), inst_data=inst_data)
+        from dagster_postgres import DagsterPostgresStorage  # deferred: 0.2 s that SQLite users need not wait
+
+        return DagsterPostgresStorage(psycopg2_url(url), inst_data=inst_data)
+
+
+class HomeArtifactStorage(LocalArtifactStorage):
+    """Artifacts, file uploads and component state in ``.dagster/``."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, t.Any]:
+        """Return the configuration taken in dagster.yaml: none."""
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]
+    ) -> LocalArtifactStorage:
+        """Return the storage for the current DAGSTER_HOME."""
+        return cls(str(files_directory()), inst_data)
+
+
+class HomeComputeLogManager(LocalComputeLogManager):
+    """Captured stdout and stderr of runs in ``.dagster/compute_logs``."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, t.Any]:
+        """Return the configuration taken in dagster.yaml: none."""
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]
+    ) -> LocalComputeLogManager:
+        """Return the manager for the current DAGSTER_HOME."""
+        return cls(str(files_directory() / "compute_logs"), inst_data=inst_data)

@@ -1,0 +1,81 @@
+"""Secrets live as references (`env:NAME`), are resolved at use, and are cut out of everything that is shown."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Mapping
+
+from sync_pipelines.errors import SecretMissingError, SettingsError
+
+_REFERENCE = re.compile(r"^env:([A-Za-z_][A-Za-z0-9_]*)$")
+_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s@]+(?=@)", re.IGNORECASE)
+_AUTHORIZATION = re.compile(r"(?i)\b(bearer|basic|token)\s+[A-Za-z0-9._~+/=-]{4,}")
+_QUERY_SECRET = re.compile(r"(?i)([?&](?:api_?key|token|access_token|password|secret|signature|sig)=)[^&\s\"']+")
+HIDDEN = "***"
+
+_known: set[str] = set()
+_known_lock = threading.Lock()
+
+
+def check_reference(reference: str) -> str:
+    """Return `reference` if it is one; a bare secret is refused so that none is ever stored.
+
+    Raises:
+        SettingsError: without repeating the value, which may be the secret itself.
+    """
+    if not _REFERENCE.match(reference):
+        raise SettingsError(
+            "A token is given as a reference, env:NAME, naming the environment variable that holds it.",
+            state="Nothing was stored.",
+            next_command="export MY_TOKEN=… and use --token env:MY_TOKEN",
+        )
+    return reference
+
+
+def resolve_secret(reference: str | None, environ: Mapping[str, str] | None = None) -> str | None:
+    """The secret behind a reference; None when no reference is given. The redactor learns the value.
+
+    Raises:
+        SecretMissingError: names the variable that is not set.
+    """
+    if reference is None:
+        return None
+    name = _REFERENCE.match(check_reference(reference))[1]  # type: ignore[index]
+    value = (os.environ if environ is None else environ).get(name, "")
+    if not value:
+        raise SecretMissingError(
+            f"The secret {reference} is empty: the environment variable {name} is not set in this process.",
+            next_command=f"export {name}=…",
+        )
+    if any(ord(letter) < 33 or ord(letter) > 126 for letter in value):
+        raise SecretMissingError(
+            f"The secret {reference} has blanks, line ends or non-ASCII letters and cannot go into a header."
+        )
+    register_secret(value)
+    return value
+
+
+def register_secret(value: str | None) -> None:
+    """Teach the redactor a value that must never be shown."""
+    if value and len(value) >= 4:
+        with _known_lock:
+            _known.add(value)
+
+
+def redact(text: str) -> str:
+    """`text` without any known secret (longest first), URL password, bearer token or secret query parameter."""
+    with _known_lock:
+        known = sorted(_known, key=len, reverse=True)
+    for value in known:
+        text = text.replace(value, HIDDEN)
+    text = _URL_PASSWORD.sub(rf"\g<head>{HIDDEN}", text)
+    text = _AUTHORIZATION.sub(rf"\1 {HIDDEN}", text)
+    return _QUERY_SECRET.sub(rf"\1{HIDDEN}", text)
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Redacted text for a log or message: control characters and line ends escaped, at most `limit` characters."""
+    cleaned = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in redact(text))
+    return cleaned if len(cleaned) <= limit else cleaned[:limit] + "…"

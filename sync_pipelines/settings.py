@@ -1,0 +1,118 @@
+"""Configuration from the environment and `.env`, under the names of the source documents (S1, S2)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sync_pipelines.errors import SettingsError
+from sync_pipelines.secrets import register_secret
+
+
+class Settings(BaseSettings):
+    """Every setting; `.env.example` lists them with their meaning.
+
+    The database is the embedded one unless POSTGRES_URL or POSTGRES_HOST (DB_HOST) names a server.
+    """
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", case_sensitive=False, populate_by_name=True)
+
+    app_env: Literal["development", "test", "production"] = "development"
+    debug: bool = False
+    home: Path = Field(Path(".sync_pipelines"), validation_alias=AliasChoices("SYNC_PIPELINES_HOME", "home"))
+
+    postgres_url: SecretStr | None = None
+    postgres_host: str | None = Field(None, validation_alias=AliasChoices("POSTGRES_HOST", "DB_HOST"))
+    postgres_port: int = Field(5432, validation_alias=AliasChoices("POSTGRES_PORT", "DB_PORT"), ge=1, le=65535)
+    postgres_db: str = Field("bridge_v2_db", validation_alias=AliasChoices("POSTGRES_DB", "DB_NAME"), min_length=1)
+    postgres_user: str = Field("bridge_user", validation_alias=AliasChoices("POSTGRES_USER", "DB_USER"))
+    postgres_password: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("POSTGRES_PASSWORD", "DB_PASSWORD")
+    )
+    postgres_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = Field(
+        None, validation_alias=AliasChoices("POSTGRES_SSLMODE", "DB_SSLMODE")
+    )
+    postgres_schema: str = Field("bridge", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
+
+    default_apismith_url: str | None = Field(
+        None, validation_alias=AliasChoices("DEFAULT_APISmith_URL", "API_BASE_URL")
+    )
+    default_apismith_token: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("DEFAULT_APISmith_TOKEN", "API_TOKEN")
+    )
+
+    default_sync_interval_seconds: int = Field(300, ge=1)
+    default_lookback_seconds: int = Field(60, ge=0)
+    max_page_size: int = Field(1000, ge=1, le=100_000)
+    max_pages: int = Field(1_000_000, ge=1)
+    max_vanished_share: float = Field(0.5, ge=0, le=1)
+    sync_worker_threads: int = Field(4, ge=1, le=256)
+    batch_rows: int = Field(20_000, ge=1, le=1_000_000)
+    api_timeout_seconds: float = Field(30, gt=0)
+    api_tries: int = Field(3, ge=1, le=20)
+    max_page_bytes: int = Field(256 * 1024 * 1024, ge=1024)
+    entity_wait_seconds: float = Field(10, ge=0)
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_file: Path | None = None
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("postgres_url", "postgres_host", "default_apismith_url", "log_file", mode="before")
+    @classmethod
+    def _blank_is_unset(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @property
+    def embedded(self) -> bool:
+        """True when no server is named, so that the embedded PostgreSQL is used."""
+        return self.postgres_url is None and self.postgres_host is None
+
+    def server_url(self) -> str:
+        """The libpq URL of the named server, with its password; never show it.
+
+        Raises:
+            SettingsError: when no server is named.
+        """
+        if self.postgres_url is not None:
+            return self.postgres_url.get_secret_value()
+        if self.postgres_host is None:
+            raise SettingsError("No PostgreSQL server is named: set POSTGRES_URL or POSTGRES_HOST.")
+        password = f":{quote(self.postgres_password.get_secret_value(), safe='')}" if self.postgres_password else ""
+        query = f"?sslmode={self.postgres_sslmode}" if self.postgres_sslmode else ""
+        return (
+            f"postgresql://{quote(self.postgres_user, safe='')}{password}@{self.postgres_host}:{self.postgres_port}"
+            f"/{quote(self.postgres_db, safe='')}{query}"
+        )
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """Read the settings once per process.
+
+    Raises:
+        SettingsError: names the variable, what is wrong with it, and never its value.
+    """
+    try:
+        settings = Settings()  # type: ignore[call-arg]
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsError(
+            f"The configuration is wrong: {problems}.",
+            state="Nothing was started.",
+            next_command="compare your environment and .env with .env.example",
+        ) from None
+    for secret in (settings.postgres_password, settings.default_apismith_token):
+        register_secret(secret.get_secret_value() if secret else None)
+    return settings
