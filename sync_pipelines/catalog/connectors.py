@@ -57,7 +57,7 @@ def add_connector(
     Raises:
         SettingsError: a name, URL, reference or schema that cannot be used.
     """
-    from sync_pipelines.extract.limits import HttpLimits
+    from sync_pipelines.model.limits import HttpLimits
 
     check_connector_name(name)
     schema = target_schema or name

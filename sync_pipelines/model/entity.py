@@ -19,6 +19,15 @@ from sync_pipelines.model.types import ColumnType, Kind, parse_type
 MAX_COLUMNS = 1590  # PostgreSQL's limit is 1600; seven are ours
 DEFAULT_LOOKBACK_SECONDS = 60
 
+BRIDGE_COLUMNS = {
+    "_bridge_id": "_bridge_id uuid NOT NULL DEFAULT gen_random_uuid()",
+    "_bridge_created_at": "_bridge_created_at timestamptz NOT NULL DEFAULT now()",
+    "_bridge_updated_at": "_bridge_updated_at timestamptz NOT NULL DEFAULT now()",
+    "_bridge_hash": "_bridge_hash text NOT NULL",
+    "_bridge_deleted": "_bridge_deleted boolean NOT NULL DEFAULT false",
+    "_bridge_rowversion": '_bridge_rowversion text COLLATE "C"',
+}
+
 
 class DeltaStrategy(StrEnum):
     """How changes are found (SyncFlow, `delta_strategy`)."""
@@ -109,6 +118,7 @@ class Entity:
     full_refresh_pending: bool = False
     status: EntityStatus = EntityStatus.ACTIVE
     status_reason: str | None = None
+    row_count: int | None = None
     last_sync_at: datetime | None = None
     last_sync_status: str | None = None
     consecutive_failures: int = 0
@@ -132,6 +142,16 @@ class Entity:
     def staging_schema(self) -> str:
         """The schema in which dlt stages this entity's pages."""
         return shorten_identifier(f"{self.target_schema}_staging")
+
+    @property
+    def rejects_table(self) -> str:
+        """The staging table of the records that go to quarantine."""
+        return shorten_identifier(f"{self.target_table}__rejects")
+
+    @property
+    def table(self) -> str:
+        """The target table as a person reads it."""
+        return f"{self.target_schema}.{self.target_table}"
 
     @cached_property
     def columns_fingerprint(self) -> str:

@@ -7,7 +7,7 @@ Sources: SyncFlow's column metadata (PostgreSQL names) and the Oracle names that
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ from sync_pipelines.errors import UnknownTypeError
 
 MAX_TEXT_LENGTH = 10_485_760
 MAX_NUMERIC_PRECISION = 1000
-MAX_ARROW_PRECISION = 76
+MAX_ARROW_PRECISION = 38
 
 
 class Kind(StrEnum):
@@ -82,12 +82,14 @@ class ColumnType:
         length: most characters of a text or most bytes of a byte string; None = unbounded.
         precision: decimal digits in all (numeric), or fractional second digits (timestamps, time).
         scale: decimal digits after the point (numeric).
+        hexadecimal: bytes come as hexadecimal digits (Oracle RAW), otherwise as base64 or PostgreSQL's `\\x` form.
     """
 
     kind: Kind
     length: int | None = None
     precision: int | None = None
     scale: int | None = None
+    hexadecimal: bool = field(default=False, compare=False)
 
     @property
     def sql(self) -> str:
@@ -154,7 +156,7 @@ def _checked(declared: str, name: str, kind: Kind, first: int | None, second: in
             raise refuse("PostgreSQL keeps microseconds, so at most 6 fractional digits")
         return ColumnType(kind, precision=6 if first is None else first)
     if kind is Kind.BYTES:
-        return ColumnType(kind, length=first)
+        return ColumnType(kind, length=first, hexadecimal="raw" in name)
     if second is not None or (first is not None and kind not in (Kind.DOUBLE, Kind.REAL, *INTEGER_BITS)):
         raise refuse("this type takes no length")
     return ColumnType(kind)
@@ -197,11 +199,9 @@ def _arrow(column_type: ColumnType) -> pa.DataType:
             return pa.timestamp("us")
         case Kind.TIMESTAMPTZ:
             return pa.timestamp("us", tz="UTC")
-        case Kind.TIME:
-            return pa.time64("us")
         case Kind.NUMERIC if not column_type.is_number_text:
             precision, scale = column_type.precision or 38, column_type.scale or 0
-            return pa.decimal128(precision, scale) if precision <= 38 else pa.decimal256(precision, scale)
+            return pa.decimal128(precision, scale)
         case _:
             return pa.string()
 

@@ -237,7 +237,10 @@ class _ThreadedRun:
 
     def _failure(self, worker: _Worker, error: BaseException) -> dg.DagsterEvent:
         """Build the event for what escaped Dagster's own handling of a step, such as a lost event database."""
-        info = serializable_error_info_from_exc_info((type(error), error, error.__traceback__))
+        try:
+            raise error  # Dagster wants a traceback, which an error of our own making has not yet
+        except BaseException:  # noqa: BLE001
+            info = serializable_error_info_from_exc_info(sys.exc_info())
         if not self.cancel.is_set():
             known_state = self.active.get_known_state()
             return self.executor.log_failure_or_retry_event_after_error(worker.context, info, known_state)

@@ -11,7 +11,7 @@ from sync_pipelines.twin.faults import Fault
 from sync_pipelines.twin.mutate import mutate
 from sync_pipelines.twin.rows import decode_json
 from sync_pipelines.twin.schema import TwinColumn
-from sync_pipelines.twin.store import TwinTable, truth_digest
+from sync_pipelines.twin.store import TwinTable
 
 if t.TYPE_CHECKING:
     from sync_pipelines.twin.server import TwinServer
@@ -69,11 +69,10 @@ def _mutate(table: TwinTable, value: t.Any, _: dict[str, str]) -> dict[str, t.An
 
 
 def _truth(table: TwinTable, _: t.Any, query: dict[str, str]) -> dict[str, t.Any]:
-    truth = table.truth()
-    count, md5 = truth_digest(truth)
+    count, md5 = table.truth_digest()
     answer: dict[str, t.Any] = {"count": count, "md5": md5, "poison_keys": [list(key) for key in table.poison_keys]}
     if query.get("full") == "1":
-        answer["records"] = list(truth.values())
+        answer["records"] = list(table.truth().values())
     return answer
 
 

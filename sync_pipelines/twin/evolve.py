@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import abc
+import threading
 import typing as t
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from sync_pipelines.twin.rows import Key, LogEntry, Record, Row, encode_json, make_row, md5_hex
+from sync_pipelines.twin.rows import Record, Row
 from sync_pipelines.twin.schema import TwinColumn
-
-if t.TYPE_CHECKING:
-    import threading
-
-    from sync_pipelines.twin.feed import Feed
+from sync_pipelines.twin.shelf import Shelf
 
 
-class EvolvingSchema:
+class EvolvingSchema(abc.ABC):
     """The part of a table that changes its own definition.
 
     As in a real database such a change does not move row versions, unless
@@ -24,11 +22,16 @@ class EvolvingSchema:
 
     columns: list[TwinColumn]
     business_keys: tuple[str, ...]
-    log: list[LogEntry]
     lock: threading.RLock
-    _feed: Feed
-    _rows: dict[Key, Row]
-    _twins: dict[Key, list[Row]]
+    _shelf: Shelf
+
+    @abc.abstractmethod
+    def _row(self, record: Mapping[str, t.Any], version: t.Any, seq: int | None = None) -> Row:
+        """Encode a record; a new arrival number if `seq` is None."""
+
+    @abc.abstractmethod
+    def _version(self, given: t.Any) -> t.Any:
+        """Return the row version to write."""
 
     def column(self, name: str) -> TwinColumn:
         """Return the declared column.
@@ -66,11 +69,13 @@ class EvolvingSchema:
         with self.lock:
             old = self.column(name)
             nullable = old.is_nullable if is_nullable is None else is_nullable
-            changed = replace(old, data_type=data_type or old.data_type, is_nullable=nullable)
-            self.columns[self.columns.index(old)] = changed
-            if convert is not None or touch:
-                change = convert or (lambda value: value)
-                self._rewrite(lambda record: record | {name: change(record.get(name))}, touch)
+            self.columns[self.columns.index(old)] = replace(
+                old, data_type=data_type or old.data_type, is_nullable=nullable
+            )
+            if convert is not None:
+                self._rewrite(lambda record: record | {name: convert(record.get(name))}, touch)
+            elif touch:
+                self._rewrite(lambda record: record, touch)
 
     def set_business_keys(self, names: Sequence[str], *, touch: bool = False) -> None:
         """Make other columns the business key and file every row under its new key.
@@ -79,31 +84,16 @@ class EvolvingSchema:
             ValueError: if the new key is not unique over the good rows.
         """
         with self.lock:
-            records = [row.record for row in self._rows.values() if not row.poison]
+            records = [row.record for row in self._shelf.good_rows()]
             if len({tuple(record[name] for name in names) for record in records}) < len(records):
                 raise ValueError(f"{list(names)} is not unique over {len(records)} rows")
             self.business_keys = tuple(names)
             self._rewrite(lambda record: record, touch)
 
     def _rewrite(self, change: Callable[[Record], Record], touch: bool) -> None:
-        rows = sorted((row for row in self._feed.rows()), key=lambda row: row.seq)
-        self._feed.clear()
-        self._rows.clear()
-        self._twins.clear()
-        for row in rows:
-            fresh = row if row.poison else self._rewritten(row, change(row.record), touch)
-            if fresh.key in self._rows:
-                self._twins.setdefault(fresh.key, []).append(fresh)
-            else:
-                self._rows[fresh.key] = fresh
-            if fresh is not row and fresh.line != row.line:
-                entry = LogEntry(len(self.log) + 1, "rewrite", fresh.key, fresh.rowversion, md5_hex(fresh.data))
-                self.log.append(entry)
-            self._feed.add(fresh)
+        def rewritten(row: Row) -> Row:
+            if touch:
+                return self._row(change(row.record), self._version(None))
+            return self._row(change(row.record), row.rowversion, row.seq)
 
-    def _rewritten(self, row: Row, record: Record, touch: bool) -> Row:
-        if touch:
-            return self._row(record, self._version(None))  # type: ignore[attr-defined]
-        key = self.key_of(record)  # type: ignore[attr-defined]
-        keys_json = self._keys_json(key)  # type: ignore[attr-defined]
-        return make_row(key, row.rowversion, row.seq, keys_json, encode_json(record), row.poison)
+        self._shelf.rewrite(rewritten)

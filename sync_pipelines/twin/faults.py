@@ -133,9 +133,10 @@ class FaultPlan:
         return fault
 
     def clear(self) -> None:
-        """Behave again."""
+        """Behave again; what has fired is not forgotten."""
         with self._lock:
-            self._armed.clear()
+            for armed in self._armed:
+                armed.is_cleared = True
 
     def fired(self, fault: Fault) -> int:
         """Return how often the fault has fired."""
@@ -175,9 +176,10 @@ class _Armed:
     fault: Fault
     met: int = 0
     fired: int = 0
+    is_cleared: bool = False
 
     def fires(self, request: RequestInfo) -> bool:
-        if not self.fault.fits(request):
+        if self.is_cleared or not self.fault.fits(request):
             return False
         self.met += 1
         return self.met >= self.fault.nth and (self.fault.times is None or self.fired < self.fault.times)

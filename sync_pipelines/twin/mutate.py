@@ -15,7 +15,7 @@ from sync_pipelines.twin.schema import TwinColumn
 if t.TYPE_CHECKING:
     from sync_pipelines.twin.table import TwinTable
 
-_TYPE = re.compile(r"^\s*([A-Za-z0-9 ]+?)\s*(?:\(\s*(\d+)\s*(?:,\s*(-?\d+)\s*)?[A-Za-z ]*\))?\s*([A-Za-z ]*)$")
+_TYPE = re.compile(r"\s*([A-Za-z0-9_ ]+?)\s*(?:\(\s*(\d+)\s*(?:,\s*(-?\d+)\s*)?[A-Za-z ]*\)\s*([A-Za-z ]*))?$")
 _INTEGERS = {"INT": 9, "INTEGER": 9, "INT4": 9, "BIGINT": 18, "INT8": 18, "SMALLINT": 4, "INT2": 4}
 _FLOATS = ("DOUBLE", "DOUBLE PRECISION", "FLOAT", "REAL", "BINARY_DOUBLE", "FLOAT8")
 _FIRST_DAY = datetime(2000, 1, 1, tzinfo=UTC)
@@ -60,7 +60,9 @@ def random_value(column: TwinColumn, rng: random.Random) -> t.Any:
         return rng.random() < 0.5
     if base.startswith("TIMESTAMP"):
         moment = _FIRST_DAY + timedelta(seconds=rng.randrange(10**9))
-        return moment.strftime("%Y-%m-%dT%H:%M:%SZ" if "TIME ZONE" in base or base.endswith("TZ") else "%Y-%m-%dT%H:%M:%S")
+        return moment.strftime(
+            "%Y-%m-%dT%H:%M:%SZ" if "TIME ZONE" in base or base.endswith("TZ") else "%Y-%m-%dT%H:%M:%S"
+        )
     if base == "DATE":
         return (date(2000, 1, 1) + timedelta(days=rng.randrange(10_000))).isoformat()
     return "".join(rng.choices(_ALPHABET, k=min(precision or 12, 12)))
@@ -72,7 +74,7 @@ def parse_type(data_type: str) -> tuple[str, int | None, int]:
     if match is None:
         return data_type.upper(), None, 0
     base, precision, scale, suffix = match.groups()
-    return f"{base} {suffix}".strip().upper(), int(precision) if precision else None, int(scale or 0)
+    return f"{base} {suffix or ''}".strip().upper(), int(precision) if precision else None, int(scale or 0)
 
 
 def _changed(table: TwinTable, record: Record, rng: random.Random) -> Record:

@@ -177,4 +177,6 @@ def _reset(end: socket.socket) -> None:
     with contextlib.suppress(OSError):
         # Linger of zero seconds: close() sends RST instead of FIN.
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # A thread blocked in recv() keeps the closed socket alive, so nothing would be sent; this wakes it.
+        end.shutdown(socket.SHUT_RD)
     end.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 import msgspec
@@ -30,16 +30,6 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _SORTED_ENCODER = msgspec.json.Encoder(decimal_format="number", order="sorted")
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)
 _HEAD, _MIDDLE, _TAIL = b'{"oracle_keys":', b',"row_version":', b',"data":'
-
-
-class LogEntry(t.NamedTuple):
-    """One line of the truth log; `md5` is the hex digest of the row's `data` bytes."""
-
-    op_id: int
-    op: str
-    key: Key
-    rowversion: str | int | None
-    md5: str
 
 
 # gc=False: rows hold no cycles, and 337 000 tracked objects slow every collection.
@@ -93,11 +83,6 @@ def json_view(value: t.Any) -> t.Any:
     return decode_json(encode_json(value))
 
 
-def md5_hex(data: bytes) -> str:
-    """Return the digest used by the truth log."""
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
 def canonical_line(key: Key, record: Mapping[str, t.Any]) -> bytes:
     """Return the line that stands for one row in a truth digest.
 
@@ -112,10 +97,21 @@ def truth_digest(truth: Mapping[Key, Mapping[str, t.Any]]) -> tuple[int, str]:
     The same function serves both sides: digest the twin's truth and your own
     table (as key -> record) and compare.
     """
+    return digest_rows(truth.items())
+
+
+def digest_rows(items: Iterable[tuple[Key, Mapping[str, t.Any] | Row]]) -> tuple[int, str]:
+    """Return the count and md5; rows are decoded one at a time, as all flights together are large."""
+    # Sorting by the key's JSON is sorting the lines: no JSON array is a prefix of another.
+    ordered = sorted(((_SORTED_ENCODER.encode([_plain(v) for v in key]), key, item) for key, item in items), key=_first)
     digest = hashlib.md5(usedforsecurity=False)
-    for line in sorted(canonical_line(key, record) for key, record in truth.items()):
-        digest.update(line + b"\n")
-    return len(truth), digest.hexdigest()
+    for _, key, item in ordered:
+        digest.update(canonical_line(key, item.record if isinstance(item, Row) else item) + b"\n")
+    return len(ordered), digest.hexdigest()
+
+
+def _first(item: tuple[bytes, Key, t.Any]) -> bytes:
+    return item[0]
 
 
 def _plain(value: t.Any) -> t.Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-
+DeltaStrategy = t.Literal["full", "rowversion", "hash"]
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ import threading
 import typing as t
 
 from sync_pipelines.twin.feed import TieOrder
-from sync_pipelines.twin.rows import NULL_ROWVERSION, LogEntry, canonical_line, truth_digest
+from sync_pipelines.twin.pending import Pending
+from sync_pipelines.twin.rows import NULL_ROWVERSION, canonical_line, truth_digest
 from sync_pipelines.twin.schema import TwinColumn
-from sync_pipelines.twin.table import Pending, TwinTable
+from sync_pipelines.twin.table import TwinTable
+from sync_pipelines.twin.truthlog import LogEntry
 
 __all__ = [
     "NULL_ROWVERSION",

@@ -7,23 +7,23 @@ import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
 from sync_pipelines.twin.evolve import EvolvingSchema
-from sync_pipelines.twin.feed import Comparator, Feed, TieOrder
+from sync_pipelines.twin.feed import Comparator, TieOrder
+from sync_pipelines.twin.pending import Pending
 from sync_pipelines.twin.rows import (
     NULL_ROWVERSION,
     Key,
-    LogEntry,
     Record,
     Row,
     RowversionArgument,
+    digest_rows,
     encode_json,
     json_view,
     make_row,
-    md5_hex,
 )
 from sync_pipelines.twin.rowversions import Rowversions, TimestampRowversions
-from sync_pipelines.twin.schema import TwinColumn
-
-DeltaStrategy = t.Literal["full", "rowversion", "hash"]
+from sync_pipelines.twin.schema import DeltaStrategy, TwinColumn
+from sync_pipelines.twin.shelf import Shelf
+from sync_pipelines.twin.truthlog import TruthLog
 
 
 class TwinTable(EvolvingSchema):
@@ -78,18 +78,18 @@ class TwinTable(EvolvingSchema):
         self.rowversion_column = rowversion_column
         self.extra = dict(extra or {})
         self.lock = threading.RLock()
-        self.log: list[LogEntry] = []
-        self._feed = Feed(comparator)
-        self._rows: dict[Key, Row] = {}
-        # Further rows of a key that is already in the feed: keys are unique only in an honest source.
-        self._twins: dict[Key, list[Row]] = {}
-        self._seq = 0
+        self._shelf = Shelf(comparator)
 
     def __len__(self) -> int:
-        return len(self._feed)
+        return len(self._shelf.feed)
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._rows
+        return key in self._shelf.rows
+
+    @property
+    def log(self) -> TruthLog:
+        """Everything that happened to the table, oldest first."""
+        return self._shelf.log
 
     def describe(self) -> dict[str, t.Any]:
         """Return the table as `GET /api/v1/apis` lists it."""
@@ -115,7 +115,7 @@ class TwinTable(EvolvingSchema):
         """Insert or update by business key; return the row version given."""
         with self.lock:
             version = self._version(rowversion)
-            self._write(self._row(record, version))
+            self._shelf.write(self._row(record, version))
             return version
 
     def put_many(
@@ -125,7 +125,8 @@ class TwinTable(EvolvingSchema):
         with self.lock:
             given = iter(rowversions) if rowversions is not None else None
             rows = [self._row(record, self._version(next(given) if given else None)) for record in records]
-            return self._write_many(rows)
+            self._shelf.write_many(rows)
+        return len(rows)
 
     def put_encoded(
         self, keys: Iterable[Key], rowversions: Iterable[str | None], keys_json: Iterable[bytes], data: Iterable[bytes]
@@ -134,10 +135,11 @@ class TwinTable(EvolvingSchema):
         with self.lock:
             none = not self.has_rowversion
             rows = [
-                make_row(key, None if none else version, self._next_seq(), key_json, body)
+                make_row(key, None if none else version, self._shelf.next_seq(), key_json, body)
                 for key, version, key_json, body in zip(keys, rowversions, keys_json, data, strict=True)
             ]
-            return self._write_many(rows)
+            self._shelf.write_many(rows)
+        return len(rows)
 
     def put_raw(
         self,
@@ -162,13 +164,11 @@ class TwinTable(EvolvingSchema):
         with self.lock:
             version = self._version(rowversion)
             keys_json = self._keys_json(key) if oracle_keys_json is None else oracle_keys_json
-            row = make_row(key, version, self._next_seq(), keys_json, data_json, poison)
-            if duplicate and key in self._rows:
-                self._twins.setdefault(key, []).append(row)
-                self._feed.add(row)
-                self._note("duplicate", key, version, data_json)
+            row = make_row(key, version, self._shelf.next_seq(), keys_json, data_json, poison)
+            if duplicate and key in self:
+                self._shelf.add_twin(row)
             else:
-                self._write(row, "poison" if poison else None)
+                self._shelf.write(row, "poison" if poison else None)
             return version
 
     def delete(self, key: Key) -> None:
@@ -178,20 +178,18 @@ class TwinTable(EvolvingSchema):
             KeyError: if there is no such key.
         """
         with self.lock:
-            row = self._rows.pop(key)
-            for gone in [row, *self._twins.pop(key, [])]:
-                self._feed.remove(gone)
-            self._note("delete", key, row.rowversion, b"")
+            self._shelf.remove(key)
 
     def touch(self, key: Key, rowversion: RowversionArgument = None) -> str:
         """Give the row a new row version and leave its content as it is."""
         with self.lock:
-            row, version = self._rows[key], self._version(rowversion)
+            row, version = self._shelf.rows[key], self._version(rowversion)
             if row.poison or self.rowversion_column is None:
-                fresh = make_row(key, version, self._next_seq(), row.oracle_keys, row.data, row.poison)
+                seq = self._shelf.next_seq()
+                fresh = make_row(key, version, seq, row.oracle_keys, row.data, row.poison)
             else:
                 fresh = self._row(row.record, version)
-            self._write(fresh, "touch")
+            self._shelf.write(fresh, "touch", keep_twins=True)
             return version
 
     def begin(self, record: Mapping[str, t.Any], rowversion: RowversionArgument = None) -> Pending:
@@ -202,29 +200,30 @@ class TwinTable(EvolvingSchema):
     def get(self, key: Key) -> Record | None:
         """Return the current good record of the key, or None."""
         with self.lock:
-            row = self._good_row(key) if key in self._rows else None
-            return row.record if row else None
+            row = self._shelf.good_row(key)
+        return row.record if row else None
 
     def keys(self) -> list[Key]:
         """Return the keys that have a good row, in order of first insertion."""
         with self.lock:
-            return [key for key in self._rows if self._good_row(key)]
+            return [row.key for row in self._shelf.good_rows()]
 
     def truth(self) -> dict[Key, Record]:
         """Return the visible good rows by key: what a reader must end up with.
 
         Of several rows with one key the highest (row version, arrival) counts.
         """
-        with self.lock:
-            good = [row for key in self._rows if (row := self._good_row(key))]
-        return {row.key: row.record for row in good}
+        return {row.key: row.record for row in self._snapshot()}
+
+    def truth_digest(self) -> tuple[int, str]:
+        """Return `truth_digest(self.truth())` without holding all records at once."""
+        return digest_rows((row.key, row) for row in self._snapshot())
 
     @property
     def poison_keys(self) -> set[Key]:
         """Keys with at least one poison row in the feed."""
         with self.lock:
-            twins = (row for rows in self._twins.values() for row in rows)
-            return {row.key for rows in (self._rows.values(), twins) for row in rows if row.poison}
+            return self._shelf.poison_keys()
 
     def page(self, rowversion_gt: str | None = None, page: int = 1, page_size: int = 1000) -> bytes:
         """Return the body of one page.
@@ -234,7 +233,7 @@ class TwinTable(EvolvingSchema):
         """
         size = min(page_size, self.page_cap) if self.page_cap else page_size
         with self.lock:
-            rows = self._feed.page(
+            rows = self._shelf.feed.page(
                 rowversion_gt, page, size, ties=self.order_ties or "stable", sort=self.sorted_pages
             )
         return b'{"rows":[' + b",".join([row.line for row in rows]) + b"]}"
@@ -244,69 +243,16 @@ class TwinTable(EvolvingSchema):
             return None
         return self.rowversions() if given is None else given
 
-    def _next_seq(self) -> int:
-        self._seq += 1
-        return self._seq
+    def _snapshot(self) -> list[Row]:
+        with self.lock:
+            return list(self._shelf.good_rows())
 
     def _keys_json(self, key: Key) -> bytes:
         return encode_json(dict(zip(self.business_keys, key, strict=True)))
 
-    def _row(self, record: Mapping[str, t.Any], version: t.Any) -> Row:
+    def _row(self, record: Mapping[str, t.Any], version: t.Any, seq: int | None = None) -> Row:
         if self.rowversion_column is not None:
             record = {**record, self.rowversion_column: version}
         key = self.key_of(record)
-        return make_row(key, version, self._next_seq(), self._keys_json(key), encode_json(record))
-
-    def _good_row(self, key: Key) -> Row | None:
-        row = self._rows[key]
-        if key not in self._twins:
-            return None if row.poison else row
-        good = [each for each in (row, *self._twins[key]) if not each.poison]
-        return max(good, key=lambda each: (self._feed.sort_value(each.rowversion), each.seq), default=None)
-
-    def _write(self, row: Row, op: str | None = None) -> None:
-        old = self._rows.get(row.key)
-        for gone in [old, *self._twins.pop(row.key, [])] if old else ():
-            self._feed.remove(gone)
-        self._rows[row.key] = row
-        self._feed.add(row)
-        self._note(op or ("update" if old else "insert"), row.key, row.rowversion, row.data)
-
-    def _write_many(self, rows: list[Row]) -> int:
-        fresh = {row.key: row for row in rows}
-        if len(fresh) < len(rows) or any(key in self._rows for key in fresh):
-            for row in rows:
-                self._write(row)
-            return len(rows)
-        self._rows.update(fresh)
-        self._feed.add_many(rows)
-        for row in rows:
-            self._note("insert", row.key, row.rowversion, row.data)
-        return len(rows)
-
-    def _note(self, op: str, key: Key, rowversion: str | int | None, data: bytes) -> None:
-        self.log.append(LogEntry(len(self.log) + 1, op, key, rowversion, md5_hex(data)))
-
-
-class Pending:
-    """A write that has its row version but is not visible yet: a late commit."""
-
-    def __init__(self, table: TwinTable, record: Record, rowversion: t.Any) -> None:
-        self.table = table
-        self.record = record
-        self.rowversion = rowversion
-        self.is_open = True
-
-    def commit(self) -> str:
-        """Make the write visible with the row version taken at `begin()`."""
-        self._close()
-        return self.table.put(self.record, NULL_ROWVERSION if self.rowversion is None else self.rowversion)
-
-    def rollback(self) -> None:
-        """Forget the write."""
-        self._close()
-
-    def _close(self) -> None:
-        if not self.is_open:
-            raise RuntimeError("this write is already committed or rolled back")
-        self.is_open = False
+        seq = self._shelf.next_seq() if seq is None else seq
+        return make_row(key, version, seq, self._keys_json(key), encode_json(record))

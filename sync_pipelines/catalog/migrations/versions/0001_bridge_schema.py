@@ -53,6 +53,7 @@ def upgrade() -> None:
                 CHECK (status IN ('active', 'action_required', 'vanished')),
             status_reason text,
             pending_definition jsonb,
+            row_count bigint,
             last_sync_at timestamptz,
             last_sync_status varchar(20),
             consecutive_failures int NOT NULL DEFAULT 0,

@@ -1,0 +1,1 @@
+"""Make records ours: exact types, canonical values, content hashes."""

@@ -1,0 +1,1 @@
+"""Get records: guarded HTTP, the paging protocol, pages decoded into Arrow."""

@@ -1,0 +1,144 @@
+"""One answer of `/api/v1/data/{slug}` into Arrow columns and rejects: fast when all is well, exact when not.
+
+The fast path decodes the page into msgspec structs and casts whole columns. Whatever it cannot vouch for goes
+through `extract.records`, record by record, so that the bad ones are set aside and the others pass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from sync_pipelines.conform.arrays import NotExactError, from_canonical, python_type, to_array
+from sync_pipelines.extract.records import MAX_ROWVERSION_CHARACTERS, Reject, parse_record, rowversion_of, split_records
+from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.types import Kind
+
+
+@dataclass
+class Page:
+    """A decoded page.
+
+    Attributes:
+        number: running number of the page in its run, from 1.
+        body: the answer, kept until the gate has judged its records.
+        fetched: records in the answer.
+        columns: one array per declared column, good records only.
+        rowversions: rowversion of each good record (None where the source gave none).
+        positions: place of each good record in the answer, from 0; None when all are good.
+        rejects: records that cannot be stored as declared.
+        undeclared: names of fields that the API does not declare.
+    """
+
+    number: int
+    body: bytes
+    fetched: int
+    columns: list[pa.Array]
+    rowversions: list[str | None]
+    positions: list[int] | None = None
+    rejects: list[Reject] = field(default_factory=list)
+    undeclared: set[str] = field(default_factory=set)
+
+    def position(self, index: int) -> int:
+        """Place in the answer of the good record `index`."""
+        return index if self.positions is None else self.positions[index]
+
+    def record_digests(self, rowversion: str) -> set[bytes]:
+        """Digests of the page's records of one rowversion, to see whether a tie group has come to rest."""
+        return {
+            hashlib.blake2b(raw.encode("utf-8", errors="surrogateescape"), digest_size=16).digest()
+            for raw in split_records(self.body)
+            if rowversion_of(raw) == rowversion
+        }
+
+
+class PageDecoder:
+    """Decodes the pages of one entity."""
+
+    def __init__(self, entity: Entity) -> None:
+        self.entity = entity
+        fields = [(f"c{index}", python_type(column.type), _default(column.type.kind)) for index, column in enumerate(entity.columns)]
+        names = {f"c{index}": column.name for index, column in enumerate(entity.columns)}
+        self._strict = _page_decoder(fields, names, forbid_unknown=True)
+        self._lax = _page_decoder(fields, names, forbid_unknown=False)
+        self._fast = self._strict
+        self._has_json = any(column.type.kind is Kind.JSON for column in entity.columns)
+        self._getters = [operator.attrgetter(f"c{index}") for index in range(len(entity.columns))]
+
+    def decode(self, number: int, body: bytes) -> Page:
+        """Decode one answer.
+
+        Raises:
+            BrokenPageError: it is no page at all (not JSON, no list of rows).
+        """
+        if b"\\u0000" in body or (self._has_json and (b"\\ud" in body or b"\\uD" in body)):
+            return self._decode_slow(number, body)
+        try:
+            return self._decode_fast(number, body)
+        except (msgspec.MsgspecError, NotExactError, UnicodeDecodeError, RecursionError, AttributeError):
+            pass
+        if self._fast is self._strict:
+            try:
+                page = self._decode_fast(number, body, self._lax)
+            except (msgspec.MsgspecError, NotExactError, UnicodeDecodeError, RecursionError, AttributeError):
+                return self._decode_slow(number, body)
+            # Only undeclared fields stood in the way: name them once, then read on without looking for them.
+            self._fast = self._lax
+            page.undeclared = self._decode_slow(number, body).undeclared
+            return page
+        return self._decode_slow(number, body)
+
+    def _decode_fast(self, number: int, body: bytes, decoder: Any = None) -> Page:
+        rows = (decoder or self._fast).decode(body).rows
+        records = [row.data for row in rows]
+        columns = [
+            to_array([getter(record) for record in records], column.type)
+            for getter, column in zip(self._getters, self.entity.columns, strict=True)
+        ]
+        rowversions = [_rowversion(row.row_version) for row in rows]
+        if any(rowversion is not None and not 0 < len(rowversion) <= MAX_ROWVERSION_CHARACTERS for rowversion in rowversions):
+            raise NotExactError("rowversion")
+        return Page(number, body, len(rows), columns, rowversions)
+
+    def _decode_slow(self, number: int, body: bytes) -> Page:
+        good: list[list[str | None]] = []
+        rowversions: list[str | None] = []
+        positions: list[int] = []
+        rejects: list[Reject] = []
+        undeclared: set[str] = set()
+        declared = {column.name for column in self.entity.columns}
+        records = split_records(body)
+        for position, raw in enumerate(records):
+            parsed = parse_record(raw, self.entity, number, position)
+            undeclared |= parsed.field_names - declared
+            if isinstance(parsed.outcome, Reject):
+                rejects.append(parsed.outcome)
+            else:
+                good.append(parsed.outcome)
+                rowversions.append(parsed.rowversion)
+                positions.append(position)
+        columns = [
+            from_canonical([record[index] for record in good], column.type)
+            for index, column in enumerate(self.entity.columns)
+        ]
+        return Page(number, body, len(records), columns, rowversions, positions, rejects, undeclared)
+
+
+def _default(kind: Kind) -> Any:
+    return msgspec.Raw(b"null") if kind in (Kind.JSON, Kind.NUMERIC) else None
+
+
+def _page_decoder(fields: list[Any], names: dict[str, str], *, forbid_unknown: bool) -> Any:
+    data = msgspec.defstruct("Data", fields, rename=names, forbid_unknown_fields=forbid_unknown, gc=False)
+    row = msgspec.defstruct("Row", [("data", data), ("row_version", str | int | None, None)], gc=False)
+    page = msgspec.defstruct("Page", [("rows", list[row])], gc=False)  # type: ignore[valid-type]
+    return msgspec.json.Decoder(page)
+
+
+def _rowversion(value: str | int | None) -> str | None:
+    return value if value is None or isinstance(value, str) else str(value)

@@ -1,0 +1,215 @@
+"""Read an entity's records page by page and turn them into staged batches: good records and rejects, all counted."""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from sync_pipelines.conform.hashing import content_hashes
+from sync_pipelines.errors import SyncError
+from sync_pipelines.extract.apismith import fetch_data
+from sync_pipelines.extract.decode import Page, PageDecoder
+from sync_pipelines.extract.http import GuardedSession, Traffic
+from sync_pipelines.extract.paging import Answer, Reading, digest_of, read_keyset, read_pages
+from sync_pipelines.extract.records import Reject, key_of, split_records
+from sync_pipelines.gate.contract import judge_batch
+from sync_pipelines.load.postgres.staging import records_schema, rejects_schema
+from sync_pipelines.model.cursor import Codec
+from sync_pipelines.model.entity import Entity
+
+SAMPLE_REJECTS = 20
+
+
+class Extraction:
+    """One read of one entity. The counters are complete when `batches` is exhausted.
+
+    Attributes:
+        fetched: records in all accepted answers, re-reads included.
+        staged, rejected: where they went; fetched = staged + rejected.
+        pages: accepted answers.
+        undeclared: fields that records carry but the API does not declare.
+        sample: first rejects as {page, key, column, reason} for a person to look at.
+    """
+
+    def __init__(
+        self, entity: Entity, session: GuardedSession, *, page_size: int, max_pages: int, batch_rows: int
+    ) -> None:
+        self.entity = entity
+        self.session = session
+        self.traffic = Traffic()
+        self.reading = Reading(Codec(entity.cursor_codec) if entity.cursor_codec else None)
+        self.fetched = self.staged = self.rejected = self.pages = self._arrived = 0
+        self.undeclared: set[str] = set()
+        self.sample: list[dict[str, Any]] = []
+        self._page_size, self._max_pages, self._batch_rows = page_size, max_pages, batch_rows
+        self._decoder = PageDecoder(entity)
+        self._schema = records_schema(entity)
+
+    def batches(self, *, after: str | None, keyset: bool, full: bool) -> Iterator[tuple[str, pa.Table]]:
+        """Read to the end of the source.
+
+        Args:
+            after: the cursor, None = everything.
+            keyset: follow rowversions; otherwise go by page number.
+            full: the caller will take absence as deletion, so the end is asked for twice.
+
+        Yields:
+            (staging table, Arrow table) with the schemas of `load.postgres.staging`.
+        """
+        waiting: list[Page] = []
+        rows = 0
+        for page in self._read(after, keyset, full):
+            self.pages += 1
+            self.fetched += page.fetched
+            self.undeclared |= page.undeclared
+            if keyset:
+                _reject_unversioned(page, self.entity)
+            waiting.append(page)
+            rows += page.fetched
+            if rows >= self._batch_rows:
+                yield from self._batch(waiting)
+                waiting, rows = [], 0
+        if waiting:
+            yield from self._batch(waiting)
+
+    def _read(self, after: str | None, keyset: bool, full: bool) -> Iterator[Page]:
+        try:
+            if keyset:
+                yield from read_keyset(
+                    self._fetch,
+                    self.reading,
+                    after=after,
+                    page_size=self._page_size,
+                    max_pages=self._max_pages,
+                    confirm_end=full,
+                )
+            else:
+                yield from read_pages(self._fetch, page_size=self._page_size, max_pages=self._max_pages)
+        except SyncError as error:
+            raise error.at(**self.entity.where, page=self.pages + 1) from error
+
+    def _fetch(self, rowversion_gt: str | None, number: int, page_size: int) -> Answer:
+        body = fetch_data(self.session, self.entity.slug, rowversion_gt, number, page_size, self.traffic)
+        page = self._decoder.decode(self.pages + 1, body)
+        return Answer(page, _rowversions(page), page.fetched, digest_of(body))
+
+    def _batch(self, pages: list[Page]) -> Iterator[tuple[str, pa.Table]]:
+        columns = [
+            pa.chunked_array([page.columns[index] for page in pages], column.type.arrow).combine_chunks()
+            for index, column in enumerate(self.entity.columns)
+        ]
+        columns = [column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column for column in columns]
+        names = [f"c{index}" for index in range(len(columns))]
+        violations = judge_batch(self.entity, pa.table(columns, names=names)) if len(columns[0]) else []
+        rejects = [reject for page in pages for reject in page.rejects]
+        starts = _starts(pages)
+        for violation in violations:
+            page, index = _locate(pages, starts, violation.index)
+            rejects.append(self._reject(page, index, violation.column, violation.reason))
+        arrivals = range(self._arrived, self._arrived + len(columns[0]))
+        self._arrived += len(columns[0])
+        table = pa.table(
+            [
+                pa.array(arrivals, pa.int64()),
+                pa.array([rowversion for page in pages for rowversion in page.rowversions], pa.string()),
+                content_hashes(columns),
+                *columns,
+            ],
+            schema=self._schema,
+        )
+        if violations:
+            refused = {violation.index for violation in violations}
+            table = table.filter(pa.array([place not in refused for place in range(len(table))]))
+        self.staged += len(table)
+        self.rejected += len(rejects)
+        if len(table):
+            yield self.entity.target_table, table
+        if rejects:
+            self.sample += [_shown(reject) for reject in rejects[: SAMPLE_REJECTS - len(self.sample)]]
+            yield self.entity.rejects_table, _rejects_table(rejects)
+
+    def _reject(self, page: Page, index: int, column: str, reason: str) -> Reject:
+        position = page.position(index)
+        raw = split_records(page.body)[position]
+        return Reject(
+            page.number,
+            position,
+            reason,
+            column,
+            raw.encode("utf-8", errors="surrogateescape"),
+            key_of(raw, self.entity),
+            page.rowversions[index],
+        )
+
+
+def _reject_unversioned(page: Page, entity: Entity) -> None:
+    """Set aside the good records without rowversion: the protocol could never find them again."""
+    missing = [index for index, rowversion in enumerate(page.rowversions) if rowversion is None]
+    if not missing:
+        return
+    raws = split_records(page.body)
+    for index in missing:
+        position = page.position(index)
+        raw = raws[position]
+        record = raw.encode("utf-8", errors="surrogateescape")
+        reason = "The record has no row_version, so no later read could find it."
+        page.rejects.append(Reject(page.number, position, reason, "row_version", record, key_of(raw, entity)))
+    kept = [index for index, rowversion in enumerate(page.rowversions) if rowversion is not None]
+    page.columns = [column.take(pa.array(kept, pa.int64())) for column in page.columns]
+    page.positions = [page.position(index) for index in kept]
+    page.rowversions = [page.rowversions[index] for index in kept]
+
+
+def _rowversions(page: Page) -> list[str]:
+    """Rowversions of good and rejected records in the order of the answer."""
+    if not page.rejects:
+        return [rowversion for rowversion in page.rowversions if rowversion is not None]
+    placed = [(page.position(index), rowversion) for index, rowversion in enumerate(page.rowversions)]
+    placed += [(reject.position, reject.rowversion) for reject in page.rejects]
+    return [rowversion for _, rowversion in sorted(placed, key=lambda pair: pair[0]) if rowversion is not None]
+
+
+def _starts(pages: list[Page]) -> list[int]:
+    starts, total = [], 0
+    for page in pages:
+        starts.append(total)
+        total += len(page.rowversions)
+    return starts
+
+
+def _locate(pages: list[Page], starts: list[int], index: int) -> tuple[Page, int]:
+    place = bisect.bisect_right(starts, index) - 1
+    while index - starts[place] >= len(pages[place].rowversions):
+        place -= 1
+    return pages[place], index - starts[place]
+
+
+def _shown(reject: Reject) -> dict[str, Any]:
+    return {
+        "page": reject.page,
+        "key": " / ".join(reject.business_key) if reject.business_key else None,
+        "column": reject.column,
+        "reason": reject.reason,
+    }
+
+
+def _rejects_table(rejects: list[Reject]) -> pa.Table:
+    rows = [
+        {
+            "page": reject.page,
+            "position": reject.position,
+            "column_name": reject.column,
+            "reason": reject.reason,
+            "business_key": json.dumps(reject.business_key) if reject.business_key else None,
+            "rowversion": reject.rowversion,
+            "fingerprint": hashlib.sha256(reject.record).hexdigest(),
+            "record": "\\x" + reject.record.hex(),
+        }
+        for reject in rejects
+    ]
+    return pa.Table.from_pylist(rows, schema=rejects_schema())

@@ -1,0 +1,240 @@
+"""The guarded HTTP session of a connector: one origin, no redirects, bounded sizes, bounded patience."""
+
+from __future__ import annotations
+
+import logging
+import random
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlencode, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
+
+from sync_pipelines.errors import (
+    AuthenticationError,
+    BrokenPageError,
+    ConfigurationError,
+    GuardError,
+    RetriableError,
+    SourceBusyError,
+    SourceContractError,
+    SourceUnreachableError,
+)
+from sync_pipelines.model.limits import HttpLimits
+from sync_pipelines.secrets import printable
+
+logger = logging.getLogger(__name__)
+
+_CHUNK_BYTES = 256 * 1024
+_BUSY_STATUSES = {408, 425, 429, 500, 502, 503, 504}
+_USER_AGENT = "sync_pipelines/0.1"
+
+
+@dataclass
+class Traffic:
+    """What a run cost the source: requests (retries included), bytes on the wire, seconds of each answer."""
+
+    requests: int = 0
+    retries: int = 0
+    bytes_wire: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    def percentile_seconds(self, share: float) -> float:
+        """The answer time that `share` of the requests did not exceed; 0 without requests."""
+        ordered = sorted(self.seconds)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+class RateLimiter:
+    """Spaces requests evenly over all threads of this process."""
+
+    def __init__(self, requests_per_second: float | None) -> None:
+        self._interval = 1 / requests_per_second if requests_per_second else 0.0
+        self._next_at = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        """Sleep until this caller's turn."""
+        if not self._interval:
+            return
+        with self._lock:
+            turn = max(self._next_at, time.monotonic())
+            self._next_at = turn + self._interval
+        time.sleep(max(0.0, turn - time.monotonic()))
+
+
+class GuardedSession:
+    """GET requests to one base URL with the connector's token, retried where that can help.
+
+    Every URL is built from the base URL, so no next link or redirect can carry the token elsewhere.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: Callable[[], str | None],
+        limits: HttpLimits,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.limits = limits
+        self._token = token
+        self._sleep = sleep
+        self._rate = RateLimiter(limits.requests_per_second)
+        self._slots = threading.BoundedSemaphore(limits.max_connections)
+        self._pool = urllib3.PoolManager(
+            maxsize=limits.max_connections, num_pools=1, retries=False, block=False
+        )
+
+    def get(self, path: str, query: dict[str, str | int] | None = None, traffic: Traffic | None = None) -> bytes:
+        """The decoded body of a 200 answer.
+
+        Raises:
+            SourceUnreachableError, SourceBusyError, BrokenPageError: after all tries.
+            AuthenticationError, SourceContractError, GuardError, ConfigurationError: at once.
+        """
+        traffic = traffic if traffic is not None else Traffic()
+        for attempt in range(1, self.limits.tries + 1):
+            try:
+                self._rate.wait()
+                with self._slots:
+                    return self._get_once(path, query, traffic)
+            except RetriableError as error:
+                pause = self._pause(attempt, error)
+                if attempt == self.limits.tries:
+                    error.what = f"{error.what} ({attempt} tries)"
+                    raise
+                traffic.retries += 1
+                logger.warning("try %d of %s failed, next in %.1f s: %s", attempt, path, pause, error.what)
+                self._sleep(pause)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._pool.clear()
+
+    def _pause(self, attempt: int, error: RetriableError) -> float:
+        asked = getattr(error, "retry_after_seconds", None)
+        if asked is not None:
+            if asked > self.limits.max_retry_after_seconds:
+                raise error
+            return float(asked)
+        return self.limits.backoff_seconds * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311
+
+    def _get_once(self, path: str, query: dict[str, str | int] | None, traffic: Traffic) -> bytes:
+        url = self._checked_url(path, query)
+        headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": _USER_AGENT}
+        if token := self._token():
+            headers["Authorization"] = f"Bearer {token}"
+        started = time.monotonic()
+        traffic.requests += 1
+        timeout = urllib3.Timeout(connect=self.limits.timeout_seconds, read=self.limits.timeout_seconds)
+        try:
+            response = self._pool.request(
+                "GET", url, headers=headers, timeout=timeout, redirect=False, preload_content=False, retries=False
+            )
+        except (HTTPError, OSError) as error:
+            raise _transport_error(error) from error
+        finally:
+            traffic.seconds.append(time.monotonic() - started)
+        whole = False
+        try:
+            body = self._read(response, started, traffic)
+            whole = True
+        except (HTTPError, OSError) as error:
+            raise BrokenPageError(f"The answer broke off: {_shown(error)}.") from error
+        finally:
+            # A connection with an unread rest must not be used again.
+            response.release_conn() if whole else response.close()
+        if response.status != 200:
+            raise _status_error(response, body)
+        return body
+
+    def _checked_url(self, path: str, query: dict[str, str | int] | None) -> str:
+        url = f"{self.base_url}{path}" + (f"?{urlencode(query)}" if query else "")
+        ours, theirs = urlsplit(self.base_url), urlsplit(url)
+        if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc) or "/../" in theirs.path:
+            raise GuardError(f"The address {printable(url)} leaves the connector's origin {printable(self.base_url)}.")
+        return url
+
+    def _read(self, response: urllib3.BaseHTTPResponse, started: float, traffic: Traffic) -> bytes:
+        chunks: list[bytes] = []
+        decoded = wire = 0
+        while True:
+            chunk = response.read1(_CHUNK_BYTES, decode_content=True)
+            arrived = response.tell()
+            traffic.bytes_wire += arrived - wire
+            wire = arrived
+            if not chunk:
+                if response.closed or response._fp is None or _at_end(response):  # type: ignore[attr-defined]
+                    break
+                continue
+            chunks.append(chunk)
+            decoded += len(chunk)
+            if decoded > self.limits.max_page_bytes:
+                raise GuardError(
+                    f"The answer is larger than {self.limits.max_page_bytes} bytes.",
+                    next_command="ask for smaller pages (sync-pipelines entity set … --page-size) or raise max_page_bytes",
+                )
+            if decoded > 1_000_000 and decoded > self.limits.max_ratio * max(wire, 1):
+                raise GuardError(f"The answer unpacks to more than {self.limits.max_ratio} times its size on the wire.")
+            if time.monotonic() - started > self.limits.page_deadline_seconds:
+                raise BrokenPageError(f"The answer was not complete after {self.limits.page_deadline_seconds:g} s.")
+        return b"".join(chunks)
+
+
+def _at_end(response: urllib3.BaseHTTPResponse) -> bool:
+    return getattr(response, "length_remaining", None) in (0, None)
+
+
+def _shown(error: BaseException) -> str:
+    return printable(f"{type(error).__name__}: {error}", 200)
+
+
+def _transport_error(error: Exception) -> RetriableError | ConfigurationError:
+    reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+    if isinstance(reason, SSLError) or isinstance(reason.__cause__, ssl.SSLError):
+        cause = reason.__cause__ if isinstance(reason.__cause__, ssl.SSLError) else reason
+        if isinstance(cause, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY" in str(cause).upper():
+            return ConfigurationError(
+                f"The source's certificate is not valid: {_shown(cause)}.", next_command="renew the certificate"
+            )
+    return SourceUnreachableError(f"The source does not answer: {_shown(reason)}.")
+
+
+def _status_error(response: urllib3.BaseHTTPResponse, body: bytes) -> RetriableError | ConfigurationError:
+    status = response.status
+    excerpt = printable(body[:400].decode("utf-8", errors="backslashreplace"), 200)
+    said = f"The source answered {status}" + (f": {excerpt}" if excerpt else ".")
+    if status in _BUSY_STATUSES or status >= 500:
+        busy = SourceBusyError(said)
+        busy.retry_after_seconds = retry_after_seconds(response.headers.get("Retry-After"))  # type: ignore[attr-defined]
+        return busy
+    if status in (401, 403):
+        return AuthenticationError(
+            f"The source refused the token. {said}", next_command="check the token's variable, then sync-pipelines doctor"
+        )
+    if 300 <= status < 400:
+        target = printable(response.headers.get("Location", "elsewhere"), 120)
+        return GuardError(f"The source redirects to {target}; redirects are not followed, the token stays here.")
+    return SourceContractError(said)
+
+
+def retry_after_seconds(header: str | None, now: datetime | None = None) -> float | None:
+    """Seconds of a Retry-After header (RFC 9110, 10.2.3): a number or an HTTP date; None when absent or unreadable."""
+    if header is None:
+        return None
+    if header.strip().isdigit():
+        return float(header.strip()[:12])
+    try:
+        moment = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())

@@ -1,0 +1,203 @@
+"""How a whole source is read page by page without losing a row that moves while we read.
+
+SyncFlow's own loop (a fixed `rowversion_gt`, page 1, 2, 3, …) loses every row that an update moves across a page
+boundary. The keyset protocol asks only for page 1 and moves `rowversion_gt` to the last rowversion whose rows are
+surely complete; rows at the border are read twice and fall out as superseded. Proof and limits: docs/promise.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sync_pipelines.errors import CursorProtocolError, SourceContractError
+from sync_pipelines.model.cursor import Codec, check_page_order, infer_codec, order_key
+
+MAX_TIE_PASSES = 10
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the protocol needs to know of a page.
+
+    Attributes:
+        page: the decoded page, passed through untouched.
+        rowversions: of all records that have one, in order.
+        count: records in the answer, also the bad ones.
+        digest: of the answer's bytes.
+    """
+
+    page: Any
+    rowversions: list[str]
+    count: int
+    digest: bytes
+
+
+@dataclass
+class Reading:
+    """State of a read, for the cursor and the run's account.
+
+    Attributes:
+        codec: as given, or inferred from the first page.
+        last: highest rowversion read.
+        below_last: highest rowversion read that is lower than `last`.
+        drained: False when a tie group never came to rest, so that its end is not sure.
+    """
+
+    codec: Codec | None
+    last: str | None = None
+    below_last: str | None = None
+    drained: bool = True
+    warnings: list[str] = field(default_factory=list)
+
+    def note(self, rowversions: list[str]) -> None:
+        """Take in the rowversions of a page, which are in order unless the codec is opaque."""
+        for rowversion in (rowversions[0], rowversions[-1]) if rowversions else ():
+            if self.last is None or self._later(rowversion, self.last):
+                self.last = rowversion
+        below = _last_below(rowversions, self.last)
+        if below is not None and (self.below_last is None or self._later(below, self.below_last)):
+            self.below_last = below
+
+    def _later(self, left: str, right: str) -> bool:
+        assert self.codec is not None
+        return self.codec is Codec.OPAQUE or order_key(self.codec, left) > order_key(self.codec, right)
+
+
+Fetch = Callable[[str | None, int, int], Answer]
+
+
+def read_keyset(
+    fetch: Fetch, reading: Reading, *, after: str | None, page_size: int, max_pages: int, confirm_end: bool
+) -> Iterator[Any]:
+    """Read everything greater than `after` in rowversion order.
+
+    Args:
+        fetch: gets (rowversion_gt, page, page_size) and returns the answer.
+        reading: filled while reading.
+        after: the cursor, None = from the beginning.
+        page_size: records to ask for.
+        max_pages: most answers of one run.
+        confirm_end: ask twice before believing that there is no more (full reads, whose absences delete).
+
+    Yields:
+        Decoded pages.
+
+    Raises:
+        CursorProtocolError: the source does not sort or filter as the protocol needs.
+    """
+    position, size, asked = after, page_size, 0
+    while True:
+        answer = fetch(position, 1, page_size)
+        asked = _count_page(asked, max_pages)
+        if answer.count == 0:
+            if confirm_end and fetch(position, 1, page_size).count:
+                continue
+            return
+        _check(answer, reading, position)
+        yield answer.page
+        if answer.count < size:
+            # Short: the end, or a server that caps its pages. Only an empty second page tells.
+            second = fetch(position, 2, page_size)
+            asked = _count_page(asked, max_pages)
+            if second.count == 0:
+                if not confirm_end or fetch(position, 2, page_size).count == 0:
+                    return
+                continue
+            if second.digest == answer.digest:
+                raise SourceContractError("The source sends the same records for page 1 and page 2; it ignores `page`.")
+            if answer.count < size:
+                size = answer.count
+        border = _last_below(answer.rowversions, answer.rowversions[-1] if answer.rowversions else None)
+        if border is not None:
+            position = border
+            continue
+        if not answer.rowversions:
+            raise CursorProtocolError("A whole page has records without usable rowversion; the read cannot go on.")
+        tie = answer.rowversions[-1]
+        passes = yield from _drain_tie(fetch, reading, position, tie, size, page_size, max_pages - asked)
+        asked = _count_page(asked, max_pages, passes)
+        position = tie
+
+
+def _drain_tie(
+    fetch: Fetch, reading: Reading, position: str | None, tie: str, size: int, page_size: int, budget: int
+) -> Iterator[Any]:
+    """Read a tie group that fills a page, by page number, again and again until a pass brings nothing new."""
+    seen: set[bytes] = set()
+    requests = 0
+    for _ in range(MAX_TIE_PASSES):
+        before, number = len(seen), 1
+        while True:
+            answer = fetch(position, number, page_size)
+            requests += 1
+            if requests > budget:
+                raise _too_many(requests)
+            if answer.count:
+                _check(answer, reading, position)
+                yield answer.page
+            seen.update(answer.page.record_digests(tie))
+            if answer.count < size or answer.rowversions[-1:] != [tie]:
+                break
+            number += 1
+        if len(seen) == before:
+            return requests
+    reading.drained = False
+    reading.warnings.append(f"the records of rowversion {tie} did not come to rest in {MAX_TIE_PASSES} passes")
+    return requests
+
+
+def read_pages(fetch: Fetch, *, page_size: int, max_pages: int) -> Iterator[Any]:
+    """Read by page number until an empty page, as SyncFlow does for sources without rowversions.
+
+    Raises:
+        SourceContractError: the source repeats a page instead of ending.
+    """
+    previous: set[bytes] = set()
+    for number in range(1, max_pages + 1):
+        answer = fetch(None, number, page_size)
+        if answer.count == 0:
+            if fetch(None, number, page_size).count:
+                raise SourceContractError(f"Page {number} was empty once and had records when asked again.")
+            return
+        if answer.digest in previous:
+            raise SourceContractError(f"Page {number} repeats an earlier page byte for byte: the source is looping.")
+        previous.add(answer.digest)
+        yield answer.page
+    raise _too_many(max_pages)
+
+
+def _check(answer: Answer, reading: Reading, position: str | None) -> None:
+    if reading.codec is None and answer.rowversions:
+        reading.codec = infer_codec(answer.rowversions)
+    if reading.codec is not None:
+        check_page_order(reading.codec, answer.rowversions, position)
+        reading.note(answer.rowversions)
+
+
+def _last_below(rowversions: list[str], last: str | None) -> str | None:
+    """The last rowversion of a sorted page that is not `last`."""
+    for rowversion in reversed(rowversions):
+        if rowversion != last:
+            return rowversion
+    return None
+
+
+def _count_page(asked: int, max_pages: int, more: int = 1) -> int:
+    if asked + more > max_pages:
+        raise _too_many(asked + more)
+    return asked + more
+
+
+def _too_many(pages: int) -> SourceContractError:
+    return SourceContractError(
+        f"The source was asked {pages} times in one run without coming to an end.",
+        next_command="raise MAX_PAGES if it really holds that much",
+    )
+
+
+def digest_of(body: bytes) -> bytes:
+    """Digest of an answer, to tell pages apart."""
+    return hashlib.blake2b(body, digest_size=16).digest()

@@ -1,0 +1,198 @@
+"""Records one by one: cut out of the page byte for byte, then converted or rejected with a reason."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from sync_pipelines.conform.values import NotANumber, convert
+from sync_pipelines.errors import BrokenPageError, RecordError
+from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.types import Kind
+from sync_pipelines.secrets import printable
+
+MAX_ROWVERSION_CHARACTERS = 1000
+_BLANK = re.compile(r"[ \t\r\n]*")
+_KEEP_INTEGER_DIGITS = 400
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A record that goes to quarantine.
+
+    Attributes:
+        page, position: where it was in the run; position from 0 within the page.
+        reason, column: why, and in which column.
+        record: the record as the source sent it, byte for byte.
+        business_key: canonical texts of the key columns where all of them are good, else None.
+        rowversion: its rowversion where it has one.
+    """
+
+    page: int
+    position: int
+    reason: str
+    column: str | None
+    record: bytes
+    business_key: tuple[str, ...] | None = None
+    rowversion: str | None = None
+
+
+@dataclass(frozen=True)
+class ParsedRecord:
+    """One record: canonical texts in column order, or a reject."""
+
+    outcome: list[str | None] | Reject
+    rowversion: str | None
+    field_names: frozenset[str]
+
+
+def _parse_integer(literal: str) -> int | Decimal:
+    return int(literal) if len(literal) < _KEEP_INTEGER_DIGITS else Decimal(literal)
+
+
+_decoder = json.JSONDecoder(parse_float=Decimal, parse_int=_parse_integer, parse_constant=NotANumber)
+
+
+def split_records(body: bytes) -> list[str]:
+    """The texts of the records in a page; bytes that are not UTF-8 survive as lone surrogates.
+
+    Raises:
+        BrokenPageError: the answer is not JSON with a list under `rows`; shows its first characters, redacted.
+    """
+    text = body.decode("utf-8", errors="surrogateescape")
+    rows: list[str] | None = None
+    try:
+        for key, start in _members(text):
+            if key == "rows":
+                rows = [text[first:last] for first, last in _elements(text, start)]
+        # Only a page that is whole to its last brace may say "no more rows".
+        if rows is not None:
+            return rows
+    except (ValueError, RecursionError, IndexError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else f"not JSON ({str(error)[:80]})"
+        raise BrokenPageError(f"The answer is {reason}; it begins: {_excerpt(body)}") from error
+    raise BrokenPageError(f'The answer has no list under "rows"; it begins: {_excerpt(body)}')
+
+
+def _excerpt(body: bytes) -> str:
+    return printable(body[:400].decode("utf-8", errors="backslashreplace"), 200) or "(empty)"
+
+
+def _skip(text: str, position: int) -> int:
+    match = _BLANK.match(text, position)
+    return match.end() if match else position
+
+
+def _members(text: str) -> Iterator[tuple[str, int]]:
+    """Keys of the outermost object with the position of their values."""
+    position = _skip(text, 0)
+    if text[position : position + 1] != "{":
+        raise ValueError("no object")
+    position = _skip(text, position + 1)
+    while text[position] != "}":
+        key, position = _decoder.raw_decode(text, position)
+        position = _skip(text, position)
+        if text[position] != ":":
+            raise ValueError("no colon")
+        position = _skip(text, position + 1)
+        yield key, position
+        _, position = _decoder.raw_decode(text, position)
+        position = _skip(text, position)
+        if text[position] == ",":
+            position = _skip(text, position + 1)
+        elif text[position] != "}":
+            raise ValueError("no comma")
+    if _skip(text, position + 1) != len(text):
+        raise ValueError("more after the end")
+
+
+def _elements(text: str, position: int) -> list[tuple[int, int]]:
+    """Start and end of each element of the list at `position`."""
+    if text[position] != "[":
+        raise ValueError("rows is no list")
+    spans = []
+    position = _skip(text, position + 1)
+    while text[position] != "]":
+        _, end = _decoder.raw_decode(text, position)
+        spans.append((position, end))
+        position = _skip(text, end)
+        if text[position] == ",":
+            position = _skip(text, position + 1)
+        elif text[position] != "]":
+            raise ValueError("no comma between rows")
+    return spans
+
+
+def parse_record(raw: str, entity: Entity, page: int, position: int) -> ParsedRecord:
+    """Convert one record; the first failing column is the reason, key columns are tried in any case."""
+    record = raw.encode("utf-8", errors="surrogateescape")
+    rowversion: str | None = None
+    names: frozenset[str] = frozenset()
+    try:
+        row = _decoder.decode(raw)
+        if not isinstance(row, dict) or not isinstance(row.get("data"), dict):
+            raise RecordError('The record is not an object with "data".')
+        names = frozenset(row["data"])
+        rowversion = _rowversion(row.get("row_version"))
+        outcome: list[str | None] | Reject = _convert_columns(row["data"], raw, entity)
+    except RecordError as error:
+        key = key_of(raw, entity)
+        outcome = Reject(page, position, error.what, error.column, record, key, rowversion)
+    return ParsedRecord(outcome, rowversion, names)
+
+
+def _convert_columns(data: dict[str, Any], raw: str, entity: Entity) -> list[str | None]:
+    values: list[str | None] = []
+    raw_values = _raw_values(raw) if any(column.type.kind is Kind.JSON for column in entity.columns) else {}
+    for column in entity.columns:
+        value = data.get(column.name)
+        if column.type.kind is Kind.JSON and value is not None:
+            value = raw_values.get(column.name)
+        try:
+            values.append(convert(value, column.type))
+        except RecordError as error:
+            raise RecordError(error.what, column=column.name) from None
+    return values
+
+
+def _raw_values(raw: str) -> dict[str, str]:
+    """The members of `data` as texts, the last of equal names as in `json`."""
+    start = next(position for key, position in _members(raw) if key == "data")
+    data = raw[start : _decoder.raw_decode(raw, start)[1]]
+    return {key: data[position : _decoder.raw_decode(data, position)[1]] for key, position in _members(data)}
+
+
+def _rowversion(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise RecordError("The row_version is neither a text nor a whole number.", column="row_version")
+    text = str(value)
+    if not text or len(text) > MAX_ROWVERSION_CHARACTERS or not text.isprintable():
+        raise RecordError(
+            f"The row_version is empty, longer than {MAX_ROWVERSION_CHARACTERS} characters or not printable.",
+            column="row_version",
+        )
+    return text
+
+
+def key_of(raw: str, entity: Entity) -> tuple[str, ...] | None:
+    """Canonical texts of a record's key columns; None unless all of them are good."""
+    try:
+        data = _decoder.decode(raw)["data"]
+        key = tuple(convert(data.get(column.name), column.type) for column in entity.business_keys)
+    except (RecordError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return None if any(part is None for part in key) else key  # type: ignore[return-value]
+
+
+def rowversion_of(raw: str) -> str | None:
+    """The rowversion of a record's text, None where it has no usable one."""
+    try:
+        return _rowversion(_decoder.decode(raw).get("row_version"))
+    except (RecordError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,1 @@
+"""May a record pass: the contract of its entity, checked by pandera on every batch."""

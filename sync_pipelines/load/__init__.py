@@ -1,0 +1,1 @@
+"""Put rows down: staging by dlt, then one atomic publish."""

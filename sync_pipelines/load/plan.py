@@ -1,0 +1,81 @@
+"""What a load must publish, handed from the runner to the destination that dlt drives."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sync_pipelines.model.cursor import Codec, CursorMark
+from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.run import Ledger, Mode
+
+
+@dataclass
+class Outcome:
+    """What the publish step found and did."""
+
+    ledger: Ledger
+    row_count: int
+    missing: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class PublishPlan:
+    """Everything the publish transaction writes beside the rows themselves.
+
+    Attributes:
+        fetched: records that the extract stage counted.
+        rejected: records that extract, conform and gate set aside.
+        copy_rejected: records that the database itself refused while they were copied.
+        keyset: True when the read followed rowversions, so that an absent row is surely absent.
+        accept_vanished: delete vanished rows whatever their share.
+        details: goes to `bridge.sync_runs.details` with what the publish adds.
+        errors: what went wrong inside dlt's workers, first cause first.
+    """
+
+    entity: Entity
+    run_uid: UUID
+    mode: Mode
+    bridge_schema: str
+    cursor: str | None
+    codec: Codec | None
+    marks: tuple[CursorMark, ...]
+    started_at: datetime
+    fetched: int = 0
+    rejected: int = 0
+    copy_rejected: int = 0
+    keyset: bool = True
+    accept_vanished: bool = False
+    details: dict[str, Any] = field(default_factory=dict)
+    errors: list[BaseException] = field(default_factory=list)
+    outcome: Outcome | None = None
+
+
+_plans: dict[str, PublishPlan] = {}
+_lock = threading.Lock()
+
+
+@contextmanager
+def publishing(name: str, plan: PublishPlan) -> Iterator[None]:
+    """Make `plan` the one that the destination finds under the dlt schema `name`."""
+    with _lock:
+        if name in _plans:
+            raise RuntimeError(f"two loads of {plan.entity.path} in one process")
+        _plans[name] = plan
+    try:
+        yield
+    finally:
+        with _lock:
+            del _plans[name]
+
+
+def plan_of(name: str) -> PublishPlan:
+    """The plan registered for a dlt schema."""
+    with _lock:
+        return _plans[name]

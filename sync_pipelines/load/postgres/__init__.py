@@ -1,0 +1,1 @@
+"""PostgreSQL: dlt loads the staging tables, our publish step merges rows, ledger, quarantine and cursor at once."""

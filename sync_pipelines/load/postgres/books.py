@@ -1,0 +1,80 @@
+"""The books of a run: its row in `sync_runs`, the entity's cursor, and the quarantine; inside the publish transaction.
+
+The statements run on psycopg2 (inside dlt's transaction) and on psycopg 3 (runs that load nothing) alike.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sync_pipelines.errors import SupersededRunError
+from sync_pipelines.load.plan import Outcome, PublishPlan
+from sync_pipelines.load.postgres.quoting import quote
+
+
+def move_rejects(cursor: Any, plan: PublishPlan) -> None:
+    """Put the staged rejects into quarantine; a record that is there already is seen once more."""
+    rejects = quote(plan.entity.staging_schema, plan.entity.rejects_table).replace("%", "%%")
+    cursor.execute(
+        f"""
+        INSERT INTO {quote(plan.bridge_schema)}.quarantine AS q (entity_uid, run_uid, page, position, business_key,
+            rowversion, column_name, reason, record, fingerprint, times_seen)
+        SELECT %s, %s, (array_agg(page ORDER BY page, position))[1], (array_agg(position ORDER BY page, position))[1],
+               (array_agg(business_key))[1], (array_agg(rowversion))[1], (array_agg(column_name))[1],
+               (array_agg(reason))[1], (array_agg(record))[1], fingerprint, count(*)
+        FROM {rejects} GROUP BY fingerprint
+        ON CONFLICT (entity_uid, fingerprint) DO UPDATE SET run_uid = excluded.run_uid, last_seen_at = now(),
+            times_seen = q.times_seen + excluded.times_seen, page = excluded.page, position = excluded.position,
+            reason = excluded.reason, column_name = excluded.column_name
+        """,
+        (str(plan.entity.uid), str(plan.run_uid)),
+    )
+
+
+def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
+    """Write the run as finished and move the entity's cursor.
+
+    Raises:
+        SupersededRunError: the run is not open any more.
+    """
+    ledger, bridge = outcome.ledger, quote(plan.bridge_schema)
+    details = {**plan.details, "missing": outcome.missing, "row_count": outcome.row_count, "warnings": outcome.warnings}
+    cursor.execute(
+        f"""
+        UPDATE {bridge}.sync_runs SET status = 'success', completed_at = clock_timestamp(), records_fetched = %s,
+            records_inserted = %s, records_updated = %s, records_unchanged = %s, records_superseded = %s,
+            records_quarantined = %s, rows_deleted = %s, rowversion_end = %s, details = %s
+        WHERE uid = %s AND status = 'running'
+        """,
+        (
+            ledger.fetched,
+            ledger.inserted,
+            ledger.updated,
+            ledger.unchanged,
+            ledger.superseded,
+            ledger.quarantined,
+            ledger.deleted,
+            plan.cursor,
+            json.dumps(details, default=str),
+            str(plan.run_uid),
+        ),
+    )
+    if cursor.rowcount != 1:
+        raise SupersededRunError(f"The run {plan.run_uid} is not open any more.", where=dict(plan.entity.where))
+    cursor.execute(
+        f"""
+        UPDATE {bridge}.entities SET last_sync_at = clock_timestamp(), last_sync_status = 'success', last_rowversion = %s,
+            cursor_codec = %s, cursor_marks = %s, row_count = %s, consecutive_failures = 0,
+            full_refresh_pending = full_refresh_pending AND %s
+        WHERE uid = %s
+        """,
+        (
+            plan.cursor,
+            None if plan.codec is None else str(plan.codec),
+            json.dumps([mark.as_json() for mark in plan.marks]),
+            outcome.row_count,
+            plan.mode == "delta",
+            str(plan.entity.uid),
+        ),
+    )

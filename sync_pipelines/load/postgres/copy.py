@@ -1,0 +1,115 @@
+"""Parquet to CSV to COPY: the cheapest way in, and it names the row when PostgreSQL refuses one.
+
+A row that PostgreSQL refuses although its types fit (a JSON number beyond NUMERIC, say) is found by halving, set aside
+as a reject, and the others pass.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg2
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from sync_pipelines.load.postgres.quoting import quote
+from sync_pipelines.model.entity import Entity, fingerprint
+from sync_pipelines.secrets import printable
+
+BATCH_ROWS = 20_000
+_OPTIONS = pa_csv.WriteOptions(include_header=False)
+
+
+class _CsvStream(io.RawIOBase):
+    """A parquet file as CSV text, converted batch by batch while COPY reads it."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self._text = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._text:
+            batch = next(self._batches, None)
+            if batch is None:
+                return b""
+            self._text = memoryview(_csv(batch))
+        chunk = self._text[:size] if size >= 0 else self._text
+        self._text = self._text[len(chunk) :]
+        return bytes(chunk)
+
+
+def copy_parquet(cursor: Any, path: str, schema: str, table: str) -> None:
+    """COPY a whole file into a table with the same column names.
+
+    Raises:
+        psycopg2.DataError: a row was refused; the transaction is broken.
+    """
+    file = pq.ParquetFile(path)
+    batches = (batch for batch in file.iter_batches(batch_size=BATCH_ROWS) if batch.num_rows)
+    cursor.copy_expert(_statement(schema, table, file.schema_arrow.names), _CsvStream(batches), size=1 << 18)
+
+
+def copy_by_halves(cursor: Any, path: str, entity: Entity) -> int:
+    """COPY the records of a file and set aside those that PostgreSQL refuses.
+
+    Returns:
+        Number of records set aside, now in the staging table of rejects.
+    """
+    refused = 0
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=BATCH_ROWS):
+        refused += _copy_batch(cursor, batch, entity)
+    return refused
+
+
+def _copy_batch(cursor: Any, batch: pa.RecordBatch, entity: Entity) -> int:
+    if batch.num_rows == 0:
+        return 0
+    cursor.execute("SAVEPOINT before_batch")
+    try:
+        statement = _statement(entity.staging_schema, entity.target_table, batch.schema.names)
+        cursor.copy_expert(statement, io.BytesIO(_csv(batch)))
+    except psycopg2.DataError as error:
+        cursor.execute("ROLLBACK TO SAVEPOINT before_batch")
+        if batch.num_rows == 1:
+            _set_aside(cursor, batch, entity, str(error))
+            return 1
+        middle = batch.num_rows // 2
+        return _copy_batch(cursor, batch.slice(0, middle), entity) + _copy_batch(cursor, batch.slice(middle), entity)
+    cursor.execute("RELEASE SAVEPOINT before_batch")
+    return 0
+
+
+def _set_aside(cursor: Any, batch: pa.RecordBatch, entity: Entity, message: str) -> None:
+    row = {name: array.cast(pa.string())[0].as_py() for name, array in zip(batch.schema.names, batch.columns, strict=True)}
+    names = {f"c{index}": column.name for index, column in enumerate(entity.columns)}
+    record = json.dumps({names.get(name, name): value for name, value in row.items() if name != "hash"})
+    keys = [row[f"c{index}"] for index, column in enumerate(entity.columns) if column.is_business_key]
+    cursor.execute(
+        f"INSERT INTO {quote(entity.staging_schema, entity.rejects_table).replace('%', '%%')}"
+        " (position, reason, business_key, rowversion, fingerprint, record) VALUES (%s, %s, %s, %s, %s, %s)",
+        (
+            row["arrival"],
+            f"PostgreSQL refuses it: {printable(message.splitlines()[0], 300)}",
+            json.dumps(keys),
+            row["rowversion"],
+            fingerprint(record),
+            psycopg2.Binary(record.encode()),
+        ),
+    )
+
+
+def _csv(batch: pa.RecordBatch) -> bytes:
+    text = io.BytesIO()
+    pa_csv.write_csv(batch, text, _OPTIONS)
+    return text.getvalue()
+
+
+def _statement(schema: str, table: str, columns: list[str]) -> str:
+    return f"COPY {quote(schema, table)} ({', '.join(map(quote, columns))}) FROM STDIN (FORMAT csv)"

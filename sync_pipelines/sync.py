@@ -1,0 +1,314 @@
+"""One run of one entity, from lock to ledger: the only way in for assets, command line and tests."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pyarrow as pa
+
+from sync_pipelines.catalog.connectors import get_connector
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.entities import get_entity
+from sync_pipelines.catalog.runs import fail_run, get_run, hold_entity, run_status, start_run
+from sync_pipelines.errors import ConfigurationError, CursorProtocolError, SchemaDriftError, SyncError
+from sync_pipelines.extract.apismith import open_session
+from sync_pipelines.extract.extraction import Extraction
+from sync_pipelines.load.engine import load_batches
+from sync_pipelines.load.plan import Outcome, PublishPlan
+from sync_pipelines.load.postgres.peek import all_unchanged, finish_without_load
+from sync_pipelines.load.postgres.publish import duplicate_keys
+from sync_pipelines.load.postgres.staging import prepare_staging
+from sync_pipelines.load.postgres.target import apply_table, plan_table, read_columns
+from sync_pipelines.model.cursor import Codec, CursorMark, order_key, plan_cursor, plan_marks
+from sync_pipelines.model.entity import Connector, DeltaStrategy, Entity, EntityStatus
+from sync_pipelines.model.run import Ledger, Mode, RunResult
+from sync_pipelines.settings import Settings, load_settings
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int], None]
+
+
+@dataclass
+class _Run:
+    """What the steps of one run share."""
+
+    database: Database
+    settings: Settings
+    connector: Connector
+    entity: Entity
+    uid: UUID
+    mode: Mode
+    started_at: datetime
+    started_monotonic: float
+    accept_vanished: bool
+    progress: Progress | None
+    table_changes: tuple[str, ...] = ()
+    warnings: list[str] = field(default_factory=list)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def elapsed_seconds(self) -> float:
+        return time.monotonic() - self.started_monotonic
+
+
+def sync_entity(
+    database: Database,
+    connector_name: str,
+    slug: str,
+    *,
+    full_refresh: bool = False,
+    accept_vanished: bool = False,
+    triggered_by: str = "command line",
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Sync one entity and return its balanced ledger.
+
+    Args:
+        database: where catalog and target are.
+        connector_name: the connector.
+        slug: the entity.
+        full_refresh: read everything again, compare, and soft-delete what vanished.
+        accept_vanished: delete vanished rows even beyond the configured share.
+        triggered_by: who asked, for the run's record.
+        settings: the process settings when None.
+        progress: called with the number of records fetched so far.
+
+    Raises:
+        SyncError: any of ours; the run is closed as failed and nothing was published.
+    """
+    settings = settings or load_settings()
+    connector = get_connector(database, connector_name)
+    started_monotonic = time.monotonic()
+    with hold_entity(database, get_entity(database, connector_name, slug), settings.entity_wait_seconds) as held:
+        # Read again under the lock: the run before us may have moved the cursor.
+        entity = _checked(connector, get_entity(database, connector_name, slug))
+        mode = plan_mode(entity, full_refresh=full_refresh)
+        start = entity.cursor if mode is Mode.DELTA else None
+        uid, started_at = start_run(held, entity, mode, triggered_by, start)
+        run = _Run(
+            database, settings, connector, entity, uid, mode, started_at, started_monotonic, accept_vanished, progress
+        )
+        try:
+            return _run(run)
+        except BaseException as error:
+            if isinstance(error, SyncError):
+                error.at(**entity.where)
+            fail_run(database, entity, uid, error)
+            raise
+
+
+def plan_mode(entity: Entity, *, full_refresh: bool) -> Mode:
+    """FULL when everything must be read: on demand, after a change of columns, without cursor, or by strategy."""
+    incremental = entity.delta_strategy is DeltaStrategy.ROWVERSION and entity.cursor is not None
+    return Mode.FULL if full_refresh or entity.full_refresh_pending or not incremental else Mode.DELTA
+
+
+def _checked(connector: Connector, entity: Entity) -> Entity:
+    if not connector.is_active:
+        raise ConfigurationError(
+            f"The connector {connector.name} is switched off.",
+            where=dict(entity.where),
+            next_command=f"sync-pipelines connector add {connector.name} … (switches it on again)",
+        )
+    if entity.status is EntityStatus.ACTION_REQUIRED:
+        raise SchemaDriftError(
+            entity.status_reason or "The entity needs a decision.",
+            where=dict(entity.where),
+            next_command=f"sync-pipelines discover {entity.connector} --accept {entity.slug}",
+        )
+    if entity.status is EntityStatus.VANISHED:
+        raise ConfigurationError(
+            f"The source does not list {entity.slug} any more; its table {entity.table} is kept as it was.",
+            where=dict(entity.where),
+            next_command=f"sync-pipelines discover {entity.connector}",
+        )
+    return entity
+
+
+def _run(run: _Run) -> RunResult:
+    keyset = run.entity.delta_strategy is DeltaStrategy.ROWVERSION
+    _prepare(run)
+    try:
+        return _attempt(run, keyset=keyset)
+    except CursorProtocolError as error:
+        if run.mode is Mode.DELTA or not keyset:
+            error.next_command = error.next_command or f"sync-pipelines sync {run.entity.path} --full-refresh"
+            raise
+        # Everything is read anyway: go by page number, which needs no order.
+        run.warnings.append(f"read by page number, because rowversions cannot be followed: {error.what}")
+        logger.warning("%s: %s", run.entity.path, run.warnings[-1])
+        _prepare(run)
+        return _attempt(run, keyset=False)
+
+
+def _prepare(run: _Run) -> None:
+    """Bring target and staging into shape before any data moves; one process at a time per schema."""
+    entity = run.entity
+    with run.database.connect() as connection, connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"sync_pipelines:ddl:{entity.target_schema}"])
+        stored = read_columns(cursor, entity.target_schema, entity.target_table)
+        plan = plan_table(entity, stored, rebuild=run.mode is Mode.FULL)
+        apply_table(cursor, plan)
+        prepare_staging(cursor, entity)
+    run.table_changes = run.table_changes or plan.changes
+
+
+def _attempt(run: _Run, *, keyset: bool) -> RunResult:
+    entity, settings = run.entity, run.settings
+    extraction = Extraction(
+        entity,
+        open_session(run.connector, settings),
+        page_size=entity.page_size or settings.max_page_size,
+        max_pages=settings.max_pages,
+        batch_rows=settings.batch_rows,
+    )
+    plan = PublishPlan(
+        entity=entity,
+        run_uid=run.uid,
+        mode=run.mode,
+        bridge_schema=run.database.bridge_schema,
+        cursor=entity.cursor,
+        codec=extraction.reading.codec,
+        marks=entity.cursor_marks,
+        started_at=run.started_at,
+        keyset=keyset,
+        accept_vanished=run.accept_vanished,
+    )
+    batches = _finished(run, extraction, plan)
+    head = list(itertools.islice(batches, 1))
+    outcome = _without_load(run, extraction, plan, head) if run.mode is Mode.DELTA else None
+    if outcome is None:
+        outcome = _load(run, plan, itertools.chain(head, batches))
+    return _result(run, extraction, plan, outcome)
+
+
+def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[tuple[str, pa.Table]]:
+    """The batches, and when they are through, the plan with its counts and its cursor."""
+    after = run.entity.cursor if run.mode is Mode.DELTA else None
+    for table_name, table in extraction.batches(after=after, keyset=plan.keyset, full=run.mode is Mode.FULL):
+        if run.progress:
+            run.progress(extraction.fetched)
+        yield table_name, table
+    plan.fetched, plan.rejected = extraction.fetched, extraction.rejected
+    plan.codec = extraction.reading.codec or plan.codec
+    if plan.keyset:
+        plan.cursor, plan.marks = _plan_checkpoint(run, extraction, plan.codec)
+    else:
+        plan.cursor, plan.marks = None, ()
+    plan.details = {
+        "pages": extraction.pages,
+        "requests": extraction.traffic.requests,
+        "retries": extraction.traffic.retries,
+        "bytes_wire": extraction.traffic.bytes_wire,
+        "api_seconds_p95": round(extraction.traffic.percentile_seconds(0.95), 4),
+        "undeclared": sorted(extraction.undeclared),
+        "table_changes": list(run.table_changes),
+        "quarantine_sample": extraction.sample,
+        "warnings": [*run.warnings, *extraction.reading.warnings],
+    }
+
+
+def _plan_checkpoint(
+    run: _Run, extraction: Extraction, codec: Codec | None
+) -> tuple[str | None, tuple[CursorMark, ...]]:
+    entity, reading = run.entity, extraction.reading
+    current, marks = entity.cursor, entity.cursor_marks
+    if codec is None:
+        return current, marks
+    if run.mode is Mode.FULL and current is not None and reading.last is not None and codec is not Codec.OPAQUE:
+        if order_key(codec, reading.last) < order_key(codec, current):
+            run.warnings.append(f"rowversions went back from {current} to {reading.last}: was the source restored?")
+            current, marks = None, ()
+    if not reading.drained:
+        return current, marks
+    cursor = plan_cursor(
+        codec,
+        current=current,
+        marks=marks,
+        started_at=run.started_at,
+        read_seconds=run.elapsed_seconds,
+        last=reading.last,
+        below_last=reading.below_last,
+        lookback_seconds=entity.lookback_seconds,
+    )
+    ended_at = run.started_at + timedelta(seconds=run.elapsed_seconds)
+    mark = CursorMark(ended_at, reading.last) if reading.last is not None else None
+    return cursor, plan_marks(marks, mark, run.started_at, entity.lookback_seconds)
+
+
+def _without_load(
+    run: _Run, extraction: Extraction, plan: PublishPlan, head: list[tuple[str, pa.Table]]
+) -> Outcome | None:
+    """Finish a run that has nothing to write; None when it must load."""
+    small = extraction.fetched <= run.settings.max_page_size
+    if head and (not small or plan.fetched != len(head[0][1]) or head[0][0] != run.entity.target_table):
+        return None
+    with run.database.connect() as connection:
+        ledger = Ledger() if not head else all_unchanged(connection.cursor(), plan, head[0][1])
+        return None if ledger is None else finish_without_load(connection.cursor(), plan, ledger)
+
+
+def _load(run: _Run, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]]) -> Outcome:
+    try:
+        load_batches(run.database, plan, batches, run.stage_seconds)
+    except SyncError:
+        if plan.fetched and run_status(run.database, run.uid) == "success":
+            # COMMIT went through although its answer was lost: the run's own row tells.
+            return _recorded_outcome(run)
+        raise
+    assert plan.outcome is not None
+    return plan.outcome
+
+
+def _recorded_outcome(run: _Run) -> Outcome:
+    row = get_run(run.database, run.uid)
+    counters = ("fetched", "inserted", "updated", "unchanged", "superseded", "quarantined")
+    ledger = Ledger(**{name: row[f"records_{name}"] for name in counters}, deleted=row["rows_deleted"])
+    return Outcome(ledger, row["details"]["row_count"], row["details"]["missing"])
+
+
+def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outcome) -> RunResult:
+    entity, traffic = run.entity, extraction.traffic
+    with run.database.connect() as connection, connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
+        duplicates = duplicate_keys(cursor, entity)
+    result = RunResult(
+        uid=run.uid,
+        connector=entity.connector,
+        slug=entity.slug,
+        mode=run.mode,
+        ledger=outcome.ledger,
+        started_at=run.started_at,
+        duration_seconds=run.elapsed_seconds,
+        table=entity.table,
+        row_count=outcome.row_count,
+        rowversion_start=entity.cursor if run.mode is Mode.DELTA else None,
+        rowversion_end=plan.cursor,
+        pages=extraction.pages,
+        requests=traffic.requests,
+        bytes_wire=traffic.bytes_wire,
+        api_seconds_p95=traffic.percentile_seconds(0.95),
+        stage_seconds=dict(run.stage_seconds),
+        undeclared=tuple(sorted(extraction.undeclared)),
+        table_changes=run.table_changes,
+        quarantine_sample=tuple(extraction.sample),
+        duplicate_keys=duplicates,
+        warnings=(*run.warnings, *extraction.reading.warnings, *outcome.warnings),
+    )
+    logger.info("%s: %s", entity.path, result.ledger.as_dict())
+    return replace(result, warnings=_missing_note(result.warnings, outcome.missing))
+
+
+def _missing_note(warnings: tuple[Any, ...], missing: int) -> tuple[Any, ...]:
+    if not missing:
+        return warnings
+    return (*warnings, f"{missing} rows were not at the source; they are deleted if the next full read misses them, too")

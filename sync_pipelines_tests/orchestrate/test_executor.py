@@ -1,0 +1,542 @@
+"""The threaded executor, with real Dagster instances, real runs and real signals.
+
+`dg.materialize` and `execute_in_process` replace the executor of a job, so runs are started here as the run worker does.
+"""
+
+# ruff: noqa: TID251
+import asyncio
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run_iterator
+from dagster._core.storage.compute_log_manager import ComputeIOType
+
+from sync_pipelines.orchestrate import executor
+from sync_pipelines.orchestrate.executor import selected_executor, threaded_executor
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory):
+    with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("instance"))) as instance:
+        yield instance
+
+
+class Run:
+    """One finished run: its status and events."""
+
+    def __init__(self, instance, assets, threads=4, executor_def=threaded_executor, **config):
+        definitions = dg.Definitions(assets=assets, executor=executor_def)
+        job = definitions.resolve_implicit_global_asset_job_def()
+        settings = {"execution": {"config": {"max_concurrent": threads, **config}}}
+        run = instance.create_run_for_job(job, run_config=settings)
+        self.id = run.run_id
+        self.events = list(execute_run_iterator(InMemoryJob(job), run, instance))
+        self.status = instance.get_run_by_id(run.run_id).status
+
+    def steps(self, event_type):
+        return [event.step_key for event in self.events if event.event_type_value == event_type]
+
+    def failure(self, step):
+        (event,) = (e for e in self.events if e.step_key == step and e.is_step_failure)
+        return event.step_failure_data.error
+
+
+def entity(name, sync=lambda: None, **options):
+    """An asset of an op of its own, as each entity is one."""
+
+    @dg.multi_asset(name=name, specs=[dg.AssetSpec(name)], **options)
+    def asset():
+        sync()
+        yield dg.MaterializeResult(asset_key=name)
+
+    return asset
+
+
+def test_steps_run_at_the_same_time_and_intervals_overlap(instance):
+    everyone_is_here = threading.Barrier(4, timeout=20)  # broken unless four steps are inside at once
+    run = Run(instance, [entity(f"e{i}", everyone_is_here.wait) for i in range(4)])
+    assert run.status == dg.DagsterRunStatus.SUCCESS
+    statistics = instance.get_run_step_stats(run.id)
+    assert max(step.start_time for step in statistics) < min(step.end_time for step in statistics)
+
+
+def test_never_more_steps_at_once_than_configured(instance):
+    gauge = Gauge()
+    Run(instance, [entity(f"e{i}", gauge.pass_through) for i in range(9)], threads=3)
+    assert gauge.highest == 3
+
+
+class Gauge:
+    """Counts who is inside at once."""
+
+    def __init__(self):
+        self.lock, self.inside, self.highest = threading.Lock(), 0, 0
+
+    def pass_through(self):
+        with self.lock:
+            self.inside += 1
+            self.highest = max(self.highest, self.inside)
+        time.sleep(0.1)
+        with self.lock:
+            self.inside -= 1
+
+
+def test_a_step_that_fails_once_is_retried_and_succeeds(instance):
+    attempts = Counter()
+
+    def flaky():
+        attempts["flaky"] += 1
+        if attempts["flaky"] < 3:
+            raise ConnectionError("reset by peer")
+
+    run = Run(instance, [entity("flaky", flaky, retry_policy=dg.RetryPolicy(max_retries=2)), entity("calm")])
+    assert run.status == dg.DagsterRunStatus.SUCCESS
+    assert attempts["flaky"] == 3
+    assert run.steps("STEP_UP_FOR_RETRY") == ["flaky", "flaky"]
+
+
+def test_a_delayed_retry_waits_while_others_run(instance):
+    times = []
+
+    def flaky():
+        times.append(time.monotonic())
+        if len(times) == 1:
+            raise ConnectionError("reset by peer")
+
+    run = Run(instance, [entity("flaky", flaky, retry_policy=dg.RetryPolicy(max_retries=1, delay=1)), entity("calm")])
+    assert run.status == dg.DagsterRunStatus.SUCCESS
+    assert times[1] - times[0] >= 1
+
+
+def test_retries_can_be_disabled_by_run_config(instance):
+    def failing():
+        raise ConnectionError("reset by peer")
+
+    policy = dg.RetryPolicy(max_retries=2)
+    run = Run(instance, [entity("e", failing, retry_policy=policy)], retries={"disabled": {}})
+    assert run.steps("STEP_FAILURE") == ["e"]
+    assert run.steps("STEP_RESTARTED") == []
+
+
+def test_49_of_50_succeed_when_one_fails(instance):
+    def bad():
+        raise ValueError("the source sent nonsense")
+
+    run = Run(instance, [entity("bad", bad), *(entity(f"e{i}") for i in range(49))], threads=10)
+    assert run.status == dg.DagsterRunStatus.FAILURE
+    assert run.steps("STEP_FAILURE") == ["bad"]
+    assert len(run.steps("STEP_SUCCESS")) == 49
+
+
+@pytest.mark.parametrize("error", [ValueError("nonsense"), SystemExit(3), KeyboardInterrupt()])
+def test_whatever_a_step_raises_is_its_own_failure_with_full_stack(instance, error):
+    def raise_it():
+        raise error
+
+    run = Run(instance, [entity("bad", raise_it), entity("good")])
+    assert run.status == dg.DagsterRunStatus.FAILURE
+    assert run.steps("STEP_SUCCESS") == ["good"]
+    assert "in raise_it" in run.failure("bad").to_string()
+    assert type(error).__name__ in run.failure("bad").to_string()
+
+
+def test_an_error_outside_dagsters_own_handling_still_fails_only_its_step(instance, monkeypatch):
+    original = executor.dagster_event_sequence_for_step
+
+    def lose_the_database(context):
+        if context.step.key == "bad":
+            raise OSError("event database is gone")
+        yield from original(context)
+
+    monkeypatch.setattr(executor, "dagster_event_sequence_for_step", lose_the_database)
+    run = Run(instance, [entity("bad"), entity("good")])
+    assert run.steps("STEP_SUCCESS") == ["good"]
+    assert "in lose_the_database" in run.failure("bad").to_string()
+
+
+def test_a_pool_limit_of_two_is_never_exceeded_and_its_slots_are_refilled_at_once(instance):
+    instance.event_log_storage.set_concurrency_slots("refilled", 2)
+    gauge = Gauge()
+    run = Run(instance, [entity(f"e{i}", gauge.pass_through, pool="refilled") for i in range(12)], threads=8)
+    assert run.status == dg.DagsterRunStatus.SUCCESS
+    assert gauge.highest == 2
+    assert instance.event_log_storage.get_concurrency_info("refilled").claimed_slots == []
+    # Dagster's own claims leave a step "blocked" for at least 1 s each; ours never queue behind themselves.
+    assert not any("blocked" in (event.message or "") for event in run.events)
+
+
+def test_steps_outside_a_full_pool_are_not_held_up(instance):
+    instance.event_log_storage.set_concurrency_slots("beside", 1)
+    both = threading.Barrier(2, timeout=20)
+    pooled = [entity(f"p{i}", both.wait if i == 0 else lambda: None, pool="beside") for i in range(3)]
+    run = Run(instance, [*pooled, entity("free", both.wait)], threads=2)
+    assert run.status == dg.DagsterRunStatus.SUCCESS
+
+
+def test_a_slot_held_by_another_run_is_waited_for(instance):
+    storage = instance.event_log_storage
+    storage.set_concurrency_slots("awaited", 1)
+    storage.claim_concurrency_slot("awaited", "another-run", "its-step")
+    release = threading.Timer(1.0, storage.free_concurrency_slot_for_step, ("another-run", "its-step"))
+    release.start()
+    run = Run(instance, [entity("e", pool="awaited")])
+    assert run.status == dg.DagsterRunStatus.SUCCESS
+    release.join()
+
+
+def checked_entity(name, passed):
+    spec = dg.AssetCheckSpec("valid", asset=name, blocking=True)
+
+    @dg.multi_asset(name=name, specs=[dg.AssetSpec(name)], check_specs=[spec])
+    def asset():
+        result = dg.AssetCheckResult(asset_key=name, check_name="valid", passed=passed)
+        yield dg.MaterializeResult(asset_key=name, check_results=[result])
+
+    return asset
+
+
+def test_a_blocking_check_skips_only_its_own_downstream(instance):
+    def model(name, source):
+        return dg.asset(name=name, deps=[source])(lambda: None)
+
+    assets = [
+        checked_entity("bad", False),
+        checked_entity("good", True),
+        model("of_bad", "bad"),
+        model("of_good", "good"),
+    ]
+    run = Run(instance, assets)
+    assert run.steps("STEP_FAILURE") == ["bad"]
+    assert sorted(run.steps("STEP_SUCCESS")) == ["good", "of_good"]
+    assert sorted(run.steps("ASSET_MATERIALIZATION")) == ["bad", "good", "of_good"]
+
+
+def test_values_pass_from_step_to_step(instance):
+    @dg.asset
+    def numbers():
+        return [1, 2, 3]
+
+    @dg.asset
+    def total(numbers):
+        return sum(numbers)
+
+    run = Run(instance, [numbers, total])
+    assert run.steps("STEP_SUCCESS") == ["numbers", "total"]
+
+
+def test_async_steps_run_beside_each_other(instance):
+    def slow(name):
+        @dg.asset(name=name)
+        async def asset():
+            await asyncio.sleep(0.2)
+
+        return asset
+
+    run = Run(instance, [slow("a"), slow("b"), slow("c")])
+    assert sorted(run.steps("STEP_SUCCESS")) == ["a", "b", "c"]
+
+
+def test_hooks_are_called(instance):
+    called = []
+
+    @dg.success_hook
+    def remember(context):
+        called.append(context.op.name)
+
+    entity_job = dg.define_asset_job("sync", selection="*", hooks={remember})
+    definitions = dg.Definitions([entity("a"), entity("b")], jobs=[entity_job], executor=threaded_executor)
+    job = definitions.resolve_job_def("sync")
+    run = instance.create_run_for_job(job)
+    events = list(execute_run_iterator(InMemoryJob(job), run, instance))
+    assert sorted(called) == ["a", "b"]
+    assert [e.event_type_value for e in events].count("HOOK_COMPLETED") == 2
+
+
+def test_compute_logs_hold_what_steps_print(instance):
+    def shout():
+        print("page 1 of 7")
+        print("slow source", file=sys.stderr)
+
+    run = Run(instance, [entity("a", shout), entity("b", shout)])
+    (captured,) = (e for e in run.events if e.event_type_value == "LOGS_CAPTURED")
+    assert sorted(captured.event_specific_data.step_keys) == ["a", "b"]
+    manager = instance.compute_log_manager
+    log_key = manager.build_log_key_for_run(run.id, captured.event_specific_data.file_key)
+    assert manager.get_log_data_for_type(log_key, ComputeIOType.STDOUT, 0, None)[0].count(b"page 1 of 7") == 2
+    assert b"slow source" in manager.get_log_data_for_type(log_key, ComputeIOType.STDERR, 0, None)[0]
+    assert manager.is_capture_complete(log_key)
+
+
+def test_no_thread_is_left_after_a_run(instance):
+    before = threading.active_count()
+    Run(instance, [entity(f"e{i}") for i in range(8)])
+    assert threading.active_count() <= before
+
+
+def test_outside_a_run_nothing_is_cancelled():
+    assert executor.cancelled() is False
+    assert executor.cancellation_event().wait(0) is False
+
+
+# Cancellation, with the real command line and real signals. Steps say in files what they did.
+JOB_FILE = """
+import time
+from pathlib import Path
+import dagster as dg
+from sync_pipelines.orchestrate import executor
+
+HERE = Path(__file__).parent
+
+def mark(name):
+    (HERE / name).write_text("")
+
+@dg.op
+def polite(): # ends itself when asked
+    mark("polite-started")
+    executor.cancellation_event().wait(60)
+    assert executor.cancelled()
+    mark("polite-ended")
+
+@dg.op
+def deaf(): # never asks, but runs bytecode
+    mark("deaf-started")
+    try:
+        while True:
+            time.sleep(0.05)
+    finally:
+        mark("deaf-unwound")
+
+@dg.op
+def stuck(): # inside C
+    mark("stuck-started")
+    time.sleep(60)
+
+@dg.op(tags={"dagster/priority": "-1"}) # the one thread takes it last
+def pending():
+    mark("pending-started")
+
+threaded = executor.threaded_executor.configured({"max_concurrent": 1, "cancel_grace_seconds": 1.0})
+
+def job(op):
+    @dg.job(name=f"{op.name}_job", executor_def=threaded)
+    def graph():
+        op()
+        pending()
+    return graph
+
+definitions = dg.Definitions(jobs=[job(polite), job(deaf), job(stuck)])
+"""
+
+
+class Command:
+    """A `dagster job execute` that has a running step, and how it ends."""
+
+    def __init__(self, directory, kind):
+        self.directory, self.started = directory, directory / f"{kind}-started"
+        (directory / "jobs.py").write_text(JOB_FILE)
+        home = directory / "home"
+        home.mkdir()
+        (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+        self.home = home
+        command = [
+            sys.executable,
+            "-m",
+            "dagster",
+            "job",
+            "execute",
+            "-f",
+            str(directory / "jobs.py"),
+            "-j",
+            f"{kind}_job",
+        ]
+        self.output = directory / "output"
+        with self.output.open("w") as output:
+            environment = {**os.environ, "DAGSTER_HOME": str(home)}
+            self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=directory)
+
+    def __enter__(self):
+        deadline = time.monotonic() + 60
+        while not self.started.exists():
+            assert self.process.poll() is None and time.monotonic() < deadline, self.output.read_text()
+            time.sleep(0.05)
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self, signal_number):
+        """Send the signal; return the exit code and the run as it stands in the database."""
+        self.process.send_signal(signal_number)
+        code = self.process.wait(timeout=20)
+        with dg.DagsterInstance.from_config(str(self.home)) as instance:
+            (run,) = instance.get_runs()
+            types = [e.dagster_event_type for e in instance.all_logs(run.run_id) if e.dagster_event_type]
+        return code, run.status, Counter(event.value for event in types)
+
+    def marks(self):
+        return {path.name for path in self.directory.iterdir() if "-" in path.name and path.is_file()}
+
+
+def test_sigint_lets_a_polite_step_finish_and_starts_no_other(tmp_path):
+    with Command(tmp_path, "polite") as command:
+        code, status, events = command.stop(signal.SIGINT)
+    assert (code, status) == (1, dg.DagsterRunStatus.CANCELED)
+    assert command.marks() == {"polite-started", "polite-ended"}
+    assert events["STEP_SUCCESS"] == 1
+
+
+def test_sigterm_interrupts_a_deaf_step_which_unwinds(tmp_path):
+    with Command(tmp_path, "deaf") as command:
+        code, status, events = command.stop(signal.SIGTERM)
+    assert (code, status) == (1, dg.DagsterRunStatus.CANCELED)
+    assert command.marks() == {"deaf-started", "deaf-unwound"}
+    assert events["STEP_FAILURE"] == 1
+
+
+def test_sigterm_leaves_a_stuck_step_behind(tmp_path):
+    with Command(tmp_path, "stuck") as command:
+        asked_at = time.monotonic()
+        code, status, events = command.stop(signal.SIGTERM)
+    assert time.monotonic() - asked_at < 20, "the step sleeps for 60 s"
+    assert (code, status) == (1, dg.DagsterRunStatus.CANCELED)
+    assert command.marks() == {"stuck-started"}
+    assert events["STEP_FAILURE"] == 1
+
+
+def test_a_cancel_while_waiting_for_a_retry_ends_the_run(instance):
+    def failing():
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        raise ConnectionError("reset by peer")
+
+    run = Run(instance, [entity("e", failing, retry_policy=dg.RetryPolicy(max_retries=1, delay=60))])
+    assert run.status == dg.DagsterRunStatus.CANCELED
+
+
+def test_a_cancel_while_waiting_for_a_pool_ends_the_run_and_leaves_no_claim(instance):
+    storage = instance.event_log_storage
+    storage.set_concurrency_slots("blocked", 1)
+    storage.claim_concurrency_slot("blocked", "another-run", "its-step")
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    run = Run(instance, [entity("e", pool="blocked")])
+    assert run.status == dg.DagsterRunStatus.CANCELED
+    info = storage.get_concurrency_info("blocked")
+    assert [step.run_id for step in info.pending_steps] == ["another-run"]
+
+
+def test_the_run_worker_is_told_to_stop_by_the_ui(instance):
+    """The UI marks the run CANCELING first, then the code server signals the run worker."""
+
+    def cancel_in_the_ui():
+        (run,) = instance.get_runs(limit=1)
+        instance.report_run_canceling(run)
+        os.kill(os.getpid(), signal.SIGINT)
+        executor.cancellation_event().wait(20)
+
+    run = Run(instance, [entity("e", cancel_in_the_ui)])
+    assert run.status == dg.DagsterRunStatus.CANCELED
+
+
+# Selection
+@pytest.mark.parametrize(
+    ("value", "name"), [(None, "threaded"), ("threaded", "threaded"), ("in_process", "in_process")]
+)
+def test_the_environment_selects_the_executor(monkeypatch, value, name):
+    monkeypatch.delenv("SYNC_PIPELINES_EXECUTOR", raising=False)
+    if value is not None:
+        monkeypatch.setenv("SYNC_PIPELINES_EXECUTOR", value)
+    assert selected_executor().name == name
+
+
+def test_an_unknown_executor_is_refused_with_the_allowed_names(monkeypatch):
+    monkeypatch.setenv("SYNC_PIPELINES_EXECUTOR", "multiprocess")
+    with pytest.raises(ValueError, match="SYNC_PIPELINES_EXECUTOR='multiprocess'.*'threaded' and 'in_process'"):
+        selected_executor()
+
+
+def test_threads_come_from_the_environment(monkeypatch, instance):
+    monkeypatch.setenv("SYNC_WORKER_THREADS", "2")
+    gauge = Gauge()
+    run = Run(instance, [entity(f"e{i}", gauge.pass_through) for i in range(6)], threads=None)
+    assert run.status == dg.DagsterRunStatus.SUCCESS
+    assert gauge.highest == 2
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "four", "2.5"])
+def test_a_wrong_number_of_threads_is_refused(monkeypatch, value):
+    monkeypatch.setenv("SYNC_WORKER_THREADS", value)
+    with pytest.raises(ValueError, match=f"SYNC_WORKER_THREADS='{value}'"):
+        executor.default_threads()
+
+
+# Contract
+PRIVATE_NAMES = {
+    "dagster._core.errors": ["DagsterExecutionInterruptedError"],
+    "dagster._core.events": ["EngineEventData"],
+    "dagster._core.execution.api": ["ExecuteRunWithPlanIterable"],
+    "dagster._core.execution.compute_logs": ["create_compute_log_file_key"],
+    "dagster._core.execution.context_creation_job": ["PlanExecutionContextManager"],
+    "dagster._core.execution.plan.execute_plan": ["_trigger_hook", "dagster_event_sequence_for_step"],
+    "dagster._core.execution.plan.instance_concurrency_context": ["InstanceConcurrencyContext"],
+    "dagster._core.execution.plan.objects": ["ErrorSource", "StepFailureData"],
+    "dagster._core.execution.retries": ["RetryMode", "get_retries_config"],
+    "dagster._core.execution.tags": ["get_tag_concurrency_limits_config"],
+    "dagster._utils.error": ["serializable_error_info_from_exc_info"],
+}
+PRIVATE_MEMBERS = {
+    "dagster._core.execution.plan.active:ActiveExecution": [
+        "check_for_interrupts",
+        "concurrency_event_iterator",
+        "get_known_state",
+        "get_steps_to_execute",
+        "handle_event",
+        "is_complete",
+        "mark_interrupted",
+        "plan_events_iterator",
+        "sleep_interval",
+    ],
+    "dagster._core.execution.plan.plan:ExecutionPlan": ["get_steps_to_execute_in_topo_order", "start"],
+    "dagster._core.execution.plan.instance_concurrency_context:InstanceConcurrencyContext": [
+        "claim",
+        "free_step",
+        "get_pool_info",
+    ],
+    "dagster:Executor": ["log_failure_or_retry_event_after_error"],
+}
+
+
+@pytest.mark.parametrize("module", PRIVATE_NAMES)
+def test_contract_private_dagster_names_exist(module):
+    missing = [name for name in PRIVATE_NAMES[module] if not hasattr(importlib.import_module(module), name)]
+    assert not missing, f"dagster {dg.__version__} moved {module}.{missing}: adapt executor.py or set in_process"
+
+
+@pytest.mark.parametrize("path", PRIVATE_MEMBERS)
+def test_contract_private_dagster_members_exist(path):
+    module, name = path.split(":")
+    owner = getattr(importlib.import_module(module), name)
+    missing = [member for member in PRIVATE_MEMBERS[path] if not hasattr(owner, member)]
+    assert not missing, f"dagster {dg.__version__} changed {path}.{missing}: adapt executor.py or set in_process"
+
+
+def test_contract_private_dagster_attributes_exist(instance):
+    claims = executor.InstanceConcurrencyContext(instance, dg.DagsterRun(job_name="j"))
+    assert {"_claims", "_pending_claims", "_pending_timeouts"} <= set(vars(claims))
+
+
+def test_contract_lists_every_private_import():
+    source = Path(executor.__file__).read_text().split("if t.TYPE_CHECKING")[0]
+    imported = [line.split()[1] for line in source.splitlines() if line.startswith("from dagster._")]
+    assert sorted(imported) == sorted(PRIVATE_NAMES)
