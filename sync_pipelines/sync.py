@@ -35,6 +35,7 @@ from sync_pipelines.settings import Settings, load_settings
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
+HEARTBEAT_SECONDS = 1.0
 
 
 @dataclass
@@ -50,7 +51,7 @@ class _Run:
     started_at: datetime
     started_monotonic: float
     accept_vanished: bool
-    progress: Progress | None
+    heartbeat: Progress
     table_changes: tuple[str, ...] = ()
     warnings: list[str] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
@@ -69,7 +70,6 @@ def sync_entity(
     accept_vanished: bool = False,
     triggered_by: str = "command line",
     settings: Settings | None = None,
-    progress: Progress | None = None,
 ) -> RunResult:
     """Sync one entity and return its balanced ledger.
 
@@ -81,7 +81,8 @@ def sync_entity(
         accept_vanished: delete vanished rows even beyond the configured share.
         triggered_by: who asked, for the run's record.
         settings: the process settings when None.
-        progress: called with the number of records fetched so far.
+
+    While it reads, `records_fetched` of the running row in `bridge.sync_runs` tells how far it is.
 
     Raises:
         SyncError: any of ours; the run is closed as failed and nothing was published.
@@ -95,8 +96,9 @@ def sync_entity(
         mode = plan_mode(entity, full_refresh=full_refresh)
         start = entity.cursor if mode is Mode.DELTA else None
         uid, started_at = start_run(held, entity, mode, triggered_by, start)
+        heartbeat = _heartbeat(held, uid)
         run = _Run(
-            database, settings, connector, entity, uid, mode, started_at, started_monotonic, accept_vanished, progress
+            database, settings, connector, entity, uid, mode, started_at, started_monotonic, accept_vanished, heartbeat
         )
         try:
             return _run(run)
@@ -105,6 +107,19 @@ def sync_entity(
                 error.at(**entity.where)
             fail_run(database, entity, uid, error)
             raise
+
+
+def _heartbeat(connection: psycopg.Connection[Any], uid: UUID) -> Progress:
+    """Tell how far a run is, at most once a second; it also notices a lost lock connection early."""
+    last = time.monotonic()
+
+    def beat(fetched: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= HEARTBEAT_SECONDS:
+            last = time.monotonic()
+            connection.execute("UPDATE sync_runs SET records_fetched = %s WHERE uid = %s AND status = 'running'", [fetched, uid])
+
+    return beat
 
 
 def plan_mode(entity: Entity, *, full_refresh: bool) -> Mode:
@@ -185,8 +200,9 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         accept_vanished=run.accept_vanished,
     )
     batches = _finished(run, extraction, plan)
-    head = list(itertools.islice(batches, 1))
-    outcome = _without_load(run, extraction, plan, head) if run.mode is Mode.DELTA else None
+    # Two, so that a read of a single batch is known to be over and the plan complete.
+    head = list(itertools.islice(batches, 2))
+    outcome = _without_load(run, extraction, plan, head) if run.mode is Mode.DELTA and len(head) < 2 else None
     if outcome is None:
         outcome = _load(run, plan, itertools.chain(head, batches))
     return _result(run, extraction, plan, outcome)
@@ -196,8 +212,7 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
     """The batches, and when they are through, the plan with its counts and its cursor."""
     after = run.entity.cursor if run.mode is Mode.DELTA else None
     for table_name, table in extraction.batches(after=after, keyset=plan.keyset, full=run.mode is Mode.FULL):
-        if run.progress:
-            run.progress(extraction.fetched)
+        run.heartbeat(extraction.fetched)
         yield table_name, table
     plan.fetched, plan.rejected = extraction.fetched, extraction.rejected
     plan.codec = extraction.reading.codec or plan.codec

@@ -117,7 +117,7 @@ def update_definition(
     connection.execute(
         """
         UPDATE entities SET api_name = %s, description = %s, delta_strategy = %s, business_keys = %s, columns = %s,
-            status = 'active', status_reason = NULL, pending_definition = NULL,
+            status = 'active', status_reason = NULL,
             full_refresh_pending = full_refresh_pending OR %s, updated_at = now()
         WHERE uid = %s
         """,

@@ -51,14 +51,14 @@ def load_batches(
         os.environ.setdefault(name, value)
     import dlt
 
-    from sync_pipelines.load.postgres.destination import bridge_postgres
+    from sync_pipelines.load.postgres.destination import LibpqCredentials, bridge_postgres
 
     name = pipeline_name_for(plan.entity.connector, plan.entity.slug)
     with tempfile.TemporaryDirectory(prefix="sync_pipelines_") as folder, publishing(name, plan):
         pipeline = dlt.pipeline(
             pipeline_name=name,
             pipelines_dir=str(Path(folder)),
-            destination=bridge_postgres(credentials=database.url),
+            destination=bridge_postgres(credentials=LibpqCredentials.of(database.url)),
             dataset_name=plan.entity.staging_schema,
         )
         source = _source(dlt, name, plan.entity, batches)

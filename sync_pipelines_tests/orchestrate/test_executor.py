@@ -520,7 +520,7 @@ PRIVATE_MEMBERS = {
 @pytest.mark.parametrize("module", PRIVATE_NAMES)
 def test_contract_private_dagster_names_exist(module):
     missing = [name for name in PRIVATE_NAMES[module] if not hasattr(importlib.import_module(module), name)]
-    assert not missing, f"dagster {dg.__version__} moved {module}.{missing}: adapt executor.py or set in_process"
+    assert not missing, f"dagster {dg.__version__} moved {module}.{missing}: adapt executor.py"
 
 
 @pytest.mark.parametrize("path", PRIVATE_MEMBERS)
@@ -528,7 +528,7 @@ def test_contract_private_dagster_members_exist(path):
     module, name = path.split(":")
     owner = getattr(importlib.import_module(module), name)
     missing = [member for member in PRIVATE_MEMBERS[path] if not hasattr(owner, member)]
-    assert not missing, f"dagster {dg.__version__} changed {path}.{missing}: adapt executor.py or set in_process"
+    assert not missing, f"dagster {dg.__version__} changed {path}.{missing}: adapt executor.py"
 
 
 def test_contract_private_dagster_attributes_exist(instance):

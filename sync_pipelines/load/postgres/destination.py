@@ -11,16 +11,44 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import psycopg2
+import psycopg2.extensions
+from dlt.common.configuration import configspec
 from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.client import HasFollowupJobs, LoadJob, PreparedTableSchema, RunnableLoadJob
 from dlt.common.schema.typing import TSchemaTables
+from dlt.common.typing import TSecretStrValue
 from dlt.destinations.exceptions import DatabaseTerminalException
+from dlt.destinations.impl.postgres.configuration import PostgresCredentials
 from dlt.destinations.impl.postgres.factory import postgres
 from dlt.destinations.impl.postgres.postgres import PostgresClient
 
 from sync_pipelines.load.plan import plan_of
 from sync_pipelines.load.postgres.copy import copy_by_halves, copy_parquet
 from sync_pipelines.load.postgres.publish import publish
+
+
+@configspec(init=False)
+class LibpqCredentials(PostgresCredentials):
+    """Credentials that pass any libpq URL on as it is: sockets, several hosts, certificates."""
+
+    conninfo: TSecretStrValue = None  # type: ignore[assignment]
+
+    @classmethod
+    def of(cls, url: str) -> LibpqCredentials:
+        """Credentials of a libpq URL."""
+        info = psycopg2.extensions.parse_dsn(url)
+        credentials = cls()
+        credentials.conninfo = url
+        credentials.host = info.get("host", "localhost")
+        credentials.database = info.get("dbname", "postgres")
+        credentials.username = info.get("user", "postgres")
+        credentials.password = info.get("password") or "unused"
+        credentials.resolve()
+        return credentials
+
+    def to_native_representation(self) -> str:
+        """The URL as given."""
+        return self.conninfo
 
 
 class CopyJob(RunnableLoadJob, HasFollowupJobs):

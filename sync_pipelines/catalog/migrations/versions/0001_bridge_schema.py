@@ -52,7 +52,6 @@ def upgrade() -> None:
             status varchar(20) NOT NULL DEFAULT 'active'
                 CHECK (status IN ('active', 'action_required', 'vanished')),
             status_reason text,
-            pending_definition jsonb,
             row_count bigint,
             last_sync_at timestamptz,
             last_sync_status varchar(20),

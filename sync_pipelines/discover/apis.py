@@ -1,0 +1,147 @@
+"""API descriptions as a source sends them, into entities; one bad description spoils only its own entity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sync_pipelines.errors import EntityDefinitionError, SyncError
+from sync_pipelines.model.cursor import Codec
+from sync_pipelines.model.entity import Column, Connector, DeltaStrategy, Entity, check_columns
+from sync_pipelines.model.names import asset_name_for, check_slug, shorten_identifier, table_name_for
+from sync_pipelines.secrets import printable
+from sync_pipelines.settings import Settings
+
+MAX_APIS = 100_000
+
+
+class _ColumnDescription(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    name: str = Field(max_length=1000)
+    data_type: str = Field(max_length=200)
+    is_nullable: bool = True
+    is_business_key: bool = False
+
+
+class ApiDescription(BaseModel):
+    """One element of `/api/v1/apis` (S2); fields that we do not know are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    slug: str
+    name: str | None = Field(None, max_length=10_000)
+    description: str | None = Field(None, max_length=100_000)
+    columns: list[_ColumnDescription]
+    business_key_columns: list[str] = []
+    delta_strategy: str = "full"
+    rowversion_codec: str | None = None
+
+
+def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
+    """Turn one description into an entity of the connector.
+
+    Raises:
+        EntityDefinitionError, UnknownTypeError: says what is wrong with the description.
+    """
+    try:
+        api = ApiDescription.model_validate(raw)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False))
+        raise EntityDefinitionError(f"The description is not readable: {printable(problems, 300)}.") from None
+    slug = check_slug(api.slug)
+    columns = _columns(api)
+    check_columns(columns)
+    return Entity(
+        uid=uuid4(),
+        connector=connector.name,
+        slug=slug,
+        api_name=_one_line(api.name or slug, 200),
+        description=(api.description or "").replace("\x00", "")[:10_000],
+        delta_strategy=_strategy(api),
+        columns=columns,
+        target_schema=connector.target_schema,
+        target_table=shorten_identifier(table_name_for(slug), 53),
+        sync_interval_seconds=settings.default_sync_interval_seconds,
+        lookback_seconds=settings.default_lookback_seconds,
+        max_vanished_share=settings.max_vanished_share,
+        cursor_codec=_codec(api),
+    )
+
+
+def _columns(api: ApiDescription) -> tuple[Column, ...]:
+    listed = set(api.business_key_columns)
+    flagged = {column.name for column in api.columns if column.is_business_key}
+    unknown = sorted(listed - {column.name for column in api.columns})
+    if unknown:
+        raise EntityDefinitionError(f"The business key names {unknown[0]!r}, which is not among the columns.")
+    if listed and flagged and listed != flagged:
+        raise EntityDefinitionError(
+            f"business_key_columns says {sorted(listed)}, the columns' flags say {sorted(flagged)}."
+        )
+    keys = listed or flagged
+    return tuple(
+        Column(column.name, column.data_type, column.is_nullable, column.name in keys) for column in api.columns
+    )
+
+
+def _strategy(api: ApiDescription) -> DeltaStrategy:
+    try:
+        return DeltaStrategy(api.delta_strategy.lower())
+    except ValueError:
+        raise EntityDefinitionError(
+            f"The delta strategy {printable(api.delta_strategy, 60)!r} is unknown; known: full, rowversion, hash."
+        ) from None
+
+
+def _codec(api: ApiDescription) -> str | None:
+    if api.rowversion_codec is None:
+        return None
+    try:
+        return str(Codec(api.rowversion_codec.lower()))
+    except ValueError:
+        raise EntityDefinitionError(
+            f"The rowversion codec {printable(api.rowversion_codec, 60)!r} is unknown; known: {', '.join(Codec)}."
+        ) from None
+
+
+def _one_line(text: str, limit: int) -> str:
+    return printable(text, limit - 1)
+
+
+def parse_apis(
+    raw_apis: Iterable[Any], connector: Connector, settings: Settings
+) -> tuple[dict[str, Entity], dict[str, SyncError]]:
+    """Entities by slug, and by slug (or place) what is wrong with the others.
+
+    Two APIs whose slugs give the same table or the same asset are both refused: neither can be preferred.
+    """
+    entities: dict[str, Entity] = {}
+    errors: dict[str, SyncError] = {}
+    taken: dict[tuple[str, str], str] = {}
+    for place, raw in enumerate(raw_apis):
+        slug = raw.get("slug") if isinstance(raw, dict) else None
+        label = printable(slug, 100) if isinstance(slug, str) and slug else f"#{place + 1}"
+        try:
+            if place >= MAX_APIS:
+                raise EntityDefinitionError(f"The source lists more than {MAX_APIS} APIs.")
+            entity = parse_api(raw, connector, settings)
+            clash = _claim(entity, taken)
+            if clash is not None:
+                entities.pop(clash, None)
+                raise EntityDefinitionError(f"Its slug gives the same table or asset as {clash!r}; both are left out.")
+            entities[entity.slug] = entity
+        except SyncError as error:
+            errors[label] = error.at(connector=connector.name, entity=label)
+    return entities, errors
+
+
+def _claim(entity: Entity, taken: dict[tuple[str, str], str]) -> str | None:
+    claims = [("table", entity.target_table), ("asset", asset_name_for(entity.slug).lower())]
+    clash = next((taken[claim] for claim in claims if claim in taken), None)
+    for claim in claims:
+        taken.setdefault(claim, entity.slug)
+    return clash

@@ -1,0 +1,160 @@
+"""Ask a source what it offers and bring the catalog to it; nothing is ever dropped."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import tuple_row
+
+from sync_pipelines.catalog.connectors import get_connector, record_discovery
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.entities import insert_entity, list_entities, mark_entity, update_definition
+from sync_pipelines.discover.apis import parse_apis
+from sync_pipelines.discover.drift import Verdict, diff_entity
+from sync_pipelines.errors import NotFoundError, SourceContractError, SyncError
+from sync_pipelines.extract.apismith import fetch_apis, open_session
+from sync_pipelines.load.postgres.target import set_aside
+from sync_pipelines.model.entity import Connector, Entity, EntityStatus
+from sync_pipelines.settings import Settings, load_settings
+
+logger = logging.getLogger(__name__)
+
+VANISHED_REASON = "The source does not list it any more; the table is kept."
+
+
+@dataclass
+class DiscoveryReport:
+    """What a discovery found, by slug; words for `changed`, `stopped` and `invalid`."""
+
+    connector: str
+    added: list[str] = field(default_factory=list)
+    changed: dict[str, str] = field(default_factory=dict)
+    unchanged: list[str] = field(default_factory=list)
+    returned: list[str] = field(default_factory=list)
+    vanished: list[str] = field(default_factory=list)
+    stopped: dict[str, str] = field(default_factory=dict)
+    invalid: dict[str, str] = field(default_factory=dict)
+    set_aside: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def needs_action(self) -> bool:
+        """Some entity cannot be synced until a person decides."""
+        return bool(self.stopped or self.invalid)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready data."""
+        return dict(vars(self))
+
+
+def discover(
+    database: Database, connector_name: str, *, accept: tuple[str, ...] = (), settings: Settings | None = None
+) -> DiscoveryReport:
+    """Discover the APIs of a connector.
+
+    Args:
+        database: where the catalog is.
+        connector_name: the connector.
+        accept: slugs whose breaking changes are accepted: their table is renamed and kept, a new one is built by
+            reading everything again.
+        settings: the process settings when None.
+
+    Raises:
+        SyncError: the source cannot be asked; the catalog is as before, with the reason on the connector.
+    """
+    settings = settings or load_settings()
+    connector = get_connector(database, connector_name)
+    try:
+        raw_apis = fetch_apis(open_session(connector, settings))
+        entities, errors = parse_apis(raw_apis, connector, settings)
+        stored = {entity.slug: entity for entity in list_entities(database, connector_name)}
+        unknown = [slug for slug in accept if slug not in entities]
+        if unknown:
+            raise NotFoundError(f"The source does not offer {unknown[0]!r} in a usable form.", state="Nothing was changed.")
+        if not raw_apis and any(entity.status is EntityStatus.ACTIVE for entity in stored.values()):
+            raise SourceContractError(
+                f"The source lists no API at all, but the catalog has {len(stored)}; that is taken for a fault.",
+                state="The catalog is as before.",
+                next_command=f"sync-pipelines connector test {connector_name}",
+            )
+    except SyncError as error:
+        record_discovery(database, connector, str(error))
+        raise error.at(connector=connector_name) from error
+    report = DiscoveryReport(connector_name)
+    with database.connect() as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{connector.uid}"])
+        for slug, entity in entities.items():
+            try:
+                with connection.transaction():
+                    _apply(connection, connector, stored.get(slug), entity, slug in accept, report)
+            except SyncError as error:
+                errors[slug] = error
+        _mark_vanished(connection, stored, entities, errors, report)
+    report.invalid = {slug: str(error.what) for slug, error in errors.items()}
+    record_discovery(database, connector, None)
+    return report
+
+
+def _apply(
+    connection: psycopg.Connection[Any],
+    connector: Connector,
+    stored: Entity | None,
+    entity: Entity,
+    accepted: bool,
+    report: DiscoveryReport,
+) -> None:
+    if stored is None:
+        insert_entity(connection, connector, entity)
+        report.added.append(entity.slug)
+        return
+    drift = diff_entity(stored, entity)
+    if drift.verdict is Verdict.DECIDE and not accepted:
+        mark_entity(connection, stored, EntityStatus.ACTION_REQUIRED, f"The source changed: {drift.plan}.")
+        report.stopped[entity.slug] = drift.plan
+        return
+    if accepted:
+        _start_over(connection, stored, report)
+    if drift.verdict is Verdict.SAME and stored.status is EntityStatus.ACTIVE and not accepted:
+        report.unchanged.append(entity.slug)
+        return
+    update_definition(connection, stored, entity, read_everything_again=drift.read_everything_again or accepted)
+    if stored.status is EntityStatus.VANISHED:
+        report.returned.append(entity.slug)
+    elif drift.plan:
+        report.changed[entity.slug] = drift.plan
+    else:
+        report.unchanged.append(entity.slug)
+
+
+def _start_over(connection: psycopg.Connection[Any], stored: Entity, report: DiscoveryReport) -> None:
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        kept = set_aside(cursor, stored, f"{datetime.now(UTC):%Y%m%d%H%M%S}")
+    connection.execute(
+        """
+        UPDATE entities SET last_rowversion = NULL, cursor_marks = '[]', row_count = NULL, full_refresh_pending = true
+        WHERE uid = %s
+        """,
+        [stored.uid],
+    )
+    if kept:
+        report.set_aside[stored.slug] = kept
+
+
+def _mark_vanished(
+    connection: psycopg.Connection[Any],
+    stored: dict[str, Entity],
+    entities: dict[str, Entity],
+    errors: dict[str, SyncError],
+    report: DiscoveryReport,
+) -> None:
+    for slug, entity in stored.items():
+        if slug in entities:
+            continue
+        if slug in errors:
+            mark_entity(connection, entity, EntityStatus.ACTION_REQUIRED, f"Its description is not usable: {errors[slug].what}")
+        elif entity.status is not EntityStatus.VANISHED:
+            mark_entity(connection, entity, EntityStatus.VANISHED, VANISHED_REASON)
+            report.vanished.append(slug)

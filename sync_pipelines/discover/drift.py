@@ -1,0 +1,81 @@
+"""How a discovered entity differs from the stored one, and what follows: a pure diff."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sync_pipelines.model.entity import DeltaStrategy, Entity
+from sync_pipelines.model.types import widens
+
+
+class Verdict(StrEnum):
+    """What may happen with a drift."""
+
+    SAME = "same"
+    FOLLOW = "follow"
+    DECIDE = "decide"
+
+
+@dataclass
+class Drift:
+    """The differences of one entity, in words.
+
+    Attributes:
+        harmless: changes that are followed by themselves.
+        breaking: changes that need a person, since they would cut, reinterpret or rematch data.
+        read_everything_again: a column was added or widened, so that rows already read have new values.
+    """
+
+    harmless: list[str] = field(default_factory=list)
+    breaking: list[str] = field(default_factory=list)
+    read_everything_again: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """SAME, FOLLOW or DECIDE."""
+        if self.breaking:
+            return Verdict.DECIDE
+        return Verdict.FOLLOW if self.harmless else Verdict.SAME
+
+    @property
+    def plan(self) -> str:
+        """The differences as one sentence."""
+        return "; ".join([*self.breaking, *self.harmless])
+
+
+def diff_entity(stored: Entity, discovered: Entity) -> Drift:
+    """Compare what the catalog knows with what the source says now."""
+    drift = Drift()
+    old_keys = [column.name for column in stored.business_keys]
+    new_keys = [column.name for column in discovered.business_keys]
+    if sorted(old_keys) != sorted(new_keys):
+        drift.breaking.append(f"business key {', '.join(old_keys)} becomes {', '.join(new_keys)}")
+    old_columns = {column.name: column for column in stored.columns}
+    new_columns = {column.name: column for column in discovered.columns}
+    for name, column in new_columns.items():
+        old = old_columns.get(name)
+        if old is None:
+            drift.harmless.append(f"column {name} {column.type.sql} is added")
+            drift.read_everything_again = True
+            continue
+        if old.type != column.type:
+            words = f"column {name} changes from {old.type.sql} to {column.type.sql}"
+            if widens(old.type, column.type):
+                drift.harmless.append(f"{words} (wider)")
+                drift.read_everything_again = True
+            else:
+                drift.breaking.append(f"{words} (not wider)")
+        if old.is_nullable != column.is_nullable:
+            drift.harmless.append(f"column {name} {'allows' if column.is_nullable else 'no longer allows'} nulls")
+            drift.read_everything_again = drift.read_everything_again or column.is_nullable
+    for name in old_columns.keys() - new_columns.keys():
+        drift.harmless.append(f"column {name} is gone; the table keeps its last values")
+    if stored.delta_strategy is not discovered.delta_strategy:
+        drift.harmless.append(f"delta strategy {stored.delta_strategy} becomes {discovered.delta_strategy}")
+        drift.read_everything_again |= discovered.delta_strategy is DeltaStrategy.ROWVERSION
+    if (stored.api_name, stored.description) != (discovered.api_name, discovered.description):
+        drift.harmless.append("name or description changed")
+    if drift.verdict is Verdict.SAME and list(old_columns) != list(new_columns):
+        drift.harmless.append("order of the columns changed")
+    return drift

