@@ -6,6 +6,7 @@ SyncError
  │   ├─ SourceBusyError             429 and 5xx after all tries
  │   ├─ BrokenPageError             cut, undecodable or wrongly shaped answer
  │   ├─ EntityBusyError             another run holds this entity
+ │   ├─ InterruptedRunError         somebody cancelled the run
  │   └─ DatabaseUnavailableError    connection lost, deadlock, disk full, ...
  ├─ ConfigurationError        somebody must change something first
  │   ├─ SettingsError               a setting, file or argument is wrong
@@ -102,6 +103,10 @@ class BrokenPageError(RetriableError):
 
 class EntityBusyError(RetriableError):
     """Another run is writing this entity; an entity never overlaps itself."""
+
+
+class InterruptedRunError(RetriableError):
+    """Somebody cancelled the run while it was reading."""
 
 
 class DatabaseUnavailableError(RetriableError):

@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     max_page_bytes: int = Field(256 * 1024 * 1024, ge=1024)
     entity_wait_seconds: float = Field(10, ge=0)
 
+    sync_owners: str = "team:data-engineering"
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_file: Path | None = None
 
@@ -70,6 +72,11 @@ class Settings(BaseSettings):
     @classmethod
     def _blank_is_unset(cls, value: object) -> object:
         return None if value == "" else value
+
+    @property
+    def owners(self) -> list[str]:
+        """Owners of the assets: `team:name` or mail addresses."""
+        return [owner.strip() for owner in self.sync_owners.split(",") if owner.strip()]
 
     @property
     def embedded(self) -> bool:

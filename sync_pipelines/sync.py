@@ -18,7 +18,7 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.runs import fail_run, get_run, hold_entity, run_status, start_run
-from sync_pipelines.errors import ConfigurationError, CursorProtocolError, SchemaDriftError, SyncError
+from sync_pipelines.errors import ConfigurationError, CursorProtocolError, InterruptedRunError, SchemaDriftError, SyncError
 from sync_pipelines.extract.apismith import open_session
 from sync_pipelines.extract.extraction import Extraction
 from sync_pipelines.load.engine import load_batches
@@ -70,6 +70,7 @@ def sync_entity(
     accept_vanished: bool = False,
     triggered_by: str = "command line",
     settings: Settings | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> RunResult:
     """Sync one entity and return its balanced ledger.
 
@@ -81,6 +82,7 @@ def sync_entity(
         accept_vanished: delete vanished rows even beyond the configured share.
         triggered_by: who asked, for the run's record.
         settings: the process settings when None.
+        interrupted: asked before every page; True ends the run as failed, with nothing published.
 
     While it reads, `records_fetched` of the running row in `bridge.sync_runs` tells how far it is.
 
@@ -96,7 +98,7 @@ def sync_entity(
         mode = plan_mode(entity, full_refresh=full_refresh)
         start = entity.cursor if mode is Mode.DELTA else None
         uid, started_at = start_run(held, entity, mode, triggered_by, start)
-        heartbeat = _heartbeat(held, uid)
+        heartbeat = _heartbeat(held, uid, interrupted)
         run = _Run(
             database, settings, connector, entity, uid, mode, started_at, started_monotonic, accept_vanished, heartbeat
         )
@@ -109,12 +111,14 @@ def sync_entity(
             raise
 
 
-def _heartbeat(connection: psycopg.Connection[Any], uid: UUID) -> Progress:
+def _heartbeat(connection: psycopg.Connection[Any], uid: UUID, interrupted: Callable[[], bool]) -> Progress:
     """Tell how far a run is, at most once a second; it also notices a lost lock connection early."""
     last = time.monotonic()
 
     def beat(fetched: int) -> None:
         nonlocal last
+        if interrupted():
+            raise InterruptedRunError(f"The run was cancelled after {fetched} records.")
         if time.monotonic() - last >= HEARTBEAT_SECONDS:
             last = time.monotonic()
             connection.execute("UPDATE sync_runs SET records_fetched = %s WHERE uid = %s AND status = 'running'", [fetched, uid])
@@ -186,6 +190,7 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         page_size=entity.page_size or settings.max_page_size,
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,
+        before_page=run.heartbeat,
     )
     plan = PublishPlan(
         entity=entity,
@@ -212,7 +217,6 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
     """The batches, and when they are through, the plan with its counts and its cursor."""
     after = run.entity.cursor if run.mode is Mode.DELTA else None
     for table_name, table in extraction.batches(after=after, keyset=plan.keyset, full=run.mode is Mode.FULL):
-        run.heartbeat(extraction.fetched)
         yield table_name, table
     plan.fetched, plan.rejected = extraction.fetched, extraction.rejected
     plan.codec = extraction.reading.codec or plan.codec

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -37,7 +37,14 @@ class Extraction:
     """
 
     def __init__(
-        self, entity: Entity, session: GuardedSession, *, page_size: int, max_pages: int, batch_rows: int
+        self,
+        entity: Entity,
+        session: GuardedSession,
+        *,
+        page_size: int,
+        max_pages: int,
+        batch_rows: int,
+        before_page: Callable[[int], None] = lambda fetched: None,
     ) -> None:
         self.entity = entity
         self.session = session
@@ -47,6 +54,7 @@ class Extraction:
         self.undeclared: set[str] = set()
         self.sample: list[dict[str, Any]] = []
         self._page_size, self._max_pages, self._batch_rows = page_size, max_pages, batch_rows
+        self._before_page = before_page
         self._decoder = PageDecoder(entity)
         self._schema = records_schema(entity)
 
@@ -94,6 +102,7 @@ class Extraction:
             raise error.at(**self.entity.where, page=self.pages + 1) from error
 
     def _fetch(self, rowversion_gt: str | None, number: int, page_size: int) -> Answer:
+        self._before_page(self.fetched)
         body = fetch_data(self.session, self.entity.slug, rowversion_gt, number, page_size, self.traffic)
         page = self._decoder.decode(self.pages + 1, body)
         return Answer(page, _rowversions(page), page.fetched, digest_of(body))

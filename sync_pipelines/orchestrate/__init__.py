@@ -1,1 +1,1 @@
-"""Dagster definitions, executor and instance: the only place that imports Dagster."""
+"""Dagster and nothing else: assets, checks, jobs, executor, storage."""

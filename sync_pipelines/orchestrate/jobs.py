@@ -1,0 +1,65 @@
+"""Jobs: one per connector, one for all, and discovery."""
+
+from collections import defaultdict
+from typing import Any
+
+import dagster as dg
+
+from sync_pipelines.catalog.snapshot import CatalogView
+from sync_pipelines.discover.discovery import discover
+from sync_pipelines.errors import SyncError
+from sync_pipelines.model.entity import Entity, EntityStatus
+from sync_pipelines.orchestrate.assets import asset_key
+from sync_pipelines.orchestrate.resources import Bridge
+from sync_pipelines.secrets import redact
+
+
+def sync_jobs(view: CatalogView) -> list[Any]:
+    """`sync_<connector>` for each connector and `sync_all`; switched off and vanished entities are left out."""
+    by_connector: dict[str, list[Entity]] = defaultdict(list)
+    for entity in view.entities:
+        if entity.sync_enabled and entity.status is not EntityStatus.VANISHED:
+            by_connector[entity.connector].append(entity)
+    jobs = [
+        dg.define_asset_job(
+            f"sync_{connector}",
+            dg.AssetSelection.assets(*(asset_key(entity) for entity in entities)),
+            description=f"Sync the {len(entities)} entities of {connector}.",
+            tags={"sync_pipelines/connector": connector},
+        )
+        for connector, entities in sorted(by_connector.items())
+    ]
+    everything = [asset_key(entity) for entities in by_connector.values() for entity in entities]
+    if everything:
+        jobs.append(
+            dg.define_asset_job(
+                "sync_all", dg.AssetSelection.assets(*everything), description="Sync every entity of every connector."
+            )
+        )
+    return jobs
+
+
+def discovery_jobs(view: CatalogView) -> list[dg.JobDefinition]:
+    """`discover_<connector>`: ask the source again what it offers. Reload the definitions to see new assets."""
+    return [_discovery_job(connector) for connector in sorted(view.base_urls or {})]
+
+
+def _discovery_job(connector: str) -> dg.JobDefinition:
+    @dg.op(name=f"discover_{connector}_apis", description=f"Bring the catalog to what {connector} offers now.")
+    def ask(context: dg.OpExecutionContext, bridge: Bridge) -> None:
+        try:
+            report = discover(bridge.database(), connector, settings=bridge.settings())
+        except SyncError as error:
+            raise dg.Failure(redact(str(error))) from None
+        context.log.info("%s: %s", connector, report.as_dict())
+        context.add_output_metadata({name: str(value) for name, value in report.as_dict().items()})
+
+    @dg.job(
+        name=f"discover_{connector}",
+        description=f"Discover the APIs of {connector}; reload the definitions afterwards to see new assets.",
+        tags={"sync_pipelines/connector": connector},
+    )
+    def discover_connector() -> None:
+        ask()
+
+    return discover_connector

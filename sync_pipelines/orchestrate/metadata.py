@@ -1,0 +1,104 @@
+"""What the Dagster UI shows of an entity and of a run, in Dagster's own vocabulary; plain numbers become plots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from sync_pipelines.model.entity import Column, Entity
+from sync_pipelines.model.run import RunResult
+from sync_pipelines.secrets import redact
+
+MAX_SCHEMAS = 2000  # column schemas of more entities make the location's snapshot too large for the UI
+_REJECT_SCHEMA = dg.TableSchema(
+    [dg.TableColumn("page", "int"), *(dg.TableColumn(name, "string") for name in ("key", "column", "reason"))]
+)
+
+
+def table_schema(entity: Entity) -> dg.TableSchema:
+    """The table's columns with types and constraints."""
+    return dg.TableSchema([_table_column(column) for column in entity.columns])
+
+
+def _table_column(column: Column) -> dg.TableColumn:
+    description = f"declared as {column.data_type}" + (", business key" if column.is_business_key else "")
+    constraints = dg.TableColumnConstraints(
+        nullable=column.is_nullable and not column.is_business_key,
+        unique=False,
+        other=["business key"] if column.is_business_key else [],
+    )
+    return dg.TableColumn(column.target_name, column.type.sql, description, constraints)
+
+
+def definition_metadata(
+    entity: Entity, database_name: str, base_url: str | None, *, with_schema: bool, stale_because: str | None
+) -> dict[str, Any]:
+    """Metadata of the asset itself."""
+    metadata: dict[str, Any] = {
+        "dagster/table_name": f"{database_name}.{entity.table}",
+        "strategy": str(entity.delta_strategy),
+        "business_key": ", ".join(column.name for column in entity.business_keys),
+        "sync_interval_seconds": entity.sync_interval_seconds,
+        "status": str(entity.status),
+    }
+    if base_url:
+        metadata["dagster/uri"] = redact(f"{base_url}/api/v1/data/{entity.slug}")
+    if entity.status_reason:
+        metadata["status_reason"] = entity.status_reason
+    if stale_because:
+        metadata["last_known_catalog"] = f"The catalog could not be read when this was loaded: {redact(stale_because)}"
+    if with_schema:
+        metadata["dagster/column_schema"] = table_schema(entity)
+    return metadata
+
+
+def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
+    """Metadata of one materialization."""
+    ledger = result.ledger
+    metadata: dict[str, Any] = {
+        "dagster/row_count": result.row_count,
+        "records_fetched": ledger.fetched,
+        "records_inserted": ledger.inserted,
+        "records_updated": ledger.updated,
+        "records_unchanged": ledger.unchanged,
+        "records_superseded": ledger.superseded,
+        "records_quarantined": ledger.quarantined,
+        "rows_deleted": ledger.deleted,
+        "rows_per_second": round(result.rows_per_second, 1),
+        "duration_seconds": round(result.duration_seconds, 3),
+        "bytes_wire": result.bytes_wire,
+        "pages": result.pages,
+        "requests": result.requests,
+        "api_seconds_p95": round(result.api_seconds_p95, 4),
+        "cursor": result.rowversion_end or "none",
+        "mode": str(result.mode),
+        "balance": dg.MetadataValue.md(balance_sheet(result)),
+        "sync_run": str(result.uid),
+        "dagster/column_schema": table_schema(entity),
+    }
+    if result.table_changes:
+        metadata["table_changes"] = dg.MetadataValue.md("\n".join(f"- {change}" for change in result.table_changes))
+    if result.warnings:
+        metadata["warnings"] = dg.MetadataValue.md("\n".join(f"- {warning}" for warning in result.warnings))
+    return metadata
+
+
+def balance_sheet(result: RunResult) -> str:
+    """The ledger as a Markdown table: what came in, where it ended."""
+    ledger = result.ledger
+    ends = ["inserted", "updated", "unchanged", "superseded", "quarantined"]
+    counts = ledger.as_dict()
+    lines = ["| | records |", "|---|---:|", f"| **fetched** | **{ledger.fetched}** |"]
+    lines += [f"| {name} | {counts[name]} |" for name in ends]
+    lines.append(f"| **accounted for** | **{ledger.accounted}** {'✓' if ledger.balances else '✗'} |")
+    return "\n".join([*lines, "", f"rows deleted: {ledger.deleted}, live rows now: {result.row_count}"])
+
+
+def reject_table(result: RunResult) -> dg.MetadataValue:
+    """The first quarantined records of a run as a table."""
+    records = [
+        dg.TableRecord({name: "" if sample[name] is None else sample[name] for name in ("page", "key", "column", "reason")})
+        for sample in result.quarantine_sample
+    ]
+    return dg.MetadataValue.table(records, _REJECT_SCHEMA)
