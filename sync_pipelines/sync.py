@@ -218,7 +218,7 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
     after = run.entity.cursor if run.mode is Mode.DELTA else None
     for table_name, table in extraction.batches(after=after, keyset=plan.keyset, full=run.mode is Mode.FULL):
         yield table_name, table
-    plan.fetched, plan.rejected = extraction.fetched, extraction.rejected
+    plan.fetched, plan.reread, plan.rejected = extraction.fetched, extraction.reread, extraction.rejected
     plan.codec = extraction.reading.codec or plan.codec
     if plan.keyset:
         plan.cursor, plan.marks = _plan_checkpoint(run, extraction, plan.codec)
@@ -226,6 +226,7 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         plan.cursor, plan.marks = None, ()
     plan.details = {
         "pages": extraction.pages,
+        "reread": extraction.reread,
         "requests": extraction.traffic.requests,
         "retries": extraction.traffic.retries,
         "bytes_wire": extraction.traffic.bytes_wire,
@@ -270,7 +271,7 @@ def _without_load(
 ) -> Outcome | None:
     """Finish a run that has nothing to write; None when it must load."""
     small = extraction.fetched <= run.settings.max_page_size
-    if head and (not small or plan.fetched != len(head[0][1]) or head[0][0] != run.entity.target_table):
+    if head and (not small or plan.fetched != plan.reread + len(head[0][1]) or head[0][0] != run.entity.target_table):
         return None
     with run.database.connect() as connection:
         ledger = Ledger() if not head else all_unchanged(connection.cursor(), plan, head[0][1])

@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
+import pytest
 from psycopg.rows import dict_row
 
 from sync_pipelines.catalog.connectors import add_connector
@@ -17,6 +19,7 @@ from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.quarantine import list_quarantine
 from sync_pipelines.catalog.runs import list_runs
 from sync_pipelines.discover.discovery import DiscoveryReport, discover
+from sync_pipelines.errors import SyncError
 from sync_pipelines.load.postgres.quoting import quote
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import RunResult
@@ -59,10 +62,15 @@ class World:
 
     def add_items(self, count: int = 0, slug: str = "items", **options: Any) -> TwinTable:
         """SyncFlow's example table with `count` records, discovered."""
-        table = TwinTable(slug, "Items", "Product master data", ITEM_COLUMNS, ("item_number",), **options)
-        self.store.add(table)
+        columns = options.pop("columns", ITEM_COLUMNS)
+        table = TwinTable(slug, "Items", "Product master data", columns, ("item_number",), **options)
         for number in range(count):
             table.put(item(number))
+        return self.add(table)
+
+    def add(self, table: TwinTable) -> TwinTable:
+        """Put any table into the twin and discover it."""
+        self.store.add(table)
         self.discover()
         return table
 
@@ -78,6 +86,39 @@ class World:
         assert stored["status"] == "success"
         assert stored["records_fetched"] == result.ledger.fetched
         return result
+
+    def fails(self, error: type[SyncError], slug: str = "items", **options: Any) -> SyncError:
+        """Sync one entity, expect the error and check that table and cursor stayed as they were."""
+        before = self.state(slug)
+        with pytest.raises(error) as caught:
+            sync_entity(self.database, self.connector, slug, settings=self.settings, **options)
+        assert self.state(slug) == before
+        return caught.value
+
+    def state(self, slug: str = "items") -> Any:
+        """Everything that a sync may change together: cursor, marks, row count and the whole table."""
+        entity = self.entity(slug)
+        table = quote(entity.target_schema, entity.target_table)
+        exists = self.sql("SELECT to_regclass(%s)", table)[0][0] is not None
+        rows = self.sql(f"SELECT t::text FROM {table} t ORDER BY _bridge_id") if exists else []
+        return entity.cursor, entity.cursor_marks, entity.row_count, rows
+
+    def pass_time(self, seconds: int = 3600, slug: str = "items") -> None:
+        """Age the marks of earlier reads, as if so many seconds had passed since."""
+        for (marks,) in self.sql("SELECT cursor_marks FROM bridge.entities WHERE slug = %s", slug):
+            aged = [{**mark, "at": str(datetime.fromisoformat(mark["at"]) - timedelta(seconds=seconds))} for mark in marks]
+            self.set(slug, cursor_marks=json.dumps(aged))
+
+    def assert_nothing_left_behind(self, slug: str = "items") -> None:
+        """Oracle (e): no open run, no staged record, no lock of ours, no transaction held open."""
+        entity = self.entity(slug)
+        assert [run["status"] for run in self.runs(slug) if run["status"] == "running"] == []
+        for table in (entity.target_table, entity.rejects_table):
+            assert self.sql(f"SELECT count(*) FROM {quote(entity.staging_schema, table)}") == [(0,)]
+        locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database"
+        assert self.sql(f"{locks} WHERE datname = current_database())") == [(0,)]
+        open_ = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'"
+        assert self.sql(open_) == [(0,)]
 
     def set(self, slug: str = "items", **columns: Any) -> None:
         """Change columns of `bridge.entities` by hand, for example lookback_seconds."""

@@ -16,7 +16,7 @@ from sync_pipelines.model.types import INTEGER_BITS, ColumnType, Kind
 
 _TIME_PATTERN = r"^([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?$"
 _UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-_NUMBER = r"-?\d{1,400}(\.\d{1,400})?([eE][+-]?\d{1,3})?"
+_NUMBER = r"-?\d+(\.\d+)?([eE][+-]?\d{1,3})?"
 _NUMBER_PATTERN = f'^({_NUMBER}|"{_NUMBER}")$'
 _HEX_PATTERN = r"^([0-9a-f]{2})*$"
 _ZONE_ENDS = "Zz"

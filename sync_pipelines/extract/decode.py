@@ -48,6 +48,17 @@ class Page:
         """Place in the answer of the good record `index`."""
         return index if self.positions is None else self.positions[index]
 
+    def drop_tail(self, rowversion: str) -> int:
+        """Forget the records of the page's last rowversion, which will be read again; returns how many they were."""
+        kept = len(self.rowversions)
+        while kept and self.rowversions[kept - 1] == rowversion:
+            kept -= 1
+        rejects = [reject for reject in self.rejects if reject.rowversion != rowversion]
+        dropped = len(self.rowversions) - kept + len(self.rejects) - len(rejects)
+        self.columns = [column.slice(0, kept) for column in self.columns]
+        self.rowversions, self.rejects = self.rowversions[:kept], rejects
+        return dropped
+
     def record_digests(self, rowversion: str) -> set[bytes]:
         """Digests of the page's records of one rowversion, to see whether a tie group has come to rest."""
         return {

@@ -30,7 +30,8 @@ class Extraction:
 
     Attributes:
         fetched: records in all accepted answers, re-reads included.
-        staged, rejected: where they went; fetched = staged + rejected.
+        staged, rejected: where they went; fetched = staged + rejected + reread.
+        reread: records at page borders that were read again with the next page; the second reading counts.
         pages: accepted answers.
         undeclared: fields that records carry but the API does not declare.
         sample: first rejects as {page, key, column, reason} for a person to look at.
@@ -50,7 +51,7 @@ class Extraction:
         self.session = session
         self.traffic = Traffic()
         self.reading = Reading(Codec(entity.cursor_codec) if entity.cursor_codec else None)
-        self.fetched = self.staged = self.rejected = self.pages = self._arrived = 0
+        self.fetched = self.staged = self.rejected = self.reread = self.pages = self._arrived = 0
         self.undeclared: set[str] = set()
         self.sample: list[dict[str, Any]] = []
         self._page_size, self._max_pages, self._batch_rows = page_size, max_pages, batch_rows
@@ -71,9 +72,11 @@ class Extraction:
         """
         waiting: list[Page] = []
         rows = 0
-        for page in self._read(after, keyset, full):
+        for page, read_again in self._read(after, keyset, full):
             self.pages += 1
             self.fetched += page.fetched
+            if read_again is not None:
+                self.reread += page.drop_tail(read_again)
             self.undeclared |= page.undeclared
             if keyset:
                 _reject_unversioned(page, self.entity)
@@ -85,7 +88,7 @@ class Extraction:
         if waiting:
             yield from self._batch(waiting)
 
-    def _read(self, after: str | None, keyset: bool, full: bool) -> Iterator[Page]:
+    def _read(self, after: str | None, keyset: bool, full: bool) -> Iterator[tuple[Page, str | None]]:
         try:
             if keyset:
                 yield from read_keyset(

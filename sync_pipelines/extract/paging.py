@@ -2,7 +2,8 @@
 
 SyncFlow's own loop (a fixed `rowversion_gt`, page 1, 2, 3, …) loses every row that an update moves across a page
 boundary. The keyset protocol asks only for page 1 and moves `rowversion_gt` to the last rowversion whose rows are
-surely complete; rows at the border are read twice and fall out as superseded. Proof and limits: docs/promise.md.
+surely complete. The records of the last rowversion of a full page are read again with the next one, which may hold the
+rest of them; only that second reading counts. Proof and limits: docs/promise.md.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ Fetch = Callable[[str | None, int, int], Answer]
 
 def read_keyset(
     fetch: Fetch, reading: Reading, *, after: str | None, page_size: int, max_pages: int, confirm_end: bool
-) -> Iterator[Any]:
+) -> Iterator[tuple[Any, str | None]]:
     """Read everything greater than `after` in rowversion order.
 
     Args:
@@ -83,7 +84,7 @@ def read_keyset(
         confirm_end: ask twice before believing that there is no more (full reads, whose absences delete).
 
     Yields:
-        Decoded pages.
+        Decoded pages, each with the rowversion whose records will be read again (None = none).
 
     Raises:
         CursorProtocolError: the source does not sort or filter as the protocol needs.
@@ -97,21 +98,22 @@ def read_keyset(
                 continue
             return
         _check(answer, reading, position)
-        yield answer.page
         if answer.count < size:
             # Short: the end, or a server that caps its pages. Only an empty second page tells.
             second = fetch(position, 2, page_size)
             asked = _count_page(asked, max_pages)
+            if second.count == 0 and confirm_end:
+                second = fetch(position, 2, page_size)
             if second.count == 0:
-                if not confirm_end or fetch(position, 2, page_size).count == 0:
-                    return
-                continue
+                yield answer.page, None
+                return
             if second.digest == answer.digest:
                 raise SourceContractError("The source sends the same records for page 1 and page 2; it ignores `page`.")
             if answer.count < size:
                 size = answer.count
         border = _last_below(answer.rowversions, answer.rowversions[-1] if answer.rowversions else None)
         if border is not None:
+            yield answer.page, answer.rowversions[-1]
             position = border
             continue
         if not answer.rowversions:
@@ -124,7 +126,7 @@ def read_keyset(
 
 def _drain_tie(
     fetch: Fetch, reading: Reading, position: str | None, tie: str, size: int, page_size: int, budget: int
-) -> Iterator[Any]:
+) -> Iterator[tuple[Any, str | None]]:
     """Read a tie group that fills a page, by page number, again and again until a pass brings nothing new."""
     seen: set[bytes] = set()
     requests = 0
@@ -137,7 +139,7 @@ def _drain_tie(
                 raise _too_many(requests)
             if answer.count:
                 _check(answer, reading, position)
-                yield answer.page
+                yield answer.page, None
             seen.update(answer.page.record_digests(tie))
             if answer.count < size or answer.rowversions[-1:] != [tie]:
                 break
@@ -149,8 +151,11 @@ def _drain_tie(
     return requests
 
 
-def read_pages(fetch: Fetch, *, page_size: int, max_pages: int) -> Iterator[Any]:
+def read_pages(fetch: Fetch, *, page_size: int, max_pages: int) -> Iterator[tuple[Any, str | None]]:
     """Read by page number until an empty page, as SyncFlow does for sources without rowversions.
+
+    Yields:
+        As `read_keyset`; nothing is read again.
 
     Raises:
         SourceContractError: the source repeats a page instead of ending.
@@ -165,7 +170,7 @@ def read_pages(fetch: Fetch, *, page_size: int, max_pages: int) -> Iterator[Any]
         if answer.digest in previous:
             raise SourceContractError(f"Page {number} repeats an earlier page byte for byte: the source is looping.")
         previous.add(answer.digest)
-        yield answer.page
+        yield answer.page, None
     raise _too_many(max_pages)
 
 

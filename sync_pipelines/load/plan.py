@@ -31,6 +31,7 @@ class PublishPlan:
 
     Attributes:
         fetched: records that the extract stage counted.
+        reread: records at page borders of which a second reading counts.
         rejected: records that extract, conform and gate set aside.
         copy_rejected: records that the database itself refused while they were copied.
         keyset: True when the read followed rowversions, so that an absent row is surely absent.
@@ -48,6 +49,7 @@ class PublishPlan:
     marks: tuple[CursorMark, ...]
     started_at: datetime
     fetched: int = 0
+    reread: int = 0
     rejected: int = 0
     copy_rejected: int = 0
     keyset: bool = True

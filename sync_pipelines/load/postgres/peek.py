@@ -45,7 +45,7 @@ def all_unchanged(cursor: Any, plan: PublishPlan, batch: pa.Table) -> Ledger | N
     matched = next(iter(row.values())) if isinstance(row, dict) else row[0]
     if matched != len(distinct):
         return None
-    return Ledger(fetched=len(batch), unchanged=matched, superseded=len(batch) - len(distinct))
+    return Ledger(plan.fetched, unchanged=matched, superseded=plan.reread + len(batch) - len(distinct))
 
 
 def finish_without_load(cursor: Any, plan: PublishPlan, ledger: Ledger) -> Outcome:

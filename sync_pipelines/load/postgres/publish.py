@@ -47,7 +47,7 @@ def publish(cursor: Any, plan: PublishPlan) -> Outcome:
     _fence(cursor, plan)
     merge = _Merge(cursor, plan)
     staged, rejected = merge.count_staged(), merge.count_rejects()
-    check_stage("load", plan.fetched, staged + rejected)
+    check_stage("load", plan.fetched, plan.reread + staged + rejected)
     check_stage("quarantine", plan.rejected + plan.copy_rejected, rejected)
     superseded = merge.drop_superseded(staged)
     counts = merge.apply(staged - superseded)
@@ -57,7 +57,7 @@ def publish(cursor: Any, plan: PublishPlan) -> Outcome:
         inserted=counts.new,
         updated=counts.changed,
         unchanged=counts.same,
-        superseded=superseded + counts.stale,
+        superseded=plan.reread + superseded + counts.stale,
         quarantined=rejected,
         deleted=deleted,
     )

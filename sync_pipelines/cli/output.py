@@ -1,0 +1,112 @@
+"""How the command line shows things: tables and text without markup from outside, or JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sync_pipelines.secrets import printable, redact
+
+JSON_FLAG = "sync_pipelines.json"
+PIPE_WIDTH = 200
+CELL_CHARACTERS = 300
+
+
+def _remember_json(context: typer.Context, value: bool) -> bool:
+    if value:
+        context.find_root().meta[JSON_FLAG] = True
+    return value
+
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON on stdout, errors included.", callback=_remember_json, is_eager=True)
+]
+
+
+def examples(*commands: str) -> str:
+    """The epilog of a `--help`: one line per example."""
+    return "\n\n".join(["Examples:", *(f"$ sync-pipelines {command}".rstrip() for command in commands)])
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console for the stream as it is now; wide where nobody looks, so that a pipe gets whole lines."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+
+
+def on_terminal(*, stderr: bool = True) -> bool:
+    """True when a person watches, so that progress bars make sense."""
+    return console(stderr=stderr).is_terminal and os.environ.get("TERM") != "dumb"
+
+
+def say(message: str, style: str | None = None, *, stderr: bool = False) -> None:
+    """Print one paragraph of our own; markup inside is not interpreted, secrets are cut out."""
+    console(stderr=stderr).print(Text(redact(message), style=style or ""), soft_wrap=True)
+
+
+def cell(value: Any) -> Text:
+    """A value, maybe from outside, as it may stand in a table."""
+    if value is None:
+        return Text("–", style="dim")
+    if isinstance(value, Text):
+        return value
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
+    if isinstance(value, datetime):
+        return Text(f"{value:%Y-%m-%d %H:%M:%S}")
+    if isinstance(value, int):
+        return Text(f"{value:,}")
+    if isinstance(value, float):
+        return Text(f"{value:,.2f}")
+    return Text(printable(str(value), CELL_CHARACTERS))
+
+
+def show_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = (), empty: str = ""
+) -> None:
+    """Print rows; columns in `right` are numbers."""
+    rows = list(rows)
+    if not rows and empty:
+        say(empty)
+        return
+    table = Table(title=Text(title), title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell(value) for value in row))
+    console().print(table)
+
+
+def show_fields(title: str, fields: dict[str, Any]) -> None:
+    """Print one thing as name and value per line."""
+    show_table(title, ("field", "value"), fields.items())
+
+
+def print_json(data: Any) -> None:
+    """Print JSON-ready data on stdout; text is redacted, anything beyond ASCII and all control characters are escaped."""
+    sys.stdout.write(json.dumps(_clean(data), indent=2, default=str) + "\n")
+
+
+def _clean(data: Any) -> Any:
+    if is_dataclass(data) and not isinstance(data, type):
+        return _clean(asdict(data))
+    if isinstance(data, dict):
+        return {redact(str(key)): _clean(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple, set)):
+        return [_clean(value) for value in data]
+    if isinstance(data, datetime):
+        return data.isoformat()
+    if isinstance(data, bytes | memoryview):
+        return redact(bytes(data).decode("utf-8", errors="backslashreplace"))
+    return redact(data) if isinstance(data, str) else data
