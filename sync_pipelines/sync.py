@@ -18,7 +18,13 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.runs import fail_run, get_run, hold_entity, run_status, start_run
-from sync_pipelines.errors import ConfigurationError, CursorProtocolError, InterruptedRunError, SchemaDriftError, SyncError
+from sync_pipelines.errors import (
+    ConfigurationError,
+    CursorProtocolError,
+    InterruptedRunError,
+    SchemaDriftError,
+    SyncError,
+)
 from sync_pipelines.extract.apismith import open_session
 from sync_pipelines.extract.extraction import Extraction
 from sync_pipelines.load.engine import load_batches
@@ -216,8 +222,7 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
 def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[tuple[str, pa.Table]]:
     """The batches, and when they are through, the plan with its counts and its cursor."""
     after = run.entity.cursor if run.mode is Mode.DELTA else None
-    for table_name, table in extraction.batches(after=after, keyset=plan.keyset, full=run.mode is Mode.FULL):
-        yield table_name, table
+    yield from extraction.batches(after=after, keyset=plan.keyset, full=run.mode is Mode.FULL)
     plan.fetched, plan.reread, plan.rejected = extraction.fetched, extraction.reread, extraction.rejected
     plan.codec = extraction.reading.codec or plan.codec
     if plan.keyset:
@@ -245,10 +250,9 @@ def _plan_checkpoint(
     current, marks = entity.cursor, entity.cursor_marks
     if codec is None:
         return current, marks
-    if run.mode is Mode.FULL and current is not None and reading.last is not None and codec is not Codec.OPAQUE:
-        if order_key(codec, reading.last) < order_key(codec, current):
-            run.warnings.append(f"rowversions went back from {current} to {reading.last}: was the source restored?")
-            current, marks = None, ()
+    if run.mode is Mode.FULL and _went_back(codec, current, reading.last):
+        run.warnings.append(f"rowversions went back from {current} to {reading.last}: was the source restored?")
+        current, marks = None, ()
     if not reading.drained:
         return current, marks
     cursor = plan_cursor(
@@ -264,6 +268,12 @@ def _plan_checkpoint(
     ended_at = run.started_at + timedelta(seconds=run.elapsed_seconds)
     mark = CursorMark(ended_at, reading.last) if reading.last is not None else None
     return cursor, plan_marks(marks, mark, run.started_at, entity.lookback_seconds)
+
+
+def _went_back(codec: Codec, cursor: str | None, last: str | None) -> bool:
+    if cursor is None or last is None or codec is Codec.OPAQUE:
+        return False
+    return bool(order_key(codec, last) < order_key(codec, cursor))
 
 
 def _without_load(

@@ -11,7 +11,7 @@ from dotenv import load_dotenv
 from sync_pipelines.catalog.database import Database, open_database, require_catalog
 from sync_pipelines.cli.logs import set_up_logging
 from sync_pipelines.errors import ConfigurationError, SettingsError
-from sync_pipelines.model.names import check_connector_name, check_slug
+from sync_pipelines.model.names import check_connector_name
 from sync_pipelines.secrets import register_secret
 from sync_pipelines.settings import Settings, load_settings
 
@@ -79,7 +79,7 @@ def split_path(path: str) -> tuple[str, str | None]:
     """
     connector, slash, slug = path.partition("/")
     check_connector_name(connector)
-    return connector, check_slug(slug) if slash else None
+    return connector, (slug if slash else None)
 
 
 def split_entity_path(path: str) -> tuple[str, str]:
@@ -89,7 +89,7 @@ def split_entity_path(path: str) -> tuple[str, str]:
         SettingsError: the entity is missing.
     """
     connector, slug = split_path(path)
-    if slug is None:
+    if not slug:
         raise SettingsError(
             f"{path!r} names a connector; an entity is named connector/entity.",
             state="Nothing was changed.",

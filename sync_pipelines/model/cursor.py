@@ -36,12 +36,16 @@ class Codec(StrEnum):
         return self in (Codec.DIGITS, Codec.TIMESTAMP)
 
 
-_INTEGER = re.compile(r"^-?\d+$")
-_HEX = re.compile(r"^(0[xX])?[0-9a-fA-F]+$")
+_INTEGER = re.compile(r"-?[0-9]+")
+_HEX = re.compile(r"(0[xX])?[0-9a-fA-F]+")
 _ISO = re.compile(
-    r"^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d{1,9}))?)?\s*(Z|[+-]\d{2}:?\d{2})?$", re.IGNORECASE
+    r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d{1,9}))?)?\s*(Z|[+-]\d{2}:?\d{2})?",
+    re.IGNORECASE | re.ASCII,
 )
 _DIGITS_WIDTHS = range(14, 21)
+_EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
+_MAX_AHEAD = timedelta(days=1)  # zones reach 14 hours; what lies further ahead is no time of a write
+_KEPT_MARKS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +72,14 @@ def infer_codec(rowversions: list[str]) -> Codec:
     width; one width means TEXT; anything else is OPAQUE.
     """
     widths = {len(rowversion) for rowversion in rowversions}
-    if all(_INTEGER.match(rowversion) for rowversion in rowversions):
-        if len(widths) == 1 and all(_digits_time(rowversion) for rowversion in rowversions):
+    if all(_INTEGER.fullmatch(rowversion) for rowversion in rowversions):
+        if len(widths) == 1 and all(_digits_time(rowversion) and rowversion >= "1900" for rowversion in rowversions):
             return Codec.DIGITS
         has_leading_zero = any(len(rowversion) > 1 and rowversion.startswith("0") for rowversion in rowversions)
         return Codec.TEXT if has_leading_zero and len(widths) == 1 else Codec.INTEGER
     if all(_iso_time(rowversion) is not None for rowversion in rowversions):
         return Codec.TIMESTAMP
-    if all(rowversion[:2].lower() == "0x" and _HEX.match(rowversion) for rowversion in rowversions):
+    if all(rowversion[:2].lower() == "0x" and _HEX.fullmatch(rowversion) for rowversion in rowversions):
         return Codec.HEX
     return Codec.TEXT if len(widths) == 1 else Codec.OPAQUE
 
@@ -87,9 +91,9 @@ def order_key(codec: Codec, rowversion: str) -> Any:
         CursorProtocolError: the rowversion is not one of this codec.
     """
     match codec:
-        case Codec.INTEGER if _INTEGER.match(rowversion):
+        case Codec.INTEGER if _INTEGER.fullmatch(rowversion):
             return int(rowversion)
-        case Codec.HEX if _HEX.match(rowversion):
+        case Codec.HEX if _HEX.fullmatch(rowversion):
             return int(rowversion, 16)
         case Codec.DIGITS if _digits_time(rowversion):
             return rowversion
@@ -159,7 +163,8 @@ def plan_cursor(
     (a) where the cursor already stands, (b) the newest mark that is at least the lookback older than this read's
     start, since this read saw whatever was committed late below it, (c) for codecs that tell time, the last
     rowversion less the read's duration, the lookback and one granule: no clock but a stopwatch is involved.
-    With a lookback of zero the position just below the last rowversion is safe. Algorithm: docs/promise.md.
+    A mark counts only up to the last rowversion of this read: an answer that was empty by mistake proves nothing.
+    A rowversion more than a day in the future is no time of a write and moves nothing. With a lookback of zero the position just below the last rowversion is safe. Algorithm: docs/promise.md.
 
     Args:
         codec: the entity's codec.
@@ -176,9 +181,11 @@ def plan_cursor(
         safe += [position for position in [below_last] if position is not None]
     else:
         horizon = started_at - timedelta(seconds=lookback_seconds)
-        safe += [mark.position for mark in marks if mark.at <= horizon]
-        if codec.tells_time and last is not None:
-            safe.append(subtract_seconds(codec, last, lookback_seconds + read_seconds))
+        old = sorted((mark for mark in marks if mark.at <= horizon), key=lambda mark: mark.at)
+        safe += [mark.position for mark in old if _reached(codec, last, mark.position, started_at)]
+        newest = next((one for one in (last, below_last) if one is not None and not _ahead(codec, one, started_at)), None)
+        if codec.tells_time and newest is not None:
+            safe.append(subtract_seconds(codec, newest, lookback_seconds + read_seconds))
     if not safe:
         return None
     if codec is Codec.OPAQUE:
@@ -186,14 +193,32 @@ def plan_cursor(
     return max(safe, key=lambda position: order_key(codec, position))
 
 
+def _reached(codec: Codec, last: str | None, position: str, started_at: datetime) -> bool:
+    if last is None or _ahead(codec, position, started_at):
+        return False
+    return codec is Codec.OPAQUE or order_key(codec, position) <= order_key(codec, last)
+
+
+def _ahead(codec: Codec, rowversion: str, started_at: datetime) -> bool:
+    if not codec.tells_time:
+        return False
+    key = order_key(codec, rowversion)
+    moment = _digits_time(rowversion) if codec is Codec.DIGITS else key[0]
+    return bool(moment > started_at + _MAX_AHEAD)
+
+
 def plan_marks(
     marks: tuple[CursorMark, ...], new: CursorMark | None, started_at: datetime, lookback_seconds: int
 ) -> tuple[CursorMark, ...]:
-    """Marks to keep: the new one, those still younger than the lookback, and the newest of the older ones."""
+    """Marks to keep: the newest that is older than the lookback, and younger ones, spread so that each can grow old."""
     horizon = started_at - timedelta(seconds=lookback_seconds)
     ordered = sorted([*marks, *([new] if new else [])], key=lambda mark: mark.at)
     older = [mark for mark in ordered if mark.at <= horizon]
-    return (*older[-1:], *[mark for mark in ordered if mark.at > horizon][-20:])
+    younger: list[CursorMark] = []
+    for mark in ordered[len(older) :]:
+        if not younger or mark.at - younger[-1].at >= timedelta(seconds=lookback_seconds / _KEPT_MARKS):
+            younger.append(mark)
+    return (*older[-1:], *younger)
 
 
 def subtract_seconds(codec: Codec, rowversion: str, seconds: float) -> str:
@@ -208,24 +233,25 @@ def subtract_seconds(codec: Codec, rowversion: str, seconds: float) -> str:
     if codec is Codec.DIGITS:
         moment = _digits_time(rowversion)
         assert moment is not None
-        try:
-            return (moment - back).strftime("%Y%m%d%H%M%S").zfill(14) + "0" * (len(rowversion) - 14)
-        except OverflowError:
-            return rowversion[:0] + "0" * len(rowversion)
-    match = _ISO.match(rowversion)
+        return _earlier(moment, back).strftime("%Y%m%d%H%M%S").zfill(14) + "0" * (len(rowversion) - 14)
+    match = _ISO.fullmatch(rowversion)
     moment = _iso_time(rowversion)
     assert match is not None and moment is not None
-    separator = rowversion[10] if len(rowversion) > 10 else "T"
-    zone = match[4] or ""
-    moment = (moment[0] - back).replace(tzinfo=None) + _offset(zone)
+    earlier = _earlier(moment[0], back).replace(tzinfo=None) + _offset(match[4] or "")
     if match[2] is None:
-        return (moment - timedelta(days=1)).strftime("%Y-%m-%d")
-    fraction = "." + "0" * len(match[3]) if match[3] else ""
-    return moment.strftime(f"%Y-%m-%d{separator}%H:%M:%S") + fraction + zone
+        return _earlier(earlier.replace(tzinfo=UTC), timedelta(days=1)).date().isoformat() + rowversion[10:]
+    text = earlier.isoformat(sep=rowversion[10], timespec="seconds")[: match.end(2)]
+    return text + re.sub(r"\d", "0", rowversion[match.end(2) : match.end(3)] if match[3] else "") + rowversion[
+        match.end(3) if match[3] else match.end(2) :
+    ]
+
+
+def _earlier(moment: datetime, back: timedelta) -> datetime:
+    return moment - back if moment - _EARLIEST > back else _EARLIEST
 
 
 def _digits_time(rowversion: str) -> datetime | None:
-    if len(rowversion) not in _DIGITS_WIDTHS or not rowversion.isdigit() or rowversion < "1900":
+    if len(rowversion) not in _DIGITS_WIDTHS or not (rowversion.isascii() and rowversion.isdigit()):
         return None
     try:
         return datetime.strptime(rowversion[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
@@ -235,14 +261,15 @@ def _digits_time(rowversion: str) -> datetime | None:
 
 def _iso_time(rowversion: str) -> tuple[datetime, int] | None:
     """Instant (naive = UTC) and nanoseconds below the second, which datetime cannot hold exactly."""
-    match = _ISO.match(rowversion)
+    match = _ISO.fullmatch(rowversion)
     if match is None:
         return None
     try:
         moment = datetime.fromisoformat(f"{match[1]}T{match[2] or '00:00'}").replace(tzinfo=UTC)
-    except ValueError:
+        moment -= _offset(match[4] or "")
+    except (ValueError, OverflowError):
         return None
-    return moment - _offset(match[4] or ""), int((match[3] or "0").ljust(9, "0"))
+    return moment, int((match[3] or "0").ljust(9, "0"))
 
 
 def _offset(zone: str) -> timedelta:

@@ -23,7 +23,7 @@ def check_connector_name(name: str) -> str:
     Raises:
         SettingsError: says which characters are allowed.
     """
-    if not _CONNECTOR.match(name):
+    if not _CONNECTOR.fullmatch(name):
         raise SettingsError(
             f"{name!r} cannot name a connector: use a lower-case letter, then lower-case letters, digits and _, "
             "at most 63 characters.",
@@ -38,7 +38,7 @@ def check_slug(slug: str) -> str:
     Raises:
         EntityDefinitionError: for path tricks, control characters, empty or overlong slugs.
     """
-    if not isinstance(slug, str) or not _SLUG.match(slug) or ".." in slug:
+    if not isinstance(slug, str) or not _SLUG.fullmatch(slug) or ".." in slug:
         raise EntityDefinitionError(
             f"The slug {str(slug)[:120]!r} is not usable: letters, digits, '_', '-' and '.' only, starting with a "
             "letter or digit, at most 100 characters."

@@ -139,6 +139,8 @@ def _checked(declared: str, name: str, kind: Kind, first: int | None, second: in
     def refuse(why: str) -> UnknownTypeError:
         return UnknownTypeError(f"The declared type {declared!r} cannot be kept exactly: {why}.")
 
+    if name == "float" and (first or 0) > 53:
+        return ColumnType(Kind.NUMERIC)  # Oracle's binary precision, up to 126: more than a double holds
     if kind is Kind.TEXT:
         length = None if name in _UNBOUNDED_TEXT else first or (1 if name in _SINGLE_CHARACTER else None)
         if first == 0 or (length or 0) > MAX_TEXT_LENGTH:

@@ -107,7 +107,7 @@ def _materialize(
         raise _failure(error) from None
     except SyncError as error:
         raise _failure(error) from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - shown as a failure of this entity, whatever it is
         # The chain of causes may quote a connection or a token, so only its redacted text is kept.
         text = redact("".join(traceback.format_exception(error)))
         raise dg.Failure(redact(f"{type(error).__name__}: {error}"), {"traceback": dg.MetadataValue.md(f"```\n{text}\n```")}) from None

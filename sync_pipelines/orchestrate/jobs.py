@@ -1,6 +1,7 @@
 """Jobs: one per connector, one for all, and discovery."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -14,8 +15,11 @@ from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.secrets import redact
 
 
-def sync_jobs(view: CatalogView) -> list[Any]:
-    """`sync_<connector>` for each connector and `sync_all`; switched off and vanished entities are left out."""
+def sync_jobs(view: CatalogView, models: Sequence[dg.AssetsDefinition] = ()) -> list[Any]:
+    """`sync_<connector>` for each connector and `sync_all`; switched off and vanished entities are left out.
+
+    A SQL model runs with the connector that provides everything it reads.
+    """
     by_connector: dict[str, list[Entity]] = defaultdict(list)
     for entity in view.entities:
         if entity.sync_enabled and entity.status is not EntityStatus.VANISHED:
@@ -23,13 +27,13 @@ def sync_jobs(view: CatalogView) -> list[Any]:
     jobs = [
         dg.define_asset_job(
             f"sync_{connector}",
-            dg.AssetSelection.assets(*(asset_key(entity) for entity in entities)),
+            dg.AssetSelection.assets(*_with_models([asset_key(entity) for entity in entities], models)),
             description=f"Sync the {len(entities)} entities of {connector}.",
             tags={"sync_pipelines/connector": connector},
         )
         for connector, entities in sorted(by_connector.items())
     ]
-    everything = [asset_key(entity) for entities in by_connector.values() for entity in entities]
+    everything = _with_models([asset_key(entity) for entities in by_connector.values() for entity in entities], models)
     if everything:
         jobs.append(
             dg.define_asset_job(
@@ -37,6 +41,15 @@ def sync_jobs(view: CatalogView) -> list[Any]:
             )
         )
     return jobs
+
+
+def _with_models(keys: list[dg.AssetKey], models: Sequence[dg.AssetsDefinition]) -> list[dg.AssetKey]:
+    """The keys and those of the models, in order of their dependencies, that read nothing else."""
+    selected = list(keys)
+    for model in models:
+        if all(set(upstream) <= set(selected) for upstream in model.asset_deps.values()):
+            selected += list(model.keys)
+    return selected
 
 
 def discovery_jobs(view: CatalogView) -> list[dg.JobDefinition]:

@@ -9,6 +9,8 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg2
+
 from sync_pipelines.errors import SupersededRunError, VanishedShareError
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.books import close_books, move_rejects
@@ -203,7 +205,7 @@ class _Merge:
             self._execute(f"DROP INDEX IF EXISTS {quote(self.entity.target_schema, index)}")
             for constraint in (primary, business):
                 self._execute(f"ALTER TABLE {self.target} DROP CONSTRAINT IF EXISTS {quote(constraint)}")
-        except Exception as error:
+        except psycopg2.Error as error:
             # Somebody's foreign key or view needs the constraint: keep it and insert the slow way.
             logger.info("constraints of %s stay while it is filled: %s", self.entity.table, error)
             self._execute("ROLLBACK TO SAVEPOINT before_bulk")

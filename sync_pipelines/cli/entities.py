@@ -1,0 +1,125 @@
+"""`sync-pipelines entities` and `entity`: what is synced, and how."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from sync_pipelines.catalog.connectors import get_connector
+from sync_pipelines.catalog.entities import change_entity, get_entity, list_entities
+from sync_pipelines.cli.context import open_catalog, split_entity_path
+from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_fields, show_table
+from sync_pipelines.errors import SettingsError
+from sync_pipelines.model.entity import Entity
+
+PathArgument = Annotated[str, typer.Argument(metavar="CONNECTOR/ENTITY", help="The entity, for example erp/items.")]
+
+group = typer.Typer(
+    no_args_is_help=True,
+    help="One entity: show it, change how it is synced.",
+    epilog=examples("entity show erp/items", "entity set erp/items --interval 60"),
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog=examples("entities", "entities erp --json"))(entities)
+    app.add_typer(group, name="entity")
+
+
+def entities(
+    context: typer.Context,
+    connector: Annotated[str | None, typer.Argument(help="One connector; all active ones when left out.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the entities with their state."""
+    database = open_catalog(context.obj)
+    if connector is not None:
+        get_connector(database, connector)
+    found = list_entities(database, connector)
+    if as_json:
+        print_json([shown(entity) for entity in found])
+        return
+    show_table(
+        "Entities",
+        ("entity", "table", "strategy", "rows", "last sync", "last status", "status", "interval s", "cursor"),
+        [
+            (
+                entity.path,
+                entity.table,
+                entity.delta_strategy.value,
+                entity.row_count,
+                entity.last_sync_at,
+                entity.last_sync_status,
+                entity.status.value if entity.sync_enabled else "disabled",
+                entity.sync_interval_seconds,
+                entity.cursor,
+            )
+            for entity in found
+        ],
+        right=("rows", "interval s"),
+        empty="There is no entity yet. Next: sync-pipelines discover",
+    )
+
+
+@group.command(epilog=examples("entity show erp/items", "entity show erp/items --json"))
+def show(context: typer.Context, path: PathArgument, as_json: JsonOption = False) -> None:
+    """Show one entity with its columns."""
+    entity = get_entity(open_catalog(context.obj), *split_entity_path(path))
+    data = shown(entity)
+    if as_json:
+        print_json(data)
+        return
+    show_fields(entity.path, {name: value for name, value in data.items() if name not in ("columns", "cursor_marks")})
+    show_table(
+        "Columns",
+        ("column", "declared", "in the table", "null", "key"),
+        [(c.name, c.data_type, c.type.sql, c.is_nullable, c.is_business_key) for c in entity.columns],
+    )
+
+
+@group.command("set", epilog=examples("entity set erp/items --interval 60", "entity set erp/items --disable"))
+def set_(
+    context: typer.Context,
+    path: PathArgument,
+    interval: Annotated[int | None, typer.Option(min=1, help="Seconds between two syncs.")] = None,
+    enabled: Annotated[bool | None, typer.Option("--enable/--disable", help="Sync it by schedule, or not.")] = None,
+    page_size: Annotated[int | None, typer.Option(min=1, help="Records per request.")] = None,
+    lookback_seconds: Annotated[int | None, typer.Option(min=0, help="How late a row may become visible.")] = None,
+    max_vanished_share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Most rows a full read may delete, as a share of the live ones.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change how an entity is synced."""
+    given = {
+        "sync_interval_seconds": interval,
+        "sync_enabled": enabled,
+        "page_size": page_size,
+        "lookback_seconds": lookback_seconds,
+        "max_vanished_share": max_vanished_share,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    if not changes:
+        raise SettingsError("Nothing to set.", state="Nothing was changed.", next_command="sync-pipelines entity set --help")
+    database = open_catalog(context.obj)
+    entity = change_entity(database, get_entity(database, *split_entity_path(path)), **changes)
+    if as_json:
+        print_json(shown(entity))
+        return
+    say(f"{entity.path}: " + ", ".join(f"{name} = {getattr(entity, name)}" for name in changes))
+
+
+def shown(entity: Entity) -> dict[str, Any]:
+    """An entity as JSON-ready data."""
+    return {
+        "path": entity.path,
+        **{name: value for name, value in vars(entity).items() if not name.startswith("_")},
+        "uid": str(entity.uid),
+        "table": entity.table,
+        "delta_strategy": entity.delta_strategy.value,
+        "status": entity.status.value,
+        "columns": [column.as_json() for column in entity.columns],
+        "cursor_marks": [mark.as_json() for mark in entity.cursor_marks],
+    }

@@ -1,0 +1,120 @@
+"""`sync-pipelines quarantine`: bad records and why."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.text import Text
+
+from sync_pipelines.catalog.quarantine import get_quarantined, list_quarantine
+from sync_pipelines.cli.context import open_catalog, split_path
+from sync_pipelines.cli.failures import ListingGroup
+from sync_pipelines.cli.output import JsonOption, cell, console, examples, print_json, show_fields, show_table
+from sync_pipelines.secrets import printable
+
+SHOWN_CHARACTERS = 4000
+
+group = typer.Typer(
+    cls=ListingGroup,
+    help="Records that could not be stored as declared, byte for byte, with the reason.",
+    epilog=examples("quarantine list erp/items", "quarantine show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f"),
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(group, name="quarantine")
+
+
+@group.command("list", epilog=examples("quarantine list erp/items", "quarantine list --limit 5 --json"))
+def list_(
+    context: typer.Context,
+    path: Annotated[str | None, typer.Argument(metavar="[CONNECTOR[/ENTITY]]")] = None,
+    run: Annotated[UUID | None, typer.Option(help="Only records of this run.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, newest first.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List quarantined records, newest first."""
+    connector, slug = split_path(path) if path else (None, None)
+    found = list_quarantine(open_catalog(context.obj), connector, slug, run_uid=run, limit=limit)
+    if as_json:
+        print_json(found)
+        return
+    show_table(
+        "Quarantine",
+        ("record", "entity", "key", "column", "reason", "times seen", "last seen"),
+        [
+            (str(row["uid"]), row["path"], _key(row["business_key"]), row["column_name"], row["reason"], row["times_seen"], row["last_seen_at"])
+            for row in found
+        ],
+        right=("times seen",),
+        empty="Nothing is in quarantine.",
+    )
+
+
+@group.command(
+    epilog=examples(
+        "quarantine show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f", "quarantine show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f --json"
+    )
+)
+def show(context: typer.Context, uid: UUID, as_json: JsonOption = False) -> None:
+    """Show one quarantined record as it came, the bad column marked."""
+    row = get_quarantined(open_catalog(context.obj), uid)
+    if as_json:
+        print_json(row)
+        return
+    show_fields(
+        f"Record {uid}",
+        {
+            "entity": row["path"],
+            "reason": row["reason"],
+            "column": row["column_name"],
+            "key": _key(row["business_key"]),
+            "rowversion": row["rowversion"],
+            "page and position": f"{row['page']}, {row['position']}",
+            "first seen": row["first_seen_at"],
+            "last seen": row["last_seen_at"],
+            "times seen": row["times_seen"],
+            "run": str(row["run_uid"]),
+        },
+    )
+    record = bytes(row["record"])
+    fields = _fields(record)
+    if fields is None:
+        console().print(Text("Record, not readable as JSON with data:", style="bold"))
+        console().print(Text(printable(record.decode("utf-8", errors="backslashreplace"), SHOWN_CHARACTERS)), soft_wrap=True)
+        return
+    bad = row["column_name"]
+    show_table(
+        "Record",
+        ("", "column", "value as sent"),
+        [
+            (Text("→", style="bold red") if name == bad else "", name, Text(_value(value), style="red") if name == bad else _value(value))
+            for name, value in fields.items()
+        ],
+    )
+    if bad is not None and bad not in fields:
+        console().print(Text(f"The column {printable(bad)} is missing in the record.", style="red"))
+
+
+def _fields(record: bytes) -> dict[str, Any] | None:
+    try:
+        # Numbers stay the text they were sent as.
+        whole = json.loads(record, parse_float=str, parse_int=str)
+    except (ValueError, RecursionError):
+        return None
+    data = whole.get("data") if isinstance(whole, dict) else None
+    return data if isinstance(data, dict) else None
+
+
+def _value(value: Any) -> str:
+    return printable(value if isinstance(value, str) else json.dumps(value, default=str), SHOWN_CHARACTERS)
+
+
+def _key(business_key: Any) -> str | None:
+    if not business_key:
+        return None
+    return ", ".join(str(cell(part)) for part in (business_key if isinstance(business_key, list) else [business_key]))

@@ -1,0 +1,125 @@
+"""A SQL model: one file, one SELECT, a header of `-- key: value` lines; parsed by sqlglot, nothing is executed here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from sync_pipelines.errors import SettingsError
+from sync_pipelines.model.entity import fingerprint
+
+_HEADER = re.compile(r"^--\s*([a-z_]+)\s*:\s*(.*?)\s*$")
+_NAME = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
+_KEYS = {"materialized", "description", "unique", "not_null"}
+MATERIALIZATIONS = ("view", "table")
+
+
+@dataclass(frozen=True)
+class SqlModel:
+    """A model file.
+
+    Attributes:
+        schema, name: where it lands; from the folder and the file name.
+        materialized: view or table.
+        unique: columns that together identify a row; empty = not checked.
+        not_null: columns without nulls.
+        query: the SELECT without header.
+        reads: (schema, table) of every table in it.
+    """
+
+    schema: str
+    name: str
+    materialized: str
+    description: str
+    unique: tuple[str, ...]
+    not_null: tuple[str, ...]
+    query: str
+    reads: tuple[tuple[str, str], ...]
+    path: Path
+
+    @property
+    def version(self) -> str:
+        """Changes when the meaning of the SQL may have changed; layout does not count."""
+        return fingerprint([self.materialized, sqlglot.parse_one(self.query, read="postgres").sql("postgres")])
+
+
+def load_models(folder: Path) -> tuple[list[SqlModel], list[SettingsError]]:
+    """All models below `folder` as `<schema>/<name>.sql`, and what is wrong with the others."""
+    models, errors = [], []
+    for path in sorted(folder.glob("*/*.sql")):
+        try:
+            models.append(parse_model(path, path.read_text(encoding="utf-8")))
+        except SettingsError as error:
+            errors.append(error)
+    return models, errors
+
+
+def parse_model(path: Path, text: str) -> SqlModel:
+    """Parse one file.
+
+    Raises:
+        SettingsError: names file and line, and what is allowed.
+    """
+    schema, name = path.parent.name, path.stem
+    for part in (schema, name):
+        if not _NAME.match(part):
+            raise _wrong(path, 1, f"{part!r} is no name: lower-case letters, digits and _ only")
+    header: dict[str, str] = {}
+    lines = text.splitlines()
+    for number, line in enumerate(lines, start=1):
+        match = _HEADER.match(line)
+        if match is None:
+            break
+        if match[1] not in _KEYS:
+            raise _wrong(path, number, f"unknown key {match[1]!r}; known: {', '.join(sorted(_KEYS))}")
+        header[match[1]] = match[2]
+    query = "\n".join(lines[len(header) :]).strip().rstrip(";")
+    materialized = header.get("materialized", "view")
+    if materialized not in MATERIALIZATIONS:
+        raise _wrong(path, 1, f"materialized is {materialized!r}; known: {', '.join(MATERIALIZATIONS)}")
+    return SqlModel(
+        schema,
+        name,
+        materialized,
+        header.get("description", ""),
+        _columns(header.get("unique", "")),
+        _columns(header.get("not_null", "")),
+        query,
+        _tables(path, query, len(header)),
+        path,
+    )
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    return tuple(column.strip() for column in text.split(",") if column.strip())
+
+
+def _tables(path: Path, query: str, offset: int) -> tuple[tuple[str, str], ...]:
+    try:
+        statements = sqlglot.parse(query, read="postgres")
+    except SqlglotError as error:
+        place = getattr(error, "errors", [{}])[0]
+        raise _wrong(path, offset + int(place.get("line", 1)), str(place.get("description", "not SQL"))) from None
+    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+        raise _wrong(path, offset + 1, "a model is one SELECT")
+    tree = statements[0]
+    named = {cte.alias for cte in tree.find_all(exp.CTE)}
+    found = []
+    for table in tree.find_all(exp.Table):
+        if not table.db and table.name in named:
+            continue
+        if not table.db:
+            raise _wrong(path, offset + 1, f"the table {table.name!r} needs its schema")
+        found.append((table.db, table.name))
+    return tuple(dict.fromkeys(found))
+
+
+def _wrong(path: Path, line: int, why: str) -> SettingsError:
+    return SettingsError(
+        f"{path.parent.name}/{path.name}:{line}: {why}.", state="The model is left out; the others are loaded."
+    )
