@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import json
 import re
 import threading
 from collections.abc import Mapping
+from urllib.parse import quote
 
 from sync_pipelines.errors import SecretMissingError, SettingsError
 
-_REFERENCE = re.compile(r"^env:([A-Za-z_][A-Za-z0-9_]*)$")
-_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s@]+(?=@)", re.IGNORECASE)
+_REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
+_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s/:@]*:)\S+(?=@)", re.IGNORECASE)
 _AUTHORIZATION = re.compile(r"(?i)\b(bearer|basic|token)\s+[A-Za-z0-9._~+/=-]{4,}")
-_QUERY_SECRET = re.compile(r"(?i)([?&](?:api_?key|token|access_token|password|secret|signature|sig)=)[^&\s\"']+")
+_QUERY_SECRET = re.compile(r"(?i)((?:^|[?&\s])(?:api_?key|token|access_token|password|secret|signature|sig)=)[^&\s\"']+")
 HIDDEN = "***"
 
 _known: set[str] = set()
@@ -25,7 +27,7 @@ def check_reference(reference: str) -> str:
     Raises:
         SettingsError: without repeating the value, which may be the secret itself.
     """
-    if not _REFERENCE.match(reference):
+    if not _REFERENCE.fullmatch(reference):
         raise SettingsError(
             "A token is given as a reference, env:NAME, naming the environment variable that holds it.",
             state="Nothing was stored.",
@@ -42,7 +44,7 @@ def resolve_secret(reference: str | None, environ: Mapping[str, str] | None = No
     """
     if reference is None:
         return None
-    name = _REFERENCE.match(check_reference(reference))[1]  # type: ignore[index]
+    name = _REFERENCE.fullmatch(check_reference(reference))[1]  # type: ignore[index]
     value = (os.environ if environ is None else environ).get(name, "")
     if not value:
         raise SecretMissingError(
@@ -58,10 +60,11 @@ def resolve_secret(reference: str | None, environ: Mapping[str, str] | None = No
 
 
 def register_secret(value: str | None) -> None:
-    """Teach the redactor a value that must never be shown."""
+    """Teach the redactor a value that must never be shown, also as JSON or a URL would write it."""
     if value and len(value) >= 4:
+        in_json = json.dumps(value)[1:-1]
         with _known_lock:
-            _known.add(value)
+            _known.update({value, in_json, in_json.replace("/", "\\/"), quote(value, safe=""), quote(value)})
 
 
 def redact(text: str) -> str:

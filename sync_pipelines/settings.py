@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
-from urllib.parse import quote
+from typing import Any, Literal
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -24,7 +24,7 @@ class Settings(BaseSettings):
 
     app_env: Literal["development", "test", "production"] = "development"
     debug: bool = False
-    home: Path = Field(Path(".sync_pipelines"), validation_alias=AliasChoices("SYNC_PIPELINES_HOME", "home"))
+    home: Path = Field(Path(".sync_pipelines"), validation_alias="SYNC_PIPELINES_HOME")
 
     postgres_url: SecretStr | None = None
     postgres_host: str | None = Field(None, validation_alias=AliasChoices("POSTGRES_HOST", "DB_HOST"))
@@ -62,6 +62,15 @@ class Settings(BaseSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_file: Path | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: Any, env_settings: Any, dotenv_settings: Any, **sources: Any
+    ) -> tuple[Any, ...]:
+        """Leave out HOME: `populate_by_name` would take the user's folder for the field `home`."""
+        for source in (env_settings, dotenv_settings):
+            source.env_vars = {name: value for name, value in source.env_vars.items() if name.lower() != "home"}
+        return init_settings, env_settings, dotenv_settings, *sources.values()
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -101,6 +110,13 @@ class Settings(BaseSettings):
         )
 
 
+def _password_of(url: str) -> str | None:
+    try:
+        return unquote(urlsplit(url).password or "")
+    except ValueError:
+        return None
+
+
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
     """Read the settings once per process.
@@ -122,4 +138,6 @@ def load_settings() -> Settings:
         ) from None
     for secret in (settings.postgres_password, settings.default_apismith_token):
         register_secret(secret.get_secret_value() if secret else None)
+    if settings.postgres_url is not None:
+        register_secret(_password_of(settings.postgres_url.get_secret_value()))
     return settings

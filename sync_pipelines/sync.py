@@ -30,7 +30,7 @@ from sync_pipelines.extract.extraction import Extraction
 from sync_pipelines.load.engine import load_batches
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.peek import all_unchanged, finish_without_load
-from sync_pipelines.load.postgres.publish import duplicate_keys
+from sync_pipelines.load.postgres.publish import duplicate_keys, publish
 from sync_pipelines.load.postgres.staging import prepare_staging
 from sync_pipelines.load.postgres.target import apply_table, plan_table, read_columns
 from sync_pipelines.model.cursor import Codec, CursorMark, order_key, plan_cursor, plan_marks
@@ -213,9 +213,15 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
     batches = _finished(run, extraction, plan)
     # Two, so that a read of a single batch is known to be over and the plan complete.
     head = list(itertools.islice(batches, 2))
-    outcome = _without_load(run, extraction, plan, head) if run.mode is Mode.DELTA and len(head) < 2 else None
-    if outcome is None:
-        outcome = _load(run, plan, itertools.chain(head, batches))
+    try:
+        outcome = _without_load(run, extraction, plan, head) if len(head) < 2 else None
+        if outcome is None:
+            outcome = _load(run, plan, itertools.chain(head, batches))
+    except SyncError:
+        # COMMIT may have gone through although its answer was lost: the run's own row tells.
+        if not plan.details or run_status(run.database, run.uid) != "success":
+            raise
+        outcome = _recorded_outcome(run)
     return _result(run, extraction, plan, outcome)
 
 
@@ -279,7 +285,13 @@ def _went_back(codec: Codec, cursor: str | None, last: str | None) -> bool:
 def _without_load(
     run: _Run, extraction: Extraction, plan: PublishPlan, head: list[tuple[str, pa.Table]]
 ) -> Outcome | None:
-    """Finish a run that has nothing to write; None when it must load."""
+    """Finish a run whose records need not be staged; None when it must load."""
+    if run.mode is Mode.FULL:
+        if head:
+            return None
+        # dlt makes no load of nothing, yet rows may have vanished and the books must be closed.
+        with run.database.connect() as connection, connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
+            return publish(cursor, plan)
     small = extraction.fetched <= run.settings.max_page_size
     if head and (not small or plan.fetched != plan.reread + len(head[0][1]) or head[0][0] != run.entity.target_table):
         return None
@@ -289,13 +301,7 @@ def _without_load(
 
 
 def _load(run: _Run, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]]) -> Outcome:
-    try:
-        load_batches(run.database, plan, batches, run.stage_seconds)
-    except SyncError:
-        if plan.fetched and run_status(run.database, run.uid) == "success":
-            # COMMIT went through although its answer was lost: the run's own row tells.
-            return _recorded_outcome(run)
-        raise
+    load_batches(run.database, plan, batches, run.stage_seconds)
     assert plan.outcome is not None
     return plan.outcome
 

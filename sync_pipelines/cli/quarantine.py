@@ -92,7 +92,7 @@ def show(context: typer.Context, uid: UUID, as_json: JsonOption = False) -> None
         "Record",
         ("", "column", "value as sent"),
         [
-            (Text("→", style="bold red") if name == bad else "", name, Text(_value(value), style="red") if name == bad else _value(value))
+            (Text("→" if name == bad else "", style="bold red"), name, Text(_value(value), style="red" if name == bad else ""))
             for name, value in fields.items()
         ],
     )

@@ -11,13 +11,14 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sync_pipelines.conform.values import MAX_JSON_DEPTH
+from sync_pipelines.conform.values import MAX_JSON_DEPTH, PLAIN_DIGITS
 from sync_pipelines.model.types import INTEGER_BITS, ColumnType, Kind
 
-_TIME_PATTERN = r"^([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?$"
+_TIME_PATTERN = r"^([01]\d|2[0-3]):[0-5]\d:[0-5]\d$"
 _UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _NUMBER = r"-?\d+(\.\d+)?([eE][+-]?\d{1,3})?"
 _NUMBER_PATTERN = f'^({_NUMBER}|"{_NUMBER}")$'
+_PLAIN_NUMBER_PATTERN = r"^(0(\.\d+)?|-?[1-9]\d*(\.\d+)?|-0\.\d*[1-9]\d*)$"
 _HEX_PATTERN = r"^([0-9a-f]{2})*$"
 _ZONE_ENDS = "Zz"
 _NULL = msgspec.Raw(b"null")
@@ -48,11 +49,11 @@ def _to_array(values: list[Any], column_type: ColumnType) -> pa.Array:
         case Kind.BOOLEAN | Kind.DOUBLE | Kind.SMALLINT | Kind.INTEGER | Kind.BIGINT:
             return pa.array(values, column_type.arrow)
         case Kind.REAL:
-            return _finite(pa.array(values, pa.float64()).cast(pa.float32(), safe=False))
+            return _reals(pa.array(values, pa.float64()))
         case Kind.NUMERIC:
             literals = pa.array([None if value == _NULL else bytes(value) for value in values], pa.binary()).cast(pa.string())
             texts = pc.utf8_trim(_matching(literals, _NUMBER_PATTERN), '"')
-            return texts if column_type.is_number_text else texts.cast(column_type.arrow)
+            return _number_texts(texts, column_type) if column_type.is_number_text else texts.cast(column_type.arrow)
         case Kind.JSON:
             return pa.array([_json_text(bytes(value)) for value in values], pa.string())
     texts = pa.array(values, pa.string())
@@ -62,7 +63,7 @@ def _to_array(values: list[Any], column_type: ColumnType) -> pa.Array:
         case Kind.TIMESTAMP | Kind.TIMESTAMPTZ:
             return _timestamps(_no_year_zero(texts), column_type)
         case Kind.TIME:
-            return _whole_fraction_text(_matching(texts, _TIME_PATTERN), column_type)
+            return _matching(texts, _TIME_PATTERN)
         case Kind.UUID:
             return _matching(texts, _UUID_PATTERN)
         case Kind.BYTES:
@@ -91,10 +92,18 @@ def _matching(texts: pa.Array, pattern: str) -> pa.Array:
     return texts
 
 
-def _finite(numbers: pa.Array) -> pa.Array:
-    if pc.all(pc.is_finite(numbers)).as_py() is False:
-        raise NotExactError("not finite")
-    return numbers
+def _reals(numbers: pa.Array) -> pa.Array:
+    reals = numbers.cast(pa.float32(), safe=False)
+    if pc.all(pc.is_finite(reals)).as_py() is False or pc.any(pc.xor(pc.equal(reals, 0), pc.equal(numbers, 0))).as_py():
+        raise NotExactError("beyond what a real holds")
+    return reals
+
+
+def _number_texts(texts: pa.Array, column_type: ColumnType) -> pa.Array:
+    """One spelling per number, the one of `conform.values`: the content hash is taken of the text."""
+    if column_type.precision is not None or (pc.max(pc.utf8_length(texts)).as_py() or 0) >= PLAIN_DIGITS:
+        raise NotExactError("digits to be counted")
+    return _matching(texts, _PLAIN_NUMBER_PATTERN)
 
 
 def _no_year_zero(texts: pa.Array) -> pa.Array:
@@ -129,12 +138,6 @@ def _check_fraction(moments: pa.Array, column_type: ColumnType) -> None:
         micros = moments.cast(pa.int64())
         if pc.any(pc.not_equal(pc.multiply(pc.divide(micros, unit), unit), micros)).as_py():
             raise NotExactError("finer than declared")
-
-
-def _whole_fraction_text(texts: pa.Array, column_type: ColumnType) -> pa.Array:
-    if (column_type.precision or 0) < 6 and pc.any(pc.match_substring(texts, ".")).as_py():
-        raise NotExactError("fraction to be checked")
-    return texts
 
 
 def _hex_bytes(texts: pa.Array, column_type: ColumnType) -> pa.Array:

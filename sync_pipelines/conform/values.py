@@ -15,20 +15,24 @@ import re
 import struct
 import uuid
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 from sync_pipelines.errors import RecordError
-from sync_pipelines.model.types import INTEGER_BITS, ColumnType, Kind
+from sync_pipelines.model.types import INTEGER_BITS, MAX_NUMERIC_PRECISION, ColumnType, Kind
 from sync_pipelines.secrets import printable
 
-_INTEGER = re.compile(r"^-?(0|[1-9]\d*)$")
-_NUMBER = re.compile(r"^-?(\d+)(\.\d+)?([eE][+-]?\d{1,6})?$")
-_TIME = re.compile(r"^([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d)(?:\.(\d{1,9}))?)?$")
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,6})?")
+_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d)(?:\.(\d{1,9}))?)?", re.ASCII)
 _TIMESTAMP = re.compile(
-    r"^(\d{4}-\d{2}-\d{2})(?:[Tt ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d+))?\s*([Zz]|[+-]\d{2}(?::?\d{2})?)?)?$"
+    r"(\d{4}-\d{2}-\d{2})(?:[Tt ](\d{2}(?::\d{2}(?::\d{2})?)?)(?:[.,](\d+))?\s*([Zz]|[+-]\d{2}(?::?\d{2})?)?)?",
+    re.ASCII,
 )
-_HEX = re.compile(r"^(?:[0-9a-fA-F]{2})*$")
+_UUID = re.compile(r"(?:urn:uuid:)?\{?[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\}?", re.IGNORECASE)
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2})*")
+PLAIN_DIGITS = 400
+_WIDE = Context(prec=MAX_NUMERIC_PRECISION + 1)
 MAX_JSON_DEPTH = 100
 
 
@@ -50,7 +54,7 @@ def convert(value: Any, column_type: ColumnType) -> str | None:
     if value is None:
         return None
     if isinstance(value, NotANumber):
-        raise RecordError(f"{value!s} is not a JSON value and has no place in {column_type}.")
+        raise RecordError(f"{printable(value, 60)} is not a JSON value and has no place in {column_type}.")
     match column_type.kind:
         case Kind.TEXT:
             return _text(value)
@@ -95,16 +99,16 @@ def _text(value: Any) -> str:
 def _number(value: Any, column_type: ColumnType) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, (int, Decimal, str)):
         raise _mismatch(value, column_type)
-    if isinstance(value, str) and not _NUMBER.match(value):
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
         raise _mismatch(value, column_type)
     number = Decimal(value)
     if not number.is_finite():
         raise RecordError(f"{value} has no place in {column_type}.")
-    return number
+    return number or abs(number)
 
 
 def _integer(value: Any, column_type: ColumnType) -> str:
-    if isinstance(value, str) and not _INTEGER.match(value):
+    if isinstance(value, str) and not _INTEGER.fullmatch(value):
         raise _mismatch(value, column_type)
     number = _number(value, column_type)
     if number.adjusted() > 40 or number != number.to_integral_value():
@@ -120,16 +124,22 @@ def _numeric(value: Any, column_type: ColumnType) -> str:
     if not -16_383 < number.adjusted() < 131_072 or len(number.as_tuple().digits) > 131_072:
         raise RecordError(f"{printable(str(value), 60)} is beyond what NUMERIC holds.")
     if column_type.precision is None:
-        return str(number)
+        return f"{number:f}" if abs(number.adjusted()) < PLAIN_DIGITS else str(number)
     scale = column_type.scale or 0
-    _, digits, exponent = number.as_tuple()
-    assert isinstance(exponent, int)
-    text = "".join(map(str, digits))
-    if number and -exponent - (len(text) - len(text.rstrip("0"))) > scale:
+    text = "".join(map(str, number.as_tuple().digits))
+    if number and -_exponent(number) - (len(text) - len(text.rstrip("0"))) > scale:
         raise RecordError(f"{printable(str(value), 60)} has more than {scale} digits after the point ({column_type}).")
     if number and number.adjusted() + 1 > column_type.precision - scale:
         raise RecordError(f"{printable(str(value), 60)} is too large for {column_type}.")
+    if -_exponent(number) > scale:
+        number = number.quantize(Decimal((0, (1,), -scale)), context=_WIDE)  # only zeros go: Arrow counts them as digits
     return f"{number:f}"
+
+
+def _exponent(number: Decimal) -> int:
+    exponent = number.as_tuple().exponent
+    assert isinstance(exponent, int)
+    return exponent
 
 
 def _double(value: Any, column_type: ColumnType) -> str:
@@ -146,7 +156,7 @@ def _double(value: Any, column_type: ColumnType) -> str:
 
 
 def _date(value: Any, column_type: ColumnType) -> str:
-    match = _TIMESTAMP.match(value) if isinstance(value, str) else None
+    match = _TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise _mismatch(value, column_type)
     if match[2] and (match[2].replace(":", "").strip("0") or (match[3] or "").strip("0") or match[4] not in (None, "Z", "z")):
@@ -165,7 +175,7 @@ def _fraction(value: str, digits: str | None, column_type: ColumnType) -> int:
 
 
 def _timestamp(value: Any, column_type: ColumnType) -> str:
-    match = _TIMESTAMP.match(value) if isinstance(value, str) else None
+    match = _TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise _mismatch(value, column_type)
     zone = (match[4] or "Z").upper()
@@ -180,7 +190,7 @@ def _timestamp(value: Any, column_type: ColumnType) -> str:
 
 
 def _time(value: Any, column_type: ColumnType) -> str:
-    match = _TIME.match(value) if isinstance(value, str) else None
+    match = _TIME.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise _mismatch(value, column_type)
     fraction = _fraction(value, match[4], column_type)
@@ -188,10 +198,10 @@ def _time(value: Any, column_type: ColumnType) -> str:
 
 
 def _uuid(value: Any, column_type: ColumnType) -> str:
-    try:
-        return str(uuid.UUID(value))
-    except (ValueError, AttributeError, TypeError):
-        raise _mismatch(value, column_type) from None
+    # uuid.UUID alone would also take blanks and underscores for digits.
+    if not isinstance(value, str) or not _UUID.fullmatch(value):
+        raise _mismatch(value, column_type)
+    return str(uuid.UUID(value))
 
 
 def _json(raw: Any) -> str:
@@ -201,7 +211,7 @@ def _json(raw: Any) -> str:
     if json_depth(raw) > MAX_JSON_DEPTH:
         raise RecordError(f"The JSON value is nested deeper than {MAX_JSON_DEPTH} levels.")
     refused: list[str] = []
-    parsed = json.loads(raw, parse_constant=lambda name: refused.append(name))
+    parsed = json.loads(raw, parse_int=str, parse_float=str, parse_constant=lambda name: refused.append(name))
     if refused:
         raise RecordError(f"The JSON value holds {refused[0]}, which is not JSON.")
     _check_json_texts(parsed)
@@ -249,7 +259,7 @@ def decode_bytes(value: str, column_type: ColumnType) -> bytes:
     """
     digits = value[2:] if value[:2] == "\\x" else value if column_type.hexadecimal else None
     if digits is not None:
-        if not _HEX.match(digits):
+        if not _HEX.fullmatch(digits):
             raise RecordError("The bytes are not pairs of hexadecimal digits.")
         return bytes.fromhex(digits)
     try:

@@ -132,6 +132,8 @@ def parse_apis(
             clash = _claim(entity, taken)
             if clash is not None:
                 entities.pop(clash, None)
+                twin = EntityDefinitionError(f"Its slug gives the same table or asset as {entity.slug!r}; both are left out.")
+                errors.setdefault(clash, twin.at(connector=connector.name, entity=clash))
                 raise EntityDefinitionError(f"Its slug gives the same table or asset as {clash!r}; both are left out.")
             entities[entity.slug] = entity
         except SyncError as error:
@@ -140,7 +142,12 @@ def parse_apis(
 
 
 def _claim(entity: Entity, taken: dict[tuple[str, str], str]) -> str | None:
-    claims = [("table", entity.target_table), ("asset", asset_name_for(entity.slug).lower())]
+    # The rejects of an entity stand beside the staged records of the others.
+    claims = [
+        ("table", entity.target_table),
+        ("table", entity.rejects_table),
+        ("asset", asset_name_for(entity.slug).lower()),
+    ]
     clash = next((taken[claim] for claim in claims if claim in taken), None)
     for claim in claims:
         taken.setdefault(claim, entity.slug)

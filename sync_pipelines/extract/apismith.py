@@ -61,4 +61,4 @@ def fetch_data(
 
 
 def _excerpt(body: bytes) -> str:
-    return printable(body[:400].decode("utf-8", errors="backslashreplace"), 200) or "(empty)"
+    return printable(body[:100_000].decode("utf-8", errors="backslashreplace"), 200) or "(empty)"

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import operator
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sync_pipelines.conform.arrays import NotExactError, from_canonical, python_type, to_array
 from sync_pipelines.extract.records import MAX_ROWVERSION_CHARACTERS, Reject, parse_record, rowversion_of, split_records
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.types import Kind
+from sync_pipelines.secrets import printable
+
+_TINY = re.compile(rb"[eE]-[0-9]{3}|0\.0{300}")
 
 
 @dataclass
@@ -48,24 +53,29 @@ class Page:
         """Place in the answer of the good record `index`."""
         return index if self.positions is None else self.positions[index]
 
-    def drop_tail(self, rowversion: str) -> int:
-        """Forget the records of the page's last rowversion, which will be read again; returns how many they were."""
+    def drop_after(self, rowversion: str) -> int:
+        """Forget the records after the last one of a rowversion, which are read again; returns how many they were."""
         kept = len(self.rowversions)
-        while kept and self.rowversions[kept - 1] == rowversion:
+        while kept and self.rowversions[kept - 1] != rowversion:
             kept -= 1
-        rejects = [reject for reject in self.rejects if reject.rowversion != rowversion]
+        places = [reject.position for reject in self.rejects if reject.rowversion == rowversion]
+        last_place = max([*places, self.position(kept - 1) if kept else -1])
+        while kept < len(self.rowversions) and self.position(kept) <= last_place:
+            kept += 1
+        # A record without rowversion is never sent again.
+        rejects = [reject for reject in self.rejects if reject.position <= last_place or reject.rowversion is None]
         dropped = len(self.rowversions) - kept + len(self.rejects) - len(rejects)
         self.columns = [column.slice(0, kept) for column in self.columns]
         self.rowversions, self.rejects = self.rowversions[:kept], rejects
         return dropped
 
-    def record_digests(self, rowversion: str) -> set[bytes]:
+    def record_digests(self, rowversion: str) -> list[bytes]:
         """Digests of the page's records of one rowversion, to see whether a tie group has come to rest."""
-        return {
+        return [
             hashlib.blake2b(raw.encode("utf-8", errors="surrogateescape"), digest_size=16).digest()
             for raw in split_records(self.body)
             if rowversion_of(raw) == rowversion
-        }
+        ]
 
 
 class PageDecoder:
@@ -75,9 +85,12 @@ class PageDecoder:
         self.entity = entity
         fields = [(f"c{index}", python_type(column.type), _default(column.type.kind)) for index, column in enumerate(entity.columns)]
         names = {f"c{index}": column.name for index, column in enumerate(entity.columns)}
-        self._strict = _page_decoder(fields, names, forbid_unknown=True)
-        self._lax = _page_decoder(fields, names, forbid_unknown=False)
+        # msgspec cannot look for names with quotes or backslashes; such an entity is read record by record.
+        self._is_plain = not any(letter in name for name in names.values() for letter in ('"', "\\"))
+        self._strict = _page_decoder(fields, names, forbid_unknown=True) if self._is_plain else None
+        self._lax = _page_decoder(fields, names, forbid_unknown=False) if self._is_plain else None
         self._fast = self._strict
+        self._doubles = [index for index, column in enumerate(entity.columns) if column.type.kind is Kind.DOUBLE]
         self._has_json = any(column.type.kind is Kind.JSON for column in entity.columns)
         self._getters = [operator.attrgetter(f"c{index}") for index in range(len(entity.columns))]
 
@@ -87,7 +100,7 @@ class PageDecoder:
         Raises:
             BrokenPageError: it is no page at all (not JSON, no list of rows).
         """
-        if b"\\u0000" in body or (self._has_json and (b"\\ud" in body or b"\\uD" in body)):
+        if not self._is_plain or b"\\u0000" in body or (self._has_json and (b"\\ud" in body or b"\\uD" in body)):
             return self._decode_slow(number, body)
         try:
             return self._decode_fast(number, body)
@@ -112,8 +125,13 @@ class PageDecoder:
             for getter, column in zip(self._getters, self.entity.columns, strict=True)
         ]
         rowversions = [_rowversion(row.row_version) for row in rows]
-        if any(rowversion is not None and not 0 < len(rowversion) <= MAX_ROWVERSION_CHARACTERS for rowversion in rowversions):
+        if any(
+            rowversion is not None and not (0 < len(rowversion) <= MAX_ROWVERSION_CHARACTERS and rowversion.isprintable())
+            for rowversion in rowversions
+        ):
             raise NotExactError("rowversion")
+        if any(pc.any(pc.equal(columns[index], 0)).as_py() for index in self._doubles) and _TINY.search(body):
+            raise NotExactError("a zero that may be 1e-400")
         return Page(number, body, len(rows), columns, rowversions)
 
     def _decode_slow(self, number: int, body: bytes) -> Page:
@@ -126,7 +144,7 @@ class PageDecoder:
         records = split_records(body)
         for position, raw in enumerate(records):
             parsed = parse_record(raw, self.entity, number, position)
-            undeclared |= parsed.field_names - declared
+            undeclared |= {printable(name, 100) for name in parsed.field_names - declared}
             if isinstance(parsed.outcome, Reject):
                 rejects.append(parsed.outcome)
             else:

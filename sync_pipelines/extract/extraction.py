@@ -15,7 +15,7 @@ from sync_pipelines.errors import SyncError
 from sync_pipelines.extract.apismith import fetch_data
 from sync_pipelines.extract.decode import Page, PageDecoder
 from sync_pipelines.extract.http import GuardedSession, Traffic
-from sync_pipelines.extract.paging import Answer, Reading, digest_of, read_keyset, read_pages
+from sync_pipelines.extract.paging import Answer, Piece, Reading, digest_of, read_keyset, read_pages
 from sync_pipelines.extract.records import Reject, key_of, split_records
 from sync_pipelines.gate.contract import judge_batch
 from sync_pipelines.load.postgres.staging import records_schema, rejects_schema
@@ -31,8 +31,8 @@ class Extraction:
     Attributes:
         fetched: records in all accepted answers, re-reads included.
         staged, rejected: where they went; fetched = staged + rejected + reread.
-        reread: records at page borders that were read again with the next page; the second reading counts.
-        pages: accepted answers.
+        reread: records that were read more than once, at page borders and in large tie groups; one reading counts.
+        pages: answers with records.
         undeclared: fields that records carry but the API does not declare.
         sample: first rejects as {page, key, column, reason} for a person to look at.
     """
@@ -72,11 +72,15 @@ class Extraction:
         """
         waiting: list[Page] = []
         rows = 0
-        for page, read_again in self._read(after, keyset, full):
+        for piece in self._read(after, keyset, full):
+            page = piece.page
             self.pages += 1
             self.fetched += page.fetched
-            if read_again is not None:
-                self.reread += page.drop_tail(read_again)
+            if piece.repeated:
+                self.reread += page.fetched
+                continue
+            if piece.keep_until is not None:
+                self.reread += page.drop_after(piece.keep_until)
             self.undeclared |= page.undeclared
             if keyset:
                 _reject_unversioned(page, self.entity)
@@ -88,7 +92,7 @@ class Extraction:
         if waiting:
             yield from self._batch(waiting)
 
-    def _read(self, after: str | None, keyset: bool, full: bool) -> Iterator[tuple[Page, str | None]]:
+    def _read(self, after: str | None, keyset: bool, full: bool) -> Iterator[Piece]:
         try:
             if keyset:
                 yield from read_keyset(

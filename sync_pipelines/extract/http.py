@@ -210,7 +210,8 @@ def _transport_error(error: Exception) -> RetriableError | ConfigurationError:
 
 def _status_error(response: urllib3.BaseHTTPResponse, body: bytes) -> RetriableError | ConfigurationError:
     status = response.status
-    excerpt = printable(body[:400].decode("utf-8", errors="backslashreplace"), 200)
+    # Redacted before it is cut: half a token is none that the redactor knows.
+    excerpt = printable(body[:100_000].decode("utf-8", errors="backslashreplace"), 200)
     said = f"The source answered {status}" + (f": {excerpt}" if excerpt else ".")
     if status in _BUSY_STATUSES or status >= 500:
         busy = SourceBusyError(said)
@@ -230,11 +231,11 @@ def retry_after_seconds(header: str | None, now: datetime | None = None) -> floa
     """Seconds of a Retry-After header (RFC 9110, 10.2.3): a number or an HTTP date; None when absent or unreadable."""
     if header is None:
         return None
-    if header.strip().isdigit():
+    if header.strip().isdecimal():
         return float(header.strip()[:12])
     try:
         moment = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())

@@ -67,12 +67,27 @@ class Reading:
         return self.codec is Codec.OPAQUE or order_key(self.codec, left) > order_key(self.codec, right)
 
 
+@dataclass(frozen=True)
+class Piece:
+    """An answer to work on.
+
+    Attributes:
+        page: the decoded page.
+        keep_until: last rowversion that counts here; what follows it is read again. None = all counts.
+        repeated: the same bytes were worked on before, so that nothing of them counts.
+    """
+
+    page: Any
+    keep_until: str | None = None
+    repeated: bool = False
+
+
 Fetch = Callable[[str | None, int, int], Answer]
 
 
 def read_keyset(
     fetch: Fetch, reading: Reading, *, after: str | None, page_size: int, max_pages: int, confirm_end: bool
-) -> Iterator[tuple[Any, str | None]]:
+) -> Iterator[Piece]:
     """Read everything greater than `after` in rowversion order.
 
     Args:
@@ -84,7 +99,7 @@ def read_keyset(
         confirm_end: ask twice before believing that there is no more (full reads, whose absences delete).
 
     Yields:
-        Decoded pages, each with the rowversion whose records will be read again (None = none).
+        Every answer that has records, in the order read.
 
     Raises:
         CursorProtocolError: the source does not sort or filter as the protocol needs.
@@ -105,7 +120,7 @@ def read_keyset(
             if second.count == 0 and confirm_end:
                 second = fetch(position, 2, page_size)
             if second.count == 0:
-                yield answer.page, None
+                yield Piece(answer.page)
                 return
             if second.digest == answer.digest:
                 raise SourceContractError("The source sends the same records for page 1 and page 2; it ignores `page`.")
@@ -113,24 +128,32 @@ def read_keyset(
                 size = answer.count
         border = _last_below(answer.rowversions, answer.rowversions[-1] if answer.rowversions else None)
         if border is not None:
-            yield answer.page, answer.rowversions[-1]
+            yield Piece(answer.page, keep_until=border)
             position = border
             continue
         if not answer.rowversions:
             raise CursorProtocolError("A whole page has records without usable rowversion; the read cannot go on.")
         tie = answer.rowversions[-1]
-        passes = yield from _drain_tie(fetch, reading, position, tie, size, page_size, max_pages - asked)
+        passes = yield from _drain_tie(fetch, reading, position, tie, page_size, max_pages - asked)
         asked = _count_page(asked, max_pages, passes)
         position = tie
 
 
 def _drain_tie(
-    fetch: Fetch, reading: Reading, position: str | None, tie: str, size: int, page_size: int, budget: int
-) -> Iterator[tuple[Any, str | None]]:
-    """Read a tie group that fills a page, by page number, again and again until a pass brings nothing new."""
+    fetch: Fetch, reading: Reading, position: str | None, tie: str, page_size: int, budget: int
+) -> Iterator[Piece]:
+    """Read a tie group that fills a page, by page number, again and again until nothing can be missing.
+
+    A source that orders equal rowversions anew for every request shows some records twice and others not at all in one
+    pass. So a pass without news ends the group only when as many different records are known as the pass held in all,
+    or when it went exactly as the pass before.
+    """
     seen: set[bytes] = set()
+    previous: list[bytes] = []
+    pages: set[bytes] = set()
     requests = 0
     for _ in range(MAX_TIE_PASSES):
+        group: list[bytes] = []
         before, number = len(seen), 1
         while True:
             answer = fetch(position, number, page_size)
@@ -139,19 +162,23 @@ def _drain_tie(
                 raise _too_many(requests)
             if answer.count:
                 _check(answer, reading, position)
-                yield answer.page, None
-            seen.update(answer.page.record_digests(tie))
-            if answer.count < size or answer.rowversions[-1:] != [tie]:
+                yield Piece(answer.page, keep_until=tie, repeated=answer.digest in pages)
+                pages.add(answer.digest)
+            group += answer.page.record_digests(tie)
+            # A short page proves nothing here: only an empty one, or a later rowversion, ends the group.
+            if answer.rowversions[-1:] != [tie]:
                 break
             number += 1
-        if len(seen) == before:
+        seen.update(group)
+        if len(seen) == before and (len(seen) >= len(group) or group == previous):
             return requests
+        previous = group
     reading.drained = False
     reading.warnings.append(f"the records of rowversion {tie} did not come to rest in {MAX_TIE_PASSES} passes")
     return requests
 
 
-def read_pages(fetch: Fetch, *, page_size: int, max_pages: int) -> Iterator[tuple[Any, str | None]]:
+def read_pages(fetch: Fetch, *, page_size: int, max_pages: int) -> Iterator[Piece]:
     """Read by page number until an empty page, as SyncFlow does for sources without rowversions.
 
     Yields:
@@ -170,7 +197,7 @@ def read_pages(fetch: Fetch, *, page_size: int, max_pages: int) -> Iterator[tupl
         if answer.digest in previous:
             raise SourceContractError(f"Page {number} repeats an earlier page byte for byte: the source is looping.")
         previous.add(answer.digest)
-        yield answer.page, None
+        yield Piece(answer.page)
     raise _too_many(max_pages)
 
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from sync_pipelines.conform.values import NotANumber, convert
@@ -54,7 +54,18 @@ def _parse_integer(literal: str) -> int | Decimal:
     return int(literal) if len(literal) < _KEEP_INTEGER_DIGITS else Decimal(literal)
 
 
-_decoder = json.JSONDecoder(parse_float=Decimal, parse_int=_parse_integer, parse_constant=NotANumber)
+def _parse_number(literal: str) -> Decimal | NotANumber:
+    try:
+        return Decimal(literal)
+    except InvalidOperation:  # an exponent of 19 digits
+        return NotANumber(literal)
+
+
+_decoder = json.JSONDecoder(parse_float=_parse_number, parse_int=_parse_integer, parse_constant=NotANumber)
+# Cuts records although one of them has a raw line end inside a text; that one is refused when it is parsed.
+_cutter = json.JSONDecoder(
+    parse_float=_parse_number, parse_int=_parse_integer, parse_constant=NotANumber, strict=False
+)
 
 
 def split_records(body: bytes) -> list[str]:
@@ -79,7 +90,7 @@ def split_records(body: bytes) -> list[str]:
 
 
 def _excerpt(body: bytes) -> str:
-    return printable(body[:400].decode("utf-8", errors="backslashreplace"), 200) or "(empty)"
+    return printable(body[:100_000].decode("utf-8", errors="backslashreplace"), 200) or "(empty)"
 
 
 def _skip(text: str, position: int) -> int:
@@ -94,13 +105,13 @@ def _members(text: str) -> Iterator[tuple[str, int]]:
         raise ValueError("no object")
     position = _skip(text, position + 1)
     while text[position] != "}":
-        key, position = _decoder.raw_decode(text, position)
+        key, position = _cutter.raw_decode(text, position)
         position = _skip(text, position)
         if text[position] != ":":
             raise ValueError("no colon")
         position = _skip(text, position + 1)
         yield key, position
-        _, position = _decoder.raw_decode(text, position)
+        _, position = _cutter.raw_decode(text, position)
         position = _skip(text, position)
         if text[position] == ",":
             position = _skip(text, position + 1)
@@ -117,7 +128,7 @@ def _elements(text: str, position: int) -> list[tuple[int, int]]:
     spans = []
     position = _skip(text, position + 1)
     while text[position] != "]":
-        _, end = _decoder.raw_decode(text, position)
+        _, end = _cutter.raw_decode(text, position)
         spans.append((position, end))
         position = _skip(text, end)
         if text[position] == ",":
@@ -133,7 +144,7 @@ def parse_record(raw: str, entity: Entity, page: int, position: int) -> ParsedRe
     rowversion: str | None = None
     names: frozenset[str] = frozenset()
     try:
-        row = _decoder.decode(raw)
+        row = _decode_record(raw)
         if not isinstance(row, dict) or not isinstance(row.get("data"), dict):
             raise RecordError('The record is not an object with "data".')
         names = frozenset(row["data"])
@@ -143,6 +154,13 @@ def parse_record(raw: str, entity: Entity, page: int, position: int) -> ParsedRe
         key = key_of(raw, entity)
         outcome = Reject(page, position, error.what, error.column, record, key, rowversion)
     return ParsedRecord(outcome, rowversion, names)
+
+
+def _decode_record(raw: str) -> Any:
+    try:
+        return _decoder.decode(raw)
+    except json.JSONDecodeError as error:
+        raise RecordError(f"The record is not JSON: {error.msg}.") from None
 
 
 def _convert_columns(data: dict[str, Any], raw: str, entity: Entity) -> list[str | None]:

@@ -241,13 +241,13 @@ def subtract_seconds(codec: Codec, rowversion: str, seconds: float) -> str:
     if match[2] is None:
         return _earlier(earlier.replace(tzinfo=UTC), timedelta(days=1)).date().isoformat() + rowversion[10:]
     text = earlier.isoformat(sep=rowversion[10], timespec="seconds")[: match.end(2)]
-    return text + re.sub(r"\d", "0", rowversion[match.end(2) : match.end(3)] if match[3] else "") + rowversion[
-        match.end(3) if match[3] else match.end(2) :
-    ]
+    if match[3]:
+        text += rowversion[match.end(2)] + "0" * len(match[3])
+    return text + rowversion[len(text) :]
 
 
 def _earlier(moment: datetime, back: timedelta) -> datetime:
-    return moment - back if moment - _EARLIEST > back else _EARLIEST
+    return moment - back if moment - _EARLIEST > back else min(moment, _EARLIEST)
 
 
 def _digits_time(rowversion: str) -> datetime | None:

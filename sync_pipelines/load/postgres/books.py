@@ -13,8 +13,12 @@ from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.quoting import quote
 
 
-def move_rejects(cursor: Any, plan: PublishPlan) -> None:
-    """Put the staged rejects into quarantine; a record that is there already is seen once more."""
+def move_rejects(cursor: Any, plan: PublishPlan) -> int:
+    """Put the staged rejects into quarantine; a record that is there already is seen once more.
+
+    Returns:
+        Number of different records.
+    """
     rejects = quote(plan.entity.staging_schema, plan.entity.rejects_table).replace("%", "%%")
     cursor.execute(
         f"""
@@ -30,6 +34,7 @@ def move_rejects(cursor: Any, plan: PublishPlan) -> None:
         """,
         (str(plan.entity.uid), str(plan.run_uid)),
     )
+    return int(cursor.rowcount)
 
 
 def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:

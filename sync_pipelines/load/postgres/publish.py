@@ -51,6 +51,7 @@ def publish(cursor: Any, plan: PublishPlan) -> Outcome:
     staged, rejected = merge.count_staged(), merge.count_rejects()
     check_stage("load", plan.fetched, plan.reread + staged + rejected)
     check_stage("quarantine", plan.rejected + plan.copy_rejected, rejected)
+    quarantined = merge.count_distinct_rejects()
     superseded = merge.drop_superseded(staged)
     counts = merge.apply(staged - superseded)
     deleted, missing = merge.delete_vanished() if plan.mode is Mode.FULL else (0, 0)
@@ -59,11 +60,11 @@ def publish(cursor: Any, plan: PublishPlan) -> Outcome:
         inserted=counts.new,
         updated=counts.changed,
         unchanged=counts.same,
-        superseded=plan.reread + superseded + counts.stale,
-        quarantined=rejected,
+        superseded=plan.reread + superseded + counts.stale + rejected - quarantined,
+        quarantined=quarantined,
         deleted=deleted,
     )
-    move_rejects(cursor, plan)
+    check_stage("quarantine", quarantined, move_rejects(cursor, plan))
     row_count = merge.count_rows(counts.new + counts.returned - deleted)
     outcome = Outcome(ledger, row_count, missing)
     close_books(cursor, plan, outcome)
@@ -115,6 +116,10 @@ class _Merge:
 
     def count_rejects(self) -> int:
         return self._number(f"SELECT count(*) FROM {self.rejects}")
+
+    def count_distinct_rejects(self) -> int:
+        """The same bad record read twice is one record in quarantine."""
+        return self._number(f"SELECT count(DISTINCT fingerprint) FROM {self.rejects}")
 
     def drop_superseded(self, staged: int) -> int:
         """Keep the newest record of every key: highest rowversion, then the one read last."""
@@ -273,14 +278,18 @@ class _Merge:
         self._execute(f"TRUNCATE {self.staging}" + (f", {self.rejects}" if rejected else ""))
 
     def _order(self, expression: str) -> str | None:
-        """SQL that orders rowversions as the codec does; None when only the source knows."""
-        match self.plan.codec:
+        """SQL that orders rowversions as the codec does; None when only the source knows.
+
+        A read by page number takes rowversions of any form, and such rows may still stand in the table: what is not
+        of the codec becomes NULL instead of an error.
+        """
+        match self.plan.codec if self.plan.keyset else None:
             case Codec.INTEGER:
-                return f"({expression})::numeric"
+                return f"CASE WHEN {expression} ~ '^-?[0-9]+$' THEN ({expression})::numeric END"
             case Codec.HEX:
                 return f"""lpad(lower(regexp_replace({expression}, '^0[xX]', '')), 64, '0') COLLATE "C" """
             case Codec.TIMESTAMP:
-                return f"({expression})::timestamptz"
+                return f"CASE WHEN {expression} ~ '^[0-9]{{4}}-' THEN replace({expression}, ',', '.')::timestamptz END"
             case Codec.TEXT | Codec.DIGITS:
                 return f'({expression}) COLLATE "C"'
         return None

@@ -1,0 +1,130 @@
+"""`sync-pipelines doctor`: is everything there that a sync needs?"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sync_pipelines.catalog.connectors import list_connectors
+from sync_pipelines.catalog.database import Database, open_database, require_catalog
+from sync_pipelines.cli.checks import Check, Verdict, attempt, check_connector, conclude, failed, passed, skipped
+from sync_pipelines.cli.context import prepare
+from sync_pipelines.cli.output import JsonOption, examples
+from sync_pipelines.errors import ConfigurationError, DatabaseRefusedError, SyncError
+from sync_pipelines.settings import Settings
+
+MIGRATE = "sync-pipelines doctor --migrate"
+DAGSTER_FILES = ("dagster.yaml", "workspace.yaml")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=examples("doctor", "doctor --migrate"))(doctor)
+
+
+def doctor(
+    migrate: Annotated[bool, typer.Option("--migrate", help="Create or upgrade the catalog first.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check settings, database, catalog, connectors and Dagster's files; each failure says what to type next."""
+    try:
+        settings = prepare()
+    except SyncError as error:
+        conclude([failed("settings", error)], as_json=as_json)
+        return
+    checks = [passed("settings", f"environment {settings.app_env}, home {settings.home}")]
+    checks += check_database(settings, migrate=migrate)
+    checks.append(check_dagster())
+    conclude(checks, as_json=as_json)
+
+
+def check_database(settings: Settings, *, migrate: bool) -> list[Check]:
+    """Server, privileges, catalog, and each connector."""
+    if settings.embedded and not migrate and not (settings.home / "postgres" / "PG_VERSION").exists():
+        return [
+            failed("database", f"there is no embedded database in {settings.home / 'postgres'} yet", MIGRATE),
+            *(skipped(name, "needs the database") for name in ("privileges", "catalog", "connectors")),
+        ]
+    database: Database | None = None
+
+    def reach() -> str:
+        nonlocal database
+        opened = open_database(settings)
+        with opened.connect() as connection:
+            row = connection.execute("SELECT current_setting('server_version') AS version, current_user AS role").fetchone()
+        assert row is not None
+        database = opened
+        return f"PostgreSQL {row['version']} at {opened.location}, role {row['role']}"
+
+    checks = [attempt("database", reach, "start the server, or correct POSTGRES_URL or POSTGRES_HOST")]
+    if database is None:
+        return [*checks, *(skipped(name, "needs the database") for name in ("privileges", "catalog", "connectors"))]
+    found: Database = database
+    checks.append(attempt("privileges", lambda: _privileges(found)))
+    checks.append(attempt("catalog", lambda: _catalog(found, migrate=migrate), MIGRATE))
+    if checks[-1].verdict is not Verdict.PASSED:
+        return [*checks, skipped("connectors", "needs the catalog")]
+    connectors = list_connectors(found)
+    if not connectors:
+        checks.append(skipped("connectors", "there is none; sync-pipelines connector add NAME URL --token env:NAME"))
+    for connector in connectors:
+        if connector.is_active:
+            checks += check_connector(found, connector, settings, prefix=f"{connector.name}: ")
+        else:
+            checks.append(skipped(connector.name, "switched off"))
+    return checks
+
+
+def _privileges(database: Database) -> str:
+    with database.connect() as connection:
+        row = connection.execute(
+            """
+            SELECT has_database_privilege(current_database(), 'CREATE') AS may_create, pg_is_in_recovery() AS standby,
+                   current_setting('default_transaction_read_only') = 'on' AS read_only, current_user AS role
+            """
+        ).fetchone()
+    assert row is not None
+    if row["standby"] or row["read_only"]:
+        raise DatabaseRefusedError("The database is read-only.", next_command="name the primary server in POSTGRES_HOST")
+    if not row["may_create"]:
+        raise DatabaseRefusedError(
+            f"The role {row['role']} may not create schemas in {database.name}.",
+            next_command=f'GRANT CREATE ON DATABASE "{database.name}" TO "{row["role"]}"',
+        )
+    return "may create schemas"
+
+
+def _catalog(database: Database, *, migrate: bool) -> str:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    from sync_pipelines.catalog import migrate as migration
+
+    if migrate:
+        migration.migrate(database)
+    require_catalog(database)
+    config = Config()
+    config.set_main_option("script_location", str(Path(migration.__file__).parent / "migrations"))
+    newest = ScriptDirectory.from_config(config).get_current_head()
+    with database.connect() as connection:
+        row = connection.execute("SELECT version_num AS version FROM alembic_version").fetchone()
+    version = row["version"] if row else None
+    if version != newest:
+        raise ConfigurationError(f"The catalog has version {version}, this program needs {newest}.", next_command=MIGRATE)
+    return f"schema {database.bridge_schema}, version {version}"
+
+
+def check_dagster() -> Check:
+    """Are the files there that `dagster` commands need?"""
+    name = os.environ.get("DAGSTER_HOME")
+    if not name:
+        return skipped("dagster", "DAGSTER_HOME is not set; `sync-pipelines up` makes a home of its own")
+    home = Path(name)
+    if not home.is_absolute():
+        return failed("dagster", f"DAGSTER_HOME is {home}, not an absolute path", "export DAGSTER_HOME=$PWD")
+    if not (home / DAGSTER_FILES[0]).exists():
+        return failed("dagster", f"{home} has no dagster.yaml", f"copy the repository's dagster.yaml to {home}")
+    return passed("dagster", f"home {home}")

@@ -1,0 +1,183 @@
+"""Child processes, each in a process group of its own, so that all of it can be stopped and nothing stays behind."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from sync_pipelines.cli.output import say
+from sync_pipelines.errors import RetriableError, SyncError
+from sync_pipelines.secrets import printable
+
+GRACE_SECONDS = 12.0
+_POLL_SECONDS = 0.05
+_TAIL_BYTES = 64 * 1024
+
+
+class Child:
+    """One process with its output in a file."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                list(command),
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._read_to = 0
+
+    @property
+    def running(self) -> bool:
+        """True until the process ends."""
+        return self.process.poll() is None
+
+    def new_lines(self) -> list[str]:
+        """Whole lines of output since the last call, printable."""
+        with self.log.open("rb") as output:
+            output.seek(self._read_to)
+            text = output.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._read_to += len(whole)
+        return [printable(line.decode(errors="backslashreplace"), 500) for line in whole.splitlines()]
+
+    def last_lines(self, count: int = 30) -> list[str]:
+        """The end of the output, printable."""
+        with self.log.open("rb") as output:
+            output.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+            lines = output.read().splitlines()[-count:]
+        return [printable(line.decode(errors="backslashreplace"), 500) for line in lines]
+
+    def send(self, number: int) -> bool:
+        """Signal the whole group; False when nobody of it is left."""
+        self.process.poll()
+        try:
+            os.killpg(self.process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    def ask_to_stop(self) -> None:
+        """Signal the leader alone, which knows how to stop its own children."""
+        if self.running:
+            self.process.terminate()
+
+
+class Children:
+    """Starts children and stops all of them on leaving, the last one first; a context manager."""
+
+    def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
+        self.environment = dict(environment)
+        self.logs = logs
+        self.all: list[Child] = []
+
+    def start(self, name: str, command: Sequence[str], **variables: str) -> Child:
+        """Start one more."""
+        child = Child(name, command, self.logs / f"{name}.log", {**self.environment, **variables})
+        self.all.append(child)
+        return child
+
+    def check(self) -> None:
+        """Are all still there?
+
+        Raises:
+            SyncError: one has ended, with its last lines.
+        """
+        for child in self.all:
+            if not child.running:
+                raise ended_error(child)
+
+    def __enter__(self) -> Children:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        stop_all(list(reversed(self.all)))
+        self.all.clear()
+
+
+def ended_error(child: Child) -> SyncError:
+    """The error for a child that ended although it should not have; its last lines go to stderr."""
+    say(f"The last lines of {child.name}:", "bold", stderr=True)
+    for line in child.last_lines():
+        say(f"    {line}", stderr=True)
+    return SyncError(
+        f"{child.name} ended with code {child.process.wait()}.",
+        where={"log": child.log},
+        state="Everything that was started with it is stopped.",
+        next_command=f"read {child.log}",
+    )
+
+
+def stop_all(children: Sequence[Child], grace_seconds: float = GRACE_SECONDS) -> None:
+    """Ask all to stop, wait, then stop by force whoever is left in their groups."""
+    for child in children:
+        child.ask_to_stop()
+    deadline = time.monotonic() + grace_seconds
+    while time.monotonic() < deadline and any(child.running for child in children):
+        time.sleep(_POLL_SECONDS)
+    for child in children:
+        child.send(signal.SIGTERM)
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline and any([child.send(0) for child in children]):
+        time.sleep(_POLL_SECONDS)
+    for child in children:
+        child.send(signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.process.wait(2)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGINT and SIGTERM both raise KeyboardInterrupt, once; while cleaning up further ones are ignored."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def sole_user(lock: Path, what: str) -> Iterator[None]:
+    """Hold a file lock, which goes away with this process.
+
+    Raises:
+        RetriableError: another process holds it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    number = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(number, 20).decode(errors="replace").strip()
+            raise RetriableError(
+                f"{what} is in use by process {holder}.",
+                state="Nothing was changed.",
+                next_command=f"stop it (Ctrl-C there, or kill {holder}) and try again",
+            ) from None
+        os.ftruncate(number, 0)
+        os.pwrite(number, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(number)

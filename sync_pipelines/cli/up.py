@@ -1,0 +1,173 @@
+"""`sync-pipelines up`: source of the demo, database, code server, web server and daemon together."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import urllib3
+
+from sync_pipelines.catalog.connectors import list_connectors
+from sync_pipelines.cli.context import open_migrated
+from sync_pipelines.cli.defaults import register_default
+from sync_pipelines.cli.demo import NAME as DEMO
+from sync_pipelines.cli.embedded import release_embedded
+from sync_pipelines.cli.homes import Home, demo_home, own_home, python_module
+from sync_pipelines.cli.output import examples, say
+from sync_pipelines.cli.processes import Children, interruptible, sole_user
+from sync_pipelines.cli.progress import step
+from sync_pipelines.cli.source import resume_source
+from sync_pipelines.errors import ConfigurationError, RetriableError, SettingsError
+from sync_pipelines.settings import Settings
+
+LOCATION = "sync_pipelines"
+READY_SECONDS = 180
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_PROBLEM = re.compile(r"( - (ERROR|CRITICAL) - |\b(ERROR|CRITICAL)\b|^Traceback|Error: )")
+_READY = "{ version workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError { __typename ... on PythonError { message } } } } } }"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=examples("up", "up --port 3001"))(up)
+
+
+def up(
+    context: typer.Context,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address of the UI. It has no login: keep it on loopback.")] = "127.0.0.1",
+    demo: Annotated[
+        bool | None, typer.Option("--demo/--no-demo", help="The demo's database and source, or your own; by default yours when it has a connector.")
+    ] = None,
+) -> None:
+    """Run everything until Ctrl-C: database, Dagster's code server, web server and daemon, and the demo's source."""
+    _check_port(host, port)
+    home = _chosen_home(context.obj, demo)
+    with interruptible(), sole_user(home.lock, f"The home {home.root}"):
+        try:
+            _serve(context.obj, home, host, port)
+        except KeyboardInterrupt:
+            say("Stopped.", stderr=True)
+        finally:
+            if context.obj.embedded:
+                release_embedded(home.postgres)
+
+
+def _check_port(host: str, port: int) -> None:
+    if host not in LOOPBACK:
+        say(f"Warning: the UI has no login and is about to be reachable at {host}; put a proxy in front.", "yellow", stderr=True)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SettingsError(
+                f"{host}:{port} cannot be used: {error.strerror or error}.",
+                state="Nothing was started.",
+                next_command=f"sync-pipelines up --port {port + 1}",
+            ) from None
+
+
+def _chosen_home(settings: Settings, wanted: bool | None) -> Home:
+    own, demos = own_home(settings), demo_home(settings)
+    if wanted and not demos.is_demo:
+        raise ConfigurationError("No demo was run here yet.", state="Nothing was started.", next_command="sync-pipelines demo")
+    if wanted is False or not demos.is_demo:
+        return own
+    if wanted or not settings.embedded or settings.default_apismith_url is None and not _has_connectors(settings, own):
+        return demos
+    return own
+
+
+def _has_connectors(settings: Settings, home: Home) -> bool:
+    if not (home.postgres / "PG_VERSION").exists():
+        return False
+    return bool(list_connectors(open_migrated(home.settings(settings))))
+
+
+def _serve(settings: Settings, home: Home, host: str, port: int) -> None:
+    settings = home.settings(settings)
+    with (
+        tempfile.TemporaryDirectory(prefix="sync_pipelines_") as runtime,
+        Children(home.environment(home.prepare_dagster()), home.logs) as children,
+    ):
+        with step("Start PostgreSQL and bring the catalog up to date"):
+            database = open_migrated(settings)
+            register_default(database, settings)
+        connectors = list_connectors(database)
+        if not connectors:
+            raise ConfigurationError(
+                "There is no connector yet, so there is nothing to show.",
+                state="Nothing was started.",
+                next_command="sync-pipelines demo, or sync-pipelines connector add NAME URL --token env:NAME",
+            )
+        if home.is_demo and any(connector.name == DEMO for connector in connectors):
+            with step("Start the demo's source"):
+                resume_source(children, home)
+        with step("Start Dagster"):
+            _start_dagster(children, home, Path(runtime), host, port)
+            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            _await_graphql(children, url)
+        say(f"Dagster is at {url}   (Ctrl-C stops everything; logs in {home.logs})", "bold green")
+        while True:
+            children.check()
+            _show_problems(children)
+            time.sleep(0.5)
+
+
+def _start_dagster(children: Children, home: Home, runtime: Path, host: str, port: int) -> None:
+    """One code server for web server, daemon and runs, on a socket that only this user can reach."""
+    code_socket, workspace = runtime / "code.sock", runtime / "workspace.yaml"
+    workspace.write_text(
+        json.dumps({"load_from": [{"grpc_server": {"socket": str(code_socket), "location_name": LOCATION}}]})
+    )
+    code_server = python_module("dagster", "code-server", "start", "-m", "sync_pipelines.definitions")
+    children.start("code-server", [*code_server, "--location-name", LOCATION, "--socket", str(code_socket), "--use-python-environment-entry-point"])
+    deadline = time.monotonic() + READY_SECONDS
+    while not code_socket.exists():
+        _wait(children, deadline, "The code server")
+    children.start("webserver", python_module("dagster_webserver", "-w", str(workspace), "--host", host, "--port", str(port)))
+    children.start("daemon", python_module("dagster._daemon", "run", "-w", str(workspace)))
+
+
+def _await_graphql(children: Children, url: str) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    with urllib3.PoolManager(retries=False) as pool:
+        while True:
+            _wait(children, deadline, "Dagster")
+            try:
+                answer = pool.request("POST", f"{url}/graphql", json={"query": _READY}, timeout=10)
+                entries = answer.json()["data"]["workspaceOrError"]["locationEntries"] if answer.status == 200 else []
+            except (urllib3.exceptions.HTTPError, ValueError, KeyError, TypeError):
+                continue
+            loaded = [entry["locationOrLoadError"] for entry in entries if entry["locationOrLoadError"]]
+            if loaded:
+                _say_load_error(loaded)
+                return
+
+
+def _say_load_error(loaded: list[dict[str, Any]]) -> None:
+    for one in loaded:
+        if one["__typename"] == "PythonError":
+            say(f"The definitions did not load: {one['message'].strip()[:2000]}", "bold red", stderr=True)
+
+
+def _wait(children: Children, deadline: float, what: str) -> None:
+    children.check()
+    if time.monotonic() > deadline:
+        raise RetriableError(f"{what} was not ready after {READY_SECONDS} s.", where={"logs": children.logs}, state="Everything was stopped.")
+    time.sleep(0.2)
+
+
+def _show_problems(children: Children) -> None:
+    for child in children.all:
+        for line in child.new_lines():
+            if _PROBLEM.search(line):
+                say(f"{child.name}: {line}", "red", stderr=True)
