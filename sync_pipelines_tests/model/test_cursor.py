@@ -1,0 +1,335 @@
+"""Cursors: how rowversions compare, and that a cursor never stands where a row could be missed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from sync_pipelines.errors import CursorProtocolError
+from sync_pipelines.model.cursor import (
+    Codec,
+    CursorMark,
+    check_page_order,
+    infer_codec,
+    order_key,
+    plan_cursor,
+    plan_marks,
+    subtract_seconds,
+)
+
+NOW = datetime(2024, 6, 30, 12, 0, tzinfo=UTC)
+MOMENTS = st.datetimes(datetime(1950, 1, 1), datetime(2200, 1, 1))
+ZONES = st.sampled_from(["", "Z", "z", "+00:00", "+14:00", "-0330", "-12:00", " +02:00"])
+
+
+@st.composite
+def iso_rowversions(draw: st.DrawFn) -> tuple[str, Decimal]:
+    """An ISO text in some notation, and its instant in seconds."""
+    moment, zone = draw(MOMENTS).replace(microsecond=0), draw(ZONES)
+    digits = draw(st.text("0123456789", max_size=9))
+    time = draw(st.sampled_from(["%H:%M:%S", "%H:%M"]))
+    if time == "%H:%M":
+        moment, digits = moment.replace(second=0), ""
+    fraction = draw(st.sampled_from([".", ","])) + digits if digits else ""
+    text = moment.strftime(f"%Y-%m-%d{draw(st.sampled_from('T '))}{time}") + fraction + zone
+    sign = -1 if "-" in zone else 1
+    bare = zone.strip().strip("+-").replace(":", "")
+    offset = 0 if bare in ("", "Z", "z") else sign * (int(bare[:2]) * 3600 + int(bare[2:]) * 60)
+    return text, Decimal(int(moment.replace(tzinfo=UTC).timestamp()) - offset) + Decimal(f"0.{digits or 0}")
+
+
+@given(st.lists(st.integers(-(10**30), 10**30), min_size=2))
+def test_integers_of_any_width_order_as_numbers(numbers: list[int]) -> None:
+    assert sorted(numbers) == [int(one) for one in sorted(map(str, numbers), key=lambda one: order_key(Codec.INTEGER, one))]
+
+
+def test_nine_comes_before_ten_as_an_integer_and_is_refused_as_a_text() -> None:
+    assert order_key(Codec.INTEGER, "9") < order_key(Codec.INTEGER, "10")
+    check_page_order(Codec.INTEGER, ["8", "9", "10", "11"], after="7")
+    with pytest.raises(CursorProtocolError, match="'10' has 2 characters where the others have 1"):
+        check_page_order(Codec.TEXT, ["8", "9", "10"], after="7")
+
+
+@pytest.mark.parametrize("codec", [Codec.TEXT, Codec.DIGITS])
+def test_a_width_that_changes_between_cursor_and_page_is_refused(codec: Codec) -> None:
+    with pytest.raises(CursorProtocolError, match="sort wrongly"):
+        check_page_order(codec, ["20240101000000"], after="202401010000000")
+
+
+@given(st.lists(st.integers(0, 16**20), min_size=2), st.sampled_from(["{:x}", "0x{:X}", "0X{:020x}"]))
+def test_hexadecimal_orders_as_numbers(numbers: list[int], notation: str) -> None:
+    texts = [notation.format(number) for number in numbers]
+    assert sorted(numbers) == [int(one, 16) for one in sorted(texts, key=lambda one: order_key(Codec.HEX, one))]
+
+
+@given(iso_rowversions(), iso_rowversions())
+def test_iso_times_order_by_instant_whatever_the_zone_and_digits(
+    first: tuple[str, Decimal], second: tuple[str, Decimal]
+) -> None:
+    left, right = order_key(Codec.TIMESTAMP, first[0]), order_key(Codec.TIMESTAMP, second[0])
+    assert (left < right) == (first[1] < second[1])
+    assert (left == right) == (first[1] == second[1])
+
+
+@given(st.lists(st.text(st.characters(blacklist_categories=["Cs"]), min_size=3, max_size=3), min_size=2))
+def test_texts_order_by_code_point_as_postgresql_orders_under_collate_c(texts: list[str]) -> None:
+    assert sorted(texts, key=lambda one: order_key(Codec.TEXT, one)) == sorted(texts, key=lambda one: one.encode())
+
+
+@pytest.mark.parametrize(
+    ("codec", "rowversion"),
+    [
+        (Codec.INTEGER, "9a"),
+        (Codec.INTEGER, "9\n"),
+        (Codec.INTEGER, "٣"),
+        (Codec.INTEGER, "1.0"),
+        (Codec.INTEGER, ""),
+        (Codec.HEX, "0xg"),
+        (Codec.HEX, "0x1\n"),
+        (Codec.DIGITS, "20241301000000"),
+        (Codec.DIGITS, "²0240101000000"),
+        (Codec.DIGITS, "2024"),
+        (Codec.TIMESTAMP, "2024-06-30T23:59:60Z"),
+        (Codec.TIMESTAMP, "0001-01-01T00:00:00+14:00"),
+        (Codec.TIMESTAMP, "2024-06-30T12:00:00Z\n"),
+        (Codec.TIMESTAMP, "yesterday"),
+    ],
+)
+def test_a_rowversion_of_another_kind_is_refused(codec: Codec, rowversion: str) -> None:
+    with pytest.raises(CursorProtocolError, match="is not of the codec"):
+        order_key(codec, rowversion)
+
+
+@pytest.mark.parametrize(
+    ("rowversions", "codec"),
+    [
+        (["20240630120000", "20240630120001"], Codec.DIGITS),
+        (["20240630120000123456"], Codec.DIGITS),
+        (["8", "9", "10"], Codec.INTEGER),
+        (["-5", "5"], Codec.INTEGER),
+        (["1719748800", "1719748801"], Codec.INTEGER),
+        (["20241330120000", "20240630120001"], Codec.INTEGER),
+        (["18000101000000"], Codec.INTEGER),
+        (["000007", "000010"], Codec.TEXT),
+        (["0000000a", "00000010"], Codec.TEXT),
+        (["0x9", "0x10"], Codec.HEX),
+        (["2024-06-30T12:00:00Z", "2024-06-30T12:00:00.5Z"], Codec.TIMESTAMP),
+        (["2024-06-30"], Codec.TIMESTAMP),
+        (["0001-01-01T00:00:00+14:00"], Codec.TEXT),
+        (["v9", "v10"], Codec.OPAQUE),
+        (["AAA=", "AAB="], Codec.TEXT),
+        (["٣", "٤٥"], Codec.OPAQUE),
+    ],
+)
+def test_the_codec_is_inferred_from_a_first_page(rowversions: list[str], codec: Codec) -> None:
+    assert infer_codec(rowversions) is codec
+
+
+@given(st.lists(st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=25), min_size=1, max_size=5))
+def test_whatever_is_inferred_can_be_compared(rowversions: list[str]) -> None:
+    codec = infer_codec(rowversions)
+    assert all(order_key(codec, rowversion) is not None for rowversion in rowversions)
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=12), st.integers(-1, 30))
+def test_a_page_passes_only_when_it_is_sorted_and_behind_the_cursor(numbers: list[int], after: int) -> None:
+    is_right = numbers == sorted(numbers) and numbers[0] > after
+    for codec, notation in ((Codec.INTEGER, "{}"), (Codec.TEXT, "{:05d}"), (Codec.DIGITS, "202406301200{:02d}")):
+        page, cursor = [notation.format(number) for number in numbers], notation.format(after) if after >= 0 else None
+        try:
+            check_page_order(codec, page, cursor)
+            assert is_right
+        except CursorProtocolError:
+            assert not is_right
+
+
+def test_an_opaque_page_is_taken_as_sent() -> None:
+    check_page_order(Codec.OPAQUE, ["b", "a", "zzz"], after="q")
+
+
+@given(iso_rowversions(), st.floats(0, 1e7))
+def test_an_iso_time_less_some_seconds_is_that_much_earlier_in_the_same_notation(
+    rowversion: tuple[str, Decimal], seconds: float
+) -> None:
+    text = rowversion[0]
+    earlier = subtract_seconds(Codec.TIMESTAMP, text, seconds)
+    moment, before = order_key(Codec.TIMESTAMP, text)[0], order_key(Codec.TIMESTAMP, earlier)[0]
+    assert moment - before >= timedelta(seconds=seconds)
+    assert moment - before <= timedelta(seconds=seconds + 63)
+    assert notation(earlier) == notation(text)
+
+
+@given(MOMENTS, st.integers(14, 20), st.floats(0, 1e7))
+def test_digits_less_some_seconds_are_that_much_earlier_and_as_wide(moment: datetime, width: int, seconds: float) -> None:
+    text = moment.strftime("%Y%m%d%H%M%S%f")[:width].ljust(width, "0")
+    earlier = subtract_seconds(Codec.DIGITS, text, seconds)
+    assert len(earlier) == width
+    parse = lambda one: datetime.strptime(one[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)  # noqa: E731
+    assert parse(text) - parse(earlier) >= timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("codec", "rowversion"),
+    [
+        (Codec.DIGITS, "19000101000000"),
+        (Codec.DIGITS, "00010101000000"),
+        (Codec.TIMESTAMP, "0001-01-01T00:00:00Z"),
+        (Codec.TIMESTAMP, "0999-12-31 00:00:00.000+14:00"),
+        (Codec.TIMESTAMP, "0001-01-01"),
+        (Codec.TIMESTAMP, "2024-01-01Z"),
+    ],
+)
+def test_even_the_first_times_of_the_calendar_can_be_stepped_back_from(codec: Codec, rowversion: str) -> None:
+    earlier = subtract_seconds(codec, rowversion, 60)
+    assert order_key(codec, earlier) <= order_key(codec, rowversion)
+    assert notation(earlier) == notation(rowversion)
+
+
+def notation(rowversion: str) -> str:
+    """The rowversion with its date and time blanked out; what is left is layout and zone."""
+    date, rest = rowversion[:10], rowversion[10:]
+    cut = next((at for at, letter in enumerate(rest) if letter in "Zz+-" or (letter == " " and at)), len(rest))
+    return "".join("0" if letter.isdigit() else letter for letter in date + rest[:cut]) + rest[cut:]
+
+
+def digits_at(moment: datetime) -> str:
+    return moment.strftime("%Y%m%d%H%M%S")
+
+
+@given(
+    st.sampled_from([Codec.INTEGER, Codec.DIGITS]),
+    st.lists(st.tuples(st.integers(0, 600), st.integers(0, 1000)), max_size=8),
+    st.none() | st.integers(0, 1000),
+    st.none() | st.integers(0, 1000),
+    st.integers(0, 300),
+    st.floats(0, 100),
+)
+def test_the_cursor_never_goes_back_and_never_beyond_what_the_read_reached(
+    codec: Codec,
+    ages_and_positions: list[tuple[int, int]],
+    current: int | None,
+    last: int | None,
+    lookback_seconds: int,
+    read_seconds: float,
+) -> None:
+    assume(current is None or last is None or last > current)
+    write = (lambda number: digits_at(NOW - timedelta(seconds=1000 - number))) if codec is Codec.DIGITS else str
+    planned = plan_cursor(
+        codec,
+        current=None if current is None else write(current),
+        marks=tuple(CursorMark(NOW - timedelta(seconds=age), write(position)) for age, position in ages_and_positions),
+        started_at=NOW,
+        read_seconds=read_seconds,
+        last=None if last is None else write(last),
+        below_last=None if not last else write(last - 1),
+        lookback_seconds=lookback_seconds,
+    )
+    if planned is None:
+        assert current is None
+        return
+    key = order_key(codec, planned)
+    bounds = [order_key(codec, write(bound)) for bound in (current, last) if bound is not None]
+    assert key <= max(bounds)
+    if current is not None:
+        assert key >= order_key(codec, write(current))
+    if last is not None and key > order_key(codec, write(-1 if current is None else current)) and lookback_seconds:
+        # Either a time ago by the rowversion's own clock, or a mark that is old enough.
+        old = [order_key(codec, write(position)) for age, position in ages_and_positions if age >= lookback_seconds]
+        assert key in old or codec is Codec.DIGITS
+
+
+def plan(codec: Codec, **changes: object) -> str | None:
+    facts: dict[str, object] = {
+        "current": None,
+        "marks": (),
+        "started_at": NOW,
+        "read_seconds": 5.0,
+        "last": None,
+        "below_last": None,
+        "lookback_seconds": 60,
+    }
+    return plan_cursor(codec, **{**facts, **changes})  # type: ignore[arg-type]
+
+
+def test_without_lookback_the_position_below_the_last_is_safe() -> None:
+    assert plan(Codec.INTEGER, current="5", last="9", below_last="8", lookback_seconds=0) == "8"
+    assert plan(Codec.INTEGER, current="5", last="9", below_last=None, lookback_seconds=0) == "5"
+
+
+def test_a_time_steps_back_by_lookback_reading_time_and_a_granule() -> None:
+    assert plan(Codec.DIGITS, last="20240630120000") == "20240630115853"
+
+
+def test_a_number_moves_only_to_a_mark_that_is_as_old_as_the_lookback() -> None:
+    marks = (CursorMark(NOW - timedelta(seconds=59), "30"), CursorMark(NOW - timedelta(seconds=61), "20"))
+    assert plan(Codec.INTEGER, current="5", marks=marks, last="40") == "20"
+
+
+def test_marks_in_any_order_give_the_newest_old_one_even_when_opaque() -> None:
+    marks = tuple(CursorMark(NOW - timedelta(seconds=age), name) for age, name in ((70, "b"), (300, "z"), (10, "c")))
+    assert plan(Codec.OPAQUE, current="a", marks=marks, last="d") == "b"
+
+
+@pytest.mark.parametrize("codec", [Codec.INTEGER, Codec.TEXT, Codec.OPAQUE])
+def test_an_answer_that_is_empty_by_mistake_moves_no_cursor(codec: Codec) -> None:
+    marks = (CursorMark(NOW - timedelta(seconds=100), "50"),)
+    assert plan(codec, current="10", marks=marks, last=None) == "10"
+
+
+def test_a_read_that_broke_off_early_moves_the_cursor_no_further_than_it_came() -> None:
+    marks = (CursorMark(NOW - timedelta(seconds=300), "20"), CursorMark(NOW - timedelta(seconds=100), "50"))
+    assert plan(Codec.INTEGER, current="10", marks=marks, last="30") == "20"
+
+
+@pytest.mark.parametrize(
+    ("codec", "future", "genuine", "expected"),
+    [
+        (Codec.DIGITS, "99991231235959", "20240630120000", "20240630115853"),
+        (Codec.TIMESTAMP, "9999-12-31T23:59:59Z", "2024-06-30T12:00:00Z", "2024-06-30T11:58:53Z"),
+    ],
+)
+def test_a_rowversion_of_the_far_future_does_not_carry_the_cursor_away(
+    codec: Codec, future: str, genuine: str, expected: str
+) -> None:
+    marks = (CursorMark(NOW - timedelta(seconds=100), future),)
+    assert plan(codec, last=future, below_last=genuine, marks=marks) == expected
+    assert plan(codec, last=future, below_last=None, marks=marks) is None
+
+
+def test_a_local_time_ahead_of_utc_is_no_future() -> None:
+    assert plan(Codec.DIGITS, last=digits_at(NOW + timedelta(hours=14))) is not None
+
+
+@pytest.mark.parametrize(("interval", "lookback_seconds"), [(1, 60), (10, 60), (60, 3600), (300, 60), (59, 60)])
+def test_marks_stay_few_and_the_cursor_follows_however_often_we_sync(interval: int, lookback_seconds: int) -> None:
+    marks: tuple[CursorMark, ...] = ()
+    cursor: str | None = None
+    rounds = 5 * lookback_seconds // interval + 50
+    for number in range(1, rounds + 1):
+        started_at = NOW + timedelta(seconds=number * interval)
+        cursor = plan(Codec.INTEGER, current=cursor, marks=marks, started_at=started_at, last=str(number), lookback_seconds=lookback_seconds)
+        marks = plan_marks(marks, CursorMark(started_at, str(number)), started_at, lookback_seconds)
+        assert len(marks) <= 25
+    behind_seconds = (rounds - int(cursor or 0)) * interval
+    assert behind_seconds <= 1.2 * lookback_seconds + 2 * interval
+
+
+@given(st.lists(st.integers(0, 500), max_size=60), st.integers(0, 200))
+def test_marks_are_kept_in_order_with_at_most_one_that_is_old(ages: list[int], lookback_seconds: int) -> None:
+    marks = tuple(CursorMark(NOW - timedelta(seconds=age), str(age)) for age in ages)
+    kept = plan_marks(marks, None, NOW, lookback_seconds)
+    assert set(kept) <= set(marks)
+    assert [mark.at for mark in kept] == sorted(mark.at for mark in kept)
+    assert sum(mark.at <= NOW - timedelta(seconds=lookback_seconds) for mark in kept) <= 1
+    old = [age for age in ages if age >= lookback_seconds]
+    if old:
+        assert kept[0].position == str(min(old))
+
+
+@given(st.datetimes(timezones=st.just(UTC)), st.text(max_size=20))
+def test_a_mark_survives_its_json_form(at: datetime, position: str) -> None:
+    assert CursorMark.from_json(CursorMark(at, position).as_json()) == CursorMark(at, position)
