@@ -94,6 +94,8 @@ def _has_connectors(settings: Settings, home: Home) -> bool:
 
 def _serve(settings: Settings, home: Home, host: str, port: int) -> None:
     settings = home.settings(settings)
+    if home.is_demo:
+        home.read_token()  # before the environment of the children is made: runs resolve the reference, too
     with (
         tempfile.TemporaryDirectory(prefix="sync_pipelines_") as runtime,
         Children(home.environment(home.prepare_dagster()), home.logs) as children,

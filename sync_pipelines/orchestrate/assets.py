@@ -9,8 +9,8 @@ from sync_pipelines.catalog.snapshot import CatalogView
 from sync_pipelines.errors import RetriableError, SchemaDriftError, SyncError
 from sync_pipelines.model.entity import Entity, EntityStatus
 from sync_pipelines.model.names import asset_name_for
+from sync_pipelines.orchestrate.cancellation import cancelled
 from sync_pipelines.orchestrate.checks import check_results, check_specs, drift_failure
-from sync_pipelines.orchestrate.executor import cancelled
 from sync_pipelines.orchestrate.metadata import MAX_SCHEMAS, definition_metadata, run_metadata
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.secrets import redact

@@ -22,7 +22,7 @@ from sync_pipelines.model.cursor import (
 )
 
 NOW = datetime(2024, 6, 30, 12, 0, tzinfo=UTC)
-MOMENTS = st.datetimes(datetime(1950, 1, 1), datetime(2200, 1, 1))
+MOMENTS = st.datetimes(datetime(1950, 1, 1), datetime(2200, 1, 1))  # noqa: DTZ001
 ZONES = st.sampled_from(["", "Z", "z", "+00:00", "+14:00", "-0330", "-12:00", " +02:00"])
 
 

@@ -21,8 +21,9 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.storage.compute_log_manager import ComputeIOType
 
-from sync_pipelines.orchestrate import executor
-from sync_pipelines.orchestrate.executor import selected_executor, threaded_executor
+from sync_pipelines.orchestrate import threaded as executor
+from sync_pipelines.orchestrate.executor import selected_executor
+from sync_pipelines.orchestrate.threaded import threaded_executor
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +294,7 @@ JOB_FILE = """
 import time
 from pathlib import Path
 import dagster as dg
-from sync_pipelines.orchestrate import executor
+from sync_pipelines.orchestrate import threaded as executor
 
 HERE = Path(__file__).parent
 
@@ -520,7 +521,7 @@ PRIVATE_MEMBERS = {
 @pytest.mark.parametrize("module", PRIVATE_NAMES)
 def test_contract_private_dagster_names_exist(module):
     missing = [name for name in PRIVATE_NAMES[module] if not hasattr(importlib.import_module(module), name)]
-    assert not missing, f"dagster {dg.__version__} moved {module}.{missing}: adapt executor.py"
+    assert not missing, f"dagster {dg.__version__} moved {module}.{missing}: adapt threaded.py"
 
 
 @pytest.mark.parametrize("path", PRIVATE_MEMBERS)
@@ -528,7 +529,7 @@ def test_contract_private_dagster_members_exist(path):
     module, name = path.split(":")
     owner = getattr(importlib.import_module(module), name)
     missing = [member for member in PRIVATE_MEMBERS[path] if not hasattr(owner, member)]
-    assert not missing, f"dagster {dg.__version__} changed {path}.{missing}: adapt executor.py"
+    assert not missing, f"dagster {dg.__version__} changed {path}.{missing}: adapt threaded.py"
 
 
 def test_contract_private_dagster_attributes_exist(instance):

@@ -1,0 +1,152 @@
+"""Both decoding paths give the same values: the fast one for whole columns, the exact one record by record."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import msgspec
+import pyarrow as pa
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from sync_pipelines.conform.arrays import NotExactError, from_canonical, python_type, to_array
+from sync_pipelines.conform.hashing import content_hashes
+from sync_pipelines.conform.values import convert
+from sync_pipelines.errors import BrokenPageError, RecordError
+from sync_pipelines.extract.decode import PageDecoder
+from sync_pipelines.extract.records import _decoder
+from sync_pipelines.model.types import ColumnType, Kind
+from sync_pipelines_tests.conform.cases import LITERALS, TYPES, likely_literals
+from sync_pipelines_tests.extract.helpers import column, entity_of, key, page_of
+
+# A value of each type that the fast path takes.
+PLAIN = {
+    Kind.TEXT: '"é😀"',
+    Kind.NUMERIC: "12",
+    Kind.SMALLINT: "-7",
+    Kind.INTEGER: "7",
+    Kind.BIGINT: "7",
+    Kind.REAL: "0.1",
+    Kind.DOUBLE: "0.1",
+    Kind.BOOLEAN: "true",
+    Kind.DATE: '"2024-02-29"',
+    Kind.TIMESTAMP: '"2024-02-29T10:00:00"',
+    Kind.TIMESTAMPTZ: '"2024-02-29T10:00:00+02:00"',
+    Kind.TIME: '"10:00:00"',
+    Kind.UUID: '"12345678-1234-5678-1234-567812345678"',
+    Kind.JSON: '{"a": 1.50}',
+    Kind.BYTES: '"00ff"',
+}
+
+
+@cache
+def fast_decoder(column_type: ColumnType, is_hexadecimal: bool) -> msgspec.json.Decoder:
+    return msgspec.json.Decoder(list[python_type(column_type)])
+
+
+def fast(literals: list[str], column_type: ColumnType) -> pa.Array | None:
+    try:
+        values = fast_decoder(column_type, column_type.hexadecimal).decode(f"[{','.join(literals)}]")
+        return to_array(values, column_type)
+    except (msgspec.MsgspecError, NotExactError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def exact(literals: list[str], column_type: ColumnType) -> pa.Array:
+    values = [
+        literal if column_type.kind is Kind.JSON and literal != "null" else _decoder.decode(literal) for literal in literals
+    ]
+    return from_canonical([convert(value, column_type) for value in values], column_type)
+
+
+@pytest.mark.parametrize("column_type", TYPES, ids=str)
+def test_the_fast_path_takes_plain_values_and_nulls(column_type: ColumnType) -> None:
+    literals = [PLAIN[column_type.kind], "null"]
+    taken = fast(literals, column_type)
+    if column_type.kind is Kind.BYTES and not column_type.hexadecimal or column_type.precision == 50:
+        assert taken is None
+    else:
+        assert taken is not None
+        assert taken.equals(exact(literals, column_type))
+    assert exact(literals, column_type).null_count == 1
+
+
+@pytest.mark.parametrize("column_type", TYPES, ids=str)
+@settings(max_examples=120, deadline=None)
+@given(data=st.data())
+def test_what_the_fast_path_takes_the_exact_path_takes_as_the_same(column_type: ColumnType, data: st.DataObject) -> None:
+    one = st.one_of(likely_literals(column_type), likely_literals(column_type), LITERALS)
+    literals = data.draw(st.lists(one, min_size=1, max_size=2))
+    # The page decoder never shows these to the fast path.
+    if any("\\u0000" in literal or "\\ud" in literal or "e-400" in literal for literal in literals):
+        return
+    taken = fast(literals, column_type)
+    event("taken" if taken is not None else "left to the exact path")
+    if taken is not None:
+        same = exact(literals, column_type)
+        assert same.type == taken.type == column_type.arrow
+        assert same.equals(taken), (same, taken)
+        assert content_hashes([same]).equals(content_hashes([taken]))
+
+
+@pytest.mark.parametrize("column_type", TYPES, ids=str)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_value_is_converted_or_refused_and_never_breaks_the_read(column_type: ColumnType, data: st.DataObject) -> None:
+    literal = data.draw(LITERALS | likely_literals(column_type))
+    try:
+        array = exact([literal], column_type)
+    except RecordError as error:
+        assert error.what.isprintable()
+        assert len(error.what) < 200
+    else:
+        assert len(array) == 1
+        assert array.type == column_type.arrow
+
+
+ENTITY = entity_of(key("id", "INTEGER"), *[column(f"v{place}", TYPES_SQL) for place, TYPES_SQL in enumerate(
+    ["TEXT", "NUMBER", "NUMERIC(10,3)", "BIGINT", "DOUBLE", "TIMESTAMPTZ", "TIME", "JSON", "RAW(4)"]
+)])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.one_of(st.just("null"), *[likely_literals(one.type) for one in ENTITY.columns[1:]]), min_size=9, max_size=9)
+            | st.tuples(*[likely_literals(one.type) for one in ENTITY.columns[1:]]),
+            st.sampled_from(['"5"', "5", "null", '""', '"a\\tb"', "5.0", "true", '"' + "9" * 1001 + '"', "-0"]),
+            st.booleans(),
+        ),
+        max_size=3,
+    )
+)
+def test_a_page_is_the_same_whichever_path_decodes_it(rows: list[tuple[list[str], str, bool]]) -> None:
+    body = page_of(
+        *[
+            (
+                "{"
+                + ", ".join([f'"id": {number}', *(f'"v{place}": {literal}' for place, literal in enumerate(literals))])
+                + (', "extra": 1}' if has_extra else "}"),
+                rowversion,
+            )
+            for number, (literals, rowversion, has_extra) in enumerate(rows)
+        ]
+    )
+    decoder = PageDecoder(ENTITY)
+    try:
+        slow = decoder._decode_slow(1, body)
+    except BrokenPageError:
+        with pytest.raises(BrokenPageError):
+            decoder.decode(1, body)
+        return
+    page = decoder.decode(1, body)
+    event(f"fast {page.positions is None}, {len(rows)} rows")
+    assert page.fetched == slow.fetched == len(rows)
+    assert len(page.rowversions) + len(page.rejects) == page.fetched
+    assert page.rowversions == slow.rowversions
+    assert page.rejects == slow.rejects
+    assert page.undeclared == slow.undeclared
+    assert all(left.equals(right) for left, right in zip(page.columns, slow.columns, strict=True))
+    assert content_hashes(page.columns).equals(content_hashes(slow.columns))
