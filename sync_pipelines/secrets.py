@@ -13,7 +13,7 @@ from sync_pipelines.errors import SecretMissingError, SettingsError
 
 _REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 _URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s/:@]*:)\S+(?=@)", re.IGNORECASE)
-_AUTHORIZATION = re.compile(r"(?i)\b(bearer|basic|token)\s+[A-Za-z0-9._~+/=-]{4,}")
+_AUTHORIZATION = re.compile(r"(?i)(bearer|basic|token)\s+[A-Za-z0-9._~+/=-]{4,}")
 _QUERY_SECRET = re.compile(r"(?i)((?:^|[?&\s])(?:api_?key|token|access_token|password|secret|signature|sig)=)[^&\s\"']+")
 HIDDEN = "***"
 

@@ -15,10 +15,11 @@ import pytest
 
 from sync_pipelines.catalog.database import Database, embedded_url
 from sync_pipelines.catalog.migrate import migrate
-from sync_pipelines.settings import Settings
+from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines_tests.world import TOKEN, World
 
 warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+PROJECT = Path(__file__).parents[1]
 _numbers = itertools.count(1)
 
 
@@ -67,6 +68,26 @@ def world(database: Database, settings: Settings) -> Iterator[World]:
     """A twin with its connector `erp` registered, and everything needed to sync from it."""
     with World.open(database, settings) as opened:
         yield opened
+
+
+@pytest.fixture
+def environment(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment in which every process finds the test's database; also set in this process."""
+    home = tmp_path / "dagster_home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
+    variables = {
+        "POSTGRES_URL": world.database.url,
+        "SYNC_PIPELINES_HOME": str(tmp_path / "home"),
+        "DAGSTER_HOME": str(home),
+        "MAX_PAGE_SIZE": "10",
+        "ENTITY_WAIT_SECONDS": "0.2",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    load_settings.cache_clear()
+    yield {**os.environ, **variables}
+    load_settings.cache_clear()
 
 
 def with_database(url: str, name: str) -> str:

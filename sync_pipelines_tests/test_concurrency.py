@@ -16,8 +16,8 @@ from sync_pipelines.discover.discovery import discover
 from sync_pipelines.errors import EntityBusyError, SyncError
 from sync_pipelines.settings import Settings
 from sync_pipelines.sync import sync_entity
-from sync_pipelines.twin import Fault, RequestInfo
-from sync_pipelines_tests.world import TOKEN, World, item
+from sync_pipelines.twin import Fault, IntegerRowversions, RequestInfo, TwinColumn, TwinTable
+from sync_pipelines_tests.world import ITEM_COLUMNS, TOKEN, World, item
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["sync_pipelines_tests.test_concurrency", "sync_pipelines.load.postgres.destination"])
@@ -111,7 +111,7 @@ def test_eight_entities_synced_first_at_the_same_moment_all_succeed(world: World
 
 def test_two_first_discoveries_at_once_both_succeed(world: World) -> None:
     for number in range(3):
-        world.store.add(type(world.add_items(0, "seed"))(f"api{number}", columns=world.store["seed"].columns, business_keys=("item_number",)))
+        world.store.add(TwinTable(f"api{number}", columns=ITEM_COLUMNS))
     together = threading.Barrier(2)
     world.faults.on_request = lambda request: together.wait(30) and None
 
@@ -125,9 +125,8 @@ def test_two_first_discoveries_at_once_both_succeed(world: World) -> None:
 
 
 def test_a_column_discovered_during_a_run_is_still_read_for_every_row(world: World) -> None:
-    from sync_pipelines.twin import TwinColumn
-
-    table = world.add_items(5, delta_strategy="rowversion")
+    table = world.add_items(5, rowversions=IntegerRowversions(1), comparator="integer")
+    world.set(lookback_seconds=0)
     changed = []
 
     def hook(request: RequestInfo) -> None:

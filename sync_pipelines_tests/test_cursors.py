@@ -11,7 +11,7 @@ import pytest
 
 from sync_pipelines.errors import CursorProtocolError
 from sync_pipelines.model.run import Mode
-from sync_pipelines.twin import HexRowversions, IntegerRowversions, IsoRowversions, TimestampRowversions, TwinTable
+from sync_pipelines.twin import HexRowversions, IntegerRowversions, IsoRowversions, TimestampRowversions
 from sync_pipelines_tests.world import World, item
 
 

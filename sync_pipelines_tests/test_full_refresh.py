@@ -124,7 +124,6 @@ def test_a_rowversion_entity_without_rowversions_still_brings_its_records(world:
     world.assert_equal_to_truth()
 
 
-@pytest.mark.xfail(reason="read_keyset quarantines a short page without rowversions instead of giving up", strict=True)
 def test_a_small_rowversion_entity_without_rowversions_still_brings_its_records(world: World) -> None:
     world.add_items(5, has_rowversion=False)
     assert world.sync().ledger.inserted == 5

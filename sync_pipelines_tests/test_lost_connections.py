@@ -172,7 +172,12 @@ def test_a_deadlock_is_retriable(world: World, monkeypatch: pytest.MonkeyPatch) 
     changed_items(world)
     world.sql(f"ALTER DATABASE {world.database.name} SET deadlock_timeout = '20ms'")
     with second_session(world, "SET deadlock_timeout = '60s'", "UPDATE erp.items SET base_uom = base_uom") as other:
-        waiting = threading.Thread(target=lambda: other.execute("UPDATE bridge.sync_runs SET triggered_by = triggered_by"))
+
+        def wait_for_the_run() -> None:
+            other.execute("UPDATE bridge.sync_runs SET triggered_by = triggered_by")
+            other.rollback()
+
+        waiting = threading.Thread(target=wait_for_the_run)
         run_at(monkeypatch, publishing, "_fence", waiting.start, after=True)
         error = world.fails(DatabaseUnavailableError)
         waiting.join(30)

@@ -164,7 +164,7 @@ def _round(work: _Demo, title: str) -> None:
     job = Child(f"round-{len(work.rounds) + 1}", command, work.home.logs / f"round-{len(work.rounds) + 1}.log", work.children.environment)
     work.children.all.append(job)
     with watch.following():
-        code = job.process.wait()
+        code = job.wait()
     work.children.all.remove(job)
     if code:
         raise ended_error(job)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import time
@@ -19,6 +20,7 @@ from sync_pipelines.secrets import printable
 GRACE_SECONDS = 12.0
 _POLL_SECONDS = 0.05
 _TAIL_BYTES = 64 * 1024
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Child:
@@ -44,6 +46,12 @@ class Child:
         """True until the process ends."""
         return self.process.poll() is None
 
+    def wait(self) -> int:
+        """The exit code, once it has ended; signals are noticed meanwhile."""
+        while self.running:
+            time.sleep(_POLL_SECONDS)
+        return int(self.process.returncode)
+
     def new_lines(self) -> list[str]:
         """Whole lines of output since the last call, printable."""
         with self.log.open("rb") as output:
@@ -51,14 +59,14 @@ class Child:
             text = output.read()
         whole = text[: text.rfind(b"\n") + 1]
         self._read_to += len(whole)
-        return [printable(line.decode(errors="backslashreplace"), 500) for line in whole.splitlines()]
+        return [_readable(line) for line in whole.splitlines()]
 
     def last_lines(self, count: int = 30) -> list[str]:
         """The end of the output, printable."""
         with self.log.open("rb") as output:
             output.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
             lines = output.read().splitlines()[-count:]
-        return [printable(line.decode(errors="backslashreplace"), 500) for line in lines]
+        return [_readable(line) for line in lines]
 
     def send(self, number: int) -> bool:
         """Signal the whole group; False when nobody of it is left."""
@@ -73,6 +81,10 @@ class Child:
         """Signal the leader alone, which knows how to stop its own children."""
         if self.running:
             self.process.terminate()
+
+
+def _readable(line: bytes) -> str:
+    return printable(_COLOUR.sub("", line.decode(errors="backslashreplace")), 500)
 
 
 class Children:
@@ -115,7 +127,7 @@ def ended_error(child: Child) -> SyncError:
     for line in child.last_lines():
         say(f"    {line}", stderr=True)
     return SyncError(
-        f"{child.name} ended with code {child.process.wait()}.",
+        f"{child.name} ended with code {child.wait()}.",
         where={"log": child.log},
         state="Everything that was started with it is stopped.",
         next_command=f"read {child.log}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -23,6 +23,8 @@ from sync_pipelines.errors import ConfigurationError, SyncError
 from sync_pipelines.model.entity import DeltaStrategy, Entity, EntityStatus
 from sync_pipelines.model.run import RunResult
 from sync_pipelines.settings import Settings
+
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,8 @@ def _sync_all(
     with ThreadPoolExecutor(min(settings.sync_worker_threads, len(entities)), "sync") as pool:
         futures = [pool.submit(work, entity) for entity in entities]
         try:
-            for _ in as_completed(futures):
+            # With a timeout, because a signal may be delivered to another thread and would not wake this one.
+            while wait(futures, timeout=_LOOK_SECONDS).not_done:
                 pass
         except KeyboardInterrupt:
             stop.set()

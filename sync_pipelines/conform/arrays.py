@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -12,15 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sync_pipelines.conform.values import MAX_JSON_DEPTH, PLAIN_DIGITS
-from sync_pipelines.model.types import INTEGER_BITS, ColumnType, Kind
+from sync_pipelines.model.types import INTEGER_BITS, MAX_ARROW_PRECISION, ColumnType, Kind
 
 _TIME_PATTERN = r"^([01]\d|2[0-3]):[0-5]\d:[0-5]\d$"
 _UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-_NUMBER = r"-?\d+(\.\d+)?([eE][+-]?\d{1,3})?"
-_NUMBER_PATTERN = f'^({_NUMBER}|"{_NUMBER}")$'
 _PLAIN_NUMBER_PATTERN = r"^(0(\.\d+)?|-?[1-9]\d*(\.\d+)?|-0\.\d*[1-9]\d*)$"
 _HEX_PATTERN = r"^([0-9a-f]{2})*$"
 _ZONE_ENDS = "Zz"
+_LARGE_NUMBER = re.compile(rb"[eE][+-]?\d{4}|\d{1000}")
 _NULL = msgspec.Raw(b"null")
 
 
@@ -52,8 +52,8 @@ def _to_array(values: list[Any], column_type: ColumnType) -> pa.Array:
             return _reals(pa.array(values, pa.float64()))
         case Kind.NUMERIC:
             literals = pa.array([None if value == _NULL else bytes(value) for value in values], pa.binary()).cast(pa.string())
-            texts = pc.utf8_trim(_matching(literals, _NUMBER_PATTERN), '"')
-            return _number_texts(texts, column_type) if column_type.is_number_text else texts.cast(column_type.arrow)
+            texts = pc.utf8_trim(literals, '"')
+            return _number_texts(texts, column_type) if column_type.is_number_text else _decimals(texts, column_type)
         case Kind.JSON:
             return pa.array([_json_text(bytes(value)) for value in values], pa.string())
     texts = pa.array(values, pa.string())
@@ -97,6 +97,15 @@ def _reals(numbers: pa.Array) -> pa.Array:
     if pc.all(pc.is_finite(reals)).as_py() is False or pc.any(pc.xor(pc.equal(reals, 0), pc.equal(numbers, 0))).as_py():
         raise NotExactError("beyond what a real holds")
     return reals
+
+
+def _decimals(texts: pa.Array, column_type: ColumnType) -> pa.Array:
+    """Arrow casts a text of more digits than it can hold to some other number, silently; none may get there."""
+    whole = (column_type.precision or 0) - (column_type.scale or 0)
+    if (pc.max(pc.utf8_length(texts)).as_py() or 0) > MAX_ARROW_PRECISION:
+        raise NotExactError("digits to be counted")
+    digits = f"[0-9]{{1,{whole}}}" if whole else "0"
+    return _matching(texts, rf"^-?{digits}(\.\d+)?$").cast(column_type.arrow)
 
 
 def _number_texts(texts: pa.Array, column_type: ColumnType) -> pa.Array:
@@ -157,6 +166,8 @@ def _json_text(raw: bytes) -> str | None:
         return None
     if raw.count(b"[") + raw.count(b"{") > MAX_JSON_DEPTH:
         raise NotExactError("depth to be checked")
+    if _LARGE_NUMBER.search(raw):
+        raise NotExactError("number to be checked")
     return raw.decode()
 
 

@@ -104,7 +104,7 @@ def _number(value: Any, column_type: ColumnType) -> Decimal:
     number = Decimal(value)
     if not number.is_finite():
         raise RecordError(f"{value} has no place in {column_type}.")
-    return number or abs(number)
+    return number
 
 
 def _integer(value: Any, column_type: ColumnType) -> str:
@@ -121,6 +121,7 @@ def _integer(value: Any, column_type: ColumnType) -> str:
 
 def _numeric(value: Any, column_type: ColumnType) -> str:
     number = _number(value, column_type)
+    number = number or abs(number)
     if not -16_383 < number.adjusted() < 131_072 or len(number.as_tuple().digits) > 131_072:
         raise RecordError(f"{printable(str(value), 60)} is beyond what NUMERIC holds.")
     if column_type.precision is None:
@@ -211,11 +212,21 @@ def _json(raw: Any) -> str:
     if json_depth(raw) > MAX_JSON_DEPTH:
         raise RecordError(f"The JSON value is nested deeper than {MAX_JSON_DEPTH} levels.")
     refused: list[str] = []
-    parsed = json.loads(raw, parse_int=str, parse_float=str, parse_constant=lambda name: refused.append(name))
+    parsed = json.loads(
+        raw, parse_int=_json_number, parse_float=_json_number, parse_constant=lambda name: refused.append(name)
+    )
     if refused:
         raise RecordError(f"The JSON value holds {refused[0]}, which is not JSON.")
     _check_json_texts(parsed)
     return raw.strip()
+
+
+def _json_number(literal: str) -> str:
+    """jsonb keeps numbers as NUMERIC, with at most 131072 digits before the point and 16383 after it."""
+    mantissa, _, exponent = literal.lower().partition("e")
+    if len(mantissa) > 16_000 or len(exponent) > 6 or abs(int(exponent or 0)) + len(mantissa) > 16_000:
+        raise RecordError(f"The JSON value holds {printable(literal, 40)}, which is beyond what PostgreSQL keeps.")
+    return literal
 
 
 def _check_json_texts(value: Any) -> None:

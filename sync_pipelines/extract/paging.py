@@ -112,6 +112,8 @@ def read_keyset(
             if confirm_end and fetch(position, 1, page_size).count:
                 continue
             return
+        if not answer.rowversions:
+            raise CursorProtocolError("No record of the page has a usable rowversion, so the read cannot follow them.")
         _check(answer, reading, position)
         if answer.count < size:
             # Short: the end, or a server that caps its pages. Only an empty second page tells.
@@ -126,13 +128,11 @@ def read_keyset(
                 raise SourceContractError("The source sends the same records for page 1 and page 2; it ignores `page`.")
             if answer.count < size:
                 size = answer.count
-        border = _last_below(answer.rowversions, answer.rowversions[-1] if answer.rowversions else None)
+        border = _last_below(answer.rowversions, answer.rowversions[-1])
         if border is not None:
             yield Piece(answer.page, keep_until=border)
             position = border
             continue
-        if not answer.rowversions:
-            raise CursorProtocolError("A whole page has records without usable rowversion; the read cannot go on.")
         tie = answer.rowversions[-1]
         passes = yield from _drain_tie(fetch, reading, position, tie, page_size, max_pages - asked)
         asked = _count_page(asked, max_pages, passes)

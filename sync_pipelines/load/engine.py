@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import psycopg2
 import pyarrow as pa
 
@@ -104,6 +105,6 @@ def _cause(error: BaseException, plan: PublishPlan) -> SyncError:
         if isinstance(link, SyncError):
             return link
     for link in chain:
-        if isinstance(link, psycopg2.Error):
+        if isinstance(link, (psycopg2.Error, psycopg.Error)):
             return classify_database_error(link)
     return FatalError(f"dlt failed: {type(chain[-1]).__name__}: {str(chain[-1])[:300]}", where=dict(plan.entity.where))

@@ -76,6 +76,31 @@ _ODD = st.sampled_from(
 LITERALS = st.one_of(NUMBERS, QUOTED, _ODD)
 
 
+# Values of each kind that the fast path takes.
+PLAIN = {
+    Kind.TEXT: ['"é😀"', '""', '"a\\u001fb\\n"'],
+    Kind.NUMERIC: ["12", "0", "-7", '"8"'],
+    Kind.SMALLINT: ["-7", "32767"],
+    Kind.INTEGER: ["-7", "2147483647"],
+    Kind.BIGINT: ["-7", "9223372036854775807"],
+    Kind.REAL: ["0.1", "0", "1e38"],
+    Kind.DOUBLE: ["0.1", "0", "-1e308"],
+    Kind.BOOLEAN: ["true", "false"],
+    Kind.DATE: ['"2024-02-29"', '"9999-12-31"'],
+    Kind.TIMESTAMP: ['"2024-02-29T10:00:00"', '"2024-02-29 10:00:00.000"', '"2024-02-29"'],
+    Kind.TIMESTAMPTZ: ['"2024-02-29T10:00:00+02:00"', '"2024-02-29T10:00:00Z"'],
+    Kind.TIME: ['"10:00:00"', '"23:59:59"'],
+    Kind.UUID: ['"12345678-1234-5678-1234-567812345678"'],
+    Kind.JSON: ['{"a": 1.50}', '[ 1, "x" ]', '"text"', "1e5"],
+    Kind.BYTES: ['"00ff"', '"AB"', '""'],
+}
+
+
+def plain_literals(column_type: ColumnType) -> st.SearchStrategy[str]:
+    """JSON literals that the fast path takes, and null."""
+    return st.sampled_from(["null", *PLAIN[column_type.kind]])
+
+
 def likely_literals(column_type: ColumnType) -> st.SearchStrategy[str]:
     """JSON literals that mostly are of the type, so that the fast path is taken often enough."""
     match column_type.kind:

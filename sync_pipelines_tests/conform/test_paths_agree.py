@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from functools import cache
 
 import msgspec
@@ -16,28 +17,9 @@ from sync_pipelines.conform.values import convert
 from sync_pipelines.errors import BrokenPageError, RecordError
 from sync_pipelines.extract.decode import PageDecoder
 from sync_pipelines.extract.records import _decoder
-from sync_pipelines.model.types import ColumnType, Kind
-from sync_pipelines_tests.conform.cases import LITERALS, TYPES, likely_literals
+from sync_pipelines.model.types import ColumnType, Kind, parse_type
+from sync_pipelines_tests.conform.cases import LITERALS, PLAIN, TYPES, likely_literals, plain_literals
 from sync_pipelines_tests.extract.helpers import column, entity_of, key, page_of
-
-# A value of each type that the fast path takes.
-PLAIN = {
-    Kind.TEXT: '"é😀"',
-    Kind.NUMERIC: "12",
-    Kind.SMALLINT: "-7",
-    Kind.INTEGER: "7",
-    Kind.BIGINT: "7",
-    Kind.REAL: "0.1",
-    Kind.DOUBLE: "0.1",
-    Kind.BOOLEAN: "true",
-    Kind.DATE: '"2024-02-29"',
-    Kind.TIMESTAMP: '"2024-02-29T10:00:00"',
-    Kind.TIMESTAMPTZ: '"2024-02-29T10:00:00+02:00"',
-    Kind.TIME: '"10:00:00"',
-    Kind.UUID: '"12345678-1234-5678-1234-567812345678"',
-    Kind.JSON: '{"a": 1.50}',
-    Kind.BYTES: '"00ff"',
-}
 
 
 @cache
@@ -62,7 +44,7 @@ def exact(literals: list[str], column_type: ColumnType) -> pa.Array:
 
 @pytest.mark.parametrize("column_type", TYPES, ids=str)
 def test_the_fast_path_takes_plain_values_and_nulls(column_type: ColumnType) -> None:
-    literals = [PLAIN[column_type.kind], "null"]
+    literals = [PLAIN[column_type.kind][0], "null"]
     taken = fast(literals, column_type)
     if column_type.kind is Kind.BYTES and not column_type.hexadecimal or column_type.precision == 50:
         assert taken is None
@@ -76,7 +58,7 @@ def test_the_fast_path_takes_plain_values_and_nulls(column_type: ColumnType) -> 
 @settings(max_examples=120, deadline=None)
 @given(data=st.data())
 def test_what_the_fast_path_takes_the_exact_path_takes_as_the_same(column_type: ColumnType, data: st.DataObject) -> None:
-    one = st.one_of(likely_literals(column_type), likely_literals(column_type), LITERALS)
+    one = st.one_of(plain_literals(column_type), likely_literals(column_type), LITERALS)
     literals = data.draw(st.lists(one, min_size=1, max_size=2))
     # The page decoder never shows these to the fast path.
     if any("\\u0000" in literal or "\\ud" in literal or "e-400" in literal for literal in literals):
@@ -105,24 +87,37 @@ def test_any_value_is_converted_or_refused_and_never_breaks_the_read(column_type
         assert array.type == column_type.arrow
 
 
-ENTITY = entity_of(key("id", "INTEGER"), *[column(f"v{place}", TYPES_SQL) for place, TYPES_SQL in enumerate(
-    ["TEXT", "NUMBER", "NUMERIC(10,3)", "BIGINT", "DOUBLE", "TIMESTAMPTZ", "TIME", "JSON", "RAW(4)"]
-)])
+@given(st.integers(1, 60), st.integers(0, 60), st.sampled_from(["10,3", "38,0", "38,10", "38,38", "5,5"]), st.data())
+def test_arrow_never_gets_a_number_of_more_digits_than_it_holds(
+    whole: int, fraction: int, declared: str, data: st.DataObject
+) -> None:
+    digits = data.draw(st.text("0123456789", min_size=whole + fraction, max_size=whole + fraction))
+    literal = (digits[:whole].lstrip("0") or "0") + ("." + digits[whole:] if fraction else "")
+    column_type = parse_type(f"NUMERIC({declared})")
+    taken = fast([literal], column_type)
+    if taken is not None:
+        assert taken[0].as_py() == Decimal(literal)
+        assert exact([literal], column_type).equals(taken)
+
+
+DECLARED = ["TEXT", "NUMBER", "NUMERIC(10,3)", "BIGINT", "DOUBLE", "TIMESTAMPTZ", "TIME", "JSON", "RAW(4)"]
+ENTITY = entity_of(key("id", "INTEGER"), *[column(f"v{place}", declared) for place, declared in enumerate(DECLARED)])
+VALUE_TYPES = [one.type for one in ENTITY.columns[1:]]
+ROWS = st.tuples(
+    st.one_of(
+        st.tuples(*[plain_literals(one) for one in VALUE_TYPES]),
+        st.tuples(*[plain_literals(one) for one in VALUE_TYPES]),
+        st.tuples(*[likely_literals(one) for one in VALUE_TYPES]),
+        st.tuples(*[plain_literals(one) | LITERALS for one in VALUE_TYPES]),
+    ),
+    st.sampled_from(['"5"', "5", "null", '"6"', '""', '"a\\tb"', "5.0", "true", '"' + "9" * 1001 + '"', "-0"]),
+    st.booleans(),
+)
 
 
 @settings(max_examples=300, deadline=None)
-@given(
-    st.lists(
-        st.tuples(
-            st.lists(st.one_of(st.just("null"), *[likely_literals(one.type) for one in ENTITY.columns[1:]]), min_size=9, max_size=9)
-            | st.tuples(*[likely_literals(one.type) for one in ENTITY.columns[1:]]),
-            st.sampled_from(['"5"', "5", "null", '""', '"a\\tb"', "5.0", "true", '"' + "9" * 1001 + '"', "-0"]),
-            st.booleans(),
-        ),
-        max_size=3,
-    )
-)
-def test_a_page_is_the_same_whichever_path_decodes_it(rows: list[tuple[list[str], str, bool]]) -> None:
+@given(st.lists(ROWS, max_size=3))
+def test_a_page_is_the_same_whichever_path_decodes_it(rows: list[tuple[tuple[str, ...], str, bool]]) -> None:
     body = page_of(
         *[
             (

@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 
 from sync_pipelines.twin import Fault, TwinColumn
-from sync_pipelines_tests.orchestrate.conftest import PROJECT
+from sync_pipelines_tests.conftest import PROJECT
 from sync_pipelines_tests.world import TOKEN, World, item
 
 ITEMS = dg.AssetKey(["erp", "items"])

@@ -71,7 +71,7 @@ def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
         f"""
         UPDATE {bridge}.entities SET last_sync_at = clock_timestamp(), last_sync_status = 'success', last_rowversion = %s,
             cursor_codec = %s, cursor_marks = %s, row_count = %s, consecutive_failures = 0,
-            full_refresh_pending = full_refresh_pending AND %s
+            full_refresh_pending = full_refresh_pending AND (%s OR columns <> %s::jsonb OR delta_strategy <> %s)
         WHERE uid = %s
         """,
         (
@@ -79,7 +79,10 @@ def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
             None if plan.codec is None else str(plan.codec),
             json.dumps([mark.as_json() for mark in plan.marks]),
             outcome.row_count,
+            # A discovery during this run may have asked for another full read, which this one was not.
             plan.mode == "delta",
+            json.dumps([column.as_json() for column in plan.entity.columns]),
+            str(plan.entity.delta_strategy),
             str(plan.entity.uid),
         ),
     )

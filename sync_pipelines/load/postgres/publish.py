@@ -54,7 +54,8 @@ def publish(cursor: Any, plan: PublishPlan) -> Outcome:
     quarantined = merge.count_distinct_rejects()
     superseded = merge.drop_superseded(staged)
     counts = merge.apply(staged - superseded)
-    deleted, missing = merge.delete_vanished() if plan.mode is Mode.FULL else (0, 0)
+    gained = counts.new + counts.returned
+    deleted, missing = merge.delete_vanished(gained) if plan.mode is Mode.FULL else (0, 0)
     ledger = Ledger(
         fetched=plan.fetched,
         inserted=counts.new,
@@ -65,7 +66,7 @@ def publish(cursor: Any, plan: PublishPlan) -> Outcome:
         deleted=deleted,
     )
     check_stage("quarantine", quarantined, move_rejects(cursor, plan))
-    row_count = merge.count_rows(counts.new + counts.returned - deleted)
+    row_count = merge.count_rows(gained - deleted)
     outcome = Outcome(ledger, row_count, missing)
     close_books(cursor, plan, outcome)
     merge.empty_staging(rejected)
@@ -220,18 +221,23 @@ class _Merge:
             self._execute(statement)
         return inserted
 
-    def delete_vanished(self) -> tuple[int, int]:
+    def delete_vanished(self, gained: int) -> tuple[int, int]:
         """Soft-delete live rows that a full read did not see.
 
         A key that is in quarantine is at the source. Without rowversions a row may hide between two pages while
         others are deleted, so it must be missed by two reads in a row.
 
+        Args:
+            gained: rows that this run made live; all others were live before it.
+
         Returns:
             Deleted rows, and rows that are missing for the first time.
         """
+        live = self._number(f"SELECT count(*) FROM {self.target} t WHERE NOT t._bridge_deleted") - gained
+        if live == 0:
+            return 0, 0
         absent = f"NOT t._bridge_deleted AND NOT EXISTS (SELECT 1 FROM {self.staging} s WHERE {self.match})" + self._held()
         vanished = self._number(f"SELECT count(*) FROM {self.target} t WHERE {absent}")
-        live = self._number(f"SELECT count(*) FROM {self.target} t WHERE NOT t._bridge_deleted")
         share = self.entity.max_vanished_share
         if vanished > share * live and not self.plan.accept_vanished:
             raise VanishedShareError(
@@ -250,9 +256,8 @@ class _Merge:
             )
             vanished, missing = twice, vanished - twice
             absent = f"{absent} AND {missed_before} AND t._bridge_id NOT IN (SELECT row_id FROM {absences} WHERE entity_uid = {entity} AND since = now())"
-        deleted = self._execute(
-            f"UPDATE {self.target} t SET _bridge_deleted = true, _bridge_updated_at = now() WHERE {absent}"
-        )
+        delete = f"UPDATE {self.target} t SET _bridge_deleted = true, _bridge_updated_at = now() WHERE {absent}"
+        deleted = self._execute(delete) if vanished else 0
         check_stage("vanished", vanished, deleted)
         self._execute(
             f"DELETE FROM {absences} a USING {self.target} t WHERE a.entity_uid = {entity} AND t._bridge_id = a.row_id"

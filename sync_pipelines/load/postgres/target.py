@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sync_pipelines.errors import SchemaDriftError, UnknownTypeError
-from sync_pipelines.load.postgres.quoting import quote
+from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.model.entity import BRIDGE_COLUMNS, Entity
 from sync_pipelines.model.names import shorten_identifier
 from sync_pipelines.model.types import ColumnType, parse_type, widens
@@ -113,6 +113,13 @@ def plan_table(entity: Entity, stored: dict[str, StoredColumn], *, rebuild: bool
             state="It was left untouched.",
             next_command=f"rename it, then sync-pipelines sync {entity.path} --full-refresh",
         )
+    lost = [column.name for column in entity.columns if column.target_name not in stored]
+    if lost and not rebuild:
+        raise SchemaDriftError(
+            f"The table {entity.table} has lost the column {lost[0]}, which only reading everything again can fill.",
+            where=dict(entity.where),
+            next_command=f"sync-pipelines sync {entity.path} --full-refresh",
+        )
     return _plan_columns(entity, stored)
 
 
@@ -124,7 +131,7 @@ def _plan_columns(entity: Entity, stored: dict[str, StoredColumn]) -> TablePlan:
         if have is None and column.is_business_key:
             refused.append(f"{column.name}: the key column is missing in the table")
         elif have is None:
-            statements.append(f"{alter} ADD COLUMN {name} {column.type.sql}")
+            statements += [f"{alter} ADD COLUMN {name} {column.type.sql}", _distrust_hashes(entity)]
             changes.append(f"add {column.name} {column.type.sql}")
         elif have.sql_type != column.type.sql:
             old = stored_type(have.sql_type)
@@ -151,6 +158,15 @@ def _plan_columns(entity: Entity, stored: dict[str, StoredColumn]) -> TablePlan:
     return TablePlan(tuple(statements), tuple(changes))
 
 
+def _distrust_hashes(entity: Entity) -> str:
+    """Rows whose hash covers a column that a person dropped must be compared by content to be filled again."""
+    prefix = f"{entity.columns_fingerprint}:"
+    return (
+        f"UPDATE {quote(entity.target_schema, entity.target_table)} SET _bridge_hash = 'lost:' || _bridge_hash"
+        f" WHERE left(_bridge_hash, {len(prefix)}) = {literal(prefix)}"
+    )
+
+
 def stored_type(sql_type: str) -> ColumnType | None:
     """The column type behind PostgreSQL's spelling; None for types that we never make."""
     try:
@@ -173,9 +189,11 @@ def set_aside(cursor: Any, entity: Entity, suffix: str) -> str | None:
     """
     if not read_columns(cursor, entity.target_schema, entity.target_table):
         return None
-    old = shorten_identifier(f"{entity.target_table}__{suffix}")
-    schema = entity.target_schema
+    schema, old, number = entity.target_schema, shorten_identifier(f"{entity.target_table}__{suffix}"), 1
+    while read_columns(cursor, schema, old):
+        number += 1
+        old = shorten_identifier(f"{entity.target_table}__{suffix}_{number}")
     for position, name in enumerate(constraint_names(entity)):
-        cursor.execute(f"ALTER INDEX IF EXISTS {quote(schema, name)} RENAME TO {quote(shorten_identifier(f'{old}_{position}'))}")
+        cursor.execute(f"ALTER INDEX IF EXISTS {quote(schema, name)} RENAME TO {quote(shorten_identifier(f'{old}_index{position}'))}")
     cursor.execute(f"ALTER TABLE {quote(schema, entity.target_table)} RENAME TO {quote(old)}")
     return f"{schema}.{old}"

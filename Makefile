@@ -1,0 +1,42 @@
+# sync_pipelines: `make` lists the targets. Needs python3 >= 3.11 and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo up test lint lock clean
+
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## Make .venv from requirements.lock (again only when it or pyproject.toml changes)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python3 >= 3.11 is needed: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $(STAMP)
+
+demo: $(STAMP) ## Sync five APIs into PostgreSQL, twice, with proof (fresh start every time)
+	$(BIN)/sync-pipelines demo
+
+up: $(STAMP) ## Run database, Dagster UI and daemon until Ctrl-C
+	$(BIN)/sync-pipelines up
+
+test: $(STAMP) ## Run all tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## Check the style
+	$(BIN)/ruff check sync_pipelines sync_pipelines_tests
+
+lock: $(STAMP) ## Resolve requirements.lock anew, for Python 3.11 to 3.13, free of hosts and paths
+	$(BIN)/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --upgrade --quiet \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
+
+clean: ## Remove caches and the demo; .venv and your own database stay
+	rm -rf .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find sync_pipelines sync_pipelines_tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .sync_pipelines/demo .sync_pipelines/demo.lock

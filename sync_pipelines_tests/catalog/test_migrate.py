@@ -1,0 +1,79 @@
+"""The bridge schema comes up from nothing, once, whoever asks and however often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from sync_pipelines.catalog.database import Database, require_catalog
+from sync_pipelines.catalog.migrate import migrate
+from sync_pipelines.errors import ConfigurationError, DatabaseRefusedError, DatabaseUnavailableError
+from sync_pipelines_tests.conftest import with_database
+
+TABLES = {"absences", "alembic_version", "connectors", "entities", "quarantine", "sync_runs"}
+
+
+@pytest.fixture
+def empty(server_url: str) -> Iterator[Database]:
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE sync_test_empty")
+    yield Database(with_database(server_url, "sync_test_empty"))
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute("DROP DATABASE sync_test_empty WITH (FORCE)")
+
+
+def tables(database: Database, schema: str = "bridge") -> set[str]:
+    with psycopg.connect(database.url) as connection:
+        return {name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema])}
+
+
+def test_an_empty_database_has_no_catalog_and_says_which_command_makes_it(empty: Database) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        require_catalog(empty)
+    assert caught.value.next_command == "sync-pipelines doctor --migrate"
+
+
+def test_an_empty_database_is_upgraded_and_a_second_time_changes_nothing(empty: Database) -> None:
+    migrate(empty)
+    assert tables(empty) >= TABLES
+    migrate(empty)
+    require_catalog(empty)
+
+
+def test_many_processes_may_migrate_at_once(empty: Database) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda _: migrate(empty), range(6)))
+    assert tables(empty) >= TABLES
+
+
+def test_the_catalog_can_live_in_a_schema_of_another_name(empty: Database) -> None:
+    other = Database(empty.url, "catalog_two")
+    migrate(other)
+    migrate(empty)
+    assert tables(other, "catalog_two") >= TABLES
+    assert tables(empty) >= TABLES
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(empty: Database) -> None:
+    with psycopg.connect(empty.url) as connection:
+        connection.execute("CREATE SCHEMA bridge CREATE TABLE quarantine (x int)")
+    with pytest.raises(Exception, match="quarantine"):
+        migrate(empty)
+    assert tables(empty) == {"quarantine"}
+
+
+def test_a_server_that_is_not_there_is_a_passing_trouble() -> None:
+    database = Database("postgresql://nobody:canary@127.0.0.1:1/none")
+    with pytest.raises(DatabaseUnavailableError) as caught, database.connect():
+        pass
+    assert "canary" not in str(caught.value)
+    assert "canary" not in repr(database)
+
+
+def test_a_database_that_does_not_exist_is_told_apart_from_trouble(server_url: str) -> None:
+    with pytest.raises((DatabaseUnavailableError, DatabaseRefusedError)) as caught, Database(with_database(server_url, "no_such")).connect():
+        pass
+    assert "no_such" in str(caught.value)

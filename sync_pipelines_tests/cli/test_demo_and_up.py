@@ -1,0 +1,152 @@
+"""The demo and the running system, as a newcomer meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from sync_pipelines_tests.cli.conftest import _OURS, COMMAND
+
+MARK = "SYNC_PIPELINES_TEST_MARK"
+
+
+@pytest.fixture(scope="module")
+def finished_demo():
+    """A folder in which a small demo has been run, its answer, and an environment that marks its processes."""
+    with tempfile.TemporaryDirectory(prefix="sync_pipelines_demo_") as name:
+        yield run_demo(Path(name))
+
+
+def run_demo(folder):
+    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(_OURS)}
+    environment |= {MARK: str(folder)}
+    done = subprocess.run(
+        [COMMAND, "demo", "--rows", "300", "--json"], cwd=folder, env=environment, capture_output=True, text=True, timeout=150
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout), done.stderr, environment
+
+
+def test_demo_proves_every_table_and_balances_every_run(finished_demo):
+    _, answer, stderr, _ = finished_demo
+    assert len(answer["proofs"]) == 5
+    assert all(proof["equal"] for proof in answer["proofs"])
+    first, second, third = (round_["runs"] for round_ in answer["rounds"])
+    assert [run["status"] for run in (*first, *second, *third)] == ["success"] * 12
+    assert sum(run["records_quarantined"] for run in first) == 3
+    assert {run["path"]: run["mode"] for run in second}["demo/flights"] == "delta"
+    assert sum(run["records_updated"] for run in second) > 0
+    assert sum(run["rows_deleted"] for run in third) > 0
+    assert "Traceback" not in stderr
+
+
+def test_demo_leaves_no_process_and_no_readable_token(finished_demo):
+    folder, _, stderr, _ = finished_demo
+    token = folder / ".sync_pipelines/demo/token"
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert token.read_text() not in stderr
+    for path in (folder / ".sync_pipelines/demo").glob("logs/*.log"):
+        assert token.read_text() not in path.read_text()
+    assert marked_processes(folder) == []
+
+
+def test_demo_database_can_be_asked_afterwards(finished_demo):
+    folder, _, _, environment = finished_demo
+    home = {"SYNC_PIPELINES_HOME": ".sync_pipelines/demo"}
+    listed = subprocess.run([COMMAND, "quarantine", "--json"], cwd=folder, env={**environment, **home}, capture_output=True, text=True)
+    assert len(json.loads(listed.stdout)) == 3
+    hint = subprocess.run([COMMAND, "runs"], cwd=folder, env=environment, capture_output=True, text=True)
+    assert hint.returncode == 3
+    assert "SYNC_PIPELINES_HOME=.sync_pipelines/demo" in hint.stderr
+
+
+def test_up_serves_the_demo_and_leaves_nothing_behind(finished_demo):
+    folder, _, _, environment = finished_demo
+    port = free_port()
+    process = subprocess.Popen(
+        [COMMAND, "up", "--port", str(port)], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        line = process.stdout.readline()
+        assert f"http://127.0.0.1:{port}" in line, process.stderr.read() if process.poll() is not None else line
+        keys = {tuple(node["assetKey"]["path"]) for node in graphql(port, "{ assetNodes { assetKey { path } } }")["assetNodes"]}
+        assert {("demo", slug) for slug in ("airlines", "airports", "planes", "weather", "flights")} <= keys
+        second = subprocess.run([COMMAND, "up", "--port", str(free_port())], cwd=folder, env=environment, capture_output=True, text=True)
+        assert second.returncode == 1
+        assert "in use by process" in second.stderr
+        home = {"SYNC_PIPELINES_HOME": ".sync_pipelines/demo"}
+        synced = subprocess.run(
+            [COMMAND, "sync", "demo/airports", "--json"], cwd=folder, env={**environment, **home}, capture_output=True, text=True
+        )
+        assert json.loads(synced.stdout)["results"][0]["unchanged"] > 0, synced.stderr
+    finally:
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=40)
+    assert process.returncode == 0, stderr
+    assert "Traceback" not in stdout + stderr
+    assert marked_processes(folder) == []
+
+
+def test_up_with_nothing_to_show_says_what_to_do(process, tmp_path):
+    answer = process("up", "--port", str(free_port()))
+    assert answer.code == 3
+    assert "sync-pipelines demo" in answer.stderr
+
+
+def test_up_on_a_taken_port_names_another(process):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        answer = process("up", "--port", str(taken.getsockname()[1]))
+    assert answer.code == 2
+    assert "--port" in answer.stderr
+
+
+def test_interrupted_demo_stops_everything(finished_demo, open_folder):
+    _, _, _, environment = finished_demo
+    process = subprocess.Popen(
+        [COMMAND, "demo", "--rows", "300"], cwd=open_folder, env={**environment, MARK: str(open_folder)}, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if line.startswith("Round 1"):
+            break
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=40)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert marked_processes(open_folder) == []
+
+
+def graphql(port, query):
+    with urllib3.PoolManager() as pool:
+        return pool.request("POST", f"http://127.0.0.1:{port}/graphql", json={"query": query}, timeout=20).json()["data"]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def marked_processes(folder):
+    """Command lines of living processes that were started, at whatever distance, by a command run in the folder."""
+    mark, found = f"{MARK}={folder}".encode(), []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            try:
+                if mark in (process / "environ").read_bytes().split(b"\0"):
+                    found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:
+                continue
+    return found
