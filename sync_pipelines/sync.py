@@ -238,6 +238,7 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
     plan.details = {
         "pages": extraction.pages,
         "reread": extraction.reread,
+        "rowversion_last": extraction.reading.last,
         "requests": extraction.traffic.requests,
         "retries": extraction.traffic.retries,
         "bytes_wire": extraction.traffic.bytes_wire,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,8 @@ from sync_pipelines.secrets import check_reference, printable
 _FIELDS = (
     "uid, name, base_url, auth_token, target_schema, is_active, settings, last_discovered_at, last_discovery_error"
 )
+# dlt puts the schema unescaped into connection options and formatted statements.
+_UNUSABLE_IN_SCHEMA = re.compile(r"[\s%\\\x00-\x1f]")
 _RESERVED_SCHEMAS = ("information_schema", "public_staging")
 
 
@@ -67,9 +70,10 @@ def add_connector(
         or schema in _RESERVED_SCHEMAS
         or schema.endswith("_staging")
         or len(schema.encode()) > 55
+        or _UNUSABLE_IN_SCHEMA.search(schema)
     ):
         raise SettingsError(
-            f"The target schema {schema!r} is reserved or too long (55 bytes).",
+            f"The target schema {schema!r} is reserved, longer than 55 bytes, or has blanks, % or \\.",
             state="Nothing was stored.",
             next_command="choose another with --schema",
         )

@@ -156,15 +156,15 @@ def change_entity(database: Database, entity: Entity, **changes: Any) -> Entity:
     if unknown:
         raise SettingsError(f"Not settable: {', '.join(sorted(unknown))}; settable: {', '.join(sorted(_SETTABLE))}.")
     assignments = ", ".join(f"{name} = %({name})s" for name in sorted(changes))
-    try:
-        with database.connect() as connection, connection.transaction():
+    with database.connect() as connection:
+        try:
             if changes:
                 connection.execute(
                     f"UPDATE entities SET {assignments}, updated_at = now() WHERE uid = %(uid)s",
                     {**changes, "uid": entity.uid},
                 )
-    except psycopg.errors.CheckViolation as error:
-        raise SettingsError(f"A value is out of range: {error.diag.constraint_name}.") from error
+        except psycopg.errors.CheckViolation as error:
+            raise SettingsError(f"A value is out of range: {error.diag.constraint_name}.") from error
     return get_entity(database, entity.connector, entity.slug)
 
 

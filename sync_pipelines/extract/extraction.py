@@ -92,6 +92,14 @@ class Extraction:
         if waiting:
             yield from self._batch(waiting)
 
+    def one_page(self, after: str | None) -> Iterator[tuple[str, pa.Table]]:
+        """The first page after a rowversion, without reading on; for samples."""
+        answer = self._fetch(after, 1, self._page_size)
+        if answer.count:
+            self.pages += 1
+            self.fetched += answer.count
+            yield from self._batch([answer.page])
+
     def _read(self, after: str | None, keyset: bool, full: bool) -> Iterator[Piece]:
         try:
             if keyset:

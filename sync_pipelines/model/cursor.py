@@ -250,6 +250,19 @@ def _earlier(moment: datetime, back: timedelta) -> datetime:
     return moment - back if moment - _EARLIEST > back else min(moment, _EARLIEST)
 
 
+def seconds_between(codec: Codec, earlier: str, later: str) -> float | None:
+    """Seconds from one rowversion to another; None when either does not tell time."""
+    moments = []
+    for rowversion in (earlier, later):
+        if codec is Codec.DIGITS:
+            moments.append(_digits_time(rowversion))
+        else:
+            parsed = _iso_time(rowversion)
+            moments.append(None if parsed is None else parsed[0])
+    first, second = moments
+    return None if first is None or second is None else (second - first).total_seconds()
+
+
 def _digits_time(rowversion: str) -> datetime | None:
     if len(rowversion) not in _DIGITS_WIDTHS or not (rowversion.isascii() and rowversion.isdigit()):
         return None

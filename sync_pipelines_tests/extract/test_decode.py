@@ -94,7 +94,7 @@ def test_records_of_the_last_rowversion_can_be_left_to_the_next_page() -> None:
     page = decoder.decode(
         1, page_of(('{"id": 1}', '"1"'), ('{"id": "x"}', '"1"'), ('{"id": 2}', '"2"'), ('{"id": "x"}', '"2"'), ('{"id": 3}', '"2"'))
     )
-    assert page.drop_tail("2") == 3
+    assert page.drop_after("1") == 3
     assert (page.rowversions, len(page.rejects)) == (["1"], 1)
     assert values(page) == [[1], [None]]
 

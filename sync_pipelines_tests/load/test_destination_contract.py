@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from importlib.metadata import version
+from types import SimpleNamespace
+from typing import Any
 
 import dlt
 import psycopg2
@@ -114,8 +116,8 @@ def test_a_plan_is_known_only_while_its_load_runs(world: World) -> None:
     world.add_items(3)
     world.sync()
     assert plans._plans == {}
-    marker: object = object()
-    with publishing("x", marker), pytest.raises(RuntimeError), publishing("x", marker):  # type: ignore[arg-type]
+    marker: Any = SimpleNamespace(entity=world.entity())
+    with publishing("x", marker), pytest.raises(RuntimeError), publishing("x", marker):
         raise AssertionError("never reached")
     assert plans._plans == {}
 

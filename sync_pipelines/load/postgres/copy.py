@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import psycopg2
+import psycopg2.errors
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
@@ -22,6 +23,8 @@ from sync_pipelines.model.entity import Entity
 from sync_pipelines.secrets import printable
 
 BATCH_ROWS = 20_000
+# What is wrong with a record and not with the database; a row that fills more than a page is "program limit exceeded".
+REFUSALS = (psycopg2.DataError, psycopg2.errors.ProgramLimitExceeded)
 _OPTIONS = pa_csv.WriteOptions(include_header=False)
 
 
@@ -40,7 +43,7 @@ class _CsvStream(io.RawIOBase):
             batch = next(self._batches, None)
             if batch is None:
                 return b""
-            self._text = memoryview(_csv(batch))
+            self._text = memoryview(csv_of(batch))
         chunk = self._text[:size] if size >= 0 else self._text
         self._text = self._text[len(chunk) :]
         return bytes(chunk)
@@ -50,7 +53,7 @@ def copy_parquet(cursor: Any, path: str, schema: str, table: str) -> None:
     """COPY a whole file into a table with the same column names.
 
     Raises:
-        psycopg2.DataError: a row was refused; the transaction is broken.
+        psycopg2.Error: one of REFUSALS when a row was refused; the transaction is broken.
     """
     file = pq.ParquetFile(path)
     batches = (batch for batch in file.iter_batches(batch_size=BATCH_ROWS) if batch.num_rows)
@@ -75,8 +78,8 @@ def _copy_batch(cursor: Any, batch: pa.RecordBatch, entity: Entity) -> int:
     cursor.execute("SAVEPOINT before_batch")
     try:
         statement = _statement(entity.staging_schema, entity.target_table, batch.schema.names)
-        cursor.copy_expert(statement, io.BytesIO(_csv(batch)))
-    except psycopg2.DataError as error:
+        cursor.copy_expert(statement, io.BytesIO(csv_of(batch)))
+    except REFUSALS as error:
         cursor.execute("ROLLBACK TO SAVEPOINT before_batch")
         if batch.num_rows == 1:
             _set_aside(cursor, batch, entity, str(error))
@@ -106,7 +109,8 @@ def _set_aside(cursor: Any, batch: pa.RecordBatch, entity: Entity, message: str)
     )
 
 
-def _csv(batch: pa.RecordBatch) -> bytes:
+def csv_of(batch: pa.RecordBatch) -> bytes:
+    """A batch as CSV that COPY reads exactly: null is empty, an empty text is quoted."""
     text = io.BytesIO()
     pa_csv.write_csv(batch, text, _OPTIONS)
     return text.getvalue()

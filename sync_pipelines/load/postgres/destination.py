@@ -23,7 +23,7 @@ from dlt.destinations.impl.postgres.factory import postgres
 from dlt.destinations.impl.postgres.postgres import PostgresClient
 
 from sync_pipelines.load.plan import plan_of
-from sync_pipelines.load.postgres.copy import copy_by_halves, copy_parquet
+from sync_pipelines.load.postgres.copy import REFUSALS, copy_by_halves, copy_parquet
 from sync_pipelines.load.postgres.publish import publish
 
 
@@ -67,7 +67,7 @@ class CopyJob(RunnableLoadJob, HasFollowupJobs):
             try:
                 with client.sql_client.begin_transaction(), client.sql_client.native_connection.cursor() as cursor:
                     copy_parquet(cursor, self._file_path, entity.staging_schema, table)
-            except psycopg2.DataError:
+            except REFUSALS:
                 if table != entity.target_table:
                     raise
                 with client.sql_client.begin_transaction(), client.sql_client.native_connection.cursor() as cursor:

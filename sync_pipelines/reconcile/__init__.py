@@ -1,0 +1,1 @@
+"""Prove it: compare source and table, on demand."""
