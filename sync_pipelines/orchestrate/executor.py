@@ -10,17 +10,7 @@ import os
 
 import dagster as dg
 
-THREADS_VARIABLE = "SYNC_WORKER_THREADS"
 EXECUTOR_VARIABLE = "SYNC_PIPELINES_EXECUTOR"
-DEFAULT_THREADS = 4
-
-
-def default_threads() -> int:
-    """Return the number of steps run at once when the run config names none: SYNC_WORKER_THREADS, else 4."""
-    text = os.environ.get(THREADS_VARIABLE, "").strip() or str(DEFAULT_THREADS)
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{THREADS_VARIABLE}={text!r}: expected a whole number of at least 1.")
-    return int(text)
 
 
 def selected_executor() -> dg.ExecutorDefinition:

@@ -35,7 +35,6 @@ from dagster._core.execution.tags import get_tag_concurrency_limits_config
 from dagster._utils.error import serializable_error_info_from_exc_info
 
 from sync_pipelines.orchestrate.cancellation import _cancellation, cancellation_event, cancelled
-from sync_pipelines.orchestrate.executor import THREADS_VARIABLE, default_threads
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,11 +49,21 @@ if t.TYPE_CHECKING:
 
 __all__ = ["ThreadedExecutor", "cancellation_event", "cancelled", "threaded_executor"]
 
+THREADS_VARIABLE = "SYNC_WORKER_THREADS"
+DEFAULT_THREADS = 4
 DEFAULT_GRACE_SECONDS = 5
 POLL_SECONDS = 0.2
 """How late a signal, a retry that became due or a freed pool slot may be noticed."""
 UNWIND_SECONDS = 2.0
 """How long an interrupted step may run its ``finally`` blocks; with the grace below the 10 s of ``docker stop``."""
+
+def default_threads() -> int:
+    """Return the number of steps run at once when the run config names none: SYNC_WORKER_THREADS, else 4."""
+    text = os.environ.get(THREADS_VARIABLE, "").strip() or str(DEFAULT_THREADS)
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"{THREADS_VARIABLE}={text!r}: expected a whole number of at least 1.")
+    return int(text)
+
 
 class _PoolClaims(InstanceConcurrencyContext):
     """Claims no more slots of a pool than it has, so that a freed slot is taken at once.
