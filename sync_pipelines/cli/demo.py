@@ -113,7 +113,7 @@ def _forget(settings: Settings, home: Home) -> str:
         wipe_embedded(home.postgres)
         where = "its own PostgreSQL"
     else:
-        where = f"on the server you named, the schemas {' and '.join(SCHEMAS)} and the connector {NAME} are dropped"
+        where = f"on the server you named, the schemas {' and '.join(SCHEMAS)} and the connector {NAME} are dropped if a demo made them"
     home.start_afresh()
     return f"{home.root} is emptied; {where}."
 

@@ -122,6 +122,7 @@ def read_keyset(
             if second.count == 0 and confirm_end:
                 second = fetch(position, 2, page_size)
             if second.count == 0:
+                reading.note(answer.rowversions)
                 yield Piece(answer.page)
                 return
             if second.digest == answer.digest:
@@ -130,6 +131,7 @@ def read_keyset(
                 size = answer.count
         border = _last_below(answer.rowversions, answer.rowversions[-1])
         if border is not None:
+            reading.note(_until(answer.rowversions, border))
             yield Piece(answer.page, keep_until=border)
             position = border
             continue
@@ -162,6 +164,7 @@ def _drain_tie(
                 raise _too_many(requests)
             if answer.count:
                 _check(answer, reading, position)
+                reading.note(_until(answer.rowversions, tie))
                 yield Piece(answer.page, keep_until=tie, repeated=answer.digest in pages)
                 pages.add(answer.digest)
             group += answer.page.record_digests(tie)
@@ -206,7 +209,14 @@ def _check(answer: Answer, reading: Reading, position: str | None) -> None:
         reading.codec = infer_codec(answer.rowversions)
     if reading.codec is not None:
         check_page_order(reading.codec, answer.rowversions, position)
-        reading.note(answer.rowversions)
+
+
+def _until(rowversions: list[str], last: str) -> list[str]:
+    """The rowversions up to the last one that counts; what is read again has not been read yet."""
+    kept = len(rowversions)
+    while kept and rowversions[kept - 1] != last:
+        kept -= 1
+    return rowversions[:kept]
 
 
 def _last_below(rowversions: list[str], last: str | None) -> str | None:

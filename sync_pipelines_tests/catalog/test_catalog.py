@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -34,31 +35,29 @@ def test_a_connector_added_again_changes_address_and_keeps_entities_and_cursors(
     assert [connector.name for connector in list_connectors(world.database)] == ["erp"]
 
 
-@pytest.mark.parametrize(
-    ("name", "url", "token", "options"),
-    [
-        ("Erp", "http://h", None, {}),
-        ("e-rp", "http://h", None, {}),
-        ("nul", "ftp://h", None, {}),
-        ("x", "http://u:p@h", None, {}),
-        ("x", "http://h?a=1", None, {}),
-        ("x", "http://h:99999", None, {}),
-        ("x", "http://h\n", None, {}),
-        ("x", "http://h", "plain-secret", {}),
-        ("bridge", "http://h", None, {}),
-        ("x", "http://h", None, {"target_schema": "pg_catalog"}),
-        ("x", "http://h", None, {"target_schema": "y_staging"}),
-        ("x", "http://h", None, {"target_schema": "é" * 28}),
-        ("x", "http://h", None, {"settings": {"no_such_limit": 1}}),
-        ("x", "http://h", None, {"settings": {"tries": 0}}),
-    ],
-)
-def test_a_connector_that_cannot_be_used_is_refused_and_not_stored(
-    world: World, name: str, url: str, token: str | None, options: dict[str, object]
-) -> None:
-    with pytest.raises(SettingsError) as caught:
-        add_connector(world.database, name, url, token, **options)  # type: ignore[arg-type]
-    assert "plain-secret" not in str(caught.value)
+UNUSABLE: list[tuple[str, str, str | None, dict[str, Any]]] = [
+    ("Erp", "http://h", None, {}),
+    ("e-rp", "http://h", None, {}),
+    ("nul", "ftp://h", None, {}),
+    ("x", "http://u:p@h", None, {}),
+    ("x", "http://h?a=1", None, {}),
+    ("x", "http://h:99999", None, {}),
+    ("x", "http://h\n", None, {}),
+    ("x", "http://h", "plain-secret", {}),
+    ("bridge", "http://h", None, {}),
+    ("x", "http://h", None, {"target_schema": "pg_catalog"}),
+    ("x", "http://h", None, {"target_schema": "y_staging"}),
+    ("x", "http://h", None, {"target_schema": "é" * 28}),
+    ("x", "http://h", None, {"settings": {"no_such_limit": 1}}),
+    ("x", "http://h", None, {"settings": {"tries": 0}}),
+]
+
+
+def test_a_connector_that_cannot_be_used_is_refused_and_not_stored(world: World) -> None:
+    for name, url, token, options in UNUSABLE:
+        with pytest.raises(SettingsError) as caught:
+            add_connector(world.database, name, url, token, **options)
+        assert "plain-secret" not in str(caught.value)
     assert len(list_connectors(world.database)) == 1
 
 
@@ -108,22 +107,19 @@ def test_two_connectors_cannot_write_one_table(world: World) -> None:
     assert "already belongs to erp/items" in report.invalid["items"]
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
+def test_an_entity_setting_out_of_range_is_refused(world: World) -> None:
+    world.add_items(1)
+    before = world.entity()
+    for changes in (
         {"lookback_seconds": -1},
         {"sync_interval_seconds": 0},
         {"max_vanished_share": 1.5},
         {"page_size": 0},
         {"target_table": "other"},
         {"columns": "[]"},
-    ],
-)
-def test_an_entity_setting_out_of_range_is_refused(world: World, changes: dict[str, object]) -> None:
-    world.add_items(1)
-    before = world.entity()
-    with pytest.raises(SettingsError):
-        change_entity(world.database, before, **changes)
+    ):
+        with pytest.raises(SettingsError):
+            change_entity(world.database, before, **changes)
     assert world.entity() == before
 
 
