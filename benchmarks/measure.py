@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+CHANGES = {"new": 200, "changed": 490, "same": 310}
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.measure import CHANGES
 from benchmarks.world import World, open_world
 
-CHANGES = {"new": 200, "changed": 490, "same": 310}
 NAMES = ("first", "refresh", "delta", "nothing", "concurrent", "dlt", "memory")
 _CHAIN = ("first", "refresh", "delta", "nothing")
 ENTITIES = 12
@@ -97,7 +97,7 @@ def _chain(scope: Scope, world: World, who: str, repeat: int) -> Iterator[Sample
         world.place.control("append", **CHANGES)
         live += CHANGES["new"]
         yield Sample("1000 changes, new process", who, repeat, _cold(_checked(world.run(f"{who}:delta"), live)))
-        live += CHANGES["new"]
+        live += 2 * CHANGES["new"]
         yield Sample("1000 changes, warm process", who, repeat, _checked(world.run(f"{who}:delta", warm=True), live))
 
 

@@ -29,13 +29,15 @@ from sync_pipelines.extract.apismith import open_session
 from sync_pipelines.extract.extraction import Extraction
 from sync_pipelines.load.engine import load_batches
 from sync_pipelines.load.plan import Outcome, PublishPlan
+from sync_pipelines.load.postgres.fill import is_empty
 from sync_pipelines.load.postgres.peek import all_unchanged, finish_without_load
-from sync_pipelines.load.postgres.publish import duplicate_keys, publish
+from sync_pipelines.load.postgres.publish import publish
 from sync_pipelines.load.postgres.staging import prepare_staging
 from sync_pipelines.load.postgres.target import apply_table, plan_table, read_columns
 from sync_pipelines.model.cursor import Codec, CursorMark, order_key, plan_cursor, plan_marks
 from sync_pipelines.model.entity import Connector, DeltaStrategy, Entity, EntityStatus
 from sync_pipelines.model.run import Ledger, Mode, RunResult
+from sync_pipelines.reconcile.duplicates import duplicate_keys
 from sync_pipelines.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ class _Run:
     accept_vanished: bool
     heartbeat: Progress
     table_changes: tuple[str, ...] = ()
+    fills_empty: bool = False
     warnings: list[str] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
@@ -185,6 +188,7 @@ def _prepare(run: _Run) -> None:
         plan = plan_table(entity, stored, rebuild=run.mode is Mode.FULL)
         apply_table(cursor, plan)
         prepare_staging(cursor, entity)
+        run.fills_empty = is_empty(cursor, entity)
     run.table_changes = run.table_changes or plan.changes
 
 
@@ -209,6 +213,7 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         started_at=run.started_at,
         keyset=keyset,
         accept_vanished=run.accept_vanished,
+        fills_empty=run.fills_empty,
     )
     batches = _finished(run, extraction, plan)
     # Two, so that a read of a single batch is known to be over and the plan complete.

@@ -183,7 +183,7 @@ def test_a_failed_full_refresh_is_repeated_in_full(world: World) -> None:
 
 
 def test_a_bulk_load_into_an_empty_table_has_its_keys_and_index(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync_pipelines.load.postgres.publish.BULK_ROWS", 10)
+    monkeypatch.setattr("sync_pipelines.load.postgres.fill.BULK_ROWS", 10)
     world.add_items(25)
     world.sync()
     indexes = {name for (name,) in world.sql("SELECT indexname FROM pg_indexes WHERE tablename = 'items' AND schemaname = 'erp'")}
@@ -192,7 +192,7 @@ def test_a_bulk_load_into_an_empty_table_has_its_keys_and_index(world: World, mo
 
 
 def test_a_bulk_load_leaves_constraints_that_others_need(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync_pipelines.load.postgres.publish.BULK_ROWS", 10)
+    monkeypatch.setattr("sync_pipelines.load.postgres.fill.BULK_ROWS", 10)
     table = world.add_items(0)
     world.sync()
     world.sql("CREATE TABLE notes (item varchar(50) REFERENCES erp.items (item_number))")

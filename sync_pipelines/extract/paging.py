@@ -151,7 +151,7 @@ def _drain_tie(
     or when it went exactly as the pass before.
     """
     seen: set[bytes] = set()
-    previous: list[bytes] = []
+    previous: list[bytes] | None = None
     pages: set[bytes] = set()
     requests = 0
     for _ in range(MAX_TIE_PASSES):
@@ -173,7 +173,7 @@ def _drain_tie(
                 break
             number += 1
         seen.update(group)
-        if len(seen) == before and (len(seen) >= len(group) or group == previous):
+        if previous is not None and len(seen) == before and (len(seen) >= len(group) or group == previous):
             return requests
         previous = group
     reading.drained = False

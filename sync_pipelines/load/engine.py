@@ -56,6 +56,7 @@ def load_batches(
 
     name = pipeline_name_for(plan.entity.connector, plan.entity.slug)
     with tempfile.TemporaryDirectory(prefix="sync_pipelines_") as folder, publishing(name, plan):
+        plan.folder = Path(folder)
         pipeline = dlt.pipeline(
             pipeline_name=name,
             pipelines_dir=str(Path(folder)),

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg2
 import psycopg2.errors
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
@@ -58,6 +59,43 @@ def copy_parquet(cursor: Any, path: str, schema: str, table: str) -> None:
     file = pq.ParquetFile(path)
     batches = (batch for batch in file.iter_batches(batch_size=BATCH_ROWS) if batch.num_rows)
     cursor.copy_expert(_statement(schema, table, file.schema_arrow.names), _CsvStream(batches), size=1 << 18)
+
+
+def copy_into_target(cursor: Any, path: str, entity: Entity) -> int:
+    """COPY a file of staged records straight into the target; returns the rows that PostgreSQL counted.
+
+    Raises:
+        psycopg2.Error: one of REFUSALS, or a key that stands twice; the transaction is broken.
+    """
+    columns = [column.target_name for column in entity.columns]
+    prefix = f"{entity.columns_fingerprint}:"
+
+    def as_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
+        content = [batch.column(f"c{index}") for index in range(len(columns))]
+        hashes = pc.binary_join_element_wise(prefix, batch.column("hash"), "")
+        return pa.record_batch([*content, hashes, batch.column("rowversion")], names=[str(n) for n in range(len(columns) + 2)])
+
+    batches = (as_rows(batch) for batch in pq.ParquetFile(path).iter_batches(batch_size=BATCH_ROWS) if batch.num_rows)
+    names = [*columns, "_bridge_hash", "_bridge_rowversion"]
+    statement = _statement(entity.target_schema, entity.target_table, names)
+    cursor.copy_expert(statement, _CsvStream(batches), size=1 << 18)
+    return int(cursor.rowcount)
+
+
+def copy_refusing(cursor: Any, path: str, entity: Entity) -> int:
+    """COPY the records of a file into staging, the quick way if PostgreSQL takes them all.
+
+    Returns:
+        Number of records set aside, now in the staging table of rejects.
+    """
+    cursor.execute("SAVEPOINT before_file")
+    try:
+        copy_parquet(cursor, path, entity.staging_schema, entity.target_table)
+    except REFUSALS:
+        cursor.execute("ROLLBACK TO SAVEPOINT before_file")
+        return copy_by_halves(cursor, path, entity)
+    cursor.execute("RELEASE SAVEPOINT before_file")
+    return 0
 
 
 def copy_by_halves(cursor: Any, path: str, entity: Entity) -> int:

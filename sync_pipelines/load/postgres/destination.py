@@ -7,8 +7,10 @@ The seams used here are semi-internal: dlt is pinned and `load/test_destination_
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg2
 import psycopg2.extensions
@@ -22,8 +24,8 @@ from dlt.destinations.impl.postgres.configuration import PostgresCredentials
 from dlt.destinations.impl.postgres.factory import postgres
 from dlt.destinations.impl.postgres.postgres import PostgresClient
 
-from sync_pipelines.load.plan import plan_of
-from sync_pipelines.load.postgres.copy import REFUSALS, copy_by_halves, copy_parquet
+from sync_pipelines.load.plan import PublishPlan, plan_of
+from sync_pipelines.load.postgres.copy import copy_parquet, copy_refusing
 from sync_pipelines.load.postgres.publish import publish
 
 
@@ -64,17 +66,25 @@ class CopyJob(RunnableLoadJob, HasFollowupJobs):
         plan = plan_of(client.schema.name)
         entity, table = plan.entity, self.load_table_name
         try:
-            try:
-                with client.sql_client.begin_transaction(), client.sql_client.native_connection.cursor() as cursor:
+            if plan.fills_empty and table == entity.target_table:
+                plan.files.append(_keep(self._file_path, plan))
+                return
+            with client.sql_client.begin_transaction(), client.sql_client.native_connection.cursor() as cursor:
+                if table == entity.target_table:
+                    plan.copy_rejected += copy_refusing(cursor, self._file_path, entity)
+                else:
                     copy_parquet(cursor, self._file_path, entity.staging_schema, table)
-            except REFUSALS:
-                if table != entity.target_table:
-                    raise
-                with client.sql_client.begin_transaction(), client.sql_client.native_connection.cursor() as cursor:
-                    plan.copy_rejected += copy_by_halves(cursor, self._file_path, entity)
         except Exception as error:
             plan.errors.append(error)
             raise DatabaseTerminalException(error) from error
+
+
+def _keep(file_path: str, plan: PublishPlan) -> Path:
+    """Another name for a file that dlt will move when its job is done."""
+    assert plan.folder is not None
+    kept = plan.folder / f"kept_{len(plan.files)}.parquet"
+    os.link(file_path, kept)
+    return kept
 
 
 class BridgePostgresClient(PostgresClient):
