@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo up test lint lock clean
+.PHONY: help venv demo up test bench lint lock clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ up: $(STAMP) ## Run database, Dagster UI and daemon until Ctrl-C
 
 test: $(STAMP) ## Run all tests
 	$(BIN)/python -m pytest
+
+bench: $(STAMP) ## Measure our syncs beside a hand-written floor and stock dlt (BENCH=--quick for a short run)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 lint: $(STAMP) ## Check the style
 	$(BIN)/ruff check sync_pipelines sync_pipelines_tests

@@ -299,7 +299,7 @@ def _without_load(
         with run.database.connect() as connection, connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
             return publish(cursor, plan)
     small = extraction.fetched <= run.settings.max_page_size
-    if head and (not small or plan.fetched != plan.reread + len(head[0][1]) or head[0][0] != run.entity.target_table):
+    if head and (not small or plan.fetched != plan.reread + len(head[0][1]) or head[0][0] != run.entity.records_table):
         return None
     with run.database.connect() as connection:
         ledger = Ledger() if not head else all_unchanged(connection.cursor(), plan, head[0][1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync_pipelines.catalog.quarantine import get_quarantined
+from sync_pipelines.catalog.quarantine import get_quarantined, list_quarantine
 from sync_pipelines.twin import NULL_ROWVERSION, TwinColumn, TwinTable
 from sync_pipelines_tests.world import ITEM_COLUMNS, World, item
 
@@ -260,3 +260,39 @@ def test_undeclared_fields_are_named_and_nothing_else_happens(world: World) -> N
     table.put_raw(("A1",), record(b"A1", b'"surprise": 1'), poison=False)
     result = world.sync()
     assert (result.undeclared, result.ledger.quarantined) == (("surprise",), 0)
+
+
+def test_a_good_version_of_the_key_resolves_what_lay_in_quarantine(world: World) -> None:
+    table = stocked(world)
+    table.put_raw(("BAD",), record(b"BAD", b'"stock": "x"'))
+    world.sync()
+    assert len(world.quarantine()) == 1
+    table.put({**item(0, owner="me"), "item_number": "BAD"})
+    assert world.sync().ledger.inserted == 1
+    assert world.quarantine() == []
+    [resolved] = list_quarantine(world.database, "erp", "items", with_resolved=True)
+    assert resolved["resolved_at"] is not None
+    world.assert_equal_to_truth()
+
+
+def test_a_record_that_turns_bad_again_is_open_again(world: World) -> None:
+    table = stocked(world)
+    for _ in range(2):
+        table.put_raw(("BAD",), record(b"BAD", b'"stock": "x"'), "29990101000000", b"{}")
+        world.sync(full_refresh=True)
+        assert len(world.quarantine()) == 1
+        table.put({**item(0, owner="me"), "item_number": "BAD"}, "29990101000001")
+        world.sync(full_refresh=True)
+        assert world.quarantine() == []
+
+
+def test_a_first_load_straight_into_the_table_resolves_too(world: World) -> None:
+    table = stocked(world)
+    for number in range(4):
+        table.delete((f"A{number:05d}",))
+    table.put_raw(("BAD",), record(b"BAD", b'"stock": "x"'))
+    world.sync()
+    assert world.rows() == {}
+    table.put({**item(0, owner="me"), "item_number": "BAD"})
+    assert world.sync(full_refresh=True).ledger.inserted == 1
+    assert world.quarantine() == []

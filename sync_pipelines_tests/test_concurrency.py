@@ -109,7 +109,6 @@ def test_eight_entities_synced_first_at_the_same_moment_all_succeed(world: World
         world.assert_nothing_left_behind(slug)
 
 
-@pytest.mark.xfail(reason="discover() reads the stored entities before it takes its lock", strict=False)
 def test_two_first_discoveries_at_once_both_succeed(world: World) -> None:
     for number in range(3):
         world.store.add(TwinTable(f"api{number}", columns=ITEM_COLUMNS))

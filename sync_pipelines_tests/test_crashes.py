@@ -31,7 +31,7 @@ POINTS: dict[str, tuple[str, str, int, str]] = {
     "after page 2": ("sync_pipelines.extract.extraction", "fetch_data", 1, "after"),
     "after extract": ("dlt.pipeline.pipeline:Pipeline", "normalize", 0, "before"),
     "after normalize": ("dlt.pipeline.pipeline:Pipeline", "load", 0, "before"),
-    "in staging COPY": ("sync_pipelines.load.postgres.destination", "copy_parquet", 0, "after"),
+    "in staging COPY": ("sync_pipelines.load.postgres.destination", "copy_refusing", 0, "after"),
     "after staging COPY": ("sync_pipelines.load.postgres.destination:CopyJob", "run", 0, "after"),
     "before publish": ("sync_pipelines.load.postgres.destination", "publish", 0, "before"),
     "between rows and books": ("sync_pipelines.load.postgres.publish", "close_books", 0, "before"),

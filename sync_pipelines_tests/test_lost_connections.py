@@ -57,7 +57,7 @@ def run_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, action: Calla
 @pytest.mark.parametrize(
     ("owner", "name", "after"),
     [
-        (destination, "copy_parquet", False),
+        (destination, "copy_refusing", False),
         (destination, "publish", False),
         (publishing, "close_books", False),
         (destination, "publish", True),

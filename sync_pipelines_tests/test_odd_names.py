@@ -9,7 +9,6 @@ from sync_pipelines.errors import SettingsError
 from sync_pipelines.twin import IntegerRowversions, TwinColumn, TwinTable
 from sync_pipelines_tests.world import World
 
-RESERVED = pytest.mark.xfail(reason="dlt refuses resources named like devices of Windows (con, nul, aux, com1)", strict=True)
 ODD = [
     'say "hi"',
     "it's",
@@ -83,7 +82,6 @@ def test_slugs_of_any_form_become_tables(world: World) -> None:
         world.assert_equal_to_truth(slug)
 
 
-@RESERVED
 def test_a_slug_named_like_a_device_of_windows_becomes_a_table(world: World) -> None:
     world.add_items(3, "nul")
     assert world.sync("nul").ledger.inserted == 3

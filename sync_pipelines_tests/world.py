@@ -113,7 +113,7 @@ class World:
         """Oracle (e): no open run, no staged record, no lock of ours, no transaction held open."""
         entity = self.entity(slug)
         assert [run["status"] for run in self.runs(slug) if run["status"] == "running"] == []
-        for table in (entity.target_table, entity.rejects_table):
+        for table in (entity.records_table, entity.rejects_table):
             assert self.sql(f"SELECT count(*) FROM {quote(entity.staging_schema, table)}") == [(0,)]
         locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database"
         assert self.sql(f"{locks} WHERE datname = current_database())") == [(0,)]

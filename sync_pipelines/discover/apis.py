@@ -142,12 +142,7 @@ def parse_apis(
 
 
 def _claim(entity: Entity, taken: dict[tuple[str, str], str]) -> str | None:
-    # The rejects of an entity stand beside the staged records of the others.
-    claims = [
-        ("table", entity.target_table),
-        ("table", entity.rejects_table),
-        ("asset", asset_name_for(entity.slug).lower()),
-    ]
+    claims = [("table", entity.target_table), ("asset", asset_name_for(entity.slug).lower())]
     clash = next((taken[claim] for claim in claims if claim in taken), None)
     for claim in claims:
         taken.setdefault(claim, entity.slug)

@@ -70,22 +70,19 @@ def discover(
     try:
         raw_apis = fetch_apis(open_session(connector, settings))
         entities, errors = parse_apis(raw_apis, connector, settings)
-        stored = {entity.slug: entity for entity in list_entities(database, connector_name)}
         unknown = [slug for slug in accept if slug not in entities]
         if unknown:
             raise NotFoundError(f"The source does not offer {unknown[0]!r} in a usable form.", state="Nothing was changed.")
-        if not raw_apis and any(entity.status is EntityStatus.ACTIVE for entity in stored.values()):
-            raise SourceContractError(
-                f"The source lists no API at all, but the catalog has {len(stored)}; that is taken for a fault.",
-                state="The catalog is as before.",
-                next_command=f"sync-pipelines connector test {connector_name}",
-            )
+        if not raw_apis:
+            _check_nothing_known(database, connector_name)
     except SyncError as error:
         record_discovery(database, connector, str(error))
         raise error.at(connector=connector_name) from error
     report = DiscoveryReport(connector_name)
     with database.connect() as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{connector.uid}"])
+        # Read under the lock: another discovery may just have stored them.
+        stored = {entity.slug: entity for entity in list_entities(database, connector_name)}
         for slug, entity in entities.items():
             try:
                 with connection.transaction():
@@ -96,6 +93,16 @@ def discover(
     report.invalid = {slug: str(error.what) for slug, error in errors.items()}
     record_discovery(database, connector, None)
     return report
+
+
+def _check_nothing_known(database: Database, connector_name: str) -> None:
+    known = [entity for entity in list_entities(database, connector_name) if entity.status is EntityStatus.ACTIVE]
+    if known:
+        raise SourceContractError(
+            f"The source lists no API at all, but the catalog has {len(known)}; that is taken for a fault.",
+            state="The catalog is as before.",
+            next_command=f"sync-pipelines connector test {connector_name}",
+        )
 
 
 def _apply(

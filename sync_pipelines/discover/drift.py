@@ -77,6 +77,9 @@ def diff_entity(stored: Entity, discovered: Entity) -> Drift:
     if stored.delta_strategy is not discovered.delta_strategy:
         drift.harmless.append(f"delta strategy {stored.delta_strategy} becomes {discovered.delta_strategy}")
         drift.read_everything_again |= discovered.delta_strategy is DeltaStrategy.ROWVERSION
+    if discovered.cursor_codec is not None and discovered.cursor_codec != stored.cursor_codec:
+        drift.harmless.append(f"rowversion codec {stored.cursor_codec or 'inferred'} becomes {discovered.cursor_codec}")
+        drift.read_everything_again |= stored.cursor is not None
     if (stored.api_name, stored.description) != (discovered.api_name, discovered.description):
         drift.harmless.append("name or description changed")
     if drift.verdict is Verdict.SAME and list(old_columns) != list(new_columns):

@@ -18,9 +18,9 @@ from sync_pipelines.extract.http import GuardedSession, Traffic
 from sync_pipelines.extract.paging import Answer, Piece, Reading, digest_of, read_keyset, read_pages
 from sync_pipelines.extract.records import Reject, key_of, split_records
 from sync_pipelines.gate.contract import judge_batch
-from sync_pipelines.load.postgres.staging import records_schema, rejects_schema
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.staged import records_schema, rejects_schema
 
 SAMPLE_REJECTS = 20
 
@@ -68,7 +68,7 @@ class Extraction:
             full: the caller will take absence as deletion, so the end is asked for twice.
 
         Yields:
-            (staging table, Arrow table) with the schemas of `load.postgres.staging`.
+            (staging table, Arrow table) with the schemas of `model.staged`.
         """
         waiting: list[Page] = []
         rows = 0
@@ -152,7 +152,7 @@ class Extraction:
         self.staged += len(table)
         self.rejected += len(rejects)
         if len(table):
-            yield self.entity.target_table, table
+            yield self.entity.records_table, table
         if rejects:
             self.sample += [_shown(reject) for reject in rejects[: SAMPLE_REJECTS - len(self.sample)]]
             yield self.entity.rejects_table, _rejects_table(rejects)

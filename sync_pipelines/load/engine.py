@@ -5,13 +5,16 @@ One ephemeral working folder a run, never resumed: the only state is in the data
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import psycopg2
 import pyarrow as pa
@@ -22,6 +25,9 @@ from sync_pipelines.load.plan import PublishPlan, publishing
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.names import pipeline_name_for
 
+logger = logging.getLogger(__name__)
+
+_FOLDER_PREFIX = "sync_pipelines_run_"
 _DLT_SETTINGS = {
     "RUNTIME__DLTHUB_TELEMETRY": "false",
     "RUNTIME__LOG_LEVEL": "CRITICAL",
@@ -55,7 +61,8 @@ def load_batches(
     from sync_pipelines.load.postgres.destination import LibpqCredentials, bridge_postgres
 
     name = pipeline_name_for(plan.entity.connector, plan.entity.slug)
-    with tempfile.TemporaryDirectory(prefix="sync_pipelines_") as folder, publishing(name, plan):
+    sweep_folders()
+    with tempfile.TemporaryDirectory(prefix=f"{_FOLDER_PREFIX}{os.getpid()}_") as folder, publishing(name, plan):
         plan.folder = Path(folder)
         pipeline = dlt.pipeline(
             pipeline_name=name,
@@ -81,10 +88,27 @@ def load_batches(
         )
 
 
+def sweep_folders(older_than_seconds: float = 86_400) -> int:
+    """Remove working folders of processes that were killed; returns how many.
+
+    A day of patience, since another container may share the folder and hide its processes.
+    """
+    swept = 0
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*_*"):
+        pid = folder.name.removeprefix(_FOLDER_PREFIX).partition("_")[0]
+        try:
+            if pid.isdigit() and not psutil.pid_exists(int(pid)) and time.time() - folder.stat().st_mtime > older_than_seconds:
+                shutil.rmtree(folder)
+                swept += 1
+        except OSError as error:
+            logger.info("the working folder %s stays: %s", folder.name, error)
+    return swept
+
+
 def _source(dlt: Any, name: str, entity: Entity, batches: Iterator[tuple[str, pa.Table]]) -> Any:
     @dlt.source(name=name, max_table_nesting=0)
     def entity_source() -> Any:
-        @dlt.resource(name=entity.target_table, write_disposition="append", file_format="parquet")
+        @dlt.resource(name=entity.records_table, write_disposition="append", file_format="parquet")
         def pages() -> Iterator[Any]:
             for table_name, table in batches:
                 yield dlt.mark.with_table_name(table, table_name)

@@ -144,6 +144,11 @@ class Entity:
         return shorten_identifier(f"{self.target_schema}_staging")
 
     @property
+    def records_table(self) -> str:
+        """The staging table of the good records; the suffix keeps it clear of names that dlt reserves, such as nul."""
+        return shorten_identifier(f"{self.target_table}__records")
+
+    @property
     def rejects_table(self) -> str:
         """The staging table of the records that go to quarantine."""
         return shorten_identifier(f"{self.target_table}__rejects")

@@ -12,6 +12,7 @@ from sync_pipelines.errors import EntityDefinitionError, SettingsError
 MAX_IDENTIFIER_BYTES = 63
 MAX_NAME_CHARACTERS = 100
 BRIDGE_PREFIX = "_bridge_"
+SYSTEM_COLUMNS = {"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}
 
 _CONNECTOR = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 _SLUG = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
@@ -62,7 +63,8 @@ def check_column_names(names: Iterable[str]) -> None:
     """Refuse column names that cannot stand side by side in one table.
 
     Raises:
-        EntityDefinitionError: an empty name, a control character, a name of ours (`_bridge_`), or two names
+        EntityDefinitionError: an empty name, a control character, a name of ours (`_bridge_`) or of
+            PostgreSQL itself, or two names
             that are the same to a reader (case, Unicode form, the 63 bytes of an identifier).
     """
     seen: dict[str, str] = {}
@@ -71,6 +73,8 @@ def check_column_names(names: Iterable[str]) -> None:
             raise EntityDefinitionError(f"The column name {name!r} is empty or has control characters.")
         if name.lower().startswith(BRIDGE_PREFIX):
             raise EntityDefinitionError(f"The column name {name!r} is reserved: {BRIDGE_PREFIX}* columns are ours.")
+        if name in SYSTEM_COLUMNS:
+            raise EntityDefinitionError(f"The column name {name!r} is taken by PostgreSQL itself.")
         folded = unicodedata.normalize("NFC", shorten_identifier(name)).casefold()
         if folded in seen:
             raise EntityDefinitionError(

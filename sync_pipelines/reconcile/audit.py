@@ -138,7 +138,7 @@ def audit_entity(
             else _random_ranges(connection, entity, extraction, ranges, random.Random(seed))  # noqa: S311
         )
         for table_name, batch in batches:
-            if table_name == entity.target_table:
+            if table_name == entity.records_table:
                 _copy(connection, batch)
         report = AuditReport(entity.path, ranges is None, lookback_seconds=entity.lookback_seconds)
         _compare(connection, entity, report)

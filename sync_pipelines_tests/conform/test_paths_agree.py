@@ -55,7 +55,7 @@ def test_the_fast_path_takes_plain_values_and_nulls(column_type: ColumnType) -> 
 
 
 @pytest.mark.parametrize("column_type", TYPES, ids=str)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(data=st.data())
 def test_what_the_fast_path_takes_the_exact_path_takes_as_the_same(column_type: ColumnType, data: st.DataObject) -> None:
     one = st.one_of(plain_literals(column_type), likely_literals(column_type), LITERALS)
@@ -73,7 +73,7 @@ def test_what_the_fast_path_takes_the_exact_path_takes_as_the_same(column_type: 
 
 
 @pytest.mark.parametrize("column_type", TYPES, ids=str)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_value_is_converted_or_refused_and_never_breaks_the_read(column_type: ColumnType, data: st.DataObject) -> None:
     literal = data.draw(LITERALS | likely_literals(column_type))
@@ -115,7 +115,7 @@ ROWS = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(ROWS, max_size=3))
 def test_a_page_is_the_same_whichever_path_decodes_it(rows: list[tuple[tuple[str, ...], str, bool]]) -> None:
     body = page_of(

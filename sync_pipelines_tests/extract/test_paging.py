@@ -60,7 +60,7 @@ def test_ours_finds_every_row_although_they_move() -> None:
 
 
 @CODECS
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_heavy_writing_while_we_read_loses_nothing_but_loses_rows_under_syncflows_loop(codec: Codec, seed: int) -> None:
     dice = random.Random(seed)  # noqa: S311
     source = filled(200, codec, step_seconds=0.05)
@@ -114,7 +114,7 @@ def test_ties_over_borders_and_over_whole_pages_arrive_whole(sizes: list[int], u
 
 def test_an_unstable_order_in_a_large_tie_loses_nothing_over_many_reads() -> None:
     lost, unfinished = 0, 0
-    for seed in range(200):
+    for seed in range(80):
         source = Source(unstable=True, dice=random.Random(seed))  # noqa: S311
         for key in range(25):
             source.write(key)
@@ -127,7 +127,7 @@ def test_an_unstable_order_in_a_large_tie_loses_nothing_over_many_reads() -> Non
         if copy.warnings:
             assert copy.cursor is None
     assert lost == 0
-    assert unfinished < 20
+    assert unfinished < 8
 
 
 def test_a_tie_that_never_rests_holds_the_cursor_and_says_so() -> None:

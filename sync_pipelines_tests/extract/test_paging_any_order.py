@@ -93,4 +93,4 @@ class KeysetProtocol(RuleBasedStateMachine):
 
 
 TestKeysetProtocol = KeysetProtocol.TestCase
-TestKeysetProtocol.settings = settings(max_examples=50, stateful_step_count=20, deadline=None)
+TestKeysetProtocol.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)

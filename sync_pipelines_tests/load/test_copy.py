@@ -13,8 +13,9 @@ import pytest
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.load.postgres.copy import copy_by_halves, copy_parquet
-from sync_pipelines.load.postgres.staging import prepare_staging, records_schema
+from sync_pipelines.load.postgres.staging import prepare_staging
 from sync_pipelines.model.entity import Column, DeltaStrategy, Entity
+from sync_pipelines.model.staged import records_schema
 
 COLUMNS = (Column("id", "INTEGER", False, True), Column("note", "JSON"))
 ENTITY = Entity(uuid4(), "erp", "notes", "Notes", "", DeltaStrategy.FULL, COLUMNS, "erp", "notes")
@@ -33,7 +34,7 @@ def test_refused_rows_are_set_aside_and_all_others_copied(database: Database, tm
     with psycopg2.connect(database.url) as connection, connection.cursor() as cursor:
         prepare_staging(cursor, ENTITY)
         assert copy_by_halves(cursor, path, ENTITY) == len(bad)
-        cursor.execute("SELECT c0 FROM erp_staging.notes ORDER BY 1")
+        cursor.execute("SELECT c0 FROM erp_staging.notes__records ORDER BY 1")
         assert [row[0] for row in cursor.fetchall()] == [place for place in range(1000) if place not in bad]
         cursor.execute("SELECT business_key, reason, record FROM erp_staging.notes__rejects ORDER BY position")
         rejects = cursor.fetchall()
@@ -48,9 +49,9 @@ def test_a_whole_file_is_one_statement_that_fails_as_a_whole(database: Database,
         prepare_staging(cursor, ENTITY)
         connection.commit()
         with pytest.raises(psycopg2.DataError):
-            copy_parquet(cursor, path, "erp_staging", "notes")
+            copy_parquet(cursor, path, "erp_staging", "notes__records")
         connection.rollback()
-        cursor.execute("SELECT count(*) FROM erp_staging.notes")
+        cursor.execute("SELECT count(*) FROM erp_staging.notes__records")
         assert cursor.fetchone() == (0,)
 
 
@@ -58,6 +59,6 @@ def test_an_empty_text_stays_apart_from_null(database: Database, tmp_path: Path)
     path = write(tmp_path / "notes.parquet", [None, '""'])
     with psycopg2.connect(database.url) as connection, connection.cursor() as cursor:
         prepare_staging(cursor, ENTITY)
-        copy_parquet(cursor, path, "erp_staging", "notes")
-        cursor.execute("SELECT c1 FROM erp_staging.notes ORDER BY c0")
+        copy_parquet(cursor, path, "erp_staging", "notes__records")
+        cursor.execute("SELECT c1 FROM erp_staging.notes__records ORDER BY c0")
         assert cursor.fetchall() == [(None,), ("",)]

@@ -10,7 +10,7 @@ from typing import Any
 
 from sync_pipelines.errors import SupersededRunError
 from sync_pipelines.load.plan import Outcome, PublishPlan
-from sync_pipelines.load.postgres.quoting import quote
+from sync_pipelines.load.postgres.quoting import literal, quote
 
 
 def move_rejects(cursor: Any, plan: PublishPlan) -> int:
@@ -30,11 +30,34 @@ def move_rejects(cursor: Any, plan: PublishPlan) -> int:
         FROM {rejects} GROUP BY fingerprint
         ON CONFLICT (entity_uid, fingerprint) DO UPDATE SET run_uid = excluded.run_uid, last_seen_at = now(),
             times_seen = q.times_seen + excluded.times_seen, page = excluded.page, position = excluded.position,
-            reason = excluded.reason, column_name = excluded.column_name
+            reason = excluded.reason, column_name = excluded.column_name, resolved_at = NULL
         """,
         (str(plan.entity.uid), str(plan.run_uid)),
     )
     return int(cursor.rowcount)
+
+
+def resolve_quarantine(cursor: Any, plan: PublishPlan, *, filled: bool) -> None:
+    """Mark what lies in quarantine as resolved where this run brought a good record of the same key.
+
+    Args:
+        cursor: inside the publish transaction, after `move_rejects`.
+        plan: of the run.
+        filled: the good records went straight into the target and not through staging.
+    """
+    entity = plan.entity
+    places = {column.name: f"c{index}" for index, column in enumerate(entity.columns)}
+    table = (entity.target_schema, entity.target_table) if filled else (entity.staging_schema, entity.records_table)
+    match = " AND ".join(
+        f"g.{quote(column.target_name if filled else places[column.name])} = (q.business_key->>{index})::{column.type.sql}"
+        for index, column in enumerate(entity.business_keys)
+    )
+    cursor.execute(
+        f"UPDATE {quote(plan.bridge_schema)}.quarantine q SET resolved_at = now() FROM {quote(*table)} g"
+        f" WHERE q.entity_uid = {literal(str(entity.uid))} AND q.resolved_at IS NULL AND q.business_key IS NOT NULL"
+        f" AND q.run_uid <> {literal(str(plan.run_uid))} AND jsonb_array_length(q.business_key) = {len(entity.business_keys)}"
+        f" AND {match}"
+    )
 
 
 def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:

@@ -90,7 +90,7 @@ def copy_refusing(cursor: Any, path: str, entity: Entity) -> int:
     """
     cursor.execute("SAVEPOINT before_file")
     try:
-        copy_parquet(cursor, path, entity.staging_schema, entity.target_table)
+        copy_parquet(cursor, path, entity.staging_schema, entity.records_table)
     except REFUSALS:
         cursor.execute("ROLLBACK TO SAVEPOINT before_file")
         return copy_by_halves(cursor, path, entity)
@@ -115,7 +115,7 @@ def _copy_batch(cursor: Any, batch: pa.RecordBatch, entity: Entity) -> int:
         return 0
     cursor.execute("SAVEPOINT before_batch")
     try:
-        statement = _statement(entity.staging_schema, entity.target_table, batch.schema.names)
+        statement = _statement(entity.staging_schema, entity.records_table, batch.schema.names)
         cursor.copy_expert(statement, io.BytesIO(csv_of(batch)))
     except REFUSALS as error:
         cursor.execute("ROLLBACK TO SAVEPOINT before_batch")

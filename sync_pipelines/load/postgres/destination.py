@@ -66,11 +66,11 @@ class CopyJob(RunnableLoadJob, HasFollowupJobs):
         plan = plan_of(client.schema.name)
         entity, table = plan.entity, self.load_table_name
         try:
-            if plan.fills_empty and table == entity.target_table:
+            if plan.fills_empty and table == entity.records_table:
                 plan.files.append(_keep(self._file_path, plan))
                 return
             with client.sql_client.begin_transaction(), client.sql_client.native_connection.cursor() as cursor:
-                if table == entity.target_table:
+                if table == entity.records_table:
                     plan.copy_rejected += copy_refusing(cursor, self._file_path, entity)
                 else:
                     copy_parquet(cursor, self._file_path, entity.staging_schema, table)

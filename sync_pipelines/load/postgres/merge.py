@@ -32,7 +32,7 @@ class Merge:
         entity = plan.entity
         self.cursor, self.plan, self.entity = cursor, plan, entity
         self.target = quote(entity.target_schema, entity.target_table)
-        self.staging = quote(entity.staging_schema, entity.target_table)
+        self.staging = quote(entity.staging_schema, entity.records_table)
         self.rejects = quote(entity.staging_schema, entity.rejects_table)
         self.staged = {column.name: f"c{index}" for index, column in enumerate(entity.columns)}
         self.staged_keys = ", ".join(self.staged[column.name] for column in entity.business_keys)

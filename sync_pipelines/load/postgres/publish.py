@@ -9,7 +9,7 @@ from typing import Any
 
 from sync_pipelines.errors import SupersededRunError
 from sync_pipelines.load.plan import Outcome, PublishPlan
-from sync_pipelines.load.postgres.books import close_books, move_rejects
+from sync_pipelines.load.postgres.books import close_books, move_rejects, resolve_quarantine
 from sync_pipelines.load.postgres.copy import copy_refusing
 from sync_pipelines.load.postgres.fill import fill_directly, is_empty
 from sync_pipelines.load.postgres.merge import Counts, Merge
@@ -63,6 +63,7 @@ def publish(cursor: Any, plan: PublishPlan) -> Outcome:
         deleted=deleted,
     )
     check_stage("quarantine", quarantined, move_rejects(cursor, plan))
+    resolve_quarantine(cursor, plan, filled=filled is not None)
     row_count = merge.count_rows(gained - deleted)
     if filled is not None:
         check_stage("fill", filled, row_count)

@@ -102,6 +102,7 @@ def upgrade() -> None:
             reason text NOT NULL,
             record bytea NOT NULL,
             fingerprint text NOT NULL,
+            resolved_at timestamptz,
             UNIQUE (entity_uid, fingerprint)
         );
         CREATE INDEX quarantine_seen ON quarantine (entity_uid, last_seen_at DESC);

