@@ -46,7 +46,7 @@ class World:
         )
         seconds = time.monotonic() - started
         if done.returncode:
-            raise RuntimeError(f"{task} failed:\n{done.stderr[-3000:]}")
+            raise RuntimeError(f"{task} ended with {done.returncode}:\n{done.stderr[-3000:]}")
         *shown, last = done.stdout.strip().splitlines()
         return {**json.loads(last), "process_seconds": seconds, "output": "\n".join(shown)}
 

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from sync_pipelines.cli import connectors, cursors, demo, discovery, doctor, entities, quarantine, runs, syncing, up
+from sync_pipelines.cli import (
+    audit,
+    connectors,
+    cursors,
+    demo,
+    discovery,
+    doctor,
+    entities,
+    quarantine,
+    runs,
+    syncing,
+    up,
+)
 from sync_pipelines.cli.context import prepare
 from sync_pipelines.cli.failures import SafeGroup
 from sync_pipelines.cli.output import examples
@@ -43,7 +55,7 @@ def start(
         context.obj = prepare()
 
 
-for module in (connectors, discovery, entities, cursors, syncing, runs, quarantine, doctor, demo, up):
+for module in (connectors, discovery, entities, cursors, syncing, runs, quarantine, audit, doctor, demo, up):
     module.register(app)
 
 if __name__ == "__main__":

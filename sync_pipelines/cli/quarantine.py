@@ -35,11 +35,12 @@ def list_(
     path: Annotated[str | None, typer.Argument(metavar="[CONNECTOR[/ENTITY]]")] = None,
     run: Annotated[UUID | None, typer.Option(help="Only records of this run.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, newest first.")] = 50,
+    everything: Annotated[bool, typer.Option("--all", help="Also those of which a good version came since.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List quarantined records, newest first."""
     connector, slug = split_path(path) if path else (None, None)
-    found = list_quarantine(open_catalog(context.obj), connector, slug, run_uid=run, limit=limit)
+    found = list_quarantine(open_catalog(context.obj), connector, slug, run_uid=run, limit=limit, with_resolved=everything)
     if as_json:
         print_json(found)
         return
