@@ -15,7 +15,10 @@ def test_a_table_that_equals_its_source_exits_with_zero(cli, world):
 
 
 def test_a_lost_row_is_shown_with_the_command_that_brings_it(cli, world):
-    world.add_items(25)
+    table = world.add_items(0)
+    for number in range(25):
+        table.put(item(number), f"202001010000{number:02d}")
+    table.put(item(99), "20200102000000")
     world.sync()
     world.sql("DELETE FROM erp.items WHERE item_number = 'A00007'")
     answer = cli("audit", "erp/items", "--all")
