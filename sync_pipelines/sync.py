@@ -233,7 +233,8 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
 def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[tuple[str, pa.Table]]:
     """The batches, and when they are through, the plan with its counts and its cursor."""
     after = run.entity.cursor if run.mode is Mode.DELTA else None
-    yield from extraction.batches(after=after, keyset=plan.keyset, full=run.mode is Mode.FULL)
+    full = run.mode is Mode.FULL
+    yield from extraction.batches(after=after, keyset=plan.keyset, full=full, closing=full and not run.fills_empty)
     plan.fetched, plan.reread, plan.rejected = extraction.fetched, extraction.reread, extraction.rejected
     plan.codec = extraction.reading.codec or plan.codec
     if plan.keyset:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 
 import pytest
 
 from sync_pipelines.model.run import Mode
-from sync_pipelines.twin import IntegerRowversions, RequestInfo, TwinTable
+from sync_pipelines.twin import Fault, IntegerRowversions, RequestInfo, TwinTable
 from sync_pipelines_tests.world import World, item
 
 
@@ -134,4 +135,28 @@ def test_identical_duplicates_do_no_harm(world: World) -> None:
 def test_a_source_that_caps_its_pages_is_read_whole(world: World) -> None:
     counted_items(world, 25, page_cap=4)
     assert world.sync().ledger.inserted == 25
+    world.assert_equal_to_truth()
+
+
+def test_a_row_that_a_late_commit_moves_behind_a_full_read_is_not_deleted(world: World) -> None:
+    table = world.add_items(0)
+    for number in range(35):
+        table.put(item(number), f"202601010000{number:02d}")
+    world.sync()
+    # Its old place is not read yet, its new one is passed already.
+    at_request(world, 3, lambda: table.put(item(33, base_uom="KG"), "20260101000003") and None)
+    result = world.sync(full_refresh=True)
+    assert (result.ledger.deleted, result.ledger.updated) == (0, 1)
+    world.assert_equal_to_truth()
+
+
+def test_records_without_rowversion_at_the_end_of_a_full_page_are_not_skipped(world: World) -> None:
+    table = world.add_items(0)
+    for number in range(8):
+        table.put(item(number), f"202601010000{number:02d}")
+    page = json.loads(table.page())
+    page["rows"] += [{"oracle_keys": {}, "row_version": None, "data": item(number)} for number in (90, 91)]
+    world.faults.add(Fault("nulls last", kind="data", page=1, body=json.dumps(page).encode(), times=1))
+    assert world.sync().ledger.quarantined == 2
+    assert {tuple(row["business_key"]) for row in world.quarantine()} == {("A00090",), ("A00091",)}
     world.assert_equal_to_truth()

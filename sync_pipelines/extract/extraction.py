@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from sync_pipelines.extract.http import GuardedSession, Traffic
 from sync_pipelines.extract.paging import Answer, Piece, Reading, digest_of, read_keyset, read_pages
 from sync_pipelines.extract.records import Reject, key_of, split_records
 from sync_pipelines.gate.contract import judge_batch
-from sync_pipelines.model.cursor import Codec
+from sync_pipelines.model.cursor import Codec, subtract_seconds
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.staged import records_schema, rejects_schema
 
@@ -59,31 +60,35 @@ class Extraction:
         self._decoder = PageDecoder(entity)
         self._schema = records_schema(entity)
 
-    def batches(self, *, after: str | None, keyset: bool, full: bool) -> Iterator[tuple[str, pa.Table]]:
+    def batches(
+        self, *, after: str | None, keyset: bool, full: bool, closing: bool = False
+    ) -> Iterator[tuple[str, pa.Table]]:
         """Read to the end of the source.
 
         Args:
             after: the cursor, None = everything.
             keyset: follow rowversions; otherwise go by page number.
             full: the caller will take absence as deletion, so the end is asked for twice.
+            closing: read the last stretch again at the end, where a row may have moved to behind our back: updated
+                while we read, committed late, below what was read already.
 
         Yields:
             (staging table, Arrow table) with the schemas of `model.staged`.
         """
         waiting: list[Page] = []
         rows = 0
-        for piece in self._read(after, keyset, full):
+        for piece in self._pieces(after, keyset, full, closing):
             page = piece.page
             self.pages += 1
             self.fetched += page.fetched
             if piece.repeated:
                 self.reread += page.fetched
                 continue
+            if keyset:
+                _reject_unversioned(page, self.entity)
             if piece.keep_until is not None:
                 self.reread += page.drop_after(piece.keep_until)
             self.undeclared |= page.undeclared
-            if keyset:
-                _reject_unversioned(page, self.entity)
             waiting.append(page)
             rows += page.fetched
             if rows >= self._batch_rows:
@@ -91,6 +96,14 @@ class Extraction:
                 waiting, rows = [], 0
         if waiting:
             yield from self._batch(waiting)
+
+    def _pieces(self, after: str | None, keyset: bool, full: bool, closing: bool) -> Iterator[Piece]:
+        started = time.monotonic()
+        yield from self._read(after, keyset, full)
+        codec, last = self.reading.codec, self.reading.last
+        if closing and keyset and codec is not None and codec.tells_time and last is not None:
+            back = time.monotonic() - started + self.entity.lookback_seconds
+            yield from self._read(subtract_seconds(codec, last, back), keyset, full)
 
     def one_page(self, after: str | None) -> Iterator[tuple[str, pa.Table]]:
         """The first page after a rowversion, without reading on; for samples."""

@@ -88,23 +88,22 @@ def test_a_delta_reads_only_what_is_behind_the_cursor(twin: TwinServer) -> None:
     assert Read(twin, after="000035", full=False).batches == []
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"rowversions": IntegerRowversions(1), "comparator": "integer"},
-        {"rowversions": IntegerRowversions(1, width=6, burst=4)},
-        {"rowversions": IntegerRowversions(1, width=6, burst=10)},
-        {"rowversions": IntegerRowversions(1, width=6, burst=23)},
-        {"rowversions": IntegerRowversions(1, width=6, burst=100)},
-        {"rowversions": IntegerRowversions(1, width=6, burst=23), "order_ties": "unstable"},
-        {"page_cap": 3},
-        {"page_cap": 1},
-        {"page_cap": 7, "rowversions": IntegerRowversions(1, width=6, burst=20)},
-    ],
-    ids=str,
-)
-def test_widths_ties_and_caps_lose_nothing(twin: TwinServer, options: dict[str, Any]) -> None:
-    table_of(twin, 35, **options)
+OPTIONS: dict[str, Callable[[], dict[str, Any]]] = {
+    "growing widths": lambda: {"rowversions": IntegerRowversions(1), "comparator": "integer"},
+    "ties of four": lambda: {"rowversions": IntegerRowversions(1, width=6, burst=4)},
+    "ties of a page": lambda: {"rowversions": IntegerRowversions(1, width=6, burst=10)},
+    "ties of pages": lambda: {"rowversions": IntegerRowversions(1, width=6, burst=23)},
+    "one tie": lambda: {"rowversions": IntegerRowversions(1, width=6, burst=100)},
+    "ties in any order": lambda: {"rowversions": IntegerRowversions(1, width=6, burst=23), "order_ties": "unstable"},
+    "a cap of three": lambda: {"page_cap": 3},
+    "a cap of one": lambda: {"page_cap": 1},
+    "a cap and ties": lambda: {"page_cap": 7, "rowversions": IntegerRowversions(1, width=6, burst=20)},
+}
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_widths_ties_and_caps_lose_nothing(twin: TwinServer, kind: str) -> None:
+    table_of(twin, 35, **OPTIONS[kind]())
     read = Read(twin)
     assert read.keys == ALL or not read.extraction.reading.drained
 
