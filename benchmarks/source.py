@@ -43,7 +43,9 @@ class Table:
 
     def page(self, rowversion_gt: str | None, number: int, size: int) -> bytes:
         """One answer of the data endpoint."""
-        start = 0 if not rowversion_gt else int(np.searchsorted(self.versions, parse_rowversion(rowversion_gt), "right"))
+        # A number of another type would make numpy convert all versions first.
+        after = self.versions.dtype.type(parse_rowversion(rowversion_gt)) if rowversion_gt else None
+        start = 0 if after is None else int(np.searchsorted(self.versions, after, "right"))
         part = slice(start + (number - 1) * size, start + number * size)
         return render_page(self.keys[part], self.revisions[part], self.versions[part])
 

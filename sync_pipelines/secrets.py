@@ -13,7 +13,7 @@ from sync_pipelines.errors import SecretMissingError, SettingsError
 
 _REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 _URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s/:@]*:)\S+(?=@)", re.IGNORECASE)
-_AUTHORIZATION = re.compile(r"(?i)(bearer|basic|token)\s+[A-Za-z0-9._~+/=-]{4,}")
+_AUTHORIZATION = re.compile(r"(?i)((?:bearer|basic)\s+(?=\S{4})|token\s+(?=\S{16}))[A-Za-z0-9._~+/=-]+")
 _QUERY_SECRET = re.compile(r"(?i)((?:^|[?&\s])(?:api_?key|token|access_token|password|secret|signature|sig)=)[^&\s\"']+")
 HIDDEN = "***"
 
@@ -74,7 +74,7 @@ def redact(text: str) -> str:
     for value in known:
         text = text.replace(value, HIDDEN)
     text = _URL_PASSWORD.sub(rf"\g<head>{HIDDEN}", text)
-    text = _AUTHORIZATION.sub(rf"\1 {HIDDEN}", text)
+    text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
     return _QUERY_SECRET.sub(rf"\1{HIDDEN}", text)
 
 

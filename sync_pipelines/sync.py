@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.runs import fail_run, get_run, hold_entity, run_status, start_run
+from sync_pipelines.checkpoint import plan_checkpoint
 from sync_pipelines.errors import (
     ConfigurationError,
     CursorProtocolError,
@@ -34,7 +35,6 @@ from sync_pipelines.load.postgres.peek import all_unchanged, finish_without_load
 from sync_pipelines.load.postgres.publish import publish
 from sync_pipelines.load.postgres.staging import prepare_staging
 from sync_pipelines.load.postgres.target import apply_table, plan_table, read_columns
-from sync_pipelines.model.cursor import Codec, CursorMark, order_key, plan_cursor, plan_marks
 from sync_pipelines.model.entity import Connector, DeltaStrategy, Entity, EntityStatus
 from sync_pipelines.model.run import Ledger, Mode, RunResult
 from sync_pipelines.reconcile.duplicates import duplicate_keys
@@ -238,7 +238,9 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
     plan.fetched, plan.reread, plan.rejected = extraction.fetched, extraction.reread, extraction.rejected
     plan.codec = extraction.reading.codec or plan.codec
     if plan.keyset:
-        plan.cursor, plan.marks = _plan_checkpoint(run, extraction, plan.codec)
+        checkpoint = plan_checkpoint(run.entity, run.mode, extraction.reading, run.started_at, run.elapsed_seconds)
+        plan.cursor, plan.marks = checkpoint.cursor, checkpoint.marks
+        run.warnings += checkpoint.warnings
     else:
         plan.cursor, plan.marks = None, ()
     plan.details = {
@@ -254,39 +256,6 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         "quarantine_sample": extraction.sample,
         "warnings": [*run.warnings, *extraction.reading.warnings],
     }
-
-
-def _plan_checkpoint(
-    run: _Run, extraction: Extraction, codec: Codec | None
-) -> tuple[str | None, tuple[CursorMark, ...]]:
-    entity, reading = run.entity, extraction.reading
-    current, marks = entity.cursor, entity.cursor_marks
-    if codec is None:
-        return current, marks
-    if run.mode is Mode.FULL and _went_back(codec, current, reading.last):
-        run.warnings.append(f"rowversions went back from {current} to {reading.last}: was the source restored?")
-        current, marks = None, ()
-    if not reading.drained:
-        return current, marks
-    cursor = plan_cursor(
-        codec,
-        current=current,
-        marks=marks,
-        started_at=run.started_at,
-        read_seconds=run.elapsed_seconds,
-        last=reading.last,
-        below_last=reading.below_last,
-        lookback_seconds=entity.lookback_seconds,
-    )
-    ended_at = run.started_at + timedelta(seconds=run.elapsed_seconds)
-    mark = CursorMark(ended_at, reading.last) if reading.last is not None else None
-    return cursor, plan_marks(marks, mark, run.started_at, entity.lookback_seconds)
-
-
-def _went_back(codec: Codec, cursor: str | None, last: str | None) -> bool:
-    if cursor is None or last is None or codec is Codec.OPAQUE:
-        return False
-    return bool(order_key(codec, last) < order_key(codec, cursor))
 
 
 def _without_load(

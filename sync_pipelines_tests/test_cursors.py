@@ -229,7 +229,8 @@ def test_iso_rowversions_order_in_the_database_as_they_do_in_the_cursor(world: W
     world.sync()
     table.put_raw(("A00001",), b'{"item_number": "A00001", "base_uom": "NEW"}', f"2024-01-01T12:00:09{fraction}Z", duplicate=True, poison=False)
     result = world.sync(full_refresh=True)
-    assert (result.ledger.updated, result.ledger.superseded) == (1, 1)
+    # The older record of the key, and what the full read read again at its close.
+    assert (result.ledger.updated, result.ledger.superseded) == (1, 1 + 5)
     assert world.sync().ledger.written == 0
     assert world.rows()[("A00001",)]["base_uom"] == "NEW"
 

@@ -160,3 +160,27 @@ def test_records_without_rowversion_at_the_end_of_a_full_page_are_not_skipped(wo
     assert world.sync().ledger.quarantined == 2
     assert {tuple(row["business_key"]) for row in world.quarantine()} == {("A00090",), ("A00091",)}
     world.assert_equal_to_truth()
+
+
+def test_an_answer_that_came_whole_but_is_no_page_is_fetched_again(world: World) -> None:
+    world.add_items(15)
+    world.faults.add(Fault("cut json", kind="data", truncate_at_byte=100, times=1))
+    world.sync()
+    assert world.runs()[0]["details"]["retries"] == 1
+    world.assert_equal_to_truth()
+
+
+def test_a_server_that_caps_its_pages_but_counts_offsets_by_the_size_asked_for_is_read_whole(world: World) -> None:
+    table = world.add_items(0)
+    for number in range(14):
+        table.put(item(number), f"202601010000{number:02d}")
+    original = table.page
+
+    def capped(rowversion_gt: str | None = None, page: int = 1, page_size: int = 1000) -> bytes:
+        everything = json.loads(original(rowversion_gt, 1, 1000))["rows"]
+        start = (page - 1) * page_size
+        return json.dumps({"rows": everything[start : start + min(page_size, 4)]}).encode()
+
+    table.page = capped  # type: ignore[method-assign]
+    world.sync()
+    world.assert_equal_to_truth()

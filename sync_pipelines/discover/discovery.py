@@ -73,8 +73,8 @@ def discover(
         unknown = [slug for slug in accept if slug not in entities]
         if unknown:
             raise NotFoundError(f"The source does not offer {unknown[0]!r} in a usable form.", state="Nothing was changed.")
-        if not raw_apis:
-            _check_nothing_known(database, connector_name)
+        if not entities:
+            _check_nothing_known(database, connector_name, errors)
     except SyncError as error:
         record_discovery(database, connector, str(error))
         raise error.at(connector=connector_name) from error
@@ -95,11 +95,11 @@ def discover(
     return report
 
 
-def _check_nothing_known(database: Database, connector_name: str) -> None:
+def _check_nothing_known(database: Database, connector_name: str, errors: dict[str, SyncError]) -> None:
     known = [entity for entity in list_entities(database, connector_name) if entity.status is EntityStatus.ACTIVE]
-    if known:
+    if known and not any(entity.slug in errors for entity in known):
         raise SourceContractError(
-            f"The source lists no API at all, but the catalog has {len(known)}; that is taken for a fault.",
+            f"The source lists no usable API at all, but the catalog has {len(known)}; that is taken for a fault.",
             state="The catalog is as before.",
             next_command=f"sync-pipelines connector test {connector_name}",
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from sync_pipelines.errors import BrokenPageError, SourceContractError
-from sync_pipelines.extract.http import GuardedSession, Traffic
+from sync_pipelines.extract.http import GuardedSession, T, Traffic
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.secrets import printable, resolve_secret
@@ -51,13 +52,19 @@ def fetch_apis(session: GuardedSession) -> list[Any]:
 
 
 def fetch_data(
-    session: GuardedSession, slug: str, rowversion_gt: str | None, page: int, page_size: int, traffic: Traffic
-) -> bytes:
-    """One answer of `/api/v1/data/{slug}`; `rowversion_gt` is left out when there is no cursor."""
+    session: GuardedSession,
+    slug: str,
+    rowversion_gt: str | None,
+    page: int,
+    page_size: int,
+    traffic: Traffic,
+    parse: Callable[[bytes], T],
+) -> T:
+    """What `parse` makes of one answer of `/api/v1/data/{slug}`; `rowversion_gt` is left out when there is no cursor."""
     query: dict[str, str | int] = {"page": page, "page_size": page_size}
     if rowversion_gt is not None:
         query = {"rowversion_gt": rowversion_gt, **query}
-    return session.get(f"/api/v1/data/{slug}", query, traffic)
+    return session.get(f"/api/v1/data/{slug}", query, traffic, parse)
 
 
 def _excerpt(body: bytes) -> str:

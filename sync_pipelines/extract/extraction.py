@@ -131,9 +131,12 @@ class Extraction:
 
     def _fetch(self, rowversion_gt: str | None, number: int, page_size: int) -> Answer:
         self._before_page(self.fetched)
-        body = fetch_data(self.session, self.entity.slug, rowversion_gt, number, page_size, self.traffic)
-        page = self._decoder.decode(self.pages + 1, body)
-        return Answer(page, _rowversions(page), page.fetched, digest_of(body))
+
+        def parse(body: bytes) -> Answer:
+            page = self._decoder.decode(self.pages + 1, body)
+            return Answer(page, _rowversions(page), page.fetched, digest_of(body))
+
+        return fetch_data(self.session, self.entity.slug, rowversion_gt, number, page_size, self.traffic, parse)
 
     def _batch(self, pages: list[Page]) -> Iterator[tuple[str, pa.Table]]:
         columns = [

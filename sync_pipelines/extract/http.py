@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import urllib3
@@ -30,6 +31,8 @@ from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.secrets import printable
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _CHUNK_BYTES = 256 * 1024
 _BUSY_STATUSES = {408, 425, 429, 500, 502, 503, 504}
@@ -92,8 +95,14 @@ class GuardedSession:
             maxsize=limits.max_connections, num_pools=1, retries=False, block=False
         )
 
-    def get(self, path: str, query: dict[str, str | int] | None = None, traffic: Traffic | None = None) -> bytes:
-        """The decoded body of a 200 answer.
+    def get(
+        self,
+        path: str,
+        query: dict[str, str | int] | None = None,
+        traffic: Traffic | None = None,
+        parse: Callable[[bytes], T] = bytes,  # type: ignore[assignment]
+    ) -> T:
+        """What `parse` makes of the decoded body of a 200 answer; a body that it refuses as broken is fetched again.
 
         Raises:
             SourceUnreachableError, SourceBusyError, BrokenPageError: after all tries.
@@ -104,7 +113,8 @@ class GuardedSession:
             try:
                 self._rate.wait()
                 with self._slots:
-                    return self._get_once(path, query, traffic)
+                    body = self._get_once(path, query, traffic)
+                return parse(body)
             except RetriableError as error:
                 pause = self._pause(attempt, error)
                 if attempt == self.limits.tries:
@@ -215,7 +225,9 @@ def _status_error(response: urllib3.BaseHTTPResponse, body: bytes) -> RetriableE
     said = f"The source answered {status}" + (f": {excerpt}" if excerpt else ".")
     if status in _BUSY_STATUSES or status >= 500:
         busy = SourceBusyError(said)
-        busy.retry_after_seconds = retry_after_seconds(response.headers.get("Retry-After"))  # type: ignore[attr-defined]
+        # A date is meant by the clock of the one who wrote it, which may differ from ours.
+        asked = retry_after_seconds(response.headers.get("Retry-After"), _moment(response.headers.get("Date")))
+        busy.retry_after_seconds = asked  # type: ignore[attr-defined]
         return busy
     if status in (401, 403):
         return AuthenticationError(
@@ -233,9 +245,14 @@ def retry_after_seconds(header: str | None, now: datetime | None = None) -> floa
         return None
     if header.strip().isdecimal():
         return float(header.strip()[:12])
+    moment = _moment(header)
+    return None if moment is None else max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+
+
+def _moment(header: str | None) -> datetime | None:
+    """The moment of an HTTP date; None when absent or unreadable."""
     try:
-        moment = parsedate_to_datetime(header)
+        moment = parsedate_to_datetime(header or "")
     except (ValueError, OverflowError):
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -116,16 +116,17 @@ def read_keyset(
             raise CursorProtocolError("No record of the page has a usable rowversion, so the read cannot follow them.")
         _check(answer, reading, position)
         if answer.count < size:
-            # Short: the end, or a server that caps its pages. Only an empty second page tells.
-            second = fetch(position, 2, page_size)
+            # Short: the end, or a server that caps its pages. Only an empty second page tells, of the size that came, since
+            # some servers count their offset by the size that was asked for.
+            second = fetch(position, 2, answer.count)
             asked = _count_page(asked, max_pages)
             if second.count == 0 and confirm_end:
-                second = fetch(position, 2, page_size)
+                second = fetch(position, 2, answer.count)
             if second.count == 0:
                 reading.note(answer.rowversions)
                 yield Piece(answer.page)
                 return
-            if second.digest == answer.digest:
+            if second.digest == answer.digest and fetch(position, 3, answer.count).digest == answer.digest:
                 raise SourceContractError("The source sends the same records for page 1 and page 2; it ignores `page`.")
             if answer.count < size:
                 size = answer.count
@@ -136,7 +137,7 @@ def read_keyset(
             position = border
             continue
         tie = answer.rowversions[-1]
-        passes = yield from _drain_tie(fetch, reading, position, tie, page_size, max_pages - asked)
+        passes = yield from _drain_tie(fetch, reading, position, tie, size, max_pages - asked)
         asked = _count_page(asked, max_pages, passes)
         position = tie
 

@@ -183,7 +183,7 @@ def plan_cursor(
         horizon = started_at - timedelta(seconds=lookback_seconds)
         old = sorted((mark for mark in marks if mark.at <= horizon), key=lambda mark: mark.at)
         safe += [mark.position for mark in old if _reached(codec, last, mark.position, started_at)]
-        newest = next((one for one in (last, below_last) if one is not None and not _ahead(codec, one, started_at)), None)
+        newest = next((one for one in (last, below_last) if one is not None and not is_ahead(codec, one, started_at)), None)
         if codec.tells_time and newest is not None:
             safe.append(subtract_seconds(codec, newest, lookback_seconds + read_seconds))
     if not safe:
@@ -194,12 +194,13 @@ def plan_cursor(
 
 
 def _reached(codec: Codec, last: str | None, position: str, started_at: datetime) -> bool:
-    if last is None or _ahead(codec, position, started_at):
+    if last is None or is_ahead(codec, position, started_at):
         return False
     return codec is Codec.OPAQUE or order_key(codec, position) <= order_key(codec, last)
 
 
-def _ahead(codec: Codec, rowversion: str, started_at: datetime) -> bool:
+def is_ahead(codec: Codec, rowversion: str, started_at: datetime) -> bool:
+    """True when a rowversion lies further in the future than any time zone explains."""
     if not codec.tells_time:
         return False
     key = order_key(codec, rowversion)

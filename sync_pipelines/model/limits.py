@@ -20,7 +20,6 @@ class HttpLimits(BaseModel):
         max_retry_after_seconds: a longer Retry-After ends the run instead of holding it.
         max_page_bytes: most decoded bytes of one answer.
         max_ratio: most decoded bytes per byte on the wire.
-        max_depth: most nested JSON levels.
         requests_per_second: rate limit over all entities of the connector in one process; None = none.
         max_connections: simultaneous requests in one process.
     """
@@ -34,7 +33,6 @@ class HttpLimits(BaseModel):
     max_retry_after_seconds: float = Field(300, ge=0)
     max_page_bytes: int = Field(256 * 1024 * 1024, ge=1024)
     max_ratio: int = Field(200, ge=2)
-    max_depth: int = Field(100, ge=3)
     requests_per_second: float | None = Field(None, gt=0)
     max_connections: int = Field(10, ge=1)
 

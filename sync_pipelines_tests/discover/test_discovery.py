@@ -104,7 +104,7 @@ def test_an_empty_list_is_taken_for_a_fault(world: World) -> None:
     table = world.add_items(3)
     before = catalog(world)
     world.store.remove("items")
-    with pytest.raises(SourceContractError, match="lists no API at all, but the catalog has 1"):
+    with pytest.raises(SourceContractError, match="lists no usable API at all, but the catalog has 1"):
         world.discover()
     assert catalog(world) == before
     world.store.add(table)

@@ -32,12 +32,16 @@ def all_unchanged(cursor: Any, plan: PublishPlan, batch: pa.Table) -> Ledger | N
         f"t.{quote(column.target_name)} = s.c{index}::{column.type.sql}".replace("%", "%%") for index, column in keys
     )
     target = quote(entity.target_schema, entity.target_table).replace("%", "%%")
+    # A good record whose key lies in quarantine must go the long way, which resolves it.
+    key_texts = f"jsonb_build_array({', '.join(f's.{name}' for name in key_names)})"
     cursor.execute(
         f"""
         SELECT count(*) FROM unnest({", ".join(["%s::text[]"] * len(arrays))}) AS s (hash, rowversion, {", ".join(key_names)})
         JOIN {target} t ON {match}
         WHERE t._bridge_hash = {literal(entity.columns_fingerprint + ":")} || s.hash
           AND t._bridge_rowversion IS NOT DISTINCT FROM s.rowversion AND NOT t._bridge_deleted
+          AND NOT EXISTS (SELECT 1 FROM {quote(plan.bridge_schema).replace("%", "%%")}.quarantine q
+            WHERE q.entity_uid = {literal(str(entity.uid))} AND q.resolved_at IS NULL AND q.business_key = {key_texts})
         """,
         arrays,
     )

@@ -1,0 +1,69 @@
+"""Where an entity's cursor may stand after a read: pure, and told in words when something is odd."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sync_pipelines.extract.paging import Reading
+from sync_pipelines.model.cursor import Codec, CursorMark, is_ahead, order_key, plan_cursor, plan_marks
+from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.run import Mode
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The cursor with what it rests on.
+
+    Attributes:
+        cursor: where the next read starts, None = from the beginning.
+        marks: what this and earlier reads knew.
+        warnings: what a person should look at.
+    """
+
+    cursor: str | None
+    marks: tuple[CursorMark, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def plan_checkpoint(
+    entity: Entity, mode: Mode, reading: Reading, started_at: datetime, read_seconds: float
+) -> Checkpoint:
+    """Plan the cursor after a finished read that followed rowversions.
+
+    Args:
+        entity: with its cursor and marks from before the read.
+        mode: a full read may also go back, when the source was restored.
+        reading: what was read.
+        started_at: start of the read by the database clock.
+        read_seconds: duration by the stopwatch.
+    """
+    codec, current, marks = reading.codec, entity.cursor, entity.cursor_marks
+    if codec is None:
+        return Checkpoint(current, marks)
+    warnings: list[str] = []
+    if mode is Mode.FULL and _went_back(codec, current, reading.last):
+        warnings.append(f"rowversions went back from {current} to {reading.last}: was the source restored?")
+        current, marks = None, ()
+    if reading.last is not None and is_ahead(codec, reading.last, started_at):
+        warnings.append(f"the rowversion {reading.last} lies in the future and does not move the cursor")
+    if not reading.drained:
+        return Checkpoint(current, marks, tuple(warnings))
+    cursor = plan_cursor(
+        codec,
+        current=current,
+        marks=marks,
+        started_at=started_at,
+        read_seconds=read_seconds,
+        last=reading.last,
+        below_last=reading.below_last,
+        lookback_seconds=entity.lookback_seconds,
+    )
+    mark = CursorMark(started_at + timedelta(seconds=read_seconds), reading.last) if reading.last is not None else None
+    return Checkpoint(cursor, plan_marks(marks, mark, started_at, entity.lookback_seconds), tuple(warnings))
+
+
+def _went_back(codec: Codec, cursor: str | None, last: str | None) -> bool:
+    if cursor is None or last is None or codec is Codec.OPAQUE:
+        return False
+    return bool(order_key(codec, last) < order_key(codec, cursor))

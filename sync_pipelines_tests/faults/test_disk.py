@@ -1,0 +1,51 @@
+"""Fault 42: our own disk is full, or a file is torn between two steps."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from sync_pipelines.errors import FatalError, LedgerError
+from sync_pipelines.load.postgres.destination import CopyJob
+from sync_pipelines_tests.faults.helpers import healed, refused, tiny_disk
+from sync_pipelines_tests.test_lost_connections import changed_items
+from sync_pipelines_tests.world import World
+
+
+def half(path: str) -> None:
+    """Only half of the file reached the disk."""
+    whole = Path(path).read_bytes()
+    Path(path).write_bytes(whole[: len(whole) // 2])
+
+
+def without_last_row(path: str) -> None:
+    """A file that can be read but lost a record."""
+    table = pq.read_table(path)
+    pq.write_table(table.slice(0, len(table) - 1), path)
+
+
+def test_fault_42_temp_folder_full_or_torn_file(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    changed_items(world)
+    original = CopyJob.run
+    spoilers: dict[Callable[[str], None], type[FatalError]] = {half: FatalError, without_last_row: LedgerError}
+    for spoil, error in spoilers.items():
+
+        def spoiled(self: Any, spoil: Callable[[str], None] = spoil) -> None:
+            spoil(self._file_path)
+            original(self)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(CopyJob, "run", spoiled)
+            refused(world, error)
+    with tiny_disk(tmp_path / "full", "32k") as folder, monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(folder))
+        refused(world, FatalError, "No space left")
+        assert list(folder.iterdir()) == []
+    healed(world)
