@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo up test bench lint lock clean
+.PHONY: help venv demo up test soak bench lint lock clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ up: $(STAMP) ## Run database, Dagster UI and daemon until Ctrl-C
 
 test: $(STAMP) ## Run all tests
 	$(BIN)/python -m pytest
+
+soak: $(STAMP) ## Run the state machine of the tests for SOAK_MINUTES (5), with another seed every time (SOAK_SEED=N repeats one)
+	$(BIN)/python -m sync_pipelines_tests.soak
 
 bench: $(STAMP) ## Measure our syncs beside a hand-written floor and stock dlt (BENCH=--quick for a short run)
 	$(BIN)/python -m benchmarks $(BENCH)

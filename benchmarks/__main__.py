@@ -46,15 +46,22 @@ def bench(
     machine = describe_machine()
     console.print(machine)
     found: list[Sample] = []
-    for sample in measure_all(scope, lambda text: console.print(f"[dim]{text}[/]")):
-        found.append(sample)
-        console.print(f"  {sample.who}: {sample.work}: {sample.found['wall_seconds']:.2f} s")
-        if samples is not None:
-            samples.write_text(json.dumps([vars(one) for one in found], indent=1))
+    failure: RuntimeError | None = None
+    try:
+        for sample in measure_all(scope, lambda text: console.print(f"[dim]{text}[/]")):
+            found.append(sample)
+            console.print(f"  {sample.who}: {sample.work}: {sample.found['wall_seconds']:.2f} s")
+            if samples is not None:
+                samples.write_text(json.dumps([vars(one) for one in found], indent=1))
+    except RuntimeError as error:
+        failure = error  # what was measured before is shown all the same
     lines = summarize(found)
     Console(width=190).print(as_table(lines))
     if out is not None:
         out.write_text(f"{machine}\n\n{as_markdown(lines)}")
+    if failure is not None:
+        console.print(str(failure), style="red", markup=False)
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from sync_pipelines.errors import (
     SourceContractError,
     SourceUnreachableError,
 )
+from sync_pipelines.extract.deadline import pool_with_deadline
 from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.secrets import printable
 
@@ -91,8 +92,8 @@ class GuardedSession:
         self._sleep = sleep
         self._rate = RateLimiter(limits.requests_per_second)
         self._slots = threading.BoundedSemaphore(limits.max_connections)
-        self._pool = urllib3.PoolManager(
-            maxsize=limits.max_connections, num_pools=1, retries=False, block=False
+        self._pool = pool_with_deadline(
+            limits.page_deadline_seconds, maxsize=limits.max_connections, num_pools=1, retries=False, block=False
         )
 
     def get(
@@ -150,6 +151,7 @@ class GuardedSession:
                 "GET", url, headers=headers, timeout=timeout, redirect=False, preload_content=False, retries=False
             )
         except (HTTPError, OSError) as error:
+            self._check_deadline(started)
             raise _transport_error(error) from error
         finally:
             traffic.seconds.append(time.monotonic() - started)
@@ -158,6 +160,7 @@ class GuardedSession:
             body = self._read(response, started, traffic)
             whole = True
         except (HTTPError, OSError) as error:
+            self._check_deadline(started)
             raise BrokenPageError(f"The answer broke off: {_shown(error)}.") from error
         finally:
             # A connection with an unread rest must not be used again.
@@ -194,9 +197,12 @@ class GuardedSession:
                 )
             if decoded > 1_000_000 and decoded > self.limits.max_ratio * max(wire, 1):
                 raise GuardError(f"The answer unpacks to more than {self.limits.max_ratio} times its size on the wire.")
-            if time.monotonic() - started > self.limits.page_deadline_seconds:
-                raise BrokenPageError(f"The answer was not complete after {self.limits.page_deadline_seconds:g} s.")
+            self._check_deadline(started)
         return b"".join(chunks)
+
+    def _check_deadline(self, started: float) -> None:
+        if time.monotonic() - started > self.limits.page_deadline_seconds:
+            raise BrokenPageError(f"The answer was not complete after {self.limits.page_deadline_seconds:g} s.")
 
 
 def _at_end(response: urllib3.BaseHTTPResponse) -> bool:

@@ -39,6 +39,10 @@ _DLT_SETTINGS = {
     "RESTORE_FROM_DESTINATION": "false",
 }
 
+# On import and not later: setting the environment while other threads read it (libpq does) can crash the process.
+for _name, _value in _DLT_SETTINGS.items():
+    os.environ.setdefault(_name, _value)
+
 
 def load_batches(
     database: Database, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]], stage_seconds: dict[str, float]
@@ -54,8 +58,6 @@ def load_batches(
     Raises:
         SyncError: ours, or a database error translated.
     """
-    for name, value in _DLT_SETTINGS.items():
-        os.environ.setdefault(name, value)
     import dlt
 
     from sync_pipelines.load.postgres.destination import LibpqCredentials, bridge_postgres

@@ -22,7 +22,8 @@ def campaign() -> set[tuple[str, str]]:
 
 
 def test_every_fault_has_its_row_and_every_test_is_named_in_its_own() -> None:
-    rows = re.findall(r"^\| (\d+) \|(.*)\|$", DOCUMENT.read_text(), re.MULTILINE)
+    table = DOCUMENT.read_text().partition("\n## ")[0]
+    rows = re.findall(r"^\| (\d+) \|(.*)\|$", table, re.MULTILINE)
     assert [int(number) for number, _ in rows] == list(range(1, 45))
     named = set()
     for number, text in rows:

@@ -70,7 +70,7 @@ def test_the_promise_holds_for_a_long_time(ground: Ground, capsys: pytest.Captur
                 raise
             number += 1
             print(f"  {kind:<18}{_done(ground)}", flush=True)
-    print(f"no fault found: {_done(ground)}")
+        print(f"no fault found: {_done(ground)}")
 
 
 def _done(ground: Ground) -> str:

@@ -8,6 +8,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import psycopg
+import psycopg2
+
 from sync_pipelines.errors import SupersededRunError
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.quoting import literal, quote
@@ -30,6 +33,7 @@ def move_rejects(cursor: Any, plan: PublishPlan) -> int:
         FROM {rejects} GROUP BY fingerprint
         ON CONFLICT (entity_uid, fingerprint) DO UPDATE SET run_uid = excluded.run_uid, last_seen_at = now(),
             times_seen = q.times_seen + excluded.times_seen, page = excluded.page, position = excluded.position,
+            business_key = excluded.business_key,
             reason = excluded.reason, column_name = excluded.column_name, resolved_at = NULL
         """,
         (str(plan.entity.uid), str(plan.run_uid)),
@@ -48,16 +52,24 @@ def resolve_quarantine(cursor: Any, plan: PublishPlan, *, filled: bool) -> None:
     entity = plan.entity
     places = {column.name: f"c{index}" for index, column in enumerate(entity.columns)}
     table = (entity.target_schema, entity.target_table) if filled else (entity.staging_schema, entity.records_table)
-    match = " AND ".join(
-        f"g.{quote(column.target_name if filled else places[column.name])} = (q.business_key->>{index})::{column.type.sql}"
-        for index, column in enumerate(entity.business_keys)
+    good = [quote(column.target_name if filled else places[column.name]) for column in entity.business_keys]
+    typed = " AND ".join(
+        f"g.{name} = (q.business_key->>{index})::{column.type.sql}"
+        for index, (name, column) in enumerate(zip(good, entity.business_keys, strict=True))
     )
-    cursor.execute(
+    statement = (
         f"UPDATE {quote(plan.bridge_schema)}.quarantine q SET resolved_at = now() FROM {quote(*table)} g"
         f" WHERE q.entity_uid = {literal(str(entity.uid))} AND q.resolved_at IS NULL AND q.business_key IS NOT NULL"
         f" AND q.run_uid <> {literal(str(plan.run_uid))} AND jsonb_array_length(q.business_key) = {len(entity.business_keys)}"
-        f" AND {match}"
     )
+    cursor.execute("SAVEPOINT before_resolving")
+    try:
+        cursor.execute(f"{statement} AND {typed}")
+    except (psycopg2.DataError, psycopg.DataError):
+        # A key from the time of another declaration is not of the type that its column has now.
+        cursor.execute("ROLLBACK TO SAVEPOINT before_resolving")
+        cursor.execute(statement + "".join(f" AND g.{name}::text = q.business_key->>{index}" for index, name in enumerate(good)))
+    cursor.execute("RELEASE SAVEPOINT before_resolving")
 
 
 def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:

@@ -50,13 +50,18 @@ class _CsvStream(io.RawIOBase):
         return bytes(chunk)
 
 
+def _open(path: str) -> pq.ParquetFile:
+    """A file whose batches are read as they are asked for; with pre-buffering the whole file would stand in memory."""
+    return pq.ParquetFile(path, pre_buffer=False)
+
+
 def copy_parquet(cursor: Any, path: str, schema: str, table: str) -> None:
     """COPY a whole file into a table with the same column names.
 
     Raises:
         psycopg2.Error: one of REFUSALS when a row was refused; the transaction is broken.
     """
-    file = pq.ParquetFile(path)
+    file = _open(path)
     batches = (batch for batch in file.iter_batches(batch_size=BATCH_ROWS) if batch.num_rows)
     cursor.copy_expert(_statement(schema, table, file.schema_arrow.names), _CsvStream(batches), size=1 << 18)
 
@@ -75,7 +80,7 @@ def copy_into_target(cursor: Any, path: str, entity: Entity) -> int:
         hashes = pc.binary_join_element_wise(prefix, batch.column("hash"), "")
         return pa.record_batch([*content, hashes, batch.column("rowversion")], names=[str(n) for n in range(len(columns) + 2)])
 
-    batches = (as_rows(batch) for batch in pq.ParquetFile(path).iter_batches(batch_size=BATCH_ROWS) if batch.num_rows)
+    batches = (as_rows(batch) for batch in _open(path).iter_batches(batch_size=BATCH_ROWS) if batch.num_rows)
     names = [*columns, "_bridge_hash", "_bridge_rowversion"]
     statement = _statement(entity.target_schema, entity.target_table, names)
     cursor.copy_expert(statement, _CsvStream(batches), size=1 << 18)
@@ -105,7 +110,7 @@ def copy_by_halves(cursor: Any, path: str, entity: Entity) -> int:
         Number of records set aside, now in the staging table of rejects.
     """
     refused = 0
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=BATCH_ROWS):
+    for batch in _open(path).iter_batches(batch_size=BATCH_ROWS):
         refused += _copy_batch(cursor, batch, entity)
     return refused
 
