@@ -21,7 +21,8 @@ def content_hashes(columns: list[pa.Array | pa.ChunkedArray]) -> pa.Array:
     Args:
         columns: equally long arrays in the declared order.
     """
-    texts = [_escaped(_as_text(column)) for column in columns]
+    # Only texts can hold the two control characters.
+    texts = [_escaped(_as_text(column)) if pa.types.is_string(column.type) else _as_text(column) for column in columns]
     joined = pc.binary_join_element_wise(*texts, _SEPARATOR, null_handling="replace", null_replacement=_NULL)
     lines = pc.cast(joined, pa.binary()).to_pylist()
     return pa.array([hashlib.md5(line, usedforsecurity=False).hexdigest() for line in lines], pa.string())
