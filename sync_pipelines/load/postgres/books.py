@@ -17,7 +17,7 @@ from sync_pipelines.load.postgres.quoting import literal, quote
 
 
 def move_rejects(cursor: Any, plan: PublishPlan) -> int:
-    """Put the staged rejects into quarantine; a record that is there already is seen once more.
+    """Put the staged rejects into quarantine; a record that is there already was seen by one more run.
 
     Returns:
         Number of different records.
@@ -29,10 +29,10 @@ def move_rejects(cursor: Any, plan: PublishPlan) -> int:
             rowversion, column_name, reason, record, fingerprint, times_seen)
         SELECT %s, %s, (array_agg(page ORDER BY page, position))[1], (array_agg(position ORDER BY page, position))[1],
                (array_agg(business_key))[1], (array_agg(rowversion))[1], (array_agg(column_name))[1],
-               (array_agg(reason))[1], (array_agg(record))[1], fingerprint, count(*)
+               (array_agg(reason))[1], (array_agg(record))[1], fingerprint, 1
         FROM {rejects} GROUP BY fingerprint
         ON CONFLICT (entity_uid, fingerprint) DO UPDATE SET run_uid = excluded.run_uid, last_seen_at = now(),
-            times_seen = q.times_seen + excluded.times_seen, page = excluded.page, position = excluded.position,
+            times_seen = q.times_seen + 1, page = excluded.page, position = excluded.position,
             business_key = excluded.business_key,
             reason = excluded.reason, column_name = excluded.column_name, resolved_at = NULL
         """,
