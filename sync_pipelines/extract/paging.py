@@ -115,6 +115,7 @@ def read_keyset(
         if not answer.rowversions:
             raise CursorProtocolError("No record of the page has a usable rowversion, so the read cannot follow them.")
         _check(answer, reading, position)
+        size = max(size, min(answer.count, page_size))
         if answer.count < size:
             # Short: the end, or a server that caps its pages. Only an empty second page tells, of the size that came, since
             # some servers count their offset by the size that was asked for.
@@ -137,7 +138,7 @@ def read_keyset(
             position = border
             continue
         tie = answer.rowversions[-1]
-        passes = yield from _drain_tie(fetch, reading, position, tie, size, max_pages - asked)
+        passes = yield from _drain_tie(fetch, reading, position, tie, page_size, max_pages - asked)
         asked = _count_page(asked, max_pages, passes)
         position = tie
 
@@ -157,9 +158,9 @@ def _drain_tie(
     requests = 0
     for _ in range(MAX_TIE_PASSES):
         group: list[bytes] = []
-        before, number = len(seen), 1
+        before, number, size = len(seen), 1, page_size
         while True:
-            answer = fetch(position, number, page_size)
+            answer = fetch(position, number, size)
             requests += 1
             if requests > budget:
                 raise _too_many(requests)
@@ -172,6 +173,8 @@ def _drain_tie(
             # A short page proves nothing here: only an empty one, or a later rowversion, ends the group.
             if answer.rowversions[-1:] != [tie]:
                 break
+            # Ask on in pages of the size that came: a server that caps its pages may count the offset either way.
+            size = answer.count if number == 1 else size
             number += 1
         seen.update(group)
         if previous is not None and len(seen) == before and (len(seen) >= len(group) or group == previous):
