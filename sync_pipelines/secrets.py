@@ -13,7 +13,7 @@ from sync_pipelines.errors import SecretMissingError, SettingsError
 
 _REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 _URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s/:@]*:)\S+(?=@)", re.IGNORECASE)
-_AUTHORIZATION = re.compile(r"(?i)((?:bearer|basic)\s+(?=\S{4})|token\s+(?=\S{16}))[A-Za-z0-9._~+/=-]+")
+_AUTHORIZATION = re.compile(r"(?i)((?:bearer|basic)\s+(?=\S{4})|token\s+(?=\S{6})(?=[A-Za-z]*[0-9._~+/=-]))[A-Za-z0-9._~+/=-]+")
 _QUERY_SECRET = re.compile(r"(?i)((?:^|[?&\s])(?:api_?key|token|access_token|password|secret|signature|sig)=)[^&\s\"']+")
 HIDDEN = "***"
 

@@ -108,3 +108,9 @@ def test_printable_text_has_no_control_characters_and_is_short(text: str, limit:
 def test_printable_hides_before_it_cuts() -> None:
     register_secret("0123456789" * 5)
     assert "012345" not in printable("x" * 10 + "0123456789" * 5, 30)
+
+
+def test_a_word_after_token_is_only_hidden_when_it_looks_like_one() -> None:
+    assert redact("The token expired yesterday") == "The token expired yesterday"
+    assert redact("token canary-in-body") == f"token {HIDDEN}"
+    assert redact("Bearer abcdefgh") == f"Bearer {HIDDEN}"

@@ -58,7 +58,7 @@ def fetch_data(
     page: int,
     page_size: int,
     traffic: Traffic,
-    parse: Callable[[bytes], T],
+    parse: Callable[[bytes], T] = bytes,  # type: ignore[assignment]
 ) -> T:
     """What `parse` makes of one answer of `/api/v1/data/{slug}`; `rowversion_gt` is left out when there is no cursor."""
     query: dict[str, str | int] = {"page": page, "page_size": page_size}

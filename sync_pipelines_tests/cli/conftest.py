@@ -43,6 +43,8 @@ def environment(tmp_path, monkeypatch) -> Iterator[dict[str, str]]:
     for name in list(os.environ):
         if name.upper().startswith(_OURS):
             monkeypatch.delenv(name)
+    # Parallel test workers set it; what is written to no terminal has its own width.
+    monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.chdir(tmp_path)
     yield {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     load_settings.cache_clear()
