@@ -6,7 +6,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -210,7 +210,6 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         cursor=entity.cursor,
         codec=extraction.reading.codec,
         marks=entity.cursor_marks,
-        started_at=run.started_at,
         keyset=keyset,
         accept_vanished=run.accept_vanished,
         fills_empty=run.fills_empty,
@@ -284,16 +283,15 @@ def _load(run: _Run, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]])
 
 def _recorded_outcome(run: _Run) -> Outcome:
     row = get_run(run.database, run.uid)
-    counters = ("fetched", "inserted", "updated", "unchanged", "superseded", "quarantined")
-    ledger = Ledger(**{name: row[f"records_{name}"] for name in counters}, deleted=row["rows_deleted"])
-    return Outcome(ledger, row["details"]["row_count"], row["details"]["missing"])
+    return Outcome(Ledger.of_row(row), row["details"]["row_count"], row["details"]["missing"])
 
 
 def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outcome) -> RunResult:
     entity, traffic = run.entity, extraction.traffic
     with run.database.connect() as connection, connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
         duplicates = duplicate_keys(cursor, entity)
-    result = RunResult(
+    logger.info("%s: %s", entity.path, outcome.ledger.as_dict())
+    return RunResult(
         uid=run.uid,
         connector=entity.connector,
         slug=entity.slug,
@@ -316,11 +314,3 @@ def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outco
         duplicate_keys=duplicates,
         warnings=(*run.warnings, *extraction.reading.warnings, *outcome.warnings),
     )
-    logger.info("%s: %s", entity.path, result.ledger.as_dict())
-    return replace(result, warnings=_missing_note(result.warnings, outcome.missing))
-
-
-def _missing_note(warnings: tuple[Any, ...], missing: int) -> tuple[Any, ...]:
-    if not missing:
-        return warnings
-    return (*warnings, f"{missing} rows were not at the source; they are deleted if the next full read misses them, too")

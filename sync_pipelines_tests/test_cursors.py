@@ -184,6 +184,7 @@ def test_a_restored_source_is_followed_by_a_full_refresh_with_a_warning(world: W
     assert world.sync().ledger.fetched == 0
     result = world.sync(full_refresh=True)
     assert any("went back" in warning for warning in result.warnings)
+    assert world.runs()[0]["details"]["warnings"] == list(result.warnings)
     assert result.ledger.updated == 6
     world.assert_equal_to_truth()
     table.put(item(2, base_uom="NEW"), "30")

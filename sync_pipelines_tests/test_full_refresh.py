@@ -99,6 +99,7 @@ def test_a_read_by_page_number_deletes_only_what_was_missed_twice(world: World, 
     first = world.sync()
     assert first.ledger.deleted == 0
     assert any("1 rows were not at the source" in warning for warning in first.warnings)
+    assert world.runs()[0]["details"]["warnings"] == list(first.warnings)
     assert world.sync().ledger.deleted == 1
     world.assert_equal_to_truth()
     assert world.sync().ledger.deleted == 0

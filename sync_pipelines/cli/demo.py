@@ -17,13 +17,14 @@ from sync_pipelines.catalog.entities import list_entities
 from sync_pipelines.catalog.runs import list_runs
 from sync_pipelines.cli.context import DEMO_TOKEN_VARIABLE, open_migrated
 from sync_pipelines.cli.homes import Home, demo_home, python_module
-from sync_pipelines.cli.ledgers import LEDGER_COLUMNS, LEDGER_NUMBERS, ledger_of, run_row
+from sync_pipelines.cli.ledgers import LEDGER_COLUMNS, LEDGER_NUMBERS, run_row
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_table
 from sync_pipelines.cli.processes import Child, Children, ended_error, interruptible, sole_user
 from sync_pipelines.cli.progress import Watch, step
 from sync_pipelines.cli.proof import Proof, prove
 from sync_pipelines.cli.source import Source, await_source, start_source
 from sync_pipelines.errors import LedgerError, SettingsError
+from sync_pipelines.model.run import Ledger
 from sync_pipelines.settings import Settings
 
 NAME = "demo"
@@ -187,7 +188,7 @@ def _full_round(work: _Demo, title: str) -> None:
 def _collect(work: _Demo, title: str, watch: Watch) -> None:
     runs = [run for run in list_runs(work.database, NAME, limit=1000) if run["started_at"] >= watch.started_at]
     work.rounds.append((title, sorted(runs, key=lambda run: run["path"])))
-    broken = [run["path"] for run in runs if run["status"] != "success" or not ledger_of(run).balances]
+    broken = [run["path"] for run in runs if run["status"] != "success" or not Ledger.of_row(run).balances]
     if broken or not runs:
         raise LedgerError(f"Not every run balances: {', '.join(broken) or 'there was none'}.", state="", next_command="sync-pipelines runs")
 

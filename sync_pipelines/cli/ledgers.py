@@ -21,14 +21,8 @@ def result_row(result: RunResult) -> tuple[Any, ...]:
 
 def run_row(run: dict[str, Any]) -> tuple[Any, ...]:
     """A row of `bridge.sync_runs`; one that is not finished or failed has no balance."""
-    ledger = ledger_of(run)
+    ledger = Ledger.of_row(run)
     return _row(run["path"], ledger, run_seconds(run), None if run["status"] == "success" else run["status"])
-
-
-def ledger_of(run: dict[str, Any]) -> Ledger:
-    """The counters of a row of `bridge.sync_runs`."""
-    counters = {name: run[f"records_{name}"] for name in COUNTERS if name != "deleted"}
-    return Ledger(**counters, deleted=run["rows_deleted"])
 
 
 def run_seconds(run: dict[str, Any]) -> float:

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,14 +15,20 @@ from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import Ledger, Mode
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcome:
-    """What the publish step found and did."""
+    """What the publish step found and did; `missing` rows were missed by a full read for the first time."""
 
     ledger: Ledger
     row_count: int
     missing: int = 0
-    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know of it."""
+        if not self.missing:
+            return ()
+        return (f"{self.missing} rows were not at the source; they are deleted if the next full read misses them, too",)
 
 
 @dataclass
@@ -51,7 +56,6 @@ class PublishPlan:
     cursor: str | None
     codec: Codec | None
     marks: tuple[CursorMark, ...]
-    started_at: datetime
     fetched: int = 0
     reread: int = 0
     rejected: int = 0

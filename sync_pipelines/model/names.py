@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from sync_pipelines.errors import EntityDefinitionError, SettingsError
 
 MAX_IDENTIFIER_BYTES = 63
-MAX_NAME_CHARACTERS = 100
 BRIDGE_PREFIX = "_bridge_"
 SYSTEM_COLUMNS = {"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}
 

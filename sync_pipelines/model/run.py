@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -18,14 +19,6 @@ class Mode(StrEnum):
     DELTA = "delta"
 
 
-class RunStatus(StrEnum):
-    """State of a run in `bridge.sync_runs`."""
-
-    RUNNING = "running"
-    SUCCESS = "success"
-    FAILED = "failed"
-
-
 @dataclass(frozen=True)
 class Ledger:
     """Where the records of a run ended. `deleted` are rows of the table, not records, and not in the sum."""
@@ -37,6 +30,12 @@ class Ledger:
     superseded: int = 0
     quarantined: int = 0
     deleted: int = 0
+
+    @classmethod
+    def of_row(cls, run: Mapping[str, Any]) -> Ledger:
+        """The counters of a row of `bridge.sync_runs`."""
+        records = {counter.name: run[f"records_{counter.name}"] for counter in fields(cls) if counter.name != "deleted"}
+        return cls(**records, deleted=run["rows_deleted"])
 
     @property
     def accounted(self) -> int:

@@ -79,7 +79,8 @@ def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
         SupersededRunError: the run is not open any more.
     """
     ledger, bridge = outcome.ledger, quote(plan.bridge_schema)
-    details = {**plan.details, "missing": outcome.missing, "row_count": outcome.row_count, "warnings": outcome.warnings}
+    warnings = [*plan.details.get("warnings", ()), *outcome.warnings]
+    details = {**plan.details, "missing": outcome.missing, "row_count": outcome.row_count, "warnings": warnings}
     cursor.execute(
         f"""
         UPDATE {bridge}.sync_runs SET status = 'success', completed_at = clock_timestamp(), records_fetched = %s,
