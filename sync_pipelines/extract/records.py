@@ -58,7 +58,7 @@ def _parse_number(literal: str) -> Decimal | NotANumber:
     try:
         return Decimal(literal)
     except InvalidOperation:  # an exponent of 19 digits
-        return NotANumber(literal)
+        return NotANumber(literal) if re.split("[eE]", literal)[0].strip("-0.") else Decimal(0)
 
 
 _decoder = json.JSONDecoder(parse_float=_parse_number, parse_int=_parse_integer, parse_constant=NotANumber)

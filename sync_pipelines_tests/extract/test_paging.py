@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipelines.errors import CursorProtocolError, SourceContractError
@@ -289,7 +289,6 @@ def test_a_page_that_was_empty_only_once_is_no_end() -> None:
         Copy(source).sync_by_page()
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.integers(1, 14), min_size=1, max_size=8),
     st.integers(1, 12),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipelines.errors import BrokenPageError
@@ -23,7 +23,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(JSON, st.booleans(), BLANKS), max_size=5), JSON, BLANKS)
 def test_the_cut_records_are_the_bytes_between_the_commas(rows: list[tuple[object, bool, str]], other: object, blank: str) -> None:
     texts = [json.dumps(value, ensure_ascii=is_ascii) for value, is_ascii, _ in rows]

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipelines.gate.contract import MAX_KEY_BYTES, Violation, judge_batch
@@ -80,7 +80,6 @@ def connection(server_url: str) -> Any:
         yield opened
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.none() | st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x00"), max_size=5),
     st.none() | st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x00"), max_size=5),
