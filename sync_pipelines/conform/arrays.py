@@ -21,7 +21,6 @@ _PLAIN_NUMBER_PATTERN = r"^(0(\.\d+)?|-?[1-9]\d*(\.\d+)?|-0\.\d*[1-9]\d*)$"
 _HEX_PATTERN = r"^([0-9a-f]{2})*$"
 _ZONE_ENDS = "Zz"
 _LARGE_NUMBER = re.compile(rb"[eE][+-]?\d{4}|\d{1000}")
-_NULL = msgspec.Raw(b"null")
 
 
 class NotExactError(ValueError):
@@ -51,8 +50,8 @@ def _to_array(values: list[Any], column_type: ColumnType) -> pa.Array:
         case Kind.REAL:
             return _reals(pa.array(values, pa.float64()))
         case Kind.NUMERIC:
-            literals = pa.array([None if value == _NULL else bytes(value) for value in values], pa.binary()).cast(pa.string())
-            texts = pc.utf8_trim(literals, '"')
+            literals = pa.array(list(map(bytes, values)), pa.binary()).cast(pa.string())
+            texts = pc.utf8_trim(pc.replace_with_mask(literals, pc.equal(literals, "null"), pa.scalar(None, pa.string())), '"')
             return _number_texts(texts, column_type) if column_type.is_number_text else _decimals(texts, column_type)
         case Kind.JSON:
             return pa.array([_json_text(bytes(value)) for value in values], pa.string())

@@ -7,9 +7,11 @@ through `extract.records`, record by record, so that the bad ones are set aside 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import operator
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -22,19 +24,21 @@ from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.types import Kind
 from sync_pipelines.secrets import printable
 
+_NOT_FAST = (msgspec.MsgspecError, NotExactError, UnicodeDecodeError, RecursionError, AttributeError)
 _TINY = re.compile(rb"[eE]-[0-9]{3}|0\.0{300}")
 
 
 @dataclass
 class Page:
-    """A decoded page.
+    """A decoded page, at first without its columns: `PageDecoder.settle` makes those for many pages at once.
 
     Attributes:
         number: running number of the page in its run, from 1.
         body: the answer, kept until the gate has judged its records.
         fetched: records in the answer.
-        columns: one array per declared column, good records only.
         rowversions: rowversion of each good record (None where the source gave none).
+        records: the decoded records of a page that is not settled yet, all of them taken for good; else None.
+        columns: one array per declared column, good records only; empty until the page is settled.
         positions: place of each good record in the answer, from 0; None when all are good.
         rejects: records that cannot be stored as declared.
         undeclared: names of fields that the API does not declare.
@@ -43,11 +47,17 @@ class Page:
     number: int
     body: bytes
     fetched: int
-    columns: list[pa.Array]
     rowversions: list[str | None]
+    records: list[Any] | None = None
+    columns: list[pa.Array] = field(default_factory=list)
     positions: list[int] | None = None
     rejects: list[Reject] = field(default_factory=list)
     undeclared: set[str] = field(default_factory=set)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Digest of the answer, to tell pages apart."""
+        return hashlib.blake2b(self.body, digest_size=16).digest()
 
     def position(self, index: int) -> int:
         """Place in the answer of the good record `index`."""
@@ -65,8 +75,10 @@ class Page:
         # A record without rowversion is never sent again.
         rejects = [reject for reject in self.rejects if reject.position <= last_place or reject.rowversion is None]
         dropped = len(self.rowversions) - kept + len(self.rejects) - len(rejects)
-        self.columns = [column.slice(0, kept) for column in self.columns]
         self.rowversions, self.rejects = self.rowversions[:kept], rejects
+        if self.records is not None:
+            self.records = self.records[:kept]
+        self.columns = [column.slice(0, kept) for column in self.columns]
         return dropped
 
     def record_digests(self, rowversion: str) -> list[bytes]:
@@ -95,7 +107,7 @@ class PageDecoder:
         self._getters = [operator.attrgetter(f"c{index}") for index in range(len(entity.columns))]
 
     def decode(self, number: int, body: bytes) -> Page:
-        """Decode one answer.
+        """Decode one answer; the columns of a page whose records look good come with `settle`.
 
         Raises:
             BrokenPageError: it is no page at all (not JSON, no list of rows).
@@ -104,12 +116,12 @@ class PageDecoder:
             return self._decode_slow(number, body)
         try:
             return self._decode_fast(number, body)
-        except (msgspec.MsgspecError, NotExactError, UnicodeDecodeError, RecursionError, AttributeError):
+        except _NOT_FAST:
             pass
         if self._fast is self._strict:
             try:
                 page = self._decode_fast(number, body, self._lax)
-            except (msgspec.MsgspecError, NotExactError, UnicodeDecodeError, RecursionError, AttributeError):
+            except _NOT_FAST:
                 return self._decode_slow(number, body)
             # Only undeclared fields stood in the way: name them once, then read on without looking for them.
             self._fast = self._lax
@@ -117,22 +129,60 @@ class PageDecoder:
             return page
         return self._decode_slow(number, body)
 
+    def settle(self, pages: list[Page]) -> None:
+        """Make the columns of pages, and find the records among them that cannot be stored as declared.
+
+        Whoever puts the columns of the pages together in their order finds every record at its place; the columns of a single
+        page may also hold the records of the pages after it.
+        """
+        for is_waiting, run in itertools.groupby(pages, lambda page: page.records is not None):
+            if is_waiting:
+                self._settle_run(list(run))
+
+    def _settle_run(self, pages: list[Page]) -> None:
+        try:
+            self._settle_fast(pages)
+        except _NOT_FAST:
+            for page in pages:
+                try:
+                    self._settle_fast([page])
+                except _NOT_FAST:
+                    self._settle_slow(page)
+
     def _decode_fast(self, number: int, body: bytes, decoder: Any = None) -> Page:
         rows = (decoder or self._fast).decode(body).rows
-        records = [row.data for row in rows]
+        rowversions = [row.row_version for row in rows]
+        if not set(map(type, rowversions)) <= {str}:
+            rowversions = [str(value) if isinstance(value, int) else value for value in rowversions]
+        told = [rowversion for rowversion in rowversions if rowversion is not None]
+        lengths = list(map(len, told))
+        if told and (min(lengths) == 0 or max(lengths) > MAX_ROWVERSION_CHARACTERS or not "".join(told).isprintable()):
+            raise NotExactError("rowversion")
+        return Page(number, body, len(rows), rowversions, [row.data for row in rows])
+
+    def _settle_fast(self, pages: list[Page]) -> None:
+        records = [record for page in pages for record in page.records or ()]
         columns = [
-            to_array([getter(record) for record in records], column.type)
+            to_array(list(map(getter, records)), column.type)
             for getter, column in zip(self._getters, self.entity.columns, strict=True)
         ]
-        rowversions = [_rowversion(row.row_version) for row in rows]
-        if any(
-            rowversion is not None and not (0 < len(rowversion) <= MAX_ROWVERSION_CHARACTERS and rowversion.isprintable())
-            for rowversion in rowversions
+        if any(pc.any(pc.equal(columns[index], 0)).as_py() for index in self._doubles) and any(
+            _TINY.search(page.body) for page in pages
         ):
-            raise NotExactError("rowversion")
-        if any(pc.any(pc.equal(columns[index], 0)).as_py() for index in self._doubles) and _TINY.search(body):
             raise NotExactError("a zero that may be 1e-400")
-        return Page(number, body, len(rows), columns, rowversions)
+        for place, page in enumerate(pages):
+            page.columns = columns if place == 0 else [column.slice(0, 0) for column in columns]
+            page.records = None
+
+    def _settle_slow(self, page: Page) -> None:
+        """Record by record; of a page that lost its end to `drop_after`, only the records that are left."""
+        exact, left = self._decode_slow(page.number, page.body), len(page.rowversions)
+        positions = exact.positions or []
+        kept = sum(position < left for position in positions)
+        page.columns = [column.slice(0, kept) for column in exact.columns]
+        page.rowversions, page.positions = exact.rowversions[:kept], positions[:kept]
+        page.rejects = [reject for reject in exact.rejects if reject.position < left]
+        page.records = None
 
     def _decode_slow(self, number: int, body: bytes) -> Page:
         good: list[list[str | None]] = []
@@ -155,7 +205,7 @@ class PageDecoder:
             from_canonical([record[index] for record in good], column.type)
             for index, column in enumerate(self.entity.columns)
         ]
-        return Page(number, body, len(records), columns, rowversions, positions, rejects, undeclared)
+        return Page(number, body, len(records), rowversions, None, columns, positions, rejects, undeclared)
 
 
 def _default(kind: Kind) -> Any:
@@ -168,6 +218,3 @@ def _page_decoder(fields: list[Any], names: dict[str, str], *, forbid_unknown: b
     page = msgspec.defstruct("Page", [("rows", list[row])], gc=False)  # type: ignore[valid-type]
     return msgspec.json.Decoder(page)
 
-
-def _rowversion(value: str | int | None) -> str | None:
-    return value if value is None or isinstance(value, str) else str(value)

@@ -16,7 +16,7 @@ from sync_pipelines.errors import SyncError
 from sync_pipelines.extract.apismith import fetch_data
 from sync_pipelines.extract.decode import Page, PageDecoder
 from sync_pipelines.extract.http import GuardedSession, Traffic
-from sync_pipelines.extract.paging import Answer, Piece, Reading, digest_of, read_keyset, read_pages
+from sync_pipelines.extract.paging import Answer, Piece, Reading, read_keyset, read_pages
 from sync_pipelines.extract.records import Reject, key_of, split_records
 from sync_pipelines.gate.contract import judge_batch
 from sync_pipelines.model.cursor import Codec, subtract_seconds
@@ -84,7 +84,8 @@ class Extraction:
             if piece.repeated:
                 self.reread += page.fetched
                 continue
-            if keyset:
+            if keyset and None in page.rowversions:
+                self._decoder.settle([page])
                 _reject_unversioned(page, self.entity)
             if piece.keep_until is not None:
                 self.reread += page.drop_after(piece.keep_until)
@@ -134,16 +135,16 @@ class Extraction:
 
         def parse(body: bytes) -> Answer:
             page = self._decoder.decode(self.pages + 1, body)
-            return Answer(page, _rowversions(page), page.fetched, digest_of(body))
+            return Answer(page, _rowversions(page), page.fetched)
 
         return fetch_data(self.session, self.entity.slug, rowversion_gt, number, page_size, self.traffic, parse)
 
     def _batch(self, pages: list[Page]) -> Iterator[tuple[str, pa.Table]]:
+        self._decoder.settle(pages)
         columns = [
-            pa.chunked_array([page.columns[index] for page in pages], column.type.arrow).combine_chunks()
-            for index, column in enumerate(self.entity.columns)
+            pa.concat_arrays([page.columns[index] for page in pages if len(page.columns[index])] or [pages[0].columns[index]])
+            for index in range(len(self.entity.columns))
         ]
-        columns = [column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column for column in columns]
         names = [f"c{index}" for index in range(len(columns))]
         violations = judge_batch(self.entity, pa.table(columns, names=names)) if len(columns[0]) else []
         rejects = [reject for page in pages for reject in page.rejects]
@@ -151,11 +152,11 @@ class Extraction:
         for violation in violations:
             page, index = _locate(pages, starts, violation.index)
             rejects.append(self._reject(page, index, violation.column, violation.reason))
-        arrivals = range(self._arrived, self._arrived + len(columns[0]))
+        arrivals = pa.arange(self._arrived, self._arrived + len(columns[0]))
         self._arrived += len(columns[0])
         table = pa.table(
             [
-                pa.array(arrivals, pa.int64()),
+                arrivals,
                 pa.array([rowversion for page in pages for rowversion in page.rowversions], pa.string()),
                 content_hashes(columns),
                 *columns,
@@ -190,8 +191,6 @@ class Extraction:
 def _reject_unversioned(page: Page, entity: Entity) -> None:
     """Set aside the good records without rowversion: the protocol could never find them again."""
     missing = [index for index, rowversion in enumerate(page.rowversions) if rowversion is None]
-    if not missing:
-        return
     raws = split_records(page.body)
     for index in missing:
         position = page.position(index)
@@ -207,8 +206,8 @@ def _reject_unversioned(page: Page, entity: Entity) -> None:
 
 def _rowversions(page: Page) -> list[str]:
     """Rowversions of good and rejected records in the order of the answer."""
-    if not page.rejects:
-        return [rowversion for rowversion in page.rowversions if rowversion is not None]
+    if not page.rejects and None not in page.rowversions:
+        return page.rowversions  # type: ignore[return-value]
     placed = [(page.position(index), rowversion) for index, rowversion in enumerate(page.rowversions)]
     placed += [(reject.position, reject.rowversion) for reject in page.rejects]
     return [rowversion for _, rowversion in sorted(placed, key=lambda pair: pair[0]) if rowversion is not None]

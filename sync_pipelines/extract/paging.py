@@ -8,7 +8,6 @@ rest of them; only that second reading counts. Proof and limits: docs/promise.md
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,13 +26,16 @@ class Answer:
         page: the decoded page, passed through untouched.
         rowversions: of all records that have one, in order.
         count: records in the answer, also the bad ones.
-        digest: of the answer's bytes.
     """
 
     page: Any
     rowversions: list[str]
     count: int
-    digest: bytes
+
+    @property
+    def digest(self) -> bytes:
+        """Digest of the answer's bytes."""
+        return self.page.digest
 
 
 @dataclass
@@ -243,7 +245,3 @@ def _too_many(pages: int) -> SourceContractError:
         next_command="raise MAX_PAGES if it really holds that much",
     )
 
-
-def digest_of(body: bytes) -> bytes:
-    """Digest of an answer, to tell pages apart."""
-    return hashlib.blake2b(body, digest_size=16).digest()

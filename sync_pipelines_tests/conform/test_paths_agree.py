@@ -19,7 +19,7 @@ from sync_pipelines.extract.decode import PageDecoder
 from sync_pipelines.extract.records import _decoder
 from sync_pipelines.model.types import ColumnType, Kind, parse_type
 from sync_pipelines_tests.conform.cases import LITERALS, PLAIN, TYPES, likely_literals, plain_literals
-from sync_pipelines_tests.extract.helpers import column, entity_of, key, page_of
+from sync_pipelines_tests.extract.helpers import column, decode, entity_of, key, page_of
 
 
 @cache
@@ -139,9 +139,9 @@ def test_a_page_is_the_same_whichever_path_decodes_it(rows: list[tuple[tuple[str
         slow = decoder._decode_slow(1, body)
     except BrokenPageError:
         with pytest.raises(BrokenPageError):
-            decoder.decode(1, body)
+            decode(decoder, 1, body)
         return
-    page = decoder.decode(1, body)
+    page = decode(decoder, 1, body)
     event(f"fast {page.positions is None}, {len(rows)} rows")
     assert page.fetched == slow.fetched == len(rows)
     assert len(page.rowversions) + len(page.rejects) == page.fetched
@@ -150,3 +150,33 @@ def test_a_page_is_the_same_whichever_path_decodes_it(rows: list[tuple[tuple[str
     assert page.undeclared == slow.undeclared
     assert all(left.equals(right) for left, right in zip(page.columns, slow.columns, strict=True))
     assert content_hashes(page.columns).equals(content_hashes(slow.columns))
+
+
+@given(st.lists(st.tuples(st.lists(ROWS, max_size=3), st.booleans()), min_size=1, max_size=4))
+def test_pages_settled_together_are_what_each_is_by_itself(pages: list[tuple[list[tuple[tuple[str, ...], str, bool]], bool]]) -> None:
+    bodies = [
+        page_of(
+            *[
+                ("{" + ", ".join([f'"id": {number}', *(f'"v{place}": {one}' for place, one in enumerate(literals))]) + "}", version)
+                for number, (literals, version, _) in enumerate(rows)
+            ]
+        )
+        for rows, _ in pages
+    ]
+    decoder, alone = PageDecoder(ENTITY), []
+    try:
+        alone = [decoder._decode_slow(1, body) for body in bodies]
+        together = [decoder.decode(1, body) for body in bodies]
+        for slow, fast_page, (_, is_cut) in zip(alone, together, pages, strict=True):
+            told = [rowversion for rowversion in fast_page.rowversions if rowversion is not None]
+            if is_cut and told and None not in fast_page.rowversions:
+                assert slow.drop_after(told[0]) == fast_page.drop_after(told[0])
+        decoder.settle(together)
+    except BrokenPageError:
+        event("no page")
+        return
+    assert [page.rowversions for page in together] == [page.rowversions for page in alone]
+    assert [page.rejects for page in together] == [page.rejects for page in alone]
+    for index in range(len(ENTITY.columns)):
+        joined = [pa.concat_arrays([page.columns[index] for page in some]) for some in (together, alone)]
+        assert joined[0].equals(joined[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+from sync_pipelines.extract.decode import Page, PageDecoder
 from sync_pipelines.model.entity import Column, DeltaStrategy, Entity
 
 
@@ -26,3 +27,10 @@ def page_of(*records: tuple[str, str]) -> bytes:
     """A page of (JSON text of `data`, JSON text of `row_version`)."""
     rows = [f'{{"oracle_keys": {{}}, "row_version": {version}, "data": {data}}}' for data, version in records]
     return f'{{"rows": [{", ".join(rows)}]}}'.encode()
+
+
+def decode(decoder: PageDecoder, number: int, body: bytes) -> Page:
+    """A page with its columns."""
+    page = decoder.decode(number, body)
+    decoder.settle([page])
+    return page

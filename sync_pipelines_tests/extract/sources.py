@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from sync_pipelines.extract.paging import Answer, Piece, Reading, digest_of, read_keyset, read_pages
+from sync_pipelines.extract.paging import Answer, Piece, Reading, read_keyset, read_pages
 from sync_pipelines.model.cursor import Codec, CursorMark, order_key, plan_cursor, plan_marks
 
 EPOCH = datetime(2024, 6, 30, 12, 0, tzinfo=UTC)
@@ -28,9 +28,14 @@ class FakePage:
     def __init__(self, rows: list[Row]) -> None:
         self.rows = rows
 
+    @property
+    def digest(self) -> bytes:
+        """As `extract.decode.Page`."""
+        return repr(self.rows).encode()
+
     def record_digests(self, rowversion: str) -> list[bytes]:
         """As `extract.decode.Page`."""
-        return [digest_of(repr(row).encode()) for row in self.rows if row.rowversion == rowversion]
+        return [repr(row).encode() for row in self.rows if row.rowversion == rowversion]
 
 
 def kept(piece: Piece) -> list[Row]:
@@ -106,7 +111,7 @@ class Source:
         size = min(page_size, self.cap()) if self.cap else page_size
         first = (page - 1) * size if self.minds_page else 0
         rows = [] if self.requests in self.empty_answers else rows[first : first + size]
-        return Answer(FakePage(rows), [row.rowversion for row in rows], len(rows), digest_of(repr(rows).encode()))
+        return Answer(FakePage(rows), [row.rowversion for row in rows], len(rows))
 
     def _is_after(self, row: Row, rowversion: str) -> bool:
         return order_key(self.codec, row.rowversion) > order_key(self.codec, rowversion)

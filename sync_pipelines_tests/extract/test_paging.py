@@ -184,7 +184,7 @@ def test_a_short_page_within_a_tie_does_not_end_it() -> None:
         answer = honest(rowversion_gt, page, page_size)
         if page == 2 and answer.count == 10:
             rows = answer.page.rows[:7]
-            return type(answer)(type(answer.page)(rows), [row.rowversion for row in rows], 7, b"shy")
+            return type(answer)(type(answer.page)(rows), [row.rowversion for row in rows], 7)
         return answer
 
     source.fetch = shy  # type: ignore[method-assign]

@@ -12,7 +12,7 @@ from sync_pipelines.errors import BrokenPageError
 from sync_pipelines.extract.decode import PageDecoder
 from sync_pipelines.extract.records import Reject, key_of, parse_record, rowversion_of, split_records
 from sync_pipelines.secrets import register_secret
-from sync_pipelines_tests.extract.helpers import column, entity_of, key, page_of
+from sync_pipelines_tests.extract.helpers import column, decode, entity_of, key, page_of
 
 ENTITY = entity_of(key("id", "INTEGER"), column("v", "TEXT"), column("n", "NUMBER"), column("j", "JSON"))
 BLANKS = st.text(" \t\r\n", max_size=3)
@@ -44,10 +44,10 @@ def test_bytes_that_are_not_utf8_survive_in_the_record(values: list[bytes]) -> N
 def test_a_page_cut_at_any_byte_is_broken_and_never_empty() -> None:
     body = page_of(('{"id": 1, "v": "a\\u00e9😀", "n": 1.5, "j": {"a": [1, "]}"]}}', '"1"'), ('{"id": 2}', "2"))
     decoder = PageDecoder(ENTITY)
-    assert decoder.decode(1, body).fetched == 2
+    assert decode(decoder, 1, body).fetched == 2
     for length in range(len(body)):
         with pytest.raises(BrokenPageError):
-            decoder.decode(1, body[:length])
+            decode(decoder, 1, body[:length])
         with pytest.raises(BrokenPageError):
             split_records(body[:length])
 
@@ -57,7 +57,7 @@ def test_an_empty_page_cut_at_any_byte_is_broken_too() -> None:
     assert split_records(body) == []
     for length in range(len(body.rstrip())):
         with pytest.raises(BrokenPageError):
-            PageDecoder(ENTITY).decode(1, body[:length])
+            decode(PageDecoder(ENTITY), 1, body[:length])
 
 
 @pytest.mark.parametrize(
@@ -88,13 +88,13 @@ def test_an_empty_page_cut_at_any_byte_is_broken_too() -> None:
 )
 def test_what_is_no_page_is_broken_and_never_zero_rows(body: bytes) -> None:
     with pytest.raises(BrokenPageError):
-        PageDecoder(ENTITY).decode(1, body)
+        decode(PageDecoder(ENTITY), 1, body)
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_page_or_a_broken_page(body: bytes) -> None:
     try:
-        PageDecoder(ENTITY).decode(1, body)
+        decode(PageDecoder(ENTITY), 1, body)
     except BrokenPageError as error:
         assert error.what.isprintable()
 
@@ -162,12 +162,12 @@ def test_a_rowversion_is_a_text_or_a_whole_number_or_null(version: str, text: st
 def test_of_equal_names_the_last_counts_in_both_paths() -> None:
     data = '{"id": 1, "v": "old", "j": [1], "n": 1, "v": "new", "j": [2], "n": 2}'
     decoder = PageDecoder(ENTITY)
-    for page in (decoder.decode(1, page_of((data, '"1"'))), decoder._decode_slow(1, page_of((data, '"1"')))):
+    for page in (decode(decoder, 1, page_of((data, '"1"'))), decoder._decode_slow(1, page_of((data, '"1"')))):
         assert [one[0].as_py() for one in page.columns] == [1, "new", "2", "[2]"]
 
 
 def test_a_raw_line_end_in_a_text_spoils_only_its_own_record() -> None:
-    page = PageDecoder(ENTITY).decode(1, page_of(('{"id": 1, "v": "a\nb"}', '"1"'), ('{"id": 2, "v": "c"}', '"2"')))
+    page = decode(PageDecoder(ENTITY), 1, page_of(('{"id": 1, "v": "a\nb"}', '"1"'), ('{"id": 2, "v": "c"}', '"2"')))
     assert page.rowversions == ["2"]
     assert [(reject.position, reject.reason) for reject in page.rejects] == [
         (0, "The record is not JSON: Invalid control character at.")
