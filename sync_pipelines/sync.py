@@ -212,7 +212,6 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         marks=entity.cursor_marks,
         keyset=keyset,
         accept_vanished=run.accept_vanished,
-        fills_empty=run.fills_empty,
     )
     batches = _finished(run, extraction, plan)
     # Two, so that a read of a single batch is known to be over and the plan complete.
@@ -276,7 +275,7 @@ def _without_load(
 
 
 def _load(run: _Run, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]]) -> Outcome:
-    load_batches(run.database, plan, batches, run.stage_seconds)
+    load_batches(run.database, plan, batches, run.stage_seconds, fills_empty=run.fills_empty)
     assert plan.outcome is not None
     return plan.outcome
 

@@ -31,8 +31,9 @@ POINTS: dict[str, tuple[str, str, int, str]] = {
     "after page 2": ("sync_pipelines.extract.extraction", "fetch_data", 1, "after"),
     "after extract": ("dlt.pipeline.pipeline:Pipeline", "normalize", 0, "before"),
     "after normalize": ("dlt.pipeline.pipeline:Pipeline", "load", 0, "before"),
-    "in staging COPY": ("sync_pipelines.load.postgres.destination", "copy_refusing", 0, "after"),
-    "after staging COPY": ("sync_pipelines.load.postgres.destination:CopyJob", "run", 0, "after"),
+    "while records are copied": ("sync_pipelines.load.postgres.stream:RecordStream", "feed", 1, "after"),
+    "after the records were copied": ("sync_pipelines.load.postgres.stream:RecordStream", "finish", 0, "after"),
+    "after dlt's jobs": ("sync_pipelines.load.postgres.destination:CopyJob", "run", 0, "after"),
     "before publish": ("sync_pipelines.load.postgres.destination", "publish", 0, "before"),
     "between rows and books": ("sync_pipelines.load.postgres.publish", "close_books", 0, "before"),
     "between publish and dlt's row": ("sync_pipelines.load.postgres.destination", "publish", 0, "after"),
@@ -73,7 +74,7 @@ def doomed_sync(url: str, home: str, point: str, full_refresh: bool) -> None:
     from sync_pipelines.sync import sync_entity
 
     os.environ.update(TWIN_TOKEN=TOKEN, TMPDIR=home)
-    settings = Settings(_env_file=None, home=Path(home), max_page_size=10, entity_wait_seconds=5)
+    settings = Settings(_env_file=None, home=Path(home), max_page_size=10, batch_rows=10, entity_wait_seconds=5)
     die_at(point)
     sync_entity(Database(url), "erp", "items", settings=settings, full_refresh=full_refresh)
 
@@ -135,7 +136,7 @@ def test_a_delta_killed_there_is_finished_by_the_next_run(world: World, point: s
     assert poison["business_key"] == ["BAD"]
 
 
-@pytest.mark.parametrize("point", ["during table DDL", "after page 2", "after staging COPY", "before COMMIT", "after COMMIT"])
+@pytest.mark.parametrize("point", ["during table DDL", "after page 2", "while records are copied", "after the records were copied", "before COMMIT", "after COMMIT"])
 def test_a_first_sync_killed_there_is_finished_by_the_next_run(world: World, point: str) -> None:
     world.add_items(25, rowversions=IntegerRowversions(1), comparator="integer")
     world.set(lookback_seconds=0)

@@ -13,6 +13,7 @@ import pytest
 from sync_pipelines.errors import DatabaseRefusedError, DatabaseUnavailableError, SupersededRunError, SyncError
 from sync_pipelines.load.postgres import destination
 from sync_pipelines.load.postgres import publish as publishing
+from sync_pipelines.load.postgres.stream import RecordStream
 from sync_pipelines.model.run import Mode
 from sync_pipelines.sync import sync_entity
 from sync_pipelines.twin import IntegerRowversions, TwinTable
@@ -57,7 +58,8 @@ def run_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, action: Calla
 @pytest.mark.parametrize(
     ("owner", "name", "after"),
     [
-        (destination, "copy_refusing", False),
+        (RecordStream, "feed", False),
+        (RecordStream, "finish", False),
         (destination, "publish", False),
         (publishing, "close_books", False),
         (destination, "publish", True),

@@ -1,4 +1,4 @@
-"""Drives dlt for one entity: extract batches to Parquet, load them into staging, publish.
+"""Drives one load: batches are spooled and copied while they are read, dlt packs, loads and publishes them.
 
 One ephemeral working folder a run, never resumed: the only state is in the database.
 """
@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ import pyarrow as pa
 from sync_pipelines.catalog.database import Database, classify_database_error
 from sync_pipelines.errors import FatalError, SyncError
 from sync_pipelines.load.plan import PublishPlan, publishing
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.load.postgres.fill import BULK_ROWS
+from sync_pipelines.load.postgres.stream import RecordStream
+from sync_pipelines.load.spool import Spool
 from sync_pipelines.model.names import pipeline_name_for
 
 logger = logging.getLogger(__name__)
@@ -45,15 +48,21 @@ for _name, _value in _DLT_SETTINGS.items():
 
 
 def load_batches(
-    database: Database, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]], stage_seconds: dict[str, float]
+    database: Database,
+    plan: PublishPlan,
+    batches: Iterator[tuple[str, pa.Table]],
+    stage_seconds: dict[str, float],
+    *,
+    fills_empty: bool,
 ) -> None:
-    """Run dlt over the batches and publish them as `plan` says; `plan.outcome` is set afterwards.
+    """Bring the batches to PostgreSQL while they are read, and publish them as `plan` says; `plan.outcome` is set afterwards.
 
     Args:
         database: where staging and target are.
         plan: its counts must be complete when `batches` is exhausted.
         batches: pairs of staging table and Arrow table.
         stage_seconds: gets the seconds of extract, normalize and load.
+        fills_empty: the target holds no row, so that the records may go straight into it.
 
     Raises:
         SyncError: ours, or a database error translated.
@@ -64,30 +73,62 @@ def load_batches(
 
     name = pipeline_name_for(plan.entity.connector, plan.entity.slug)
     sweep_folders()
-    with tempfile.TemporaryDirectory(prefix=f"{_FOLDER_PREFIX}{os.getpid()}_") as folder, publishing(name, plan):
-        plan.folder = Path(folder)
-        pipeline = dlt.pipeline(
-            pipeline_name=name,
-            pipelines_dir=str(Path(folder)),
-            destination=bridge_postgres(credentials=LibpqCredentials.of(database.url)),
-            dataset_name=plan.entity.staging_schema,
-        )
-        source = _source(dlt, name, plan.entity, batches)
+    with (
+        tempfile.TemporaryDirectory(prefix=f"{_FOLDER_PREFIX}{os.getpid()}_") as folder,
+        publishing(name, plan),
+        ExitStack() as streams,
+    ):
         try:
-            for stage, step in (
-                ("extract", lambda: pipeline.extract(source)),
-                ("normalize", pipeline.normalize),
-                ("load", pipeline.load),
-            ):
-                started = time.monotonic()
-                step()
-                stage_seconds[stage] = stage_seconds.get(stage, 0.0) + time.monotonic() - started
+            started = time.monotonic()
+            spool = _read(database, plan, batches, Path(folder), streams, fills_empty=fills_empty)
+            pipeline = dlt.pipeline(
+                pipeline_name=name,
+                pipelines_dir=folder,
+                destination=bridge_postgres(credentials=LibpqCredentials.of(database.url)),
+                dataset_name=plan.entity.staging_schema,
+            )
+            pipeline.extract(_source(dlt, name, spool))
+            started = _clocked(stage_seconds, "extract", started)
+            pipeline.normalize()
+            started = _clocked(stage_seconds, "normalize", started)
+            pipeline.load()
+            _clocked(stage_seconds, "load", started)
         except Exception as error:
             raise _cause(error, plan) from error
     if plan.outcome is None:
         raise FatalError(
             f"The load of {plan.entity.path} ended without publishing.", where=dict(plan.entity.where)
         )
+
+
+def _clocked(stage_seconds: dict[str, float], stage: str, started: float) -> float:
+    now = time.monotonic()
+    stage_seconds[stage] = stage_seconds.get(stage, 0.0) + now - started
+    return now
+
+
+def _read(
+    database: Database,
+    plan: PublishPlan,
+    batches: Iterator[tuple[str, pa.Table]],
+    folder: Path,
+    streams: ExitStack,
+    *,
+    fills_empty: bool,
+) -> Spool:
+    """Spool the batches and copy the good records at the same time."""
+    with Spool(folder) as spool:
+        for table, batch in batches:
+            if plan.stream is None:
+                bulk = len(batch) >= BULK_ROWS
+                plan.stream = streams.enter_context(RecordStream(database.url, plan.entity, fills=fills_empty, bulk=bulk))
+            spool.write(table, batch)
+            if table == plan.entity.records_table:
+                plan.stream.feed(batch)
+    plan.stream.finish()
+    if plan.entity.records_table in spool.rows:
+        plan.spooled = spool.path(plan.entity.records_table)
+    return spool
 
 
 def sweep_folders(older_than_seconds: float = 86_400) -> int:
@@ -107,15 +148,16 @@ def sweep_folders(older_than_seconds: float = 86_400) -> int:
     return swept
 
 
-def _source(dlt: Any, name: str, entity: Entity, batches: Iterator[tuple[str, pa.Table]]) -> Any:
+def _source(dlt: Any, name: str, spool: Spool) -> Any:
+    """The spooled files as a dlt source; dlt links them into its package as they are."""
+
+    def file_of(table: str) -> Iterator[Any]:
+        yield dlt.mark.with_file_import(str(spool.path(table)), "parquet", spool.rows[table], spool.schemas[table].empty_table())
+
     @dlt.source(name=name, max_table_nesting=0)
     def entity_source() -> Any:
-        @dlt.resource(name=entity.records_table, write_disposition="append", file_format="parquet")
-        def pages() -> Iterator[Any]:
-            for table_name, table in batches:
-                yield dlt.mark.with_table_name(table, table_name)
-
-        return pages
+        for table in spool.rows:
+            yield dlt.resource(file_of, name=table, write_disposition="append", file_format="parquet")(table)
 
     return entity_source()
 

@@ -42,9 +42,9 @@ class PublishPlan:
         copy_rejected: records that the database itself refused while they were copied.
         keyset: True when the read followed rowversions, so that an absent row is surely absent.
         accept_vanished: delete vanished rows whatever their share.
-        folder: working folder of the run.
-        fills_empty: the target was empty when the run began, so that its files wait for the publish step.
-        files: Parquet files that wait.
+        stream: the records' way into the destination while they were read; belongs to the destination.
+        spooled: Parquet file with all good records.
+        is_staged: the good records are in staging.
         details: goes to `bridge.sync_runs.details` with what the publish adds.
         errors: what went wrong inside dlt's workers, first cause first.
     """
@@ -62,9 +62,9 @@ class PublishPlan:
     copy_rejected: int = 0
     keyset: bool = True
     accept_vanished: bool = False
-    folder: Path | None = None
-    fills_empty: bool = False
-    files: list[Path] = field(default_factory=list)
+    stream: Any = None
+    spooled: Path | None = None
+    is_staged: bool = False
     details: dict[str, Any] = field(default_factory=dict)
     errors: list[BaseException] = field(default_factory=list)
     outcome: Outcome | None = None

@@ -17,6 +17,7 @@ from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import DatabaseRefusedError, DatabaseUnavailableError, SchemaDriftError
 from sync_pipelines.load.postgres import destination
 from sync_pipelines.load.postgres import publish as publishing
+from sync_pipelines.load.postgres.stream import RecordStream
 from sync_pipelines.sync import sync_entity
 from sync_pipelines.twin import TwinTable
 from sync_pipelines_tests.faults.helpers import configure, healed, refused, settled, tiny_disk
@@ -41,7 +42,8 @@ def login(world: World, options: str, *grants: str) -> Iterator[Database]:
 def test_fault_30_connection_killed_around_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     changed_items(world)
     for owner, name, after in (
-        (destination, "copy_refusing", False),
+        (RecordStream, "feed", False),
+        (RecordStream, "finish", False),
         (destination, "publish", False),
         (publishing, "close_books", False),
         (destination, "publish", True),

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pyarrow.parquet as pq
 import pytest
 
 from sync_pipelines.errors import FatalError, LedgerError
 from sync_pipelines.load.postgres.destination import CopyJob
+from sync_pipelines.load.postgres.stream import RecordStream
 from sync_pipelines_tests.faults.helpers import healed, refused, tiny_disk
 from sync_pipelines_tests.test_lost_connections import changed_items
 from sync_pipelines_tests.world import World
@@ -29,6 +31,14 @@ def without_last_row(path: str) -> None:
     pq.write_table(table.slice(0, len(table) - 1), path)
 
 
+def refuse(stream: RecordStream) -> None:
+    """PostgreSQL takes no record while they are read, so that they come from the file."""
+    stream._put(None)
+    stream._thread.join()
+    stream.connection.rollback()
+    stream.refusal = psycopg2.DataError("refused by the test")
+
+
 def test_fault_42_temp_folder_full_or_torn_file(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -42,6 +52,7 @@ def test_fault_42_temp_folder_full_or_torn_file(
             original(self)
 
         with monkeypatch.context() as patch:
+            patch.setattr(RecordStream, "finish", refuse)
             patch.setattr(CopyJob, "run", spoiled)
             refused(world, error)
     with tiny_disk(tmp_path / "full", "32k") as folder, monkeypatch.context() as patch:

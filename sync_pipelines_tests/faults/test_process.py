@@ -42,7 +42,7 @@ def test_fault_36_killed_after_a_page(world: World) -> None:
 
 
 def test_fault_37_killed_after_stage_or_before_merge(world: World) -> None:
-    killed(world, "after staging COPY", "before publish")
+    killed(world, "after the records were copied", "before publish")
 
 
 def test_fault_38_killed_between_merge_cursor_and_run_row(world: World) -> None:

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from sync_pipelines.load.postgres.quoting import quote
 from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.staged import records_schema
 from sync_pipelines.secrets import printable
 
 BATCH_ROWS = 20_000
@@ -29,17 +30,19 @@ REFUSALS = (psycopg2.DataError, psycopg2.errors.ProgramLimitExceeded)
 _OPTIONS = pa_csv.WriteOptions(include_header=False)
 
 
-class _CsvStream(io.RawIOBase):
-    """A parquet file as CSV text, converted batch by batch while COPY reads it."""
+class CsvStream(io.RawIOBase):
+    """Batches as CSV text, converted one by one while COPY reads them."""
 
     def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
         self._batches = batches
         self._text = memoryview(b"")
 
     def readable(self) -> bool:
+        """Yes."""
         return True
 
     def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes of text; no bytes at the end."""
         if not self._text:
             batch = next(self._batches, None)
             if batch is None:
@@ -63,28 +66,26 @@ def copy_parquet(cursor: Any, path: str, schema: str, table: str) -> None:
     """
     file = _open(path)
     batches = (batch for batch in file.iter_batches(batch_size=BATCH_ROWS) if batch.num_rows)
-    cursor.copy_expert(_statement(schema, table, file.schema_arrow.names), _CsvStream(batches), size=1 << 18)
+    cursor.copy_expert(_statement(schema, table, file.schema_arrow.names), CsvStream(batches), size=1 << 18)
 
 
-def copy_into_target(cursor: Any, path: str, entity: Entity) -> int:
-    """COPY a file of staged records straight into the target; returns the rows that PostgreSQL counted.
+def records_statement(entity: Entity) -> str:
+    """COPY of staged records into their staging table."""
+    return _statement(entity.staging_schema, entity.records_table, records_schema(entity).names)
 
-    Raises:
-        psycopg2.Error: one of REFUSALS, or a key that stands twice; the transaction is broken.
-    """
-    columns = [column.target_name for column in entity.columns]
-    prefix = f"{entity.columns_fingerprint}:"
 
-    def as_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
-        content = [batch.column(f"c{index}") for index in range(len(columns))]
-        hashes = pc.binary_join_element_wise(prefix, batch.column("hash"), "")
-        return pa.record_batch([*content, hashes, batch.column("rowversion")], names=[str(n) for n in range(len(columns) + 2)])
+def target_statement(entity: Entity) -> str:
+    """COPY of the batches of `target_rows` into the target."""
+    names = [*(column.target_name for column in entity.columns), "_bridge_hash", "_bridge_rowversion"]
+    return _statement(entity.target_schema, entity.target_table, names)
 
-    batches = (as_rows(batch) for batch in _open(path).iter_batches(batch_size=BATCH_ROWS) if batch.num_rows)
-    names = [*columns, "_bridge_hash", "_bridge_rowversion"]
-    statement = _statement(entity.target_schema, entity.target_table, names)
-    cursor.copy_expert(statement, _CsvStream(batches), size=1 << 18)
-    return int(cursor.rowcount)
+
+def target_rows(batch: pa.RecordBatch, entity: Entity) -> pa.RecordBatch:
+    """A batch of staged records as rows of the target: its columns, the hash with its fingerprint, the rowversion."""
+    content = [batch.column(f"c{index}") for index in range(len(entity.columns))]
+    hashes = pc.binary_join_element_wise(f"{entity.columns_fingerprint}:", batch.column("hash"), "")
+    arrays = [*content, hashes, batch.column("rowversion")]
+    return pa.record_batch(arrays, names=[str(number) for number in range(len(arrays))])
 
 
 def copy_refusing(cursor: Any, path: str, entity: Entity) -> int:

@@ -7,10 +7,9 @@ The seams used here are semi-internal: dlt is pinned and `load/test_destination_
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg2
 import psycopg2.extensions
@@ -26,7 +25,9 @@ from dlt.destinations.impl.postgres.postgres import PostgresClient
 
 from sync_pipelines.load.plan import PublishPlan, plan_of
 from sync_pipelines.load.postgres.copy import copy_parquet, copy_refusing
-from sync_pipelines.load.postgres.publish import publish
+from sync_pipelines.load.postgres.publish import KeyTwiceError, publish
+
+logger = logging.getLogger(__name__)
 
 
 @configspec(init=False)
@@ -61,30 +62,26 @@ class CopyJob(RunnableLoadJob, HasFollowupJobs):
         self._job_client: BridgePostgresClient = None  # type: ignore[assignment]
 
     def run(self) -> None:
-        """Copy the file; bad rows are set aside, other failures are kept for the runner and end the load."""
+        """Copy the file, unless its records were copied while they were read.
+
+        Bad rows are set aside; other failures are kept for the runner and end the load.
+        """
         client = self._job_client
         plan = plan_of(client.schema.name)
         entity, table = plan.entity, self.load_table_name
         try:
-            if plan.fills_empty and table == entity.records_table:
-                plan.files.append(_keep(self._file_path, plan))
+            if table == entity.records_table and plan.stream.refusal is None:
+                plan.is_staged = not plan.stream.fills
                 return
             with client.sql_client.begin_transaction(), client.sql_client.native_connection.cursor() as cursor:
                 if table == entity.records_table:
                     plan.copy_rejected += copy_refusing(cursor, self._file_path, entity)
+                    plan.is_staged = True
                 else:
                     copy_parquet(cursor, self._file_path, entity.staging_schema, table)
         except Exception as error:
             plan.errors.append(error)
             raise DatabaseTerminalException(error) from error
-
-
-def _keep(file_path: str, plan: PublishPlan) -> Path:
-    """Another name for a file that dlt will move when its job is done."""
-    assert plan.folder is not None
-    kept = plan.folder / f"kept_{len(plan.files)}.parquet"
-    os.link(file_path, kept)
-    return kept
 
 
 class BridgePostgresClient(PostgresClient):
@@ -128,19 +125,41 @@ class BridgePostgresClient(PostgresClient):
     def complete_load(self, load_id: str) -> None:
         """Publish the plan and dlt's load row in one transaction."""
         plan = plan_of(self.schema.name)
-        loads = self.sql_client.make_qualified_table_name(self.schema.loads_table_name)
         try:
+            if plan.stream.fills and plan.stream.refusal is None and self._publish_filled(load_id, plan):
+                return
             with self.sql_client.begin_transaction():
-                if self.sql_client.execute_sql(f"SELECT 1 FROM {loads} WHERE load_id = %s", load_id):
-                    return
-                plan.details["load_id"] = load_id
-                with self.sql_client.native_connection.cursor() as cursor:
-                    plan.outcome = publish(cursor, plan)
-                super().complete_load(load_id)
+                self._publish(load_id, plan, fills=False)
         except Exception as error:
             plan.outcome = None
             plan.errors.append(error)
             raise
+
+    def _publish_filled(self, load_id: str, plan: PublishPlan) -> bool:
+        """Publish in the stream's transaction; False when a key stands twice, so that the records must be staged."""
+        own, self.sql_client._conn = self.sql_client._conn, plan.stream.connection
+        try:
+            self._publish(load_id, plan, fills=True)
+            plan.stream.connection.commit()
+        except KeyTwiceError as error:
+            logger.info("%s goes through staging: %s", plan.entity.table, error)
+            plan.stream.connection.rollback()
+            return False
+        except BaseException:
+            plan.stream.connection.close()
+            raise
+        finally:
+            self.sql_client._conn = own
+        return True
+
+    def _publish(self, load_id: str, plan: PublishPlan, *, fills: bool) -> None:
+        loads = self.sql_client.make_qualified_table_name(self.schema.loads_table_name)
+        if self.sql_client.execute_sql(f"SELECT 1 FROM {loads} WHERE load_id = %s", load_id):
+            return
+        plan.details["load_id"] = load_id
+        with self.sql_client.native_connection.cursor() as cursor:
+            plan.outcome = publish(cursor, plan, fills=fills)
+        super().complete_load(load_id)
 
 
 class bridge_postgres(postgres):  # noqa: N801 - dlt names destinations like functions

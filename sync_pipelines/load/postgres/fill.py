@@ -1,8 +1,6 @@
 """Fill an empty target: constraints and index are built afterwards, which takes half the time.
 
-A first load needs no staging at all: its files are copied straight into the target inside the publish transaction, and the
-unique constraint built over them proves that no key stands twice. If it finds one, or PostgreSQL refuses a row, everything
-is rolled back to before the copy and the records go the long way through staging.
+The unique constraint built over the filled table proves that no key stands twice.
 """
 
 from __future__ import annotations
@@ -10,12 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psycopg2
 
-from sync_pipelines.load.postgres.copy import REFUSALS, copy_into_target
 from sync_pipelines.load.postgres.quoting import quote
 from sync_pipelines.load.postgres.target import constraint_names, constraint_statements
 from sync_pipelines.model.entity import Entity
@@ -38,14 +34,14 @@ def indexes_afterwards(cursor: Any, entity: Entity, rows: int) -> Iterator[None]
     Raises:
         psycopg2.errors.UniqueViolation: on leaving, when a key stands twice.
     """
-    off = rows >= BULK_ROWS and _take_off(cursor, entity)
+    if rows >= BULK_ROWS:
+        take_off_constraints(cursor, entity)
     yield
-    if off:
-        for statement in constraint_statements(entity):
-            cursor.execute(statement)
+    build_constraints(cursor, entity)
 
 
-def _take_off(cursor: Any, entity: Entity) -> bool:
+def take_off_constraints(cursor: Any, entity: Entity) -> None:
+    """Take constraints and index off the target, unless somebody needs them."""
     primary, business, index = constraint_names(entity)
     target = quote(entity.target_schema, entity.target_table)
     cursor.execute("SAVEPOINT before_bulk")
@@ -57,30 +53,22 @@ def _take_off(cursor: Any, entity: Entity) -> bool:
         # Somebody's foreign key or view needs the constraint: it stays, and filling takes longer.
         logger.info("constraints of %s stay while it is filled: %s", entity.table, error)
         cursor.execute("ROLLBACK TO SAVEPOINT before_bulk")
-        return False
     cursor.execute("RELEASE SAVEPOINT before_bulk")
-    return True
 
 
-def fill_directly(cursor: Any, entity: Entity, files: list[Path], rows: int) -> int | None:
-    """Copy files straight into an empty target.
+def build_constraints(cursor: Any, entity: Entity) -> None:
+    """Build those of the target's constraints and index that are not there; a run that died may have left it bare.
 
-    Args:
-        cursor: a psycopg2 cursor inside the publish transaction.
-        entity: whose target.
-        files: Parquet files with the schema of `staged.records_schema`.
-        rows: records in them.
-
-    Returns:
-        Rows copied; None when a key stands twice or a row is refused, with the transaction as it was before.
+    Raises:
+        psycopg2.errors.UniqueViolation: a key stands twice.
     """
-    cursor.execute("SAVEPOINT before_fill")
-    try:
-        with indexes_afterwards(cursor, entity, rows):
-            copied = sum(copy_into_target(cursor, str(file), entity) for file in files)
-    except (psycopg2.errors.UniqueViolation, *REFUSALS) as error:
-        logger.info("%s goes through staging: %s", entity.table, str(error).splitlines()[0])
-        cursor.execute("ROLLBACK TO SAVEPOINT before_fill")
-        return None
-    cursor.execute("RELEASE SAVEPOINT before_fill")
-    return copied
+    names = constraint_names(entity)
+    cursor.execute(
+        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = %s AND c.relkind IN ('i', 'I') AND c.relname = ANY (%s)",
+        (entity.target_schema, list(names)),
+    )
+    there = {name for (name,) in cursor.fetchall()}
+    for name, statement in zip(names, constraint_statements(entity), strict=True):
+        if name not in there:
+            cursor.execute(statement)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg2
+
 from sync_pipelines.errors import SupersededRunError
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.books import close_books, move_rejects, resolve_quarantine
 from sync_pipelines.load.postgres.copy import copy_refusing
-from sync_pipelines.load.postgres.fill import fill_directly, is_empty
+from sync_pipelines.load.postgres.fill import build_constraints
 from sync_pipelines.load.postgres.merge import Counts, Merge
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.model.run import Ledger, Mode, check_stage
@@ -26,23 +28,29 @@ _SESSION = {
 }
 
 
-def publish(cursor: Any, plan: PublishPlan) -> Outcome:
+class KeyTwiceError(Exception):
+    """The target cannot be filled directly; the transaction is broken."""
+
+
+def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
     """Merge the staged records of a plan; the caller owns the transaction.
 
     Args:
         cursor: a psycopg2 cursor inside the transaction that also writes dlt's load row.
         plan: what was extracted and where the cursor goes.
+        fills: the cursor is of the transaction in which the plan's stream filled the empty target.
 
     Raises:
         LedgerError: two counts of a stage differ.
         VanishedShareError: a full read misses too many live rows.
         SupersededRunError: the run was closed by another one.
+        KeyTwiceError: the records that fill an empty target are not one per key; they must go through staging.
     """
     for name, value in _SESSION.items():
         cursor.execute(f"SET LOCAL {name} = {literal(value)}")
     _fence(cursor, plan)
     merge = Merge(cursor, plan)
-    filled = _fill(cursor, plan)
+    filled = _finish_fill(cursor, plan) if fills else _stage(cursor, plan)
     staged, rejected = merge.count_staged(), merge.count_rejects()
     check_stage("load", plan.fetched, plan.reread + (filled or 0) + staged + rejected)
     check_stage("quarantine", plan.rejected + plan.copy_rejected, rejected)
@@ -66,6 +74,7 @@ def publish(cursor: Any, plan: PublishPlan) -> Outcome:
     resolve_quarantine(cursor, plan, filled=filled is not None)
     row_count = merge.count_rows(gained - deleted)
     if filled is not None:
+        # Also tells whether somebody else wrote into the table meanwhile.
         check_stage("fill", filled, row_count)
     outcome = Outcome(ledger, row_count, missing)
     close_books(cursor, plan, outcome)
@@ -73,17 +82,19 @@ def publish(cursor: Any, plan: PublishPlan) -> Outcome:
     return outcome
 
 
-def _fill(cursor: Any, plan: PublishPlan) -> int | None:
-    """Rows copied straight into the empty target; None when the records are, or now go, through staging."""
-    if not plan.files:
-        return None
-    filled = None
-    if is_empty(cursor, plan.entity):
-        filled = fill_directly(cursor, plan.entity, plan.files, plan.fetched)
-    if filled is None:
-        for file in plan.files:
-            plan.copy_rejected += copy_refusing(cursor, str(file), plan.entity)
-    return filled
+def _finish_fill(cursor: Any, plan: PublishPlan) -> int:
+    """Rows that the stream copied into the target, which gets its constraints now."""
+    try:
+        build_constraints(cursor, plan.entity)
+    except psycopg2.errors.UniqueViolation as error:
+        raise KeyTwiceError(str(error).splitlines()[0]) from error
+    return int(plan.stream.rows)
+
+
+def _stage(cursor: Any, plan: PublishPlan) -> None:
+    """Make sure that the records are in staging."""
+    if plan.spooled is not None and not plan.is_staged:
+        plan.copy_rejected += copy_refusing(cursor, str(plan.spooled), plan.entity)
 
 
 def _fence(cursor: Any, plan: PublishPlan) -> None:

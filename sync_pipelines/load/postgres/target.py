@@ -58,13 +58,13 @@ def constraint_names(entity: Entity) -> tuple[str, str, str]:
 
 
 def constraint_statements(entity: Entity) -> tuple[str, ...]:
-    """Statements that build the constraints and the index of a filled table."""
+    """Statements that build the constraints and the index of a filled table, in the order of `constraint_names`."""
     primary, business, index = constraint_names(entity)
     keys = ", ".join(quote(column.target_name) for column in entity.business_keys)
     target = quote(entity.target_schema, entity.target_table)
     return (
-        f"ALTER TABLE {target} ADD CONSTRAINT {quote(primary)} PRIMARY KEY (_bridge_id),"
-        f" ADD CONSTRAINT {quote(business)} UNIQUE ({keys})",
+        f"ALTER TABLE {target} ADD CONSTRAINT {quote(primary)} PRIMARY KEY (_bridge_id)",
+        f"ALTER TABLE {target} ADD CONSTRAINT {quote(business)} UNIQUE ({keys})",
         f"CREATE INDEX {quote(index)} ON {target} (_bridge_rowversion)",
     )
 
