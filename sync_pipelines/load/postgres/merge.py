@@ -1,4 +1,4 @@
-"""Merge staged records into the target: compare by one join, then write only what differs."""
+"""Merge staged records into the target: judge each by one join, then write only what differs."""
 
 from __future__ import annotations
 
@@ -10,23 +10,45 @@ from sync_pipelines.load.postgres.fill import indexes_afterwards, is_empty
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.entity import Column
+from sync_pipelines.model.names import shorten_identifier
 from sync_pipelines.model.run import Mode, check_stage
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How the staged records compare with the table; `returned` are deleted rows that are back."""
+    """How staged records and table compare.
+
+    Attributes:
+        new: keys that the table does not have.
+        stale: older than the row that is there.
+        changed: other content.
+        returned: of rows that were deleted.
+        touched: same content under another rowversion.
+        same: nothing differs.
+        missing: live rows that no staged record has the key of; counted by full reads only.
+    """
 
     new: int = 0
     stale: int = 0
     changed: int = 0
-    same: int = 0
-    touched: int = 0
     returned: int = 0
+    touched: int = 0
+    same: int = 0
+    missing: int = 0
+
+    @property
+    def staged(self) -> int:
+        """Records that were compared."""
+        return self.new + self.stale + self.changed + self.returned + self.touched + self.same
+
+    @property
+    def live_before(self) -> int:
+        """Live rows that a full read found in the table before it changed anything."""
+        return self.changed + self.touched + self.same + self.missing
 
 
 class Merge:
-    """The statements of one merge; t is the target, s the staging."""
+    """The statements of one merge; t is the target, s the staging, v the verdict on every pair of them."""
 
     def __init__(self, cursor: Any, plan: PublishPlan) -> None:
         entity = plan.entity
@@ -34,6 +56,8 @@ class Merge:
         self.target = quote(entity.target_schema, entity.target_table)
         self.staging = quote(entity.staging_schema, entity.records_table)
         self.rejects = quote(entity.staging_schema, entity.rejects_table)
+        self.verdicts = quote(entity.staging_schema, shorten_identifier(f"{entity.target_table}__verdicts"))
+        self._repeated = quote(entity.staging_schema, shorten_identifier(f"{entity.target_table}__repeated"))
         self.staged = {column.name: f"c{index}" for index, column in enumerate(entity.columns)}
         self.staged_keys = ", ".join(self.staged[column.name] for column in entity.business_keys)
         self.match = " AND ".join(f"t.{_q(column)} = s.{self.staged[column.name]}" for column in entity.business_keys)
@@ -51,54 +75,65 @@ class Merge:
         """The same bad record read twice is one record in quarantine."""
         return self.number(f"SELECT count(DISTINCT fingerprint) FROM {self.rejects}")
 
-    def drop_superseded(self, staged: int) -> int:
+    def drop_superseded(self) -> int:
         """Keep the newest record of every key: highest rowversion, then the one read last."""
-        distinct = self.number(f"SELECT count(*) FROM (SELECT DISTINCT {self.staged_keys} FROM {self.staging}) d")
-        if distinct == staged:
-            return 0
-        order = [f"{expression} DESC NULLS LAST" for expression in [self._order("rowversion")] if expression]
-        dropped = self.execute(
-            f"DELETE FROM {self.staging} s USING (SELECT ctid AS place, row_number() OVER (PARTITION BY {self.staged_keys}"
-            f" ORDER BY {', '.join([*order, 'arrival DESC'])}) AS age FROM {self.staging}) a"
-            " WHERE s.ctid = a.place AND a.age > 1"
+        self.execute(
+            f"CREATE UNLOGGED TABLE {self._repeated} AS SELECT {self.staged_keys}, count(*) - 1 AS superseded"
+            f" FROM {self.staging} GROUP BY {self.staged_keys} HAVING count(*) > 1"
         )
-        check_stage("superseded", staged - distinct, dropped)
-        return dropped
+        superseded = self.number(f"SELECT coalesce(sum(superseded), 0) FROM {self._repeated}")
+        if superseded:
+            self.execute(f"ANALYZE {self._repeated}")
+            order = [f"{expression} DESC NULLS LAST" for expression in [self._order("rowversion")] if expression]
+            dropped = self.execute(
+                f"DELETE FROM {self.staging} s USING (SELECT ctid AS place, row_number() OVER (PARTITION BY {self.staged_keys}"
+                f" ORDER BY {', '.join([*order, 'arrival DESC'])}) AS age FROM {self.staging}"
+                f" WHERE ({self.staged_keys}) IN (SELECT {self.staged_keys} FROM {self._repeated})) a"
+                " WHERE s.ctid = a.place AND a.age > 1"
+            )
+            check_stage("superseded", superseded, dropped)
+        self.execute(f"DROP TABLE {self._repeated}")
+        return superseded
 
     def apply(self, winners: int) -> Counts:
-        """Insert and update what differs."""
-        if winners == 0:
+        """Insert and update what differs; what a full read misses is only counted."""
+        is_full = self.plan.mode is Mode.FULL
+        if winners == 0 and not is_full:
             return Counts()
         if is_empty(self.cursor, self.entity):
             with indexes_afterwards(self.cursor, self.entity, winners):
-                inserted = self._insert("")
+                inserted = self._insert(f"{self.staging} s")
             check_stage("insert", winners, inserted)
             return Counts(new=inserted)
         self.execute(f"ANALYZE {self.staging}")
-        counts = self._compare()
-        check_stage("compare", winners, counts.new + counts.stale + counts.changed + counts.same)
-        if counts.changed or counts.touched:
-            check_stage("update", counts.changed + counts.touched, self._update())
+        counts = self._judge(is_full=is_full)
+        check_stage("compare", winners, counts.staged)
+        written = counts.changed + counts.returned + counts.touched
+        if written:
+            check_stage("update", written, self._update())
         if counts.new:
-            missing = f" WHERE NOT EXISTS (SELECT 1 FROM {self.target} t WHERE {self.match})"
-            check_stage("insert", counts.new, self._insert(missing))
+            new = f"{self.verdicts} v JOIN {self.staging} s ON s.ctid = v.staged_at WHERE v.verdict = 'new'"
+            check_stage("insert", counts.new, self._insert(new))
         return counts
 
-    def _compare(self) -> Counts:
-        found, stale, changed, touched = self._conditions()
-        self.cursor.execute(
-            f"SELECT count(*) FILTER (WHERE NOT {found}), count(*) FILTER (WHERE {found} AND {stale}),"
-            f" count(*) FILTER (WHERE {found} AND NOT {stale} AND {changed}),"
-            f" count(*) FILTER (WHERE {found} AND NOT {stale} AND NOT {changed}),"
-            f" count(*) FILTER (WHERE {found} AND NOT {stale} AND NOT {changed} AND {touched}),"
-            f" count(*) FILTER (WHERE {found} AND NOT {stale} AND t._bridge_deleted)"
-            f" FROM {self.staging} s LEFT JOIN {self.target} t ON {self.match}"
+    def _judge(self, *, is_full: bool) -> Counts:
+        """Compare by one join and keep the verdict on every record, and on every live row that a full read misses."""
+        stale, changed, touched = self._conditions()
+        join = "FULL JOIN" if is_full else "LEFT JOIN"
+        self.execute(
+            f"CREATE UNLOGGED TABLE {self.verdicts} AS SELECT s.ctid AS staged_at, t.ctid AS row_at, CASE"
+            " WHEN s.arrival IS NULL THEN 'missing' WHEN t._bridge_id IS NULL THEN 'new'"
+            f" WHEN {stale} THEN 'stale' WHEN t._bridge_deleted THEN 'returned'"
+            f" WHEN {changed} THEN 'changed' WHEN {touched} THEN 'touched' ELSE 'same' END AS verdict"
+            f" FROM {self.staging} s {join} {self.target} t ON {self.match}"
+            " WHERE s.arrival IS NOT NULL OR NOT t._bridge_deleted"
         )
-        return Counts(*self.cursor.fetchone())
+        self.execute(f"ANALYZE {self.verdicts}")
+        self.cursor.execute(f"SELECT verdict, count(*) FROM {self.verdicts} GROUP BY verdict")
+        return Counts(**dict(self.cursor.fetchall()))
 
-    def _conditions(self) -> tuple[str, str, str, str]:
-        """SQL for: the key is known; the stored row is newer; the content differs; only rowversion or hash differ."""
-        found = "(t._bridge_id IS NOT NULL)"
+    def _conditions(self) -> tuple[str, str, str]:
+        """SQL for a known key: the stored row is newer; the content differs; only rowversion or hash differ."""
         theirs, ours = self._order("s.rowversion"), self._order("t._bridge_rowversion")
         guarded = theirs is not None and self.plan.mode is Mode.DELTA
         stale = f"coalesce({theirs} < {ours}, false)" if guarded else "false"
@@ -106,31 +141,29 @@ class Merge:
         differs = " OR ".join(f"t.{_q(column)} IS DISTINCT FROM s.{self.staged[column.name]}" for column in columns) or "false"
         prefix = literal(self.fingerprint)
         changed = (
-            f"(t._bridge_deleted OR CASE WHEN left(t._bridge_hash, {len(self.fingerprint)}) = {prefix}"
-            f" THEN t._bridge_hash <> {prefix} || s.hash ELSE {differs} END)"
+            f"CASE WHEN left(t._bridge_hash, {len(self.fingerprint)}) = {prefix}"
+            f" THEN t._bridge_hash <> {prefix} || s.hash ELSE {differs} END"
         )
-        touched = (
-            f"(t._bridge_rowversion IS DISTINCT FROM s.rowversion OR t._bridge_hash <> {prefix} || s.hash)"
-        )
-        return found, stale, changed, touched
+        touched = f"t._bridge_rowversion IS DISTINCT FROM s.rowversion OR t._bridge_hash <> {prefix} || s.hash"
+        return stale, changed, touched
 
     def _update(self) -> int:
-        _, stale, changed, touched = self._conditions()
         columns = [column for column in self.entity.columns if not column.is_business_key]
         content = "".join(f"{_q(column)} = s.{self.staged[column.name]}, " for column in columns)
         return self.execute(
             f"UPDATE {self.target} t SET {content}_bridge_hash = {literal(self.fingerprint)} || s.hash,"
             f" _bridge_rowversion = s.rowversion, _bridge_deleted = false,"
-            f" _bridge_updated_at = CASE WHEN {changed} THEN now() ELSE t._bridge_updated_at END"
-            f" FROM {self.staging} s WHERE {self.match} AND NOT {stale} AND ({changed} OR {touched})"
+            f" _bridge_updated_at = CASE WHEN v.verdict = 'touched' THEN t._bridge_updated_at ELSE now() END"
+            f" FROM {self.verdicts} v JOIN {self.staging} s ON s.ctid = v.staged_at"
+            " WHERE t.ctid = v.row_at AND v.verdict IN ('changed', 'returned', 'touched')"
         )
 
-    def _insert(self, condition: str) -> int:
+    def _insert(self, source: str) -> int:
         names = ", ".join(_q(column) for column in self.entity.columns)
         values = ", ".join(f"s.{self.staged[column.name]}" for column in self.entity.columns)
         return self.execute(
             f"INSERT INTO {self.target} ({names}, _bridge_hash, _bridge_rowversion)"
-            f" SELECT {values}, {literal(self.fingerprint)} || s.hash, s.rowversion FROM {self.staging} s{condition}"
+            f" SELECT {values}, {literal(self.fingerprint)} || s.hash, s.rowversion FROM {source}"
         )
 
     def count_rows(self, gained: int) -> int:
@@ -142,6 +175,7 @@ class Merge:
     def empty_staging(self, rejected: int) -> None:
         """Leave nothing of the records behind."""
         self.execute(f"TRUNCATE {self.staging}" + (f", {self.rejects}" if rejected else ""))
+        self.execute(f"DROP TABLE IF EXISTS {self.verdicts}")
 
     def _order(self, expression: str) -> str | None:
         """SQL that orders rowversions as the codec does; None when only the source knows.

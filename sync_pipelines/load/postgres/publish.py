@@ -57,15 +57,15 @@ def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
     quarantined = merge.count_distinct_rejects()
     superseded, counts = 0, Counts(new=filled or 0)
     if filled is None:
-        superseded = merge.drop_superseded(staged)
+        superseded = merge.drop_superseded()
         counts = merge.apply(staged - superseded)
     gained = counts.new + counts.returned
-    deleted, missing = delete_vanished(merge, gained) if plan.mode is Mode.FULL else (0, 0)
+    deleted, missing = delete_vanished(merge, counts) if plan.mode is Mode.FULL else (0, 0)
     ledger = Ledger(
         fetched=plan.fetched,
         inserted=counts.new,
-        updated=counts.changed,
-        unchanged=counts.same,
+        updated=counts.changed + counts.returned,
+        unchanged=counts.same + counts.touched,
         superseded=plan.reread + superseded + counts.stale + rejected - quarantined,
         quarantined=quarantined,
         deleted=deleted,
@@ -73,9 +73,9 @@ def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
     check_stage("quarantine", quarantined, move_rejects(cursor, plan))
     resolve_quarantine(cursor, plan, filled=filled is not None)
     row_count = merge.count_rows(gained - deleted)
-    if filled is not None:
-        # Also tells whether somebody else wrote into the table meanwhile.
-        check_stage("fill", filled, row_count)
+    if plan.mode is Mode.FULL:
+        # Counted in the table itself; also tells whether somebody else wrote into it meanwhile.
+        check_stage("rows", counts.live_before + gained - deleted, row_count)
     outcome = Outcome(ledger, row_count, missing)
     close_books(cursor, plan, outcome)
     merge.empty_staging(rejected)
