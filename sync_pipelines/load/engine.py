@@ -157,7 +157,13 @@ def _source(dlt: Any, name: str, spool: Spool) -> Any:
     @dlt.source(name=name, max_table_nesting=0)
     def entity_source() -> Any:
         for table in spool.rows:
-            yield dlt.resource(file_of, name=table, write_disposition="append", file_format="parquet")(table)
+            # dlt takes every timestamp for one with a zone, and would rewrite the file to say so.
+            naive = {
+                field.name: {"name": field.name, "data_type": "timestamp", "timezone": False}
+                for field in spool.schemas[table]
+                if pa.types.is_timestamp(field.type) and field.type.tz is None
+            }
+            yield dlt.resource(file_of, name=table, write_disposition="append", file_format="parquet", columns=naive)(table)
 
     return entity_source()
 

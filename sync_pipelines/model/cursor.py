@@ -6,10 +6,13 @@ has a codec; it is declared by the API (`rowversion_codec`), set by a person, or
 
 from __future__ import annotations
 
+import itertools
+import operator
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from sync_pipelines.errors import CursorProtocolError
@@ -118,8 +121,8 @@ def check_page_order(codec: Codec, rowversions: list[str], after: str | None) ->
         return
     if codec in (Codec.TEXT, Codec.DIGITS):
         width = len(after or rowversions[0])
-        odd = next((rowversion for rowversion in rowversions if len(rowversion) != width), None)
-        if odd is not None:
+        if set(map(len, rowversions)) != {width}:
+            odd = next(rowversion for rowversion in rowversions if len(rowversion) != width)
             raise CursorProtocolError(
                 f"The rowversion {odd[:100]!r} has {len(odd)} characters where the others have {width}; compared as "
                 f"fixed-width {codec!s} it would sort wrongly and rows would be lost."
@@ -143,7 +146,7 @@ def check_page_order(codec: Codec, rowversions: list[str], after: str | None) ->
 
 
 def _is_sorted(values: list[str]) -> bool:
-    return all(left <= right for left, right in zip(values, values[1:], strict=False))
+    return all(map(operator.le, values, itertools.islice(values, 1, None)))
 
 
 def plan_cursor(
@@ -264,6 +267,7 @@ def seconds_between(codec: Codec, earlier: str, later: str) -> float | None:
     return None if first is None or second is None else (second - first).total_seconds()
 
 
+@lru_cache(maxsize=4096)
 def _digits_time(rowversion: str) -> datetime | None:
     if len(rowversion) not in _DIGITS_WIDTHS or not (rowversion.isascii() and rowversion.isdigit()):
         return None
@@ -273,6 +277,7 @@ def _digits_time(rowversion: str) -> datetime | None:
         return None
 
 
+@lru_cache(maxsize=4096)
 def _iso_time(rowversion: str) -> tuple[datetime, int] | None:
     """Instant (naive = UTC) and nanoseconds below the second, which datetime cannot hold exactly."""
     match = _ISO.fullmatch(rowversion)
