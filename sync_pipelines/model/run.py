@@ -103,6 +103,7 @@ class RunResult:
     requests: int = 0
     bytes_wire: int = 0
     api_seconds_p95: float = 0.0
+    api_seconds_max: float = 0.0
     stage_seconds: dict[str, float] = field(default_factory=dict)
     undeclared: tuple[str, ...] = ()
     table_changes: tuple[str, ...] = ()
