@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import ConfigurationError, NotFoundError
 from sync_pipelines.model.incident import Condition, Incident, IncidentKind
+from sync_pipelines.secrets import redact_data
 
 _FIELDS = "uid, kind, subject, message, next_command, details, opened_at, last_seen_at, quiet_since, closed_at"
 _WAITING = "count(*) FILTER (WHERE delivered_at IS NULL AND given_up_at IS NULL)"
@@ -49,7 +50,7 @@ def insert_incident(connection: psycopg.Connection[Any], condition: Condition) -
         INSERT INTO incidents (kind, subject, message, next_command, details) VALUES (%s, %s, %s, %s, %s)
         ON CONFLICT (kind, subject) WHERE closed_at IS NULL DO NOTHING RETURNING {_FIELDS}
         """,
-        [condition.kind, condition.subject, condition.message, condition.next_command, Jsonb(condition.details)],
+        [condition.kind, condition.subject, *_texts(condition)],
     ).fetchone()
     return incident_from_row(row) if row else None
 
@@ -61,7 +62,7 @@ def update_incident(connection: psycopg.Connection[Any], incident: Incident, con
         UPDATE incidents SET message = %s, next_command = %s, details = %s, last_seen_at = now(), quiet_since = NULL
         WHERE uid = %s AND closed_at IS NULL
         """,
-        [condition.message, condition.next_command, Jsonb(condition.details), incident.uid],
+        [*_texts(condition), incident.uid],
     )
 
 
@@ -122,3 +123,8 @@ def get_incident(database: Database, uid: UUID) -> tuple[Incident, list[dict[str
     if row is None:
         raise NotFoundError(f"There is no incident {uid}.", state="", next_command="sync-pipelines alerts list")
     return incident_from_row(row), messages
+
+
+def _texts(condition: Condition) -> list[Any]:
+    """Message, next command and details; what they quote may be older than a secret that is known by now."""
+    return [redact_data(condition.message), redact_data(condition.next_command), Jsonb(redact_data(condition.details))]

@@ -9,10 +9,9 @@ from urllib.parse import quote
 
 from sync_pipelines.model.incident import TITLES, Condition, IncidentKind
 from sync_pipelines.model.names import asset_name_for
-from sync_pipelines.secrets import redact
+from sync_pipelines.secrets import redact_data
 
 OPENED, CLOSED, TEST = "incident.opened", "incident.closed", "test"
-_TEXT_CHARACTERS = 2000
 
 
 def incident_payload(
@@ -74,15 +73,4 @@ def ui_link(ui_url: str | None, kind: IncidentKind, subject: str) -> str | None:
 
 
 def _dump(data: dict[str, Any]) -> str:
-    return json.dumps(_clean(data), ensure_ascii=False, separators=(",", ":"), default=str)
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _clean(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(inner) for inner in value]
-    if isinstance(value, str):
-        # JSON in PostgreSQL and in receivers knows neither half surrogates nor zero bytes.
-        return redact(value).encode("utf-8", "backslashreplace").decode().replace("\x00", "\\0")[:_TEXT_CHARACTERS]
-    return value
+    return json.dumps(redact_data(data), ensure_ascii=False, separators=(",", ":"), default=str)

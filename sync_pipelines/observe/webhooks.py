@@ -6,6 +6,7 @@ import base64
 import binascii
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from standardwebhooks.webhooks import Webhook as Signer
 from urllib3 import Timeout
@@ -15,13 +16,14 @@ from sync_pipelines.catalog.webhooks import check_address
 from sync_pipelines.errors import ConfigurationError, SettingsError
 from sync_pipelines.extract.deadline import pool_with_deadline
 from sync_pipelines.extract.http import retry_after_seconds
-from sync_pipelines.secrets import check_reference, printable, resolve_secret
+from sync_pipelines.secrets import check_reference, printable, register_secret, resolve_secret
 
 GONE = 410
 _EXCERPT_BYTES = 2048
 _EXCERPT_CHARACTERS = 200
 _KEY_BYTES = 24
 _PREFIX = "whsec_"
+_SECRET_PATH_CHARACTERS = 8
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,16 @@ def signing_key(reference: str) -> str:
     return value
 
 
+def _resolved(url: str) -> str:
+    if not url.startswith("env:"):
+        return check_address(url)
+    address = check_address(resolve_secret(url) or "")
+    # A receiver, or a library's log, may repeat the path alone.
+    if len(path := urlsplit(address).path) >= _SECRET_PATH_CHARACTERS:
+        register_secret(path)
+    return address
+
+
 def send_message(url: str, secret: str, message_id: str, body: str, timeout_seconds: float) -> Answer:
     """Send a message; never raises for what the receiver, the network or the configuration does.
 
@@ -71,7 +83,7 @@ def send_message(url: str, secret: str, message_id: str, body: str, timeout_seco
         timeout_seconds: for the whole exchange.
     """
     try:
-        address = check_address(resolve_secret(url) or "") if url.startswith("env:") else check_address(url)
+        address = _resolved(url)
         now = datetime.now(UTC)
         signature = Signer(signing_key(secret)).sign(message_id, now, body)
     except ConfigurationError as error:
