@@ -47,7 +47,7 @@ class EntityHealth:
     running_seconds: float | None = None
     running_held: bool = False
     rejecting_uid: UUID | None = None
-    rejecting_fetched: int | None = None
+    rejecting_judged: int | None = None
     rejecting_quarantined: int | None = None
 
     @property
@@ -95,16 +95,17 @@ WHERE c.is_active
 """
 _ENTITIES = """
 WITH rejecting AS MATERIALIZED (
-    SELECT DISTINCT ON (r.entity_uid) r.entity_uid, r.uid, r.records_fetched, r.records_quarantined, r.started_at
+    SELECT DISTINCT ON (r.entity_uid) r.entity_uid, r.uid, r.records_fetched - r.records_superseded AS judged,
+           r.records_quarantined, r.started_at
     FROM sync_runs r
-    WHERE r.status = 'success' AND r.records_quarantined > 0 AND r.records_fetched >= %(min_records)s
+    WHERE r.status = 'success' AND r.records_quarantined > 0 AND r.records_fetched - r.records_superseded >= %(min_records)s
       AND r.started_at > now() - make_interval(days => %(days)s)
     ORDER BY r.entity_uid, r.started_at DESC
 ), bad AS MATERIALIZED (
     SELECT * FROM rejecting b
     WHERE NOT EXISTS (
         SELECT FROM sync_runs r WHERE r.entity_uid = b.entity_uid AND r.started_at > b.started_at
-          AND r.status = 'success' AND r.records_fetched >= %(min_records)s)
+          AND r.status = 'success' AND r.records_fetched - r.records_superseded >= %(min_records)s)
       AND EXISTS (SELECT FROM quarantine q WHERE q.entity_uid = b.entity_uid AND q.resolved_at IS NULL)
 )
 SELECT c.name AS connector, e.slug, e.status, e.status_reason, e.sync_enabled, e.sync_interval_seconds, e.created_at,
@@ -119,7 +120,7 @@ SELECT c.name AS connector, e.slug, e.status, e.status_reason, e.sync_enabled, e
              AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
              AND (k.classid::bigint << 32) | k.objid::bigint = hashtextextended(%(lock)s || e.uid::text, 0)
        ) END AS running_held,
-       b.uid AS rejecting_uid, b.records_fetched AS rejecting_fetched, b.records_quarantined AS rejecting_quarantined
+       b.uid AS rejecting_uid, b.judged AS rejecting_judged, b.records_quarantined AS rejecting_quarantined
 FROM entities e
 JOIN connectors c ON c.uid = e.connector_uid AND c.is_active
 LEFT JOIN sync_runs r ON r.entity_uid = e.uid AND r.status = 'running'
@@ -147,7 +148,7 @@ def read_health(
         connection: with the bridge schema as its search path.
         database: for the names of the advisory locks.
         window_seconds: how far back runs are counted.
-        min_records: runs that fetched fewer records say nothing about the share of rejects.
+        min_records: runs with fewer different records say nothing about the share of rejects.
     """
     parameters = {
         "window": window_seconds,

@@ -174,17 +174,17 @@ def _slow_source(entity: EntityHealth, settings: Settings) -> Iterator[Condition
 
 
 def _rejections(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
-    fetched, rejected = entity.rejecting_fetched, entity.rejecting_quarantined
-    if not fetched or rejected is None or fetched < settings.alert_rejection_min_records:
+    judged, rejected = entity.rejecting_judged, entity.rejecting_quarantined
+    if not judged or rejected is None or judged < settings.alert_rejection_min_records:
         return
-    share = rejected / fetched
+    share = rejected / judged
     if share > settings.alert_rejection_rate:
         yield Condition(
             IncidentKind.REJECTION_RATE,
             entity.path,
-            f"{rejected} of {fetched} records of {entity.path} were rejected ({share:.1%}, allowed {settings.alert_rejection_rate:.1%}).",
+            f"{rejected} of {judged} records of {entity.path} were rejected ({share:.1%}, allowed {settings.alert_rejection_rate:.1%}).",
             f"sync-pipelines quarantine list {entity.path} --run {entity.rejecting_uid}",
-            {"fetched": fetched, "quarantined": rejected, "rejection_rate": round(share, 4), "run": _text(entity.rejecting_uid)},
+            {"records": judged, "quarantined": rejected, "rejection_rate": round(share, 4), "run": _text(entity.rejecting_uid)},
         )
 
 

@@ -53,7 +53,7 @@ def check_results(
 
 def _contract(key: dg.AssetKey, result: RunResult, max_rejected_share: float) -> dg.AssetCheckResult:
     quarantined, fetched = result.ledger.quarantined, result.ledger.fetched
-    share = quarantined / fetched if fetched else 0.0
+    share = result.ledger.rejected_share
     severity = dg.AssetCheckSeverity.ERROR if share > max_rejected_share else dg.AssetCheckSeverity.WARN
     metadata: dict[str, Any] = {"records_fetched": fetched, "records_quarantined": quarantined, "rejected_share": share, "allowed_share": max_rejected_share}
     if result.quarantine_sample:

@@ -52,9 +52,9 @@ def test_nothing_is_wrong_with_what_is_well():
         ({"running_uid": RUN, "running_seconds": 601.0, "running_held": True}, ["run_duration"]),
         ({"last_response_seconds": 10.0}, []),
         ({"last_response_seconds": 10.01}, ["slow_source"]),
-        ({"rejecting_fetched": 100, "rejecting_quarantined": 20}, []),
-        ({"rejecting_fetched": 100, "rejecting_quarantined": 21}, ["rejection_rate"]),
-        ({"rejecting_fetched": 9, "rejecting_quarantined": 9}, []),
+        ({"rejecting_judged": 100, "rejecting_quarantined": 20}, []),
+        ({"rejecting_judged": 100, "rejecting_quarantined": 21}, ["rejection_rate"]),
+        ({"rejecting_judged": 9, "rejecting_quarantined": 9}, []),
         ({"last_success_at": ago(660)}, []),
         ({"last_success_at": ago(661)}, ["freshness"]),
         ({"last_success_at": ago(661), "alert_freshness": "late"}, ["freshness"]),
@@ -129,7 +129,7 @@ def test_a_discovery_that_found_nobody_is_an_attempt():
 
 def test_every_condition_says_what_to_type_first():
     everything = found(
-        entity(consecutive_failures=3, last_seconds=700.0, last_response_seconds=11.0, rejecting_fetched=10, rejecting_quarantined=9, last_success_at=None),
+        entity(consecutive_failures=3, last_seconds=700.0, last_response_seconds=11.0, rejecting_judged=10, rejecting_quarantined=9, last_success_at=None),
         entity("b", status=EntityStatus.ACTION_REQUIRED),
         failed_to_reach("c"),
         connector=ConnectorHealth("erp", runs_ended=20, runs_failed=9),
@@ -142,4 +142,4 @@ def test_every_condition_says_what_to_type_first():
 def test_thresholds_come_from_the_settings():
     assert kinds(entity(consecutive_failures=1), alert_consecutive_failures=1) == ["consecutive_failures"]
     assert kinds(entity(last_seconds=5.0), alert_duration_seconds=4) == ["run_duration"]
-    assert kinds(entity(rejecting_fetched=2, rejecting_quarantined=1), alert_rejection_min_records=2, alert_rejection_rate=0.4) == ["rejection_rate"]
+    assert kinds(entity(rejecting_judged=2, rejecting_quarantined=1), alert_rejection_min_records=2, alert_rejection_rate=0.4) == ["rejection_rate"]
