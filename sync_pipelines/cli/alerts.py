@@ -174,13 +174,14 @@ def webhook_add(
     as_json: JsonOption = False,
 ) -> None:
     """Name a receiver, or change the one of that name. It hears of incidents that begin from now on."""
-    webhook = add_webhook(open_catalog(context.obj), url, secret, name=name, kinds=kinds or ())
-    if url.startswith("http://"):
-        say("Warning: the address is not https; the message is signed but can be read on its way.", "yellow", stderr=True)
+    database = open_catalog(context.obj)
     try:
         signing_key(secret)
     except SecretMissingError as error:
         say(f"Warning: {error.what} The process that delivers needs it.", "yellow", stderr=True)
+    webhook = add_webhook(database, url, secret, name=name, kinds=kinds or ())
+    if url.startswith("http://"):
+        say("Warning: the address is not https; the message is signed but can be read on its way.", "yellow", stderr=True)
     if as_json:
         print_json({"name": webhook.name, "address": shown_address(webhook.url), "secret": webhook.secret, "kinds": webhook.kinds})
         return

@@ -56,7 +56,7 @@ def signing_key(reference: str) -> str:
     if len(key) < _KEY_BYTES:
         raise SettingsError(
             f"The secret {reference} is no key for signing: base64 of at least {_KEY_BYTES} bytes, with or without {_PREFIX} in front.",
-            state="Nothing was sent.",
+            state="Nothing was stored or sent.",
             next_command="export NAME=whsec_$(openssl rand -base64 32), and give the receiver the same",
         )
     return value
