@@ -93,22 +93,26 @@ FROM connectors c LEFT JOIN (
 ) r ON r.connector_uid = c.uid
 WHERE c.is_active
 """
-_ENTITIES = """
-WITH rejecting AS MATERIALIZED (
+# One scan of an index that holds just the runs with rejects; joined here, since the planner cannot guess how many are left.
+_REJECTING = """
+WITH rejecting AS (
     SELECT DISTINCT ON (r.entity_uid) r.entity_uid, r.uid, r.records_fetched - r.records_superseded AS judged,
            r.records_quarantined, r.started_at
     FROM sync_runs r
-    WHERE r.status = 'success' AND r.records_quarantined > 0 AND r.records_fetched - r.records_superseded >= %(min_records)s
+    WHERE r.status = 'success' AND r.records_quarantined > 0
+      AND r.records_fetched - r.records_superseded >= %(min_records)s
       AND r.started_at > now() - make_interval(days => %(days)s)
     ORDER BY r.entity_uid, r.started_at DESC
-), bad AS MATERIALIZED (
-    SELECT * FROM rejecting b
-    WHERE NOT EXISTS (
-        SELECT FROM sync_runs r WHERE r.entity_uid = b.entity_uid AND r.started_at > b.started_at
-          AND r.status = 'success' AND r.records_fetched - r.records_superseded >= %(min_records)s)
-      AND EXISTS (SELECT FROM quarantine q WHERE q.entity_uid = b.entity_uid AND q.resolved_at IS NULL)
 )
-SELECT c.name AS connector, e.slug, e.status, e.status_reason, e.sync_enabled, e.sync_interval_seconds, e.created_at,
+SELECT b.entity_uid, b.uid AS rejecting_uid, b.judged AS rejecting_judged, b.records_quarantined AS rejecting_quarantined
+FROM rejecting b
+WHERE NOT EXISTS (
+    SELECT FROM sync_runs r WHERE r.entity_uid = b.entity_uid AND r.started_at > b.started_at
+      AND r.status = 'success' AND r.records_fetched - r.records_superseded >= %(min_records)s)
+  AND EXISTS (SELECT FROM quarantine q WHERE q.entity_uid = b.entity_uid AND q.resolved_at IS NULL)
+"""
+_ENTITIES = """
+SELECT e.uid, c.name AS connector, e.slug, e.status, e.status_reason, e.sync_enabled, e.sync_interval_seconds, e.created_at,
        e.last_success_at, e.consecutive_failures,
        l.uid AS last_uid, l.status AS last_status, l.completed_at AS last_completed_at,
        extract(epoch FROM l.completed_at - l.started_at)::float8 AS last_seconds,
@@ -119,15 +123,13 @@ SELECT c.name AS connector, e.slug, e.status, e.status_reason, e.sync_enabled, e
            SELECT FROM pg_locks k WHERE k.locktype = 'advisory' AND k.granted AND k.objsubid = 1
              AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
              AND (k.classid::bigint << 32) | k.objid::bigint = hashtextextended(%(lock)s || e.uid::text, 0)
-       ) END AS running_held,
-       b.uid AS rejecting_uid, b.judged AS rejecting_judged, b.records_quarantined AS rejecting_quarantined
+       ) END AS running_held
 FROM entities e
 JOIN connectors c ON c.uid = e.connector_uid AND c.is_active
 LEFT JOIN sync_runs r ON r.entity_uid = e.uid AND r.status = 'running'
 LEFT JOIN LATERAL (
     SELECT * FROM sync_runs s WHERE s.entity_uid = e.uid AND s.status <> 'running' ORDER BY s.started_at DESC LIMIT 1
 ) l ON true
-LEFT JOIN bad b ON b.entity_uid = e.uid
 ORDER BY c.name, e.slug
 """
 # Without the privilege to see others' sessions their type is NULL.
@@ -158,6 +160,10 @@ def read_health(
     }
     server = connection.execute(_CONNECTIONS).fetchone()
     assert server is not None
-    entities = (EntityHealth(**{**row, "status": EntityStatus(row["status"])}) for row in connection.execute(_ENTITIES, parameters))
+    rejecting = {row.pop("entity_uid"): row for row in connection.execute(_REJECTING, parameters)}
+    entities = (
+        EntityHealth(**{**rejecting.get(row.pop("uid"), {}), **row, "status": EntityStatus(row["status"])})
+        for row in connection.execute(_ENTITIES, parameters)
+    )
     connectors = (ConnectorHealth(**row) for row in connection.execute(_CONNECTORS, parameters))
     return Health(server["now"], tuple(entities), tuple(connectors), server["used"], server["usable"])

@@ -12,6 +12,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ from sync_pipelines.catalog.webhooks import list_webhooks
 from sync_pipelines.errors import DatabaseConnectionsError, SyncError
 from sync_pipelines.model.incident import DATABASE, TITLES, Condition, IncidentKind, Webhook
 from sync_pipelines.observe.payload import CLOSED, OPENED, incident_payload
-from sync_pipelines.observe.webhooks import send_message
+from sync_pipelines.observe.webhooks import Answer, send_message
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 
@@ -75,17 +76,25 @@ def note_outage(home: Path, settings: Settings, error: SyncError, now: datetime 
         if outage.body is None:
             outage.body = _body(outage, OPENED, now, settings)
             logger.error("Incident opened: %s: %s", TITLES[IncidentKind(outage.kind)], outage.message)
-        for webhook in (_webhook(row) for row in memory.webhooks):
-            wanted = webhook.kinds is None or outage.kind in webhook.kinds
-            if not wanted or webhook.name in outage.told:
-                continue
-            answer = send_message(
-                webhook.url, webhook.secret, f"msg_{UUID(outage.uid).hex}", outage.body, settings.alert_webhook_timeout_seconds
-            )
-            if answer.error is None:
-                outage.told.append(webhook.name)
-            else:
-                logger.warning("the webhook %s was not told of the database: %s", printable(webhook.name), answer.error)
+        waiting = [
+            webhook
+            for webhook in map(_webhook, memory.webhooks)
+            if webhook.name not in outage.told and (webhook.kinds is None or outage.kind in webhook.kinds)
+        ]
+        if not waiting:
+            return
+        message_id, body = f"msg_{UUID(outage.uid).hex}", outage.body
+
+        def send(webhook: Webhook) -> Answer:
+            return send_message(webhook.url, webhook.secret, message_id, body, settings.alert_webhook_timeout_seconds)
+
+        # All at the same time: a sensor has a minute, and a receiver that hangs takes its whole timeout.
+        with ThreadPoolExecutor(len(waiting), "webhook") as pool:
+            for webhook, answer in zip(waiting, pool.map(send, waiting), strict=True):
+                if answer.error is None:
+                    outage.told.append(webhook.name)
+                else:
+                    logger.warning("the webhook %s was not told of the database: %s", printable(webhook.name), answer.error)
 
 
 def end_outage(database: Database, home: Path, settings: Settings, now: datetime | None = None) -> None:

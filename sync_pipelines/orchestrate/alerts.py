@@ -21,6 +21,7 @@ from sync_pipelines.settings import Settings
 logger = logging.getLogger(__name__)
 
 CONNECTOR_TAG = "sync_pipelines/connector"
+_WILL_RETRY_TAG = "dagster/will_retry"
 # Another incident, or a person, has them already.
 _EXPLAINED_ERRORS = frozenset({"EntityBusyError", "SchemaDriftError", "InterruptedRunError"})
 _MESSAGE_CHARACTERS = 300
@@ -67,8 +68,11 @@ def plan_run_failure(
 ) -> Condition | None:
     """The condition that a failed run is; None when each of its failed steps is explained by a row of our own.
 
-    A run without any failed step died: killed, not launched, or its code location is broken.
+    A run without any failed step died: killed, not launched, or its code location is broken. One that Dagster runs again is no
+    trouble before that has failed, too.
     """
+    if run.tags.get(_WILL_RETRY_TAG) == "true":
+        return None
     failures = [event for event in step_failures if event.step_key]
     subject = run_subject(run)
     details = {"run": run.run_id, "job": run.job_name, "connector": run.tags.get(CONNECTOR_TAG)}

@@ -96,8 +96,8 @@ def test_a_database_that_is_down_fails_the_tick_without_showing_the_password(
     assert receiver.events == [("incident.opened", "database_unavailable", "database")]
 
 
-def new_run(instance: dg.DagsterInstance, definitions: Load, job: str = "sync_erp") -> dg.DagsterRun:
-    return instance.create_run_for_job(definitions().resolve_job_def(job), tags={"sync_pipelines/connector": "erp"})
+def new_run(instance: dg.DagsterInstance, definitions: Load, **tags: str) -> dg.DagsterRun:
+    return instance.create_run_for_job(definitions().resolve_job_def("sync_erp"), tags={"sync_pipelines/connector": "erp", **tags})
 
 
 def test_a_run_that_died_is_an_incident_until_a_run_of_its_job_succeeds(
@@ -107,7 +107,7 @@ def test_a_run_that_died_is_an_incident_until_a_run_of_its_job_succeeds(
     watcher, sensor = Ticks(definitions, "failed_runs", instance), Ticks(definitions, "alerts", instance)
     assert "Initiating" in watcher.tick()
     for _ in range(2):
-        instance.report_run_failed(new_run(instance, definitions), "The run worker process was killed")
+        instance.report_run_failed(new_run(instance, definitions, **{"dagster/max_retries": "0"}), "The run worker process was killed")
         watcher.tick()
         sensor.tick()
     assert receiver.events == [("incident.opened", "run_failed", "sync_erp")]
@@ -116,6 +116,19 @@ def test_a_run_that_died_is_an_incident_until_a_run_of_its_job_succeeds(
     sensor.tick()
     assert receiver.events[1:] == [("incident.closed", "run_failed", "sync_erp")]
     assert incidents(world) == [("run_failed", "sync_erp", False)]
+
+
+def test_a_run_that_dagster_runs_again_is_no_incident_before_that_fails_too(
+    world: World, definitions: Load, instance: dg.DagsterInstance
+) -> None:
+    world.add_items(1)
+    watcher = Ticks(definitions, "failed_runs", instance)
+    watcher.tick()
+    run = new_run(instance, definitions)
+    instance.report_run_failed(run, "killed")
+    assert instance.get_run_by_id(run.run_id).tags["dagster/will_retry"] == "true"
+    watcher.tick()
+    assert incidents(world) == []
 
 
 def test_a_run_whose_failed_syncs_have_their_own_rows_is_no_second_incident(
