@@ -61,6 +61,7 @@ def test_a_trouble_that_comes_back_before_it_is_long_gone_is_the_same_incident(w
         watch.look(alert_close_after_seconds=300)
         watch.world.set(consecutive_failures=0)
         watch.look(alert_close_after_seconds=300)
+        watch.world.sql("UPDATE bridge.incidents SET quiet_since = quiet_since - interval '200 seconds'")
     assert watch.receiver.events == [("incident.opened", "consecutive_failures", "erp/items")]
     watch.world.sql("UPDATE bridge.incidents SET quiet_since = quiet_since - interval '300 seconds'")
     watch.look(alert_close_after_seconds=300)
@@ -94,18 +95,40 @@ def test_an_unreachable_discovery_counts_and_its_kind_is_kept(watch: Watch) -> N
     assert watch.world.sql("SELECT last_discovery_error_kind FROM bridge.connectors WHERE name = 'dead'") == [("SourceUnreachableError",)]
 
 
-def test_many_rejects_are_told_until_a_clean_run_or_until_they_are_resolved(watch: Watch) -> None:
+@pytest.fixture
+def rejecting(watch: Watch) -> Watch:
+    """Ten records, five of them bad, and an incident because of it."""
     table = watch.world.add_items(10)
     for number in range(5):
         table.put(item(number, base_uom="far too long for ten"))
     watch.world.sync()
     watch.look()
     assert watch.incidents() == [("rejection_rate", "erp/items", "open")]
+    return watch
+
+
+def test_many_rejects_are_over_when_nothing_is_in_quarantine_any_more(rejecting: Watch) -> None:
+    rejecting.world.sql("UPDATE bridge.quarantine SET resolved_at = now()")
+    rejecting.look()
+    assert rejecting.incidents() == [("rejection_rate", "erp/items", "over")]
+
+
+@pytest.mark.parametrize(("good", "expected"), [(10, "open"), (90, "over")])
+def test_many_rejects_are_over_when_a_later_sync_has_few(rejecting: Watch, good: int, expected: str) -> None:
+    for number in range(100, 100 + good):
+        rejecting.world.store["items"].put(item(number))
+    rejecting.world.sync(full_refresh=True)
+    rejecting.look()
+    assert rejecting.incidents() == [("rejection_rate", "erp/items", expected)]
+
+
+def test_a_clean_sync_ends_them_although_something_old_is_still_in_quarantine(rejecting: Watch) -> None:
     for number in range(5):
-        table.put(item(number))
-    watch.world.sync()
-    watch.look()
-    assert watch.incidents() == [("rejection_rate", "erp/items", "over")]
+        rejecting.world.store["items"].put(item(number))
+    rejecting.world.sync(full_refresh=True)
+    rejecting.world.sql("UPDATE bridge.quarantine SET resolved_at = NULL")
+    rejecting.look()
+    assert rejecting.incidents() == [("rejection_rate", "erp/items", "over")]
 
 
 def test_one_bad_record_read_again_by_every_delta_does_not_cry(watch: Watch) -> None:
