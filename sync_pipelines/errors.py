@@ -8,6 +8,7 @@ SyncError
  │   ├─ EntityBusyError             another run holds this entity
  │   ├─ InterruptedRunError         somebody cancelled the run
  │   └─ DatabaseUnavailableError    connection lost, deadlock, disk full, ...
+ │       └─ DatabaseConnectionsError  no connection left: server or pool exhausted
  ├─ ConfigurationError        somebody must change something first
  │   ├─ SettingsError               a setting, file or argument is wrong
  │   ├─ SecretMissingError          a secret reference resolves to nothing
@@ -111,6 +112,10 @@ class InterruptedRunError(RetriableError):
 
 class DatabaseUnavailableError(RetriableError):
     """The destination failed in a way that passes: connection, deadlock, lock timeout, disk full."""
+
+
+class DatabaseConnectionsError(DatabaseUnavailableError):
+    """No connection is left: the server's limit, the role's limit, or a pool is exhausted."""
 
 
 class ConfigurationError(SyncError):

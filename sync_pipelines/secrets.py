@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
 from sync_pipelines.errors import SecretMissingError, SettingsError
@@ -76,6 +77,17 @@ def redact(text: str) -> str:
     text = _URL_PASSWORD.sub(rf"\g<head>{HIDDEN}", text)
     text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
     return _QUERY_SECRET.sub(rf"\1{HIDDEN}", text)
+
+
+def redact_data(value: Any) -> Any:
+    """JSON-ready data with every text in it redacted, and without what PostgreSQL's text cannot hold."""
+    if isinstance(value, dict):
+        return {redact_data(key): redact_data(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact_data(inner) for inner in value]
+    if isinstance(value, str):
+        return redact(value).encode("utf-8", "backslashreplace").decode().replace("\x00", "\\0")
+    return value
 
 
 def printable(text: str, limit: int = 200) -> str:

@@ -60,6 +60,25 @@ class Settings(BaseSettings):
 
     sync_owners: str = "team:data-engineering"
 
+    ui_url: str | None = Field(None, validation_alias="DAGSTER_UI_URL", pattern=r"^https?://[^\s@?#]+$")
+    freshness_grace_seconds: int = Field(60, ge=0)
+    alert_interval_seconds: int = Field(30, ge=5)
+    alert_consecutive_failures: int = Field(3, ge=1)
+    alert_duration_seconds: int = Field(600, ge=1)
+    alert_failure_rate: float = Field(0.05, ge=0, le=1)
+    alert_failure_window_seconds: int = Field(3600, ge=60)
+    alert_failure_min_runs: int = Field(20, ge=1)
+    alert_response_seconds: float = Field(10, gt=0)
+    alert_rejection_rate: float = Field(0.2, ge=0, le=1)
+    alert_rejection_min_records: int = Field(10, ge=1)
+    alert_connection_share: float = Field(0.9, gt=0, le=1)
+    alert_freshness: Literal["late", "error"] = "error"
+    alert_close_after_seconds: int = Field(300, ge=0)
+    alert_group_above: int = Field(5, ge=1)
+    alert_webhook_timeout_seconds: float = Field(10, gt=0, le=30)
+    alert_webhook_tries: int = Field(12, ge=1, le=100)
+    alert_webhook_backoff_seconds: float = Field(10, gt=0)
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_file: Path | None = None
 
@@ -77,7 +96,7 @@ class Settings(BaseSettings):
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("postgres_url", "postgres_host", "default_apismith_url", "log_file", mode="before")
+    @field_validator("postgres_url", "postgres_host", "default_apismith_url", "ui_url", "log_file", mode="before")
     @classmethod
     def _blank_is_unset(cls, value: object) -> object:
         return None if value == "" else value

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from psycopg.types.json import Jsonb
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.errors import NotFoundError, SettingsError
+from sync_pipelines.errors import NotFoundError, SettingsError, SyncError
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.names import check_connector_name
 from sync_pipelines.secrets import check_reference, printable
@@ -141,14 +141,22 @@ def remove_connector(database: Database, name: str) -> int:
     return int(count["n"])
 
 
-def record_discovery(database: Database, connector: Connector, error: str | None) -> None:
-    """Remember when a discovery last worked, or why it did not."""
+def record_discovery(database: Database, connector: Connector, error: SyncError | None) -> None:
+    """Remember when a discovery last worked, or when and why it did not."""
     with database.connect() as connection:
+        if error is None:
+            connection.execute(
+                """
+                UPDATE connectors SET last_discovered_at = now(), last_discovery_error = NULL,
+                    last_discovery_error_kind = NULL, updated_at = now() WHERE uid = %s
+                """,
+                [connector.uid],
+            )
+            return
         connection.execute(
             """
-            UPDATE connectors SET last_discovery_error = %s, updated_at = now(),
-                last_discovered_at = CASE WHEN %s::text IS NULL THEN now() ELSE last_discovered_at END
-            WHERE uid = %s
+            UPDATE connectors SET last_discovery_failed_at = now(), last_discovery_error = %s,
+                last_discovery_error_kind = %s, updated_at = now() WHERE uid = %s
             """,
-            [error, error, connector.uid],
+            [str(error), type(error).__name__, connector.uid],
         )

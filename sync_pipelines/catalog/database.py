@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -15,6 +17,7 @@ from psycopg.rows import DictRow, dict_row
 from sync_pipelines.catalog.embedded import embedded_url
 from sync_pipelines.errors import (
     ConfigurationError,
+    DatabaseConnectionsError,
     DatabaseRefusedError,
     DatabaseUnavailableError,
     SyncError,
@@ -27,6 +30,13 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_SECONDS = 10
 _RETRIABLE_CLASSES = ("08", "40", "53", "57", "58")
 _RETRIABLE_STATES = {"55P03", "25P03"}
+_TOO_MANY_CONNECTIONS = "53300"
+# A refused connection carries no SQLSTATE, only the server's words.
+_EXHAUSTED = re.compile(
+    r"too many (clients|connections)|remaining connection slots|max_client_conn|pool(er)?\b.*(timeout|timed out|exhausted)"
+    r"|couldn't get a connection",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,12 @@ def classify_database_error(error: Any) -> SyncError:
     read-only, missing or altered objects do not.
     """
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    message = printable(str(error).strip().split("\n")[0], 300)
+    whole = str(error).strip()
+    message = printable(whole.split("\n")[0], 300)
+    if state == _TOO_MANY_CONNECTIONS or (state is None and _EXHAUSTED.search(whole)):
+        return DatabaseConnectionsError(
+            f"PostgreSQL has no connection left: {message}", next_command="SELECT application_name, state, count(*) FROM pg_stat_activity GROUP BY 1, 2"
+        )
     if state is None and _is_connection_trouble(error):
         if "password authentication failed" in message or "no password supplied" in message:
             return DatabaseRefusedError(f"PostgreSQL refused the login: {message}", next_command="sync-pipelines doctor")
@@ -109,6 +124,15 @@ def classify_database_error(error: Any) -> SyncError:
 
 def _is_connection_trouble(error: Any) -> bool:
     return type(error).__name__ in ("OperationalError", "InterfaceError", "ConnectionTimeout")
+
+
+def clock(database: Database) -> datetime:
+    """The moment by the clock of the database, which every moment in the catalog comes from."""
+    with database.connect() as connection:
+        row = connection.execute("SELECT now() AS now").fetchone()
+    assert row is not None
+    moment: datetime = row["now"]
+    return moment
 
 
 def require_catalog(database: Database) -> None:

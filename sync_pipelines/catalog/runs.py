@@ -16,7 +16,7 @@ from sync_pipelines.catalog.database import Database, classify_database_error
 from sync_pipelines.errors import EntityBusyError, NotFoundError, SyncError
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import Mode
-from sync_pipelines.secrets import redact
+from sync_pipelines.secrets import redact_data
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def _fail_run(database: Database, entity: Entity, run_uid: UUID, error: BaseExce
             UPDATE sync_runs SET status = 'failed', completed_at = now(), error_message = %s, error_details = %s
             WHERE uid = %s AND status = 'running'
             """,
-            [redact(str(error)).replace("\x00", "\\0")[:10_000], Jsonb(_redacted(details)), run_uid],
+            [redact_data(str(error))[:10_000], Jsonb(redact_data(details)), run_uid],
         ).rowcount
         if changed:
             connection.execute(
@@ -158,9 +158,3 @@ def get_run(database: Database, run_uid: UUID) -> dict[str, Any]:
     if row is None:
         raise NotFoundError(f"There is no run {run_uid}.", state="", next_command="sync-pipelines runs")
     return row
-
-
-def _redacted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _redacted(inner) for key, inner in value.items()}
-    return redact(value).replace("\x00", "\\0") if isinstance(value, str) else value

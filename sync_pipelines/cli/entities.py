@@ -5,15 +5,28 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from sync_pipelines.catalog.connectors import get_connector
+from sync_pipelines.catalog.database import Database, clock
 from sync_pipelines.catalog.entities import change_entity, get_entity, list_entities
 from sync_pipelines.cli.context import open_catalog, split_entity_path
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.freshness import StatusWord, status_word
+from sync_pipelines.settings import Settings
 
 PathArgument = Annotated[str, typer.Argument(metavar="CONNECTOR/ENTITY", help="The entity, for example erp/items.")]
+
+_STYLES = {
+    StatusWord.ON_TIME: "green",
+    StatusWord.LATE: "yellow",
+    StatusWord.ERROR: "bold red",
+    StatusWord.ACTION_REQUIRED: "bold red",
+    StatusWord.SWITCHED_OFF: "dim",
+    StatusWord.VANISHED: "dim",
+}
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -38,21 +51,22 @@ def entities(
     if connector is not None:
         get_connector(database, connector)
     found = list_entities(database, connector)
+    words = status_words(database, found, context.obj)
     if as_json:
-        print_json([shown(entity) for entity in found])
+        print_json([{**shown(entity), "freshness": words[entity.path]} for entity in found])
         return
     show_table(
         "Entities",
-        ("entity", "table", "strategy", "rows", "last sync", "last status", "status", "interval s", "cursor"),
+        ("entity", "table", "strategy", "rows", "last success", "last run", "status", "interval s", "cursor"),
         [
             (
                 entity.path,
                 entity.table,
                 entity.delta_strategy.value,
                 entity.row_count,
-                entity.last_sync_at,
+                entity.last_success_at,
                 entity.last_sync_status,
-                entity.status.value if entity.sync_enabled else "disabled",
+                word_text(words[entity.path]),
                 entity.sync_interval_seconds,
                 entity.cursor,
             )
@@ -66,8 +80,9 @@ def entities(
 @group.command(epilog=examples("entity show erp/items", "entity show erp/items --json"))
 def show(context: typer.Context, path: PathArgument, as_json: JsonOption = False) -> None:
     """Show one entity with its columns."""
-    entity = get_entity(open_catalog(context.obj), *split_entity_path(path))
-    data = shown(entity)
+    database = open_catalog(context.obj)
+    entity = get_entity(database, *split_entity_path(path))
+    data = {**shown(entity), "freshness": status_words(database, [entity], context.obj)[entity.path]}
     if as_json:
         print_json(data)
         return
@@ -109,6 +124,27 @@ def set_(
         print_json(shown(entity))
         return
     say(f"{entity.path}: " + ", ".join(f"{name} = {getattr(entity, name)}" for name in changes))
+
+
+def status_words(database: Database, entities: list[Entity], settings: Settings) -> dict[str, str]:
+    """The status word of each entity by its path, by the clock of the database."""
+    now = clock(database)
+    return {
+        entity.path: status_word(
+            status=entity.status,
+            sync_enabled=entity.sync_enabled,
+            sync_interval_seconds=entity.sync_interval_seconds,
+            last_success_at=entity.last_success_at,
+            now=now,
+            grace_seconds=settings.freshness_grace_seconds,
+        ).value
+        for entity in entities
+    }
+
+
+def word_text(word: str) -> Text:
+    """A status word in its colour."""
+    return Text(word, style=_STYLES.get(word, ""))
 
 
 def shown(entity: Entity) -> dict[str, Any]:

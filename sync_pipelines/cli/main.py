@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sync_pipelines.cli import (
+    alerts,
     audit,
     connectors,
     cursors,
@@ -55,7 +56,7 @@ def start(
         context.obj = prepare()
 
 
-for module in (connectors, discovery, entities, cursors, syncing, runs, quarantine, audit, doctor, demo, up):
+for module in (connectors, discovery, entities, cursors, syncing, runs, quarantine, audit, alerts, doctor, demo, up):
     module.register(app)
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from sync_pipelines.settings import Settings
 LOCATION = "sync_pipelines"
 READY_SECONDS = 180
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_PROBLEM = re.compile(r"( - (ERROR|CRITICAL) - |\b(ERROR|CRITICAL)\b|^Traceback|Error: )")
+_PROBLEM = re.compile(r"( - (ERROR|CRITICAL) - |\b(ERROR|CRITICAL)\b|^Traceback|Error: |^Incident opened: )")
 _READY = "{ version workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError { __typename ... on PythonError { message } } } } } }"
 
 

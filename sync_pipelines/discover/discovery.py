@@ -76,7 +76,7 @@ def discover(
         if not entities:
             _check_nothing_known(database, connector_name, errors)
     except SyncError as error:
-        record_discovery(database, connector, str(error))
+        record_discovery(database, connector, error)
         raise error.at(connector=connector_name) from error
     report = DiscoveryReport(connector_name)
     with database.connect() as connection:

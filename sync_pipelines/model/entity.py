@@ -122,6 +122,7 @@ class Entity:
     last_sync_at: datetime | None = None
     last_sync_status: str | None = None
     consecutive_failures: int = 0
+    last_success_at: datetime | None = None
 
     @property
     def path(self) -> str:

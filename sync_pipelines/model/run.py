@@ -48,6 +48,16 @@ class Ledger:
         return self.fetched == self.accounted
 
     @property
+    def judged(self) -> int:
+        """Different records that were good or bad: without second readings and older versions."""
+        return self.accounted - self.superseded
+
+    @property
+    def rejected_share(self) -> float:
+        """Share of the judged records that went to quarantine; 0 when there were none."""
+        return self.quarantined / self.judged if self.judged else 0.0
+
+    @property
     def written(self) -> int:
         """Rows that the run changed in the table."""
         return self.inserted + self.updated + self.deleted
@@ -103,6 +113,7 @@ class RunResult:
     requests: int = 0
     bytes_wire: int = 0
     api_seconds_p95: float = 0.0
+    api_seconds_max: float = 0.0
     stage_seconds: dict[str, float] = field(default_factory=dict)
     undeclared: tuple[str, ...] = ()
     table_changes: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from sync_pipelines.model.entity import Entity, EntityStatus
 from sync_pipelines.model.names import asset_name_for
 from sync_pipelines.orchestrate.cancellation import cancelled
 from sync_pipelines.orchestrate.checks import check_results, check_specs, drift_failure
+from sync_pipelines.orchestrate.freshness import freshness_policy
 from sync_pipelines.orchestrate.metadata import MAX_SCHEMAS, definition_metadata, run_metadata
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.secrets import redact
@@ -48,6 +49,7 @@ def _entity_asset(entity: Entity, view: CatalogView, owners: list[str], *, with_
         kinds={_KIND, "postgres"},
         owners=owners,
         code_version=entity.code_version,
+        freshness_policy=freshness_policy(entity),
         tags={
             "sync_pipelines/connector": entity.connector,
             "sync_pipelines/strategy": str(entity.delta_strategy),
@@ -116,7 +118,7 @@ def _materialize(
     yield dg.MaterializeResult(
         asset_key=key,
         metadata=run_metadata(entity, result),
-        check_results=check_results(key, entity, result),
+        check_results=check_results(key, entity, result, bridge.settings().alert_rejection_rate),
         data_version=data_version,
     )
 

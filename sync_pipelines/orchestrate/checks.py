@@ -10,11 +10,9 @@ from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import RunResult
 from sync_pipelines.orchestrate.metadata import balance_sheet, reject_table
 
-MAX_REJECTED_SHARE = 0.2
-
 CHECKS = {
     "contract": "Every record has the declared types, lengths and nulls; those that have not are in quarantine. "
-    f"An error, which holds back models downstream, above a share of {MAX_REJECTED_SHARE:.0%}.",
+    "An error, which holds back models downstream, above a share of ALERT_REJECTION_RATE.",
     "balance": "fetched = inserted + updated + unchanged + superseded + quarantined, counted twice at every stage.",
     "no_duplicate_keys": "No business key stands twice in the table.",
     "schema_drift": "The records carry no field that the API does not declare, and the table follows the declaration.",
@@ -29,10 +27,12 @@ def check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     ]
 
 
-def check_results(key: dg.AssetKey, entity: Entity, result: RunResult) -> list[dg.AssetCheckResult]:
-    """What a finished run says about each check."""
+def check_results(
+    key: dg.AssetKey, entity: Entity, result: RunResult, max_rejected_share: float
+) -> list[dg.AssetCheckResult]:
+    """What a finished run says about each check; more than `max_rejected_share` of rejects is an error."""
     return [
-        _contract(key, result),
+        _contract(key, result, max_rejected_share),
         _result(
             key,
             "balance",
@@ -51,11 +51,11 @@ def check_results(key: dg.AssetKey, entity: Entity, result: RunResult) -> list[d
     ]
 
 
-def _contract(key: dg.AssetKey, result: RunResult) -> dg.AssetCheckResult:
+def _contract(key: dg.AssetKey, result: RunResult, max_rejected_share: float) -> dg.AssetCheckResult:
     quarantined, fetched = result.ledger.quarantined, result.ledger.fetched
-    share = quarantined / fetched if fetched else 0.0
-    severity = dg.AssetCheckSeverity.ERROR if share > MAX_REJECTED_SHARE else dg.AssetCheckSeverity.WARN
-    metadata: dict[str, Any] = {"records_fetched": fetched, "records_quarantined": quarantined, "rejected_share": share}
+    share = result.ledger.rejected_share
+    severity = dg.AssetCheckSeverity.ERROR if share > max_rejected_share else dg.AssetCheckSeverity.WARN
+    metadata: dict[str, Any] = {"records_fetched": fetched, "records_quarantined": quarantined, "rejected_share": share, "allowed_share": max_rejected_share}
     if result.quarantine_sample:
         metadata["failure_cases"] = reject_table(result)
         metadata["next_command"] = f"sync-pipelines quarantine list {result.connector}/{result.slug} --run {result.uid}"

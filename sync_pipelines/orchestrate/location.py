@@ -6,6 +6,7 @@ import dagster as dg
 
 from sync_pipelines.catalog.database import open_database
 from sync_pipelines.catalog.snapshot import load_catalog
+from sync_pipelines.orchestrate.alerts import alert_sensors
 from sync_pipelines.orchestrate.assets import entity_assets
 from sync_pipelines.orchestrate.executor import selected_executor
 from sync_pipelines.orchestrate.jobs import discovery_jobs, sync_jobs
@@ -22,6 +23,7 @@ def build_definitions() -> dg.Definitions:
     return dg.Definitions(
         assets=[*entity_assets(view, settings.owners), *models],
         jobs=[*sync_jobs(view, models), *discovery_jobs(view)],
+        sensors=alert_sensors(settings),
         resources={"bridge": Bridge()},
         executor=selected_executor(),
         metadata={"last_known_catalog": view.stale_because} if view.stale_because else {},

@@ -71,6 +71,7 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
         "pages": result.pages,
         "requests": result.requests,
         "api_seconds_p95": round(result.api_seconds_p95, 4),
+        "api_seconds_max": round(result.api_seconds_max, 4),
         "cursor": result.rowversion_end or "none",
         "mode": str(result.mode),
         "balance": dg.MetadataValue.md(balance_sheet(result)),

@@ -58,3 +58,9 @@ def test_a_rate_is_told_even_when_the_clock_did_not_move(seconds: float, rate: f
         row_count=10,
     )
     assert result.rows_per_second == rate
+
+
+def test_the_share_of_rejects_is_of_different_records_so_that_reading_twice_does_not_thin_it():
+    assert Ledger(fetched=44, unchanged=7, superseded=33, quarantined=4).rejected_share == 4 / 11
+    assert Ledger(fetched=5, superseded=5).rejected_share == 0
+    assert Ledger().rejected_share == 0

@@ -106,7 +106,7 @@ def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
     cursor.execute(
         f"""
         UPDATE {bridge}.entities SET last_sync_at = clock_timestamp(), last_sync_status = 'success', last_rowversion = %s,
-            cursor_codec = %s, cursor_marks = %s, row_count = %s, consecutive_failures = 0,
+            cursor_codec = %s, cursor_marks = %s, row_count = %s, consecutive_failures = 0, last_success_at = clock_timestamp(),
             full_refresh_pending = full_refresh_pending AND (%s OR columns <> %s::jsonb OR delta_strategy <> %s)
         WHERE uid = %s
         """,

@@ -1,0 +1,169 @@
+"""What the catalog and the server tell about the health of everything, read in one go for the detection of incidents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.model.entity import EntityStatus
+
+REJECTING_DAYS = 7
+
+
+@dataclass(frozen=True)
+class EntityHealth:
+    """An entity of an active connector with its last ended run, its running one, and its last run with rejects.
+
+    Attributes:
+        last_*: of the run that ended last.
+        running_held: False when the process of the running run is gone, so that nobody will end it but the next run.
+        rejecting_*: of the last run that rejected records, unless a clean run came since or nothing of the entity is in
+            quarantine any more.
+    """
+
+    connector: str
+    slug: str
+    status: EntityStatus = EntityStatus.ACTIVE
+    status_reason: str | None = None
+    sync_enabled: bool = True
+    sync_interval_seconds: int = 300
+    created_at: datetime | None = None
+    last_success_at: datetime | None = None
+    consecutive_failures: int = 0
+    last_uid: UUID | None = None
+    last_status: str | None = None
+    last_seconds: float | None = None
+    last_completed_at: datetime | None = None
+    last_response_seconds: float | None = None
+    last_error_kind: str | None = None
+    last_error: str | None = None
+    last_next_command: str | None = None
+    running_uid: UUID | None = None
+    running_seconds: float | None = None
+    running_held: bool = False
+    rejecting_uid: UUID | None = None
+    rejecting_judged: int | None = None
+    rejecting_quarantined: int | None = None
+
+    @property
+    def path(self) -> str:
+        """`connector/slug`."""
+        return f"{self.connector}/{self.slug}"
+
+
+@dataclass(frozen=True)
+class ConnectorHealth:
+    """An active connector: its last discovery, and its ended runs within the window."""
+
+    name: str
+    last_discovered_at: datetime | None = None
+    last_discovery_failed_at: datetime | None = None
+    last_discovery_error: str | None = None
+    last_discovery_error_kind: str | None = None
+    runs_ended: int = 0
+    runs_failed: int = 0
+
+
+@dataclass(frozen=True)
+class Health:
+    """Everything at one moment of the database's clock."""
+
+    now: datetime
+    entities: tuple[EntityHealth, ...] = ()
+    connectors: tuple[ConnectorHealth, ...] = ()
+    connections_used: int = 0
+    connections_usable: int = 100
+
+
+# A run that somebody cancelled says nothing about the source.
+_CONNECTORS = """
+SELECT c.name, c.last_discovered_at, c.last_discovery_failed_at, c.last_discovery_error, c.last_discovery_error_kind,
+       coalesce(r.ended, 0) AS runs_ended, coalesce(r.failed, 0) AS runs_failed
+FROM connectors c LEFT JOIN (
+    SELECT e.connector_uid, count(*) AS ended, count(*) FILTER (WHERE r.status = 'failed') AS failed
+    FROM sync_runs r JOIN entities e ON e.uid = r.entity_uid
+    WHERE r.status <> 'running' AND r.completed_at > now() - make_interval(secs => %(window)s)
+      AND coalesce(r.error_details->>'error', '') <> 'InterruptedRunError'
+    GROUP BY e.connector_uid
+) r ON r.connector_uid = c.uid
+WHERE c.is_active
+"""
+# One scan of an index that holds just the runs with rejects; joined here, since the planner cannot guess how many are left.
+_REJECTING = """
+WITH rejecting AS (
+    SELECT DISTINCT ON (r.entity_uid) r.entity_uid, r.uid, r.records_fetched - r.records_superseded AS judged,
+           r.records_quarantined, r.started_at
+    FROM sync_runs r
+    WHERE r.status = 'success' AND r.records_quarantined > 0
+      AND r.records_fetched - r.records_superseded >= %(min_records)s
+      AND r.started_at > now() - make_interval(days => %(days)s)
+    ORDER BY r.entity_uid, r.started_at DESC
+)
+SELECT b.entity_uid, b.uid AS rejecting_uid, b.judged AS rejecting_judged, b.records_quarantined AS rejecting_quarantined
+FROM rejecting b
+WHERE NOT EXISTS (
+    SELECT FROM sync_runs r WHERE r.entity_uid = b.entity_uid AND r.started_at > b.started_at
+      AND r.status = 'success' AND r.records_fetched - r.records_superseded >= %(min_records)s)
+  AND EXISTS (SELECT FROM quarantine q WHERE q.entity_uid = b.entity_uid AND q.resolved_at IS NULL)
+"""
+_ENTITIES = """
+SELECT e.uid, c.name AS connector, e.slug, e.status, e.status_reason, e.sync_enabled, e.sync_interval_seconds, e.created_at,
+       e.last_success_at, e.consecutive_failures,
+       l.uid AS last_uid, l.status AS last_status, l.completed_at AS last_completed_at,
+       extract(epoch FROM l.completed_at - l.started_at)::float8 AS last_seconds,
+       (l.details->>'api_seconds_max')::float8 AS last_response_seconds, l.error_details->>'error' AS last_error_kind,
+       l.error_message AS last_error, l.error_details->>'next_command' AS last_next_command,
+       r.uid AS running_uid, extract(epoch FROM now() - r.started_at)::float8 AS running_seconds,
+       CASE WHEN r.uid IS NULL THEN false ELSE EXISTS (
+           SELECT FROM pg_locks k WHERE k.locktype = 'advisory' AND k.granted AND k.objsubid = 1
+             AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+             AND (k.classid::bigint << 32) | k.objid::bigint = hashtextextended(%(lock)s || e.uid::text, 0)
+       ) END AS running_held
+FROM entities e
+JOIN connectors c ON c.uid = e.connector_uid AND c.is_active
+LEFT JOIN sync_runs r ON r.entity_uid = e.uid AND r.status = 'running'
+LEFT JOIN LATERAL (
+    SELECT * FROM sync_runs s WHERE s.entity_uid = e.uid AND s.status <> 'running' ORDER BY s.started_at DESC LIMIT 1
+) l ON true
+ORDER BY c.name, e.slug
+"""
+# Without the privilege to see others' sessions their type is NULL.
+_CONNECTIONS = """
+SELECT now() AS now, count(*) FILTER (WHERE coalesce(backend_type, 'client backend') = 'client backend') AS used,
+       current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+       - coalesce(current_setting('reserved_connections', true)::int, 0) AS usable
+FROM pg_stat_activity
+"""
+
+
+def read_health(
+    connection: psycopg.Connection[Any], database: Database, *, window_seconds: int, min_records: int
+) -> Health:
+    """Read everything that incidents are detected from.
+
+    Args:
+        connection: with the bridge schema as its search path.
+        database: for the names of the advisory locks.
+        window_seconds: how far back runs are counted.
+        min_records: runs with fewer different records say nothing about the share of rejects.
+    """
+    parameters = {
+        "window": window_seconds,
+        "min_records": min_records,
+        "days": REJECTING_DAYS,
+        "lock": f"sync_pipelines:{database.bridge_schema}:entity:",
+    }
+    server = connection.execute(_CONNECTIONS).fetchone()
+    assert server is not None
+    rejecting = {row.pop("entity_uid"): row for row in connection.execute(_REJECTING, parameters)}
+    entities = (
+        EntityHealth(**{**rejecting.get(row.pop("uid"), {}), **row, "status": EntityStatus(row["status"])})
+        for row in connection.execute(_ENTITIES, parameters)
+    )
+    connectors = (ConnectorHealth(**row) for row in connection.execute(_CONNECTORS, parameters))
+    return Health(server["now"], tuple(entities), tuple(connectors), server["used"], server["usable"])

@@ -1,0 +1,69 @@
+"""How old an entity's table may be, and the word for how old it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sync_pipelines.model.entity import EntityStatus
+
+DEFAULT_GRACE_SECONDS = 60
+
+
+class StatusWord(StrEnum):
+    """What a person reads about an entity."""
+
+    ON_TIME = "on time"
+    LATE = "late"
+    ERROR = "error"
+    NEVER_SYNCED = "never synced"
+    ACTION_REQUIRED = "action required"
+    SWITCHED_OFF = "switched off"
+    VANISHED = "vanished"
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Seconds since the last success after which an entity is late, and in error."""
+
+    late_seconds: int
+    error_seconds: int
+
+
+def freshness_windows(sync_interval_seconds: int, grace_seconds: int = DEFAULT_GRACE_SECONDS) -> Windows:
+    """One interval, and two; the grace is the time that a due run may take to start and to end.
+
+    Without it an entity would be late for some seconds in every interval: it is due only when the interval is over.
+    """
+    return Windows(sync_interval_seconds + grace_seconds, 2 * sync_interval_seconds + grace_seconds)
+
+
+def plan_freshness(status: EntityStatus, *, sync_enabled: bool) -> bool:
+    """Whether freshness is asked of an entity: not of one that nobody syncs."""
+    return sync_enabled and status is EntityStatus.ACTIVE
+
+
+def status_word(
+    *,
+    status: EntityStatus,
+    sync_enabled: bool,
+    sync_interval_seconds: int,
+    last_success_at: datetime | None,
+    now: datetime,
+    grace_seconds: int = DEFAULT_GRACE_SECONDS,
+) -> StatusWord:
+    """The status of an entity as a word; what a person must do comes before how old the table is."""
+    if status is EntityStatus.VANISHED:
+        return StatusWord.VANISHED
+    if status is EntityStatus.ACTION_REQUIRED:
+        return StatusWord.ACTION_REQUIRED
+    if not sync_enabled:
+        return StatusWord.SWITCHED_OFF
+    if last_success_at is None:
+        return StatusWord.NEVER_SYNCED
+    windows = freshness_windows(sync_interval_seconds, grace_seconds)
+    age = now - last_success_at
+    if age > timedelta(seconds=windows.error_seconds):
+        return StatusWord.ERROR
+    return StatusWord.LATE if age > timedelta(seconds=windows.late_seconds) else StatusWord.ON_TIME

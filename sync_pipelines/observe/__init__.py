@@ -1,0 +1,1 @@
+"""What is wrong now, the incidents that come of it, and the messages about them."""

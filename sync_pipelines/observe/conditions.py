@@ -1,0 +1,226 @@
+"""What is wrong now: pure functions from the health of everything to conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from sync_pipelines.catalog.health import ConnectorHealth, EntityHealth, Health
+from sync_pipelines.model.entity import EntityStatus
+from sync_pipelines.model.freshness import StatusWord, freshness_windows, plan_freshness, status_word
+from sync_pipelines.model.incident import DATABASE, Condition, IncidentKind
+from sync_pipelines.secrets import printable
+from sync_pipelines.settings import Settings
+
+UNREACHABLE_ERRORS = frozenset({"SourceUnreachableError", "SourceBusyError"})
+CONNECTION_ERRORS = frozenset({"DatabaseConnectionsError"})
+_MESSAGE_CHARACTERS = 400
+
+
+def find_conditions(health: Health, settings: Settings) -> list[Condition]:
+    """Everything that is wrong now, before consequences are left out and much of a kind is put together."""
+    by_connector: dict[str, list[EntityHealth]] = {connector.name: [] for connector in health.connectors}
+    for entity in health.entities:
+        by_connector.setdefault(entity.connector, []).append(entity)
+    found: list[Condition] = list(_database(health, settings))
+    for connector in health.connectors:
+        found += _connector(connector, by_connector[connector.name], settings)
+    for entity in health.entities:
+        found += _entity(entity, health.now, settings)
+    return found
+
+
+def _database(health: Health, settings: Settings) -> Iterator[Condition]:
+    used, usable = health.connections_used, health.connections_usable
+    recently = health.now - timedelta(seconds=settings.alert_close_after_seconds)
+    refused = [
+        entity
+        for entity in health.entities
+        if entity.last_error_kind in CONNECTION_ERRORS and entity.last_completed_at and entity.last_completed_at >= recently
+    ]
+    if used >= usable * settings.alert_connection_share or refused:
+        failed = f"; {len(refused)} syncs failed for want of one, for example {refused[0].path}" if refused else ""
+        yield Condition(
+            IncidentKind.DATABASE_CONNECTIONS,
+            DATABASE,
+            f"{used} of {usable} connections of PostgreSQL are in use{failed}.",
+            "SELECT application_name, usename, state, count(*) FROM pg_stat_activity GROUP BY 1, 2, 3 ORDER BY 4 DESC;",
+            {"used": used, "usable": usable, "failed_syncs": len(refused)},
+        )
+
+
+def _connector(connector: ConnectorHealth, entities: list[EntityHealth], settings: Settings) -> Iterator[Condition]:
+    attempts, error = unreachable_attempts(connector, entities)
+    if attempts >= settings.alert_consecutive_failures:
+        yield Condition(
+            IncidentKind.SOURCE_UNREACHABLE,
+            connector.name,
+            f"The last {attempts} attempts to reach {connector.name} failed: {_short(error)}",
+            f"sync-pipelines connector test {connector.name}",
+            {"attempts": attempts, "error": _short(error)},
+        )
+    share = connector.runs_failed / connector.runs_ended if connector.runs_ended else 0.0
+    if connector.runs_ended >= settings.alert_failure_min_runs and share > settings.alert_failure_rate:
+        minutes = settings.alert_failure_window_seconds / 60
+        yield Condition(
+            IncidentKind.FAILURE_RATE,
+            connector.name,
+            f"{connector.runs_failed} of {connector.runs_ended} syncs of {connector.name} failed in the last {minutes:g} min "
+            f"({share:.1%}, allowed {settings.alert_failure_rate:.1%}).",
+            f"sync-pipelines runs {connector.name}",
+            {"runs_ended": connector.runs_ended, "runs_failed": connector.runs_failed, "failure_rate": round(share, 4)},
+        )
+
+
+def unreachable_attempts(connector: ConnectorHealth, entities: list[EntityHealth]) -> tuple[int, str | None]:
+    """How many attempts in a row, of any entity or discovery, found the source unreachable, and how the last one failed.
+
+    Any answer of the source, even a refusal, counts as contact, and only what failed after the last contact counts.
+    """
+    contacts: list[datetime] = []
+    failures: list[tuple[datetime, int, str | None]] = []
+    if connector.last_discovered_at:
+        contacts.append(connector.last_discovered_at)
+    if connector.last_discovery_failed_at and connector.last_discovery_error:
+        if connector.last_discovery_error_kind in UNREACHABLE_ERRORS:
+            failures.append((connector.last_discovery_failed_at, 1, connector.last_discovery_error))
+        elif _is_an_answer(connector.last_discovery_error_kind):
+            contacts.append(connector.last_discovery_failed_at)
+    for entity in entities:
+        if entity.last_success_at:
+            contacts.append(entity.last_success_at)
+        if entity.last_status == "failed" and entity.last_completed_at:
+            if entity.last_error_kind in UNREACHABLE_ERRORS:
+                failures.append((entity.last_completed_at, max(1, entity.consecutive_failures), entity.last_error))
+            elif _is_an_answer(entity.last_error_kind):
+                contacts.append(entity.last_completed_at)
+    last_contact = max(contacts, default=None)
+    since = [failure for failure in failures if last_contact is None or failure[0] > last_contact]
+    return sum(count for _, count, _ in since), max(since, key=lambda failure: failure[0])[2] if since else None
+
+
+def _is_an_answer(error_kind: str | None) -> bool:
+    return error_kind in (
+        "AuthenticationError",
+        "SourceContractError",
+        "GuardError",
+        "BrokenPageError",
+        "CursorProtocolError",
+        "VanishedShareError",
+        "LedgerError",
+    )
+
+
+def _entity(entity: EntityHealth, now: datetime, settings: Settings) -> Iterator[Condition]:
+    if entity.status is EntityStatus.VANISHED or not entity.sync_enabled:
+        return
+    if entity.status is EntityStatus.ACTION_REQUIRED:
+        yield Condition(
+            IncidentKind.ACTION_REQUIRED,
+            entity.path,
+            f"{entity.path} is not synced until somebody decides: {_short(entity.status_reason)}",
+            f"sync-pipelines discover {entity.connector} --accept {entity.slug}",
+            {"reason": _short(entity.status_reason)},
+        )
+        return
+    if entity.consecutive_failures >= settings.alert_consecutive_failures:
+        yield Condition(
+            IncidentKind.CONSECUTIVE_FAILURES,
+            entity.path,
+            f"{entity.path} failed {entity.consecutive_failures} times in a row: {_short(entity.last_error)}",
+            entity.last_next_command or f"sync-pipelines runs {entity.path}",
+            {"failures": entity.consecutive_failures, "error": entity.last_error_kind, "run": _text(entity.last_uid)},
+        )
+    yield from _duration(entity, settings)
+    yield from _slow_source(entity, settings)
+    yield from _rejections(entity, settings)
+    yield from _freshness(entity, now, settings)
+
+
+def _duration(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
+    allowed = settings.alert_duration_seconds
+    if entity.running_seconds is not None and entity.running_seconds > allowed:
+        said, run, seconds = "has been going on for", entity.running_uid, entity.running_seconds
+        command = f"sync-pipelines runs show {run}"
+        if not entity.running_held:
+            said = "was left by a process that is gone; it stands open for"
+            command = f"sync-pipelines sync {entity.path}"
+    elif entity.running_uid is None and entity.last_seconds is not None and entity.last_seconds > allowed:
+        if entity.last_error_kind == "InterruptedRun":  # closed by the next run: the time in between is not its own
+            return
+        said, run, seconds = "took", entity.last_uid, entity.last_seconds
+        command = f"sync-pipelines runs show {run}"
+    else:
+        return
+    yield Condition(
+        IncidentKind.RUN_DURATION,
+        entity.path,
+        f"A sync of {entity.path} {said} {seconds / 60:.1f} min (allowed {allowed / 60:g} min).",
+        command,
+        {"seconds": round(seconds), "run": _text(run), "still_going": entity.running_uid is not None},
+    )
+
+
+def _slow_source(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
+    seconds = entity.last_response_seconds
+    if seconds is not None and seconds > settings.alert_response_seconds:
+        yield Condition(
+            IncidentKind.SLOW_SOURCE,
+            entity.path,
+            f"The source took {seconds:.1f} s to answer a request for {entity.path} (allowed {settings.alert_response_seconds:g} s).",
+            f"sync-pipelines runs show {entity.last_uid}",
+            {"response_seconds": round(seconds, 3), "run": _text(entity.last_uid)},
+        )
+
+
+def _rejections(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
+    judged, rejected = entity.rejecting_judged, entity.rejecting_quarantined
+    if not judged or rejected is None or judged < settings.alert_rejection_min_records:
+        return
+    share = rejected / judged
+    if share > settings.alert_rejection_rate:
+        yield Condition(
+            IncidentKind.REJECTION_RATE,
+            entity.path,
+            f"{rejected} of {judged} records of {entity.path} were rejected ({share:.1%}, allowed {settings.alert_rejection_rate:.1%}).",
+            f"sync-pipelines quarantine list {entity.path} --run {entity.rejecting_uid}",
+            {"records": judged, "quarantined": rejected, "rejection_rate": round(share, 4), "run": _text(entity.rejecting_uid)},
+        )
+
+
+def _freshness(entity: EntityHealth, now: datetime, settings: Settings) -> Iterator[Condition]:
+    if not plan_freshness(entity.status, sync_enabled=entity.sync_enabled):
+        return
+    never = entity.last_success_at is None
+    if never and entity.running_uid is not None:  # its first load is under way
+        return
+    since = entity.last_success_at or entity.created_at
+    word = status_word(
+        status=entity.status,
+        sync_enabled=entity.sync_enabled,
+        sync_interval_seconds=entity.sync_interval_seconds,
+        last_success_at=since,
+        now=now,
+        grace_seconds=settings.freshness_grace_seconds,
+    )
+    if since is None or word is not StatusWord.ERROR and not (word is StatusWord.LATE and settings.alert_freshness == "late"):
+        return
+    windows = freshness_windows(entity.sync_interval_seconds, settings.freshness_grace_seconds)
+    allowed = windows.late_seconds if settings.alert_freshness == "late" else windows.error_seconds
+    age = (now - since).total_seconds()
+    what = "was never synced since it was discovered" if never else "was last synced"
+    yield Condition(
+        IncidentKind.FRESHNESS,
+        entity.path,
+        f"{entity.path} {what} {age / 60:.0f} min ago (allowed {allowed / 60:.0f} min).",
+        f"sync-pipelines runs {entity.path}",
+        {"age_seconds": round(age), "allowed_seconds": allowed, "interval_seconds": entity.sync_interval_seconds},
+    )
+
+
+def _short(text: str | None) -> str:
+    return printable(text or "no reason is known", _MESSAGE_CHARACTERS)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

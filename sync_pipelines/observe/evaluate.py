@@ -1,0 +1,153 @@
+"""One evaluation: what is wrong now, what changes of the incidents, and the messages about it, in one transaction."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.deliveries import enqueue_delivery
+from sync_pipelines.catalog.health import read_health
+from sync_pipelines.catalog.incidents import (
+    close_incident,
+    insert_incident,
+    mark_quiet,
+    open_incidents,
+    require_incidents,
+    update_incident,
+)
+from sync_pipelines.catalog.webhooks import list_webhooks
+from sync_pipelines.model.incident import Condition, Incident
+from sync_pipelines.observe.conditions import find_conditions
+from sync_pipelines.observe.diff import IncidentDiff, diff_incidents
+from sync_pipelines.observe.grouping import group_conditions, without_consequences
+from sync_pipelines.observe.payload import CLOSED, OPENED, incident_payload
+from sync_pipelines.secrets import printable
+from sync_pipelines.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_LOCK = "sync_pipelines:alerts"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one evaluation found.
+
+    Attributes:
+        opened: incidents that began.
+        closed: incidents that are over.
+        open: incidents that are open now.
+        busy: another evaluation was under way, so nothing was looked at.
+    """
+
+    opened: tuple[Incident, ...] = ()
+    closed: tuple[Incident, ...] = ()
+    open: int = 0
+    busy: bool = False
+
+
+def evaluate(
+    database: Database, settings: Settings, find_over: Callable[[list[Incident]], Collection[UUID]] = lambda _: ()
+) -> Evaluation:
+    """Bring the incidents to what is wrong now, and write the messages into the outbox.
+
+    Args:
+        database: where the catalog is.
+        settings: thresholds.
+        find_over: tells which open incidents of the sticky kinds are over.
+
+    Raises:
+        ConfigurationError: the catalog has no table of incidents yet.
+        DatabaseUnavailableError: also when no connection is left.
+    """
+    with database.connect() as connection:
+        require_incidents(connection)
+        if not _try_lock(connection):
+            return Evaluation(busy=True)
+        health = read_health(
+            connection,
+            database,
+            window_seconds=settings.alert_failure_window_seconds,
+            min_records=settings.alert_rejection_min_records,
+        )
+        known = open_incidents(connection)
+        conditions = without_consequences(find_conditions(health, settings), known)
+        conditions = group_conditions(conditions, known, settings.alert_group_above)
+        diff = diff_incidents(known, conditions, health.now, settings.alert_close_after_seconds, find_over(known))
+        opened, closed = apply_incidents(connection, diff, settings, health.now)
+    return Evaluation(tuple(opened), tuple(closed), len(known) + len(opened) - len(closed))
+
+
+def record_condition(database: Database, settings: Settings, condition: Condition) -> None:
+    """Open, or renew, the incident of a condition that somebody else found."""
+    with database.connect() as connection:
+        require_incidents(connection)
+        now = _now(connection)
+        known = [incident for incident in open_incidents(connection) if incident.key == condition.key]
+        apply_incidents(connection, diff_incidents(known, [condition], now, 0), settings, now)
+
+
+def close_by_hand(database: Database, settings: Settings, incident: Incident) -> bool:
+    """End an incident because a person says so; False when it was over already."""
+    with database.connect() as connection:
+        now = _now(connection)
+        _, closed = apply_incidents(connection, IncidentDiff(closed=(incident,)), settings, now)
+    return bool(closed)
+
+
+def apply_incidents(
+    connection: psycopg.Connection[Any], diff: IncidentDiff, settings: Settings, now: datetime
+) -> tuple[list[Incident], list[Incident]]:
+    """Write a diff and its messages on the caller's transaction; returns what was opened and closed.
+
+    The log is told before the commit: should the commit fail, it is told again rather than never.
+    """
+    webhooks = list_webhooks(connection, only_active=True) if diff.opened or diff.closed else []
+
+    def tell(event: str, incident: Incident) -> None:
+        condition = Condition(incident.kind, incident.subject, incident.message, incident.next_command or "", incident.details)
+        over_since = incident.quiet_since if event == CLOSED else None
+        body = incident_payload(
+            event, str(incident.uid), condition, opened_at=incident.opened_at, at=now, over_since=over_since, ui_url=settings.ui_url
+        )
+        for webhook in webhooks:
+            if webhook.kinds is None or incident.kind in webhook.kinds:
+                enqueue_delivery(connection, incident.uid, webhook, event, body)
+        what = f"{incident.title}: {incident.subject}. {incident.message}"
+        if event == OPENED:
+            logger.error("Incident opened: %s Next: %s", printable(what, 1000), printable(incident.next_command or "", 500))
+        else:
+            logger.warning("Incident over: %s", printable(what, 1000))
+
+    for incident, condition in diff.seen:
+        update_incident(connection, incident, condition)
+    for incident in diff.quiet:
+        mark_quiet(connection, incident)
+    closed = [done for incident in diff.closed if (done := close_incident(connection, incident))]
+    opened = [new for condition in diff.opened if (new := insert_incident(connection, condition))]
+    for incident in closed:
+        tell(CLOSED, incident)
+    for incident in opened:
+        tell(OPENED, incident)
+    return opened, closed
+
+
+def _now(connection: psycopg.Connection[Any]) -> datetime:
+    row = connection.execute("SELECT now() AS now").fetchone()
+    assert row is not None
+    moment: datetime = row["now"]
+    return moment
+
+
+def _try_lock(connection: psycopg.Connection[Any]) -> bool:
+    row = connection.execute(
+        "SELECT pg_try_advisory_xact_lock(hashtextextended(%s || ':' || current_schema(), 0)) AS got", [_LOCK]
+    ).fetchone()
+    return bool(row and row["got"])

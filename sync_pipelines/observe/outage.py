@@ -1,0 +1,171 @@
+"""Incidents of the database itself, which cannot be kept in it: a file beside the last known catalog holds them meanwhile.
+
+The file also remembers the receivers (addresses and references, no secrets), so that they can be told while the database is down. When it is
+back, the incident moves into the database, and the message about its end goes through the outbox like any other.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from psycopg.types.json import Jsonb
+
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.deliveries import enqueue_delivery
+from sync_pipelines.catalog.webhooks import list_webhooks
+from sync_pipelines.errors import DatabaseConnectionsError, SyncError
+from sync_pipelines.model.incident import DATABASE, TITLES, Condition, IncidentKind, Webhook
+from sync_pipelines.observe.payload import CLOSED, OPENED, incident_payload
+from sync_pipelines.observe.webhooks import Answer, send_message
+from sync_pipelines.secrets import printable
+from sync_pipelines.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "alerts.json"
+_LOCK_NAME = "alerts.lock"
+
+
+@dataclass
+class Outage:
+    """An incident of the database.
+
+    Attributes:
+        failures: evaluations that could not reach the database; a single one may be a restart and is not told.
+        told: names of the receivers that took the message.
+    """
+
+    uid: str
+    kind: str
+    message: str
+    since: str
+    failures: int = 0
+    quiet_since: str | None = None
+    body: str | None = None
+    told: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Memory:
+    webhooks: list[dict[str, Any]] = field(default_factory=list)
+    outage: Outage | None = None
+
+
+def note_outage(home: Path, settings: Settings, error: SyncError, now: datetime | None = None) -> None:
+    """The database did not answer: from the second time in a row, tell every known receiver once."""
+    now = now or datetime.now(UTC)
+    with _memory(home) as memory:
+        kind = IncidentKind.DATABASE_CONNECTIONS if isinstance(error, DatabaseConnectionsError) else IncidentKind.DATABASE_UNAVAILABLE
+        outage = memory.outage = memory.outage or Outage(str(uuid4()), str(kind), printable(error.what, 400), now.isoformat())
+        outage.failures += 1
+        outage.quiet_since = None
+        if outage.failures < 2:
+            return
+        if outage.body is None:
+            outage.body = _body(outage, OPENED, now, settings)
+            logger.error("Incident opened: %s: %s", TITLES[IncidentKind(outage.kind)], outage.message)
+        waiting = [
+            webhook
+            for webhook in map(_webhook, memory.webhooks)
+            if webhook.name not in outage.told and (webhook.kinds is None or outage.kind in webhook.kinds)
+        ]
+        if not waiting:
+            return
+        message_id, body = f"msg_{UUID(outage.uid).hex}", outage.body
+
+        def send(webhook: Webhook) -> Answer:
+            return send_message(webhook.url, webhook.secret, message_id, body, settings.alert_webhook_timeout_seconds)
+
+        # All at the same time: a sensor has a minute, and a receiver that hangs takes its whole timeout.
+        with ThreadPoolExecutor(len(waiting), "webhook") as pool:
+            for webhook, answer in zip(waiting, pool.map(send, waiting), strict=True):
+                if answer.error is None:
+                    outage.told.append(webhook.name)
+                else:
+                    logger.warning("the webhook %s was not told of the database: %s", printable(webhook.name), answer.error)
+
+
+def end_outage(database: Database, home: Path, settings: Settings, now: datetime | None = None) -> None:
+    """The database answers: remember the receivers, and close an outage that has been over for long enough."""
+    now = now or datetime.now(UTC)
+    with database.connect() as connection:
+        webhooks = list_webhooks(connection, only_active=True)
+    with _memory(home) as memory:
+        memory.webhooks = [{**asdict(webhook), "uid": str(webhook.uid)} for webhook in webhooks]
+        outage = memory.outage
+        if outage is None:
+            return
+        if outage.body is None:  # nobody was told
+            memory.outage = None
+            return
+        outage.quiet_since = outage.quiet_since or now.isoformat()
+        if (now - datetime.fromisoformat(outage.quiet_since)).total_seconds() < settings.alert_close_after_seconds:
+            return
+        _move(database, outage, webhooks, settings, now)
+        memory.outage = None
+        logger.warning("Incident over: %s: %s", TITLES[IncidentKind(outage.kind)], outage.message)
+
+
+def _move(database: Database, outage: Outage, webhooks: list[Webhook], settings: Settings, now: datetime) -> None:
+    with database.connect() as connection:
+        connection.execute(
+            """
+            INSERT INTO incidents (uid, kind, subject, message, next_command, details, opened_at, last_seen_at, quiet_since, closed_at)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, now()) ON CONFLICT (uid) DO NOTHING
+            """,
+            [
+                outage.uid, outage.kind, DATABASE, outage.message, "sync-pipelines doctor",
+                Jsonb({"failures": outage.failures}), outage.since, outage.quiet_since, outage.quiet_since,
+            ],
+        )  # fmt: skip
+        for webhook in webhooks:
+            if webhook.name in outage.told:
+                enqueue_delivery(connection, UUID(outage.uid), webhook, CLOSED, _body(outage, CLOSED, now, settings))
+
+
+def _body(outage: Outage, event: str, now: datetime, settings: Settings) -> str:
+    condition = Condition(
+        IncidentKind(outage.kind), DATABASE, outage.message, "sync-pipelines doctor", {"failures": outage.failures}
+    )
+    over_since = datetime.fromisoformat(outage.quiet_since) if outage.quiet_since else None
+    return incident_payload(
+        event, outage.uid, condition, opened_at=datetime.fromisoformat(outage.since), at=now, over_since=over_since, ui_url=settings.ui_url
+    )
+
+
+def _webhook(row: dict[str, Any]) -> Webhook:
+    kinds = row["kinds"] and tuple(IncidentKind(kind) for kind in row["kinds"])
+    return Webhook(UUID(row["uid"]), row["name"], row["url"], row["secret"], kinds, row["is_active"])
+
+
+@contextmanager
+def _memory(home: Path) -> Iterator[_Memory]:
+    """The file's content under a lock; written back, atomically and readable by this user alone, when it changed."""
+    home.mkdir(parents=True, exist_ok=True)
+    path = home / FILE_NAME
+    with (home / _LOCK_NAME).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            stored = json.loads(path.read_text())
+            memory = _Memory(stored["webhooks"], Outage(**stored["outage"]) if stored["outage"] else None)
+        except (OSError, ValueError, KeyError, TypeError):
+            memory = _Memory()
+        before = json.dumps(asdict(memory), default=str)
+        yield memory
+        after = json.dumps(asdict(memory), default=str)
+        if after != before:
+            with tempfile.NamedTemporaryFile("w", dir=home, delete=False) as file:
+                file.write(after)
+            os.replace(file.name, path)

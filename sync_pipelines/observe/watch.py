@@ -1,0 +1,64 @@
+"""Look, write down, tell: what the sensor does every some seconds and `sync-pipelines alerts run` does once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.errors import DatabaseRefusedError, DatabaseUnavailableError
+from sync_pipelines.model.incident import Incident
+from sync_pipelines.observe.delivery import Deliveries, deliver_waiting
+from sync_pipelines.observe.evaluate import Evaluation, evaluate
+from sync_pipelines.observe.outage import end_outage, note_outage
+from sync_pipelines.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look did."""
+
+    evaluation: Evaluation
+    deliveries: Deliveries
+
+    def __str__(self) -> str:
+        if self.evaluation.busy:
+            looked = "another look is under way"
+        else:
+            found = self.evaluation
+            looked = f"{found.open} incidents open, {len(found.opened)} began, {len(found.closed)} over"
+        sent = self.deliveries
+        return f"{looked}; {sent.delivered} messages delivered, {sent.failed} failed, {sent.given_up} given up"
+
+
+def look(
+    open_database: Callable[[], Database],
+    settings: Settings,
+    find_over: Callable[[list[Incident]], Collection[UUID]] = lambda _: (),
+) -> Look:
+    """Evaluate once and deliver what waits; a database that does not answer is itself an incident.
+
+    Raises:
+        SyncError: the database did not answer (receivers were told as far as possible), or holds no incidents yet.
+    """
+    try:
+        database = open_database()
+        evaluation = evaluate(database, settings, find_over)
+        deliveries = deliver_waiting(database, settings)
+    except (DatabaseUnavailableError, DatabaseRefusedError) as error:
+        _guarded(partial(note_outage, settings.home, settings, error))
+        raise
+    _guarded(partial(end_outage, database, settings.home, settings))
+    return Look(evaluation, deliveries)
+
+
+def _guarded(step: Callable[[], None]) -> None:
+    try:
+        step()
+    except OSError as error:
+        logger.warning("outages of the database cannot be remembered in SYNC_PIPELINES_HOME: %s", error.strerror)

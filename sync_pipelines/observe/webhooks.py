@@ -1,0 +1,119 @@
+"""Send one message to one receiver, signed after standardwebhooks."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from standardwebhooks.webhooks import Webhook as Signer
+from urllib3 import Timeout
+from urllib3.exceptions import HTTPError
+
+from sync_pipelines.catalog.webhooks import check_address
+from sync_pipelines.errors import ConfigurationError, SettingsError
+from sync_pipelines.extract.deadline import pool_with_deadline
+from sync_pipelines.extract.http import retry_after_seconds
+from sync_pipelines.secrets import check_reference, printable, register_secret, resolve_secret
+
+GONE = 410
+_EXCERPT_BYTES = 2048
+_EXCERPT_CHARACTERS = 200
+_KEY_BYTES = 24
+_PREFIX = "whsec_"
+_SECRET_PATH_CHARACTERS = 8
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How an attempt ended.
+
+    Attributes:
+        status: of the HTTP answer; None when there was none.
+        error: why the message was not taken, without secrets; None when it was.
+        retry_after_seconds: what the receiver asked for.
+    """
+
+    status: int | None = None
+    error: str | None = None
+    retry_after_seconds: float | None = None
+
+
+def signing_key(reference: str) -> str:
+    """The key behind a reference.
+
+    Raises:
+        SecretMissingError: the variable is not set.
+        SettingsError: it is not base64 of at least 24 bytes.
+    """
+    value = resolve_secret(check_reference(reference)) or ""
+    try:
+        key = base64.b64decode(value.removeprefix(_PREFIX) + "=" * (-len(value.removeprefix(_PREFIX)) % 4), validate=True)
+    except binascii.Error:
+        key = b""
+    if len(key) < _KEY_BYTES:
+        raise SettingsError(
+            f"The secret {reference} is no key for signing: base64 of at least {_KEY_BYTES} bytes, with or without {_PREFIX} in front.",
+            state="Nothing was stored or sent.",
+            next_command="export NAME=whsec_$(openssl rand -base64 32), and give the receiver the same",
+        )
+    return value
+
+
+def _resolved(url: str) -> str:
+    if not url.startswith("env:"):
+        return check_address(url)
+    address = check_address(resolve_secret(url) or "")
+    # A receiver, or a library's log, may repeat the path alone.
+    if len(path := urlsplit(address).path) >= _SECRET_PATH_CHARACTERS:
+        register_secret(path)
+    return address
+
+
+def send_message(url: str, secret: str, message_id: str, body: str, timeout_seconds: float) -> Answer:
+    """Send a message; never raises for what the receiver, the network or the configuration does.
+
+    Args:
+        url: the address, or a reference to it.
+        secret: reference to the key.
+        message_id: the same in every attempt, so that the receiver can tell a repetition.
+        body: JSON.
+        timeout_seconds: for the whole exchange.
+    """
+    try:
+        address = _resolved(url)
+        now = datetime.now(UTC)
+        signature = Signer(signing_key(secret)).sign(message_id, now, body)
+    except ConfigurationError as error:
+        return Answer(error=printable(str(error), _EXCERPT_CHARACTERS * 2))
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "sync_pipelines/0.1",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": signature,
+    }
+    pool = pool_with_deadline(timeout_seconds, num_pools=1, retries=False)
+    try:
+        response = pool.request(
+            "POST", address, body=body.encode(), headers=headers, redirect=False, retries=False, preload_content=False,
+            timeout=Timeout(total=timeout_seconds),
+        )  # fmt: skip
+        try:
+            excerpt = response.read(_EXCERPT_BYTES, decode_content=False) if response.status >= 300 else b""
+        finally:
+            response.close()
+    except (HTTPError, OSError) as error:
+        # urllib3 names host and path in its messages; the path may be a secret.
+        return Answer(error=f"The receiver does not answer: {type(error).__name__}.")
+    finally:
+        pool.clear()
+    if 200 <= response.status < 300:
+        return Answer(response.status)
+    if 300 <= response.status < 400:
+        return Answer(response.status, "The receiver redirects; redirects are not followed.")
+    said = printable(excerpt.decode("utf-8", errors="backslashreplace"), _EXCERPT_CHARACTERS)
+    asked = retry_after_seconds(response.headers.get("Retry-After"))
+    return Answer(response.status, f"The receiver answered {response.status}" + (f": {said}" if said else "."), asked)

@@ -1,0 +1,148 @@
+"""The sensor that looks for incidents and delivers messages, and the one that hears of runs that died."""
+
+import logging
+from collections.abc import Iterable
+from datetime import timedelta
+from uuid import UUID
+
+import dagster as dg
+
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.errors import ConfigurationError, DatabaseRefusedError, SyncError
+from sync_pipelines.model.incident import STICKY, Condition, Incident, IncidentKind
+from sync_pipelines.model.names import asset_name_for
+from sync_pipelines.observe.conditions import UNREACHABLE_ERRORS
+from sync_pipelines.observe.evaluate import record_condition
+from sync_pipelines.observe.watch import look
+from sync_pipelines.orchestrate.resources import Bridge
+from sync_pipelines.secrets import printable, redact
+from sync_pipelines.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+CONNECTOR_TAG = "sync_pipelines/connector"
+_WILL_RETRY_TAG = "dagster/will_retry"
+# Another incident, or a person, has them already.
+_EXPLAINED_ERRORS = frozenset({"EntityBusyError", "SchemaDriftError", "InterruptedRunError"})
+_MESSAGE_CHARACTERS = 300
+
+
+def alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """The sensors `alerts` and `failed_runs`."""
+
+    @dg.sensor(
+        name="alerts",
+        minimum_interval_seconds=settings.alert_interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Opens and closes incidents and delivers messages about them; `sync-pipelines alerts list` shows them.",
+    )
+    def alerts(context: dg.SensorEvaluationContext, bridge: Bridge) -> dg.SkipReason:
+        try:
+            done = look(bridge.database, bridge.settings(), lambda incidents: runs_that_recovered(context.instance, incidents))
+        except SyncError as error:
+            if isinstance(error, ConfigurationError) and not isinstance(error, DatabaseRefusedError):
+                return dg.SkipReason(redact(str(error)))
+            raise dg.Failure(redact(str(error))) from None
+        for incident in done.evaluation.opened:
+            context.log.error("%s: %s %s", incident.title, incident.message, incident.next_command)
+        return dg.SkipReason(f"{done}.")
+
+    @dg.run_failure_sensor(
+        name="failed_runs",
+        minimum_interval_seconds=settings.alert_interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Opens an incident for a run that died, or failed where no sync wrote it down.",
+    )
+    def failed_runs(context: dg.RunFailureSensorContext, bridge: Bridge) -> None:
+        condition = plan_run_failure(
+            context.dagster_run, context.failure_event.message or "", context.get_step_failure_events(), bridge.database()
+        )
+        if condition is not None:
+            record_condition(bridge.database(), bridge.settings(), condition)
+
+    return [alerts, failed_runs]
+
+
+def plan_run_failure(
+    run: dg.DagsterRun, message: str, step_failures: Iterable[dg.DagsterEvent], database: Database
+) -> Condition | None:
+    """The condition that a failed run is; None when each of its failed steps is explained by a row of our own.
+
+    A run without any failed step died: killed, not launched, or its code location is broken. One that Dagster runs again is no
+    trouble before that has failed, too.
+    """
+    if run.tags.get(_WILL_RETRY_TAG) == "true":
+        return None
+    failures = [event for event in step_failures if event.step_key]
+    subject = run_subject(run)
+    details = {"run": run.run_id, "job": run.job_name, "connector": run.tags.get(CONNECTOR_TAG)}
+    command = f"dagster run list --limit 5, or the page of the run {run.run_id} in the UI"
+    if not failures:
+        said = f"The run {run.run_id} of {subject} died: {printable(message, _MESSAGE_CHARACTERS) or 'no reason is known'}"
+        return Condition(IncidentKind.RUN_FAILED, subject, said, command, details)
+    explained = _explained_steps(run, database)
+    left = [event for event in failures if event.step_key not in explained and _error_kind(event) not in _EXPLAINED_ERRORS]
+    if not left:
+        return None
+    names = ", ".join(str(event.step_key) for event in left[:10])
+    said = f"The run {run.run_id} of {subject} failed in {names}: {printable(_said(left[0]), _MESSAGE_CHARACTERS)}"
+    return Condition(IncidentKind.RUN_FAILED, subject, said, command, {**details, "steps": [event.step_key for event in left[:10]]})
+
+
+def run_subject(run: dg.DagsterRun) -> str:
+    """What a run is named by: its job, and the connector when the job's name does not tell."""
+    connector = run.tags.get(CONNECTOR_TAG)
+    if not run.job_name.startswith("__"):
+        return run.job_name
+    return f"runs of {connector}" if connector else "runs of chosen assets"
+
+
+def runs_that_recovered(instance: dg.DagsterInstance, incidents: Iterable[Incident]) -> set[UUID]:
+    """The incidents of failed runs since whose last failure a run of the same job and connector succeeded."""
+    over = set()
+    for incident in incidents:
+        if incident.kind not in STICKY:
+            continue
+        connector = incident.details.get("connector")
+        wanted = dg.RunsFilter(
+            job_name=incident.details.get("job"),
+            statuses=[dg.DagsterRunStatus.SUCCESS],
+            tags={CONNECTOR_TAG: connector} if connector else None,
+            updated_after=incident.last_seen_at - timedelta(seconds=1),
+        )
+        failed = instance.get_run_record_by_id(incident.details.get("run", ""))
+        for record in instance.get_run_records(wanted, limit=20):
+            if failed is None or record.create_timestamp > failed.create_timestamp:
+                over.add(incident.uid)
+                break
+    return over
+
+
+def _explained_steps(run: dg.DagsterRun, database: Database) -> set[str]:
+    """Steps that have their own row: of a sync of this run, or of a discovery that found the source unreachable."""
+    with database.connect() as connection:
+        synced = connection.execute(
+            """
+            SELECT DISTINCT c.name, e.slug FROM sync_runs r JOIN entities e ON e.uid = r.entity_uid
+            JOIN connectors c ON c.uid = e.connector_uid WHERE starts_with(r.triggered_by, %s) AND r.created_at > now() - interval '7 days'
+            """,
+            [f"dagster run {run.run_id}"],
+        ).fetchall()
+        unreachable = connection.execute(
+            "SELECT name FROM connectors WHERE last_discovery_error_kind = ANY(%s)", [list(UNREACHABLE_ERRORS)]
+        ).fetchall()
+    steps = {f"{row['name']}__{asset_name_for(row['slug'])}" for row in synced}
+    return steps | {f"discover_{row['name']}_apis" for row in unreachable}
+
+
+def _error_kind(event: dg.DagsterEvent) -> str | None:
+    failure = event.step_failure_data.user_failure_data
+    entry = failure.metadata.get("error") if failure else None
+    return str(entry.value) if entry else None
+
+
+def _said(event: dg.DagsterEvent) -> str:
+    failure = event.step_failure_data
+    if failure.user_failure_data and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    return (failure.error.message if failure.error else None) or event.message or ""

@@ -1,0 +1,291 @@
+"""Incidents of a real catalog: what really goes wrong is found, told once, and told again when it is over."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import psycopg
+import pytest
+
+from sync_pipelines.catalog.connectors import add_connector
+from sync_pipelines.catalog.database import Database, classify_database_error, clock
+from sync_pipelines.catalog.health import read_health
+from sync_pipelines.catalog.runs import hold_entity, start_run
+from sync_pipelines.discover.discovery import discover
+from sync_pipelines.errors import ConfigurationError, DatabaseConnectionsError, SyncError
+from sync_pipelines.model.incident import IncidentKind
+from sync_pipelines.model.run import Mode
+from sync_pipelines.observe.evaluate import evaluate
+from sync_pipelines.sync import sync_entity
+from sync_pipelines.twin import Fault
+from sync_pipelines_tests.conftest import with_database
+from sync_pipelines_tests.observe.conftest import Watch
+from sync_pipelines_tests.world import item
+
+
+def fail(watch: Watch, slug: str = "items", times: int = 1) -> None:
+    for _ in range(times):
+        with suppress(SyncError):
+            sync_entity(watch.world.database, "erp", slug, settings=watch.world.settings)
+
+
+def test_three_failures_in_a_row_are_one_message_and_a_success_is_one_more(watch: Watch) -> None:
+    watch.world.add_items(3)
+    watch.add_webhook()
+    watch.world.faults.add(Fault("wrong", kind="data", slug="items", status=404, times=None))
+    fail(watch, times=2)
+    watch.look()
+    assert watch.receiver.events == []
+    fail(watch, times=3)
+    watch.look()
+    watch.look()
+    assert watch.receiver.events == [("incident.opened", "consecutive_failures", "erp/items")]
+    watch.world.faults.clear()
+    watch.world.sync()
+    watch.look()
+    watch.look()
+    assert watch.receiver.events[1:] == [("incident.closed", "consecutive_failures", "erp/items")]
+    opened, closed = (request["body"]["data"] for request in watch.receiver.taken)
+    assert opened["incident"] == closed["incident"]
+    assert opened["message"].startswith("erp/items failed 5 times in a row: The source answered 404")
+    assert closed["over_since"]
+
+
+def test_a_trouble_that_comes_back_before_it_is_long_gone_is_the_same_incident(watch: Watch) -> None:
+    watch.world.add_items(1)
+    watch.add_webhook()
+    for _ in range(4):
+        watch.world.set(consecutive_failures=3)
+        watch.look(alert_close_after_seconds=300)
+        watch.world.set(consecutive_failures=0)
+        watch.look(alert_close_after_seconds=300)
+        watch.world.sql("UPDATE bridge.incidents SET quiet_since = quiet_since - interval '200 seconds'")
+    assert watch.receiver.events == [("incident.opened", "consecutive_failures", "erp/items")]
+    watch.world.sql("UPDATE bridge.incidents SET quiet_since = quiet_since - interval '300 seconds'")
+    watch.look(alert_close_after_seconds=300)
+    assert len(watch.receiver.events) == 2
+
+
+def test_a_source_that_is_down_is_one_message_however_many_entities_it_has(watch: Watch) -> None:
+    for number in range(8):
+        watch.world.add_items(1, slug=f"items{number}")
+    watch.add_webhook()
+    watch.world.sql("UPDATE bridge.entities SET created_at = now() - interval '1 day'")
+    watch.world.faults.add(Fault("down", kind="data", drop_connection=True, times=None))
+    for number in range(8):
+        fail(watch, f"items{number}", 3)
+    watch.look()
+    assert watch.receiver.events == [("incident.opened", "source_unreachable", "erp")]
+    watch.world.faults.clear()
+    for number in range(8):
+        watch.world.sync(f"items{number}")
+    watch.look()
+    assert watch.receiver.events[1:] == [("incident.closed", "source_unreachable", "erp")]
+
+
+def test_an_unreachable_discovery_counts_and_its_kind_is_kept(watch: Watch) -> None:
+    add_connector(watch.world.database, "dead", "http://127.0.0.1:9", settings={"tries": 1})
+    for _ in range(2):
+        with pytest.raises(SyncError):
+            discover(watch.world.database, "dead", settings=watch.settings)
+    watch.look(alert_consecutive_failures=1)
+    assert watch.incidents() == [("source_unreachable", "dead", "open")]
+    assert watch.world.sql("SELECT last_discovery_error_kind FROM bridge.connectors WHERE name = 'dead'") == [("SourceUnreachableError",)]
+
+
+@pytest.fixture
+def rejecting(watch: Watch) -> Watch:
+    """Ten records, five of them bad, and an incident because of it."""
+    table = watch.world.add_items(10)
+    for number in range(5):
+        table.put(item(number, base_uom="far too long for ten"))
+    watch.world.sync()
+    watch.look()
+    assert watch.incidents() == [("rejection_rate", "erp/items", "open")]
+    return watch
+
+
+def test_many_rejects_are_over_when_nothing_is_in_quarantine_any_more(rejecting: Watch) -> None:
+    rejecting.world.sql("UPDATE bridge.quarantine SET resolved_at = now()")
+    rejecting.look()
+    assert rejecting.incidents() == [("rejection_rate", "erp/items", "over")]
+
+
+@pytest.mark.parametrize(("good", "expected"), [(10, "open"), (90, "over")])
+def test_many_rejects_are_over_when_a_later_sync_has_few(rejecting: Watch, good: int, expected: str) -> None:
+    for number in range(100, 100 + good):
+        rejecting.world.store["items"].put(item(number))
+    rejecting.world.sync(full_refresh=True)
+    rejecting.look()
+    assert rejecting.incidents() == [("rejection_rate", "erp/items", expected)]
+
+
+def test_a_clean_sync_ends_them_although_something_old_is_still_in_quarantine(rejecting: Watch) -> None:
+    for number in range(5):
+        rejecting.world.store["items"].put(item(number))
+    rejecting.world.sync(full_refresh=True)
+    rejecting.world.sql("UPDATE bridge.quarantine SET resolved_at = NULL")
+    rejecting.look()
+    assert rejecting.incidents() == [("rejection_rate", "erp/items", "over")]
+
+
+def test_one_bad_record_read_again_by_every_delta_does_not_cry(watch: Watch) -> None:
+    table = watch.world.add_items(10)
+    table.put(item(1, base_uom="far too long for ten"))
+    for _ in range(3):
+        watch.world.sync()
+    watch.look()
+    assert watch.incidents() == []
+
+
+def test_the_slowest_answer_of_a_run_is_kept_and_judged(watch: Watch) -> None:
+    watch.world.add_items(3)
+    watch.world.faults.add(Fault("slow", kind="data", slug="items", delay_seconds=0.3, times=1))
+    watch.world.sync()
+    assert watch.world.runs()[0]["details"]["api_seconds_max"] >= 0.3
+    watch.look(alert_response_seconds=0.25)
+    assert watch.incidents() == [("slow_source", "erp/items", "open")]
+    watch.look(alert_response_seconds=10)
+    assert watch.incidents() == [("slow_source", "erp/items", "over")]
+
+
+def test_a_run_that_goes_on_too_long_is_told_and_whether_its_process_lives(watch: Watch) -> None:
+    watch.world.add_items(1)
+    entity = watch.world.entity()
+    with hold_entity(watch.world.database, entity, 1) as held:
+        start_run(held, entity, Mode.FULL, "test", None)
+        watch.world.sql("UPDATE bridge.sync_runs SET started_at = now() - interval '11 minutes'")
+        opened = watch.look().evaluation.opened[0]
+        assert (opened.kind, opened.details["still_going"]) == (IncidentKind.RUN_DURATION, True)
+        assert "has been going on for 11.0 min" in opened.message
+    watch.look()
+    [row] = watch.world.sql("SELECT message, next_command FROM bridge.incidents")
+    assert "process that is gone" in row[0]
+    assert row[1] == "sync-pipelines sync erp/items"
+    watch.world.sync()
+    watch.look()
+    assert watch.incidents() == [("run_duration", "erp/items", "over")]
+
+
+def test_a_decision_that_is_needed_is_told_until_it_is_taken(watch: Watch) -> None:
+    table = watch.world.add_items(2)
+    watch.world.sync()
+    table.change_column("base_uom", "VARCHAR(5)")
+    watch.world.discover()
+    [opened] = watch.look().evaluation.opened
+    assert opened.kind is IncidentKind.ACTION_REQUIRED
+    assert opened.next_command == "sync-pipelines discover erp --accept items"
+    watch.world.discover("items")
+    watch.look()
+    assert watch.incidents() == [("action_required", "erp/items", "over")]
+
+
+def test_an_entity_that_nobody_syncs_any_more_gets_old_and_is_told(watch: Watch) -> None:
+    watch.world.add_items(1)
+    watch.world.sync()
+    assert watch.world.entity().last_success_at is not None
+    assert watch.world.entity().last_success_at <= clock(watch.world.database)
+    watch.world.sql("UPDATE bridge.entities SET last_success_at = now() - interval '11 minutes 1 second'")
+    assert [incident.kind for incident in watch.look().evaluation.opened] == [IncidentKind.FRESHNESS]
+    watch.world.set(sync_enabled=False)
+    watch.look()
+    assert watch.incidents() == [("freshness", "erp/items", "over")]
+
+
+def test_a_failed_run_moves_the_last_run_and_not_the_last_success(watch: Watch) -> None:
+    watch.world.add_items(1)
+    watch.world.sync()
+    before = watch.world.entity()
+    watch.world.faults.add(Fault("wrong", kind="data", slug="items", status=404, times=None))
+    fail(watch)
+    after = watch.world.entity()
+    assert after.last_success_at == before.last_success_at
+    assert after.last_sync_at > before.last_sync_at
+
+
+def test_the_failure_rate_counts_the_window_and_not_what_a_person_cancelled(watch: Watch) -> None:
+    watch.world.add_items(1)
+    insert = """
+        INSERT INTO bridge.sync_runs (entity_uid, status, mode, started_at, completed_at, error_details)
+        SELECT uid, %s, 'delta', now(), now() - make_interval(mins => %s), %s::jsonb FROM bridge.entities, generate_series(1, %s)
+    """
+    watch.world.sql(insert, "success", 1, None, 19)
+    watch.world.sql(insert, "failed", 1, '{"error": "BrokenPageError"}', 1)
+    watch.world.sql(insert, "failed", 61, '{"error": "BrokenPageError"}', 50)
+    watch.world.sql(insert, "failed", 1, '{"error": "InterruptedRunError"}', 50)
+    with watch.world.database.connect() as connection:
+        [connector] = read_health(connection, watch.world.database, window_seconds=3600, min_records=10).connectors
+    assert (connector.runs_ended, connector.runs_failed) == (20, 1)
+    watch.world.sql(insert, "failed", 1, '{"error": "BrokenPageError"}', 1)
+    watch.look()
+    assert watch.incidents() == [("failure_rate", "erp", "open")]
+
+
+def test_connections_of_the_server_are_counted(watch: Watch) -> None:
+    with watch.world.database.connect() as connection:
+        health = read_health(connection, watch.world.database, window_seconds=3600, min_records=10)
+    assert 1 <= health.connections_used < health.connections_usable
+    watch.look(alert_connection_share=0.001)
+    assert watch.incidents() == [("database_connections", "database", "open")]
+
+
+def test_a_role_without_connections_left_is_told_apart_from_a_server_that_is_down(database: Database) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(database.url)["dbname"]
+    role = f"narrow_{name}"
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
+        try:
+            narrow = Database(psycopg.conninfo.make_conninfo(database.url, user=role, password="x"))
+            with pytest.raises(DatabaseConnectionsError, match="too many connections"), narrow.connect():
+                pass
+        finally:
+            connection.execute(f"DROP ROLE {role}")
+    assert isinstance(classify_database_error(psycopg.OperationalError("FATAL:  sorry, too many clients already")), DatabaseConnectionsError)
+    assert isinstance(classify_database_error(psycopg.errors.TooManyConnections("x")), DatabaseConnectionsError)
+    assert not isinstance(classify_database_error(psycopg.OperationalError("connection refused")), DatabaseConnectionsError)
+
+
+def test_two_looks_at_once_open_an_incident_once(watch: Watch) -> None:
+    watch.world.add_items(1)
+    watch.add_webhook()
+    watch.world.set(consecutive_failures=3)
+    start = threading.Barrier(6)
+
+    def one(_: int) -> None:
+        start.wait()
+        watch.look()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(one, range(6)))
+    assert watch.incidents() == [("consecutive_failures", "erp/items", "open")]
+    assert watch.receiver.events == [("incident.opened", "consecutive_failures", "erp/items")]
+
+
+def test_an_incident_of_a_connector_that_is_removed_is_over(watch: Watch) -> None:
+    watch.world.add_items(1)
+    watch.world.set(consecutive_failures=3)
+    watch.look()
+    watch.world.sql("DELETE FROM bridge.connectors")
+    watch.look()
+    assert watch.incidents() == [("consecutive_failures", "erp/items", "over")]
+
+
+def test_a_catalog_that_is_older_than_the_program_is_told_with_the_command(server_url: str, watch: Watch) -> None:
+    with pytest.raises(ConfigurationError, match="doctor --migrate"):
+        evaluate(Database(with_database(server_url, "postgres")), watch.settings)
+
+
+def test_ten_thousand_entities_in_trouble_are_one_message(watch: Watch) -> None:
+    watch.world.add_items(1)
+    watch.add_webhook()
+    watch.world.sql(
+        """
+        INSERT INTO bridge.entities (connector_uid, slug, api_name, business_keys, target_table, columns, created_at)
+        SELECT connector_uid, 'e' || n, 'e', '[]', 'e' || n, '[]', now() - interval '1 day' FROM bridge.entities, generate_series(1, 10000) n
+        """
+    )
+    watch.look()
+    assert watch.receiver.events == [("incident.opened", "freshness", "erp")]
+    assert len(watch.receiver.taken[0]["body"]["text"]) < 1000
