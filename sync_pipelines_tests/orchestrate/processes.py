@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import urllib3
 
@@ -106,9 +107,9 @@ class RunningDagster:
         return {job["name"] for node in self.graphql(query)["repositoriesOrError"]["nodes"] for job in node["pipelines"]}
 
     def loaded_at(self) -> float:
-        """When the location was last loaded, in seconds since the epoch."""
-        [entry] = self.graphql("{ workspaceOrError { ... on Workspace { locationEntries { updatedTimestamp } } } }")["workspaceOrError"]["locationEntries"]
-        return float(entry["updatedTimestamp"])
+        """When the process that holds the definitions was started, in seconds since the epoch; each load has a new one."""
+        below = psutil.Process(self.child("code-server").process.pid).children(recursive=True)
+        return max(one.create_time() for one in below if "grpc" in one.cmdline())
 
     def loads(self) -> bool:
         """True when the location is there and without an error."""

@@ -74,7 +74,9 @@ def test_a_discovery_without_change_reloads_nothing(running_dagster: RunningDags
     before = running_dagster.loaded_at()
     again = running_dagster.command("discover", "erp")
     assert "nothing was reloaded" in again.stderr
-    assert running_dagster.finished(running_dagster.launch("discover_erp")) == "SUCCESS"
+    run = running_dagster.launch("discover_erp")
+    assert running_dagster.finished(run) == "SUCCESS"
+    assert any("nothing was reloaded" in message for message in running_dagster.events(run))
     assert running_dagster.loaded_at() == before
 
 
