@@ -10,9 +10,10 @@ from typing import Any
 from benchmarks.measure import CHANGES
 from benchmarks.world import World, open_world
 
-NAMES = ("first", "refresh", "delta", "nothing", "concurrent", "dlt", "memory")
+NAMES = ("first", "refresh", "delta", "nothing", "concurrent", "dlt", "definitions", "memory")
 _CHAIN = ("first", "refresh", "delta", "nothing")
 ENTITIES = 12
+DEFINED = (10, 1_000, 10_000)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def measure_all(scope: Scope, say: Callable[[str], None]) -> Iterator[Sample]:
             for chain in (_absolute, _floor, _ours):
                 say(f"repeat {repeat + 1} of {scope.repeats}: {chain.__name__[1:]}")
                 yield from chain(scope, repeat)
-    for name, scenario in (("dlt", _dlt), ("concurrent", _concurrent), ("memory", _memory)):
+    for name, scenario in (("dlt", _dlt), ("concurrent", _concurrent), ("definitions", _definitions), ("memory", _memory)):
         if name in scope.only:
             say(name)
             yield from scenario(scope)
@@ -129,6 +130,17 @@ def _concurrent(scope: Scope) -> Iterator[Sample]:
             if who == "ours":
                 world.run("ours:prepare")
             yield Sample(work, who, 0, _checked(world.run(f"{who}:concurrent", threads=threads), rows * ENTITIES))
+
+
+def _definitions(scope: Scope) -> Iterator[Sample]:
+    for entities in DEFINED:
+        with open_world(entities) as world:
+            world.run("definitions:prepare")
+            for snapshot, work in ((False, "definitions of {:,} entities, as a run"), (True, "definitions of {:,} entities, as a code server")):
+                found = world.run("definitions:load", snapshot=snapshot)
+                if found["fetched"] != entities:
+                    raise RuntimeError(f"{found['fetched']} assets where the catalog has {entities} entities")
+                yield Sample(work.format(entities), "ours", 0, found)
 
 
 def _memory(scope: Scope) -> Iterator[Sample]:

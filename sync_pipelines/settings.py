@@ -78,6 +78,11 @@ class Settings(BaseSettings):
     alert_webhook_timeout_seconds: float = Field(10, gt=0, le=30)
     alert_webhook_tries: int = Field(12, ge=1, le=100)
     alert_webhook_backoff_seconds: float = Field(10, gt=0)
+    dagster_url: SecretStr | None = Field(None, validation_alias="SYNC_PIPELINES_DAGSTER_URL")
+    dagster_webserver_url: SecretStr | None = Field(None, validation_alias="DAGSTER_WEBSERVER_URL")
+    connectors: str = Field("", validation_alias="SYNC_PIPELINES_CONNECTORS")
+    purge_dagster_runs_after_days: int = Field(14, ge=1, le=36_500)
+    purge_sync_runs_after_days: int = Field(90, ge=1, le=36_500)
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_file: Path | None = None
@@ -96,15 +101,23 @@ class Settings(BaseSettings):
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("postgres_url", "postgres_host", "default_apismith_url", "ui_url", "log_file", mode="before")
+    @field_validator(
+        "postgres_url", "postgres_host", "default_apismith_url", "ui_url", "log_file", "dagster_url", "dagster_webserver_url",
+        mode="before",
+    )
     @classmethod
     def _blank_is_unset(cls, value: object) -> object:
-        return None if value == "" else value
+        return None if isinstance(value, str) and not value.strip() else value
 
     @property
     def owners(self) -> list[str]:
         """Owners of the assets: `team:name` or mail addresses."""
         return [owner.strip() for owner in self.sync_owners.split(",") if owner.strip()]
+
+    @property
+    def connector_names(self) -> tuple[str, ...]:
+        """The connectors this code location is restricted to; none means all."""
+        return tuple(sorted({name.strip() for name in self.connectors.split(",") if name.strip()}))
 
     @property
     def embedded(self) -> bool:
@@ -157,6 +170,7 @@ def load_settings() -> Settings:
         ) from None
     for secret in (settings.postgres_password, settings.default_apismith_token):
         register_secret(secret.get_secret_value() if secret else None)
-    if settings.postgres_url is not None:
-        register_secret(_password_of(settings.postgres_url.get_secret_value()))
+    for url in (settings.postgres_url, settings.dagster_url, settings.dagster_webserver_url):
+        if url is not None:
+            register_secret(_password_of(url.get_secret_value()))
     return settings

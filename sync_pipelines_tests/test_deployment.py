@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import pytest
 import yaml
 
+from sync_pipelines.orchestrate.instance_storage import CATALOG, HOME_VARIABLE, URL_VARIABLE, psycopg2_url
+from sync_pipelines.settings import Settings
+
 PROJECT = Path(__file__).parents[1]
+COMPOSE = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
+OURS = {name: service for name, service in COMPOSE["services"].items() if "build" in service}
+COMMANDS = [service["command"] for service in OURS.values()] + [
+    service["healthcheck"]["test"][1:] for service in OURS.values() if "healthcheck" in service
+]
 
 
 def test_compose_names_only_services_volumes_and_files_that_exist() -> None:
@@ -45,3 +58,70 @@ def test_no_healthcheck_port_differs_from_its_command() -> None:
     for name in ("code", "webserver"):
         port = services[name]["command"][services[name]["command"].index("-p") + 1]
         assert port in " ".join(services[name]["healthcheck"]["test"])
+
+
+@cache
+def help_of(*words: str) -> str:
+    """What an installed command says of itself; fails for a subcommand that does not exist."""
+    command = Path(sys.executable).with_name(words[0])
+    assert command.exists(), words
+    told = subprocess.run([command, *words[1:], "--help"], capture_output=True, text=True, timeout=120)
+    assert told.returncode == 0, told.stderr
+    return told.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_and_option_exists_in_what_the_image_installs(command: list[str]) -> None:
+    if command[0] == "python":
+        assert command[1] == "-c"
+        compile(command[2], "docker-compose.yml", "exec")
+        return
+    first_option = next((place for place, word in enumerate(command) if word.startswith("-")), len(command))
+    told = help_of(*command[:first_option])
+    for word in command[first_option:]:
+        assert not word.startswith("-") or re.search(rf"(^|[\s,]){re.escape(word)}\b", told), word
+        if word.endswith(".yaml"):
+            assert (PROJECT / "deploy" / word).exists()
+        if word.startswith("sync_pipelines."):
+            assert (PROJECT / f"{word.replace('.', '/')}.py").exists()
+
+
+def test_every_variable_of_compose_and_image_is_one_that_somebody_reads() -> None:
+    known = {alias.upper() for field in Settings.model_fields.values() for alias in aliases(field)} | {
+        *(name.upper() for name in Settings.model_fields), HOME_VARIABLE, "PYTHONUNBUFFERED",
+    }  # fmt: skip
+    named = {name for service in OURS.values() for name in service["environment"]}
+    named |= set(re.findall(r"([A-Z_]+)=", " ".join(re.findall(r"^ENV (.+)$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE))))
+    assert named
+    assert {name for name in named if name.upper() not in known} == set()
+
+
+def aliases(field) -> list[str]:
+    """The names that a setting has in the environment."""
+    alias = field.validation_alias
+    return [] if alias is None else [alias] if isinstance(alias, str) else [str(choice) for choice in alias.choices]
+
+
+def test_every_setting_is_listed_for_people() -> None:
+    listed = set(re.findall(r"^#?([A-Za-z_]+)=", (PROJECT / ".env.example").read_text(), re.MULTILINE))
+    for name, field in Settings.model_fields.items():
+        assert {*aliases(field), name.upper()} & listed, f"{name} is missing in .env.example"
+
+
+def test_storage_and_web_server_of_compose_are_where_it_says() -> None:
+    environment = OURS["code"]["environment"]
+    fallback = re.fullmatch(r"\$\{SYNC_PIPELINES_DAGSTER_URL:-(.+)\}", environment[URL_VARIABLE])[1]
+    assert fallback == CATALOG or psycopg2_url(fallback)
+    webserver = urlsplit(environment["DAGSTER_WEBSERVER_URL"])
+    assert webserver.hostname in COMPOSE["services"]
+    assert str(webserver.port) in OURS["webserver"]["command"]
+    assert environment["POSTGRES_HOST"] in COMPOSE["services"]
+
+
+def test_every_service_that_stays_has_a_healthcheck_and_waits_for_what_it_needs() -> None:
+    for name, service in COMPOSE["services"].items():
+        if service.get("restart") != "no":
+            assert service["healthcheck"]["test"][0] == "CMD", name
+        for other, condition in service.get("depends_on", {}).items():
+            ends = COMPOSE["services"][other].get("restart") == "no"
+            assert condition["condition"] == ("service_completed_successfully" if ends else "service_healthy")

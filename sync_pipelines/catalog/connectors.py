@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from psycopg.types.json import Jsonb
 
+from sync_pipelines.catalog.dagster_storage import storage_schema
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import NotFoundError, SettingsError, SyncError
 from sync_pipelines.model.entity import Connector
@@ -65,7 +66,7 @@ def add_connector(
     check_connector_name(name)
     schema = target_schema or name
     if (
-        schema == database.bridge_schema
+        schema in (database.bridge_schema, storage_schema(database.bridge_schema))
         or schema.startswith("pg_")
         or schema in _RESERVED_SCHEMAS
         or schema.endswith("_staging")

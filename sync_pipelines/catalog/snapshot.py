@@ -1,15 +1,15 @@
-"""The last known catalog as a file, so that definitions load while the database is down."""
+"""What definitions are built from: the catalog, or the last known one from a file while the database is down."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import entity_from_row, list_entity_rows
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 FILE_NAME = "catalog.json"
 _DEFINITION_FIELDS = (
     "uid", "connector", "slug", "api_name", "description", "delta_strategy", "columns", "target_schema", "target_table",
-    "sync_enabled", "sync_interval_seconds", "status", "status_reason", "cursor_codec",
+    "sync_enabled", "sync_interval_seconds", "status", "status_reason",
 )  # fmt: skip
 
 
@@ -33,40 +33,66 @@ class CatalogView:
         base_urls: base URL by connector.
         database_name: name of the database that holds the tables.
         stale_because: why this is the last known catalog and not the current one; None when it is current.
+        fingerprint: changes when anything does that definitions show; empty for a last known catalog.
     """
 
     entities: tuple[Entity, ...] = ()
     base_urls: dict[str, str] | None = None
     database_name: str = "postgres"
     stale_because: str | None = None
+    fingerprint: str = ""
 
 
-def load_catalog(open_database: Callable[[], Database], home: Path) -> CatalogView:
-    """Read the catalog and remember it; fall back to what was remembered when the database does not answer."""
-    path = home / FILE_NAME
+def load_catalog(open_database: Callable[[], Database], home: Path, connectors: Sequence[str] = ()) -> CatalogView:
+    """Read the catalog, or these connectors of it, and remember it.
+
+    Falls back to what was remembered when the database does not answer.
+    """
+    path = home / _file_name(connectors)
     try:
         database = open_database()
-        view = _read(database)
+        view, content = _read(database, connectors)
     except SyncError as error:
         return _remembered(path, error)
-    _remember(path, view)
+    _remember(path, content)
     return view
 
 
-def _read(database: Database) -> CatalogView:
+def catalog_fingerprint(database: Database, connectors: Sequence[str] = ()) -> str:
+    """What the fingerprint of definitions would be if they were loaded now.
+
+    Raises:
+        SyncError: the catalog cannot be read.
+    """
+    return _read(database, connectors)[0].fingerprint
+
+
+def _file_name(connectors: Sequence[str]) -> str:
+    """Locations that are restricted to different connectors must not overwrite each other's file."""
+    if not connectors:
+        return FILE_NAME
+    digest = hashlib.sha256(",".join(connectors).encode()).hexdigest()[:8]
+    return FILE_NAME.replace(".", f"-{digest}.")
+
+
+def _read(database: Database, connectors: Sequence[str]) -> tuple[CatalogView, str]:
+    """The view, and the content of its file."""
     with database.connect() as connection:
         found = connection.execute("SELECT to_regclass(%s) AS t", [f'"{database.bridge_schema}".entities']).fetchone()
         if found is None or found["t"] is None:
-            return CatalogView(base_urls={}, database_name=database.name)
-        urls = {row["name"]: row["base_url"] for row in connection.execute("SELECT name, base_url FROM connectors WHERE is_active")}
-    entities = tuple(entity_from_row(row) for row in list_entity_rows(database))
-    return CatalogView(entities, urls, database.name)
+            urls, rows = {}, []
+        else:
+            active = connection.execute("SELECT name, base_url FROM connectors WHERE is_active ORDER BY name")
+            urls = {row["name"]: row["base_url"] for row in active if not connectors or row["name"] in connectors}
+            rows = [row for row in list_entity_rows(database) if row["connector"] in urls]
+    definitions = [{name: row[name] for name in _DEFINITION_FIELDS} for row in rows]
+    content = json.dumps({"database": database.name, "base_urls": urls, "entities": definitions}, default=str)
+    fingerprint = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return CatalogView(tuple(map(entity_from_row, rows)), urls, database.name, fingerprint=fingerprint), content
 
 
-def _remember(path: Path, view: CatalogView) -> None:
+def _remember(path: Path, content: str) -> None:
     """Write atomically: a run that loads at the same moment sees the old file or the new one."""
-    rows = [_as_row(entity) for entity in view.entities]
-    content = json.dumps({"database": view.database_name, "base_urls": view.base_urls, "entities": rows}, default=str)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.read_text() == content:
@@ -76,11 +102,6 @@ def _remember(path: Path, view: CatalogView) -> None:
         os.replace(file.name, path)
     except OSError as error:
         logger.warning("the catalog could not be remembered in %s: %s", path, error)
-
-
-def _as_row(entity: Entity) -> dict[str, Any]:
-    row = {name: getattr(entity, name) for name in _DEFINITION_FIELDS if name != "columns"}
-    return {**row, "columns": [column.as_json() for column in entity.columns]}
 
 
 def _remembered(path: Path, error: SyncError) -> CatalogView:

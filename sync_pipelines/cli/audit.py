@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sync_pipelines.cli.context import open_catalog, split_entity_path
 from sync_pipelines.cli.entities import PathArgument
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_fields, show_table
-from sync_pipelines.reconcile.audit import AuditReport, audit_entity
+
+if TYPE_CHECKING:
+    from sync_pipelines.reconcile.audit import AuditReport
 
 DEFAULT_RANGES = 10
 
@@ -31,6 +33,8 @@ def audit(
 
     Exit code 1 when something was missed that no sync will bring.
     """
+    from sync_pipelines.reconcile.audit import audit_entity  # 2 s of imports that no other command should wait for
+
     database = open_catalog(context.obj)
     connector, slug = split_entity_path(path)
     report = audit_entity(

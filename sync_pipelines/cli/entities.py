@@ -12,6 +12,7 @@ from sync_pipelines.catalog.database import Database, clock
 from sync_pipelines.catalog.entities import change_entity, get_entity, list_entities
 from sync_pipelines.cli.context import open_catalog, split_entity_path
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_fields, show_table
+from sync_pipelines.cli.running import show_in_dagster
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.freshness import StatusWord, status_word
@@ -120,6 +121,7 @@ def set_(
         raise SettingsError("Nothing to set.", state="Nothing was changed.", next_command="sync-pipelines entity set --help")
     database = open_catalog(context.obj)
     entity = change_entity(database, get_entity(database, *split_entity_path(path)), **changes)
+    show_in_dagster(context.obj, database, quiet=True)
     if as_json:
         print_json(shown(entity))
         return

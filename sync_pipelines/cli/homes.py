@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import sync_pipelines
+from sync_pipelines.catalog.dagster_storage import create_storage_schema, storage_url
+from sync_pipelines.catalog.database import Database
 from sync_pipelines.cli.context import DEMO_TOKEN_VARIABLE, TOKEN_FILE
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.settings import Settings
 
 PLAN_FILE = "demo.json"
 DEMO_MARK = ".sync_pipelines_demo"
+STORAGE_VARIABLE = "SYNC_PIPELINES_DAGSTER_URL"
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,14 @@ def repository_file(name: str) -> Path:
         if place.exists():
             return place
     raise SettingsError(f"{name} is neither in {places[0].parent} nor here.", state="Nothing was started.")
+
+
+def dagster_storage(database: Database) -> dict[str, str]:
+    """The variable that puts Dagster's runs and events beside the catalog, unless the environment names another place."""
+    if os.environ.get(STORAGE_VARIABLE, "").strip():
+        return {}
+    create_storage_schema(database)
+    return {STORAGE_VARIABLE: storage_url(database)}
 
 
 def python_module(module: str, *arguments: str) -> list[str]:

@@ -16,6 +16,7 @@ from sync_pipelines.cli import (
     discovery,
     doctor,
     entities,
+    migrate,
     quarantine,
     runs,
     syncing,
@@ -56,7 +57,7 @@ def start(
         context.obj = prepare()
 
 
-for module in (connectors, discovery, entities, cursors, syncing, runs, quarantine, audit, alerts, doctor, demo, up):
+for module in (connectors, discovery, entities, cursors, syncing, runs, quarantine, audit, alerts, doctor, migrate, demo, up):
     module.register(app)
 
 if __name__ == "__main__":

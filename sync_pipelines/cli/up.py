@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -14,20 +15,23 @@ import typer
 import urllib3
 
 from sync_pipelines.catalog.connectors import list_connectors
-from sync_pipelines.catalog.embedded import release_embedded
+from sync_pipelines.catalog.embedded import embedded_pid, release_embedded
 from sync_pipelines.cli.context import open_migrated
 from sync_pipelines.cli.defaults import register_default
 from sync_pipelines.cli.demo import NAME as DEMO
-from sync_pipelines.cli.homes import Home, demo_home, own_home, python_module
+from sync_pipelines.cli.homes import Home, dagster_storage, demo_home, own_home, python_module
 from sync_pipelines.cli.output import examples, say
-from sync_pipelines.cli.processes import Children, interruptible, sole_user
+from sync_pipelines.cli.processes import Children, ended_error, interruptible, sole_user
 from sync_pipelines.cli.progress import step
 from sync_pipelines.cli.source import resume_source
-from sync_pipelines.errors import ConfigurationError, RetriableError, SettingsError
+from sync_pipelines.errors import ConfigurationError, RetriableError, SettingsError, SyncError
+from sync_pipelines.orchestrate.reload import write_endpoint
+from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 
 LOCATION = "sync_pipelines"
 READY_SECONDS = 180
+DATABASE_GONE_SECONDS = 10
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _PROBLEM = re.compile(r"( - (ERROR|CRITICAL) - |\b(ERROR|CRITICAL)\b|^Traceback|Error: |^Incident opened: )")
 _READY = "{ version workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError { __typename ... on PythonError { message } } } } } }"
@@ -103,6 +107,7 @@ def _serve(settings: Settings, home: Home, host: str, port: int) -> None:
         with step("Start PostgreSQL and bring the catalog up to date"):
             database = open_migrated(settings)
             register_default(database, settings)
+            children.environment |= dagster_storage(database)
         connectors = list_connectors(database)
         if not connectors:
             raise ConfigurationError(
@@ -113,15 +118,62 @@ def _serve(settings: Settings, home: Home, host: str, port: int) -> None:
         if home.is_demo and any(connector.name == DEMO for connector in connectors):
             with step("Start the demo's source"):
                 resume_source(children, home)
+        with step("Bring Dagster's storage up to date"):
+            _upgrade_storage(children)
         with step("Start Dagster"):
             _start_dagster(children, home, Path(runtime), host, port)
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
             _await_graphql(children, url)
-        say(f"Dagster is at {url}   (Ctrl-C stops everything; logs in {home.logs})", "bold green")
-        while True:
-            children.check()
-            _show_problems(children)
-            time.sleep(0.5)
+        endpoint = write_endpoint(home.root, _local(url, host))
+        try:
+            say(f"Dagster is at {url}   (Ctrl-C stops everything; logs in {home.logs})", "bold green")
+            _watch(children, home, embedded=settings.embedded)
+        finally:
+            endpoint.unlink(missing_ok=True)
+
+
+def _upgrade_storage(children: Children) -> None:
+    """In a process of its own: this one stays small, and a failure shows as that of a child."""
+    upgrade = children.start("migrate", python_module("sync_pipelines.cli.main", "migrate"))
+    if upgrade.wait():
+        raise ended_error(upgrade)
+    children.all.remove(upgrade)
+
+
+def _local(url: str, host: str) -> str:
+    """The URL as a process on this machine reaches it: a server on all addresses has none of its own."""
+    return url.replace(host, "127.0.0.1", 1) if host == "0.0.0.0" else url.replace("[::]", "[::1]")  # noqa: S104
+
+
+def _watch(children: Children, home: Home, *, embedded: bool) -> None:
+    """Look after the processes until one ends; nothing is ever started again behind one's back.
+
+    Raises:
+        SyncError: a child or the embedded PostgreSQL has ended, with its last lines.
+    """
+    seen_at = time.monotonic()
+    while True:
+        children.check()
+        _show_problems(children)
+        if not embedded or embedded_pid(home.postgres) is not None:
+            seen_at = time.monotonic()
+        elif time.monotonic() - seen_at > DATABASE_GONE_SECONDS:
+            raise _database_ended(home)
+        time.sleep(0.5)
+
+
+def _database_ended(home: Home) -> SyncError:
+    log = home.postgres / "log"
+    say("The last lines of PostgreSQL:", "bold", stderr=True)
+    with contextlib.suppress(OSError):
+        for line in log.read_text(errors="backslashreplace").splitlines()[-20:]:
+            say(f"    {printable(line, 500)}", stderr=True)
+    return SyncError(
+        f"The embedded PostgreSQL has been gone for {DATABASE_GONE_SECONDS} s.",
+        where={"log": log},
+        state="Everything that was started with it is stopped.",
+        next_command="sync-pipelines up",
+    )
 
 
 def _start_dagster(children: Children, home: Home, runtime: Path, host: str, port: int) -> None:

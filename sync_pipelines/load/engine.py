@@ -20,6 +20,7 @@ import psycopg
 import psycopg2
 import pyarrow as pa
 
+import sync_pipelines.load.dlt_settings  # noqa: F401
 from sync_pipelines.catalog.database import Database, classify_database_error
 from sync_pipelines.errors import FatalError, SyncError
 from sync_pipelines.load.plan import PublishPlan, publishing
@@ -31,20 +32,6 @@ from sync_pipelines.model.names import pipeline_name_for
 logger = logging.getLogger(__name__)
 
 _FOLDER_PREFIX = "sync_pipelines_run_"
-_DLT_SETTINGS = {
-    "RUNTIME__DLTHUB_TELEMETRY": "false",
-    "RUNTIME__LOG_LEVEL": "CRITICAL",
-    "DATA_WRITER__DISABLE_COMPRESSION": "true",
-    "NORMALIZE__WORKERS": "1",
-    "NORMALIZE__DATA_WRITER__DISABLE_COMPRESSION": "true",
-    "LOAD__WORKERS": "2",
-    "LOAD__RAISE_ON_MAX_RETRIES": "1",
-    "RESTORE_FROM_DESTINATION": "false",
-}
-
-# On import and not later: setting the environment while other threads read it (libpq does) can crash the process.
-for _name, _value in _DLT_SETTINGS.items():
-    os.environ.setdefault(_name, _value)
 
 
 def load_batches(

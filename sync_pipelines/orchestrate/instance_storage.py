@@ -4,7 +4,8 @@ dagster.yaml cannot do it alone: ``{env: X}`` has no fallback, and a relative pa
 of whichever process reads it. So the classes here take no configuration and look at the environment when loaded:
 
 ==============================  ========================================================================
-`SYNC_PIPELINES_DAGSTER_URL`    set: runs, events and ticks in that PostgreSQL; unset: SQLite files
+`SYNC_PIPELINES_DAGSTER_URL`    a URL: runs, events and ticks in that PostgreSQL; ``catalog``: in the
+                                catalog's own database, embedded or named; unset: SQLite files
 `DAGSTER_HOME`                  all files under its ``.dagster/``; unset: under the working directory's
 ==============================  ========================================================================
 """
@@ -28,6 +29,7 @@ if t.TYPE_CHECKING:
 
 URL_VARIABLE = "SYNC_PIPELINES_DAGSTER_URL"
 HOME_VARIABLE = "DAGSTER_HOME"
+CATALOG = "catalog"
 
 _POSTGRES_SCHEME = re.compile(r"^postgres(?:ql)?(?:\+\w+)?://")
 
@@ -45,12 +47,22 @@ def psycopg2_url(url: str) -> str:
     """
     rewritten, count = _POSTGRES_SCHEME.subn("postgresql+psycopg2://", url.strip(), count=1)
     if not count:  # the URL is not repeated: it may hold a password
-        raise ValueError(f"{URL_VARIABLE} must start with postgresql:// or postgres://.")
+        raise ValueError(f"{URL_VARIABLE} must start with postgresql:// or postgres://, or be {CATALOG!r}.")
     return rewritten
 
 
+def catalog_url() -> str:
+    """Return the URL of Dagster's schema in the catalog's database, which is made when it is missing."""
+    from sync_pipelines.catalog.dagster_storage import create_storage_schema, storage_url
+    from sync_pipelines.catalog.database import open_database
+
+    database = open_database()
+    create_storage_schema(database)
+    return storage_url(database)
+
+
 class EnvSelectedStorage(DagsterStorage, ConfigurableClass):
-    """PostgreSQL when SYNC_PIPELINES_DAGSTER_URL is set, else SQLite; never itself an instance."""
+    """PostgreSQL when SYNC_PIPELINES_DAGSTER_URL names one, else SQLite; never itself an instance."""
 
     @classmethod
     def config_type(cls) -> dict[str, t.Any]:
@@ -67,7 +79,7 @@ class EnvSelectedStorage(DagsterStorage, ConfigurableClass):
             return DagsterSqliteStorage.from_local(str(files_directory()), inst_data=inst_data)
         from dagster_postgres import DagsterPostgresStorage  # deferred: 0.2 s that SQLite users need not wait
 
-        return DagsterPostgresStorage(psycopg2_url(url), inst_data=inst_data)
+        return DagsterPostgresStorage(psycopg2_url(catalog_url() if url == CATALOG else url), inst_data=inst_data)
 
 
 class HomeArtifactStorage(LocalArtifactStorage):

@@ -11,12 +11,16 @@ from sync_pipelines.discover.discovery import discover
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.entity import Entity, EntityStatus
 from sync_pipelines.orchestrate.assets import asset_key
+from sync_pipelines.orchestrate.metadata import discovery_metadata
+from sync_pipelines.orchestrate.reload import Outcome, reload_definitions
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.secrets import redact
 
+MAX_ENTITIES_OF_SYNC_ALL = 2000  # beyond, nobody runs everything at once, and the job would cost 5 s of each load
+
 
 def sync_jobs(view: CatalogView, models: Sequence[dg.AssetsDefinition] = ()) -> list[Any]:
-    """`sync_<connector>` for each connector and `sync_all`; switched off and vanished entities are left out.
+    """`sync_<connector>` for each connector, and `sync_all`; switched off and vanished entities are left out.
 
     A SQL model runs with the connector that provides everything it reads.
     """
@@ -34,7 +38,7 @@ def sync_jobs(view: CatalogView, models: Sequence[dg.AssetsDefinition] = ()) -> 
         for connector, entities in sorted(by_connector.items())
     ]
     everything = _with_models([asset_key(entity) for entities in by_connector.values() for entity in entities], models)
-    if everything:
+    if everything and len(view.entities) <= MAX_ENTITIES_OF_SYNC_ALL:
         jobs.append(
             dg.define_asset_job(
                 "sync_all", dg.AssetSelection.assets(*everything), description="Sync every entity of every connector."
@@ -53,7 +57,7 @@ def _with_models(keys: list[dg.AssetKey], models: Sequence[dg.AssetsDefinition])
 
 
 def discovery_jobs(view: CatalogView) -> list[dg.JobDefinition]:
-    """`discover_<connector>`: ask the source again what it offers. Reload the definitions to see new assets."""
+    """`discover_<connector>`: ask the source again what it offers, and show it in the running UI."""
     return [_discovery_job(connector) for connector in sorted(view.base_urls or {})]
 
 
@@ -65,11 +69,14 @@ def _discovery_job(connector: str) -> dg.JobDefinition:
         except SyncError as error:
             raise dg.Failure(redact(str(error))) from None
         context.log.info("%s: %s", connector, report.as_dict())
-        context.add_output_metadata({name: str(value) for name, value in report.as_dict().items()})
+        reload = reload_definitions(bridge.settings(), bridge.database())
+        # What a discovery found is stored, so a reload that fails is told and no failure of the run.
+        (context.log.warning if reload.outcome is Outcome.FAILED else context.log.info)(reload.message)
+        context.add_output_metadata({**discovery_metadata(report), "definitions": reload.message})
 
     @dg.job(
         name=f"discover_{connector}",
-        description=f"Discover the APIs of {connector}; reload the definitions afterwards to see new assets.",
+        description=f"Ask {connector} what it offers; new, changed and vanished APIs show in this UI at once.",
         tags={"sync_pipelines/connector": connector},
     )
     def discover_connector() -> None:

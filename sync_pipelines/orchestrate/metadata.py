@@ -6,11 +6,15 @@ from typing import Any
 
 import dagster as dg
 
+from sync_pipelines.discover.discovery import DiscoveryReport
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.run import RunResult
 from sync_pipelines.secrets import redact
 
 MAX_SCHEMAS = 2000  # column schemas of more entities make the location's snapshot too large for the UI
+MAX_FOUND = 200
+_DISCOVERED = ("added", "changed", "returned", "vanished", "stopped", "invalid", "set_aside", "unchanged")
+_FOUND_SCHEMA = dg.TableSchema([dg.TableColumn(name, "string") for name in ("entity", "found", "why")])
 _REJECT_SCHEMA = dg.TableSchema(
     [dg.TableColumn("page", "int"), *(dg.TableColumn(name, "string") for name in ("key", "column", "reason"))]
 )
@@ -82,6 +86,25 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
         metadata["table_changes"] = dg.MetadataValue.md("\n".join(f"- {change}" for change in result.table_changes))
     if result.warnings:
         metadata["warnings"] = dg.MetadataValue.md("\n".join(f"- {warning}" for warning in result.warnings))
+    return metadata
+
+
+def discovery_metadata(report: DiscoveryReport) -> dict[str, Any]:
+    """What a discovery found: counts, which the UI plots, and a table of what is not as it was."""
+    found = report.as_dict()
+    metadata: dict[str, Any] = {f"apis_{kind}": len(found[kind]) for kind in _DISCOVERED}
+    records = [
+        dg.TableRecord({"entity": slug, "found": kind, "why": redact(words[slug]) if isinstance(words, dict) else ""})
+        for kind in _DISCOVERED
+        for words in [found[kind]]
+        for slug in words
+        if kind != "unchanged"
+    ]
+    if records:
+        metadata["found"] = dg.MetadataValue.table(records[:MAX_FOUND], _FOUND_SCHEMA)
+    if report.stopped:
+        commands = [f"sync-pipelines discover {report.connector} --accept {slug}" for slug in report.stopped]
+        metadata["next_command"] = "; ".join(commands[:MAX_FOUND])
     return metadata
 
 

@@ -12,6 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
+import psycopg
 import pytest
 import urllib3
 
@@ -83,6 +85,14 @@ def test_up_serves_the_demo_and_leaves_nothing_behind(finished_demo):
     try:
         line = process.stdout.readline()
         assert f"http://127.0.0.1:{port}" in line, process.stderr.read() if process.poll() is not None else line
+        # The demo's own runs, which were made by other processes, are in the same storage: PostgreSQL, beside the catalog.
+        runs = graphql(port, "{ runsOrError { ... on Runs { results { pipelineName } } } }")
+        assert [run["pipelineName"] for run in runs["runsOrError"]["results"]] == ["sync_demo", "sync_demo"]
+        with psycopg.connect(host=str(folder / ".sync_pipelines/demo/postgres"), user="postgres", dbname="postgres") as connection:
+            assert connection.execute("SELECT count(*) FROM bridge_dagster.runs").fetchone() == (2,)
+        assert not (folder / ".sync_pipelines/demo/dagster/.dagster/history").exists()
+        endpoint = folder / ".sync_pipelines/demo/webserver.json"
+        assert json.loads(endpoint.read_text()) == {"url": f"http://127.0.0.1:{port}", "pid": process.pid}
         keys = {tuple(node["assetKey"]["path"]) for node in graphql(port, "{ assetNodes { assetKey { path } } }")["assetNodes"]}
         assert {("demo", slug) for slug in ("airlines", "airports", "planes", "weather", "flights")} <= keys
         second = subprocess.run([COMMAND, "up", "--port", str(free_port())], cwd=folder, env=environment, capture_output=True, text=True)
@@ -99,11 +109,46 @@ def test_up_serves_the_demo_and_leaves_nothing_behind(finished_demo):
     assert process.returncode == 0, stderr
     assert "Traceback" not in stdout + stderr
     assert marked_processes(folder) == []
+    assert not endpoint.exists()
+
+
+def test_up_tells_which_process_died_and_stops_the_others(finished_demo):
+    folder, _, _, environment = finished_demo
+    process = subprocess.Popen(
+        [COMMAND, "up", "--port", str(free_port())], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert "Dagster is at" in process.stdout.readline()
+        [daemon] = [child for child in psutil.Process(process.pid).children() if "dagster._daemon" in child.cmdline()]
+        daemon.kill()
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert "daemon ended with code -9" in stderr
+    assert "The last lines of daemon" in stderr
+    assert marked_processes(folder) == []
+
+
+def test_up_tells_when_its_database_died(finished_demo):
+    folder, _, _, environment = finished_demo
+    process = subprocess.Popen(
+        [COMMAND, "up", "--port", str(free_port())], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert "Dagster is at" in process.stdout.readline()
+        os.kill(int((folder / ".sync_pipelines/demo/postgres/postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
+        _, stderr = process.communicate(timeout=90)
+    finally:
+        process.kill()
+    assert process.returncode == 1
+    assert "embedded PostgreSQL has been gone" in stderr
+    assert marked_processes(folder) == []
 
 
 def test_up_with_nothing_to_show_says_what_to_do(process, tmp_path):
     answer = process("up", "--port", str(free_port()))
-    assert answer.code == 3
+    assert answer.code == 3, answer.text
     assert "sync-pipelines demo" in answer.stderr
 
 

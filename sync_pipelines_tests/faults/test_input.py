@@ -9,7 +9,7 @@ import pytest
 import sync_pipelines
 from sync_pipelines.downstream.sql_model import parse_model
 from sync_pipelines.errors import SecretMissingError, SettingsError
-from sync_pipelines.orchestrate.assets import SyncConfig
+from sync_pipelines.orchestrate.assets import SYNC_CONFIG
 from sync_pipelines.settings import load_settings
 from sync_pipelines_tests.faults.helpers import configure, healed, refused
 from sync_pipelines_tests.test_lost_connections import changed_items
@@ -47,8 +47,8 @@ def test_fault_43_input_that_is_a_trap(world: World, monkeypatch: pytest.MonkeyP
 
 
 def asset_with_config() -> dg.AssetsDefinition:
-    @dg.asset
-    def one(config: SyncConfig) -> None:
+    @dg.asset(config_schema=SYNC_CONFIG)
+    def one() -> None:
         raise AssertionError("the config was accepted")
 
     return one

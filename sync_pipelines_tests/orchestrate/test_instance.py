@@ -14,6 +14,7 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from dagster_postgres import PostgresEventLogStorage
 
 from sync_pipelines.orchestrate.instance_storage import files_directory, psycopg2_url
+from sync_pipelines.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,6 +77,15 @@ def test_an_empty_url_means_sqlite(home, monkeypatch):
     monkeypatch.setenv("SYNC_PIPELINES_DAGSTER_URL", " ")
     with dg.DagsterInstance.get() as instance:
         assert type(instance.event_log_storage) is SqliteEventLogStorage
+
+
+def test_catalog_means_the_database_of_the_catalog(home, monkeypatch, postgres_url):
+    monkeypatch.setenv("POSTGRES_URL", postgres_url)
+    monkeypatch.setenv("SYNC_PIPELINES_DAGSTER_URL", "catalog")
+    load_settings.cache_clear()
+    write_and_read_back(PostgresEventLogStorage)
+    assert not (home / ".dagster/history").exists()
+    load_settings.cache_clear()
 
 
 def test_the_choice_survives_the_way_to_a_run_worker(home, monkeypatch, postgres_url):

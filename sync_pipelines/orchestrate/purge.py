@@ -1,0 +1,142 @@
+"""Retention of what Dagster itself keeps for ever: finished runs with their events, logs and snapshots."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+from dagster._core.storage.dagster_run import FINISHED_STATUSES, RunRecord
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.runs.schema import SnapshotsTable
+
+from sync_pipelines.catalog.retention import purge_sync_runs
+from sync_pipelines.errors import SyncError
+from sync_pipelines.orchestrate.reload import CONNECTORS, FINGERPRINT, MARKED_JOB
+from sync_pipelines.orchestrate.resources import Bridge
+from sync_pipelines.secrets import redact
+
+PAGE_RUNS = 200
+_ASSETS_AT_ONCE = 500
+
+
+@dataclass
+class Purged:
+    """What one purge removed."""
+
+    dagster_runs: int = 0
+    dagster_runs_kept_for_their_asset: int = 0
+    snapshots: int = 0
+    sync_runs: int = 0
+    seconds: float = 0.0
+    _snapshot_ids: set[str] = field(default_factory=set, repr=False)
+
+    def as_dict(self) -> dict[str, float]:
+        """The counts."""
+        return {name: value for name, value in asdict(self).items() if not name.startswith("_")}
+
+
+def purge_dagster_runs(instance: dg.DagsterInstance, after_days: int) -> Purged:
+    """Delete runs that ended more than `after_days` ago, each in transactions of its own.
+
+    The newest run of each asset stays, so that the UI keeps its last materialization and its checks.
+    """
+    found, before = Purged(), datetime.now(UTC) - timedelta(days=after_days)
+    kept = _newest_runs(instance)
+    # Listed before anything is deleted: a page begins at a run, which must still be there.
+    old = list(_pages(instance, dg.RunsFilter(statuses=list(FINISHED_STATUSES), updated_before=before)))
+    for record in old:
+        if record.dagster_run.run_id in kept:
+            found.dagster_runs_kept_for_their_asset += 1
+        else:
+            _delete_run(instance, record.dagster_run.run_id)
+            found._snapshot_ids |= _snapshots(record)
+            found.dagster_runs += 1
+    found.snapshots = _delete_unused_snapshots(instance, found._snapshot_ids)
+    return found
+
+
+def _newest_runs(instance: dg.DagsterInstance) -> set[str]:
+    keys, runs = list(instance.all_asset_keys()), set[str]()
+    for start in range(0, len(keys), _ASSETS_AT_ONCE):
+        for record in instance.get_asset_records(keys[start : start + _ASSETS_AT_ONCE]):
+            entry = record.asset_entry
+            runs |= {run for run in (entry.last_run_id, entry.last_planned_materialization_run_id) if run}
+            if entry.last_materialization_record is not None:
+                runs.add(entry.last_materialization_record.run_id)
+    return runs
+
+
+def _pages(instance: dg.DagsterInstance, filters: dg.RunsFilter | None = None) -> Iterator[RunRecord]:
+    cursor: str | None = None
+    while records := instance.get_run_records(filters, limit=PAGE_RUNS, cursor=cursor):
+        yield from records
+        cursor = records[-1].dagster_run.run_id
+
+
+def _delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
+    """The run with its tags, events, check results and captured output."""
+    with instance.event_log_storage.index_connection() as connection:  # type: ignore[attr-defined]
+        connection.execute(AssetCheckExecutionsTable.delete().where(AssetCheckExecutionsTable.c.run_id == run_id))
+    with suppress(OSError):
+        instance.compute_log_manager.delete_logs(prefix=[run_id])
+    instance.delete_run(run_id)
+
+
+def _snapshots(record: RunRecord) -> set[str]:
+    run = record.dagster_run
+    return {snapshot for snapshot in (run.job_snapshot_id, run.execution_plan_snapshot_id) if snapshot}
+
+
+def _delete_unused_snapshots(instance: dg.DagsterInstance, candidates: set[str]) -> int:
+    """Each new selection of entities leaves a snapshot of its job and of its plan, which Dagster never deletes."""
+    if not candidates:
+        return 0
+    unused = sorted(candidates.difference(*(_snapshots(record) for record in _pages(instance))))
+    for start in range(0, len(unused), PAGE_RUNS):
+        batch: Sequence[str] = unused[start : start + PAGE_RUNS]
+        with instance.run_storage.connect() as connection:  # type: ignore[attr-defined]
+            connection.execute(SnapshotsTable.delete().where(SnapshotsTable.c.snapshot_id.in_(batch)))
+    return len(unused)
+
+
+def purge_job(fingerprint: str, connectors: Sequence[str]) -> dg.JobDefinition:
+    """`purge_history`. Its metadata say which catalog this location shows: see `reload.py`."""
+
+    @dg.op(description="Delete old runs of Dagster and old rows of bridge.sync_runs.")
+    def purge_old_runs(context: dg.OpExecutionContext, bridge: Bridge) -> None:
+        started, settings = time.monotonic(), bridge.settings()
+        found = purge_dagster_runs(context.instance, settings.purge_dagster_runs_after_days)
+        try:
+            found.sync_runs = purge_sync_runs(bridge.database(), settings.purge_sync_runs_after_days)
+        except SyncError as error:
+            raise dg.Failure(redact(str(error))) from None
+        found.seconds = round(time.monotonic() - started, 1)
+        context.log.info("purged: %s", found.as_dict())
+        context.add_output_metadata(found.as_dict())
+
+    @dg.job(
+        name=MARKED_JOB,
+        description="Delete finished Dagster runs older than PURGE_DAGSTER_RUNS_AFTER_DAYS, except the newest of each asset, and "
+        "rows of bridge.sync_runs older than PURGE_SYNC_RUNS_AFTER_DAYS, except those that quarantine names.",
+        metadata={FINGERPRINT: dg.MetadataValue.text(fingerprint), CONNECTORS: dg.MetadataValue.text(",".join(connectors))},
+        tags={"sync_pipelines/maintenance": "purge"},
+    )
+    def purge_history() -> None:
+        purge_old_runs()
+
+    return purge_history
+
+
+def purge_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """Every night, on without anybody switching it on: without it the event log grows without bound."""
+    return dg.ScheduleDefinition(
+        name="purge_history_nightly",
+        job=job,
+        cron_schedule="17 3 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        tags={"sync_pipelines/trigger": "schedule"},
+        description="Keeps Dagster's runs and events and bridge.sync_runs from growing without bound.",
+    )
