@@ -11,6 +11,7 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES, RunRecord
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.runs.schema import SnapshotsTable
 
+from sync_pipelines.catalog.database import require_catalog
 from sync_pipelines.catalog.retention import purge_sync_runs
 from sync_pipelines.errors import SyncError
 from sync_pipelines.orchestrate.reload import CONNECTORS, FINGERPRINT, MARKED_JOB
@@ -109,7 +110,8 @@ def purge_job(fingerprint: str, connectors: Sequence[str]) -> dg.JobDefinition:
         started, settings = time.monotonic(), bridge.settings()
         found = purge_dagster_runs(context.instance, settings.purge_dagster_runs_after_days)
         try:
-            found.sync_runs = purge_sync_runs(bridge.database(), settings.purge_sync_runs_after_days)
+            require_catalog(database := bridge.database())
+            found.sync_runs = purge_sync_runs(database, settings.purge_sync_runs_after_days)
         except SyncError as error:
             raise dg.Failure(redact(str(error))) from None
         found.seconds = round(time.monotonic() - started, 1)
