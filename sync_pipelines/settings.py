@@ -60,6 +60,16 @@ class Settings(BaseSettings):
 
     sync_owners: str = "team:data-engineering"
 
+    default_sync_cron: str = ""
+    default_full_refresh_cron: str = "H 3 * * *"
+    default_discovery_cron: str = "H * * * *"
+    schedule_time_zone: str = "UTC"
+    max_entities_per_run: int = Field(100, ge=1, le=1000)
+    due_sensor_seconds: int = Field(10, ge=1)
+    probe_interval_seconds: float = Field(30, gt=0)
+    lease_seconds: float = Field(300, ge=5)
+    max_destination_writers: int = Field(8, ge=1)
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_file: Path | None = None
 

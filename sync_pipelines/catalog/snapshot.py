@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sync_pipelines.catalog.connectors import list_connectors
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import entity_from_row, list_entity_rows
 from sync_pipelines.errors import SyncError
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.entity import Connector, Entity
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,10 @@ FILE_NAME = "catalog.json"
 _DEFINITION_FIELDS = (
     "uid", "connector", "slug", "api_name", "description", "delta_strategy", "columns", "target_schema", "target_table",
     "sync_enabled", "sync_interval_seconds", "status", "status_reason", "cursor_codec",
+)  # fmt: skip
+
+_CONNECTOR_FIELDS = (
+    "uid", "name", "base_url", "target_schema", "sync_cron", "full_refresh_cron", "discovery_cron", "time_zone", "probe_changes",
 )  # fmt: skip
 
 
@@ -32,6 +37,7 @@ class CatalogView:
     Attributes:
         base_urls: base URL by connector.
         database_name: name of the database that holds the tables.
+        connectors: the active ones, as far as definitions need them.
         stale_because: why this is the last known catalog and not the current one; None when it is current.
     """
 
@@ -39,6 +45,7 @@ class CatalogView:
     base_urls: dict[str, str] | None = None
     database_name: str = "postgres"
     stale_because: str | None = None
+    connectors: tuple[Connector, ...] = ()
 
 
 def load_catalog(open_database: Callable[[], Database], home: Path) -> CatalogView:
@@ -58,15 +65,16 @@ def _read(database: Database) -> CatalogView:
         found = connection.execute("SELECT to_regclass(%s) AS t", [f'"{database.bridge_schema}".entities']).fetchone()
         if found is None or found["t"] is None:
             return CatalogView(base_urls={}, database_name=database.name)
-        urls = {row["name"]: row["base_url"] for row in connection.execute("SELECT name, base_url FROM connectors WHERE is_active")}
+    connectors = tuple(connector for connector in list_connectors(database) if connector.is_active)
     entities = tuple(entity_from_row(row) for row in list_entity_rows(database))
-    return CatalogView(entities, urls, database.name)
+    return CatalogView(entities, {one.name: one.base_url for one in connectors}, database.name, connectors=connectors)
 
 
 def _remember(path: Path, view: CatalogView) -> None:
     """Write atomically: a run that loads at the same moment sees the old file or the new one."""
     rows = [_as_row(entity) for entity in view.entities]
-    content = json.dumps({"database": view.database_name, "base_urls": view.base_urls, "entities": rows}, default=str)
+    connectors = [{name: getattr(connector, name) for name in _CONNECTOR_FIELDS} for connector in view.connectors]
+    content = json.dumps({"database": view.database_name, "connectors": connectors, "entities": rows}, default=str)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.read_text() == content:
@@ -88,7 +96,9 @@ def _remembered(path: Path, error: SyncError) -> CatalogView:
         stored = json.loads(path.read_text())
         entities = tuple(entity_from_row({**row, "cursor_marks": []}) for row in stored["entities"])
         logger.warning("the catalog cannot be read; definitions come from %s: %s", path, error)
-        return CatalogView(entities, stored["base_urls"], stored["database"], str(error))
+        connectors = tuple(Connector(**{**connector, "auth_token": None}) for connector in stored["connectors"])
+        urls = {one.name: one.base_url for one in connectors}
+        return CatalogView(entities, urls, stored["database"], str(error), connectors)
     except (OSError, ValueError, KeyError, TypeError) as unreadable:
         logger.error("the catalog cannot be read (%s) and none is remembered (%s)", error, type(unreadable).__name__)
         return CatalogView(base_urls={}, stale_because=str(error))

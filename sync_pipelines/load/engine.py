@@ -10,7 +10,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,11 @@ for _name, _value in _DLT_SETTINGS.items():
 
 
 def load_batches(
-    database: Database, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]], stage_seconds: dict[str, float]
+    database: Database,
+    plan: PublishPlan,
+    batches: Iterator[tuple[str, pa.Table]],
+    stage_seconds: dict[str, float],
+    writing: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
     """Run dlt over the batches and publish them as `plan` says; `plan.outcome` is set afterwards.
 
@@ -54,6 +59,7 @@ def load_batches(
         plan: its counts must be complete when `batches` is exhausted.
         batches: pairs of staging table and Arrow table.
         stage_seconds: gets the seconds of extract, normalize and load.
+        writing: entered before anything is written to the destination, left when it is published.
 
     Raises:
         SyncError: ours, or a database error translated.
@@ -77,7 +83,7 @@ def load_batches(
             for stage, step in (
                 ("extract", lambda: pipeline.extract(source)),
                 ("normalize", pipeline.normalize),
-                ("load", pipeline.load),
+                ("load", lambda: _within(writing, pipeline.load)),
             ):
                 started = time.monotonic()
                 step()
@@ -88,6 +94,11 @@ def load_batches(
         raise FatalError(
             f"The load of {plan.entity.path} ended without publishing.", where=dict(plan.entity.where)
         )
+
+
+def _within(writing: Callable[[], AbstractContextManager[None]], step: Callable[[], Any]) -> None:
+    with writing():
+        step()
 
 
 def sweep_folders(older_than_seconds: float = 86_400) -> int:

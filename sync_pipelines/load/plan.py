@@ -47,6 +47,10 @@ class PublishPlan:
         files: Parquet files that wait.
         details: goes to `bridge.sync_runs.details` with what the publish adds.
         errors: what went wrong inside dlt's workers, first cause first.
+        seen: highest rowversion read, which later ones are compared with; None = nothing was read.
+        seen_is_sure: False when no later rowversion can be told from it.
+        next_due_seconds: how long after the publish the entity is due again.
+        lease: by which a sensor took the entity for this run; it ends with it.
     """
 
     entity: Entity
@@ -67,6 +71,10 @@ class PublishPlan:
     files: list[Path] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
     errors: list[BaseException] = field(default_factory=list)
+    seen: str | None = None
+    seen_is_sure: bool = False
+    next_due_seconds: float = 0.0
+    lease: UUID | None = None
     outcome: Outcome | None = None
 
 
