@@ -41,7 +41,7 @@ from sync_pipelines.load.postgres.target import apply_table, plan_table, read_co
 from sync_pipelines.model.entity import Connector, DeltaStrategy, Entity, EntityStatus
 from sync_pipelines.model.run import Ledger, Mode, RunResult
 from sync_pipelines.reconcile.duplicates import duplicate_keys
-from sync_pipelines.schedule.plan import plan_next_seconds
+from sync_pipelines.schedule.plan import plan_next
 from sync_pipelines.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
@@ -235,7 +235,6 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         keyset=keyset,
         accept_vanished=run.accept_vanished,
         fills_empty=run.fills_empty,
-        next_due_seconds=plan_next_seconds(entity.uid, entity.sync_interval_seconds),
         lease=run.lease,
     )
     batches = _finished(run, extraction, plan)
@@ -264,9 +263,17 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         checkpoint = plan_checkpoint(run.entity, run.mode, extraction.reading, run.started_at, run.elapsed_seconds)
         plan.cursor, plan.marks = checkpoint.cursor, checkpoint.marks
         plan.seen, plan.seen_is_sure = checkpoint.seen, checkpoint.seen_is_sure
+        moved = checkpoint.seen is not None and checkpoint.seen != run.entity.seen_rowversion
         run.warnings += checkpoint.warnings
     else:
-        plan.cursor, plan.marks = None, ()
+        plan.cursor, plan.marks, moved = None, (), False
+    plan.next_due_seconds, plan.next_due_reason = plan_next(
+        run.entity.uid,
+        run.entity.sync_interval_seconds,
+        run.entity.lookback_seconds,
+        probed=run.connector.probe_changes and plan.seen_is_sure,
+        moved=moved,
+    )
     plan.details = {
         "pages": extraction.pages,
         "reread": extraction.reread,

@@ -66,7 +66,8 @@ def list_candidates(
               AND e.delta_strategy = 'rowversion' AND e.seen_rowversion IS NOT NULL AND e.cursor_codec IS NOT NULL
               AND e.consecutive_failures = 0 AND NOT e.full_read_due AND e.lease_uid IS NULL
               AND e.last_sync_status = 'success'
-              AND e.due_reason = 'interval' AND (%s OR e.next_due_at > now() + interval '1 second')
+              AND e.due_reason IN ('interval', 'follow-up')
+              AND (%s AND e.due_reason = 'interval' OR e.next_due_at > now() + interval '1 second')
               AND (p.probed_at IS NULL OR p.probed_at <= now() - %s * interval '1 second')
             ORDER BY p.probed_at NULLS FIRST, e.uid LIMIT %s
             """,

@@ -49,7 +49,7 @@ class PublishPlan:
         errors: what went wrong inside dlt's workers, first cause first.
         seen: highest rowversion read, which later ones are compared with; None = nothing was read.
         seen_is_sure: False when no later rowversion can be told from it.
-        next_due_seconds: how long after the publish the entity is due again.
+        next_due_seconds, next_due_reason: how long after the publish the entity is due again, and why.
         lease: by which a sensor took the entity for this run; it ends with it.
     """
 
@@ -74,6 +74,7 @@ class PublishPlan:
     seen: str | None = None
     seen_is_sure: bool = False
     next_due_seconds: float = 0.0
+    next_due_reason: str = "interval"
     lease: UUID | None = None
     outcome: Outcome | None = None
 

@@ -132,6 +132,7 @@ class Entity:
     consecutive_failures: int = 0
     next_due_at: datetime | None = None
     due_reason: str = ""
+    seen_rowversion: str | None = None
 
     @property
     def path(self) -> str:

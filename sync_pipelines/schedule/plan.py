@@ -15,6 +15,8 @@ PROBE_RETRY_SECONDS = 30.0
 MAX_PROBE_RETRY_SECONDS = 600.0
 LARGE_ROWS = 100_000
 MAX_RUNS = 2
+MIN_SETTLE_SECONDS = 2.0
+"""After which no more writes get the same rowversion, where those are seconds."""
 FULL_READ_TRIES = 3
 """A full reconciliation that fails so often is given up until it is asked for again, so that the deltas go on."""
 
@@ -24,6 +26,7 @@ class Reason(StrEnum):
 
     FIRST = "first sync"
     INTERVAL = "interval"
+    FOLLOW_UP = "follow-up"
     RETRY = "retry"
     CHANGED = "source changed"
     CRON = "cron"
@@ -54,6 +57,27 @@ def plan_next_seconds(uid: UUID, interval_seconds: float) -> float:
     not stay together.
     """
     return interval_seconds - _fraction(uid) * min(JITTER_SHARE * interval_seconds, MAX_JITTER_SECONDS)
+
+
+def plan_next(
+    uid: UUID, interval_seconds: float, lookback_seconds: float, *, probed: bool, moved: bool
+) -> tuple[float, Reason]:
+    """When an entity is due again after a successful sync, and why.
+
+    A probe sees what is greater than everything read, and neither a late commit below it nor a record that shares the last
+    rowversion. So a sync that read something new is followed by another one, a lookback later, which sees both.
+
+    Args:
+        uid: of the entity, for its jitter.
+        interval_seconds, lookback_seconds: of the entity.
+        probed: probes look for changes between the intervals.
+        moved: this sync read a rowversion that none before had read.
+    """
+    regular = plan_next_seconds(uid, interval_seconds)
+    settled = max(lookback_seconds, MIN_SETTLE_SECONDS) * (1 + 0.5 * JITTER_SHARE * _fraction(uid)) + 1
+    if probed and moved and settled < regular:
+        return settled, Reason.FOLLOW_UP
+    return regular, Reason.INTERVAL
 
 
 def plan_retry_seconds(uid: UUID, interval_seconds: float, failures: int) -> float:

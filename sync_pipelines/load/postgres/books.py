@@ -110,7 +110,7 @@ def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
             cursor_codec = %s, cursor_marks = %s, row_count = %s, consecutive_failures = 0,
             full_refresh_pending = full_refresh_pending AND (%s OR columns <> %s::jsonb OR delta_strategy <> %s),
             full_read_due = full_read_due AND %s, seen_rowversion = CASE WHEN %s THEN coalesce(%s, seen_rowversion) END,
-            next_due_at = clock_timestamp() + %s * interval '1 second', due_reason = 'interval',
+            next_due_at = clock_timestamp() + %s * interval '1 second', due_reason = %s,
             lease_uid = CASE WHEN {others} THEN lease_uid END, leased_at = CASE WHEN {others} THEN leased_at END,
             leased_until = CASE WHEN {others} THEN leased_until END
         WHERE uid = %s
@@ -128,6 +128,7 @@ def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
             plan.seen_is_sure,
             plan.seen,
             plan.next_due_seconds,
+            str(plan.next_due_reason),
             str(plan.entity.uid),
         ),
     )
