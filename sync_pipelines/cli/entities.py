@@ -11,7 +11,7 @@ from sync_pipelines.catalog.entities import change_entity, get_entity, list_enti
 from sync_pipelines.cli.context import open_catalog, split_entity_path
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.errors import SettingsError
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.entity import Entity, EntityStatus
 
 PathArgument = Annotated[str, typer.Argument(metavar="CONNECTOR/ENTITY", help="The entity, for example erp/items.")]
 
@@ -43,7 +43,7 @@ def entities(
         return
     show_table(
         "Entities",
-        ("entity", "table", "strategy", "rows", "last sync", "last status", "status", "interval s", "cursor"),
+        ("entity", "table", "strategy", "rows", "last sync", "last status", "status", "interval s", "next due", "cursor"),
         [
             (
                 entity.path,
@@ -54,6 +54,7 @@ def entities(
                 entity.last_sync_status,
                 entity.status.value if entity.sync_enabled else "disabled",
                 entity.sync_interval_seconds,
+                entity.next_due_at if entity.sync_enabled and entity.status is EntityStatus.ACTIVE else None,
                 entity.cursor,
             )
             for entity in found

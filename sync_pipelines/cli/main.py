@@ -17,6 +17,7 @@ from sync_pipelines.cli import (
     entities,
     quarantine,
     runs,
+    schedule,
     syncing,
     up,
 )
@@ -55,7 +56,7 @@ def start(
         context.obj = prepare()
 
 
-for module in (connectors, discovery, entities, cursors, syncing, runs, quarantine, audit, doctor, demo, up):
+for module in (connectors, discovery, entities, cursors, syncing, runs, quarantine, audit, doctor, demo, up, schedule):
     module.register(app)
 
 if __name__ == "__main__":

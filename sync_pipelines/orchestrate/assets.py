@@ -80,6 +80,9 @@ def _entity_asset(entity: Entity, view: CatalogView, owners: list[str], *, with_
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult | dg.AssetObservation]:
         yield from _materialize(context, entity, config, bridge)
 
+    # A busy entity is skipped, its checks with it; `skippable` says so for the asset, and Dagster has no word for its checks.
+    for output in sync.op.output_defs:
+        output._is_required = False
     return sync
 
 
