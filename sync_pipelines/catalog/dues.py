@@ -47,7 +47,7 @@ class Lease:
 
     uid: UUID
     entities: int
-    leased_at: datetime
+    expired: bool
 
 
 def find_due(
@@ -137,7 +137,7 @@ def list_leases(database: Database, connector_uid: UUID) -> list[Lease]:
     with database.connect() as connection:
         rows = connection.execute(
             """
-            SELECT lease_uid AS uid, count(*) AS entities, min(leased_at) AS leased_at FROM entities
+            SELECT lease_uid AS uid, count(*) AS entities, bool_and(leased_until <= now()) AS expired FROM entities
             WHERE connector_uid = %s AND lease_uid IS NOT NULL GROUP BY lease_uid
             """,
             [connector_uid],
@@ -198,18 +198,27 @@ def end_lease(database: Database, lease: UUID, *, failed: bool) -> int:
     return len(left)
 
 
-def request_sync(database: Database, connector_uid: UUID) -> int:
-    """Make every active entity of a connector due now, because its cron has come; returns how many."""
-    return _request(database, connector_uid, "next_due_at = now(), due_reason = 'cron'")
+def request_sync(database: Database, connector_uid: UUID, scheduled_at: datetime) -> int:
+    """Make every active entity of a connector due now, because its cron has come; returns how many.
+
+    Asked again for the same or an earlier moment, by another daemon or after a crash, it does nothing.
+    """
+    return _request(database, connector_uid, "sync_cron_at", scheduled_at, "next_due_at = now(), due_reason = 'cron'")
 
 
-def request_full_read(database: Database, connector_uid: UUID) -> int:
-    """Ask for one full read of every active entity of a connector; returns how many."""
-    return _request(database, connector_uid, "full_read_due = true")
+def request_full_read(database: Database, connector_uid: UUID, scheduled_at: datetime) -> int:
+    """Ask for one full read of every active entity of a connector; returns how many. Once for each moment, as `request_sync`."""
+    return _request(database, connector_uid, "full_refresh_cron_at", scheduled_at, "full_read_due = true")
 
 
-def _request(database: Database, connector_uid: UUID, assignment: str) -> int:
+def _request(database: Database, connector_uid: UUID, column: str, scheduled_at: datetime, assignment: str) -> int:
     with database.connect() as connection:
+        first = connection.execute(
+            f"UPDATE connectors SET {column} = %s WHERE uid = %s AND ({column} IS NULL OR {column} < %s)",
+            [scheduled_at, connector_uid, scheduled_at],
+        ).rowcount
+        if not first:
+            return 0
         return connection.execute(
             f"""
             UPDATE entities e SET {assignment} FROM connectors c

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 
 import dagster as dg
 
@@ -67,7 +68,7 @@ def _schedule(
     cron: str,
     crons: Crons,
     launches: Launches,
-    tick: Callable[[Database, str, Settings, Situation], Tick],
+    tick: Callable[[Database, str, Settings, Situation, datetime], Tick],
     description: str,
 ) -> dg.ScheduleDefinition:
     @dg.schedule(
@@ -80,7 +81,13 @@ def _schedule(
         tags={"sync_pipelines/connector": launches.connector},
     )
     def by_cron(context: dg.ScheduleEvaluationContext, bridge: Bridge) -> list[dg.RunRequest] | dg.SkipReason:
-        done = tick(bridge.database(), launches.connector, bridge.settings(), launches.situation(context.instance))
+        done = tick(
+            bridge.database(),
+            launches.connector,
+            bridge.settings(),
+            launches.situation(context.instance),
+            context.scheduled_execution_time,
+        )
         context.log.info("%s", done.message)
         return launches.requests(done) if done.runs else dg.SkipReason(done.message)
 

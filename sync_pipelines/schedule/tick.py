@@ -76,11 +76,13 @@ def tick_due(database: Database, connector_name: str, settings: Settings, situat
     return Tick(runs, "; ".join(word for word in words if word))
 
 
-def tick_full_read(database: Database, connector_name: str, settings: Settings, situation: Situation) -> Tick:
+def tick_full_read(
+    database: Database, connector_name: str, settings: Settings, situation: Situation, scheduled_at: datetime
+) -> Tick:
     """Ask for a full read of every entity and take those that are free; the others follow by `tick_due`."""
     connector = get_connector(database, connector_name)
     settle_leases(database, connector.uid, settings, situation)
-    asked = request_full_read(database, connector.uid)
+    asked = request_full_read(database, connector.uid, scheduled_at)
     by_cron = crons_of(connector, settings).sync is not None
     runs = _take(
         database, connector.uid, connector.settings, settings, situation, by_cron=by_cron, only=lambda entity: entity.full_read_due
@@ -88,22 +90,27 @@ def tick_full_read(database: Database, connector_name: str, settings: Settings, 
     return Tick(runs, f"asked for a full read of {asked} entities; {_started(runs)}")
 
 
-def tick_cron(database: Database, connector_name: str, settings: Settings, situation: Situation) -> Tick:
+def tick_cron(
+    database: Database, connector_name: str, settings: Settings, situation: Situation, scheduled_at: datetime
+) -> Tick:
     """Make every entity due and take those that are free; the others follow by `tick_due`."""
     connector = get_connector(database, connector_name)
     settle_leases(database, connector.uid, settings, situation)
-    asked = request_sync(database, connector.uid)
+    asked = request_sync(database, connector.uid, scheduled_at)
     runs = _take(database, connector.uid, connector.settings, settings, situation, by_cron=True)
     return Tick(runs, f"made {asked} entities due; {_started(runs)}")
 
 
 def settle_leases(database: Database, connector_uid: UUID, settings: Settings, situation: Situation) -> None:
     """Renew the leases of runs that go on and end those of runs that ended, whatever their end."""
-    leases = [lease.uid for lease in list_leases(database, connector_uid)]
-    if not leases:
+    found = list_leases(database, connector_uid)
+    if not found:
         return
+    leases = [lease.uid for lease in found]
     endings = situation.endings(leases)
     renew_leases(database, [lease for lease in leases if endings.get(lease) is Ending.UNFINISHED], settings.lease_seconds)
+    for lease in [one.uid for one in found if one.expired and one.uid not in endings]:
+        release_lease(database, lease)
     for lease in leases:
         match endings.get(lease):
             case Ending.SUCCEEDED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sync_pipelines_tests.world import World, item
 
 ITEMS, ORDERS = dg.AssetKey(["erp", "items"]), dg.AssetKey(["erp", "orders"])
 Load = Callable[[], dg.Definitions]
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -27,14 +29,14 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield opened
 
 
-def evaluate(definitions: Load, instance: dg.DagsterInstance, name: str = "sync_erp_when_due") -> dg.SensorExecutionData | Any:
+def evaluate(definitions: Load, instance: dg.DagsterInstance, name: str = "sync_erp_when_due", at: datetime = NOON) -> Any:
     """Evaluate a sensor or schedule with freshly loaded definitions."""
     loaded = definitions()
     repository = loaded.get_repository_def()
     if repository.has_sensor_def(name):
         context = dg.build_sensor_context(instance=instance, repository_def=repository, resources={"bridge": Bridge()})
         return repository.get_sensor_def(name).evaluate_tick(context)
-    context = dg.build_schedule_context(instance=instance, repository_def=repository, resources={"bridge": Bridge()})
+    context = dg.build_schedule_context(instance=instance, repository_def=repository, resources={"bridge": Bridge()}, scheduled_execution_time=at)
     return repository.get_schedule_def(name).evaluate_tick(context)
 
 
@@ -249,6 +251,8 @@ def test_a_sync_cron_starts_everything_at_its_hour(world: World, definitions: Lo
     assert execute(definitions, instance, request).success
     make_due(world)
     assert not evaluate(definitions, instance).run_requests, "its interval rests"
+    assert not evaluate(definitions, instance, "sync_erp_by_cron").run_requests, "another daemon, the same moment"
+    assert evaluate(definitions, instance, "sync_erp_by_cron", NOON + timedelta(hours=1)).run_requests
 
 
 def test_while_the_catalog_is_down_the_definitions_keep_sensors_and_schedules(

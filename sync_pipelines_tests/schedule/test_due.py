@@ -90,6 +90,10 @@ def test_a_lease_of_a_run_that_never_came_ends_by_itself(quiet: World) -> None:
     quiet.sql("UPDATE bridge.entities SET leased_until = now() - interval '1 second'")
     [(other, _)] = tick(quiet).runs
     assert other != lease
+    quiet.sync()
+    quiet.sql("UPDATE bridge.entities SET leased_until = now() - interval '1 second'")
+    assert tick(quiet).runs == []
+    assert lease_of(quiet) is None, "nothing is left of it although it is not due"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +206,7 @@ def test_a_run_holds_at_most_so_many_entities_as_the_connector_says(world: World
 
 def test_a_full_reconciliation_reads_everything_once_and_finds_what_was_deleted(quiet: World) -> None:
     quiet.store["items"].delete(("A00001",))
-    done = tick_full_read(quiet.database, "erp", quiet.settings, Situation(["items"]))
+    done = tick_full_read(quiet.database, "erp", quiet.settings, Situation(["items"]), datetime.now(UTC))
     assert taken(done) == {"full read": ["items"]}
     assert tick(quiet).runs == []
     quiet.sync(lease=done.runs[0][0], full_refresh=True)
@@ -213,14 +217,14 @@ def test_a_full_reconciliation_reads_everything_once_and_finds_what_was_deleted(
 def test_an_entity_that_is_busy_when_its_full_read_comes_gets_it_afterwards(quiet: World) -> None:
     wait_for(quiet)
     [(lease, _)] = tick(quiet).runs
-    assert tick_full_read(quiet.database, "erp", quiet.settings, Situation(["items"])).runs == []
+    assert tick_full_read(quiet.database, "erp", quiet.settings, Situation(["items"]), datetime.now(UTC)).runs == []
     quiet.sync(lease=lease)
     assert taken(tick(quiet)) == {"full read": ["items"]}
 
 
 def test_a_full_read_is_tried_again_and_given_up_so_that_deltas_go_on(quiet: World) -> None:
     quiet.faults.add(Fault(drop_connection=True, times=None))
-    done = tick_full_read(quiet.database, "erp", quiet.settings, Situation(["items"]))
+    done = tick_full_read(quiet.database, "erp", quiet.settings, Situation(["items"]), datetime.now(UTC))
     for _ in range(3):
         [(lease, run)] = done.runs
         assert run.kind is Kind.FULL_READ
@@ -245,7 +249,7 @@ def test_when_the_cron_comes_everything_is_due_once(quiet: World) -> None:
     quiet.add_items(2, slug="orders")
     quiet.sync("orders")
     change_connector(quiet.database, get_connector(quiet.database, "erp"), sync_cron="0 * * * *")
-    done = tick_cron(quiet.database, "erp", quiet.settings, Situation(["items", "orders"]))
+    done = tick_cron(quiet.database, "erp", quiet.settings, Situation(["items", "orders"]), datetime.now(UTC))
     assert taken(done) == {"regular": ["items", "orders"]}
     assert done.runs[0][1].trigger == "cron"
     for slug in ("items", "orders"):

@@ -20,6 +20,8 @@ def upgrade() -> None:
             ADD COLUMN full_refresh_cron text,
             ADD COLUMN discovery_cron text,
             ADD COLUMN time_zone text,
+            ADD COLUMN sync_cron_at timestamptz,
+            ADD COLUMN full_refresh_cron_at timestamptz,
             ADD COLUMN probe_changes boolean NOT NULL DEFAULT true,
             ADD COLUMN probe_failures int NOT NULL DEFAULT 0,
             ADD COLUMN probe_error text,
@@ -65,7 +67,8 @@ def downgrade() -> None:
             DROP COLUMN lease_uid, DROP COLUMN leased_at, DROP COLUMN leased_until,
             DROP COLUMN seen_rowversion;
         ALTER TABLE connectors DROP COLUMN sync_cron, DROP COLUMN full_refresh_cron, DROP COLUMN discovery_cron,
-            DROP COLUMN time_zone, DROP COLUMN probe_changes, DROP COLUMN probe_failures, DROP COLUMN probe_error,
+            DROP COLUMN time_zone, DROP COLUMN sync_cron_at, DROP COLUMN full_refresh_cron_at,
+            DROP COLUMN probe_changes, DROP COLUMN probe_failures, DROP COLUMN probe_error,
             DROP COLUMN next_probe_at;
         """
     )
