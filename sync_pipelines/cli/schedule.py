@@ -14,7 +14,7 @@ from sync_pipelines.catalog.probes import source_health
 from sync_pipelines.cli.context import open_catalog
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_table
 from sync_pipelines.model.entity import Connector
-from sync_pipelines.schedule.cron import Crons, crons_of, next_tick
+from sync_pipelines.schedule.cron import Crons, next_tick, usable_crons
 from sync_pipelines.settings import Settings
 
 
@@ -50,12 +50,14 @@ def due(
         for what, found in agenda["crons"].items():
             if found:
                 say(f"{what}: {found['cron']} ({agenda['time_zone']}), next {found['next_at']}")
+        for error in agenda["cron_errors"]:
+            say(error, "bold red")
         if agenda["probe"]["error"]:
             say(f"not probed for {agenda['probe']['silent_seconds']:.0f} s: {agenda['probe']['error']}", "yellow")
 
 
 def _agenda(database: Database, connector: Connector, settings: Settings) -> dict[str, Any]:
-    crons = crons_of(connector, settings)
+    crons, errors = usable_crons(connector, settings)
     now = datetime.now(UTC)
     entities = [
         {**row, "path": f"{connector.name}/{row['slug']}"}
@@ -67,6 +69,7 @@ def _agenda(database: Database, connector: Connector, settings: Settings) -> dic
         "entities": entities,
         "time_zone": crons.time_zone,
         "crons": {what: _cron(getattr(crons, what), crons, now) for what in ("sync", "full_refresh", "discovery")},
+        "cron_errors": [error.what for error in errors],
         "probe_changes": connector.probe_changes,
         "probe": vars(source_health(database, connector.uid)),
     }

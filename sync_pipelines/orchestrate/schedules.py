@@ -9,11 +9,10 @@ from datetime import datetime
 import dagster as dg
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.orchestrate.launches import Launches
 from sync_pipelines.orchestrate.resources import Bridge
-from sync_pipelines.schedule.cron import Crons, crons_of
+from sync_pipelines.schedule.cron import Crons, usable_crons
 from sync_pipelines.schedule.tick import Situation, Tick, tick_cron, tick_full_read
 from sync_pipelines.settings import Settings
 
@@ -23,18 +22,15 @@ logger = logging.getLogger(__name__)
 def connector_schedules(
     connectors: tuple[Connector, ...], launches: list[Launches], jobs: list[dg.JobDefinition], settings: Settings
 ) -> list[dg.ScheduleDefinition]:
-    """The schedules of every connector; one with an unusable expression has none, which is logged as an error."""
+    """The schedules of every connector; an expression that cannot be used makes none, which is logged as an error."""
     by_name = {one.connector: one for one in launches}
     discovery = {job.name: job for job in jobs}
     schedules: list[dg.ScheduleDefinition] = []
     for connector in connectors:
-        try:
-            crons = crons_of(connector, settings)
-            found = _schedules_of(connector.name, crons, by_name.get(connector.name), discovery[f"discover_{connector.name}"])
-        except (SettingsError, dg.DagsterInvalidDefinitionError) as error:
-            logger.error("%s has no schedules: %s", connector.name, error)
-            continue
-        schedules += found
+        crons, errors = usable_crons(connector, settings)
+        for error in errors:
+            logger.error("a schedule of %s is left out: %s", connector.name, error)
+        schedules += _schedules_of(connector.name, crons, by_name.get(connector.name), discovery[f"discover_{connector.name}"])
     return schedules
 
 

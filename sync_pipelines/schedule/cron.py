@@ -35,23 +35,38 @@ class Crons:
     time_zone: str
 
 
-def crons_of(connector: Connector, settings: Settings) -> Crons:
-    """The expressions in force for a connector, checked.
+def usable_crons(connector: Connector, settings: Settings) -> tuple[Crons, list[SettingsError]]:
+    """The expressions in force for a connector, and what is wrong with those that cannot be used and count as none.
 
-    Raises:
-        SettingsError: one of them, or the time zone, cannot be used.
+    They were checked when they were set; a variable of the environment or a hand in the database may hold anything.
     """
+    errors: list[SettingsError] = []
 
     def chosen(own: str | None, default: str, name: str) -> str | None:
         cron = default if own is None else own
-        return None if cron in ("", OFF) else resolve_cron(cron, connector.name, name)
+        try:
+            return None if cron in ("", OFF) else resolve_cron(cron, connector.name, name)
+        except SettingsError as error:
+            errors.append(error.at(connector=connector.name))  # type: ignore[arg-type]
+            return None
 
-    return Crons(
+    try:
+        time_zone = check_time_zone(connector.time_zone or settings.schedule_time_zone)
+    except SettingsError as error:
+        errors.append(error)
+        time_zone = "UTC"
+    crons = Crons(
         sync=chosen(connector.sync_cron, settings.default_sync_cron, "sync cron"),
         full_refresh=chosen(connector.full_refresh_cron, settings.default_full_refresh_cron, "full refresh cron"),
         discovery=chosen(connector.discovery_cron, settings.default_discovery_cron, "discovery cron"),
-        time_zone=check_time_zone(connector.time_zone or settings.schedule_time_zone),
+        time_zone=time_zone,
     )
+    return crons, errors
+
+
+def crons_of(connector: Connector, settings: Settings) -> Crons:
+    """The usable expressions in force for a connector, as `usable_crons`."""
+    return usable_crons(connector, settings)[0]
 
 
 def resolve_cron(cron: str, connector_name: str, what: str = "cron expression") -> str:

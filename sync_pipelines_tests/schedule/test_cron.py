@@ -10,7 +10,7 @@ from dagster._utils.schedules import is_valid_cron_schedule
 
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Connector
-from sync_pipelines.schedule.cron import check_time_zone, crons_of, next_tick, resolve_cron
+from sync_pipelines.schedule.cron import check_time_zone, crons_of, next_tick, resolve_cron, usable_crons
 from sync_pipelines.settings import Settings
 
 
@@ -48,6 +48,14 @@ def test_own_default_and_off() -> None:
     hourly = Settings(_env_file=None, default_sync_cron="0 * * * *")  # type: ignore[call-arg]
     assert crons_of(connector(), hourly).sync == "0 * * * *"
     assert crons_of(connector(sync_cron="off"), hourly).sync is None
+
+
+def test_what_cannot_be_used_counts_as_none_and_is_told() -> None:
+    settings = Settings(_env_file=None, default_discovery_cron="now and then")  # type: ignore[call-arg]
+    crons, errors = usable_crons(connector(sync_cron="hourly", time_zone="Mars/Olympus"), settings)
+    assert (crons.sync, crons.discovery, crons.time_zone) == (None, None, "UTC")
+    assert crons.full_refresh is not None
+    assert len(errors) == 3
 
 
 def test_an_expression_is_meant_in_the_time_zone_also_when_the_clocks_change() -> None:
