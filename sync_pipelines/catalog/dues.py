@@ -67,7 +67,7 @@ def find_due(
         connector_uid: the connector.
         by_cron: a cron stands in for the intervals.
         known: slugs that can be started; None = all.
-        queued: slugs in unfinished runs without lease, with the creation of the run; left out until they were synced since.
+        queued: slugs in unfinished runs with the creation of the run; left out until they were synced since.
     """
     queued = queued or {}
     rows = connection.execute(

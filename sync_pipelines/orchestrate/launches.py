@@ -21,6 +21,9 @@ CONNECTOR_TAG = "sync_pipelines/connector"
 TRIGGER_TAG = "sync_pipelines/trigger"
 KIND_TAG = "sync_pipelines/kind"
 _MAX_RUNS = 1000
+_KINDS = frozenset(Kind)
+# A run that was created and never submitted must not keep its entities for ever.
+_UNFINISHED = [status for status in NOT_FINISHED_STATUSES if status is not DagsterRunStatus.NOT_STARTED]
 _ENDINGS = {DagsterRunStatus.SUCCESS: Ending.SUCCEEDED, DagsterRunStatus.CANCELED: Ending.CANCELED}
 
 
@@ -67,20 +70,18 @@ class Launches:
 
     def situation(self, instance: dg.DagsterInstance) -> Situation:
         """What the instance knows of this connector's runs now."""
-        records = instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES), limit=_MAX_RUNS)
+        records = instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED), limit=_MAX_RUNS)
         kinds: list[Kind] = []
         queued: dict[str, datetime] = {}
         for record in records:
             run = record.dagster_run
-            if LEASE_TAG in run.tags:
-                if run.tags.get(CONNECTOR_TAG) == self.connector:
-                    kinds.append(Kind(run.tags[KIND_TAG]))
-            else:
-                queued |= dict.fromkeys(self._slugs_of(run), record.create_timestamp)
+            if run.tags.get(CONNECTOR_TAG) == self.connector and run.tags.get(KIND_TAG) in _KINDS:
+                kinds.append(Kind(run.tags[KIND_TAG]))
+            queued |= dict.fromkeys(self._slugs_of(run), record.create_timestamp)
         return Situation(tuple(self._keys), kinds, queued, lambda leases: self._endings(instance, leases))
 
     def _slugs_of(self, run: dg.DagsterRun) -> list[str]:
-        """Entities of this connector in a run that a person started."""
+        """Entities of this connector in a run, whoever started it."""
         if run.asset_selection:
             names = [key.path[-1] for key in run.asset_selection if key.path[0] == self.connector]
             return [self._slugs[name] for name in names if name in self._slugs]
@@ -91,7 +92,6 @@ class Launches:
         endings: dict[UUID, Ending] = {}
         for record in reversed(records):  # newest first: a retry of a crashed run counts more than the run
             run = record.dagster_run
-            # A run that was created and never submitted must not hold its lease for ever.
             if run.status is DagsterRunStatus.NOT_STARTED:
                 continue
             ended = run.status in FINISHED_STATUSES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from sync_pipelines.catalog.connectors import get_connector
+from sync_pipelines.errors import NotFoundError
 from sync_pipelines.model.limits import RunLimits
 from sync_pipelines.orchestrate.launches import Launches
 from sync_pipelines.orchestrate.resources import Bridge
@@ -32,7 +33,10 @@ def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinitio
     )
     def when_due(context: dg.SensorEvaluationContext, bridge: Bridge) -> dg.SensorResult | dg.SkipReason:
         database, settings = bridge.database(), bridge.settings()
-        _apply_pool_limit(context.instance, connector, get_connector(database, connector).settings)
+        try:
+            _apply_pool_limit(context.instance, connector, get_connector(database, connector).settings)
+        except NotFoundError:
+            return dg.SkipReason(f"The connector {connector} was removed; reload the definitions.")
         tick = tick_due(database, connector, settings, launches.situation(context.instance))
         context.log.info("%s", tick.message)
         if not tick.runs:

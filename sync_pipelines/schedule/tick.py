@@ -43,7 +43,7 @@ class Situation:
     Attributes:
         known: slugs that can be started.
         unfinished: kinds of this connector's runs that wait or run and have a lease.
-        queued: slugs in such runs without lease, by a person, with the creation of the run.
+        queued: slugs in unfinished runs, whoever started them, with the creation of the run.
         endings: of leases; asked for those that the catalog still holds. One that is left out has no run (yet).
     """
 

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sync_pipelines.catalog.connectors import change_connector, get_connector
+from sync_pipelines.catalog.connectors import change_connector, get_connector, remove_connector
 from sync_pipelines.catalog.runs import hold_entity
 from sync_pipelines.orchestrate.assets import FULL_REFRESH_TAG, LEASE_TAG
 from sync_pipelines.orchestrate.launches import CONNECTOR_TAG, KIND_TAG, TRIGGER_TAG
@@ -113,8 +113,32 @@ def test_what_a_person_asked_for_in_the_ui_is_not_started_beside_it(
     world: World, definitions: Load, instance: dg.DagsterInstance
 ) -> None:
     world.add_items(3)
-    queue(definitions, instance, dg.RunRequest(asset_selection=[ITEMS], tags={}))
+    asked = queue(definitions, instance, dg.RunRequest(asset_selection=[ITEMS], tags={LEASE_TAG: "typed by hand", KIND_TAG: "odd"}))
     assert not evaluate(definitions, instance).run_requests
+    instance.report_run_canceled(asked)
+    assert evaluate(definitions, instance).run_requests
+
+
+def test_a_run_that_a_person_executes_again_keeps_its_entities(
+    world: World, definitions: Load, instance: dg.DagsterInstance
+) -> None:
+    world.add_items(3)
+    [request] = evaluate(definitions, instance).run_requests
+    instance.report_run_failed(queue(definitions, instance, request))
+    evaluate(definitions, instance)
+    queue(definitions, instance, request)
+    make_due(world)
+    assert not evaluate(definitions, instance).run_requests
+
+
+def test_a_removed_connector_leaves_a_sensor_that_says_so(
+    world: World, definitions: Load, instance: dg.DagsterInstance
+) -> None:
+    world.add_items(1)
+    loaded = definitions().get_repository_def()
+    remove_connector(world.database, "erp")
+    context = dg.build_sensor_context(instance=instance, repository_def=loaded, resources={"bridge": Bridge()})
+    assert "was removed" in (loaded.get_sensor_def("sync_erp_when_due").evaluate_tick(context).skip_message or "")
 
 
 def test_a_busy_entity_is_skipped_and_alarms_nobody(world: World, definitions: Load, instance: dg.DagsterInstance) -> None:
