@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.measure import CHANGES
 from benchmarks.world import World, open_world
 
-NAMES = ("first", "refresh", "delta", "nothing", "concurrent", "dlt", "definitions", "memory")
+NAMES = ("first", "refresh", "delta", "nothing", "concurrent", "dlt", "definitions", "due", "fifty", "latency", "memory")
 _CHAIN = ("first", "refresh", "delta", "nothing")
 ENTITIES = 12
 DEFINED = (10, 1_000, 10_000)
@@ -53,7 +53,16 @@ def measure_all(scope: Scope, say: Callable[[str], None]) -> Iterator[Sample]:
             for chain in (_absolute, _floor, _ours):
                 say(f"repeat {repeat + 1} of {scope.repeats}: {chain.__name__[1:]}")
                 yield from chain(scope, repeat)
-    for name, scenario in (("dlt", _dlt), ("concurrent", _concurrent), ("definitions", _definitions), ("memory", _memory)):
+    scenarios = {
+        "dlt": _dlt,
+        "concurrent": _concurrent,
+        "definitions": _definitions,
+        "due": _due,
+        "fifty": _fifty,
+        "latency": _latency,
+        "memory": _memory,
+    }
+    for name, scenario in scenarios.items():
         if name in scope.only:
             say(name)
             yield from scenario(scope)
@@ -141,6 +150,28 @@ def _definitions(scope: Scope) -> Iterator[Sample]:
                 if found["fetched"] != entities:
                     raise RuntimeError(f"{found['fetched']} assets where the catalog has {entities} entities")
                 yield Sample(work.format(entities), "ours", 0, found)
+
+
+def _due(scope: Scope) -> Iterator[Sample]:
+    for entities in (10, 1000, 10_000):
+        for due in dict.fromkeys((0, min(100, entities), entities)):
+            with open_world(10) as world:
+                world.run("ours:prepare")
+                yield Sample(f"due-sensor tick, {due:,} of {entities:,} due", "ours", 0, world.run("schedule:tick", entities=entities, due=due))
+
+
+def _fifty(scope: Scope) -> Iterator[Sample]:
+    with open_world(100, 50) as world:
+        world.run("ours:prepare")
+        yield Sample("50 first syncs of 100, 200 ms latency, one run", "ours", 0, world.run("schedule:fifty", latency_seconds=0.2))
+        world.place.control("append", new=5, changed=5, same=0)
+        yield Sample("50 due entities, 200 ms latency, one run", "ours", 0, world.run("schedule:fifty", latency_seconds=0.2))
+
+
+def _latency(scope: Scope) -> Iterator[Sample]:
+    with open_world(1000) as world:
+        world.run("ours:prepare")
+        yield Sample("from change to row, by probe, worst of three", "ours", 0, world.run("schedule:latency"))
 
 
 def _memory(scope: Scope) -> Iterator[Sample]:

@@ -1,7 +1,8 @@
 """The source server: the APISmith protocol over generated records, in a process of its own.
 
     GET  /api/v1/apis, /api/v1/data/{slug}?rowversion_gt=&page=&page_size=
-    POST /control/reset?rows=&slugs=, /control/evolve?changed=&gone=, /control/append?new=&changed=&same=
+    POST /control/reset?rows=&slugs=, /control/evolve?changed=&gone=, /control/append?new=&changed=&same=,
+         /control/latency?seconds=
     GET  /control/stats
 
 Per record it keeps 13 bytes (key, rowversion, revision), never text; a page is found by binary search.
@@ -85,6 +86,7 @@ class Source:
     def __init__(self) -> None:
         self.tables: dict[str, Table] = {}
         self.requests = 0
+        self.latency_seconds = 0.0
 
     def answer(self, target: str) -> tuple[int, bytes]:
         """Status and body for a request target."""
@@ -107,6 +109,8 @@ class Source:
         if action == "reset":
             slugs = [f"items{number:02}" for number in range(int(query.get("slugs", 1)))]
             self.tables = {slug: Table.filled(int(query["rows"])) for slug in slugs}
+        elif action == "latency":
+            self.latency_seconds = float(query["seconds"])
         elif action == "evolve":
             return {slug: table.evolve(float(query["changed"]), float(query["gone"])) for slug, table in self.tables.items()}
         elif action == "append":
@@ -134,7 +138,11 @@ class Connection(asyncio.Protocol):
             self.waiting = self.waiting[end + 4 :]
             status, body = self.source.answer(target)
             head = f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-            self.transport.writelines([head.encode(), body])
+            answer = [head.encode(), body]
+            if self.source.latency_seconds and target.startswith("/api/v1/data/"):
+                asyncio.get_running_loop().call_later(self.source.latency_seconds, self.transport.writelines, answer)
+            else:
+                self.transport.writelines(answer)
 
 
 async def serve() -> None:

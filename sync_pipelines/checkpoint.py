@@ -19,11 +19,15 @@ class Checkpoint:
         cursor: where the next read starts, None = from the beginning.
         marks: what this and earlier reads knew.
         warnings: what a person should look at.
+        seen: highest rowversion read; the change probe asks for what is greater. None = nothing was read.
+        seen_is_sure: False when it lies in the future, or its like was not read to the end, so that later ones cannot be told.
     """
 
     cursor: str | None
     marks: tuple[CursorMark, ...]
     warnings: tuple[str, ...] = ()
+    seen: str | None = None
+    seen_is_sure: bool = True
 
 
 def plan_checkpoint(
@@ -42,13 +46,15 @@ def plan_checkpoint(
     if codec is None:
         return Checkpoint(current, marks)
     warnings: list[str] = []
+    sure = True
     if mode is Mode.FULL and _went_back(codec, current, reading.last):
         warnings.append(f"rowversions went back from {current} to {reading.last}: was the source restored?")
         current, marks = None, ()
     if reading.last is not None and is_ahead(codec, reading.last, started_at):
         warnings.append(f"the rowversion {reading.last} lies in the future and does not move the cursor")
+        sure = False
     if not reading.drained:
-        return Checkpoint(current, marks, tuple(warnings))
+        return Checkpoint(current, marks, tuple(warnings), reading.last, seen_is_sure=False)
     cursor = plan_cursor(
         codec,
         current=current,
@@ -60,7 +66,8 @@ def plan_checkpoint(
         lookback_seconds=entity.lookback_seconds,
     )
     mark = CursorMark(started_at + timedelta(seconds=read_seconds), reading.last) if reading.last is not None else None
-    return Checkpoint(cursor, plan_marks(marks, mark, started_at, entity.lookback_seconds), tuple(warnings))
+    marks = plan_marks(marks, mark, started_at, entity.lookback_seconds)
+    return Checkpoint(cursor, marks, tuple(warnings), reading.last, sure)
 
 
 def _went_back(codec: Codec, cursor: str | None, last: str | None) -> bool:

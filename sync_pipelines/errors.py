@@ -4,6 +4,7 @@ SyncError
  ├─ RetriableError            try again later, nothing to change
  │   ├─ SourceUnreachableError      connection refused, DNS, timeout, reset
  │   ├─ SourceBusyError             429 and 5xx after all tries
+ │   ├─ NoTurnError                 the connector's rate limit gives no turn soon enough
  │   ├─ BrokenPageError             cut, undecodable or wrongly shaped answer
  │   ├─ EntityBusyError             another run holds this entity
  │   ├─ InterruptedRunError         somebody cancelled the run
@@ -96,6 +97,10 @@ class SourceUnreachableError(RetriableError):
 
 class SourceBusyError(RetriableError):
     """The source answered 429 or 5xx on every try."""
+
+
+class NoTurnError(RetriableError):
+    """Nothing was asked: the rate limit of the connector gives no turn soon enough."""
 
 
 class BrokenPageError(RetriableError):

@@ -83,6 +83,15 @@ class Settings(BaseSettings):
     connectors: str = Field("", validation_alias="SYNC_PIPELINES_CONNECTORS")
     purge_dagster_runs_after_days: int = Field(14, ge=1, le=36_500)
     purge_sync_runs_after_days: int = Field(90, ge=1, le=36_500)
+    default_sync_cron: str = ""
+    default_full_refresh_cron: str = "H 3 * * *"
+    default_discovery_cron: str = "H * * * *"
+    schedule_time_zone: str = "UTC"
+    max_entities_per_run: int = Field(100, ge=1, le=1000)
+    due_sensor_seconds: int = Field(10, ge=1)
+    probe_interval_seconds: float = Field(30, gt=0)
+    lease_seconds: float = Field(300, ge=5)
+    max_destination_writers: int = Field(8, ge=1)
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_file: Path | None = None

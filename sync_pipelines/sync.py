@@ -6,6 +6,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,11 +19,13 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.runs import fail_run, get_run, hold_entity, run_status, start_run
+from sync_pipelines.catalog.slots import writer_place
 from sync_pipelines.checkpoint import plan_checkpoint
 from sync_pipelines.errors import (
     ConfigurationError,
     CursorProtocolError,
     InterruptedRunError,
+    RetriableError,
     SchemaDriftError,
     SyncError,
 )
@@ -38,6 +41,7 @@ from sync_pipelines.load.postgres.target import apply_table, plan_table, read_co
 from sync_pipelines.model.entity import Connector, DeltaStrategy, Entity, EntityStatus
 from sync_pipelines.model.run import Ledger, Mode, RunResult
 from sync_pipelines.reconcile.duplicates import duplicate_keys
+from sync_pipelines.schedule.plan import plan_next
 from sync_pipelines.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
@@ -60,6 +64,8 @@ class _Run:
     started_monotonic: float
     accept_vanished: bool
     heartbeat: Progress
+    held: psycopg.Connection[Any]
+    lease: UUID | None
     table_changes: tuple[str, ...] = ()
     fills_empty: bool = False
     warnings: list[str] = field(default_factory=list)
@@ -80,6 +86,8 @@ def sync_entity(
     triggered_by: str = "command line",
     settings: Settings | None = None,
     interrupted: Callable[[], bool] = lambda: False,
+    lease: UUID | None = None,
+    will_try_again: bool = False,
 ) -> RunResult:
     """Sync one entity and return its balanced ledger.
 
@@ -92,6 +100,8 @@ def sync_entity(
         triggered_by: who asked, for the run's record.
         settings: the process settings when None.
         interrupted: asked before every page; True ends the run as failed, with nothing published.
+        lease: by which a sensor took the entity for this run; it ends with it.
+        will_try_again: the caller repeats what fails with a `RetriableError`, so that such a failure is not counted yet.
 
     While it reads, `records_fetched` of the running row in `bridge.sync_runs` tells how far it is.
 
@@ -109,14 +119,26 @@ def sync_entity(
         uid, started_at = start_run(held, entity, mode, triggered_by, start)
         heartbeat = _heartbeat(held, uid, interrupted)
         run = _Run(
-            database, settings, connector, entity, uid, mode, started_at, started_monotonic, accept_vanished, heartbeat
+            database,
+            settings,
+            connector,
+            entity,
+            uid,
+            mode,
+            started_at,
+            started_monotonic,
+            accept_vanished,
+            heartbeat,
+            held,
+            lease,
         )
         try:
             return _run(run)
         except BaseException as error:
             if isinstance(error, SyncError):
                 error.at(**entity.where)
-            fail_run(database, entity, uid, error)
+            tried_again = will_try_again and isinstance(error, RetriableError) and not isinstance(error, InterruptedRunError)
+            fail_run(database, entity, uid, error, lease=lease, tried_again=tried_again)
             raise
 
 
@@ -196,7 +218,7 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
     entity, settings = run.entity, run.settings
     extraction = Extraction(
         entity,
-        open_session(run.connector, settings),
+        open_session(run.connector, settings, run.database),
         page_size=entity.page_size or settings.max_page_size,
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,
@@ -212,6 +234,7 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         marks=entity.cursor_marks,
         keyset=keyset,
         accept_vanished=run.accept_vanished,
+        lease=run.lease,
     )
     batches = _finished(run, extraction, plan)
     # Two, so that a read of a single batch is known to be over and the plan complete.
@@ -238,9 +261,18 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
     if plan.keyset:
         checkpoint = plan_checkpoint(run.entity, run.mode, extraction.reading, run.started_at, run.elapsed_seconds)
         plan.cursor, plan.marks = checkpoint.cursor, checkpoint.marks
+        plan.seen, plan.seen_is_sure = checkpoint.seen, checkpoint.seen_is_sure
+        moved = checkpoint.seen is not None and checkpoint.seen != run.entity.seen_rowversion
         run.warnings += checkpoint.warnings
     else:
-        plan.cursor, plan.marks = None, ()
+        plan.cursor, plan.marks, moved = None, (), False
+    plan.next_due_seconds, plan.next_due_reason = plan_next(
+        run.entity.uid,
+        run.entity.sync_interval_seconds,
+        run.entity.lookback_seconds,
+        probed=run.connector.probe_changes and plan.seen_is_sure,
+        moved=moved,
+    )
     plan.details = {
         "pages": extraction.pages,
         "reread": extraction.reread,
@@ -265,7 +297,11 @@ def _without_load(
         if head:
             return None
         # dlt makes no load of nothing, yet rows may have vanished and the books must be closed.
-        with run.database.connect() as connection, connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
+        with (
+            _writing(run, plan),
+            run.database.connect() as connection,
+            connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor,
+        ):
             return publish(cursor, plan)
     small = extraction.fetched <= run.settings.max_page_size
     if head and (not small or plan.fetched != plan.reread + len(head[0][1]) or head[0][0] != run.entity.records_table):
@@ -276,9 +312,18 @@ def _without_load(
 
 
 def _load(run: _Run, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]]) -> Outcome:
-    load_batches(run.database, plan, batches, run.stage_seconds, fills_empty=run.fills_empty)
+    load_batches(
+        run.database, plan, batches, run.stage_seconds, fills_empty=run.fills_empty, writing=lambda: _writing(run, plan)
+    )
     assert plan.outcome is not None
     return plan.outcome
+
+
+def _writing(run: _Run, plan: PublishPlan) -> AbstractContextManager[None]:
+    """A place among the writers to the destination; while it is waited for, the run can be cancelled."""
+    return writer_place(
+        run.held, run.database.bridge_schema, run.settings.max_destination_writers, lambda: run.heartbeat(plan.fetched)
+    )
 
 
 def _recorded_outcome(run: _Run) -> Outcome:

@@ -16,8 +16,10 @@ from sync_pipelines.model.names import check_connector_name
 from sync_pipelines.secrets import check_reference, printable
 
 _FIELDS = (
-    "uid, name, base_url, auth_token, target_schema, is_active, settings, last_discovered_at, last_discovery_error"
+    "uid, name, base_url, auth_token, target_schema, is_active, settings, last_discovered_at, last_discovery_error, "
+    "sync_cron, full_refresh_cron, discovery_cron, time_zone, probe_changes"
 )
+_SETTABLE = {"sync_cron", "full_refresh_cron", "discovery_cron", "time_zone", "probe_changes", "is_active", "settings"}
 # dlt puts the schema unescaped into connection options and formatted statements.
 _UNUSABLE_IN_SCHEMA = re.compile(r"[\s%\\\x00-\x1f]")
 _RESERVED_SCHEMAS = ("information_schema", "public_staging")
@@ -61,7 +63,7 @@ def add_connector(
     Raises:
         SettingsError: a name, URL, reference or schema that cannot be used.
     """
-    from sync_pipelines.model.limits import HttpLimits
+    from sync_pipelines.model.limits import check_limits
 
     check_connector_name(name)
     schema = target_schema or name
@@ -80,7 +82,7 @@ def add_connector(
         )
     if auth_token is not None:
         check_reference(auth_token)
-    HttpLimits.from_settings(settings or {})
+    check_limits(settings or {})
     with database.connect() as connection:
         row = connection.execute(
             f"""
@@ -122,6 +124,36 @@ def get_connector(database: Database, name: str) -> Connector:
             next_command="sync-pipelines connector list",
         )
     return Connector(**row)
+
+
+def change_connector(database: Database, connector: Connector, **changes: Any) -> Connector:
+    """Change when and how a connector is synced; the values are checked by the caller, limits here.
+
+    Args:
+        database: where the catalog is.
+        connector: the connector to change.
+        changes: any of sync_cron, full_refresh_cron, discovery_cron, time_zone, probe_changes, is_active, settings.
+
+    Raises:
+        SettingsError: an unknown name, or limits that a connector cannot have.
+    """
+    from sync_pipelines.model.limits import check_limits
+
+    unknown = set(changes) - _SETTABLE
+    if unknown:
+        raise SettingsError(f"Not settable: {', '.join(sorted(unknown))}; settable: {', '.join(sorted(_SETTABLE))}.")
+    if "settings" in changes:
+        check_limits(changes["settings"])
+        changes["settings"] = Jsonb(changes["settings"])
+    assignments = ", ".join(f"{name} = %({name})s" for name in sorted(changes))
+    if changes:
+        with database.connect() as connection:
+            # A person's change is a reason to ask a silent source again.
+            connection.execute(
+                f"UPDATE connectors SET {assignments}, next_probe_at = NULL, updated_at = now() WHERE uid = %(uid)s",
+                {**changes, "uid": connector.uid},
+            )
+    return get_connector(database, connector.name)
 
 
 def remove_connector(database: Database, name: str) -> int:

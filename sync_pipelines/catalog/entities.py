@@ -16,8 +16,8 @@ _SELECT = """
 SELECT e.uid, c.name AS connector, e.slug, e.api_name, e.description, e.delta_strategy, e.columns, e.target_schema,
        e.target_table, e.sync_enabled, e.sync_interval_seconds, e.page_size, e.lookback_seconds, e.max_vanished_share,
        e.cursor_codec, e.last_rowversion AS cursor, e.cursor_marks, e.full_refresh_pending, e.status, e.status_reason,
-       e.row_count, e.last_sync_at, e.last_sync_status, e.consecutive_failures,
-       e.last_success_at
+       e.row_count, e.last_sync_at, e.last_sync_status, e.consecutive_failures, e.last_success_at, e.next_due_at,
+       e.due_reason, e.seen_rowversion
 FROM entities e JOIN connectors c ON c.uid = e.connector_uid
 """
 _SETTABLE = {"sync_enabled", "sync_interval_seconds", "page_size", "lookback_seconds", "max_vanished_share"}
@@ -158,6 +158,10 @@ def change_entity(database: Database, entity: Entity, **changes: Any) -> Entity:
     if unknown:
         raise SettingsError(f"Not settable: {', '.join(sorted(unknown))}; settable: {', '.join(sorted(_SETTABLE))}.")
     assignments = ", ".join(f"{name} = %({name})s" for name in sorted(changes))
+    if "sync_interval_seconds" in changes:
+        # A shorter interval counts from now, and not only after the old one is over.
+        assignments += """, next_due_at = CASE WHEN due_reason = 'interval'
+            THEN least(next_due_at, now() + %(sync_interval_seconds)s * interval '1 second') ELSE next_due_at END"""
     with database.connect() as connection:
         try:
             if changes:

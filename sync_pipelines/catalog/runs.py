@@ -13,9 +13,10 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from sync_pipelines.catalog.database import Database, classify_database_error
-from sync_pipelines.errors import EntityBusyError, NotFoundError, SyncError
+from sync_pipelines.errors import EntityBusyError, InterruptedRunError, NotFoundError, RetriableError, SyncError
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import Mode
+from sync_pipelines.schedule.plan import FULL_READ_TRIES, plan_retry_seconds
 from sync_pipelines.secrets import redact_data
 
 logger = logging.getLogger(__name__)
@@ -79,35 +80,66 @@ def start_run(
     return row["uid"], row["started_at"]
 
 
-def fail_run(database: Database, entity: Entity, run_uid: UUID, error: BaseException) -> None:
-    """Close a run as failed with a secret-free message, on a fresh connection.
+def fail_run(
+    database: Database,
+    entity: Entity,
+    run_uid: UUID,
+    error: BaseException,
+    *,
+    lease: UUID | None = None,
+    tried_again: bool = False,
+) -> None:
+    """Close a run as failed with a secret-free message, on a fresh connection, and say when the entity is due again.
+
+    Args:
+        database: where the catalog is.
+        entity: as it was when the run began.
+        run_uid: the run.
+        error: what ended it; a cancelled run does not count as a failure of the entity.
+        lease: by which the entity was taken for the run; it ends here.
+        tried_again: the caller is about to try once more, so that neither lease nor due time nor the count of failures change.
 
     If the database does not let us, the next run of the entity closes it; the caller's error must come through.
     """
     try:
-        _fail_run(database, entity, run_uid, error)
+        _fail_run(database, entity, run_uid, error, lease, tried_again=tried_again)
     except SyncError as trouble:
         logger.warning("run %s could not be closed as failed, the next one will: %s", run_uid, trouble)
 
 
-def _fail_run(database: Database, entity: Entity, run_uid: UUID, error: BaseException) -> None:
+def _fail_run(
+    database: Database, entity: Entity, run_uid: UUID, error: BaseException, lease: UUID | None, *, tried_again: bool
+) -> None:
+    failures = entity.consecutive_failures + (not isinstance(error, InterruptedRunError))
     details = error.details() if isinstance(error, SyncError) else {"error": type(error).__name__, "what": str(error)}
     with database.connect() as connection:
         connection.execute("SET LOCAL lock_timeout = '10s'")
-        changed = connection.execute(
+        row = connection.execute(
             """
             UPDATE sync_runs SET status = 'failed', completed_at = now(), error_message = %s, error_details = %s
-            WHERE uid = %s AND status = 'running'
+            WHERE uid = %s AND status = 'running' RETURNING mode
             """,
             [redact_data(str(error))[:10_000], Jsonb(redact_data(details)), run_uid],
-        ).rowcount
-        if changed:
+        ).fetchone()
+        if row is not None:
+            connection.execute("UPDATE entities SET last_sync_at = now(), last_sync_status = 'failed' WHERE uid = %s", [entity.uid])
+        if row is not None and not tried_again:
             connection.execute(
                 """
-                UPDATE entities SET last_sync_at = now(), last_sync_status = 'failed',
-                    consecutive_failures = consecutive_failures + 1 WHERE uid = %s
+                UPDATE entities SET consecutive_failures = %(failures)s, due_reason = 'retry',
+                    next_due_at = now() + %(pause)s * interval '1 second', full_read_due = full_read_due AND %(keep_full_read)s,
+                    lease_uid = CASE WHEN lease_uid IS DISTINCT FROM %(lease)s::uuid THEN lease_uid END,
+                    leased_at = CASE WHEN lease_uid IS DISTINCT FROM %(lease)s::uuid THEN leased_at END,
+                    leased_until = CASE WHEN lease_uid IS DISTINCT FROM %(lease)s::uuid THEN leased_until END
+                WHERE uid = %(uid)s
                 """,
-                [entity.uid],
+                {
+                    "failures": failures,
+                    "pause": plan_retry_seconds(entity.uid, entity.sync_interval_seconds, failures),
+                    "keep_full_read": row["mode"] == Mode.DELTA or (isinstance(error, RetriableError) and failures < FULL_READ_TRIES),
+                    "lease": lease,
+                    "uid": entity.uid,
+                },
             )
 
 

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sync_pipelines.catalog.connectors import list_connectors
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import entity_from_row, list_entity_rows
 from sync_pipelines.errors import SyncError
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.entity import Connector, Entity
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,10 @@ FILE_NAME = "catalog.json"
 _DEFINITION_FIELDS = (
     "uid", "connector", "slug", "api_name", "description", "delta_strategy", "columns", "target_schema", "target_table",
     "sync_enabled", "sync_interval_seconds", "status", "status_reason",
+)  # fmt: skip
+
+_CONNECTOR_FIELDS = (
+    "uid", "name", "base_url", "target_schema", "sync_cron", "full_refresh_cron", "discovery_cron", "time_zone", "probe_changes",
 )  # fmt: skip
 
 
@@ -32,6 +37,7 @@ class CatalogView:
     Attributes:
         base_urls: base URL by connector.
         database_name: name of the database that holds the tables.
+        connectors: the active ones, as far as definitions need them.
         stale_because: why this is the last known catalog and not the current one; None when it is current.
         fingerprint: changes when anything does that definitions show; empty for a last known catalog.
     """
@@ -40,6 +46,7 @@ class CatalogView:
     base_urls: dict[str, str] | None = None
     database_name: str = "postgres"
     stale_because: str | None = None
+    connectors: tuple[Connector, ...] = ()
     fingerprint: str = ""
 
 
@@ -80,15 +87,22 @@ def _read(database: Database, connectors: Sequence[str]) -> tuple[CatalogView, s
     with database.connect() as connection:
         found = connection.execute("SELECT to_regclass(%s) AS t", [f'"{database.bridge_schema}".entities']).fetchone()
         if found is None or found["t"] is None:
-            urls, rows = {}, []
+            active, rows = [], []
         else:
-            active = connection.execute("SELECT name, base_url FROM connectors WHERE is_active ORDER BY name")
-            urls = {row["name"]: row["base_url"] for row in active if not connectors or row["name"] in connectors}
-            rows = [row for row in list_entity_rows(database) if row["connector"] in urls]
-    definitions = [{name: row[name] for name in _DEFINITION_FIELDS} for row in rows]
-    content = json.dumps({"database": database.name, "base_urls": urls, "entities": definitions}, default=str)
+            active = [one for one in list_connectors(database) if one.is_active and (not connectors or one.name in connectors)]
+            names = {one.name for one in active}
+            rows = [row for row in list_entity_rows(database) if row["connector"] in names]
+    content = json.dumps(
+        {
+            "database": database.name,
+            "connectors": [{name: getattr(one, name) for name in _CONNECTOR_FIELDS} for one in active],
+            "entities": [{name: row[name] for name in _DEFINITION_FIELDS} for row in rows],
+        },
+        default=str,
+    )
     fingerprint = hashlib.sha256(content.encode()).hexdigest()[:16]
-    return CatalogView(tuple(map(entity_from_row, rows)), urls, database.name, fingerprint=fingerprint), content
+    urls = {one.name: one.base_url for one in active}
+    return CatalogView(tuple(map(entity_from_row, rows)), urls, database.name, None, tuple(active), fingerprint), content
 
 
 def _remember(path: Path, content: str) -> None:
@@ -109,7 +123,9 @@ def _remembered(path: Path, error: SyncError) -> CatalogView:
         stored = json.loads(path.read_text())
         entities = tuple(entity_from_row({**row, "cursor_marks": []}) for row in stored["entities"])
         logger.warning("the catalog cannot be read; definitions come from %s: %s", path, error)
-        return CatalogView(entities, stored["base_urls"], stored["database"], str(error))
+        connectors = tuple(Connector(**{**connector, "auth_token": None}) for connector in stored["connectors"])
+        urls = {one.name: one.base_url for one in connectors}
+        return CatalogView(entities, urls, stored["database"], str(error), connectors)
     except (OSError, ValueError, KeyError, TypeError) as unreadable:
         logger.error("the catalog cannot be read (%s) and none is remembered (%s)", error, type(unreadable).__name__)
         return CatalogView(base_urls={}, stale_because=str(error))

@@ -7,17 +7,26 @@ from typing import Annotated, Any
 
 import typer
 
-from sync_pipelines.catalog.connectors import add_connector, get_connector, list_connectors, remove_connector
+from sync_pipelines.catalog.connectors import (
+    add_connector,
+    change_connector,
+    get_connector,
+    list_connectors,
+    remove_connector,
+)
 from sync_pipelines.cli.checks import check_connector, conclude
 from sync_pipelines.cli.context import open_catalog, open_migrated
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_table
 from sync_pipelines.cli.running import show_in_dagster
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Connector
+from sync_pipelines.schedule.cron import DEFAULT, OFF, check_time_zone, resolve_cron
+
+_CRON_HELP = "Five fields, H as minute or hour lets the name choose; off, or default."
 
 group = typer.Typer(
     no_args_is_help=True,
-    help="Sources: add, list, test, remove.",
+    help="Sources: add, change, list, test, remove.",
     epilog=examples("connector add erp https://erp.example.com --token env:ERP_TOKEN", "connector list"),
 )
 
@@ -52,6 +61,54 @@ def add(
         return
     say(f"{name} is registered: {connector.base_url}, tables go to the schema {connector.target_schema}.")
     say(f"Next: sync-pipelines connector test {name} && sync-pipelines discover {name}", "cyan")
+
+
+@group.command(
+    "set",
+    epilog=examples("connector set erp --full-refresh-cron '0 3 * * *' --time-zone Europe/Berlin", "connector set erp --sync-cron '0 * * * *' --no-probe"),
+)
+def set_(
+    context: typer.Context,
+    name: str,
+    sync_cron: Annotated[str | None, typer.Option(help=f"When all entities are synced, instead of their intervals. {_CRON_HELP}")] = None,
+    full_refresh_cron: Annotated[str | None, typer.Option(help=f"When all entities are read whole. {_CRON_HELP}")] = None,
+    discovery_cron: Annotated[str | None, typer.Option(help=f"When the source is asked what it offers. {_CRON_HELP}")] = None,
+    time_zone: Annotated[str | None, typer.Option(help="In which the crons are meant, for example Europe/Berlin, or default.")] = None,
+    probe: Annotated[bool | None, typer.Option("--probe/--no-probe", help="Look for changes between the intervals, or not.")] = None,
+    active: Annotated[bool | None, typer.Option("--active/--inactive", help="Sync it at all, or not.")] = None,
+    limits: Annotated[list[str] | None, typer.Option("--set", help="A limit, key=value; key=null takes it away; repeatable.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change when and how a source is synced; what is not named stays. Reload the definitions to see new crons in Dagster."""
+    database = open_catalog(context.obj)
+    connector = get_connector(database, name)
+    changes: dict[str, Any] = {}
+    for field, value in (("sync_cron", sync_cron), ("full_refresh_cron", full_refresh_cron), ("discovery_cron", discovery_cron)):
+        if value is not None:
+            changes[field] = _checked_cron(value, name, field.replace("_", " "))
+    if time_zone is not None:
+        changes["time_zone"] = None if time_zone == DEFAULT else check_time_zone(time_zone)
+    changes |= {field: value for field, value in (("probe_changes", probe), ("is_active", active)) if value is not None}
+    if limits:
+        merged = {**connector.settings, **parse_limits(limits)}
+        changes["settings"] = {key: value for key, value in merged.items() if value is not None}
+    if not changes:
+        raise SettingsError("Nothing to set.", state="Nothing was changed.", next_command="sync-pipelines connector set --help")
+    changed = change_connector(database, connector, **changes)
+    if as_json:
+        print_json(_shown(changed))
+        return
+    say(f"{name}: " + ", ".join(f"{field} = {getattr(changed, field)}" for field in changes))
+    if {"sync_cron", "full_refresh_cron", "discovery_cron", "time_zone", "is_active"} & set(changes):
+        say("Dagster shows it after its definitions are reloaded (Deployment, Reload); the sensor obeys at once.", "cyan")
+
+
+def _checked_cron(cron: str, name: str, what: str) -> str | None:
+    if cron == DEFAULT:
+        return None
+    if cron != OFF:
+        resolve_cron(cron, name, what)
+    return cron
 
 
 @group.command("list", epilog=examples("connector list", "connector list --json"))

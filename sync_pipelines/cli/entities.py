@@ -14,7 +14,7 @@ from sync_pipelines.cli.context import open_catalog, split_entity_path
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.cli.running import show_in_dagster
 from sync_pipelines.errors import SettingsError
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.entity import Entity, EntityStatus
 from sync_pipelines.model.freshness import StatusWord, status_word
 from sync_pipelines.settings import Settings
 
@@ -58,7 +58,7 @@ def entities(
         return
     show_table(
         "Entities",
-        ("entity", "table", "strategy", "rows", "last success", "last run", "status", "interval s", "cursor"),
+        ("entity", "table", "strategy", "rows", "last success", "last run", "status", "interval s", "next due", "cursor"),
         [
             (
                 entity.path,
@@ -69,6 +69,7 @@ def entities(
                 entity.last_sync_status,
                 word_text(words[entity.path]),
                 entity.sync_interval_seconds,
+                entity.next_due_at if entity.sync_enabled and entity.status is EntityStatus.ACTIVE else None,
                 entity.cursor,
             )
             for entity in found

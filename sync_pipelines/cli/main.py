@@ -19,6 +19,7 @@ from sync_pipelines.cli import (
     migrate,
     quarantine,
     runs,
+    schedule,
     syncing,
     up,
 )
@@ -57,7 +58,10 @@ def start(
         context.obj = prepare()
 
 
-for module in (connectors, discovery, entities, cursors, syncing, runs, quarantine, audit, alerts, doctor, migrate, demo, up):
+COMMANDS = (
+    connectors, discovery, entities, cursors, syncing, runs, schedule, quarantine, audit, alerts, doctor, migrate, demo, up,
+)  # fmt: skip
+for module in COMMANDS:
     module.register(app)
 
 if __name__ == "__main__":

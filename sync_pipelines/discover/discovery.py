@@ -68,7 +68,7 @@ def discover(
     settings = settings or load_settings()
     connector = get_connector(database, connector_name)
     try:
-        raw_apis = fetch_apis(open_session(connector, settings))
+        raw_apis = fetch_apis(open_session(connector, settings, database))
         entities, errors = parse_apis(raw_apis, connector, settings)
         unknown = [slug for slug in accept if slug not in entities]
         if unknown:
@@ -141,7 +141,8 @@ def _start_over(connection: psycopg.Connection[Any], stored: Entity, report: Dis
         kept = set_aside(cursor, stored, f"{datetime.now(UTC):%Y%m%d%H%M%S}")
     connection.execute(
         """
-        UPDATE entities SET last_rowversion = NULL, cursor_marks = '[]', row_count = NULL, full_refresh_pending = true
+        UPDATE entities SET last_rowversion = NULL, seen_rowversion = NULL, cursor_marks = '[]', row_count = NULL,
+            full_refresh_pending = true
         WHERE uid = %s
         """,
         [stored.uid],

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import urllib3
@@ -22,6 +22,7 @@ from sync_pipelines.errors import (
     BrokenPageError,
     ConfigurationError,
     GuardError,
+    NoTurnError,
     RetriableError,
     SourceBusyError,
     SourceContractError,
@@ -63,14 +64,26 @@ class RateLimiter:
         self._next_at = 0.0
         self._lock = threading.Lock()
 
-    def wait(self) -> None:
-        """Sleep until this caller's turn."""
+    def wait(self, patience_seconds: float | None = None) -> bool:
+        """Sleep until this caller's turn; False, at once, when that is more than `patience_seconds` away."""
         if not self._interval:
-            return
+            return True
         with self._lock:
-            turn = max(self._next_at, time.monotonic())
+            now = time.monotonic()
+            turn = max(self._next_at, now)
+            if patience_seconds is not None and turn - now > patience_seconds:
+                return False
             self._next_at = turn + self._interval
         time.sleep(max(0.0, turn - time.monotonic()))
+        return True
+
+
+class Turns(Protocol):
+    """A rate limit: `RateLimiter` within a process, `catalog.slots.SharedRateLimiter` over all of them."""
+
+    def wait(self, patience_seconds: float | None = None) -> bool:
+        """Sleep until this caller's turn; False, at once, when that is more than `patience_seconds` away."""
+        ...
 
 
 class GuardedSession:
@@ -85,12 +98,13 @@ class GuardedSession:
         token: Callable[[], str | None],
         limits: HttpLimits,
         sleep: Callable[[float], None] = time.sleep,
+        turns: Turns | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.limits = limits
         self._token = token
         self._sleep = sleep
-        self._rate = RateLimiter(limits.requests_per_second)
+        self._rate = turns or RateLimiter(limits.requests_per_second)
         self._slots = threading.BoundedSemaphore(limits.max_connections)
         self._pool = pool_with_deadline(
             limits.page_deadline_seconds, maxsize=limits.max_connections, num_pools=1, retries=False, block=False
@@ -102,17 +116,20 @@ class GuardedSession:
         query: dict[str, str | int] | None = None,
         traffic: Traffic | None = None,
         parse: Callable[[bytes], T] = bytes,  # type: ignore[assignment]
+        patience_seconds: float | None = None,
     ) -> T:
         """What `parse` makes of the decoded body of a 200 answer; a body that it refuses as broken is fetched again.
 
         Raises:
+            NoTurnError: the rate limit gives no turn within `patience_seconds` (None = wait as long as it takes).
             SourceUnreachableError, SourceBusyError, BrokenPageError: after all tries.
             AuthenticationError, SourceContractError, GuardError, ConfigurationError: at once.
         """
         traffic = traffic if traffic is not None else Traffic()
         for attempt in range(1, self.limits.tries + 1):
             try:
-                self._rate.wait()
+                if not self._rate.wait(patience_seconds):
+                    raise NoTurnError(f"The rate limit gives no turn within {patience_seconds:g} s.")
                 with self._slots:
                     body = self._get_once(path, query, traffic)
                 return parse(body)

@@ -10,8 +10,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ def load_batches(
     stage_seconds: dict[str, float],
     *,
     fills_empty: bool,
+    writing: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
     """Bring the batches to PostgreSQL while they are read, and publish them as `plan` says; `plan.outcome` is set afterwards.
 
@@ -50,6 +51,7 @@ def load_batches(
         batches: pairs of staging table and Arrow table.
         stage_seconds: gets the seconds of extract, normalize and load.
         fills_empty: the target holds no row, so that the records may go straight into it.
+        writing: entered before anything is written to the destination, left when it is published.
 
     Raises:
         SyncError: ours, or a database error translated.
@@ -66,6 +68,7 @@ def load_batches(
         ExitStack() as streams,
     ):
         try:
+            streams.enter_context(writing())
             started = time.monotonic()
             spool = _read(database, plan, batches, Path(folder), streams, fills_empty=fills_empty)
             pipeline = dlt.pipeline(

@@ -47,6 +47,10 @@ class PublishPlan:
         is_staged: the good records are in staging.
         details: goes to `bridge.sync_runs.details` with what the publish adds.
         errors: what went wrong inside dlt's workers, first cause first.
+        seen: highest rowversion read, which later ones are compared with; None = nothing was read.
+        seen_is_sure: False when no later rowversion can be told from it.
+        next_due_seconds, next_due_reason: how long after the publish the entity is due again, and why.
+        lease: by which a sensor took the entity for this run; it ends with it.
     """
 
     entity: Entity
@@ -67,6 +71,11 @@ class PublishPlan:
     is_staged: bool = False
     details: dict[str, Any] = field(default_factory=dict)
     errors: list[BaseException] = field(default_factory=list)
+    seen: str | None = None
+    seen_is_sure: bool = False
+    next_due_seconds: float = 0.0
+    next_due_reason: str = "interval"
+    lease: UUID | None = None
     outcome: Outcome | None = None
 
 

@@ -80,7 +80,10 @@ class Connector:
 
     Attributes:
         auth_token: a reference (`env:NAME`), never the secret itself.
-        settings: per-connector limits, see `extract.http.HttpLimits`.
+        settings: per-connector limits, see `model.limits`.
+        sync_cron, full_refresh_cron, discovery_cron, time_zone: None = the process's default, `off` = none; see
+            `schedule.cron`.
+        probe_changes: look at the source between the intervals.
     """
 
     uid: UUID
@@ -92,6 +95,11 @@ class Connector:
     settings: dict[str, Any] = field(default_factory=dict)
     last_discovered_at: datetime | None = None
     last_discovery_error: str | None = None
+    sync_cron: str | None = None
+    full_refresh_cron: str | None = None
+    discovery_cron: str | None = None
+    time_zone: str | None = None
+    probe_changes: bool = True
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,9 @@ class Entity:
     last_sync_status: str | None = None
     consecutive_failures: int = 0
     last_success_at: datetime | None = None
+    next_due_at: datetime | None = None
+    due_reason: str = ""
+    seen_rowversion: str | None = None
 
     @property
     def path(self) -> str:

@@ -20,7 +20,7 @@ class HttpLimits(BaseModel):
         max_retry_after_seconds: a longer Retry-After ends the run instead of holding it.
         max_page_bytes: most decoded bytes of one answer.
         max_ratio: most decoded bytes per byte on the wire.
-        requests_per_second: rate limit over all entities of the connector in one process; None = none.
+        requests_per_second: rate limit over all entities of the connector, in all processes; None = none.
         max_connections: simultaneous requests in one process.
     """
 
@@ -43,11 +43,53 @@ class HttpLimits(BaseModel):
         Raises:
             SettingsError: an unknown name or a value out of range.
         """
+        http = {name: value for name, value in settings.items() if name not in RunLimits.model_fields}
         try:
-            return cls(**{**defaults, **settings})
+            return cls(**{**defaults, **http})
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-            raise SettingsError(
-                f"The connector's settings are wrong: {problems}; known: {', '.join(cls.model_fields)}.",
-                state="Nothing was stored.",
-            ) from None
+            raise _wrong(error) from None
+
+
+class RunLimits(BaseModel):
+    """How much of a connector is synced at once; in `bridge.connectors.settings`, too.
+
+    Attributes:
+        max_entities_per_run: most entities of a run that a sensor or schedule starts; None = MAX_ENTITIES_PER_RUN.
+        max_concurrent_entities: most entities synced at once by Dagster, over all runs; the limit of the connector's pool.
+            None leaves the pool as it is.
+        probe_interval_seconds: least time between two probes of an entity; None = PROBE_INTERVAL_SECONDS.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_entities_per_run: int | None = Field(None, ge=1, le=1000)
+    max_concurrent_entities: int | None = Field(None, ge=1, le=1000)
+    probe_interval_seconds: float | None = Field(None, gt=0)
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any]) -> RunLimits:
+        """Limits of a connector's settings; what HttpLimits knows is left to it.
+
+        Raises:
+            SettingsError: a value out of range.
+        """
+        try:
+            return cls(**{name: value for name, value in settings.items() if name in cls.model_fields})
+        except ValidationError as error:
+            raise _wrong(error) from None
+
+
+def check_limits(settings: dict[str, Any]) -> None:
+    """Refuse settings that a connector cannot have.
+
+    Raises:
+        SettingsError: an unknown name or a value out of range.
+    """
+    HttpLimits.from_settings(settings)
+    RunLimits.from_settings(settings)
+
+
+def _wrong(error: ValidationError) -> SettingsError:
+    problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+    known = ", ".join([*HttpLimits.model_fields, *RunLimits.model_fields])
+    return SettingsError(f"The connector's settings are wrong: {problems}; known: {known}.", state="Nothing was stored.")

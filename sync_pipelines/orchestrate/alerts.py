@@ -124,9 +124,9 @@ def _explained_steps(run: dg.DagsterRun, database: Database) -> set[str]:
         synced = connection.execute(
             """
             SELECT DISTINCT c.name, e.slug FROM sync_runs r JOIN entities e ON e.uid = r.entity_uid
-            JOIN connectors c ON c.uid = e.connector_uid WHERE starts_with(r.triggered_by, %s) AND r.created_at > now() - interval '7 days'
+            JOIN connectors c ON c.uid = e.connector_uid WHERE r.triggered_by LIKE %s AND r.created_at > now() - interval '7 days'
             """,
-            [f"dagster run {run.run_id}"],
+            [f"%dagster run {run.run_id}%"],
         ).fetchall()
         unreachable = connection.execute(
             "SELECT name FROM connectors WHERE last_discovery_error_kind = ANY(%s)", [list(UNREACHABLE_ERRORS)]

@@ -3,12 +3,14 @@
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from uuid import UUID
 
 import dagster as dg
 
 import sync_pipelines.load.dlt_settings  # noqa: F401 - before there are threads
+from sync_pipelines.catalog.dues import lease_reason, release_lease
 from sync_pipelines.catalog.snapshot import CatalogView
-from sync_pipelines.errors import RetriableError, SchemaDriftError, SyncError
+from sync_pipelines.errors import EntityBusyError, RetriableError, SchemaDriftError, SyncError
 from sync_pipelines.model.entity import Entity, EntityStatus
 from sync_pipelines.model.names import asset_name_for
 from sync_pipelines.model.run import RunResult
@@ -20,13 +22,16 @@ from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.secrets import redact
 
 FULL_REFRESH_TAG = "sync_pipelines/full_refresh"
-_RETRIES = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+LEASE_TAG = "sync_pipelines/lease"
+MAX_RETRIES = 2
+_RETRIES = dg.RetryPolicy(max_retries=MAX_RETRIES, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 _KIND = "rest"
 _importing = threading.Lock()
 
 
 _ROWS = "rows"
-_OUTS = {_ROWS: dg.Out(dg.Nothing), **{name: dg.Out() for name in CHECKS}}
+# A busy entity is skipped, and its checks with it.
+_OUTS = {_ROWS: dg.Out(dg.Nothing, is_required=False), **{name: dg.Out(is_required=False) for name in CHECKS}}
 SYNC_CONFIG = {
     "full_refresh": dg.Field(bool, default_value=False, description="Read everything, and delete what vanished."),
     "accept_vanished": dg.Field(
@@ -71,6 +76,7 @@ def _entity_asset(
     key = asset_key(entity)
     spec = dg.AssetSpec(
         key=key,
+        skippable=True,
         group_name=entity.connector,
         description=_description(entity),
         kinds={_KIND, "postgres"},
@@ -117,21 +123,32 @@ def _description(entity: Entity) -> str:
 
 def _materialize(
     context: dg.AssetExecutionContext, entity: Entity, config: dict[str, bool], bridge: Bridge
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult | dg.AssetObservation]:
     key = asset_key(entity)
     tagged = context.run.tags.get(FULL_REFRESH_TAG, "").lower() in ("true", "1", "yes")
+    lease = _lease(context)
     try:
         database = bridge.database()
+        reason = lease_reason(database, lease, entity.slug) if lease else None
         result = _sync_entity()(
             database,
             entity.connector,
             entity.slug,
             full_refresh=config["full_refresh"] or tagged,
             accept_vanished=config["accept_vanished"],
-            triggered_by=f"dagster run {context.run.run_id}",
+            triggered_by=f"{reason}, dagster run {context.run.run_id}" if reason else f"dagster run {context.run.run_id}",
             settings=bridge.settings(),
             interrupted=cancelled,
+            lease=lease,
+            will_try_again=context.retry_number < MAX_RETRIES,
         )
+    except EntityBusyError as error:
+        # Somebody else is doing just this: no failure, and nothing to try again.
+        context.log.warning("skipped: %s", error)
+        yield dg.AssetObservation(key, metadata={"skipped": redact(str(error))})
+        if lease:
+            release_lease(database, lease, entity.slug)
+        return
     except SchemaDriftError as error:
         yield drift_failure(key, str(error))
         raise _failure(error) from None
@@ -159,6 +176,14 @@ def _sync_entity() -> Callable[..., RunResult]:
     with _importing:
         from sync_pipelines.sync import sync_entity
     return sync_entity
+
+
+def _lease(context: dg.AssetExecutionContext) -> UUID | None:
+    """The lease of a run that a sensor or schedule started; a tag that a person typed is none."""
+    try:
+        return UUID(context.run.tags[LEASE_TAG])
+    except (KeyError, ValueError):
+        return None
 
 
 def _failure(error: SyncError) -> dg.Failure:

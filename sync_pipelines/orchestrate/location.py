@@ -14,14 +14,17 @@ from sync_pipelines.orchestrate.alerts import alert_sensors
 from sync_pipelines.orchestrate.assets import entity_assets
 from sync_pipelines.orchestrate.executor import selected_executor
 from sync_pipelines.orchestrate.jobs import discovery_jobs, sync_jobs
+from sync_pipelines.orchestrate.launches import connector_launches
 from sync_pipelines.orchestrate.purge import purge_job, purge_schedule
 from sync_pipelines.orchestrate.resources import Bridge
+from sync_pipelines.orchestrate.schedules import connector_schedules
+from sync_pipelines.orchestrate.sensors import due_sensors
 from sync_pipelines.orchestrate.sql_models import model_assets
 from sync_pipelines.settings import Settings, load_settings
 
 
 def build_definitions() -> dg.Definitions:
-    """Assets, checks and jobs of every connector in the catalog, or in the last known one.
+    """Assets, checks, jobs, sensors and schedules of every connector in the catalog, or in the last known one.
 
     SYNC_PIPELINES_CONNECTORS restricts a location to some connectors, so that very large catalogs can be split.
     """
@@ -44,12 +47,14 @@ def _settled_garbage() -> Iterator[None]:
 
 def _definitions(view: CatalogView, settings: Settings) -> dg.Definitions:
     models = model_assets(view.entities)
+    launches = connector_launches(view, models)
+    discoveries = discovery_jobs(view)
     purge = purge_job(view.fingerprint, settings.connector_names)
     return dg.Definitions(
         assets=[*entity_assets(view, settings.owners), *models],
-        jobs=[*sync_jobs(view, models), *discovery_jobs(view), purge],
-        schedules=[purge_schedule(purge)],
-        sensors=alert_sensors(settings),
+        jobs=[*sync_jobs(view, models), *discoveries, purge],
+        sensors=[*due_sensors(launches, settings.due_sensor_seconds), *alert_sensors(settings)],
+        schedules=[*connector_schedules(view.connectors, launches, discoveries, settings), purge_schedule(purge)],
         resources={"bridge": Bridge()},
         executor=selected_executor(),
         metadata={"last_known_catalog": view.stale_because} if view.stale_because else {},

@@ -35,6 +35,7 @@ from dagster._core.execution.tags import get_tag_concurrency_limits_config
 from dagster._utils.error import serializable_error_info_from_exc_info
 
 from sync_pipelines.orchestrate.cancellation import _cancellation, cancellation_event, cancelled
+from sync_pipelines.settings import load_settings
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,6 @@ if t.TYPE_CHECKING:
 __all__ = ["ThreadedExecutor", "cancellation_event", "cancelled", "threaded_executor"]
 
 THREADS_VARIABLE = "SYNC_WORKER_THREADS"
-DEFAULT_THREADS = 4
 DEFAULT_GRACE_SECONDS = 5
 POLL_SECONDS = 0.2
 """How late a signal, a retry that became due or a freed pool slot may be noticed."""
@@ -58,8 +58,10 @@ UNWIND_SECONDS = 2.0
 """How long an interrupted step may run its ``finally`` blocks; with the grace below the 10 s of ``docker stop``."""
 
 def default_threads() -> int:
-    """Return the number of steps run at once when the run config names none: SYNC_WORKER_THREADS, else 4."""
-    text = os.environ.get(THREADS_VARIABLE, "").strip() or str(DEFAULT_THREADS)
+    """Return the number of steps run at once when the run config names none: SYNC_WORKER_THREADS of environment or `.env`."""
+    text = os.environ.get(THREADS_VARIABLE, "").strip()
+    if not text:
+        return load_settings().sync_worker_threads
     if not text.isdecimal() or int(text) < 1:
         raise ValueError(f"{THREADS_VARIABLE}={text!r}: expected a whole number of at least 1.")
     return int(text)

@@ -125,7 +125,7 @@ def audit_entity(
         )
     extraction = Extraction(
         entity,
-        open_session(connector, settings),
+        open_session(connector, settings, database),
         page_size=entity.page_size or settings.max_page_size,
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,

@@ -101,13 +101,18 @@ def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
             str(plan.run_uid),
         ),
     )
+    others = f"lease_uid IS DISTINCT FROM {literal(str(plan.lease)) if plan.lease else 'NULL'}::uuid"
     if cursor.rowcount != 1:
         raise SupersededRunError(f"The run {plan.run_uid} is not open any more.", where=dict(plan.entity.where))
     cursor.execute(
         f"""
         UPDATE {bridge}.entities SET last_sync_at = clock_timestamp(), last_sync_status = 'success', last_rowversion = %s,
             cursor_codec = %s, cursor_marks = %s, row_count = %s, consecutive_failures = 0, last_success_at = clock_timestamp(),
-            full_refresh_pending = full_refresh_pending AND (%s OR columns <> %s::jsonb OR delta_strategy <> %s)
+            full_refresh_pending = full_refresh_pending AND (%s OR columns <> %s::jsonb OR delta_strategy <> %s),
+            full_read_due = full_read_due AND %s, seen_rowversion = CASE WHEN %s THEN coalesce(%s, seen_rowversion) END,
+            next_due_at = clock_timestamp() + %s * interval '1 second', due_reason = %s,
+            lease_uid = CASE WHEN {others} THEN lease_uid END, leased_at = CASE WHEN {others} THEN leased_at END,
+            leased_until = CASE WHEN {others} THEN leased_until END
         WHERE uid = %s
         """,
         (
@@ -119,6 +124,11 @@ def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
             plan.mode == "delta",
             json.dumps([column.as_json() for column in plan.entity.columns]),
             str(plan.entity.delta_strategy),
+            plan.mode == "delta",
+            plan.seen_is_sure,
+            plan.seen,
+            plan.next_due_seconds,
+            str(plan.next_due_reason),
             str(plan.entity.uid),
         ),
     )

@@ -1,0 +1,117 @@
+"""Between Dagster's runs and the ticks of `schedule`: which runs there are, and how planned ones are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import dagster as dg
+from dagster import DagsterRunStatus
+from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
+
+from sync_pipelines.catalog.snapshot import CatalogView
+from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.names import asset_name_for
+from sync_pipelines.orchestrate.assets import FULL_REFRESH_TAG, LEASE_TAG, asset_key
+from sync_pipelines.schedule.plan import Kind, PlannedRun
+from sync_pipelines.schedule.tick import Ending, Situation, Tick
+
+CONNECTOR_TAG = "sync_pipelines/connector"
+TRIGGER_TAG = "sync_pipelines/trigger"
+KIND_TAG = "sync_pipelines/kind"
+_MAX_RUNS = 1000
+_KINDS = frozenset(Kind)
+# A run that was created and never submitted must not keep its entities for ever.
+_UNFINISHED = [status for status in NOT_FINISHED_STATUSES if status is not DagsterRunStatus.NOT_STARTED]
+_ENDINGS = {DagsterRunStatus.SUCCESS: Ending.SUCCEEDED, DagsterRunStatus.CANCELED: Ending.CANCELED}
+
+
+def connector_launches(view: CatalogView, models: Sequence[dg.AssetsDefinition]) -> list[Launches]:
+    """One for each connector; a SQL model goes with the connector that provides everything it reads."""
+    by_connector: dict[str, list[Entity]] = {connector.name: [] for connector in view.connectors}
+    for entity in view.entities:
+        by_connector.setdefault(entity.connector, []).append(entity)
+    return [Launches(name, entities, _models_of(entities, models)) for name, entities in sorted(by_connector.items())]
+
+
+def _models_of(entities: Sequence[Entity], models: Sequence[dg.AssetsDefinition]) -> dict[dg.AssetKey, set[dg.AssetKey]]:
+    provided = {asset_key(entity) for entity in entities}
+    found: dict[dg.AssetKey, set[dg.AssetKey]] = {}
+    for model in models:
+        if all(set(upstream) <= provided for upstream in model.asset_deps.values()):
+            found |= {key: set(upstream) for key, upstream in model.asset_deps.items()}
+            provided |= set(model.keys)
+    return found
+
+
+class Launches:
+    """Turns the ticks of one connector into run requests.
+
+    Args:
+        connector: its name.
+        entities: its entities as the definitions know them.
+        models: key of a SQL model -> keys that it reads, in order of their dependencies; those that this connector provides for.
+    """
+
+    def __init__(self, connector: str, entities: Sequence[Entity], models: Mapping[dg.AssetKey, set[dg.AssetKey]]) -> None:
+        self.connector = connector
+        self._keys = {entity.slug: asset_key(entity) for entity in entities}
+        self._slugs = {asset_name_for(slug): slug for slug in self._keys}
+        self._models = models
+
+    @property
+    def target(self) -> dg.AssetSelection | None:
+        """Everything that a run of this connector may materialize; None when that is nothing."""
+        if not self._keys:
+            return None
+        # By group and not by key: thousands of keys would stand in every sensor's snapshot.
+        return dg.AssetSelection.groups(self.connector) | dg.AssetSelection.assets(*self._models)
+
+    def situation(self, instance: dg.DagsterInstance) -> Situation:
+        """What the instance knows of this connector's runs now."""
+        records = instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED), limit=_MAX_RUNS)
+        kinds: list[Kind] = []
+        queued: dict[str, datetime] = {}
+        for record in records:
+            run = record.dagster_run
+            if run.tags.get(CONNECTOR_TAG) == self.connector and run.tags.get(KIND_TAG) in _KINDS:
+                kinds.append(Kind(run.tags[KIND_TAG]))
+            queued |= dict.fromkeys(self._slugs_of(run), record.create_timestamp)
+        return Situation(tuple(self._keys), kinds, queued, lambda leases: self._endings(instance, leases))
+
+    def _slugs_of(self, run: dg.DagsterRun) -> list[str]:
+        """Entities of this connector in a run, whoever started it."""
+        if run.asset_selection:
+            names = [key.path[-1] for key in run.asset_selection if key.path[0] == self.connector]
+            return [self._slugs[name] for name in names if name in self._slugs]
+        return list(self._keys) if run.job_name in (f"sync_{self.connector}", "sync_all") else []
+
+    def _endings(self, instance: dg.DagsterInstance, leases: Sequence[UUID]) -> dict[UUID, Ending]:
+        records = instance.get_run_records(dg.RunsFilter(tags={LEASE_TAG: [str(lease) for lease in leases]}))
+        endings: dict[UUID, Ending] = {}
+        for record in reversed(records):  # newest first: a retry of a crashed run counts more than the run
+            run = record.dagster_run
+            if run.status is DagsterRunStatus.NOT_STARTED:
+                continue
+            ended = run.status in FINISHED_STATUSES
+            endings[UUID(run.tags[LEASE_TAG])] = _ENDINGS.get(run.status, Ending.FAILED) if ended else Ending.UNFINISHED
+        return endings
+
+    def requests(self, tick: Tick) -> list[dg.RunRequest]:
+        """The runs of a tick; models that read what a run brings are built in it, too."""
+        return [self._request(lease, run) for lease, run in tick.runs]
+
+    def _request(self, lease: UUID, run: PlannedRun) -> dg.RunRequest:
+        selected = [self._keys[entity.slug] for entity in run.entities]
+        for model, reads in self._models.items():
+            if reads & set(selected):
+                selected.append(model)
+        tags = {
+            CONNECTOR_TAG: self.connector,
+            TRIGGER_TAG: run.trigger,
+            KIND_TAG: run.kind.value,
+            LEASE_TAG: str(lease),
+            **({FULL_REFRESH_TAG: "true"} if run.kind is Kind.FULL_READ else {}),
+        }
+        return dg.RunRequest(run_key=str(lease), asset_selection=selected, tags=tags)

@@ -1,0 +1,56 @@
+"""`sync_<connector>_when_due`: one sensor per connector starts what is due; when that is, `schedule` decides."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from sync_pipelines.catalog.connectors import get_connector
+from sync_pipelines.errors import NotFoundError
+from sync_pipelines.model.limits import RunLimits
+from sync_pipelines.orchestrate.launches import Launches
+from sync_pipelines.orchestrate.resources import Bridge
+from sync_pipelines.schedule.tick import tick_due
+
+_MAX_TICK_TEXT = 1000
+
+
+def due_sensors(launches: list[Launches], interval_seconds: int) -> list[dg.SensorDefinition]:
+    """A sensor per connector."""
+    return [_due_sensor(one, interval_seconds) for one in launches if one.target is not None]
+
+
+def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinition:
+    connector = launches.connector
+
+    @dg.sensor(
+        name=f"sync_{connector}_when_due",
+        target=launches.target,
+        minimum_interval_seconds=interval_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Starts one run for the entities of {connector} that are due: by their interval, after a failure, or because "
+        "the source has something newer. Switch it off to stop automatic syncs of this connector.",
+        tags={"sync_pipelines/connector": connector},
+    )
+    def when_due(context: dg.SensorEvaluationContext, bridge: Bridge) -> dg.SensorResult | dg.SkipReason:
+        database, settings = bridge.database(), bridge.settings()
+        try:
+            _apply_pool_limit(context.instance, connector, get_connector(database, connector).settings)
+        except NotFoundError:
+            return dg.SkipReason(f"The connector {connector} was removed; reload the definitions.")
+        tick = tick_due(database, connector, settings, launches.situation(context.instance))
+        context.log.info("%s", tick.message)
+        if not tick.runs:
+            return dg.SkipReason(tick.message[:_MAX_TICK_TEXT])
+        return dg.SensorResult(run_requests=launches.requests(tick))
+
+    return when_due
+
+
+def _apply_pool_limit(instance: dg.DagsterInstance, connector: str, settings: dict[str, object]) -> None:
+    """Bring the connector's pool to its `max_concurrent_entities`; without one the pool stays as a person set it."""
+    wanted, pool = RunLimits.from_settings(settings).max_concurrent_entities, f"source_{connector}"
+    if wanted is None:
+        return
+    limits = {limit.name: limit.limit for limit in instance.event_log_storage.get_pool_limits()}
+    if limits.get(pool) != wanted:
+        instance.event_log_storage.set_concurrency_slots(pool, wanted)

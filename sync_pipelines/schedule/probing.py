@@ -1,0 +1,173 @@
+"""Look at many entities of a source at once, within a deadline, and remember what was seen."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.probes import (
+    Candidate,
+    list_candidates,
+    record_probes,
+    record_source_health,
+    source_health,
+)
+from sync_pipelines.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    NoTurnError,
+    SourceBusyError,
+    SourceContractError,
+    SourceUnreachableError,
+    SyncError,
+)
+from sync_pipelines.extract.apismith import open_session
+from sync_pipelines.extract.http import GuardedSession
+from sync_pipelines.extract.probe import is_news, probe_entity
+from sync_pipelines.model.cursor import Codec
+from sync_pipelines.model.entity import Connector
+from sync_pipelines.model.limits import RunLimits
+from sync_pipelines.secrets import redact
+from sync_pipelines.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+DEADLINE_SECONDS = 20.0
+"""For all probes of a tick; Dagster ends a sensor's evaluation after 60 s."""
+REQUEST_SECONDS = 5.0
+RATE_SHARE = 0.5
+"""Of a connector's rate limit that probes may use, so that syncs come through."""
+MAX_CANDIDATES = 10_000
+_PATIENCE_TROUBLES = 3
+
+
+@dataclass
+class Probing:
+    """What the probes of one tick found.
+
+    Attributes:
+        quiet: entities without news.
+        news: entities with news, and its first rowversion.
+        failed: entities whose probe failed.
+        left: candidates that the deadline or the rate limit left for the next tick.
+        trouble: why the source is not probed for a while, None = it answers.
+        silent_seconds: how long it is left alone.
+    """
+
+    quiet: list[UUID] = field(default_factory=list)
+    news: dict[UUID, str] = field(default_factory=dict)
+    failed: list[UUID] = field(default_factory=list)
+    left: int = 0
+    trouble: str | None = None
+    silent_seconds: float = 0.0
+
+    @property
+    def probed(self) -> int:
+        """Entities that were looked at."""
+        return len(self.quiet) + len(self.news) + len(self.failed)
+
+    def __str__(self) -> str:
+        if self.trouble:
+            return f"not probed, again in {self.silent_seconds:.0f} s: {self.trouble}"
+        if not self.probed:
+            return ""
+        left = f", {self.left} left for the next tick" if self.left else ""
+        failed = f", {len(self.failed)} probes failed" if self.failed else ""
+        return f"probed {self.probed}, {len(self.news)} with news{failed}{left}"
+
+
+def probe_changes(
+    database: Database, connector: Connector, settings: Settings, *, by_cron: bool, deadline_seconds: float = DEADLINE_SECONDS
+) -> Probing:
+    """Probe the entities of a connector that are not due; those with news are due afterwards.
+
+    Raises:
+        DatabaseUnavailableError, DatabaseRefusedError: from the catalog.
+    """
+    if not connector.probe_changes or not connector.is_active:
+        return Probing()
+    health = source_health(database, connector.uid)
+    if health.silent_seconds > 0:
+        return Probing(trouble=health.error, silent_seconds=health.silent_seconds)
+    interval = RunLimits.from_settings(connector.settings).probe_interval_seconds or settings.probe_interval_seconds
+    candidates = list_candidates(database, connector.uid, by_cron=by_cron, interval_seconds=interval, limit=MAX_CANDIDATES)
+    if not candidates:
+        return Probing()
+    session = open_session(
+        connector, settings, database, timeout_seconds=REQUEST_SECONDS, page_deadline_seconds=REQUEST_SECONDS, tries=1
+    )
+    work = _Work(session, candidates, time.monotonic() + deadline_seconds)
+    work.run()
+    found = work.found
+    found.left = len(candidates) - found.probed
+    record_probes(database, [*found.quiet, *found.failed], found.news)
+    if found.probed or found.trouble:
+        found.silent_seconds = record_source_health(database, connector.uid, found.trouble).silent_seconds
+    return found
+
+
+class _Work:
+    """The threads of one tick."""
+
+    def __init__(self, session: GuardedSession, candidates: list[Candidate], ends_at: float) -> None:
+        self.found = Probing()
+        self._session, self._ends_at = session, ends_at
+        self._waiting: Iterator[Candidate] = iter(candidates[: self._affordable(len(candidates))])
+        self._threads = min(session.limits.max_connections, len(candidates))
+        self._lock = threading.Lock()
+        self._troubles = 0
+
+    def _affordable(self, count: int) -> int:
+        rate = self._session.limits.requests_per_second
+        return count if rate is None else min(count, max(1, int(rate * RATE_SHARE * (self._ends_at - time.monotonic()))))
+
+    def run(self) -> None:
+        """Probe until all are done, the deadline is over, or the source does not answer."""
+        with ThreadPoolExecutor(self._threads, "probe") as pool:
+            for done in [pool.submit(self._drain) for _ in range(self._threads)]:
+                done.result()
+        if self._troubles <= len(self.found.quiet) + len(self.found.news):
+            self.found.trouble = None
+
+    def _drain(self) -> None:
+        while (candidate := self._next()) is not None:
+            try:
+                patience = max(0.0, self._ends_at - time.monotonic())
+                first = probe_entity(self._session, candidate.slug, candidate.seen, patience)
+            except NoTurnError:
+                self._ends_at = 0.0  # left for the next tick
+                return
+            except SyncError as error:
+                self._fail(candidate, error)
+                continue
+            with self._lock:
+                if first is not None and is_news(Codec(candidate.codec), candidate.seen, first, candidate.found):
+                    self.found.news[candidate.uid] = first
+                else:
+                    self.found.quiet.append(candidate.uid)
+
+    def _next(self) -> Candidate | None:
+        with self._lock:
+            return None if time.monotonic() >= self._ends_at else next(self._waiting, None)
+
+    def _fail(self, candidate: Candidate, error: SyncError) -> None:
+        with self._lock:
+            self.found.failed.append(candidate.uid)
+            logger.info("the probe of %s failed: %s", candidate.slug, error)
+            if isinstance(error, (SourceUnreachableError, SourceBusyError)):
+                self._troubles += 1
+            elif isinstance(error, AuthenticationError) or (
+                isinstance(error, ConfigurationError) and not isinstance(error, SourceContractError)
+            ):
+                self._troubles += MAX_CANDIDATES  # the same for every entity
+            else:
+                return
+            self.found.trouble = redact(error.what)[:500]
+            if self._troubles >= len(self.found.quiet) + len(self.found.news) + _PATIENCE_TROUBLES:
+                self._ends_at = 0.0
