@@ -232,7 +232,7 @@ def test_every_connector_has_its_sensor_and_its_schedules_switched_on(world: Wor
     change_connector(
         world.database, connector, sync_cron="0 * * * *", full_refresh_cron="off", time_zone="Europe/Berlin", discovery_cron="off"
     )
-    [schedule] = definitions().get_repository_def().schedule_defs
+    [schedule] = [one for one in definitions().get_repository_def().schedule_defs if one.name != "purge_history_nightly"]
     assert (schedule.name, schedule.cron_schedule, schedule.execution_timezone) == ("sync_erp_by_cron", "0 * * * *", "Europe/Berlin")
 
 
@@ -242,7 +242,7 @@ def test_a_cron_that_somebody_broke_in_the_database_takes_nothing_else_down(
     world.add_items(1)
     world.sql("UPDATE bridge.connectors SET sync_cron = 'every monday'")
     loaded = definitions().get_repository_def()
-    assert {schedule.name for schedule in loaded.schedule_defs} == {"full_refresh_erp", "discover_erp_by_cron"}
+    assert {schedule.name for schedule in loaded.schedule_defs} == {"full_refresh_erp", "discover_erp_by_cron", "purge_history_nightly"}
     assert "every monday" in caplog.text
     assert evaluate(definitions, instance).run_requests, "its intervals count"
 
