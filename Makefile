@@ -42,7 +42,7 @@ lint: $(STAMP) ## Check the style
 	$(BIN)/ruff check sync_pipelines sync_pipelines_tests
 
 lock: $(STAMP) ## Resolve requirements.lock anew, for Python 3.11 to 3.13, free of hosts and paths
-	$(BIN)/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --upgrade --quiet \
+	$(BIN)/uv pip compile pyproject.toml --extra test --extra trino-server --universal --python-version 3.11 --upgrade --quiet \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
 
 clean: ## Remove caches and the demo; .venv and your own database stay

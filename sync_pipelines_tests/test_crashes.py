@@ -25,8 +25,8 @@ _context.set_forkserver_preload(["sync_pipelines_tests.test_crashes", "sync_pipe
 POINTS: dict[str, tuple[str, str, int, str]] = {
     "before the run's row": ("sync_pipelines.sync", "start_run", 0, "before"),
     "after the run's row": ("sync_pipelines.sync", "start_run", 0, "after"),
-    "during table DDL": ("sync_pipelines.sync", "apply_table", 0, "after"),
-    "during staging DDL": ("sync_pipelines.sync", "prepare_staging", 0, "after"),
+    "during table DDL": ("sync_pipelines.load.postgres.route", "apply_table", 0, "after"),
+    "during staging DDL": ("sync_pipelines.load.postgres.route", "prepare_staging", 0, "after"),
     "before page 1": ("sync_pipelines.extract.extraction", "fetch_data", 0, "before"),
     "after page 2": ("sync_pipelines.extract.extraction", "fetch_data", 1, "after"),
     "after extract": ("dlt.pipeline.pipeline:Pipeline", "normalize", 0, "before"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import pytest
@@ -48,11 +48,11 @@ class World:
 
     @classmethod
     @contextmanager
-    def open(cls, database: Database, settings: Settings) -> Iterator[World]:
-        """Start an empty twin and register it."""
+    def open(cls, database: Database, settings: Settings, **connector: Any) -> Iterator[Self]:
+        """Start an empty twin and register it; `connector` goes to `add_connector`."""
         store = TwinStore()
         with TwinServer(store, token=TOKEN) as server:
-            add_connector(database, "erp", server.url, "env:TWIN_TOKEN", settings={"backoff_seconds": 0.01})
+            add_connector(database, "erp", server.url, "env:TWIN_TOKEN", settings={"backoff_seconds": 0.01}, **connector)
             yield cls(database, settings, store, server)
 
     @property

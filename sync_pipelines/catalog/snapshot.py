@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 FILE_NAME = "catalog.json"
 _DEFINITION_FIELDS = (
-    "uid", "connector", "slug", "api_name", "description", "delta_strategy", "columns", "target_schema", "target_table",
+    "uid", "connector", "slug", "api_name", "description", "delta_strategy", "columns", "target_schema", "target_table", "destination",
     "sync_enabled", "sync_interval_seconds", "status", "status_reason", "cursor_codec",
 )  # fmt: skip
 

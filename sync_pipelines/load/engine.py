@@ -19,8 +19,9 @@ import psycopg
 import psycopg2
 import pyarrow as pa
 
-from sync_pipelines.catalog.database import Database, classify_database_error
+from sync_pipelines.catalog.database import classify_database_error
 from sync_pipelines.errors import FatalError, SyncError
+from sync_pipelines.load.destination import Destination
 from sync_pipelines.load.plan import PublishPlan, publishing
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.names import pipeline_name_for
@@ -45,12 +46,12 @@ for _name, _value in _DLT_SETTINGS.items():
 
 
 def load_batches(
-    database: Database, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]], stage_seconds: dict[str, float]
+    destination: Destination, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]], stage_seconds: dict[str, float]
 ) -> None:
     """Run dlt over the batches and publish them as `plan` says; `plan.outcome` is set afterwards.
 
     Args:
-        database: where staging and target are.
+        destination: where the rows go.
         plan: its counts must be complete when `batches` is exhausted.
         batches: pairs of staging table and Arrow table.
         stage_seconds: gets the seconds of extract, normalize and load.
@@ -60,17 +61,16 @@ def load_batches(
     """
     import dlt
 
-    from sync_pipelines.load.postgres.destination import LibpqCredentials, bridge_postgres
-
     name = pipeline_name_for(plan.entity.connector, plan.entity.slug)
     sweep_folders()
     with tempfile.TemporaryDirectory(prefix=f"{_FOLDER_PREFIX}{os.getpid()}_") as folder, publishing(name, plan):
-        plan.folder = Path(folder)
+        plan.folder, plan.destination = Path(folder), destination
+        target, dataset_name = destination.pipeline_target(plan.entity)
         pipeline = dlt.pipeline(
             pipeline_name=name,
             pipelines_dir=str(Path(folder)),
-            destination=bridge_postgres(credentials=LibpqCredentials.of(database.url)),
-            dataset_name=plan.entity.staging_schema,
+            destination=target,
+            dataset_name=dataset_name,
         )
         source = _source(dlt, name, plan.entity, batches)
         try:

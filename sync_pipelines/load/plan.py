@@ -16,6 +16,14 @@ from sync_pipelines.model.run import Ledger, Mode
 
 
 @dataclass(frozen=True)
+class TablePlan:
+    """Statements that bring the table to the entity's columns, and what they do in words."""
+
+    statements: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What the publish step found and did; `missing` rows were missed by a full read for the first time."""
 
@@ -47,6 +55,7 @@ class PublishPlan:
         files: Parquet files that wait.
         details: goes to `bridge.sync_runs.details` with what the publish adds.
         errors: what went wrong inside dlt's workers, first cause first.
+        destination: the `load.destination.Destination` that publishes.
     """
 
     entity: Entity
@@ -68,6 +77,7 @@ class PublishPlan:
     details: dict[str, Any] = field(default_factory=dict)
     errors: list[BaseException] = field(default_factory=list)
     outcome: Outcome | None = None
+    destination: Any = None
 
 
 _plans: dict[str, PublishPlan] = {}

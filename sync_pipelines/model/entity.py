@@ -18,6 +18,7 @@ from sync_pipelines.model.types import ColumnType, Kind, parse_type
 
 MAX_COLUMNS = 1590  # PostgreSQL's limit is 1600; seven are ours
 DEFAULT_LOOKBACK_SECONDS = 60
+DESTINATIONS = ("postgres", "trino")
 
 BRIDGE_COLUMNS = {
     "_bridge_id": "_bridge_id uuid NOT NULL DEFAULT gen_random_uuid()",
@@ -81,6 +82,8 @@ class Connector:
     Attributes:
         auth_token: a reference (`env:NAME`), never the secret itself.
         settings: per-connector limits, see `extract.http.HttpLimits`.
+        destination: where newly discovered entities go, one of DESTINATIONS.
+        destination_settings: how it is reached, see `load.trino.options.TrinoOptions`; secrets as references.
     """
 
     uid: UUID
@@ -90,6 +93,8 @@ class Connector:
     target_schema: str
     is_active: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
+    destination: str = "postgres"
+    destination_settings: dict[str, Any] = field(default_factory=dict)
     last_discovered_at: datetime | None = None
     last_discovery_error: str | None = None
 
@@ -107,6 +112,7 @@ class Entity:
     columns: tuple[Column, ...]
     target_schema: str
     target_table: str
+    destination: str = "postgres"
     sync_enabled: bool = True
     sync_interval_seconds: int = 300
     page_size: int | None = None

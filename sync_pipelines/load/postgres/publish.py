@@ -40,7 +40,7 @@ def publish(cursor: Any, plan: PublishPlan) -> Outcome:
     """
     for name, value in _SESSION.items():
         cursor.execute(f"SET LOCAL {name} = {literal(value)}")
-    _fence(cursor, plan)
+    fence(cursor, plan)
     merge = Merge(cursor, plan)
     filled = _fill(cursor, plan)
     staged, rejected = merge.count_staged(), merge.count_rejects()
@@ -86,7 +86,12 @@ def _fill(cursor: Any, plan: PublishPlan) -> int | None:
     return filled
 
 
-def _fence(cursor: Any, plan: PublishPlan) -> None:
+def fence(cursor: Any, plan: PublishPlan) -> None:
+    """Hold the run's row, so that nobody can close it while it publishes.
+
+    Raises:
+        SupersededRunError: somebody has.
+    """
     cursor.execute(
         f"SELECT status FROM {quote(plan.bridge_schema)}.sync_runs WHERE uid = {literal(str(plan.run_uid))} FOR UPDATE"
     )
