@@ -72,7 +72,10 @@ def forget_trino() -> None:
 
 
 def trino_of_session() -> TrinoPlace:
-    """Start the session's Trino, or join it."""
+    """Start the session's Trino, or join it; TEST_TRINO=port:/lake names one that runs (`make trino`)."""
+    if named := os.environ.get("TEST_TRINO"):
+        port, _, lake = named.partition(":")
+        return TrinoPlace(int(port), Path(lake))
     folder = Path(os.environ[_FOLDER])
     ready = folder / "ready.json"
     with (folder / "lock").open("w") as lock:
@@ -156,6 +159,10 @@ class TrinoWorld(World):
         by_key = {tuple(row[key] for key in keys): row for row in found}
         assert len(by_key) == len(found), "a key stands twice"
         return by_key
+
+    def change_row(self, key: str, **values: str) -> None:
+        changes = ", ".join(f"{name} = '{value}'" for name, value in values.items())
+        self.trino.execute(f"UPDATE {self.table()} SET {changes} WHERE item_number = '{key}'")
 
     def has_table(self, slug: str = "items") -> bool:
         entity = self.entity(slug)
