@@ -77,7 +77,7 @@ def commit(
     Args:
         session: statements.
         statement: the write, with `marker` in its text.
-        marker: by which a running statement is found when its id is not known.
+        marker: of the run, by which its statement is found when the id is not known.
         found: looks for the snapshot of a query id.
         again: the statement for another attempt, made from the table as it is then; None when nothing is left to do.
 

@@ -55,8 +55,8 @@ class Statements:
 
     @property
     def marker(self) -> str:
-        """A comment by which a running statement is found again."""
-        return f"/* {entity_marker(self.entity)} run {self.plan.run_uid} */ "
+        """A comment by which a statement is found again."""
+        return f"/* {entity_marker(self.entity)} {run_marker(self.plan)} */ "
 
     def count_staged(self) -> str:
         """Staged records, different keys, and records without a key (there must be none)."""
@@ -163,6 +163,11 @@ class Statements:
 def entity_marker(entity: Entity) -> str:
     """Text that every write of an entity carries."""
     return f"sync_pipelines entity {entity.uid}"
+
+
+def run_marker(plan: PublishPlan) -> str:
+    """Text that only the writes of one run carry."""
+    return f"run {plan.run_uid}"
 
 
 def _q(column: Column) -> str:

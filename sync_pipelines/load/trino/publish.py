@@ -19,7 +19,7 @@ from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.books import close_books, move_rejects
 from sync_pipelines.load.postgres.publish import fence
 from sync_pipelines.load.trino.commit import Snapshot, commit, find_snapshot
-from sync_pipelines.load.trino.merge import Counts, Statements, entity_marker
+from sync_pipelines.load.trino.merge import Counts, Statements, run_marker
 from sync_pipelines.load.trino.quarantine import count_rejects, empty_staging, resolve
 from sync_pipelines.load.trino.quoting import quote
 from sync_pipelines.load.trino.session import Session
@@ -142,7 +142,7 @@ def _write(work: _Work, statement: str) -> Snapshot | None:
         return find_snapshot(work.session, work.catalog, entity.target_schema, entity.target_table, query_id)
 
     entity = work.plan.entity
-    written, query_id = commit(work.session, statement, entity_marker(entity), found, again)
+    written, query_id = commit(work.session, statement, run_marker(work.plan), found, again)
     if not query_id:
         return None
     snapshot = found(query_id)
