@@ -135,8 +135,12 @@ class TrinoWorld(World):
 
     def drop_everything(self, schema: str) -> None:
         catalog = self.destination.catalog
-        for (name,) in self.trino.query(f"SHOW TABLES FROM {quote(catalog, schema)}") if self._has(catalog, schema) else []:
-            self.trino.execute(f"DROP TABLE {quote(catalog, schema, name)}")
+        if self._has(catalog, schema):
+            kinds = self.trino.query(
+                f"SELECT table_name, table_type FROM {catalog}.information_schema.tables WHERE table_schema = '{schema}' ORDER BY 2 DESC"
+            )
+            for name, kind in kinds:
+                self.trino.execute(f"DROP {'VIEW' if kind == 'VIEW' else 'TABLE'} {quote(catalog, schema, name)}")
 
     def _has(self, catalog: str, schema: str) -> bool:
         return [schema] in self.trino.query(f"SHOW SCHEMAS FROM {quote(catalog)}")

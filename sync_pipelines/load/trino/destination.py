@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -11,12 +12,13 @@ from psycopg.rows import tuple_row
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.load.destination import Prepared
-from sync_pipelines.load.plan import Outcome, PublishPlan
+from sync_pipelines.load.plan import Outcome, PublishPlan, TablePlan
 from sync_pipelines.load.postgres.quoting import literal as pg_literal
 from sync_pipelines.load.postgres.quoting import quote as pg_quote
 from sync_pipelines.load.postgres.route import lock_ddl
 from sync_pipelines.load.postgres.staging import prepare_staging
 from sync_pipelines.load.trino.commit import end_leftovers
+from sync_pipelines.load.trino.hive import plan_hive_table, set_view_aside
 from sync_pipelines.load.trino.merge import Statements, entity_marker
 from sync_pipelines.load.trino.options import resolve_options
 from sync_pipelines.load.trino.publish import publish
@@ -43,23 +45,42 @@ class TrinoDestination:
     def prepare(self, entity: Entity, *, rebuild: bool) -> Prepared:
         """Bring the table into shape; end writes of killed runs, whose commit could still come."""
         check_names(entity)
-        kind = catalog_connector(self.session, self.catalog)
-        if kind != "iceberg":
-            raise SettingsError(
-                f"The catalog {self.catalog!r} is of the connector {kind}, whose tables know no MERGE.",
-                where=dict(entity.where),
-                next_command="name an Iceberg catalog: TRINO_CATALOG, or connector add … --trino catalog=…",
-            )
-        tune(self.session, self.catalog)
+        self._tune()
         end_leftovers(self.session, entity_marker(entity))
         with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
             lock_ddl(cursor, f"trino:{self.session.options.location}:{entity.target_schema}")
-            stored = read_columns(self.session, self.catalog, entity.target_schema, entity.target_table)
-            plan = plan_table(self.catalog, entity, stored, rebuild=rebuild)
+            plan = self._plan_table(entity, rebuild=rebuild)
             apply_table(self.session, plan)
             lock_ddl(cursor, entity.target_schema)
             prepare_staging(cursor, entity)
         return Prepared(plan.changes, not self.session.query(f"SELECT 1 FROM {self._target(entity)} LIMIT 1"))
+
+    @cached_property
+    def is_hive(self) -> bool:
+        """The catalog is of the Hive connector, not of Iceberg.
+
+        Raises:
+            SettingsError: it is of neither.
+        """
+        kind = catalog_connector(self.session, self.catalog)
+        if kind not in ("iceberg", "hive"):
+            raise SettingsError(
+                f"The catalog {self.catalog!r} is of the connector {kind}, whose tables cannot be kept equal to a source.",
+                next_command="name an Iceberg catalog: TRINO_CATALOG, or connector add … --trino catalog=…",
+            )
+        return kind == "hive"
+
+    def _tune(self) -> None:
+        if self.is_hive:
+            self.session.set_property(f"{self.catalog}.timestamp_precision", "MICROSECONDS")
+        else:
+            tune(self.session, self.catalog)
+
+    def _plan_table(self, entity: Entity, *, rebuild: bool) -> TablePlan:
+        if self.is_hive:
+            return plan_hive_table(self.session, self.catalog, entity)
+        stored = read_columns(self.session, self.catalog, entity.target_schema, entity.target_table)
+        return plan_table(self.catalog, entity, stored, rebuild=rebuild)
 
     def pipeline_target(self, entity: Entity) -> tuple[Any, str]:
         """Our own dlt destination."""
@@ -70,7 +91,7 @@ class TrinoDestination:
     def publish(self, plan: PublishPlan) -> Outcome:
         """Commit the rows, then the books."""
         with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
-            return publish(cursor, self.session, self.catalog, plan)
+            return publish(cursor, self.session, self.catalog, plan, is_hive=self.is_hive)
 
     def publish_nothing(self, plan: PublishPlan) -> Outcome:
         """The same without files."""
@@ -89,7 +110,7 @@ class TrinoDestination:
     def all_unchanged(self, plan: PublishPlan, batch: pa.Table) -> Ledger | None:
         """Compare by one query that carries the batch; what it says of a duplicate or a held key goes the long way."""
         entity = plan.entity
-        relation = inline_relation(batch, record_fields(entity))
+        relation = inline_relation(batch, record_fields(entity), hive=self.is_hive)
         keys = [f"c{index}" for index, column in enumerate(entity.columns) if column.is_business_key]
         distinct = batch.group_by(["rowversion", "hash", *keys]).aggregate([])
         if relation is None or len(distinct) != len(batch.group_by(keys).aggregate([])) or self._holds(plan, distinct, keys):
@@ -121,7 +142,8 @@ class TrinoDestination:
 
     def set_aside(self, entity: Entity, suffix: str) -> str | None:
         """Rename the table."""
-        kept = set_aside(self.session, self.catalog, entity, suffix)
+        rename = set_view_aside if self.is_hive else set_aside
+        kept = rename(self.session, self.catalog, entity, suffix)
         return f"{self.catalog}.{kept}" if kept else None
 
     def table_name(self, entity: Entity) -> str:

@@ -19,6 +19,7 @@ from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.books import close_books, move_rejects
 from sync_pipelines.load.postgres.publish import fence
 from sync_pipelines.load.trino.commit import Snapshot, commit, find_snapshot
+from sync_pipelines.load.trino.hive import HiveStatements, write_hive
 from sync_pipelines.load.trino.merge import Counts, Statements, run_marker
 from sync_pipelines.load.trino.quarantine import count_rejects, empty_staging, resolve
 from sync_pipelines.load.trino.quoting import quote
@@ -33,8 +34,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class _Work:
-    """What the steps of one publish share."""
+class Work:
+    """What the steps of one publish share; `is_hive` tables are appended to and swapped instead of merged."""
 
     cursor: Any
     session: Session
@@ -45,9 +46,23 @@ class _Work:
     winners: int = 0
     counts: Counts = field(default_factory=Counts)
     vanished: Vanished = field(default_factory=Vanished)
+    is_hive: bool = False
+
+    @property
+    def marker(self) -> str:
+        """Text that the writes of this run carry."""
+        return run_marker(self.plan)
+
+    def compare(self) -> None:
+        """What is new, changed, the same or stale, and which rows the source no longer has."""
+        if self.winners:
+            self.counts = Counts(*map(int, self.session.query(self.statements.compare())[0]))
+        check_stage("compare", self.winners, self.counts.records)
+        if self.plan.mode is Mode.FULL:
+            self.vanished = plan_vanished(self.cursor, self.session, self.plan, self.statements, self.staging)
 
 
-def publish(cursor: Any, session: Session, catalog: str, plan: PublishPlan) -> Outcome:
+def publish(cursor: Any, session: Session, catalog: str, plan: PublishPlan, *, is_hive: bool = False) -> Outcome:
     """Merge the staged records of a plan.
 
     Args:
@@ -55,6 +70,7 @@ def publish(cursor: Any, session: Session, catalog: str, plan: PublishPlan) -> O
         session: of Trino.
         catalog: that holds the table.
         plan: what was extracted, with its Parquet files, and where the cursor goes.
+        is_hive: the catalog is of the Hive connector.
 
     Raises:
         LedgerError: two counts of a stage differ.
@@ -66,23 +82,22 @@ def publish(cursor: Any, session: Session, catalog: str, plan: PublishPlan) -> O
     entity = plan.entity
     rejected, quarantined = count_rejects(cursor, plan)
     check_stage("quarantine", plan.rejected, rejected)
-    staging = Staging(session, catalog, f"e{entity.uid.hex}")
+    staging = Staging(session, catalog, f"e{entity.uid.hex}", hive=is_hive)
     try:
         relation = _staged_relation(staging, plan)
         target = quote(catalog, entity.target_schema, entity.target_table)
-        work = _Work(cursor, session, catalog, plan, staging, Statements(plan, target, relation))
+        statements = (HiveStatements if is_hive else Statements)(plan, target, relation)
+        work = Work(cursor, session, catalog, plan, staging, statements, is_hive=is_hive)
         staged = _count_staged(work)
         check_stage("load", plan.fetched, plan.reread + staged + rejected)
-        _compare(work)
+        work.compare()
         check_stage("quarantine", quarantined, move_rejects(cursor, plan))
         resolve(cursor, plan)
-        statement = _statement(work)
-        snapshot = None if statement is None else _write(work, statement)
+        plan.details["trino"] = _write(work)
     finally:
         staging.clear()
     superseded = plan.reread + staged - work.winners + work.counts.stale + rejected - quarantined
     outcome = Outcome(_ledger(work, superseded, quarantined), _count_rows(work), work.vanished.missing)
-    plan.details["trino"] = snapshot.details if snapshot else {}
     remember_absences(cursor, plan, work.vanished)
     close_books(cursor, plan, outcome)
     empty_staging(cursor, plan)
@@ -99,7 +114,7 @@ def _staged_relation(staging: Staging, plan: PublishPlan) -> str:
     return staging.of_files("records", plan.files, fields)
 
 
-def _count_staged(work: _Work) -> int:
+def _count_staged(work: Work) -> int:
     """Records that Trino reads, of which from here on only the newest of each key counts."""
     staged, distinct, keyless = map(int, work.session.query(work.statements.count_staged())[0])
     if keyless:
@@ -110,16 +125,7 @@ def _count_staged(work: _Work) -> int:
     return staged
 
 
-def _compare(work: _Work) -> None:
-    """What is new, changed, the same or stale, and which rows the source no longer has."""
-    if work.winners:
-        work.counts = Counts(*map(int, work.session.query(work.statements.compare())[0]))
-    check_stage("compare", work.winners, work.counts.records)
-    if work.plan.mode is Mode.FULL:
-        work.vanished = plan_vanished(work.cursor, work.session, work.plan, work.statements, work.staging)
-
-
-def _statement(work: _Work) -> str | None:
+def _statement(work: Work) -> str | None:
     if not work.counts.written and not work.vanished.rows:
         return None
     if work.counts.new == work.winners and not work.session.query(f"SELECT 1 FROM {work.statements.target} LIMIT 1"):
@@ -127,7 +133,7 @@ def _statement(work: _Work) -> str | None:
     return work.statements.merge(work.vanished.condition if work.vanished.rows else None)
 
 
-def _write(work: _Work, statement: str) -> Snapshot | None:
+def _write(work: Work) -> dict[str, Any]:
     """Commit, and check what was announced against what Trino and Iceberg say of it.
 
     The counts come from a join before the commit: if they differ afterwards, somebody else wrote to the table. The
@@ -135,16 +141,21 @@ def _write(work: _Work, statement: str) -> Snapshot | None:
     """
 
     def again() -> str | None:
-        _compare(work)
+        work.compare()
         return _statement(work)
 
     def found(query_id: str) -> Snapshot | None:
         return find_snapshot(work.session, work.catalog, entity.target_schema, entity.target_table, query_id)
 
     entity = work.plan.entity
-    written, query_id = commit(work.session, statement, run_marker(work.plan), found, again)
+    statement = _statement(work)
+    if statement is None:
+        return {}
+    if isinstance(work.statements, HiveStatements):
+        return write_hive(work.session, work.catalog, work.plan, work.statements, work)
+    written, query_id = commit(work.session, statement, work.marker, found, again)
     if not query_id:
-        return None
+        return {}
     snapshot = found(query_id)
     if snapshot is None:
         raise FatalError(f"The snapshot of the query {query_id} is not in the table's history.", where=dict(entity.where))
@@ -152,10 +163,10 @@ def _write(work: _Work, statement: str) -> Snapshot | None:
     check_stage("commit", expected, snapshot.number("added-records"))
     if written is not None:
         check_stage("merge", expected, written)
-    return snapshot
+    return snapshot.details
 
 
-def _ledger(work: _Work, superseded: int, quarantined: int) -> Ledger:
+def _ledger(work: Work, superseded: int, quarantined: int) -> Ledger:
     counts = work.counts
     return Ledger(
         fetched=work.plan.fetched,
@@ -168,7 +179,7 @@ def _ledger(work: _Work, superseded: int, quarantined: int) -> Ledger:
     )
 
 
-def _count_rows(work: _Work) -> int:
+def _count_rows(work: Work) -> int:
     """Live rows: carried forward only from a run whose books are known to hold all its rows."""
     entity: Entity = work.plan.entity
     gained = work.counts.new + work.counts.returned - work.vanished.rows

@@ -78,7 +78,7 @@ def _missed_twice(
     if not deleted:
         return Vanished(missing=len(new), absent_ids=everything, new_ids=new)
     gone = staging.relation("gone", pa.table({"id": pa.array(deleted, pa.string())}), [Field("id", TEXT)])
-    condition = f"t._bridge_id IN (SELECT cast(id AS uuid) FROM {gone} g)"
+    condition = f"cast(t._bridge_id AS varchar) IN (SELECT id FROM {gone} g)"
     return Vanished(len(deleted), condition, len(new), everything, new, deleted)
 
 
