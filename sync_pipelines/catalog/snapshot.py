@@ -32,6 +32,7 @@ class CatalogView:
     Attributes:
         base_urls: base URL by connector.
         database_name: name of the database that holds the tables.
+        trino_catalogs: catalog in Trino by connector, where a connector sets its own.
         stale_because: why this is the last known catalog and not the current one; None when it is current.
     """
 
@@ -39,6 +40,7 @@ class CatalogView:
     base_urls: dict[str, str] | None = None
     database_name: str = "postgres"
     stale_because: str | None = None
+    trino_catalogs: dict[str, str] | None = None
 
 
 def load_catalog(open_database: Callable[[], Database], home: Path) -> CatalogView:
@@ -59,14 +61,17 @@ def _read(database: Database) -> CatalogView:
         if found is None or found["t"] is None:
             return CatalogView(base_urls={}, database_name=database.name)
         urls = {row["name"]: row["base_url"] for row in connection.execute("SELECT name, base_url FROM connectors WHERE is_active")}
+        own = connection.execute("SELECT name, destination_settings->>'catalog' AS catalog FROM connectors WHERE is_active").fetchall()
     entities = tuple(entity_from_row(row) for row in list_entity_rows(database))
-    return CatalogView(entities, urls, database.name)
+    catalogs = {row["name"]: row["catalog"] for row in own if row["catalog"]}
+    return CatalogView(entities, urls, database.name, trino_catalogs=catalogs)
 
 
 def _remember(path: Path, view: CatalogView) -> None:
     """Write atomically: a run that loads at the same moment sees the old file or the new one."""
     rows = [_as_row(entity) for entity in view.entities]
-    content = json.dumps({"database": view.database_name, "base_urls": view.base_urls, "entities": rows}, default=str)
+    known = {"database": view.database_name, "base_urls": view.base_urls, "trino_catalogs": view.trino_catalogs, "entities": rows}
+    content = json.dumps(known, default=str)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.read_text() == content:
@@ -88,7 +93,7 @@ def _remembered(path: Path, error: SyncError) -> CatalogView:
         stored = json.loads(path.read_text())
         entities = tuple(entity_from_row({**row, "cursor_marks": []}) for row in stored["entities"])
         logger.warning("the catalog cannot be read; definitions come from %s: %s", path, error)
-        return CatalogView(entities, stored["base_urls"], stored["database"], str(error))
+        return CatalogView(entities, stored["base_urls"], stored["database"], str(error), stored.get("trino_catalogs"))
     except (OSError, ValueError, KeyError, TypeError) as unreadable:
         logger.error("the catalog cannot be read (%s) and none is remembered (%s)", error, type(unreadable).__name__)
         return CatalogView(base_urls={}, stale_because=str(error))

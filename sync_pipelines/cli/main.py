@@ -15,6 +15,7 @@ from sync_pipelines.cli import (
     discovery,
     doctor,
     entities,
+    maintenance,
     quarantine,
     runs,
     syncing,
@@ -55,7 +56,7 @@ def start(
         context.obj = prepare()
 
 
-for module in (connectors, discovery, entities, cursors, syncing, runs, quarantine, audit, doctor, demo, up):
+for module in (connectors, discovery, entities, cursors, syncing, runs, quarantine, audit, doctor, demo, up, maintenance):
     module.register(app)
 
 if __name__ == "__main__":

@@ -11,7 +11,13 @@ from sync_pipelines.model.entity import Entity, EntityStatus
 from sync_pipelines.model.names import asset_name_for
 from sync_pipelines.orchestrate.cancellation import cancelled
 from sync_pipelines.orchestrate.checks import check_results, check_specs, drift_failure
-from sync_pipelines.orchestrate.metadata import MAX_SCHEMAS, definition_metadata, run_metadata
+from sync_pipelines.orchestrate.metadata import (
+    MAX_SCHEMAS,
+    definition_metadata,
+    full_table_name,
+    run_metadata,
+    storage_kinds,
+)
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.secrets import redact
 from sync_pipelines.sync import sync_entity
@@ -45,7 +51,7 @@ def _entity_asset(entity: Entity, view: CatalogView, owners: list[str], *, with_
         key=key,
         group_name=entity.connector,
         description=_description(entity),
-        kinds={_KIND, "postgres"},
+        kinds={_KIND, *storage_kinds(entity, view)},
         owners=owners,
         code_version=entity.code_version,
         tags={
@@ -55,7 +61,7 @@ def _entity_asset(entity: Entity, view: CatalogView, owners: list[str], *, with_
         },
         metadata=definition_metadata(
             entity,
-            view.database_name,
+            full_table_name(entity, view),
             (view.base_urls or {}).get(entity.connector),
             with_schema=with_schema,
             stale_because=view.stale_because,
