@@ -19,11 +19,11 @@ from sync_pipelines.load.postgres.route import lock_ddl
 from sync_pipelines.load.postgres.staging import prepare_staging
 from sync_pipelines.load.trino.commit import end_leftovers
 from sync_pipelines.load.trino.hive import plan_hive_table, set_view_aside
-from sync_pipelines.load.trino.merge import Statements, entity_marker
+from sync_pipelines.load.trino.merge import Counts, Statements, entity_marker
 from sync_pipelines.load.trino.options import resolve_options
 from sync_pipelines.load.trino.publish import publish
 from sync_pipelines.load.trino.quoting import quote
-from sync_pipelines.load.trino.session import Session, catalog_connector, tune
+from sync_pipelines.load.trino.session import Session, connector_of, tune
 from sync_pipelines.load.trino.staging import inline_relation, record_fields
 from sync_pipelines.load.trino.table import apply_table, check_names, plan_table, read_columns, set_aside
 from sync_pipelines.model.entity import Connector, Entity
@@ -41,6 +41,8 @@ class TrinoDestination:
         self._database = database
         self.session = Session(resolve_options(connector.destination_settings))
         self.catalog = self.session.options.catalog
+        self._compared: tuple[int, Counts] | None = None
+        self._wrote = False
 
     def prepare(self, entity: Entity, *, rebuild: bool) -> Prepared:
         """Bring the table into shape; end writes of killed runs, whose commit could still come."""
@@ -53,7 +55,8 @@ class TrinoDestination:
             apply_table(self.session, plan)
             lock_ddl(cursor, entity.target_schema)
             prepare_staging(cursor, entity)
-        return Prepared(plan.changes, not self.session.query(f"SELECT 1 FROM {self._target(entity)} LIMIT 1"))
+        # Only a full read asks: into an empty table it need not close with a second reading of its last stretch.
+        return Prepared(plan.changes, rebuild and not self.session.query(f"SELECT 1 FROM {self._target(entity)} LIMIT 1"))
 
     @cached_property
     def is_hive(self) -> bool:
@@ -62,7 +65,7 @@ class TrinoDestination:
         Raises:
             SettingsError: it is of neither.
         """
-        kind = catalog_connector(self.session, self.catalog)
+        kind = connector_of(self.session, self.catalog)
         if kind not in ("iceberg", "hive"):
             raise SettingsError(
                 f"The catalog {self.catalog!r} is of the connector {kind}, whose tables cannot be kept equal to a source.",
@@ -91,7 +94,9 @@ class TrinoDestination:
     def publish(self, plan: PublishPlan) -> Outcome:
         """Commit the rows, then the books."""
         with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
-            return publish(cursor, self.session, self.catalog, plan, is_hive=self.is_hive)
+            outcome = publish(cursor, self.session, self.catalog, plan, is_hive=self.is_hive, compared=self._compared)
+        self._wrote = bool(plan.details["trino"])
+        return outcome
 
     def publish_nothing(self, plan: PublishPlan) -> Outcome:
         """The same without files."""
@@ -118,10 +123,12 @@ class TrinoDestination:
         statements = Statements(plan, self._target(entity), relation)
         if len(distinct) != len(batch):
             statements.keep_winners()
-        new, stale, changed, same, touched, _ = map(int, self.session.query(statements.compare())[0])
-        if new or stale or changed or touched or same != len(distinct):
+        counts = Counts(*map(int, self.session.query(statements.compare())[0]))
+        if counts.stale or counts.written or counts.same != len(distinct):
+            # The same comparison need not be made again when these records are published.
+            self._compared = (len(batch), counts) if len(distinct) == len(batch) else None
             return None
-        return Ledger(plan.fetched, unchanged=same, superseded=plan.reread + len(batch) - len(distinct))
+        return Ledger(plan.fetched, unchanged=counts.same, superseded=plan.reread + len(batch) - len(distinct))
 
     def _holds(self, plan: PublishPlan, distinct: pa.Table, keys: list[str]) -> bool:
         """A good record whose key lies in quarantine must go the long way, which resolves it."""
@@ -136,7 +143,9 @@ class TrinoDestination:
         return any(tuple(row["business_key"]) in texts for row in held)
 
     def duplicate_keys(self, entity: Entity) -> int:
-        """Iceberg has no constraint that could vouch for it, so they are counted."""
+        """Iceberg has no constraint that could vouch for it, so they are counted after every run that wrote."""
+        if not self._wrote:
+            return 0
         keys = ", ".join(quote(column.target_name) for column in entity.business_keys)
         return self.session.number(f"SELECT count(*) FROM (SELECT 1 FROM {self._target(entity)} GROUP BY {keys} HAVING count(*) > 1) d")
 

@@ -154,12 +154,24 @@ def _authentication(options: TrinoOptions) -> trino.auth.Authentication | None:
     return None
 
 
-def catalog_connector(session: Session, catalog: str) -> str:
+# What does not change while a coordinator runs, asked once per process: connectors of catalogs, known properties.
+_connectors: dict[str, str] = {}
+_guarded: dict[str, bool] = {}
+
+
+def connector_of(session: Session, catalog: str) -> str:
     """The connector behind a catalog: iceberg, hive, …
 
     Raises:
         SettingsError: there is no such catalog; lists those that are.
     """
+    place = session.options.location
+    if place not in _connectors:
+        _connectors[place] = _connector_of(session, catalog)
+    return _connectors[place]
+
+
+def _connector_of(session: Session, catalog: str) -> str:
     rows = session.query("SELECT catalog_name, connector_name FROM system.metadata.catalogs ORDER BY 1")
     found = {name: connector for name, connector in rows}
     if catalog.lower() not in found:
@@ -198,8 +210,10 @@ def tune(session: Session, catalog: str) -> None:
 
     trinodb/trino#31072: with conflict detection by file, two merges on a partitioned table may both insert one key.
     """
-    known = {row[0] for row in session.query(f"SHOW SESSION LIKE {literal(catalog + '.file_based_conflict_detection_enabled')}")}
-    for name in known:
+    name, place = f"{catalog}.file_based_conflict_detection_enabled", session.options.location
+    if place not in _guarded:
+        _guarded[place] = bool(session.query(f"SHOW SESSION LIKE {literal(name)}"))
+    if _guarded[place]:
         session.set_property(name, "false")
 
 

@@ -31,6 +31,7 @@ def test_only_what_is_due_is_done(condition: Condition, steps: tuple[str, ...]) 
     assert plan_steps(condition, SETTINGS) == steps
 
 
+@pytest.mark.timeout(900)
 def test_fifty_merges_do_not_make_the_table_grow_in_files_or_snapshots(trino_world: TrinoWorld) -> None:
     table = trino_world.add_items(60, rowversions=IntegerRowversions(1), comparator="integer")
     trino_world.set(lookback_seconds=0)
