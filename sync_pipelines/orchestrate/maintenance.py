@@ -1,7 +1,5 @@
 """The job `maintain_trino` and its schedule; there when some entity's table is in Trino."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from sync_pipelines.catalog.snapshot import CatalogView
