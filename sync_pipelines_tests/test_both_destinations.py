@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from sync_pipelines.catalog.connectors import add_connector
@@ -237,3 +239,14 @@ def test_an_entity_moves_to_the_other_destination_and_its_old_table_stays(trino_
 def test_the_catalog_says_which_destinations_there_are(world: World) -> None:
     with pytest.raises(SettingsError, match="postgres, trino"):
         add_connector(world.database, "other", "http://127.0.0.1:1", destination="oracle")
+
+
+def test_many_first_syncs_at_once_do_not_stand_in_each_others_way(any_world: World) -> None:
+    slugs = [f"items{number}" for number in range(4)]
+    for slug in slugs:
+        any_world.add_items(60, slug=slug)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(any_world.sync, slugs))
+    assert [result.ledger.inserted for result in results] == [60] * 4
+    for slug in slugs:
+        any_world.assert_equal_to_truth(slug)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from sync_pipelines.orchestrate.sql_models import model_assets
 from sync_pipelines_tests.orchestrate.test_assets import ITEMS, checks, run
 from sync_pipelines_tests.trino import TrinoWorld
 from sync_pipelines_tests.world import World, item
@@ -66,3 +68,14 @@ def test_without_tables_in_trino_there_is_no_such_job(database, settings, enviro
     with World.open(database, settings) as plain:
         plain.set("none", sync_enabled=False)
         assert "maintain_trino" not in {job.name for job in definitions().resolve_all_job_defs()}
+
+
+def test_a_sql_model_over_tables_in_trino_is_left_out_and_says_why(
+    world: TrinoWorld, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.add_items(1)
+    schema = world.entity().target_schema
+    (tmp_path / schema).mkdir()
+    (tmp_path / schema / "counted.sql").write_text(f"SELECT count(*) AS n FROM {schema}.items\n")
+    assert model_assets((world.entity(),), tmp_path) == []
+    assert "nothing in PostgreSQL provides" in caplog.text

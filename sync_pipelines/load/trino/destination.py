@@ -23,7 +23,7 @@ from sync_pipelines.load.trino.merge import Counts, Statements, entity_marker
 from sync_pipelines.load.trino.options import resolve_options
 from sync_pipelines.load.trino.publish import publish
 from sync_pipelines.load.trino.quoting import quote
-from sync_pipelines.load.trino.session import Session, connector_of, tune
+from sync_pipelines.load.trino.session import Session, connector_of, create_schema, tune
 from sync_pipelines.load.trino.staging import inline_relation, record_fields
 from sync_pipelines.load.trino.table import apply_table, check_names, plan_table, read_columns, set_aside
 from sync_pipelines.model.entity import Connector, Entity
@@ -52,6 +52,8 @@ class TrinoDestination:
         with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
             lock_ddl(cursor, f"trino:{self.session.options.location}:{entity.target_schema}")
             plan = self._plan_table(entity, rebuild=rebuild)
+            if plan.statements:
+                create_schema(self.session, self.catalog, entity.target_schema)
             apply_table(self.session, plan)
             lock_ddl(cursor, entity.target_schema)
             prepare_staging(cursor, entity)

@@ -45,7 +45,6 @@ def plan_hive_table(session: Session, catalog: str, entity: Entity) -> TablePlan
         columns = ", ".join(f"{quote(name)} {kind}" for name, kind in wanted.items())
         return TablePlan(
             (
-                f"CREATE SCHEMA IF NOT EXISTS {quote(catalog, entity.target_schema)}",
                 f"CREATE TABLE {quote(catalog, entity.target_schema, rows)} ({columns}) WITH (format = 'PARQUET')",
                 view_statement(catalog, entity, rows),
             ),

@@ -19,7 +19,7 @@ from sync_pipelines.errors import (
     SyncError,
 )
 from sync_pipelines.load.trino.options import SOURCE, TrinoOptions, pairs
-from sync_pipelines.load.trino.quoting import literal
+from sync_pipelines.load.trino.quoting import literal, quote
 from sync_pipelines.secrets import printable
 
 logger = logging.getLogger(__name__)
@@ -180,6 +180,15 @@ def _connector_of(session: Session, catalog: str) -> str:
             next_command="set TRINO_CATALOG",
         )
     return str(found[catalog.lower()])
+
+
+def create_schema(session: Session, catalog: str, schema: str) -> None:
+    """Create a schema unless it is there; IF NOT EXISTS alone fails when two create it at once."""
+    try:
+        session.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(catalog, schema)}")
+    except DatabaseRefusedError:
+        if [schema.lower()] not in session.query(f"SHOW SCHEMAS FROM {quote(catalog)}"):
+            raise
 
 
 def running_queries(session: Session, marker: str) -> list[str]:

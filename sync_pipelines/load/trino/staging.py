@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from sync_pipelines.errors import DatabaseUnavailableError, SettingsError
 from sync_pipelines.load.trino.quoting import literal, quote
-from sync_pipelines.load.trino.session import Session
+from sync_pipelines.load.trino.session import Session, create_schema
 from sync_pipelines.load.trino.types import from_staged, hive_type, iceberg_type, staged_type
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.types import ColumnType, Kind
@@ -212,7 +212,7 @@ class Staging:
 
     def _new_table(self, catalog: str, part: str, definition: str) -> str:
         table = quote(catalog, STAGING_SCHEMA, f"{self.name}_{part}")
-        self.session.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(catalog, STAGING_SCHEMA)}")
+        create_schema(self.session, catalog, STAGING_SCHEMA)
         self.session.execute(f"DROP TABLE IF EXISTS {table}")
         self.session.execute(f"CREATE TABLE {table} {definition}")
         self._tables.append(table)

@@ -87,7 +87,7 @@ def plan_table(catalog: str, entity: Entity, stored: dict[str, str], *, rebuild:
 
 
 def create_statements(catalog: str, entity: Entity) -> tuple[str, ...]:
-    """Statements that create schema and table."""
+    """Statements that create the table."""
     keys = {column.target_name for column in entity.business_keys}
     columns = [
         f"{quote(column.target_name)} {iceberg_type(column.type)}" + (" NOT NULL" if column.target_name in keys else "")
@@ -96,9 +96,7 @@ def create_statements(catalog: str, entity: Entity) -> tuple[str, ...]:
     columns += [
         f"{name} {kind}" + ("" if name == "_bridge_rowversion" else " NOT NULL") for name, kind in BRIDGE_TYPES.items()
     ]
-    schema = quote(catalog, entity.target_schema)
     return (
-        f"CREATE SCHEMA IF NOT EXISTS {schema}",
         f"CREATE TABLE IF NOT EXISTS {quote(catalog, entity.target_schema, entity.target_table)} (\n  " + ",\n  ".join(columns) + "\n)",
     )
 
