@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -16,6 +17,7 @@ from sync_pipelines.errors import (
     VanishedShareError,
 )
 from sync_pipelines.model.run import Mode
+from sync_pipelines.reconcile.audit import audit_entity
 from sync_pipelines.twin import IntegerRowversions, TwinColumn
 from sync_pipelines_tests.test_moving_rows import at_request
 from sync_pipelines_tests.trino import TrinoWorld
@@ -250,3 +252,17 @@ def test_many_first_syncs_at_once_do_not_stand_in_each_others_way(any_world: Wor
     assert [result.ledger.inserted for result in results] == [60] * 4
     for slug in slugs:
         any_world.assert_equal_to_truth(slug)
+
+
+def test_an_audit_finds_what_the_table_lacks(any_world: World) -> None:
+    table = any_world.add_items(20)
+    any_world.sync()
+    audit = partial(audit_entity, any_world.database, "erp", "items", settings=any_world.settings)
+    clean = audit()
+    assert (clean.compared, clean.equal, clean.missed, clean.extra) == (20, 20, 0, 0)
+    assert all(bucket.equal for bucket in clean.buckets)
+    any_world.change_row("A00004", _bridge_hash="wrong:0")
+    table.delete(("A00005",))
+    found = audit()
+    assert (found.missed + found.waiting, found.extra) == (1, 1)
+    assert audit(ranges=2, seed=1).compared > 0

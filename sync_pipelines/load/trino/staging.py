@@ -31,7 +31,7 @@ from sync_pipelines.secrets import printable
 logger = logging.getLogger(__name__)
 
 STAGING_SCHEMA = "sync_pipelines_staging"
-MAX_LITERAL_CHARACTERS = 400_000  # a statement holds it once or twice, and Trino takes a million characters
+MAX_LITERAL_CHARACTERS = 250_000  # a statement holds it up to three times, and Trino takes a million characters
 _CHUNK_ROWS = 2000
 _DIRECT = {"boolean", "smallint", "integer", "bigint", "double", "real", "varchar"}
 TEXT = ColumnType(Kind.TEXT)
