@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo up test soak fuzz bench lint lock clean
+.PHONY: help venv demo demo-trino trino up test soak fuzz bench lint lock clean
 
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## Make .venv from requirements.lock (again only when it or pyproject.toml changes)
 
@@ -22,6 +22,12 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: $(STAMP) ## Sync five APIs into PostgreSQL, twice, with proof (fresh start every time)
 	$(BIN)/sync-pipelines demo
+
+demo-trino: $(STAMP) ## The same into Iceberg tables of a real Trino (fetched by Maven the first time)
+	$(BIN)/sync-pipelines demo --trino
+
+trino: $(STAMP) ## Run a Trino with Iceberg and Hive on this disk until Ctrl-C (TRINO="--port 8080 --heap-mb 2048")
+	$(BIN)/python -m sync_pipelines.trino_server $(TRINO)
 
 up: $(STAMP) ## Run database, Dagster UI and daemon until Ctrl-C
 	$(BIN)/sync-pipelines up
@@ -42,7 +48,7 @@ lint: $(STAMP) ## Check the style
 	$(BIN)/ruff check sync_pipelines sync_pipelines_tests
 
 lock: $(STAMP) ## Resolve requirements.lock anew, for Python 3.11 to 3.13, free of hosts and paths
-	$(BIN)/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --upgrade --quiet \
+	$(BIN)/uv pip compile pyproject.toml --extra test --extra trino-server --universal --python-version 3.11 --upgrade --quiet \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
 
 clean: ## Remove caches and the demo; .venv and your own database stay

@@ -1,4 +1,4 @@
-"""What a piece of work costs: wall time, and CPU seconds of the client, of PostgreSQL and of the source."""
+"""What a piece of work costs: wall time, and CPU seconds of the client, of the database and of the source."""
 
 from __future__ import annotations
 
@@ -48,13 +48,19 @@ def measured(place: Place) -> Iterator[dict[str, Any]]:
     found: dict[str, Any] = {}
     gc.collect()
     requests = place.control("stats")["requests"]
-    before = (time.monotonic(), own_cpu_seconds(), tree_cpu_seconds(place.postmaster), tree_cpu_seconds(place.source_pid))
+    before = (time.monotonic(), own_cpu_seconds(), database_cpu_seconds(place), tree_cpu_seconds(place.source_pid))
     yield found
-    after = (time.monotonic(), own_cpu_seconds(), tree_cpu_seconds(place.postmaster), tree_cpu_seconds(place.source_pid))
-    names = ("wall_seconds", "client_cpu", "postgres_cpu", "source_cpu")
+    after = (time.monotonic(), own_cpu_seconds(), database_cpu_seconds(place), tree_cpu_seconds(place.source_pid))
+    names = ("wall_seconds", "client_cpu", "database_cpu", "source_cpu")
     found |= {name: end - start for name, start, end in zip(names, before, after, strict=True)}
     found["requests"] = place.control("stats")["requests"] - requests
     found["peak_mb"] = peak_mb()
+
+
+def database_cpu_seconds(place: Place) -> float:
+    """CPU seconds of PostgreSQL, and of Trino where the task has one."""
+    trino = place.options.get("trino_pid")
+    return tree_cpu_seconds(place.postmaster) + (tree_cpu_seconds(trino) if trino else 0.0)
 
 
 def own_cpu_seconds() -> float:

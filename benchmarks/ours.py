@@ -54,7 +54,8 @@ def prepare(place: Place) -> dict[str, Any]:
 
     database = Database(place.database_url)
     migrate(database)
-    add_connector(database, CONNECTOR, place.source_url)
+    trino = place.options.get("trino")
+    add_connector(database, CONNECTOR, place.source_url, destination="trino" if trino else None, destination_settings=trino)
     found = discover(database, CONNECTOR, settings=_settings()).added
     if "lookback_seconds" in place.options:
         for slug in found:

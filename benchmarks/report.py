@@ -16,7 +16,7 @@ HEADERS = (
     "wall s (spread)",
     "records/s",
     "CPU s client",
-    "PostgreSQL",
+    "database",
     "source",
     "peak MB",
     "requests",
@@ -52,12 +52,12 @@ def _line(members: list[Sample], floors: dict[int, Sample]) -> tuple[str, ...]:
         f"{wall:.2f}" + (f" ({min(spread):.2f}–{max(spread):.2f})" if len(spread) > 1 else ""),
         f"{fetched / wall:,.0f}" if fetched else "–",
         f"{median('client_cpu'):.2f}",
-        f"{median('postgres_cpu'):.2f}",
+        f"{median('database_cpu'):.2f}",
         f"{median('source_cpu'):.2f}",
         f"{median('peak_mb'):.0f}",
         f"{median('requests'):.0f}",
         _ratio(members, floors, lambda sample: sample.found["wall_seconds"]),
-        _ratio(members, floors, lambda sample: sample.found["client_cpu"] + sample.found["postgres_cpu"]),
+        _ratio(members, floors, lambda sample: sample.found["client_cpu"] + sample.found["database_cpu"]),
     )
 
 

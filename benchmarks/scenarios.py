@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import CHANGES
 from benchmarks.world import World, open_world
+from sync_pipelines.trino_server import ServerOptions, TrinoProcess
 
-NAMES = ("first", "refresh", "delta", "nothing", "concurrent", "dlt", "definitions", "due", "fifty", "latency", "memory")
+NAMES = ("first", "refresh", "delta", "nothing", "concurrent", "dlt", "definitions", "due", "fifty", "latency", "trino", "memory")
 _CHAIN = ("first", "refresh", "delta", "nothing")
 ENTITIES = 12
 DEFINED = (10, 1_000, 10_000)
@@ -60,6 +63,7 @@ def measure_all(scope: Scope, say: Callable[[str], None]) -> Iterator[Sample]:
         "due": _due,
         "fifty": _fifty,
         "latency": _latency,
+        "trino": _trino,
         "memory": _memory,
     }
     for name, scenario in scenarios.items():
@@ -181,3 +185,28 @@ def _memory(scope: Scope) -> Iterator[Sample]:
             if who == "ours":
                 world.run("ours:prepare")
             yield Sample(work, who, 0, _checked(world.run(f"{who}:first"), scope.memory_rows))
+
+
+def _trino(scope: Scope) -> Iterator[Sample]:
+    with tempfile.TemporaryDirectory(prefix="sync_pipelines_bench_trino_") as folder:
+        server = TrinoProcess(Path(folder) / "trino", ServerOptions(heap_mb=2048))
+        with server.serving() as running, open_world(scope.rows) as world:
+            lake = str(running.lake)
+            reach = {
+                "host": "127.0.0.1",
+                "port": running.port,
+                "staging_url": f"file://{lake}/staging",
+                "staging_location": "local:///staging",
+            }
+            options: dict[str, Any] = {"trino": reach, "trino_pid": server.pid, "lake": lake}
+            world.run("ours:prepare", lookback_seconds=scope.lookback_seconds, **options)
+            work = "first load into Iceberg"
+            # The floor goes first, so that the Java machine is warm for neither more than for the other.
+            yield Sample(work, "floor", 0, world.run("trino:floor", **options))
+            yield Sample(work, "ours", 0, _checked(world.run("trino:first", **options), scope.rows))
+            yield Sample("1000 changes into Iceberg, warm process", "ours", 0, _changed(world, scope, options))
+            yield Sample("INSERT … VALUES of the trino client", "plain", 0, world.run("trino:insert_values", **options))
+
+
+def _changed(world: World, scope: Scope, options: dict[str, Any]) -> dict[str, Any]:
+    return _checked(world.run("trino:delta", warm=True, **options), scope.rows + 2 * CHANGES["new"])

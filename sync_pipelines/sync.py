@@ -31,16 +31,12 @@ from sync_pipelines.errors import (
 )
 from sync_pipelines.extract.apismith import open_session
 from sync_pipelines.extract.extraction import Extraction
+from sync_pipelines.load.destination import Destination, open_destination
 from sync_pipelines.load.engine import load_batches
 from sync_pipelines.load.plan import Outcome, PublishPlan
-from sync_pipelines.load.postgres.fill import is_empty
-from sync_pipelines.load.postgres.peek import all_unchanged, finish_without_load
-from sync_pipelines.load.postgres.publish import publish
-from sync_pipelines.load.postgres.staging import prepare_staging
-from sync_pipelines.load.postgres.target import apply_table, plan_table, read_columns
+from sync_pipelines.load.postgres.peek import finish_without_load
 from sync_pipelines.model.entity import Connector, DeltaStrategy, Entity, EntityStatus
 from sync_pipelines.model.run import Ledger, Mode, RunResult
-from sync_pipelines.reconcile.duplicates import duplicate_keys
 from sync_pipelines.schedule.plan import plan_next
 from sync_pipelines.settings import Settings, load_settings
 
@@ -55,6 +51,7 @@ class _Run:
     """What the steps of one run share."""
 
     database: Database
+    destination: Destination
     settings: Settings
     connector: Connector
     entity: Entity
@@ -114,12 +111,14 @@ def sync_entity(
     with hold_entity(database, get_entity(database, connector_name, slug), settings.entity_wait_seconds) as held:
         # Read again under the lock: the run before us may have moved the cursor.
         entity = _checked(connector, get_entity(database, connector_name, slug))
+        destination = open_destination(database, connector, entity)
         mode = plan_mode(entity, full_refresh=full_refresh)
         start = entity.cursor if mode is Mode.DELTA else None
         uid, started_at = start_run(held, entity, mode, triggered_by, start)
         heartbeat = _heartbeat(held, uid, interrupted)
         run = _Run(
             database,
+            destination,
             settings,
             connector,
             entity,
@@ -202,16 +201,10 @@ def _run(run: _Run) -> RunResult:
 
 
 def _prepare(run: _Run) -> None:
-    """Bring target and staging into shape before any data moves; one process at a time per schema."""
-    entity = run.entity
-    with run.database.connect() as connection, connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"sync_pipelines:ddl:{entity.target_schema}"])
-        stored = read_columns(cursor, entity.target_schema, entity.target_table)
-        plan = plan_table(entity, stored, rebuild=run.mode is Mode.FULL)
-        apply_table(cursor, plan)
-        prepare_staging(cursor, entity)
-        run.fills_empty = is_empty(cursor, entity)
-    run.table_changes = run.table_changes or plan.changes
+    """Bring target and staging into shape before any data moves."""
+    prepared = run.destination.prepare(run.entity, rebuild=run.mode is Mode.FULL)
+    run.fills_empty = prepared.is_empty
+    run.table_changes = run.table_changes or prepared.changes
 
 
 def _attempt(run: _Run, *, keyset: bool) -> RunResult:
@@ -296,24 +289,21 @@ def _without_load(
     if run.mode is Mode.FULL:
         if head:
             return None
-        # dlt makes no load of nothing, yet rows may have vanished and the books must be closed.
-        with (
-            _writing(run, plan),
-            run.database.connect() as connection,
-            connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor,
-        ):
-            return publish(cursor, plan)
+        with _writing(run, plan):
+            return run.destination.publish_nothing(plan)
     small = extraction.fetched <= run.settings.max_page_size
     if head and (not small or plan.fetched != plan.reread + len(head[0][1]) or head[0][0] != run.entity.records_table):
         return None
+    ledger = Ledger() if not head else run.destination.all_unchanged(plan, head[0][1])
+    if ledger is None:
+        return None
     with run.database.connect() as connection:
-        ledger = Ledger() if not head else all_unchanged(connection.cursor(), plan, head[0][1])
-        return None if ledger is None else finish_without_load(connection.cursor(), plan, ledger)
+        return finish_without_load(connection.cursor(), plan, ledger)
 
 
 def _load(run: _Run, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]]) -> Outcome:
     load_batches(
-        run.database, plan, batches, run.stage_seconds, fills_empty=run.fills_empty, writing=lambda: _writing(run, plan)
+        run.destination, plan, batches, run.stage_seconds, fills_empty=run.fills_empty, writing=lambda: _writing(run, plan)
     )
     assert plan.outcome is not None
     return plan.outcome
@@ -333,8 +323,7 @@ def _recorded_outcome(run: _Run) -> Outcome:
 
 def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outcome) -> RunResult:
     entity, traffic = run.entity, extraction.traffic
-    with run.database.connect() as connection, connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
-        duplicates = duplicate_keys(cursor, entity)
+    duplicates = run.destination.duplicate_keys(entity)
     logger.info("%s: %s", entity.path, outcome.ledger.as_dict())
     return RunResult(
         uid=run.uid,
@@ -359,4 +348,5 @@ def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outco
         quarantine_sample=tuple(extraction.sample),
         duplicate_keys=duplicates,
         warnings=(*run.warnings, *extraction.reading.warnings, *outcome.warnings),
+        storage=dict(plan.details.get("trino", {})),
     )

@@ -17,6 +17,7 @@ import pytest
 from sync_pipelines.catalog.database import Database, embedded_url
 from sync_pipelines.catalog.migrate import migrate
 from sync_pipelines.settings import Settings, load_settings
+from sync_pipelines_tests.trino import TrinoPlace, TrinoWorld, forget_trino, provide_trino, trino_of_session
 from sync_pipelines_tests.world import TOKEN, World
 
 warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
@@ -26,6 +27,24 @@ hypothesis.settings.register_profile("fuzz", max_examples=2000, database=None, d
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 PROJECT = Path(__file__).parents[1]
 _numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The controller owns the one Trino that all workers share; it starts when the first test asks for it."""
+    if not hasattr(config, "workerinput"):
+        provide_trino()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Nothing outlives the session."""
+    if not hasattr(config, "workerinput"):
+        forget_trino()
+
+
+@pytest.fixture(scope="session")
+def trino_place() -> TrinoPlace:
+    """A real Trino; skipped by name where it cannot be had, failed where it must be (REQUIRE_TRINO)."""
+    return trino_of_session()
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +92,19 @@ def world(database: Database, settings: Settings) -> Iterator[World]:
     """A twin with its connector `erp` registered, and everything needed to sync from it."""
     with World.open(database, settings) as opened:
         yield opened
+
+
+@pytest.fixture
+def trino_world(database: Database, settings: Settings, trino_place: TrinoPlace) -> Iterator[TrinoWorld]:
+    """The same world, whose tables are in Trino."""
+    with TrinoWorld.open_in(database, settings, trino_place) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["postgres", "trino"])
+def any_world(request: pytest.FixtureRequest) -> World:
+    """A world of each destination in turn."""
+    return request.getfixturevalue("world" if request.param == "postgres" else "trino_world")
 
 
 @pytest.fixture

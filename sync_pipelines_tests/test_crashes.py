@@ -19,14 +19,14 @@ from sync_pipelines_tests.world import TOKEN, World, item
 
 # Children fork from a server that has imported everything and used nothing: no thread is copied in mid-air.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["sync_pipelines_tests.test_crashes", "sync_pipelines.load.postgres.destination"])
+_context.set_forkserver_preload(["sync_pipelines_tests.test_crashes", "sync_pipelines.load.postgres.destination", "sync_pipelines.load.trino.factory"])
 
 # Where the child dies: object to patch, how many calls it survives, and whether it dies before or after the call.
 POINTS: dict[str, tuple[str, str, int, str]] = {
     "before the run's row": ("sync_pipelines.sync", "start_run", 0, "before"),
     "after the run's row": ("sync_pipelines.sync", "start_run", 0, "after"),
-    "during table DDL": ("sync_pipelines.sync", "apply_table", 0, "after"),
-    "during staging DDL": ("sync_pipelines.sync", "prepare_staging", 0, "after"),
+    "during table DDL": ("sync_pipelines.load.postgres.route", "apply_table", 0, "after"),
+    "during staging DDL": ("sync_pipelines.load.postgres.route", "prepare_staging", 0, "after"),
     "before page 1": ("sync_pipelines.extract.extraction", "fetch_data", 0, "before"),
     "after page 2": ("sync_pipelines.extract.extraction", "fetch_data", 1, "after"),
     "after extract": ("dlt.pipeline.pipeline:Pipeline", "normalize", 0, "before"),
@@ -44,9 +44,9 @@ POINTS: dict[str, tuple[str, str, int, str]] = {
 PUBLISHED = {"after COMMIT", "before the result"}
 
 
-def die_at(point: str) -> None:
+def die_at(point: tuple[str, str, int, str]) -> None:
     """Replace the function of a point by one that kills this process."""
-    place, name, survived, moment = POINTS[point]
+    place, name, survived, moment = point
     module, _, owner = place.partition(":")
     target: Any = __import__(module, fromlist=["x"])
     target = getattr(target, owner) if owner else target
@@ -66,11 +66,12 @@ def die_at(point: str) -> None:
     setattr(target, name, dying)
 
 
-def doomed_sync(url: str, home: str, point: str, full_refresh: bool) -> None:
+def doomed_sync(url: str, home: str, point: tuple[str, str, int, str], full_refresh: bool) -> None:
     """The child: syncs erp/items until it dies."""
     import dlt  # noqa: F401
 
     import sync_pipelines.load.postgres.destination  # noqa: F401
+    import sync_pipelines.load.trino.factory  # noqa: F401
     from sync_pipelines.sync import sync_entity
 
     os.environ.update(TWIN_TOKEN=TOKEN, TMPDIR=home)
@@ -80,7 +81,7 @@ def doomed_sync(url: str, home: str, point: str, full_refresh: bool) -> None:
 
 
 def kill_a_sync(world: World, point: str, *, full_refresh: bool = False) -> None:
-    arguments = (world.database.url, str(world.settings.home.parent), point, full_refresh)
+    arguments = (world.database.url, str(world.settings.home.parent), POINTS[point], full_refresh)
     child = _context.Process(target=doomed_sync, args=arguments)
     child.start()
     child.join(60)

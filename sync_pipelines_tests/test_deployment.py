@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from sync_pipelines.load.trino.options import TrinoSettings
 from sync_pipelines.orchestrate.instance_storage import CATALOG, HOME_VARIABLE, URL_VARIABLE, psycopg2_url
 from sync_pipelines.settings import Settings
+from sync_pipelines.trino_server import TRINO_VERSION
 
 PROJECT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
@@ -30,7 +32,8 @@ def test_compose_names_only_services_volumes_and_files_that_exist() -> None:
     for service in services.values():
         assert set(service.get("depends_on", {})) <= services.keys()
         for volume in service.get("volumes", []):
-            assert volume.split(":")[0] in volumes
+            source = volume.split(":")[0]
+            assert (PROJECT / source).is_dir() if source.startswith(".") else source in volumes
         assert service.get("build", ".") == "."
 
 
@@ -125,3 +128,28 @@ def test_every_service_that_stays_has_a_healthcheck_and_waits_for_what_it_needs(
         for other, condition in service.get("depends_on", {}).items():
             ends = COMPOSE["services"][other].get("restart") == "no"
             assert condition["condition"] == ("service_completed_successfully" if ends else "service_healthy")
+
+
+def test_trino_and_what_it_needs_start_only_with_their_profile() -> None:
+    services = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
+    profile = {name for name, service in services.items() if service.get("profiles") == ["trino"]}
+    assert profile == {"trino", "iceberg-rest", "storage", "bucket"}
+    for name in services.keys() - profile:
+        assert not set(services[name].get("depends_on", {})) & profile
+    assert services["trino"]["image"] == f"trinodb/trino:{TRINO_VERSION}"
+    assert all(port.startswith("127.0.0.1:") for name in profile for port in services[name].get("ports", []))
+
+
+def test_the_catalogs_of_trino_name_services_and_variables_of_the_compose_file() -> None:
+    services = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
+    for name, connector in (("iceberg", "iceberg"), (TrinoSettings(_env_file=None).staging_catalog, "hive")):
+        text = (PROJECT / "deploy/trino/catalog" / f"{name}.properties").read_text()
+        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+        known = dict(line.split("=", 1) for line in lines)
+        assert known["connector.name"] == connector
+        for value in known.values():
+            if value.startswith("http://"):
+                assert value.removeprefix("http://").split(":")[0] in services
+            for variable in re.findall(r"\$\{ENV:(\w+)\}", value):
+                assert variable in services["trino"]["environment"]
+        assert not any("key=" in line and "${ENV:" not in line for line in lines)

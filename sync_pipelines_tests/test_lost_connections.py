@@ -180,7 +180,7 @@ def test_a_deadlock_is_retriable(world: World, monkeypatch: pytest.MonkeyPatch) 
             other.rollback()
 
         waiting = threading.Thread(target=wait_for_the_run)
-        run_at(monkeypatch, publishing, "_fence", waiting.start, after=True)
+        run_at(monkeypatch, publishing, "fence", waiting.start, after=True)
         error = world.fails(DatabaseUnavailableError)
         waiting.join(30)
     assert "40P01" in str(error)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import pytest
@@ -48,11 +48,11 @@ class World:
 
     @classmethod
     @contextmanager
-    def open(cls, database: Database, settings: Settings) -> Iterator[World]:
-        """Start an empty twin and register it."""
+    def open(cls, database: Database, settings: Settings, **connector: Any) -> Iterator[Self]:
+        """Start an empty twin and register it; `connector` goes to `add_connector`."""
         store = TwinStore()
         with TwinServer(store, token=TOKEN) as server:
-            add_connector(database, "erp", server.url, "env:TWIN_TOKEN", settings={"backoff_seconds": 0.01})
+            add_connector(database, "erp", server.url, "env:TWIN_TOKEN", settings={"backoff_seconds": 0.01}, **connector)
             yield cls(database, settings, store, server)
 
     @property
@@ -148,6 +148,11 @@ class World:
         by_key = {tuple(row[key] for key in keys): row for row in found}
         assert len(by_key) == len(found), "a key stands twice"
         return by_key
+
+    def change_row(self, key: str, **values: str) -> None:
+        """Change a row of `items` behind our back."""
+        changes = ", ".join(f"{name} = '{value}'" for name, value in values.items())
+        self.sql(f"UPDATE {quote(self.entity().target_schema, 'items')} SET {changes} WHERE item_number = '{key}'")
 
     def assert_equal_to_truth(self, slug: str = "items") -> None:
         """Oracle (a) and (e) of the promise: table = truth minus quarantined keys; every run has ended."""

@@ -11,13 +11,13 @@ from psycopg.types.json import Jsonb
 from sync_pipelines.catalog.dagster_storage import storage_schema
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import NotFoundError, SettingsError, SyncError
-from sync_pipelines.model.entity import Connector
+from sync_pipelines.model.entity import DESTINATIONS, Connector
 from sync_pipelines.model.names import check_connector_name
 from sync_pipelines.secrets import check_reference, printable
 
 _FIELDS = (
-    "uid, name, base_url, auth_token, target_schema, is_active, settings, last_discovered_at, last_discovery_error, "
-    "sync_cron, full_refresh_cron, discovery_cron, time_zone, probe_changes"
+    "uid, name, base_url, auth_token, target_schema, is_active, settings, destination, destination_settings, "
+    "last_discovered_at, last_discovery_error, sync_cron, full_refresh_cron, discovery_cron, time_zone, probe_changes"
 )
 _SETTABLE = {"sync_cron", "full_refresh_cron", "discovery_cron", "time_zone", "probe_changes", "is_active", "settings"}
 # dlt puts the schema unescaped into connection options and formatted statements.
@@ -49,6 +49,17 @@ def check_base_url(base_url: str) -> str:
     return base_url.rstrip("/")
 
 
+def check_destination(destination: str) -> str:
+    """Return the name of a destination.
+
+    Raises:
+        SettingsError: there is none of that name.
+    """
+    if destination not in DESTINATIONS:
+        raise SettingsError(f"There is no destination {destination!r}; known: {', '.join(DESTINATIONS)}.", state="Nothing was stored.")
+    return destination
+
+
 def add_connector(
     database: Database,
     name: str,
@@ -57,12 +68,17 @@ def add_connector(
     *,
     target_schema: str | None = None,
     settings: dict[str, Any] | None = None,
+    destination: str | None = None,
+    destination_settings: dict[str, Any] | None = None,
 ) -> Connector:
     """Register a source, or change the one of that name; entities and cursors stay.
+
+    A destination is for entities that are discovered from now on; `change_destination` moves one that is known.
 
     Raises:
         SettingsError: a name, URL, reference or schema that cannot be used.
     """
+    from sync_pipelines.load.trino.options import check_connector_options
     from sync_pipelines.model.limits import check_limits
 
     check_connector_name(name)
@@ -83,15 +99,30 @@ def add_connector(
     if auth_token is not None:
         check_reference(auth_token)
     check_limits(settings or {})
+    check_destination(destination or "postgres")
+    if destination_settings:
+        check_connector_options(destination_settings)
     with database.connect() as connection:
         row = connection.execute(
             f"""
-            INSERT INTO connectors (name, base_url, auth_token, target_schema, settings) VALUES (%s, %s, %s, %s, %s)
+            INSERT INTO connectors (name, base_url, auth_token, target_schema, settings, destination, destination_settings)
+            VALUES (%(name)s, %(url)s, %(token)s, %(schema)s, %(settings)s, coalesce(%(destination)s, 'postgres'),
+                coalesce(%(reach)s, '{{}}'::jsonb))
             ON CONFLICT (name) DO UPDATE SET base_url = excluded.base_url, auth_token = excluded.auth_token,
-                settings = excluded.settings, is_active = true, updated_at = now()
+                settings = excluded.settings, is_active = true, updated_at = now(),
+                destination = coalesce(%(destination)s, connectors.destination),
+                destination_settings = coalesce(%(reach)s, connectors.destination_settings)
             RETURNING {_FIELDS}
             """,
-            [name, check_base_url(base_url), auth_token, schema, Jsonb(settings or {})],
+            {
+                "name": name,
+                "url": check_base_url(base_url),
+                "token": auth_token,
+                "schema": schema,
+                "settings": Jsonb(settings or {}),
+                "destination": destination,
+                "reach": None if destination_settings is None else Jsonb(destination_settings),
+            },
         ).fetchone()
     assert row is not None
     if row["target_schema"] != schema and target_schema is not None:

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
+from sync_pipelines.catalog.connectors import check_destination
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import EntityDefinitionError, NotFoundError, SettingsError
 from sync_pipelines.model.cursor import Codec, CursorMark
@@ -14,7 +15,7 @@ from sync_pipelines.model.entity import Column, Connector, DeltaStrategy, Entity
 
 _SELECT = """
 SELECT e.uid, c.name AS connector, e.slug, e.api_name, e.description, e.delta_strategy, e.columns, e.target_schema,
-       e.target_table, e.sync_enabled, e.sync_interval_seconds, e.page_size, e.lookback_seconds, e.max_vanished_share,
+       e.target_table, e.destination, e.sync_enabled, e.sync_interval_seconds, e.page_size, e.lookback_seconds, e.max_vanished_share,
        e.cursor_codec, e.last_rowversion AS cursor, e.cursor_marks, e.full_refresh_pending, e.status, e.status_reason,
        e.row_count, e.last_sync_at, e.last_sync_status, e.consecutive_failures, e.last_success_at, e.next_due_at,
        e.due_reason, e.seen_rowversion
@@ -89,8 +90,9 @@ def insert_entity(
     connection.execute(
         """
         INSERT INTO entities (uid, connector_uid, slug, api_name, description, delta_strategy, business_keys,
-            target_schema, target_table, columns, sync_interval_seconds, lookback_seconds, max_vanished_share, cursor_codec)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+            target_schema, target_table, columns, sync_interval_seconds, lookback_seconds, max_vanished_share, cursor_codec,
+            destination)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         """,
         [
             entity.uid,
@@ -107,6 +109,7 @@ def insert_entity(
             entity.lookback_seconds,
             entity.max_vanished_share,
             entity.cursor_codec,
+            connector.destination,
         ],
     )
 
@@ -171,6 +174,21 @@ def change_entity(database: Database, entity: Entity, **changes: Any) -> Entity:
                 )
         except psycopg.errors.CheckViolation as error:
             raise SettingsError(f"A value is out of range: {error.diag.constraint_name}.") from error
+    return get_entity(database, entity.connector, entity.slug)
+
+
+def change_destination(database: Database, entity: Entity, destination: str) -> Entity:
+    """Let an entity's rows go elsewhere from now on: the next sync reads everything; the old table stays as it is."""
+    if check_destination(destination) != entity.destination:
+        with database.connect() as connection:
+            connection.execute(
+                """
+                UPDATE entities SET destination = %s, last_rowversion = NULL, cursor_marks = '[]', row_count = NULL,
+                    full_refresh_pending = true, updated_at = now() WHERE uid = %s
+                """,
+                [destination, entity.uid],
+            )
+            connection.execute("DELETE FROM absences WHERE entity_uid = %s", [entity.uid])
     return get_entity(database, entity.connector, entity.slug)
 
 

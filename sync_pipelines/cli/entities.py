@@ -9,7 +9,7 @@ from rich.text import Text
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database, clock
-from sync_pipelines.catalog.entities import change_entity, get_entity, list_entities
+from sync_pipelines.catalog.entities import change_destination, change_entity, get_entity, list_entities
 from sync_pipelines.cli.context import open_catalog, split_entity_path
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.cli.running import show_in_dagster
@@ -107,6 +107,9 @@ def set_(
     max_vanished_share: Annotated[
         float | None, typer.Option(min=0, max=1, help="Most rows a full read may delete, as a share of the live ones.")
     ] = None,
+    destination: Annotated[
+        str | None, typer.Option(help="postgres or trino; the next sync reads everything, the old table stays.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Change how an entity is synced."""
@@ -118,10 +121,14 @@ def set_(
         "max_vanished_share": max_vanished_share,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    if not changes:
+    if not changes and destination is None:
         raise SettingsError("Nothing to set.", state="Nothing was changed.", next_command="sync-pipelines entity set --help")
     database = open_catalog(context.obj)
-    entity = change_entity(database, get_entity(database, *split_entity_path(path)), **changes)
+    entity = get_entity(database, *split_entity_path(path))
+    if destination is not None:
+        entity, changes["destination"] = change_destination(database, entity, destination), destination
+    settable = {name: value for name, value in changes.items() if name != "destination"}
+    entity = change_entity(database, entity, **settable)
     show_in_dagster(context.obj, database, quiet=True)
     if as_json:
         print_json(shown(entity))

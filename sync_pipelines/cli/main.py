@@ -16,6 +16,7 @@ from sync_pipelines.cli import (
     discovery,
     doctor,
     entities,
+    maintenance,
     migrate,
     quarantine,
     runs,
@@ -59,7 +60,8 @@ def start(
 
 
 COMMANDS = (
-    connectors, discovery, entities, cursors, syncing, runs, schedule, quarantine, audit, alerts, doctor, migrate, demo, up,
+    connectors, discovery, entities, cursors, syncing, runs, schedule, quarantine, audit, alerts, doctor, migrate, maintenance, demo,
+    up,
 )  # fmt: skip
 for module in COMMANDS:
     module.register(app)

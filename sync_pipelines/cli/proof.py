@@ -65,6 +65,12 @@ def _lines(database: Database, entity: Entity) -> tuple[list[bytes], int]:
 
 
 def _records(database: Database, entity: Entity) -> Iterator[dict[str, Any]]:
+    if entity.destination == "trino":
+        from sync_pipelines.load.trino.mirror import records
+
+        for record in records(database, entity):
+            yield {name: _FORMS[kind](value) if kind in _FORMS and value is not None else value for name, kind, value in record}
+        return
     names = [column.name for column in entity.columns]
     forms = [(place, _FORMS[column.type.kind]) for place, column in enumerate(entity.columns) if column.type.kind in _FORMS]
     columns = ", ".join(quote(column.target_name) for column in entity.columns)

@@ -17,6 +17,7 @@ from sync_pipelines.discover.apis import parse_apis
 from sync_pipelines.discover.drift import Verdict, diff_entity
 from sync_pipelines.errors import NotFoundError, SourceContractError, SyncError
 from sync_pipelines.extract.apismith import fetch_apis, open_session
+from sync_pipelines.load.destination import open_destination
 from sync_pipelines.load.postgres.target import set_aside
 from sync_pipelines.model.entity import Connector, Entity, EntityStatus
 from sync_pipelines.settings import Settings, load_settings
@@ -86,7 +87,7 @@ def discover(
         for slug, entity in entities.items():
             try:
                 with connection.transaction():
-                    _apply(connection, connector, stored.get(slug), entity, slug in accept, report)
+                    _apply(database, connection, connector, stored.get(slug), entity, slug in accept, report)
             except SyncError as error:
                 errors[slug] = error
         _mark_vanished(connection, stored, entities, errors, report)
@@ -106,6 +107,7 @@ def _check_nothing_known(database: Database, connector_name: str, errors: dict[s
 
 
 def _apply(
+    database: Database,
     connection: psycopg.Connection[Any],
     connector: Connector,
     stored: Entity | None,
@@ -123,7 +125,7 @@ def _apply(
         report.stopped[entity.slug] = drift.plan
         return
     if accepted:
-        _start_over(connection, stored, report)
+        _start_over(database, connection, connector, stored, report)
     if drift.verdict is Verdict.SAME and stored.status is EntityStatus.ACTIVE and not accepted:
         report.unchanged.append(entity.slug)
         return
@@ -136,9 +138,16 @@ def _apply(
         report.unchanged.append(entity.slug)
 
 
-def _start_over(connection: psycopg.Connection[Any], stored: Entity, report: DiscoveryReport) -> None:
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        kept = set_aside(cursor, stored, f"{datetime.now(UTC):%Y%m%d%H%M%S}")
+def _start_over(
+    database: Database, connection: psycopg.Connection[Any], connector: Connector, stored: Entity, report: DiscoveryReport
+) -> None:
+    suffix = f"{datetime.now(UTC):%Y%m%d%H%M%S}"
+    if stored.destination == "postgres":
+        # In the same transaction as the catalog; elsewhere a rename is a commit of its own, and a repeated one finds nothing.
+        with connection.cursor(row_factory=tuple_row) as cursor:
+            kept = set_aside(cursor, stored, suffix)
+    else:
+        kept = open_destination(database, connector, stored).set_aside(stored, suffix)
     connection.execute(
         """
         UPDATE entities SET last_rowversion = NULL, seen_rowversion = NULL, cursor_marks = '[]', row_count = NULL,

@@ -21,11 +21,10 @@ import psycopg2
 import pyarrow as pa
 
 import sync_pipelines.load.dlt_settings  # noqa: F401
-from sync_pipelines.catalog.database import Database, classify_database_error
+from sync_pipelines.catalog.database import classify_database_error
 from sync_pipelines.errors import FatalError, SyncError
+from sync_pipelines.load.destination import Destination
 from sync_pipelines.load.plan import PublishPlan, publishing
-from sync_pipelines.load.postgres.fill import BULK_ROWS
-from sync_pipelines.load.postgres.stream import RecordStream
 from sync_pipelines.load.spool import Spool
 from sync_pipelines.model.names import pipeline_name_for
 
@@ -35,7 +34,7 @@ _FOLDER_PREFIX = "sync_pipelines_run_"
 
 
 def load_batches(
-    database: Database,
+    destination: Destination,
     plan: PublishPlan,
     batches: Iterator[tuple[str, pa.Table]],
     stage_seconds: dict[str, float],
@@ -46,7 +45,7 @@ def load_batches(
     """Bring the batches to PostgreSQL while they are read, and publish them as `plan` says; `plan.outcome` is set afterwards.
 
     Args:
-        database: where staging and target are.
+        destination: where the rows go.
         plan: its counts must be complete when `batches` is exhausted.
         batches: pairs of staging table and Arrow table.
         stage_seconds: gets the seconds of extract, normalize and load.
@@ -58,10 +57,9 @@ def load_batches(
     """
     import dlt
 
-    from sync_pipelines.load.postgres.destination import LibpqCredentials, bridge_postgres
-
     name = pipeline_name_for(plan.entity.connector, plan.entity.slug)
     sweep_folders()
+    plan.destination = destination
     with (
         tempfile.TemporaryDirectory(prefix=f"{_FOLDER_PREFIX}{os.getpid()}_") as folder,
         publishing(name, plan),
@@ -70,12 +68,10 @@ def load_batches(
         try:
             streams.enter_context(writing())
             started = time.monotonic()
-            spool = _read(database, plan, batches, Path(folder), streams, fills_empty=fills_empty)
+            spool = _read(destination, plan, batches, Path(folder), streams, fills_empty=fills_empty)
+            target, dataset_name = destination.pipeline_target(plan.entity)
             pipeline = dlt.pipeline(
-                pipeline_name=name,
-                pipelines_dir=folder,
-                destination=bridge_postgres(credentials=LibpqCredentials.of(database.url)),
-                dataset_name=plan.entity.staging_schema,
+                pipeline_name=name, pipelines_dir=folder, destination=target, dataset_name=dataset_name
             )
             pipeline.extract(_source(dlt, name, spool))
             started = _clocked(stage_seconds, "extract", started)
@@ -98,7 +94,7 @@ def _clocked(stage_seconds: dict[str, float], stage: str, started: float) -> flo
 
 
 def _read(
-    database: Database,
+    destination: Destination,
     plan: PublishPlan,
     batches: Iterator[tuple[str, pa.Table]],
     folder: Path,
@@ -106,16 +102,17 @@ def _read(
     *,
     fills_empty: bool,
 ) -> Spool:
-    """Spool the batches and copy the good records at the same time."""
+    """Spool the batches, and send the good records on at the same time where the destination can take them."""
     with Spool(folder) as spool:
         for table, batch in batches:
-            if plan.stream is None:
-                bulk = len(batch) >= BULK_ROWS
-                plan.stream = streams.enter_context(RecordStream(database.url, plan.entity, fills=fills_empty, bulk=bulk))
+            if not spool.rows:
+                stream = destination.open_stream(plan.entity, fills_empty=fills_empty, first_rows=len(batch))
+                plan.stream = streams.enter_context(stream) if stream else None
             spool.write(table, batch)
-            if table == plan.entity.records_table:
+            if plan.stream is not None and table == plan.entity.records_table:
                 plan.stream.feed(batch)
-    plan.stream.finish()
+    if plan.stream is not None:
+        plan.stream.finish()
     if plan.entity.records_table in spool.rows:
         plan.spooled = spool.path(plan.entity.records_table)
     return spool

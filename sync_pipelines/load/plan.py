@@ -16,6 +16,14 @@ from sync_pipelines.model.run import Ledger, Mode
 
 
 @dataclass(frozen=True)
+class TablePlan:
+    """Statements that bring the table to the entity's columns, and what they do in words."""
+
+    statements: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What the publish step found and did; `missing` rows were missed by a full read for the first time."""
 
@@ -51,6 +59,8 @@ class PublishPlan:
         seen_is_sure: False when no later rowversion can be told from it.
         next_due_seconds, next_due_reason: how long after the publish the entity is due again, and why.
         lease: by which a sensor took the entity for this run; it ends with it.
+
+        destination: the `load.destination.Destination` that publishes.
     """
 
     entity: Entity
@@ -77,6 +87,7 @@ class PublishPlan:
     next_due_reason: str = "interval"
     lease: UUID | None = None
     outcome: Outcome | None = None
+    destination: Any = None
 
 
 _plans: dict[str, PublishPlan] = {}

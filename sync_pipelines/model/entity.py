@@ -18,6 +18,7 @@ from sync_pipelines.model.types import ColumnType, Kind, parse_type
 
 MAX_COLUMNS = 1590  # PostgreSQL's limit is 1600; seven are ours
 DEFAULT_LOOKBACK_SECONDS = 60
+DESTINATIONS = ("postgres", "trino")
 
 BRIDGE_COLUMNS = {
     "_bridge_id": "_bridge_id uuid NOT NULL DEFAULT gen_random_uuid()",
@@ -84,6 +85,8 @@ class Connector:
         sync_cron, full_refresh_cron, discovery_cron, time_zone: None = the process's default, `off` = none; see
             `schedule.cron`.
         probe_changes: look at the source between the intervals.
+        destination: where newly discovered entities go, one of DESTINATIONS.
+        destination_settings: how it is reached, see `load.trino.options.TrinoOptions`; secrets as references.
     """
 
     uid: UUID
@@ -93,6 +96,8 @@ class Connector:
     target_schema: str
     is_active: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
+    destination: str = "postgres"
+    destination_settings: dict[str, Any] = field(default_factory=dict)
     last_discovered_at: datetime | None = None
     last_discovery_error: str | None = None
     sync_cron: str | None = None
@@ -115,6 +120,7 @@ class Entity:
     columns: tuple[Column, ...]
     target_schema: str
     target_table: str
+    destination: str = "postgres"
     sync_enabled: bool = True
     sync_interval_seconds: int = 300
     page_size: int | None = None

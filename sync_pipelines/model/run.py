@@ -96,6 +96,7 @@ class RunResult:
         stage_seconds: seconds by stage (extract, load, publish).
         undeclared: names of fields that records carried but the API does not declare.
         quarantine_sample: up to 20 of the run's quarantined records as {page, key, column, reason}.
+        storage: what the destination tells of the commit: snapshot_id, data_files, delete_files, …
     """
 
     uid: UUID
@@ -120,6 +121,7 @@ class RunResult:
     quarantine_sample: tuple[dict[str, Any], ...] = ()
     duplicate_keys: int = 0
     warnings: tuple[str, ...] = ()
+    storage: dict[str, Any] = field(default_factory=dict)
 
     @property
     def rows_per_second(self) -> float:

@@ -17,7 +17,13 @@ from sync_pipelines.model.run import RunResult
 from sync_pipelines.orchestrate.cancellation import cancelled
 from sync_pipelines.orchestrate.checks import CHECKS, check_results, check_specs, drift_failure
 from sync_pipelines.orchestrate.freshness import freshness_policy
-from sync_pipelines.orchestrate.metadata import MAX_SCHEMAS, definition_metadata, run_metadata
+from sync_pipelines.orchestrate.metadata import (
+    MAX_SCHEMAS,
+    definition_metadata,
+    full_table_name,
+    run_metadata,
+    storage_kinds,
+)
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.secrets import redact
 
@@ -79,7 +85,7 @@ def _entity_asset(
         skippable=True,
         group_name=entity.connector,
         description=_description(entity),
-        kinds={_KIND, "postgres"},
+        kinds={_KIND, *storage_kinds(entity, view)},
         owners=owners,
         code_version=entity.code_version,
         freshness_policy=freshness_policy(entity),
@@ -90,7 +96,7 @@ def _entity_asset(
         },
         metadata=definition_metadata(
             entity,
-            view.database_name,
+            full_table_name(entity, view),
             (view.base_urls or {}).get(entity.connector),
             with_schema=with_schema,
             stale_because=view.stale_because,

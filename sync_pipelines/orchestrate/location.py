@@ -15,6 +15,7 @@ from sync_pipelines.orchestrate.assets import entity_assets
 from sync_pipelines.orchestrate.executor import selected_executor
 from sync_pipelines.orchestrate.jobs import discovery_jobs, sync_jobs
 from sync_pipelines.orchestrate.launches import connector_launches
+from sync_pipelines.orchestrate.maintenance import maintenance
 from sync_pipelines.orchestrate.purge import purge_job, purge_schedule
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.orchestrate.schedules import connector_schedules
@@ -50,11 +51,16 @@ def _definitions(view: CatalogView, settings: Settings) -> dg.Definitions:
     launches = connector_launches(view, models)
     discoveries = discovery_jobs(view)
     purge = purge_job(view.fingerprint, settings.connector_names)
+    maintenance_jobs, maintenance_schedules = maintenance(view)
     return dg.Definitions(
         assets=[*entity_assets(view, settings.owners), *models],
-        jobs=[*sync_jobs(view, models), *discoveries, purge],
+        jobs=[*sync_jobs(view, models), *discoveries, *maintenance_jobs, purge],
         sensors=[*due_sensors(launches, settings.due_sensor_seconds), *alert_sensors(settings)],
-        schedules=[*connector_schedules(view.connectors, launches, discoveries, settings), purge_schedule(purge)],
+        schedules=[
+            *connector_schedules(view.connectors, launches, discoveries, settings),
+            *maintenance_schedules,
+            purge_schedule(purge),
+        ],
         resources={"bridge": Bridge()},
         executor=selected_executor(),
         metadata={"last_known_catalog": view.stale_because} if view.stale_because else {},

@@ -6,7 +6,10 @@ from typing import Any
 
 import dagster as dg
 
+from sync_pipelines.catalog.snapshot import CatalogView
 from sync_pipelines.discover.discovery import DiscoveryReport
+from sync_pipelines.load.trino.options import load_trino_settings
+from sync_pipelines.load.trino.types import iceberg_type
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.run import RunResult
 from sync_pipelines.secrets import redact
@@ -22,25 +25,46 @@ _REJECT_SCHEMA = dg.TableSchema(
 
 def table_schema(entity: Entity) -> dg.TableSchema:
     """The table's columns with types and constraints."""
-    return dg.TableSchema([_table_column(column) for column in entity.columns])
+    return dg.TableSchema([_table_column(column, entity.destination) for column in entity.columns])
 
 
-def _table_column(column: Column) -> dg.TableColumn:
+def full_table_name(entity: Entity, view: CatalogView) -> str:
+    """Database or Trino catalog, schema and table."""
+    if entity.destination == "trino":
+        return f"{trino_catalog(entity, view)}.{entity.table}".lower()
+    return f"{view.database_name}.{entity.table}"
+
+
+def storage_kinds(entity: Entity, view: CatalogView) -> set[str]:
+    """What the table is, as Dagster's kinds."""
+    if entity.destination == "trino":
+        # Without asking Trino only the catalog's name can tell.
+        return {"trino", "hive" if trino_catalog(entity, view) == "hive" else "iceberg"}
+    return {"postgres"}
+
+
+def trino_catalog(entity: Entity, view: CatalogView) -> str:
+    """The catalog of an entity's table, its connector's own or the one of the settings."""
+    return view.trino_catalogs.get(entity.connector) or load_trino_settings().catalog
+
+
+def _table_column(column: Column, destination: str) -> dg.TableColumn:
     description = f"declared as {column.data_type}" + (", business key" if column.is_business_key else "")
     constraints = dg.TableColumnConstraints(
         nullable=column.is_nullable and not column.is_business_key,
         unique=False,
         other=["business key"] if column.is_business_key else [],
     )
-    return dg.TableColumn(column.target_name, column.type.sql, description, constraints)
+    sql_type = iceberg_type(column.type) if destination == "trino" else column.type.sql
+    return dg.TableColumn(column.target_name, sql_type, description, constraints)
 
 
 def definition_metadata(
-    entity: Entity, database_name: str, base_url: str | None, *, with_schema: bool, stale_because: str | None
+    entity: Entity, table_name: str, base_url: str | None, *, with_schema: bool, stale_because: str | None
 ) -> dict[str, Any]:
     """Metadata of the asset itself."""
     metadata: dict[str, Any] = {
-        "dagster/table_name": f"{database_name}.{entity.table}",
+        "dagster/table_name": table_name,
         "strategy": str(entity.delta_strategy),
         "business_key": ", ".join(column.name for column in entity.business_keys),
         "sync_interval_seconds": entity.sync_interval_seconds,
@@ -82,6 +106,8 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
         "sync_run": str(result.uid),
         "dagster/column_schema": table_schema(entity),
     }
+    # An id has more digits than a browser's numbers.
+    metadata |= {name: str(value) if name.endswith("_id") else value for name, value in result.storage.items()}
     if result.table_changes:
         metadata["table_changes"] = dg.MetadataValue.md("\n".join(f"- {change}" for change in result.table_changes))
     if result.warnings:

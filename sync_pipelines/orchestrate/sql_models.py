@@ -24,8 +24,8 @@ def model_assets(entities: tuple[Entity, ...], folder: Path = MODELS_FOLDER) -> 
     models, errors = load_models(folder)
     for error in errors:
         logger.warning("%s", error)
-    known = {(entity.target_schema, entity.target_table): asset_key(entity) for entity in entities}
-    schemas = {schema for schema, _ in known}
+    known = {(entity.target_schema, entity.target_table): asset_key(entity) for entity in entities if entity.destination == "postgres"}
+    schemas = {entity.target_schema for entity in entities}
     assets: list[dg.AssetsDefinition] = []
     waiting = models
     while waiting:
@@ -40,7 +40,7 @@ def model_assets(entities: tuple[Entity, ...], folder: Path = MODELS_FOLDER) -> 
         missing = ", ".join(".".join(table) for table in model.reads if table not in known)
         # A model of a connector that is not registered is no mistake: the demo's models lie here, too.
         tell: Callable[..., None] = logger.warning if any(schema in schemas for schema, _ in model.reads) else logger.debug
-        tell("%s/%s.sql is left out: nothing provides %s", model.schema, model.name, missing)
+        tell("%s/%s.sql is left out: nothing in PostgreSQL provides %s", model.schema, model.name, missing)
     return assets
 
 

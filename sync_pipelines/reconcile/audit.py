@@ -132,16 +132,17 @@ def audit_entity(
     )
     with database.connect() as connection:
         _create_tables(connection, entity)
+        target = _target(database, connection, entity)
         batches = (
             extraction.batches(after=None, keyset=keyset, full=False)
             if ranges is None
-            else _random_ranges(connection, entity, extraction, ranges, random.Random(seed))  # noqa: S311
+            else _random_ranges(connection, target, extraction, ranges, random.Random(seed))  # noqa: S311
         )
         for table_name, batch in batches:
             if table_name == entity.records_table:
                 _copy(connection, batch)
         report = AuditReport(entity.path, ranges is None, lookback_seconds=entity.lookback_seconds)
-        _compare(connection, entity, report)
+        _compare(connection, entity, target, report)
         connection.rollback()
     return report
 
@@ -149,6 +150,15 @@ def audit_entity(
 def _create_tables(connection: psycopg.Connection[Any], entity: Entity) -> None:
     columns = ", ".join(f"c{index} {column.type.sql}" for index, column in enumerate(entity.columns))
     connection.execute(f"CREATE TEMP TABLE audited (arrival bigint, rowversion text, hash text, {columns})")
+
+
+def _target(database: Database, connection: psycopg.Connection[Any], entity: Entity) -> str:
+    """The table to compare with; keys and hashes of one elsewhere are copied here."""
+    if entity.destination == "trino":
+        from sync_pipelines.load.trino.mirror import mirror_keys
+
+        return mirror_keys(database, connection, entity)
+    return quote(entity.target_schema, entity.target_table)
 
 
 def _copy(connection: psycopg.Connection[Any], batch: pa.Table) -> None:
@@ -160,10 +170,9 @@ def _copy(connection: psycopg.Connection[Any], batch: pa.Table) -> None:
 
 
 def _random_ranges(
-    connection: psycopg.Connection[Any], entity: Entity, extraction: Extraction, ranges: int, chance: random.Random
+    connection: psycopg.Connection[Any], table: str, extraction: Extraction, ranges: int, chance: random.Random
 ) -> Iterator[tuple[str, pa.Table]]:
     """One page after each of some random rowversions of the table."""
-    table = quote(entity.target_schema, entity.target_table)
     found = connection.execute(
         f"SELECT _bridge_rowversion AS r FROM {table} WHERE _bridge_rowversion IS NOT NULL"
         f" ORDER BY md5(_bridge_id::text || {literal(str(chance.random()))}) LIMIT {int(ranges)}"
@@ -172,10 +181,9 @@ def _random_ranges(
         yield from extraction.one_page(after=position)
 
 
-def _compare(connection: psycopg.Connection[Any], entity: Entity, report: AuditReport) -> None:
+def _compare(connection: psycopg.Connection[Any], entity: Entity, target: str, report: AuditReport) -> None:
     keys = [(f"c{index}", column) for index, column in enumerate(entity.columns) if column.is_business_key]
     staged_keys = ", ".join(name for name, _ in keys)
-    target = quote(entity.target_schema, entity.target_table)
     match = " AND ".join(f"t.{quote(column.target_name)} = s.{name}" for name, column in keys)
     connection.execute(
         f"CREATE TEMP TABLE newest AS SELECT DISTINCT ON ({staged_keys}) * FROM audited ORDER BY {staged_keys}, arrival DESC"

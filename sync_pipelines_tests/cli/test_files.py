@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from pydantic import AliasChoices
 
+from sync_pipelines.load.trino.options import TrinoSettings
 from sync_pipelines.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,9 +25,15 @@ def names_of_settings():
         yield field, [str(choice) for choice in choices]
 
 
+def names_of_trino_settings():
+    for name, field in TrinoSettings.model_fields.items():
+        yield field, [f"TRINO_{name.upper()}"]
+
+
 def test_example_names_every_setting_and_nothing_else():
     shown = set(re.findall(r"^#([A-Za-z_]+)=", EXAMPLE, re.MULTILINE))
-    assert shown == {names[0] for _, names in names_of_settings()} | DAGSTER_VARIABLES
+    ours = itertools.chain(names_of_settings(), names_of_trino_settings())
+    assert shown == {names[0] for _, names in ours} | DAGSTER_VARIABLES
 
 
 def test_example_names_every_alias_above_its_setting():
@@ -37,18 +45,19 @@ def test_example_names_every_alias_above_its_setting():
 
 def test_example_shows_the_defaults():
     shown = dict(re.findall(r"^#([A-Za-z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
-    for field, (name, *_) in names_of_settings():
+    for field, (name, *_) in itertools.chain(names_of_settings(), names_of_trino_settings()):
         default = "" if field.default is None else str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
         assert shown[name] == default, name
 
 
 def test_example_with_every_line_uncommented_is_valid(tmp_path, monkeypatch):
     for name in list(os.environ):
-        if name.upper().startswith(("POSTGRES_", "DB_", "API_", "DEFAULT_", "SYNC_", "LOG_")):
+        if name.upper().startswith(("POSTGRES_", "DB_", "API_", "DEFAULT_", "SYNC_", "LOG_", "TRINO_")):
             monkeypatch.delenv(name)
     lines = [line[1:] for line in EXAMPLE.splitlines() if re.match(r"#[A-Za-z_]+=.+", line)]
     (tmp_path / ".env").write_text("\n".join(lines))
     assert Settings(_env_file=tmp_path / ".env") == Settings(_env_file=None)
+    assert TrinoSettings(_env_file=tmp_path / ".env") == TrinoSettings(_env_file=None)
 
 
 def test_lock_pins_everything_and_names_no_host_or_path():
@@ -58,7 +67,7 @@ def test_lock_pins_everything_and_names_no_host_or_path():
 
 def test_make_lists_its_targets():
     listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("venv", "demo", "up", "test", "lint", "lock", "clean"):
+    for target in ("venv", "demo", "demo-trino", "trino", "up", "test", "lint", "lock", "clean"):
         assert f"make {target} " in listed
 
 
@@ -66,4 +75,4 @@ def test_ci_runs_the_tests():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     assert "set -euo pipefail" in script.read_text()
-    assert "make test" in script.read_text()
+    assert "REQUIRE_TRINO=1 make test" in script.read_text()

@@ -81,7 +81,7 @@ def test_fault_31_deadlock_or_lock_timeout(world: World, monkeypatch: pytest.Mon
 
         waiting = threading.Thread(target=wait_for_the_run)
         with monkeypatch.context() as patch:
-            run_at(patch, publishing, "_fence", waiting.start, after=True)
+            run_at(patch, publishing, "fence", waiting.start, after=True)
             refused(world, DatabaseUnavailableError, "40P01")
         waiting.join(30)
     healed(world)

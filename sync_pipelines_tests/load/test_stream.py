@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from sync_pipelines.errors import DatabaseRefusedError, InterruptedRunError, RetriableError
-from sync_pipelines.load import engine
+from sync_pipelines.load.postgres import route
 from sync_pipelines.load.postgres.fill import take_off_constraints
 from sync_pipelines.twin import Fault, IntegerRowversions, TwinColumn, TwinTable
 from sync_pipelines_tests.world import ITEM_COLUMNS, World, item
@@ -20,7 +20,7 @@ CONSTRAINTS = {"items_pkey", "items_business_key", "idx_items_rowversion"}
 @pytest.fixture
 def bulk(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """Pages and batches of ten records, each of them enough to fill a table in bulk."""
-    monkeypatch.setattr(engine, "BULK_ROWS", 1)
+    monkeypatch.setattr(route, "BULK_ROWS", 1)
     world.settings = world.settings.model_copy(update={"batch_rows": 10})
     return world
 
@@ -92,7 +92,7 @@ def test_a_key_that_stands_twice_sends_the_records_through_staging(
     bulk: World, monkeypatch: pytest.MonkeyPatch, is_bulk: bool
 ) -> None:
     if not is_bulk:
-        monkeypatch.setattr(engine, "BULK_ROWS", 1000)
+        monkeypatch.setattr(route, "BULK_ROWS", 1000)
     table = many_items(bulk)
     at_page(bulk, 4, lambda: table.put(item(3, base_uom="KG")))
     ledger = bulk.sync().ledger

@@ -48,7 +48,7 @@ def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
     """
     for name, value in _SESSION.items():
         cursor.execute(f"SET LOCAL {name} = {literal(value)}")
-    _fence(cursor, plan)
+    fence(cursor, plan)
     merge = Merge(cursor, plan)
     filled = _finish_fill(cursor, plan) if fills else _stage(cursor, plan)
     staged, rejected = merge.count_staged(), merge.count_rejects()
@@ -97,7 +97,12 @@ def _stage(cursor: Any, plan: PublishPlan) -> None:
         plan.copy_rejected += copy_refusing(cursor, str(plan.spooled), plan.entity)
 
 
-def _fence(cursor: Any, plan: PublishPlan) -> None:
+def fence(cursor: Any, plan: PublishPlan) -> None:
+    """Hold the run's row, so that nobody can close it while it publishes.
+
+    Raises:
+        SupersededRunError: somebody has.
+    """
     cursor.execute(
         f"SELECT status FROM {quote(plan.bridge_schema)}.sync_runs WHERE uid = {literal(str(plan.run_uid))} FOR UPDATE"
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sync_pipelines.errors import SchemaDriftError, UnknownTypeError
+from sync_pipelines.load.plan import TablePlan
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.model.entity import BRIDGE_COLUMNS, Entity
 from sync_pipelines.model.names import shorten_identifier
@@ -23,14 +24,6 @@ class StoredColumn:
     name: str
     sql_type: str
     is_not_null: bool
-
-
-@dataclass(frozen=True)
-class TablePlan:
-    """Statements that bring the table to the entity's columns, and what they do in words."""
-
-    statements: tuple[str, ...] = ()
-    changes: tuple[str, ...] = ()
 
 
 def read_columns(cursor: Any, schema: str, table: str) -> dict[str, StoredColumn]:

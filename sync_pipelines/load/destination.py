@@ -1,0 +1,80 @@
+"""The seam between a run and the place where its rows go; one module a destination beside this one.
+
+The catalog (cursor, runs, quarantine, absences) is in PostgreSQL whatever the destination is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
+
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.load.plan import Outcome, PublishPlan
+from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.model.run import Ledger
+
+if TYPE_CHECKING:
+    from sync_pipelines.load.postgres.stream import RecordStream
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` did to the table in words, and whether the table is empty."""
+
+    changes: tuple[str, ...]
+    is_empty: bool
+
+
+class Destination(Protocol):
+    """What a run asks of the place where its rows go."""
+
+    def prepare(self, entity: Entity, *, rebuild: bool) -> Prepared:
+        """Bring target and staging into shape before any data moves; one process at a time per schema.
+
+        Raises:
+            SchemaDriftError: the table cannot follow its source without loss.
+        """
+
+    def pipeline_target(self, entity: Entity) -> tuple[Any, str]:
+        """dlt's destination and the name of its dataset."""
+
+    def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> RecordStream | None:
+        """A way for the good records while they are read; None where they wait for the publish step.
+
+        Args:
+            entity: whose records.
+            fills_empty: the target holds no row.
+            first_rows: records in the first batch.
+        """
+
+    def publish_nothing(self, plan: PublishPlan) -> Outcome:
+        """Publish a full read that brought no record: rows may have vanished."""
+
+    def all_unchanged(self, plan: PublishPlan, batch: pa.Table) -> Ledger | None:
+        """The ledger of a small batch whose every record stands in the table as it is; None when one does not."""
+
+    def duplicate_keys(self, entity: Entity) -> int:
+        """Business keys that stand more than once in the table."""
+
+    def set_aside(self, entity: Entity, suffix: str) -> str | None:
+        """Rename the table, so that a new one can take the name; returns the new name, None without a table."""
+
+    def table_name(self, entity: Entity) -> str:
+        """The table with everything that names it, for people and metadata."""
+
+
+def open_destination(database: Database, connector: Connector, entity: Entity) -> Destination:
+    """The destination of an entity.
+
+    Raises:
+        SettingsError: its connection is not configured.
+    """
+    if entity.destination == "trino":
+        from sync_pipelines.load.trino.destination import TrinoDestination
+
+        return TrinoDestination(database, connector)
+    from sync_pipelines.load.postgres.route import PostgresDestination
+
+    return PostgresDestination(database)

@@ -1,0 +1,77 @@
+"""PostgreSQL as a destination: the functions of this folder behind the seam of `load.destination`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+from psycopg.rows import tuple_row
+
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.load.destination import Prepared
+from sync_pipelines.load.plan import Outcome, PublishPlan
+from sync_pipelines.load.postgres.fill import BULK_ROWS, is_empty
+from sync_pipelines.load.postgres.peek import all_unchanged
+from sync_pipelines.load.postgres.publish import publish
+from sync_pipelines.load.postgres.staging import prepare_staging
+from sync_pipelines.load.postgres.stream import RecordStream
+from sync_pipelines.load.postgres.target import apply_table, plan_table, read_columns, set_aside
+from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.run import Ledger
+from sync_pipelines.reconcile.duplicates import duplicate_keys
+
+
+class PostgresDestination:
+    """Tables beside the catalog; see `load.destination.Destination`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def prepare(self, entity: Entity, *, rebuild: bool) -> Prepared:
+        """Bring target and staging into shape in one transaction."""
+        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            lock_ddl(cursor, entity.target_schema)
+            stored = read_columns(cursor, entity.target_schema, entity.target_table)
+            plan = plan_table(entity, stored, rebuild=rebuild)
+            apply_table(cursor, plan)
+            prepare_staging(cursor, entity)
+            return Prepared(plan.changes, is_empty(cursor, entity))
+
+    def pipeline_target(self, entity: Entity) -> tuple[Any, str]:
+        """dlt's postgres destination with our publish step."""
+        from sync_pipelines.load.postgres.destination import LibpqCredentials, bridge_postgres
+
+        return bridge_postgres(credentials=LibpqCredentials.of(self._database.url)), entity.staging_schema
+
+    def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> RecordStream:
+        """COPY while the source is read, into staging or into the empty target."""
+        return RecordStream(self._database.url, entity, fills=fills_empty, bulk=first_rows >= BULK_ROWS)
+
+    def publish_nothing(self, plan: PublishPlan) -> Outcome:
+        """dlt makes no load of nothing, yet rows may have vanished and the books must be closed."""
+        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            return publish(cursor, plan)
+
+    def all_unchanged(self, plan: PublishPlan, batch: pa.Table) -> Ledger | None:
+        """Compare by one query."""
+        with self._database.connect() as connection:
+            return all_unchanged(connection.cursor(), plan, batch)
+
+    def duplicate_keys(self, entity: Entity) -> int:
+        """None while the key constraint is whole."""
+        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            return duplicate_keys(cursor, entity)
+
+    def set_aside(self, entity: Entity, suffix: str) -> str | None:
+        """Rename the table with its constraints."""
+        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            return set_aside(cursor, entity, suffix)
+
+    def table_name(self, entity: Entity) -> str:
+        """database.schema.table."""
+        return f"{self._database.name}.{entity.table}"
+
+
+def lock_ddl(cursor: Any, schema: str) -> None:
+    """One process at a time changes tables of a schema, until the transaction ends."""
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"sync_pipelines:ddl:{schema}"])

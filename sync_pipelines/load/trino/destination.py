@@ -1,0 +1,168 @@
+"""Trino as a destination: what `load.destination.Destination` asks, answered with the modules of this folder."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from psycopg.rows import tuple_row
+
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.errors import SettingsError
+from sync_pipelines.load.destination import Prepared
+from sync_pipelines.load.plan import Outcome, PublishPlan, TablePlan
+from sync_pipelines.load.postgres.quoting import literal as pg_literal
+from sync_pipelines.load.postgres.quoting import quote as pg_quote
+from sync_pipelines.load.postgres.route import lock_ddl
+from sync_pipelines.load.postgres.staging import prepare_staging
+from sync_pipelines.load.trino.commit import end_leftovers
+from sync_pipelines.load.trino.hive import plan_hive_table, set_view_aside
+from sync_pipelines.load.trino.merge import Counts, Statements, entity_marker
+from sync_pipelines.load.trino.options import resolve_options
+from sync_pipelines.load.trino.publish import publish
+from sync_pipelines.load.trino.quoting import quote
+from sync_pipelines.load.trino.session import Session, connector_of, create_schema, tune
+from sync_pipelines.load.trino.staging import inline_relation, record_fields
+from sync_pipelines.load.trino.table import apply_table, check_names, plan_table, read_columns, set_aside
+from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.model.run import Ledger
+
+
+class TrinoDestination:
+    """Iceberg tables behind one Trino; catalog, quarantine and books stay in PostgreSQL.
+
+    Raises:
+        SettingsError: no Trino is named, or its settings cannot be used.
+    """
+
+    def __init__(self, database: Database, connector: Connector) -> None:
+        self._database = database
+        self.session = Session(resolve_options(connector.destination_settings))
+        self.catalog = self.session.options.catalog
+        self._compared: tuple[int, Counts] | None = None
+        self._wrote = False
+
+    def prepare(self, entity: Entity, *, rebuild: bool) -> Prepared:
+        """Bring the table into shape; end writes of killed runs, whose commit could still come."""
+        check_names(entity)
+        self._tune()
+        end_leftovers(self.session, entity_marker(entity))
+        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            lock_ddl(cursor, f"trino:{self.session.options.location}:{entity.target_schema}")
+            plan = self._plan_table(entity, rebuild=rebuild)
+            if plan.statements:
+                create_schema(self.session, self.catalog, entity.target_schema)
+            apply_table(self.session, plan)
+            lock_ddl(cursor, entity.target_schema)
+            prepare_staging(cursor, entity)
+        # Only a full read asks: into an empty table it need not close with a second reading of its last stretch.
+        return Prepared(plan.changes, rebuild and not self.session.query(f"SELECT 1 FROM {self._target(entity)} LIMIT 1"))
+
+    @cached_property
+    def is_hive(self) -> bool:
+        """The catalog is of the Hive connector, not of Iceberg.
+
+        Raises:
+            SettingsError: it is of neither.
+        """
+        kind = connector_of(self.session, self.catalog)
+        if kind not in ("iceberg", "hive"):
+            raise SettingsError(
+                f"The catalog {self.catalog!r} is of the connector {kind}, whose tables cannot be kept equal to a source.",
+                next_command="name an Iceberg catalog: TRINO_CATALOG, or connector add … --trino catalog=…",
+            )
+        return kind == "hive"
+
+    def _tune(self) -> None:
+        if self.is_hive:
+            self.session.set_property(f"{self.catalog}.timestamp_precision", "MICROSECONDS")
+        else:
+            tune(self.session, self.catalog)
+
+    def _plan_table(self, entity: Entity, *, rebuild: bool) -> TablePlan:
+        if self.is_hive:
+            return plan_hive_table(self.session, self.catalog, entity)
+        stored = read_columns(self.session, self.catalog, entity.target_schema, entity.target_table)
+        return plan_table(self.catalog, entity, stored, rebuild=rebuild)
+
+    def pipeline_target(self, entity: Entity) -> tuple[Any, str]:
+        """Our own dlt destination."""
+        from sync_pipelines.load.trino.factory import trino
+
+        return trino(), entity.target_schema
+
+    def publish(self, plan: PublishPlan) -> Outcome:
+        """Commit the rows, then the books."""
+        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            outcome = publish(cursor, self.session, self.catalog, plan, is_hive=self.is_hive, compared=self._compared)
+        self._wrote = bool(plan.details["trino"])
+        return outcome
+
+    def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> None:
+        """None: one statement brings all records, when they are complete."""
+
+    def publish_nothing(self, plan: PublishPlan) -> Outcome:
+        """The same without files."""
+        return self.publish(plan)
+
+    def stage_rejects(self, path: str, entity: Entity) -> None:
+        """Put a file of rejects next to the quarantine."""
+        import psycopg2
+
+        from sync_pipelines.load.postgres.copy import copy_parquet
+
+        with psycopg2.connect(self._database.url) as connection, connection.cursor() as cursor:
+            copy_parquet(cursor, path, entity.staging_schema, entity.rejects_table)
+        connection.close()
+
+    def all_unchanged(self, plan: PublishPlan, batch: pa.Table) -> Ledger | None:
+        """Compare by one query that carries the batch; what it says of a duplicate or a held key goes the long way."""
+        entity = plan.entity
+        relation = inline_relation(batch, record_fields(entity), hive=self.is_hive)
+        keys = [f"c{index}" for index, column in enumerate(entity.columns) if column.is_business_key]
+        distinct = batch.group_by(["rowversion", "hash", *keys]).aggregate([])
+        if relation is None or len(distinct) != len(batch.group_by(keys).aggregate([])) or self._holds(plan, distinct, keys):
+            return None
+        statements = Statements(plan, self._target(entity), relation)
+        if len(distinct) != len(batch):
+            statements.keep_winners()
+        counts = Counts(*map(int, self.session.query(statements.compare())[0]))
+        if counts.stale or counts.written or counts.same != len(distinct):
+            # The same comparison need not be made again when these records are published.
+            self._compared = (len(batch), counts) if len(distinct) == len(batch) else None
+            return None
+        return Ledger(plan.fetched, unchanged=counts.same, superseded=plan.reread + len(batch) - len(distinct))
+
+    def _holds(self, plan: PublishPlan, distinct: pa.Table, keys: list[str]) -> bool:
+        """A good record whose key lies in quarantine must go the long way, which resolves it."""
+        with self._database.connect() as connection:
+            held = connection.execute(
+                f"SELECT business_key FROM {pg_quote(plan.bridge_schema)}.quarantine WHERE resolved_at IS NULL"
+                f" AND entity_uid = {pg_literal(str(plan.entity.uid))} AND business_key IS NOT NULL"
+            ).fetchall()
+        if not held:
+            return False
+        texts = set(zip(*(pc.cast(distinct[name], pa.string()).to_pylist() for name in keys), strict=True))
+        return any(tuple(row["business_key"]) in texts for row in held)
+
+    def duplicate_keys(self, entity: Entity) -> int:
+        """Iceberg has no constraint that could vouch for it, so they are counted after every run that wrote."""
+        if not self._wrote:
+            return 0
+        keys = ", ".join(quote(column.target_name) for column in entity.business_keys)
+        return self.session.number(f"SELECT count(*) FROM (SELECT 1 FROM {self._target(entity)} GROUP BY {keys} HAVING count(*) > 1) d")
+
+    def set_aside(self, entity: Entity, suffix: str) -> str | None:
+        """Rename the table."""
+        rename = set_view_aside if self.is_hive else set_aside
+        kept = rename(self.session, self.catalog, entity, suffix)
+        return f"{self.catalog}.{kept}" if kept else None
+
+    def table_name(self, entity: Entity) -> str:
+        """catalog.schema.table."""
+        return f"{self.catalog}.{entity.table}".lower()
+
+    def _target(self, entity: Entity) -> str:
+        return quote(self.catalog, entity.target_schema, entity.target_table)

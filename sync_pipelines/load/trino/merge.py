@@ -1,0 +1,174 @@
+"""The statements that compare staged records with the table and write what differs; t is the target, s the staging."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sync_pipelines.load.plan import PublishPlan
+from sync_pipelines.load.trino.order import order_of
+from sync_pipelines.load.trino.quoting import literal, quote
+from sync_pipelines.model.entity import Column, Entity
+from sync_pipelines.model.run import Mode
+
+NOW = "current_timestamp(6)"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How the winners of the staged records compare with the table; `returned` are deleted rows that are back."""
+
+    new: int = 0
+    stale: int = 0
+    changed: int = 0
+    same: int = 0
+    touched: int = 0
+    returned: int = 0
+
+    @property
+    def records(self) -> int:
+        """Winners in all."""
+        return self.new + self.stale + self.changed + self.same
+
+    @property
+    def written(self) -> int:
+        """Rows that the write must touch."""
+        return self.new + self.changed + self.touched
+
+
+class Statements:
+    """SQL of one run.
+
+    Args:
+        plan: of the run.
+        target: the quoted table.
+        staged: a relation with the columns of `staging.record_fields`.
+    """
+
+    def __init__(self, plan: PublishPlan, target: str, staged: str) -> None:
+        entity = plan.entity
+        self.plan, self.entity, self.target, self.staged = plan, entity, target, staged
+        self.places = {column.name: f"c{index}" for index, column in enumerate(entity.columns)}
+        self.keys = [self.places[column.name] for column in entity.business_keys]
+        self.match = " AND ".join(f"t.{_q(column)} = s.{self.places[column.name]}" for column in entity.business_keys)
+        self.prefix = literal(f"{entity.columns_fingerprint}:")
+        self._codec = plan.codec if plan.keyset else None
+
+    @property
+    def marker(self) -> str:
+        """A comment by which a statement is found again."""
+        return f"/* {entity_marker(self.entity)} {run_marker(self.plan)} */ "
+
+    def count_staged(self) -> str:
+        """Staged records, different keys, and records without a key (there must be none)."""
+        no_key = " OR ".join(f"{key} IS NULL" for key in self.keys)
+        return (
+            f"SELECT coalesce(sum(n), 0), count(*), coalesce(sum(if({no_key}, n)), 0)"
+            f" FROM (SELECT {', '.join(self.keys)}, count(*) AS n FROM {self.staged} GROUP BY {', '.join(self.keys)}) d"
+        )
+
+    def keep_winners(self) -> None:
+        """Look only at the newest record of every key: highest rowversion, then the one read last."""
+        order = [f"{expression} DESC NULLS LAST" for expression in [order_of(self._codec, "rowversion")] if expression]
+        names = ", ".join(["rowversion", "hash", *self.places.values()])
+        self.staged = (
+            f"(SELECT {names} FROM (SELECT *, row_number() OVER (PARTITION BY {', '.join(self.keys)}"
+            f" ORDER BY {', '.join([*order, 'arrival DESC'])}) AS age FROM {self.staged}) a WHERE age = 1)"
+        )
+
+    def compare(self) -> str:
+        """One row with the fields of `Counts`."""
+        found, stale, changed, touched = self._conditions()
+        return (
+            f"SELECT count_if(NOT {found}), count_if({found} AND {stale}), count_if({found} AND NOT {stale} AND {changed}),"
+            f" count_if({found} AND NOT {stale} AND NOT {changed}),"
+            f" count_if({found} AND NOT {stale} AND NOT {changed} AND {touched}),"
+            f" count_if({found} AND NOT {stale} AND t._bridge_deleted)"
+            f" FROM {self.staged} s LEFT JOIN {self.target} t ON {self.match}"
+        )
+
+    def fill(self) -> str:
+        """Insert the winners into an empty table."""
+        names, values = self._inserted()
+        return f"{self.marker}INSERT INTO {self.target} ({names}) SELECT {values} FROM {self.staged} s"
+
+    def merge(self, gone: str | None) -> str:
+        """Insert, update and soft-delete in one commit.
+
+        Args:
+            gone: condition over t of rows to mark as deleted, None when there are none.
+        """
+        found, stale, changed, touched = self._conditions()
+        columns = ["rowversion", "hash", *self.places.values()]
+        source = f"SELECT {', '.join(f's.{name}' for name in columns)}, false AS gone FROM {self.staged} s"
+        delete = ""
+        if gone is not None:
+            of_table = {"rowversion": "_bridge_rowversion", "hash": "_bridge_hash"}
+            of_table |= {self.places[column.name]: _q(column) for column in self.entity.columns}
+            source += f" UNION ALL SELECT {', '.join(f't.{of_table[name]}' for name in columns)}, true FROM {self.target} t WHERE {gone}"
+            delete = f" WHEN MATCHED AND s.gone THEN UPDATE SET _bridge_deleted = true, _bridge_updated_at = {NOW}"
+        content = [f"{_q(column)} = s.{self.places[column.name]}" for column in self.entity.columns if not column.is_business_key]
+        content += [
+            f"_bridge_hash = {self.prefix} || s.hash",
+            "_bridge_rowversion = s.rowversion",
+            "_bridge_deleted = false",
+            f"_bridge_updated_at = CASE WHEN {changed} THEN {NOW} ELSE t._bridge_updated_at END",
+        ]
+        names, values = self._inserted()
+        return (
+            f"{self.marker}MERGE INTO {self.target} t USING ({source}) s ON {self.match}{delete}"
+            f" WHEN MATCHED AND NOT s.gone AND NOT {stale} AND ({changed} OR {touched}) THEN UPDATE SET {', '.join(content)}"
+            f" WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
+        )
+
+    def absent(self, held: str | None) -> str:
+        """Condition over t: a live row that the read did not bring, and whose key did not go to quarantine.
+
+        Args:
+            held: a relation with the keys in quarantine, columns as in the staging; None when there are none.
+        """
+        condition = f"NOT t._bridge_deleted AND NOT EXISTS (SELECT 1 FROM {self.staged} s WHERE {self.match})"
+        if held is not None:
+            condition += f" AND NOT EXISTS (SELECT 1 FROM {held} s WHERE {self.match})"
+        return condition
+
+    def _inserted(self) -> tuple[str, str]:
+        names = [_q(column) for column in self.entity.columns]
+        values = [f"s.{self.places[column.name]}" for column in self.entity.columns]
+        own = {
+            "_bridge_id": "uuid()",
+            "_bridge_created_at": NOW,
+            "_bridge_updated_at": NOW,
+            "_bridge_hash": f"{self.prefix} || s.hash",
+            "_bridge_deleted": "false",
+            "_bridge_rowversion": "s.rowversion",
+        }
+        return ", ".join([*names, *own]), ", ".join([*values, *own.values()])
+
+    def _conditions(self) -> tuple[str, str, str, str]:
+        """SQL for: the key is known; the stored row is newer; the content differs; only rowversion or hash differ."""
+        found = "(t._bridge_id IS NOT NULL)"
+        theirs, ours = order_of(self._codec, "s.rowversion"), order_of(self._codec, "t._bridge_rowversion")
+        guarded = theirs is not None and self.plan.mode is Mode.DELTA
+        stale = f"coalesce({theirs} < {ours}, false)" if guarded else "false"
+        columns = [column for column in self.entity.columns if not column.is_business_key]
+        differs = " OR ".join(f"t.{_q(column)} IS DISTINCT FROM s.{self.places[column.name]}" for column in columns) or "false"
+        same_columns = f"starts_with(t._bridge_hash, {self.prefix})"
+        changed = (
+            f"(t._bridge_deleted OR CASE WHEN {same_columns} THEN t._bridge_hash <> {self.prefix} || s.hash ELSE {differs} END)"
+        )
+        touched = f"(t._bridge_rowversion IS DISTINCT FROM s.rowversion OR t._bridge_hash <> {self.prefix} || s.hash)"
+        return found, stale, changed, touched
+
+
+def entity_marker(entity: Entity) -> str:
+    """Text that every write of an entity carries."""
+    return f"sync_pipelines entity {entity.uid}"
+
+
+def run_marker(plan: PublishPlan) -> str:
+    """Text that only the writes of one run carry."""
+    return f"run {plan.run_uid}"
+
+
+def _q(column: Column) -> str:
+    return quote(column.target_name)

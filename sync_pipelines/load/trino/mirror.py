@@ -1,0 +1,72 @@
+"""Rows of a Trino table brought here: keys and hashes for the audit, whole records for a proof."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from sync_pipelines.catalog.connectors import get_connector
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.load.postgres.quoting import quote as pg_quote
+from sync_pipelines.load.trino.destination import TrinoDestination
+from sync_pipelines.load.trino.quoting import quote
+from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.types import ColumnType, Kind
+
+_MIRROR = "mirrored"
+_BRIDGE = {"_bridge_id": "uuid", "_bridge_hash": "text", "_bridge_deleted": "boolean", "_bridge_rowversion": "text"}
+_BATCH_ROWS = 20_000
+
+
+def records(database: Database, entity: Entity) -> Iterator[list[tuple[str, Kind, Any]]]:
+    """Live rows as (name, kind, value) of each column, values as psycopg would give them."""
+    columns = entity.columns
+    rows = _read(database, entity, [column.target_name for column in columns], "NOT _bridge_deleted")
+    for row in rows:
+        yield [(column.name, column.type.kind, as_python(value, column.type)) for column, value in zip(columns, row, strict=True)]
+
+
+def mirror_keys(database: Database, connection: psycopg.Connection[Any], entity: Entity) -> str:
+    """Copy keys, hashes and rowversions of all rows into a temporary table of the connection; returns its name."""
+    keys = entity.business_keys
+    columns = {column.target_name: column.type.sql for column in keys} | _BRIDGE
+    connection.execute(f"CREATE TEMP TABLE {_MIRROR} ({', '.join(f'{pg_quote(name)} {kind}' for name, kind in columns.items())})")
+    names = ", ".join(map(pg_quote, columns))
+    types = [column.type for column in keys]
+    with connection.cursor() as cursor, cursor.copy(f"COPY {_MIRROR} ({names}) FROM STDIN") as copy:
+        for row in _read(database, entity, list(columns), "true"):
+            own = [as_python(value, kind) for value, kind in zip(row, types, strict=False)]
+            copy.write_row([*own, *row[len(types) :]])
+    connection.execute(f"ANALYZE {_MIRROR}")
+    return _MIRROR
+
+
+def _read(database: Database, entity: Entity, names: list[str], where: str) -> Iterator[list[Any]]:
+    destination = TrinoDestination(database, get_connector(database, entity.connector))
+    table = quote(destination.catalog, entity.target_schema, entity.target_table)
+    cursor = destination.session.connection().cursor()
+    cursor.execute(f"SELECT {', '.join(map(quote, names))} FROM {table} WHERE {where}")
+    while rows := cursor.fetchmany(_BATCH_ROWS):
+        yield from rows
+
+
+def as_python(value: Any, column_type: ColumnType) -> Any:
+    """A value of the trino client as psycopg would give it."""
+    if value is None:
+        return None
+    if column_type.is_number_text:
+        return Decimal(value)
+    match column_type.kind:
+        case Kind.JSON:
+            return json.loads(value)
+        case Kind.UUID:
+            return UUID(str(value))
+        case Kind.TIMESTAMPTZ if isinstance(value, datetime):
+            return value if value.tzinfo else value.replace(tzinfo=UTC)
+    return value

@@ -1,0 +1,58 @@
+"""The job `maintain_trino` and its schedule; there when some entity's table is in Trino."""
+
+import dagster as dg
+
+from sync_pipelines.catalog.snapshot import CatalogView
+from sync_pipelines.errors import EntityBusyError, SyncError
+from sync_pipelines.load.trino.maintenance import maintain_entity
+from sync_pipelines.load.trino.options import load_trino_settings
+from sync_pipelines.orchestrate.resources import Bridge
+from sync_pipelines.secrets import redact
+
+JOB = "maintain_trino"
+
+
+def maintenance(view: CatalogView) -> tuple[list[dg.JobDefinition], list[dg.ScheduleDefinition]]:
+    """Job and schedule; nothing when no table is in Trino."""
+    entities = [(entity.connector, entity.slug) for entity in view.entities if entity.destination == "trino"]
+    if not entities:
+        return [], []
+    job = _job(entities)
+    schedule = dg.ScheduleDefinition(
+        name=f"{JOB}_schedule",
+        job=job,
+        cron_schedule=load_trino_settings().maintenance_cron,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Looks after the Iceberg tables; those that need nothing cost two small queries.",
+    )
+    return [job], [schedule]
+
+
+def _job(entities: list[tuple[str, str]]) -> dg.JobDefinition:
+    @dg.op(name="maintain_iceberg_tables", description="Join small files, expire snapshots and remove orphans where due.")
+    def maintain(context: dg.OpExecutionContext, bridge: Bridge) -> None:
+        database, failures = bridge.database(), []
+        done, busy, steps = 0, 0, 0
+        for connector, slug in entities:
+            try:
+                upkeep = maintain_entity(database, connector, slug, wait_seconds=1)
+            except EntityBusyError:
+                busy += 1
+                context.log.info("%s/%s is being synced; it is looked after next time", connector, slug)
+                continue
+            except SyncError as error:
+                failures.append(redact(str(error)))
+                context.log.error("%s/%s: %s", connector, slug, failures[-1])
+                continue
+            if upkeep is not None:
+                done, steps = done + 1, steps + len(upkeep.steps)
+                context.log.info("%s: %s, %s -> %s", upkeep.entity, ", ".join(upkeep.steps) or "nothing due", upkeep.before, upkeep.after)
+        context.add_output_metadata({"tables": done, "steps": steps, "busy": busy, "failed": len(failures)})
+        if failures:
+            raise dg.Failure(f"{len(failures)} of {len(entities)} tables could not be maintained, the first: {failures[0]}")
+
+    @dg.job(name=JOB, description="Maintenance of the Iceberg tables behind Trino; thresholds are TRINO_MAINTENANCE_….")
+    def maintain_trino() -> None:
+        maintain()
+
+    return maintain_trino

@@ -1,0 +1,52 @@
+"""Trino orders rowversions as `order_key` does."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from sync_pipelines.load.trino.order import order_of
+from sync_pipelines.load.trino.quoting import literal
+from sync_pipelines.model.cursor import Codec, order_key
+from sync_pipelines_tests.trino import TrinoWorld
+
+SPELLINGS = {
+    Codec.INTEGER: ["0", "7", "10", "-1", "-10", "9" * 50, "1" + "0" * 50, "-" + "9" * 50, "007"],
+    Codec.HEX: ["0x0", "0xFF", "0xff", "100", "0x" + "f" * 40, "0X1A", "1b"],
+    Codec.DIGITS: ["20240101000000", "20240101000001", "20231231235959"],
+    Codec.TEXT: ["aa", "aB", "Aa", "é1", "zz"],
+    Codec.TIMESTAMP: [
+        "2024-01-01",
+        "2024-01-01T00:00:00Z",
+        "2024-01-01 00:00:00.000000001",
+        "2024-01-01T00:30:00+02:00",
+        "2024-01-01T00:30+0200",
+        "2024-01-01T05:00:00,25-05:30",
+        "2024-01-01t00:00:00z",
+        "2023-12-31 23:59:59.999999999",
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59.999999Z",
+    ],
+}
+
+
+@pytest.mark.parametrize("codec", SPELLINGS)
+def test_every_pair_is_ordered_as_the_codec_says(trino_world: TrinoWorld, codec: Codec) -> None:
+    pairs = list(itertools.product(SPELLINGS[codec], repeat=2))
+    values = ", ".join(f"({place}, {literal(left)}, {literal(right)})" for place, (left, right) in enumerate(pairs))
+    left, right = order_of(codec, "l"), order_of(codec, "r")
+    rows = trino_world.trino.query(f"SELECT {left} < {right} FROM (VALUES {values}) AS v (place, l, r) ORDER BY place")
+    expected = [order_key(codec, left) < order_key(codec, right) for left, right in pairs]
+    wrong = [(*pair, row[0]) for pair, row, want in zip(pairs, rows, expected, strict=True) if row[0] is not want]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("codec", [Codec.INTEGER, Codec.TIMESTAMP])
+def test_what_is_not_of_the_codec_has_no_place_in_the_order(trino_world: TrinoWorld, codec: Codec) -> None:
+    odd = ", ".join(f"({literal(text)})" for text in ("x", "", "12:00", "2024-13-01T00:00:00Z", "--1", "1.5"))
+    assert trino_world.trino.query(f"SELECT DISTINCT {order_of(codec, 'v')} FROM (VALUES {odd}) AS t (v)") == [[None]]
+
+
+def test_an_opaque_rowversion_has_no_order() -> None:
+    assert order_of(Codec.OPAQUE, "v") is order_of(None, "v") is None

@@ -1,0 +1,268 @@
+"""The promise, told once and kept by every destination: the same scenes on PostgreSQL and on a real Trino."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+
+from sync_pipelines.catalog.connectors import add_connector
+from sync_pipelines.catalog.entities import change_destination
+from sync_pipelines.errors import (
+    InterruptedRunError,
+    SchemaDriftError,
+    SettingsError,
+    SupersededRunError,
+    VanishedShareError,
+)
+from sync_pipelines.model.run import Mode
+from sync_pipelines.reconcile.audit import audit_entity
+from sync_pipelines.twin import IntegerRowversions, TwinColumn
+from sync_pipelines_tests.test_moving_rows import at_request
+from sync_pipelines_tests.trino import TrinoWorld
+from sync_pipelines_tests.world import ITEM_COLUMNS, World, item
+
+
+def test_first_sync_brings_every_record_and_the_second_writes_nothing(any_world: World) -> None:
+    any_world.add_items(125)
+    first = any_world.sync()
+    assert (first.mode, first.ledger.inserted, first.row_count, first.duplicate_keys) == (Mode.FULL, 125, 125, 0)
+    any_world.assert_equal_to_truth()
+    again = any_world.sync()
+    assert (again.mode, again.ledger.written) == (Mode.DELTA, 0)
+    any_world.assert_equal_to_truth()
+    any_world.assert_nothing_left_behind()
+
+
+def test_only_changed_records_are_updated_and_ids_stay(any_world: World) -> None:
+    table = any_world.add_items(25)
+    any_world.sync()
+    before = any_world.rows()
+    table.put(item(3, base_uom="KG"))
+    table.put(item(99))
+    result = any_world.sync()
+    assert (result.ledger.inserted, result.ledger.updated, result.row_count) == (1, 1, 26)
+    after = any_world.rows()
+    for key, row in before.items():
+        assert after[key]["_bridge_id"] == row["_bridge_id"]
+        assert after[key]["_bridge_created_at"] == row["_bridge_created_at"]
+        assert (after[key]["_bridge_updated_at"] > row["_bridge_updated_at"]) is (key == ("A00003",))
+    any_world.assert_equal_to_truth()
+    any_world.assert_nothing_left_behind()
+
+
+@pytest.mark.parametrize("strategy", ["full", "rowversion", "hash"])
+def test_every_strategy_follows_inserts_updates_and_deletes(any_world: World, strategy: str) -> None:
+    table = any_world.add_items(25, delta_strategy=strategy)
+    any_world.sync()
+    identities = {key: row["_bridge_id"] for key, row in any_world.rows().items()}
+    table.put(item(3, base_uom="KG"))
+    table.put(item(99))
+    table.delete(("A00007",))
+    second = any_world.sync()
+    assert (second.ledger.inserted, second.ledger.updated) == (1, 1)
+    third = any_world.sync(full_refresh=True)
+    assert second.ledger.deleted + third.ledger.deleted == 1
+    any_world.assert_equal_to_truth()
+    assert {key: row["_bridge_id"] for key, row in any_world.rows().items() if key in identities}.items() <= identities.items()
+    assert any_world.sync(full_refresh=True).ledger.written == 0
+
+
+def test_an_entity_without_a_single_record_is_synced_too(any_world: World) -> None:
+    table = any_world.add_items(0)
+    for _ in range(2):
+        result = any_world.sync()
+        assert (result.ledger.fetched, result.row_count) == (0, 0)
+    table.put(item(1))
+    assert any_world.sync().ledger.inserted == 1
+    any_world.assert_equal_to_truth()
+
+
+def test_a_full_refresh_that_would_delete_too_much_stops(any_world: World) -> None:
+    table = any_world.add_items(20)
+    any_world.sync()
+    for number in range(11):
+        table.delete((f"A{number:05d}",))
+    error = any_world.fails(VanishedShareError, full_refresh=True)
+    assert "11 of 20" in str(error)
+    assert any_world.sync(full_refresh=True, accept_vanished=True).ledger.deleted == 11
+    any_world.assert_equal_to_truth()
+
+
+def test_an_empty_source_does_not_empty_the_table(any_world: World) -> None:
+    table = any_world.add_items(5)
+    any_world.sync()
+    for key in list(table.truth()):
+        table.delete(key)
+    any_world.fails(VanishedShareError, full_refresh=True)
+    assert len(any_world.rows()) == 5
+
+
+def test_a_read_by_page_number_deletes_only_what_was_missed_twice_and_takes_it_back(any_world: World) -> None:
+    table = any_world.add_items(15, has_rowversion=False, delta_strategy="full")
+    any_world.sync()
+    before = any_world.rows()[("A00003",)]
+    table.delete(("A00003",))
+    first = any_world.sync()
+    assert first.ledger.deleted == 0
+    assert any("1 rows were not at the source" in warning for warning in first.warnings)
+    table.put(item(3))
+    assert any_world.sync().ledger.unchanged == 15
+    assert any_world.sql("SELECT count(*) FROM bridge.absences") == [(0,)]
+    table.delete(("A00003",))
+    assert [any_world.sync().ledger.deleted for _ in range(3)] == [0, 1, 0]
+    any_world.assert_equal_to_truth()
+    assert any_world.sql("SELECT count(*) FROM bridge.absences") == [(0,)]
+    table.put(item(3, base_uom="NEW"))
+    result = any_world.sync()
+    after = any_world.rows()[("A00003",)]
+    assert (result.ledger.updated, result.row_count) == (1, 15)
+    assert after["_bridge_id"] == before["_bridge_id"]
+    any_world.assert_equal_to_truth()
+
+
+def test_bad_records_go_to_quarantine_and_leave_it_when_they_are_good(any_world: World) -> None:
+    table = any_world.add_items(12)
+    any_world.sync()
+    table.put_raw(("BAD",), b'{"item_number": "BAD", "weight_per_unit": "x"}')
+    table.put_raw(("A00002",), b'{"item_number": "A00002", "item_description": "bad now", "weight_per_unit": 1.23456}')
+    table.put(item(50))
+    result = any_world.sync()
+    assert (result.ledger.quarantined, result.ledger.inserted, result.ledger.updated) == (2, 1, 0)
+    assert {tuple(row["business_key"]) for row in any_world.quarantine()} == {("BAD",), ("A00002",)}
+    assert len(result.quarantine_sample) == 2
+    any_world.assert_equal_to_truth()
+    # A key in quarantine is at the source: its row has not vanished.
+    assert any_world.sync(full_refresh=True).ledger.deleted == 0
+    table.put(item(2, base_uom="KG"))
+    table.put({**item(7), "item_number": "BAD"})
+    good = any_world.sync()
+    assert (good.ledger.inserted, good.ledger.updated, good.ledger.quarantined) == (1, 1, 0)
+    assert any_world.sql("SELECT count(*) FROM bridge.quarantine WHERE resolved_at IS NULL") == [(0,)]
+    any_world.assert_equal_to_truth()
+    any_world.assert_nothing_left_behind()
+
+
+def test_a_new_and_a_wider_column_are_taken_over_and_old_rows_are_filled(any_world: World) -> None:
+    columns = (*ITEM_COLUMNS, TwinColumn("stock", "INTEGER"))
+    table = any_world.add_items(0, columns=columns)
+    table.put_many([{**item(number), "stock": number} for number in range(12)])
+    any_world.sync()
+    table.add_column(TwinColumn("colour", "VARCHAR(20)"), "red")
+    table.change_column("stock", "BIGINT")
+    table.change_column("weight_per_unit", "NUMERIC(14, 3)")
+    any_world.discover()
+    result = any_world.sync()
+    assert len(result.table_changes) == 3
+    assert {row["colour"] for row in any_world.rows().values()} == {"red"}
+    table.put({**item(3), "stock": 2**40, "colour": "blue", "weight_per_unit": 12345678901.125})
+    assert any_world.sync().ledger.updated == 1
+    any_world.assert_equal_to_truth()
+
+
+def test_a_change_that_would_lose_data_stops_the_entity_and_accepting_it_starts_a_new_table(any_world: World) -> None:
+    table = any_world.add_items(8)
+    any_world.sync()
+    before = any_world.state()
+    table.change_column("weight_per_unit", "INTEGER")
+    any_world.discover()
+    with pytest.raises(SchemaDriftError, match="--accept items"):
+        any_world.sync()
+    assert any_world.state() == before
+    report = any_world.discover("items")
+    assert "items__" in report.set_aside["items"]
+    table.put_many([item(number, weight_per_unit=number) for number in range(8)])
+    assert any_world.sync().ledger.inserted == 8
+    any_world.assert_equal_to_truth()
+
+
+@pytest.mark.parametrize("rows", [25, 95])
+def test_of_one_key_twice_in_a_run_the_newest_wins(any_world: World, rows: int) -> None:
+    table = any_world.add_items(rows, rowversions=IntegerRowversions(8), comparator="integer")
+    any_world.set(lookback_seconds=0)
+    at_request(any_world, 3, lambda: table.put(item(0, base_uom="KG")))
+    result = any_world.sync()
+    assert (result.ledger.inserted, result.ledger.superseded >= 1) == (rows, True)
+    assert any_world.rows()[("A00000",)]["base_uom"] == "KG"
+    any_world.assert_equal_to_truth()
+
+
+def test_a_stale_rowversion_never_overwrites_a_newer_one(any_world: World) -> None:
+    table = any_world.add_items(0, rowversions=IntegerRowversions(95), comparator="integer")
+    table.put_many([item(number) for number in range(10)])
+    any_world.set(lookback_seconds=0)
+    any_world.sync()
+    # The table knows of a version that the source has forgotten: it must survive a delta.
+    newer = "100000000000000000000000000000000000000000000000"
+    any_world.change_row("A00004", _bridge_rowversion=newer, base_uom="NEW", _bridge_hash="other:x")
+    table.put(item(4, base_uom="OLD"))
+    table.put(item(5, base_uom="KG"))
+    result = any_world.sync()
+    assert (result.ledger.updated, result.ledger.superseded) == (1, 1)
+    assert any_world.rows()[("A00004",)]["base_uom"] == "NEW"
+
+
+def test_a_cancelled_run_publishes_nothing(any_world: World) -> None:
+    any_world.add_items(40)
+    any_world.fails(InterruptedRunError, interrupted=lambda: True)
+    assert any_world.runs()[0]["status"] == "failed"
+    any_world.sync()
+    any_world.assert_equal_to_truth()
+
+
+def test_a_run_that_was_closed_while_it_worked_publishes_nothing(any_world: World) -> None:
+    any_world.add_items(40)
+    any_world.sync()
+    any_world.store["items"].put(item(77))
+    closed = []
+
+    def close() -> bool:
+        if not closed:
+            closed.append(any_world.sql("UPDATE bridge.sync_runs SET status = 'failed' WHERE status = 'running'"))
+        return False
+
+    any_world.fails(SupersededRunError, interrupted=close)
+    assert any_world.sync().ledger.inserted == 1
+    any_world.assert_equal_to_truth()
+
+
+def test_an_entity_moves_to_the_other_destination_and_its_old_table_stays(trino_world: TrinoWorld) -> None:
+    table = trino_world.add_items(12)
+    trino_world.sync()
+    change_destination(trino_world.database, trino_world.entity(), "postgres")
+    table.put(item(3, base_uom="KG"))
+    result = trino_world.sync()
+    assert (result.mode, result.ledger.inserted) == (Mode.FULL, 12)
+    assert World.rows(trino_world)[("A00003",)]["base_uom"] == "KG"
+    assert trino_world.rows()[("A00003",)]["base_uom"] == "PCS"
+
+
+def test_the_catalog_says_which_destinations_there_are(world: World) -> None:
+    with pytest.raises(SettingsError, match="postgres, trino"):
+        add_connector(world.database, "other", "http://127.0.0.1:1", destination="oracle")
+
+
+def test_many_first_syncs_at_once_do_not_stand_in_each_others_way(any_world: World) -> None:
+    slugs = [f"items{number}" for number in range(4)]
+    for slug in slugs:
+        any_world.add_items(60, slug=slug)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(any_world.sync, slugs))
+    assert [result.ledger.inserted for result in results] == [60] * 4
+    for slug in slugs:
+        any_world.assert_equal_to_truth(slug)
+
+
+def test_an_audit_finds_what_the_table_lacks(any_world: World) -> None:
+    table = any_world.add_items(20)
+    any_world.sync()
+    audit = partial(audit_entity, any_world.database, "erp", "items", settings=any_world.settings)
+    clean = audit()
+    assert (clean.compared, clean.equal, clean.missed, clean.extra) == (20, 20, 0, 0)
+    assert all(bucket.equal for bucket in clean.buckets)
+    any_world.change_row("A00004", _bridge_hash="wrong:0")
+    table.delete(("A00005",))
+    found = audit()
+    assert (found.missed + found.waiting, found.extra) == (1, 1)
+    assert audit(ranges=2, seed=1).compared > 0
