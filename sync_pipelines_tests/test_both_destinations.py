@@ -261,7 +261,7 @@ def test_an_audit_finds_what_the_table_lacks(any_world: World) -> None:
     clean = audit()
     assert (clean.compared, clean.equal, clean.missed, clean.extra) == (20, 20, 0, 0)
     assert all(bucket.equal for bucket in clean.buckets)
-    any_world.change_row("A00004", _bridge_hash="wrong:0")
+    any_world.change_row("A00004", _bridge_hash="00000000:" + "0" * 32)
     table.delete(("A00005",))
     found = audit()
     assert (found.missed + found.waiting, found.extra) == (1, 1)
