@@ -30,7 +30,12 @@ _numbers = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The controller owns the one Trino that all workers share; it starts when the first test asks for it."""
+    """The controller owns the one Trino that all workers share; it starts when the first test asks for it.
+
+    What a developer exported for `make trino` must not decide what the tests see.
+    """
+    for name in [one for one in os.environ if one.upper().startswith("TRINO_") and one != "TRINO_CACHE_DIR"]:
+        del os.environ[name]
     if not hasattr(config, "workerinput"):
         provide_trino()
 

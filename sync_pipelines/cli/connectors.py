@@ -177,7 +177,7 @@ def parse_limits(pairs: list[str], option: str = "--set") -> dict[str, Any]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
-            raise SettingsError(f"{option} takes key=value, not {pair.partition('=')[0]!r}.", state="Nothing was stored.")
+            raise SettingsError(f"{option} takes key=value; one of them has no = or no key.", state="Nothing was stored.")
         try:
             settings[key.strip()] = json.loads(value)
         except ValueError:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from psycopg.rows import tuple_row
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.errors import SettingsError
+from sync_pipelines.errors import EntityDefinitionError, SettingsError
 from sync_pipelines.load.destination import Prepared
 from sync_pipelines.load.plan import Outcome, PublishPlan, TablePlan
 from sync_pipelines.load.postgres.quoting import literal as pg_literal
@@ -47,6 +47,7 @@ class TrinoDestination:
     def prepare(self, entity: Entity, *, rebuild: bool) -> Prepared:
         """Bring the table into shape; end writes of killed runs, whose commit could still come."""
         check_names(entity)
+        self._check_alone(entity)
         self._tune()
         end_leftovers(self.session, entity_marker(entity))
         with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
@@ -74,6 +75,24 @@ class TrinoDestination:
                 next_command="name an Iceberg catalog: TRINO_CATALOG, or connector add … --trino catalog=…",
             )
         return kind == "hive"
+
+    def _check_alone(self, entity: Entity) -> None:
+        """Refuse a table that an older entity has already, once its name is folded."""
+        with self._database.connect() as connection:
+            other = connection.execute(
+                """
+                SELECT c.name || '/' || e.slug AS path FROM entities e JOIN connectors c ON c.uid = e.connector_uid
+                WHERE e.destination = 'trino'
+                  AND (e.created_at, e.uid) < (SELECT created_at, uid FROM entities WHERE uid = %s) AND lower(e.target_schema) = %s AND lower(e.target_table) = %s
+                """,
+                [entity.uid, entity.target_schema.lower(), entity.target_table.lower()],
+            ).fetchone()
+        if other:
+            raise EntityDefinitionError(
+                f"Trino folds names to lower case, so {entity.table} is the table of {other['path']} already.",
+                where=dict(entity.where),
+                next_command=f"sync-pipelines entity set {entity.path} --destination postgres",
+            )
 
     def _tune(self) -> None:
         if self.is_hive:

@@ -26,24 +26,18 @@ _UNUSABLE = re.compile(r"[$@/\\\x00-\x1f]")
 
 
 def check_names(entity: Entity) -> None:
-    """Refuse names that Trino cannot keep apart or hold.
+    """Refuse names that Trino cannot hold; columns that differ only by case were refused at discovery.
 
     Raises:
-        EntityDefinitionError: columns that differ only by case, or a table name with $, @ or a slash.
+        EntityDefinitionError: a schema or table name with $, @ or a slash.
     """
     for name in (entity.target_schema, entity.target_table):
         if _UNUSABLE.search(name):
-            raise EntityDefinitionError(f"Trino cannot hold a table named {entity.table!r}.", where=dict(entity.where))
-    seen: dict[str, str] = {}
-    for column in entity.columns:
-        folded = column.target_name.lower()
-        if folded in seen or folded in BRIDGE_TYPES:
             raise EntityDefinitionError(
-                f"Trino folds names to lower case, so the columns {seen.get(folded, folded)!r} and {column.name!r} would be one.",
+                f"Trino cannot hold a table named {entity.table!r}.",
                 where=dict(entity.where),
                 next_command=f"sync-pipelines entity set {entity.path} --destination postgres",
             )
-        seen[folded] = column.name
 
 
 def read_columns(session: Session, catalog: str, schema: str, table: str) -> dict[str, str]:

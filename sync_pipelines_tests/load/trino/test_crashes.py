@@ -222,6 +222,7 @@ def own_trino(trino_place: TrinoPlace, tmp_path: Path) -> Iterator[TrinoProcess]
         yield process
 
 
+@pytest.mark.timeout(900)
 def test_a_coordinator_that_is_restarted_in_the_middle_of_a_merge_loses_and_doubles_nothing(
     database: Database, settings: Settings, own_trino: TrinoProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
