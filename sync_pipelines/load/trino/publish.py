@@ -170,9 +170,17 @@ def _write(work: Work) -> dict[str, Any]:
     written, query_id = commit(work.session, statement, work.marker, found, again)
     if not query_id:
         return {}
-    snapshot = found(query_id)
+    try:
+        return _checked(work, found(query_id), query_id, written)
+    except FatalError as error:
+        error.state = "The rows are in the table, the cursor is where it was; the next run compares them again."
+        raise
+
+
+def _checked(work: Work, snapshot: Snapshot | None, query_id: str, written: int | None) -> dict[str, Any]:
     if snapshot is None:
-        raise FatalError(f"The snapshot of the query {query_id} is not in the table's history.", where=dict(entity.where))
+        what = f"The snapshot of the query {query_id} is not in the table's history."
+        raise FatalError(what, where=dict(work.plan.entity.where))
     expected = work.counts.written + work.vanished.rows
     check_stage("commit", expected, snapshot.number("added-records"))
     if written is not None:
