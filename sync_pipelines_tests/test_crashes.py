@@ -80,8 +80,9 @@ def doomed_sync(url: str, home: str, point: tuple[str, str, int, str], full_refr
     sync_entity(Database(url), "erp", "items", settings=settings, full_refresh=full_refresh)
 
 
-def kill_a_sync(world: World, point: str, *, full_refresh: bool = False) -> None:
-    arguments = (world.database.url, str(world.settings.home.parent), POINTS[point], full_refresh)
+def kill_a_sync(world: World, point: str | tuple[str, str, int, str], *, full_refresh: bool = False) -> None:
+    place = POINTS[point] if isinstance(point, str) else point
+    arguments = (world.database.url, str(world.settings.home.parent), place, full_refresh)
     child = _context.Process(target=doomed_sync, args=arguments)
     child.start()
     child.join(60)

@@ -92,6 +92,9 @@ def test_every_command_and_option_exists_in_what_the_image_installs(command: lis
 def test_every_variable_of_compose_and_image_is_one_that_somebody_reads() -> None:
     known = {alias.upper() for field in Settings.model_fields.values() for alias in aliases(field)} | {
         *(name.upper() for name in Settings.model_fields), HOME_VARIABLE, "PYTHONUNBUFFERED",
+        *(f"TRINO_{name.upper()}" for name in TrinoSettings.model_fields),
+        # Read by the client of the storage, pyarrow.fs.
+        "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
     }  # fmt: skip
     named = {name for service in OURS.values() for name in service["environment"]}
     named |= set(re.findall(r"([A-Z_]+)=", " ".join(re.findall(r"^ENV (.+)$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -107,7 +108,8 @@ def writer_place(connection: psycopg.Connection[Any], bridge_schema: str, places
     try:
         yield
     finally:
-        if not connection.closed:
+        # A connection that is lost has given the place back; what the run came to must not be hidden by that.
+        with contextlib.suppress(psycopg.OperationalError):
             connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [place])
 
 

