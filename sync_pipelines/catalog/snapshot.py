@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from sync_pipelines.catalog.connectors import list_connectors
@@ -36,7 +37,6 @@ class CatalogView:
     """Entities to build definitions from.
 
     Attributes:
-        base_urls: base URL by connector.
         database_name: name of the database that holds the tables.
         connectors: the active ones, as far as definitions need them.
         stale_because: why this is the last known catalog and not the current one; None when it is current.
@@ -44,13 +44,17 @@ class CatalogView:
     """
 
     entities: tuple[Entity, ...] = ()
-    base_urls: dict[str, str] | None = None
     database_name: str = "postgres"
     stale_because: str | None = None
     connectors: tuple[Connector, ...] = ()
     fingerprint: str = ""
 
-    @property
+    @cached_property
+    def base_urls(self) -> dict[str, str]:
+        """Base URL by connector."""
+        return {one.name: one.base_url for one in self.connectors}
+
+    @cached_property
     def trino_catalogs(self) -> dict[str, str]:
         """Catalog in Trino by connector, where a connector sets its own."""
         settings = {one.name: one.destination_settings or {} for one in self.connectors}
@@ -108,8 +112,7 @@ def _read(database: Database, connectors: Sequence[str]) -> tuple[CatalogView, s
         default=str,
     )
     fingerprint = hashlib.sha256(content.encode()).hexdigest()[:16]
-    urls = {one.name: one.base_url for one in active}
-    return CatalogView(tuple(map(entity_from_row, rows)), urls, database.name, None, tuple(active), fingerprint), content
+    return CatalogView(tuple(map(entity_from_row, rows)), database.name, None, tuple(active), fingerprint), content
 
 
 def _remember(path: Path, content: str) -> None:
@@ -131,8 +134,7 @@ def _remembered(path: Path, error: SyncError) -> CatalogView:
         entities = tuple(entity_from_row({**row, "cursor_marks": []}) for row in stored["entities"])
         logger.warning("the catalog cannot be read; definitions come from %s: %s", path, error)
         connectors = tuple(Connector(**{**connector, "auth_token": None}) for connector in stored["connectors"])
-        urls = {one.name: one.base_url for one in connectors}
-        return CatalogView(entities, urls, stored["database"], str(error), connectors)
+        return CatalogView(entities, stored["database"], str(error), connectors)
     except (OSError, ValueError, KeyError, TypeError) as unreadable:
         logger.error("the catalog cannot be read (%s) and none is remembered (%s)", error, type(unreadable).__name__)
-        return CatalogView(base_urls={}, stale_because=str(error))
+        return CatalogView(stale_because=str(error))

@@ -59,7 +59,6 @@ class PublishPlan:
         seen_is_sure: False when no later rowversion can be told from it.
         next_due_seconds, next_due_reason: how long after the publish the entity is due again, and why.
         lease: by which a sensor took the entity for this run; it ends with it.
-
         destination: the `load.destination.Destination` that publishes.
     """
 

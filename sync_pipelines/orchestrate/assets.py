@@ -97,7 +97,7 @@ def _entity_asset(
         metadata=definition_metadata(
             entity,
             full_table_name(entity, view),
-            (view.base_urls or {}).get(entity.connector),
+            view.base_urls.get(entity.connector),
             with_schema=with_schema,
             stale_because=view.stale_because,
         ),

@@ -58,7 +58,7 @@ def _with_models(keys: list[dg.AssetKey], models: Sequence[dg.AssetsDefinition])
 
 def discovery_jobs(view: CatalogView) -> list[dg.JobDefinition]:
     """`discover_<connector>`: ask the source again what it offers, and show it in the running UI."""
-    return [_discovery_job(connector) for connector in sorted(view.base_urls or {})]
+    return [_discovery_job(connector) for connector in sorted(view.base_urls)]
 
 
 def _discovery_job(connector: str) -> dg.JobDefinition:

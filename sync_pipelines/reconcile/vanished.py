@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sync_pipelines.errors import VanishedShareError
 from sync_pipelines.load.postgres.merge import Counts, Merge
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.model.run import check_stage
+from sync_pipelines.reconcile.share import check_vanished_share
 
 
 def delete_vanished(merge: Merge, counts: Counts) -> tuple[int, int]:
@@ -26,13 +26,7 @@ def delete_vanished(merge: Merge, counts: Counts) -> tuple[int, int]:
     absent = f"t.ctid = v.row_at AND v.verdict = 'missing'{_not_held(merge)}"
     missing = f"FROM {merge.target} t, {merge.verdicts} v WHERE {absent}"
     vanished = merge.number(f"SELECT count(*) {missing}") if counts.missing else 0
-    share, live = merge.entity.max_vanished_share, counts.live_before
-    if vanished > share * live and not merge.plan.accept_vanished:
-        raise VanishedShareError(
-            f"A full read misses {vanished} of {live} live rows, more than the share of {share:g} that may vanish at once.",
-            where=dict(merge.entity.where),
-            next_command=f"sync-pipelines sync {merge.entity.path} --full-refresh --accept-vanished, if it is true",
-        )
+    check_vanished_share(merge.plan, vanished, counts.live_before)
     absences, entity = f"{quote(merge.plan.bridge_schema)}.absences", literal(str(merge.entity.uid))
     missed_before = f"t._bridge_id IN (SELECT row_id FROM {absences} WHERE entity_uid = {entity} AND since < now())"
     first_time = 0

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sync_pipelines.errors import SchemaDriftError, UnknownTypeError
+from sync_pipelines.errors import UnknownTypeError
+from sync_pipelines.load.drift import check_can_follow, check_is_ours, check_may_be_made, lost_column
 from sync_pipelines.load.plan import TablePlan
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.model.entity import BRIDGE_COLUMNS, Entity
@@ -91,28 +92,12 @@ def plan_table(entity: Entity, stored: dict[str, StoredColumn], *, rebuild: bool
         SchemaDriftError: the table is gone or cannot follow; the message lists each column and the way out.
     """
     if not stored:
-        if entity.last_sync_at is not None and entity.row_count and not rebuild:
-            raise SchemaDriftError(
-                f"The table {entity.table} is gone although it held {entity.row_count} rows.",
-                where=dict(entity.where),
-                next_command=f"sync-pipelines sync {entity.path} --full-refresh",
-            )
+        check_may_be_made(entity, rebuild=rebuild)
         return TablePlan(create_statements(entity), (f"create table {entity.table}",))
-    missing = [name for name in BRIDGE_COLUMNS if name not in stored]
-    if missing:
-        raise SchemaDriftError(
-            f"The table {entity.table} exists but is not ours: it has no column {missing[0]}.",
-            where=dict(entity.where),
-            state="It was left untouched.",
-            next_command=f"rename it, then sync-pipelines sync {entity.path} --full-refresh",
-        )
+    check_is_ours(entity, stored)
     lost = [column.name for column in entity.columns if column.target_name not in stored]
     if lost and not rebuild:
-        raise SchemaDriftError(
-            f"The table {entity.table} has lost the column {lost[0]}, which only reading everything again can fill.",
-            where=dict(entity.where),
-            next_command=f"sync-pipelines sync {entity.path} --full-refresh",
-        )
+        raise lost_column(entity, lost[0])
     return _plan_columns(entity, stored)
 
 
@@ -141,13 +126,7 @@ def _plan_columns(entity: Entity, stored: dict[str, StoredColumn]) -> TablePlan:
         if name not in declared and name not in BRIDGE_COLUMNS and have.is_not_null:
             statements.append(f"{alter} ALTER COLUMN {quote(name)} DROP NOT NULL")
             changes.append(f"keep {name}, which the source dropped")
-    if refused:
-        raise SchemaDriftError(
-            f"The table {entity.table} cannot follow its source without loss: " + "; ".join(refused) + ".",
-            where=dict(entity.where),
-            next_command=f"sync-pipelines discover {entity.connector} --accept {entity.slug}"
-            "  (keeps the old table under another name and reads everything again)",
-        )
+    check_can_follow(entity, refused)
     return TablePlan(tuple(statements), tuple(changes))
 
 

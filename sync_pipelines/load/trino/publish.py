@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sync_pipelines.errors import FatalError
@@ -94,13 +92,13 @@ def publish(
     check_stage("quarantine", plan.rejected, rejected)
     staging = Staging(session, catalog, f"e{entity.uid.hex}", hive=is_hive)
     try:
-        files = sum(pq.read_metadata(file).num_rows for file in _files(plan))
-        relation = _staged_relation(staging, plan, files)
+        spooled = pq.read_metadata(plan.spooled).num_rows if plan.spooled else 0
+        relation = _staged_relation(staging, plan, spooled)
         target = quote(catalog, entity.target_schema, entity.target_table)
         statements = (HiveStatements if is_hive else Statements)(plan, target, relation)
         work = Work(cursor, session, catalog, plan, staging, statements, is_hive=is_hive)
-        if compared is not None and compared[0] == files and plan.mode is Mode.DELTA:
-            staged, work.winners, work.counts = files, files, compared[1]
+        if compared is not None and compared[0] == spooled and plan.mode is Mode.DELTA:
+            staged, work.winners, work.counts = spooled, spooled, compared[1]
         else:
             staged = _count_staged(work)
             work.compare()
@@ -121,11 +119,11 @@ def publish(
 
 def _staged_relation(staging: Staging, plan: PublishPlan, rows: int) -> str:
     fields = record_fields(plan.entity)
+    if plan.spooled is None:
+        return staging.relation("records", records_schema(plan.entity).empty_table(), fields)
     if rows <= staging.session.options.inline_rows:
-        tables = [pq.read_table(file, columns=[one.name for one in fields]) for file in _files(plan)]
-        table = pa.concat_tables(tables) if tables else records_schema(plan.entity).empty_table()
-        return staging.relation("records", table, fields)
-    return staging.of_files("records", _files(plan), fields)
+        return staging.relation("records", pq.read_table(plan.spooled, columns=[one.name for one in fields]), fields)
+    return staging.of_files("records", [plan.spooled], fields)
 
 
 def _count_staged(work: Work) -> int:
@@ -208,7 +206,3 @@ def _count_rows(work: Work) -> int:
     if work.plan.mode is Mode.DELTA and entity.row_count is not None and entity.last_sync_status == "success":
         return entity.row_count + gained
     return work.session.number(f"SELECT count(*) FROM {work.statements.target} WHERE NOT _bridge_deleted")
-
-
-def _files(plan: PublishPlan) -> list[Path]:
-    return [plan.spooled] if plan.spooled else []

@@ -43,14 +43,13 @@ def resolve(cursor: Any, plan: PublishPlan) -> None:
         f"SELECT EXISTS (SELECT 1 FROM {quote(plan.bridge_schema)}.quarantine WHERE entity_uid = {literal(str(plan.entity.uid))}"
         f" AND resolved_at IS NULL AND business_key IS NOT NULL AND run_uid <> {literal(str(plan.run_uid))})"
     )
-    if not cursor.fetchone()[0]:
+    if plan.spooled is None or not cursor.fetchone()[0]:
         return
     names = [f"c{index}" for index, column in enumerate(plan.entity.columns) if column.is_business_key]
     statement = f"COPY {_records(plan)} ({', '.join(names)}) FROM STDIN (FORMAT csv)"
-    for file in [plan.spooled] if plan.spooled else []:
-        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(batch_size=BATCH_ROWS, columns=names):
-            with cursor.copy(statement) as copy:
-                copy.write(csv_of(batch.select(names)))
+    for batch in pq.ParquetFile(plan.spooled, pre_buffer=False).iter_batches(batch_size=BATCH_ROWS, columns=names):
+        with cursor.copy(statement) as copy:
+            copy.write(csv_of(batch.select(names)))
     resolve_quarantine(cursor, plan, filled=False)
 
 

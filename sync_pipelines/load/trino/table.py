@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-from sync_pipelines.errors import EntityDefinitionError, SchemaDriftError
+from sync_pipelines.errors import EntityDefinitionError
+from sync_pipelines.load.drift import check_can_follow, check_is_ours, check_may_be_made, lost_column
 from sync_pipelines.load.plan import TablePlan
 from sync_pipelines.load.trino.quoting import literal, quote
 from sync_pipelines.load.trino.session import Session
@@ -62,21 +63,9 @@ def plan_table(catalog: str, entity: Entity, stored: dict[str, str], *, rebuild:
         SchemaDriftError: the table is gone or cannot follow; the message lists each column and the way out.
     """
     if not stored:
-        if entity.last_sync_at is not None and entity.row_count and not rebuild:
-            raise SchemaDriftError(
-                f"The table {entity.table} is gone although it held {entity.row_count} rows.",
-                where=dict(entity.where),
-                next_command=f"sync-pipelines sync {entity.path} --full-refresh",
-            )
+        check_may_be_made(entity, rebuild=rebuild)
         return TablePlan(create_statements(catalog, entity), (f"create table {catalog}.{entity.table}",))
-    missing = [name for name in BRIDGE_TYPES if name not in stored]
-    if missing:
-        raise SchemaDriftError(
-            f"The table {entity.table} exists but is not ours: it has no column {missing[0]}.",
-            where=dict(entity.where),
-            state="It was left untouched.",
-            next_command=f"rename it, then sync-pipelines sync {entity.path} --full-refresh",
-        )
+    check_is_ours(entity, stored)
     return _plan_columns(catalog, entity, stored, rebuild=rebuild)
 
 
@@ -103,11 +92,7 @@ def _plan_columns(catalog: str, entity: Entity, stored: dict[str, str], *, rebui
         if have is None and column.is_business_key:
             refused.append(f"{column.name}: the key column is missing in the table")
         elif have is None and not rebuild:
-            raise SchemaDriftError(
-                f"The table {entity.table} has lost the column {column.name}, which only reading everything again can fill.",
-                where=dict(entity.where),
-                next_command=f"sync-pipelines sync {entity.path} --full-refresh",
-            )
+            raise lost_column(entity, column.name)
         elif have is None:
             statements += [f"{alter} ADD COLUMN {name} {wanted}", _distrust_hashes(catalog, entity)]
             changes.append(f"add {column.name} {wanted}")
@@ -116,13 +101,7 @@ def _plan_columns(catalog: str, entity: Entity, stored: dict[str, str], *, rebui
             changes.append(f"widen {column.name} from {have} to {wanted}")
         elif have != wanted and not widens_in_iceberg(wanted, have):
             refused.append(f"{column.name}: {have} in the table, {wanted} at the source")
-    if refused:
-        raise SchemaDriftError(
-            f"The table {entity.table} cannot follow its source without loss: " + "; ".join(refused) + ".",
-            where=dict(entity.where),
-            next_command=f"sync-pipelines discover {entity.connector} --accept {entity.slug}"
-            "  (keeps the old table under another name and reads everything again)",
-        )
+    check_can_follow(entity, refused)
     return TablePlan(tuple(statements), tuple(changes))
 
 

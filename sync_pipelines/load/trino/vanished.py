@@ -7,13 +7,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from sync_pipelines.errors import VanishedShareError
 from sync_pipelines.load.plan import PublishPlan
 from sync_pipelines.load.postgres.quoting import quote
 from sync_pipelines.load.trino.merge import Statements
 from sync_pipelines.load.trino.quarantine import held_keys
 from sync_pipelines.load.trino.session import Session
 from sync_pipelines.load.trino.staging import TEXT, Field, Staging
+from sync_pipelines.reconcile.share import check_vanished_share
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,7 @@ def plan_vanished(cursor: Any, session: Session, plan: PublishPlan, statements: 
     held = staging.relation("held", keys, fields) if keys.num_rows else None
     absent = statements.absent(held)
     vanished = session.number(f"SELECT count(*) FROM {statements.target} t WHERE {absent}")
-    share = plan.entity.max_vanished_share
-    if vanished > share * live and not plan.accept_vanished:
-        raise VanishedShareError(
-            f"A full read misses {vanished} of {live} live rows, more than the share of {share:g} that may vanish at once.",
-            where=dict(plan.entity.where),
-            next_command=f"sync-pipelines sync {plan.entity.path} --full-refresh --accept-vanished, if it is true",
-        )
+    check_vanished_share(plan, vanished, live)
     if plan.keyset:
         return Vanished(vanished, absent)
     return _missed_twice(cursor, session, plan, statements, staging, absent)
