@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import psycopg
@@ -42,8 +42,14 @@ from sync_pipelines.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[int], None]
 HEARTBEAT_SECONDS = 1.0
+
+
+class Heartbeat(Protocol):
+    """Tells that a run is alive, and how many records it has; raises when it shall end."""
+
+    def __call__(self, fetched: int | None = None) -> None:
+        """Say so; without a number, as many records as last time."""
 
 
 @dataclass
@@ -60,7 +66,7 @@ class _Run:
     started_at: datetime
     started_monotonic: float
     accept_vanished: bool
-    heartbeat: Progress
+    heartbeat: Heartbeat
     held: psycopg.Connection[Any]
     lease: UUID | None
     table_changes: tuple[str, ...] = ()
@@ -141,17 +147,18 @@ def sync_entity(
             raise
 
 
-def _heartbeat(connection: psycopg.Connection[Any], uid: UUID, interrupted: Callable[[], bool]) -> Progress:
+def _heartbeat(connection: psycopg.Connection[Any], uid: UUID, interrupted: Callable[[], bool]) -> Heartbeat:
     """Tell how far a run is, at most once a second; it also notices a lost lock connection early."""
-    last = time.monotonic()
+    last, known = time.monotonic(), 0
 
-    def beat(fetched: int) -> None:
-        nonlocal last
+    def beat(fetched: int | None = None) -> None:
+        nonlocal last, known
+        known = known if fetched is None else fetched
         if interrupted():
-            raise InterruptedRunError(f"The run was cancelled after {fetched} records.")
+            raise InterruptedRunError(f"The run was cancelled after {known} records.")
         if time.monotonic() - last >= HEARTBEAT_SECONDS:
             last = time.monotonic()
-            connection.execute("UPDATE sync_runs SET records_fetched = %s WHERE uid = %s AND status = 'running'", [fetched, uid])
+            connection.execute("UPDATE sync_runs SET records_fetched = %s WHERE uid = %s AND status = 'running'", [known, uid])
 
     return beat
 
@@ -289,7 +296,7 @@ def _without_load(
     if run.mode is Mode.FULL:
         if head:
             return None
-        with _writing(run, plan):
+        with _writing(run):
             return run.destination.publish_nothing(plan)
     small = extraction.fetched <= run.settings.max_page_size
     if head and (not small or plan.fetched != plan.reread + len(head[0][1]) or head[0][0] != run.entity.records_table):
@@ -303,17 +310,21 @@ def _without_load(
 
 def _load(run: _Run, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]]) -> Outcome:
     load_batches(
-        run.destination, plan, batches, run.stage_seconds, fills_empty=run.fills_empty, writing=lambda: _writing(run, plan)
+        run.destination,
+        plan,
+        batches,
+        run.stage_seconds,
+        fills_empty=run.fills_empty,
+        writing=lambda: _writing(run),
+        while_waiting=run.heartbeat,
     )
     assert plan.outcome is not None
     return plan.outcome
 
 
-def _writing(run: _Run, plan: PublishPlan) -> AbstractContextManager[None]:
+def _writing(run: _Run) -> AbstractContextManager[None]:
     """A place among the writers to the destination; while it is waited for, the run can be cancelled."""
-    return writer_place(
-        run.held, run.database.bridge_schema, run.settings.max_destination_writers, lambda: run.heartbeat(plan.fetched)
-    )
+    return writer_place(run.held, run.database.bridge_schema, run.settings.max_destination_writers, run.heartbeat)
 
 
 def _recorded_outcome(run: _Run) -> Outcome:

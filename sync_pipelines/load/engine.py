@@ -41,6 +41,7 @@ def load_batches(
     *,
     fills_empty: bool,
     writing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    while_waiting: Callable[[], None] = lambda: None,
 ) -> None:
     """Bring the batches to PostgreSQL while they are read, and publish them as `plan` says; `plan.outcome` is set afterwards.
 
@@ -51,6 +52,7 @@ def load_batches(
         stage_seconds: gets the seconds of extract, normalize and load.
         fills_empty: the target holds no row, so that the records may go straight into it.
         writing: entered before anything is written to the destination, left when it is published.
+        while_waiting: called while the destination keeps the records waiting; ends the run by raising.
 
     Raises:
         SyncError: ours, or a database error translated.
@@ -68,7 +70,7 @@ def load_batches(
         try:
             streams.enter_context(writing())
             started = time.monotonic()
-            spool = _read(destination, plan, batches, Path(folder), streams, fills_empty=fills_empty)
+            spool = _read(destination, plan, batches, Path(folder), streams, while_waiting, fills_empty=fills_empty)
             target, dataset_name = destination.pipeline_target(plan.entity)
             pipeline = dlt.pipeline(
                 pipeline_name=name, pipelines_dir=folder, destination=target, dataset_name=dataset_name
@@ -99,6 +101,7 @@ def _read(
     batches: Iterator[tuple[str, pa.Table]],
     folder: Path,
     streams: ExitStack,
+    while_waiting: Callable[[], None],
     *,
     fills_empty: bool,
 ) -> Spool:
@@ -110,9 +113,9 @@ def _read(
                 plan.stream = streams.enter_context(stream) if stream else None
             spool.write(table, batch)
             if plan.stream is not None and table == plan.entity.records_table:
-                plan.stream.feed(batch)
+                plan.stream.feed(batch, while_waiting)
     if plan.stream is not None:
-        plan.stream.finish()
+        plan.stream.finish(while_waiting)
     if plan.entity.records_table in spool.rows:
         plan.spooled = spool.path(plan.entity.records_table)
     return spool

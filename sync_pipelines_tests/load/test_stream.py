@@ -141,8 +141,14 @@ def test_a_run_that_fails_ends_its_copy_although_that_waits_for_a_lock(bulk: Wor
         def lock_staging() -> None:
             other.execute("LOCK TABLE erp_staging.items__records IN ACCESS EXCLUSIVE MODE")
 
+        asked_before = -1
+
         def is_copy_waiting() -> bool:
-            return bulk.sql("SELECT count(*) FROM pg_locks WHERE NOT granted") != [(0,)]
+            """COPY waits for the lock, and has kept the run from the next page since the last look."""
+            nonlocal asked_before
+            asked, known = len(bulk.faults.requests_log), asked_before
+            asked_before = asked
+            return asked == known and bulk.sql("SELECT count(*) FROM pg_locks WHERE NOT granted") != [(0,)]
 
         at_page(bulk, 1, lock_staging)
         with pytest.raises(InterruptedRunError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -68,24 +68,34 @@ class RecordStream:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def feed(self, batch: pa.Table) -> None:
-        """Hand a batch over; waits while PostgreSQL is behind.
+    def feed(self, batch: pa.Table, while_waiting: Callable[[], None]) -> None:
+        """Hand a batch over; waits while PostgreSQL is behind, or while somebody holds a lock that COPY needs.
+
+        Args:
+            batch: of records.
+            while_waiting: called every half second of waiting; ends the wait by raising.
 
         Raises:
             psycopg2.Error: PostgreSQL failed, and not because of a record.
         """
-        self._put(batch)
+        self._put(batch, while_waiting)
         if self._trouble is not None:
             raise self._trouble
 
-    def finish(self) -> None:
+    def finish(self, while_waiting: Callable[[], None]) -> None:
         """Wait until everything is copied; what went to staging is committed.
+
+        Args:
+            while_waiting: called every half second of waiting; ends the wait by raising.
 
         Raises:
             psycopg2.Error: PostgreSQL failed, and not because of a record.
         """
-        self._put(None)
-        self._thread.join()
+        self._put(None, while_waiting)
+        self._thread.join(_LOOK_SECONDS)
+        while self._thread.is_alive():
+            while_waiting()
+            self._thread.join(_LOOK_SECONDS)
         if self._trouble is not None:
             raise self._trouble
         if self.refusal is None and not self.fills:
@@ -94,7 +104,7 @@ class RecordStream:
     def close(self) -> None:
         """End the stream; what was not published is gone. Does nothing the second time."""
         if self._thread.is_alive():
-            self._put(_AbandonedError(), wait=False)
+            self._put(_AbandonedError(), self._drop_one)
             self._thread.join(_LOOK_SECONDS)
             while self._thread.is_alive():
                 # COPY may wait for a lock that nobody gives back.
@@ -103,14 +113,17 @@ class RecordStream:
                 self._thread.join(_LOOK_SECONDS)
         self.connection.close()
 
-    def _put(self, item: pa.Table | BaseException | None, *, wait: bool = True) -> None:
+    def _put(self, item: pa.Table | BaseException | None, while_full: Callable[[], None]) -> None:
         while self._thread.is_alive():
             try:
                 self._waiting.put(item, timeout=_LOOK_SECONDS)
                 return
             except queue.Full:
-                if not wait:
-                    self._waiting.get_nowait()
+                while_full()
+
+    def _drop_one(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            self._waiting.get_nowait()
 
     def _copy(self) -> None:
         entity = self.entity
