@@ -5,6 +5,7 @@ SyncError
  │   ├─ SourceUnreachableError      connection refused, DNS, timeout, reset
  │   ├─ SourceBusyError             429 and 5xx after all tries
  │   ├─ BrokenPageError             cut, undecodable or wrongly shaped answer
+ │   ├─ IncompleteAnswerError       too few of the ids that were asked for came back good
  │   ├─ EntityBusyError             another run holds this entity
  │   ├─ InterruptedRunError         somebody cancelled the run
  │   └─ DatabaseUnavailableError    connection lost, deadlock, disk full, ...
@@ -100,6 +101,10 @@ class SourceBusyError(RetriableError):
 
 class BrokenPageError(RetriableError):
     """An answer that is not a page: cut body, wrong content, wrong envelope."""
+
+
+class IncompleteAnswerError(RetriableError):
+    """Too few of the records that were asked for by their ids came back, verified and not empty."""
 
 
 class EntityBusyError(RetriableError):

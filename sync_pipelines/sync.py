@@ -26,7 +26,6 @@ from sync_pipelines.errors import (
     SchemaDriftError,
     SyncError,
 )
-from sync_pipelines.extract.apismith import open_session
 from sync_pipelines.extract.extraction import Extraction
 from sync_pipelines.load.engine import load_batches
 from sync_pipelines.load.plan import Outcome, PublishPlan
@@ -39,6 +38,7 @@ from sync_pipelines.model.entity import Connector, DeltaStrategy, Entity, Entity
 from sync_pipelines.model.run import Ledger, Mode, RunResult
 from sync_pipelines.reconcile.duplicates import duplicate_keys
 from sync_pipelines.settings import Settings, load_settings
+from sync_pipelines.sources import endpoint_of, named_metrics, open_source
 
 logger = logging.getLogger(__name__)
 
@@ -196,8 +196,7 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
     entity, settings = run.entity, run.settings
     extraction = Extraction(
         entity,
-        open_session(run.connector, settings),
-        page_size=entity.page_size or settings.max_page_size,
+        open_source(run.database, run.connector, entity, settings),
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,
         before_page=run.heartbeat,
@@ -211,6 +210,7 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         codec=extraction.reading.codec,
         marks=entity.cursor_marks,
         keyset=keyset,
+        walked=extraction.source.walks,
         accept_vanished=run.accept_vanished,
     )
     batches = _finished(run, extraction, plan)
@@ -225,6 +225,7 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         if not plan.details or run_status(run.database, run.uid) != "success":
             raise
         outcome = _recorded_outcome(run)
+    extraction.source.finish()
     return _result(run, extraction, plan, outcome)
 
 
@@ -233,6 +234,7 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
     after = run.entity.cursor if run.mode is Mode.DELTA else None
     full = run.mode is Mode.FULL
     yield from extraction.batches(after=after, keyset=plan.keyset, full=full, closing=full and not run.fills_empty)
+    run.warnings += extraction.source.warnings()
     plan.fetched, plan.reread, plan.rejected = extraction.fetched, extraction.reread, extraction.rejected
     plan.codec = extraction.reading.codec or plan.codec
     if plan.keyset:
@@ -253,6 +255,7 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         "undeclared": sorted(extraction.undeclared),
         "table_changes": list(run.table_changes),
         "quarantine_sample": extraction.sample,
+        "page_size": extraction.source.page_size,
         "warnings": [*run.warnings, *extraction.reading.warnings],
     }
 
@@ -288,6 +291,7 @@ def _recorded_outcome(run: _Run) -> Outcome:
 
 def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outcome) -> RunResult:
     entity, traffic = run.entity, extraction.traffic
+    endpoint = endpoint_of(run.connector, entity.slug)
     with run.database.connect() as connection, connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
         duplicates = duplicate_keys(cursor, entity)
     logger.info("%s: %s", entity.path, outcome.ledger.as_dict())
@@ -314,4 +318,5 @@ def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outco
         quarantine_sample=tuple(extraction.sample),
         duplicate_keys=duplicates,
         warnings=(*run.warnings, *extraction.reading.warnings, *outcome.warnings),
+        metrics=named_metrics(endpoint, outcome.ledger, traffic, extraction.source.page_size, run.elapsed_seconds),
     )

@@ -16,7 +16,8 @@ from sync_pipelines.model.names import check_connector_name
 from sync_pipelines.secrets import check_reference, printable
 
 _FIELDS = (
-    "uid, name, base_url, auth_token, target_schema, is_active, settings, last_discovered_at, last_discovery_error"
+    "uid, name, base_url, auth_token, target_schema, is_active, settings, last_discovered_at, last_discovery_error,"
+    " kind, declaration"
 )
 # dlt puts the schema unescaped into connection options and formatted statements.
 _UNUSABLE_IN_SCHEMA = re.compile(r"[\s%\\\x00-\x1f]")
@@ -55,6 +56,8 @@ def add_connector(
     *,
     target_schema: str | None = None,
     settings: dict[str, Any] | None = None,
+    kind: str = "apismith",
+    declaration: dict[str, Any] | None = None,
 ) -> Connector:
     """Register a source, or change the one of that name; entities and cursors stay.
 
@@ -84,12 +87,13 @@ def add_connector(
     with database.connect() as connection:
         row = connection.execute(
             f"""
-            INSERT INTO connectors (name, base_url, auth_token, target_schema, settings) VALUES (%s, %s, %s, %s, %s)
+            INSERT INTO connectors (name, base_url, auth_token, target_schema, settings, kind, declaration)
+            VALUES (%s, %s, %s, %s, %s, %s, %s)
             ON CONFLICT (name) DO UPDATE SET base_url = excluded.base_url, auth_token = excluded.auth_token,
-                settings = excluded.settings, is_active = true, updated_at = now()
+                settings = excluded.settings, kind = excluded.kind, declaration = excluded.declaration, is_active = true, updated_at = now()
             RETURNING {_FIELDS}
             """,
-            [name, check_base_url(base_url), auth_token, schema, Jsonb(settings or {})],
+            [name, check_base_url(base_url), auth_token, schema, Jsonb(settings or {}), kind, Jsonb(declaration) if declaration else None],
         ).fetchone()
     assert row is not None
     if row["target_schema"] != schema and target_schema is not None:

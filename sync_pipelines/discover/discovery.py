@@ -13,10 +13,10 @@ from psycopg.rows import tuple_row
 from sync_pipelines.catalog.connectors import get_connector, record_discovery
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import insert_entity, list_entities, mark_entity, update_definition
+from sync_pipelines.declare.describe import describe_source
 from sync_pipelines.discover.apis import parse_apis
 from sync_pipelines.discover.drift import Verdict, diff_entity
 from sync_pipelines.errors import NotFoundError, SourceContractError, SyncError
-from sync_pipelines.extract.apismith import fetch_apis, open_session
 from sync_pipelines.load.postgres.target import set_aside
 from sync_pipelines.model.entity import Connector, Entity, EntityStatus
 from sync_pipelines.settings import Settings, load_settings
@@ -68,7 +68,7 @@ def discover(
     settings = settings or load_settings()
     connector = get_connector(database, connector_name)
     try:
-        raw_apis = fetch_apis(open_session(connector, settings))
+        raw_apis = describe_source(connector, settings)
         entities, errors = parse_apis(raw_apis, connector, settings)
         unknown = [slug for slug in accept if slug not in entities]
         if unknown:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,28 +9,9 @@ import msgspec
 
 from sync_pipelines.errors import BrokenPageError, SourceContractError
 from sync_pipelines.extract.http import GuardedSession, T, Traffic
-from sync_pipelines.model.entity import Connector
-from sync_pipelines.model.limits import HttpLimits
-from sync_pipelines.secrets import printable, resolve_secret
-from sync_pipelines.settings import Settings
+from sync_pipelines.secrets import printable
 
 APIS_PATH = "/api/v1/apis"
-
-
-def open_session(connector: Connector, settings: Settings) -> GuardedSession:
-    """The process-wide session of a connector, so that its limits hold over all of its entities."""
-    limits = HttpLimits.from_settings(
-        connector.settings,
-        timeout_seconds=settings.api_timeout_seconds,
-        tries=settings.api_tries,
-        max_page_bytes=settings.max_page_bytes,
-    )
-    return _session(connector.base_url, connector.auth_token, limits)
-
-
-@functools.lru_cache(maxsize=1000)
-def _session(base_url: str, auth_token: str | None, limits: HttpLimits) -> GuardedSession:
-    return GuardedSession(base_url, functools.partial(resolve_secret, auth_token), limits)
 
 
 def fetch_apis(session: GuardedSession) -> list[Any]:

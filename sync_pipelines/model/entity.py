@@ -80,6 +80,7 @@ class Connector:
 
     Attributes:
         auth_token: a reference (`env:NAME`), never the secret itself.
+        kind: `apismith`, or `rest` and `openapi` with a `declaration` (`model.declaration.Declaration` as JSON).
         settings: per-connector limits, see `extract.http.HttpLimits`.
     """
 
@@ -92,6 +93,8 @@ class Connector:
     settings: dict[str, Any] = field(default_factory=dict)
     last_discovered_at: datetime | None = None
     last_discovery_error: str | None = None
+    kind: str = "apismith"
+    declaration: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,7 @@ class RunResult:
         stage_seconds: seconds by stage (extract, load, publish).
         undeclared: names of fields that records carried but the API does not declare.
         quarantine_sample: up to 20 of the run's quarantined records as {page, key, column, reason}.
+        metrics: figures under the names that a connector's file asks for.
     """
 
     uid: UUID
@@ -120,6 +121,7 @@ class RunResult:
     quarantine_sample: tuple[dict[str, Any], ...] = ()
     duplicate_keys: int = 0
     warnings: tuple[str, ...] = ()
+    metrics: dict[str, float] = field(default_factory=dict)
 
     @property
     def rows_per_second(self) -> float:
