@@ -17,7 +17,7 @@ import pyarrow as pa
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
-from sync_pipelines.catalog.runs import fail_run, get_run, hold_entity, run_status, start_run
+from sync_pipelines.catalog.runs import fail_run, get_run, hold_entity, note_metrics, run_status, start_run
 from sync_pipelines.checkpoint import plan_checkpoint
 from sync_pipelines.errors import (
     ConfigurationError,
@@ -291,8 +291,12 @@ def _recorded_outcome(run: _Run) -> Outcome:
 
 def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outcome) -> RunResult:
     entity, traffic = run.entity, extraction.traffic
-    endpoint = endpoint_of(run.connector, entity.slug)
+    metrics = named_metrics(
+        endpoint_of(run.connector, entity.slug), outcome.ledger, traffic, extraction.source.page_size, run.elapsed_seconds
+    )
     with run.database.connect() as connection, connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
+        if metrics:
+            note_metrics(connection, run.uid, metrics)
         duplicates = duplicate_keys(cursor, entity)
     logger.info("%s: %s", entity.path, outcome.ledger.as_dict())
     return RunResult(
@@ -318,5 +322,5 @@ def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outco
         quarantine_sample=tuple(extraction.sample),
         duplicate_keys=duplicates,
         warnings=(*run.warnings, *extraction.reading.warnings, *outcome.warnings),
-        metrics=named_metrics(endpoint, outcome.ledger, traffic, extraction.source.page_size, run.elapsed_seconds),
+        metrics=metrics,
     )

@@ -6,6 +6,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 from psycopg.types.json import Jsonb
 
 from sync_pipelines.catalog.dagster_storage import storage_schema
@@ -144,6 +145,14 @@ def remove_connector(database: Database, name: str) -> int:
         connection.execute("DELETE FROM connectors WHERE uid = %s", [connector.uid])
     assert count is not None
     return int(count["n"])
+
+
+def update_declaration(connection: psycopg.Connection[Any], connector: Connector, declaration: dict[str, Any]) -> None:
+    """Take over what an OpenAPI document says now; nothing happens where it is as before."""
+    connection.execute(
+        "UPDATE connectors SET declaration = %s, updated_at = now() WHERE uid = %s AND declaration <> %s",
+        [Jsonb(declaration), connector.uid, Jsonb(declaration)],
+    )
 
 
 def record_discovery(database: Database, connector: Connector, error: SyncError | None) -> None:

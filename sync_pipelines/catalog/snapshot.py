@@ -8,8 +8,9 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import entity_from_row, list_entity_rows
@@ -31,6 +32,7 @@ class CatalogView:
 
     Attributes:
         base_urls: base URL by connector.
+        paths: path of each declared entity at its source, by `connector/slug`.
         database_name: name of the database that holds the tables.
         stale_because: why this is the last known catalog and not the current one; None when it is current.
         fingerprint: changes when anything does that definitions show; empty for a last known catalog.
@@ -41,6 +43,7 @@ class CatalogView:
     database_name: str = "postgres"
     stale_because: str | None = None
     fingerprint: str = ""
+    paths: dict[str, str] = field(default_factory=dict)
 
 
 def load_catalog(open_database: Callable[[], Database], home: Path, connectors: Sequence[str] = ()) -> CatalogView:
@@ -80,15 +83,25 @@ def _read(database: Database, connectors: Sequence[str]) -> tuple[CatalogView, s
     with database.connect() as connection:
         found = connection.execute("SELECT to_regclass(%s) AS t", [f'"{database.bridge_schema}".entities']).fetchone()
         if found is None or found["t"] is None:
-            urls, rows = {}, []
+            urls, paths, rows = {}, {}, []
         else:
-            active = connection.execute("SELECT name, base_url FROM connectors WHERE is_active ORDER BY name")
-            urls = {row["name"]: row["base_url"] for row in active if not connectors or row["name"] in connectors}
+            active = connection.execute("SELECT name, base_url, declaration FROM connectors WHERE is_active ORDER BY name").fetchall()
+            active = [row for row in active if not connectors or row["name"] in connectors]
+            urls = {row["name"]: row["base_url"] for row in active}
+            paths = _paths(active)
             rows = [row for row in list_entity_rows(database) if row["connector"] in urls]
     definitions = [{name: row[name] for name in _DEFINITION_FIELDS} for row in rows]
-    content = json.dumps({"database": database.name, "base_urls": urls, "entities": definitions}, default=str)
+    content = json.dumps({"database": database.name, "base_urls": urls, "paths": paths, "entities": definitions}, default=str)
     fingerprint = hashlib.sha256(content.encode()).hexdigest()[:16]
-    return CatalogView(tuple(map(entity_from_row, rows)), urls, database.name, fingerprint=fingerprint), content
+    return CatalogView(tuple(map(entity_from_row, rows)), urls, database.name, fingerprint=fingerprint, paths=paths), content
+
+
+def _paths(connectors: Sequence[dict[str, Any]]) -> dict[str, str]:
+    return {
+        f"{row['name']}/{slug}": endpoint.get("path", "/")
+        for row in connectors
+        for slug, endpoint in ((row["declaration"] or {}).get("endpoints") or {}).items()
+    }
 
 
 def _remember(path: Path, content: str) -> None:
@@ -109,7 +122,7 @@ def _remembered(path: Path, error: SyncError) -> CatalogView:
         stored = json.loads(path.read_text())
         entities = tuple(entity_from_row({**row, "cursor_marks": []}) for row in stored["entities"])
         logger.warning("the catalog cannot be read; definitions come from %s: %s", path, error)
-        return CatalogView(entities, stored["base_urls"], stored["database"], str(error))
+        return CatalogView(entities, stored["base_urls"], stored["database"], str(error), paths=stored.get("paths", {}))
     except (OSError, ValueError, KeyError, TypeError) as unreadable:
         logger.error("the catalog cannot be read (%s) and none is remembered (%s)", error, type(unreadable).__name__)
         return CatalogView(base_urls={}, stale_because=str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sync_pipelines.declare.openapi import resolve_openapi
 from sync_pipelines.errors import EntityDefinitionError
 from sync_pipelines.extract.apismith import fetch_apis
 from sync_pipelines.extract.raw_json import compile_path
@@ -14,15 +15,19 @@ from sync_pipelines.model.entity import Connector
 from sync_pipelines.settings import Settings
 
 
-def describe_source(connector: Connector, settings: Settings) -> list[Any]:
-    """The descriptions of a connector's entities: asked for, or as declared.
+def describe_source(connector: Connector, settings: Settings) -> tuple[list[Any], Declaration | None]:
+    """The descriptions of a connector's entities: asked for, or as declared; and the declaration as it is now.
 
     Raises:
         SyncError: the source does not answer, or answers something else.
     """
     if connector.declaration is None:
-        return fetch_apis(open_session(connector, settings))
-    return describe_declaration(Declaration.model_validate(connector.declaration))
+        return fetch_apis(open_session(connector, settings)), None
+    declaration = Declaration.model_validate(connector.declaration)
+    if declaration.openapi is not None and declaration.openapi.path is not None:
+        # What the document leaves out now was told by `connector apply`; here it counts as not offered.
+        declaration, _ = resolve_openapi(declaration, open_session(connector, settings))
+    return describe_declaration(declaration), declaration
 
 
 def describe_declaration(declaration: Declaration) -> list[dict[str, Any]]:

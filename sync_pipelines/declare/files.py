@@ -250,6 +250,8 @@ def load_declaration(
 
 def validate(data: Any, file: SourceFile) -> Declaration:
     """Raises SettingsError with file, line and key."""
+    if isinstance(data, dict) and "overrides" in data:
+        raise _refused(f"{file.place(('overrides',))}: unknown key.")
     try:
         return Declaration.model_validate(data)
     except ValidationError as error:

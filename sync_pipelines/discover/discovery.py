@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-from sync_pipelines.catalog.connectors import get_connector, record_discovery
+from sync_pipelines.catalog.connectors import get_connector, record_discovery, update_declaration
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import insert_entity, list_entities, mark_entity, update_definition
 from sync_pipelines.declare.describe import describe_source
@@ -68,7 +68,7 @@ def discover(
     settings = settings or load_settings()
     connector = get_connector(database, connector_name)
     try:
-        raw_apis = describe_source(connector, settings)
+        raw_apis, declaration = describe_source(connector, settings)
         entities, errors = parse_apis(raw_apis, connector, settings)
         unknown = [slug for slug in accept if slug not in entities]
         if unknown:
@@ -90,6 +90,8 @@ def discover(
             except SyncError as error:
                 errors[slug] = error
         _mark_vanished(connection, stored, entities, errors, report)
+        if declaration is not None:
+            update_declaration(connection, connector, declaration.as_json())
     report.invalid = {slug: str(error.what) for slug, error in errors.items()}
     record_discovery(database, connector, None)
     return report

@@ -76,7 +76,7 @@ class DeclaredSource:
             return
         new = [one for one in self._ids if after is None or one not in self._known_ids]
         known = [] if after is None else [one for one in self._ids if one in self._known_ids]
-        size = self._endpoint.ids.size if self._endpoint.ids.param else 1
+        size = self._endpoint.ids.size
         for ids, since in ((new, None), (known, after)):
             for start in range(0, len(ids), size):
                 yield from self._batch(decoder, ids[start : start + size], since, traffic, before)
@@ -88,12 +88,14 @@ class DeclaredSource:
         declared = self._endpoint.ids
         assert declared is not None
         params = self._params(since)
+        asks = [(self._url(one), params) for one in ids]
         if declared.param is not None:
-            params[declared.param] = ",".join(ids)
+            asks = [(self._url(), {**params, declared.param: ",".join(ids)})]
+        answers = (self._pages(decoder, url, query, traffic, before, absent_is_empty=declared.param is None) for url, query in asks)
         found: list[Page] = []
         good: set[str] = set()
         faulty: dict[str, str] = {}
-        for page, translated in self._pages(decoder, self._url(ids[0]), params, traffic, before, absent_is_empty=not declared.param):
+        for page, translated in itertools.chain.from_iterable(answers):
             for place, one in enumerate(translated.ids):
                 if one not in ids:
                     page.refused.setdefault(place, (id_column(self._endpoint), "It was not asked for."))

@@ -246,9 +246,22 @@ MetricSource = Literal[
 
 
 class Endpoint(_Model):
-    """One entity of a declared source."""
+    """One entity of a declared source.
 
-    path: UrlPath
+    Attributes:
+        path: where it is; only endpoints of an OpenAPI document may leave it out.
+        records: JSONPath to the records in an answer.
+        columns: None = inferred from a sample when the file is applied, then fixed.
+        fields: of the columns, only these, beside key and cursor.
+        mapping: field (dots lead into nested objects) -> column.
+        flatten: nested objects become columns of their own, joined by _.
+        resume_seconds: answers are kept on disk until the run is through; a run that follows a crash within this time goes on
+            with them.
+        recording: a file with one answer, read instead of asking the source.
+        metrics: name -> figure of a run.
+    """
+
+    path: UrlPath = "/"
     title: str | None = Field(None, max_length=200)
     description: str = Field("", max_length=10_000)
     params: dict[str, Scalar] = {}
@@ -258,6 +271,7 @@ class Endpoint(_Model):
     pagination: Pagination = NoPagination()
     cursor: CursorDeclaration | None = None
     columns: list[ColumnDeclaration] | None = None
+    fields: list[str] | None = None
     mapping: dict[str, str] = {}
     flatten: bool = False
     ids: IdList | None = None
@@ -308,7 +322,11 @@ class OpenApiSource(_Model):
 
 
 class Declaration(_Model):
-    """A whole connector file after its inputs were filled in."""
+    """A whole connector file after its inputs were filled in.
+
+    Attributes:
+        overrides: not of a file: what the file said about endpoints before an OpenAPI document completed them.
+    """
 
     name: str
     kind: Literal["rest", "openapi"]
@@ -319,6 +337,7 @@ class Declaration(_Model):
     limits: HttpLimits | None = None
     openapi: OpenApiSource | None = None
     endpoints: dict[str, Endpoint] = {}
+    overrides: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _matches_kind(self) -> Declaration:
@@ -326,6 +345,9 @@ class Declaration(_Model):
             raise ValueError("`openapi` belongs to the kind openapi, and that needs it")
         if self.kind == "rest" and not self.endpoints:
             raise ValueError("a connector of kind rest needs at least one endpoint")
+        for slug, endpoint in self.endpoints.items():
+            if self.kind == "rest" and "path" not in endpoint.model_fields_set:
+                raise ValueError(f"the endpoint {slug} needs a `path`")
         return self
 
     def as_json(self) -> dict[str, Any]:

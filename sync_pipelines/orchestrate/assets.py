@@ -86,6 +86,7 @@ def _entity_asset(
             entity,
             view.database_name,
             (view.base_urls or {}).get(entity.connector),
+            path=view.paths.get(entity.path),
             with_schema=with_schema,
             stale_because=view.stale_because,
         ),

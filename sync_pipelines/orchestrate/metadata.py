@@ -36,7 +36,7 @@ def _table_column(column: Column) -> dg.TableColumn:
 
 
 def definition_metadata(
-    entity: Entity, database_name: str, base_url: str | None, *, with_schema: bool, stale_because: str | None
+    entity: Entity, database_name: str, base_url: str | None, *, path: str | None, with_schema: bool, stale_because: str | None
 ) -> dict[str, Any]:
     """Metadata of the asset itself."""
     metadata: dict[str, Any] = {
@@ -47,7 +47,7 @@ def definition_metadata(
         "status": str(entity.status),
     }
     if base_url:
-        metadata["dagster/uri"] = redact(f"{base_url}/api/v1/data/{entity.slug}")
+        metadata["dagster/uri"] = redact(f"{base_url}{path or '/api/v1/data/' + entity.slug}")
     if entity.status_reason:
         metadata["status_reason"] = entity.status_reason
     if stale_because:
@@ -82,6 +82,7 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
         "sync_run": str(result.uid),
         "dagster/column_schema": table_schema(entity),
     }
+    metadata |= {name: figure for name, figure in result.metrics.items() if name not in metadata}
     if result.table_changes:
         metadata["table_changes"] = dg.MetadataValue.md("\n".join(f"- {change}" for change in result.table_changes))
     if result.warnings:
