@@ -17,6 +17,7 @@ import pytest
 from sync_pipelines.catalog.database import Database, embedded_url
 from sync_pipelines.catalog.migrate import migrate
 from sync_pipelines.settings import Settings, load_settings
+from sync_pipelines_tests.declared_world import DeclaredWorld
 from sync_pipelines_tests.world import TOKEN, World
 
 warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
@@ -72,6 +73,13 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
 def world(database: Database, settings: Settings) -> Iterator[World]:
     """A twin with its connector `erp` registered, and everything needed to sync from it."""
     with World.open(database, settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def declared(database: Database, settings: Settings) -> Iterator[DeclaredWorld]:
+    """A twin for declared sources; nothing is registered yet."""
+    with DeclaredWorld.open(database, settings) as opened:
         yield opened
 
 

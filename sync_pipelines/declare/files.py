@@ -149,6 +149,9 @@ def fill_inputs(file: SourceFile, given: dict[str, str]) -> dict[str, Any]:
     declared = data.pop("inputs", None) or {}
     if not isinstance(declared, dict):
         raise _refused(f"{file.place(('inputs',))}: inputs are a mapping of names.")
+    for name in given:
+        if name not in declared:
+            raise _refused(f"{file.name} has no input {printable(name)!r}; {_nearest(name, list(declared))}.")
     inputs: dict[str, Any] = {}
     for name, raw in declared.items():
         try:
@@ -156,9 +159,6 @@ def fill_inputs(file: SourceFile, given: dict[str, str]) -> dict[str, Any]:
         except ValidationError as error:
             raise _refused(explain(error, file, Input, ("inputs", name))) from None
         inputs[name] = _input_value(file, name, one, given.get(name))
-    for name in given:
-        if name not in inputs:
-            raise _refused(f"{file.name} has no input {printable(name)!r}; {_nearest(name, list(inputs))}.")
     return _filled(data, inputs, file, ())
 
 

@@ -220,6 +220,7 @@ def fetch_sample(endpoint: Endpoint, session: GuardedSession) -> bytes:
     """One answer of an endpoint, not larger than a sample needs."""
     from urllib.parse import quote
 
+    from sync_pipelines.extract.declared import query_of
     from sync_pipelines.extract.paginators import Pages
 
     if endpoint.recording is not None:
@@ -228,7 +229,7 @@ def fetch_sample(endpoint: Endpoint, session: GuardedSession) -> bytes:
         except OSError as error:
             raise SettingsError(f"The recording {printable(endpoint.recording)} cannot be read: {error.strerror}.") from None
     ids = [str(value) for value in (endpoint.ids.values or ())] if endpoint.ids else []
-    params: dict[str, Any] = {name: str(value).lower() if isinstance(value, bool) else value for name, value in endpoint.params.items()}
+    params = query_of(endpoint)
     if endpoint.ids is not None and not ids:
         raise SettingsError("An id list from a table has no sample yet; declare `columns`.")
     if endpoint.ids is not None and endpoint.ids.param is not None:

@@ -13,7 +13,7 @@ from sync_pipelines.extract.answers import AnswerCache
 from sync_pipelines.extract.decode import Page, PageDecoder
 from sync_pipelines.extract.http import GuardedSession, Reply, Traffic
 from sync_pipelines.extract.paginators import Pages
-from sync_pipelines.extract.translate import Translated, Translator, id_column, missing_record
+from sync_pipelines.extract.translate import Translated, Translator, id_column, missing_record, source_paths
 from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.secrets import printable
@@ -206,7 +206,7 @@ class DeclaredSource:
         return f"{self._session.base_url}{self._endpoint.path.replace('{id}', quote(one, safe=''))}"
 
     def _params(self, after: str | None) -> dict[str, Any]:
-        params: dict[str, Any] = {name: _query_text(value) for name, value in self._endpoint.params.items()}
+        params = query_of(self._endpoint)
         if after is not None and self._endpoint.cursor is not None:
             params[self._endpoint.cursor.param] = after
         return params
@@ -227,7 +227,12 @@ class DeclaredSource:
             self._cache.clear()
 
 
-def _query_text(value: str | int | bool) -> str | int:
-    return str(value).lower() if isinstance(value, bool) else value
-
-
+def query_of(endpoint: Endpoint) -> dict[str, Any]:
+    """The query parameters that every request of an endpoint has."""
+    params: dict[str, Any] = {
+        name: str(value).lower() if isinstance(value, bool) else value for name, value in endpoint.params.items()
+    }
+    if endpoint.fields is not None and endpoint.fields_param is not None:
+        paths = source_paths(endpoint)
+        params[endpoint.fields_param] = ",".join(paths.get(one.name, (one.name,))[0] for one in endpoint.columns or ())
+    return params

@@ -252,7 +252,7 @@ class Endpoint(_Model):
         path: where it is; only endpoints of an OpenAPI document may leave it out.
         records: JSONPath to the records in an answer.
         columns: None = inferred from a sample when the file is applied, then fixed.
-        fields: of the columns, only these, beside key and cursor.
+        fields: of the columns, only these, beside key and cursor; the source is told by `fields_param`, if that is given.
         mapping: field (dots lead into nested objects) -> column.
         flatten: nested objects become columns of their own, joined by _.
         resume_seconds: answers are kept on disk until the run is through; a run that follows a crash within this time goes on
@@ -272,6 +272,7 @@ class Endpoint(_Model):
     cursor: CursorDeclaration | None = None
     columns: list[ColumnDeclaration] | None = None
     fields: list[str] | None = None
+    fields_param: str | None = None
     mapping: dict[str, str] = {}
     flatten: bool = False
     ids: IdList | None = None

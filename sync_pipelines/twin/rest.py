@@ -10,7 +10,7 @@ import time
 import typing as t
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from sync_pipelines.twin.answers import Answer, error_answer, json_answer
 from sync_pipelines.twin.people import answer as people_answer
@@ -122,7 +122,7 @@ class RestTwin:
 
     def _token(self, headers: dict[str, str], body: bytes) -> Answer:
         form = dict(parse_qsl(body.decode()))
-        basic = "Basic " + base64.b64encode(":".join(self.client).encode()).decode()
+        basic = "Basic " + base64.b64encode(":".join(quote(part, safe="") for part in self.client).encode()).decode()
         given = (form.get("client_id"), form.get("client_secret"))
         if form.get("grant_type") != "client_credentials" or not (given == self.client or headers.get("Authorization") == basic):
             return json_answer({"error": "invalid_client"}, 401)
