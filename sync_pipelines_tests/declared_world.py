@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
+import psycopg
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
@@ -109,3 +109,8 @@ class DeclaredWorld(World):
     def requests(self, path: str | None = None) -> list[Any]:
         """Requests that the twin got, in order."""
         return [one for one in self.server.requests_log if path is None or one.path == path]
+
+    def sql_dicts(self, statement: str) -> list[dict[str, Any]]:
+        """Rows of a query by column name."""
+        with psycopg.connect(self.database.url, row_factory=psycopg.rows.dict_row) as connection:
+            return connection.execute(statement).fetchall()  # type: ignore[call-overload]
