@@ -21,6 +21,7 @@ from sync_pipelines.cli import (
     runs,
     syncing,
     up,
+    writing,
 )
 from sync_pipelines.cli.context import prepare
 from sync_pipelines.cli.failures import SafeGroup
@@ -57,7 +58,7 @@ def start(
         context.obj = prepare()
 
 
-for module in (connectors, discovery, entities, cursors, syncing, runs, quarantine, audit, alerts, doctor, migrate, demo, up):
+for module in (connectors, discovery, entities, cursors, syncing, runs, quarantine, audit, alerts, doctor, migrate, demo, up, writing):
     module.register(app)
 
 if __name__ == "__main__":

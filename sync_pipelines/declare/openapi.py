@@ -107,12 +107,17 @@ def plan_endpoints(document: dict[str, Any], overrides: dict[str, Any], include:
         if include is not None and slug not in include:
             continue
         try:
+            if "{" in path:
+                raise EntityDefinitionError("its path needs a value, so it is about one record")
             check_slug(slug)
             if slug in plan.endpoints:
                 raise EntityDefinitionError(f"another operation is called {slug}, too")
             plan.endpoints[slug] = {**_endpoint(document, path, item, operation, overrides.get(slug, {})), **overrides.get(slug, {})}
         except SyncError as error:
             plan.skipped[label] = error.what
+        except (TypeError, AttributeError, KeyError, ValueError):
+            # A document may have anything anywhere; it spoils only this operation.
+            plan.skipped[label] = "its description is not readable"
     for slug in [*overrides, *(include or ())]:
         if slug not in plan.endpoints:
             plan.skipped.setdefault(slug, f"the document offers no usable {slug}")
@@ -128,8 +133,6 @@ def _slug(path: str) -> str:
 def _endpoint(
     document: dict[str, Any], path: str, item: dict[str, Any], operation: dict[str, Any], override: dict[str, Any]
 ) -> dict[str, Any]:
-    if "{" in path:
-        raise EntityDefinitionError("its path needs a value, so it is about one record")
     parameters = [_resolve(document, one) for one in [*item.get("parameters", ()), *operation.get("parameters", ())]]
     required = [one.get("name") for one in parameters if one.get("required") and one.get("in") == "query"]
     given = override.get("params", {})
@@ -210,11 +213,12 @@ def _properties(document: dict[str, Any], schema: dict[str, Any], depth: int = 0
     """Properties and required names, those of `allOf` included."""
     if depth > MAX_REFERENCES:
         raise EntityDefinitionError("its references go in circles")
-    properties, required = dict(schema.get("properties") or {}), set(schema.get("required") or ())
+    properties: dict[str, Any] = {}
+    required = set(schema.get("required") or ())
     for part in schema.get("allOf") or ():
         inner, names = _properties(document, _resolve(document, part), depth + 1)
-        properties, required = {**inner, **properties}, required | names
-    return properties, required
+        properties, required = properties | inner, required | names
+    return properties | (schema.get("properties") or {}), required
 
 
 def _types(schema: dict[str, Any]) -> list[str]:

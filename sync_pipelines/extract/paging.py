@@ -226,8 +226,10 @@ def note_unsorted(reading: Reading, rowversions: list[str]) -> None:
             f"Nothing tells which of the cursor values {rowversions[0]!r} and {rowversions[-1]!r} is later.",
             next_command="declare cursor.codec in the connector's file, or the strategy full",
         )
-    ordered = sorted(rowversions, key=lambda rowversion: order_key(codec, rowversion))
-    check_page_order(codec, ordered if reading.last is None else sorted([*ordered, reading.last], key=lambda one: order_key(codec, one)), None)
+    # With the last one known, which may be just below a later one of this page.
+    known = rowversions if reading.last is None else [*rowversions, reading.last]
+    ordered = sorted(known, key=lambda rowversion: order_key(codec, rowversion))
+    check_page_order(codec, ordered, None)
     reading.note(ordered)
 
 
