@@ -15,7 +15,7 @@ from sync_pipelines.declare.plan import ConnectorPlan, apply_connector, plan_con
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.model.entity import Connector
-from sync_pipelines.secrets import redact
+from sync_pipelines.secrets import redact_data
 from sync_pipelines.settings import Settings
 
 ACTION_REQUIRED = 3
@@ -140,4 +140,5 @@ def export_file(connector: Connector) -> str:
     if data.get("kind") == "openapi":
         # Its endpoints are fixed now; the document need not be asked again.
         data = {**{name: value for name, value in data.items() if name != "openapi"}, "kind": "rest"}
-    return redact(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120))
+    # Value by value: in the whole text a word after "bearer" would pass for a token.
+    return yaml.safe_dump(redact_data(data), sort_keys=False, allow_unicode=True, width=120)
