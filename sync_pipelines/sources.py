@@ -45,8 +45,16 @@ def _declaration(text: str) -> Declaration:
     return Declaration.model_validate_json(text)
 
 
-def open_source(database: Database, connector: Connector, entity: Entity, settings: Settings) -> Source:
+def open_source(
+    database: Database, connector: Connector, entity: Entity, settings: Settings, *, keep_answers: bool = False
+) -> Source:
     """The source that an entity is read from.
+
+    Args:
+        database: where ids and rows are.
+        connector, entity: what to read.
+        settings: of the process.
+        keep_answers: for a run that publishes: go on with what a run that died has fetched, where the endpoint allows it.
 
     Raises:
         ConfigurationError: the declaration cannot be used.
@@ -57,7 +65,7 @@ def open_source(database: Database, connector: Connector, entity: Entity, settin
         return ApismithSource(session, entity.slug, entity.page_size or settings.max_page_size)
     ids, known = _ids(database, endpoint, entity)
     cache = None
-    if endpoint.resume_seconds is not None:
+    if keep_answers and endpoint.resume_seconds is not None:
         cache = AnswerCache(settings.home / "answers" / str(entity.uid), endpoint.resume_seconds)
     return DeclaredSource(
         session,

@@ -196,7 +196,7 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
     entity, settings = run.entity, run.settings
     extraction = Extraction(
         entity,
-        open_source(run.database, run.connector, entity, settings),
+        open_source(run.database, run.connector, entity, settings, keep_answers=True),
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,
         before_page=run.heartbeat,

@@ -86,6 +86,13 @@ def add_connector(
         check_reference(auth_token)
     HttpLimits.from_settings(settings or {})
     with database.connect() as connection:
+        known = connection.execute("SELECT kind FROM connectors WHERE name = %s", [name]).fetchone()
+        if known is not None and (known["kind"] == "apismith") != (kind == "apismith"):
+            raise SettingsError(
+                f"{name} is a connector of kind {known['kind']} already.",
+                state="Nothing was stored.",
+                next_command=f"choose another name, or sync-pipelines connector remove {name}",
+            )
         row = connection.execute(
             f"""
             INSERT INTO connectors (name, base_url, auth_token, target_schema, settings, kind, declaration)

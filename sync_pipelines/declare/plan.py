@@ -22,6 +22,7 @@ from sync_pipelines.extract.session import auth_key, connector_limits, new_sessi
 from sync_pipelines.extract.translate import id_column, source_paths
 from sync_pipelines.model.declaration import Declaration, Endpoint
 from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.model.names import check_connector_name
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 
@@ -70,11 +71,17 @@ def plan_connector(database: Database, declaration: Declaration, settings: Setti
     Raises:
         SyncError: the declaration cannot be used, or the source that is needed for it does not answer.
     """
+    check_connector_name(declaration.name)
     check_base_url(declaration.base_url)
     try:
         stored: Connector | None = get_connector(database, declaration.name)
     except NotFoundError:
         stored = None
+    if stored is not None and declaration.target_schema not in (None, stored.target_schema):
+        raise SettingsError(
+            f"{declaration.name} writes to the schema {stored.target_schema!r}; a move to {declaration.target_schema!r} needs a new connector.",
+            state="Nothing was changed.",
+        )
     if stored is not None and stored.kind == "apismith":
         raise SettingsError(
             f"{declaration.name} is an APISmith connector already.",
@@ -95,6 +102,8 @@ def plan_connector(database: Database, declaration: Declaration, settings: Setti
     plan.invalid |= {slug: error.what for slug, error in errors.items()}
     if before is not None:
         plan.changes = _diff_declarations(before, declaration)
+    if stored is not None and not stored.is_active:
+        plan.changes.append("it is switched on again")
     known = {entity.slug: entity for entity in list_entities(database, declaration.name)} if stored else {}
     for slug, entity in plan.entities.items():
         if slug not in known:

@@ -62,7 +62,7 @@ def _steps(node: jsonpath_ng.JSONPath) -> list[Step]:
             return [name]
         case jsonpath_ng.Index(indices=(index,)):
             return [index]
-        case jsonpath_ng.Slice(start=None, end=None, step=None):
+        case jsonpath_ng.Wildcard():
             return [None]
     raise SettingsError(
         f"The JSONPath part {printable(str(node), 100)!r} is not supported: names, [n] and [*] are.", state="Nothing was stored."

@@ -47,6 +47,24 @@ def test_a_breaking_change_waits_for_a_decision(declared):
     assert list(declared.apply(data).stopped) == ["users"]
 
 
+def test_connector_add_does_not_take_over_a_declared_source(declared):
+    declared.serve(3)
+    declared.apply(declared.declare())
+    with pytest.raises(SettingsError, match="of kind rest already"):
+        add_connector(declared.database, "shop", declared.server.url, "env:TWIN_TOKEN")
+
+
+@pytest.mark.parametrize("changes", [{"name": "Shop"}, {"base_url": "ftp://x"}, {"base_url": "http://u:canary@x"}, {"schema": "other"}])
+def test_a_file_that_cannot_be_a_connector_is_refused_before_anything_is_stored(declared, changes):
+    declared.serve(3)
+    declared.apply(declared.declare())
+    before = declared.sql("SELECT * FROM bridge.connectors")
+    with pytest.raises(SettingsError) as caught:
+        declared.apply({**declared.declare(), **changes})
+    assert "canary" not in str(caught.value)
+    assert declared.sql("SELECT * FROM bridge.connectors") == before
+
+
 def test_an_apismith_connector_is_not_taken_over(declared):
     add_connector(declared.database, "shop", declared.server.url, "env:TWIN_TOKEN")
     with pytest.raises(SettingsError, match="APISmith connector already"):

@@ -186,6 +186,18 @@ def test_randomuser_goes_on_after_its_process_was_killed(randomuser, tmp_path):
     assert len(randomuser.requests("/api/")) - before == 2
 
 
+def test_an_audit_keeps_nothing_and_uses_nothing_kept(randomuser):
+    from sync_pipelines.reconcile.audit import audit_entity
+
+    randomuser.apply_shipped("randomuser", chunk_size="20", chunks="3")
+    randomuser.sync("random_users")
+    before = len(randomuser.requests("/api/"))
+    report = audit_entity(randomuser.database, "randomuser", "random_users", settings=randomuser.settings)
+    assert (report.equal, report.missed) == (60, 0)
+    assert len(randomuser.requests("/api/")) - before == 3
+    assert list((randomuser.settings.home / "answers").glob("*/*")) == []
+
+
 def test_a_damaged_kept_answer_is_fetched_again(randomuser):
     randomuser.apply_shipped("randomuser", chunk_size="20", chunks="3")
     randomuser.faults.add(Fault(kind="rest", nth=3, times=2, status=500))
