@@ -15,12 +15,12 @@ from benchmarks.measure import Place, measured
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
-from sync_pipelines.extract.apismith import open_session
 from sync_pipelines.extract.extraction import Extraction
 from sync_pipelines.load.trino.destination import TrinoDestination
 from sync_pipelines.load.trino.staging import Staging, record_fields
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.settings import Settings
+from sync_pipelines.sources import open_source
 
 INSERT_ROWS = 20_000
 INSERT_BATCH = 1000  # S0's batch_size
@@ -44,9 +44,8 @@ def delta(place: Place) -> dict[str, Any]:
 def _extraction(place: Place, entity: Entity) -> Extraction:
     settings = Settings(_env_file=None)  # type: ignore[call-arg]
     connector = get_connector(Database(place.database_url), ours.CONNECTOR)
-    return Extraction(
-        entity, open_session(connector, settings), page_size=1000, max_pages=settings.max_pages, batch_rows=settings.batch_rows
-    )
+    source = open_source(Database(place.database_url), connector, entity, settings)
+    return Extraction(entity, source, max_pages=settings.max_pages, batch_rows=settings.batch_rows)
 
 
 def floor(place: Place) -> dict[str, Any]:

@@ -6,6 +6,7 @@ SyncError
  │   ├─ SourceBusyError             429 and 5xx after all tries
  │   ├─ NoTurnError                 the connector's rate limit gives no turn soon enough
  │   ├─ BrokenPageError             cut, undecodable or wrongly shaped answer
+ │   ├─ IncompleteAnswerError       too few of the ids that were asked for came back good
  │   ├─ EntityBusyError             another run holds this entity
  │   ├─ InterruptedRunError         somebody cancelled the run
  │   └─ DatabaseUnavailableError    connection lost, deadlock, disk full, ...
@@ -105,6 +106,10 @@ class NoTurnError(RetriableError):
 
 class BrokenPageError(RetriableError):
     """An answer that is not a page: cut body, wrong content, wrong envelope."""
+
+
+class IncompleteAnswerError(RetriableError):
+    """Too few of the records that were asked for by their ids came back, verified and not empty."""
 
 
 class EntityBusyError(RetriableError):

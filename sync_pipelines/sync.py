@@ -18,7 +18,7 @@ import pyarrow as pa
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
-from sync_pipelines.catalog.runs import fail_run, get_run, hold_entity, run_status, start_run
+from sync_pipelines.catalog.runs import fail_run, get_run, hold_entity, note_metrics, run_status, start_run
 from sync_pipelines.catalog.slots import writer_place
 from sync_pipelines.checkpoint import plan_checkpoint
 from sync_pipelines.errors import (
@@ -29,7 +29,6 @@ from sync_pipelines.errors import (
     SchemaDriftError,
     SyncError,
 )
-from sync_pipelines.extract.apismith import open_session
 from sync_pipelines.extract.extraction import Extraction
 from sync_pipelines.load.destination import Destination, open_destination
 from sync_pipelines.load.engine import load_batches
@@ -39,6 +38,7 @@ from sync_pipelines.model.entity import Connector, DeltaStrategy, Entity, Entity
 from sync_pipelines.model.run import Ledger, Mode, RunResult
 from sync_pipelines.schedule.plan import plan_next
 from sync_pipelines.settings import Settings, load_settings
+from sync_pipelines.sources import endpoint_of, named_metrics, open_source
 
 logger = logging.getLogger(__name__)
 
@@ -218,8 +218,7 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
     entity, settings = run.entity, run.settings
     extraction = Extraction(
         entity,
-        open_session(run.connector, settings, run.database),
-        page_size=entity.page_size or settings.max_page_size,
+        open_source(run.database, run.connector, entity, settings, keep_answers=True),
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,
         before_page=run.heartbeat,
@@ -233,6 +232,7 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         codec=extraction.reading.codec,
         marks=entity.cursor_marks,
         keyset=keyset,
+        walked=extraction.source.walks,
         accept_vanished=run.accept_vanished,
         lease=run.lease,
     )
@@ -248,6 +248,7 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         if not plan.details or run_status(run.database, run.uid) != "success":
             raise
         outcome = _recorded_outcome(run)
+    extraction.source.finish()
     return _result(run, extraction, plan, outcome)
 
 
@@ -256,6 +257,7 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
     after = run.entity.cursor if run.mode is Mode.DELTA else None
     full = run.mode is Mode.FULL
     yield from extraction.batches(after=after, keyset=plan.keyset, full=full, closing=full and not run.fills_empty)
+    run.warnings += extraction.source.warnings()
     plan.fetched, plan.reread, plan.rejected = extraction.fetched, extraction.reread, extraction.rejected
     plan.codec = extraction.reading.codec or plan.codec
     if plan.keyset:
@@ -285,6 +287,7 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         "undeclared": sorted(extraction.undeclared),
         "table_changes": list(run.table_changes),
         "quarantine_sample": extraction.sample,
+        "page_size": extraction.source.page_size,
         "warnings": [*run.warnings, *extraction.reading.warnings],
     }
 
@@ -335,6 +338,12 @@ def _recorded_outcome(run: _Run) -> Outcome:
 def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outcome) -> RunResult:
     entity, traffic = run.entity, extraction.traffic
     duplicates = run.destination.duplicate_keys(entity)
+    metrics = named_metrics(
+        endpoint_of(run.connector, entity.slug), outcome.ledger, traffic, extraction.source.page_size, run.elapsed_seconds
+    )
+    if metrics:
+        with run.database.connect() as connection:
+            note_metrics(connection, run.uid, metrics)
     logger.info("%s: %s", entity.path, outcome.ledger.as_dict())
     return RunResult(
         uid=run.uid,
@@ -360,4 +369,5 @@ def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outco
         duplicate_keys=duplicates,
         warnings=(*run.warnings, *extraction.reading.warnings, *outcome.warnings),
         storage=dict(plan.details.get("trino", {})),
+        metrics=metrics,
     )

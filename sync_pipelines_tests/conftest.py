@@ -17,6 +17,7 @@ import pytest
 from sync_pipelines.catalog.database import Database, embedded_url
 from sync_pipelines.catalog.migrate import migrate
 from sync_pipelines.settings import Settings, load_settings
+from sync_pipelines_tests.declared_world import DeclaredWorld
 from sync_pipelines_tests.trino import TrinoPlace, TrinoWorld, forget_trino, provide_trino, trino_of_session
 from sync_pipelines_tests.world import TOKEN, World
 
@@ -110,6 +111,12 @@ def trino_world(database: Database, settings: Settings, trino_place: TrinoPlace)
 def any_world(request: pytest.FixtureRequest) -> World:
     """A world of each destination in turn."""
     return request.getfixturevalue("world" if request.param == "postgres" else "trino_world")
+
+
+def declared(database: Database, settings: Settings) -> Iterator[DeclaredWorld]:
+    """A twin for declared sources; nothing is registered yet."""
+    with DeclaredWorld.open(database, settings) as opened:
+        yield opened
 
 
 @pytest.fixture

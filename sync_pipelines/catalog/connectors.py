@@ -6,6 +6,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 from psycopg.types.json import Jsonb
 
 from sync_pipelines.catalog.dagster_storage import storage_schema
@@ -17,7 +18,8 @@ from sync_pipelines.secrets import check_reference, printable
 
 _FIELDS = (
     "uid, name, base_url, auth_token, target_schema, is_active, settings, destination, destination_settings, "
-    "last_discovered_at, last_discovery_error, sync_cron, full_refresh_cron, discovery_cron, time_zone, probe_changes"
+    "last_discovered_at, last_discovery_error, sync_cron, full_refresh_cron, discovery_cron, time_zone, probe_changes, "
+    "kind, declaration"
 )
 _SETTABLE = {"sync_cron", "full_refresh_cron", "discovery_cron", "time_zone", "probe_changes", "is_active", "settings"}
 # dlt puts the schema unescaped into connection options and formatted statements.
@@ -70,6 +72,8 @@ def add_connector(
     settings: dict[str, Any] | None = None,
     destination: str | None = None,
     destination_settings: dict[str, Any] | None = None,
+    kind: str = "apismith",
+    declaration: dict[str, Any] | None = None,
 ) -> Connector:
     """Register a source, or change the one of that name; entities and cursors stay.
 
@@ -103,14 +107,22 @@ def add_connector(
     if destination_settings:
         check_connector_options(destination_settings)
     with database.connect() as connection:
+        known = connection.execute("SELECT kind FROM connectors WHERE name = %s", [name]).fetchone()
+        if known is not None and (known["kind"] == "apismith") != (kind == "apismith"):
+            raise SettingsError(
+                f"{name} is a connector of kind {known['kind']} already.",
+                state="Nothing was stored.",
+                next_command=f"choose another name, or sync-pipelines connector remove {name}",
+            )
         row = connection.execute(
             f"""
-            INSERT INTO connectors (name, base_url, auth_token, target_schema, settings, destination, destination_settings)
+            INSERT INTO connectors
+                (name, base_url, auth_token, target_schema, settings, destination, destination_settings, kind, declaration)
             VALUES (%(name)s, %(url)s, %(token)s, %(schema)s, %(settings)s, coalesce(%(destination)s, 'postgres'),
-                coalesce(%(reach)s, '{{}}'::jsonb))
+                coalesce(%(reach)s, '{{}}'::jsonb), %(kind)s, %(declaration)s)
             ON CONFLICT (name) DO UPDATE SET base_url = excluded.base_url, auth_token = excluded.auth_token,
-                settings = excluded.settings, is_active = true, updated_at = now(),
-                destination = coalesce(%(destination)s, connectors.destination),
+                settings = excluded.settings, kind = excluded.kind, declaration = excluded.declaration, is_active = true,
+                updated_at = now(), destination = coalesce(%(destination)s, connectors.destination),
                 destination_settings = coalesce(%(reach)s, connectors.destination_settings)
             RETURNING {_FIELDS}
             """,
@@ -122,6 +134,8 @@ def add_connector(
                 "settings": Jsonb(settings or {}),
                 "destination": destination,
                 "reach": None if destination_settings is None else Jsonb(destination_settings),
+                "kind": kind,
+                "declaration": Jsonb(declaration) if declaration else None,
             },
         ).fetchone()
     assert row is not None
@@ -203,6 +217,14 @@ def remove_connector(database: Database, name: str) -> int:
         connection.execute("DELETE FROM connectors WHERE uid = %s", [connector.uid])
     assert count is not None
     return int(count["n"])
+
+
+def update_declaration(connection: psycopg.Connection[Any], connector: Connector, declaration: dict[str, Any]) -> None:
+    """Take over what an OpenAPI document says now; nothing happens where it is as before."""
+    connection.execute(
+        "UPDATE connectors SET declaration = %s, updated_at = now() WHERE uid = %s AND declaration <> %s",
+        [Jsonb(declaration), connector.uid, Jsonb(declaration)],
+    )
 
 
 def record_discovery(database: Database, connector: Connector, error: SyncError | None) -> None:

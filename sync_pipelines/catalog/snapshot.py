@@ -28,7 +28,7 @@ _DEFINITION_FIELDS = (
 
 _CONNECTOR_FIELDS = (
     "uid", "name", "base_url", "target_schema", "sync_cron", "full_refresh_cron", "discovery_cron", "time_zone", "probe_changes",
-    "destination_settings",
+    "destination_settings", "kind", "declaration",
 )  # fmt: skip
 
 
@@ -53,6 +53,15 @@ class CatalogView:
     def base_urls(self) -> dict[str, str]:
         """Base URL by connector."""
         return {one.name: one.base_url for one in self.connectors}
+
+    @cached_property
+    def paths(self) -> dict[str, str]:
+        """Path of each declared entity at its source, by `connector/slug`."""
+        return {
+            f"{one.name}/{slug}": endpoint.get("path", "/")
+            for one in self.connectors
+            for slug, endpoint in ((one.declaration or {}).get("endpoints") or {}).items()
+        }
 
     @cached_property
     def trino_catalogs(self) -> dict[str, str]:

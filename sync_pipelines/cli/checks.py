@@ -99,6 +99,8 @@ def check_connector(database: Database, connector: Connector, settings: Settings
 
 
 def _check_source(connector: Connector, settings: Settings) -> list[Check]:
+    if connector.declaration is not None:
+        return _check_declared(connector, settings)
     from sync_pipelines.extract.apismith import APIS_PATH, fetch_apis
     from sync_pipelines.extract.http import GuardedSession
     from sync_pipelines.model.limits import HttpLimits
@@ -136,6 +138,42 @@ def _check_source(connector: Connector, settings: Settings) -> list[Check]:
         session.close()
     checks += [passed("reachable", connector.base_url), passed("token", "accepted"), passed("protocol", f"{APIS_PATH} lists {len(apis)} APIs")]
     return checks + _check_apis(connector, settings, session, apis)
+
+
+def _check_declared(connector: Connector, settings: Settings) -> list[Check]:
+    """Secrets, then one answer of every endpoint whose address is known: reachable, accepted, records where they are declared."""
+    from sync_pipelines.declare.plan import fetch_sample
+    from sync_pipelines.extract.raw_json import find_records
+    from sync_pipelines.extract.session import auth_key, connector_limits, new_session
+    from sync_pipelines.model.declaration import Declaration
+
+    declaration = Declaration.model_validate(connector.declaration)
+    secrets = ", ".join(declaration.secrets)
+
+    def resolve() -> str:
+        for reference in declaration.secrets:
+            resolve_secret(reference)
+        return secrets
+
+    checks = [attempt("secret", resolve) if secrets else skipped("secret", "none is used")]
+    if checks[0].verdict is Verdict.FAILED:
+        return [*checks, *(skipped(slug, "needs the secret") for slug in declaration.endpoints)]
+    limits = connector_limits(connector, settings)
+    patience = {"tries": 1, "timeout_seconds": min(10.0, limits.timeout_seconds)}
+    session = new_session(connector.base_url, auth_key(connector), limits.model_copy(update=patience))
+    try:
+        for slug, endpoint in declaration.endpoints.items():
+            if endpoint.ids is not None and endpoint.ids.table is not None:
+                checks.append(skipped(slug, f"its ids are read from {endpoint.ids.table} by a sync"))
+                continue
+
+            def ask(endpoint: Any = endpoint) -> str:
+                return f"{len(find_records(fetch_sample(endpoint, session), endpoint.records))} records in one answer of {endpoint.path}"
+
+            checks.append(attempt(slug, ask))
+    finally:
+        session.close()
+    return checks
 
 
 def _check_apis(connector: Connector, settings: Settings, session: Any, apis: list[Any]) -> list[Check]:

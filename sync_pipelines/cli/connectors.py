@@ -16,7 +16,7 @@ from sync_pipelines.catalog.connectors import (
 )
 from sync_pipelines.cli.checks import check_connector, conclude
 from sync_pipelines.cli.context import open_catalog, open_migrated
-from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_table
+from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.cli.running import show_in_dagster
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Connector
@@ -26,7 +26,7 @@ _CRON_HELP = "Five fields, H as minute or hour lets the name choose; off, or def
 
 group = typer.Typer(
     no_args_is_help=True,
-    help="Sources: add, change, list, test, remove.",
+    help="Sources: add or apply, change, list, show, test, remove.",
     epilog=examples("connector add erp https://erp.example.com --token env:ERP_TOKEN", "connector list"),
 )
 
@@ -118,6 +118,51 @@ def _checked_cron(cron: str, name: str, what: str) -> str | None:
     if cron != OFF:
         resolve_cron(cron, name, what)
     return cron
+
+
+@group.command(
+    epilog=examples("connector apply connectors/crm.yaml", "connector apply processgit --base-url https://data.example.com --yes")
+)
+def apply(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(help="A connector file, or the name of a shipped one.")],
+    inputs: Annotated[list[str] | None, typer.Option("--set", help="An input of the file, name=value; repeatable.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Base URL instead of the file's.")] = None,
+    infer_again: Annotated[bool, typer.Option("--infer-again", help="Take a new sample for columns that were inferred.")] = False,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Show what would change, and change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a declared source to its file: the plan is shown first. Exit code 3: somebody has to decide."""
+    from sync_pipelines.cli.declared import apply_file
+
+    apply_file(
+        context.obj, file, inputs or [], base_url, infer_again=infer_again, plan_only=plan_only, yes=yes, as_json=as_json
+    )
+
+
+@group.command(epilog=examples("connector show crm", "connector show crm --json"))
+def show(context: typer.Context, name: str, as_json: JsonOption = False) -> None:
+    """Show one source; secrets only as references."""
+    connector = get_connector(open_catalog(context.obj), name)
+    if as_json:
+        print_json(_shown(connector))
+        return
+    show_fields(name, {field: value for field, value in _shown(connector).items() if field != "declaration"})
+    if connector.declaration is not None:
+        from sync_pipelines.cli.declared import show_endpoints
+
+        show_endpoints(connector)
+
+
+@group.command(epilog=examples("connector export crm", "connector export crm > connectors/crm.yaml"))
+def export(context: typer.Context, name: str) -> None:
+    """Print a declared source as a connector file, with the columns that were inferred."""
+    from sync_pipelines.cli.declared import export_file
+
+    typer.echo(export_file(get_connector(open_catalog(context.obj), name)), nl=False)
+
+
 
 
 @group.command("list", epilog=examples("connector list", "connector list --json"))

@@ -23,6 +23,7 @@ from sync_pipelines.cli import (
     schedule,
     syncing,
     up,
+    writing,
 )
 from sync_pipelines.cli.context import prepare
 from sync_pipelines.cli.failures import SafeGroup
@@ -60,8 +61,8 @@ def start(
 
 
 COMMANDS = (
-    connectors, discovery, entities, cursors, syncing, runs, schedule, quarantine, audit, alerts, doctor, migrate, maintenance, demo,
-    up,
+    connectors, discovery, entities, cursors, syncing, writing, runs, schedule, quarantine, audit, alerts, doctor, migrate,
+    maintenance, demo, up,
 )  # fmt: skip
 for module in COMMANDS:
     module.register(app)

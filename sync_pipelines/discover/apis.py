@@ -39,6 +39,8 @@ class ApiDescription(BaseModel):
     business_key_columns: list[str] = []
     delta_strategy: str = "full"
     rowversion_codec: str | None = None
+    declared_interval_seconds: int | None = Field(None, ge=1, le=2**31 - 1)
+    declared_lookback_seconds: int | None = Field(None, ge=0, le=2**31 - 1)
 
 
 def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
@@ -65,8 +67,8 @@ def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
         columns=columns,
         target_schema=connector.target_schema,
         target_table=shorten_identifier(table_name_for(slug), 53),
-        sync_interval_seconds=settings.default_sync_interval_seconds,
-        lookback_seconds=settings.default_lookback_seconds,
+        sync_interval_seconds=api.declared_interval_seconds or settings.default_sync_interval_seconds,
+        lookback_seconds=settings.default_lookback_seconds if api.declared_lookback_seconds is None else api.declared_lookback_seconds,
         max_vanished_share=settings.max_vanished_share,
         cursor_codec=_codec(api),
     )

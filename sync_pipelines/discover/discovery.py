@@ -10,13 +10,13 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-from sync_pipelines.catalog.connectors import get_connector, record_discovery
+from sync_pipelines.catalog.connectors import get_connector, record_discovery, update_declaration
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import insert_entity, list_entities, mark_entity, update_definition
+from sync_pipelines.declare.describe import describe_source
 from sync_pipelines.discover.apis import parse_apis
 from sync_pipelines.discover.drift import Verdict, diff_entity
 from sync_pipelines.errors import NotFoundError, SourceContractError, SyncError
-from sync_pipelines.extract.apismith import fetch_apis, open_session
 from sync_pipelines.load.destination import open_destination
 from sync_pipelines.load.postgres.target import set_aside
 from sync_pipelines.model.entity import Connector, Entity, EntityStatus
@@ -69,7 +69,7 @@ def discover(
     settings = settings or load_settings()
     connector = get_connector(database, connector_name)
     try:
-        raw_apis = fetch_apis(open_session(connector, settings, database))
+        raw_apis, declaration = describe_source(connector, settings, database)
         entities, errors = parse_apis(raw_apis, connector, settings)
         unknown = [slug for slug in accept if slug not in entities]
         if unknown:
@@ -91,6 +91,8 @@ def discover(
             except SyncError as error:
                 errors[slug] = error
         _mark_vanished(connection, stored, entities, errors, report)
+        if declaration is not None:
+            update_declaration(connection, connector, declaration.as_json())
     report.invalid = {slug: str(error.what) for slug, error in errors.items()}
     record_discovery(database, connector, None)
     return report

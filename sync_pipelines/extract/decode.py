@@ -42,6 +42,7 @@ class Page:
         positions: place of each good record in the answer, from 0; None when all are good.
         rejects: records that cannot be stored as declared.
         undeclared: names of fields that the API does not declare.
+        refused: records that may not pass although they can be stored, by place in the answer: (column, reason).
     """
 
     number: int
@@ -53,6 +54,7 @@ class Page:
     positions: list[int] | None = None
     rejects: list[Reject] = field(default_factory=list)
     undeclared: set[str] = field(default_factory=set)
+    refused: dict[int, tuple[str | None, str]] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> bytes:

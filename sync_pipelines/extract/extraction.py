@@ -13,11 +13,11 @@ import pyarrow as pa
 
 from sync_pipelines.conform.hashing import content_hashes
 from sync_pipelines.errors import SyncError
-from sync_pipelines.extract.apismith import fetch_data
 from sync_pipelines.extract.decode import Page, PageDecoder
-from sync_pipelines.extract.http import GuardedSession, Traffic
-from sync_pipelines.extract.paging import Answer, Piece, Reading, read_keyset, read_pages
+from sync_pipelines.extract.http import Traffic
+from sync_pipelines.extract.paging import Answer, Piece, Reading, note_unsorted, read_keyset, read_pages
 from sync_pipelines.extract.records import Reject, key_of, split_records
+from sync_pipelines.extract.source import Source
 from sync_pipelines.gate.contract import judge_batch
 from sync_pipelines.model.cursor import Codec, subtract_seconds
 from sync_pipelines.model.entity import Entity
@@ -41,21 +41,20 @@ class Extraction:
     def __init__(
         self,
         entity: Entity,
-        session: GuardedSession,
+        source: Source,
         *,
-        page_size: int,
         max_pages: int,
         batch_rows: int,
         before_page: Callable[[int], None] = lambda fetched: None,
     ) -> None:
         self.entity = entity
-        self.session = session
+        self.source = source
         self.traffic = Traffic()
         self.reading = Reading(Codec(entity.cursor_codec) if entity.cursor_codec else None)
         self.fetched = self.staged = self.rejected = self.reread = self.pages = self._arrived = 0
         self.undeclared: set[str] = set()
         self.sample: list[dict[str, Any]] = []
-        self._page_size, self._max_pages, self._batch_rows = page_size, max_pages, batch_rows
+        self._page_size, self._max_pages, self._batch_rows = source.page_size, max_pages, batch_rows
         self._before_page = before_page
         self._decoder = PageDecoder(entity)
         self._schema = records_schema(entity)
@@ -84,9 +83,9 @@ class Extraction:
             if piece.repeated:
                 self.reread += page.fetched
                 continue
-            if keyset and None in page.rowversions:
+            if page.refused or (keyset and None in page.rowversions):
                 self._decoder.settle([page])
-                _reject_unversioned(page, self.entity)
+                _set_aside(page, self.entity, keyset=keyset)
             if piece.keep_until is not None:
                 self.reread += page.drop_after(piece.keep_until)
             self.undeclared |= page.undeclared
@@ -116,7 +115,9 @@ class Extraction:
 
     def _read(self, after: str | None, keyset: bool, full: bool) -> Iterator[Piece]:
         try:
-            if keyset:
+            if self.source.walks:
+                yield from self._walk(after, keyset, full)
+            elif keyset:
                 yield from read_keyset(
                     self._fetch,
                     self.reading,
@@ -130,14 +131,20 @@ class Extraction:
         except SyncError as error:
             raise error.at(**self.entity.where, page=self.pages + 1) from error
 
+    def _walk(self, after: str | None, keyset: bool, full: bool) -> Iterator[Piece]:
+        def before() -> int:
+            self._before_page(self.fetched)
+            return self.pages + 1
+
+        for page in self.source.walk(self._decoder, after, self.traffic, before, complete=full):
+            if keyset:
+                note_unsorted(self.reading, _rowversions(page))
+            yield Piece(page)
+
     def _fetch(self, rowversion_gt: str | None, number: int, page_size: int) -> Answer:
         self._before_page(self.fetched)
-
-        def parse(body: bytes) -> Answer:
-            page = self._decoder.decode(self.pages + 1, body)
-            return Answer(page, _rowversions(page), page.fetched)
-
-        return fetch_data(self.session, self.entity.slug, rowversion_gt, number, page_size, self.traffic, parse)
+        page = self.source.page(self._decoder, self.pages + 1, rowversion_gt, number, page_size, self.traffic)
+        return Answer(page, _rowversions(page), page.fetched)
 
     def _batch(self, pages: list[Page]) -> Iterator[tuple[str, pa.Table]]:
         self._decoder.settle(pages)
@@ -188,20 +195,26 @@ class Extraction:
         )
 
 
-def _reject_unversioned(page: Page, entity: Entity) -> None:
-    """Set aside the good records without rowversion: the protocol could never find them again."""
-    missing = [index for index, rowversion in enumerate(page.rowversions) if rowversion is None]
+def _set_aside(page: Page, entity: Entity, *, keyset: bool) -> None:
+    """Reject the records that the source's reader refused and, where rowversions are followed, those that have none."""
+    reasons: dict[int, tuple[str | None, str]] = {}
+    for index, rowversion in enumerate(page.rowversions):
+        if keyset and rowversion is None:
+            # The protocol could never find them again.
+            reasons[index] = ("row_version", "The record has no row_version, so no later read could find it.")
+        if page.position(index) in page.refused:
+            reasons[index] = page.refused[page.position(index)]
     raws = split_records(page.body)
-    for index in missing:
+    for index, (column, reason) in reasons.items():
         position = page.position(index)
         raw = raws[position]
         record = raw.encode("utf-8", errors="surrogateescape")
-        reason = "The record has no row_version, so no later read could find it."
-        page.rejects.append(Reject(page.number, position, reason, "row_version", record, key_of(raw, entity)))
-    kept = [index for index, rowversion in enumerate(page.rowversions) if rowversion is not None]
+        page.rejects.append(Reject(page.number, position, reason, column, record, key_of(raw, entity), page.rowversions[index]))
+    kept = [index for index in range(len(page.rowversions)) if index not in reasons]
     page.columns = [column.take(pa.array(kept, pa.int64())) for column in page.columns]
     page.positions = [page.position(index) for index in kept]
     page.rowversions = [page.rowversions[index] for index in kept]
+    page.refused = {}
 
 
 def _rowversions(page: Page) -> list[str]:

@@ -7,12 +7,12 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Protocol, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
@@ -86,23 +86,65 @@ class Turns(Protocol):
         ...
 
 
-class GuardedSession:
-    """GET requests to one base URL with the connector's token, retried where that can help.
+class Authentication(Protocol):
+    """What proves to a source who asks."""
 
-    Every URL is built from the base URL, so no next link or redirect can carry the token elsewhere.
+    def headers(self) -> dict[str, str]:
+        """Headers of the next request."""
+
+    def query(self) -> dict[str, str]:
+        """Query parameters of the next request."""
+
+    def renew(self) -> bool:
+        """After a 401: True when other credentials were got, so that one more try makes sense."""
+
+
+class BearerToken:
+    """`Authorization: Bearer …`, asked for at every request; no header where there is no token."""
+
+    def __init__(self, token: Callable[[], str | None]) -> None:
+        self._token = token
+
+    def headers(self) -> dict[str, str]:
+        """The header."""
+        token = self._token()
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+    def query(self) -> dict[str, str]:
+        """Nothing."""
+        return {}
+
+    def renew(self) -> bool:
+        """A token from the environment is what it is."""
+        return False
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A 200 answer: its decoded body, its headers by lower-case name, and the address without credentials."""
+
+    body: bytes
+    headers: dict[str, str]
+    url: str
+
+
+class GuardedSession:
+    """Requests to one origin with the connector's credentials, retried where that can help.
+
+    Every URL is checked against the base URL, so no next link or redirect can carry the credentials elsewhere.
     """
 
     def __init__(
         self,
         base_url: str,
-        token: Callable[[], str | None],
+        token: Callable[[], str | None] | Authentication,
         limits: HttpLimits,
         sleep: Callable[[float], None] = time.sleep,
         turns: Turns | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.limits = limits
-        self._token = token
+        self._auth: Authentication = BearerToken(token) if callable(token) else token
         self._sleep = sleep
         self._rate = turns or RateLimiter(limits.requests_per_second)
         self._slots = threading.BoundedSemaphore(limits.max_connections)
@@ -125,23 +167,61 @@ class GuardedSession:
             SourceUnreachableError, SourceBusyError, BrokenPageError: after all tries.
             AuthenticationError, SourceContractError, GuardError, ConfigurationError: at once.
         """
+        return self.request(
+            "GET", f"{self.base_url}{path}", query, traffic, lambda reply: parse(reply.body), patience_seconds=patience_seconds
+        )
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        query: Mapping[str, str | int] | None = None,
+        traffic: Traffic | None = None,
+        parse: Callable[[Reply], T] = lambda reply: reply,  # type: ignore[assignment,return-value]
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        patience_seconds: float | None = None,
+    ) -> T:
+        """What `parse` makes of a good answer to an idempotent request.
+
+        Args:
+            method: GET or PUT, or POST to a token endpoint.
+            url: a whole address; it must be of the base URL's origin.
+            query: parameters to add; those in the URL of the same name give way.
+            traffic: counts what it costs.
+            parse: may refuse the body as broken, which is then fetched again.
+            headers, body: beside ours.
+            patience_seconds: how long to wait for a turn; None = as long as it takes.
+
+        Raises:
+            NoTurnError: the rate limit gives no turn within `patience_seconds`.
+            SourceUnreachableError, SourceBusyError, BrokenPageError: after all tries.
+            AuthenticationError, SourceContractError, GuardError, ConfigurationError: at once.
+        """
         traffic = traffic if traffic is not None else Traffic()
-        for attempt in range(1, self.limits.tries + 1):
+        renewed = False
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 if not self._rate.wait(patience_seconds):
                     raise NoTurnError(f"The rate limit gives no turn within {patience_seconds:g} s.")
                 with self._slots:
-                    body = self._get_once(path, query, traffic)
-                return parse(body)
+                    reply = self._request_once(method, url, query, traffic, headers, body)
+                return parse(reply)
+            except AuthenticationError:
+                if renewed or not self._auth.renew():
+                    raise
+                renewed = True
             except RetriableError as error:
                 pause = self._pause(attempt, error)
-                if attempt == self.limits.tries:
+                if attempt >= self.limits.tries:
                     error.what = f"{error.what} ({attempt} tries)"
                     raise
                 traffic.retries += 1
-                logger.warning("try %d of %s failed, next in %.1f s: %s", attempt, path, pause, error.what)
+                logger.warning("try %d of %s failed, next in %.1f s: %s", attempt, urlsplit(url).path, pause, error.what)
                 self._sleep(pause)
-        raise AssertionError("unreachable: the last try returns or raises")
 
     def close(self) -> None:
         """Close idle connections."""
@@ -155,17 +235,33 @@ class GuardedSession:
             return float(asked)
         return self.limits.backoff_seconds * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311
 
-    def _get_once(self, path: str, query: dict[str, str | int] | None, traffic: Traffic) -> bytes:
-        url = self._checked_url(path, query)
+    def _request_once(
+        self,
+        method: str,
+        address: str,
+        query: Mapping[str, str | int] | None,
+        traffic: Traffic,
+        extra_headers: Mapping[str, str] | None,
+        sent: bytes | None,
+    ) -> Reply:
+        shown = self._checked_url(address, query or {})
         headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": _USER_AGENT}
-        if token := self._token():
-            headers["Authorization"] = f"Bearer {token}"
+        headers |= {**(extra_headers or {}), **self._auth.headers()}
+        secret_query = self._auth.query()
+        url = _with_query(shown, secret_query) if secret_query else shown
         started = time.monotonic()
         traffic.requests += 1
         timeout = urllib3.Timeout(connect=self.limits.timeout_seconds, read=self.limits.timeout_seconds)
         try:
             response = self._pool.request(
-                "GET", url, headers=headers, timeout=timeout, redirect=False, preload_content=False, retries=False
+                method,
+                url,
+                headers=headers,
+                body=sent,
+                timeout=timeout,
+                redirect=False,
+                preload_content=False,
+                retries=False,
             )
         except (HTTPError, OSError) as error:
             self._check_deadline(started)
@@ -182,14 +278,18 @@ class GuardedSession:
         finally:
             # A connection with an unread rest must not be used again.
             response.release_conn() if whole else response.close()
-        if response.status != 200:
+        if response.status != 200 and not (method != "GET" and 200 <= response.status < 300):
             raise _status_error(response, body)
-        return body
+        return Reply(body, {name.lower(): value for name, value in response.headers.items()}, shown)
 
-    def _checked_url(self, path: str, query: dict[str, str | int] | None) -> str:
-        url = f"{self.base_url}{path}" + (f"?{urlencode(query)}" if query else "")
-        ours, theirs = urlsplit(self.base_url), urlsplit(url)
-        if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc) or "/../" in theirs.path:
+    def _checked_url(self, address: str, query: Mapping[str, str | int]) -> str:
+        try:
+            url = _with_query(address, query)
+            ours, theirs = urlsplit(self.base_url), urlsplit(url)
+            same = _origin(ours) == _origin(theirs) and theirs.username is None and theirs.password is None
+        except ValueError:
+            url, same = address, False
+        if not same or "/../" in urlsplit(url).path + "/" or any(ord(letter) <= 32 or ord(letter) > 126 for letter in url):
             raise GuardError(f"The address {printable(url)} leaves the connector's origin {printable(self.base_url)}.")
         return url
 
@@ -220,6 +320,19 @@ class GuardedSession:
     def _check_deadline(self, started: float) -> None:
         if time.monotonic() - started > self.limits.page_deadline_seconds:
             raise BrokenPageError(f"The answer was not complete after {self.limits.page_deadline_seconds:g} s.")
+
+
+def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _with_query(url: str, query: Mapping[str, str | int]) -> str:
+    """The address with parameters; those it has already of the same names give way."""
+    if not query:
+        return url
+    parts = urlsplit(url)
+    kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in query]
+    return urlunsplit(parts._replace(query=urlencode([*kept, *query.items()])))
 
 
 def _at_end(response: urllib3.BaseHTTPResponse) -> bool:

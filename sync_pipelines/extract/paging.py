@@ -210,6 +210,29 @@ def read_pages(fetch: Fetch, *, page_size: int, max_pages: int) -> Iterator[Piec
     raise _too_many(max_pages)
 
 
+def note_unsorted(reading: Reading, rowversions: list[str]) -> None:
+    """Take in the rowversions of a page that came in the source's own order.
+
+    Raises:
+        CursorProtocolError: only the source could tell which of them is later.
+    """
+    if not rowversions:
+        return
+    if reading.codec is None:
+        reading.codec = infer_codec(rowversions)
+    codec = reading.codec
+    if codec is Codec.OPAQUE:
+        raise CursorProtocolError(
+            f"Nothing tells which of the cursor values {rowversions[0]!r} and {rowversions[-1]!r} is later.",
+            next_command="declare cursor.codec in the connector's file, or the strategy full",
+        )
+    # With the last one known, which may be just below a later one of this page.
+    known = rowversions if reading.last is None else [*rowversions, reading.last]
+    ordered = sorted(known, key=lambda rowversion: order_key(codec, rowversion))
+    check_page_order(codec, ordered, None)
+    reading.note(ordered)
+
+
 def _check(answer: Answer, reading: Reading, position: str | None) -> None:
     if reading.codec is None and answer.rowversions:
         reading.codec = infer_codec(answer.rowversions)

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from sync_pipelines.errors import CursorProtocolError
 from sync_pipelines.extract.apismith import fetch_data
+from sync_pipelines.extract.declared import query_of, url_of
 from sync_pipelines.extract.http import GuardedSession, Traffic
+from sync_pipelines.extract.paginators import Pages
 from sync_pipelines.extract.records import rowversion_of, split_records
+from sync_pipelines.extract.translate import Translator
 from sync_pipelines.model.cursor import Codec, order_key
+from sync_pipelines.model.declaration import Endpoint
 
 UNVERSIONED = "(none)"
 
 
-def probe_entity(session: GuardedSession, slug: str, seen: str, patience_seconds: float | None = None) -> str | None:
+def probe_entity(
+    session: GuardedSession, slug: str, seen: str, patience_seconds: float | None = None, endpoint: Endpoint | None = None
+) -> str | None:
     """Ask for the first record after a rowversion, in one request.
+
+    Args:
+        session: of the connector.
+        slug: the entity.
+        seen: the rowversion.
+        patience_seconds: how long to wait for a turn of the rate limit; None = as long as it takes.
+        endpoint: the entity's declaration, which must be sorted by its cursor; None for an APISmith source.
 
     Returns:
         Its rowversion, `UNVERSIONED` when it has none, None when there is no record.
@@ -20,7 +33,18 @@ def probe_entity(session: GuardedSession, slug: str, seen: str, patience_seconds
     Raises:
         SyncError: from the session, or an answer that is no page.
     """
-    records = fetch_data(session, slug, seen, 1, 1, Traffic(), split_records, patience_seconds)
+    if endpoint is None:
+        records = fetch_data(session, slug, seen, 1, 1, Traffic(), split_records, patience_seconds)
+    else:
+        pages = Pages(endpoint, url_of(session, endpoint), query_of(endpoint, seen), 1)
+        translator = Translator(endpoint, [column.name for column in endpoint.columns or ()])
+        records = session.request(
+            "GET",
+            pages.request.url,
+            pages.query,
+            parse=lambda reply: split_records(translator.translate(reply.body).body),
+            patience_seconds=patience_seconds,
+        )
     return (rowversion_of(records[0]) or UNVERSIONED) if records else None
 
 

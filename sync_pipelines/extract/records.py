@@ -84,9 +84,44 @@ def split_records(body: bytes) -> list[str]:
         if rows is not None:
             return rows
     except (ValueError, RecursionError, IndexError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else f"not JSON ({str(error)[:80]})"
-        raise BrokenPageError(f"The answer is {reason}; it begins: {_excerpt(body)}") from error
+        raise _not_json(body, error) from error
     raise BrokenPageError(f'The answer has no list under "rows"; it begins: {_excerpt(body)}')
+
+
+def members_of(raw: bytes) -> dict[str, bytes]:
+    """The members of an object byte for byte, also where only a patient reader gets through.
+
+    Raises:
+        BrokenPageError: it is no JSON object.
+    """
+    text = raw.decode("utf-8", errors="surrogateescape")
+    try:
+        spans = {key: (start, _cutter.raw_decode(text, start)[1]) for key, start in _members(text)}
+    except (ValueError, RecursionError, IndexError) as error:
+        raise _not_json(raw, error) from error
+    return {key: text[start:end].encode("utf-8", errors="surrogateescape") for key, (start, end) in spans.items()}
+
+
+def elements_of(raw: bytes) -> list[bytes]:
+    """The elements of a list byte for byte, also where only a patient reader gets through.
+
+    Raises:
+        BrokenPageError: it is no whole JSON list.
+    """
+    text = raw.decode("utf-8", errors="surrogateescape")
+    try:
+        start = _skip(text, 0)
+        spans = _elements(text, start)
+        if _skip(text, _cutter.raw_decode(text, start)[1]) != len(text):
+            raise ValueError("more after the end")
+    except (ValueError, RecursionError, IndexError) as error:
+        raise _not_json(raw, error) from error
+    return [text[first:last].encode("utf-8", errors="surrogateescape") for first, last in spans]
+
+
+def _not_json(body: bytes, error: Exception) -> BrokenPageError:
+    reason = "nested too deeply" if isinstance(error, RecursionError) else f"not JSON ({str(error)[:80]})"
+    return BrokenPageError(f"The answer is {reason}; it begins: {_excerpt(body)}")
 
 
 def _excerpt(body: bytes) -> str:

@@ -48,7 +48,8 @@ class PublishPlan:
         reread: records at page borders of which a second reading counts.
         rejected: records that extract, conform and gate set aside.
         copy_rejected: records that the database itself refused while they were copied.
-        keyset: True when the read followed rowversions, so that an absent row is surely absent.
+        keyset: True when the read followed rowversions, so that they tell which record is newer.
+        walked: True when the pages were in the source's own order, so that an absent row may have hidden between two.
         accept_vanished: delete vanished rows whatever their share.
         stream: the records' way into the destination while they were read; belongs to the destination.
         spooled: Parquet file with all good records.
@@ -74,6 +75,7 @@ class PublishPlan:
     rejected: int = 0
     copy_rejected: int = 0
     keyset: bool = True
+    walked: bool = False
     accept_vanished: bool = False
     stream: Any = None
     spooled: Path | None = None

@@ -81,6 +81,7 @@ class Connector:
 
     Attributes:
         auth_token: a reference (`env:NAME`), never the secret itself.
+        kind: `apismith`, or `rest` and `openapi` with a `declaration` (`model.declaration.Declaration` as JSON).
         settings: per-connector limits, see `model.limits`.
         sync_cron, full_refresh_cron, discovery_cron, time_zone: None = the process's default, `off` = none; see
             `schedule.cron`.
@@ -105,6 +106,8 @@ class Connector:
     discovery_cron: str | None = None
     time_zone: str | None = None
     probe_changes: bool = True
+    kind: str = "apismith"
+    declaration: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,7 @@ class RunResult:
         undeclared: names of fields that records carried but the API does not declare.
         quarantine_sample: up to 20 of the run's quarantined records as {page, key, column, reason}.
         storage: what the destination tells of the commit: snapshot_id, data_files, delete_files, …
+        metrics: figures under the names that a connector's file asks for.
     """
 
     uid: UUID
@@ -122,6 +123,7 @@ class RunResult:
     duplicate_keys: int = 0
     warnings: tuple[str, ...] = ()
     storage: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
 
     @property
     def rows_per_second(self) -> float:

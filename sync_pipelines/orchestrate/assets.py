@@ -98,6 +98,7 @@ def _entity_asset(
             entity,
             full_table_name(entity, view),
             view.base_urls.get(entity.connector),
+            path=view.paths.get(entity.path),
             with_schema=with_schema,
             stale_because=view.stale_because,
         ),

@@ -60,7 +60,7 @@ def _table_column(column: Column, destination: str) -> dg.TableColumn:
 
 
 def definition_metadata(
-    entity: Entity, table_name: str, base_url: str | None, *, with_schema: bool, stale_because: str | None
+    entity: Entity, table_name: str, base_url: str | None, *, path: str | None, with_schema: bool, stale_because: str | None
 ) -> dict[str, Any]:
     """Metadata of the asset itself."""
     metadata: dict[str, Any] = {
@@ -71,7 +71,7 @@ def definition_metadata(
         "status": str(entity.status),
     }
     if base_url:
-        metadata["dagster/uri"] = redact(f"{base_url}/api/v1/data/{entity.slug}")
+        metadata["dagster/uri"] = redact(f"{base_url}{path or '/api/v1/data/' + entity.slug}")
     if entity.status_reason:
         metadata["status_reason"] = entity.status_reason
     if stale_because:
@@ -108,6 +108,7 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
     }
     # An id has more digits than a browser's numbers.
     metadata |= {name: str(value) if name.endswith("_id") else value for name, value in result.storage.items()}
+    metadata |= {name: figure for name, figure in result.metrics.items() if name not in metadata}
     if result.table_changes:
         metadata["table_changes"] = dg.MetadataValue.md("\n".join(f"- {change}" for change in result.table_changes))
     if result.warnings:

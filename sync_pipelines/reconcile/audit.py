@@ -19,13 +19,13 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.errors import ConfigurationError
-from sync_pipelines.extract.apismith import open_session
 from sync_pipelines.extract.extraction import Extraction
 from sync_pipelines.load.postgres.copy import csv_of
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.model.cursor import Codec, order_key, seconds_between
 from sync_pipelines.model.entity import DeltaStrategy, Entity
 from sync_pipelines.settings import Settings, load_settings
+from sync_pipelines.sources import open_source
 
 BUCKETS = 16
 SAMPLES = 20
@@ -123,10 +123,14 @@ def audit_entity(
         raise ConfigurationError(
             f"{entity.path} has no rowversions to choose ranges by.", state="", next_command=f"sync-pipelines audit {entity.path} --all"
         )
+    source = open_source(database, connector, entity, settings)
+    if ranges is not None and source.walks:
+        raise ConfigurationError(
+            f"{entity.path} cannot be read by ranges of its cursor.", state="", next_command=f"sync-pipelines audit {entity.path} --all"
+        )
     extraction = Extraction(
         entity,
-        open_session(connector, settings, database),
-        page_size=entity.page_size or settings.max_page_size,
+        source,
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,
     )

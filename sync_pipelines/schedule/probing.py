@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -27,14 +27,16 @@ from sync_pipelines.errors import (
     SourceUnreachableError,
     SyncError,
 )
-from sync_pipelines.extract.apismith import open_session
 from sync_pipelines.extract.http import GuardedSession
 from sync_pipelines.extract.probe import is_news, probe_entity
+from sync_pipelines.extract.session import open_session
 from sync_pipelines.model.cursor import Codec
+from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.limits import RunLimits
 from sync_pipelines.secrets import redact
 from sync_pipelines.settings import Settings
+from sync_pipelines.sources import connector_endpoints
 
 logger = logging.getLogger(__name__)
 
@@ -97,12 +99,16 @@ def probe_changes(
         return Probing(trouble=health.error, silent_seconds=health.silent_seconds)
     interval = RunLimits.from_settings(connector.settings).probe_interval_seconds or settings.probe_interval_seconds
     candidates = list_candidates(database, connector.uid, by_cron=by_cron, interval_seconds=interval, limit=MAX_CANDIDATES)
+    endpoints = connector_endpoints(connector)
+    if endpoints is not None:
+        # Of a source in another order, one record says nothing about the others.
+        candidates = [one for one in candidates if one.slug in endpoints and endpoints[one.slug].is_ascending]
     if not candidates:
         return Probing()
     session = open_session(
         connector, settings, database, timeout_seconds=REQUEST_SECONDS, page_deadline_seconds=REQUEST_SECONDS, tries=1
     )
-    work = _Work(session, candidates, time.monotonic() + deadline_seconds)
+    work = _Work(session, candidates, time.monotonic() + deadline_seconds, endpoints or {})
     work.run()
     found = work.found
     found.left = len(candidates) - found.probed
@@ -115,9 +121,11 @@ def probe_changes(
 class _Work:
     """The threads of one tick."""
 
-    def __init__(self, session: GuardedSession, candidates: list[Candidate], ends_at: float) -> None:
+    def __init__(
+        self, session: GuardedSession, candidates: list[Candidate], ends_at: float, endpoints: Mapping[str, Endpoint]
+    ) -> None:
         self.found = Probing()
-        self._session, self._ends_at = session, ends_at
+        self._session, self._ends_at, self._endpoints = session, ends_at, endpoints
         self._waiting: Iterator[Candidate] = iter(candidates[: self._affordable(len(candidates))])
         self._threads = min(session.limits.max_connections, len(candidates))
         self._lock = threading.Lock()
@@ -139,7 +147,8 @@ class _Work:
         while (candidate := self._next()) is not None:
             try:
                 patience = max(0.0, self._ends_at - time.monotonic())
-                first = probe_entity(self._session, candidate.slug, candidate.seen, patience)
+                endpoint = self._endpoints.get(candidate.slug)
+                first = probe_entity(self._session, candidate.slug, candidate.seen, patience, endpoint)
             except NoTurnError:
                 self._ends_at = 0.0  # left for the next tick
                 return

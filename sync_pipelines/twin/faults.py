@@ -7,7 +7,7 @@ import typing as t
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 
-PathKind = t.Literal["apis", "data", "any"]
+PathKind = t.Literal["rest", "apis", "data", "any"]
 
 
 @dataclass

@@ -22,6 +22,7 @@ DEFAULT_PAGE_SIZE = 1000
 _APIS = "/api/v1/apis"
 _DATA = "/api/v1/data/"
 _CONTROL = "/_twin/"
+_REST = ("/oauth/token", "/openapi.json")
 
 
 class TwinHandler(BaseHTTPRequestHandler):
@@ -43,7 +44,7 @@ class TwinHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer a request of any method."""
         twin, url = self.server.twin, urlsplit(self.path)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self._body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         query = dict(parse_qsl(url.query, keep_blank_values=True))
         if url.path.startswith(_CONTROL):
             self._answer(self._control(url.path[len(_CONTROL) :], query, body))
@@ -61,7 +62,10 @@ class TwinHandler(BaseHTTPRequestHandler):
 
     def _request_info(self, path: str, query: dict[str, str]) -> RequestInfo:
         request = RequestInfo(time.time(), self.command, path, query, dict(self.headers.items()), "other")
-        if path == _APIS:
+        endpoint, _ = self.server.twin.rest.find(self.command, path)
+        if endpoint is not None or path in _REST:
+            request.kind = "rest"
+        elif path == _APIS:
             request.kind = "apis"
         elif path.startswith(_DATA):
             request.kind = "data"
@@ -84,6 +88,11 @@ class TwinHandler(BaseHTTPRequestHandler):
 
     def _api(self, request: RequestInfo) -> Answer:
         store = self.server.twin.store
+        if request.kind == "rest":
+            answer = self.server.twin.rest.answer(
+                self.server.twin.token, request.method, request.path, request.query, request.headers, self._body
+            )
+            return answer or error_answer(405, "no such endpoint")
         if not self._is_authorized():
             return error_answer(401, "missing or wrong bearer token")
         if request.kind == "other" or request.method != "GET":

@@ -13,6 +13,7 @@ from http.server import ThreadingHTTPServer
 
 from sync_pipelines.twin.faults import FaultPlan, RequestInfo
 from sync_pipelines.twin.handler import TwinHandler
+from sync_pipelines.twin.rest import RestTwin
 from sync_pipelines.twin.store import TwinStore
 
 
@@ -53,6 +54,7 @@ class TwinServer:
         self.gzip = gzip
         self.clock = clock
         self.ssl_context = ssl_context
+        self.rest = RestTwin()
         self._http: TwinHttpServer | None = None
         self._thread: threading.Thread | None = None
 

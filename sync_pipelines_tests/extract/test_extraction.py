@@ -14,6 +14,7 @@ from sync_pipelines.errors import BrokenPageError, CursorProtocolError, GuardErr
 from sync_pipelines.extract.apismith import fetch_apis
 from sync_pipelines.extract.extraction import Extraction
 from sync_pipelines.extract.http import GuardedSession
+from sync_pipelines.extract.source import ApismithSource
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.limits import HttpLimits
@@ -43,9 +44,8 @@ class Read:
         connector = Connector(uuid4(), "erp", twin.url, None, "erp")
         entities, _ = parse_apis(fetch_apis(session), connector, Settings(_env_file=None))  # type: ignore[call-arg]
         self.entity = entities["items"]
-        self.extraction = Extraction(
-            self.entity, session, **{"page_size": 10, "max_pages": 1000, "batch_rows": 25, **options}
-        )
+        source = ApismithSource(session, self.entity.slug, options.pop("page_size", 10))
+        self.extraction = Extraction(self.entity, source, **{"max_pages": 1000, "batch_rows": 25, **options})
         self.batches: list[tuple[str, pa.Table]] = []
         self.error: Exception | None = None
         for batch in self.extraction.batches(after=after, keyset=keyset, full=full):

@@ -21,7 +21,7 @@ from sync_pipelines.errors import (
     SourceContractError,
     VanishedShareError,
 )
-from sync_pipelines.extract.apismith import open_session
+from sync_pipelines.extract.session import open_session
 from sync_pipelines.reconcile.audit import audit_entity
 from sync_pipelines.twin import NULL_ROWVERSION, Fault, IntegerRowversions, RequestInfo, TwinServer, TwinStore
 from sync_pipelines_tests.faults.helpers import configure, healed, refused, settled

@@ -9,7 +9,7 @@ from email.utils import formatdate
 import pytest
 
 from sync_pipelines.catalog.connectors import get_connector
-from sync_pipelines.extract.apismith import open_session
+from sync_pipelines.extract.session import open_session
 from sync_pipelines.model.run import Mode
 from sync_pipelines.reconcile.audit import audit_entity
 from sync_pipelines.twin import Fault, TimestampRowversions

@@ -1,0 +1,144 @@
+"""Declared sources on the command line: plan, apply, show, export."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+import yaml
+
+from sync_pipelines.cli.context import open_migrated
+from sync_pipelines.cli.output import print_json, say, show_table
+from sync_pipelines.cli.running import show_in_dagster
+from sync_pipelines.declare.files import load_declaration
+from sync_pipelines.declare.plan import ConnectorPlan, apply_connector, plan_connector
+from sync_pipelines.errors import SettingsError
+from sync_pipelines.model.declaration import Declaration
+from sync_pipelines.model.entity import Connector
+from sync_pipelines.secrets import redact_data
+from sync_pipelines.settings import Settings
+
+ACTION_REQUIRED = 3
+SHOWN_COLUMNS = 200
+
+
+def apply_file(
+    settings: Settings,
+    file: str,
+    inputs: list[str],
+    base_url: str | None,
+    *,
+    infer_again: bool,
+    plan_only: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """`connector apply`."""
+    declaration = load_declaration(file, parse_inputs(inputs), base_url=base_url)
+    database = open_migrated(settings)
+    plan = plan_connector(database, declaration, settings, infer_again=infer_again)
+    if not as_json:
+        _show_plan(plan)
+    if plan_only or plan.is_empty:
+        if as_json:
+            print_json({"plan": _plan_json(plan), "applied": False})
+        elif plan.is_empty:
+            say(f"{declaration.name} is as its file says; nothing to do.")
+        _leave(bool(plan.invalid or plan.breaking))
+        return
+    if not yes and not typer.confirm(f"Apply this to {declaration.name}?", err=True):
+        raise SettingsError("Not confirmed.", state="Nothing was changed.", next_command=f"sync-pipelines connector apply {file} --yes")
+    report = apply_connector(database, plan, settings)
+    definitions = show_in_dagster(settings, database, quiet=as_json)
+    if as_json:
+        print_json({"plan": _plan_json(plan), "applied": True, "report": report.as_dict(), "definitions": definitions})
+    else:
+        say(f"{declaration.name} is applied: {len(plan.entities)} entities, tables go to the schema {declaration.target_schema or declaration.name}.")
+        say(f"Next: sync-pipelines connector test {declaration.name} && sync-pipelines sync {declaration.name}", "cyan")
+        for slug in report.stopped:
+            say(f"Next: sync-pipelines discover {declaration.name} --accept {slug}, or undo the change in the file", "cyan")
+    _leave(bool(plan.invalid) or report.needs_action)
+
+
+def _leave(needs_action: bool) -> None:
+    if needs_action:
+        raise typer.Exit(ACTION_REQUIRED)
+
+
+def parse_inputs(pairs: list[str]) -> dict[str, str]:
+    """`name=value` texts by name.
+
+    Raises:
+        SettingsError: no `=`; without the text, which may be a secret.
+    """
+    given: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise SettingsError("--set takes name=value.", state="Nothing was stored.")
+        given[name.strip()] = value
+    return given
+
+
+def _show_plan(plan: ConnectorPlan) -> None:
+    name = plan.declaration.name
+    rows: list[tuple[str, str, str]] = [(name, "connector is new" if plan.is_new else "connector", "; ".join(plan.changes))]
+    rows += [(slug, "added", "columns from a sample" if slug in plan.inferred else "") for slug in plan.added]
+    rows += [(slug, "changed", why) for slug, why in plan.changed.items()]
+    rows += [(slug, "needs a decision", why) for slug, why in plan.breaking.items()]
+    rows += [(slug, "removed", "its table stays as it is") for slug in plan.removed]
+    rows += [(slug, "unchanged", "") for slug in plan.unchanged]
+    rows += [(slug, "left out", why) for slug, why in plan.invalid.items()]
+    show_table(f"Plan for {name}", ("entity", "found", "why"), rows)
+    for slug in [*plan.added, *plan.changed, *plan.breaking]:
+        entity = plan.entities[slug]
+        title = f"{name}/{slug}" + (", columns inferred from a sample" if slug in plan.inferred else "")
+        columns = [(c.name, c.data_type, c.type.sql, c.is_nullable, c.is_business_key) for c in entity.columns[:SHOWN_COLUMNS]]
+        show_table(title, ("column", "declared", "in the table", "null", "key"), columns)
+
+
+def _plan_json(plan: ConnectorPlan) -> dict[str, Any]:
+    names = ("is_new", "changes", "added", "changed", "breaking", "removed", "unchanged", "invalid", "inferred")
+    entities = {slug: [column.as_json() for column in entity.columns] for slug, entity in plan.entities.items()}
+    return {"connector": plan.declaration.name, **{name: getattr(plan, name) for name in names}, "columns": entities}
+
+
+def show_endpoints(connector: Connector) -> None:
+    """The endpoints of a declared connector as a table."""
+    declaration = Declaration.model_validate(connector.declaration)
+    show_table(
+        "Endpoints",
+        ("entity", "path", "records", "pagination", "strategy", "cursor", "columns"),
+        [
+            (
+                slug,
+                one.path,
+                one.records,
+                one.pagination.type,
+                str(one.delta_strategy),
+                f"{one.cursor.param} > {one.cursor.field}" if one.cursor else None,
+                len(one.columns or ()),
+            )
+            for slug, one in declaration.endpoints.items()
+        ],
+    )
+
+
+def export_file(connector: Connector) -> str:
+    """A declared connector as YAML.
+
+    Raises:
+        SettingsError: it is no declared one.
+    """
+    if connector.declaration is None:
+        raise SettingsError(
+            f"{connector.name} is an APISmith source; it describes itself and has no file.",
+            state="",
+            next_command=f"sync-pipelines connector show {connector.name}",
+        )
+    data = Declaration.model_validate(connector.declaration).as_json()
+    if data.get("kind") == "openapi":
+        # Its endpoints are fixed now; the document need not be asked again.
+        data = {**{name: value for name, value in data.items() if name != "openapi"}, "kind": "rest"}
+    # Value by value: in the whole text a word after "bearer" would pass for a token.
+    return yaml.safe_dump(redact_data(data), sort_keys=False, allow_unicode=True, width=120)

@@ -1,0 +1,1 @@
+"""Connector files: read safely, filled with inputs, planned against the catalog, applied."""

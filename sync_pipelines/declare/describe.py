@@ -1,0 +1,95 @@
+"""What a connector offers, in the words of `/api/v1/apis`, whatever its kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.declare.openapi import resolve_openapi
+from sync_pipelines.errors import EntityDefinitionError
+from sync_pipelines.extract.apismith import fetch_apis
+from sync_pipelines.extract.raw_json import compile_path
+from sync_pipelines.extract.session import open_session
+from sync_pipelines.extract.translate import id_column
+from sync_pipelines.model.declaration import Declaration, Endpoint
+from sync_pipelines.model.entity import Connector
+from sync_pipelines.settings import Settings
+
+
+def describe_source(
+    connector: Connector, settings: Settings, database: Database | None = None
+) -> tuple[list[Any], Declaration | None]:
+    """The descriptions of a connector's entities: asked for, or as declared; and the declaration as it is now.
+
+    A rate limit is shared with other processes through `database`, if one is given.
+
+    Raises:
+        SyncError: the source does not answer, or answers something else.
+    """
+    if connector.declaration is None:
+        return fetch_apis(open_session(connector, settings, database)), None
+    declaration = Declaration.model_validate(connector.declaration)
+    if declaration.openapi is not None and declaration.openapi.path is not None:
+        # What the document leaves out now was told by `connector apply`; here it counts as not offered.
+        declaration, _ = resolve_openapi(declaration, open_session(connector, settings, database))
+    return describe_declaration(declaration), declaration
+
+
+def describe_declaration(declaration: Declaration) -> list[dict[str, Any]]:
+    """One description for each endpoint."""
+    return [_describe(slug, endpoint) for slug, endpoint in declaration.endpoints.items()]
+
+
+def _describe(slug: str, endpoint: Endpoint) -> dict[str, Any]:
+    columns = endpoint.columns or []
+    keys = endpoint.key or [column.name for column in columns if column.key]
+    description: dict[str, Any] = {
+        "slug": slug,
+        "name": endpoint.title or slug,
+        "description": endpoint.description,
+        "columns": [
+            {
+                "name": column.name,
+                "data_type": column.type,
+                "is_nullable": column.null and column.name not in keys,
+                "is_business_key": column.name in keys,
+            }
+            for column in columns
+        ],
+        "business_key_columns": keys,
+        "delta_strategy": str(endpoint.delta_strategy),
+        "rowversion_codec": str(endpoint.cursor.codec) if endpoint.cursor and endpoint.cursor.codec else None,
+        "declared_interval_seconds": endpoint.interval_seconds,
+        "declared_lookback_seconds": endpoint.cursor.lookback_seconds if endpoint.cursor else None,
+    }
+    return description
+
+
+def check_endpoint(slug: str, endpoint: Endpoint) -> None:
+    """Refuse an endpoint whose parts do not fit together.
+
+    Raises:
+        EntityDefinitionError: names what does not exist.
+        SettingsError: a JSONPath that cannot be followed.
+    """
+    compile_path(endpoint.records)
+    names = [column.name for column in endpoint.columns or ()]
+    wanted = {
+        "cursor.field": endpoint.cursor.field if endpoint.cursor else None,
+        "ids.column": id_column(endpoint),
+        **{f"key {name}": name for name in endpoint.key},
+        **{f"write_back.columns {name}": name for name in (endpoint.write_back.columns if endpoint.write_back else ())},
+    }
+    for what, name in wanted.items():
+        if name is not None and name not in names:
+            raise EntityDefinitionError(
+                f"{what} names {name!r}, which is not among the columns {', '.join(names[:30])}.", where={"entity": slug}
+            )
+    if endpoint.ids is not None and id_column(endpoint) is None:
+        raise EntityDefinitionError("An id list needs `key` or `ids.column`.", where={"entity": slug})
+    if endpoint.write_back is not None and len(_keys(endpoint)) != 1:
+        raise EntityDefinitionError("A write-back needs a business key of one column.", where={"entity": slug})
+
+
+def _keys(endpoint: Endpoint) -> list[str]:
+    return endpoint.key or [column.name for column in endpoint.columns or () if column.key]

@@ -1,0 +1,325 @@
+"""Connector files from YAML: safe, with file, line and key in every complaint, and the nearest valid name."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import types
+import typing
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sync_pipelines.errors import SettingsError
+from sync_pipelines.model.declaration import Declaration
+from sync_pipelines.secrets import printable
+
+MAX_FILE_BYTES = 1_000_000
+MAX_DEPTH = 30
+_INPUT = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
+Location = tuple[str | int, ...]
+
+
+class Input(BaseModel):
+    """One input of a connector file, given with `--set NAME=VALUE`.
+
+    Attributes:
+        type: what a value is; `secret` takes only a reference env:NAME, `list` takes values separated by commas.
+        choices, min, max: which values are allowed.
+    """
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    type: typing.Literal["text", "integer", "secret", "list", "integers"] = "text"
+    description: str = ""
+    default: Any = None
+    choices: list[str] | None = None
+    min: int | None = None
+    max: int | None = None
+    required: bool = Field(False)
+
+
+@dataclass
+class SourceFile:
+    """A parsed file: plain data, and the line of every key and element."""
+
+    name: str
+    data: Any
+    lines: dict[Location, int] = field(default_factory=dict)
+
+    def place(self, location: Location) -> str:
+        """`file:line: key` of the nearest part that stands in the file."""
+        known = location
+        while known and known not in self.lines:
+            known = known[:-1]
+        key = ".".join(map(str, location))
+        return f"{self.name}:{self.lines.get(known, 1)}" + (f": {printable(key, 100)}" if key else "")
+
+
+def shipped_names() -> list[str]:
+    """Names of the connector files that come with the program."""
+    folder = resources.files("sync_pipelines") / "connectors"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def read_file(name: str) -> SourceFile:
+    """Read a connector file, or one that comes with the program.
+
+    Raises:
+        SettingsError: it is not there, too large, or no safe YAML.
+    """
+    path = Path(name)
+    try:
+        if path.is_file():
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise _refused(f"{printable(name)} is larger than {MAX_FILE_BYTES} bytes.")
+            return parse_yaml(path.read_bytes(), name)
+        if name in shipped_names():
+            return parse_yaml((resources.files("sync_pipelines") / "connectors" / f"{name}.yaml").read_bytes(), f"{name}.yaml")
+    except OSError as error:
+        raise _refused(f"{printable(name)} cannot be read: {error.strerror}.") from None
+    near = difflib.get_close_matches(name, shipped_names(), 1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise _refused(f"There is no file {printable(name)}, and no shipped connector of that name; shipped: {', '.join(shipped_names())}.{hint}")
+
+
+def parse_yaml(content: bytes, name: str) -> SourceFile:
+    """Plain data of a YAML text; anchors, tags, duplicate keys and deep nesting are refused.
+
+    Raises:
+        SettingsError: says the line.
+    """
+    try:
+        text = content.decode("utf-8")
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                raise _refused(f"{name}:{event.start_mark.line + 1}: anchors and aliases are not allowed.")
+            if getattr(event, "tag", None):
+                raise _refused(f"{name}:{event.start_mark.line + 1}: tags are not allowed.")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        file = SourceFile(name, None)
+        file.data = _build(node, (), file) if node is not None else None
+    except UnicodeDecodeError:
+        raise _refused(f"{name} is not UTF-8.") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise _refused(f"{name}:{line}: {printable(error.problem or 'not YAML')}.") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise _refused(f"{name} is not YAML: {printable(str(error))}.") from None
+    return file
+
+
+def _build(node: yaml.Node, location: Location, file: SourceFile) -> Any:
+    file.lines.setdefault(location, node.start_mark.line + 1)
+    if len(location) > MAX_DEPTH:
+        raise _refused(f"{file.place(location)}: nested too deeply.")
+    if isinstance(node, yaml.SequenceNode):
+        return [_build(child, (*location, place), file) for place, child in enumerate(node.value)]
+    if isinstance(node, yaml.MappingNode):
+        built: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = key_node.value
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode) or key == "<<":
+                raise _refused(f"{file.name}:{line}: a key is a plain text.")
+            if key in built:
+                raise _refused(f"{file.name}:{line}: {printable(key)} stands twice.")
+            file.lines[(*location, key)] = line
+            built[key] = _build(value_node, (*location, key), file)
+        return built
+    value = yaml.SafeLoader("").construct_object(node, deep=True)
+    # YAML's dates, and 1.10 as a float, are meant as texts here.
+    return value if value is None or isinstance(value, (bool, int)) else node.value
+
+
+def fill_inputs(file: SourceFile, given: dict[str, str]) -> dict[str, Any]:
+    """The file's data with `${name}` replaced by the inputs; `inputs` itself is taken out.
+
+    Raises:
+        SettingsError: an unknown or missing input, or a value that is not allowed.
+    """
+    if not isinstance(file.data, dict):
+        raise _refused(f"{file.name}:1: a connector file is a mapping with name, kind, base_url and endpoints.")
+    data = dict(file.data)
+    declared = data.pop("inputs", None) or {}
+    if not isinstance(declared, dict):
+        raise _refused(f"{file.place(('inputs',))}: inputs are a mapping of names.")
+    for name in given:
+        if name not in declared:
+            raise _refused(f"{file.name} has no input {printable(name)!r}; {_nearest(name, list(declared))}.")
+    inputs: dict[str, Any] = {}
+    for name, raw in declared.items():
+        try:
+            one = Input.model_validate(raw or {})
+        except ValidationError as error:
+            raise _refused(explain(error, file, Input, ("inputs", name))) from None
+        inputs[name] = _input_value(file, name, one, given.get(name))
+    return _filled(data, inputs, file, ())
+
+
+def _input_value(file: SourceFile, name: str, one: Input, text: str | None) -> Any:
+    place = file.place(("inputs", name))
+    value: Any = one.default if text is None else text
+    if value is None:
+        if one.required:
+            raise _refused(f"{place}: needs a value: --set {name}=… ({one.description or one.type}).")
+        return None
+    if one.type == "secret":
+        if not re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*", str(value)):
+            raise _refused(f"{place}: a secret is given as a reference: --set {name}=env:NAME.")
+        return value
+    if one.type in ("list", "integers"):
+        values = value if isinstance(value, list) else [part.strip() for part in str(value).split(",") if part.strip()]
+        return [_integer(place, part) for part in values] if one.type == "integers" else [str(part) for part in values]
+    if one.type == "integer":
+        number = _integer(place, value)
+        if (one.min is not None and number < one.min) or (one.max is not None and number > one.max):
+            raise _refused(f"{place}: {number} is not between {one.min} and {one.max}.")
+        return number
+    if one.choices is not None and value not in one.choices:
+        raise _refused(f"{place}: {printable(str(value))!r} is not allowed; {_nearest(str(value), one.choices)}.")
+    return str(value)
+
+
+def _integer(place: str, value: Any) -> int:
+    if re.fullmatch(r"-?[0-9]{1,18}", str(value)):
+        return int(value)
+    raise _refused(f"{place}: {printable(str(value))!r} is not a whole number.")
+
+
+def _filled(value: Any, inputs: dict[str, Any], file: SourceFile, location: Location) -> Any:
+    if isinstance(value, dict):
+        filled = {key: _filled(inner, inputs, file, (*location, key)) for key, inner in value.items()}
+        # An input without a value leaves its key out.
+        return {key: inner for key, inner in filled.items() if inner is not _ABSENT}
+    if isinstance(value, list):
+        filled_list = [_filled(inner, inputs, file, (*location, place)) for place, inner in enumerate(value)]
+        return [inner for inner in filled_list if inner is not _ABSENT]
+    if not isinstance(value, str):
+        return value
+
+    def look_up(name: str) -> Any:
+        if name not in inputs:
+            raise _refused(f"{file.place(location)}: there is no input {name!r}; {_nearest(name, list(inputs))}.")
+        return inputs[name]
+
+    whole = _INPUT.fullmatch(value)
+    if whole:
+        found = look_up(whole[1])
+        return _ABSENT if found is None else found
+
+    def text_of(match: re.Match[str]) -> str:
+        found = look_up(match[1])
+        return ",".join(map(str, found)) if isinstance(found, list) else "" if found is None else str(found)
+
+    return _INPUT.sub(text_of, value)
+
+
+_ABSENT = object()
+
+
+def load_declaration(
+    name: str, given: dict[str, str] | None = None, *, base_url: str | None = None
+) -> Declaration:
+    """A connector file, filled and validated.
+
+    Args:
+        name: path of the file, or the name of a shipped one.
+        given: inputs by name.
+        base_url: instead of the file's.
+
+    Raises:
+        SettingsError: what is wrong, with file, line, key and the nearest valid name.
+    """
+    file = read_file(name)
+    data = fill_inputs(file, given or {})
+    if base_url is not None:
+        data["base_url"] = base_url
+    address = data.get("base_url")
+    if isinstance(address, str) and address.startswith("env:"):
+        data["base_url"] = os.environ.get(address[4:], "")
+        if not data["base_url"]:
+            raise _refused(f"{file.place(('base_url',))}: the environment variable {printable(address[4:])} is not set; or use --base-url URL.")
+    return validate(data, file)
+
+
+def validate(data: Any, file: SourceFile) -> Declaration:
+    """Raises SettingsError with file, line and key."""
+    if isinstance(data, dict) and "overrides" in data:
+        raise _refused(f"{file.place(('overrides',))}: unknown key.")
+    try:
+        return Declaration.model_validate(data)
+    except ValidationError as error:
+        raise _refused(explain(error, file, Declaration)) from None
+
+
+def explain(error: ValidationError, file: SourceFile, model: type[BaseModel], prefix: Location = ()) -> str:
+    """All problems, one sentence each; no value is repeated, as it may be a secret."""
+    told = []
+    for problem in error.errors(include_input=False, include_url=False, include_context=False):
+        # Discriminated unions put the variant's name into the location; it stands in no file.
+        location = tuple(part for part in problem["loc"] if part not in _VARIANTS or (*prefix, part) in file.lines)
+        where = file.place((*prefix, *_standing(location, file, prefix)))
+        if problem["type"] == "extra_forbidden":
+            names = _names_at(model, problem["loc"][:-1])
+            told.append(f"{where}: unknown key; {_nearest(str(location[-1]), names)}")
+        elif problem["type"] == "missing":
+            told.append(f"{where}: is missing")
+        else:
+            told.append(f"{where}: {printable(problem['msg'].removeprefix('Value error, '), 300)}")
+    return "; ".join(dict.fromkeys(told)) + "."
+
+
+_VARIANTS = {"api_key", "bearer", "basic", "oauth2", "none", "page", "offset", "cursor", "link_header", "next_link"}
+
+
+def _standing(location: Location, file: SourceFile, prefix: Location) -> Location:
+    """The location without parts that pydantic invents for unions of plain types."""
+    kept: Location = ()
+    for place, part in enumerate(location):
+        last = place == len(location) - 1
+        if last or (*prefix, *kept, part) in file.lines:
+            kept = (*kept, part)
+    return kept if not location or location[-1] not in ("int", "str", "bool", "list[str]") else kept[:-1]
+
+
+def _names_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """Valid keys of the model that pydantic's location leads to."""
+    current: Any = model
+    for part in location:
+        options = list(_models_in(current))
+        following = []
+        for option in options:
+            for name, info in option.model_fields.items():
+                if part in (name, info.alias):
+                    following.append(info.annotation)
+                variant = info.annotation if name == "type" else None
+                if variant is not None and part in typing.get_args(variant):
+                    following.append(option)
+        current = following[0] if following else current
+    return [info.alias or name for option in _models_in(current) for name, info in option.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> typing.Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and not isinstance(annotation, types.GenericAlias):
+        yield annotation
+        return
+    for inner in typing.get_args(annotation):
+        yield from _models_in(inner)
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    names = list(dict.fromkeys(names))
+    near = difflib.get_close_matches(name, names, 1, 0.5)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known: {', '.join(names)}" if names else "none is known"
+
+
+def _refused(what: str) -> SettingsError:
+    return SettingsError(what, state="Nothing was stored.")

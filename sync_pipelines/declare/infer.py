@@ -1,0 +1,114 @@
+"""Columns from a sample of records: shown for approval, then fixed. A later record that does not fit goes to quarantine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from sync_pipelines.conform.values import convert
+from sync_pipelines.errors import EntityDefinitionError, RecordError
+from sync_pipelines.extract.raw_json import find_records, members
+from sync_pipelines.extract.translate import SEPARATOR
+from sync_pipelines.model.declaration import ColumnDeclaration, Endpoint
+from sync_pipelines.model.types import parse_type
+
+SAMPLE_RECORDS = 100
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?", re.IGNORECASE)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_NULL = b"null"
+
+
+def infer_columns(endpoint: Endpoint, body: bytes) -> list[ColumnDeclaration]:
+    """Columns for the records of one answer, in the order in which their fields appear.
+
+    Raises:
+        EntityDefinitionError: there is no record to infer from.
+        BrokenPageError: the answer has no records at the declared path.
+    """
+    found: dict[tuple[str, ...], list[bytes]] = {}
+    records = find_records(body, endpoint.records)[:SAMPLE_RECORDS]
+    for record in records:
+        _collect(record, (), endpoint.flatten, found)
+    if not found:
+        raise EntityDefinitionError("The source sent no record to infer columns from; declare `columns`.")
+    names = {tuple(source.split(".")): target for source, target in endpoint.mapping.items()}
+    columns = []
+    for path, values in _without_parents(found).items():
+        name = names.get(path, SEPARATOR.join(path))
+        source = list(path) if any("." in part for part in path) else ".".join(path)
+        columns.append(
+            ColumnDeclaration.model_validate(
+                {"name": name, "type": infer_type(values), "key": name in endpoint.key, **({"from": source} if source != name else {})}
+            )
+        )
+    return columns
+
+
+def _collect(raw: bytes, path: tuple[str, ...], flatten: bool, found: dict[tuple[str, ...], list[bytes]]) -> None:
+    inner = members(raw) if not path or flatten else None
+    if inner is None:
+        found.setdefault(path, []).append(raw.strip())
+        return
+    for name, value in inner.items():
+        _collect(value, (*path, name), flatten, found)
+
+
+def _without_parents(found: dict[tuple[str, ...], list[bytes]]) -> dict[tuple[str, ...], list[bytes]]:
+    """Leave out what is null where other records have an object."""
+    parents = {path[:length] for path in found for length in range(1, len(path))}
+    kept = {path: values for path, values in found.items() if path and not (path in parents and set(values) <= {_NULL})}
+    mixed = [path for path in kept if path in parents]
+    if mixed:
+        raise EntityDefinitionError(f"The field {'.'.join(mixed[0])} is an object in some records only; declare `columns`.")
+    return kept
+
+
+def infer_type(values: Iterable[bytes]) -> str:
+    """The narrowest type that keeps every value of a sample exactly."""
+    decoded = [_decode(raw) for raw in values if raw != _NULL]
+    if not decoded:
+        return "text"
+    kinds = {type(value) for value in decoded}
+    if kinds == {bool}:
+        return "boolean"
+    if kinds == {int}:
+        return "bigint" if all(-(2**63) <= value < 2**63 for value in decoded) else "numeric"
+    if kinds <= {int, Decimal}:
+        return "numeric"
+    if kinds == {str}:
+        return _text_type(decoded)
+    return "jsonb"
+
+
+def _text_type(values: list[str]) -> str:
+    candidates = [(_UUID, "uuid"), (_DATE, "date"), (_MOMENT, "timestamptz"), (_MOMENT, "timestamp")]
+    for pattern, name in candidates:
+        if all(pattern.fullmatch(value) for value in values) and all(_fits(value, name) for value in values):
+            zoned = [bool(re.search(r"(Z|[+-]\d{2}:?\d{2})$", value[10:], re.IGNORECASE)) for value in values]
+            if name != "timestamptz" or all(zoned):
+                return name
+    return "text"
+
+
+def _fits(value: str, name: str) -> bool:
+    try:
+        convert(value, parse_type(name))
+    except RecordError:
+        return False
+    return name != "uuid" or str(UUID(value)) == value.lower()
+
+
+def _decode(raw: bytes) -> Any:
+    try:
+        return _decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return object()
+
+
+_decoder = msgspec.json.Decoder(float_hook=Decimal)

@@ -1,0 +1,262 @@
+"""What applying a connector file would change, and the change itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from sync_pipelines.catalog.connectors import add_connector, check_base_url, get_connector
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.entities import list_entities
+from sync_pipelines.declare.describe import check_endpoint, describe_declaration
+from sync_pipelines.declare.infer import SAMPLE_RECORDS, infer_columns
+from sync_pipelines.declare.openapi import resolve_openapi
+from sync_pipelines.discover.apis import parse_apis
+from sync_pipelines.discover.discovery import DiscoveryReport, discover
+from sync_pipelines.discover.drift import Verdict, diff_entity
+from sync_pipelines.errors import NotFoundError, SettingsError, SyncError
+from sync_pipelines.extract.http import GuardedSession, Traffic
+from sync_pipelines.extract.session import auth_key, connector_limits, new_session
+from sync_pipelines.extract.translate import id_column, source_paths
+from sync_pipelines.model.declaration import Declaration, Endpoint
+from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.model.names import check_connector_name
+from sync_pipelines.secrets import printable
+from sync_pipelines.settings import Settings
+
+
+@dataclass
+class ConnectorPlan:
+    """The difference between a connector file and the catalog.
+
+    Attributes:
+        declaration: the file with everything resolved: inferred columns, an OpenAPI document's endpoints.
+        is_new: there is no connector of that name.
+        changes: what of the connector itself is other than before, in words.
+        added, changed, unchanged, removed: slugs of entities; words for `changed`.
+        invalid: what cannot become an entity, with the reason.
+        inferred: slugs whose columns come from a sample.
+        entities: as they would be.
+    """
+
+    declaration: Declaration
+    is_new: bool
+    changes: list[str] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+    changed: dict[str, str] = field(default_factory=dict)
+    breaking: dict[str, str] = field(default_factory=dict)
+    unchanged: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    invalid: dict[str, str] = field(default_factory=dict)
+    inferred: list[str] = field(default_factory=list)
+    entities: dict[str, Entity] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Applying it would change nothing."""
+        return not (self.is_new or self.changes or self.added or self.changed or self.breaking or self.removed)
+
+
+def plan_connector(database: Database, declaration: Declaration, settings: Settings, *, infer_again: bool = False) -> ConnectorPlan:
+    """Compare a declaration with the catalog; the source is asked where columns or endpoints are left to it.
+
+    Args:
+        database: where the catalog is.
+        declaration: from the file.
+        settings: of the process.
+        infer_again: take a new sample although columns were approved before.
+
+    Raises:
+        SyncError: the declaration cannot be used, or the source that is needed for it does not answer.
+    """
+    check_connector_name(declaration.name)
+    check_base_url(declaration.base_url)
+    try:
+        stored: Connector | None = get_connector(database, declaration.name)
+    except NotFoundError:
+        stored = None
+    if stored is not None and declaration.target_schema not in (None, stored.target_schema):
+        raise SettingsError(
+            f"{declaration.name} writes to the schema {stored.target_schema!r}; a move to {declaration.target_schema!r} needs a new connector.",
+            state="Nothing was changed.",
+        )
+    if stored is not None and stored.kind == "apismith":
+        raise SettingsError(
+            f"{declaration.name} is an APISmith connector already.",
+            state="Nothing was changed.",
+            next_command=f"sync-pipelines connector remove {declaration.name}, or another name",
+        )
+    before = Declaration.model_validate(stored.declaration) if stored is not None else None
+    session = _session(declaration, settings)
+    try:
+        declaration, invalid = resolve_openapi(declaration, session)
+        declaration, inferred, problems = _resolve_columns(declaration, None if infer_again else before, session)
+    finally:
+        session.close()
+    plan = ConnectorPlan(declaration, stored is None, inferred=inferred, invalid=invalid | problems)
+    connector = as_connector(declaration)
+    descriptions = [one for one in describe_declaration(declaration) if one["slug"] not in problems]
+    plan.entities, errors = parse_apis(descriptions, connector, settings)
+    plan.invalid |= {slug: error.what for slug, error in errors.items()}
+    if before is not None:
+        plan.changes = _diff_declarations(before, declaration)
+    if stored is not None and not stored.is_active:
+        plan.changes.append("it is switched on again")
+    known = {entity.slug: entity for entity in list_entities(database, declaration.name)} if stored else {}
+    for slug, entity in plan.entities.items():
+        if slug not in known:
+            plan.added.append(slug)
+            continue
+        drift = diff_entity(known[slug], entity)
+        if drift.verdict is Verdict.SAME:
+            plan.unchanged.append(slug)
+        elif drift.verdict is Verdict.DECIDE:
+            plan.breaking[slug] = drift.plan
+        else:
+            plan.changed[slug] = drift.plan
+    plan.removed = [slug for slug, entity in known.items() if slug not in declaration.endpoints and entity.status != "vanished"]
+    return plan
+
+
+def apply_connector(database: Database, plan: ConnectorPlan, settings: Settings) -> DiscoveryReport:
+    """Store the declaration and bring the catalog to it; tables of removed entities stay.
+
+    Raises:
+        SettingsError: nothing of it can be used.
+        SyncError: from the catalog.
+    """
+    if not plan.entities:
+        problems = "; ".join(f"{slug}: {why}" for slug, why in plan.invalid.items())
+        raise SettingsError(f"The connector has no usable endpoint. {problems}", state="Nothing was stored.")
+    declaration = plan.declaration
+    # What cannot be an entity is not stored either, so that nothing half-known is read later.
+    usable = {slug: endpoint for slug, endpoint in declaration.endpoints.items() if slug in plan.entities}
+    declaration = declaration.model_copy(update={"endpoints": usable})
+    store_declaration(database, declaration)
+    return discover(database, declaration.name, settings=settings)
+
+
+def store_declaration(database: Database, declaration: Declaration) -> Connector:
+    """Write a declaration as the connector of its name."""
+    connector = as_connector(declaration)
+    return add_connector(
+        database,
+        declaration.name,
+        declaration.base_url,
+        connector.auth_token,
+        target_schema=declaration.target_schema,
+        settings=connector.settings,
+        kind=declaration.kind,
+        declaration=declaration.as_json(),
+    )
+
+
+def as_connector(declaration: Declaration) -> Connector:
+    """The connector that a declaration stands for."""
+    limits = declaration.limits.model_dump(exclude_unset=True) if declaration.limits else {}
+    return Connector(
+        uid=uuid4(),
+        name=declaration.name,
+        base_url=check_base_url(declaration.base_url),
+        auth_token=declaration.secrets[0] if declaration.secrets else None,
+        target_schema=declaration.target_schema or declaration.name,
+        settings=limits,
+        kind=declaration.kind,
+        declaration=declaration.as_json(),
+    )
+
+
+def _session(declaration: Declaration, settings: Settings) -> GuardedSession:
+    connector = as_connector(declaration)
+    return new_session(connector.base_url, auth_key(connector), connector_limits(connector, settings))
+
+
+def _resolve_columns(
+    declaration: Declaration, before: Declaration | None, session: GuardedSession
+) -> tuple[Declaration, list[str], dict[str, str]]:
+    """Columns for the endpoints that declare none: those approved before, or from a sample."""
+    endpoints, inferred, problems = dict(declaration.endpoints), [], {}
+    for slug, endpoint in declaration.endpoints.items():
+        try:
+            if endpoint.columns is not None and endpoint.fields is not None:
+                endpoints[slug] = endpoint = select_fields(endpoint)
+            if endpoint.columns is None:
+                approved = before.endpoints.get(slug) if before else None
+                columns = approved.columns if approved is not None and _shape(approved) == _shape(endpoint) else None
+                if columns is None:
+                    columns = infer_columns(endpoint, fetch_sample(endpoint, session))
+                    inferred.append(slug)
+                endpoints[slug] = endpoint.model_copy(update={"columns": columns})
+                # `columns` counts as given from now on.
+                endpoints[slug] = Endpoint.model_validate(
+                    {**endpoint.model_dump(mode="json", by_alias=True, exclude_unset=True), "columns": [_plain(one) for one in columns]}
+                )
+            check_endpoint(slug, endpoints[slug])
+        except SyncError as error:
+            if not isinstance(error, SettingsError) and endpoint.columns is None and slug not in inferred:
+                raise error.at(connector=declaration.name, entity=slug) from error
+            problems[slug] = error.what
+    return declaration.model_copy(update={"endpoints": endpoints}), inferred, problems
+
+
+def select_fields(endpoint: Endpoint) -> Endpoint:
+    """Only the chosen columns, beside key and cursor.
+
+    Raises:
+        SettingsError: a chosen field that no column comes from.
+    """
+    columns, chosen = endpoint.columns or [], set(endpoint.fields or ())
+    sources = {name: ".".join(path) for name, path in source_paths(endpoint).items()}
+    unknown = chosen - {column.name for column in columns} - set(sources.values())
+    if unknown:
+        raise SettingsError(f"There is no field {printable(sorted(unknown)[0])!r}; known: {', '.join(sources.get(c.name, c.name) for c in columns)}.")
+    apart = {*endpoint.key, endpoint.cursor.field if endpoint.cursor else None, id_column(endpoint)}
+    kept = [c for c in columns if c.key or c.name in apart or c.name in chosen or sources.get(c.name) in chosen]
+    return endpoint.model_copy(update={"columns": kept})
+
+
+def _plain(column: Any) -> dict[str, Any]:
+    return column.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def _shape(endpoint: Endpoint) -> tuple[Any, ...]:
+    return endpoint.path, endpoint.records, endpoint.mapping, endpoint.flatten, endpoint.key
+
+
+def fetch_sample(endpoint: Endpoint, session: GuardedSession) -> bytes:
+    """One answer of an endpoint, not larger than a sample needs."""
+    from urllib.parse import quote
+
+    from sync_pipelines.extract.declared import query_of
+    from sync_pipelines.extract.paginators import Pages
+
+    if endpoint.recording is not None:
+        try:
+            return Path(endpoint.recording).read_bytes()
+        except OSError as error:
+            raise SettingsError(f"The recording {printable(endpoint.recording)} cannot be read: {error.strerror}.") from None
+    ids = [str(value) for value in (endpoint.ids.values or ())] if endpoint.ids else []
+    params = query_of(endpoint)
+    if endpoint.ids is not None and not ids:
+        raise SettingsError("An id list from a table has no sample yet; declare `columns`.")
+    if endpoint.ids is not None and endpoint.ids.param is not None:
+        params[endpoint.ids.param] = ",".join(ids[: min(endpoint.ids.size, SAMPLE_RECORDS)])
+    size = min(SAMPLE_RECORDS, endpoint.pagination.size or SAMPLE_RECORDS)
+    url = f"{session.base_url}{endpoint.path.replace('{id}', quote(ids[0], safe='') if ids else '')}"
+    pages = Pages(endpoint, url, params, size)
+    return session.request("GET", pages.request.url, pages.query, Traffic(), lambda reply: reply.body)
+
+
+def _diff_declarations(before: Declaration, after: Declaration) -> list[str]:
+    old, new = before.as_json(), after.as_json()
+    told = [f"{name} changes" for name in ("description", "auth", "limits", "openapi", "kind") if old.get(name) != new.get(name)]
+    if old.get("base_url") != new.get("base_url"):
+        told.append(f"base_url changes from {printable(before.base_url)} to {printable(after.base_url)}")
+    for slug in before.endpoints.keys() & after.endpoints.keys():
+        one, other = old["endpoints"][slug], new["endpoints"][slug]
+        parts = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+        if parts:
+            told.append(f"endpoint {slug}: {', '.join(parts)} change{'s' if len(parts) == 1 else ''}")
+    return sorted(told)

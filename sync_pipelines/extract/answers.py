@@ -1,0 +1,70 @@
+"""Answers kept on disk until their run is through, so that a run that died goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from sync_pipelines.extract.http import Reply
+
+logger = logging.getLogger(__name__)
+
+
+class AnswerCache:
+    """The answers of one entity's unfinished run.
+
+    Args:
+        folder: of this entity alone; only its owner can look into it.
+        keep_seconds: answers of a run that began longer ago are forgotten as a whole.
+    """
+
+    def __init__(self, folder: Path, keep_seconds: int) -> None:
+        self._folder, self._keep_seconds = folder, keep_seconds
+        self.reused = 0
+
+    def open(self) -> None:
+        """Make the folder, without answers of a run that began too long ago."""
+        oldest = min((file.stat().st_mtime for file in self._folder.glob("*.answer")), default=None)
+        if oldest is not None and not 0 <= time.time() - oldest <= self._keep_seconds:
+            self.clear()
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def get(self, signature: str) -> Reply | None:
+        """The kept answer to a request; a damaged one counts as none."""
+        path = self._path(signature)
+        try:
+            head, _, body = path.read_bytes().partition(b"\n")
+            told = json.loads(head)
+            if told["bytes"] != len(body) or told["digest"] != hashlib.sha256(body).hexdigest():
+                raise ValueError("cut")
+            reply = Reply(body, dict(told["headers"]), told["url"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            logger.warning("a kept answer cannot be used and is fetched again: %s", type(error).__name__)
+            return None
+        self.reused += 1
+        return reply
+
+    def put(self, signature: str, reply: Reply) -> None:
+        """Keep an answer, whole or not at all."""
+        headers = {name: value for name, value in reply.headers.items() if name == "link"}
+        head = {"url": reply.url, "headers": headers, "bytes": len(reply.body), "digest": hashlib.sha256(reply.body).hexdigest()}
+        with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
+            file.write(json.dumps(head).encode() + b"\n" + reply.body)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(file.name, self._path(signature))
+
+    def clear(self) -> None:
+        """Forget everything; the run is through."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _path(self, signature: str) -> Path:
+        return self._folder / f"{hashlib.sha256(signature.encode()).hexdigest()}.answer"

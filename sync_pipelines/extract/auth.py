@@ -1,0 +1,141 @@
+"""Credentials of declared sources: resolved at use from references, known to the redactor, never shown."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from collections.abc import Callable
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+
+from sync_pipelines.errors import AuthenticationError, BrokenPageError, GuardError
+from sync_pipelines.extract.http import Authentication, BearerToken, GuardedSession
+from sync_pipelines.model.declaration import ApiKeyAuth, Auth, BasicAuth, BearerAuth, OAuth2Auth
+from sync_pipelines.model.limits import HttpLimits
+from sync_pipelines.secrets import register_secret, resolve_secret
+
+RENEW_BEFORE_SECONDS = 30.0
+DEFAULT_LIFETIME_SECONDS = 300.0
+
+
+class ApiKey:
+    """A key in a header or in the query."""
+
+    def __init__(self, auth: ApiKeyAuth) -> None:
+        self._auth = auth
+
+    def headers(self) -> dict[str, str]:
+        """The header, where the key goes into one."""
+        return {self._auth.header: resolve_secret(self._auth.key) or ""} if self._auth.header else {}
+
+    def query(self) -> dict[str, str]:
+        """The parameter, where the key goes into the query."""
+        return {self._auth.query: resolve_secret(self._auth.key) or ""} if self._auth.query else {}
+
+    def renew(self) -> bool:
+        """A key is what it is."""
+        return False
+
+
+class Basic(ApiKey):
+    """User and password."""
+
+    def __init__(self, auth: BasicAuth) -> None:
+        self._basic = auth
+
+    def headers(self) -> dict[str, str]:
+        """The header."""
+        return basic_header(resolve_secret(self._basic.username) or "", resolve_secret(self._basic.password) or "")
+
+    def query(self) -> dict[str, str]:
+        """Nothing."""
+        return {}
+
+
+class ClientCredentials:
+    """OAuth 2 client credentials; one token for all threads of the process."""
+
+    def __init__(self, auth: OAuth2Auth, limits: HttpLimits, clock: Callable[[], float] = time.monotonic) -> None:
+        parts = urlsplit(auth.token_url)
+        self._auth, self._clock = auth, clock
+        self._session = GuardedSession(f"{parts.scheme}://{parts.netloc}", lambda: None, limits)
+        self._lock = threading.Lock()
+        self._token: str | None = None
+        self._until = 0.0
+        self._sent: str | None = None
+
+    def headers(self) -> dict[str, str]:
+        """The header, with a token that is good for a while."""
+        with self._lock:
+            if self._token is None or self._clock() >= self._until:
+                self._fetch()
+            self._sent = self._token
+            return {"Authorization": f"Bearer {self._token}"}
+
+    def query(self) -> dict[str, str]:
+        """Nothing."""
+        return {}
+
+    def renew(self) -> bool:
+        """Forget the token that was refused, so that the next request fetches another."""
+        with self._lock:
+            if self._token == self._sent:
+                self._token = None
+            return True
+
+    def _fetch(self) -> None:
+        auth = self._auth
+        client, secret = resolve_secret(auth.client_id) or "", resolve_secret(auth.client_secret) or ""
+        form = {"grant_type": "client_credentials", **({"scope": auth.scope} if auth.scope else {})}
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        if auth.send == "body":
+            form |= {"client_id": client, "client_secret": secret}
+        else:
+            # RFC 6749, 2.3.1: both parts are form-encoded first.
+            headers |= basic_header(quote(client, safe=""), quote(secret, safe=""))
+        self._token, lifetime = self._session.request(
+            "POST", auth.token_url, None, None, lambda reply: _token_of(reply.body), headers=headers, body=urlencode(form).encode()
+        )
+        self._until = self._clock() + max(lifetime - RENEW_BEFORE_SECONDS, lifetime / 2)
+
+
+def basic_header(user: str, password: str) -> dict[str, str]:
+    """`Authorization: Basic …`; the redactor learns its value."""
+    value = base64.b64encode(f"{user}:{password}".encode()).decode()
+    register_secret(value)
+    return {"Authorization": f"Basic {value}"}
+
+
+def _token_of(body: bytes) -> tuple[str, float]:
+    # Never with an excerpt of the body: it may hold half a token.
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise BrokenPageError("The token endpoint did not answer JSON.") from None
+    token = answer.get("access_token") if isinstance(answer, dict) else None
+    if not isinstance(token, str) or not token or any(ord(letter) < 33 or ord(letter) > 126 for letter in token):
+        raise AuthenticationError("The token endpoint answered without a usable access_token.")
+    if str(answer.get("token_type", "bearer")).lower() != "bearer":
+        raise GuardError("The token endpoint gave a token that is not of the type Bearer.")
+    register_secret(token)
+    lifetime = answer.get("expires_in", DEFAULT_LIFETIME_SECONDS)
+    try:
+        return token, max(1.0, float(lifetime))
+    except (TypeError, ValueError):
+        return token, DEFAULT_LIFETIME_SECONDS
+
+
+def make_authentication(auth: Auth | None, limits: HttpLimits) -> Authentication:
+    """What sends the declared credentials."""
+    match auth:
+        case ApiKeyAuth():
+            return ApiKey(auth)
+        case BasicAuth():
+            return Basic(auth)
+        case BearerAuth():
+            return BearerToken(lambda: resolve_secret(auth.token))
+        case OAuth2Auth():
+            return ClientCredentials(auth, limits)
+    return BearerToken(lambda: None)

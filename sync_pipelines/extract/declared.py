@@ -1,0 +1,242 @@
+"""Read a declared endpoint: its requests, its pages, and what of an id list came back."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sync_pipelines.errors import BrokenPageError, IncompleteAnswerError, SettingsError, SourceContractError
+from sync_pipelines.extract.answers import AnswerCache
+from sync_pipelines.extract.decode import Page, PageDecoder
+from sync_pipelines.extract.http import GuardedSession, Reply, Traffic
+from sync_pipelines.extract.paginators import Pages
+from sync_pipelines.extract.translate import Translated, Translator, id_column, missing_record, source_paths
+from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.entity import Entity
+from sync_pipelines.secrets import printable
+
+SHOWN_IDS = 10
+
+
+class DeclaredSource:
+    """One endpoint of a connector of kind rest or openapi.
+
+    Args:
+        session: of the connector.
+        entity: with its columns.
+        endpoint: its declaration.
+        page_size: records to ask for.
+        max_pages: most answers of one read.
+        ids: the ids to ask for, where the endpoint takes some.
+        known_ids: those that have a row already, so that a delta may leave out what did not change.
+        cache: where answers are kept until the run is through.
+    """
+
+    def __init__(
+        self,
+        session: GuardedSession,
+        entity: Entity,
+        endpoint: Endpoint,
+        *,
+        page_size: int,
+        max_pages: int,
+        ids: Sequence[str] = (),
+        known_ids: frozenset[str] = frozenset(),
+        cache: AnswerCache | None = None,
+    ) -> None:
+        self._session, self._entity, self._endpoint = session, entity, endpoint
+        self.page_size, self._max_pages = page_size, max_pages
+        self._ids, self._known_ids, self._cache = list(dict.fromkeys(ids)), known_ids, cache
+        self._translator = Translator(endpoint, [column.name for column in entity.columns])
+        self.walks = not endpoint.is_ascending
+        self._records = 0
+
+    def page(
+        self, decoder: PageDecoder, running: int, rowversion_gt: str | None, number: int, page_size: int, traffic: Traffic
+    ) -> Page:
+        """As `Source.page`."""
+        pages = Pages(self._endpoint, self._url(), self._params(rowversion_gt), page_size, number)
+        return self._ask(pages, decoder, running, traffic)[1]
+
+    def walk(
+        self, decoder: PageDecoder, after: str | None, traffic: Traffic, before: Callable[[], int], *, complete: bool
+    ) -> Iterator[Page]:
+        """As `Source.walk`."""
+        if self._endpoint.recording is not None:
+            yield self._recorded(decoder, before())
+            return
+        if self._cache is not None:
+            self._cache.open()
+        if self._endpoint.ids is None:
+            for page, _ in self._pages(decoder, self._url(), self._params(after), traffic, before):
+                yield page
+            return
+        new = [one for one in self._ids if after is None or one not in self._known_ids]
+        known = [] if after is None else [one for one in self._ids if one in self._known_ids]
+        size = self._endpoint.ids.size
+        for ids, since in ((new, None), (known, after)):
+            for start in range(0, len(ids), size):
+                yield from self._batch(decoder, ids[start : start + size], since, traffic, before)
+
+    def _batch(
+        self, decoder: PageDecoder, ids: list[str], since: str | None, traffic: Traffic, before: Callable[[], int]
+    ) -> Iterator[Page]:
+        """The records of some ids; held back until it is known that enough of them are good."""
+        declared = self._endpoint.ids
+        assert declared is not None
+        params = self._params(since)
+        asks = [(self._url(one), params) for one in ids]
+        if declared.param is not None:
+            asks = [(self._url(), {**params, declared.param: ",".join(ids)})]
+        answers = (self._pages(decoder, url, query, traffic, before, absent_is_empty=declared.param is None) for url, query in asks)
+        found: list[Page] = []
+        good: set[str] = set()
+        faulty: dict[str, str] = {}
+        for page, translated in itertools.chain.from_iterable(answers):
+            for place, one in enumerate(translated.ids):
+                if one not in ids:
+                    page.refused.setdefault(place, (id_column(self._endpoint), "It was not asked for."))
+                elif place in page.refused:
+                    faulty[one] = page.refused[place][1]
+                else:
+                    good.add(one)
+            found.append(page)
+        absent = [] if since is not None else [one for one in ids if one not in good and one not in faulty]
+        faulty |= dict.fromkeys(absent, "It was asked for and did not come back.")
+        expected = len(ids) if since is None else len(good) + len(faulty)
+        if len(good) < declared.min_success * expected:
+            shown = "; ".join(f"{one}: {why}" for one, why in itertools.islice(faulty.items(), SHOWN_IDS))
+            raise IncompleteAnswerError(
+                f"Only {len(good)} of {expected} records that were asked for came back good, less than the share of "
+                f"{declared.min_success:g}. {printable(shown, 600)}",
+                where=dict(self._entity.where),
+                next_command=f"sync-pipelines sync {self._entity.path}",
+            )
+        yield from found
+        column = id_column(self._endpoint)
+        for one in absent:
+            page = decoder.decode(before(), missing_record(column or "", one))
+            page.refused[0] = (column, faulty[one])
+            yield page
+
+    def _pages(
+        self,
+        decoder: PageDecoder,
+        url: str,
+        params: dict[str, Any],
+        traffic: Traffic,
+        before: Callable[[], int],
+        *,
+        absent_is_empty: bool = False,
+    ) -> Iterator[tuple[Page, Translated]]:
+        pages = Pages(self._endpoint, url, params, self.page_size)
+        asked: set[str] = set()
+        digests: set[bytes] = set()
+        while True:
+            if pages.signature in asked:
+                raise SourceContractError("The source leads back to a page that was read already: it is looping.")
+            asked.add(pages.signature)
+            if len(asked) > self._max_pages:
+                raise SourceContractError(
+                    f"The source was asked {len(asked)} times in one read without coming to an end.",
+                    next_command="raise MAX_PAGES if it really holds that much",
+                )
+            number = before()
+            try:
+                reply, page, translated = self._ask(pages, decoder, number, traffic)
+            except SourceContractError as error:
+                if absent_is_empty and " 404" in error.what.split(":")[0]:
+                    return
+                raise
+            if page.fetched:
+                if page.digest in digests:
+                    raise SourceContractError("The source sends the same records for two pages: it is looping.")
+                digests.add(page.digest)
+                yield page, translated
+            elif pages.numbered:
+                self._confirm_end(pages, decoder, number, traffic)
+            if not pages.advance(reply, page.fetched):
+                return
+
+    def _confirm_end(self, pages: Pages, decoder: PageDecoder, number: int, traffic: Traffic) -> None:
+        """An empty page ends a numbered read only when it stays empty and the page behind it is empty, too."""
+        shown = f"The page {dict(pages.query)} was empty"
+        if self._ask(pages, decoder, number, traffic, fresh=True)[1].fetched:
+            raise BrokenPageError(f"{shown} once and had records when asked again.")
+        pages.beyond()
+        try:
+            behind = self._ask(pages, decoder, number, traffic)[1].fetched
+        except SourceContractError:
+            return  # many sources refuse to look beyond their end
+        if behind:
+            raise SourceContractError(f"{shown}, but the page behind it has records.")
+
+    def _ask(
+        self, pages: Pages, decoder: PageDecoder, number: int, traffic: Traffic, *, fresh: bool = False
+    ) -> tuple[Reply, Page, Translated]:
+        kept = self._cache.get(pages.signature) if self._cache is not None and not fresh else None
+        if kept is not None:
+            return self._decoded(kept, decoder, number)
+        answer = self._session.request(
+            "GET", pages.request.url, pages.query, traffic, lambda reply: self._decoded(reply, decoder, number)
+        )
+        if self._cache is not None:
+            self._cache.put(pages.signature, answer[0])
+        return answer
+
+    def _decoded(self, reply: Reply, decoder: PageDecoder, number: int) -> tuple[Reply, Page, Translated]:
+        translated = self._translator.translate(reply.body)
+        self._records += translated.count
+        page = decoder.decode(number, translated.body)
+        page.refused = translated.refused
+        return reply, page, translated
+
+    def _recorded(self, decoder: PageDecoder, number: int) -> Page:
+        path = Path(self._endpoint.recording or "")
+        try:
+            body = path.read_bytes()
+        except OSError as error:
+            raise SettingsError(f"The recording {printable(str(path))} cannot be read: {error.strerror}.") from None
+        return self._decoded(Reply(body, {}, ""), decoder, number)[1]
+
+    def _url(self, one: str = "") -> str:
+        return url_of(self._session, self._endpoint, one)
+
+    def _params(self, after: str | None) -> dict[str, Any]:
+        return query_of(self._endpoint, after)
+
+    def warnings(self) -> list[str]:
+        """Columns that no record had, and answers that were kept from a run that died."""
+        told = []
+        absent = [column.name for column in self._entity.columns if column.name not in self._translator.seen]
+        if self._records and absent:
+            told.append(f"no record had the fields of {', '.join(absent[:SHOWN_IDS])}: did the source rename them?")
+        if self._cache is not None and self._cache.reused:
+            told.append(f"{self._cache.reused} answers were kept from a run that did not end")
+        return told
+
+    def finish(self) -> None:
+        """Forget the kept answers."""
+        if self._cache is not None:
+            self._cache.clear()
+
+
+def url_of(session: GuardedSession, endpoint: Endpoint, one: str = "") -> str:
+    """The address of an endpoint, for this id where it takes one."""
+    return f"{session.base_url}{endpoint.path.replace('{id}', quote(one, safe=''))}"
+
+
+def query_of(endpoint: Endpoint, after: str | None = None) -> dict[str, Any]:
+    """The query parameters of every request of an endpoint, with the filter by its cursor."""
+    params: dict[str, Any] = {
+        name: str(value).lower() if isinstance(value, bool) else value for name, value in endpoint.params.items()
+    }
+    if endpoint.fields is not None and endpoint.fields_param is not None:
+        paths = source_paths(endpoint)
+        params[endpoint.fields_param] = ",".join(paths.get(one.name, (one.name,))[0] for one in endpoint.columns or ())
+    if after is not None and endpoint.cursor is not None:
+        params[endpoint.cursor.param] = after
+    return params

@@ -1,0 +1,118 @@
+"""dlt's paginators, driven by our guarded session instead of dlt's own client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import requests
+from dlt.sources.helpers.rest_client import paginators as dlt_paginators
+from requests.structures import CaseInsensitiveDict
+
+from sync_pipelines.errors import SourceContractError
+from sync_pipelines.extract.http import Reply
+from sync_pipelines.model.declaration import (
+    CursorPagination,
+    Endpoint,
+    LinkHeaderPagination,
+    NextLinkPagination,
+    OffsetPagination,
+    PagePagination,
+)
+from sync_pipelines.secrets import printable
+
+
+class _Response(requests.Response):
+    """What a paginator looks at: the body as JSON, and the Link header."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__()
+        self._content, self.status_code, self.url = reply.body, 200, reply.url
+        self.headers = CaseInsensitiveDict(reply.headers)
+
+    def json(self, **_: Any) -> Any:
+        """The decoded body."""
+        return msgspec.json.decode(self.content)
+
+
+class Pages:
+    """The requests of one paginated read.
+
+    Args:
+        endpoint: whose pagination to follow.
+        url: address of the first request.
+        params: query of every request.
+        size: records per page, where the endpoint lets us ask for it.
+        number: start at this page, from 1 (page and offset only).
+    """
+
+    def __init__(self, endpoint: Endpoint, url: str, params: dict[str, Any], size: int, number: int = 1) -> None:
+        pagination = endpoint.pagination
+        self.numbered = isinstance(pagination, (PagePagination, OffsetPagination))
+        if pagination.size_param is not None and not isinstance(pagination, OffsetPagination):
+            params = {**params, pagination.size_param: size}
+        self.request = requests.Request("GET", url, params=dict(params))
+        self._paginator = _make(pagination, size, number)
+        self._paginator.init_request(self.request)
+        self._params = dict(params)
+
+    @property
+    def query(self) -> dict[str, Any]:
+        """The query of the next request, beside what its address has."""
+        return dict(self.request.params or {})
+
+    @property
+    def signature(self) -> str:
+        """Tells requests apart."""
+        return f"{self.request.url} {sorted((name, str(value)) for name, value in self.query.items())}"
+
+    def advance(self, reply: Reply, records: int) -> bool:
+        """Turn to the next page; False when the source says that there is none.
+
+        Raises:
+            SourceContractError: the answer's reference to the next page is none.
+        """
+        paginator = self._paginator
+        try:
+            # They only look at whether there were records at all.
+            paginator.update_state(_Response(reply), [None] * min(records, 1))
+            reference = getattr(paginator, "_next_reference", None)
+            if reference is not None and not isinstance(reference, (str, int)):
+                raise SourceContractError(f"The next page is named by {printable(str(reference), 60)!r}, which is no address or token.")
+            if not paginator.has_next_page or reference == "":
+                return False
+            paginator.update_request(self.request)
+        except (ValueError, TypeError, AttributeError, msgspec.MsgspecError) as error:
+            raise SourceContractError(f"The answer does not tell its next page: {printable(str(error), 200)}") from None
+        return True
+
+    def beyond(self) -> None:
+        """Turn to the page after this one, whatever this one said (page and offset only)."""
+        paginator = self._paginator
+        paginator.current_value += paginator.value_step  # type: ignore[attr-defined]
+        paginator.update_request(self.request)
+
+
+def _make(pagination: Any, size: int, number: int) -> dlt_paginators.BasePaginator:
+    match pagination:
+        case PagePagination():
+            end = None if pagination.last_page is None else pagination.last_page + 1
+            first = pagination.first_page
+            return dlt_paginators.PageNumberPaginator(
+                base_page=first, page=first + number - 1, page_param=pagination.page_param, total_path=None, maximum_page=end
+            )
+        case OffsetPagination():
+            return dlt_paginators.OffsetPaginator(
+                limit=size,
+                offset=(number - 1) * size,
+                offset_param=pagination.offset_param,
+                limit_param=pagination.size_param,
+                total_path=None,
+            )
+        case CursorPagination():
+            return dlt_paginators.JSONResponseCursorPaginator(pagination.cursor_path, pagination.cursor_param)
+        case LinkHeaderPagination():
+            return dlt_paginators.HeaderLinkPaginator(pagination.rel)
+        case NextLinkPagination():
+            return dlt_paginators.JSONLinkPaginator(pagination.next_path)
+    return dlt_paginators.SinglePagePaginator()

@@ -1,0 +1,109 @@
+"""Look into JSON without decoding it: every value stays the bytes that the source sent, so that nothing is rounded."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import jsonpath_ng
+import msgspec
+
+from sync_pipelines.errors import BrokenPageError, SettingsError
+from sync_pipelines.extract.records import elements_of, members_of
+from sync_pipelines.secrets import printable
+
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_list = msgspec.json.Decoder(list[msgspec.Raw])
+Step = str | int | None
+
+
+def members(raw: bytes) -> dict[str, bytes] | None:
+    """The members of an object, the last of equal names; None when it is none."""
+    if not raw.lstrip(b" \t\r\n").startswith(b"{"):
+        return None
+    try:
+        return {name: bytes(value) for name, value in _object.decode(raw).items()}
+    except _UNREADABLE:
+        return members_of(raw)
+
+
+def elements(raw: bytes) -> list[bytes] | None:
+    """The elements of a list; None when it is none."""
+    if not raw.lstrip(b" \t\r\n").startswith(b"["):
+        return None
+    try:
+        return [bytes(value) for value in _list.decode(raw)]
+    except _UNREADABLE:
+        return elements_of(raw)
+
+
+@lru_cache(maxsize=1000)
+def compile_path(path: str) -> tuple[Step, ...]:
+    """Steps of a JSONPath: a name, an index, or None for every element.
+
+    Raises:
+        SettingsError: no JSONPath, or one that leads to more than one place by filters, unions or descent.
+    """
+    try:
+        return tuple(_steps(jsonpath_ng.parse(path)))
+    except SettingsError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the parser raises bare exceptions of its lexer
+        raise SettingsError(f"{printable(path)!r} is no JSONPath: {printable(str(error), 100)}.", state="Nothing was stored.") from None
+
+
+def _steps(node: jsonpath_ng.JSONPath) -> list[Step]:
+    match node:
+        case jsonpath_ng.Root() | jsonpath_ng.This():
+            return []
+        case jsonpath_ng.Child(left=left, right=right):
+            return [*_steps(left), *_steps(right)]
+        case jsonpath_ng.Fields(fields=(name,)) if name != "*":
+            return [name]
+        case jsonpath_ng.Index(indices=(index,)):
+            return [index]
+        case jsonpath_ng.Wildcard():
+            return [None]
+    raise SettingsError(
+        f"The JSONPath part {printable(str(node), 100)!r} is not supported: names, [n] and [*] are.", state="Nothing was stored."
+    )
+
+
+def find_records(body: bytes, path: str) -> list[bytes]:
+    """The records of an answer: the elements of the list at `path`, or the object there.
+
+    Raises:
+        BrokenPageError: no JSON, or nothing at the path; an answer of another shape must not pass for an empty one.
+    """
+    found = [body]
+    for step in compile_path(path):
+        found = [inner for raw in found for inner in _follow(raw, step, path, body)]
+    records: list[bytes] = []
+    for raw in found:
+        inner = elements(raw)
+        if inner is None and members(raw) is None:
+            raise _unexpected(f"has neither a list nor an object at {path}", body)
+        records += [raw] if inner is None else inner
+    return records
+
+
+def _follow(raw: bytes, step: Step, path: str, body: bytes) -> list[bytes]:
+    if step is None:
+        inner = elements(raw)
+        if inner is None:
+            raise _unexpected(f"has no list at {path}", body)
+        return inner
+    if isinstance(step, int):
+        inner = elements(raw)
+        if inner is None or not -len(inner) <= step < len(inner):
+            raise _unexpected(f"has no element {step} at {path}", body)
+        return [inner[step]]
+    named = members(raw)
+    if named is None or step not in named:
+        raise _unexpected(f"has no {printable(step, 60)!r} at {path}", body)
+    return [named[step]]
+
+
+def _unexpected(what: str, body: bytes) -> BrokenPageError:
+    excerpt = printable(body[:100_000].decode("utf-8", errors="backslashreplace"), 200) or "(empty)"
+    return BrokenPageError(f"The answer {what}; it begins: {excerpt}")

@@ -1,0 +1,76 @@
+"""What a read asks of a source, whatever protocol it speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from sync_pipelines.extract.apismith import fetch_data
+from sync_pipelines.extract.decode import Page, PageDecoder
+from sync_pipelines.extract.http import GuardedSession, Traffic
+
+
+class Source(Protocol):
+    """Pages of one entity.
+
+    Attributes:
+        walks: it can only be read in its own order, by `walk`; otherwise `page` answers like S2's endpoint.
+        page_size: records to ask for in a request.
+    """
+
+    walks: bool
+    page_size: int
+
+    def page(
+        self, decoder: PageDecoder, running: int, rowversion_gt: str | None, number: int, page_size: int, traffic: Traffic
+    ) -> Page:
+        """The page `number` of the records greater than a rowversion, in rowversion order; `running` counts the run's pages."""
+
+    def walk(
+        self, decoder: PageDecoder, after: str | None, traffic: Traffic, before: Callable[[], int], *, complete: bool
+    ) -> Iterator[Page]:
+        """Every page in the source's own order.
+
+        Args:
+            decoder: of the entity.
+            after: the cursor, None = everything.
+            traffic: counts requests.
+            before: called before every request; its answer is the running number of the next page.
+            complete: absences of this read will be taken for deletions.
+        """
+
+    def warnings(self) -> list[str]:
+        """What a person should know of the answers."""
+
+    def finish(self) -> None:
+        """The run is published."""
+
+
+class ApismithSource:
+    """An API of S2's protocol."""
+
+    walks = False
+
+    def __init__(self, session: GuardedSession, slug: str, page_size: int) -> None:
+        self._session, self._slug, self.page_size = session, slug, page_size
+
+    def page(
+        self, decoder: PageDecoder, running: int, rowversion_gt: str | None, number: int, page_size: int, traffic: Traffic
+    ) -> Page:
+        """As `Source.page`."""
+        return fetch_data(
+            self._session, self._slug, rowversion_gt, number, page_size, traffic, lambda body: decoder.decode(running, body)
+        )
+
+    def walk(
+        self, decoder: PageDecoder, after: str | None, traffic: Traffic, before: Callable[[], int], *, complete: bool
+    ) -> Iterator[Page]:
+        """Never: it is read by `page`."""
+        raise NotImplementedError
+
+    def warnings(self) -> list[str]:
+        """None."""
+        return []
+
+    def finish(self) -> None:
+        """Nothing is kept."""

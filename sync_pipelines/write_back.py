@@ -1,0 +1,161 @@
+"""Write one corrected record to its source: ordered by a person, never by a sync.
+
+The table stays a copy of the source. So the entity is synced first, the whole record is sent with the changes by PUT, which may be
+repeated without harm, and a second sync brings back what the source made of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote as url_quote
+
+from sync_pipelines.catalog.connectors import get_connector
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.entities import get_entity
+from sync_pipelines.conform.values import convert
+from sync_pipelines.errors import ConfigurationError, NotFoundError, RecordError, SettingsError
+from sync_pipelines.extract.raw_json import members
+from sync_pipelines.extract.session import open_session
+from sync_pipelines.extract.translate import source_paths
+from sync_pipelines.load.postgres.quoting import quote
+from sync_pipelines.model.declaration import WriteBack
+from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.model.types import INTEGER_BITS, Kind
+from sync_pipelines.settings import Settings
+from sync_pipelines.sources import endpoint_of
+from sync_pipelines.sync import sync_entity
+
+
+@dataclass(frozen=True)
+class WritePlan:
+    """What would be sent.
+
+    Attributes:
+        path: at the source.
+        changes: by column, (text before, text after); empty when the row is so already.
+        body: the JSON of the PUT.
+    """
+
+    connector: Connector
+    entity: Entity
+    key: str
+    path: str
+    changes: dict[str, tuple[str | None, str | None]]
+    body: bytes
+
+
+def plan_write_back(
+    database: Database, connector_name: str, slug: str, key: str, values: dict[str, str | None], settings: Settings
+) -> WritePlan:
+    """Sync the entity, then compare its row with the wanted values.
+
+    Args:
+        database: catalog and table.
+        connector_name, slug: the entity; its endpoint must declare `write_back`.
+        key: the row's business key.
+        values: new values by column, as text; None = null.
+        settings: of the process.
+
+    Raises:
+        ConfigurationError: the endpoint has no `write_back`.
+        SettingsError: a column that may not be changed, or a value that is not of its type.
+        NotFoundError: no live row has the key.
+        SyncError: from the sync.
+    """
+    connector, entity = get_connector(database, connector_name), get_entity(database, connector_name, slug)
+    endpoint = endpoint_of(connector, slug)
+    declared: WriteBack | None = endpoint.write_back if endpoint is not None else None
+    if endpoint is None or declared is None:
+        raise ConfigurationError(f"{entity.path} declares no write_back, so nothing is ever written to its source.", state="Nothing was sent.")
+    columns = {column.name: column for column in entity.columns}
+    texts: dict[str, str | None] = {}
+    for name, value in values.items():
+        if name not in declared.columns or name not in columns:
+            raise SettingsError(f"{name!r} may not be written; declared are {', '.join(declared.columns)}.", state="Nothing was sent.")
+        try:
+            texts[name] = None if value is None else convert(_typed(value, columns[name].type.kind), columns[name].type)
+        except RecordError as error:
+            raise SettingsError(f"{name}: {error.what}", state="Nothing was sent.") from None
+    sync_entity(database, connector_name, slug, triggered_by="write-back", settings=settings)
+    row = _row(database, entity, key)
+    now = {name: _text(row.get(columns[name].target_name)) for name in texts}
+    changes = {name: (now[name], text) for name, text in texts.items() if now[name] != text}
+    paths = source_paths(endpoint)
+    record: dict[str, Any] = {}
+    for column in entity.columns:
+        raw = row.get(column.target_name, b"null")
+        if column.name in texts:
+            raw = _raw(texts[column.name], column.type.kind)
+        _put(record, paths.get(column.name, (column.name,)), raw)
+    return WritePlan(connector, entity, key, declared.path.replace("{id}", url_quote(key, safe="")), changes, _encoded(record))
+
+
+def apply_write_back(database: Database, plan: WritePlan, settings: Settings) -> dict[str, str | None]:
+    """Send the record, sync, and tell which of the changes the source does not show; empty when all is well.
+
+    Raises:
+        SyncError: the source refused, or the sync failed.
+    """
+    session = open_session(plan.connector, settings, database)
+    headers = {
+        "Content-Type": "application/json",
+        "Idempotency-Key": hashlib.sha256(plan.path.encode() + b"\n" + plan.body).hexdigest(),
+    }
+    session.request("PUT", f"{session.base_url}{plan.path}", headers=headers, body=plan.body)
+    sync_entity(database, plan.connector.name, plan.entity.slug, triggered_by="write-back", settings=settings)
+    row = _row(database, plan.entity, plan.key)
+    names = {column.name: column.target_name for column in plan.entity.columns}
+    shown = {name: _text(row.get(names[name])) for name in plan.changes}
+    return {name: shown[name] for name, (_, wanted) in plan.changes.items() if shown[name] != wanted}
+
+
+def _row(database: Database, entity: Entity, key: str) -> dict[str, bytes]:
+    """The live row's values as JSON, numbers with all their digits."""
+    column = entity.business_keys[0]
+    with database.connect() as connection:
+        found = connection.execute(
+            f"SELECT to_jsonb(t)::text AS row FROM {quote(entity.target_schema, entity.target_table)} t"  # noqa: S608
+            f" WHERE {quote(column.target_name)}::text = %s AND NOT _bridge_deleted",
+            [key],
+        ).fetchone()
+    if found is None:
+        raise NotFoundError(f"{entity.table} has no live row with the key {key!r}.", where=dict(entity.where), state="Nothing was sent.")
+    return members(found["row"].encode()) or {}
+
+
+def _typed(value: str, kind: Kind) -> Any:
+    if kind is Kind.BOOLEAN and value in ("true", "false"):
+        return value == "true"
+    return value
+
+
+def _raw(text: str | None, kind: Kind) -> bytes:
+    if text is None:
+        return b"null"
+    plain = kind in INTEGER_BITS or kind in (Kind.NUMERIC, Kind.REAL, Kind.DOUBLE, Kind.JSON)
+    if kind is Kind.BOOLEAN:
+        return b"true" if text in ("true", "t") else b"false"
+    return text.encode() if plain else json.dumps(text).encode()
+
+
+def _text(raw: bytes | None) -> str | None:
+    if raw is None or raw == b"null":
+        return None
+    value = json.loads(raw, parse_float=str, parse_int=str)
+    return value if isinstance(value, str) else raw.decode()
+
+
+def _put(record: dict[str, Any], path: tuple[str, ...], raw: bytes) -> None:
+    for part in path[:-1]:
+        record = record.setdefault(part, {})
+    record[path[-1]] = raw
+
+
+def _encoded(record: dict[str, Any]) -> bytes:
+    inside = (
+        json.dumps(name).encode() + b":" + (value if isinstance(value, bytes) else _encoded(value)) for name, value in record.items()
+    )
+    return b"{" + b",".join(inside) + b"}"

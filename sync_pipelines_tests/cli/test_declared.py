@@ -1,0 +1,127 @@
+"""`connector apply`, `show`, `export`, `test` and `write-back` for declared sources."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from sync_pipelines.twin import Fault
+from sync_pipelines.twin.rest import RestEndpoint
+from sync_pipelines_tests.declared_world import users
+
+
+@pytest.fixture
+def shop(world, tmp_path):
+    """A connector file for the twin, which serves 12 users."""
+    served = world.server.rest.add(RestEndpoint("/users", users(12), paging="page"))
+    world.server.rest.add(RestEndpoint("/users/{id}", served.records))
+    path = tmp_path / "shop.yaml"
+    data = {
+        "name": "shop",
+        "kind": "rest",
+        "base_url": world.server.url,
+        "auth": {"type": "bearer", "token": "env:TWIN_TOKEN"},
+        "endpoints": {"users": {
+            "path": "/users", "key": ["id"], "pagination": {"type": "page", "size_param": "size"},
+            "write_back": {"path": "/users/{id}", "columns": ["name"]},
+        }},
+    }  # fmt: skip
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    return path
+
+
+def test_apply_shows_the_plan_and_asks_before_it_stores(cli, shop, world):
+    answer = cli("connector", "apply", str(shop), input="n\n")
+    assert answer.code == 2
+    assert "columns inferred from a sample" in answer.stdout and "timestamptz" in answer.stdout
+    assert world.sql("SELECT count(*) FROM bridge.connectors WHERE name = 'shop'") == [(0,)]
+    answer = cli("connector", "apply", str(shop), input="y\n")
+    assert answer.code == 0, answer.text
+    assert world.sql("SELECT kind FROM bridge.connectors WHERE name = 'shop'") == [("rest",)]
+
+
+def test_apply_is_idempotent_and_a_plan_alone_stores_nothing(cli, shop, world):
+    planned = cli("connector", "apply", str(shop), "--plan", "--json")
+    assert (planned.code, planned.json["applied"], planned.json["plan"]["added"]) == (0, False, ["users"])
+    assert world.sql("SELECT count(*) FROM bridge.connectors WHERE name = 'shop'") == [(0,)]
+    assert cli("connector", "apply", str(shop), "--yes", "--json").json["applied"] is True
+    again = cli("connector", "apply", str(shop), "--yes")
+    assert again.code == 0 and "nothing to do" in again.stdout
+
+
+def test_everything_works_for_a_declared_source(cli, shop, world):
+    assert cli("connector", "apply", str(shop), "--yes").code == 0
+    tested = cli("connector", "test", "shop", "--json")
+    assert tested.code == 0 and {one["name"]: one["verdict"] for one in tested.json["checks"]} == {
+        "secret": "PASSED", "users": "PASSED", "database": "PASSED",
+    }  # fmt: skip
+    assert cli("discover", "shop", "--json").json["reports"][0]["unchanged"] == ["users"]
+    assert cli("sync", "shop/users", "--json").json["results"][0]["inserted"] == 12
+    assert [one["path"] for one in cli("entities", "shop", "--json").json] == ["shop/users"]
+    assert cli("audit", "shop/users", "--all").code == 0
+    assert "/users" in cli("connector", "show", "shop").stdout
+    assert cli("connector", "list").code == 0
+
+
+def test_an_exported_file_applies_to_nothing_new(cli, shop, tmp_path):
+    cli("connector", "apply", str(shop), "--yes")
+    exported = tmp_path / "exported.yaml"
+    exported.write_text(cli("connector", "export", "shop").stdout)
+    answer = cli("connector", "apply", str(exported), "--yes")
+    assert "nothing to do" in answer.stdout, answer.text
+    assert cli("connector", "export", "erp").code == 2
+
+
+def test_secrets_never_show(cli, shop, world):
+    cli("connector", "apply", str(shop), "--yes")
+    world.faults.add(Fault(kind="rest", times=None, echo_authorization=True))
+    for command in (
+        ("connector", "show", "shop"), ("connector", "show", "shop", "--json"), ("connector", "export", "shop"), ("connector", "list", "--json"),
+        ("connector", "test", "shop"), ("sync", "shop/users"), ("runs", "shop/users", "--json"), ("connector", "apply", str(shop), "--infer-again"),
+    ):  # fmt: skip
+        answer = cli(*command)
+        assert world.server.token not in answer.text, command
+
+
+def test_a_wrong_file_is_a_usage_error_with_its_place(cli, shop):
+    shop.write_text(shop.read_text().replace("size_param", "sise_param"))
+    answer = cli("connector", "apply", str(shop))
+    assert answer.code == 2
+    assert "sise_param" in answer.stderr and "did you mean size_param" in answer.stderr.replace("\n", " ")
+
+
+def test_an_endpoint_that_cannot_be_used_is_left_out_and_asks_for_a_decision(cli, shop):
+    data = yaml.safe_load(shop.read_text())
+    data["endpoints"]["broken"] = {"path": "/broken", "columns": [{"name": "a", "type": "nothing", "key": True}]}
+    shop.write_text(yaml.safe_dump(data))
+    answer = cli("connector", "apply", str(shop), "--yes")
+    assert answer.code == 3 and "left out" in answer.stdout
+    assert cli("sync", "shop/users").code == 0
+
+
+def test_a_source_that_is_down_is_told_when_columns_must_be_inferred(cli, shop, world):
+    world.server.stop()
+    answer = cli("connector", "apply", str(shop), "--yes")
+    assert answer.code == 1 and "does not answer" in answer.stderr
+    assert world.sql("SELECT count(*) FROM bridge.connectors WHERE name = 'shop'") == [(0,)]
+    world.server.start()
+
+
+def test_write_back_shows_the_change_asks_and_sends_it(cli, shop, world):
+    cli("connector", "apply", str(shop), "--yes")
+    cli("sync", "shop/users")
+    refused = cli("write-back", "shop/users", "3", "--set", "name=Ada", input="n\n")
+    assert refused.code == 2 and world.server.rest.written == []
+    sent = cli("write-back", "shop/users", "3", "--set", "name=Ada", "--yes", "--json")
+    assert sent.code == 0 and sent.json["changes"] == {"name": ["user 3", "Ada"]}
+    assert world.server.rest.endpoints["/users"].records[2]["name"] == "Ada"
+    assert cli("write-back", "shop/users", "3", "--set", "name=Ada", "--yes", "--json").json["sent"] is False
+    assert cli("write-back", "shop/users", "999", "--set", "name=x", "--yes").code == 2
+    assert len(world.server.rest.written) == 1
+
+
+def test_an_apismith_source_is_never_written_to(cli, world):
+    world.add_items(3)
+    world.sync()
+    answer = cli("write-back", "erp/items", "A00001", "--set", "item_description=x", "--yes")
+    assert answer.code == 3 and "declares no write_back" in answer.stderr

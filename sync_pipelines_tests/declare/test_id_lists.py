@@ -1,0 +1,100 @@
+"""Records by their ids: what was asked for came back, verified and not empty, or it is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from sync_pipelines.errors import IncompleteAnswerError
+from sync_pipelines_tests.declared_world import COLUMNS, user, users
+
+WANTED = list(range(1, 21))
+
+
+def start(world, *, by_path=False, count=20, verified=None, **changes):
+    records = users(count)
+    served = world.serve(path="/users/{id}" if by_path else "/users", records=records, ids=None if by_path else "ids", **changes)
+    ids = {"values": WANTED, "size": 10, **({} if by_path else {"param": "ids"}), **({"verified": verified} if verified else {})}
+    columns = [*COLUMNS, *([{"name": verified, "type": "boolean"}] if verified else [])]
+    world.apply_endpoint(path=served.path, ids=ids, columns=columns)
+    return served
+
+
+@pytest.mark.parametrize("by_path", [False, True])
+def test_every_requested_id_is_read(declared, by_path):
+    start(declared, by_path=by_path)
+    result = declared.sync("users")
+    assert result.ledger.inserted == 20
+    assert len([one for one in declared.requests() if one.kind == "rest"]) == (20 if by_path else 2)
+
+
+@pytest.mark.parametrize("by_path", [False, True])
+def test_an_id_that_does_not_come_back_is_in_quarantine_and_its_row_stays(declared, by_path):
+    served = start(declared, by_path=by_path)
+    declared.sync("users")
+    gone = served.records.pop(6)
+    for _ in range(3):
+        result = declared.sync("users")
+        assert (result.ledger.quarantined, result.ledger.deleted) == (1, 0)
+    assert declared.quarantine("users")[0]["business_key"] == ["7"]
+    assert 7 in declared.table()
+    served.records.append(gone)
+    declared.sync("users")
+    assert declared.sql("SELECT count(*) FROM bridge.quarantine WHERE resolved_at IS NULL") == [(0,)]
+
+
+@pytest.mark.parametrize("missing, refused", [(2, False), (3, True)])
+def test_a_batch_with_less_than_80_percent_success_is_refused(declared, missing, refused):
+    served = start(declared)
+    declared.sync("users")
+    served.records[0]["name"] = "changed"
+    del served.records[10 : 10 + missing]
+    if refused:
+        error = declared.fails(IncompleteAnswerError, "users")
+        assert f"{10 - missing} of 10" in error.what and "11: It was asked for" in error.what
+        assert declared.table()[1]["name"] == "user 1"
+    else:
+        assert declared.sync("users").ledger.quarantined == missing
+
+
+def test_unverified_and_empty_records_are_failures(declared):
+    served = start(declared, verified="verified")
+    for record in served.records:
+        record["verified"] = True
+    served.records[0]["verified"] = False
+    served.records[1].update(name="", amount=None, updated_at=None)
+    result = declared.sync("users")
+    assert (result.ledger.inserted, result.ledger.quarantined) == (18, 2)
+    assert {one["reason"] for one in declared.quarantine("users")} == {"The source has not verified it.", "It came back empty."}
+
+
+def test_a_record_that_was_not_asked_for_is_refused(declared):
+    served = start(declared)
+    served.ids = None
+    served.records[:] = [*users(10), user(99)]
+    declared.apply_endpoint(ids={"values": list(range(1, 11)), "size": 10, "param": "ids"})
+    result = declared.sync("users")
+    assert (result.ledger.inserted, result.ledger.quarantined) == (10, 1)
+    assert declared.quarantine("users")[0]["reason"] == "It was not asked for."
+
+
+def test_ids_come_from_a_table(declared):
+    declared.serve(20, ids="ids")
+    declared.sql("CREATE TABLE public.members (member bigint)")
+    declared.sql("INSERT INTO public.members SELECT generate_series(3, 8)")
+    declared.apply_endpoint(ids={"table": "public.members.member", "param": "ids"})
+    declared.sync("users")
+    assert set(declared.table()) == set(range(3, 9))
+
+
+def test_a_new_id_is_asked_for_from_the_beginning(declared):
+    served = declared.serve(20, ids="ids", since=("since", "updated_at"))
+    cursor = {"field": "updated_at", "param": "since", "lookback_seconds": 0}
+    declared.apply_endpoint(ids={"values": [10, 11, 12], "param": "ids"}, cursor=cursor)
+    declared.sync("users")
+    assert declared.sync("users").mode == "delta"
+    declared.apply_endpoint(ids={"values": [10, 11, 12, 2], "param": "ids"}, cursor=cursor)
+    served.records[9].update(name="changed", updated_at=user(30)["updated_at"])
+    result = declared.sync("users")
+    assert result.mode == "delta"
+    assert (result.ledger.inserted, result.ledger.updated) == (1, 1)
+    assert set(declared.table()) == {2, 10, 11, 12}

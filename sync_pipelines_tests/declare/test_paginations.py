@@ -1,0 +1,245 @@
+"""Every pagination and every authentication against the real twin, well-behaved and not."""
+
+from __future__ import annotations
+
+import pytest
+
+from sync_pipelines.errors import (
+    AuthenticationError,
+    BrokenPageError,
+    GuardError,
+    SecretMissingError,
+    SourceBusyError,
+    SourceContractError,
+)
+from sync_pipelines.twin import Fault
+from sync_pipelines_tests.declared_world import user, users
+
+PAGINATIONS = {
+    "none": {"type": "none"},
+    "page": {"type": "page", "size_param": "size", "size": 10},
+    "offset": {"type": "offset", "size": 10},
+    "cursor": {"type": "cursor", "cursor_path": "$.meta.next", "size_param": "size", "size": 10},
+    "link_header": {"type": "link_header", "size_param": "size", "size": 10},
+    "next_link": {"type": "next_link", "next_path": "$.next", "size_param": "size", "size": 10},
+}
+ENVELOPED = ("cursor", "next_link")
+
+
+def start(world, paging, count=25, auth="bearer", **options):
+    served = world.serve(count, paging=paging, auth=auth, **options)
+    return served, {"pagination": PAGINATIONS[paging], "records": "$.items" if paging in ENVELOPED else "$"}
+
+
+@pytest.mark.parametrize("paging", PAGINATIONS)
+@pytest.mark.parametrize("count", [0, 1, 10, 25])
+def test_every_pagination_reads_everything_once(declared, paging, count):
+    _, endpoint = start(declared, paging, count)
+    declared.apply_endpoint(**endpoint)
+    result = declared.sync("users")
+    assert result.ledger.fetched == result.ledger.inserted == count
+    assert set(declared.table()) == set(range(1, count + 1))
+
+
+@pytest.mark.parametrize("paging", PAGINATIONS)
+def test_changes_and_deletions_are_found_by_full_reads(declared, paging):
+    served, endpoint = start(declared, paging)
+    declared.apply_endpoint(**endpoint)
+    declared.sync("users")
+    served.records[:] = [user(1, name="other"), *users(20)[1:]]
+    first = declared.sync("users")
+    assert (first.ledger.updated, first.ledger.unchanged, first.ledger.deleted) == (1, 19, 0)
+    assert declared.sync("users").ledger.deleted == 5, "absent from two reads in a row"
+    assert set(declared.table()) == set(range(1, 21))
+
+
+@pytest.mark.parametrize("paging", PAGINATIONS)
+def test_a_source_that_answers_empty_does_not_empty_the_table(declared, paging):
+    served, endpoint = start(declared, paging)
+    declared.apply_endpoint(**endpoint)
+    declared.sync("users")
+    served.records.clear()
+    from sync_pipelines.errors import VanishedShareError
+
+    declared.fails(VanishedShareError, "users")
+    assert len(declared.table()) == 25
+
+
+@pytest.mark.parametrize("paging", ["cursor", "next_link"])
+def test_a_next_page_that_was_read_already_is_a_loop(declared, paging):
+    _, endpoint = start(declared, paging, next_url=lambda path, query: f"{path}?cursor=10&size=10" if paging == "next_link" else "10")
+    declared.apply_endpoint(**endpoint)
+    assert "loop" in declared.fails(SourceContractError, "users").what
+
+
+@pytest.mark.parametrize("paging", ["page", "offset"])
+def test_a_source_that_ignores_its_page_is_a_loop(declared, paging):
+    start(declared, "none")
+    declared.apply_endpoint(pagination=PAGINATIONS[paging])
+    assert "loop" in declared.fails(SourceContractError, "users").what
+
+
+@pytest.mark.parametrize("paging", ["link_header", "next_link"])
+@pytest.mark.parametrize("target", ["http://evil.example.com/users", "//evil.example.com/users", "http://user:pw@127.0.0.1/users", "file:///etc/passwd"])
+def test_a_next_link_to_another_origin_is_refused_and_never_asked(declared, paging, target):
+    _, endpoint = start(declared, paging, next_url=lambda path, query: target)
+    declared.apply_endpoint(**endpoint)
+    error = declared.fails(GuardError, "users")
+    assert "leaves the connector's origin" in error.what
+    assert len(declared.requests("/users")) == 1
+
+
+def test_an_absolute_next_link_of_the_same_origin_is_followed(declared):
+    from urllib.parse import urlencode
+
+    _, endpoint = start(declared, "next_link", next_url=lambda path, query: f"{declared.server.url}{path}?{urlencode(query)}")
+    declared.apply_endpoint(**endpoint)
+    assert declared.sync("users").ledger.inserted == 25
+
+
+@pytest.mark.parametrize("paging", ["page", "offset"])
+def test_an_empty_page_in_the_middle_is_no_end(declared, paging):
+    served, endpoint = start(declared, paging)
+    declared.apply_endpoint(**endpoint)
+    served.empty_pages = {2}
+    assert "behind it has records" in declared.fails(SourceContractError, "users").what
+
+
+@pytest.mark.parametrize("paging", ["page", "offset"])
+def test_a_page_that_is_empty_once_is_no_end(declared, paging):
+    _, endpoint = start(declared, paging)
+    declared.apply_endpoint(**endpoint)
+    declared.faults.add(Fault(kind="rest", nth=2, body=b"[]"))
+    declared.fails(BrokenPageError, "users")
+    assert declared.sync("users").ledger.inserted == 25
+
+
+@pytest.mark.parametrize("paging", ENVELOPED)
+def test_an_empty_page_with_a_next_one_is_read_over(declared, paging):
+    served, endpoint = start(declared, paging)
+    served.empty_pages = {2}
+    declared.apply_endpoint(**endpoint)
+    assert set(declared.table() if declared.sync("users") else ()) == {*range(1, 11), *range(21, 26)}
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"items": null}', b'{"rows": []}', b"null", b"[1, 2", b"", b'{"items": 3}', b"<html>", b'{"items": []} x']
+)
+def test_an_answer_of_another_shape_does_not_pass_for_an_empty_one(declared, body):
+    _, endpoint = start(declared, "next_link")
+    declared.apply_endpoint(**endpoint)
+    declared.sync("users")
+    declared.faults.add(Fault(kind="rest", times=None, body=body))
+    declared.fails(BrokenPageError, "users")
+
+
+def test_too_many_requests_waits_as_asked_and_goes_on(declared):
+    _, endpoint = start(declared, "page")
+    declared.apply_endpoint(**endpoint)
+    limited = declared.faults.add(Fault(kind="rest", nth=2, status=429, headers={"Retry-After": "0"}))
+    assert declared.sync("users").ledger.inserted == 25
+    assert declared.faults.fired(limited) == 1
+    declared.faults.add(Fault(kind="rest", times=None, status=429))
+    declared.fails(SourceBusyError, "users")
+
+
+AUTHENTICATIONS = {
+    "none": None,
+    "bearer": {"type": "bearer", "token": "env:SHOP_TOKEN"},
+    "api_key_header": {"type": "api_key", "key": "env:SHOP_KEY", "header": "X-API-Key"},
+    "api_key_query": {"type": "api_key", "key": "env:SHOP_KEY", "query": "api_key"},
+    "basic": {"type": "basic", "username": "env:SHOP_USER", "password": "env:SHOP_PASSWORD"},
+    "oauth2": {"type": "oauth2", "client_id": "env:SHOP_CLIENT", "client_secret": "env:SHOP_SECRET"},
+}
+CANARIES = {
+    "SHOP_TOKEN": "canary-token-17",
+    "SHOP_KEY": "canary/key+18",
+    "SHOP_USER": "canary-user-19",
+    "SHOP_PASSWORD": "canary-password-20",
+    "SHOP_CLIENT": "canary-client-21",
+    "SHOP_SECRET": "canary&secret=22",
+}
+
+
+def credentials(world, monkeypatch, kind, **changes):
+    """The declaration's auth, with the twin and the environment agreeing on the secrets."""
+    for name, value in CANARIES.items():
+        monkeypatch.setenv(name, value)
+    world.server.token, world.rest.api_key = CANARIES["SHOP_TOKEN"], CANARIES["SHOP_KEY"]
+    world.rest.user, world.rest.password = CANARIES["SHOP_USER"], CANARIES["SHOP_PASSWORD"]
+    world.rest.client = (CANARIES["SHOP_CLIENT"], CANARIES["SHOP_SECRET"])
+    auth = AUTHENTICATIONS[kind]
+    if kind == "oauth2":
+        auth = {**auth, "token_url": f"{world.server.url}/oauth/token", **changes}
+    return auth
+
+
+@pytest.mark.parametrize("kind", AUTHENTICATIONS)
+@pytest.mark.parametrize("paging", ["page", "next_link"])
+def test_every_authentication_is_accepted_on_every_page(declared, monkeypatch, kind, paging):
+    auth = credentials(declared, monkeypatch, kind)
+    _, endpoint = start(declared, paging, auth=kind)
+    declared.apply_endpoint(auth=auth, **endpoint)
+    assert declared.sync("users").ledger.inserted == 25
+
+
+@pytest.mark.parametrize("kind", [kind for kind in AUTHENTICATIONS if kind != "none"])
+def test_a_refused_secret_is_an_error_that_shows_nothing_of_it(declared, monkeypatch, caplog, kind):
+    auth = credentials(declared, monkeypatch, kind)
+    start(declared, "page", auth=kind)
+    declared.apply_endpoint(auth=auth)
+    for name in CANARIES:
+        monkeypatch.setenv(name, CANARIES[name] + "-wrong")
+    error = declared.fails(AuthenticationError, "users")
+    shown = [str(error), caplog.text, str(declared.runs("users")), str(declared.sql("SELECT * FROM bridge.connectors, bridge.errors"))]
+    for text in shown:
+        assert "canary" not in text
+    declared.faults.add(Fault(kind="rest", times=None, echo_authorization=True))
+    assert "canary" not in str(declared.fails((AuthenticationError, SourceBusyError), "users"))
+
+
+def test_a_missing_secret_is_named(declared, monkeypatch):
+    start(declared, "page")
+    declared.apply_endpoint(auth={"type": "bearer", "token": "env:NOT_SET_ANYWHERE"})
+    assert "NOT_SET_ANYWHERE" in declared.fails(SecretMissingError, "users").what
+
+
+@pytest.mark.parametrize("send", ["body", "header"])
+def test_one_oauth_token_serves_many_requests(declared, monkeypatch, send):
+    auth = credentials(declared, monkeypatch, "oauth2", send=send)
+    _, endpoint = start(declared, "page", auth="oauth2")
+    declared.apply_endpoint(auth=auth, **endpoint)
+    declared.sync("users")
+    assert len(declared.rest.issued) == 1
+
+
+def test_an_oauth_token_that_ends_while_reading_is_fetched_anew(declared, monkeypatch):
+    auth = credentials(declared, monkeypatch, "oauth2")
+    _, endpoint = start(declared, "page", auth="oauth2")
+    declared.apply_endpoint(auth=auth, **endpoint)
+
+    def revoke(request):
+        if request.query.get("page") == "2" and "done" not in request.query and len(declared.rest.issued) == 1 and not revoked:
+            revoked.append(1)
+            declared.rest.revoke_tokens()
+
+    revoked = []
+    declared.faults.on_request = revoke
+    assert declared.sync("users").ledger.inserted == 25
+    assert revoked and len(declared.requests("/oauth/token")) == 2
+
+
+def test_a_short_lived_oauth_token_is_renewed_before_it_ends(declared, monkeypatch):
+    from sync_pipelines.extract.auth import ClientCredentials
+    from sync_pipelines.model.declaration import OAuth2Auth
+    from sync_pipelines.model.limits import HttpLimits
+
+    auth = credentials(declared, monkeypatch, "oauth2")
+    now = [0.0]
+    source = ClientCredentials(OAuth2Auth(**auth), HttpLimits(), clock=lambda: now[0])
+    declared.rest.lifetime_seconds = 100
+    first = source.headers()
+    now[0] = 69
+    assert source.headers() == first
+    now[0] = 71
+    assert source.headers() != first

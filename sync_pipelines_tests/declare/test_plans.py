@@ -1,0 +1,247 @@
+"""Applying a connector file: a plan first, then the change, and nothing the second time."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sync_pipelines.catalog.connectors import add_connector, get_connector
+from sync_pipelines.declare.infer import infer_columns, infer_type
+from sync_pipelines.errors import EntityDefinitionError, SettingsError
+from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines_tests.declared_world import COLUMNS
+
+
+def test_a_plan_changes_nothing(declared):
+    declared.serve(3)
+    plan = declared.plan(declared.declare())
+    assert (plan.is_new, plan.added) == (True, ["users"])
+    assert declared.sql("SELECT count(*) FROM bridge.connectors") == [(0,)]
+    assert declared.requests() == [], "declared columns need no question to the source"
+
+
+def test_added_changed_and_removed_entities_are_told_and_done(declared):
+    declared.serve(3)
+    declared.apply(declared.declare())
+    declared.sync("users")
+    data = declared.declare(columns=[*COLUMNS, {"name": "colour", "type": "text"}])
+    data["endpoints"]["others"] = {"path": "/others", "columns": COLUMNS}
+    plan = declared.plan(data)
+    assert (plan.added, list(plan.changed), plan.removed) == (["others"], ["users"], [])
+    declared.apply(data)
+    assert "colour" in [column.name for column in declared.entity("users").columns]
+    del data["endpoints"]["users"]
+    assert declared.plan(data).removed == ["users"]
+    declared.apply(data)
+    assert declared.entity("users").status == "vanished"
+    assert len(declared.table("users")) == 3, "a table is never dropped"
+    assert declared.plan(data).is_empty
+
+
+def test_a_breaking_change_waits_for_a_decision(declared):
+    declared.serve(3)
+    declared.apply(declared.declare())
+    data = declared.declare(columns=[COLUMNS[0], {"name": "name", "type": "bigint"}])
+    assert list(declared.plan(data).breaking) == ["users"]
+    assert list(declared.apply(data).stopped) == ["users"]
+
+
+def test_connector_add_does_not_take_over_a_declared_source(declared):
+    declared.serve(3)
+    declared.apply(declared.declare())
+    with pytest.raises(SettingsError, match="of kind rest already"):
+        add_connector(declared.database, "shop", declared.server.url, "env:TWIN_TOKEN")
+
+
+@pytest.mark.parametrize("changes", [{"name": "Shop"}, {"base_url": "ftp://x"}, {"base_url": "http://u:canary@x"}, {"schema": "other"}])
+def test_a_file_that_cannot_be_a_connector_is_refused_before_anything_is_stored(declared, changes):
+    declared.serve(3)
+    declared.apply(declared.declare())
+    before = declared.sql("SELECT * FROM bridge.connectors")
+    with pytest.raises(SettingsError) as caught:
+        declared.apply({**declared.declare(), **changes})
+    assert "canary" not in str(caught.value)
+    assert declared.sql("SELECT * FROM bridge.connectors") == before
+
+
+def test_an_apismith_connector_is_not_taken_over(declared):
+    add_connector(declared.database, "shop", declared.server.url, "env:TWIN_TOKEN")
+    with pytest.raises(SettingsError, match="APISmith connector already"):
+        declared.plan(declared.declare())
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"key": ["nope"]}, "'nope'"),
+        ({"cursor": {"field": "nope", "param": "since"}}, "cursor.field"),
+        ({"records": "$..users"}, "JSONPath"),
+        ({"records": "$.users[?(@.a>1)]"}, "JSONPath"),
+        ({"columns": [{"name": "id", "type": "bigint"}]}, "business key"),
+        ({"columns": [{"name": "id", "type": "bigin", "key": True}]}, "'bigin'"),
+    ],
+)
+def test_an_endpoint_whose_parts_do_not_fit_is_left_out_with_its_reason(declared, changes, said):
+    plan = declared.plan(declared.declare(**changes))
+    assert said in plan.invalid["users"]
+
+
+def test_columns_are_inferred_shown_and_then_fixed(declared):
+    served = declared.serve(3)
+    data = declared.declare(columns=None, key=["id"])
+    plan = declared.plan(data)
+    assert plan.inferred == ["users"]
+    assert [(column.name, column.data_type) for column in plan.entities["users"].columns] == [
+        ("id", "bigint"), ("name", "text"), ("amount", "numeric"), ("updated_at", "timestamptz"),
+    ]  # fmt: skip
+    declared.apply(data)
+    declared.sync("users")
+    for record in served.records:
+        record["later"] = 1
+    assert declared.plan(data).is_empty, "the sample is not taken again"
+    assert declared.sync("users").undeclared == ("later",)
+    assert list(declared.plan(data, infer_again=True).changed) == ["users"]
+
+
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        (["1", "2"], "bigint"),
+        (["9223372036854775807"], "bigint"),
+        (["9223372036854775808"], "numeric"),
+        (["1", "2.5"], "numeric"),
+        (["1e400"], "numeric"),
+        (["true", "false"], "boolean"),
+        (["true", "1"], "jsonb"),
+        (["1", '"a"'], "jsonb"),
+        (['"a"', "null"], "text"),
+        (["null"], "text"),
+        (["{}"], "jsonb"),
+        (["[]"], "jsonb"),
+        (['"2024-06-30"'], "date"),
+        (['"2024-06-31"'], "text"),
+        (['"2024-06-30T10:00:00Z"', '"2024-06-30T10:00:00.123+02:00"'], "timestamptz"),
+        (['"2024-06-30T10:00:00"'], "timestamp"),
+        (['"2024-06-30T10:00:00Z"', '"2024-06-30T10:00:00"'], "text"),
+        (['"2024-06-30T10:00:00.1234567Z"'], "text"),
+        (['"00000000-0000-4000-8000-000000000001"'], "uuid"),
+        (['"007"'], "text"),
+    ],
+)
+def test_an_inferred_type_keeps_every_value_of_the_sample(values, expected):
+    found = infer_type([value.encode() for value in values])
+    assert found == expected or (expected, found) == ("text", "timestamp")
+
+
+def test_nested_records_are_flattened_where_asked():
+    body = json.dumps([{"id": 1, "a": {"b": {"c": 1}, "d.e": "x"}, "n": None}, {"id": 2, "a": None, "n": {"x": 1}}]).encode()
+    flat = infer_columns(Endpoint(path="/x", key=["id"], flatten=True), body)
+    assert [column.name for column in flat] == ["id", "a_b_c", "a_d.e", "n_x"]
+    assert flat[2].source == ["a", "d.e"]
+    nested = infer_columns(Endpoint(path="/x", key=["id"]), body)
+    assert [(column.name, column.type) for column in nested] == [("id", "bigint"), ("a", "jsonb"), ("n", "jsonb")]
+
+
+def test_nothing_is_inferred_from_no_record():
+    with pytest.raises(EntityDefinitionError, match="no record"):
+        infer_columns(Endpoint(path="/x", key=["id"]), b"[]")
+
+
+DOCUMENT = {
+    "openapi": "3.0.3",
+    "paths": {
+        "/users": {"get": {
+            "summary": "All users",
+            "parameters": [{"name": "page", "in": "query"}, {"name": "size", "in": "query"}],
+            "responses": {"200": {"content": {"application/json": {"schema": {"type": "array", "items": {"$ref": "#/components/schemas/User"}}}}}},
+        }},
+        "/users/{id}": {"get": {"responses": {"200": {"description": "one"}}}},
+        "/orders": {"get": {"responses": {"200": {"content": {"application/json": {"schema": {"type": "object", "properties": {
+            "orders": {"type": "array", "items": {"$ref": "#/components/schemas/Order"}}, "total": {"type": "integer"}}}}}}}}},
+        "/foreign": {"get": {"responses": {"200": {"content": {"application/json": {"schema": {"$ref": "http://evil.example.com/x"}}}}}}},
+        "/circle": {"get": {"responses": {"200": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Circle"}}}}}}},
+        "/keyless": {"get": {"responses": {"200": {"content": {"application/json": {"schema": {"type": "array", "items": {
+            "type": "object", "properties": {"text": {"type": "string"}}}}}}}}}},
+    },
+    "components": {"schemas": {
+        "User": {"type": "object", "required": ["id", "name"], "properties": {
+            "id": {"type": "integer", "format": "int64"}, "name": {"type": "string", "maxLength": 50},
+            "amount": {"type": "number"}, "updated_at": {"type": "string", "format": "date-time", "nullable": True}}},
+        "Order": {"allOf": [{"$ref": "#/components/schemas/Base"}, {"properties": {"note": {"type": ["string", "null"]}}}]},
+        "Base": {"type": "object", "required": ["order_number"], "properties": {
+            "order_number": {"type": "string", "format": "uuid"}, "lines": {"type": "array", "items": {"type": "object"}}}},
+        "Circle": {"$ref": "#/components/schemas/Circle"},
+    }},
+}  # fmt: skip
+
+
+def openapi(world, **endpoints):
+    data = world.declare()
+    return {**data, "kind": "openapi", "openapi": {"path": "/openapi.json"}, "endpoints": endpoints}
+
+
+def test_an_openapi_document_becomes_entities_with_exact_types(declared):
+    declared.serve(25, paging="page")
+    declared.rest.document = DOCUMENT
+    plan = declared.plan(openapi(declared))
+    assert plan.added == ["users", "orders"]
+    assert [(c.name, c.type.sql, c.is_nullable, c.is_business_key) for c in plan.entities["users"].columns] == [
+        ("id", "bigint", False, True),
+        ("name", "character varying(50)", False, False),
+        ("amount", "numeric", True, False),
+        ("updated_at", "timestamp with time zone", True, False),
+    ]
+    assert [(c.name, c.type.sql) for c in plan.entities["orders"].columns] == [
+        ("order_number", "uuid"), ("lines", "jsonb"), ("note", "text"),
+    ]  # fmt: skip
+    told = {label: plan.invalid[label] for label in plan.invalid}
+    assert "about one record" in told["GET /users/{id}"]
+    assert "leads out of the document" in told["GET /foreign"]
+    assert "circles" in told["GET /circle"]
+    assert "declare its `key`" in told["GET /keyless"]
+    declared.apply(openapi(declared))
+    assert declared.sync("users").ledger.inserted == 25
+    assert declared.plan(openapi(declared)).is_empty
+    assert all("evil" not in one.path for one in declared.requests())
+
+
+def test_a_file_completes_what_an_openapi_document_leaves_open(declared):
+    declared.rest.document = DOCUMENT
+    plan = declared.plan(openapi(declared, keyless={"key": ["text"]}))
+    assert "keyless" in plan.added
+
+
+def test_a_discovery_follows_a_changed_openapi_document(declared):
+    declared.serve(3, paging="page")
+    declared.rest.document = json.loads(json.dumps(DOCUMENT))
+    declared.apply(openapi(declared))
+    declared.rest.document["components"]["schemas"]["User"]["properties"]["colour"] = {"type": "string"}
+    del declared.rest.document["paths"]["/orders"]
+    report = declared.discover()
+    assert list(report.changed) == ["users"]
+    assert report.vanished == ["orders"]
+    for record in declared.rest.endpoints["/users"].records:
+        record["colour"] = "red"
+    assert declared.sync("users").undeclared == ()
+    assert declared.table()[1]["colour"] == "red"
+
+
+@pytest.mark.parametrize("document", [{}, {"swagger": "2.0"}, [], {"openapi": "3.1.0"}, {"openapi": "3.0.0", "paths": {"/x": {"get": {"responses": 3}}}}])
+def test_a_document_that_offers_nothing_is_an_error_and_stores_nothing(declared, document):
+    from sync_pipelines.errors import ConfigurationError
+
+    declared.rest.document = document
+    with pytest.raises(ConfigurationError):
+        declared.apply(openapi(declared))
+    assert declared.sql("SELECT count(*) FROM bridge.connectors") == [(0,)]
+
+
+def test_secrets_are_in_the_catalog_as_references_only(declared, monkeypatch):
+    monkeypatch.setenv("TWIN_TOKEN", declared.server.token)
+    declared.serve(3)
+    declared.apply(declared.declare())
+    declared.sync("users")
+    connector = get_connector(declared.database, "shop")
+    assert declared.server.token not in str(connector)
+    assert connector.auth_token == "env:TWIN_TOKEN"
