@@ -113,6 +113,7 @@ def any_world(request: pytest.FixtureRequest) -> World:
     return request.getfixturevalue("world" if request.param == "postgres" else "trino_world")
 
 
+@pytest.fixture
 def declared(database: Database, settings: Settings) -> Iterator[DeclaredWorld]:
     """A twin for declared sources; nothing is registered yet."""
     with DeclaredWorld.open(database, settings) as opened:

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sync_pipelines.errors import SettingsError
+from sync_pipelines.load.trino.options import TrinoOptions, check_connector_options
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.secrets import printable
 
@@ -253,9 +254,17 @@ def validate(data: Any, file: SourceFile) -> Declaration:
     if isinstance(data, dict) and "overrides" in data:
         raise _refused(f"{file.place(('overrides',))}: unknown key.")
     try:
-        return Declaration.model_validate(data)
+        declaration = Declaration.model_validate(data)
     except ValidationError as error:
         raise _refused(explain(error, file, Declaration)) from None
+    for name in declaration.trino or ():
+        if name not in TrinoOptions.model_fields:
+            raise _refused(f"{file.place(('trino', name))}: unknown key; {_nearest(name, list(TrinoOptions.model_fields))}.")
+    try:
+        check_connector_options(declaration.trino or {})
+    except SettingsError as error:
+        raise _refused(f"{file.place(('trino',))}: {error.what}") from None
+    return declaration
 
 
 def explain(error: ValidationError, file: SourceFile, model: type[BaseModel], prefix: Location = ()) -> str:

@@ -148,6 +148,8 @@ def store_declaration(database: Database, declaration: Declaration) -> Connector
         connector.auth_token,
         target_schema=declaration.target_schema,
         settings=connector.settings,
+        destination=declaration.destination,
+        destination_settings=declaration.trino,
         kind=declaration.kind,
         declaration=declaration.as_json(),
     )
@@ -163,6 +165,8 @@ def as_connector(declaration: Declaration) -> Connector:
         auth_token=declaration.secrets[0] if declaration.secrets else None,
         target_schema=declaration.target_schema or declaration.name,
         settings=limits,
+        destination=declaration.destination or "postgres",
+        destination_settings=declaration.trino or {},
         kind=declaration.kind,
         declaration=declaration.as_json(),
     )
@@ -251,7 +255,9 @@ def fetch_sample(endpoint: Endpoint, session: GuardedSession) -> bytes:
 
 def _diff_declarations(before: Declaration, after: Declaration) -> list[str]:
     old, new = before.as_json(), after.as_json()
-    told = [f"{name} changes" for name in ("description", "auth", "limits", "openapi", "kind") if old.get(name) != new.get(name)]
+    told = [f"{name} changes" for name in ("description", "auth", "limits", "openapi", "kind", "trino") if old.get(name) != new.get(name)]
+    if old.get("destination") != new.get("destination"):
+        told.append(f"destination of new entities changes to {new.get('destination') or 'what it was'}")
     if old.get("base_url") != new.get("base_url"):
         told.append(f"base_url changes from {printable(before.base_url)} to {printable(after.base_url)}")
     for slug in before.endpoints.keys() & after.endpoints.keys():

@@ -90,6 +90,11 @@ class PublishPlan:
     outcome: Outcome | None = None
     destination: Any = None
 
+    @property
+    def can_hide_rows(self) -> bool:
+        """A row may have hidden between two pages while others were deleted, so that its absence needs a second read."""
+        return self.walked or not self.keyset
+
 
 _plans: dict[str, PublishPlan] = {}
 _lock = threading.Lock()

@@ -329,6 +329,8 @@ class Declaration(_Model):
     """A whole connector file after its inputs were filled in.
 
     Attributes:
+        destination: where new entities go; None = PostgreSQL, or where they went before.
+        trino: how this connector reaches Trino, where that differs from the environment (`load.trino.options.TrinoOptions`).
         overrides: not of a file: what the file said about endpoints before an OpenAPI document completed them.
     """
 
@@ -337,6 +339,8 @@ class Declaration(_Model):
     description: str = Field("", max_length=10_000)
     base_url: str
     target_schema: str | None = Field(None, alias="schema")
+    destination: Literal["postgres", "trino"] | None = None
+    trino: dict[str, Scalar] | None = None
     auth: Auth | None = None
     limits: HttpLimits | None = None
     openapi: OpenApiSource | None = None

@@ -30,7 +30,7 @@ def delete_vanished(merge: Merge, counts: Counts) -> tuple[int, int]:
     absences, entity = f"{quote(merge.plan.bridge_schema)}.absences", literal(str(merge.entity.uid))
     missed_before = f"t._bridge_id IN (SELECT row_id FROM {absences} WHERE entity_uid = {entity} AND since < now())"
     first_time = 0
-    if vanished and (merge.plan.walked or not merge.plan.keyset):
+    if vanished and merge.plan.can_hide_rows:
         first_time = merge.execute(
             f"INSERT INTO {absences} (entity_uid, row_id) SELECT {entity}, t._bridge_id {missing} AND NOT {missed_before}"
         )

@@ -52,7 +52,7 @@ def plan_vanished(cursor: Any, session: Session, plan: PublishPlan, statements: 
     absent = statements.absent(held)
     vanished = session.number(f"SELECT count(*) FROM {statements.target} t WHERE {absent}")
     check_vanished_share(plan, vanished, live)
-    if plan.keyset:
+    if not plan.can_hide_rows:
         return Vanished(vanished, absent)
     return _missed_twice(cursor, session, plan, statements, staging, absent)
 
