@@ -74,7 +74,7 @@ def open_source(
     ids, known = _ids(database, endpoint, entity)
     cache = None
     if keep_answers and endpoint.resume_seconds is not None:
-        cache = AnswerCache(settings.home / "answers" / str(entity.uid), endpoint.resume_seconds)
+        cache = AnswerCache(settings.home, entity.uid, endpoint.resume_seconds)
     return DeclaredSource(
         session,
         entity,

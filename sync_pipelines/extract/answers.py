@@ -10,28 +10,47 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from uuid import UUID
 
 from sync_pipelines.extract.http import Reply
+from sync_pipelines.model.declaration import MAX_RESUME_SECONDS
 
 logger = logging.getLogger(__name__)
+
+_FOLDER = "answers"
+
+
+def sweep_answers(home: Path, older_than_seconds: float = MAX_RESUME_SECONDS) -> int:
+    """Forget the answers of runs that no run may go on with any more; returns of how many entities."""
+    swept = 0
+    for folder in (home / _FOLDER).glob("*"):
+        if time.time() - _oldest(folder, time.time()) > older_than_seconds:
+            shutil.rmtree(folder, ignore_errors=True)
+            swept += 1
+    return swept
+
+
+def _oldest(folder: Path, default: float) -> float:
+    return min((file.stat().st_mtime for file in folder.glob("*")), default=default)
 
 
 class AnswerCache:
     """The answers of one entity's unfinished run.
 
     Args:
-        folder: of this entity alone; only its owner can look into it.
+        home: of this installation.
+        entity_uid: whose answers; only the owner of the process can look into their folder.
         keep_seconds: answers of a run that began longer ago are forgotten as a whole.
     """
 
-    def __init__(self, folder: Path, keep_seconds: int) -> None:
-        self._folder, self._keep_seconds = folder, keep_seconds
+    def __init__(self, home: Path, entity_uid: UUID, keep_seconds: int) -> None:
+        self._folder, self._keep_seconds = home / _FOLDER / str(entity_uid), keep_seconds
         self.reused = 0
 
     def open(self) -> None:
         """Make the folder, without answers of a run that began too long ago."""
-        oldest = min((file.stat().st_mtime for file in self._folder.glob("*.answer")), default=None)
-        if oldest is not None and not 0 <= time.time() - oldest <= self._keep_seconds:
+        now = time.time()
+        if not 0 <= now - _oldest(self._folder, now) <= self._keep_seconds:
             self.clear()
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 

@@ -12,6 +12,7 @@ from sync_pipelines.model.entity import DeltaStrategy
 from sync_pipelines.model.limits import HttpLimits
 
 MAX_PAGE_SIZE = 100_000
+MAX_RESUME_SECONDS = 7 * 86_400
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _SENT_BY_US = {"host", "content-length", "transfer-encoding", "connection", "accept-encoding"}
@@ -277,7 +278,7 @@ class Endpoint(_Model):
     flatten: bool = False
     ids: IdList | None = None
     interval_seconds: int | None = Field(None, ge=1)
-    resume_seconds: int | None = Field(None, ge=1, le=7 * 86_400)
+    resume_seconds: int | None = Field(None, ge=1, le=MAX_RESUME_SECONDS)
     recording: str | None = None
     write_back: WriteBack | None = None
     metrics: dict[str, MetricSource] = {}

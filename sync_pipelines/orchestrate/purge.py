@@ -14,6 +14,7 @@ from dagster._core.storage.runs.schema import SnapshotsTable
 from sync_pipelines.catalog.database import require_catalog
 from sync_pipelines.catalog.retention import purge_sync_runs
 from sync_pipelines.errors import SyncError
+from sync_pipelines.extract.answers import sweep_answers
 from sync_pipelines.orchestrate.reload import CONNECTORS, FINGERPRINT, MARKED_JOB
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.secrets import redact
@@ -30,6 +31,7 @@ class Purged:
     dagster_runs_kept_for_their_asset: int = 0
     snapshots: int = 0
     sync_runs: int = 0
+    kept_answers: int = 0
     seconds: float = 0.0
     _snapshot_ids: set[str] = field(default_factory=set, repr=False)
 
@@ -112,6 +114,7 @@ def purge_job(fingerprint: str, connectors: Sequence[str]) -> dg.JobDefinition:
         try:
             require_catalog(database := bridge.database())
             found.sync_runs = purge_sync_runs(database, settings.purge_sync_runs_after_days)
+            found.kept_answers = sweep_answers(settings.home)
         except SyncError as error:
             raise dg.Failure(redact(str(error))) from None
         found.seconds = round(time.monotonic() - started, 1)
@@ -121,7 +124,8 @@ def purge_job(fingerprint: str, connectors: Sequence[str]) -> dg.JobDefinition:
     @dg.job(
         name=MARKED_JOB,
         description="Delete finished Dagster runs older than PURGE_DAGSTER_RUNS_AFTER_DAYS, except the newest of each asset, and "
-        "rows of bridge.sync_runs older than PURGE_SYNC_RUNS_AFTER_DAYS, except those that quarantine names.",
+        "rows of bridge.sync_runs older than PURGE_SYNC_RUNS_AFTER_DAYS, except those that quarantine names, and answers that were "
+        "kept for a run that never came.",
         metadata={FINGERPRINT: dg.MetadataValue.text(fingerprint), CONNECTORS: dg.MetadataValue.text(",".join(connectors))},
         tags={"sync_pipelines/maintenance": "purge"},
     )

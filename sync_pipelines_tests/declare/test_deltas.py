@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.errors import CursorProtocolError
+from sync_pipelines.schedule.probing import Probing, probe_changes
 from sync_pipelines_tests.declared_world import COLUMNS, user, users
 
 PAGE = {"type": "page", "size_param": "size", "size": 10}
@@ -150,3 +152,32 @@ def test_everything_is_equal_after_an_audit(declared):
     report = audit_entity(declared.database, "shop", "users", settings=declared.settings)
     assert (report.compared, report.equal, report.extra) == (25, 25, 0)
     assert users(25)
+
+
+def probe(world) -> Probing:
+    settings = world.settings.model_copy(update={"probe_interval_seconds": 0.001})
+    return probe_changes(world.database, get_connector(world.database, "shop"), settings, by_cron=False)
+
+
+def test_a_sorted_source_is_probed_by_one_request_for_one_record(declared):
+    served = start(declared)
+    declared.set("users", sync_interval_seconds=86_400)
+    declared.sync("users")
+    asked = len(declared.requests("/users"))
+    found = probe(declared)
+    assert (found.probed, found.news) == (1, {})
+    (request,) = declared.requests("/users")[asked:]
+    assert (request.query["size"], request.query["since"]) == ("1", user(25)["updated_at"])
+    served.records[3].update(name="new", updated_at=user(77)["updated_at"])
+    assert list(probe(declared).news.values()) == [user(77)["updated_at"]]
+    declared.sync("users")
+    assert probe(declared).news == {}
+
+
+def test_a_source_in_another_order_is_not_probed(declared):
+    start(declared, order="any", paging="next_link")
+    declared.set("users", sync_interval_seconds=86_400)
+    declared.sync("users")
+    asked = len(declared.requests("/users"))
+    assert probe(declared).probed == 0
+    assert len(declared.requests("/users")) == asked

@@ -15,6 +15,7 @@ import pytest
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.declare.files import load_declaration, shipped_names
 from sync_pipelines.errors import IncompleteAnswerError, SettingsError, SourceBusyError
+from sync_pipelines.extract.answers import sweep_answers
 from sync_pipelines.load.trino.destination import TrinoDestination
 from sync_pipelines.twin import Fault
 from sync_pipelines.twin.people import RECORDED, person, write_recordings
@@ -223,6 +224,20 @@ def test_an_audit_keeps_nothing_and_uses_nothing_kept(randomuser):
     assert (report.equal, report.missed) == (60, 0)
     assert len(randomuser.requests("/api/")) - before == 3
     assert list((randomuser.settings.home / "answers").glob("*/*")) == []
+
+
+def test_answers_that_no_run_went_on_with_are_forgotten_after_a_week(randomuser):
+    randomuser.apply_shipped("randomuser", chunk_size="20", chunks="3")
+    randomuser.faults.add(Fault(kind="rest", nth=3, times=2, status=500))
+    randomuser.fails(SourceBusyError, "random_users")
+    home = randomuser.settings.home
+    assert sweep_answers(home) == 0
+    kept = list((home / "answers").glob("*/*"))
+    assert len(kept) == 2
+    for file in kept:
+        os.utime(file, (time.time() - 8 * 86_400,) * 2)
+    assert sweep_answers(home) == 1
+    assert list((home / "answers").glob("*")) == []
 
 
 def test_a_damaged_kept_answer_is_fetched_again(randomuser):
