@@ -6,7 +6,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ import pyarrow as pa
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
+from sync_pipelines.catalog.gates import mask_what_is_stored, prepare_gate
 from sync_pipelines.catalog.runs import fail_run, get_run, hold_entity, run_status, start_run
 from sync_pipelines.checkpoint import plan_checkpoint
 from sync_pipelines.errors import (
@@ -28,6 +29,8 @@ from sync_pipelines.errors import (
 )
 from sync_pipelines.extract.apismith import open_session
 from sync_pipelines.extract.extraction import Extraction
+from sync_pipelines.gate.judge import Tally
+from sync_pipelines.gate.opened import OpenedGate, newly_masked
 from sync_pipelines.load.engine import load_batches
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.fill import is_empty
@@ -35,7 +38,7 @@ from sync_pipelines.load.postgres.peek import all_unchanged, finish_without_load
 from sync_pipelines.load.postgres.publish import publish
 from sync_pipelines.load.postgres.staging import prepare_staging
 from sync_pipelines.load.postgres.target import apply_table, plan_table, read_columns
-from sync_pipelines.model.entity import Connector, DeltaStrategy, Entity, EntityStatus
+from sync_pipelines.model.entity import REVIEW_COLUMN, Connector, DeltaStrategy, Entity, EntityStatus
 from sync_pipelines.model.run import Ledger, Mode, RunResult
 from sync_pipelines.reconcile.duplicates import duplicate_keys
 from sync_pipelines.settings import Settings, load_settings
@@ -48,7 +51,7 @@ HEARTBEAT_SECONDS = 1.0
 
 @dataclass
 class _Run:
-    """What the steps of one run share."""
+    """What the steps of one run share; `entity` is as its table has it, `declared` as the source sends it."""
 
     database: Database
     settings: Settings
@@ -60,10 +63,18 @@ class _Run:
     started_monotonic: float
     accept_vanished: bool
     heartbeat: Progress
+    gate: OpenedGate | None = None
+    remask: frozenset[str] = frozenset()
+    released: dict[UUID, bytes] = field(default_factory=dict)
     table_changes: tuple[str, ...] = ()
     fills_empty: bool = False
     warnings: list[str] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.declared = self.entity if self.gate is None else self.gate.entity
+        if self.gate is not None:
+            self.entity = self.gate.stored_entity
 
     @property
     def elapsed_seconds(self) -> float:
@@ -78,6 +89,7 @@ def sync_entity(
     full_refresh: bool = False,
     accept_vanished: bool = False,
     triggered_by: str = "command line",
+    released: dict[UUID, bytes] | None = None,
     settings: Settings | None = None,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> RunResult:
@@ -90,6 +102,7 @@ def sync_entity(
         full_refresh: read everything again, compare, and soft-delete what vanished.
         accept_vanished: delete vanished rows even beyond the configured share.
         triggered_by: who asked, for the run's record.
+        released: records out of quarantine, by their uid, that go the whole way instead of what the source has; the cursor stays.
         settings: the process settings when None.
         interrupted: asked before every page; True ends the run as failed, with nothing published.
 
@@ -104,12 +117,16 @@ def sync_entity(
     with hold_entity(database, get_entity(database, connector_name, slug), settings.entity_wait_seconds) as held:
         # Read again under the lock: the run before us may have moved the cursor.
         entity = _checked(connector, get_entity(database, connector_name, slug))
-        mode = plan_mode(entity, full_refresh=full_refresh)
+        gate = prepare_gate(database, settings, entity)
+        remask = newly_masked(entity, gate)
+        mode = Mode.DELTA if released else plan_mode(entity, full_refresh=full_refresh or bool(remask))
+        if released and gate is not None:
+            gate = _gate_of_released(entity, gate, remask)
         start = entity.cursor if mode is Mode.DELTA else None
         uid, started_at = start_run(held, entity, mode, triggered_by, start)
         heartbeat = _heartbeat(held, uid, interrupted)
         run = _Run(
-            database, settings, connector, entity, uid, mode, started_at, started_monotonic, accept_vanished, heartbeat
+            database, settings, connector, entity, uid, mode, started_at, started_monotonic, accept_vanished, heartbeat, gate, remask, released or {}
         )
         try:
             return _run(run)
@@ -139,6 +156,17 @@ def plan_mode(entity: Entity, *, full_refresh: bool) -> Mode:
     """FULL when everything must be read: on demand, after a change of columns, without cursor, or by strategy."""
     incremental = entity.delta_strategy is DeltaStrategy.ROWVERSION and entity.cursor is not None
     return Mode.FULL if full_refresh or entity.full_refresh_pending or not incremental else Mode.DELTA
+
+
+def _gate_of_released(entity: Entity, gate: OpenedGate, remask: frozenset[str]) -> OpenedGate:
+    """The gate for records that lie in quarantine, where they are masked already."""
+    if remask:
+        raise ConfigurationError(
+            f"The masks of {entity.path} changed, so the table must be read anew first.",
+            where=dict(entity.where),
+            next_command=f"sync-pipelines sync {entity.path}",
+        )
+    return replace(gate.for_masked(), waived=gate.waived)
 
 
 def _checked(connector: Connector, entity: Entity) -> Entity:
@@ -184,7 +212,11 @@ def _prepare(run: _Run) -> None:
     entity = run.entity
     with run.database.connect() as connection, connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"sync_pipelines:ddl:{entity.target_schema}"])
+        if run.remask and run.gate is not None and run.gate.masks is not None:
+            mask_what_is_stored(cursor, run.database.bridge_schema, entity, run.gate.masks, run.remask)
         stored = read_columns(cursor, entity.target_schema, entity.target_table)
+        has_review = REVIEW_COLUMN in stored or (run.gate is not None and run.gate.gate.may_review)
+        entity = run.entity = replace(entity, has_review=has_review)
         plan = plan_table(entity, stored, rebuild=run.mode is Mode.FULL)
         apply_table(cursor, plan)
         prepare_staging(cursor, entity)
@@ -194,12 +226,16 @@ def _prepare(run: _Run) -> None:
 
 def _attempt(run: _Run, *, keyset: bool) -> RunResult:
     entity, settings = run.entity, run.settings
+    if run.gate is not None:
+        run.gate.tally = Tally()
     extraction = Extraction(
-        entity,
+        run.declared,
         open_session(run.connector, settings),
         page_size=entity.page_size or settings.max_page_size,
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,
+        has_review=entity.has_review,
+        gate=run.gate,
         before_page=run.heartbeat,
     )
     plan = PublishPlan(
@@ -212,12 +248,14 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         marks=entity.cursor_marks,
         keyset=keyset,
         accept_vanished=run.accept_vanished,
+        masks=entity.stored_masks if run.released else run.gate.fingerprints if run.gate is not None else {},
+        released=tuple(run.released),
     )
     batches = _finished(run, extraction, plan)
     # Two, so that a read of a single batch is known to be over and the plan complete.
     head = list(itertools.islice(batches, 2))
     try:
-        outcome = _without_load(run, extraction, plan, head) if len(head) < 2 else None
+        outcome = _without_load(run, extraction, plan, head) if len(head) < 2 and not run.released else None
         if outcome is None:
             outcome = _load(run, plan, itertools.chain(head, batches))
     except SyncError:
@@ -232,14 +270,17 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
     """The batches, and when they are through, the plan with its counts and its cursor."""
     after = run.entity.cursor if run.mode is Mode.DELTA else None
     full = run.mode is Mode.FULL
-    yield from extraction.batches(after=after, keyset=plan.keyset, full=full, closing=full and not run.fills_empty)
+    if run.released:
+        yield from extraction.released(list(run.released.values()))
+    else:
+        yield from extraction.batches(after=after, keyset=plan.keyset, full=full, closing=full and not run.fills_empty)
     plan.fetched, plan.reread, plan.rejected = extraction.fetched, extraction.reread, extraction.rejected
     plan.codec = extraction.reading.codec or plan.codec
-    if plan.keyset:
+    if plan.keyset and not run.released:
         checkpoint = plan_checkpoint(run.entity, run.mode, extraction.reading, run.started_at, run.elapsed_seconds)
         plan.cursor, plan.marks = checkpoint.cursor, checkpoint.marks
         run.warnings += checkpoint.warnings
-    else:
+    elif not run.released:
         plan.cursor, plan.marks = None, ()
     plan.details = {
         "pages": extraction.pages,
@@ -253,6 +294,7 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         "undeclared": sorted(extraction.undeclared),
         "table_changes": list(run.table_changes),
         "quarantine_sample": extraction.sample,
+        **({"gate": run.gate.tally.as_dict()} if run.gate is not None else {}),
         "warnings": [*run.warnings, *extraction.reading.warnings],
     }
 
@@ -313,5 +355,6 @@ def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outco
         table_changes=run.table_changes,
         quarantine_sample=tuple(extraction.sample),
         duplicate_keys=duplicates,
+        gate=run.gate.tally.as_dict() if run.gate is not None else {},
         warnings=(*run.warnings, *extraction.reading.warnings, *outcome.warnings),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import json
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -17,10 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sync_pipelines.conform.arrays import from_canonical
-from sync_pipelines.errors import SecretMissingError
+from sync_pipelines.conform.values import convert
+from sync_pipelines.errors import RecordError, SecretMissingError
 from sync_pipelines.gate.definition import GateFile, HashMask
 from sync_pipelines.gate.document import Document, nearest
 from sync_pipelines.model.entity import Column, Entity
+from sync_pipelines.model.types import Kind
 from sync_pipelines.secrets import resolve_secret
 
 REDACTED = "***"
@@ -62,6 +65,11 @@ class Masks:
     def names(self) -> frozenset[str]:
         """Every masked column."""
         return frozenset(self.keys) | self.redacted | self.dropped
+
+    def restricted(self, names: frozenset[str]) -> Masks:
+        """Only the masks of some columns."""
+        keys = {name: key for name, key in self.keys.items() if name in names}
+        return Masks(self.entity, keys, self.redacted & names, self.dropped & names)
 
     @cached_property
     def stored_entity(self) -> Entity:
@@ -135,9 +143,20 @@ class Masks:
         if value is None:
             return None
         if name in self.keys:
-            text = value if isinstance(value, str) else _dumped(value)
+            text = self._canonical(name, value)
             return hmac.digest(self.keys[name], text.encode("utf-8", errors="surrogatepass"), "sha256").hex()
         return REDACTED
+
+    def _canonical(self, name: str, value: Any) -> str:
+        """The text that the table's hash is of; of a value that is not of its type, the text as sent."""
+        column = next((one for one in self.entity.columns if one.name == name), None)
+        raw = value if isinstance(value, str) and not isinstance(value, _Number) else _dumped(value)
+        try:
+            plain = Decimal(value) if isinstance(value, _Number) else raw if column and column.type.kind is Kind.JSON else value
+            text = None if column is None else convert(plain, column.type)
+            return raw if column is None or text is None else str(pc.cast(from_canonical([text], column.type), pa.string())[0].as_py())
+        except (RecordError, ArithmeticError, ValueError, pa.ArrowException):
+            return raw
 
 
 def open_masks(definition: GateFile, entity: Entity) -> Masks | None:

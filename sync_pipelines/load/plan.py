@@ -45,6 +45,8 @@ class PublishPlan:
         stream: the records' way into the destination while they were read; belongs to the destination.
         spooled: Parquet file with all good records.
         is_staged: the good records are in staging.
+        masks: what the catalog keeps of the masks that the records were written with.
+        released: quarantined records that this run brings in, instead of reading the source.
         details: goes to `bridge.sync_runs.details` with what the publish adds.
         errors: what went wrong inside dlt's workers, first cause first.
     """
@@ -65,6 +67,8 @@ class PublishPlan:
     stream: Any = None
     spooled: Path | None = None
     is_staged: bool = False
+    masks: dict[str, str] = field(default_factory=dict)
+    released: tuple[UUID, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
     errors: list[BaseException] = field(default_factory=list)
     outcome: Outcome | None = None

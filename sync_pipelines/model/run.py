@@ -95,6 +95,7 @@ class RunResult:
     Attributes:
         stage_seconds: seconds by stage (extract, load, publish).
         undeclared: names of fields that records carried but the API does not declare.
+        gate: verdicts of the entity's gate: passed, reviewed, rejected, waived, failed by rule, decided by rule of the table; empty without one.
         quarantine_sample: up to 20 of the run's quarantined records as {page, key, column, reason}.
     """
 
@@ -119,6 +120,7 @@ class RunResult:
     table_changes: tuple[str, ...] = ()
     quarantine_sample: tuple[dict[str, Any], ...] = ()
     duplicate_keys: int = 0
+    gate: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @property

@@ -68,6 +68,7 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
         "records_unchanged": ledger.unchanged,
         "records_superseded": ledger.superseded,
         "records_quarantined": ledger.quarantined,
+        **gate_counts(result),
         "rows_deleted": ledger.deleted,
         "rows_per_second": round(result.rows_per_second, 1),
         "duration_seconds": round(result.duration_seconds, 3),
@@ -87,6 +88,20 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
     if result.warnings:
         metadata["warnings"] = dg.MetadataValue.md("\n".join(f"- {warning}" for warning in result.warnings))
     return metadata
+
+
+def gate_counts(result: RunResult) -> dict[str, Any]:
+    """How the entity's gate judged the records of a run, second readings included; empty without a gate."""
+    gate = result.gate
+    if not gate:
+        return {}
+    counts: dict[str, Any] = {f"gate_{verdict}": gate[verdict] for verdict in ("passed", "reviewed", "rejected", "waived")}
+    judged = gate["passed"] + gate["reviewed"] + gate["rejected"]
+    counts["gate_rejected_share"] = round(gate["rejected"] / judged, 6) if judged else 0.0
+    lines = [f"| {name} | {count} |" for part in ("failed", "decided") for name, count in gate[part].items()]
+    if lines:
+        counts["gate_rules"] = dg.MetadataValue.md("\n".join(["| rule | records |", "|---|---:|", *lines]))
+    return counts
 
 
 def discovery_metadata(report: DiscoveryReport) -> dict[str, Any]:
