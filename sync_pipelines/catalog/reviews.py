@@ -9,7 +9,7 @@ from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.quarantine import log_action
 from sync_pipelines.errors import NotFoundError
-from sync_pipelines.load.postgres.quoting import quote
+from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.model.entity import REVIEW_COLUMN
 
 
@@ -51,9 +51,10 @@ def accept_review(database: Database, uid: UUID, *, author: str, reason: str) ->
         if row is None:
             raise NotFoundError(f"There is no open review {uid}.", state="Nothing was changed.", next_command="sync-pipelines review list")
         entity = get_entity(database, row["connector"], row["slug"])
-        keys = " AND ".join(f"t.{quote(column.target_name)}::text = %s" for column in entity.business_keys)
+        pairs = zip(entity.business_keys, row["business_key"], strict=True)
+        keys = " AND ".join(f"t.{quote(column.target_name)}::text = {literal(part)}" for column, part in pairs)
         connection.execute(
-            f"UPDATE {quote(entity.target_schema, entity.target_table)} t SET {REVIEW_COLUMN} = NULL WHERE {keys} AND right(t._bridge_hash, 32) = %s",
-            [*row["business_key"], row["content_hash"]],
+            f"UPDATE {quote(entity.target_schema, entity.target_table)} t SET {REVIEW_COLUMN} = NULL"
+            f" WHERE {keys} AND right(t._bridge_hash, 32) = {literal(row['content_hash'])}"
         )
         log_action(connection, entity.path, "accept", author, reason, review_uid=uid)

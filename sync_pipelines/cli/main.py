@@ -16,6 +16,7 @@ from sync_pipelines.cli import (
     discovery,
     doctor,
     entities,
+    gates,
     migrate,
     quarantine,
     runs,
@@ -57,7 +58,7 @@ def start(
         context.obj = prepare()
 
 
-for module in (connectors, discovery, entities, cursors, syncing, runs, quarantine, audit, alerts, doctor, migrate, demo, up):
+for module in (connectors, discovery, entities, cursors, syncing, runs, quarantine, audit, alerts, doctor, migrate, demo, up, gates):
     module.register(app)
 
 if __name__ == "__main__":

@@ -153,20 +153,12 @@ class Gate:
 
     def decide(self, view: pl.DataFrame, bits: pl.DataFrame) -> pl.DataFrame:
         """Score, chosen rule of the decision table (null or -1 where none) and level per record."""
-        score = self._score().alias("_score")
-        required = pl.all_horizontal([pl.col(f"q{index}") for index in range(len(self.definition.required))] or [pl.lit(True)])
-        failed = pl.sum_horizontal([(~pl.col(f"r{index}")).cast(pl.Int32) for index in range(len(self.rules))] or [pl.lit(0)])
-        facts = bits.with_columns(score, required.alias("_required"), failed.cast(pl.Float64).alias("_failed")).select(_FACTS)
+        facts = self._facts(bits)
         levels = [self._severity(), facts_level(self.definition, self.decision)]
         if self.decision is None:
             whole = pl.concat([bits, facts], how="horizontal").with_columns(chosen=pl.lit(None, pl.Int32), level=pl.max_horizontal(levels))
             return whole.select("_score", "chosen", "level")
-        given = pl.concat([view, facts], how="horizontal")
-        kind = self.record_type if self.record_type is not None else pl.lit(None, pl.String)
-        inputs = given.with_columns(kind.cast(pl.String).alias("_record_type")).select(
-            [source.alias(f"i{index}") for index, source in enumerate(self.decision.sources)]
-        )
-        hits = inputs.select(self.decision.matches)
+        hits = self.table_inputs(view, bits).select(self.decision.matches)
         table = self.decision.table
         if table.aggregation is not None:
             facts = facts.with_columns(hits.select(table.aggregated().cast(pl.Float64)).to_series().alias("_score"))
@@ -179,6 +171,19 @@ class Gate:
         )
         whole = pl.concat([bits, facts, pl.DataFrame({"chosen": chosen, "_answer": answer})], how="horizontal")
         return whole.select("_score", "chosen", level=pl.max_horizontal([*levels, pl.col("_answer")]))
+
+    def _facts(self, bits: pl.DataFrame) -> pl.DataFrame:
+        required = pl.all_horizontal([pl.col(f"q{index}") for index in range(len(self.definition.required))] or [pl.lit(True)])
+        failed = pl.sum_horizontal([(~pl.col(f"r{index}")).cast(pl.Int32) for index in range(len(self.rules))] or [pl.lit(0)])
+        facts = [self._score().alias("_score"), required.alias("_required"), failed.cast(pl.Float64).alias("_failed")]
+        return bits.with_columns(facts).select(_FACTS)
+
+    def table_inputs(self, view: pl.DataFrame, bits: pl.DataFrame) -> pl.DataFrame:
+        """What the decision table is asked about, as i0, i1, …"""
+        assert self.decision is not None
+        kind = self.record_type if self.record_type is not None else pl.lit(None, pl.String)
+        given = pl.concat([view, self._facts(bits)], how="horizontal").with_columns(kind.cast(pl.String).alias("_record_type"))
+        return given.select([source.alias(f"i{index}") for index, source in enumerate(self.decision.sources)])
 
     def _score(self) -> pl.Expr:
         total = sum(rule.rule.weight for rule in self.rules)

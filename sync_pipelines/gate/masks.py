@@ -115,11 +115,9 @@ class Masks:
         )
 
     def hide_reason(self, column: str | None, reason: str) -> str:
-        """A decoder's reason, which may quote the value, without it where the column is masked."""
-        if column is None or column not in self.names:
-            return reason
-        declared = next((one.data_type for one in self.entity.columns if one.name == column), "")
-        return f"The value cannot be stored as {declared}; it is not shown, since the column is masked."
+        """A decoder's reason, which quotes the value, without it: also the value of another column may hold what is masked."""
+        declared = next((one.data_type for one in self.entity.columns if one.name == column), None)
+        return reason if declared is None else f"The value cannot be stored as {declared}; it is not shown, since the entity has masks."
 
     def hide_record(self, record: bytes) -> bytes:
         """A record as it may be kept: every member with the name of a masked column, wherever it stands, is masked."""
