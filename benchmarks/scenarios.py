@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.measure import CHANGES
 from benchmarks.world import World, open_world
 
-NAMES = ("first", "refresh", "delta", "nothing", "concurrent", "dlt", "definitions", "memory")
+NAMES = ("first", "refresh", "delta", "nothing", "concurrent", "dlt", "definitions", "gate", "memory")
 _CHAIN = ("first", "refresh", "delta", "nothing")
 ENTITIES = 12
 DEFINED = (10, 1_000, 10_000)
@@ -53,7 +53,7 @@ def measure_all(scope: Scope, say: Callable[[str], None]) -> Iterator[Sample]:
             for chain in (_absolute, _floor, _ours):
                 say(f"repeat {repeat + 1} of {scope.repeats}: {chain.__name__[1:]}")
                 yield from chain(scope, repeat)
-    for name, scenario in (("dlt", _dlt), ("concurrent", _concurrent), ("definitions", _definitions), ("memory", _memory)):
+    for name, scenario in (("dlt", _dlt), ("concurrent", _concurrent), ("definitions", _definitions), ("gate", _gate), ("memory", _memory)):
         if name in scope.only:
             say(name)
             yield from scenario(scope)
@@ -141,6 +141,14 @@ def _definitions(scope: Scope) -> Iterator[Sample]:
                 if found["fetched"] != entities:
                     raise RuntimeError(f"{found['fetched']} assets where the catalog has {entities} entities")
                 yield Sample(work.format(entities), "ours", 0, found)
+
+
+def _gate(scope: Scope) -> Iterator[Sample]:
+    for repeat in range(scope.repeats):
+        for who, task in (("no gate", "ours:first"), ("gate of 5 rules, score and table", "ours:gated")):
+            with open_world(scope.rows) as world:
+                world.run("ours:prepare")
+                yield Sample("first load through a gate", who, repeat, _checked(world.run(task), scope.rows))
 
 
 def _memory(scope: Scope) -> Iterator[Sample]:
