@@ -355,6 +355,7 @@ def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outco
         table_changes=run.table_changes,
         quarantine_sample=tuple(extraction.sample),
         duplicate_keys=duplicates,
+        columns=entity.columns,
         gate=run.gate.tally.as_dict() if run.gate is not None else {},
         warnings=(*run.warnings, *extraction.reading.warnings, *outcome.warnings),
     )

@@ -45,22 +45,27 @@ def load_gate(folder: Path, entity: Entity) -> Gate | None:
     path = gate_path(folder, entity)
     if not path.exists():
         return None
-    stamp = (entity.code_version, _stamp(folder), _stamp(path.parent))
     with _lock:
         known = _cache.get(path)
-    if known is not None and known[0] == stamp:
-        return known[1]
+    if known is not None and known[0] == _stamp(folder, path, known[1].definition):
+        return known[1] if known[1].entity.code_version == entity.code_version else _load(folder, path, entity)
+    return _load(folder, path, entity)
+
+
+def _load(folder: Path, path: Path, entity: Entity) -> Gate:
     load_rule_files(folder)
+    # Looked at before the files are read for good: what changes meanwhile is read again.
+    stamp = _stamp(folder, path, read_gate_file(path)[0])
     gate, _ = build_gate(path, entity)
     with _lock:
         _cache[path] = (stamp, gate)
     return gate
 
 
-def _stamp(folder: Path) -> tuple[Any, ...]:
-    return tuple(
-        (entry.name, entry.stat().st_mtime_ns, entry.stat().st_size) for entry in sorted(folder.iterdir()) if entry.is_file()
-    )
+def _stamp(folder: Path, path: Path, definition: GateFile) -> tuple[Any, ...]:
+    """What tells whether a gate's files changed: its own, its table, and the rules in Python."""
+    files = [path, *([path.parent / definition.decision.file] if definition.decision else []), *sorted(folder.glob("*.py"))]
+    return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists())
 
 
 def build_gate(path: Path, entity: Entity) -> tuple[Gate, list[Finding]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -81,7 +82,7 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
         "mode": str(result.mode),
         "balance": dg.MetadataValue.md(balance_sheet(result)),
         "sync_run": str(result.uid),
-        "dagster/column_schema": table_schema(entity),
+        "dagster/column_schema": table_schema(replace(entity, columns=result.columns or entity.columns)),
     }
     if result.table_changes:
         metadata["table_changes"] = dg.MetadataValue.md("\n".join(f"- {change}" for change in result.table_changes))

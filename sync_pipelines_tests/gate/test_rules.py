@@ -167,7 +167,7 @@ def test_what_the_contract_refuses_keeps_its_reason_and_is_counted_once(tmp_path
     gate = gate_of(tmp_path, "rules: [{name: has_stock, column: stock, check: gt, arguments: {min_value: 0}}]", ENTITY)
     verdicts = judge(gate, changed(id=None, stock=0), GOOD, changed(stock=0), tally=tally)
     assert [(one.index, one.column) for one in verdicts.rejects] == [(0, "id"), (2, "stock")]
-    assert tally.as_dict() == {"passed": 1, "reviewed": 0, "rejected": 2, "failed": {"has_stock": 1}, "decided": {}}
+    assert tally.as_dict() == {"passed": 1, "reviewed": 0, "rejected": 2, "waived": 0, "failed": {"has_stock": 1}, "decided": {}}
 
 
 WRONG = {

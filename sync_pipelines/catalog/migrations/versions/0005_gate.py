@@ -55,6 +55,8 @@ def upgrade() -> None:
             $$ BEGIN RAISE EXCEPTION 'quarantine_log is only ever added to'; END $$;
         CREATE TRIGGER quarantine_log_append_only BEFORE UPDATE OR DELETE ON quarantine_log
             FOR EACH ROW EXECUTE FUNCTION refuse_change();
+        CREATE TRIGGER quarantine_log_kept BEFORE TRUNCATE ON quarantine_log
+            FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
         """
     )
 
