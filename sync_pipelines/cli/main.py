@@ -16,6 +16,7 @@ from sync_pipelines.cli import (
     discovery,
     doctor,
     entities,
+    gates,
     maintenance,
     migrate,
     quarantine,
@@ -61,7 +62,7 @@ def start(
 
 COMMANDS = (
     connectors, discovery, entities, cursors, syncing, runs, schedule, quarantine, audit, alerts, doctor, migrate, maintenance, demo,
-    up,
+    up, gates,
 )  # fmt: skip
 for module in COMMANDS:
     module.register(app)

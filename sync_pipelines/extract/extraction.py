@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import bisect
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
 from sync_pipelines.conform.hashing import content_hashes
-from sync_pipelines.errors import SyncError
+from sync_pipelines.errors import BrokenPageError, SyncError
 from sync_pipelines.extract.apismith import fetch_data
 from sync_pipelines.extract.decode import Page, PageDecoder
 from sync_pipelines.extract.http import GuardedSession, Traffic
 from sync_pipelines.extract.paging import Answer, Piece, Reading, read_keyset, read_pages
-from sync_pipelines.extract.records import Reject, key_of, split_records
-from sync_pipelines.gate.contract import judge_batch
+from sync_pipelines.extract.records import Reject, fingerprint_of, key_of, split_records
+from sync_pipelines.gate.contract import Violation, judge_batch
+from sync_pipelines.gate.opened import OpenedGate
 from sync_pipelines.model.cursor import Codec, subtract_seconds
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.staged import records_schema, rejects_schema
@@ -46,9 +47,15 @@ class Extraction:
         page_size: int,
         max_pages: int,
         batch_rows: int,
+        has_review: bool = False,
         before_page: Callable[[int], None] = lambda fetched: None,
+        gate: OpenedGate | None = None,
     ) -> None:
         self.entity = entity
+        self.gate = gate
+        self.stored = replace(gate.stored_entity if gate else entity, has_review=has_review)
+        self._hides = gate is not None and gate.masks is not None
+        session.shows_bodies = session.shows_bodies and not self._hides
         self.session = session
         self.traffic = Traffic()
         self.reading = Reading(Codec(entity.cursor_codec) if entity.cursor_codec else None)
@@ -58,7 +65,7 @@ class Extraction:
         self._page_size, self._max_pages, self._batch_rows = page_size, max_pages, batch_rows
         self._before_page = before_page
         self._decoder = PageDecoder(entity)
-        self._schema = records_schema(entity)
+        self._schema = records_schema(self.stored)
 
     def batches(
         self, *, after: str | None, keyset: bool, full: bool, closing: bool = False
@@ -114,6 +121,12 @@ class Extraction:
             self.fetched += answer.count
             yield from self._batch([answer.page])
 
+    def released(self, records: list[bytes]) -> Iterator[tuple[str, pa.Table]]:
+        """Records out of quarantine as if the source had sent them; each must be JSON."""
+        page = self._decoder.decode(1, b'{"rows":[' + b",".join(records) + b"]}")
+        self.pages, self.fetched = 1, page.fetched
+        yield from self._batch([page])
+
     def _read(self, after: str | None, keyset: bool, full: bool) -> Iterator[Piece]:
         try:
             if keyset:
@@ -134,7 +147,13 @@ class Extraction:
         self._before_page(self.fetched)
 
         def parse(body: bytes) -> Answer:
-            page = self._decoder.decode(self.pages + 1, body)
+            try:
+                page = self._decoder.decode(self.pages + 1, body)
+            except BrokenPageError as error:
+                if self._hides:
+                    shown = error.what.partition("; it begins:")[0]
+                    raise BrokenPageError(f"{shown}; it is not shown, since the entity has masks.") from None
+                raise
             return Answer(page, _rowversions(page), page.fetched)
 
         return fetch_data(self.session, self.entity.slug, rowversion_gt, number, page_size, self.traffic, parse)
@@ -146,8 +165,14 @@ class Extraction:
             for index in range(len(self.entity.columns))
         ]
         names = [f"c{index}" for index in range(len(columns))]
-        violations = judge_batch(self.entity, pa.table(columns, names=names)) if len(columns[0]) else []
-        rejects = [reject for page in pages for reject in page.rejects]
+        batch = pa.table(columns, names=names)
+        violations = judge_batch(self.entity, batch) if len(batch) else []
+        rejects = [self._hidden(reject) for page in pages for reject in page.rejects]
+        review = None
+        if self.gate is not None:
+            self.gate.tally.rejected += len(rejects)
+            violations, review = self._gated(pages, batch, violations)
+            columns = self.gate.mask(columns)
         starts = _starts(pages)
         for violation in violations:
             page, index = _locate(pages, starts, violation.index)
@@ -160,6 +185,7 @@ class Extraction:
                 pa.array([rowversion for page in pages for rowversion in page.rowversions], pa.string()),
                 content_hashes(columns),
                 *columns,
+                *([review if review is not None else pa.nulls(len(columns[0]), pa.string())] if self.stored.has_review else []),
             ],
             schema=self._schema,
         )
@@ -169,22 +195,46 @@ class Extraction:
         self.staged += len(table)
         self.rejected += len(rejects)
         if len(table):
-            yield self.entity.records_table, table
+            yield self.stored.records_table, table
         if rejects:
             self.sample += [_shown(reject) for reject in rejects[: SAMPLE_REJECTS - len(self.sample)]]
             yield self.entity.rejects_table, _rejects_table(rejects)
 
-    def _reject(self, page: Page, index: int, column: str, reason: str) -> Reject:
+    def _gated(self, pages: list[Page], batch: pa.Table, violations: list[Violation]) -> tuple[list[Violation], pa.Array | None]:
+        """What the gate refuses beside the contract, without what a person waived; and the column of reviews."""
+        assert self.gate is not None
+        if not len(batch):
+            return violations, None
+        verdicts = self.gate.judge(batch, violations)
+        if not self.gate.waived or len(verdicts.rejects) == len(violations):
+            return verdicts.rejects, verdicts.reviews
+        by_contract, starts, kept = {violation.index for violation in violations}, _starts(pages), []
+        for violation in verdicts.rejects:
+            page, index = _locate(pages, starts, violation.index)
+            reject = self._reject(page, index, violation.column, violation.reason)
+            if violation.index in by_contract or fingerprint_of(reject.record) not in self.gate.waived:
+                kept.append(violation)
+        self.gate.tally.waive(len(verdicts.rejects) - len(kept))
+        return kept, verdicts.reviews
+
+    def _reject(self, page: Page, index: int, column: str | None, reason: str) -> Reject:
         position = page.position(index)
-        raw = split_records(page.body)[position]
-        return Reject(
-            page.number,
-            position,
-            reason,
-            column,
-            raw.encode("utf-8", errors="surrogateescape"),
-            key_of(raw, self.entity),
-            page.rowversions[index],
+        raw = page.raw_records[position]
+        record, key = raw.encode("utf-8", errors="surrogateescape"), key_of(raw, self.entity)
+        if self.gate is not None and self.gate.masks is not None:
+            record, key = self.gate.masks.hide_record(record), self.gate.masks.hide_key(key)
+        return Reject(page.number, position, reason, column, record, key, page.rowversions[index])
+
+    def _hidden(self, reject: Reject) -> Reject:
+        """A reject of the decoder without anything that is masked."""
+        if self.gate is None or self.gate.masks is None:
+            return reject
+        masks = self.gate.masks
+        return replace(
+            reject,
+            reason=masks.hide_reason(reject.column, reject.reason),
+            record=masks.hide_record(reject.record),
+            business_key=masks.hide_key(reject.business_key),
         )
 
 
@@ -246,7 +296,7 @@ def _rejects_table(rejects: list[Reject]) -> pa.Table:
             "reason": reject.reason,
             "business_key": json.dumps(reject.business_key) if reject.business_key else None,
             "rowversion": reject.rowversion,
-            "fingerprint": hashlib.sha256(reject.record).hexdigest(),
+            "fingerprint": fingerprint_of(reject.record),
             "record": "\\x" + reject.record.hex(),
         }
         for reject in rejects

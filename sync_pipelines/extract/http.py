@@ -102,6 +102,7 @@ class GuardedSession:
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.limits = limits
+        self.shows_bodies = True  # False where an answer may hold what is masked
         self._token = token
         self._sleep = sleep
         self._rate = turns or RateLimiter(limits.requests_per_second)
@@ -183,7 +184,7 @@ class GuardedSession:
             # A connection with an unread rest must not be used again.
             response.release_conn() if whole else response.close()
         if response.status != 200:
-            raise _status_error(response, body)
+            raise _status_error(response, body if self.shows_bodies else b"")
         return body
 
     def _checked_url(self, path: str, query: dict[str, str | int] | None) -> str:

@@ -5,12 +5,15 @@ The catalog (cursor, runs, quarantine, absences) is in PostgreSQL whatever the d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import psycopg
 import pyarrow as pa
 
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.gate.masks import Masks
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.model.run import Ledger
@@ -21,17 +24,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` did to the table in words, and whether the table is empty."""
+    """What `prepare` did to the table in words, whether the table is empty, and whether it has the column of reviews."""
 
     changes: tuple[str, ...]
     is_empty: bool
+    has_review: bool = False
+
+
+@dataclass(frozen=True)
+class Remask:
+    """Columns of which everything that is stored must go before the table is read anew.
+
+    Attributes:
+        masks: of the entity.
+        names: columns whose masks are new or changed; no business keys.
+        bridge_schema: the catalog, where quarantine is.
+    """
+
+    masks: Masks
+    names: frozenset[str]
+    bridge_schema: str
+
+    @property
+    def columns(self) -> list[tuple[str, bool]]:
+        """Name in the table, and whether the mask drops the column."""
+        return [(one.target_name, one.name in self.masks.dropped) for one in self.masks.entity.columns if one.name in self.names]
 
 
 class Destination(Protocol):
     """What a run asks of the place where its rows go."""
 
-    def prepare(self, entity: Entity, *, rebuild: bool) -> Prepared:
+    def prepare(self, entity: Entity, *, rebuild: bool, remask: Remask | None = None) -> Prepared:
         """Bring target and staging into shape before any data moves; one process at a time per schema.
+
+        Args:
+            entity: as its table is to be; a table that has the column of reviews keeps it.
+            rebuild: everything is read again.
+            remask: what to take out of table and quarantine first.
 
         Raises:
             SchemaDriftError: the table cannot follow its source without loss.
@@ -54,6 +83,16 @@ class Destination(Protocol):
 
     def all_unchanged(self, plan: PublishPlan, batch: pa.Table) -> Ledger | None:
         """The ledger of a small batch whose every record stands in the table as it is; None when one does not."""
+
+    def accept_review(self, connection: psycopg.Connection[Any], entity: Entity, key: Sequence[str], content_hash: str) -> None:
+        """Take the flag off a row that has this content still.
+
+        Args:
+            connection: of the catalog, with an open transaction.
+            entity: whose row.
+            key: the row's business key as `bridge.reviews` has it.
+            content_hash: the hash of the content that was accepted.
+        """
 
     def duplicate_keys(self, entity: Entity) -> int:
         """Business keys that stand more than once in the table."""

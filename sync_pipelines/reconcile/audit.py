@@ -18,6 +18,7 @@ import pyarrow as pa
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
+from sync_pipelines.catalog.gates import prepare_gate
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.extract.apismith import open_session
 from sync_pipelines.extract.extraction import Extraction
@@ -123,13 +124,16 @@ def audit_entity(
         raise ConfigurationError(
             f"{entity.path} has no rowversions to choose ranges by.", state="", next_command=f"sync-pipelines audit {entity.path} --all"
         )
+    gate = prepare_gate(database, settings, entity)
     extraction = Extraction(
         entity,
         open_session(connector, settings, database),
         page_size=entity.page_size or settings.max_page_size,
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,
+        gate=gate,
     )
+    entity = extraction.stored
     with database.connect() as connection:
         _create_tables(connection, entity)
         target = _target(database, connection, entity)

@@ -1,0 +1,229 @@
+"""Masked values are nowhere: not in the table, quarantine, staging, runs, errors, logs, or anything that a command prints."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from pathlib import Path
+
+import pytest
+
+from sync_pipelines.catalog.gates import forget_mask
+from sync_pipelines.catalog.quarantine import get_quarantined
+from sync_pipelines.errors import ConfigurationError, MaskLostError, SecretMissingError, SettingsError, SyncError
+from sync_pipelines.reconcile.audit import audit_entity
+from sync_pipelines.release import fix_record, release_records, waive_record
+from sync_pipelines.sync import sync_entity
+from sync_pipelines.twin import Fault, TwinColumn, TwinTable
+from sync_pipelines_tests.test_canaries import every_text_with
+from sync_pipelines_tests.test_gate_route import put_gate
+from sync_pipelines_tests.world import World
+
+CANARY = "canary-4711-person"
+KEY = "a-key-of-thirty-two-characters-00"
+COLUMNS = (
+    TwinColumn("item_number", "VARCHAR(50)", is_nullable=False, is_business_key=True),
+    TwinColumn("email", "VARCHAR(60)"),
+    TwinColumn("salary", "NUMERIC(12, 2)"),
+    TwinColumn("notes", "JSON"),
+    TwinColumn("stock", "BIGINT"),
+)
+MASKS = """
+rules:
+  - {name: has_at, column: email, check: str_contains, arguments: {pattern: '@'}, nulls: fail}
+  - {name: in_stock, column: stock, check: ge, arguments: {min_value: 0}}
+masks:
+  email: {hash: env:MASK_KEY}
+  salary: redact
+  notes: drop
+"""
+WHO = {"author": "ada", "reason": "asked"}
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASK_KEY", KEY)
+
+
+def person(number: int, **changes: object) -> dict[str, object]:
+    return {"item_number": f"P{number}", "email": f"{number}.{CANARY}@x", "salary": "4711.77", "notes": {"who": CANARY}, "stock": 1, **changes}
+
+
+def people(world: World, *records: dict[str, object]) -> TwinTable:
+    table = TwinTable("items", columns=COLUMNS)
+    for record in records:
+        table.put(record)
+    return world.add(table)
+
+
+def digest(text: str) -> str:
+    return hmac.digest(KEY.encode(), text.encode(), "sha256").hex()
+
+
+def nowhere(world: World, *words: str) -> None:
+    for word in words:
+        assert every_text_with(world, word) == []
+
+
+def test_a_hash_is_the_same_for_the_same_value_a_redacted_value_is_stars_and_a_dropped_column_is_not_there(world: World) -> None:
+    people(world, person(1), person(2, email=f"1.{CANARY}@x", salary=None))
+    put_gate(world, MASKS)
+    world.sync()
+    first, second = (world.rows()[(name,)] for name in ("P1", "P2"))
+    assert first["email"] == second["email"] == digest(f"1.{CANARY}@x")
+    assert (first["salary"], second["salary"]) == ("***", None)
+    assert "notes" not in first
+    nowhere(world, CANARY, "4711.77")
+    again = world.sync(full_refresh=True)
+    assert again.ledger.unchanged == 2
+    assert audit_entity(world.database, "erp", "items", settings=world.settings).missed == 0
+
+
+def test_no_masked_value_rests_anywhere_whatever_the_source_sends(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    table = people(world, person(1), person(2, stock=-1), person(3, email=CANARY))
+    put_gate(world, MASKS)
+    raws = {
+        "B1": f'{{"item_number": "B1", "email": "{CANARY}@", "stock": "many"}}',
+        "B2": f'{{"item_number": "B2", "email": "{"x" * 80}{CANARY}@"}}',
+        "B3": f'{{"item_number": "B3", "salary": "{CANARY}"}}',
+        "B4": f'{{"item_number": "B4", "\\u0065mail": "{CANARY}@", "stock": "x"}}',
+        "B5": f'{{"item_number": "B5", "email": "{CANARY}@", "email": ["{CANARY}"], "stock": "x"}}',
+        "B6": f'{{"item_number": "B6", "notes": [{{"a": "{CANARY}"}}], "stock": {{"email": "{CANARY}"}}}}',
+        "B7": f'{{"item_number": "B7", "email": "\\ud800{CANARY}"}}',
+        "B8": f'["{CANARY}"]',
+        "B9": f'{{"item_number": "B9", "email": {CANARY}}}',
+    }
+    for place, (name, raw) in enumerate(raws.items()):
+        if name != "B9":
+            table.put_raw((name,), raw.encode(), f"2999010100000{place}")
+    result = world.sync()
+    assert result.ledger.quarantined == 2 + len(raws) - 1
+    for fault in (
+        Fault(kind="data", times=2, body=f'{{"rows": [{{"data": "{CANARY}'.encode()),
+        Fault(kind="data", times=2, body=f'{{"answer": "{CANARY}"}}'.encode()),
+        Fault(kind="data", times=2, status=404, body=CANARY.encode()),
+        Fault(kind="data", times=2, status=503, body=CANARY.encode()),
+    ):
+        world.faults.add(fault)
+        with pytest.raises(SyncError) as caught:
+            sync_entity(world.database, "erp", "items", settings=world.settings, full_refresh=True)
+        assert CANARY not in f"{caught.value} {caught.value.details()}"
+        world.faults.clear()
+    nowhere(world, CANARY)
+    assert CANARY not in str(result)
+    assert CANARY not in caplog.text
+
+
+def test_keys_may_be_hashed_and_quarantine_knows_them_by_their_hash(world: World) -> None:
+    table = people(world, person(1), person(2, stock=-1))
+    put_gate(world, MASKS + "  item_number: {hash: env:MASK_KEY}\n")
+    world.sync()
+    assert world.rows().keys() == {(digest("P1"),)}
+    (held,) = world.quarantine()
+    assert held["business_key"] == [digest("P2")]
+    table.put(person(2))
+    world.sync()
+    assert world.quarantine() == []
+    assert world.rows().keys() == {(digest("P1"),), (digest("P2"),)}
+
+
+def test_numbers_and_moments_hash_the_same_in_the_table_and_in_a_record_that_is_released(world: World) -> None:
+    columns = (TwinColumn("id", "NUMERIC(10, 2)", is_nullable=False, is_business_key=True), TwinColumn("at", "TIMESTAMPTZ"), TwinColumn("stock", "BIGINT"))
+    table = TwinTable("items", columns=columns)
+    table.put({"id": 1.5, "at": "2024-05-01T10:00:00+02:00", "stock": 1})
+    world.add(table)
+    put_gate(world, "rules: [{name: in_stock, column: stock, check: ge, arguments: {min_value: 0}}]\nmasks: {id: {hash: env:MASK_KEY}, at: {hash: env:MASK_KEY}}")
+    world.sync()
+    table.put({"id": 1.5, "at": "2024-05-01T08:00:00Z", "stock": -1})
+    world.sync()
+    (held,) = world.quarantine()
+    waive_record(world.database, held["uid"], **WHO)
+    (result,) = release_records(world.database, [held["uid"]], settings=world.settings, **WHO)
+    assert (result.ledger.updated, result.ledger.inserted) == (1, 0)
+    (row,) = world.rows().values()
+    assert (row["stock"], row["at"]) == (-1, digest("2024-05-01 08:00:00.000000Z"))
+
+
+def test_a_masked_record_is_released_after_a_fix_with_a_clear_value_which_is_masked_too(world: World) -> None:
+    people(world, person(1), person(2, email=f"no-{CANARY}"), person(3, stock=-1))
+    put_gate(world, MASKS)
+    world.sync()
+    held = {row["business_key"][0]: row["uid"] for row in world.quarantine()}
+    with pytest.raises(SettingsError, match="refused for email, which is masked"):
+        release_records(world.database, [held["P2"]], settings=world.settings, **WHO)
+    with pytest.raises(SettingsError, match="Rule has_at"):
+        fix_record(world.database, held["P2"], {"email": "still none"}, None, settings=world.settings, **WHO)
+    fix_record(world.database, held["P2"], {"email": f"yes@{CANARY}"}, None, settings=world.settings, **WHO)
+    fix_record(world.database, held["P3"], {"stock": 3}, None, settings=world.settings, **WHO)
+    (result,) = release_records(world.database, list(held.values())[::-1], settings=world.settings, **WHO)
+    assert result.ledger.inserted == 2
+    rows = world.rows()
+    assert rows[("P2",)]["email"] == digest(f"yes@{CANARY}")
+    assert (rows[("P3",)]["email"], rows[("P3",)]["stock"], rows[("P3",)]["salary"]) == (digest(f"3.{CANARY}@x"), 3, "***")
+    nowhere(world, CANARY)
+    assert world.entity().stored_masks.keys() == {"email", "salary", "notes"}
+
+
+def test_a_mask_that_comes_later_takes_the_clear_values_out_of_table_and_quarantine(world: World) -> None:
+    rules = MASKS.partition("masks:")[0]
+    people(world, person(1), person(2, stock=-1))
+    put_gate(world, rules)
+    world.sync()
+    assert every_text_with(world, CANARY) != []
+    put_gate(world, MASKS)
+    result = world.sync()
+    assert result.mode == "full"
+    nowhere(world, CANARY, "4711.77")
+    assert world.rows()[("P1",)]["email"] == digest(f"1.{CANARY}@x")
+    assert b"***" in bytes(get_quarantined(world.database, world.quarantine()[0]["uid"])["record"])
+
+
+def test_a_mask_that_is_gone_stops_the_entity_until_a_person_agrees(world: World) -> None:
+    people(world, person(1))
+    put_gate(world, MASKS)
+    world.sync()
+    (world.settings.gates / "erp" / "items.yaml").unlink()
+    error = world.fails(MaskLostError)
+    assert "gate unmask erp/items email" in str(error)
+    for column in ("email", "salary", "notes"):
+        forget_mask(world.database, world.entity(), column)
+    with pytest.raises(SyncError):
+        # The column that held stars cannot hold numbers: a change that needs a decision.
+        world.sync()
+    world.discover("items")
+    world.sync()
+    assert world.rows()[("P1",)]["email"] == f"1.{CANARY}@x"
+
+
+def test_hashing_the_key_of_a_table_with_rows_is_refused(world: World) -> None:
+    people(world, person(1))
+    world.sync()
+    put_gate(world, "masks: {item_number: {hash: env:MASK_KEY}}")
+    assert "empty or rename the table" in str(world.fails(ConfigurationError))
+
+
+@pytest.mark.parametrize("value", ["", "short"])
+def test_without_a_proper_key_nothing_is_stored(world: World, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    people(world, person(1))
+    put_gate(world, MASKS)
+    monkeypatch.setenv("MASK_KEY", value)
+    world.fails(SecretMissingError)
+
+
+def test_the_working_folder_holds_no_clear_value(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sync_pipelines.load.spool import Spool
+
+    seen: list[bytes] = []
+    close = Spool.__exit__
+
+    def look(self: Spool, *error: object) -> None:
+        close(self, *error)  # type: ignore[arg-type]
+        seen.extend(path.read_bytes() for path in Path(self._folder).glob("*.parquet"))
+
+    monkeypatch.setattr(Spool, "__exit__", look)
+    people(world, person(1), person(2, stock=-1))
+    put_gate(world, MASKS)
+    world.sync()
+    assert len(seen) == 2
+    assert not any(CANARY.encode() in content or CANARY.encode().hex().encode() in content for content in seen)
