@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from sync_pipelines.extract.records import fingerprint_of
 from sync_pipelines.load.postgres.quoting import quote
 
 if TYPE_CHECKING:
+    from sync_pipelines.gate.masks import Masks
     from sync_pipelines.load.destination import Remask
 
 PENDING = "pending"
@@ -17,7 +20,8 @@ PENDING = "pending"
 def mask_catalog(cursor: Any, remask: Remask) -> None:
     """Mask what lies in quarantine, and note that the table is about to lose its clear values.
 
-    Until the full read is through, the masks are pending: taken back before, they stop the entity like any that is gone.
+    Until the full read is through, the masks of a table that was filled before are pending: taken back, they stop the
+    entity like any that is gone.
 
     Args:
         cursor: of the transaction in which the table changes, or of one that is committed before.
@@ -27,6 +31,8 @@ def mask_catalog(cursor: Any, remask: Remask) -> None:
     fresh = frozenset(name for name in remask.names if name not in entity.stored_masks)
     if fresh:
         _mask_quarantine(cursor, remask, fresh, f"{bridge}.quarantine")
+    if entity.row_count is None:
+        return
     cursor.execute(
         f"UPDATE {bridge}.entities SET masks = masks || %s::jsonb, full_refresh_pending = true WHERE uid = %s",
         [json.dumps(dict.fromkeys(sorted(remask.names), PENDING)), entity.uid],
@@ -35,17 +41,27 @@ def mask_catalog(cursor: Any, remask: Remask) -> None:
 
 def _mask_quarantine(cursor: Any, remask: Remask, fresh: frozenset[str], quarantine: str) -> None:
     masks = remask.masks.restricted(fresh)
-    cursor.execute(f"SELECT uid, record, edited_record, column_name, reason FROM {quarantine} WHERE entity_uid = %s", [masks.entity.uid])
-    for uid, record, edited, column, reason in cursor.fetchall():
+    cursor.execute(f"SELECT uid, record, edited_record, column_name, reason, business_key::text FROM {quarantine} WHERE entity_uid = %s", [masks.entity.uid])
+    for uid, record, edited, column, reason, key in cursor.fetchall():
         kept = masks.hide_record(bytes(record))
         cursor.execute(
-            f"UPDATE {quarantine} SET record = %s, edited_record = %s, reason = %s, fingerprint = %s WHERE uid = %s",
+            f"UPDATE {quarantine} SET record = %s, edited_record = %s, reason = %s, fingerprint = %s, business_key = %s WHERE uid = %s",
             [
                 kept,
                 None if edited is None else masks.hide_record(bytes(edited)),
                 masks.hide_reason(column, reason),
                 # Nothing can be guessed from it, and no other record has it.
                 fingerprint_of(kept + uid.bytes),
+                _hidden_key(masks, key),
                 uid,
             ],
         )
+
+
+def _hidden_key(masks: Masks, stored: str | None) -> str | None:
+    if stored is None or not masks.keys:
+        return stored
+    try:
+        return json.dumps(masks.hide_key(tuple(json.loads(stored))))
+    except (ValueError, pa.ArrowException):
+        return None  # a key from the time of another declaration

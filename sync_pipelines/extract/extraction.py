@@ -6,18 +6,19 @@ import bisect
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
 from sync_pipelines.conform.hashing import content_hashes
-from sync_pipelines.errors import BrokenPageError, SyncError
+from sync_pipelines.errors import BrokenPageError, FatalError, SyncError
 from sync_pipelines.extract.apismith import fetch_data
 from sync_pipelines.extract.decode import Page, PageDecoder
 from sync_pipelines.extract.http import GuardedSession, Traffic
 from sync_pipelines.extract.paging import Answer, Piece, Reading, read_keyset, read_pages
-from sync_pipelines.extract.records import Reject, fingerprint_of, key_of, split_records
+from sync_pipelines.extract.records import Reject, fingerprint_of, key_of, split_records, without_excerpt
 from sync_pipelines.gate.contract import Violation, judge_batch
 from sync_pipelines.gate.opened import OpenedGate
 from sync_pipelines.model.cursor import Codec, subtract_seconds
@@ -92,8 +93,9 @@ class Extraction:
                 self.reread += page.fetched
                 continue
             if keyset and None in page.rowversions:
-                self._decoder.settle([page])
-                _reject_unversioned(page, self.entity)
+                with self._hiding():
+                    self._decoder.settle([page])
+                    _reject_unversioned(page, self.entity)
             if piece.keep_until is not None:
                 self.reread += page.drop_after(piece.keep_until)
             self.undeclared |= page.undeclared
@@ -147,18 +149,30 @@ class Extraction:
         self._before_page(self.fetched)
 
         def parse(body: bytes) -> Answer:
-            try:
+            with self._hiding():
                 page = self._decoder.decode(self.pages + 1, body)
-            except BrokenPageError as error:
-                if self._hides:
-                    shown = error.what.partition("; it begins:")[0]
-                    raise BrokenPageError(f"{shown}; it is not shown, since the entity has masks.") from None
-                raise
-            return Answer(page, _rowversions(page), page.fetched)
+                return Answer(page, _rowversions(page), page.fetched)
 
         return fetch_data(self.session, self.entity.slug, rowversion_gt, number, page_size, self.traffic, parse)
 
+    @contextmanager
+    def _hiding(self) -> Iterator[None]:
+        """No error of what happens to clear values tells any of them, where the entity has masks."""
+        try:
+            yield
+        except Exception as error:
+            if not self._hides or (isinstance(error, SyncError) and not isinstance(error, BrokenPageError)):
+                raise
+            if isinstance(error, BrokenPageError):
+                raise without_excerpt(error, "it is not shown, since the entity has masks.") from None
+            raise FatalError(f"The records could not be judged ({type(error).__name__}); the reason is not shown, since the entity has masks.") from None
+
     def _batch(self, pages: list[Page]) -> Iterator[tuple[str, pa.Table]]:
+        with self._hiding():
+            batches = self._judged(pages)
+        yield from batches
+
+    def _judged(self, pages: list[Page]) -> list[tuple[str, pa.Table]]:
         self._decoder.settle(pages)
         columns = [
             pa.concat_arrays([page.columns[index] for page in pages if len(page.columns[index])] or [pages[0].columns[index]])
@@ -194,11 +208,11 @@ class Extraction:
             table = table.filter(pa.array([place not in refused for place in range(len(table))]))
         self.staged += len(table)
         self.rejected += len(rejects)
-        if len(table):
-            yield self.stored.records_table, table
+        batches = [(self.stored.records_table, table)] if len(table) else []
         if rejects:
             self.sample += [_shown(reject) for reject in rejects[: SAMPLE_REJECTS - len(self.sample)]]
-            yield self.entity.rejects_table, _rejects_table(rejects)
+            batches.append((self.entity.rejects_table, _rejects_table(rejects)))
+        return batches
 
     def _gated(self, pages: list[Page], batch: pa.Table, violations: list[Violation]) -> tuple[list[Violation], pa.Array | None]:
         """What the gate refuses beside the contract, without what a person waived; and the column of reviews."""

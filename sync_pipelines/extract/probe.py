@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sync_pipelines.errors import CursorProtocolError
+from sync_pipelines.errors import BrokenPageError, CursorProtocolError
 from sync_pipelines.extract.apismith import fetch_data
 from sync_pipelines.extract.http import GuardedSession, Traffic
-from sync_pipelines.extract.records import rowversion_of, split_records
+from sync_pipelines.extract.records import rowversion_of, split_records, without_excerpt
 from sync_pipelines.model.cursor import Codec, order_key
 
 UNVERSIONED = "(none)"
@@ -20,7 +20,11 @@ def probe_entity(session: GuardedSession, slug: str, seen: str, patience_seconds
     Raises:
         SyncError: from the session, or an answer that is no page.
     """
-    records = fetch_data(session, slug, seen, 1, 1, Traffic(), split_records, patience_seconds)
+    try:
+        records = fetch_data(session, slug, seen, 1, 1, Traffic(), split_records, patience_seconds)
+    except BrokenPageError as error:
+        # A probe knows nothing of masks.
+        raise without_excerpt(error, "a sync shows how it begins.") from None
     return (rowversion_of(records[0]) or UNVERSIONED) if records else None
 
 

@@ -209,6 +209,11 @@ def key_of(raw: str, entity: Entity) -> tuple[str, ...] | None:
     return None if any(part is None for part in key) else key  # type: ignore[return-value]
 
 
+def without_excerpt(error: BrokenPageError, instead: str) -> BrokenPageError:
+    """The error of a broken answer, with other words in place of how the answer begins."""
+    return BrokenPageError(f"{error.what.partition('; it begins:')[0]}; {instead}")
+
+
 def fingerprint_of(record: bytes) -> str:
     """What tells quarantined records apart; of the record as it is kept, so that it gives nothing away that the record hides."""
     return hashlib.sha256(record).hexdigest()

@@ -72,7 +72,7 @@ def _remedies(gate: Gate, view: pl.DataFrame, told: dict[str, Any]) -> list[list
     names |= {f"q{index}": f"required {name}" for index, name in enumerate(gate.definition.required)}
     for together in [*range(1, min(MAX_TOGETHER, len(failing)) + 1), *([len(failing)] if len(failing) > MAX_TOGETHER else [])]:
         sets = list(itertools.combinations(failing, together))
-        bits = pl.DataFrame([{**told, **dict.fromkeys(changed, True)} for changed in sets])
+        bits = pl.DataFrame([{**told, **dict.fromkeys(changed, True), "broken": None if f"r{told['broken']}" in changed else told["broken"]} for changed in sets])
         views = pl.concat([view] * len(sets))
         levels = gate.decide(views, bits)["level"].to_list()
         if helpful := [[names[name] for name in changed] for changed, level in zip(sets, levels, strict=True) if level == PASS]:

@@ -6,6 +6,7 @@ A verdict is the worst of: rules that failed (by their severity), required field
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -24,6 +25,7 @@ from sync_pipelines.secrets import printable
 PASS, REVIEW, REJECT = 0, 1, 2
 LEVELS = {"pass": PASS, "review": REVIEW, "reject": REJECT}
 NO_RULE = -1
+RECORD_TYPE = -1
 MAX_REASON = 1000
 _FACTS = ["_score", "_required", "_failed"]
 
@@ -103,7 +105,11 @@ class DecisionUse:
 
 @dataclass(frozen=True)
 class Gate:
-    """The gate of an entity, ready to judge batches. Names of the rules' bits: r0, r1, …; of the required fields': q0, q1, …"""
+    """The gate of an entity, ready to judge batches.
+
+    Its bits, a row per record: r0, r1, … which rules passed; q0, q1, … which required fields are there; kind, the record type;
+    broken, the rule that cannot be evaluated for the record (RECORD_TYPE = not its type), null where all can.
+    """
 
     entity: Entity
     definition: GateFile
@@ -142,19 +148,36 @@ class Gate:
         return frame.select(self._view)  # type: ignore[union-attr,return-value]
 
     def bits(self, view: pl.DataFrame) -> pl.DataFrame:
-        """Which rules (r0, …) passed and which required fields (q0, …) are there."""
-        found = [rule.passes(view) for rule in self.rules]
+        """What rules, required fields and record type say of each record."""
+        nothing = pl.lit(None, pl.Int32).alias("broken")
+        kind = pl.lit(None, pl.String) if self.record_type is None else self.record_type.cast(pl.String)
+        try:
+            return self._bits(view, [rule.passes(view) for rule in self.rules], kind, nothing)
+        except pl.exceptions.PolarsError:
+            # A value breaks an expression, a cast say: its record must not stop the others.
+            found = [_by_halves(view, lambda part, rule=rule: part.select(rule.passes(part).alias("found")).to_series()) for rule in self.rules]
+            kinds = _by_halves(view, lambda part: part.select(kind.is_not_null().alias("found")).to_series())
+            broken = pl.coalesce(
+                [pl.when(told.is_null()).then(pl.lit(index, pl.Int32)) for index, told in [*enumerate(found), (RECORD_TYPE, kinds)]]
+            )
+            types = pl.Series("kind", [None] * len(view), pl.String)
+            if kinds.any():
+                types = types.scatter(kinds.arg_true(), view.filter(kinds.fill_null(False)).select(kind.alias("kind")).to_series())
+            return self._bits(view, [told.fill_null(False) for told in found], types, broken.alias("broken"))
+
+    def _bits(self, view: pl.DataFrame, found: list[pl.Series | pl.Expr], kind: pl.Series | pl.Expr, broken: pl.Expr) -> pl.DataFrame:
         required = [_is_there(view, name) for name in self.definition.required]
         return view.select(
             [pl.repeat(True, pl.len()).alias("judged")]  # as many rows as records, whatever else there is
             + [bit.alias(f"r{index}") for index, bit in enumerate(found)]
             + [bit.alias(f"q{index}") for index, bit in enumerate(required)]
+            + [kind.alias("kind"), broken]
         )
 
     def decide(self, view: pl.DataFrame, bits: pl.DataFrame) -> pl.DataFrame:
         """Score, chosen rule of the decision table (null or -1 where none) and level per record."""
         facts = self._facts(bits)
-        levels = [self._severity(), facts_level(self.definition, self.decision)]
+        levels = [self._severity(), _level_of_broken(), facts_level(self.definition, self.decision)]
         if self.decision is None:
             whole = pl.concat([bits, facts], how="horizontal").with_columns(chosen=pl.lit(None, pl.Int32), level=pl.max_horizontal(levels))
             return whole.select("_score", "chosen", "level")
@@ -164,7 +187,8 @@ class Gate:
             facts = facts.with_columns(hits.select(table.aggregated().cast(pl.Float64)).to_series().alias("_score"))
             chosen = pl.Series("chosen", [None] * len(bits), pl.Int32)
             whole = pl.concat([bits, facts], how="horizontal").with_columns(chosen)
-            return whole.with_columns(level=pl.max_horizontal([self._severity(), facts_level(self.definition, None)])).select("_score", "chosen", "level")
+            levels = [self._severity(), _level_of_broken(), facts_level(self.definition, None)]
+            return whole.with_columns(level=pl.max_horizontal(levels)).select("_score", "chosen", "level")
         chosen = hits.select(self.decision.chosen().fill_null(NO_RULE).alias("chosen")).to_series()
         answer = chosen.replace_strict(
             [*range(len(self.decision.levels)), NO_RULE], [*self.decision.levels, self.decision.default_level], return_dtype=pl.Int32
@@ -181,8 +205,7 @@ class Gate:
     def table_inputs(self, view: pl.DataFrame, bits: pl.DataFrame) -> pl.DataFrame:
         """What the decision table is asked about, as i0, i1, …"""
         assert self.decision is not None
-        kind = self.record_type if self.record_type is not None else pl.lit(None, pl.String)
-        given = pl.concat([view, self._facts(bits)], how="horizontal").with_columns(kind.cast(pl.String).alias("_record_type"))
+        given = pl.concat([view, self._facts(bits), bits.select(pl.col("kind").cast(pl.String).alias("_record_type"))], how="horizontal")
         return given.select([source.alias(f"i{index}") for index, source in enumerate(self.decision.sources)])
 
     def _score(self) -> pl.Expr:
@@ -215,7 +238,7 @@ class Gate:
             return Verdicts(violations)
         view = self.view(batch)
         bits = self.bits(view)
-        outcome = pl.concat([bits, self.decide(view, bits)], how="horizontal")
+        outcome = pl.concat([bits.drop("kind"), self.decide(view, bits)], how="horizontal")
         if violations:
             refused = pl.Series([violation.index for violation in violations], dtype=pl.UInt32)
             outcome = outcome.with_row_index("row").with_columns(
@@ -264,7 +287,13 @@ class Gate:
         failed = [rule for index, rule in enumerate(self.rules) if not row[f"r{index}"]]
         missing = [name for index, name in enumerate(self.definition.required) if not row[f"q{index}"]]
         guilty = [rule for rule in failed if LEVELS.get(rule.rule.severity, PASS) == row["level"]]
-        parts = [f"Rule {rule.rule.name}: {rule.words}." for rule in guilty]
+        broken = None if row["broken"] in (None, RECORD_TYPE) else self.rules[row["broken"]]
+        parts = [f"Rule {rule.rule.name}: {rule.words}." for rule in guilty if rule is not broken]
+        if broken is not None:
+            guilty = [broken, *(rule for rule in guilty if rule is not broken)]
+            parts.insert(0, f"Rule {broken.rule.name} cannot be evaluated for this record: {broken.words}.")
+        elif row["broken"] == RECORD_TYPE:
+            parts.append("The record type cannot be evaluated for this record.")
         if missing:
             parts.append(f"Required, but missing: {', '.join(missing)}.")
         parts += self._decided(row)
@@ -289,6 +318,21 @@ class Gate:
         rule = decision.table.rules[row["chosen"]]
         answer = ", ".join(number_or_value(value) for value in rule.outputs)
         return [f"{decision.file} rule {row['chosen'] + 1}: {answer} ({score})."]
+
+
+def _level_of_broken() -> pl.Expr:
+    return pl.when(pl.col("broken").is_not_null()).then(pl.lit(REJECT, pl.Int32)).otherwise(pl.lit(PASS, pl.Int32))
+
+
+def _by_halves(view: pl.DataFrame, evaluate: Callable[[pl.DataFrame], pl.Series]) -> pl.Series:
+    """One boolean per record, null for those of which it cannot be told; found in ever smaller parts."""
+    try:
+        return evaluate(view)
+    except pl.exceptions.PolarsError:
+        if len(view) <= 1:
+            return pl.Series("found", [None] * len(view), pl.Boolean)
+        middle = len(view) // 2
+        return pl.concat([_by_halves(view[:middle], evaluate), _by_halves(view[middle:], evaluate)])
 
 
 def facts_level(definition: GateFile, decision: DecisionUse | None) -> pl.Expr:

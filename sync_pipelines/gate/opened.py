@@ -104,19 +104,7 @@ def open_gate(folder: Path, entity: Entity) -> OpenedGate | None:
 
 
 def newly_masked(entity: Entity, opened: OpenedGate | None) -> frozenset[str]:
-    """Columns whose stored values were masked in another way or not at all; everything must be read again.
-
-    Raises:
-        ConfigurationError: a business key among them, while the table has rows.
-    """
-    if opened is None or entity.row_count is None:
+    """Columns whose stored values were masked in another way or not at all; everything must be read again."""
+    if opened is None:
         return frozenset()
-    changed = frozenset(name for name, mask in opened.fingerprints.items() if entity.stored_masks.get(name) != mask)
-    keys = sorted(changed & {column.name for column in entity.business_keys})
-    if keys and entity.row_count:
-        raise ConfigurationError(
-            f"The business key {keys[0]} is to be hashed in another way than in the {entity.row_count} rows that are there.",
-            where=dict(entity.where),
-            next_command=f"empty or rename the table {entity.table}, then sync-pipelines sync {entity.path} --full-refresh",
-        )
-    return changed
+    return frozenset(name for name, mask in opened.fingerprints.items() if entity.stored_masks.get(name) != mask)

@@ -5,7 +5,7 @@ The catalog (cursor, runs, quarantine, absences) is in PostgreSQL whatever the d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,9 +13,10 @@ import psycopg
 import pyarrow as pa
 
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.gate.masks import Masks
 from sync_pipelines.load.plan import Outcome, PublishPlan
-from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.model.entity import Column, Connector, Entity
 from sync_pipelines.model.run import Ledger
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Remask:
 
     Attributes:
         masks: of the entity.
-        names: columns whose masks are new or changed; no business keys.
+        names: columns whose masks are new or changed.
         bridge_schema: the catalog, where quarantine is.
     """
 
@@ -45,10 +46,18 @@ class Remask:
     names: frozenset[str]
     bridge_schema: str
 
-    @property
-    def columns(self) -> list[tuple[str, bool]]:
-        """Name in the table, and whether the mask drops the column."""
-        return [(one.target_name, one.name in self.masks.dropped) for one in self.masks.entity.columns if one.name in self.names]
+    def columns(self, there: Collection[str]) -> list[Column]:
+        """Those of the columns that a table has, by their names in it."""
+        return [one for one in self.masks.entity.columns if one.name in self.names and one.target_name in there]
+
+    def refused_key(self, key: Column) -> ConfigurationError:
+        """Rows cannot be found again under another key."""
+        entity = self.masks.entity
+        return ConfigurationError(
+            f"The business key {key.name} is to be hashed in another way than in the rows of {entity.table} that are there.",
+            where=dict(entity.where),
+            next_command=f"empty or rename the table {entity.table}, then sync-pipelines sync {entity.path} --full-refresh",
+        )
 
 
 class Destination(Protocol):
@@ -64,6 +73,7 @@ class Destination(Protocol):
 
         Raises:
             SchemaDriftError: the table cannot follow its source without loss.
+            ConfigurationError: a business key is to be masked under rows that are there.
         """
 
     def pipeline_target(self, entity: Entity) -> tuple[Any, str]:

@@ -170,6 +170,38 @@ def test_what_the_contract_refuses_keeps_its_reason_and_is_counted_once(tmp_path
     assert tally.as_dict() == {"passed": 1, "reviewed": 0, "rejected": 2, "waived": 0, "failed": {"has_stock": 1}, "decided": {}}
 
 
+def test_a_value_that_breaks_an_expression_sends_its_own_record_to_quarantine_and_no_other(tmp_path: Path) -> None:
+    text = """
+record_type: CAST(CAST(name AS INTEGER) AS VARCHAR)
+rules: [{name: number, expression: CAST(name AS INTEGER) > 0, severity: review}]
+decision: {file: t.dmn, inputs: {kind: record_type}}
+"""
+    table = dmn('"7", null | "VALID"', 'not("7", null) | "WARNING"', inputs="kind:string")
+    gate = gate_of(tmp_path, text, ENTITY, t_dmn=table)
+    rows = [changed(name=name) for name in ("7", "8", "canary", None, "7", "-1", "99999999999")]
+    assert levels(gate, *rows) == ["pass", "review", "reject", "pass", "pass", "review", "reject"]
+    verdicts, tally = judge(gate, *rows), Tally()
+    assert [violation.reason for violation in verdicts.rejects] == ["Rule number cannot be evaluated for this record: CAST(name AS INTEGER) > 0."] * 2
+    assert {violation.column for violation in verdicts.rejects} == {"name"}
+    assert "canary" not in str(verdicts)
+    judge(gate, *rows, tally=tally)
+    assert (tally.passed, tally.reviewed, tally.rejected, tally.failed) == (3, 2, 2, {"number": 3})
+
+
+def test_a_record_type_that_cannot_be_told_is_a_reason_of_its_own(tmp_path: Path) -> None:
+    text = "record_type: CAST(CAST(name AS INTEGER) AS VARCHAR)\ndecision: {file: t.dmn, inputs: {kind: record_type}}"
+    gate = gate_of(tmp_path, text, ENTITY, t_dmn=dmn('-  | "VALID"', inputs="kind:string"))
+    rows = [changed(name=name) for name in ("7", "canary")]
+    assert [violation.reason for violation in judge(gate, *rows).rejects] == ["The record type cannot be evaluated for this record."]
+    assert levels(gate, *rows) == ["pass", "reject"]
+
+
+def test_a_thousand_values_that_break_an_expression_are_found_one_by_one(tmp_path: Path) -> None:
+    gate = gate_of(tmp_path, "rules: [{name: number, expression: CAST(name AS INTEGER) > 0}]", ENTITY)
+    rows = [changed(name="x" if number % 3 else "7") for number in range(1500)]
+    assert levels(gate, *rows) == ["reject" if number % 3 else "pass" for number in range(1500)]
+
+
 WRONG = {
     "an unknown key": ("rulez: []", "1: rulez: there is no such key. Did you mean 'rules'?"),
     "an unknown key of a rule": ("rules:\n- name: a\n  colum: stock\n  check: gt", "3: rules.0.colum: there is no such key. Did you mean 'column'?"),
