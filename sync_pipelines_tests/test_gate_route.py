@@ -38,74 +38,74 @@ def only_uid(world: World) -> UUID:
     return row["uid"]
 
 
-def test_an_entity_without_a_gate_has_no_column_of_ours_more_and_no_counts(world: World) -> None:
-    world.add_items(3)
-    result = world.sync()
+def test_an_entity_without_a_gate_has_no_column_of_ours_more_and_no_counts(any_world: World) -> None:
+    any_world.add_items(3)
+    result = any_world.sync()
     assert result.gate == {}
-    assert "_bridge_review" not in next(iter(world.rows().values()))
+    assert "_bridge_review" not in next(iter(any_world.rows().values()))
 
 
 @pytest.mark.parametrize("loaded", [True, False])
-def test_pass_goes_to_the_table_review_is_flagged_and_reject_goes_to_quarantine(world: World, loaded: bool) -> None:
-    table = world.add_items(0)
+def test_pass_goes_to_the_table_review_is_flagged_and_reject_goes_to_quarantine(any_world: World, loaded: bool) -> None:
+    table = any_world.add_items(0)
     if loaded:
         table.put(item(0, weight_per_unit=5))
-        world.sync()
-    put_gate(world)
+        any_world.sync()
+    put_gate(any_world)
     table.put(item(1, weight_per_unit=2))
     table.put(item(2, weight_per_unit=2, base_uom="BOX"))
     table.put(item(3, weight_per_unit=0.5, base_uom="BOX"))
-    result = world.sync()
+    result = any_world.sync()
     assert (result.ledger.inserted, result.ledger.quarantined) == (2, 1)
     assert (result.gate["reviewed"], result.gate["rejected"], result.gate["failed"]) == (1, 1, {"heavy_enough": 1, "known_unit": 2})
-    assert world.runs()[0]["details"]["gate"] == result.gate
+    assert any_world.runs()[0]["details"]["gate"] == result.gate
     why = "Rule known_unit: base_uom: isin(allowed_values=['PCS', 'KG'])."
-    assert {key: flag for key, flag in flags(world).items() if key != "A00000"} == {"A00001": None, "A00002": why}
-    (review,) = list_reviews(world.database, "erp", "items")
+    assert {key: flag for key, flag in flags(any_world).items() if key != "A00000"} == {"A00001": None, "A00002": why}
+    (review,) = list_reviews(any_world.database, "erp", "items")
     assert (review["business_key"], review["reason"], review["run_uid"]) == (["A00002"], why, result.uid)
-    (held,) = world.quarantine()
+    (held,) = any_world.quarantine()
     assert held["reason"] == "Rule heavy_enough: weight_per_unit: ge(min_value=1). Failed as well: known_unit."
     assert (held["column_name"], held["business_key"]) == ("weight_per_unit", ["A00003"])
-    world.assert_equal_to_truth()
-    world.assert_nothing_left_behind()
+    any_world.assert_equal_to_truth()
+    any_world.assert_nothing_left_behind()
 
 
-def test_a_review_is_settled_by_a_better_version_and_an_accepted_one_stays_accepted_until_its_content_changes(world: World) -> None:
-    table = world.add_items(0)
-    put_gate(world)
+def test_a_review_is_settled_by_a_better_version_and_an_accepted_one_stays_accepted_until_its_content_changes(any_world: World) -> None:
+    table = any_world.add_items(0)
+    put_gate(any_world)
     for number in (1, 2):
         table.put(item(number, weight_per_unit=2, base_uom="BOX"))
-    world.sync()
-    first, second = sorted(list_reviews(world.database), key=lambda row: row["business_key"])
-    accept_review(world.database, first["uid"], **WHO)
-    assert flags(world)["A00001"] is None
+    any_world.sync()
+    first, second = sorted(list_reviews(any_world.database), key=lambda row: row["business_key"])
+    accept_review(any_world.database, first["uid"], **WHO)
+    assert flags(any_world)["A00001"] is None
     table.put(item(2, weight_per_unit=2, base_uom="KG"))
-    world.sync(full_refresh=True)
-    assert flags(world) == {"A00001": None, "A00002": None}
-    assert list_reviews(world.database) == []
-    assert {row["uid"]: row["outcome"] for row in list_reviews(world.database, with_closed=True)} == {first["uid"]: "accepted", second["uid"]: "settled"}
+    any_world.sync(full_refresh=True)
+    assert flags(any_world) == {"A00001": None, "A00002": None}
+    assert list_reviews(any_world.database) == []
+    assert {row["uid"]: row["outcome"] for row in list_reviews(any_world.database, with_closed=True)} == {first["uid"]: "accepted", second["uid"]: "settled"}
     table.put(item(1, weight_per_unit=3, base_uom="BOX"))
-    world.sync()
-    assert flags(world)["A00001"] is not None
-    assert [row["uid"] for row in list_reviews(world.database)] == [first["uid"]]
-    assert [row["action"] for row in list_log(world.database, "erp/items")] == ["accept"]
+    any_world.sync()
+    assert flags(any_world)["A00001"] is not None
+    assert [row["uid"] for row in list_reviews(any_world.database)] == [first["uid"]]
+    assert [row["action"] for row in list_log(any_world.database, "erp/items")] == ["accept"]
 
 
-def test_a_changed_gate_moves_only_the_flag_of_rows_that_are_read_again(world: World) -> None:
-    table = world.add_items(0)
+def test_a_changed_gate_moves_only_the_flag_of_rows_that_are_read_again(any_world: World) -> None:
+    table = any_world.add_items(0)
     table.put(item(1, weight_per_unit=2, base_uom="BOX"))
-    world.sync()
-    before = world.rows()[("A00001",)]
-    put_gate(world)
-    result = world.sync(full_refresh=True)
+    any_world.sync()
+    before = any_world.rows()[("A00001",)]
+    put_gate(any_world)
+    result = any_world.sync(full_refresh=True)
     assert (result.ledger.unchanged, result.ledger.updated) == (1, 0)
-    after = world.rows()[("A00001",)]
+    after = any_world.rows()[("A00001",)]
     assert after["_bridge_review"] is not None
     assert (after["_bridge_updated_at"], after["_bridge_id"]) == (before["_bridge_updated_at"], before["_bridge_id"])
-    (world.settings.gates / "erp" / "items.yaml").unlink()
-    world.sync(full_refresh=True)
-    assert flags(world) == {"A00001": None}
-    assert list_reviews(world.database) == []
+    (any_world.settings.gates / "erp" / "items.yaml").unlink()
+    any_world.sync(full_refresh=True)
+    assert flags(any_world) == {"A00001": None}
+    assert list_reviews(any_world.database) == []
 
 
 def test_a_broken_gate_stops_its_entity_and_changes_nothing(world: World) -> None:
@@ -116,56 +116,58 @@ def test_a_broken_gate_stops_its_entity_and_changes_nothing(world: World) -> Non
     assert "items.yaml:1: rules.0.column" in error.what
 
 
-def test_a_fixed_record_goes_the_whole_way_in_a_run_of_its_own_and_stays_settled(world: World) -> None:
-    table = world.add_items(0)
-    put_gate(world)
+def test_a_fixed_record_goes_the_whole_way_in_a_run_of_its_own_and_stays_settled(any_world: World) -> None:
+    table = any_world.add_items(0)
+    put_gate(any_world)
     table.put(item(1, weight_per_unit=2))
     table.put(item(2, weight_per_unit=0.5))
-    world.sync()
-    cursor, uid, success = world.entity().cursor, only_uid(world), world.entity().last_success_at
+    any_world.sync()
+    cursor, uid, success = any_world.entity().cursor, only_uid(any_world), any_world.entity().last_success_at
+    due = any_world.sql("SELECT next_due_at, due_reason, seen_rowversion FROM bridge.entities")
     with pytest.raises(SettingsError, match="would be refused again: Rule heavy_enough"):
-        fix_record(world.database, uid, {"weight_per_unit": 0.75}, None, settings=world.settings, **WHO)
-    fix_record(world.database, uid, {"weight_per_unit": 7.125}, None, settings=world.settings, **WHO)
-    (result,) = release_records(world.database, [uid], settings=world.settings, **WHO)
+        fix_record(any_world.database, uid, {"weight_per_unit": 0.75}, None, settings=any_world.settings, **WHO)
+    fix_record(any_world.database, uid, {"weight_per_unit": 7.125}, None, settings=any_world.settings, **WHO)
+    (result,) = release_records(any_world.database, [uid], settings=any_world.settings, **WHO)
     assert (result.ledger.fetched, result.ledger.inserted, result.ledger.quarantined) == (1, 1, 0)
-    assert str(world.rows()[("A00002",)]["weight_per_unit"]) == "7.125"
-    assert world.entity().cursor == cursor
-    assert world.entity().last_success_at == success
-    assert world.runs()[0]["triggered_by"] == "release by ada"
-    row = get_quarantined(world.database, uid)
+    assert str(any_world.rows()[("A00002",)]["weight_per_unit"]) == "7.125"
+    assert any_world.entity().cursor == cursor
+    assert any_world.entity().last_success_at == success
+    assert any_world.sql("SELECT next_due_at, due_reason, seen_rowversion FROM bridge.entities") == due
+    assert any_world.runs()[0]["triggered_by"] == "release by ada"
+    row = get_quarantined(any_world.database, uid)
     assert (row["resolution"], row["resolved_at"] is not None) == ("released", True)
     assert b'"weight_per_unit":0.5' in bytes(row["record"]).replace(b" ", b"")
-    assert [(entry["action"], entry["author"], entry["reason"]) for entry in list_log(world.database, record_uid=uid)] == [
+    assert [(entry["action"], entry["author"], entry["reason"]) for entry in list_log(any_world.database, record_uid=uid)] == [
         ("release", "ada", "seen by hand"),
         ("fix", "ada", "seen by hand"),
     ]
     # The source sends the bad record again: the fix stands, in table and list.
-    world.sync(full_refresh=True)
-    assert world.quarantine() == []
-    assert str(world.rows()[("A00002",)]["weight_per_unit"]) == "7.125"
+    any_world.sync(full_refresh=True)
+    assert any_world.quarantine() == []
+    assert str(any_world.rows()[("A00002",)]["weight_per_unit"]) == "7.125"
     # A good version of the source wins over the fix.
     table.put(item(2, weight_per_unit=9))
-    world.sync()
-    assert str(world.rows()[("A00002",)]["weight_per_unit"]) == "9.000"
+    any_world.sync()
+    assert str(any_world.rows()[("A00002",)]["weight_per_unit"]) == "9.000"
     with pytest.raises(SettingsError, match="settled already"):
-        release_records(world.database, [uid], settings=world.settings, **WHO)
+        release_records(any_world.database, [uid], settings=any_world.settings, **WHO)
 
 
-def test_a_waived_record_passes_its_rules_now_and_whenever_it_is_sent_again(world: World) -> None:
-    table = world.add_items(0)
-    put_gate(world)
+def test_a_waived_record_passes_its_rules_now_and_whenever_it_is_sent_again(any_world: World) -> None:
+    table = any_world.add_items(0)
+    put_gate(any_world)
     table.put(item(1, weight_per_unit=0.5))
     table.put(item(2, weight_per_unit=0.25))
-    world.sync()
-    uid = next(row["uid"] for row in world.quarantine() if row["business_key"] == ["A00001"])
-    waive_record(world.database, uid, **WHO)
-    (result,) = release_records(world.database, [uid], settings=world.settings, **WHO)
+    any_world.sync()
+    uid = next(row["uid"] for row in any_world.quarantine() if row["business_key"] == ["A00001"])
+    waive_record(any_world.database, uid, **WHO)
+    (result,) = release_records(any_world.database, [uid], settings=any_world.settings, **WHO)
     assert result.ledger.inserted == 1
-    again = world.sync(full_refresh=True)
+    again = any_world.sync(full_refresh=True)
     assert again.gate["waived"] >= 1
     assert again.ledger.unchanged == 1
-    assert [row["business_key"] for row in world.quarantine()] == [["A00002"]]
-    world.assert_equal_to_truth()
+    assert [row["business_key"] for row in any_world.quarantine()] == [["A00002"]]
+    any_world.assert_equal_to_truth()
 
 
 def test_types_cannot_be_waived(world: World) -> None:
@@ -194,20 +196,20 @@ def test_a_record_is_released_as_it_is_once_the_rules_allow_it(world: World) -> 
     world.assert_equal_to_truth()
 
 
-def test_a_release_never_puts_an_older_record_over_a_newer_row(world: World) -> None:
-    table = world.add_items(0)
-    put_gate(world)
+def test_a_release_never_puts_an_older_record_over_a_newer_row(any_world: World) -> None:
+    table = any_world.add_items(0)
+    put_gate(any_world)
     table.put(item(1, weight_per_unit=0.5))
-    world.sync()
-    uid = only_uid(world)
-    fix_record(world.database, uid, {"weight_per_unit": 2}, None, settings=world.settings, **WHO)
-    world.sql("UPDATE bridge.quarantine SET rowversion = rowversion")
+    any_world.sync()
+    uid = only_uid(any_world)
+    fix_record(any_world.database, uid, {"weight_per_unit": 2}, None, settings=any_world.settings, **WHO)
+    any_world.sql("UPDATE bridge.quarantine SET rowversion = rowversion")
     table.put(item(1, weight_per_unit=5))
-    world.sync()
-    world.sql("UPDATE bridge.quarantine SET resolved_at = NULL, resolution = NULL")
-    (result,) = release_records(world.database, [uid], settings=world.settings, **WHO)
+    any_world.sync()
+    any_world.sql("UPDATE bridge.quarantine SET resolved_at = NULL, resolution = NULL")
+    (result,) = release_records(any_world.database, [uid], settings=any_world.settings, **WHO)
     assert result.ledger.superseded == 1
-    assert str(world.rows()[("A00001",)]["weight_per_unit"]) == "5.000"
+    assert str(any_world.rows()[("A00001",)]["weight_per_unit"]) == "5.000"
 
 
 def test_what_is_no_json_is_released_only_as_a_whole_new_record(world: World) -> None:

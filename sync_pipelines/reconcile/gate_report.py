@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -45,10 +46,10 @@ def find_record(database: Database, entity: Entity, key: str) -> tuple[str, dict
     if row is not None:
         return "quarantine", get_quarantined(database, UUID(str(row["uid"])))
     if len(parts) == len(entity.business_keys):
-        pairs = zip(entity.business_keys, parts, strict=True)
-        where = " AND ".join(f"t.{quote(column.target_name)}::text = {literal(part)}" for column, part in pairs)
-        for batch, _, _ in _table(database, entity, where):
-            return "table", {"batch": batch}
+        # A text that is no value of the key's type is the key of no row.
+        with contextlib.suppress(ValueError, pa.ArrowException):
+            for batch, _, _ in _table(database, entity, tuple(parts)):
+                return "table", {"batch": batch}
     raise NotFoundError(
         f"{entity.path} has no record {key!r}, neither in the table nor in quarantine.",
         state="Nothing was changed.",
@@ -75,7 +76,7 @@ def explain_record(opened: OpenedGate, place: str, found: dict[str, Any]) -> Exp
 def shadow(database: Database, entity: Entity, opened: OpenedGate) -> Shadow:
     """What another gate would do to every live row and every open record of quarantine; nothing is changed."""
     judged, report, tally = opened.for_masked(), Shadow(), Tally()
-    for batch, keys, old in _table(database, judged.entity, "NOT t._bridge_deleted"):
+    for batch, keys, old in _table(database, judged.entity):
         report.add(keys, old, _verdicts(judged, batch, tally))
     with database.connect() as connection:
         held = connection.execute(
@@ -106,10 +107,20 @@ def _verdicts(judged: OpenedGate, batch: pa.Table, tally: Tally) -> list[tuple[s
     return [("reject", refused[place]) if place in refused else ("review", why) if why else ("pass", "") for place, why in enumerate(reviews)]
 
 
-def _table(database: Database, entity: Entity, where: str) -> Iterator[tuple[pa.Table, list[str], list[str]]]:
-    """Rows of the table as batches of declared columns, with their keys and verdicts; what is not stored is null."""
-    table = quote(entity.target_schema, entity.target_table)
+def _table(database: Database, entity: Entity, key: tuple[str, ...] | None = None) -> Iterator[tuple[pa.Table, list[str], list[str]]]:
+    """Live rows of the table, or the row of a key, as batches of declared columns, with their keys and verdicts; what is not stored is null."""
+    where = "NOT t._bridge_deleted"
+    if key is not None:
+        pairs = zip(entity.business_keys, key, strict=True)
+        where = " AND ".join(f"t.{quote(column.target_name)}::text = {literal(part)}" for column, part in pairs)
     with database.connect() as connection, connection.cursor("gate_rows", row_factory=psycopg.rows.tuple_row) as cursor:
+        if entity.destination == "trino":
+            from sync_pipelines.load.trino.mirror import mirror_rows
+
+            table = mirror_rows(database, connection, entity, key)
+            where = "true"
+        else:
+            table = quote(entity.target_schema, entity.target_table)
         with connection.cursor(row_factory=psycopg.rows.tuple_row) as look:
             look.execute(f"SELECT * FROM {table} LIMIT 0")
             there = {column.name for column in look.description or ()}
