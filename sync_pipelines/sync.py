@@ -33,7 +33,7 @@ from sync_pipelines.errors import (
 from sync_pipelines.extract.apismith import open_session
 from sync_pipelines.extract.extraction import Extraction
 from sync_pipelines.gate.judge import Tally
-from sync_pipelines.gate.opened import OpenedGate, newly_masked
+from sync_pipelines.gate.opened import OpenedGate, check_stored_masks, newly_masked
 from sync_pipelines.load.destination import Destination, Remask, open_destination
 from sync_pipelines.load.engine import load_batches
 from sync_pipelines.load.plan import Outcome, PublishPlan
@@ -135,7 +135,7 @@ def sync_entity(
         remask = newly_masked(entity, gate)
         mode = Mode.DELTA if released else plan_mode(entity, full_refresh=full_refresh or bool(remask))
         if released and gate is not None:
-            gate = _gate_of_released(entity, gate, remask)
+            gate = _gate_of_released(entity, gate)
         start = entity.cursor if mode is Mode.DELTA else None
         uid, started_at = start_run(held, entity, mode, triggered_by, start)
         heartbeat = _heartbeat(held, uid, interrupted)
@@ -190,14 +190,9 @@ def plan_mode(entity: Entity, *, full_refresh: bool) -> Mode:
     return Mode.FULL if full_refresh or entity.full_refresh_pending or not incremental else Mode.DELTA
 
 
-def _gate_of_released(entity: Entity, gate: OpenedGate, remask: frozenset[str]) -> OpenedGate:
+def _gate_of_released(entity: Entity, gate: OpenedGate) -> OpenedGate:
     """The gate for records that lie in quarantine, where they are masked already."""
-    if remask:
-        raise ConfigurationError(
-            f"The masks of {entity.path} changed, so the table must be read anew first.",
-            where=dict(entity.where),
-            next_command=f"sync-pipelines sync {entity.path}",
-        )
+    check_stored_masks(entity, gate)
     return replace(gate.for_masked(), waived=gate.waived)
 
 
@@ -248,7 +243,7 @@ def _prepare(run: _Run) -> None:
         rebuild=run.mode is Mode.FULL,
         remask=Remask(masks, run.remask, run.database.bridge_schema) if masks is not None and run.remask else None,
     )
-    run.entity = replace(run.entity, has_review=prepared.has_review)
+    run.entity, run.remask = replace(run.entity, has_review=prepared.has_review), frozenset()
     run.fills_empty = prepared.is_empty
     run.table_changes = run.table_changes or prepared.changes
 

@@ -181,6 +181,8 @@ def test_a_mask_that_comes_later_takes_the_clear_values_out_of_table_and_quarant
     with pytest.raises(AssertionError):
         nowhere(any_world, CANARY)
     put_gate(any_world, MASKS)
+    with pytest.raises(ConfigurationError, match="must be read anew"):
+        audit_entity(any_world.database, "erp", "items", settings=any_world.settings)
     result = any_world.sync()
     assert result.mode == "full"
     nowhere(any_world, CANARY, "4711.77")
@@ -221,6 +223,19 @@ def test_a_mask_that_is_withdrawn_before_its_full_read_was_through_loses_no_valu
     assert any_world.sync().mode == "full"
     assert {key[0]: row["email"] for key, row in any_world.rows().items()} == {"P1": f"1.{CANARY}@x", "P2": None}
     assert any_world.sync().mode == "delta"
+
+
+def test_quarantine_is_masked_once_although_the_read_begins_anew(world: World) -> None:
+    people(world, person(1), person(2, stock=-1))
+    put_gate(world, MASKS.partition("masks:")[0])
+    world.sync()
+    put_gate(world, MASKS)
+    world.faults.add(Fault(kind="data", times=99, status=404))
+    for _ in range(2):
+        with pytest.raises(SyncError):
+            world.sync()
+    world.faults.clear()
+    assert digest(f"2.{CANARY}@x").encode() in bytes(world.sql("SELECT record FROM bridge.quarantine")[0][0])
 
 
 def test_a_value_that_breaks_a_cast_costs_its_own_record_and_is_told_nowhere(any_world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -20,8 +20,8 @@ PENDING = "pending"
 def mask_catalog(cursor: Any, remask: Remask) -> None:
     """Mask what lies in quarantine, and note that the table is about to lose its clear values.
 
-    Until the full read is through, the masks of a table that was filled before are pending: taken back, they stop the
-    entity like any that is gone.
+    Until the full read is through, masks of what was stored before are pending: taken back, they stop the entity like
+    any that is gone, and nothing is masked twice.
 
     Args:
         cursor: of the transaction in which the table changes, or of one that is committed before.
@@ -29,9 +29,8 @@ def mask_catalog(cursor: Any, remask: Remask) -> None:
     """
     entity, bridge = remask.masks.entity, quote(remask.bridge_schema)
     fresh = frozenset(name for name in remask.names if name not in entity.stored_masks)
-    if fresh:
-        _mask_quarantine(cursor, remask, fresh, f"{bridge}.quarantine")
-    if entity.row_count is None:
+    held = _mask_quarantine(cursor, remask, fresh, f"{bridge}.quarantine") if fresh else 0
+    if entity.row_count is None and not held:
         return
     cursor.execute(
         f"UPDATE {bridge}.entities SET masks = masks || %s::jsonb, full_refresh_pending = true WHERE uid = %s",
@@ -39,10 +38,11 @@ def mask_catalog(cursor: Any, remask: Remask) -> None:
     )
 
 
-def _mask_quarantine(cursor: Any, remask: Remask, fresh: frozenset[str], quarantine: str) -> None:
+def _mask_quarantine(cursor: Any, remask: Remask, fresh: frozenset[str], quarantine: str) -> int:
     masks = remask.masks.restricted(fresh)
     cursor.execute(f"SELECT uid, record, edited_record, column_name, reason, business_key::text FROM {quarantine} WHERE entity_uid = %s", [masks.entity.uid])
-    for uid, record, edited, column, reason, key in cursor.fetchall():
+    rows = cursor.fetchall()
+    for uid, record, edited, column, reason, key in rows:
         kept = masks.hide_record(bytes(record))
         cursor.execute(
             f"UPDATE {quarantine} SET record = %s, edited_record = %s, reason = %s, fingerprint = %s, business_key = %s WHERE uid = %s",
@@ -56,6 +56,7 @@ def _mask_quarantine(cursor: Any, remask: Remask, fresh: frozenset[str], quarant
                 uid,
             ],
         )
+    return len(rows)
 
 
 def _hidden_key(masks: Masks, stored: str | None) -> str | None:

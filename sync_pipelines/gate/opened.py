@@ -108,3 +108,17 @@ def newly_masked(entity: Entity, opened: OpenedGate | None) -> frozenset[str]:
     if opened is None:
         return frozenset()
     return frozenset(name for name, mask in opened.fingerprints.items() if entity.stored_masks.get(name) != mask)
+
+
+def check_stored_masks(entity: Entity, opened: OpenedGate | None) -> None:
+    """Refuse to go on where the table was not written with the masks that are configured.
+
+    Raises:
+        ConfigurationError: it must be read anew first.
+    """
+    if newly_masked(entity, opened):
+        raise ConfigurationError(
+            f"The masks of {entity.path} changed, so the table must be read anew first.",
+            where=dict(entity.where),
+            next_command=f"sync-pipelines sync {entity.path}",
+        )

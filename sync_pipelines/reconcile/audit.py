@@ -22,6 +22,7 @@ from sync_pipelines.catalog.gates import prepare_gate
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.extract.apismith import open_session
 from sync_pipelines.extract.extraction import Extraction
+from sync_pipelines.gate.opened import check_stored_masks
 from sync_pipelines.load.postgres.copy import csv_of
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.model.cursor import Codec, order_key, seconds_between
@@ -108,7 +109,7 @@ def audit_entity(
         settings: the process settings when None.
 
     Raises:
-        ConfigurationError: the entity was never synced, or ranges are asked of one without rowversions.
+        ConfigurationError: the entity was never synced, its masks are new, or ranges are asked of one without rowversions.
         SyncError: from the source or the database.
     """
     settings = settings or load_settings()
@@ -125,6 +126,7 @@ def audit_entity(
             f"{entity.path} has no rowversions to choose ranges by.", state="", next_command=f"sync-pipelines audit {entity.path} --all"
         )
     gate = prepare_gate(database, settings, entity)
+    check_stored_masks(entity, gate)
     extraction = Extraction(
         entity,
         open_session(connector, settings, database),

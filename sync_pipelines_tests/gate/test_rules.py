@@ -11,11 +11,12 @@ import pytest
 
 from sync_pipelines.errors import GateDefinitionError
 from sync_pipelines.gate.compiled import CHECKS
+from sync_pipelines.gate.explain import explain
 from sync_pipelines.gate.files import build_gate, load_gate
 from sync_pipelines.gate.judge import Tally
 from sync_pipelines.gate.rules import rule
 from sync_pipelines_tests.extract.helpers import column, entity_of, key
-from sync_pipelines_tests.gate.helpers import dmn, gate_of, judge, levels, write_gate
+from sync_pipelines_tests.gate.helpers import batch_of, dmn, gate_of, judge, levels, write_gate
 
 ENTITY = entity_of(
     key("id"),
@@ -186,6 +187,13 @@ decision: {file: t.dmn, inputs: {kind: record_type}}
     assert "canary" not in str(verdicts)
     judge(gate, *rows, tally=tally)
     assert (tally.passed, tally.reviewed, tally.rejected, tally.failed) == (3, 2, 2, {"number": 3})
+
+
+def test_explain_tells_which_rule_breaks_and_that_it_would_be_enough_if_it_passed(tmp_path: Path) -> None:
+    gate = gate_of(tmp_path, "rules: [{name: number, expression: CAST(name AS INTEGER) > 0}]", ENTITY)
+    told = explain(gate, batch_of(ENTITY, changed(name="canary")))
+    assert (told.verdict, told.remedies) == ("reject", [["number"]])
+    assert "number cannot be evaluated" in told.reason
 
 
 def test_a_record_type_that_cannot_be_told_is_a_reason_of_its_own(tmp_path: Path) -> None:
