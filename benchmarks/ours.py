@@ -71,6 +71,23 @@ def first(place: Place) -> dict[str, Any]:
     return {**found, "import_seconds": imports}
 
 
+def gated(place: Place) -> dict[str, Any]:
+    """First load through a gate."""
+    import os
+    import tempfile
+    from pathlib import Path
+
+    from benchmarks.gate import write_gate
+
+    _warm_imports()
+    with tempfile.TemporaryDirectory(prefix="sync_pipelines_gates_") as folder:
+        write_gate(Path(folder), CONNECTOR, SLUG)
+        os.environ["SYNC_PIPELINES_GATES"] = folder
+        with measured(place) as found:
+            found |= _told(_sync(place))
+    return found
+
+
 def profile(place: Place) -> dict[str, Any]:
     """First load under cProfile; prints its forty dearest functions by own time."""
     import cProfile

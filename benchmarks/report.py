@@ -24,6 +24,8 @@ HEADERS = (
     "CPU ÷ floor",
 )
 
+_BASES = ("floor", "no gate")  # what the others are divided by
+
 
 def summarize(samples: Sequence[Sample]) -> list[tuple[str, ...]]:
     """One line per work and contender: medians over the repeats, and ratios to the floor of the same repeat."""
@@ -33,7 +35,8 @@ def summarize(samples: Sequence[Sample]) -> list[tuple[str, ...]]:
     works = list(dict.fromkeys(work for work, _ in groups))
     lines = []
     for work in works:
-        floors = {sample.repeat: sample for sample in groups.get((work, "floor"), [])}
+        base = next((who for who in _BASES if (work, who) in groups), "floor")
+        floors = {sample.repeat: sample for sample in groups.get((work, base), [])}
         lines += [_line(members, floors) for (known, _), members in groups.items() if known == work]
     return lines
 

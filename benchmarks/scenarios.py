@@ -13,7 +13,7 @@ from benchmarks.measure import CHANGES
 from benchmarks.world import World, open_world
 from sync_pipelines.trino_server import ServerOptions, TrinoProcess
 
-NAMES = ("first", "refresh", "delta", "nothing", "concurrent", "dlt", "definitions", "due", "fifty", "latency", "trino", "memory")
+NAMES = ("first", "refresh", "delta", "nothing", "concurrent", "dlt", "definitions", "due", "fifty", "latency", "trino", "gate", "memory")
 _CHAIN = ("first", "refresh", "delta", "nothing")
 ENTITIES = 12
 DEFINED = (10, 1_000, 10_000)
@@ -64,6 +64,7 @@ def measure_all(scope: Scope, say: Callable[[str], None]) -> Iterator[Sample]:
         "fifty": _fifty,
         "latency": _latency,
         "trino": _trino,
+        "gate": _gate,
         "memory": _memory,
     }
     for name, scenario in scenarios.items():
@@ -176,6 +177,14 @@ def _latency(scope: Scope) -> Iterator[Sample]:
     with open_world(1000) as world:
         world.run("ours:prepare")
         yield Sample("from change to row, by probe, worst of three", "ours", 0, world.run("schedule:latency"))
+
+
+def _gate(scope: Scope) -> Iterator[Sample]:
+    for repeat in range(scope.repeats):
+        for who, task in (("no gate", "ours:first"), ("gate of 5 rules, score and table", "ours:gated")):
+            with open_world(scope.rows) as world:
+                world.run("ours:prepare")
+                yield Sample("first load through a gate", who, repeat, _checked(world.run(task), scope.rows))
 
 
 def _memory(scope: Scope) -> Iterator[Sample]:

@@ -19,6 +19,8 @@ SyncError
  │   ├─ GuardError                  an address or size the connector does not allow
  │   ├─ UnknownTypeError            a declared column type we do not know
  │   ├─ EntityDefinitionError       an entity that cannot become a table
+ │   ├─ GateDefinitionError         a gate's file is wrong
+ │   ├─ MaskLostError               an entity was masked and is not any more
  │   ├─ SchemaDriftError            a change of the source that needs a decision
  │   ├─ NotFoundError               no such connector, entity or run
  │   └─ DatabaseRefusedError        missing privilege, read-only, altered table
@@ -162,6 +164,14 @@ class UnknownTypeError(ConfigurationError):
 
 class EntityDefinitionError(ConfigurationError):
     """Metadata that cannot become a table: no key, colliding or reserved names, too many columns."""
+
+
+class GateDefinitionError(ConfigurationError):
+    """A file of a gate (rules, decision table, masks) that cannot be used; names file, line and key."""
+
+
+class MaskLostError(ConfigurationError):
+    """Masks that an entity was stored with are not configured any more; its clear values must not be stored by accident."""
 
 
 class SchemaDriftError(ConfigurationError):

@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     alert_webhook_timeout_seconds: float = Field(10, gt=0, le=30)
     alert_webhook_tries: int = Field(12, ge=1, le=100)
     alert_webhook_backoff_seconds: float = Field(10, gt=0)
+    gates_folder: Path | None = Field(None, validation_alias="SYNC_PIPELINES_GATES")
     dagster_url: SecretStr | None = Field(None, validation_alias="SYNC_PIPELINES_DAGSTER_URL")
     dagster_webserver_url: SecretStr | None = Field(None, validation_alias="DAGSTER_WEBSERVER_URL")
     connectors: str = Field("", validation_alias="SYNC_PIPELINES_CONNECTORS")
@@ -111,7 +112,7 @@ class Settings(BaseSettings):
         return value.upper() if isinstance(value, str) else value
 
     @field_validator(
-        "postgres_url", "postgres_host", "default_apismith_url", "ui_url", "log_file", "dagster_url", "dagster_webserver_url",
+        "postgres_url", "postgres_host", "default_apismith_url", "ui_url", "log_file", "gates_folder", "dagster_url", "dagster_webserver_url",
         mode="before",
     )
     @classmethod
@@ -127,6 +128,11 @@ class Settings(BaseSettings):
     def connector_names(self) -> tuple[str, ...]:
         """The connectors this code location is restricted to; none means all."""
         return tuple(sorted({name.strip() for name in self.connectors.split(",") if name.strip()}))
+
+    @property
+    def gates(self) -> Path:
+        """The folder of the gates: SYNC_PIPELINES_GATES, or `gates` in the home."""
+        return self.gates_folder or self.home / "gates"
 
     @property
     def embedded(self) -> bool:

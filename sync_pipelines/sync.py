@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -18,6 +18,7 @@ import pyarrow as pa
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
+from sync_pipelines.catalog.gates import prepare_gate
 from sync_pipelines.catalog.runs import fail_run, get_run, hold_entity, note_metrics, run_status, start_run
 from sync_pipelines.catalog.slots import writer_place
 from sync_pipelines.checkpoint import plan_checkpoint
@@ -30,7 +31,9 @@ from sync_pipelines.errors import (
     SyncError,
 )
 from sync_pipelines.extract.extraction import Extraction
-from sync_pipelines.load.destination import Destination, open_destination
+from sync_pipelines.gate.judge import Tally
+from sync_pipelines.gate.opened import OpenedGate, check_stored_masks, newly_masked
+from sync_pipelines.load.destination import Destination, Remask, open_destination
 from sync_pipelines.load.engine import load_batches
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.peek import finish_without_load
@@ -54,7 +57,7 @@ class Heartbeat(Protocol):
 
 @dataclass
 class _Run:
-    """What the steps of one run share."""
+    """What the steps of one run share; `entity` is as its table has it, `declared` as the source sends it."""
 
     database: Database
     destination: Destination
@@ -69,10 +72,18 @@ class _Run:
     heartbeat: Heartbeat
     held: psycopg.Connection[Any]
     lease: UUID | None
+    gate: OpenedGate | None = None
+    remask: frozenset[str] = frozenset()
+    released: dict[UUID, bytes] = field(default_factory=dict)
     table_changes: tuple[str, ...] = ()
     fills_empty: bool = False
     warnings: list[str] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.declared = self.entity if self.gate is None else self.gate.entity
+        if self.gate is not None:
+            self.entity = self.gate.stored_entity
 
     @property
     def elapsed_seconds(self) -> float:
@@ -87,6 +98,7 @@ def sync_entity(
     full_refresh: bool = False,
     accept_vanished: bool = False,
     triggered_by: str = "command line",
+    released: dict[UUID, bytes] | None = None,
     settings: Settings | None = None,
     interrupted: Callable[[], bool] = lambda: False,
     lease: UUID | None = None,
@@ -101,6 +113,7 @@ def sync_entity(
         full_refresh: read everything again, compare, and soft-delete what vanished.
         accept_vanished: delete vanished rows even beyond the configured share.
         triggered_by: who asked, for the run's record.
+        released: records out of quarantine, by their uid, that go the whole way instead of what the source has; the cursor stays.
         settings: the process settings when None.
         interrupted: asked before every page; True ends the run as failed, with nothing published.
         lease: by which a sensor took the entity for this run; it ends with it.
@@ -118,7 +131,11 @@ def sync_entity(
         # Read again under the lock: the run before us may have moved the cursor.
         entity = _checked(connector, get_entity(database, connector_name, slug))
         destination = open_destination(database, connector, entity)
-        mode = plan_mode(entity, full_refresh=full_refresh)
+        gate = prepare_gate(database, settings, entity)
+        remask = newly_masked(entity, gate)
+        mode = Mode.DELTA if released else plan_mode(entity, full_refresh=full_refresh or bool(remask))
+        if released and gate is not None:
+            gate = _gate_of_released(entity, gate)
         start = entity.cursor if mode is Mode.DELTA else None
         uid, started_at = start_run(held, entity, mode, triggered_by, start)
         heartbeat = _heartbeat(held, uid, interrupted)
@@ -136,6 +153,9 @@ def sync_entity(
             heartbeat,
             held,
             lease,
+            gate,
+            remask,
+            released or {},
         )
         try:
             return _run(run)
@@ -143,7 +163,8 @@ def sync_entity(
             if isinstance(error, SyncError):
                 error.at(**entity.where)
             tried_again = will_try_again and isinstance(error, RetriableError) and not isinstance(error, InterruptedRunError)
-            fail_run(database, entity, uid, error, lease=lease, tried_again=tried_again)
+            # A release reads nothing of the source: that it failed says nothing of when the entity is due.
+            fail_run(database, entity, uid, error, lease=lease, tried_again=tried_again or bool(released))
             raise
 
 
@@ -167,6 +188,12 @@ def plan_mode(entity: Entity, *, full_refresh: bool) -> Mode:
     """FULL when everything must be read: on demand, after a change of columns, without cursor, or by strategy."""
     incremental = entity.delta_strategy is DeltaStrategy.ROWVERSION and entity.cursor is not None
     return Mode.FULL if full_refresh or entity.full_refresh_pending or not incremental else Mode.DELTA
+
+
+def _gate_of_released(entity: Entity, gate: OpenedGate) -> OpenedGate:
+    """The gate for records that lie in quarantine, where they are masked already."""
+    check_stored_masks(entity, gate)
+    return replace(gate.for_masked(), waived=gate.waived)
 
 
 def _checked(connector: Connector, entity: Entity) -> Entity:
@@ -209,18 +236,30 @@ def _run(run: _Run) -> RunResult:
 
 def _prepare(run: _Run) -> None:
     """Bring target and staging into shape before any data moves."""
-    prepared = run.destination.prepare(run.entity, rebuild=run.mode is Mode.FULL)
+    may_review = run.gate is not None and run.gate.gate.may_review
+    masks = run.gate.masks if run.gate is not None else None
+    prepared = run.destination.prepare(
+        replace(run.entity, has_review=may_review),
+        rebuild=run.mode is Mode.FULL,
+        remask=Remask(masks, run.remask, run.database.bridge_schema) if masks is not None and run.remask else None,
+    )
+    run.entity, run.remask = replace(run.entity, has_review=prepared.has_review), frozenset()
     run.fills_empty = prepared.is_empty
     run.table_changes = run.table_changes or prepared.changes
 
 
 def _attempt(run: _Run, *, keyset: bool) -> RunResult:
     entity, settings = run.entity, run.settings
+    masked = run.gate is not None and run.gate.masks is not None
+    if run.gate is not None:
+        run.gate.tally = Tally()
     extraction = Extraction(
-        entity,
-        open_source(run.database, run.connector, entity, settings, keep_answers=True),
+        run.declared,
+        open_source(run.database, run.connector, run.declared, settings, keep_answers=not masked),
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,
+        has_review=entity.has_review,
+        gate=run.gate,
         before_page=run.heartbeat,
     )
     plan = PublishPlan(
@@ -235,12 +274,15 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         walked=extraction.source.walks,
         accept_vanished=run.accept_vanished,
         lease=run.lease,
+        declared_columns=run.declared.columns,
+        masks=entity.stored_masks if run.released else run.gate.fingerprints if run.gate is not None else {},
+        released=tuple(run.released),
     )
     batches = _finished(run, extraction, plan)
     # Two, so that a read of a single batch is known to be over and the plan complete.
     head = list(itertools.islice(batches, 2))
     try:
-        outcome = _without_load(run, extraction, plan, head) if len(head) < 2 else None
+        outcome = _without_load(run, extraction, plan, head) if len(head) < 2 and not run.released else None
         if outcome is None:
             outcome = _load(run, plan, itertools.chain(head, batches))
     except SyncError:
@@ -256,18 +298,21 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
     """The batches, and when they are through, the plan with its counts and its cursor."""
     after = run.entity.cursor if run.mode is Mode.DELTA else None
     full = run.mode is Mode.FULL
-    yield from extraction.batches(after=after, keyset=plan.keyset, full=full, closing=full and not run.fills_empty)
-    run.warnings += extraction.source.warnings()
+    if run.released:
+        yield from extraction.released(list(run.released.values()))
+    else:
+        yield from extraction.batches(after=after, keyset=plan.keyset, full=full, closing=full and not run.fills_empty)
+        run.warnings += extraction.source.warnings()
     plan.fetched, plan.reread, plan.rejected = extraction.fetched, extraction.reread, extraction.rejected
-    plan.codec = extraction.reading.codec or plan.codec
-    if plan.keyset:
+    plan.codec, moved = extraction.reading.codec or plan.codec, False
+    if plan.keyset and not run.released:
         checkpoint = plan_checkpoint(run.entity, run.mode, extraction.reading, run.started_at, run.elapsed_seconds)
         plan.cursor, plan.marks = checkpoint.cursor, checkpoint.marks
         plan.seen, plan.seen_is_sure = checkpoint.seen, checkpoint.seen_is_sure
         moved = checkpoint.seen is not None and checkpoint.seen != run.entity.seen_rowversion
         run.warnings += checkpoint.warnings
-    else:
-        plan.cursor, plan.marks, moved = None, (), False
+    elif not run.released:
+        plan.cursor, plan.marks = None, ()
     plan.next_due_seconds, plan.next_due_reason = plan_next(
         run.entity.uid,
         run.entity.sync_interval_seconds,
@@ -288,6 +333,7 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         "table_changes": list(run.table_changes),
         "quarantine_sample": extraction.sample,
         "page_size": extraction.source.page_size,
+        **({"gate": run.gate.tally.as_dict()} if run.gate is not None else {}),
         "warnings": [*run.warnings, *extraction.reading.warnings],
     }
 
@@ -367,6 +413,8 @@ def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outco
         table_changes=run.table_changes,
         quarantine_sample=tuple(extraction.sample),
         duplicate_keys=duplicates,
+        columns=entity.columns,
+        gate=run.gate.tally.as_dict() if run.gate is not None else {},
         warnings=(*run.warnings, *extraction.reading.warnings, *outcome.warnings),
         storage=dict(plan.details.get("trino", {})),
         metrics=metrics,

@@ -60,7 +60,8 @@ def plan_write_back(
         settings: of the process.
 
     Raises:
-        ConfigurationError: the endpoint has no `write_back`.
+        ConfigurationError: the endpoint has no `write_back`, or the table is not what the source sent: it has masks, or is in
+            Trino, whose types are others.
         SettingsError: a column that may not be changed, or a value that is not of its type.
         NotFoundError: no live row has the key.
         SyncError: from the sync.
@@ -70,6 +71,8 @@ def plan_write_back(
     declared: WriteBack | None = endpoint.write_back if endpoint is not None else None
     if endpoint is None or declared is None:
         raise ConfigurationError(f"{entity.path} declares no write_back, so nothing is ever written to its source.", state="Nothing was sent.")
+    if entity.destination != "postgres":
+        raise ConfigurationError(f"The table of {entity.path} is in Trino; only rows of PostgreSQL are written back.", state="Nothing was sent.")
     columns = {column.name: column for column in entity.columns}
     texts: dict[str, str | None] = {}
     for name, value in values.items():
@@ -80,6 +83,11 @@ def plan_write_back(
         except RecordError as error:
             raise SettingsError(f"{name}: {error.what}", state="Nothing was sent.") from None
     sync_entity(database, connector_name, slug, triggered_by="write-back", settings=settings)
+    if masked := get_entity(database, connector_name, slug).stored_masks:
+        raise ConfigurationError(
+            f"{entity.path} has masks ({', '.join(sorted(masked))}), so its rows are not what the source would get back.",
+            state="Nothing was sent.",
+        )
     row = _row(database, entity, key)
     now = {name: _text(row.get(columns[name].target_name)) for name in texts}
     changes = {name: (now[name], text) for name, text in texts.items() if now[name] != text}

@@ -16,6 +16,7 @@ from sync_pipelines.cli import (
     discovery,
     doctor,
     entities,
+    gates,
     maintenance,
     migrate,
     quarantine,
@@ -61,8 +62,8 @@ def start(
 
 
 COMMANDS = (
-    connectors, discovery, entities, cursors, syncing, writing, runs, schedule, quarantine, audit, alerts, doctor, migrate,
-    maintenance, demo, up,
+    connectors, discovery, entities, cursors, syncing, writing, runs, schedule, gates, quarantine, audit, alerts, doctor,
+    migrate, maintenance, demo, up,
 )  # fmt: skip
 for module in COMMANDS:
     module.register(app)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 from rich.text import Text
 
-from sync_pipelines.catalog.quarantine import get_quarantined, list_quarantine
+from sync_pipelines.catalog.quarantine import get_quarantined, list_log, list_quarantine
+from sync_pipelines.cli import workplace
 from sync_pipelines.cli.context import open_catalog, split_path
 from sync_pipelines.cli.failures import ListingGroup
 from sync_pipelines.cli.output import JsonOption, cell, console, examples, print_json, show_fields, show_table
@@ -27,6 +29,7 @@ group = typer.Typer(
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(group, name="quarantine")
+    workplace.register(app, group)
 
 
 @group.command("list", epilog=examples("quarantine list erp/items", "quarantine list --limit 5 --json"))
@@ -34,13 +37,28 @@ def list_(
     context: typer.Context,
     path: Annotated[str | None, typer.Argument(metavar="[CONNECTOR[/ENTITY]]")] = None,
     run: Annotated[UUID | None, typer.Option(help="Only records of this run.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only with these words in the reason.")] = None,
+    rule: Annotated[str | None, typer.Option(help="Only of this rule of the gate, or 'rule 3' of its table.")] = None,
+    text: Annotated[str | None, typer.Option(help="Only with this text in the record or its key.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only last seen since, in UTC.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, newest first.")] = 50,
-    everything: Annotated[bool, typer.Option("--all", help="Also those of which a good version came since.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also those that are settled: superseded by a good version, released, expired.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List quarantined records, newest first."""
     connector, slug = split_path(path) if path else (None, None)
-    found = list_quarantine(open_catalog(context.obj), connector, slug, run_uid=run, limit=limit, with_resolved=everything)
+    found = list_quarantine(
+        open_catalog(context.obj),
+        connector,
+        slug,
+        run_uid=run,
+        reason=reason,
+        rule=rule,
+        text=text,
+        since=None if since is None else since.replace(tzinfo=UTC),
+        limit=limit,
+        with_resolved=everything,
+    )
     if as_json:
         print_json(found)
         return
@@ -62,10 +80,12 @@ def list_(
     )
 )
 def show(context: typer.Context, uid: UUID, as_json: JsonOption = False) -> None:
-    """Show one quarantined record as it came, the bad column marked."""
-    row = get_quarantined(open_catalog(context.obj), uid)
+    """Show one quarantined record as it came, or as it was fixed, the bad column marked, and what was done with it."""
+    database = open_catalog(context.obj)
+    row = get_quarantined(database, uid)
+    done = list_log(database, record_uid=uid)
     if as_json:
-        print_json(row)
+        print_json({**row, "log": done})
         return
     show_fields(
         f"Record {uid}",
@@ -80,9 +100,11 @@ def show(context: typer.Context, uid: UUID, as_json: JsonOption = False) -> None
             "last seen": row["last_seen_at"],
             "times seen": row["times_seen"],
             "run": str(row["run_uid"]),
+            "state": row["resolution"] or ", ".join(["open", *(["fixed"] if row["edited_record"] else []), *(["waived"] if row["waived_at"] else [])]),
+            **({"done": "; ".join(f"{one['action']} by {one['author']}: {one['reason']}" for one in done)} if done else {}),
         },
     )
-    record = bytes(row["record"])
+    record = bytes(row["edited_record"] or row["record"])
     fields = _fields(record)
     if fields is None:
         console().print(Text("Record, not readable as JSON with data:", style="bold"))

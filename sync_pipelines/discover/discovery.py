@@ -159,7 +159,7 @@ def _start_over(
         [stored.uid],
     )
     # What is still bad comes again when everything is read; keys of the old table mean nothing in the new one.
-    connection.execute("UPDATE quarantine SET resolved_at = now() WHERE entity_uid = %s AND resolved_at IS NULL", [stored.uid])
+    connection.execute("UPDATE quarantine SET resolved_at = now(), resolution = 'rebuilt' WHERE entity_uid = %s AND resolved_at IS NULL", [stored.uid])
     if kept:
         report.set_aside[stored.slug] = kept
 

@@ -47,7 +47,7 @@ class DeclaredSource:
         known_ids: frozenset[str] = frozenset(),
         cache: AnswerCache | None = None,
     ) -> None:
-        self._session, self._entity, self._endpoint = session, entity, endpoint
+        self.session, self._entity, self._endpoint = session, entity, endpoint
         self.page_size, self._max_pages = page_size, max_pages
         self._ids, self._known_ids, self._cache = list(dict.fromkeys(ids)), known_ids, cache
         self._translator = Translator(endpoint, [column.name for column in entity.columns])
@@ -180,7 +180,7 @@ class DeclaredSource:
         kept = self._cache.get(pages.signature) if self._cache is not None and not fresh else None
         if kept is not None:
             return self._decoded(kept, decoder, number)
-        answer = self._session.request(
+        answer = self.session.request(
             "GET", pages.request.url, pages.query, traffic, lambda reply: self._decoded(reply, decoder, number)
         )
         if self._cache is not None:
@@ -203,7 +203,7 @@ class DeclaredSource:
         return self._decoded(Reply(body, {}, ""), decoder, number)[1]
 
     def _url(self, one: str = "") -> str:
-        return url_of(self._session, self._endpoint, one)
+        return url_of(self.session, self._endpoint, one)
 
     def _params(self, after: str | None) -> dict[str, Any]:
         return query_of(self._endpoint, after)

@@ -61,6 +61,11 @@ class Page:
         """Digest of the answer, to tell pages apart."""
         return hashlib.blake2b(self.body, digest_size=16).digest()
 
+    @cached_property
+    def raw_records(self) -> list[str]:
+        """The texts of all records of the answer."""
+        return split_records(self.body)
+
     def position(self, index: int) -> int:
         """Place in the answer of the good record `index`."""
         return index if self.positions is None else self.positions[index]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import bisect
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -14,11 +14,13 @@ import pyarrow as pa
 from sync_pipelines.conform.hashing import content_hashes
 from sync_pipelines.errors import SyncError
 from sync_pipelines.extract.decode import Page, PageDecoder
+from sync_pipelines.extract.hiding import hiding
 from sync_pipelines.extract.http import Traffic
 from sync_pipelines.extract.paging import Answer, Piece, Reading, note_unsorted, read_keyset, read_pages
-from sync_pipelines.extract.records import Reject, key_of, split_records
+from sync_pipelines.extract.records import Reject, fingerprint_of, key_of
 from sync_pipelines.extract.source import Source
-from sync_pipelines.gate.contract import judge_batch
+from sync_pipelines.gate.contract import Violation, judge_batch
+from sync_pipelines.gate.opened import OpenedGate
 from sync_pipelines.model.cursor import Codec, subtract_seconds
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.staged import records_schema, rejects_schema
@@ -45,10 +47,16 @@ class Extraction:
         *,
         max_pages: int,
         batch_rows: int,
+        has_review: bool = False,
         before_page: Callable[[int], None] = lambda fetched: None,
+        gate: OpenedGate | None = None,
     ) -> None:
         self.entity = entity
-        self.source = source
+        self.source, self.gate = source, gate
+        self.stored = replace(gate.stored_entity if gate else entity, has_review=has_review)
+        self._hides = gate is not None and gate.masks is not None
+        if self._hides:
+            source.session.shows_bodies = False
         self.traffic = Traffic()
         self.reading = Reading(Codec(entity.cursor_codec) if entity.cursor_codec else None)
         self.fetched = self.staged = self.rejected = self.reread = self.pages = self._arrived = 0
@@ -57,7 +65,7 @@ class Extraction:
         self._page_size, self._max_pages, self._batch_rows = source.page_size, max_pages, batch_rows
         self._before_page = before_page
         self._decoder = PageDecoder(entity)
-        self._schema = records_schema(entity)
+        self._schema = records_schema(self.stored)
 
     def batches(
         self, *, after: str | None, keyset: bool, full: bool, closing: bool = False
@@ -84,8 +92,9 @@ class Extraction:
                 self.reread += page.fetched
                 continue
             if page.refused or (keyset and None in page.rowversions):
-                self._decoder.settle([page])
-                _set_aside(page, self.entity, keyset=keyset)
+                with hiding(self._hides):
+                    self._decoder.settle([page])
+                    _set_aside(page, self.entity, keyset=keyset)
             if piece.keep_until is not None:
                 self.reread += page.drop_after(piece.keep_until)
             self.undeclared |= page.undeclared
@@ -113,6 +122,12 @@ class Extraction:
             self.fetched += answer.count
             yield from self._batch([answer.page])
 
+    def released(self, records: list[bytes]) -> Iterator[tuple[str, pa.Table]]:
+        """Records out of quarantine as if the source had sent them; each must be JSON."""
+        page = self._decoder.decode(1, b'{"rows":[' + b",".join(records) + b"]}")
+        self.pages, self.fetched = 1, page.fetched
+        yield from self._batch([page])
+
     def _read(self, after: str | None, keyset: bool, full: bool) -> Iterator[Piece]:
         try:
             if self.source.walks:
@@ -136,25 +151,38 @@ class Extraction:
             self._before_page(self.fetched)
             return self.pages + 1
 
-        for page in self.source.walk(self._decoder, after, self.traffic, before, complete=full):
-            if keyset:
-                note_unsorted(self.reading, _rowversions(page))
-            yield Piece(page)
+        with hiding(self._hides):
+            for page in self.source.walk(self._decoder, after, self.traffic, before, complete=full):
+                if keyset:
+                    note_unsorted(self.reading, _rowversions(page))
+                yield Piece(page)
 
     def _fetch(self, rowversion_gt: str | None, number: int, page_size: int) -> Answer:
         self._before_page(self.fetched)
-        page = self.source.page(self._decoder, self.pages + 1, rowversion_gt, number, page_size, self.traffic)
-        return Answer(page, _rowversions(page), page.fetched)
+        with hiding(self._hides):
+            page = self.source.page(self._decoder, self.pages + 1, rowversion_gt, number, page_size, self.traffic)
+            return Answer(page, _rowversions(page), page.fetched)
 
     def _batch(self, pages: list[Page]) -> Iterator[tuple[str, pa.Table]]:
+        with hiding(self._hides):
+            batches = self._judged(pages)
+        yield from batches
+
+    def _judged(self, pages: list[Page]) -> list[tuple[str, pa.Table]]:
         self._decoder.settle(pages)
         columns = [
             pa.concat_arrays([page.columns[index] for page in pages if len(page.columns[index])] or [pages[0].columns[index]])
             for index in range(len(self.entity.columns))
         ]
         names = [f"c{index}" for index in range(len(columns))]
-        violations = judge_batch(self.entity, pa.table(columns, names=names)) if len(columns[0]) else []
-        rejects = [reject for page in pages for reject in page.rejects]
+        batch = pa.table(columns, names=names)
+        violations = judge_batch(self.entity, batch) if len(batch) else []
+        rejects = [self._hidden(reject) for page in pages for reject in page.rejects]
+        review = None
+        if self.gate is not None:
+            self.gate.tally.rejected += len(rejects)
+            violations, review = self._gated(pages, batch, violations)
+            columns = self.gate.mask(columns)
         starts = _starts(pages)
         for violation in violations:
             page, index = _locate(pages, starts, violation.index)
@@ -167,6 +195,7 @@ class Extraction:
                 pa.array([rowversion for page in pages for rowversion in page.rowversions], pa.string()),
                 content_hashes(columns),
                 *columns,
+                *([review if review is not None else pa.nulls(len(columns[0]), pa.string())] if self.stored.has_review else []),
             ],
             schema=self._schema,
         )
@@ -175,23 +204,47 @@ class Extraction:
             table = table.filter(pa.array([place not in refused for place in range(len(table))]))
         self.staged += len(table)
         self.rejected += len(rejects)
-        if len(table):
-            yield self.entity.records_table, table
+        batches = [(self.stored.records_table, table)] if len(table) else []
         if rejects:
             self.sample += [_shown(reject) for reject in rejects[: SAMPLE_REJECTS - len(self.sample)]]
-            yield self.entity.rejects_table, _rejects_table(rejects)
+            batches.append((self.entity.rejects_table, _rejects_table(rejects)))
+        return batches
 
-    def _reject(self, page: Page, index: int, column: str, reason: str) -> Reject:
+    def _gated(self, pages: list[Page], batch: pa.Table, violations: list[Violation]) -> tuple[list[Violation], pa.Array | None]:
+        """What the gate refuses beside the contract, without what a person waived; and the column of reviews."""
+        assert self.gate is not None
+        if not len(batch):
+            return violations, None
+        verdicts = self.gate.judge(batch, violations)
+        if not self.gate.waived or len(verdicts.rejects) == len(violations):
+            return verdicts.rejects, verdicts.reviews
+        by_contract, starts, kept = {violation.index for violation in violations}, _starts(pages), []
+        for violation in verdicts.rejects:
+            page, index = _locate(pages, starts, violation.index)
+            reject = self._reject(page, index, violation.column, violation.reason)
+            if violation.index in by_contract or fingerprint_of(reject.record) not in self.gate.waived:
+                kept.append(violation)
+        self.gate.tally.waive(len(verdicts.rejects) - len(kept))
+        return kept, verdicts.reviews
+
+    def _reject(self, page: Page, index: int, column: str | None, reason: str) -> Reject:
         position = page.position(index)
-        raw = split_records(page.body)[position]
-        return Reject(
-            page.number,
-            position,
-            reason,
-            column,
-            raw.encode("utf-8", errors="surrogateescape"),
-            key_of(raw, self.entity),
-            page.rowversions[index],
+        raw = page.raw_records[position]
+        record, key = raw.encode("utf-8", errors="surrogateescape"), key_of(raw, self.entity)
+        if self.gate is not None and self.gate.masks is not None:
+            record, key = self.gate.masks.hide_record(record), self.gate.masks.hide_key(key)
+        return Reject(page.number, position, reason, column, record, key, page.rowversions[index])
+
+    def _hidden(self, reject: Reject) -> Reject:
+        """A reject of the decoder without anything that is masked."""
+        if self.gate is None or self.gate.masks is None:
+            return reject
+        masks = self.gate.masks
+        return replace(
+            reject,
+            reason=masks.hide_reason(reject.column, reject.reason),
+            record=masks.hide_record(reject.record),
+            business_key=masks.hide_key(reject.business_key),
         )
 
 
@@ -204,10 +257,9 @@ def _set_aside(page: Page, entity: Entity, *, keyset: bool) -> None:
             reasons[index] = ("row_version", "The record has no row_version, so no later read could find it.")
         if page.position(index) in page.refused:
             reasons[index] = page.refused[page.position(index)]
-    raws = split_records(page.body)
     for index, (column, reason) in reasons.items():
         position = page.position(index)
-        raw = raws[position]
+        raw = page.raw_records[position]
         record = raw.encode("utf-8", errors="surrogateescape")
         page.rejects.append(Reject(page.number, position, reason, column, record, key_of(raw, entity), page.rowversions[index]))
     kept = [index for index in range(len(page.rowversions)) if index not in reasons]
@@ -259,7 +311,7 @@ def _rejects_table(rejects: list[Reject]) -> pa.Table:
             "reason": reject.reason,
             "business_key": json.dumps(reject.business_key) if reject.business_key else None,
             "rowversion": reject.rowversion,
-            "fingerprint": hashlib.sha256(reject.record).hexdigest(),
+            "fingerprint": fingerprint_of(reject.record),
             "record": "\\x" + reject.record.hex(),
         }
         for reject in rejects

@@ -29,6 +29,7 @@ from sync_pipelines.errors import (
     SourceUnreachableError,
 )
 from sync_pipelines.extract.deadline import pool_with_deadline
+from sync_pipelines.extract.hiding import hiding
 from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.secrets import printable
 
@@ -144,6 +145,7 @@ class GuardedSession:
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.limits = limits
+        self.shows_bodies = True  # False where an answer may hold what is masked
         self._auth: Authentication = BearerToken(token) if callable(token) else token
         self._sleep = sleep
         self._rate = turns or RateLimiter(limits.requests_per_second)
@@ -209,7 +211,8 @@ class GuardedSession:
                     raise NoTurnError(f"The rate limit gives no turn within {patience_seconds:g} s.")
                 with self._slots:
                     reply = self._request_once(method, url, query, traffic, headers, body)
-                return parse(reply)
+                with hiding(not self.shows_bodies):
+                    return parse(reply)
             except AuthenticationError:
                 if renewed or not self._auth.renew():
                     raise
@@ -279,7 +282,7 @@ class GuardedSession:
             # A connection with an unread rest must not be used again.
             response.release_conn() if whole else response.close()
         if response.status != 200 and not (method != "GET" and 200 <= response.status < 300):
-            raise _status_error(response, body)
+            raise _status_error(response, body if self.shows_bodies else b"")
         return Reply(body, {name.lower(): value for name, value in response.headers.items()}, shown)
 
     def _checked_url(self, address: str, query: Mapping[str, str | int]) -> str:

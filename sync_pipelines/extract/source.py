@@ -14,10 +14,12 @@ class Source(Protocol):
     """Pages of one entity.
 
     Attributes:
+        session: through which it is asked.
         walks: it can only be read in its own order, by `walk`; otherwise `page` answers like S2's endpoint.
         page_size: records to ask for in a request.
     """
 
+    session: GuardedSession
     walks: bool
     page_size: int
 
@@ -52,14 +54,14 @@ class ApismithSource:
     walks = False
 
     def __init__(self, session: GuardedSession, slug: str, page_size: int) -> None:
-        self._session, self._slug, self.page_size = session, slug, page_size
+        self.session, self._slug, self.page_size = session, slug, page_size
 
     def page(
         self, decoder: PageDecoder, running: int, rowversion_gt: str | None, number: int, page_size: int, traffic: Traffic
     ) -> Page:
         """As `Source.page`."""
         return fetch_data(
-            self._session, self._slug, rowversion_gt, number, page_size, traffic, lambda body: decoder.decode(running, body)
+            self.session, self._slug, rowversion_gt, number, page_size, traffic, lambda body: decoder.decode(running, body)
         )
 
     def walk(

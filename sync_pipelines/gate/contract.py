@@ -30,11 +30,11 @@ class Violation:
 
     Attributes:
         index: its row in the batch.
-        column, reason: the first column that fails, and why.
+        column, reason: the first column that fails, where there is one, and why.
     """
 
     index: int
-    column: str
+    column: str | None
     reason: str
 
 

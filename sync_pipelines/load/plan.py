@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from sync_pipelines.model.cursor import Codec, CursorMark
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.run import Ledger, Mode
 
 
@@ -54,6 +54,9 @@ class PublishPlan:
         stream: the records' way into the destination while they were read; belongs to the destination.
         spooled: Parquet file with all good records.
         is_staged: the good records are in staging.
+        declared_columns: the columns as the catalog has them, where masks make others of them.
+        masks: what the catalog keeps of the masks that the records were written with.
+        released: quarantined records that this run brings in, instead of reading the source.
         details: goes to `bridge.sync_runs.details` with what the publish adds.
         errors: what went wrong inside dlt's workers, first cause first.
         seen: highest rowversion read, which later ones are compared with; None = nothing was read.
@@ -80,6 +83,9 @@ class PublishPlan:
     stream: Any = None
     spooled: Path | None = None
     is_staged: bool = False
+    declared_columns: tuple[Column, ...] = ()
+    masks: dict[str, str] = field(default_factory=dict)
+    released: tuple[UUID, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
     errors: list[BaseException] = field(default_factory=list)
     seen: str | None = None

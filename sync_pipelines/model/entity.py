@@ -29,6 +29,8 @@ BRIDGE_COLUMNS = {
     "_bridge_rowversion": '_bridge_rowversion text COLLATE "C"',
 }
 
+REVIEW_COLUMN = "_bridge_review"  # only where a gate can flag records for review
+
 
 class DeltaStrategy(StrEnum):
     """How changes are found (SyncFlow, `delta_strategy`)."""
@@ -112,7 +114,12 @@ class Connector:
 
 @dataclass(frozen=True)
 class Entity:
-    """One API of a connector with its table, its cursor and how it is synced."""
+    """One API of a connector with its table, its cursor and how it is synced.
+
+    Attributes:
+        stored_masks: the masks that the table was last written with, by column.
+        has_review: the table has, or gets, the column `_bridge_review`.
+    """
 
     uid: UUID
     connector: str
@@ -143,6 +150,8 @@ class Entity:
     next_due_at: datetime | None = None
     due_reason: str = ""
     seen_rowversion: str | None = None
+    stored_masks: dict[str, str] = field(default_factory=dict)
+    has_review: bool = False
 
     @property
     def path(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from sync_pipelines.errors import LedgerError
+from sync_pipelines.model.entity import Column
 
 
 class Mode(StrEnum):
@@ -95,6 +96,8 @@ class RunResult:
     Attributes:
         stage_seconds: seconds by stage (extract, load, publish).
         undeclared: names of fields that records carried but the API does not declare.
+        gate: verdicts of the entity's gate: passed, reviewed, rejected, waived, failed by rule, decided by rule of the table; empty without one.
+        columns: the table's columns, masks applied.
         quarantine_sample: up to 20 of the run's quarantined records as {page, key, column, reason}.
         storage: what the destination tells of the commit: snapshot_id, data_files, delete_files, …
         metrics: figures under the names that a connector's file asks for.
@@ -121,6 +124,8 @@ class RunResult:
     table_changes: tuple[str, ...] = ()
     quarantine_sample: tuple[dict[str, Any], ...] = ()
     duplicate_keys: int = 0
+    gate: dict[str, Any] = field(default_factory=dict)
+    columns: tuple[Column, ...] = ()
     warnings: tuple[str, ...] = ()
     storage: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)

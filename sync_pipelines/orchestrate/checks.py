@@ -8,10 +8,10 @@ import dagster as dg
 
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import RunResult
-from sync_pipelines.orchestrate.metadata import balance_sheet, reject_table
+from sync_pipelines.orchestrate.metadata import balance_sheet, gate_counts, reject_table
 
 CHECKS = {
-    "contract": "Every record has the declared types, lengths and nulls; those that have not are in quarantine. "
+    "contract": "Every record has the declared types, lengths and nulls, and passes the rules of its gate; those that do not are in quarantine. "
     "An error, which holds back models downstream, above a share of ALERT_REJECTION_RATE.",
     "balance": "fetched = inserted + updated + unchanged + superseded + quarantined, counted twice at every stage.",
     "no_duplicate_keys": "No business key stands twice in the table.",
@@ -56,6 +56,9 @@ def _contract(key: dg.AssetKey, result: RunResult, max_rejected_share: float) ->
     share = result.ledger.rejected_share
     severity = dg.AssetCheckSeverity.ERROR if share > max_rejected_share else dg.AssetCheckSeverity.WARN
     metadata: dict[str, Any] = {"records_fetched": fetched, "records_quarantined": quarantined, "rejected_share": share, "allowed_share": max_rejected_share}
+    metadata |= gate_counts(result)
+    if result.gate.get("reviewed"):
+        metadata["review_command"] = f"sync-pipelines review list {result.connector}/{result.slug}"
     if result.quarantine_sample:
         metadata["failure_cases"] = reject_table(result)
         metadata["next_command"] = f"sync-pipelines quarantine list {result.connector}/{result.slug} --run {result.uid}"

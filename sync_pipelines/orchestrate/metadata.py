@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -92,6 +93,7 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
         "records_unchanged": ledger.unchanged,
         "records_superseded": ledger.superseded,
         "records_quarantined": ledger.quarantined,
+        **gate_counts(result),
         "rows_deleted": ledger.deleted,
         "rows_per_second": round(result.rows_per_second, 1),
         "duration_seconds": round(result.duration_seconds, 3),
@@ -104,7 +106,7 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
         "mode": str(result.mode),
         "balance": dg.MetadataValue.md(balance_sheet(result)),
         "sync_run": str(result.uid),
-        "dagster/column_schema": table_schema(entity),
+        "dagster/column_schema": table_schema(replace(entity, columns=result.columns or entity.columns)),
     }
     # An id has more digits than a browser's numbers.
     metadata |= {name: str(value) if name.endswith("_id") else value for name, value in result.storage.items()}
@@ -114,6 +116,20 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
     if result.warnings:
         metadata["warnings"] = dg.MetadataValue.md("\n".join(f"- {warning}" for warning in result.warnings))
     return metadata
+
+
+def gate_counts(result: RunResult) -> dict[str, Any]:
+    """How the entity's gate judged the records of a run, second readings included; empty without a gate."""
+    gate = result.gate
+    if not gate:
+        return {}
+    counts: dict[str, Any] = {f"gate_{verdict}": gate[verdict] for verdict in ("passed", "reviewed", "rejected", "waived")}
+    judged = gate["passed"] + gate["reviewed"] + gate["rejected"]
+    counts["gate_rejected_share"] = round(gate["rejected"] / judged, 6) if judged else 0.0
+    lines = [f"| {name} | {count} |" for part in ("failed", "decided") for name, count in gate[part].items()]
+    if lines:
+        counts["gate_rules"] = dg.MetadataValue.md("\n".join(["| rule | records |", "|---|---:|", *lines]))
+    return counts
 
 
 def discovery_metadata(report: DiscoveryReport) -> dict[str, Any]:

@@ -18,8 +18,10 @@ import pyarrow as pa
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
+from sync_pipelines.catalog.gates import prepare_gate
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.extract.extraction import Extraction
+from sync_pipelines.gate.opened import check_stored_masks
 from sync_pipelines.load.postgres.copy import csv_of
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.model.cursor import Codec, order_key, seconds_between
@@ -107,7 +109,7 @@ def audit_entity(
         settings: the process settings when None.
 
     Raises:
-        ConfigurationError: the entity was never synced, or ranges are asked of one without rowversions.
+        ConfigurationError: the entity was never synced, its masks are new, or ranges are asked of one without rowversions.
         SyncError: from the source or the database.
     """
     settings = settings or load_settings()
@@ -123,6 +125,8 @@ def audit_entity(
         raise ConfigurationError(
             f"{entity.path} has no rowversions to choose ranges by.", state="", next_command=f"sync-pipelines audit {entity.path} --all"
         )
+    gate = prepare_gate(database, settings, entity)
+    check_stored_masks(entity, gate)
     source = open_source(database, connector, entity, settings)
     if ranges is not None and source.walks:
         raise ConfigurationError(
@@ -133,7 +137,9 @@ def audit_entity(
         source,
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,
+        gate=gate,
     )
+    entity = extraction.stored
     with database.connect() as connection:
         _create_tables(connection, entity)
         target = _target(database, connection, entity)

@@ -108,6 +108,7 @@ def probe_changes(
     session = open_session(
         connector, settings, database, timeout_seconds=REQUEST_SECONDS, page_deadline_seconds=REQUEST_SECONDS, tries=1
     )
+    session.shows_bodies = False  # a probe knows nothing of masks
     work = _Work(session, candidates, time.monotonic() + deadline_seconds, endpoints or {})
     work.run()
     found = work.found

@@ -14,6 +14,7 @@ import pytest
 
 from sync_pipelines.twin import Fault, TwinColumn
 from sync_pipelines_tests.conftest import PROJECT
+from sync_pipelines_tests.test_gate_route import RULES, put_gate
 from sync_pipelines_tests.world import TOKEN, World, item
 
 ITEMS = dg.AssetKey(["erp", "items"])
@@ -82,6 +83,25 @@ def test_quarantined_records_show_as_failure_cases_and_only_warn(world: World, d
     [case] = contract.metadata["failure_cases"].records
     assert case.data["key"] == "A00099"
     assert case.data["column"] == "base_uom"
+
+
+def test_the_verdicts_of_a_gate_are_plotted_and_shown_by_the_contract_check(world: World, definitions: Load) -> None:
+    table = world.add_items(0)
+    put_gate(world, RULES + "masks: {item_description: redact}\n")
+    table.put(item(1, weight_per_unit=2))
+    table.put(item(2, weight_per_unit=2, base_uom="BOX"))
+    table.put(item(3, weight_per_unit=0.5))
+    result = run(definitions)
+    [materialization] = result.asset_materializations_for_node("erp__items")
+    metadata = {name: entry.value for name, entry in materialization.metadata.items()}
+    assert (metadata["gate_passed"], metadata["gate_reviewed"], metadata["gate_rejected"]) == (1, 1, 1)
+    assert "| heavy_enough | 1 |" in metadata["gate_rules"]
+    assert {column.name: column.type for column in metadata["dagster/column_schema"].columns}["item_description"] == "text"
+    contract = checks(result)["contract"]
+    assert not contract.passed
+    assert contract.metadata["gate_rejected"].value == 1
+    assert contract.metadata["review_command"].value == "sync-pipelines review list erp/items"
+    assert "item 3" not in str(result.all_events)
 
 
 def test_a_contract_broken_by_most_records_holds_back_what_is_downstream(world: World, definitions: Load) -> None:

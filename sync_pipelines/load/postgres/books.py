@@ -14,6 +14,7 @@ import psycopg2
 from sync_pipelines.errors import SupersededRunError
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.quoting import literal, quote
+from sync_pipelines.model.entity import REVIEW_COLUMN
 
 
 def move_rejects(cursor: Any, plan: PublishPlan) -> int:
@@ -34,7 +35,10 @@ def move_rejects(cursor: Any, plan: PublishPlan) -> int:
         ON CONFLICT (entity_uid, fingerprint) DO UPDATE SET run_uid = excluded.run_uid, last_seen_at = now(),
             times_seen = q.times_seen + 1, page = excluded.page, position = excluded.position,
             business_key = excluded.business_key,
-            reason = excluded.reason, column_name = excluded.column_name, resolved_at = NULL
+            reason = excluded.reason, column_name = excluded.column_name,
+            -- What a person fixed and released stays settled when the source sends the bad record once more.
+            resolved_at = CASE WHEN q.resolution = 'released' AND q.edited_record IS NOT NULL THEN q.resolved_at END,
+            resolution = CASE WHEN q.resolution = 'released' AND q.edited_record IS NOT NULL THEN q.resolution END
         """,
         (str(plan.entity.uid), str(plan.run_uid)),
     )
@@ -58,7 +62,7 @@ def resolve_quarantine(cursor: Any, plan: PublishPlan, *, filled: bool) -> None:
         for index, (name, column) in enumerate(zip(good, entity.business_keys, strict=True))
     )
     statement = (
-        f"UPDATE {quote(plan.bridge_schema)}.quarantine q SET resolved_at = now() FROM {quote(*table)} g"
+        f"UPDATE {quote(plan.bridge_schema)}.quarantine q SET resolved_at = now(), resolution = 'superseded' FROM {quote(*table)} g"
         f" WHERE q.entity_uid = {literal(str(entity.uid))} AND q.resolved_at IS NULL AND q.business_key IS NOT NULL"
         f" AND q.run_uid <> {literal(str(plan.run_uid))} AND jsonb_array_length(q.business_key) = {len(entity.business_keys)}"
     )
@@ -70,6 +74,72 @@ def resolve_quarantine(cursor: Any, plan: PublishPlan, *, filled: bool) -> None:
         cursor.execute("ROLLBACK TO SAVEPOINT before_resolving")
         cursor.execute(statement + "".join(f" AND g.{name}::text = q.business_key->>{index}" for index, name in enumerate(good)))
     cursor.execute("RELEASE SAVEPOINT before_resolving")
+
+
+def settle_released(cursor: Any, plan: PublishPlan) -> None:
+    """Mark the quarantined records that this run brought in, except those that were refused once more."""
+    if plan.released:
+        cursor.execute(
+            f"UPDATE {quote(plan.bridge_schema)}.quarantine SET resolved_at = now(), resolution = 'released'"
+            " WHERE uid = ANY (%s::uuid[]) AND run_uid <> %s AND resolved_at IS NULL",
+            ([str(uid) for uid in plan.released], str(plan.run_uid)),
+        )
+
+
+def drop_accepted_reviews(cursor: Any, plan: PublishPlan) -> None:
+    """Take the flag off staged records that a person accepted with this very content."""
+    entity = plan.entity
+    if entity.has_review:
+        cursor.execute(
+            f"UPDATE {quote(entity.staging_schema, entity.records_table)} s SET review = NULL FROM {quote(plan.bridge_schema)}.reviews r"
+            f" WHERE s.review IS NOT NULL AND r.entity_uid = {literal(str(entity.uid))} AND r.outcome = 'accepted'"
+            f" AND r.business_key = {_key_texts(plan, 's', staged=True)} AND r.content_hash = s.hash"
+        )
+
+
+def keep_reviews(cursor: Any, plan: PublishPlan, *, filled: bool) -> int:
+    """Bring the list of reviews to what this run left in the table; returns how many rows of the run are flagged.
+
+    Args:
+        cursor: inside the publish transaction, after the merge.
+        plan: of the run.
+        filled: the records went straight into the target and not through staging.
+    """
+    entity = plan.entity
+    if not entity.has_review:
+        return 0
+    reviews, target = f"{quote(plan.bridge_schema)}.reviews", f"{quote(entity.target_schema, entity.target_table)} t"
+    uid, run_uid, key = literal(str(entity.uid)), literal(str(plan.run_uid)), _key_texts(plan, "t", staged=False)
+    if filled:
+        rows = target
+        cursor.execute(
+            f"UPDATE {target} SET {REVIEW_COLUMN} = NULL FROM {reviews} r WHERE t.{REVIEW_COLUMN} IS NOT NULL AND r.entity_uid = {uid}"
+            f" AND r.outcome = 'accepted' AND r.business_key = {key} AND r.content_hash = right(t._bridge_hash, 32)"
+        )
+    else:
+        names = {column.name: f"c{index}" for index, column in enumerate(entity.columns)}
+        match = " AND ".join(f"t.{quote(column.target_name)} = s.{names[column.name]}" for column in entity.business_keys)
+        rows = f"{target} JOIN {quote(entity.staging_schema, entity.records_table)} s ON {match}"
+    cursor.execute(f"SELECT EXISTS (SELECT FROM {reviews} WHERE entity_uid = {uid} AND closed_at IS NULL)")
+    if cursor.fetchone()[0]:
+        cursor.execute(
+            f"UPDATE {reviews} r SET closed_at = now(), outcome = 'settled' FROM {rows}"
+            f" WHERE r.entity_uid = {uid} AND r.closed_at IS NULL AND t.{REVIEW_COLUMN} IS NULL AND r.business_key = {key}"
+        )
+    cursor.execute(
+        f"INSERT INTO {reviews} AS r (entity_uid, business_key, reason, content_hash, run_uid)"
+        f" SELECT {uid}, {key}, t.{REVIEW_COLUMN}, right(t._bridge_hash, 32), {run_uid} FROM {rows} WHERE t.{REVIEW_COLUMN} IS NOT NULL"
+        " ON CONFLICT (entity_uid, business_key) DO UPDATE SET reason = excluded.reason, content_hash = excluded.content_hash,"
+        " run_uid = excluded.run_uid, last_seen_at = now(), closed_at = NULL, outcome = NULL,"
+        " first_seen_at = CASE WHEN r.closed_at IS NULL THEN r.first_seen_at ELSE now() END"
+    )
+    return int(cursor.rowcount)
+
+
+def _key_texts(plan: PublishPlan, alias: str, *, staged: bool) -> str:
+    names = {column.name: f"c{index}" for index, column in enumerate(plan.entity.columns)}
+    keys = [names[column.name] if staged else quote(column.target_name) for column in plan.entity.business_keys]
+    return f"jsonb_build_array({', '.join(f'{alias}.{key}::text' for key in keys)})"
 
 
 def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
@@ -101,16 +171,22 @@ def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
             str(plan.run_uid),
         ),
     )
+    is_release = bool(plan.released)
     others = f"lease_uid IS DISTINCT FROM {literal(str(plan.lease)) if plan.lease else 'NULL'}::uuid"
     if cursor.rowcount != 1:
         raise SupersededRunError(f"The run {plan.run_uid} is not open any more.", where=dict(plan.entity.where))
     cursor.execute(
         f"""
-        UPDATE {bridge}.entities SET last_sync_at = clock_timestamp(), last_sync_status = 'success', last_rowversion = %s,
-            cursor_codec = %s, cursor_marks = %s, row_count = %s, consecutive_failures = 0, last_success_at = clock_timestamp(),
+        UPDATE {bridge}.entities SET last_sync_status = 'success', last_rowversion = %s,
+            cursor_codec = %s, cursor_marks = %s, row_count = %s, masks = %s,
+            -- A release does not read the source, so it makes no table fresh and moves no due time.
+            last_sync_at = CASE WHEN %s THEN last_sync_at ELSE clock_timestamp() END,
+            last_success_at = CASE WHEN %s THEN last_success_at ELSE clock_timestamp() END,
+            consecutive_failures = CASE WHEN %s THEN consecutive_failures ELSE 0 END,
+            next_due_at = CASE WHEN %s THEN next_due_at ELSE clock_timestamp() + %s * interval '1 second' END,
+            due_reason = CASE WHEN %s THEN due_reason ELSE %s END,
             full_refresh_pending = full_refresh_pending AND (%s OR columns <> %s::jsonb OR delta_strategy <> %s),
             full_read_due = full_read_due AND %s, seen_rowversion = CASE WHEN %s THEN coalesce(%s, seen_rowversion) END,
-            next_due_at = clock_timestamp() + %s * interval '1 second', due_reason = %s,
             lease_uid = CASE WHEN {others} THEN lease_uid END, leased_at = CASE WHEN {others} THEN leased_at END,
             leased_until = CASE WHEN {others} THEN leased_until END
         WHERE uid = %s
@@ -120,15 +196,18 @@ def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
             None if plan.codec is None else str(plan.codec),
             json.dumps([mark.as_json() for mark in plan.marks]),
             outcome.row_count,
+            json.dumps(plan.masks),
+            *[is_release] * 4,
+            plan.next_due_seconds,
+            is_release,
+            str(plan.next_due_reason),
             # A discovery during this run may have asked for another full read, which this one was not.
             plan.mode == "delta",
-            json.dumps([column.as_json() for column in plan.entity.columns]),
+            json.dumps([column.as_json() for column in plan.declared_columns or plan.entity.columns]),
             str(plan.entity.delta_strategy),
             plan.mode == "delta",
-            plan.seen_is_sure,
+            plan.seen_is_sure or is_release,
             plan.seen,
-            plan.next_due_seconds,
-            str(plan.next_due_reason),
             str(plan.entity.uid),
         ),
     )

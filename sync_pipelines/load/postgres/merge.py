@@ -9,7 +9,7 @@ from sync_pipelines.load.plan import PublishPlan
 from sync_pipelines.load.postgres.fill import indexes_afterwards, is_empty
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.model.cursor import Codec
-from sync_pipelines.model.entity import Column
+from sync_pipelines.model.entity import REVIEW_COLUMN, Column
 from sync_pipelines.model.names import shorten_identifier
 from sync_pipelines.model.run import Mode, check_stage
 
@@ -145,11 +145,14 @@ class Merge:
             f" THEN t._bridge_hash <> {prefix} || s.hash ELSE {differs} END"
         )
         touched = f"t._bridge_rowversion IS DISTINCT FROM s.rowversion OR t._bridge_hash <> {prefix} || s.hash"
+        if self.entity.has_review:
+            touched += f" OR t.{REVIEW_COLUMN} IS DISTINCT FROM s.review"
         return stale, changed, touched
 
     def _update(self) -> int:
         columns = [column for column in self.entity.columns if not column.is_business_key]
         content = "".join(f"{_q(column)} = s.{self.staged[column.name]}, " for column in columns)
+        content += f"{REVIEW_COLUMN} = s.review, " if self.entity.has_review else ""
         return self.execute(
             f"UPDATE {self.target} t SET {content}_bridge_hash = {literal(self.fingerprint)} || s.hash,"
             f" _bridge_rowversion = s.rowversion, _bridge_deleted = false,"
@@ -161,6 +164,8 @@ class Merge:
     def _insert(self, source: str) -> int:
         names = ", ".join(_q(column) for column in self.entity.columns)
         values = ", ".join(f"s.{self.staged[column.name]}" for column in self.entity.columns)
+        if self.entity.has_review:
+            names, values = f"{names}, {REVIEW_COLUMN}", f"{values}, s.review"
         return self.execute(
             f"INSERT INTO {self.target} ({names}, _bridge_hash, _bridge_rowversion)"
             f" SELECT {values}, {literal(self.fingerprint)} || s.hash, s.rowversion FROM {source}"

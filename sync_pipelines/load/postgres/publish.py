@@ -11,7 +11,14 @@ import psycopg2
 
 from sync_pipelines.errors import SupersededRunError
 from sync_pipelines.load.plan import Outcome, PublishPlan
-from sync_pipelines.load.postgres.books import close_books, move_rejects, resolve_quarantine
+from sync_pipelines.load.postgres.books import (
+    close_books,
+    drop_accepted_reviews,
+    keep_reviews,
+    move_rejects,
+    resolve_quarantine,
+    settle_released,
+)
 from sync_pipelines.load.postgres.copy import copy_refusing
 from sync_pipelines.load.postgres.fill import build_constraints
 from sync_pipelines.load.postgres.merge import Counts, Merge
@@ -57,6 +64,7 @@ def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
     quarantined = merge.count_distinct_rejects()
     superseded, counts = 0, Counts(new=filled or 0)
     if filled is None:
+        drop_accepted_reviews(cursor, plan)
         superseded = merge.drop_superseded()
         counts = merge.apply(staged - superseded)
     gained = counts.new + counts.returned
@@ -71,7 +79,9 @@ def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
         deleted=deleted,
     )
     check_stage("quarantine", quarantined, move_rejects(cursor, plan))
+    settle_released(cursor, plan)
     resolve_quarantine(cursor, plan, filled=filled is not None)
+    plan.details["reviewed"] = keep_reviews(cursor, plan, filled=filled is not None)
     row_count = merge.count_rows(gained - deleted)
     if plan.mode is Mode.FULL:
         # Counted in the table itself; also tells whether somebody else wrote into it meanwhile.

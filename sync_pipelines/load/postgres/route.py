@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import psycopg
 import pyarrow as pa
 from psycopg.rows import tuple_row
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.load.destination import Prepared
+from sync_pipelines.catalog.masked import mask_catalog
+from sync_pipelines.load.destination import Prepared, Remask
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.fill import BULK_ROWS, is_empty
+from sync_pipelines.load.postgres.masking import clear_columns
 from sync_pipelines.load.postgres.peek import all_unchanged
 from sync_pipelines.load.postgres.publish import publish
+from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.load.postgres.staging import prepare_staging
 from sync_pipelines.load.postgres.stream import RecordStream
 from sync_pipelines.load.postgres.target import apply_table, plan_table, read_columns, set_aside
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.entity import REVIEW_COLUMN, Entity
 from sync_pipelines.model.run import Ledger
 from sync_pipelines.reconcile.duplicates import duplicate_keys
 
@@ -27,15 +33,19 @@ class PostgresDestination:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def prepare(self, entity: Entity, *, rebuild: bool) -> Prepared:
+    def prepare(self, entity: Entity, *, rebuild: bool, remask: Remask | None = None) -> Prepared:
         """Bring target and staging into shape in one transaction."""
         with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
             lock_ddl(cursor, entity.target_schema)
+            if remask is not None:
+                mask_catalog(cursor, remask)
+                clear_columns(cursor, entity, remask)
             stored = read_columns(cursor, entity.target_schema, entity.target_table)
+            entity = replace(entity, has_review=entity.has_review or REVIEW_COLUMN in stored)
             plan = plan_table(entity, stored, rebuild=rebuild)
             apply_table(cursor, plan)
             prepare_staging(cursor, entity)
-            return Prepared(plan.changes, is_empty(cursor, entity))
+            return Prepared(plan.changes, is_empty(cursor, entity), entity.has_review)
 
     def pipeline_target(self, entity: Entity) -> tuple[Any, str]:
         """dlt's postgres destination with our publish step."""
@@ -56,6 +66,15 @@ class PostgresDestination:
         """Compare by one query."""
         with self._database.connect() as connection:
             return all_unchanged(connection.cursor(), plan, batch)
+
+    def accept_review(self, connection: psycopg.Connection[Any], entity: Entity, key: Sequence[str], content_hash: str) -> None:
+        """In the transaction of the catalog."""
+        pairs = zip(entity.business_keys, key, strict=True)
+        keys = " AND ".join(f"t.{quote(column.target_name)}::text = {literal(part)}" for column, part in pairs)
+        connection.execute(
+            f"UPDATE {quote(entity.target_schema, entity.target_table)} t SET {REVIEW_COLUMN} = NULL"
+            f" WHERE {keys} AND right(t._bridge_hash, 32) = {literal(content_hash)}"
+        )
 
     def duplicate_keys(self, entity: Entity) -> int:
         """None while the key constraint is whole."""

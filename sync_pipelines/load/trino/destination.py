@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg.rows import tuple_row
 
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.masked import mask_catalog
 from sync_pipelines.errors import EntityDefinitionError, SettingsError
-from sync_pipelines.load.destination import Prepared
+from sync_pipelines.load.destination import Prepared, Remask
 from sync_pipelines.load.plan import Outcome, PublishPlan, TablePlan
 from sync_pipelines.load.postgres.quoting import literal as pg_literal
 from sync_pipelines.load.postgres.quoting import quote as pg_quote
 from sync_pipelines.load.postgres.route import lock_ddl
 from sync_pipelines.load.postgres.staging import prepare_staging
 from sync_pipelines.load.trino.commit import end_leftovers
-from sync_pipelines.load.trino.hive import plan_hive_table, set_view_aside
-from sync_pipelines.load.trino.merge import Counts, Statements, entity_marker
+from sync_pipelines.load.trino.hive import current_rows, plan_hive_table, set_view_aside, unflag_statement
+from sync_pipelines.load.trino.masking import plan_clearing
+from sync_pipelines.load.trino.merge import Counts, Statements, entity_marker, match_keys
 from sync_pipelines.load.trino.options import resolve_options
 from sync_pipelines.load.trino.publish import publish
-from sync_pipelines.load.trino.quoting import quote
+from sync_pipelines.load.trino.quoting import literal, quote
+from sync_pipelines.load.trino.reviews import keys_table, read_accepted, without_accepted
 from sync_pipelines.load.trino.session import Session, connector_of, create_schema, tune
 from sync_pipelines.load.trino.staging import inline_relation, record_fields
 from sync_pipelines.load.trino.table import apply_table, check_names, plan_table, read_columns, set_aside
-from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.model.entity import REVIEW_COLUMN, Connector, Entity
 from sync_pipelines.model.run import Ledger
 
 
@@ -44,7 +50,7 @@ class TrinoDestination:
         self._compared: tuple[int, Counts] | None = None
         self._wrote = False
 
-    def prepare(self, entity: Entity, *, rebuild: bool) -> Prepared:
+    def prepare(self, entity: Entity, *, rebuild: bool, remask: Remask | None = None) -> Prepared:
         """Bring the table into shape; end writes of killed runs, whose commit could still come."""
         check_names(entity)
         self._check_alone(entity)
@@ -52,14 +58,21 @@ class TrinoDestination:
         end_leftovers(self.session, entity_marker(entity))
         with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
             lock_ddl(cursor, f"trino:{self.session.options.location}:{entity.target_schema}")
-            plan = self._plan_table(entity, rebuild=rebuild)
+            if remask is not None:
+                clearing = plan_clearing(self.session, self.catalog, entity, remask, is_hive=self.is_hive)
+                # Trino knows no common transaction: what is pending must be known before a value is gone.
+                with self._database.connect() as own, own.cursor(row_factory=tuple_row) as before:
+                    mask_catalog(before, remask)
+                apply_table(self.session, TablePlan(clearing))
+            entity, plan = self._plan_table(entity, rebuild=rebuild)
             if plan.statements:
                 create_schema(self.session, self.catalog, entity.target_schema)
             apply_table(self.session, plan)
             lock_ddl(cursor, entity.target_schema)
             prepare_staging(cursor, entity)
         # Only a full read asks: into an empty table it need not close with a second reading of its last stretch.
-        return Prepared(plan.changes, rebuild and not self.session.query(f"SELECT 1 FROM {self._target(entity)} LIMIT 1"))
+        is_empty = rebuild and not self.session.query(f"SELECT 1 FROM {self._target(entity)} LIMIT 1")
+        return Prepared(plan.changes, is_empty, entity.has_review)
 
     @cached_property
     def is_hive(self) -> bool:
@@ -100,11 +113,12 @@ class TrinoDestination:
         else:
             tune(self.session, self.catalog)
 
-    def _plan_table(self, entity: Entity, *, rebuild: bool) -> TablePlan:
-        if self.is_hive:
-            return plan_hive_table(self.session, self.catalog, entity)
+    def _plan_table(self, entity: Entity, *, rebuild: bool) -> tuple[Entity, TablePlan]:
         stored = read_columns(self.session, self.catalog, entity.target_schema, entity.target_table)
-        return plan_table(self.catalog, entity, stored, rebuild=rebuild)
+        entity = replace(entity, has_review=entity.has_review or REVIEW_COLUMN in stored)
+        if self.is_hive:
+            return entity, plan_hive_table(self.session, self.catalog, entity, stored)
+        return entity, plan_table(self.catalog, entity, stored, rebuild=rebuild)
 
     def pipeline_target(self, entity: Entity) -> tuple[Any, str]:
         """Our own dlt destination."""
@@ -139,6 +153,8 @@ class TrinoDestination:
     def all_unchanged(self, plan: PublishPlan, batch: pa.Table) -> Ledger | None:
         """Compare by one query that carries the batch; what it says of a duplicate or a held key goes the long way."""
         entity = plan.entity
+        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            batch = without_accepted(entity, batch, read_accepted(cursor, plan))
         relation = inline_relation(batch, record_fields(entity), hive=self.is_hive)
         keys = [f"c{index}" for index, column in enumerate(entity.columns) if column.is_business_key]
         distinct = batch.group_by(["rowversion", "hash", *keys]).aggregate([])
@@ -165,6 +181,20 @@ class TrinoDestination:
             return False
         texts = set(zip(*(pc.cast(distinct[name], pa.string()).to_pylist() for name in keys), strict=True))
         return any(tuple(row["business_key"]) in texts for row in held)
+
+    def accept_review(self, connection: psycopg.Connection[Any], entity: Entity, key: Sequence[str], content_hash: str) -> None:
+        """By one statement of its own; where the catalog's transaction then fails, the flag comes back with the next full read."""
+        relation = inline_relation(*keys_table(entity, [tuple(key)]), hive=self.is_hive)
+        same = f"substr(t._bridge_hash, -32) = {literal(content_hash)} AND t.{REVIEW_COLUMN} IS NOT NULL"
+        match = match_keys(entity)
+        if not self.is_hive:
+            self.session.execute(
+                f"MERGE INTO {self._target(entity)} t USING {relation} s ON {match} WHEN MATCHED AND {same} THEN UPDATE SET {REVIEW_COLUMN} = NULL"
+            )
+            return
+        rows = quote(self.catalog, entity.target_schema, current_rows(self.session, self.catalog, entity))
+        condition = f"{same} AND EXISTS (SELECT 1 FROM {relation} s WHERE {match})"
+        self.session.execute(unflag_statement(entity, self._target(entity), rows, condition))
 
     def duplicate_keys(self, entity: Entity) -> int:
         """Iceberg has no constraint that could vouch for it, so they are counted after every run that wrote."""

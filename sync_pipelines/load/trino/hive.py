@@ -17,7 +17,7 @@ from sync_pipelines.load.trino.quoting import literal, quote
 from sync_pipelines.load.trino.session import Session
 from sync_pipelines.load.trino.table import read_columns
 from sync_pipelines.load.trino.types import hive_type
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.entity import REVIEW_COLUMN, Entity
 
 VERSION = "_bridge_version"
 NOW = "cast(current_timestamp(6) AT TIME ZONE 'UTC' AS timestamp(6))"
@@ -32,14 +32,18 @@ BRIDGE_TYPES = {
 }
 
 
-def plan_hive_table(session: Session, catalog: str, entity: Entity) -> TablePlan:
-    """Statements that make the first table of rows with its view.
+def bridge_types(entity: Entity) -> dict[str, str]:
+    """Our own columns of an entity's table."""
+    return {**BRIDGE_TYPES, **({REVIEW_COLUMN: "varchar"} if entity.has_review else {})}
+
+
+def plan_hive_table(session: Session, catalog: str, entity: Entity, stored: dict[str, str]) -> TablePlan:
+    """Statements that make the first table of rows with its view, or add the column of reviews to both.
 
     Raises:
         SchemaDriftError: there is a table that is not ours, or its columns are not the declared ones.
     """
-    stored = read_columns(session, catalog, entity.target_schema, entity.target_table)
-    wanted = {column.target_name.lower(): hive_type(column.type) for column in entity.columns} | BRIDGE_TYPES
+    wanted = {column.target_name.lower(): hive_type(column.type) for column in entity.columns} | bridge_types(entity)
     if not stored:
         rows = rows_table(entity, _next_number(session, catalog, entity))
         columns = ", ".join(f"{quote(name)} {kind}" for name, kind in wanted.items())
@@ -50,6 +54,13 @@ def plan_hive_table(session: Session, catalog: str, entity: Entity) -> TablePlan
             ),
             (f"create view {catalog}.{entity.table}",),
         )
+    if entity.has_review and {**stored, REVIEW_COLUMN: "varchar"} == wanted != stored:
+        rows = current_rows(session, catalog, entity)
+        where = quote(catalog, entity.target_schema, rows)
+        # Killed between the two, the column is in the rows already.
+        has = REVIEW_COLUMN in read_columns(session, catalog, entity.target_schema, rows)
+        added = () if has else (f"ALTER TABLE {where} ADD COLUMN {REVIEW_COLUMN} varchar",)
+        return TablePlan((*added, view_statement(catalog, entity, rows)), (f"add {REVIEW_COLUMN}",))
     if stored != wanted:
         differing = sorted(name for name in stored.keys() | wanted.keys() if stored.get(name) != wanted.get(name))
         raise SchemaDriftError(
@@ -69,7 +80,7 @@ def rows_table(entity: Entity, number: int) -> str:
 
 def view_statement(catalog: str, entity: Entity, rows: str) -> str:
     """Let the view show the newest version of each key in a table of rows."""
-    names = ", ".join([*(quote(column.target_name) for column in entity.columns), *BRIDGE_TYPES])
+    names = ", ".join([*(quote(column.target_name) for column in entity.columns), *bridge_types(entity)])
     keys = ", ".join(quote(column.target_name) for column in entity.business_keys)
     return (
         f"CREATE OR REPLACE VIEW {quote(catalog, entity.target_schema, entity.target_table)} SECURITY INVOKER AS SELECT {names} FROM (SELECT *,"
@@ -97,6 +108,20 @@ def current_rows(session: Session, catalog: str, entity: Entity) -> str:
             next_command=f"rename it, then sync-pipelines sync {entity.path} --full-refresh",
         )
     return match[1].strip('"')
+
+
+def unflag_statement(entity: Entity, view: str, rows: str, condition: str) -> str:
+    """Append versions of rows that differ only by the flag, which is gone.
+
+    Args:
+        entity: whose rows.
+        view: that shows them.
+        rows: the table of rows.
+        condition: over t, which rows of the view.
+    """
+    values = {quote(column.target_name): f"t.{quote(column.target_name)}" for column in entity.columns}
+    values |= {name: f"t.{name}" for name in BRIDGE_TYPES} | {VERSION: f"t.{VERSION} + 1", REVIEW_COLUMN: "NULL"}
+    return f"INSERT INTO {rows} ({', '.join(values)}) SELECT {', '.join(values.values())} FROM {view} t WHERE {condition}"
 
 
 def _next_number(session: Session, catalog: str, entity: Entity) -> int:
@@ -130,7 +155,7 @@ class HiveStatements(Statements):
         _, _, changed, _ = self._conditions()
         names, values = self._version(changed)
         deleted = f"({gone})" if gone else "false"
-        kept = {name: f"t.{name}" for name in BRIDGE_TYPES}
+        kept = {name: f"t.{name}" for name in bridge_types(self.entity)}
         kept |= {
             "_bridge_deleted": f"(t._bridge_deleted OR {deleted})",
             "_bridge_updated_at": f"CASE WHEN NOT t._bridge_deleted AND {deleted} THEN {NOW} ELSE t._bridge_updated_at END",
@@ -154,6 +179,7 @@ class HiveStatements(Statements):
             "_bridge_deleted": "false",
             "_bridge_rowversion": "s.rowversion",
             VERSION: f"coalesce(t.{VERSION}, 0) + 1",
+            **{column: f"s.{name}" for name, column in self.review.items()},
         }
         return ", ".join([*names, *own]), ", ".join([*values, *own.values()])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sync_pipelines.load.plan import PublishPlan
 from sync_pipelines.load.trino.order import order_of
 from sync_pipelines.load.trino.quoting import literal, quote
-from sync_pipelines.model.entity import Column, Entity
+from sync_pipelines.model.entity import REVIEW_COLUMN, Column, Entity
 from sync_pipelines.model.run import Mode
 
 NOW = "current_timestamp(6)"
@@ -49,7 +49,8 @@ class Statements:
         self.plan, self.entity, self.target, self.staged = plan, entity, target, staged
         self.places = {column.name: f"c{index}" for index, column in enumerate(entity.columns)}
         self.keys = [self.places[column.name] for column in entity.business_keys]
-        self.match = " AND ".join(f"t.{_q(column)} = s.{self.places[column.name]}" for column in entity.business_keys)
+        self.match = match_keys(entity)
+        self.review = {"review": REVIEW_COLUMN} if entity.has_review else {}
         self.prefix = literal(f"{entity.columns_fingerprint}:")
         self._codec = plan.codec if plan.keyset else None
 
@@ -69,7 +70,7 @@ class Statements:
     def keep_winners(self) -> None:
         """Look only at the newest record of every key: highest rowversion, then the one read last."""
         order = [f"{expression} DESC NULLS LAST" for expression in [order_of(self._codec, "rowversion")] if expression]
-        names = ", ".join(["rowversion", "hash", *self.places.values()])
+        names = ", ".join(["arrival", "rowversion", "hash", *self.review, *self.places.values()])
         self.staged = (
             f"(SELECT {names} FROM (SELECT *, row_number() OVER (PARTITION BY {', '.join(self.keys)}"
             f" ORDER BY {', '.join([*order, 'arrival DESC'])}) AS age FROM {self.staged}) a WHERE age = 1)"
@@ -98,15 +99,16 @@ class Statements:
             gone: condition over t of rows to mark as deleted, None when there are none.
         """
         found, stale, changed, touched = self._conditions()
-        columns = ["rowversion", "hash", *self.places.values()]
+        columns = ["rowversion", "hash", *self.review, *self.places.values()]
         source = f"SELECT {', '.join(f's.{name}' for name in columns)}, false AS gone FROM {self.staged} s"
         delete = ""
         if gone is not None:
-            of_table = {"rowversion": "_bridge_rowversion", "hash": "_bridge_hash"}
+            of_table = {"rowversion": "_bridge_rowversion", "hash": "_bridge_hash", **self.review}
             of_table |= {self.places[column.name]: _q(column) for column in self.entity.columns}
             source += f" UNION ALL SELECT {', '.join(f't.{of_table[name]}' for name in columns)}, true FROM {self.target} t WHERE {gone}"
             delete = f" WHEN MATCHED AND s.gone THEN UPDATE SET _bridge_deleted = true, _bridge_updated_at = {NOW}"
         content = [f"{_q(column)} = s.{self.places[column.name]}" for column in self.entity.columns if not column.is_business_key]
+        content += [f"{column} = s.{name}" for name, column in self.review.items()]
         content += [
             f"_bridge_hash = {self.prefix} || s.hash",
             "_bridge_rowversion = s.rowversion",
@@ -118,6 +120,18 @@ class Statements:
             f"{self.marker}MERGE INTO {self.target} t USING ({source}) s ON {self.match}{delete}"
             f" WHEN MATCHED AND NOT s.gone AND NOT {stale} AND ({changed} OR {touched}) THEN UPDATE SET {', '.join(content)}"
             f" WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
+        )
+
+    def standing(self, candidates: str) -> str:
+        """Arrival numbers of those staged records that are what their row is to be: the newest of their key, and not stale.
+
+        Args:
+            candidates: a relation with the column `arrival`.
+        """
+        found, stale, _, _ = self._conditions()
+        return (
+            f"SELECT s.arrival FROM {self.staged} s JOIN {candidates} c ON c.arrival = s.arrival"
+            f" LEFT JOIN {self.target} t ON {self.match} WHERE NOT ({found} AND {stale})"
         )
 
     def absent(self, held: str | None) -> str:
@@ -141,11 +155,12 @@ class Statements:
             "_bridge_hash": f"{self.prefix} || s.hash",
             "_bridge_deleted": "false",
             "_bridge_rowversion": "s.rowversion",
+            **{column: f"s.{name}" for name, column in self.review.items()},
         }
         return ", ".join([*names, *own]), ", ".join([*values, *own.values()])
 
     def _conditions(self) -> tuple[str, str, str, str]:
-        """SQL for: the key is known; the stored row is newer; the content differs; only rowversion or hash differ."""
+        """SQL for: the key is known; the stored row is newer; the content differs; only rowversion, hash or flag differ."""
         found = "(t._bridge_id IS NOT NULL)"
         theirs, ours = order_of(self._codec, "s.rowversion"), order_of(self._codec, "t._bridge_rowversion")
         guarded = theirs is not None and self.plan.mode is Mode.DELTA
@@ -156,8 +171,14 @@ class Statements:
         changed = (
             f"(t._bridge_deleted OR CASE WHEN {same_columns} THEN t._bridge_hash <> {self.prefix} || s.hash ELSE {differs} END)"
         )
-        touched = f"(t._bridge_rowversion IS DISTINCT FROM s.rowversion OR t._bridge_hash <> {self.prefix} || s.hash)"
+        touched = f"(t._bridge_rowversion IS DISTINCT FROM s.rowversion OR t._bridge_hash <> {self.prefix} || s.hash"
+        touched += "".join(f" OR t.{column} IS DISTINCT FROM s.{name}" for name, column in self.review.items()) + ")"
         return found, stale, changed, touched
+
+
+def match_keys(entity: Entity) -> str:
+    """Condition that the keys of t and s are the same."""
+    return " AND ".join(f"t.{_q(column)} = s.c{index}" for index, column in enumerate(entity.columns) if column.is_business_key)
 
 
 def entity_marker(entity: Entity) -> str:

@@ -1,4 +1,4 @@
-"""Rows of a Trino table brought here: keys and hashes for the audit, whole records for a proof."""
+"""Rows of a Trino table brought here: keys and hashes for the audit, whole records for a proof or for another gate."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.load.postgres.quoting import quote as pg_quote
 from sync_pipelines.load.trino.destination import TrinoDestination
+from sync_pipelines.load.trino.merge import match_keys
 from sync_pipelines.load.trino.quoting import quote
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.load.trino.reviews import keys_table
+from sync_pipelines.load.trino.staging import inline_relation
+from sync_pipelines.load.trino.table import read_columns
+from sync_pipelines.model.entity import REVIEW_COLUMN, Entity
 from sync_pipelines.model.types import ColumnType, Kind
 
 _MIRROR = "mirrored"
@@ -47,11 +51,37 @@ def mirror_keys(database: Database, connection: psycopg.Connection[Any], entity:
     return _MIRROR
 
 
+def mirror_rows(database: Database, connection: psycopg.Connection[Any], entity: Entity, key: tuple[str, ...] | None = None) -> str:
+    """Copy the live rows, or the row of a key, into a temporary table of the connection; returns its name.
+
+    Columns that the table in Trino does not have are not in the temporary one either.
+    """
+    destination = TrinoDestination(database, get_connector(database, entity.connector))
+    there = read_columns(destination.session, destination.catalog, entity.target_schema, entity.target_table)
+    columns = [column for column in entity.columns if column.target_name.lower() in there]
+    types = {column.target_name: column.type.sql for column in columns} | {"_bridge_deleted": "boolean"}
+    types |= {REVIEW_COLUMN: "text"} if REVIEW_COLUMN in there else {}
+    connection.execute(f"CREATE TEMP TABLE {_MIRROR} ({', '.join(f'{pg_quote(name)} {kind}' for name, kind in types.items())}) ON COMMIT DROP")
+    where = "NOT t._bridge_deleted"
+    if key is not None:
+        relation = inline_relation(*keys_table(entity, [key]), hive=destination.is_hive)
+        where = f"EXISTS (SELECT 1 FROM {relation} s WHERE {match_keys(entity)})"
+    with connection.cursor() as cursor, cursor.copy(f"COPY {_MIRROR} ({', '.join(map(pg_quote, types))}) FROM STDIN") as copy:
+        for row in _read(database, entity, list(types), where):
+            own = [_for_copy(value, column.type) for value, column in zip(row, columns, strict=False)]
+            copy.write_row([*own, *row[len(columns) :]])
+    return _MIRROR
+
+
+def _for_copy(value: Any, column_type: ColumnType) -> Any:
+    return value if column_type.kind is Kind.JSON else as_python(value, column_type)
+
+
 def _read(database: Database, entity: Entity, names: list[str], where: str) -> Iterator[list[Any]]:
     destination = TrinoDestination(database, get_connector(database, entity.connector))
     table = quote(destination.catalog, entity.target_schema, entity.target_table)
     cursor = destination.session.connection().cursor()
-    cursor.execute(f"SELECT {', '.join(map(quote, names))} FROM {table} WHERE {where}")
+    cursor.execute(f"SELECT {', '.join(map(quote, names))} FROM {table} t WHERE {where}")
     while rows := cursor.fetchmany(_BATCH_ROWS):
         yield from rows
 

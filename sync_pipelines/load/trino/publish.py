@@ -15,13 +15,14 @@ import pyarrow.parquet as pq
 
 from sync_pipelines.errors import FatalError
 from sync_pipelines.load.plan import Outcome, PublishPlan
-from sync_pipelines.load.postgres.books import close_books, move_rejects
+from sync_pipelines.load.postgres.books import close_books, move_rejects, settle_released
 from sync_pipelines.load.postgres.publish import fence
 from sync_pipelines.load.trino.commit import Snapshot, commit, find_snapshot
 from sync_pipelines.load.trino.hive import HiveStatements, write_hive
 from sync_pipelines.load.trino.merge import Counts, Statements, run_marker
 from sync_pipelines.load.trino.quarantine import count_rejects, empty_staging, resolve
 from sync_pipelines.load.trino.quoting import quote
+from sync_pipelines.load.trino.reviews import drop_accepted_reviews, keep_reviews
 from sync_pipelines.load.trino.session import Session
 from sync_pipelines.load.trino.staging import Staging, record_fields
 from sync_pipelines.load.trino.vanished import Vanished, plan_vanished, remember_absences
@@ -92,6 +93,7 @@ def publish(
     check_stage("quarantine", plan.rejected, rejected)
     staging = Staging(session, catalog, f"e{entity.uid.hex}", hive=is_hive)
     try:
+        drop_accepted_reviews(cursor, plan)
         spooled = pq.read_metadata(plan.spooled).num_rows if plan.spooled else 0
         relation = _staged_relation(staging, plan, spooled)
         target = quote(catalog, entity.target_schema, entity.target_table)
@@ -105,7 +107,9 @@ def publish(
         check_stage("load", plan.fetched, plan.reread + staged + rejected)
         check_stage("compare", work.winners, work.counts.records)
         check_stage("quarantine", quarantined, move_rejects(cursor, plan))
+        settle_released(cursor, plan)
         resolve(cursor, plan)
+        plan.details["reviewed"] = keep_reviews(work)
         plan.details["trino"] = _write(work)
     finally:
         staging.clear()

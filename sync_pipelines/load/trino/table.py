@@ -13,7 +13,7 @@ from sync_pipelines.load.plan import TablePlan
 from sync_pipelines.load.trino.quoting import literal, quote
 from sync_pipelines.load.trino.session import Session
 from sync_pipelines.load.trino.types import iceberg_type, widens_in_iceberg
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.entity import REVIEW_COLUMN, Entity
 
 BRIDGE_TYPES = {
     "_bridge_id": "uuid",
@@ -79,6 +79,7 @@ def create_statements(catalog: str, entity: Entity) -> tuple[str, ...]:
     columns += [
         f"{name} {kind}" + ("" if name == "_bridge_rowversion" else " NOT NULL") for name, kind in BRIDGE_TYPES.items()
     ]
+    columns += [f"{REVIEW_COLUMN} varchar"] if entity.has_review else []
     return (
         f"CREATE TABLE IF NOT EXISTS {quote(catalog, entity.target_schema, entity.target_table)} (\n  " + ",\n  ".join(columns) + "\n)",
     )
@@ -101,6 +102,9 @@ def _plan_columns(catalog: str, entity: Entity, stored: dict[str, str], *, rebui
             changes.append(f"widen {column.name} from {have} to {wanted}")
         elif have != wanted and not widens_in_iceberg(wanted, have):
             refused.append(f"{column.name}: {have} in the table, {wanted} at the source")
+    if entity.has_review and REVIEW_COLUMN not in stored:
+        statements.append(f"{alter} ADD COLUMN {REVIEW_COLUMN} varchar")
+        changes.append(f"add {REVIEW_COLUMN}")
     check_can_follow(entity, refused)
     return TablePlan(tuple(statements), tuple(changes))
 

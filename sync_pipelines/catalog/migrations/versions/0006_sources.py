@@ -1,13 +1,13 @@
 """Declared sources: a connector's kind and declaration; S1's sync_log and S3's errors as views.
 
 Revision ID: 0006
-Revises: 0004
+Revises: 0005
 """
 
 from alembic import op
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,29 @@
+"""Errors about answers whose values are masked, without any of those values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sync_pipelines.errors import BrokenPageError, FatalError, SyncError
+
+
+@contextmanager
+def hiding(hides: bool) -> Iterator[None]:
+    """No error of what happens to clear values inside tells any of them.
+
+    Raises:
+        BrokenPageError: one from inside, without how the answer begins.
+        FatalError: in place of what is no error of ours; those of ours hold no values and come through.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not hides or (isinstance(error, SyncError) and not isinstance(error, BrokenPageError)):
+            raise
+        if isinstance(error, BrokenPageError):
+            told = error.what.partition("; it begins:")[0]
+            raise BrokenPageError(f"{told}; how it begins is not shown, since it may hold what is masked.") from None
+        raise FatalError(
+            f"The records could not be judged ({type(error).__name__}); the reason is not shown, since the entity has masks."
+        ) from None

@@ -1,0 +1,212 @@
+"""Rules as something that runs: each gives one boolean per record, from pandera's built-in checks, functions, or SQL expressions."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import warnings
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+
+from sync_pipelines.gate.definition import Rule
+from sync_pipelines.gate.document import Document, Location, nearest
+from sync_pipelines.gate.rules import registered_rules, signature_of
+from sync_pipelines.model.entity import Column, Entity
+from sync_pipelines.model.types import INTEGER_BITS, Kind
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import pandera.polars as pandera
+
+# Built-in checks of pandera on polars that say something of a single record; unique_values_eq speaks of a whole column.
+CHECKS = (
+    *("equal_to", "not_equal_to", "greater_than", "greater_than_or_equal_to", "less_than", "less_than_or_equal_to", "in_range"),
+    *("isin", "notin", "str_matches", "str_contains", "str_startswith", "str_endswith", "str_length"),
+    *("eq", "ne", "gt", "ge", "lt", "le", "between"),
+)
+_SHARED_ARGUMENTS = {"args", "kwargs"}
+
+_AROUND = {
+    *("Agg", "Over", "Rolling", "Explode", "Len", "Shift", "CumSum", "CumProd", "CumMin", "CumMax", "CumCount", "Rank", "Diff", "Reverse"),
+    *("IsDuplicated", "IsUnique", "IsFirstDistinct", "IsLastDistinct", "FillNullWithStrategy", "Unique", "Mode", "Quantile", "ArgSort"),
+}
+
+
+@dataclass(frozen=True)
+class CompiledRule:
+    """A rule that is ready to run.
+
+    Attributes:
+        columns: names of the columns that it looks at.
+        check: runs by itself over the view of a batch; or None, and `expression` says it.
+        words: what it asks for, without any value of a record.
+    """
+
+    rule: Rule
+    columns: tuple[str, ...]
+    check: Any
+    expression: pl.Expr | None
+    when: pl.Expr | None
+    words: str
+
+    def passing(self, entity: Entity) -> CompiledRule:
+        """This rule for records whose values it cannot see: it passes."""
+        first = pl.col(entity.columns[0].name)
+        return CompiledRule(self.rule, (), None, first.is_null() | first.is_not_null(), None, self.words)
+
+    def passes(self, view: pl.DataFrame) -> pl.Series | pl.Expr:
+        """One boolean per record, never null."""
+        if self.check is not None:
+            result = self.check(view.lazy(), self.rule.column).check_output.collect().to_series()
+        else:
+            assert self.expression is not None
+            result = self.expression.fill_null(self.rule.nulls == "pass")
+        return result if self.when is None else result | ~self.when.fill_null(False)
+
+
+def view_of(entity: Entity, names: set[str]) -> list[pl.Expr]:
+    """Expressions that make the columns of a batch (c0, c1, …) into named ones, numbers in texts into numbers."""
+    return [
+        (pl.col(f"c{index}").cast(pl.Float64, strict=False) if column.type.is_number_text else pl.col(f"c{index}")).alias(column.name)
+        for index, column in enumerate(entity.columns)
+        if column.name in names
+    ]
+
+
+def empty_view(entity: Entity, rows: int = 0) -> pl.DataFrame:
+    """A view of nulls with the right types, to try expressions on."""
+    frames = pl.DataFrame({f"c{index}": pl.Series([None] * rows, dtype=polars_type(column)) for index, column in enumerate(entity.columns)})
+    return frames.select(view_of(entity, {column.name for column in entity.columns}))
+
+
+def polars_type(column: Column) -> pl.DataType:
+    """The polars type of a column of a batch."""
+    import pyarrow as pa
+
+    return pl.from_arrow(pa.array([], column.type.arrow)).dtype  # type: ignore[union-attr]
+
+
+def compile_sql(document: Document, location: Location, text: str, entity: Entity, wanted: type[pl.DataType] | None) -> pl.Expr:
+    """An SQL expression over one record.
+
+    Raises:
+        GateDefinitionError: not SQL, an unknown column, or something about several records.
+    """
+    try:
+        expression = pl.sql_expr(text)
+    except pl.exceptions.PolarsError as error:
+        raise document.fault(f"it is no SQL expression: {_first_line(error)}.", location) from None
+    return _checked(document, location, expression, entity, wanted)
+
+
+def _checked(document: Document, location: Location, expression: pl.Expr, entity: Entity, wanted: type[pl.DataType] | None) -> pl.Expr:
+    known = {column.name for column in entity.columns}
+    for name in expression.meta.root_names():
+        if name not in known:
+            raise document.fault(f"{entity.path} has no column {name!r}.{nearest(name, known)}", location)
+    try:
+        found = empty_view(entity, 2).select(expression.alias("tried"))
+    except pl.exceptions.PolarsError as error:
+        raise document.fault(f"it cannot be evaluated: {_first_line(error)}.", location) from None
+    if not expression.meta.root_names() or _looks_around(json.loads(expression.meta.serialize(format="json"))):
+        raise document.fault("it must speak of a single record's columns: no aggregates, windows or constants alone.", location)
+    if wanted is not None and found["tried"].dtype not in (wanted, pl.Null):
+        raise document.fault(f"it gives {found['tried'].dtype}, where {wanted.__name__} is needed.", location)
+    return expression
+
+
+def _looks_around(node: Any) -> bool:
+    """Whether an expression's tree looks beyond the record at hand, which would make the verdict depend on the batch."""
+    if isinstance(node, dict):
+        return any(key in _AROUND or (key not in ("Column", "Literal") and _looks_around(inner)) for key, inner in node.items())
+    return any(map(_looks_around, node)) if isinstance(node, list) else node in _AROUND
+
+
+def compile_rule(document: Document, index: int, rule: Rule, entity: Entity) -> CompiledRule:
+    """Check a rule against its entity and make it ready to run.
+
+    Raises:
+        GateDefinitionError: names file, line, key and the nearest valid name.
+    """
+    place: Location = ("rules", index)
+    columns = {column.name: column for column in entity.columns}
+    named = [rule.column] if rule.column else rule.columns
+    for name in named:
+        if name not in columns:
+            key = (*place, "column" if rule.column else "columns")
+            raise document.fault(f"{entity.path} has no column {name!r}.{nearest(name, columns)}", key)
+    when = None if rule.when is None else compile_sql(document, (*place, "when"), rule.when, entity, pl.Boolean)
+    if rule.check is not None:
+        assert rule.column is not None
+        return _builtin(document, place, rule, columns[rule.column], entity, when)
+    if rule.function is not None:
+        expression = _function(document, place, rule, named, entity)
+        words = f"{', '.join(named)}: {rule.function}{_arguments(rule)}"
+    else:
+        assert rule.expression is not None
+        expression = compile_sql(document, (*place, "expression"), rule.expression, entity, pl.Boolean)
+        named, words = list(dict.fromkeys(expression.meta.root_names())), rule.expression
+    return CompiledRule(rule, tuple(named), None, expression, when, rule.message or words)
+
+
+def _builtin(document: Document, place: Location, rule: Rule, column: Column, entity: Entity, when: pl.Expr | None) -> CompiledRule:
+    if rule.check not in CHECKS:
+        told = " unique_values_eq speaks of a whole column, not of a record." if rule.check == "unique_values_eq" else nearest(rule.check, CHECKS)
+        raise document.fault(f"pandera has no check {rule.check!r} for records.{told}", (*place, "check"))
+    make = getattr(pandera.Check, rule.check)  # type: ignore[arg-type]
+    known = set(inspect.signature(make).parameters) - _SHARED_ARGUMENTS
+    for name in rule.arguments:
+        if name not in known:
+            raise document.fault(f"{rule.check} takes no {name!r}.{nearest(name, known)}", (*place, "arguments", name))
+    arguments = {name: _fitting(value, column) for name, value in rule.arguments.items()}
+    try:
+        check = make(**arguments, ignore_na=rule.nulls == "pass")
+        check(empty_view(entity, 2).lazy(), column.name).check_output.collect()
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        said = f"{rule.check}{_arguments(rule)} does not go with {column.name} ({column.data_type}): {_first_line(error)}."
+        raise document.fault(said, (*place, "arguments" if rule.arguments else "check")) from None
+    words = f"{column.name}: {rule.check}{_arguments(rule)}"
+    return CompiledRule(rule, (column.name,), check, None, when, rule.message or words)
+
+
+def _function(document: Document, place: Location, rule: Rule, names: list[str], entity: Entity) -> pl.Expr:
+    functions = registered_rules()
+    if rule.function not in functions:
+        raise document.fault(f"no function {rule.function!r} is registered with @rule.{nearest(rule.function, functions)}", (*place, "function"))
+    function = functions[rule.function]  # type: ignore[index]
+    try:
+        expression = function(*(pl.col(name) for name in names), **rule.arguments)
+    except Exception as error:  # noqa: BLE001 - whatever a person's function does wrong is told with the rule
+        raise document.fault(f"{rule.function}{signature_of(function)} failed: {type(error).__name__}: {error}.", place) from error
+    if not isinstance(expression, pl.Expr):
+        raise document.fault(f"{rule.function} must return a polars expression, not {type(expression).__name__}.", (*place, "function"))
+    return _checked(document, (*place, "function"), expression, entity, pl.Boolean)
+
+
+def _arguments(rule: Rule) -> str:
+    return f"({', '.join(f'{name}={value}' for name, value in rule.arguments.items())})"
+
+
+def _fitting(value: Any, column: Column) -> Any:
+    """A value of YAML in the type in which polars compares it exactly with the column."""
+    if isinstance(value, list):
+        return [_fitting(one, column) for one in value]
+    kind = column.type.kind
+    if isinstance(value, datetime) and kind in (Kind.TIMESTAMP, Kind.TIMESTAMPTZ):
+        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return aware.astimezone(UTC) if kind is Kind.TIMESTAMPTZ else aware.astimezone(UTC).replace(tzinfo=None)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    if kind is Kind.NUMERIC and not column.type.is_number_text:
+        return Decimal(str(value))
+    if kind in (Kind.DOUBLE, Kind.REAL, Kind.NUMERIC):
+        return float(value)
+    return int(value) if kind in INTEGER_BITS and float(value).is_integer() else value
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]

@@ -1,0 +1,153 @@
+"""What a gate's YAML may say: `gates/<connector>/<entity>.yaml`, checked key by key. The reference is docs/gate.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from sync_pipelines.errors import SettingsError
+from sync_pipelines.gate.document import Document, Location, load_document, nearest
+from sync_pipelines.secrets import check_reference
+
+Outcome = Literal["pass", "review", "reject"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Rule(_Strict):
+    """One rule: a built-in check of pandera on a column, a registered function, or an SQL expression over the record.
+
+    Attributes:
+        severity: what becomes of a record that fails: reject, review, or only a lower score.
+        weight: its part in the score.
+        nulls: whether a record passes for which the rule cannot say (a null somewhere).
+        when: SQL expression; other records pass.
+        message: said instead of the rule's own words.
+    """
+
+    name: Name
+    column: str | None = None
+    columns: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
+    check: str | None = None
+    function: str | None = None
+    expression: str | None = None
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    severity: Literal["reject", "review", "score"] = "reject"
+    weight: float = Field(1.0, ge=0, le=1e6, strict=False)
+    nulls: Literal["pass", "fail"] = "pass"
+    when: str | None = None
+    message: str | None = Field(None, max_length=500)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Rule:
+        kinds = [kind for kind in ("check", "function", "expression") if getattr(self, kind) is not None]
+        if len(kinds) != 1:
+            raise ValueError("a rule has exactly one of check, function and expression")
+        if self.check is not None and (self.column is None or self.columns):
+            raise ValueError("a check needs column")
+        if self.function is not None and bool(self.column) == bool(self.columns):
+            raise ValueError("a function needs column or columns")
+        if self.expression is not None and (self.column or self.columns or self.arguments):
+            raise ValueError("an expression names its columns itself, and takes no arguments")
+        return self
+
+
+class Score(_Strict):
+    """What a score of 0 to 100 leads to where no decision table says it."""
+
+    reject_below: float = Field(0, ge=0, le=100, strict=False)
+    review_below: float = Field(0, ge=0, le=100, strict=False)
+
+
+class Decision(_Strict):
+    """A DMN decision table that judges every record.
+
+    Attributes:
+        file: beside the YAML file.
+        decision: name of the decision, when the file holds several tables.
+        inputs: input expression of the table to a column, or to one of record_type, score, required_present, failed_rules.
+        output: name of the output column, when there are several.
+        verdicts: output value to pass, review or reject.
+    """
+
+    file: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
+    decision: str | None = None
+    inputs: dict[str, str] = Field(default_factory=dict)
+    output: str | None = None
+    verdicts: dict[str, Outcome] = Field(default_factory=dict)
+
+
+class HashMask(_Strict):
+    """Keyed hash (HMAC-SHA256); the key is a reference."""
+
+    hash: str
+
+    @model_validator(mode="after")
+    def _a_reference(self) -> HashMask:
+        try:
+            check_reference(self.hash)
+        except SettingsError:
+            raise ValueError("the key is given as a reference, env:NAME") from None
+        return self
+
+
+Mask = HashMask | Literal["redact", "drop"]
+
+
+class GateFile(_Strict):
+    """The whole file."""
+
+    record_type: str | None = None
+    required: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
+    rules: list[Rule] = Field(default_factory=list, max_length=500)
+    score: Score | None = None
+    decision: Decision | None = None
+    masks: dict[str, Mask] = Field(default_factory=dict)
+
+
+_MODELS: dict[str, type[BaseModel]] = {"rules": Rule, "score": Score, "decision": Decision, "masks": HashMask}
+
+
+def read_gate_file(path: Path) -> tuple[GateFile, Document]:
+    """Read and check one file, without yet knowing its entity.
+
+    Raises:
+        GateDefinitionError: names file, line, key and the nearest valid name.
+    """
+    document = load_document(path)
+    if not isinstance(document.data, dict):
+        raise document.fault("it must hold keys: " + ", ".join(GateFile.model_fields) + ".")
+    try:
+        gate = GateFile.model_validate(document.data)
+    except ValidationError as error:
+        raise _told(document, error) from None
+    seen: set[str] = set()
+    for index, rule in enumerate(gate.rules):
+        if rule.name in seen:
+            raise document.fault(f"a rule {rule.name!r} stands above already.", ("rules", index, "name"))
+        seen.add(rule.name)
+    return gate, document
+
+
+def _told(document: Document, error: ValidationError) -> Exception:
+    """The first problem; of a mask's alternatives, the one that fits best."""
+    problem = error.errors(include_url=False, include_input=True)[0]
+    location: Location = tuple(part for part in problem["loc"] if not str(part).startswith(("HashMask", "literal[", "function-")))
+    if location[:1] == ("masks",) and len(location) >= 2 and problem["type"] != "value_error":
+        return document.fault("a mask is redact, drop, or {hash: env:NAME}.", location[:2])
+    if problem["type"] == "extra_forbidden":
+        model = _MODELS.get(str(location[0]), GateFile) if len(location) > 1 else GateFile
+        return document.fault(f"there is no such key.{nearest(location[-1], model.model_fields)}", location)
+    if problem["type"] == "literal_error":
+        choices = [choice.strip("' ") for choice in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        return document.fault(f"{problem['input']!r} is not one of {', '.join(choices)}.{nearest(problem['input'], choices)}", location)
+    return document.fault(problem["msg"].removeprefix("Value error, ") + ".", location)

@@ -1,0 +1,178 @@
+"""Where gates are, and how one is made of its files: `<folder>/<connector>/<entity>.yaml`, decision tables beside it."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sync_pipelines.gate.compiled import compile_rule, compile_sql
+from sync_pipelines.gate.definition import Decision, GateFile, read_gate_file
+from sync_pipelines.gate.dmn.coverage import POLARS, Finding, examine
+from sync_pipelines.gate.dmn.feel import Kind as FeelKind
+from sync_pipelines.gate.dmn.reader import read_table
+from sync_pipelines.gate.dmn.table import DecisionTable, HitPolicy
+from sync_pipelines.gate.document import Document, Location, definition_fault, nearest
+from sync_pipelines.gate.judge import LEVELS, REJECT, DecisionUse, Gate
+from sync_pipelines.gate.masks import check_masks
+from sync_pipelines.gate.rules import load_rule_files
+from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.types import INTEGER_BITS, Kind
+
+_FACTS = {"record_type": "_record_type", "score": "_score", "required_present": "_required", "failed_rules": "_failed"}
+_ALIASES = {"quality_score": "score", "required_fields": "required_present", "required_fields_present": "required_present"}
+_FACT_KINDS: dict[str, FeelKind] = {"record_type": "string", "score": "number", "required_present": "boolean", "failed_rules": "number"}
+_VERDICTS = {"valid": "pass", "pass": "pass", "warning": "review", "review": "review", "invalid": "reject", "reject": "reject"}
+
+_cache: dict[Path, tuple[Any, Gate]] = {}
+_lock = threading.Lock()
+
+
+def gate_path(folder: Path, entity: Entity) -> Path:
+    """The file of an entity's gate, which may not exist."""
+    return folder / entity.connector / f"{entity.slug}.yaml"
+
+
+def load_gate(folder: Path, entity: Entity) -> Gate | None:
+    """The gate of an entity; None when it has no file. Read again only when a file or the entity's columns changed.
+
+    Raises:
+        GateDefinitionError: a file is wrong; the entity is not synced without its rules and masks.
+    """
+    path = gate_path(folder, entity)
+    if not path.exists():
+        return None
+    with _lock:
+        known = _cache.get(path)
+    if known is not None and known[0] == _stamp(folder, path, known[1].definition):
+        return known[1] if known[1].entity.code_version == entity.code_version else _load(folder, path, entity)
+    return _load(folder, path, entity)
+
+
+def _load(folder: Path, path: Path, entity: Entity) -> Gate:
+    load_rule_files(folder)
+    # Looked at before the files are read for good: what changes meanwhile is read again.
+    stamp = _stamp(folder, path, read_gate_file(path)[0])
+    gate, _ = build_gate(path, entity)
+    with _lock:
+        _cache[path] = (stamp, gate)
+    return gate
+
+
+def _stamp(folder: Path, path: Path, definition: GateFile) -> tuple[Any, ...]:
+    """What tells whether a gate's files changed: its own, its table, and the rules in Python."""
+    files = [path, *([path.parent / definition.decision.file] if definition.decision else []), *sorted(folder.glob("*.py"))]
+    return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists())
+
+
+def build_gate(path: Path, entity: Entity) -> tuple[Gate, list[Finding]]:
+    """A gate from its file, with what is doubtful but no error in its decision table.
+
+    Raises:
+        GateDefinitionError: names file, line, key and the nearest valid name.
+    """
+    definition, document = read_gate_file(path)
+    known = [column.name for column in entity.columns]
+    for index, name in enumerate(definition.required):
+        if name not in known:
+            raise document.fault(f"{entity.path} has no column {name!r}.{nearest(name, known)}", ("required", index))
+    check_masks(document, definition, entity)
+    rules = tuple(compile_rule(document, index, rule, entity) for index, rule in enumerate(definition.rules))
+    for index, rule in enumerate(definition.rules):
+        if rule.severity == "score" and not rule.weight:
+            raise document.fault("a rule that only counts for the score needs a weight above 0.", ("rules", index, "weight"))
+        if rule.severity == "score" and definition.score is None and definition.decision is None:
+            raise document.fault("nothing uses the score: there is neither score nor decision.", ("rules", index, "severity"))
+    if definition.score is not None and definition.score.review_below and definition.score.review_below < definition.score.reject_below:
+        raise document.fault("review_below is lower than reject_below.", ("score", "review_below"))
+    record_type = None
+    if definition.record_type is not None:
+        if definition.decision is None:
+            raise document.fault("only a decision uses the record type, and there is none.", ("record_type",))
+        record_type = compile_sql(document, ("record_type",), definition.record_type, entity, None)
+    decision, findings = (None, []) if definition.decision is None else _decision(document, definition, definition.decision, entity)
+    return Gate(entity, definition, rules, record_type, decision), findings
+
+
+def _decision(document: Document, definition: GateFile, used: Decision, entity: Entity) -> tuple[DecisionUse, list[Finding]]:
+    path = document.path.parent / used.file
+    table = read_table(path, used.decision)
+    findings = examine(table)
+    for finding in findings:
+        if finding.is_error:
+            raise definition_fault(path, None, f"{table.name}: {finding}")
+    if table.aggregation is None and definition.score is not None:
+        raise document.fault("the decision table judges, so thresholds of the score are not used.", ("score",))
+    if table.aggregation is not None and definition.score is None:
+        raise document.fault(f"the table gives a number ({table.aggregation}), so score must say from where on it is reviewed or rejected.", ("decision",))
+    unknown = [name for name in used.inputs if name not in {one.name for one in table.inputs}]
+    if unknown:
+        told = nearest(unknown[0], [one.name for one in table.inputs])
+        raise document.fault(f"{used.file} has no input {unknown[0]!r}.{told}", ("decision", "inputs", unknown[0]))
+    sources, facts = [], set()
+    for one in table.inputs:
+        given = used.inputs.get(one.name, one.name)
+        location: Location = ("decision", "inputs", one.name) if one.name in used.inputs else ("decision",)
+        source, fact = _source(document, location, given, one.kind, entity)
+        if fact == "record_type" and definition.record_type is None:
+            raise document.fault(f"{used.file} asks for the record type, so record_type must say what it is.", location)
+        if fact == "required_present" and not definition.required:
+            raise document.fault(f"{used.file} asks for the required fields, so required must name them.", location)
+        sources.append(source)
+        facts.add(fact)
+    levels, default = _levels(document, used, table)
+    return DecisionUse(table, tuple(sources), levels, default, used.file, "required_present" in facts), findings
+
+
+def _source(document: Document, location: Location, given: str, wanted: FeelKind, entity: Entity) -> tuple[pl.Expr, str | None]:
+    columns = {column.name: column for column in entity.columns}
+    if given in columns:
+        have = _feel_kind(columns[given].type.kind)
+        if have != wanted:
+            raise document.fault(f"the table compares {given!r} with a {wanted}, but the column is {columns[given].data_type}.", location)
+        return pl.col(given).cast(POLARS[wanted]), None
+    fact = re.sub(r"[^a-z0-9]+", "_", given.lower()).strip("_")
+    fact = _ALIASES.get(fact, fact)
+    if fact not in _FACTS:
+        raise document.fault(f"{given!r} is neither a column nor one of {', '.join(_FACTS)}.{nearest(given, [*columns, *_FACTS])}", location)
+    if _FACT_KINDS[fact] != wanted:
+        raise document.fault(f"the table compares {given!r} with a {wanted}, but it is a {_FACT_KINDS[fact]}.", location)
+    return pl.col(_FACTS[fact]), fact
+
+
+def _feel_kind(kind: Kind) -> FeelKind:
+    if kind in (*INTEGER_BITS, Kind.NUMERIC, Kind.REAL, Kind.DOUBLE):
+        return "number"
+    if kind is Kind.BOOLEAN:
+        return "boolean"
+    return "date" if kind in (Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ) else "string"
+
+
+def _levels(document: Document, used: Decision, table: DecisionTable) -> tuple[tuple[int, ...], int]:
+    if table.aggregation is not None:
+        return tuple(REJECT for _ in table.rules), REJECT
+    names = [output.name for output in table.outputs]
+    if used.output is not None and used.output not in names:
+        raise document.fault(f"{used.file} has no output {used.output!r}.{nearest(used.output, names)}", ("decision", "output"))
+    if used.output is None and len(names) > 1:
+        raise document.fault(f"{used.file} has several outputs; output must name the one with the verdict: {', '.join(names)}.", ("decision",))
+    place = names.index(used.output) if used.output else 0
+    answers = [rule.outputs[place] for rule in table.rules]
+    possible = {str(answer) for answer in [*answers, *([table.outputs[place].default] if table.has_default else []), *table.outputs[place].values]}
+    for answer in used.verdicts:
+        if answer not in possible:
+            raise document.fault(f"{used.file} never answers {answer!r}.{nearest(answer, possible)}", ("decision", "verdicts", answer))
+
+    def level(answer: Any) -> int:
+        verdict = used.verdicts.get(str(answer)) or _VERDICTS.get(str(answer).lower())
+        if verdict is None:
+            raise document.fault(f"verdicts must say what the answer {answer!r} means: pass, review or reject.", ("decision", "verdicts"))
+        return LEVELS[verdict]
+
+    default = level(table.outputs[place].default) if table.has_default else REJECT
+    if table.policy is HitPolicy.COLLECT and not table.has_default:
+        default = LEVELS["pass"]
+    return tuple(level(answer) for answer in answers), default

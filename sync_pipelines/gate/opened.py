@@ -1,0 +1,124 @@
+"""A gate as one run uses it: rules, masks with their keys, what persons waived, and the tally."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from sync_pipelines.errors import ConfigurationError, MaskLostError
+from sync_pipelines.gate.compiled import CompiledRule
+from sync_pipelines.gate.contract import Violation
+from sync_pipelines.gate.files import gate_path, load_gate
+from sync_pipelines.gate.judge import Gate, Tally, Verdicts
+from sync_pipelines.gate.masks import Masks, open_masks
+from sync_pipelines.model.entity import Entity
+
+
+@dataclass
+class OpenedGate:
+    """What stands between extract and load for one entity.
+
+    Attributes:
+        entity: as declared, and as the catalog has it now; the gate's own may be older.
+        gate: rules and decision table.
+        masks: None when nothing is masked.
+        waived: fingerprints of records that a person let pass.
+    """
+
+    entity: Entity
+    gate: Gate
+    masks: Masks | None
+    waived: frozenset[str] = frozenset()
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def stored_entity(self) -> Entity:
+        """The entity as its table has it."""
+        return self.masks.stored_entity if self.masks else self.entity
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """What the catalog keeps of the masks."""
+        return self.masks.fingerprints() if self.masks else {}
+
+    def for_masked(self, clear: frozenset[str] = frozenset()) -> OpenedGate:
+        """This gate for records that are masked already, as they lie in quarantine, but for some columns given anew.
+
+        Rules over values that are hidden count as passed: they were judged when the values were there.
+
+        Raises:
+            ConfigurationError: the decision table itself judges a hidden column.
+        """
+        hidden = (self.masks.names if self.masks else frozenset()) - clear
+        if not hidden or self.masks is None:
+            return self
+        gate = self.gate
+        judged = {name for source in (gate.decision.sources if gate.decision else ()) for name in source.meta.root_names()}
+        judged |= set() if gate.record_type is None else set(gate.record_type.meta.root_names())
+        if judged & hidden:
+            raise ConfigurationError(
+                f"The decision table judges {sorted(judged & hidden)[0]}, which is masked, so the record cannot be judged again.",
+                where=dict(self.entity.where),
+                next_command="sync-pipelines quarantine waive UID, or fix it with the clear value",
+            )
+        columns = tuple(replace(one, data_type="TEXT") if one.name in hidden else one for one in self.entity.columns)
+        entity = replace(self.entity, columns=columns)
+        masks = Masks(entity, {name: key for name, key in self.masks.keys.items() if name in clear}, self.masks.redacted & clear, self.masks.dropped)
+        rules = tuple(rule.passing(entity) if _looks_at(rule) & hidden else rule for rule in gate.rules)
+        return OpenedGate(entity, replace(gate, entity=entity, rules=rules), masks)
+
+    def judge(self, batch: pa.Table, violations: list[Violation]) -> Verdicts:
+        """Judge a batch of declared columns."""
+        return self.gate.judge(batch, violations, self.tally)
+
+    def mask(self, columns: list[pa.Array]) -> list[pa.Array]:
+        """Declared columns as stored ones."""
+        return self.masks.apply(columns) if self.masks else columns
+
+
+def _looks_at(rule: CompiledRule) -> set[str]:
+    return {*rule.columns, *(() if rule.when is None else rule.when.meta.root_names())}
+
+
+def open_gate(folder: Path, entity: Entity) -> OpenedGate | None:
+    """The gate of an entity; None when it has no file and never had masks.
+
+    Raises:
+        GateDefinitionError: a file is wrong.
+        SecretMissingError: the key of a mask is not there.
+        MaskLostError: the table was stored with masks that are not configured any more.
+    """
+    gate = load_gate(folder, entity)
+    masks = None if gate is None else open_masks(gate.definition, entity)
+    configured = masks.names if masks else frozenset()
+    lost = sorted(column.name for column in entity.columns if column.name in entity.stored_masks and column.name not in configured)
+    if lost:
+        raise MaskLostError(
+            f"The column {lost[0]} was masked so far, and {gate_path(folder, entity)} does not mask it any more.",
+            where=dict(entity.where),
+            next_command=f"put the mask back, or store clear values on purpose: sync-pipelines gate unmask {entity.path} {lost[0]}",
+        )
+    return None if gate is None else OpenedGate(entity, gate, masks)
+
+
+def newly_masked(entity: Entity, opened: OpenedGate | None) -> frozenset[str]:
+    """Columns whose stored values were masked in another way or not at all; everything must be read again."""
+    if opened is None:
+        return frozenset()
+    return frozenset(name for name, mask in opened.fingerprints.items() if entity.stored_masks.get(name) != mask)
+
+
+def check_stored_masks(entity: Entity, opened: OpenedGate | None) -> None:
+    """Refuse to go on where the table was not written with the masks that are configured.
+
+    Raises:
+        ConfigurationError: it must be read anew first.
+    """
+    if newly_masked(entity, opened):
+        raise ConfigurationError(
+            f"The masks of {entity.path} changed, so the table must be read anew first.",
+            where=dict(entity.where),
+            next_command=f"sync-pipelines sync {entity.path}",
+        )
