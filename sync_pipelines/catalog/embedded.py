@@ -99,7 +99,15 @@ def _strike_off_the_dead(data_dir: Path) -> None:
 
     users = data_dir / ".handle_pids.json"
     with PostgresServer._lock, contextlib.suppress(OSError, ValueError):
-        users.write_text(json.dumps([pid for pid in json.loads(users.read_text()) if psutil.pid_exists(pid)]))
+        users.write_text(json.dumps([pid for pid in json.loads(users.read_text()) if _lives(pid)]))
+
+
+def _lives(pid: int) -> bool:
+    """Not so of a zombie: whose parent does not look after it has a pid for ever."""
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wipe_embedded(data_dir: Path) -> None:

@@ -13,12 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 
+import psutil
+
 from sync_pipelines.cli.output import say
 from sync_pipelines.errors import RetriableError, SyncError
 from sync_pipelines.secrets import printable
 
 GRACE_SECONDS = 12.0
 _POLL_SECONDS = 0.05
+_DYING_SECONDS = 5.0
 _TAIL_BYTES = 64 * 1024
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -76,6 +79,16 @@ class Child:
         except (ProcessLookupError, PermissionError):
             return False
         return True
+
+    def has_members(self) -> bool:
+        """Somebody of the group still runs; a zombie does not."""
+        if not self.send(0):
+            return False
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if os.getpgid(process.pid) == self.process.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    return True
+        return False
 
     def ask_to_stop(self) -> None:
         """Signal the leader alone, which knows how to stop its own children."""
@@ -150,6 +163,10 @@ def stop_all(children: Sequence[Child], grace_seconds: float = GRACE_SECONDS) ->
         child.send(signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.process.wait(2)
+    # Whoever dies after we looked who still uses the embedded PostgreSQL would leave it running.
+    deadline = time.monotonic() + _DYING_SECONDS
+    while time.monotonic() < deadline and any(child.has_members() for child in children):
+        time.sleep(_POLL_SECONDS)
 
 
 @contextlib.contextmanager

@@ -31,9 +31,9 @@ def without_last_row(path: str) -> None:
     pq.write_table(table.slice(0, len(table) - 1), path)
 
 
-def refuse(stream: RecordStream) -> None:
+def refuse(stream: RecordStream, while_waiting: Callable[[], None]) -> None:
     """PostgreSQL takes no record while they are read, so that they come from the file."""
-    stream._put(None)
+    stream._put(None, while_waiting)
     stream._thread.join()
     stream.connection.rollback()
     stream.refusal = psycopg2.DataError("refused by the test")
