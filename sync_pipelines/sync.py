@@ -131,7 +131,13 @@ def sync_entity(
         # Read again under the lock: the run before us may have moved the cursor.
         entity = _checked(connector, get_entity(database, connector_name, slug))
         destination = open_destination(database, connector, entity)
-        gate = prepare_gate(database, settings, entity)
+        try:
+            gate = prepare_gate(database, settings, entity)
+        except SyncError as error:
+            # A person reads of it where they read of every failure; that is what keeps the entity from starting at once again, too.
+            uid, _ = start_run(held, entity, plan_mode(entity, full_refresh=full_refresh), triggered_by, entity.cursor)
+            fail_run(database, entity, uid, error.at(**entity.where), lease=lease, tried_again=bool(released))
+            raise
         remask = newly_masked(entity, gate)
         mode = Mode.DELTA if released else plan_mode(entity, full_refresh=full_refresh or bool(remask))
         if released and gate is not None:

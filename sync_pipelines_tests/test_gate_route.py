@@ -114,6 +114,8 @@ def test_a_broken_gate_stops_its_entity_and_changes_nothing(world: World) -> Non
     put_gate(world, "rules: [{name: a, column: wieght, check: gt}]")
     error = world.fails(GateDefinitionError)
     assert "items.yaml:1: rules.0.column" in error.what
+    assert (world.runs()[0]["status"], "rules.0.column" in world.runs()[0]["error_message"]) == ("failed", True)
+    assert world.entity().consecutive_failures == 1
 
 
 def test_a_fixed_record_goes_the_whole_way_in_a_run_of_its_own_and_stays_settled(any_world: World) -> None:
