@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -11,6 +13,7 @@ from sync_pipelines.cli.context import open_migrated
 from sync_pipelines.cli.output import print_json, say, show_table
 from sync_pipelines.cli.running import show_in_dagster
 from sync_pipelines.declare.files import load_declaration
+from sync_pipelines.declare.gates import apply_gates, plan_gates
 from sync_pipelines.declare.plan import ConnectorPlan, apply_connector, plan_connector
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.declaration import Declaration
@@ -37,21 +40,25 @@ def apply_file(
     declaration = load_declaration(file, parse_inputs(inputs), base_url=base_url)
     database = open_migrated(settings)
     plan = plan_connector(database, declaration, settings, infer_again=infer_again)
+    gates = plan_gates(file, declaration.name, settings.gates)
+    nothing_to_do = plan.is_empty and not gates
     if not as_json:
-        _show_plan(plan)
-    if plan_only or plan.is_empty:
+        _show_plan(plan, gates)
+    if plan_only or nothing_to_do:
         if as_json:
-            print_json({"plan": _plan_json(plan), "applied": False})
-        elif plan.is_empty:
+            print_json({"plan": _plan_json(plan, gates), "applied": False})
+        elif nothing_to_do:
             say(f"{declaration.name} is as its file says; nothing to do.")
         _leave(bool(plan.invalid or plan.breaking))
         return
     if not yes and not typer.confirm(f"Apply this to {declaration.name}?", err=True):
         raise SettingsError("Not confirmed.", state="Nothing was changed.", next_command=f"sync-pipelines connector apply {file} --yes")
+    # First, so that nothing is synced without the rules that belong to it.
+    apply_gates(gates)
     report = apply_connector(database, plan, settings)
     definitions = show_in_dagster(settings, database, quiet=as_json)
     if as_json:
-        print_json({"plan": _plan_json(plan), "applied": True, "report": report.as_dict(), "definitions": definitions})
+        print_json({"plan": _plan_json(plan, gates), "applied": True, "report": report.as_dict(), "definitions": definitions})
     else:
         say(f"{declaration.name} is applied: {len(plan.entities)} entities, tables go to the schema {declaration.target_schema or declaration.name}.")
         say(f"Next: sync-pipelines connector test {declaration.name} && sync-pipelines sync {declaration.name}", "cyan")
@@ -80,7 +87,7 @@ def parse_inputs(pairs: list[str]) -> dict[str, str]:
     return given
 
 
-def _show_plan(plan: ConnectorPlan) -> None:
+def _show_plan(plan: ConnectorPlan, gates: Iterable[Path]) -> None:
     name = plan.declaration.name
     rows: list[tuple[str, str, str]] = [(name, "connector is new" if plan.is_new else "connector", "; ".join(plan.changes))]
     rows += [(slug, "added", "columns from a sample" if slug in plan.inferred else "") for slug in plan.added]
@@ -89,6 +96,7 @@ def _show_plan(plan: ConnectorPlan) -> None:
     rows += [(slug, "removed", "its table stays as it is") for slug in plan.removed]
     rows += [(slug, "unchanged", "") for slug in plan.unchanged]
     rows += [(slug, "left out", why) for slug, why in plan.invalid.items()]
+    rows += [(path.name, "gate", f"is written to {path.parent}, and yours to change") for path in gates]
     show_table(f"Plan for {name}", ("entity", "found", "why"), rows)
     for slug in [*plan.added, *plan.changed, *plan.breaking]:
         entity = plan.entities[slug]
@@ -97,10 +105,11 @@ def _show_plan(plan: ConnectorPlan) -> None:
         show_table(title, ("column", "declared", "in the table", "null", "key"), columns)
 
 
-def _plan_json(plan: ConnectorPlan) -> dict[str, Any]:
+def _plan_json(plan: ConnectorPlan, gates: Iterable[Path]) -> dict[str, Any]:
     names = ("is_new", "changes", "added", "changed", "breaking", "removed", "unchanged", "invalid", "inferred")
     entities = {slug: [column.as_json() for column in entity.columns] for slug, entity in plan.entities.items()}
-    return {"connector": plan.declaration.name, **{name: getattr(plan, name) for name in names}, "columns": entities}
+    plan_data = {name: getattr(plan, name) for name in names}
+    return {"connector": plan.declaration.name, **plan_data, "columns": entities, "gates": [str(path) for path in gates]}
 
 
 def show_endpoints(connector: Connector) -> None:

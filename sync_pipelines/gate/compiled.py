@@ -90,8 +90,10 @@ def polars_type(column: Column) -> pl.DataType:
     return pl.from_arrow(pa.array([], column.type.arrow)).dtype  # type: ignore[union-attr]
 
 
-def compile_sql(document: Document, location: Location, text: str, entity: Entity, wanted: type[pl.DataType] | None) -> pl.Expr:
-    """An SQL expression over one record.
+def compile_sql(
+    document: Document, location: Location, text: str, entity: Entity, wanted: type[pl.DataType] | None, *, may_be_constant: bool = False
+) -> pl.Expr:
+    """An SQL expression over one record; where it may, one that is the same for all of them.
 
     Raises:
         GateDefinitionError: not SQL, an unknown column, or something about several records.
@@ -100,7 +102,17 @@ def compile_sql(document: Document, location: Location, text: str, entity: Entit
         expression = pl.sql_expr(text)
     except pl.exceptions.PolarsError as error:
         raise document.fault(f"it is no SQL expression: {_first_line(error)}.", location) from None
+    if may_be_constant and not expression.meta.root_names() and not _looks_around(_tree(expression)):
+        # As many values as records.
+        return pl.repeat(_constant(document, location, expression), pl.len())
     return _checked(document, location, expression, entity, wanted)
+
+
+def _constant(document: Document, location: Location, expression: pl.Expr) -> Any:
+    try:
+        return pl.select(expression).item()
+    except (pl.exceptions.PolarsError, ValueError) as error:
+        raise document.fault(f"it cannot be evaluated: {_first_line(error)}.", location) from None
 
 
 def _checked(document: Document, location: Location, expression: pl.Expr, entity: Entity, wanted: type[pl.DataType] | None) -> pl.Expr:
@@ -112,11 +124,15 @@ def _checked(document: Document, location: Location, expression: pl.Expr, entity
         found = empty_view(entity, 2).select(expression.alias("tried"))
     except pl.exceptions.PolarsError as error:
         raise document.fault(f"it cannot be evaluated: {_first_line(error)}.", location) from None
-    if not expression.meta.root_names() or _looks_around(json.loads(expression.meta.serialize(format="json"))):
+    if not expression.meta.root_names() or _looks_around(_tree(expression)):
         raise document.fault("it must speak of a single record's columns: no aggregates, windows or constants alone.", location)
     if wanted is not None and found["tried"].dtype not in (wanted, pl.Null):
         raise document.fault(f"it gives {found['tried'].dtype}, where {wanted.__name__} is needed.", location)
     return expression
+
+
+def _tree(expression: pl.Expr) -> Any:
+    return json.loads(expression.meta.serialize(format="json"))
 
 
 def _looks_around(node: Any) -> bool:

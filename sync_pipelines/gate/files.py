@@ -92,7 +92,7 @@ def build_gate(path: Path, entity: Entity) -> tuple[Gate, list[Finding]]:
     if definition.record_type is not None:
         if definition.decision is None:
             raise document.fault("only a decision uses the record type, and there is none.", ("record_type",))
-        record_type = compile_sql(document, ("record_type",), definition.record_type, entity, None)
+        record_type = compile_sql(document, ("record_type",), definition.record_type, entity, None, may_be_constant=True)
     decision, findings = (None, []) if definition.decision is None else _decision(document, definition, definition.decision, entity)
     return Gate(entity, definition, rules, record_type, decision), findings
 

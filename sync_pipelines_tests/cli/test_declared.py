@@ -125,3 +125,35 @@ def test_an_apismith_source_is_never_written_to(cli, world):
     world.sync()
     answer = cli("write-back", "erp/items", "A00001", "--set", "item_description=x", "--yes")
     assert answer.code == 3 and "declares no write_back" in answer.stderr
+
+
+def test_a_shipped_connector_brings_its_gate_once(cli, world, monkeypatch, tmp_path):
+    monkeypatch.setenv("API_TOKEN", world.server.token)
+    monkeypatch.setenv("SYNC_PIPELINES_GATES", str(tmp_path / "gates"))
+    good = {"external_id": "C-1", "full_name": "Ada", "contact_email": "ada@example.com", "created_date": "2024-01-01T00:00:00Z"}
+    records = [
+        good,
+        {**good, "external_id": "C-2", "contact_email": "nowhere"},
+        {**good, "external_id": "C-3", "contact_email": "nowhere", "full_name": "B"},
+        {**good, "external_id": "C-4", "contact_email": None},
+        {**good, "external_id": "C-5", "created_date": None},
+    ]
+    world.server.rest.add(RestEndpoint("/api/v1/data", records, key="external_id", paging="page", envelope="data"))
+    apply = ("connector", "apply", "processgit", "--base-url", world.server.url)
+    planned = cli(*apply, "--plan", "--json")
+    assert [path.rpartition("/")[2] for path in planned.json["plan"]["gates"]] == ["customers.yaml", "validation.dmn"]
+    assert not (tmp_path / "gates").exists()
+    assert cli(*apply, "--yes").code == 0
+    file = tmp_path / "gates" / "processgit" / "customers.yaml"
+    checked = cli("gate", "check")
+    assert checked.code == 0, checked.text
+    result = cli("sync", "processgit/customers", "--json").json["results"][0]
+    assert (result["inserted"], result["quarantined"]) == (3, 2)
+    rows = world.sql('SELECT "customerId", _bridge_review IS NOT NULL FROM processgit.customers ORDER BY 1')
+    assert rows == [("C-1", False), ("C-2", True), ("C-5", False)]
+    reasons = dict(world.sql("SELECT business_key->>0, reason FROM bridge.quarantine"))
+    assert "validation.dmn" in reasons["C-3"] or "Validate record" in reasons["C-3"]
+    assert "email" in reasons["C-4"]
+    file.write_text(file.read_text().replace("weight: 20", "weight: 21"))
+    assert cli(*apply, "--yes").code == 0
+    assert "weight: 21" in file.read_text(), "what a person changed stays"

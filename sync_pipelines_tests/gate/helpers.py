@@ -8,12 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 
+import sync_pipelines
 from sync_pipelines.gate.contract import judge_batch
 from sync_pipelines.gate.files import build_gate
 from sync_pipelines.gate.judge import Gate, Tally, Verdicts
 from sync_pipelines.model.entity import Entity
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "gates"
+SHIPPED = Path(sync_pipelines.__file__).parent / "connectors" / "gates"
 _HEAD = '<definitions xmlns="https://www.omg.org/spec/DMN/20191111/MODEL/" name="t" namespace="t">'
 
 

@@ -17,7 +17,7 @@ from sync_pipelines.gate.dmn.coverage import POLARS, examine
 from sync_pipelines.gate.dmn.feel import Comparison, FeelError, Interval, UnaryTests, parse_literals, parse_tests
 from sync_pipelines.gate.dmn.reader import read_table
 from sync_pipelines.gate.dmn.table import Aggregation, DecisionTable, HitPolicy, Input, Output, TableRule
-from sync_pipelines_tests.gate.helpers import EXAMPLES, dmn
+from sync_pipelines_tests.gate.helpers import SHIPPED, dmn
 
 
 def table_of(folder: Path, *rules: str, **options: str) -> DecisionTable:
@@ -200,7 +200,7 @@ def test_the_table_of_the_seeds_as_it_was_written_has_a_hole_between_79_and_80(t
 
 
 def test_the_table_that_is_shipped_has_no_hole() -> None:
-    table = read_table(EXAMPLES / "processgit" / "validation.dmn")
+    table = read_table(SHIPPED / "processgit" / "validation.dmn")
     assert examine(table) == []
     assert [ask(table, "customer", score, True) for score in (100.0, 80.0, 79.5, 50.0, 49.9)] == ["VALID", "VALID", "WARNING", "WARNING", "INVALID"]
     assert ask(table, "transaction", 100.0, False) == "INVALID"
