@@ -12,18 +12,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.load.trino.options import TrinoOptions, check_connector_options
 from sync_pipelines.model.declaration import Declaration
+from sync_pipelines.safe_yaml import Lines, Location, UnsafeYamlError, line_of, read_yaml
 from sync_pipelines.secrets import printable
 
 MAX_FILE_BYTES = 1_000_000
-MAX_DEPTH = 30
 _INPUT = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
-Location = tuple[str | int, ...]
 
 
 class Input(BaseModel):
@@ -51,15 +49,12 @@ class SourceFile:
 
     name: str
     data: Any
-    lines: dict[Location, int] = field(default_factory=dict)
+    lines: Lines = field(default_factory=dict)
 
     def place(self, location: Location) -> str:
         """`file:line: key` of the nearest part that stands in the file."""
-        known = location
-        while known and known not in self.lines:
-            known = known[:-1]
         key = ".".join(map(str, location))
-        return f"{self.name}:{self.lines.get(known, 1)}" + (f": {printable(key, 100)}" if key else "")
+        return f"{self.name}:{line_of(self.lines, location)}" + (f": {printable(key, 100)}" if key else "")
 
 
 def shipped_names() -> list[str]:
@@ -90,52 +85,15 @@ def read_file(name: str) -> SourceFile:
 
 
 def parse_yaml(content: bytes, name: str) -> SourceFile:
-    """Plain data of a YAML text; anchors, tags, duplicate keys and deep nesting are refused.
+    """Plain data of a YAML text; dates and numbers with a fraction stay texts.
 
     Raises:
         SettingsError: says the line.
     """
     try:
-        text = content.decode("utf-8")
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise _refused(f"{name}:{event.start_mark.line + 1}: anchors and aliases are not allowed.")
-            if getattr(event, "tag", None):
-                raise _refused(f"{name}:{event.start_mark.line + 1}: tags are not allowed.")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        file = SourceFile(name, None)
-        file.data = _build(node, (), file) if node is not None else None
-    except UnicodeDecodeError:
-        raise _refused(f"{name} is not UTF-8.") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise _refused(f"{name}:{line}: {printable(error.problem or 'not YAML')}.") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise _refused(f"{name} is not YAML: {printable(str(error))}.") from None
-    return file
-
-
-def _build(node: yaml.Node, location: Location, file: SourceFile) -> Any:
-    file.lines.setdefault(location, node.start_mark.line + 1)
-    if len(location) > MAX_DEPTH:
-        raise _refused(f"{file.place(location)}: nested too deeply.")
-    if isinstance(node, yaml.SequenceNode):
-        return [_build(child, (*location, place), file) for place, child in enumerate(node.value)]
-    if isinstance(node, yaml.MappingNode):
-        built: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = key_node.value
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode) or key == "<<":
-                raise _refused(f"{file.name}:{line}: a key is a plain text.")
-            if key in built:
-                raise _refused(f"{file.name}:{line}: {printable(key)} stands twice.")
-            file.lines[(*location, key)] = line
-            built[key] = _build(value_node, (*location, key), file)
-        return built
-    value = yaml.SafeLoader("").construct_object(node, deep=True)
-    # YAML's dates, and 1.10 as a float, are meant as texts here.
-    return value if value is None or isinstance(value, (bool, int)) else node.value
+        return SourceFile(name, *read_yaml(content, only_texts=True))
+    except UnsafeYamlError as error:
+        raise _refused(f"{name}{f':{error.line}' if error.line else ''}: {error.what}") from None
 
 
 def fill_inputs(file: SourceFile, given: dict[str, str]) -> dict[str, Any]:

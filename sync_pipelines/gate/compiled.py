@@ -13,10 +13,11 @@ from typing import Any
 import polars as pl
 
 from sync_pipelines.gate.definition import Rule
-from sync_pipelines.gate.document import Document, Location, nearest
+from sync_pipelines.gate.document import Document, nearest
 from sync_pipelines.gate.rules import registered_rules, signature_of
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.types import INTEGER_BITS, Kind
+from sync_pipelines.safe_yaml import Location
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -1,0 +1,97 @@
+"""YAML from a person's or a source's hand, read without trust: plain data, bounded in depth, every key with its line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from sync_pipelines.secrets import printable
+
+MAX_DEPTH = 30
+
+Location = tuple[str | int, ...]
+Lines = dict[Location, int]
+
+
+class UnsafeYamlError(ValueError):
+    """Not YAML, or more than plain data.
+
+    Attributes:
+        what: in a sentence.
+        line: from 1; None where none can be told.
+    """
+
+    def __init__(self, what: str, line: int | None = None) -> None:
+        super().__init__(what)
+        self.what, self.line = what, line
+
+
+def read_yaml(content: bytes, *, only_texts: bool = False) -> tuple[Any, Lines]:
+    """Plain data of a YAML text, and the line of every key and element by its location.
+
+    Args:
+        content: of one document in UTF-8; the caller has looked at its size.
+        only_texts: dates and numbers with a fraction stay the texts they are, so that 1.10 is not 1.1.
+
+    Raises:
+        UnsafeYamlError: no YAML, a tag, an anchor or alias, a key twice, or nested too deeply.
+    """
+    lines: Lines = {}
+    try:
+        text = content.decode("utf-8")
+        _check_events(text)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = None if node is None else _build(node, (), lines, only_texts=only_texts)
+    except UnicodeDecodeError:
+        raise UnsafeYamlError("it is not UTF-8.") from None
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        raise UnsafeYamlError(f"{printable(problem or 'it is not YAML')}.", mark.line + 1 if mark else None) from None
+    return data, lines
+
+
+def line_of(lines: Lines, location: Location) -> int:
+    """The line of the nearest part of a location that stands in the file."""
+    return next((lines[location[:end]] for end in range(len(location), 0, -1) if location[:end] in lines), 1)
+
+
+def _check_events(text: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise UnsafeYamlError("anchors (&) and aliases (*) are not allowed.", line)
+        if getattr(event, "tag", None):
+            raise UnsafeYamlError("tags are not allowed.", line)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise UnsafeYamlError(f"it is nested deeper than {MAX_DEPTH} levels.", line)
+
+
+def _build(node: yaml.Node, location: Location, lines: Lines, *, only_texts: bool) -> Any:
+    lines.setdefault(location, node.start_mark.line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        return [_build(child, (*location, place), lines, only_texts=only_texts) for place, child in enumerate(node.value)]
+    if isinstance(node, yaml.MappingNode):
+        built: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key, line = key_node.value, key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
+                raise UnsafeYamlError("a key is a plain text.", line)
+            if key in built:
+                raise UnsafeYamlError(f"the key {printable(key)!r} stands twice.", line)
+            lines[(*location, key)] = line
+            built[key] = _build(value_node, (*location, key), lines, only_texts=only_texts)
+        return built
+    return _scalar(node, only_texts=only_texts)
+
+
+def _scalar(node: yaml.Node, *, only_texts: bool) -> Any:
+    try:
+        value = yaml.constructor.SafeConstructor().construct_object(node)
+    except (ValueError, yaml.YAMLError):
+        if only_texts:
+            return node.value
+        raise UnsafeYamlError(f"{printable(node.value, 100)!r} is no value of its kind.", node.start_mark.line + 1) from None
+    return value if not only_texts or value is None or isinstance(value, (bool, int)) else node.value
