@@ -135,7 +135,8 @@ def sync_entity(
             gate = prepare_gate(database, settings, entity)
         except SyncError as error:
             # A person reads of it where they read of every failure; that is what keeps the entity from starting at once again, too.
-            uid, _ = start_run(held, entity, plan_mode(entity, full_refresh=full_refresh), triggered_by, entity.cursor)
+            mode = plan_mode(entity, full_refresh=full_refresh)
+            uid, _ = start_run(held, entity, mode, triggered_by, entity.cursor if mode is Mode.DELTA else None)
             fail_run(database, entity, uid, error.at(**entity.where), lease=lease, tried_again=bool(released))
             raise
         remask = newly_masked(entity, gate)
