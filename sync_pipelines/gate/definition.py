@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.gate.document import Document, load_document, nearest
+from sync_pipelines.safe_yaml import Location
 from sync_pipelines.secrets import check_reference
 
 Outcome = Literal["pass", "review", "reject"]
