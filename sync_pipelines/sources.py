@@ -54,7 +54,13 @@ def _declaration(text: str) -> Declaration:
 
 
 def open_source(
-    database: Database, connector: Connector, entity: Entity, settings: Settings, *, keep_answers: bool = False
+    database: Database,
+    connector: Connector,
+    entity: Entity,
+    settings: Settings,
+    *,
+    masked: frozenset[str] = frozenset(),
+    keep_answers: bool = False,
 ) -> Source:
     """The source that an entity is read from.
 
@@ -62,18 +68,26 @@ def open_source(
         database: where ids and rows are.
         connector, entity: what to read.
         settings: of the process.
+        masked: columns whose values must not rest anywhere, in an error or a kept answer as little as in a table.
         keep_answers: for a run that publishes: go on with what a run that died has fetched, where the endpoint allows it.
 
     Raises:
-        ConfigurationError: the declaration cannot be used.
+        ConfigurationError: the declaration cannot be used, or the cursor, which is kept in clear, is masked.
     """
     session = open_session(connector, settings, database)
+    session.shows_bodies = session.shows_bodies and not masked
     endpoint = endpoint_of(connector, entity.slug)
     if endpoint is None:
         return ApismithSource(session, entity.slug, entity.page_size or settings.max_page_size)
-    ids, known = _ids(database, endpoint, entity)
+    if endpoint.cursor is not None and endpoint.cursor.field in masked:
+        raise ConfigurationError(
+            f"The column {endpoint.cursor.field} of {entity.path} is its cursor, which is kept in clear; it cannot be masked.",
+            where=dict(entity.where),
+            next_command="take the mask out of the gate, or the cursor out of the connector's file",
+        )
+    ids, known = _ids(database, endpoint, entity, masked)
     cache = None
-    if keep_answers and endpoint.resume_seconds is not None:
+    if keep_answers and not masked and endpoint.resume_seconds is not None:
         cache = AnswerCache(settings.home, entity.uid, endpoint.resume_seconds)
     return DeclaredSource(
         session,
@@ -84,6 +98,7 @@ def open_source(
         ids=ids,
         known_ids=known,
         cache=cache,
+        masked=masked,
     )
 
 
@@ -93,8 +108,8 @@ def page_size_of(endpoint: Endpoint, wanted: int | None, settings: Settings) -> 
     return min(size, getattr(endpoint.pagination, "max_size", size))
 
 
-def _ids(database: Database, endpoint: Endpoint, entity: Entity) -> tuple[list[str], frozenset[str]]:
-    """The ids to ask for, and those that have a live row."""
+def _ids(database: Database, endpoint: Endpoint, entity: Entity, masked: frozenset[str]) -> tuple[list[str], frozenset[str]]:
+    """The ids to ask for, and those that have a live row, as far as the table tells."""
     if endpoint.ids is None:
         return [], frozenset()
     with database.connect() as connection:
@@ -115,7 +130,7 @@ def _ids(database: Database, endpoint: Endpoint, entity: Entity) -> tuple[list[s
         column = next(one for one in entity.columns if one.name == id_column(endpoint))
         exists = connection.execute("SELECT to_regclass(%s) AS t", [target]).fetchone()
         known: frozenset[str] = frozenset()
-        if exists is not None and exists["t"] is not None:
+        if column.name not in masked and exists is not None and exists["t"] is not None:
             rows = connection.execute(f"SELECT {quote(column.target_name)}::text AS id FROM {target} WHERE NOT _bridge_deleted")  # noqa: S608
             known = frozenset(row["id"] for row in rows)
     return ids, known

@@ -257,12 +257,12 @@ def _prepare(run: _Run) -> None:
 
 def _attempt(run: _Run, *, keyset: bool) -> RunResult:
     entity, settings = run.entity, run.settings
-    masked = run.gate is not None and run.gate.masks is not None
+    masked = run.gate.masked if run.gate is not None else frozenset()
     if run.gate is not None:
         run.gate.tally = Tally()
     extraction = Extraction(
         run.declared,
-        open_source(run.database, run.connector, run.declared, settings, keep_answers=not masked),
+        open_source(run.database, run.connector, run.declared, settings, masked=masked, keep_answers=True),
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,
         has_review=entity.has_review,

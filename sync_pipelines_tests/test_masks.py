@@ -13,8 +13,8 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.gates import forget_mask
 from sync_pipelines.catalog.quarantine import get_quarantined
 from sync_pipelines.errors import ConfigurationError, MaskLostError, SecretMissingError, SettingsError, SyncError
-from sync_pipelines.extract.apismith import open_session
 from sync_pipelines.extract.probe import probe_entity
+from sync_pipelines.extract.session import open_session
 from sync_pipelines.gate.judge import Gate
 from sync_pipelines.reconcile.audit import audit_entity
 from sync_pipelines.release import fix_record, release_records, waive_record

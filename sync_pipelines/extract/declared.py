@@ -33,6 +33,7 @@ class DeclaredSource:
         ids: the ids to ask for, where the endpoint takes some.
         known_ids: those that have a row already, so that a delta may leave out what did not change.
         cache: where answers are kept until the run is through.
+        masked: columns whose values must not rest anywhere.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class DeclaredSource:
         ids: Sequence[str] = (),
         known_ids: frozenset[str] = frozenset(),
         cache: AnswerCache | None = None,
+        masked: frozenset[str] = frozenset(),
     ) -> None:
         self.session, self._entity, self._endpoint = session, entity, endpoint
         self.page_size, self._max_pages = page_size, max_pages
         self._ids, self._known_ids, self._cache = list(dict.fromkeys(ids)), known_ids, cache
-        self._translator = Translator(endpoint, [column.name for column in entity.columns])
+        self._translator = Translator(endpoint, [column.name for column in entity.columns], masked)
+        self._shows_ids = id_column(endpoint) not in masked
         self.walks = not endpoint.is_ascending
         self._records = 0
 
@@ -108,7 +111,8 @@ class DeclaredSource:
         faulty |= dict.fromkeys(absent, "It was asked for and did not come back.")
         expected = len(ids) if since is None else len(good) + len(faulty)
         if len(good) < declared.min_success * expected:
-            shown = "; ".join(f"{one}: {why}" for one, why in itertools.islice(faulty.items(), SHOWN_IDS))
+            some = itertools.islice(faulty.items(), SHOWN_IDS)
+            shown = "; ".join(f"{one}: {why}" if self._shows_ids else why for one, why in some)
             raise IncompleteAnswerError(
                 f"Only {len(good)} of {expected} records that were asked for came back good, less than the share of "
                 f"{declared.min_success:g}. {printable(shown, 600)}",

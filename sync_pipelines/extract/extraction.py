@@ -55,8 +55,6 @@ class Extraction:
         self.source, self.gate = source, gate
         self.stored = replace(gate.stored_entity if gate else entity, has_review=has_review)
         self._hides = gate is not None and gate.masks is not None
-        if self._hides:
-            source.session.shows_bodies = False
         self.traffic = Traffic()
         self.reading = Reading(Codec(entity.cursor_codec) if entity.cursor_codec else None)
         self.fetched = self.staged = self.rejected = self.reread = self.pages = self._arrived = 0

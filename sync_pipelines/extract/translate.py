@@ -18,6 +18,7 @@ from sync_pipelines.model.declaration import Endpoint
 
 SEPARATOR = "_"
 _NULL = b"null"
+_HIDDEN = b'"***"'
 # By field; under None the name in the table of the field itself.
 _Tree = dict[Any, Any]
 
@@ -45,9 +46,10 @@ class Translator:
     Args:
         endpoint: its declaration.
         column_names: names of the entity's columns, as the catalog has them.
+        masked: those whose values must not rest anywhere, not under the name of another field either.
     """
 
-    def __init__(self, endpoint: Endpoint, column_names: list[str]) -> None:
+    def __init__(self, endpoint: Endpoint, column_names: list[str], masked: frozenset[str] = frozenset()) -> None:
         self._endpoint = endpoint
         self._declared = set(column_names)
         self._tree: _Tree = {}
@@ -58,6 +60,7 @@ class Translator:
         for source, target in endpoint.mapping.items():
             if target not in column_names:
                 self._plant(tuple(source.split(".")), target)
+        self._masked = masked | {paths.get(name, (name,))[0] for name in masked}
         self._rowversion = endpoint.cursor.field if endpoint.cursor else None
         self._id = id_column(endpoint)
         self._verified = endpoint.ids.verified if endpoint.ids else None
@@ -115,6 +118,8 @@ class Translator:
                 result.refused.setdefault(place, (_first_name(node), f"The field {'.'.join(path)} is no object."))
             if inner is None and (node is None or (wanted and None not in node)):
                 free = SEPARATOR.join(path)
+                if self._masked and not self._masked.isdisjoint(path):
+                    raw = _HIDDEN
                 # A stray field must not take the place of a declared column.
                 data[free if free not in self._declared and free not in data else f"source.{free}"] = raw
 

@@ -43,6 +43,11 @@ class OpenedGate:
         """What the catalog keeps of the masks."""
         return self.masks.fingerprints() if self.masks else {}
 
+    @property
+    def masked(self) -> frozenset[str]:
+        """Every masked column."""
+        return self.masks.names if self.masks else frozenset()
+
     def for_masked(self, clear: frozenset[str] = frozenset()) -> OpenedGate:
         """This gate for records that are masked already, as they lie in quarantine, but for some columns given anew.
 

@@ -127,7 +127,7 @@ def audit_entity(
         )
     gate = prepare_gate(database, settings, entity)
     check_stored_masks(entity, gate)
-    source = open_source(database, connector, entity, settings)
+    source = open_source(database, connector, entity, settings, masked=gate.masked if gate is not None else frozenset())
     if ranges is not None and source.walks:
         raise ConfigurationError(
             f"{entity.path} cannot be read by ranges of its cursor.", state="", next_command=f"sync-pipelines audit {entity.path} --all"
