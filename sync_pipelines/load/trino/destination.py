@@ -28,7 +28,7 @@ from sync_pipelines.load.trino.merge import Counts, Statements, entity_marker, m
 from sync_pipelines.load.trino.options import resolve_options
 from sync_pipelines.load.trino.publish import publish
 from sync_pipelines.load.trino.quoting import literal, quote
-from sync_pipelines.load.trino.reviews import keys_table, read_accepted, without_accepted
+from sync_pipelines.load.trino.reviews import keys_table, read_accepted, reviews_agree, without_accepted
 from sync_pipelines.load.trino.session import Session, connector_of, create_schema, tune
 from sync_pipelines.load.trino.staging import inline_relation, record_fields
 from sync_pipelines.load.trino.table import apply_table, check_names, plan_table, read_columns, set_aside
@@ -155,6 +155,8 @@ class TrinoDestination:
         entity = plan.entity
         with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
             batch = without_accepted(entity, batch, read_accepted(cursor, plan))
+            if not reviews_agree(cursor, plan, batch):
+                return None
         relation = inline_relation(batch, record_fields(entity), hive=self.is_hive)
         keys = [f"c{index}" for index, column in enumerate(entity.columns) if column.is_business_key]
         distinct = batch.group_by(["rowversion", "hash", *keys]).aggregate([])

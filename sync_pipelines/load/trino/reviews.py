@@ -55,6 +55,16 @@ def without_accepted(entity: Entity, table: pa.Table, accepted: frozenset[tuple[
     return table.set_column(table.schema.get_field_index("review"), "review", pa.array(reviews, pa.string()))
 
 
+def reviews_agree(cursor: Any, plan: PublishPlan, table: pa.Table) -> bool:
+    """Whether the list says of staged records what their flags say; not so after a run that was killed between commit and books."""
+    if not plan.entity.has_review:
+        return True
+    cursor.execute(f"SELECT business_key::text, content_hash FROM {_reviews(plan)} WHERE {_of_entity(plan)} AND closed_at IS NULL")
+    listed = {tuple(json.loads(key)): content_hash for key, content_hash in cursor.fetchall()}
+    rows = zip(key_texts(plan.entity, table), table["hash"].to_pylist(), table["review"].to_pylist(), strict=True)
+    return all(listed.get(key) == (None if review is None else content_hash) for key, content_hash, review in rows)
+
+
 def drop_accepted_reviews(cursor: Any, plan: PublishPlan) -> None:
     """The same for the records on disk; they are written anew when there is anything that somebody accepted."""
     accepted = read_accepted(cursor, plan)

@@ -77,6 +77,22 @@ def test_a_small_delta_of_flagged_rows_that_stand_already_makes_no_snapshot(trin
     assert trino_world.snapshots() == before + 1
 
 
+def test_a_list_that_was_lost_between_commit_and_books_is_made_good_by_the_next_run(trino_world: TrinoWorld) -> None:
+    table = trino_world.add_items(0)
+    put_gate(trino_world)
+    for number in range(3):
+        table.put(item(number, weight_per_unit=2, base_uom="BOX"))
+    trino_world.sync()
+    before, keys = trino_world.snapshots(), open_keys(trino_world)
+    trino_world.sql("DELETE FROM bridge.reviews")
+    trino_world.set(last_rowversion=None, full_refresh_pending=False)
+    assert trino_world.sync().ledger.written == 0
+    assert (open_keys(trino_world), trino_world.snapshots()) == (keys, before)
+    trino_world.sql("DELETE FROM bridge.reviews WHERE business_key = '[\"A00002\"]'")
+    assert trino_world.sync().mode == "delta"
+    assert (open_keys(trino_world), trino_world.snapshots()) == (keys, before)
+
+
 def test_a_gate_that_comes_later_adds_its_column_to_rows_that_are_there(hive_world: TrinoWorld) -> None:
     table = hive_world.add_items(0)
     for number in range(60):
