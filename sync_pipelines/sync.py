@@ -297,7 +297,8 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         if not plan.details or run_status(run.database, run.uid) != "success":
             raise
         outcome = _recorded_outcome(run)
-    extraction.source.finish()
+    if not run.released:
+        extraction.source.finish()
     return _result(run, extraction, plan, outcome)
 
 
@@ -324,7 +325,7 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         run.entity.uid,
         run.entity.sync_interval_seconds,
         run.entity.lookback_seconds,
-        probed=run.connector.probe_changes and plan.seen_is_sure,
+        probed=run.connector.probe_changes and plan.seen_is_sure and not plan.walked,
         moved=moved,
     )
     plan.details = {
