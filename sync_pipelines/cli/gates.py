@@ -122,10 +122,12 @@ def explain_(
         else:
             say(f"It lies in quarantine and does not get as far as the rules: {told}")
         return
+    refused_for = found.get("reason")
     if as_json:
-        print_json({"where": place, **vars(told)})
+        print_json({"where": place, "refused_for": refused_for, **vars(told)})
         return
-    fields = {"found in": place, "verdict": told.verdict, "because": told.reason or None, "score": told.score}
+    fields = {"found in": place, "refused for": refused_for, "verdict now": told.verdict, "because": told.reason or None, "score": told.score}
+    fields = {name: value for name, value in fields.items() if value is not None}
     if told.table is not None:
         fields[told.table] = f"rule {told.chosen}" if told.chosen else "no rule"
     if told.missing:
@@ -135,7 +137,9 @@ def explain_(
     if told.cells:
         fields["it would pass if"] = "; or ".join(told.cells)
     show_fields(f"{entity.path} {key}", fields)
-    show_table("Rules", ("rule", "asks for", "severity", "weight", "passed"), [(one["name"], one["asks"], one["severity"], one["weight"], one["passed"]) for one in told.rules])
+    show_table("Rules", ("rule", "asks for", "severity", "weight", "passed"), [(one["name"], one["asks"], one["severity"], one["weight"], "masked" if one["passed"] is None else one["passed"]) for one in told.rules])
+    if any(one["passed"] is None for one in told.rules):
+        say("Rules over masked values were judged when the record came; here they count as passed.", "yellow")
 
 
 @group.command("shadow", epilog=examples("gate shadow erp/items --file new.yaml", "gate shadow erp/items --file new.yaml --json"))

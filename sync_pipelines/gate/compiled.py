@@ -45,6 +45,7 @@ class CompiledRule:
         columns: names of the columns that it looks at.
         check: runs by itself over the view of a batch; or None, and `expression` says it.
         words: what it asks for, without any value of a record.
+        blind: it looks at masked values, so that it cannot be judged any more.
     """
 
     rule: Rule
@@ -53,11 +54,12 @@ class CompiledRule:
     expression: pl.Expr | None
     when: pl.Expr | None
     words: str
+    blind: bool = False
 
     def passing(self, entity: Entity) -> CompiledRule:
         """This rule for records whose values it cannot see: it passes."""
         first = pl.col(entity.columns[0].name)
-        return CompiledRule(self.rule, (), None, first.is_null() | first.is_not_null(), None, self.words)
+        return CompiledRule(self.rule, (), None, first.is_null() | first.is_not_null(), None, self.words, blind=True)
 
     def passes(self, view: pl.DataFrame) -> pl.Series | pl.Expr:
         """One boolean per record, never null."""

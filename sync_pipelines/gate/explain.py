@@ -24,7 +24,7 @@ class Explanation:
 
     Attributes:
         verdict: pass, review or reject.
-        rules: per rule its name, words, severity, weight and whether it passed.
+        rules: per rule its name, words, severity, weight and whether it passed; None where masks hide what it looks at.
         missing: required fields that are not there.
         chosen: number of the rule of the decision table that answered, from 1.
         remedies: the smallest sets of rules and fields that would have to pass; any one of them is enough.
@@ -54,7 +54,13 @@ def explain(gate: Gate, batch: pa.Table) -> Explanation:
         VERDICTS[found["level"]],
         found["_score"],
         [
-            {"name": rule.rule.name, "asks": rule.words, "severity": rule.rule.severity, "weight": rule.rule.weight, "passed": told[f"r{index}"]}
+            {
+                "name": rule.rule.name,
+                "asks": rule.words,
+                "severity": rule.rule.severity,
+                "weight": rule.rule.weight,
+                "passed": None if rule.blind else told[f"r{index}"],
+            }
             for index, rule in enumerate(gate.rules)
         ],
         [name for index, name in enumerate(gate.definition.required) if not told[f"q{index}"]],

@@ -52,6 +52,17 @@ def test_explain_says_why_and_what_would_let_a_record_pass(cli, stocked):
     assert cli("gate", "explain", "erp/items", "nobody").code == 2
 
 
+def test_explain_does_not_pretend_to_judge_what_is_masked(cli, world, monkeypatch):
+    monkeypatch.setenv("SYNC_PIPELINES_GATES", str(world.settings.gates))
+    put_gate(world, TABLE.replace("decision: {file: t.dmn}", "masks: {item_description: redact}\nscore: {reject_below: 70, review_below: 80}"))
+    world.add_items(0).put(item(1, weight_per_unit=2, item_description="x"))
+    world.sync()
+    told = cli("gate", "explain", "erp/items", "A00001", "--json").json
+    assert [rule["passed"] for rule in told["rules"]] == [True, None]
+    assert "described" in told["refused_for"]
+    assert "count as passed" in cli("gate", "explain", "erp/items", "A00001").stdout
+
+
 def test_shadow_counts_what_a_changed_table_would_do_and_changes_nothing(cli, world, stocked, tmp_path):
     (tmp_path / "new.yaml").write_text(TABLE)
     (tmp_path / "t.dmn").write_text(dmn('>= 40 | true | "VALID"', '< 40 | true | "INVALID"', '- | false | "WARNING"', inputs="score:number required_present:boolean"))
