@@ -91,13 +91,15 @@ class DeclaredSource:
         declared = self._endpoint.ids
         assert declared is not None
         params = self._params(since)
-        asks = [(self._url(one), params) for one in ids]
+        askable = [one for one in ids if _is_askable(one, declared.param)]
+        asks = [(self._url(one), params) for one in askable]
         if declared.param is not None:
-            asks = [(self._url(), {**params, declared.param: ",".join(ids)})]
+            asks = [(self._url(), {**params, declared.param: ",".join(askable)})] if askable else []
         answers = (self._pages(decoder, url, query, traffic, before, absent_is_empty=declared.param is None) for url, query in asks)
         found: list[Page] = []
         good: set[str] = set()
-        faulty: dict[str, str] = {}
+        faulty = {one: "It cannot be asked for: a list or a path would not hold it as one id." for one in ids if one not in askable}
+        unasked = list(faulty)
         for page, translated in itertools.chain.from_iterable(answers):
             for place, one in enumerate(translated.ids):
                 if one not in ids:
@@ -110,7 +112,7 @@ class DeclaredSource:
         absent = [] if since is not None else [one for one in ids if one not in good and one not in faulty]
         faulty |= dict.fromkeys(absent, "It was asked for and did not come back.")
         expected = len(ids) if since is None else len(good) + len(faulty)
-        if len(good) < declared.min_success * expected:
+        if len(good) < round(declared.min_success * expected, 6):  # 0.55 * 100 is more than 55
             some = itertools.islice(faulty.items(), SHOWN_IDS)
             shown = "; ".join(f"{one}: {why}" if self._shows_ids else why for one, why in some)
             raise IncompleteAnswerError(
@@ -121,7 +123,7 @@ class DeclaredSource:
             )
         yield from found
         column = id_column(self._endpoint)
-        for one in absent:
+        for one in [*unasked, *absent]:
             page = decoder.decode(before(), missing_record(column or "", one))
             page.refused[0] = (column, faulty[one])
             yield page
@@ -226,6 +228,11 @@ class DeclaredSource:
         """Forget the kept answers."""
         if self._cache is not None:
             self._cache.clear()
+
+
+def _is_askable(one: str, param: str | None) -> bool:
+    """Whether a request can name this id: a comma separates ids, an empty one or one of dots is another path."""
+    return one != "" and ("," not in one if param is not None else one not in (".", ".."))
 
 
 def url_of(session: GuardedSession, endpoint: Endpoint, one: str = "") -> str:

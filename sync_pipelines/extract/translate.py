@@ -151,9 +151,8 @@ def id_column(endpoint: Endpoint) -> str | None:
 
 
 def missing_record(column: str, value: str) -> bytes:
-    """An answer with one record that only has its id: what was asked for and did not come."""
-    number = value.isascii() and value.lstrip("-").isdigit() and str(int(value)) == value
-    return b'{"rows":[{"data":{' + _key(column) + (value if number else json.dumps(value)).encode() + b"}}]}"
+    """An answer with one record that only has its id, as a text: what was asked for and did not come."""
+    return b'{"rows":[{"data":{' + _key(column) + json.dumps(value).encode() + b"}}]}"
 
 
 def _first_name(node: _Tree) -> str | None:
