@@ -243,11 +243,16 @@ def url_of(session: GuardedSession, endpoint: Endpoint, one: str = "") -> str:
 def query_of(endpoint: Endpoint, after: str | None = None) -> dict[str, Any]:
     """The query parameters of every request of an endpoint, with the filter by its cursor."""
     params: dict[str, Any] = {
-        name: str(value).lower() if isinstance(value, bool) else value for name, value in endpoint.params.items()
+        name: ",".join(map(_shown, value)) if isinstance(value, list) else _shown(value) for name, value in endpoint.params.items()
     }
-    if endpoint.fields is not None and endpoint.fields_param is not None:
+    if endpoint.fields is not None and endpoint.fields_param is not None and endpoint.columns is not None:
         paths = source_paths(endpoint)
-        params[endpoint.fields_param] = ",".join(paths.get(one.name, (one.name,))[0] for one in endpoint.columns or ())
+        fields = dict.fromkeys(paths.get(one.name, (one.name,))[0] for one in endpoint.columns)
+        params[endpoint.fields_param] = ",".join(fields)
     if after is not None and endpoint.cursor is not None:
         params[endpoint.cursor.param] = after
     return params
+
+
+def _shown(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
