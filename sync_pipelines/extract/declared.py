@@ -171,6 +171,7 @@ class DeclaredSource:
         """An empty page ends a numbered read only when it stays empty and the page behind it is empty, too."""
         shown = f"The page {dict(pages.query)} was empty"
         if self._ask(pages, decoder, number, traffic, fresh=True)[1].fetched:
+            self.finish()  # the next run must not begin with the empty one
             raise BrokenPageError(f"{shown} once and had records when asked again.")
         pages.beyond()
         try:
