@@ -18,6 +18,7 @@ from sync_pipelines.model.declaration import ColumnDeclaration, Endpoint
 from sync_pipelines.model.types import parse_type
 
 SAMPLE_RECORDS = 100
+MAX_NAME_LENGTH = 1000
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -44,6 +45,8 @@ def infer_columns(endpoint: Endpoint, body: bytes) -> list[ColumnDeclaration]:
     fields |= {path: values for path in names if path not in fields and (values := [v for r in records if (v := _at(r, path)) is not None])}
     for path, values in fields.items():
         name = names.get(path, SEPARATOR.join(path))
+        if not 0 < len(name) <= MAX_NAME_LENGTH:
+            raise EntityDefinitionError(f"A field has a name of {len(name)} characters, which no column can have; declare `columns`.")
         source = list(path) if any("." in part for part in path) else ".".join(path)
         columns.append(
             ColumnDeclaration.model_validate(

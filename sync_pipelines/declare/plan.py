@@ -110,13 +110,16 @@ def plan_connector(database: Database, declaration: Declaration, settings: Setti
             plan.added.append(slug)
             continue
         drift = diff_entity(known[slug], entity)
+        if known[slug].status == "vanished" and drift.verdict is not Verdict.DECIDE:
+            plan.changed[slug] = "it comes back"
+            continue
         if drift.verdict is Verdict.SAME:
             plan.unchanged.append(slug)
         elif drift.verdict is Verdict.DECIDE:
             plan.breaking[slug] = drift.plan
         else:
             plan.changed[slug] = drift.plan
-    plan.removed = [slug for slug, entity in known.items() if slug not in declaration.endpoints and entity.status != "vanished"]
+    plan.removed = [slug for slug, entity in known.items() if slug not in plan.entities and entity.status != "vanished"]
     return plan
 
 

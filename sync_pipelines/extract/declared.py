@@ -141,6 +141,7 @@ class DeclaredSource:
         pages = Pages(self._endpoint, url, params, self.page_size)
         asked: set[str] = set()
         digests: set[bytes] = set()
+        first = 0
         while True:
             if pages.signature in asked:
                 raise SourceContractError("The source leads back to a page that was read already: it is looping.")
@@ -157,6 +158,14 @@ class DeclaredSource:
                 if absent_is_empty and " 404" in error.what.split(":")[0]:
                     return
                 raise
+            if len(asked) == 1:
+                first = page.fetched
+            elif len(asked) == 2 and page.fetched and (size := pages.resize(first)) is not None:
+                # It caps its pages, and may number them by what was asked for; then this one left rows out.
+                try:
+                    reply, page, translated = self._ask(pages, decoder, number, traffic)
+                except SourceContractError:
+                    pages.request.params[pages.size_param] = size  # it does not know such a size
             if page.fetched:
                 if page.digest in digests:
                     raise SourceContractError("The source sends the same records for two pages: it is looping.")

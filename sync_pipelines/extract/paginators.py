@@ -65,6 +65,7 @@ class Pages:
         self._paginator = _make(pagination, size, number)
         self._paginator.init_request(self.request)
         self._params = dict(params)
+        self.size_param = pagination.size_param if isinstance(pagination, PagePagination) else None
 
     @property
     def query(self) -> dict[str, Any]:
@@ -98,6 +99,14 @@ class Pages:
         except (ValueError, TypeError, AttributeError, RecursionError, msgspec.MsgspecError) as error:
             raise SourceContractError(f"The answer does not tell its next page: {printable(str(error), 200)}") from None
         return True
+
+    def resize(self, records: int) -> int | None:
+        """Ask for fewer records from this page on, by page number only; returns what was asked for, None where it is no less."""
+        asked = self.query.get(self.size_param) if self.size_param is not None else None
+        if asked is None or not 0 < records < asked:
+            return None
+        self.request.params[self.size_param] = records
+        return int(asked)
 
     def beyond(self) -> None:
         """Turn to the page after this one, whatever this one said (page and offset only)."""

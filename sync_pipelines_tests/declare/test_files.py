@@ -128,3 +128,10 @@ def test_a_file_cannot_smuggle_in_internal_keys():
     data = {"name": "a", "kind": "rest", "base_url": "http://a", "endpoints": {}, "overrides": {}}
     with pytest.raises(SettingsError, match="unknown key"):
         validate(data, SourceFile("x.yaml", data))
+
+
+def test_a_secret_in_the_place_of_a_type_is_not_shown():
+    data = {"name": "a", "kind": "rest", "base_url": "http://a", "auth": {"type": "canary-17"}, "endpoints": {"users": {"path": "/u"}}}
+    with pytest.raises(SettingsError, match="not known") as refused:
+        validate(data, SourceFile("x.yaml", data))
+    assert "canary" not in str(refused.value)

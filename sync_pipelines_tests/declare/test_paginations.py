@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from sync_pipelines.errors import (
@@ -13,6 +15,7 @@ from sync_pipelines.errors import (
     SourceContractError,
 )
 from sync_pipelines.twin import Fault
+from sync_pipelines.twin.answers import error_answer, json_answer
 from sync_pipelines_tests.declared_world import user, users
 
 PAGINATIONS = {
@@ -119,6 +122,25 @@ def test_a_source_that_caps_its_pages_silently_loses_no_row(declared, paging):
     _, endpoint = start(declared, paging, 250, max_size=100)
     endpoint["pagination"] = {**endpoint["pagination"], "size": 1000}
     declared.apply_endpoint(**endpoint)
+    assert declared.sync("users").ledger.inserted == 250
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_source_that_caps_its_pages_but_numbers_them_by_the_size_asked_for_loses_no_row(declared, monkeypatch, refuses):
+    _, endpoint = start(declared, "page", 250, max_size=1000)
+    endpoint["pagination"] = {**endpoint["pagination"], "size": 250 if refuses else 200}
+    declared.apply_endpoint(**endpoint)
+    answer = declared.rest.answer
+
+    def capped(token, method, path, query, headers, body):
+        if refuses:  # a first page with records held back, and sizes from a list
+            if query["size"] != "250":
+                return error_answer(400, "no such size")
+            return answer(token, method, path, {**query, "size": "125"}, headers, body)
+        whole = answer(token, method, path, query, headers, body)
+        return json_answer(json.loads(whole.body)[:100])
+
+    monkeypatch.setattr(declared.rest, "answer", capped)
     assert declared.sync("users").ledger.inserted == 250
 
 

@@ -312,3 +312,30 @@ def test_a_list_among_the_parameters_is_joined_and_a_secret_is_refused(declared)
     assert declared.requests("/users")[0].query == {"fields": "id,name", "active": "true"}
     with pytest.raises(SettingsError, match="by `auth` only"):
         declared.apply_endpoint(params={"key": "env:TWIN_TOKEN"})
+
+
+def test_an_endpoint_that_is_named_again_comes_back(declared):
+    declared.serve(3)
+    one = declared.declare()
+    both = {**one, "endpoints": {**one["endpoints"], "more": one["endpoints"]["users"]}}
+    for data in (both, one):
+        declared.apply(data)
+    assert declared.plan(both).changed == {"more": "it comes back"}
+    declared.apply(both)
+    assert declared.sync("more").ledger.inserted == 3
+    assert declared.plan(both).is_empty
+
+
+def test_an_endpoint_that_cannot_be_used_any_more_is_told_as_removed(declared):
+    declared.serve(3)
+    data = declared.declare()
+    data["endpoints"]["more"] = data["endpoints"]["users"]
+    declared.apply(data)
+    data["endpoints"]["more"] = {**data["endpoints"]["users"], "records": "$..x"}
+    plan = declared.plan(data)
+    assert plan.removed == ["more"] and "not supported" in plan.invalid["more"]
+
+
+def test_a_field_without_a_name_asks_for_columns():
+    with pytest.raises(EntityDefinitionError, match="declare `columns`"):
+        infer_columns(Endpoint(path="/x", key=["id"]), b'[{"id": 1, "": 2}]')
