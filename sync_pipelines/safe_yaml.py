@@ -94,4 +94,6 @@ def _scalar(node: yaml.Node, *, only_texts: bool) -> Any:
         if only_texts:
             return node.value
         raise UnsafeYamlError(f"{printable(node.value, 100)!r} is no value of its kind.", node.start_mark.line + 1) from None
-    return value if not only_texts or value is None or isinstance(value, (bool, int)) else node.value
+    if only_texts and not (value is None or isinstance(value, bool) or (isinstance(value, int) and str(value) == node.value)):
+        return node.value  # 007 and 1:30 are no 7 and no 90
+    return value

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -68,25 +68,31 @@ def register_secret(value: str | None) -> None:
             _known.update({value, in_json, in_json.replace("/", "\\/"), quote(value, safe=""), quote(value)})
 
 
-def redact(text: str) -> str:
-    """`text` without any known secret (longest first), URL password, bearer token or secret query parameter."""
+def redact_known(text: str) -> str:
+    """`text` without any known secret, longest first; prose such as "basic data" stays."""
     with _known_lock:
         known = sorted(_known, key=len, reverse=True)
     for value in known:
         text = text.replace(value, HIDDEN)
+    return text
+
+
+def redact(text: str) -> str:
+    """`text` without any known secret, URL password, bearer token or secret query parameter."""
+    text = redact_known(text)
     text = _URL_PASSWORD.sub(rf"\g<head>{HIDDEN}", text)
     text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
     return _QUERY_SECRET.sub(rf"\1{HIDDEN}", text)
 
 
-def redact_data(value: Any) -> Any:
-    """JSON-ready data with every text in it redacted, and without what PostgreSQL's text cannot hold."""
+def redact_data(value: Any, redactor: Callable[[str], str] = redact) -> Any:
+    """JSON-ready data with every text in it redacted by `redactor`, and without what PostgreSQL's text cannot hold."""
     if isinstance(value, dict):
-        return {redact_data(key): redact_data(inner) for key, inner in value.items()}
+        return {redact_data(key, redactor): redact_data(inner, redactor) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [redact_data(inner) for inner in value]
+        return [redact_data(inner, redactor) for inner in value]
     if isinstance(value, str):
-        return redact(value).encode("utf-8", "backslashreplace").decode().replace("\x00", "\\0")
+        return redactor(value).encode("utf-8", "backslashreplace").decode().replace("\x00", "\\0")
     return value
 
 

@@ -25,10 +25,13 @@ from sync_pipelines.checkpoint import plan_checkpoint
 from sync_pipelines.errors import (
     ConfigurationError,
     CursorProtocolError,
+    IncompleteAnswerError,
     InterruptedRunError,
     RetriableError,
     SchemaDriftError,
+    SourceContractError,
     SyncError,
+    VanishedShareError,
 )
 from sync_pipelines.extract.extraction import Extraction
 from sync_pipelines.gate.judge import Tally
@@ -255,6 +258,9 @@ def _prepare(run: _Run) -> None:
     run.table_changes = run.table_changes or prepared.changes
 
 
+_REFUSALS = (SourceContractError, IncompleteAnswerError, VanishedShareError)
+
+
 def _attempt(run: _Run, *, keyset: bool) -> RunResult:
     entity, settings = run.entity, run.settings
     masked = run.gate.masked if run.gate is not None else frozenset()
@@ -286,13 +292,16 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         released=tuple(run.released),
     )
     batches = _finished(run, extraction, plan)
-    # Two, so that a read of a single batch is known to be over and the plan complete.
-    head = list(itertools.islice(batches, 2))
     try:
+        # Two, so that a read of a single batch is known to be over and the plan complete.
+        head = list(itertools.islice(batches, 2))
         outcome = _without_load(run, extraction, plan, head) if len(head) < 2 and not run.released else None
         if outcome is None:
             outcome = _load(run, plan, itertools.chain(head, batches))
-    except SyncError:
+    except SyncError as error:
+        if isinstance(error, _REFUSALS):
+            # Kept answers that were refused once would be refused by every run that goes on with them.
+            extraction.source.finish()
         # COMMIT may have gone through although its answer was lost: the run's own row tells.
         if not plan.details or run_status(run.database, run.uid) != "success":
             raise

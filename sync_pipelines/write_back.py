@@ -23,7 +23,7 @@ from sync_pipelines.extract.translate import source_paths
 from sync_pipelines.load.postgres.quoting import quote
 from sync_pipelines.model.declaration import WriteBack
 from sync_pipelines.model.entity import Connector, Entity
-from sync_pipelines.model.types import INTEGER_BITS, Kind
+from sync_pipelines.model.types import Kind
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources import endpoint_of
 from sync_pipelines.sync import sync_entity
@@ -73,6 +73,9 @@ def plan_write_back(
         raise ConfigurationError(f"{entity.path} declares no write_back, so nothing is ever written to its source.", state="Nothing was sent.")
     if entity.destination != "postgres":
         raise ConfigurationError(f"The table of {entity.path} is in Trino; only rows of PostgreSQL are written back.", state="Nothing was sent.")
+    if binary := [column.name for column in entity.columns if column.type.kind is Kind.BYTES]:
+        # The row has the bytes, but not in which notation the source wrote them.
+        raise ConfigurationError(f"{entity.path} has bytes ({', '.join(binary)}), which cannot be sent back as they came.", state="Nothing was sent.")
     columns = {column.name: column for column in entity.columns}
     texts: dict[str, str | None] = {}
     for name, value in values.items():
@@ -82,6 +85,9 @@ def plan_write_back(
             texts[name] = None if value is None else convert(_typed(value, columns[name].type.kind), columns[name].type)
         except RecordError as error:
             raise SettingsError(f"{name}: {error.what}", state="Nothing was sent.") from None
+        longest, text = columns[name].type.length, texts[name]
+        if text is not None and longest is not None and len(text) > longest:
+            raise SettingsError(f"{name}: it takes {longest} characters at most.", state="Nothing was sent.")
     sync_entity(database, connector_name, slug, triggered_by="write-back", settings=settings)
     if masked := get_entity(database, connector_name, slug).stored_masks:
         raise ConfigurationError(
@@ -90,14 +96,13 @@ def plan_write_back(
         )
     row = _row(database, entity, key)
     now = {name: _text(row.get(columns[name].target_name)) for name in texts}
-    changes = {name: (now[name], text) for name, text in texts.items() if now[name] != text}
-    paths = source_paths(endpoint)
+    wanted = _as_in_a_row(database, {name: (text, columns[name].type.sql) for name, text in texts.items()})
+    changes = {name: (now[name], _text(raw)) for name, raw in wanted.items() if now[name] != _text(raw)}
+    paths = {column.name: (column.name,) for column in entity.columns} | source_paths(endpoint)
     record: dict[str, Any] = {}
-    for column in entity.columns:
-        raw = row.get(column.target_name, b"null")
-        if column.name in texts:
-            raw = _raw(texts[column.name], column.type.kind)
-        _put(record, paths.get(column.name, (column.name,)), raw)
+    # An object that is a column as a whole goes before the columns out of it.
+    for column in sorted(entity.columns, key=lambda column: len(paths[column.name])):
+        _put(record, paths[column.name], wanted.get(column.name, row[column.target_name]))
     return WritePlan(connector, entity, key, declared.path.replace("{id}", url_quote(key, safe="")), changes, _encoded(record))
 
 
@@ -125,7 +130,8 @@ def _row(database: Database, entity: Entity, key: str) -> dict[str, bytes]:
     column = entity.business_keys[0]
     with database.connect() as connection:
         found = connection.execute(
-            f"SELECT to_jsonb(t)::text AS row FROM {quote(entity.target_schema, entity.target_table)} t"  # noqa: S608
+            # A column may be called as the table's alias is; none of a source begins with _bridge.
+            f"SELECT to_jsonb(_bridge_row.*)::text AS row FROM {quote(entity.target_schema, entity.target_table)} _bridge_row"  # noqa: S608
             f" WHERE {quote(column.target_name)}::text = %s AND NOT _bridge_deleted",
             [key],
         ).fetchone()
@@ -134,19 +140,20 @@ def _row(database: Database, entity: Entity, key: str) -> dict[str, bytes]:
     return members(found["row"].encode()) or {}
 
 
+def _as_in_a_row(database: Database, values: dict[str, tuple[str | None, str]]) -> dict[str, bytes]:
+    """Texts with their types as the JSON of `_row` has them, so that both compare and times keep their zone."""
+    found: dict[str, bytes] = {}
+    with database.connect() as connection:
+        for name, (text, sql_type) in values.items():
+            row = connection.execute(f"SELECT to_jsonb(%s::text::{sql_type})::text AS value", [text]).fetchone()
+            found[name] = b"null" if row is None or row["value"] is None else row["value"].encode()
+    return found
+
+
 def _typed(value: str, kind: Kind) -> Any:
     if kind is Kind.BOOLEAN and value in ("true", "false"):
         return value == "true"
     return value
-
-
-def _raw(text: str | None, kind: Kind) -> bytes:
-    if text is None:
-        return b"null"
-    plain = kind in INTEGER_BITS or kind in (Kind.NUMERIC, Kind.REAL, Kind.DOUBLE, Kind.JSON)
-    if kind is Kind.BOOLEAN:
-        return b"true" if text in ("true", "t") else b"false"
-    return text.encode() if plain else json.dumps(text).encode()
 
 
 def _text(raw: bytes | None) -> str | None:
@@ -158,7 +165,12 @@ def _text(raw: bytes | None) -> str | None:
 
 def _put(record: dict[str, Any], path: tuple[str, ...], raw: bytes) -> None:
     for part in path[:-1]:
-        record = record.setdefault(part, {})
+        inner = record.setdefault(part, {})
+        if inner == b"null" == raw:
+            return
+        if isinstance(inner, bytes):
+            inner = record[part] = members(inner) or {}
+        record = inner
     record[path[-1]] = raw
 
 

@@ -18,7 +18,7 @@ from sync_pipelines.declare.plan import ConnectorPlan, apply_connector, plan_con
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.model.entity import Connector
-from sync_pipelines.secrets import redact_data
+from sync_pipelines.secrets import redact_data, redact_known
 from sync_pipelines.settings import Settings
 
 ACTION_REQUIRED = 3
@@ -148,6 +148,6 @@ def export_file(connector: Connector) -> str:
     data = Declaration.model_validate(connector.declaration).as_json()
     if data.get("kind") == "openapi":
         # Its endpoints are fixed now; the document need not be asked again.
-        data = {**{name: value for name, value in data.items() if name != "openapi"}, "kind": "rest"}
-    # Value by value: in the whole text a word after "bearer" would pass for a token.
-    return yaml.safe_dump(redact_data(data), sort_keys=False, allow_unicode=True, width=120)
+        data = {**{name: value for name, value in data.items() if name not in ("openapi", "overrides")}, "kind": "rest"}
+    # By known values only: in prose a word after "bearer" would pass for a token.
+    return yaml.safe_dump(redact_data(data, redact_known), sort_keys=False, allow_unicode=True, width=120)

@@ -87,6 +87,9 @@ def check_endpoint(slug: str, endpoint: Endpoint) -> None:
             )
     if endpoint.ids is not None and id_column(endpoint) is None:
         raise EntityDefinitionError("An id list needs `key` or `ids.column`.", where={"entity": slug})
+    if endpoint.ids is not None and [id_column(endpoint)] != _keys(endpoint):
+        # What did not come back is known by its id only, which must name the row that is to stay.
+        raise EntityDefinitionError("The ids of an id list are its business key; declare that column alone as `key`.", where={"entity": slug})
     if endpoint.write_back is not None and len(_keys(endpoint)) != 1:
         raise EntityDefinitionError("A write-back needs a business key of one column.", where={"entity": slug})
 

@@ -237,6 +237,8 @@ def explain(error: ValidationError, file: SourceFile, model: type[BaseModel], pr
             told.append(f"{where}: unknown key; {_nearest(str(location[-1]), names)}")
         elif problem["type"] == "missing":
             told.append(f"{where}: is missing")
+        elif problem["type"] == "union_tag_invalid":
+            told.append(f"{where}: this `type` is not known; known: {problem['msg'].rpartition('expected tags: ')[2]}")
         else:
             told.append(f"{where}: {printable(problem['msg'].removeprefix('Value error, '), 300)}")
     return "; ".join(dict.fromkeys(told)) + "."

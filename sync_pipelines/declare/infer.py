@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from sync_pipelines.model.declaration import ColumnDeclaration, Endpoint
 from sync_pipelines.model.types import parse_type
 
 SAMPLE_RECORDS = 100
+MAX_NAME_LENGTH = 1000
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?", re.IGNORECASE)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -39,8 +40,13 @@ def infer_columns(endpoint: Endpoint, body: bytes) -> list[ColumnDeclaration]:
         raise EntityDefinitionError("The source sent no record to infer columns from; declare `columns`.")
     names = {tuple(source.split(".")): target for source, target in endpoint.mapping.items()}
     columns = []
-    for path, values in _without_parents(found).items():
+    fields = _without_parents(found)
+    # The mapping may reach into an object that is one column as a whole.
+    fields |= {path: values for path in names if path not in fields and (values := [v for r in records if (v := _at(r, path)) is not None])}
+    for path, values in fields.items():
         name = names.get(path, SEPARATOR.join(path))
+        if not 0 < len(name) <= MAX_NAME_LENGTH:
+            raise EntityDefinitionError(f"A field has a name of {len(name)} characters, which no column can have; declare `columns`.")
         source = list(path) if any("." in part for part in path) else ".".join(path)
         columns.append(
             ColumnDeclaration.model_validate(
@@ -48,6 +54,14 @@ def infer_columns(endpoint: Endpoint, body: bytes) -> list[ColumnDeclaration]:
             )
         )
     return columns
+
+
+def _at(raw: bytes, path: tuple[str, ...]) -> bytes | None:
+    """The value at a path; None where there is none."""
+    value: bytes | None = raw
+    for name in path:
+        value = (members(value) or {}).get(name) if value is not None else None
+    return value.strip() if value is not None else None
 
 
 def _collect(raw: bytes, path: tuple[str, ...], flatten: bool, found: dict[tuple[str, ...], list[bytes]]) -> None:
@@ -107,7 +121,7 @@ def _fits(value: str, name: str) -> bool:
 def _decode(raw: bytes) -> Any:
     try:
         return _decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidOperation):
         return object()
 
 

@@ -115,7 +115,7 @@ def plan_endpoints(document: dict[str, Any], overrides: dict[str, Any], include:
             plan.endpoints[slug] = {**_endpoint(document, path, item, operation, overrides.get(slug, {})), **overrides.get(slug, {})}
         except SyncError as error:
             plan.skipped[label] = error.what
-        except (TypeError, AttributeError, KeyError, ValueError):
+        except (TypeError, AttributeError, KeyError, ValueError, RecursionError):
             # A document may have anything anywhere; it spoils only this operation.
             plan.skipped[label] = "its description is not readable"
     for slug in [*overrides, *(include or ())]:
@@ -145,7 +145,8 @@ def _endpoint(
     endpoint: dict[str, Any] = {
         "path": path,
         "title": printable(str(operation.get("summary") or operation.get("operationId") or path), 190),
-        "description": str(operation.get("description") or "")[:10_000],
+        # Without what PostgreSQL's JSON cannot hold.
+        "description": str(operation.get("description") or "").replace("\x00", "").encode("utf-8", "replace").decode()[:10_000],
         "records": records,
         "columns": columns,
     }
@@ -157,6 +158,8 @@ def _endpoint(
 def _resolve(document: dict[str, Any], schema: Any) -> dict[str, Any]:
     """A schema without reference at its top; only references within the document are followed."""
     for _ in range(MAX_REFERENCES):
+        if schema is True:  # OpenAPI 3.1: anything
+            return {}
         if not isinstance(schema, dict):
             raise EntityDefinitionError("its schema is not readable")
         reference = schema.get("$ref")
@@ -209,14 +212,19 @@ def _object_of(document: dict[str, Any], items: Any) -> dict[str, Any]:
     return schema
 
 
-def _properties(document: dict[str, Any], schema: dict[str, Any], depth: int = 0) -> tuple[dict[str, Any], set[str]]:
-    """Properties and required names, those of `allOf` included."""
-    if depth > MAX_REFERENCES:
-        raise EntityDefinitionError("its references go in circles")
+def _properties(
+    document: dict[str, Any], schema: dict[str, Any], seen: set[int] | None = None
+) -> tuple[dict[str, Any], set[str]]:
+    """Properties and required names, those of `allOf` included, each schema once: twos of twos would never end."""
+    seen = set() if seen is None else seen
+    seen.add(id(schema))
     properties: dict[str, Any] = {}
     required = set(schema.get("required") or ())
     for part in schema.get("allOf") or ():
-        inner, names = _properties(document, _resolve(document, part), depth + 1)
+        resolved = _resolve(document, part)
+        if id(resolved) in seen:
+            continue
+        inner, names = _properties(document, resolved, seen)
         properties, required = properties | inner, required | names
     return properties | (schema.get("properties") or {}), required
 

@@ -110,13 +110,16 @@ def plan_connector(database: Database, declaration: Declaration, settings: Setti
             plan.added.append(slug)
             continue
         drift = diff_entity(known[slug], entity)
+        if known[slug].status == "vanished" and drift.verdict is not Verdict.DECIDE:
+            plan.changed[slug] = "it comes back"
+            continue
         if drift.verdict is Verdict.SAME:
             plan.unchanged.append(slug)
         elif drift.verdict is Verdict.DECIDE:
             plan.breaking[slug] = drift.plan
         else:
             plan.changed[slug] = drift.plan
-    plan.removed = [slug for slug, entity in known.items() if slug not in declaration.endpoints and entity.status != "vanished"]
+    plan.removed = [slug for slug, entity in known.items() if slug not in plan.entities and entity.status != "vanished"]
     return plan
 
 
@@ -192,7 +195,8 @@ def _resolve_columns(
                 if columns is None:
                     columns = infer_columns(endpoint, fetch_sample(endpoint, session))
                     inferred.append(slug)
-                endpoints[slug] = endpoint.model_copy(update={"columns": columns})
+                chosen = endpoint.model_copy(update={"columns": columns})
+                columns = (select_fields(chosen) if endpoint.fields is not None else chosen).columns or []
                 # `columns` counts as given from now on.
                 endpoints[slug] = Endpoint.model_validate(
                     {**endpoint.model_dump(mode="json", by_alias=True, exclude_unset=True), "columns": [_plain(one) for one in columns]}
@@ -226,7 +230,7 @@ def _plain(column: Any) -> dict[str, Any]:
 
 
 def _shape(endpoint: Endpoint) -> tuple[Any, ...]:
-    return endpoint.path, endpoint.records, endpoint.mapping, endpoint.flatten, endpoint.key
+    return endpoint.path, endpoint.records, endpoint.mapping, endpoint.flatten, endpoint.key, endpoint.fields
 
 
 def fetch_sample(endpoint: Endpoint, session: GuardedSession) -> bytes:
@@ -247,7 +251,7 @@ def fetch_sample(endpoint: Endpoint, session: GuardedSession) -> bytes:
         raise SettingsError("An id list from a table has no sample yet; declare `columns`.")
     if endpoint.ids is not None and endpoint.ids.param is not None:
         params[endpoint.ids.param] = ",".join(ids[: min(endpoint.ids.size, SAMPLE_RECORDS)])
-    size = min(SAMPLE_RECORDS, endpoint.pagination.size or SAMPLE_RECORDS)
+    size = min(SAMPLE_RECORDS, endpoint.pagination.size or SAMPLE_RECORDS, getattr(endpoint.pagination, "max_size", SAMPLE_RECORDS))
     url = f"{session.base_url}{endpoint.path.replace('{id}', quote(ids[0], safe='') if ids else '')}"
     pages = Pages(endpoint, url, params, size)
     return session.request("GET", pages.request.url, pages.query, Traffic(), lambda reply: reply.body)

@@ -91,13 +91,15 @@ class DeclaredSource:
         declared = self._endpoint.ids
         assert declared is not None
         params = self._params(since)
-        asks = [(self._url(one), params) for one in ids]
+        askable = [one for one in ids if _is_askable(one, declared.param)]
+        asks = [(self._url(one), params) for one in askable]
         if declared.param is not None:
-            asks = [(self._url(), {**params, declared.param: ",".join(ids)})]
+            asks = [(self._url(), {**params, declared.param: ",".join(askable)})] if askable else []
         answers = (self._pages(decoder, url, query, traffic, before, absent_is_empty=declared.param is None) for url, query in asks)
         found: list[Page] = []
         good: set[str] = set()
-        faulty: dict[str, str] = {}
+        faulty = {one: "It cannot be asked for: a list or a path would not hold it as one id." for one in ids if one not in askable}
+        unasked = list(faulty)
         for page, translated in itertools.chain.from_iterable(answers):
             for place, one in enumerate(translated.ids):
                 if one not in ids:
@@ -110,7 +112,7 @@ class DeclaredSource:
         absent = [] if since is not None else [one for one in ids if one not in good and one not in faulty]
         faulty |= dict.fromkeys(absent, "It was asked for and did not come back.")
         expected = len(ids) if since is None else len(good) + len(faulty)
-        if len(good) < declared.min_success * expected:
+        if len(good) < round(declared.min_success * expected, 6):  # 0.55 * 100 is more than 55
             some = itertools.islice(faulty.items(), SHOWN_IDS)
             shown = "; ".join(f"{one}: {why}" if self._shows_ids else why for one, why in some)
             raise IncompleteAnswerError(
@@ -121,7 +123,7 @@ class DeclaredSource:
             )
         yield from found
         column = id_column(self._endpoint)
-        for one in absent:
+        for one in [*unasked, *absent]:
             page = decoder.decode(before(), missing_record(column or "", one))
             page.refused[0] = (column, faulty[one])
             yield page
@@ -139,6 +141,7 @@ class DeclaredSource:
         pages = Pages(self._endpoint, url, params, self.page_size)
         asked: set[str] = set()
         digests: set[bytes] = set()
+        first = 0
         while True:
             if pages.signature in asked:
                 raise SourceContractError("The source leads back to a page that was read already: it is looping.")
@@ -155,6 +158,14 @@ class DeclaredSource:
                 if absent_is_empty and " 404" in error.what.split(":")[0]:
                     return
                 raise
+            if len(asked) == 1:
+                first = page.fetched
+            elif len(asked) == 2 and page.fetched and (size := pages.resize(first)) is not None:
+                # It caps its pages, and may number them by what was asked for; then this one left rows out.
+                try:
+                    reply, page, translated = self._ask(pages, decoder, number, traffic)
+                except SourceContractError:
+                    pages.request.params[pages.size_param] = size  # it does not know such a size
             if page.fetched:
                 if page.digest in digests:
                     raise SourceContractError("The source sends the same records for two pages: it is looping.")
@@ -169,6 +180,7 @@ class DeclaredSource:
         """An empty page ends a numbered read only when it stays empty and the page behind it is empty, too."""
         shown = f"The page {dict(pages.query)} was empty"
         if self._ask(pages, decoder, number, traffic, fresh=True)[1].fetched:
+            self.finish()  # the next run must not begin with the empty one
             raise BrokenPageError(f"{shown} once and had records when asked again.")
         pages.beyond()
         try:
@@ -228,6 +240,11 @@ class DeclaredSource:
             self._cache.clear()
 
 
+def _is_askable(one: str, param: str | None) -> bool:
+    """Whether a request can name this id: a comma separates ids, an empty one or one of dots is another path."""
+    return one != "" and ("," not in one if param is not None else one not in (".", ".."))
+
+
 def url_of(session: GuardedSession, endpoint: Endpoint, one: str = "") -> str:
     """The address of an endpoint, for this id where it takes one."""
     return f"{session.base_url}{endpoint.path.replace('{id}', quote(one, safe=''))}"
@@ -236,11 +253,16 @@ def url_of(session: GuardedSession, endpoint: Endpoint, one: str = "") -> str:
 def query_of(endpoint: Endpoint, after: str | None = None) -> dict[str, Any]:
     """The query parameters of every request of an endpoint, with the filter by its cursor."""
     params: dict[str, Any] = {
-        name: str(value).lower() if isinstance(value, bool) else value for name, value in endpoint.params.items()
+        name: ",".join(map(_shown, value)) if isinstance(value, list) else _shown(value) for name, value in endpoint.params.items()
     }
-    if endpoint.fields is not None and endpoint.fields_param is not None:
+    if endpoint.fields is not None and endpoint.fields_param is not None and endpoint.columns is not None:
         paths = source_paths(endpoint)
-        params[endpoint.fields_param] = ",".join(paths.get(one.name, (one.name,))[0] for one in endpoint.columns or ())
+        fields = dict.fromkeys(paths.get(one.name, (one.name,))[0] for one in endpoint.columns)
+        params[endpoint.fields_param] = ",".join(fields)
     if after is not None and endpoint.cursor is not None:
         params[endpoint.cursor.param] = after
     return params
+
+
+def _shown(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

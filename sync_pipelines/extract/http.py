@@ -283,7 +283,8 @@ class GuardedSession:
             response.release_conn() if whole else response.close()
         if response.status != 200 and not (method != "GET" and 200 <= response.status < 300):
             raise _status_error(response, body if self.shows_bodies else b"")
-        return Reply(body, {name.lower(): value for name, value in response.headers.items()}, shown)
+        # `items` tells a header that came twice twice; the index joins both by a comma.
+        return Reply(body, {name.lower(): response.headers[name] for name in response.headers}, shown)
 
     def _checked_url(self, address: str, query: Mapping[str, str | int]) -> str:
         try:

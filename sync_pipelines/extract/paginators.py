@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
 import requests
 from dlt.sources.helpers.rest_client import paginators as dlt_paginators
 from requests.structures import CaseInsensitiveDict
+from requests.utils import parse_header_links
 
 from sync_pipelines.errors import SourceContractError
 from sync_pipelines.extract.http import Reply
@@ -31,8 +33,16 @@ class _Response(requests.Response):
         self.headers = CaseInsensitiveDict(reply.headers)
 
     def json(self, **_: Any) -> Any:
-        """The decoded body."""
-        return msgspec.json.decode(self.content)
+        """The decoded body; one bad text in it must not hide the next page."""
+        try:
+            return msgspec.json.decode(self.content)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return json.loads(self.content.decode("utf-8", errors="surrogateescape"), strict=False)
+
+    @property
+    def links(self) -> dict[str, dict[str, str]]:  # type: ignore[override]
+        """The Link header by relation: in any case, and several of one link each for itself (RFC 8288, 3.3)."""
+        return {rel.lower(): link for link in parse_header_links(self.headers.get("link", "")) for rel in link.get("rel", "").split()}
 
 
 class Pages:
@@ -55,6 +65,7 @@ class Pages:
         self._paginator = _make(pagination, size, number)
         self._paginator.init_request(self.request)
         self._params = dict(params)
+        self.size_param = pagination.size_param if isinstance(pagination, PagePagination) else None
 
     @property
     def query(self) -> dict[str, Any]:
@@ -73,18 +84,29 @@ class Pages:
             SourceContractError: the answer's reference to the next page is none.
         """
         paginator = self._paginator
+        if records and isinstance(paginator, dlt_paginators.OffsetPaginator):
+            # A source that caps its pages sends fewer than were asked for; what it left out comes next.
+            paginator.value_step = records
         try:
             # They only look at whether there were records at all.
             paginator.update_state(_Response(reply), [None] * min(records, 1))
             reference = getattr(paginator, "_next_reference", None)
-            if reference is not None and not isinstance(reference, (str, int)):
+            if reference is True or not isinstance(reference, str | int | None):
                 raise SourceContractError(f"The next page is named by {printable(str(reference), 60)!r}, which is no address or token.")
-            if not paginator.has_next_page or reference == "":
+            if not paginator.has_next_page or reference in ("", 0):  # also false
                 return False
             paginator.update_request(self.request)
-        except (ValueError, TypeError, AttributeError, msgspec.MsgspecError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError, msgspec.MsgspecError) as error:
             raise SourceContractError(f"The answer does not tell its next page: {printable(str(error), 200)}") from None
         return True
+
+    def resize(self, records: int) -> int | None:
+        """Ask for fewer records from this page on, by page number only; returns what was asked for, None where it is no less."""
+        asked = self.query.get(self.size_param) if self.size_param is not None else None
+        if asked is None or not 0 < records < asked:
+            return None
+        self.request.params[self.size_param] = records
+        return int(asked)
 
     def beyond(self) -> None:
         """Turn to the page after this one, whatever this one said (page and offset only)."""
@@ -112,7 +134,7 @@ def _make(pagination: Any, size: int, number: int) -> dlt_paginators.BasePaginat
         case CursorPagination():
             return dlt_paginators.JSONResponseCursorPaginator(pagination.cursor_path, pagination.cursor_param)
         case LinkHeaderPagination():
-            return dlt_paginators.HeaderLinkPaginator(pagination.rel)
+            return dlt_paginators.HeaderLinkPaginator(pagination.rel.lower())
         case NextLinkPagination():
             return dlt_paginators.JSONLinkPaginator(pagination.next_path)
     return dlt_paginators.SinglePagePaginator()

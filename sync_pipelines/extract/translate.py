@@ -111,12 +111,14 @@ class Translator:
             if node is not None and None in node:
                 data[node[None]] = raw
             wanted = node is not None and len(node) > (None in node)
-            inner = members(raw) if wanted or (node is None and self._endpoint.flatten) else None
+            # Of an object that is a column as a whole nothing is left over.
+            whole = None in tree
+            inner = members(raw) if wanted or (node is None and self._endpoint.flatten and not whole) else None
             if inner is not None:
                 self._walk(inner, node or {}, path, data, place, result)
             elif wanted and raw.strip() != _NULL:
                 result.refused.setdefault(place, (_first_name(node), f"The field {'.'.join(path)} is no object."))
-            if inner is None and (node is None or (wanted and None not in node)):
+            if inner is None and not whole and (node is None or (wanted and None not in node)):
                 free = SEPARATOR.join(path)
                 if self._masked and not self._masked.isdisjoint(path):
                     raw = _HIDDEN
@@ -151,9 +153,8 @@ def id_column(endpoint: Endpoint) -> str | None:
 
 
 def missing_record(column: str, value: str) -> bytes:
-    """An answer with one record that only has its id: what was asked for and did not come."""
-    number = value.isascii() and value.lstrip("-").isdigit() and str(int(value)) == value
-    return b'{"rows":[{"data":{' + _key(column) + (value if number else json.dumps(value)).encode() + b"}}]}"
+    """An answer with one record that only has its id, as a text: what was asked for and did not come."""
+    return b'{"rows":[{"data":{' + _key(column) + json.dumps(value).encode() + b"}}]}"
 
 
 def _first_name(node: _Tree) -> str | None:

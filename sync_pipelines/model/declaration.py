@@ -265,7 +265,7 @@ class Endpoint(_Model):
     path: UrlPath = "/"
     title: str | None = Field(None, max_length=200)
     description: str = Field("", max_length=10_000)
-    params: dict[str, Scalar] = {}
+    params: dict[str, Scalar | list[Scalar]] = {}
     records: str = "$"
     key: list[str] = []
     strategy: DeltaStrategy | None = None
@@ -297,6 +297,9 @@ class Endpoint(_Model):
             raise ValueError("ids are asked for in any order, so the cursor's order is any")
         if ("{id}" in self.path) != (self.ids is not None and self.ids.param is None):
             raise ValueError("ids go either into `ids.param` or into the path as {id}")
+        for name, value in self.params.items():
+            if any(_REFERENCE.fullmatch(str(one)) for one in (value if isinstance(value, list) else [value])):
+                raise ValueError(f"a secret is sent by `auth` only, so the parameter {name} would be sent as the text env:…")
         if re.search(r"[{}]", self.path.replace("{id}", "")):
             raise ValueError("the path has a placeholder other than {id}")
         return self

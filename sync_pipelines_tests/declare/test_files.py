@@ -119,8 +119,8 @@ def test_unknown_inputs_name_the_nearest():
 
 
 def test_numbers_and_dates_of_yaml_stay_texts():
-    assert parse_yaml(b"a: 1.10\nb: 2024-01-01\nc: 5\nd: true\ne: ~\n", "x").data == {
-        "a": "1.10", "b": "2024-01-01", "c": 5, "d": True, "e": None,
+    assert parse_yaml(b"a: 1.10\nb: 2024-01-01\nc: 5\nd: true\ne: ~\nf: 007\ng: 1:30\n", "x").data == {
+        "a": "1.10", "b": "2024-01-01", "c": 5, "d": True, "e": None, "f": "007", "g": "1:30",
     }  # fmt: skip
 
 
@@ -128,3 +128,10 @@ def test_a_file_cannot_smuggle_in_internal_keys():
     data = {"name": "a", "kind": "rest", "base_url": "http://a", "endpoints": {}, "overrides": {}}
     with pytest.raises(SettingsError, match="unknown key"):
         validate(data, SourceFile("x.yaml", data))
+
+
+def test_a_secret_in_the_place_of_a_type_is_not_shown():
+    data = {"name": "a", "kind": "rest", "base_url": "http://a", "auth": {"type": "canary-17"}, "endpoints": {"users": {"path": "/u"}}}
+    with pytest.raises(SettingsError, match="not known") as refused:
+        validate(data, SourceFile("x.yaml", data))
+    assert "canary" not in str(refused.value)

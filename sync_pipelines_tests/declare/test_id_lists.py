@@ -42,6 +42,42 @@ def test_an_id_that_does_not_come_back_is_in_quarantine_and_its_row_stays(declar
     assert declared.sql("SELECT count(*) FROM bridge.quarantine WHERE resolved_at IS NULL") == [(0,)]
 
 
+def test_the_row_of_a_text_id_that_looks_like_a_number_stays_when_it_does_not_come_back(declared):
+    served = declared.serve(20, ids="ids")
+    for record in served.records:
+        record["id"] = str(record["id"])
+    columns = [{"name": "id", "type": "text", "key": True}, *COLUMNS[1:]]
+    declared.apply_endpoint(ids={"values": [str(one) for one in WANTED], "param": "ids"}, columns=columns)
+    declared.sync("users")
+    del served.records[6]
+    assert [declared.sync("users").ledger.deleted for _ in range(3)] == [0, 0, 0]
+    assert declared.quarantine("users")[0]["business_key"] == ["7"]
+    assert "7" in declared.table()
+
+
+def test_ids_that_are_not_the_key_are_refused(declared):
+    declared.serve(20, ids="ids")
+    columns = [{"name": "code", "type": "text", "key": True}, {"name": "id", "type": "bigint"}]
+    plan = declared.plan(declared.declare(ids={"values": WANTED, "param": "ids", "column": "id"}, columns=columns))
+    assert "are its business key" in plan.invalid["users"]
+
+
+@pytest.mark.parametrize("by_path, bad", [(True, ""), (True, "."), (True, ".."), (False, "3,4"), (False, "")])
+def test_an_id_of_a_table_that_no_request_can_name_is_set_aside_without_asking(declared, by_path, bad):
+    path = "/users/{id}" if by_path else "/users"
+    served = declared.serve(20, path=path, ids=None if by_path else "ids")
+    declared.serve(20, path="/users/")
+    for record in served.records:
+        record["id"] = str(record["id"])
+    declared.sql("CREATE TABLE public.members (member text)")
+    declared.sql(f"INSERT INTO public.members SELECT generate_series(3, 12)::text UNION ALL SELECT '{bad}' UNION ALL SELECT NULL")
+    columns = [{"name": "id", "type": "text", "key": True}, *COLUMNS[1:]]
+    declared.apply_endpoint(path=path, ids={"table": "public.members.member", **({} if by_path else {"param": "ids"})}, columns=columns)
+    result = declared.sync("users")
+    assert (result.ledger.inserted, result.ledger.quarantined) == (10, 1)
+    assert "cannot be asked for" in declared.quarantine("users")[0]["reason"]
+
+
 @pytest.mark.parametrize("missing, refused", [(2, False), (3, True)])
 def test_a_batch_with_less_than_80_percent_success_is_refused(declared, missing, refused):
     served = start(declared)

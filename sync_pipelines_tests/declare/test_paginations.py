@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from sync_pipelines.errors import (
@@ -13,6 +15,7 @@ from sync_pipelines.errors import (
     SourceContractError,
 )
 from sync_pipelines.twin import Fault
+from sync_pipelines.twin.answers import error_answer, json_answer
 from sync_pipelines_tests.declared_world import user, users
 
 PAGINATIONS = {
@@ -112,6 +115,65 @@ def test_a_page_that_is_empty_once_is_no_end(declared, paging):
     declared.faults.add(Fault(kind="rest", nth=2, body=b"[]"))
     declared.fails(BrokenPageError, "users")
     assert declared.sync("users").ledger.inserted == 25
+
+
+@pytest.mark.parametrize("paging", [paging for paging in PAGINATIONS if paging != "none"])
+def test_a_source_that_caps_its_pages_silently_loses_no_row(declared, paging):
+    _, endpoint = start(declared, paging, 250, max_size=100)
+    endpoint["pagination"] = {**endpoint["pagination"], "size": 1000}
+    declared.apply_endpoint(**endpoint)
+    assert declared.sync("users").ledger.inserted == 250
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_source_that_caps_its_pages_but_numbers_them_by_the_size_asked_for_loses_no_row(declared, monkeypatch, refuses):
+    _, endpoint = start(declared, "page", 250, max_size=1000)
+    endpoint["pagination"] = {**endpoint["pagination"], "size": 250 if refuses else 200}
+    declared.apply_endpoint(**endpoint)
+    answer = declared.rest.answer
+
+    def capped(token, method, path, query, headers, body):
+        if refuses:  # a first page with records held back, and sizes from a list
+            if query["size"] != "250":
+                return error_answer(400, "no such size")
+            return answer(token, method, path, {**query, "size": "125"}, headers, body)
+        whole = answer(token, method, path, query, headers, body)
+        return json_answer(json.loads(whole.body)[:100])
+
+    monkeypatch.setattr(declared.rest, "answer", capped)
+    assert declared.sync("users").ledger.inserted == 250
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Link": '</users?cursor=10&size=10>; rel="next"', "link": '</users?cursor=90>; rel="last"'},
+        {"Link": '</users?cursor=10&size=10>; rel="start Next"'},
+    ],
+)
+def test_the_next_link_is_found_among_others(declared, headers):
+    _, endpoint = start(declared, "link_header")
+    declared.apply_endpoint(**endpoint)
+    declared.faults.add(Fault(kind="rest", headers=headers))
+    assert declared.sync("users").ledger.inserted == 25
+
+
+@pytest.mark.parametrize("told", ["null", "false", "0", '""'])
+def test_a_next_page_may_be_denied_in_many_ways(declared, told):
+    _, endpoint = start(declared, "next_link")
+    declared.apply_endpoint(**endpoint)
+    declared.faults.add(Fault(kind="rest", times=None, body=b'{"items": [{"id": 1}], "next": ' + told.encode() + b"}"))
+    assert declared.sync("users").ledger.inserted == 1
+
+
+@pytest.mark.parametrize("paging", ENVELOPED)
+def test_a_bad_text_in_an_answer_does_not_hide_its_next_page(declared, paging):
+    _, endpoint = start(declared, paging)
+    declared.apply_endpoint(**endpoint)
+    told = b'"next": "/users?cursor=10&size=10"' if paging == "next_link" else b'"meta": {"next": 10}'
+    declared.faults.add(Fault(kind="rest", body=b'{"items": [{"id": 1, "name": "\xff"}, {"id": 2, "name": "a\nb"}], ' + told + b"}"))
+    result = declared.sync("users")
+    assert (result.ledger.inserted, result.ledger.quarantined) == (15, 2)
 
 
 @pytest.mark.parametrize("paging", ENVELOPED)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 
 from sync_pipelines.catalog.connectors import add_connector, get_connector
+from sync_pipelines.cli.declared import export_file
 from sync_pipelines.declare.infer import infer_columns, infer_type
+from sync_pipelines.declare.openapi import plan_endpoints
 from sync_pipelines.errors import EntityDefinitionError, SettingsError
 from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines_tests.declared_world import COLUMNS
@@ -112,6 +115,7 @@ def test_columns_are_inferred_shown_and_then_fixed(declared):
         (["9223372036854775808"], "numeric"),
         (["1", "2.5"], "numeric"),
         (["1e400"], "numeric"),
+        (["1e99999999999999999999"], "jsonb"),
         (["true", "false"], "boolean"),
         (["true", "1"], "jsonb"),
         (["1", '"a"'], "jsonb"),
@@ -245,3 +249,93 @@ def test_secrets_are_in_the_catalog_as_references_only(declared, monkeypatch):
     connector = get_connector(declared.database, "shop")
     assert declared.server.token not in str(connector)
     assert connector.auth_token == "env:TWIN_TOKEN"
+
+
+def records_of(schema, **schemas):
+    answer = {"200": {"content": {"application/json": {"schema": {"type": "array", "items": schema}}}}}
+    return {"openapi": "3.1.0", "paths": {"/users": {"get": {"responses": answer}}}, "components": {"schemas": schemas}}
+
+
+def test_an_openapi_schema_of_itself_or_of_twos_of_twos_does_not_hang():
+    own = {"anyOf": [{"$ref": "#/components/schemas/Own"}, {"type": "null"}]}
+    record = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}, "own": {"$ref": "#/components/schemas/Own"}}}
+    assert "not readable" in plan_endpoints(records_of(record, Own=own), {}).skipped["GET /users"]
+    twos = {f"A{n}": {"allOf": [{"$ref": f"#/components/schemas/A{n + 1}"}] * 2} for n in range(45)}
+    twos["A45"] = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}, "any": True}}
+    found = plan_endpoints(records_of({"$ref": "#/components/schemas/A0"}, **twos), {}).endpoints["users"]
+    assert [(one["name"], one["type"]) for one in found["columns"]] == [("id", "bigint"), ("any", "jsonb")]
+
+
+def test_an_exported_openapi_connector_applies_and_keeps_its_prose(declared):
+    declared.serve(3, paging="page")
+    declared.rest.document = json.loads(json.dumps(DOCUMENT))
+    declared.rest.document["paths"]["/users"]["get"]["description"] = "Basic data.\x00 Bearer authentication is needed."
+    declared.apply(openapi(declared, orders={"key": ["order_number"]}))
+    data = yaml.safe_load(export_file(get_connector(declared.database, "shop")))
+    assert data["endpoints"]["users"]["description"] == "Basic data. Bearer authentication is needed."
+    plan = declared.plan(data)
+    assert plan.unchanged == ["users", "orders"] and not plan.changed and not plan.breaking
+    declared.apply(data)
+    assert declared.plan(data).is_empty
+    assert declared.sync("users").ledger.inserted == 3
+
+
+def test_chosen_fields_are_the_only_ones_that_are_inferred(declared):
+    declared.serve(5)
+    data = declared.declare(columns=None, key=["id"], fields=["name"], fields_param="fields")
+    declared.apply(data)
+    assert "fields" not in declared.requests("/users")[-1].query, "the sample shows what there is"
+    declared.sync("users")
+    assert declared.requests("/users")[-1].query["fields"] == "id,name"
+    assert set(declared.table()[1]) == {"id", "name"}
+    assert declared.plan(data).is_empty
+    assert "amount" in declared.plan(declared.declare(columns=None, key=["id"], fields=["amount"])).changed["users"]
+
+
+def test_a_mapping_into_an_object_makes_a_column_beside_it(declared):
+    declared.serve(0, records=[{"id": 1, "address": {"city": "Aachen", "zip": 1}}])
+    declared.apply_endpoint(columns=None, key=["id"], mapping={"address.city": "city"})
+    assert declared.sync("users").undeclared == ()
+    assert declared.table()[1] == {"id": 1, "address": {"city": "Aachen", "zip": 1}, "city": "Aachen"}
+
+
+def test_a_sample_is_not_larger_than_the_source_allows(declared):
+    declared.serve(5)
+    declared.apply_endpoint(columns=None, key=["id"], pagination={"type": "page", "size_param": "size", "max_size": 20})
+    assert declared.requests("/users")[0].query["size"] == "20"
+
+
+def test_a_list_among_the_parameters_is_joined_and_a_secret_is_refused(declared):
+    declared.serve(5)
+    declared.apply_endpoint(params={"fields": ["id", "name"], "active": True})
+    declared.sync("users")
+    assert declared.requests("/users")[0].query == {"fields": "id,name", "active": "true"}
+    with pytest.raises(SettingsError, match="by `auth` only"):
+        declared.apply_endpoint(params={"key": "env:TWIN_TOKEN"})
+
+
+def test_an_endpoint_that_is_named_again_comes_back(declared):
+    declared.serve(3)
+    one = declared.declare()
+    both = {**one, "endpoints": {**one["endpoints"], "more": one["endpoints"]["users"]}}
+    for data in (both, one):
+        declared.apply(data)
+    assert declared.plan(both).changed == {"more": "it comes back"}
+    declared.apply(both)
+    assert declared.sync("more").ledger.inserted == 3
+    assert declared.plan(both).is_empty
+
+
+def test_an_endpoint_that_cannot_be_used_any_more_is_told_as_removed(declared):
+    declared.serve(3)
+    data = declared.declare()
+    data["endpoints"]["more"] = data["endpoints"]["users"]
+    declared.apply(data)
+    data["endpoints"]["more"] = {**data["endpoints"]["users"], "records": "$..x"}
+    plan = declared.plan(data)
+    assert plan.removed == ["more"] and "not supported" in plan.invalid["more"]
+
+
+def test_a_field_without_a_name_asks_for_columns():
+    with pytest.raises(EntityDefinitionError, match="declare `columns`"):
+        infer_columns(Endpoint(path="/x", key=["id"]), b'[{"id": 1, "": 2}]')
