@@ -22,7 +22,8 @@ def write_back(
     context: typer.Context,
     path: PathArgument,
     key: Annotated[str, typer.Argument(help="Business key of the row.")],
-    values: Annotated[list[str], typer.Option("--set", help="A new value, column=value; repeatable.")],
+    values: Annotated[list[str] | None, typer.Option("--set", help="A new value, column=value; repeatable.")] = None,
+    nulls: Annotated[list[str] | None, typer.Option("--null", help="A column that becomes null; repeatable.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -31,7 +32,10 @@ def write_back(
 
     database = open_catalog(context.obj)
     connector, slug = split_entity_path(path)
-    plan = plan_write_back(database, connector, slug, key, dict(parse_inputs(values)), context.obj)
+    wanted = {**parse_inputs(values or []), **dict.fromkeys(nulls or [])}
+    if not wanted:
+        raise SettingsError("Nothing to write: give --set column=value or --null column.", state="Nothing was sent.")
+    plan = plan_write_back(database, connector, slug, key, wanted, context.obj)
     if not plan.changes:
         print_json({"path": path, "key": key, "sent": False}) if as_json else say(f"{path} {key} is so already; nothing was sent.")
         return

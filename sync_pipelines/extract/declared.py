@@ -56,6 +56,7 @@ class DeclaredSource:
         self._shows_ids = id_column(endpoint) not in masked
         self.walks = not endpoint.is_ascending
         self._records = 0
+        self._may_end_early = False
 
     def page(
         self, decoder: PageDecoder, running: int, rowversion_gt: str | None, number: int, page_size: int, traffic: Traffic
@@ -174,6 +175,8 @@ class DeclaredSource:
             elif pages.numbered:
                 self._confirm_end(pages, decoder, number, traffic)
             if not pages.advance(reply, page.fetched):
+                full = self._endpoint.pagination.size_param is None or page.fetched >= self.page_size
+                self._may_end_early = self._may_end_early or (page.fetched > 0 and full and not pages.names_next)
                 return
 
     def _confirm_end(self, pages: Pages, decoder: PageDecoder, number: int, traffic: Traffic) -> None:
@@ -225,11 +228,13 @@ class DeclaredSource:
         return query_of(self._endpoint, after)
 
     def warnings(self) -> list[str]:
-        """Columns that no record had, and answers that were kept from a run that died."""
+        """Columns that no record had, a next page that nothing ever named, and answers that were kept from a run that died."""
         told = []
         absent = [column.name for column in self._entity.columns if column.name not in self._translator.seen]
         if self._records and absent:
             told.append(f"no record had the fields of {', '.join(absent[:SHOWN_IDS])}: did the source rename them?")
+        if self._may_end_early:
+            told.append("no answer has the place where the next page is named: is the pagination of the connector's file right?")
         if self._cache is not None and self._cache.reused:
             told.append(f"{self._cache.reused} answers were kept from a run that did not end")
         return told

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import requests
+from dlt.common.jsonpath import find_values
 from dlt.sources.helpers.rest_client import paginators as dlt_paginators
 from requests.structures import CaseInsensitiveDict
 from requests.utils import parse_header_links
@@ -48,6 +49,9 @@ class _Response(requests.Response):
 class Pages:
     """The requests of one paginated read.
 
+    Attributes:
+        names_next: an answer had the place where the next page is named.
+
     Args:
         endpoint: whose pagination to follow.
         url: address of the first request.
@@ -66,6 +70,8 @@ class Pages:
         self._paginator.init_request(self.request)
         self._params = dict(params)
         self.size_param = pagination.size_param if isinstance(pagination, PagePagination) else None
+        self._next_path = getattr(pagination, "cursor_path", None) or getattr(pagination, "next_path", None)
+        self.names_next = self._next_path is None and not isinstance(pagination, LinkHeaderPagination)
 
     @property
     def query(self) -> dict[str, Any]:
@@ -84,6 +90,7 @@ class Pages:
             SourceContractError: the answer's reference to the next page is none.
         """
         paginator = self._paginator
+        self.names_next = self.names_next or self._is_next_named(reply)
         if records and isinstance(paginator, dlt_paginators.OffsetPaginator):
             # A source that caps its pages sends fewer than were asked for; what it left out comes next.
             paginator.value_step = records
@@ -99,6 +106,15 @@ class Pages:
         except (ValueError, TypeError, AttributeError, RecursionError, msgspec.MsgspecError) as error:
             raise SourceContractError(f"The answer does not tell its next page: {printable(str(error), 200)}") from None
         return True
+
+    def _is_next_named(self, reply: Reply) -> bool:
+        """The place for a reference to the next page is there, although it may be empty."""
+        if self._next_path is None:
+            return "link" in reply.headers
+        try:
+            return bool(find_values(self._next_path, _Response(reply).json()))
+        except (msgspec.MsgspecError, RecursionError):
+            return False
 
     def resize(self, records: int) -> int | None:
         """Ask for fewer records from this page on, by page number only; returns what was asked for, None where it is no less."""

@@ -206,6 +206,8 @@ class IdList(_Model):
     def _one_source(self) -> IdList:
         if (self.values is None) == (self.table is None):
             raise ValueError("ids come either from `values` or from `table`: give one of them")
+        if self.values == []:
+            raise ValueError("an empty list of ids asks for nothing")
         for value in self.values or ():
             if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,200}", str(value)):
                 raise ValueError("an id has only letters, digits and _ . : -")

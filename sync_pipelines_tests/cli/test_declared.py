@@ -116,8 +116,11 @@ def test_write_back_shows_the_change_asks_and_sends_it(cli, shop, world):
     assert sent.code == 0 and sent.json["changes"] == {"name": ["user 3", "Ada"]}
     assert world.server.rest.endpoints["/users"].records[2]["name"] == "Ada"
     assert cli("write-back", "shop/users", "3", "--set", "name=Ada", "--yes", "--json").json["sent"] is False
+    assert cli("write-back", "shop/users", "3", "--null", "name", "--yes", "--json").json["changes"] == {"name": ["Ada", None]}
+    assert world.server.rest.endpoints["/users"].records[2]["name"] is None
+    assert cli("write-back", "shop/users", "3", "--yes").code == 2
     assert cli("write-back", "shop/users", "999", "--set", "name=x", "--yes").code == 2
-    assert len(world.server.rest.written) == 1
+    assert len(world.server.rest.written) == 2
 
 
 def test_an_apismith_source_is_never_written_to(cli, world):

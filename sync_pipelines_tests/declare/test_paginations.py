@@ -305,3 +305,19 @@ def test_a_short_lived_oauth_token_is_renewed_before_it_ends(declared, monkeypat
     assert source.headers() == first
     now[0] = 71
     assert source.headers() != first
+
+
+@pytest.mark.parametrize("count, warned", [(25, True), (10, True), (9, False)])
+@pytest.mark.parametrize("paging, wrong", [("next_link", {"next_path": "$.nxet"}), ("cursor", {"cursor_path": "$.meta.nxet"})])
+def test_a_next_page_that_no_answer_names_is_warned_about_unless_the_first_is_short(declared, paging, wrong, count, warned):
+    start(declared, paging, count=count)
+    declared.apply_endpoint(records="$.items", pagination={**PAGINATIONS[paging], **wrong})
+    told = [warning for warning in declared.sync("users").warnings if "next page is named" in warning]
+    assert bool(told) is warned
+
+
+@pytest.mark.parametrize("paging", ["next_link", "cursor", "link_header"])
+def test_a_next_page_that_is_named_is_not_warned_about(declared, paging):
+    _, endpoint = start(declared, paging)
+    declared.apply_endpoint(**endpoint)
+    assert not [warning for warning in declared.sync("users").warnings if "next page is named" in warning]
