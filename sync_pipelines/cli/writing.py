@@ -15,7 +15,7 @@ from sync_pipelines.errors import SettingsError
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("write-back", epilog=examples("write-back processgit/customers C-17 --set email=ada@example.com"))(write_back)
+    app.command("write-back", epilog=examples("write-back processgit/customers C-17 --set email=ada@example.com", "write-back processgit/customers C-17 --null email --yes"))(write_back)
 
 
 def write_back(
