@@ -168,7 +168,8 @@ def _check_declared(connector: Connector, settings: Settings) -> list[Check]:
                 continue
 
             def ask(endpoint: Any = endpoint) -> str:
-                return f"{len(find_records(fetch_sample(endpoint, session), endpoint.records))} records in one answer of {endpoint.path}"
+                found = find_records(fetch_sample(endpoint, session), endpoint.records, may_be_one=not endpoint.has_pages)
+                return f"{len(found)} records in one answer of {endpoint.path}"
 
             checks.append(attempt(slug, ask))
     finally:

@@ -33,7 +33,7 @@ def infer_columns(endpoint: Endpoint, body: bytes) -> list[ColumnDeclaration]:
         BrokenPageError: the answer has no records at the declared path.
     """
     found: dict[tuple[str, ...], list[bytes]] = {}
-    records = find_records(body, endpoint.records)[:SAMPLE_RECORDS]
+    records = find_records(body, endpoint.records, may_be_one=not endpoint.has_pages)[:SAMPLE_RECORDS]
     for record in records:
         _collect(record, (), endpoint.flatten, found)
     if not found:

@@ -69,8 +69,8 @@ def _steps(node: jsonpath_ng.JSONPath) -> list[Step]:
     )
 
 
-def find_records(body: bytes, path: str) -> list[bytes]:
-    """The records of an answer: the elements of the list at `path`, or the object there.
+def find_records(body: bytes, path: str, *, may_be_one: bool = True) -> list[bytes]:
+    """The records of an answer: the elements of the list at `path`, or, where there may be one alone, the object there.
 
     Raises:
         BrokenPageError: no JSON, or nothing at the path; an answer of another shape must not pass for an empty one.
@@ -81,6 +81,8 @@ def find_records(body: bytes, path: str) -> list[bytes]:
     records: list[bytes] = []
     for raw in found:
         inner = elements(raw)
+        if inner is None and not may_be_one:
+            raise _unexpected(f"has no list at {path}", body)
         if inner is None and members(raw) is None:
             raise _unexpected(f"has neither a list nor an object at {path}", body)
         records += [raw] if inner is None else inner

@@ -80,7 +80,7 @@ class Translator:
         """
         rows: list[bytes] = []
         result = Translated(b"", 0)
-        for place, raw in enumerate(find_records(body, self._endpoint.records)):
+        for place, raw in enumerate(find_records(body, self._endpoint.records, may_be_one=not self._endpoint.has_pages)):
             rows.append(self._row(raw, place, result))
         result.body, result.count = b'{"rows":[' + b",".join(rows) + b"]}", len(rows)
         return result

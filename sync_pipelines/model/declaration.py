@@ -307,6 +307,11 @@ class Endpoint(_Model):
         return self
 
     @property
+    def has_pages(self) -> bool:
+        """Its answers are pages of a list, so that an object alone is no record but an error that calls itself a success."""
+        return not isinstance(self.pagination, NoPagination)
+
+    @property
     def is_ascending(self) -> bool:
         """It answers sorted by its cursor, and with what is strictly greater only."""
         return self.cursor is not None and self.cursor.order == "ascending"

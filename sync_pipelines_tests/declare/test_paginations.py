@@ -321,3 +321,15 @@ def test_a_next_page_that_is_named_is_not_warned_about(declared, paging):
     _, endpoint = start(declared, paging)
     declared.apply_endpoint(**endpoint)
     assert not [warning for warning in declared.sync("users").warnings if "next page is named" in warning]
+
+
+@pytest.mark.parametrize("paging", ["page", "offset"])
+def test_an_error_that_calls_itself_a_success_is_no_page(declared, paging):
+    _, endpoint = start(declared, paging)
+    declared.apply_endpoint(**endpoint)
+    declared.sync("users")
+    declared.faults.add(Fault(kind="rest", nth=2, times=2, body=b'{"error": "busy"}'))
+    declared.fails(BrokenPageError, "users")
+    assert declared.quarantine("users") == []
+    declared.faults.clear()
+    assert declared.sync("users").ledger.unchanged == 25
