@@ -93,7 +93,7 @@ def trino_of_session() -> TrinoPlace:
 
 def _start(folder: Path, ready: Path) -> None:
     command = [sys.executable, "-m", "sync_pipelines.trino_server", "--root", str(folder / "server"), "--quick-start"]
-    command += ["--heap-mb", "512", "--ready-file", str(ready), "--until-pid", os.environ[f"{_FOLDER}_OWNER"]]
+    command += ["--heap-mb", "1024", "--ready-file", str(ready), "--until-pid", os.environ[f"{_FOLDER}_OWNER"]]
     with (folder / "supervisor.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     (folder / "pid").write_text(str(process.pid))

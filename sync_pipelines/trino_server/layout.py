@@ -52,6 +52,8 @@ def write_layout(root: Path, home: Path, port: int, options: ServerOptions) -> P
             f"catalog.config-dir={etc / 'catalog'}",
             f"query.max-memory-per-node={options.heap_mb * 6 // 10}MB",
             f"memory.heap-headroom-per-node={options.heap_mb // 8}MB",
+            # Ended queries stay in memory so long, with plan and text; the default of 15 minutes fills a small heap.
+            "query.min-expire-age=5m",
         ],
         # A file metastore: every commit is one atomic replacement of a file, under the lock of the one coordinator.
         f"catalog/{ICEBERG_CATALOG}.properties": [
