@@ -9,7 +9,6 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.gates import prepare_gate
@@ -81,13 +80,14 @@ def release_records(database: Database, uids: Sequence[UUID], *, author: str, re
     settings = settings or load_settings()
     if not 0 < len(uids) <= MAX_AT_ONCE:
         raise SettingsError(f"Between 1 and {MAX_AT_ONCE} records can be released at once.", state="Nothing was changed.")
+    rows = [_open_row(database, uid) for uid in dict.fromkeys(uids)]
+    entities = {path: get_entity(database, *path.split("/", 1)) for path in dict.fromkeys(row["path"] for row in rows)}
     by_path: dict[str, dict[UUID, bytes]] = {}
-    for row in [_open_row(database, uid) for uid in dict.fromkeys(uids)]:
-        by_path.setdefault(row["path"], {})[row["uid"]] = _releasable(row, get_entity(database, *row["path"].split("/", 1)))
+    for row in rows:
+        by_path.setdefault(row["path"], {})[row["uid"]] = _releasable(row, entities[row["path"]])
     results = []
     for path, records in by_path.items():
         connector, slug = path.split("/", 1)
-        get_connector(database, connector)
         result = sync_entity(database, connector, slug, triggered_by=f"release by {author}", released=records, settings=settings)
         with database.connect() as connection:
             for uid in records:

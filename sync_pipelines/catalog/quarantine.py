@@ -26,8 +26,9 @@ def list_quarantine(
     since: datetime | None = None,
     limit: int = 50,
     with_resolved: bool = False,
+    with_record: bool = False,
 ) -> list[dict[str, Any]]:
-    """The newest quarantined records without the record itself; settled ones only on demand.
+    """The newest quarantined records; settled ones, and the records themselves, only on demand.
 
     Args:
         database, connector, slug, run_uid, limit: where to look, and how much.
@@ -36,6 +37,7 @@ def list_quarantine(
         text: part of the record or of its key, in any case.
         since: last seen at or after.
         with_resolved: also those that are settled.
+        with_record: also `record`, the bytes that came over the wire.
 
     Returns:
         Rows with uid, path, run_uid, first_seen_at, last_seen_at, times_seen, resolved_at, resolution, waived_at, is_edited,
@@ -44,8 +46,8 @@ def list_quarantine(
     with database.connect() as connection:
         return list(
             connection.execute(
-                """
-                SELECT q.uid, c.name || '/' || e.slug AS path, q.run_uid, q.first_seen_at, q.last_seen_at, q.times_seen,
+                f"""
+                SELECT {"q.record, " if with_record else ""}q.uid, c.name || '/' || e.slug AS path, q.run_uid, q.first_seen_at, q.last_seen_at, q.times_seen,
                        q.resolved_at, q.resolution, q.waived_at, q.edited_record IS NOT NULL AS is_edited, q.page, q.position, q.business_key, q.rowversion, q.column_name, q.reason
                 FROM quarantine q JOIN entities e ON e.uid = q.entity_uid JOIN connectors c ON c.uid = e.connector_uid
                 WHERE (%(connector)s::text IS NULL OR c.name = %(connector)s)

@@ -139,8 +139,8 @@ def export(
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(_COLUMNS)
-    for row in list_quarantine(database, connector, slug, limit=limit, with_resolved=everything):
-        record = bytes(get_quarantined(database, row["uid"])["record"]).decode("utf-8", errors="backslashreplace")
+    for row in list_quarantine(database, connector, slug, limit=limit, with_resolved=everything, with_record=True):
+        record = bytes(row["record"]).decode("utf-8", errors="backslashreplace")
         whole = {**row, "record": record, "business_key": " / ".join(row["business_key"] or [])}
         writer.writerow([harmless(whole[name]) for name in _COLUMNS])
     if out is None:
