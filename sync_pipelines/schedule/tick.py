@@ -20,6 +20,7 @@ from sync_pipelines.catalog.dues import (
     request_full_read,
     request_sync,
 )
+from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.limits import RunLimits
 from sync_pipelines.schedule.cron import crons_of, next_tick
 from sync_pipelines.schedule.plan import DueEntity, Kind, PlannedRun, plan_runs
@@ -67,12 +68,11 @@ def tick_due(database: Database, connector_name: str, settings: Settings, situat
     Raises:
         SyncError: from the catalog; the source's troubles are remembered and told in the message.
     """
-    connector = get_connector(database, connector_name)
+    connector = _settled(database, connector_name, settings, situation)
     by_cron = crons_of(connector, settings).sync is not None
-    settle_leases(database, connector.uid, settings, situation)
     probing = probe_changes(database, connector, settings, by_cron=by_cron)
-    runs = _take(database, connector.uid, connector.settings, settings, situation, by_cron=by_cron)
-    words = [_told(runs) if runs else _nothing(database, connector_name, settings, situation), str(probing)]
+    runs = _take(database, connector, settings, situation, by_cron=by_cron)
+    words = [_told(runs) if runs else _nothing(database, connector, settings, situation), str(probing)]
     return Tick(runs, "; ".join(word for word in words if word))
 
 
@@ -80,13 +80,10 @@ def tick_full_read(
     database: Database, connector_name: str, settings: Settings, situation: Situation, scheduled_at: datetime
 ) -> Tick:
     """Ask for a full read of every entity and take those that are free; the others follow by `tick_due`."""
-    connector = get_connector(database, connector_name)
-    settle_leases(database, connector.uid, settings, situation)
+    connector = _settled(database, connector_name, settings, situation)
     asked = request_full_read(database, connector.uid, scheduled_at)
     by_cron = crons_of(connector, settings).sync is not None
-    runs = _take(
-        database, connector.uid, connector.settings, settings, situation, by_cron=by_cron, only=lambda entity: entity.full_read_due
-    )
+    runs = _take(database, connector, settings, situation, by_cron=by_cron, only=lambda entity: entity.full_read_due)
     return Tick(runs, f"asked for a full read of {asked} entities; {_started(runs)}")
 
 
@@ -94,11 +91,17 @@ def tick_cron(
     database: Database, connector_name: str, settings: Settings, situation: Situation, scheduled_at: datetime
 ) -> Tick:
     """Make every entity due and take those that are free; the others follow by `tick_due`."""
+    connector = _settled(database, connector_name, settings, situation)
+    asked = request_sync(database, connector.uid, scheduled_at)
+    runs = _take(database, connector, settings, situation, by_cron=True)
+    return Tick(runs, f"made {asked} entities due; {_started(runs)}")
+
+
+def _settled(database: Database, connector_name: str, settings: Settings, situation: Situation) -> Connector:
+    """The connector, once the leases of runs that ended are given back."""
     connector = get_connector(database, connector_name)
     settle_leases(database, connector.uid, settings, situation)
-    asked = request_sync(database, connector.uid, scheduled_at)
-    runs = _take(database, connector.uid, connector.settings, settings, situation, by_cron=True)
-    return Tick(runs, f"made {asked} entities due; {_started(runs)}")
+    return connector
 
 
 def settle_leases(database: Database, connector_uid: UUID, settings: Settings, situation: Situation) -> None:
@@ -121,18 +124,17 @@ def settle_leases(database: Database, connector_uid: UUID, settings: Settings, s
 
 def _take(
     database: Database,
-    connector_uid: UUID,
-    connector_settings: dict[str, object],
+    connector: Connector,
     settings: Settings,
     situation: Situation,
     *,
     by_cron: bool,
     only: Callable[[DueEntity], bool] = lambda entity: True,
 ) -> list[tuple[UUID, PlannedRun]]:
-    most = RunLimits.from_settings(connector_settings).max_entities_per_run or settings.max_entities_per_run
+    most = RunLimits.from_settings(connector.settings).max_entities_per_run or settings.max_entities_per_run
     return lease_due(
         database,
-        connector_uid,
+        connector.uid,
         lambda due: plan_runs([entity for entity in due if only(entity)], situation.unfinished, most),
         lease_seconds=settings.lease_seconds,
         by_cron=by_cron,
@@ -149,11 +151,10 @@ def _started(runs: list[tuple[UUID, PlannedRun]]) -> str:
     return _told(runs) if runs else "all are taken, or runs enough wait; they follow as they become free"
 
 
-def _nothing(database: Database, connector_name: str, settings: Settings, situation: Situation) -> str:
+def _nothing(database: Database, connector: Connector, settings: Settings, situation: Situation) -> str:
     """Why nothing is started, and what comes next."""
-    connector = get_connector(database, connector_name)
     if not connector.is_active:
-        return f"{connector_name} is switched off"
+        return f"{connector.name} is switched off"
     crons = crons_of(connector, settings)
     ahead = next_due(database, connector.uid, by_cron=crons.sync is not None)
     words = ["nothing can be started now" if situation.unfinished else "nothing is due"]
