@@ -22,7 +22,7 @@ from sync_pipelines.load.postgres.quoting import quote as pg_quote
 from sync_pipelines.load.postgres.route import lock_ddl
 from sync_pipelines.load.postgres.staging import prepare_staging
 from sync_pipelines.load.trino.commit import end_leftovers
-from sync_pipelines.load.trino.hive import current_rows, plan_hive_table, set_view_aside, unflag_statement
+from sync_pipelines.load.trino.hive import current_rows, plan_hive_table, unflag_statement
 from sync_pipelines.load.trino.masking import plan_clearing
 from sync_pipelines.load.trino.merge import Counts, Statements, entity_marker, match_keys
 from sync_pipelines.load.trino.options import resolve_options
@@ -207,8 +207,7 @@ class TrinoDestination:
 
     def set_aside(self, entity: Entity, suffix: str) -> str | None:
         """Rename the table."""
-        rename = set_view_aside if self.is_hive else set_aside
-        kept = rename(self.session, self.catalog, entity, suffix)
+        kept = set_aside(self.session, self.catalog, entity, suffix, is_view=self.is_hive)
         return f"{self.catalog}.{kept}" if kept else None
 
     def table_name(self, entity: Entity) -> str:

@@ -234,17 +234,3 @@ def _drop_unseen(session: Session, catalog: str, entity: Entity) -> None:
     for name in _tables_of_rows(session, catalog, entity):
         if not any(re.search(rf"{re.escape(name)}(?!\d)", definition) for (definition,) in views):
             session.execute(f"DROP TABLE {quote(catalog, entity.target_schema, name)}")
-
-
-def set_view_aside(session: Session, catalog: str, entity: Entity, suffix: str) -> str | None:
-    """Rename the view; its table of rows stays with it.
-
-    Returns:
-        The new name, or None when there was no view.
-    """
-    schema, name = entity.target_schema.lower(), entity.target_table.lower()
-    if not read_columns(session, catalog, schema, name):
-        return None
-    old = f"{name}__{suffix}"
-    session.execute(f"ALTER VIEW {quote(catalog, schema, name)} RENAME TO {quote(catalog, schema, old)}")
-    return f"{schema}.{old}"

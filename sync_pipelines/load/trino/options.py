@@ -15,42 +15,10 @@ SOURCE = "sync_pipelines"
 _SECRETS = ("password", "access_token")
 
 
-class TrinoSettings(BaseSettings):
-    """Settings from the environment and `.env`; `.env.example` lists them with their meaning."""
-
-    model_config = SettingsConfigDict(env_file=".env", env_prefix="TRINO_", extra="ignore", case_sensitive=False)
-
-    host: str | None = None
-    port: int = Field(8080, ge=1, le=65535)
-    scheme: Literal["http", "https"] | None = None
-    catalog: str = Field("iceberg", min_length=1)
-    user: str = Field("sync_pipelines", min_length=1)
-    password: SecretStr | None = None
-    access_token: SecretStr | None = None
-    certificate: Path | None = None
-    certificate_key: Path | None = None
-    verify: str = "true"
-    roles: str = ""
-    client_tags: str = ""
-    session_properties: str = ""
-    staging_url: str | None = None
-    staging_location: str | None = None
-    staging_catalog: str = "hive"
-    inline_rows: int = Field(2000, ge=0, le=10_000)
-    request_timeout_seconds: float = Field(60, gt=0)
-    conflict_tries: int = Field(8, ge=1, le=50)
-    maintenance_cron: str = "17 * * * *"
-    maintenance_max_small_files: int = Field(10, ge=1)
-    maintenance_max_snapshots: int = Field(50, ge=1)
-    maintenance_retention: str = Field("7d", pattern=r"^\d+(\.\d+)?[smhd]$")
-    maintenance_file_size: str = Field("128MB", pattern=r"^\d+[kMG]B$")
-
-
-class TrinoOptions(BaseModel):
-    """One connection: the settings with what a connector sets otherwise; secrets are values here, so never shown.
+class _Connection(BaseModel):
+    """What the environment and a connector may both say.
 
     Attributes:
-        host: name or address of the coordinator.
         catalog: holds the tables; its connector is iceberg or hive.
         access_token: a JWT or an OAuth2 access token, sent as bearer token.
         verify: `true`, `false`, or the path of a CA bundle.
@@ -63,9 +31,7 @@ class TrinoOptions(BaseModel):
         conflict_tries: attempts of one commit, the first included.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    host: str = Field(min_length=1)
+    host: str | None = None
     port: int = Field(8080, ge=1, le=65535)
     scheme: Literal["http", "https"] | None = None
     catalog: str = "iceberg"
@@ -84,6 +50,32 @@ class TrinoOptions(BaseModel):
     inline_rows: int = Field(2000, ge=0, le=10_000)
     request_timeout_seconds: float = Field(60, gt=0)
     conflict_tries: int = Field(8, ge=1, le=50)
+
+
+class TrinoSettings(BaseSettings, _Connection):
+    """Settings from the environment and `.env`; `.env.example` lists them with their meaning."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_prefix="TRINO_", extra="ignore", case_sensitive=False)
+
+    catalog: str = Field("iceberg", min_length=1)
+    user: str = Field("sync_pipelines", min_length=1)
+    maintenance_cron: str = "17 * * * *"
+    maintenance_max_small_files: int = Field(10, ge=1)
+    maintenance_max_snapshots: int = Field(50, ge=1)
+    maintenance_retention: str = Field("7d", pattern=r"^\d+(\.\d+)?[smhd]$")
+    maintenance_file_size: str = Field("128MB", pattern=r"^\d+[kMG]B$")
+
+
+class TrinoOptions(_Connection):
+    """One connection: the settings with what a connector sets otherwise; secrets are values here, so never shown.
+
+    Attributes:
+        host: name or address of the coordinator.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    host: str = Field(min_length=1)
 
     @property
     def has_credentials(self) -> bool:

@@ -124,8 +124,13 @@ def apply_table(session: Session, plan: TablePlan) -> None:
         session.execute(statement)
 
 
-def set_aside(session: Session, catalog: str, entity: Entity, suffix: str) -> str | None:
+def set_aside(session: Session, catalog: str, entity: Entity, suffix: str, *, is_view: bool = False) -> str | None:
     """Rename the table, so that a new one can take the name; nothing is dropped.
+
+    Args:
+        session, catalog, entity: whose table.
+        suffix: of the new name; numbered when that is taken.
+        is_view: the table of a Hive catalog, whose table of rows stays with it.
 
     Returns:
         The new name, or None when there was no table.
@@ -137,5 +142,5 @@ def set_aside(session: Session, catalog: str, entity: Entity, suffix: str) -> st
     while read_columns(session, catalog, schema, old):
         number += 1
         old = f"{table}__{suffix}_{number}"
-    session.execute(f"ALTER TABLE {quote(catalog, schema, table)} RENAME TO {quote(catalog, schema, old)}")
+    session.execute(f"ALTER {'VIEW' if is_view else 'TABLE'} {quote(catalog, schema, table)} RENAME TO {quote(catalog, schema, old)}")
     return f"{schema}.{old}"
