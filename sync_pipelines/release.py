@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-import pyarrow as pa
-
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.gates import prepare_gate
-from sync_pipelines.catalog.quarantine import get_quarantined, log_action, set_edited, set_waived
+from sync_pipelines.catalog.quarantine import get_quarantined, log_action, open_of, set_edited, set_waived
 from sync_pipelines.errors import BrokenPageError, SettingsError
 from sync_pipelines.extract.decode import PageDecoder
 from sync_pipelines.extract.records import split_records
@@ -90,8 +88,9 @@ def release_records(database: Database, uids: Sequence[UUID], *, author: str, re
         connector, slug = path.split("/", 1)
         result = sync_entity(database, connector, slug, triggered_by=f"release by {author}", released=records, settings=settings)
         with database.connect() as connection:
+            refused = open_of(connection, list(records))
             for uid in records:
-                outcome = "refused again" if get_quarantined(database, uid)["resolved_at"] is None else "released"
+                outcome = "refused again" if uid in refused else "released"
                 log_action(connection, path, "release", author, reason, record_uid=uid, run_uid=result.uid, details={"outcome": outcome})
         results.append(result)
     return results
@@ -100,12 +99,9 @@ def release_records(database: Database, uids: Sequence[UUID], *, author: str, re
 def refusal_of(record: bytes, entity: Entity, gate: OpenedGate | None, uid: UUID | None = None) -> str | None:
     """Why a record would go to quarantine; None when it would not."""
     _check_json(record, uid)
-    decoder = PageDecoder(entity)
-    page = decoder.decode(1, b'{"rows":[' + record + b"]}")
-    decoder.settle([page])
-    if page.rejects:
-        return page.rejects[0].reason
-    batch = pa.table(page.columns, names=[f"c{index}" for index in range(len(page.columns))])
+    batch = PageDecoder(entity).decode_one(record)
+    if isinstance(batch, str):
+        return batch
     violations = judge_batch(entity, batch)
     if gate is not None:
         violations = gate.judge(batch, violations).rejects

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -96,6 +97,11 @@ def get_quarantined(database: Database, uid: UUID) -> dict[str, Any]:
             f"There is no quarantined record {uid}.", state="", next_command="sync-pipelines quarantine list"
         )
     return row
+
+
+def open_of(connection: psycopg.Connection[Any], uids: Sequence[UUID]) -> set[UUID]:
+    """Those of some records that nobody and nothing has settled."""
+    return {row["uid"] for row in connection.execute("SELECT uid FROM quarantine WHERE uid = ANY(%s) AND resolved_at IS NULL", [list(uids)])}
 
 
 def set_edited(connection: psycopg.Connection[Any], uid: UUID, record: bytes) -> None:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import typer
 
-from sync_pipelines.catalog.quarantine import expire_records, get_quarantined, list_log, list_quarantine
+from sync_pipelines.catalog.quarantine import expire_records, list_log, list_quarantine, open_of
 from sync_pipelines.catalog.reviews import accept_review, list_reviews
 from sync_pipelines.cli.context import open_catalog, split_path
 from sync_pipelines.cli.failures import ListingGroup
@@ -102,7 +102,9 @@ def release(context: typer.Context, uids: Annotated[list[UUID], typer.Argument(m
 
     database = open_catalog(context.obj)
     results = release_records(database, uids, author=_author(author), reason=_reason(reason), settings=context.obj)
-    refused = [str(uid) for uid in uids if get_quarantined(database, uid)["resolved_at"] is None]
+    with database.connect() as connection:
+        still_open = open_of(connection, uids)
+    refused = [str(uid) for uid in uids if uid in still_open]
     if as_json:
         print_json({"runs": [{"run": str(one.uid), "entity": f"{one.connector}/{one.slug}", **one.ledger.as_dict()} for one in results], "refused": refused})
     else:

@@ -235,9 +235,7 @@ def _shape(endpoint: Endpoint) -> tuple[Any, ...]:
 
 def fetch_sample(endpoint: Endpoint, session: GuardedSession) -> bytes:
     """One answer of an endpoint, not larger than a sample needs."""
-    from urllib.parse import quote
-
-    from sync_pipelines.extract.declared import query_of
+    from sync_pipelines.extract.declared import query_of, url_of
     from sync_pipelines.extract.paginators import Pages
 
     if endpoint.recording is not None:
@@ -252,8 +250,7 @@ def fetch_sample(endpoint: Endpoint, session: GuardedSession) -> bytes:
     if endpoint.ids is not None and endpoint.ids.param is not None:
         params[endpoint.ids.param] = ",".join(ids[: min(endpoint.ids.size, SAMPLE_RECORDS)])
     size = min(SAMPLE_RECORDS, endpoint.pagination.size or SAMPLE_RECORDS, getattr(endpoint.pagination, "max_size", SAMPLE_RECORDS))
-    url = f"{session.base_url}{endpoint.path.replace('{id}', quote(ids[0], safe='') if ids else '')}"
-    pages = Pages(endpoint, url, params, size)
+    pages = Pages(endpoint, url_of(session, endpoint, ids[0] if ids else ""), params, size)
     return session.request("GET", pages.request.url, pages.query, Traffic(), lambda reply: reply.body)
 
 

@@ -214,6 +214,18 @@ class PageDecoder:
         ]
         return Page(number, body, len(records), rowversions, None, columns, positions, rejects, undeclared)
 
+    def decode_one(self, record: bytes) -> pa.Table | str:
+        """One record out of quarantine as a batch of the declared columns c0, c1, …; or the reason why it cannot be one.
+
+        Raises:
+            BrokenPageError: it is no JSON.
+        """
+        page = self.decode(1, b'{"rows":[' + record + b"]}")
+        self.settle([page])
+        if page.rejects:
+            return page.rejects[0].reason
+        return pa.table(page.columns, names=[f"c{index}" for index in range(len(page.columns))])
+
 
 def _default(kind: Kind) -> Any:
     return msgspec.Raw(b"null") if kind in (Kind.JSON, Kind.NUMERIC) else None

@@ -62,12 +62,9 @@ def explain_record(opened: OpenedGate, place: str, found: dict[str, Any]) -> Exp
     judged = opened.for_masked()
     if place == "table":
         return explain(judged.gate, found["batch"])
-    decoder = PageDecoder(judged.entity)
-    page = decoder.decode(1, b'{"rows":[' + bytes(found["edited_record"] or found["record"]) + b"]}")
-    decoder.settle([page])
-    if page.rejects:
-        return page.rejects[0].reason
-    batch = pa.table(page.columns, names=[f"c{index}" for index in range(len(page.columns))])
+    batch = PageDecoder(judged.entity).decode_one(bytes(found["edited_record"] or found["record"]))
+    if isinstance(batch, str):
+        return batch
     if violations := judge_batch(judged.entity, batch):
         return violations[0].reason
     return explain(judged.gate, batch)
@@ -86,16 +83,11 @@ def shadow(database: Database, entity: Entity, opened: OpenedGate) -> Shadow:
     for row in held:
         key = " / ".join(row["business_key"]) if row["business_key"] else "no key"
         try:
-            page = decoder.decode(1, b'{"rows":[' + bytes(row["record"]) + b"]}")
-            decoder.settle([page])
-            refused = page.rejects[0].reason if page.rejects else None
+            batch = decoder.decode_one(bytes(row["record"]))
         except Exception as error:  # noqa: BLE001 - a record that is no JSON
-            refused = type(error).__name__
-        if refused is not None:
-            report.add([key], ["reject"], [("reject", refused)])
-            continue
-        batch = pa.table(page.columns, names=[f"c{index}" for index in range(len(page.columns))])
-        report.add([key], ["reject"], _verdicts(judged, batch, tally))
+            batch = type(error).__name__
+        verdicts = [("reject", batch)] if isinstance(batch, str) else _verdicts(judged, batch, tally)
+        report.add([key], ["reject"], verdicts)
     report.failed = tally.failed
     return report
 
