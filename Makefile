@@ -16,7 +16,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python3 >= 3.11 is needed: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $(STAMP)
 
@@ -47,9 +47,9 @@ bench: $(STAMP) ## Measure our syncs beside a hand-written floor and stock dlt (
 lint: $(STAMP) ## Check the style
 	$(BIN)/ruff check sync_pipelines sync_pipelines_tests
 
-lock: $(STAMP) ## Resolve requirements.lock anew, for Python 3.11 to 3.13, free of hosts and paths
+lock: $(STAMP) ## Resolve requirements.lock anew, for Python 3.11 to 3.13, with hashes, free of hosts and paths
 	$(BIN)/uv pip compile pyproject.toml --extra test --extra trino-server --universal --python-version 3.11 --upgrade --quiet \
-		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
+		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
 
 clean: ## Remove caches and the demo; .venv and your own database stay
 	rm -rf .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
