@@ -16,7 +16,7 @@ from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import SyncError
 from sync_pipelines.settings import Settings
 from sync_pipelines.sync import sync_entity
-from sync_pipelines.twin import IntegerRowversions, RequestInfo, TwinColumn, TwinTable
+from sync_pipelines.twin import IntegerRowversions, RequestInfo, TwinColumn
 from sync_pipelines_tests.world import TOKEN, World, item
 
 PAGE_SIZE = 20
