@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-trino trino up test soak fuzz bench lint lock clean
+.PHONY: help venv demo demo-trino trino up test soak soak-kills fuzz bench lint lock clean
 
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## Make .venv from requirements.lock (again only when it or pyproject.toml changes)
 
@@ -37,6 +37,9 @@ test: $(STAMP) ## Run all tests
 
 soak: $(STAMP) ## Run the state machine of the tests for SOAK_MINUTES (5), with another seed every time (SOAK_SEED=N repeats one)
 	$(BIN)/python -m sync_pipelines_tests.soak
+
+soak-kills: $(STAMP) ## SIGKILL KILLS (200) syncs at random instants, with schema changes in flight, and look for lost rows
+	$(BIN)/python -m sync_pipelines_tests.soak --kills $(or $(KILLS),200)
 
 fuzz: $(STAMP) ## Look for new counterexamples to the tests of codecs and protocols: other examples every time, 20 times as many
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest --timeout 0 $$(grep -rlE "^@given|RuleBasedStateMachine" sync_pipelines_tests --include="test_*.py" | grep -v soak)
