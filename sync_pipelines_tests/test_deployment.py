@@ -35,7 +35,44 @@ def test_compose_names_only_services_volumes_and_files_that_exist() -> None:
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
             assert (PROJECT / source).is_dir() if source.startswith(".") else source in volumes
-        assert service.get("build", ".") == "."
+        assert service.get("build", {"context": "."})["context"] == "."
+
+
+def test_every_image_has_a_tag_and_is_named_in_one_place() -> None:
+    images = COMPOSE["x-images"]
+    assert {service["image"] for service in COMPOSE["services"].values() if "build" not in service} == set(images.values()) - {images["base"]}
+    assert {service["build"]["args"]["BASE_IMAGE"] for service in OURS.values()} == {images["base"]}
+    [fallback] = re.findall(r"^ARG BASE_IMAGE=(.+)$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)
+    assert fallback == images["base"]
+    for image in images.values():
+        assert re.search(r"(:(?!latest$)[\w.-]+|@sha256:[0-9a-f]{64})$", image), image
+    text = (PROJECT / "docker-compose.yml").read_text()
+    assert [image for image in images.values() if text.count(image) != 1] == []
+
+
+SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN|ACCESS_KEY(?!_ID)")
+
+
+def test_no_password_has_a_default() -> None:
+    values = [
+        (name, value)
+        for service in COMPOSE["services"].values()
+        for name, value in service.get("environment", {}).items()
+        if SECRET_NAMES.search(name)
+    ]
+    assert len(values) >= 5
+    assert [name for name, value in values if not re.fullmatch(r"\$\{\w+(:-|:\?[^}]+)\}", value)] == []
+    for line in (PROJECT / ".env.example").read_text().splitlines():
+        name, equals, value = line.lstrip("#").partition("=")
+        assert not (equals and SECRET_NAMES.search(name) and re.fullmatch(r"\w+", name) and value), line
+    for name in re.findall(r"^(?:ENV|ARG) (.+)$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE):
+        assert not SECRET_NAMES.search(name)
+
+
+def test_a_storage_without_a_password_does_not_start_and_says_why() -> None:
+    shell, option, script = COMPOSE["services"]["storage"]["entrypoint"]
+    refused = subprocess.run([shell, option, script.replace("$$", "$")], env={}, capture_output=True, text=True, timeout=20)
+    assert (refused.returncode, refused.stderr) == (64, "set STORAGE_PASSWORD in .env\n")
 
 
 def test_every_file_that_the_image_copies_exists() -> None:
