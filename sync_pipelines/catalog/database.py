@@ -15,6 +15,7 @@ from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 
 from sync_pipelines.catalog.embedded import embedded_url
+from sync_pipelines.catalog.session import session_url
 from sync_pipelines.errors import (
     ConfigurationError,
     DatabaseConnectionsError,
@@ -66,6 +67,10 @@ class Database:
         """Name of the database."""
         return str(psycopg.conninfo.conninfo_to_dict(self.url).get("dbname", "postgres"))
 
+    def session_url(self, search_path: str | None = None) -> str:
+        """The address with our settings for the session, for a connection that is opened elsewhere; see `catalog.session`."""
+        return session_url(self.url, search_path)
+
     @contextmanager
     def connect(self, *, autocommit: bool = False) -> Iterator[psycopg.Connection[DictRow]]:
         """A connection whose search path is the bridge schema; committed on leaving, rolled back on an error.
@@ -76,12 +81,11 @@ class Database:
         """
         try:
             with psycopg.connect(
-                self.url,
+                self.session_url(f"{self.bridge_schema},public"),
                 autocommit=autocommit,
                 row_factory=dict_row,
                 connect_timeout=CONNECT_TIMEOUT_SECONDS,
                 application_name="sync_pipelines",
-                options=f"-c search_path={self.bridge_schema},public -c timezone=UTC",
             ) as connection:
                 yield connection
         except psycopg.Error as error:

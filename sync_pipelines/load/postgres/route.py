@@ -12,6 +12,7 @@ from psycopg.rows import tuple_row
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.masked import mask_catalog
+from sync_pipelines.catalog.session import ensure_schema
 from sync_pipelines.load.destination import Prepared, Remask
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.fill import BULK_ROWS, is_empty
@@ -37,6 +38,7 @@ class PostgresDestination:
         """Bring target and staging into shape in one transaction."""
         with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
             lock_ddl(cursor, entity.target_schema)
+            ensure_schema(cursor, entity.target_schema)
             if remask is not None:
                 mask_catalog(cursor, remask)
                 clear_columns(cursor, entity, remask)
@@ -51,11 +53,11 @@ class PostgresDestination:
         """dlt's postgres destination with our publish step."""
         from sync_pipelines.load.postgres.destination import LibpqCredentials, bridge_postgres
 
-        return bridge_postgres(credentials=LibpqCredentials.of(self._database.url)), entity.staging_schema
+        return bridge_postgres(credentials=LibpqCredentials.of(self._database.session_url())), entity.staging_schema
 
     def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> RecordStream:
         """COPY while the source is read, into staging or into the empty target."""
-        return RecordStream(self._database.url, entity, fills=fills_empty, bulk=first_rows >= BULK_ROWS)
+        return RecordStream(self._database.session_url(), entity, fills=fills_empty, bulk=first_rows >= BULK_ROWS)
 
     def publish_nothing(self, plan: PublishPlan) -> Outcome:
         """dlt makes no load of nothing, yet rows may have vanished and the books must be closed."""

@@ -75,7 +75,6 @@ def create_statements(entity: Entity) -> tuple[str, ...]:
     columns += [f"{REVIEW_COLUMN} text"] if entity.has_review else []
     target = quote(entity.target_schema, entity.target_table)
     return (
-        f"CREATE SCHEMA IF NOT EXISTS {quote(entity.target_schema)}",
         f"CREATE TABLE {target} (\n  " + ",\n  ".join(columns) + "\n)",
         *constraint_statements(entity),
     )
