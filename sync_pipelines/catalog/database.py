@@ -123,7 +123,22 @@ def classify_database_error(error: Any) -> SyncError:
         return DatabaseUnavailableError(f"PostgreSQL cannot be reached: {message}", next_command="sync-pipelines doctor")
     if state is not None and (state[:2] in _RETRIABLE_CLASSES or state in _RETRIABLE_STATES):
         return DatabaseUnavailableError(f"PostgreSQL failed for now ({state}): {message}")
-    return DatabaseRefusedError(f"PostgreSQL refused ({state or 'no state'}): {message}")
+    return DatabaseRefusedError(f"PostgreSQL refused ({state or 'no state'}): {message}{_depending(error)}", next_command=_way_out(state, message))
+
+
+# Their details name objects; those of other errors quote values.
+_NAMING_STATES = ("2B", "0A", "42")
+
+
+def _depending(error: Any) -> str:
+    detail = getattr(getattr(error, "diag", None), "message_detail", None)
+    return f" ({printable(detail, 500)})" if detail and str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None))[:2] in _NAMING_STATES else ""
+
+
+def _way_out(state: str | None, message: str) -> str | None:
+    if state == "42501" and "row-level security" in message:
+        return "ALTER ROLE … BYPASSRLS for our role, or ALTER TABLE … NO FORCE ROW LEVEL SECURITY, or DISABLE it; a policy must not hide rows from us"
+    return None
 
 
 def _is_connection_trouble(error: Any) -> bool:

@@ -25,18 +25,24 @@ class TablePlan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the publish step found and did; `missing` rows were missed by a full read for the first time."""
+    """What the publish step found and did.
+
+    Attributes:
+        missing: rows that a full read missed for the first time.
+        allowed_nulls: columns that were NOT NULL in the table until the source sent a null.
+    """
 
     ledger: Ledger
     row_count: int
     missing: int = 0
+    allowed_nulls: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know of it."""
-        if not self.missing:
-            return ()
-        return (f"{self.missing} rows were not at the source; they are deleted if the next full read misses them, too",)
+        missing = f"{self.missing} rows were not at the source; they are deleted if the next full read misses them, too"
+        nulls = f"the source sent nulls, so NOT NULL was taken off {', '.join(self.allowed_nulls)}"
+        return (*((missing,) if self.missing else ()), *((nulls,) if self.allowed_nulls else ()))
 
 
 @dataclass
@@ -62,6 +68,7 @@ class PublishPlan:
         seen: highest rowversion read, which later ones are compared with; None = nothing was read.
         seen_is_sure: False when no later rowversion can be told from it.
         next_due_seconds, next_due_reason: how long after the publish the entity is due again, and why.
+        allowed_nulls: columns from which the publish took NOT NULL.
         lease: by which a sensor took the entity for this run; it ends with it.
         destination: the `load.destination.Destination` that publishes.
     """
@@ -94,6 +101,7 @@ class PublishPlan:
     next_due_reason: str = "interval"
     lease: UUID | None = None
     outcome: Outcome | None = None
+    allowed_nulls: tuple[str, ...] = ()
     destination: Any = None
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
@@ -187,6 +187,11 @@ class Entity:
     def table(self) -> str:
         """The target table as a person reads it."""
         return f"{self.target_schema}.{self.target_table}"
+
+    def masked_columns(self, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+        """Columns as a table has them under the masks that were last written: dropped ones left out, the others texts."""
+        kept = (column for column in columns if self.stored_masks.get(column.name) != "drop")
+        return tuple(replace(column, data_type="TEXT") if column.name in self.stored_masks else column for column in kept)
 
     @cached_property
     def columns_fingerprint(self) -> str:

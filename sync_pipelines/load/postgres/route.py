@@ -15,6 +15,7 @@ from sync_pipelines.catalog.masked import mask_catalog
 from sync_pipelines.catalog.session import ensure_schema
 from sync_pipelines.load.destination import Prepared, Remask
 from sync_pipelines.load.plan import Outcome, PublishPlan
+from sync_pipelines.load.postgres.aside import set_aside
 from sync_pipelines.load.postgres.fill import BULK_ROWS, is_empty
 from sync_pipelines.load.postgres.masking import clear_columns
 from sync_pipelines.load.postgres.peek import all_unchanged
@@ -22,7 +23,7 @@ from sync_pipelines.load.postgres.publish import publish
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.load.postgres.staging import prepare_staging
 from sync_pipelines.load.postgres.stream import RecordStream
-from sync_pipelines.load.postgres.target import apply_table, plan_table, read_columns, set_aside
+from sync_pipelines.load.postgres.target import apply_table, plan_table, read_columns
 from sync_pipelines.model.entity import REVIEW_COLUMN, Entity
 from sync_pipelines.model.run import Ledger
 from sync_pipelines.reconcile.duplicates import duplicate_keys
@@ -45,7 +46,7 @@ class PostgresDestination:
             stored = read_columns(cursor, entity.target_schema, entity.target_table)
             entity = replace(entity, has_review=entity.has_review or REVIEW_COLUMN in stored)
             plan = plan_table(entity, stored, rebuild=rebuild)
-            apply_table(cursor, plan)
+            apply_table(cursor, entity, plan)
             prepare_staging(cursor, entity)
             return Prepared(plan.changes, is_empty(cursor, entity), entity.has_review)
 
@@ -86,7 +87,8 @@ class PostgresDestination:
     def set_aside(self, entity: Entity, suffix: str) -> str | None:
         """Rename the table with its constraints."""
         with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
-            return set_aside(cursor, entity, suffix)
+            kept = set_aside(cursor, entity, suffix)
+            return kept.kept_as if kept else None
 
     def table_name(self, entity: Entity) -> str:
         """database.schema.table."""
