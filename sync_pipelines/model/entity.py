@@ -171,7 +171,7 @@ class Entity:
     @property
     def staging_schema(self) -> str:
         """The schema in which dlt stages this entity's pages."""
-        return shorten_identifier(f"{self.target_schema}_staging")
+        return staging_schema(self.target_schema)
 
     @property
     def records_table(self) -> str:
@@ -202,6 +202,11 @@ class Entity:
     def code_version(self) -> str:
         """Changes when anything changes that decides what the table looks like."""
         return fingerprint([self.delta_strategy, *(column.as_json() for column in self.columns)])
+
+
+def staging_schema(target_schema: str) -> str:
+    """The schema that is beside a schema of targets, for what is not yet published."""
+    return shorten_identifier(f"{target_schema}_staging")
 
 
 def fingerprint(parts: Any) -> str:
