@@ -19,7 +19,7 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.gates import prepare_gate
-from sync_pipelines.catalog.runs import fail_run, get_run, hold_entity, note_metrics, run_status, start_run
+from sync_pipelines.catalog.runs import fail_run, get_run, hold_entity, note_metrics, start_run
 from sync_pipelines.catalog.slots import writer_place
 from sync_pipelines.checkpoint import plan_checkpoint
 from sync_pipelines.errors import (
@@ -31,7 +31,6 @@ from sync_pipelines.errors import (
     SchemaDriftError,
     SourceContractError,
     SyncError,
-    VanishedShareError,
 )
 from sync_pipelines.extract.extraction import Extraction
 from sync_pipelines.gate.judge import Tally
@@ -41,7 +40,8 @@ from sync_pipelines.load.engine import load_batches
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.peek import finish_without_load
 from sync_pipelines.model.entity import Connector, DeltaStrategy, Entity, EntityStatus
-from sync_pipelines.model.run import Ledger, Mode, RunResult
+from sync_pipelines.model.run import Ledger, Mode, RunResult, RunStatus, is_published
+from sync_pipelines.model.verdict import RejectionLimits, Verdict
 from sync_pipelines.schedule.plan import plan_next
 from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines.sources import endpoint_of, named_metrics, open_source
@@ -114,18 +114,18 @@ def sync_entity(
         connector_name: the connector.
         slug: the entity.
         full_refresh: read everything again, compare, and soft-delete what vanished.
-        accept_vanished: delete vanished rows even beyond the configured share.
+        accept_vanished: delete vanished rows even beyond the configured share; without it they stay, and the run is INCOMPLETE.
         triggered_by: who asked, for the run's record.
         released: records out of quarantine, by their uid, that go the whole way instead of what the source has; the cursor stays.
         settings: the process settings when None.
-        interrupted: asked before every page; True ends the run as failed, with nothing published.
+        interrupted: asked before every page; True ends the run as cancelled, with nothing published.
         lease: by which a sensor took the entity for this run; it ends with it.
         will_try_again: the caller repeats what fails with a `RetriableError`, so that such a failure is not counted yet.
 
     While it reads, `records_fetched` of the running row in `bridge.sync_runs` tells how far it is.
 
     Raises:
-        SyncError: any of ours; the run is closed as failed and nothing was published.
+        SyncError: any of ours; the run is closed as failed, cancelled or incomplete, and nothing was published.
     """
     settings = settings or load_settings()
     connector = get_connector(database, connector_name)
@@ -258,7 +258,7 @@ def _prepare(run: _Run) -> None:
     run.table_changes = run.table_changes or prepared.changes
 
 
-_REFUSALS = (SourceContractError, IncompleteAnswerError, VanishedShareError)
+_REFUSALS = (SourceContractError, IncompleteAnswerError)
 
 
 def _attempt(run: _Run, *, keyset: bool) -> RunResult:
@@ -290,6 +290,7 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         declared_columns=run.declared.columns,
         masks=entity.stored_masks if run.released else run.gate.fingerprints if run.gate is not None else {},
         released=tuple(run.released),
+        limits=RejectionLimits(settings.alert_rejection_rate, settings.alert_rejection_min_records),
     )
     batches = _finished(run, extraction, plan)
     try:
@@ -303,9 +304,9 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
             # Kept answers that were refused once would be refused by every run that goes on with them.
             extraction.source.finish()
         # COMMIT may have gone through although its answer was lost: the run's own row tells.
-        if not plan.details or run_status(run.database, run.uid) != "success":
+        outcome = _recorded_outcome(run) if plan.details else None
+        if outcome is None:
             raise
-        outcome = _recorded_outcome(run)
     if not run.released:
         extraction.source.finish()
     return _result(run, extraction, plan, outcome)
@@ -393,9 +394,14 @@ def _writing(run: _Run) -> AbstractContextManager[None]:
     return writer_place(run.held, run.database.bridge_schema, run.settings.max_destination_writers, run.heartbeat)
 
 
-def _recorded_outcome(run: _Run) -> Outcome:
+def _recorded_outcome(run: _Run) -> Outcome | None:
+    """What the run's own row says of it; None when it was not published."""
     row = get_run(run.database, run.uid)
-    return Outcome(Ledger.of_row(row), row["details"]["row_count"], row["details"]["missing"])
+    if not is_published(row):
+        return None
+    details, trouble = row["details"], row["error_details"] or {}
+    verdict = Verdict(RunStatus(row["status"]), row["error_message"], trouble.get("next_command"))
+    return Outcome(Ledger.of_row(row), details["row_count"], details["missing"], details["held_deletions"], verdict)
 
 
 def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outcome) -> RunResult:
@@ -435,4 +441,8 @@ def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outco
         warnings=(*run.warnings, *extraction.reading.warnings, *outcome.warnings),
         storage=dict(plan.details.get("trino", {})),
         metrics=metrics,
+        status=outcome.verdict.status,
+        status_reason=outcome.verdict.reason,
+        next_command=outcome.verdict.next_command,
+        held_deletions=outcome.held,
     )

@@ -18,7 +18,7 @@ SELECT e.uid, c.name AS connector, e.slug, e.api_name, e.description, e.delta_st
        e.target_table, e.destination, e.sync_enabled, e.sync_interval_seconds, e.page_size, e.lookback_seconds, e.max_vanished_share,
        e.cursor_codec, e.last_rowversion AS cursor, e.cursor_marks, e.full_refresh_pending, e.status, e.status_reason,
        e.row_count, e.last_sync_at, e.last_sync_status, e.consecutive_failures, e.last_success_at, e.next_due_at,
-       e.due_reason, e.seen_rowversion, e.masks AS stored_masks
+       e.due_reason, e.seen_rowversion, e.masks AS stored_masks, e.held_deletions
 FROM entities e JOIN connectors c ON c.uid = e.connector_uid
 """
 _SETTABLE = {"sync_enabled", "sync_interval_seconds", "page_size", "lookback_seconds", "max_vanished_share"}

@@ -118,6 +118,7 @@ class Entity:
 
     Attributes:
         stored_masks: the masks that the table was last written with, by column.
+        held_deletions: rows that the last full read missed and that nobody has accepted as vanished.
         has_review: the table has, or gets, the column `_bridge_review`.
     """
 
@@ -151,6 +152,7 @@ class Entity:
     due_reason: str = ""
     seen_rowversion: str | None = None
     stored_masks: dict[str, str] = field(default_factory=dict)
+    held_deletions: int = 0
     has_review: bool = False
 
     @property

@@ -57,6 +57,6 @@ def all_unchanged(cursor: Any, plan: PublishPlan, batch: pa.Table) -> Ledger | N
 
 def finish_without_load(cursor: Any, plan: PublishPlan, ledger: Ledger) -> Outcome:
     """Close the books of a run that writes no row; the caller owns the transaction."""
-    outcome = Outcome(ledger, plan.entity.row_count or 0)
+    outcome = plan.finished(ledger, plan.entity.row_count or 0)
     close_books(cursor, plan, outcome)
     return outcome
