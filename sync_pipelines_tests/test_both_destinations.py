@@ -209,7 +209,7 @@ def test_a_stale_rowversion_never_overwrites_a_newer_one(any_world: World) -> No
 def test_a_cancelled_run_publishes_nothing(any_world: World) -> None:
     any_world.add_items(40)
     any_world.fails(InterruptedRunError, interrupted=lambda: True)
-    assert any_world.runs()[0]["status"] == "failed"
+    assert any_world.runs()[0]["status"] == RunStatus.CANCELLED
     any_world.sync()
     any_world.assert_equal_to_truth()
 

@@ -43,6 +43,7 @@ def upgrade() -> None:
         DROP INDEX sync_runs_rejecting;
         CREATE INDEX sync_runs_rejecting ON sync_runs (entity_uid, started_at DESC) WHERE status = 'rejected';
         ALTER TABLE entities ADD COLUMN held_deletions bigint NOT NULL DEFAULT 0;
+        CREATE INDEX quarantine_open ON quarantine (entity_uid) WHERE resolved_at IS NULL;
         ALTER TABLE quarantine DROP CONSTRAINT quarantine_resolution_check,
             ADD CONSTRAINT quarantine_resolution_check
                 CHECK (resolution IN ('superseded', 'released', 'expired', 'rebuilt', 'vanished'));
@@ -58,6 +59,7 @@ def downgrade() -> None:
         UPDATE quarantine SET resolution = 'superseded' WHERE resolution = 'vanished';
         ALTER TABLE quarantine DROP CONSTRAINT quarantine_resolution_check,
             ADD CONSTRAINT quarantine_resolution_check CHECK (resolution IN ('superseded', 'released', 'expired', 'rebuilt'));
+        DROP INDEX quarantine_open;
         ALTER TABLE entities DROP COLUMN held_deletions;
         ALTER TABLE sync_runs DROP CONSTRAINT sync_runs_status_check, DROP CONSTRAINT sync_runs_balance;
         UPDATE sync_runs SET status = CASE WHEN details ? 'row_count' THEN 'success' ELSE 'failed' END
