@@ -14,7 +14,7 @@ import pytest
 
 from sync_pipelines.orchestrate import assets
 from sync_pipelines.orchestrate.checks import CHECKS
-from sync_pipelines.twin import Fault, TwinColumn
+from sync_pipelines.twin import Fault, IntegerRowversions, TwinColumn
 from sync_pipelines_tests.conftest import PROJECT
 from sync_pipelines_tests.test_gate_route import RULES, put_gate
 from sync_pipelines_tests.world import TOKEN, World, item
@@ -157,13 +157,15 @@ def test_one_bad_record_of_four_is_no_failed_run(world: World, definitions: Load
 
 
 def test_the_contract_stays_red_while_its_records_lie_in_quarantine(world: World, definitions: Load) -> None:
-    table = world.add_items(25)
+    table = world.add_items(25, rowversions=IntegerRowversions(), comparator="integer")
     table.put(item(7, base_uom="far too long for ten"))
     table.put(item(30))
     world.set(lookback_seconds=0)
     run(definitions)
-    table.put(item(50))
-    world.pass_time()
+    for number in (50, 51):
+        world.pass_time()
+        world.sync()
+        table.put(item(number))
     result = run(definitions)
     assert world.runs()[0]["records_quarantined"] == 0
     contract = checks(result)["contract"]
