@@ -39,7 +39,7 @@ from sync_pipelines.load.destination import Destination, Remask, open_destinatio
 from sync_pipelines.load.engine import load_batches
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.peek import finish_without_load
-from sync_pipelines.model.entity import Connector, DeltaStrategy, Entity, EntityStatus
+from sync_pipelines.model.entity import COERCED_COLUMN, REVIEW_COLUMN, Connector, DeltaStrategy, Entity, EntityStatus
 from sync_pipelines.model.run import Ledger, Mode, RunResult, RunStatus, is_published
 from sync_pipelines.model.verdict import RejectionLimits, Verdict
 from sync_pipelines.schedule.plan import plan_next
@@ -246,14 +246,15 @@ def _run(run: _Run) -> RunResult:
 
 def _prepare(run: _Run) -> None:
     """Bring target and staging into shape before any data moves."""
-    may_review = run.gate is not None and run.gate.gate.may_review
+    wanted = {REVIEW_COLUMN} if run.gate is not None and run.gate.gate.may_review else set()
+    wanted |= {COERCED_COLUMN} if run.entity.coerced else set()
     masks = run.gate.masks if run.gate is not None else None
     prepared = run.destination.prepare(
-        replace(run.entity, has_review=may_review),
+        replace(run.entity, own_columns=frozenset(wanted)),
         rebuild=run.mode is Mode.FULL,
         remask=Remask(masks, run.remask, run.database.bridge_schema) if masks is not None and run.remask else None,
     )
-    run.entity, run.remask = replace(run.entity, has_review=prepared.has_review), frozenset()
+    run.entity, run.remask = replace(run.entity, own_columns=prepared.own_columns), frozenset()
     run.fills_empty = prepared.is_empty
     run.table_changes = run.table_changes or prepared.changes
 
@@ -271,7 +272,7 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         open_source(run.database, run.connector, run.declared, settings, masked=masked, keep_answers=True),
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,
-        has_review=entity.has_review,
+        own_columns=entity.own_columns,
         gate=run.gate,
         before_page=run.heartbeat,
     )
@@ -351,6 +352,7 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         "table_changes": list(run.table_changes),
         "quarantine_sample": extraction.sample,
         "page_size": extraction.source.page_size,
+        **({"coerced": dict(extraction.coerced)} if extraction.coerced else {}),
         **({"gate": run.gate.tally.as_dict()} if run.gate is not None else {}),
         "warnings": [*run.warnings, *extraction.reading.warnings],
     }
@@ -441,6 +443,7 @@ def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outco
         warnings=(*run.warnings, *extraction.reading.warnings, *outcome.warnings),
         storage=dict(plan.details.get("trino", {})),
         metrics=metrics,
+        coerced=dict(extraction.coerced),
         status=outcome.verdict.status,
         status_reason=outcome.verdict.reason,
         next_command=outcome.verdict.next_command,

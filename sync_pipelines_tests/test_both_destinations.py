@@ -125,6 +125,30 @@ def test_a_read_by_page_number_deletes_only_what_was_missed_twice_and_takes_it_b
     any_world.assert_equal_to_truth()
 
 
+def test_a_row_whose_record_is_rejected_now_is_marked_until_a_good_one_comes(any_world: World) -> None:
+    table = any_world.add_items(20)
+    any_world.sync()
+    assert "_bridge_rejected_at" not in any_world.rows()[("A00003",)], "only where something was rejected"
+    for key in (3, 4):
+        table.put(item(key, base_uom="far too long for ten"))
+    table.put(item(99, base_uom="far too long for ten"))
+    any_world.sync()
+    rows = any_world.rows()
+    assert sorted(key for (key,), row in rows.items() if row["_bridge_rejected_at"]) == ["A00003", "A00004"]
+    assert ("A00099",) not in rows
+    marked_at = rows[("A00003",)]["_bridge_rejected_at"]
+    any_world.sync(full_refresh=True)
+    assert any_world.rows()[("A00003",)]["_bridge_rejected_at"] == marked_at, "since when it is not current"
+    table.put(item(3))
+    table.delete(("A00004",))
+    any_world.sync()
+    assert any_world.rows()[("A00003",)]["_bridge_rejected_at"] is None
+    any_world.sync(full_refresh=True)
+    assert ("A00004",) not in any_world.rows(), "the source has it in no form any more"
+    any_world.assert_equal_to_truth()
+    any_world.assert_nothing_left_behind()
+
+
 def test_bad_records_go_to_quarantine_and_leave_it_when_they_are_good(any_world: World) -> None:
     table = any_world.add_items(12)
     any_world.sync()

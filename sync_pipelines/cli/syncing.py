@@ -147,6 +147,9 @@ def _show(outcomes: list[_Outcome]) -> None:
     for outcome in outcomes:
         for warning in outcome.result.warnings if outcome.result else ():
             say(f"{outcome.entity.path}: {cell(warning)}", "yellow", stderr=True)
+        if outcome.result and outcome.result.coerced:
+            counts = ", ".join(f"{name} {count:,}" for name, count in sorted(outcome.result.coerced.items()))
+            say(f"{outcome.entity.path}: coerced as a person allows: {cell(counts)}", "yellow", stderr=True)
         if outcome.result and outcome.result.status_reason:
             say(f"{outcome.entity.path}: {outcome.result.status}. {outcome.result.status_reason}", "bold red", stderr=True)
         if outcome.result and outcome.result.next_command:

@@ -140,6 +140,7 @@ class RunResult:
         quarantine_sample: up to 20 of the run's quarantined records as {page, key, column, reason}.
         storage: what the destination tells of the commit: snapshot_id, data_files, delete_files, …
         metrics: figures under the names that a connector's file asks for.
+        coerced: values that were cut or left out because a person allows it, by column.
         status: SUCCESS, REJECTED or INCOMPLETE.
         status_reason: why it is no success, in one sentence.
         next_command: the way out of that.
@@ -172,6 +173,7 @@ class RunResult:
     warnings: tuple[str, ...] = ()
     storage: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    coerced: dict[str, int] = field(default_factory=dict)
     status: RunStatus = RunStatus.SUCCESS
     status_reason: str | None = None
     next_command: str | None = None

@@ -114,6 +114,8 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
     metadata |= {name: figure for name, figure in result.metrics.items() if name not in metadata}
     if result.table_changes:
         metadata["table_changes"] = dg.MetadataValue.md("\n".join(f"- {change}" for change in result.table_changes))
+    if result.coerced:
+        metadata["coerced"] = ", ".join(f"{name} {count}" for name, count in sorted(result.coerced.items()))
     if result.warnings:
         metadata["warnings"] = dg.MetadataValue.md("\n".join(f"- {warning}" for warning in result.warnings))
     return metadata

@@ -25,6 +25,7 @@ from sync_pipelines.load.postgres.copy import copy_refusing
 from sync_pipelines.load.postgres.fill import build_constraints
 from sync_pipelines.load.postgres.merge import Counts, Merge
 from sync_pipelines.load.postgres.quoting import literal, quote
+from sync_pipelines.load.postgres.rejected import mark_rejected
 from sync_pipelines.model.run import Ledger, Mode, check_stage
 from sync_pipelines.reconcile.vanished import Absent, delete_vanished
 
@@ -83,6 +84,7 @@ def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
     check_stage("quarantine", quarantined, move_rejects(cursor, plan))
     settle_released(cursor, plan)
     resolve_quarantine(cursor, plan, filled=filled is not None)
+    plan.details["marked_rejected"] = mark_rejected(cursor, merge) if quarantined else 0
     plan.details["reviewed"] = keep_reviews(cursor, plan, filled=filled is not None)
     row_count = merge.count_rows(gained - absent.deleted)
     if plan.mode is Mode.FULL:

@@ -28,6 +28,7 @@ from sync_pipelines.load.trino.hive import HiveStatements, write_hive
 from sync_pipelines.load.trino.merge import Counts, Statements, run_marker
 from sync_pipelines.load.trino.quarantine import count_rejects, empty_staging, resolve
 from sync_pipelines.load.trino.quoting import quote
+from sync_pipelines.load.trino.rejected import mark_rejected
 from sync_pipelines.load.trino.reviews import drop_accepted_reviews, keep_reviews
 from sync_pipelines.load.trino.session import Session
 from sync_pipelines.load.trino.staging import Staging, record_fields
@@ -117,6 +118,7 @@ def publish(
         resolve(cursor, plan)
         plan.details["reviewed"] = keep_reviews(work)
         plan.details["trino"] = _write(work)
+        plan.details["marked_rejected"] = mark_rejected(work) if quarantined else 0
     finally:
         staging.clear()
     superseded = plan.reread + staged - work.winners + work.counts.stale + rejected - quarantined

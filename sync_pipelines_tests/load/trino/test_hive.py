@@ -70,6 +70,20 @@ def test_a_full_read_swaps_the_rows_and_marks_what_vanished(hive_world: TrinoWor
     hive_world.assert_equal_to_truth()
 
 
+def test_a_rejected_row_is_marked_in_hive_and_unmarked_by_a_good_record(hive_world: TrinoWorld) -> None:
+    table = hive_world.add_items(12)
+    hive_world.sync()
+    table.put(item(3, base_uom="far too long for ten"))
+    hive_world.sync()
+    assert [key for (key,), row in hive_world.rows().items() if row["_bridge_rejected_at"]] == ["A00003"]
+    hive_world.sync(full_refresh=True)
+    assert hive_world.rows()[("A00003",)]["_bridge_rejected_at"] is not None
+    table.put(item(3, base_uom="KG"))
+    hive_world.sync()
+    assert hive_world.rows()[("A00003",)]["_bridge_rejected_at"] is None
+    hive_world.assert_equal_to_truth()
+
+
 def test_every_type_has_a_place_in_hive(hive_world: TrinoWorld) -> None:
     hive_world.add(typed_table())
     assert hive_world.sync("typed").ledger.inserted == 5
