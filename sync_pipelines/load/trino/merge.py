@@ -172,10 +172,16 @@ class Statements:
         changed = (
             f"(t._bridge_deleted OR CASE WHEN {same_columns} THEN t._bridge_hash <> {self.prefix} || s.hash ELSE {differs} END)"
         )
-        touched = f"(t._bridge_rowversion IS DISTINCT FROM s.rowversion OR t._bridge_hash <> {self.prefix} || s.hash"
-        touched += "".join(f" OR t.{column} IS DISTINCT FROM s.{name}" for name, column in self.flags.items())
-        touched += f" OR t.{REJECTED_COLUMN} IS NOT NULL)" if self.entity.has_rejected else ")"
-        return found, stale, changed, touched
+        touches = ["t._bridge_rowversion IS DISTINCT FROM s.rowversion"]
+        touches += [f"t.{column} IS DISTINCT FROM s.{name}" for name, column in self.flags.items()]
+        other_hash = f"t._bridge_hash <> {self.prefix} || s.hash"
+        # As in `load.postgres.merge`: a full read leaves the hashes of other columns alone.
+        if self.plan.mode is Mode.DELTA:
+            touches.append(other_hash)
+        elif self.entity.has_review:
+            touches.append(f"(s.review IS NOT NULL AND {other_hash})")
+        touches += [f"t.{REJECTED_COLUMN} IS NOT NULL"] if self.entity.has_rejected else []
+        return found, stale, changed, f"({' OR '.join(touches)})"
 
 
 def match_keys(entity: Entity) -> str:
