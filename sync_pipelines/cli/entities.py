@@ -32,6 +32,8 @@ _STYLES = {
     StatusWord.LATE: "yellow",
     StatusWord.ERROR: "bold red",
     StatusWord.ACTION_REQUIRED: "bold red",
+    StatusWord.REJECTED: "bold red",
+    StatusWord.DELETIONS_HELD: "bold red",
     StatusWord.SWITCHED_OFF: "dim",
     StatusWord.VANISHED: "dim",
 }
@@ -172,6 +174,8 @@ def status_words(database: Database, entities: list[Entity], settings: Settings)
             last_success_at=entity.last_success_at,
             now=now,
             grace_seconds=settings.freshness_grace_seconds,
+            last_status=entity.last_sync_status,
+            held_deletions=entity.held_deletions,
         ).value
         for entity in entities
     }
