@@ -133,6 +133,8 @@ def _apply(
         insert_entity(connection, connector, entity)
         report.added.append(entity.slug)
         return
+    if connector.declaration is None:
+        entity = keep_coercions(stored, entity)
     drift = diff_entity(stored, entity)
     if drift.verdict is Verdict.DECIDE and not accepted:
         mark_entity(connection, stored, EntityStatus.ACTION_REQUIRED, f"The source changed: {drift.plan}.")
@@ -150,6 +152,13 @@ def _apply(
         report.changed[entity.slug] = drift.plan
     else:
         report.unchanged.append(entity.slug)
+
+
+def keep_coercions(stored: Entity, entity: Entity) -> Entity:
+    """What a person allows of the columns of a source that describes itself (`entity set --coerce`) outlives a discovery."""
+    words = {column.name: column.coerce for column in stored.coerced}
+    columns = tuple(replace(column, coerce="" if column.is_business_key else words.get(column.name, "")) for column in entity.columns)
+    return replace(entity, columns=columns)
 
 
 def _start_over(

@@ -13,6 +13,7 @@ from uuid import UUID
 from sync_pipelines.model.cursor import Codec, CursorMark
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.run import Ledger, Mode
+from sync_pipelines.model.verdict import RejectionLimits, Verdict, plan_verdict
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,15 @@ class Outcome:
     Attributes:
         missing: rows that a full read missed for the first time.
         allowed_nulls: columns that were NOT NULL in the table until the source sent a null.
+        held: rows that a full read missed and that are too many to be deleted unasked.
+        verdict: whether the run is a success.
     """
 
     ledger: Ledger
     row_count: int
     missing: int = 0
+    held: int = 0
+    verdict: Verdict = Verdict()
     allowed_nulls: tuple[str, ...] = ()
 
     @property
@@ -71,6 +76,8 @@ class PublishPlan:
         allowed_nulls: columns from which the publish took NOT NULL.
         lease: by which a sensor took the entity for this run; it ends with it.
         destination: the `load.destination.Destination` that publishes.
+        limits: how many rejected records a successful run may have.
+        known_rejects: rejected records that lay in quarantine before; set by the publish step.
     """
 
     entity: Entity
@@ -103,6 +110,24 @@ class PublishPlan:
     outcome: Outcome | None = None
     allowed_nulls: tuple[str, ...] = ()
     destination: Any = None
+    limits: RejectionLimits = RejectionLimits()
+    known_rejects: int = 0
+
+    def finished(self, ledger: Ledger, row_count: int, *, missing: int = 0, held: int = 0, live_before: int = 0) -> Outcome:
+        """What the run did, with the verdict on it."""
+        verdict = plan_verdict(
+            self.entity,
+            self.run_uid,
+            ledger,
+            self.mode,
+            self.limits,
+            # A release is about records that lie in quarantine: one that is refused again is rejected.
+            known_rejects=0 if self.released else self.known_rejects,
+            row_count=row_count,
+            held_deletions=held,
+            live_before=live_before,
+        )
+        return Outcome(ledger, row_count, missing, held, verdict, self.allowed_nulls)
 
     @property
     def can_hide_rows(self) -> bool:

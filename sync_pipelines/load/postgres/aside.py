@@ -14,7 +14,7 @@ from sync_pipelines.load.postgres.belongings import Belongings, collect
 from sync_pipelines.load.postgres.dependants import check_can_move, dependants_down, find_oid
 from sync_pipelines.load.postgres.quoting import quote
 from sync_pipelines.load.postgres.target import constraint_names, create_statements, read_columns
-from sync_pipelines.model.entity import REVIEW_COLUMN, Entity
+from sync_pipelines.model.entity import OPTIONAL_COLUMNS, Entity
 from sync_pipelines.model.names import shorten_identifier
 
 
@@ -61,7 +61,7 @@ def set_aside(cursor: Any, entity: Entity, suffix: str, successor: Entity | None
     with dependants_down(cursor, schema, table, moves=True, starts_empty=True) as followers:
         belongings = collect(cursor, oid, without=constraint_names(entity))
         _rename(cursor, oid, schema, table, old)
-        for statement in create_statements(replace(successor, has_review=REVIEW_COLUMN in columns)):
+        for statement in create_statements(replace(successor, own_columns=frozenset(OPTIONAL_COLUMNS.keys() & columns.keys()))):
             cursor.execute(statement)
         with belongings_fit(belongings, entity.table):
             belongings.put_on(cursor)

@@ -14,7 +14,13 @@ from typing import Any
 import psycopg
 
 from sync_pipelines.errors import DatabaseRefusedError
-from sync_pipelines.load.postgres.belongings import Belongings, collect, qualified_names, read_policies, read_publications
+from sync_pipelines.load.postgres.belongings import (
+    Belongings,
+    collect,
+    qualified_names,
+    read_policies,
+    read_publications,
+)
 from sync_pipelines.load.postgres.quoting import literal, quote
 
 _CHAIN = """
