@@ -18,6 +18,7 @@ from sync_pipelines.discover.discovery import DiscoveryReport, discover
 from sync_pipelines.discover.drift import Verdict, diff_entity
 from sync_pipelines.errors import NotFoundError, SettingsError, SyncError
 from sync_pipelines.extract.http import GuardedSession, Traffic
+from sync_pipelines.extract.outbound import of_connector
 from sync_pipelines.extract.session import auth_key, connector_limits, new_session
 from sync_pipelines.extract.translate import id_column, source_paths
 from sync_pipelines.model.declaration import Declaration, Endpoint
@@ -177,7 +178,8 @@ def as_connector(declaration: Declaration) -> Connector:
 
 def _session(declaration: Declaration, settings: Settings) -> GuardedSession:
     connector = as_connector(declaration)
-    return new_session(connector.base_url, auth_key(connector), connector_limits(connector, settings))
+    outbound = of_connector(connector, settings)
+    return new_session(connector.base_url, auth_key(connector), connector_limits(connector, settings), outbound)
 
 
 def _resolve_columns(
