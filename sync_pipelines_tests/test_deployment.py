@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from sync_pipelines.cli.homes import DAGSTER_PATIENCE
 from sync_pipelines.load.trino.options import TrinoSettings
 from sync_pipelines.orchestrate.instance_storage import CATALOG, HOME_VARIABLE, URL_VARIABLE, psycopg2_url
 from sync_pipelines.settings import Settings
@@ -95,8 +96,8 @@ def test_workspaces_load_the_one_code_location() -> None:
 
 def test_no_healthcheck_port_differs_from_its_command() -> None:
     services = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
-    for name in ("code", "webserver"):
-        port = services[name]["command"][services[name]["command"].index("-p") + 1]
+    for name, option in (("code", "--port"), ("webserver", "-p")):
+        port = services[name]["command"][services[name]["command"].index(option) + 1]
         assert port in " ".join(services[name]["healthcheck"]["test"])
 
 
@@ -112,11 +113,14 @@ def help_of(*words: str) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_and_option_exists_in_what_the_image_installs(command: list[str]) -> None:
-    if command[0] == "python":
-        assert command[1] == "-c"
+    if command[0] == "python" and command[1] == "-c":
         compile(command[2], "docker-compose.yml", "exec")
         return
-    first_option = next((place for place, word in enumerate(command) if word.startswith("-")), len(command))
+    if command[0] == "python":
+        assert command[1] == "-m"
+        assert (PROJECT / f"{command[2].replace('.', '/')}.py").exists()
+    start = 3 if command[0] == "python" else 0
+    first_option = next((place for place, word in enumerate(command) if place >= start and word.startswith("-")), len(command))
     told = help_of(*command[:first_option])
     for word in command[first_option:]:
         assert not word.startswith("-") or re.search(rf"(^|[\s,]){re.escape(word)}\b", told), word
@@ -130,6 +134,7 @@ def test_every_variable_of_compose_and_image_is_one_that_somebody_reads() -> Non
     known = {alias.upper() for field in Settings.model_fields.values() for alias in aliases(field)} | {
         *(name.upper() for name in Settings.model_fields), HOME_VARIABLE, "PYTHONUNBUFFERED",
         *(f"TRINO_{name.upper()}" for name in TrinoSettings.model_fields),
+        *DAGSTER_PATIENCE,
         # Read by the client of the storage, pyarrow.fs.
         "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
     }  # fmt: skip
@@ -193,3 +198,8 @@ def test_the_catalogs_of_trino_name_services_and_variables_of_the_compose_file()
             for variable in re.findall(r"\$\{ENV:(\w+)\}", value):
                 assert variable in services["trino"]["environment"]
         assert not any("key=" in line and "${ENV:" not in line for line in lines)
+
+
+def test_containers_wait_for_the_code_server_as_long_as_up_does() -> None:
+    for service in OURS.values():
+        assert {name: service["environment"][name] for name in DAGSTER_PATIENCE} == DAGSTER_PATIENCE
