@@ -68,6 +68,12 @@ def register_secret(value: str | None) -> None:
             _known.update({value, in_json, in_json.replace("/", "\\/"), quote(value, safe=""), quote(value)})
 
 
+def is_known_secret(value: str) -> bool:
+    """`value` as a whole is a secret that the redactor knows."""
+    with _known_lock:
+        return value in _known
+
+
 def redact_known(text: str) -> str:
     """`text` without any known secret, longest first; prose such as "basic data" stays."""
     with _known_lock:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -57,7 +57,11 @@ class Outbound:
     def with_settings(self, settings: Settings) -> Outbound:
         """The same with what the process's settings say."""
         allowed, networks = settings.private_origins
-        return Outbound(self.secrets, self.private, settings.bound_secrets, allowed, networks, self.connector)
+        return replace(self, bound=settings.bound_secrets, allowed=allowed, networks=networks)
+
+    def with_private(self, origins: Iterable[str]) -> Outbound:
+        """The same with further origins that need not be public."""
+        return replace(self, private=self.private | frozenset(origins))
 
     def check_secret(self, reference: str | None, url: str) -> None:
         """Refuse to send a secret where nobody agreed that it goes.
@@ -105,6 +109,7 @@ class Outbound:
             GuardError: names host and address, and what would allow it.
         """
         origin = origin_of(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+        setting = f"ALLOWED_PRIVATE_ORIGINS={origin}"
         for address in addresses:
             reach = reach_of(address)
             if reach is Reach.PUBLIC or self._allows(origin, host.rstrip(".").lower(), address, reach):
@@ -112,7 +117,7 @@ class Outbound:
             way = {
                 Reach.NEVER: "name an address of one machine",
                 Reach.METADATA: f"ALLOWED_PRIVATE_ORIGINS={address}, if it really is a source",
-            }.get(reach, f"sync-pipelines connector set {self.connector or 'NAME'} --allow-private, or ALLOWED_PRIVATE_ORIGINS={origin}")
+            }.get(reach, f"sync-pipelines connector set {self.connector} --allow-private, or {setting}" if self.connector else setting)
             named = "" if str(address) == host.strip("[]") else f" is at {address}, which"
             raise self._refused(f"The address {printable(host)}{named} is not public ({reach}); it was not named, and nothing was sent.", way)
 
@@ -214,3 +219,9 @@ def agree(connector: Connector, settings: Settings, *, allow_private: bool = Fal
         outbound.check_secret(reference, origin)
     as_before = {tuple(pair) for pair in before.get("secrets", ())} == secrets and set(before.get("private", ())) == private
     return dict(before) if before and as_before else agreement(secrets, private)
+
+
+def agree_to_private(connector: Connector) -> dict[str, Any]:
+    """The agreement that there was, and that the connector's addresses need not be public; nothing is said of secrets."""
+    secrets = (connector.agreed or {}).get("secrets", ())
+    return agreement(secrets, named_by(addresses_of(connector).values(), allow_private=True))
