@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     postgres_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = Field(
         None, validation_alias=AliasChoices("POSTGRES_SSLMODE", "DB_SSLMODE")
     )
+    postgres_sslrootcert: str | None = None
     postgres_schema: str = Field("bridge", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
 
     default_apismith_url: str | None = Field(
@@ -117,7 +118,7 @@ class Settings(BaseSettings):
         return value.upper() if isinstance(value, str) else value
 
     @field_validator(
-        "postgres_url", "postgres_host", "default_apismith_url", "ui_url", "log_file", "gates_folder", "dagster_url", "dagster_webserver_url",
+        "postgres_url", "postgres_host", "postgres_sslmode", "postgres_sslrootcert", "default_apismith_url", "ui_url", "log_file", "gates_folder", "dagster_url", "dagster_webserver_url",
         mode="before",
     )
     @classmethod

@@ -14,6 +14,7 @@ from sync_pipelines.catalog.connectors import (
     list_connectors,
     remove_connector,
 )
+from sync_pipelines.catalog.fingerprints import learn_secrets
 from sync_pipelines.cli.checks import check_connector, conclude
 from sync_pipelines.cli.context import open_catalog, open_migrated
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_fields, show_table
@@ -76,6 +77,7 @@ def add(
         database, name, url, token, target_schema=schema, settings=settings, destination=destination,
         destination_settings=parse_limits(trino, "--trino") if trino else None, allow_private=allow_private,
     )  # fmt: skip
+    learn_secrets(database, context.obj)
     show_in_dagster(context.obj, database, quiet=True)
     if connector.auth_token and travels_in_clear(connector.base_url):
         say(f"Warning: the token goes to {connector.base_url} over plain http; whoever is on the way can read it.", "yellow", stderr=True)

@@ -13,6 +13,7 @@ import yaml
 
 from sync_pipelines.catalog.connectors import list_connectors
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.fingerprints import learn_secrets
 from sync_pipelines.catalog.webhooks import list_webhooks, shown_address
 from sync_pipelines.cli.context import open_migrated
 from sync_pipelines.cli.output import print_json, say, show_table
@@ -74,6 +75,7 @@ def apply_file(
     # First, so that nothing is synced without the rules that belong to it.
     apply_gates(gates)
     report = apply_connector(database, plan, settings, allow_private=allow_private)
+    learn_secrets(database, settings)
     definitions = show_in_dagster(settings, database, quiet=as_json)
     if as_json:
         print_json({"plan": _plan_json(plan, gates), "usage": usage.as_json(), "applied": True, "report": report.as_dict(), "definitions": definitions})
