@@ -1,7 +1,7 @@
 """Which secret of a connector may go where, which addresses need not be public, and fingerprints of secrets.
 
-Revision ID: 0007
-Revises: 0006
+Revision ID: 0008
+Revises: 0007
 """
 
 import json
@@ -12,8 +12,8 @@ from sqlalchemy import text
 from sync_pipelines.extract.outbound import addresses_of, agreement, named_by, wanted_secrets
 from sync_pipelines.model.entity import Connector
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
@@ -42,7 +42,7 @@ def upgrade() -> None:
         agreed = agreement(wanted_secrets(connector), named_by(addresses_of(connector).values(), allow_private=True))
         connection.execute(
             text("UPDATE connectors SET agreed = CAST(:agreed AS jsonb) WHERE uid = :uid"),
-            {"agreed": json.dumps(agreed | {"by": "migration 0007"}), "uid": row["uid"]},
+            {"agreed": json.dumps(agreed | {"by": "migration 0008"}), "uid": row["uid"]},
         )
     op.execute("UPDATE webhooks SET private_origins = ARRAY[substring(url FROM '^[^/]+//[^/]+')] WHERE url LIKE 'http%'")
 
