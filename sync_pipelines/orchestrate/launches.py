@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from uuid import UUID
 
 import dagster as dg
@@ -11,6 +12,7 @@ from dagster import DagsterRunStatus
 from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
 
 from sync_pipelines.catalog.snapshot import CatalogView
+from sync_pipelines.downstream.sql_model import MODELS_FOLDER, load_models
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.names import asset_name_for
 from sync_pipelines.orchestrate.assets import FULL_REFRESH_TAG, LEASE_TAG, asset_key
@@ -43,6 +45,12 @@ def _models_of(entities: Sequence[Entity], models: Sequence[dg.AssetsDefinition]
             found |= {key: set(upstream) for key, upstream in model.asset_deps.items()}
             provided |= set(model.keys)
     return found
+
+
+def _models_there(folder: Path = MODELS_FOLDER) -> set[dg.AssetKey]:
+    """Keys of the models whose files are there now and can be used."""
+    models, _ = load_models(folder)
+    return {dg.AssetKey([model.schema, model.name]) for model in models}
 
 
 class Launches:
@@ -104,8 +112,10 @@ class Launches:
 
     def _request(self, lease: UUID, run: PlannedRun) -> dg.RunRequest:
         selected = [self._keys[entity.slug] for entity in run.entities]
+        there = _models_there() if self._models else set()
         for model, reads in self._models.items():
-            if reads & set(selected):
+            # The run loads the files anew: one that was deleted or renamed meanwhile would fail it.
+            if model in there and reads & set(selected):
                 selected.append(model)
         tags = {
             CONNECTOR_TAG: self.connector,
