@@ -13,7 +13,15 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from sync_pipelines.catalog.database import Database, classify_database_error
-from sync_pipelines.errors import EntityBusyError, InterruptedRunError, NotFoundError, RetriableError, SyncError
+from sync_pipelines.errors import (
+    DIED_KIND,
+    Category,
+    EntityBusyError,
+    InterruptedRunError,
+    NotFoundError,
+    RetriableError,
+    SyncError,
+)
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import Mode
 from sync_pipelines.schedule.plan import FULL_READ_TRIES, plan_retry_seconds
@@ -22,6 +30,7 @@ from sync_pipelines.secrets import redact_data
 logger = logging.getLogger(__name__)
 
 _INTERRUPTED = "The process ended before the run did (killed, crashed or lost its connection); nothing was published."
+_DIED = {"error": DIED_KIND, "retriable": True, "category": str(Category.DIED), "exit_code": 1}
 _INTERRUPTED_AT_COMMIT = (
     "The process ended before the run did (killed, crashed or lost its connection); the cursor was not moved. "
     "Rows that it had committed to Trino are counted as unchanged by the next run."
@@ -67,10 +76,10 @@ def start_run(
     connection.execute(
         """
         UPDATE sync_runs SET status = 'failed', completed_at = now(), error_message = %s,
-            error_details = '{"error": "InterruptedRun", "retriable": true}'
+            error_details = %s
         WHERE entity_uid = %s AND status = 'running'
         """,
-        [_INTERRUPTED_AT_COMMIT if entity.destination == "trino" else _INTERRUPTED, entity.uid],
+        [_INTERRUPTED_AT_COMMIT if entity.destination == "trino" else _INTERRUPTED, Jsonb(_DIED), entity.uid],
     )
     row = connection.execute(
         """
@@ -116,6 +125,8 @@ def _fail_run(
 ) -> None:
     failures = entity.consecutive_failures + (not isinstance(error, InterruptedRunError))
     details = error.details() if isinstance(error, SyncError) else {"error": type(error).__name__, "what": str(error)}
+    if tried_again:  # one attempt of several, which are one failure together
+        details["tried_again"] = True
     with database.connect() as connection:
         connection.execute("SET LOCAL lock_timeout = '10s'")
         row = connection.execute(

@@ -200,6 +200,7 @@ def _failure(error: SyncError) -> dg.Failure:
         description=redact(str(error)),
         metadata={
             "error": type(error).__name__,
+            "category": str(error.category),
             **{f"where_{name}": value for name, value in details.items()},
             **({"next_command": error.next_command} if error.next_command else {}),
         },
