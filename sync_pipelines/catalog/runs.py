@@ -93,6 +93,17 @@ def start_run(
     return row["uid"], row["started_at"]
 
 
+def last_details(connection: psycopg.Connection[Any], entity: Entity) -> dict[str, Any]:
+    """The details of the newest run of an entity that published; empty before the first."""
+    row = connection.execute(
+        """
+        SELECT details FROM sync_runs WHERE entity_uid = %s AND details ? 'row_count' ORDER BY started_at DESC LIMIT 1
+        """,
+        [entity.uid],
+    ).fetchone()
+    return {} if row is None else dict(row["details"])
+
+
 def fail_run(
     database: Database,
     entity: Entity,
