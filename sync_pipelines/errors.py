@@ -27,7 +27,6 @@ SyncError
  ├─ RecordError               one record is bad; it goes to quarantine, the others pass
  └─ FatalError                our own promise would be broken; nothing was published
      ├─ LedgerError                 a run does not balance
-     ├─ VanishedShareError          a full read would delete too many rows
      ├─ CursorProtocolError         rowversions are out of order or go back
      └─ SupersededRunError          another run took over while this one worked
 """
@@ -213,8 +212,6 @@ class SourceContractError(ConfigurationError):
 class GuardError(ConfigurationError):
     """A URL, redirect, size or depth outside of what the connector allows."""
 
-    category = Category.ANSWERED
-
 
 class UnknownTypeError(ConfigurationError):
     """A declared column type that has no exact image in the destination."""
@@ -273,13 +270,6 @@ class LedgerError(FatalError):
     """Counts of the stages disagree; names the stage that lost count."""
 
     category = Category.ANSWERED
-
-
-class VanishedShareError(FatalError):
-    """A full read misses more live rows than the configured share."""
-
-    category = Category.ANSWERED
-    exit_code = 3
 
 
 class CursorProtocolError(FatalError):

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from sync_pipelines.catalog.database import Database, open_database, require_catalog
+from sync_pipelines.catalog.fingerprints import learn_secrets
 from sync_pipelines.dotenv_file import load_dotenv_file
 from sync_pipelines.errors import ConfigurationError, SettingsError
 from sync_pipelines.logs import set_up_logging
@@ -58,6 +59,7 @@ def open_catalog(settings: Settings) -> Database:
         )
     database = open_database(settings)
     require_catalog(database)
+    learn_secrets(database, settings)
     return database
 
 
@@ -67,6 +69,7 @@ def open_migrated(settings: Settings) -> Database:
 
     database = open_database(settings)
     migrate(database)
+    learn_secrets(database, settings)
     return database
 
 

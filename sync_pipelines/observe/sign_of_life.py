@@ -8,6 +8,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sync_pipelines.extract.outbound import Outbound
 from sync_pipelines.observe.webhooks import call_address
 from sync_pipelines.settings import Settings
 
@@ -34,6 +35,6 @@ def give_sign_of_life(settings: Settings, looker: str, open_incidents: int) -> N
     partial.replace(path)
     if settings.alert_heartbeat_url is None:
         return
-    error = call_address(settings.alert_heartbeat_url.get_secret_value(), settings.alert_webhook_timeout_seconds)
+    error = call_address(settings.alert_heartbeat_url.get_secret_value(), settings.alert_webhook_timeout_seconds, Outbound().with_settings(settings))
     if error is not None:
         logger.warning("ALERT_HEARTBEAT_URL was not called: %s", error)

@@ -13,10 +13,13 @@ from urllib3 import Timeout
 from urllib3.exceptions import HTTPError
 
 from sync_pipelines.catalog.webhooks import check_address
-from sync_pipelines.errors import ConfigurationError, SettingsError
+from sync_pipelines.errors import ConfigurationError, GuardError, SettingsError
 from sync_pipelines.extract.deadline import pool_with_deadline
 from sync_pipelines.extract.http import retry_after_seconds
+from sync_pipelines.extract.outbound import Outbound, named_by
+from sync_pipelines.model.incident import Webhook
 from sync_pipelines.secrets import check_reference, printable, register_secret, resolve_secret
+from sync_pipelines.settings import Settings
 
 GONE = 410
 _EXCERPT_BYTES = 2048
@@ -73,24 +76,28 @@ def _resolved(url: str) -> str:
     return address
 
 
-def call_address(url: str, timeout_seconds: float) -> str | None:
+def call_address(url: str, timeout_seconds: float, outbound: Outbound | None = None) -> str | None:
     """Call an address with GET; returns why that did not work, without the path, which may be a secret, or None.
 
     Args:
         url: the address, or a reference to it.
         timeout_seconds: for the whole exchange.
+        outbound: which addresses need not be public.
     """
     try:
         address = _resolved(url)
+        outbound = (outbound or Outbound()).with_private(named_by([address]))
     except ConfigurationError as error:
         return printable(str(error), _EXCERPT_CHARACTERS * 2)
-    pool = pool_with_deadline(timeout_seconds, num_pools=1, retries=False)
+    pool = pool_with_deadline(timeout_seconds, outbound.check_addresses, num_pools=1, retries=False)
     try:
         response = pool.request(
             "GET", address, headers={"User-Agent": _USER_AGENT}, redirect=False, retries=False, preload_content=False,
             timeout=Timeout(total=timeout_seconds),
         )  # fmt: skip
         response.close()
+    except GuardError as error:
+        return printable(f"{error.what} Next: {error.next_command}", _EXCERPT_CHARACTERS * 2)
     except (HTTPError, OSError) as error:
         return f"The receiver does not answer: {type(error).__name__}."
     finally:
@@ -98,7 +105,14 @@ def call_address(url: str, timeout_seconds: float) -> str | None:
     return None if 200 <= response.status < 300 else f"The receiver answered {response.status}."
 
 
-def send_message(url: str, secret: str, message_id: str, body: str, timeout_seconds: float) -> Answer:
+def outbound_of(webhook: Webhook, settings: Settings) -> Outbound:
+    """Which addresses a receiver may be at although they are not public."""
+    return Outbound(private=frozenset(webhook.private_origins)).with_settings(settings)
+
+
+def send_message(
+    url: str, secret: str, message_id: str, body: str, timeout_seconds: float, outbound: Outbound | None = None
+) -> Answer:
     """Send a message; never raises for what the receiver, the network or the configuration does.
 
     Args:
@@ -107,9 +121,11 @@ def send_message(url: str, secret: str, message_id: str, body: str, timeout_seco
         message_id: the same in every attempt, so that the receiver can tell a repetition.
         body: JSON.
         timeout_seconds: for the whole exchange.
+        outbound: which addresses need not be public; this machine needs no word where the address is written as such.
     """
     try:
         address = _resolved(url)
+        outbound = (outbound or Outbound()).with_private(named_by([address]))
         now = datetime.now(UTC)
         signature = Signer(signing_key(secret)).sign(message_id, now, body)
     except ConfigurationError as error:
@@ -121,7 +137,7 @@ def send_message(url: str, secret: str, message_id: str, body: str, timeout_seco
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": signature,
     }
-    pool = pool_with_deadline(timeout_seconds, num_pools=1, retries=False)
+    pool = pool_with_deadline(timeout_seconds, outbound.check_addresses, num_pools=1, retries=False)
     try:
         response = pool.request(
             "POST", address, body=body.encode(), headers=headers, redirect=False, retries=False, preload_content=False,
@@ -131,6 +147,8 @@ def send_message(url: str, secret: str, message_id: str, body: str, timeout_seco
             excerpt = response.read(_EXCERPT_BYTES, decode_content=False) if response.status >= 300 else b""
         finally:
             response.close()
+    except GuardError as error:
+        return Answer(error=printable(f"{error.what} Next: {error.next_command}", _EXCERPT_CHARACTERS * 2))
     except (HTTPError, OSError) as error:
         # urllib3 names host and path in its messages; the path may be a secret.
         return Answer(error=f"The receiver does not answer: {type(error).__name__}.")
