@@ -12,6 +12,7 @@ from psycopg.rows import tuple_row
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.masked import mask_catalog
+from sync_pipelines.catalog.roles import grant_target
 from sync_pipelines.catalog.session import ensure_schema
 from sync_pipelines.load.destination import Prepared, Remask
 from sync_pipelines.load.plan import Outcome, PublishPlan
@@ -48,6 +49,8 @@ class PostgresDestination:
             plan = plan_table(entity, stored, rebuild=rebuild)
             apply_table(cursor, entity, plan)
             prepare_staging(cursor, entity)
+            if not stored:
+                grant_target(cursor, self._database.bridge_schema, entity.target_schema)
             return Prepared(plan.changes, is_empty(cursor, entity), entity.own_columns)
 
     def pipeline_target(self, entity: Entity) -> tuple[Any, str]:
