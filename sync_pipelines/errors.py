@@ -17,6 +17,7 @@ SyncError
  │   ├─ AuthenticationError         the source refused the token
  │   ├─ SourceContractError         the source does not speak the protocol
  │   ├─ GuardError                  an address or size the connector does not allow
+ │   ├─ RunLimitError               a run would take more than it may
  │   ├─ UnknownTypeError            a declared column type we do not know
  │   ├─ EntityDefinitionError       an entity that cannot become a table
  │   ├─ GateDefinitionError         a gate's file is wrong
@@ -156,6 +157,10 @@ class SourceContractError(ConfigurationError):
 
 class GuardError(ConfigurationError):
     """A URL, redirect, size or depth outside of what the connector allows."""
+
+
+class RunLimitError(ConfigurationError):
+    """A run would take more rows, bytes, seconds, memory or disk than it may."""
 
 
 class UnknownTypeError(ConfigurationError):

@@ -11,6 +11,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sync_pipelines.errors import SettingsError
+from sync_pipelines.model.limits import MAX_RECORD_BYTES
 from sync_pipelines.secrets import register_secret
 
 
@@ -56,6 +57,14 @@ class Settings(BaseSettings):
     api_timeout_seconds: float = Field(30, gt=0)
     api_tries: int = Field(3, ge=1, le=20)
     max_page_bytes: int = Field(256 * 1024 * 1024, ge=1024)
+    max_document_bytes: int = Field(32 * 1024 * 1024, ge=1024)
+    max_record_bytes: int = Field(MAX_RECORD_BYTES, ge=1024)
+    batch_bytes: int = Field(64 * 1024 * 1024, ge=1024)
+    max_run_rows: int = Field(1_000_000_000, ge=1)
+    max_run_bytes: int = Field(1024**4, ge=1024)
+    max_run_seconds: float = Field(86_400, gt=0)
+    max_process_memory_bytes: int = Field(0, ge=0)
+    min_free_disk_bytes: int = Field(512 * 1024 * 1024, ge=0)
     entity_wait_seconds: float = Field(10, ge=0)
 
     sync_owners: str = "team:data-engineering"

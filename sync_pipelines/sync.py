@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Protocol
 from uuid import UUID
 
 import psycopg
 import pyarrow as pa
 
+from sync_pipelines.bounds import RunBounds
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
@@ -87,6 +89,10 @@ class _Run:
         self.declared = self.entity if self.gate is None else self.gate.entity
         if self.gate is not None:
             self.entity = self.gate.stored_entity
+
+    @cached_property
+    def bounds(self) -> RunBounds:
+        return RunBounds.of(self.settings, self.connector)
 
     @property
     def elapsed_seconds(self) -> float:
@@ -271,9 +277,11 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         open_source(run.database, run.connector, run.declared, settings, masked=masked, keep_answers=True),
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,
+        batch_bytes=settings.batch_bytes,
+        max_record_bytes=settings.max_record_bytes,
         has_review=entity.has_review,
         gate=run.gate,
-        before_page=run.heartbeat,
+        before_page=lambda fetched: _go_on(run, extraction, fetched),
     )
     plan = PublishPlan(
         entity=entity,
@@ -309,6 +317,19 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
     if not run.released:
         extraction.source.finish()
     return _result(run, extraction, plan, outcome)
+
+
+def _go_on(run: _Run, extraction: Extraction, fetched: int) -> None:
+    """Tell how far the run is; end it where somebody cancelled it, or where it would take more than it may."""
+    run.heartbeat(fetched)
+    read_bytes = extraction.traffic.bytes_decoded
+    run.bounds.check(rows=fetched, read_bytes=read_bytes, started_monotonic=run.started_monotonic)
+
+
+def _wait_on(run: _Run) -> None:
+    """As `_go_on`, while the destination keeps the run waiting."""
+    run.heartbeat()
+    run.bounds.check(rows=0, read_bytes=0, started_monotonic=run.started_monotonic)
 
 
 def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[tuple[str, pa.Table]]:
@@ -380,9 +401,10 @@ def _load(run: _Run, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]])
         plan,
         batches,
         run.stage_seconds,
+        home=run.settings.home,
         fills_empty=run.fills_empty,
         writing=lambda: _writing(run),
-        while_waiting=run.heartbeat,
+        while_waiting=lambda: _wait_on(run),
     )
     assert plan.outcome is not None
     return plan.outcome

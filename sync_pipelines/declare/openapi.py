@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from sync_pipelines.declare.files import parse_yaml
 from sync_pipelines.errors import EntityDefinitionError, SettingsError, SourceContractError, SyncError
+from sync_pipelines.extract.documents import NotADocumentError, decode_document
 from sync_pipelines.extract.http import GuardedSession
 from sync_pipelines.model.declaration import Declaration, Endpoint
 from sync_pipelines.model.names import check_slug
@@ -18,6 +17,7 @@ from sync_pipelines.model.types import MAX_TEXT_LENGTH
 from sync_pipelines.secrets import printable
 
 MAX_REFERENCES = 50
+MAX_FILE_BYTES = 32 * 1024 * 1024
 _PAGE_PARAMS = ("page", "page_number", "pageNumber")
 _OFFSET_PARAMS = ("offset", "skip")
 _SIZE_PARAMS = ("page_size", "pageSize", "per_page", "perPage", "limit", "size")
@@ -37,11 +37,11 @@ def resolve_openapi(declaration: Declaration, session: GuardedSession) -> tuple[
         return declaration, {}
     if place.file is not None:
         try:
-            body = Path(place.file).read_bytes()
+            body = _read_file(Path(place.file))
         except OSError as error:
             raise SettingsError(f"The OpenAPI document {printable(place.file)} cannot be read: {error.strerror}.") from None
     else:
-        body = session.get(place.path or "")
+        body = session.for_documents().get(place.path or "")
     document = read_document(body, place.file or place.path or "")
     overrides = declaration.overrides
     if overrides is None:
@@ -54,6 +54,14 @@ def resolve_openapi(declaration: Declaration, session: GuardedSession) -> tuple[
         except ValueError as error:
             found.skipped[slug] = printable(str(error), 300)
     return declaration.model_copy(update={"endpoints": endpoints, "overrides": overrides}), found.skipped
+
+
+def _read_file(path: Path) -> bytes:
+    with path.open("rb") as file:
+        body = file.read(MAX_FILE_BYTES + 1)
+    if len(body) > MAX_FILE_BYTES:
+        raise SettingsError(f"The OpenAPI document {printable(str(path))} is larger than {MAX_FILE_BYTES} bytes.")
+    return body
 
 
 @dataclass
@@ -76,12 +84,12 @@ def read_document(body: bytes, name: str) -> dict[str, Any]:
         SourceContractError: it is none, or not of version 3.
     """
     try:
-        document = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        document = decode_document(body)
+    except NotADocumentError as no_json:
         try:
             document = parse_yaml(body, name).data
         except SettingsError as error:
-            raise SourceContractError(f"The OpenAPI document is neither JSON nor YAML: {error.what}") from None
+            raise SourceContractError(f"The OpenAPI document is neither JSON ({no_json}) nor YAML: {error.what}") from None
     version = document.get("openapi") if isinstance(document, dict) else None
     if not isinstance(version, str) or not version.startswith("3."):
         raise SourceContractError(f"{printable(name)} is no OpenAPI document of version 3.")

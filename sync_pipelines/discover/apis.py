@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sync_pipelines.errors import EntityDefinitionError, SyncError
+from sync_pipelines.errors import EntityDefinitionError, SourceContractError, SyncError
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.entity import Column, Connector, DeltaStrategy, Entity, check_columns
 from sync_pipelines.model.names import asset_name_for, check_slug, shorten_identifier, table_name_for
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 
-MAX_APIS = 100_000
+MAX_APIS = 10_000
 
 
 class _ColumnDescription(BaseModel):
@@ -120,7 +121,15 @@ def parse_apis(
     """Entities by slug, and by slug (or place) what is wrong with the others.
 
     Two APIs whose slugs give the same table or the same asset are both refused: neither can be preferred.
+
+    Raises:
+        SourceContractError: there are too many; none is left out silently, and none is taken for vanished.
     """
+    raw_apis = list(itertools.islice(raw_apis, MAX_APIS + 1))
+    if len(raw_apis) > MAX_APIS:
+        raise SourceContractError(
+            f"The source lists more than {MAX_APIS} APIs, which is taken for a fault.", state="The catalog is as before."
+        )
     entities: dict[str, Entity] = {}
     errors: dict[str, SyncError] = {}
     taken: dict[tuple[str, str], str] = {}
@@ -128,8 +137,6 @@ def parse_apis(
         slug = raw.get("slug") if isinstance(raw, dict) else None
         label = printable(slug, 100) if isinstance(slug, str) and slug else f"#{place + 1}"
         try:
-            if place >= MAX_APIS:
-                raise EntityDefinitionError(f"The source lists more than {MAX_APIS} APIs.")
             entity = parse_api(raw, connector, settings)
             clash = _claim(entity, taken)
             if clash is not None:

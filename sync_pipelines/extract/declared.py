@@ -207,7 +207,7 @@ class DeclaredSource:
         return answer
 
     def _decoded(self, reply: Reply, decoder: PageDecoder, number: int) -> tuple[Reply, Page, Translated]:
-        translated = self._translator.translate(reply.body)
+        translated = self._translator.translate(reply.body, decoder.max_record_bytes)
         self._records += translated.count
         page = decoder.decode(number, translated.body)
         page.refused = translated.refused

@@ -19,8 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sync_pipelines.conform.arrays import NotExactError, from_canonical, python_type, to_array
-from sync_pipelines.extract.records import MAX_ROWVERSION_CHARACTERS, Reject, parse_record, rowversion_of, split_records
+from sync_pipelines.extract.records import MAX_ROWVERSION_CHARACTERS, Reject, each_record, parse_record, rowversion_of, split_records
+from sync_pipelines.extract.sieve import sift_page
 from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.limits import MAX_RECORD_BYTES
 from sync_pipelines.model.types import Kind
 from sync_pipelines.secrets import printable
 
@@ -92,16 +94,21 @@ class Page:
         """Digests of the page's records of one rowversion, to see whether a tie group has come to rest."""
         return [
             hashlib.blake2b(raw.encode("utf-8", errors="surrogateescape"), digest_size=16).digest()
-            for raw in split_records(self.body)
+            for raw in each_record(self.body)
             if rowversion_of(raw) == rowversion
         ]
 
 
 class PageDecoder:
-    """Decodes the pages of one entity."""
+    """Decodes the pages of one entity.
 
-    def __init__(self, entity: Entity) -> None:
-        self.entity = entity
+    Args:
+        entity: with its columns.
+        max_record_bytes: a larger record goes to quarantine without its largest values.
+    """
+
+    def __init__(self, entity: Entity, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
+        self.entity, self.max_record_bytes = entity, max_record_bytes
         fields = [(f"c{index}", python_type(column.type), _default(column.type.kind)) for index, column in enumerate(entity.columns)]
         names = {f"c{index}": column.name for index, column in enumerate(entity.columns)}
         # msgspec cannot look for names with quotes or backslashes; such an entity is read record by record.
@@ -119,6 +126,7 @@ class PageDecoder:
         Raises:
             BrokenPageError: it is no page at all (not JSON, no list of rows).
         """
+        body = sift_page(body, self.max_record_bytes)
         if not self._is_plain or b"\\u0000" in body or (self._has_json and (b"\\ud" in body or b"\\uD" in body)):
             return self._decode_slow(number, body)
         try:
@@ -198,8 +206,9 @@ class PageDecoder:
         rejects: list[Reject] = []
         undeclared: set[str] = set()
         declared = {column.name for column in self.entity.columns}
-        records = split_records(body)
-        for position, raw in enumerate(records):
+        fetched = 0
+        for position, raw in enumerate(each_record(body)):
+            fetched += 1
             parsed = parse_record(raw, self.entity, number, position)
             undeclared |= {printable(name, 100) for name in parsed.field_names - declared}
             if isinstance(parsed.outcome, Reject):
@@ -212,7 +221,7 @@ class PageDecoder:
             from_canonical([record[index] for record in good], column.type)
             for index, column in enumerate(self.entity.columns)
         ]
-        return Page(number, body, len(records), rowversions, None, columns, positions, rejects, undeclared)
+        return Page(number, body, fetched, rowversions, None, columns, positions, rejects, undeclared)
 
     def decode_one(self, record: bytes) -> pa.Table | str:
         """One record out of quarantine as a batch of the declared columns c0, c1, …; or the reason why it cannot be one.

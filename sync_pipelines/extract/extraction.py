@@ -23,8 +23,10 @@ from sync_pipelines.gate.contract import Violation, judge_batch
 from sync_pipelines.gate.opened import OpenedGate
 from sync_pipelines.model.cursor import Codec, subtract_seconds
 from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.limits import MAX_RECORD_BYTES
 from sync_pipelines.model.staged import records_schema, rejects_schema
 
+BATCH_BYTES = 64 * 1024 * 1024
 SAMPLE_REJECTS = 20
 
 
@@ -47,6 +49,8 @@ class Extraction:
         *,
         max_pages: int,
         batch_rows: int,
+        batch_bytes: int = BATCH_BYTES,
+        max_record_bytes: int = MAX_RECORD_BYTES,
         has_review: bool = False,
         before_page: Callable[[int], None] = lambda fetched: None,
         gate: OpenedGate | None = None,
@@ -60,9 +64,10 @@ class Extraction:
         self.fetched = self.staged = self.rejected = self.reread = self.pages = self._arrived = 0
         self.undeclared: set[str] = set()
         self.sample: list[dict[str, Any]] = []
-        self._page_size, self._max_pages, self._batch_rows = source.page_size, max_pages, batch_rows
+        self._page_size, self._max_pages = source.page_size, max_pages
+        self._batch_rows, self._batch_bytes = batch_rows, batch_bytes
         self._before_page = before_page
-        self._decoder = PageDecoder(entity)
+        self._decoder = PageDecoder(entity, max_record_bytes)
         self._schema = records_schema(self.stored)
 
     def batches(
@@ -81,7 +86,7 @@ class Extraction:
             (staging table, Arrow table) with the schemas of `model.staged`.
         """
         waiting: list[Page] = []
-        rows = 0
+        rows = held_bytes = 0
         for piece in self._pieces(after, keyset, full, closing):
             page = piece.page
             self.pages += 1
@@ -98,9 +103,10 @@ class Extraction:
             self.undeclared |= page.undeclared
             waiting.append(page)
             rows += page.fetched
-            if rows >= self._batch_rows:
+            held_bytes += len(page.body)
+            if rows >= self._batch_rows or held_bytes >= self._batch_bytes:
                 yield from self._batch(waiting)
-                waiting, rows = [], 0
+                waiting, rows, held_bytes = [], 0, 0
         if waiting:
             yield from self._batch(waiting)
 

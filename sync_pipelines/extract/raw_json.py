@@ -9,6 +9,8 @@ import msgspec
 
 from sync_pipelines.errors import BrokenPageError, SettingsError
 from sync_pipelines.extract.records import elements_of, members_of
+from sync_pipelines.extract.sieve import sift_record
+from sync_pipelines.model.limits import MAX_RECORD_BYTES
 from sync_pipelines.secrets import printable
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -27,14 +29,15 @@ def members(raw: bytes) -> dict[str, bytes] | None:
         return members_of(raw)
 
 
-def elements(raw: bytes) -> list[bytes] | None:
-    """The elements of a list; None when it is none."""
+def elements(raw: bytes, most_bytes: int | None = None) -> list[bytes] | None:
+    """The elements of a list, each of at most `most_bytes`, see `sift_record`; None when it is none."""
     if not raw.lstrip(b" \t\r\n").startswith(b"["):
         return None
     try:
-        return [bytes(value) for value in _list.decode(raw)]
+        found = _list.decode(raw)
     except _UNREADABLE:
-        return elements_of(raw)
+        return [bytes(sift_record(value, most_bytes or len(value))) for value in elements_of(raw)]
+    return [bytes(value if most_bytes is None else sift_record(value, most_bytes)) for value in found]
 
 
 @lru_cache(maxsize=1000)
@@ -69,8 +72,10 @@ def _steps(node: jsonpath_ng.JSONPath) -> list[Step]:
     )
 
 
-def find_records(body: bytes, path: str, *, may_be_one: bool = True) -> list[bytes]:
+def find_records(body: bytes, path: str, *, may_be_one: bool = True, max_record_bytes: int = MAX_RECORD_BYTES) -> list[bytes]:
     """The records of an answer: the elements of the list at `path`, or, where there may be one alone, the object there.
+
+    A record of more than `max_record_bytes` comes without its largest values.
 
     Raises:
         BrokenPageError: no JSON, or nothing at the path; an answer of another shape must not pass for an empty one.
@@ -80,12 +85,12 @@ def find_records(body: bytes, path: str, *, may_be_one: bool = True) -> list[byt
         found = [inner for raw in found for inner in _follow(raw, step, path, body)]
     records: list[bytes] = []
     for raw in found:
-        inner = elements(raw)
+        inner = elements(raw, max_record_bytes)
         if inner is None and not may_be_one:
             raise _unexpected(f"has no list at {path}", body)
         if inner is None and members(raw) is None:
             raise _unexpected(f"has neither a list nor an object at {path}", body)
-        records += [raw] if inner is None else inner
+        records += [bytes(sift_record(raw, max_record_bytes))] if inner is None else inner
     return records
 
 

@@ -137,6 +137,8 @@ def audit_entity(
         source,
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,
+        batch_bytes=settings.batch_bytes,
+        max_record_bytes=settings.max_record_bytes,
         gate=gate,
     )
     entity = extraction.stored
