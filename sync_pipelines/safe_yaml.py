@@ -10,6 +10,7 @@ from sync_pipelines.secrets import printable
 
 MAX_DEPTH = 30
 MAX_NODES = 1_000_000
+MAX_RETOLD_CHARACTERS = 100_000
 MAX_NUMBER_CHARACTERS = 400
 # The same language in C, about ten times as fast.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -45,8 +46,7 @@ def read_yaml(content: bytes, *, only_texts: bool = False) -> tuple[Any, Lines]:
     lines: Lines = {}
     try:
         text = content.decode("utf-8")
-        _check_events(text)
-        node = yaml.compose(text, Loader=_LOADER)
+        node = _composed(text)
         data = None if node is None else _build(node, (), lines, only_texts=only_texts)
     except UnicodeDecodeError:
         raise UnsafeYamlError("it is not UTF-8.") from None
@@ -63,9 +63,20 @@ def line_of(lines: Lines, location: Location) -> int:
     return next((lines[location[:end]] for end in range(len(location), 0, -1) if location[:end] in lines), 1)
 
 
-def _check_events(text: str) -> None:
+def _composed(text: str) -> yaml.Node | None:
+    try:
+        _check_events(text, _LOADER)
+        return yaml.compose(text, Loader=_LOADER)
+    except yaml.YAMLError:
+        if len(text) <= MAX_RETOLD_CHARACTERS:
+            # The reader in C names the end of the file where the other one names the place.
+            _check_events(text, yaml.SafeLoader)
+        raise
+
+
+def _check_events(text: str, loader: Any) -> None:
     depth = nodes = 0
-    for event in yaml.parse(text, Loader=_LOADER):
+    for event in yaml.parse(text, Loader=loader):
         line = event.start_mark.line + 1
         nodes += isinstance(event, yaml.NodeEvent)
         if nodes > MAX_NODES:

@@ -13,6 +13,7 @@ from sync_pipelines.extract.sieve import sift_record
 from sync_pipelines.model.limits import MAX_RECORD_BYTES
 from sync_pipelines.secrets import printable
 
+MAX_PATH_CHARACTERS = 2000
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list = msgspec.json.Decoder(list[msgspec.Raw])
@@ -47,6 +48,8 @@ def compile_path(path: str) -> tuple[Step, ...]:
     Raises:
         SettingsError: no JSONPath, or one that leads to more than one place by filters, unions or descent.
     """
+    if len(path) > MAX_PATH_CHARACTERS:
+        raise SettingsError(f"A JSONPath of {len(path)} characters is too long; {MAX_PATH_CHARACTERS} are allowed.", state="Nothing was stored.")
     try:
         return tuple(_steps(jsonpath_ng.parse(path)))
     except SettingsError:

@@ -16,7 +16,7 @@ from sync_pipelines.errors import SyncError
 FIRST_BYTES = 4_000
 STEP = 4
 MAX_GROWTH = 9.0  # linear is 4, quadratic is 16
-TOLD_SECONDS = 0.08  # below it, the clock and the caches tell more than the function
+TOLD_SECONDS = 0.03  # below it, the clock and the caches tell more than the function
 MAX_SECONDS_PER_BYTE = 100e-6
 _TRIES = 4
 
