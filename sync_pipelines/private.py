@@ -1,4 +1,4 @@
-"""Files and folders that only the owner of the process can read, whatever the umask is."""
+"""Files and folders that only the owner of the process can read. What is there already keeps the mode that a person gave it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from pathlib import Path
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
+_OTHERS = 0o077
+
+
+def keep_new_files_private() -> None:
+    """From here on, whatever this process and its children make is closed to others: logs, answers, exports, Dagster's home."""
+    os.umask(_OTHERS)
 
 
 def make_private_folder(path: Path) -> Path:
-    """The folder, made with the missing ones above it; one that is ours already is closed to others.
+    """The folder; it and the missing ones above it are made private, those that are there stay as they are.
 
     Raises:
         OSError: it cannot be made.
@@ -18,19 +24,12 @@ def make_private_folder(path: Path) -> Path:
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-    told = path.stat()
-    if told.st_mode & 0o077 and told.st_uid == os.getuid():
-        path.chmod(FOLDER_MODE)
     return path
 
 
 def private_opener(path: str, flags: int) -> int:
-    """For `open(…, opener=private_opener)`: a new file is private, one that is there and ours becomes so."""
-    number = os.open(path, flags, FILE_MODE)
-    told = os.fstat(number)
-    if told.st_mode & 0o077 and told.st_uid == os.getuid():
-        os.fchmod(number, FILE_MODE)
-    return number
+    """For `open(…, opener=private_opener)`: a new file is private."""
+    return os.open(path, flags, FILE_MODE)
 
 
 def write_private(path: Path, content: str | bytes) -> None:

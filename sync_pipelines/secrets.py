@@ -150,12 +150,19 @@ def redact_data(value: Any, redactor: Callable[[str], str] = redact) -> Any:
     return value
 
 
+def escape_controls(text: str) -> str:
+    """`text` without anything that acts on a terminal or a reader: control, format and line-ending characters as `\\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
 def printable(text: str, limit: int = 200) -> str:
     """Redacted text for a log or message: control characters and line ends escaped, at most `limit` characters.
 
     Of a longer text only the beginning is looked at.
     """
     shown = redact_beginning(text, 4 * limit + _ROOM_CHARACTERS)
-    cleaned = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in shown)
+    cleaned = escape_controls(shown)
     is_whole = len(cleaned) <= limit and len(text) <= 4 * limit + _ROOM_CHARACTERS
     return cleaned if is_whole else cleaned[:limit] + "…"

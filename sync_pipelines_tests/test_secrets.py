@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from sync_pipelines import secrets
 from sync_pipelines.errors import SecretMissingError, SettingsError
-from sync_pipelines.secrets import HIDDEN, check_reference, printable, redact, redact_beginning, register_secret, resolve_secret
+from sync_pipelines.secrets import (
+    HIDDEN,
+    check_reference,
+    printable,
+    redact,
+    redact_beginning,
+    register_secret,
+    resolve_secret,
+)
 
 
 @pytest.fixture(autouse=True)

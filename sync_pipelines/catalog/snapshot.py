@@ -17,6 +17,7 @@ from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import entity_from_row, list_entity_rows
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.private import make_private_folder
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ def _read(database: Database, connectors: Sequence[str]) -> tuple[CatalogView, s
 def _remember(path: Path, content: str) -> None:
     """Write atomically: a run that loads at the same moment sees the old file or the new one."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         if path.exists() and path.read_text() == content:
             return
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:

@@ -15,11 +15,20 @@ from sync_pipelines.catalog.dagster_storage import create_storage_schema, storag
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.cli.context import DEMO_TOKEN_VARIABLE, TOKEN_FILE
 from sync_pipelines.errors import SettingsError
+from sync_pipelines.private import FILE_MODE, make_private_folder, write_private
 from sync_pipelines.settings import Settings
 
 PLAN_FILE = "demo.json"
 DEMO_MARK = ".sync_pipelines_demo"
 STORAGE_VARIABLE = "SYNC_PIPELINES_DAGSTER_URL"
+# Seconds that Dagster's processes wait for the code server. Launching a run is such a call and starts a process; Dagster's 60 s are
+# less than a busy machine may need, and a run that takes longer is lost. The environment overrules; docker-compose.yml has the same.
+DAGSTER_PATIENCE = {
+    "DAGSTER_GRPC_TIMEOUT_SECONDS": "300",
+    "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "120",
+    "DAGSTER_SCHEDULE_GRPC_TIMEOUT_SECONDS": "120",
+    "DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD": "60",
+}
 
 
 @dataclass(frozen=True)
@@ -70,8 +79,8 @@ class Home:
         """Empty the folder and mark it as a demo's."""
         self.check_wipeable()
         shutil.rmtree(self.root, ignore_errors=True)
-        self.root.mkdir(parents=True, exist_ok=True)
-        (self.root / DEMO_MARK).touch()
+        make_private_folder(self.root)
+        (self.root / DEMO_MARK).touch(mode=FILE_MODE)
 
     def settings(self, settings: Settings) -> Settings:
         """The settings of a process that works in this home."""
@@ -80,6 +89,7 @@ class Home:
     def environment(self, dagster_home: Path) -> dict[str, str]:
         """The environment of a process that works in this home."""
         return {
+            **DAGSTER_PATIENCE,
             **os.environ,
             "SYNC_PIPELINES_HOME": str(self.root),
             "DAGSTER_HOME": str(dagster_home),
@@ -88,7 +98,7 @@ class Home:
 
     def prepare_dagster(self) -> Path:
         """Make the DAGSTER_HOME with a copy of the repository's dagster.yaml, and return it."""
-        self.dagster.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.dagster)
         shutil.copyfile(repository_file("dagster.yaml"), self.dagster / "dagster.yaml")
         return self.dagster
 
@@ -109,7 +119,7 @@ class Home:
     def write_plan(self, plan: dict[str, Any]) -> None:
         """Keep what is needed to start the demo's source again."""
         partial = self.root / (PLAN_FILE + ".partial")
-        partial.write_text(json.dumps(plan))
+        write_private(partial, json.dumps(plan))
         partial.replace(self.root / PLAN_FILE)
 
     def read_plan(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import psutil
 
 from sync_pipelines.cli.output import say
 from sync_pipelines.errors import RetriableError, SyncError
+from sync_pipelines.private import make_private_folder, private_opener
 from sync_pipelines.secrets import printable
 
 GRACE_SECONDS = 12.0
@@ -32,8 +33,8 @@ class Child:
     def __init__(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
         self.name = name
         self.log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as output:
+        make_private_folder(log.parent)
+        with open(log, "wb", opener=private_opener) as output:
             self.process = subprocess.Popen(
                 list(command),
                 env=dict(environment),
@@ -193,7 +194,7 @@ def sole_user(lock: Path, what: str) -> Iterator[None]:
     Raises:
         RetriableError: another process holds it.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(lock.parent)
     number = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:

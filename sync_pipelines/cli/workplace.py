@@ -19,7 +19,8 @@ from sync_pipelines.cli.context import open_catalog, split_path
 from sync_pipelines.cli.failures import ListingGroup
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_table
 from sync_pipelines.errors import SettingsError
-from sync_pipelines.secrets import redact
+from sync_pipelines.private import write_private
+from sync_pipelines.secrets import escape_controls, redact
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _COLUMNS = ("uid", "path", "business_key", "rowversion", "column_name", "reason", "times_seen", "first_seen_at", "last_seen_at", "resolution", "record")
@@ -148,14 +149,16 @@ def export(
     if out is None:
         sys.stdout.write(text.getvalue())
     else:
-        out.write_text(text.getvalue(), encoding="utf-8")
+        write_private(out, text.getvalue())
         say(f"Written to {out}.")
 
 
 def harmless(value: Any) -> str:
-    """A cell that a spreadsheet shows as text: redacted, and with an apostrophe where it would begin a formula."""
-    text = redact("" if value is None else str(value)).replace("\x00", "\\0")
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+    """A cell that a spreadsheet or terminal shows as text: redacted, on one line, with an apostrophe where a formula would begin."""
+    raw = redact("" if value is None else str(value))
+    text = escape_controls(raw)
+    begins = raw.lstrip(" ").startswith(_FORMULA) or raw.lstrip().startswith(_FORMULA)
+    return f"'{text}" if begins else text
 
 
 def log(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sync_pipelines.declare.files import shipped_names
 from sync_pipelines.errors import SettingsError
+from sync_pipelines.private import make_private_folder, write_private
 from sync_pipelines.secrets import printable
 
 
@@ -34,8 +35,8 @@ def apply_gates(files: dict[Path, bytes]) -> None:
     """
     for path, content in files.items():
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            make_private_folder(path.parent)
+            write_private(path, content)
         except OSError as error:
             raise SettingsError(
                 f"The gate {printable(str(path))} cannot be written: {error.strerror}.",

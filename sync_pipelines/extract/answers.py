@@ -14,6 +14,7 @@ from uuid import UUID
 
 from sync_pipelines.extract.http import Reply
 from sync_pipelines.model.declaration import MAX_RESUME_SECONDS
+from sync_pipelines.private import make_private_folder
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class AnswerCache:
         now = time.time()
         if not 0 <= now - _oldest(self._folder, now) <= self._keep_seconds:
             self.clear()
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(self._folder)
 
     def get(self, signature: str) -> Reply | None:
         """The kept answer to a request; a damaged one counts as none."""

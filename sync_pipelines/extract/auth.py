@@ -112,6 +112,11 @@ def basic_header(user: str, password: str) -> dict[str, str]:
 
 
 def token_of(body: bytes) -> tuple[str, float]:
+    """Token and lifetime in seconds of a token endpoint's answer.
+
+    Raises:
+        BrokenPageError, AuthenticationError, GuardError: there is none in it that we can use.
+    """
     # Never with an excerpt of the body: it may hold half a token.
     try:
         answer = msgspec.json.decode(body)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sync_pipelines.errors import SettingsError
-
 
 MAX_RECORD_BYTES = 32 * 1024 * 1024
 
@@ -64,6 +63,8 @@ class RunLimits(BaseModel):
             None leaves the pool as it is.
         probe_interval_seconds: least time between two probes of an entity; None = PROBE_INTERVAL_SECONDS.
         max_run_rows, max_run_bytes, max_run_seconds: what one run of an entity may read, and how long; None = as the process says.
+        rejected_severity: what a rejected or incomplete run is in Dagster: `error` fails the step and holds back models downstream,
+            `warn` does not; None = REJECTED_SEVERITY.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -74,6 +75,7 @@ class RunLimits(BaseModel):
     max_run_rows: int | None = Field(None, ge=1)
     max_run_bytes: int | None = Field(None, ge=1024)
     max_run_seconds: float | None = Field(None, gt=0)
+    rejected_severity: Literal["warn", "error"] | None = None
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> RunLimits:

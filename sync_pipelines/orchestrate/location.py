@@ -21,6 +21,8 @@ from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.orchestrate.schedules import connector_schedules
 from sync_pipelines.orchestrate.sensors import due_sensors
 from sync_pipelines.orchestrate.sql_models import model_assets
+from sync_pipelines.orchestrate.standing import standing_sensor
+from sync_pipelines.private import keep_new_files_private
 from sync_pipelines.settings import Settings, load_settings
 
 
@@ -29,6 +31,7 @@ def build_definitions() -> dg.Definitions:
 
     SYNC_PIPELINES_CONNECTORS restricts a location to some connectors, so that very large catalogs can be split.
     """
+    keep_new_files_private()
     settings = load_settings()
     with _settled_garbage():
         view = load_catalog(lambda: open_database(settings), settings.home, settings.connector_names)
@@ -55,7 +58,7 @@ def _definitions(view: CatalogView, settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=[*entity_assets(view, settings.owners), *models],
         jobs=[*sync_jobs(view, models), *discoveries, *maintenance_jobs, purge],
-        sensors=[*due_sensors(launches, settings.due_sensor_seconds), *alert_sensors(settings)],
+        sensors=[*due_sensors(launches, settings.due_sensor_seconds), *alert_sensors(settings), standing_sensor(settings)],
         schedules=[
             *connector_schedules(view.connectors, launches, discoveries, settings),
             *maintenance_schedules,

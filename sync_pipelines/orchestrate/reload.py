@@ -22,6 +22,7 @@ import urllib3
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.snapshot import catalog_fingerprint
 from sync_pipelines.errors import SyncError
+from sync_pipelines.private import write_private
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 
@@ -103,7 +104,7 @@ def write_endpoint(home: Path, url: str) -> Path:
     """Leave word of the web server that this process has started; the caller removes the file when it stops it."""
     path = home / ENDPOINT_FILE
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    write_private(partial, json.dumps({"url": url, "pid": os.getpid()}))
     partial.replace(path)
     return path
 
