@@ -12,11 +12,11 @@ from uuid import uuid4
 import pytest
 
 from sync_pipelines.cli.homes import Home
-from sync_pipelines.cli.logs import set_up_logging
 from sync_pipelines.cli.processes import Child
 from sync_pipelines.cli.workplace import harmless
 from sync_pipelines.extract.answers import AnswerCache
 from sync_pipelines.extract.http import Reply
+from sync_pipelines.logs import set_up_logging
 from sync_pipelines.orchestrate.reload import write_endpoint
 from sync_pipelines.private import make_private_folder, write_private
 from sync_pipelines.settings import Settings
