@@ -119,7 +119,7 @@ class Extraction:
         started = time.monotonic()
         yield from self._read(after, keyset, full)
         codec, last = self.reading.codec, self.reading.last
-        if closing and keyset and codec is not None and codec.tells_time and last is not None:
+        if closing and self.source.can_move and keyset and codec is not None and codec.tells_time and last is not None:
             back = time.monotonic() - started + self.entity.lookback_seconds
             for piece in self._read(subtract_seconds(codec, last, back), keyset, full):
                 yield replace(piece, is_closing=True)

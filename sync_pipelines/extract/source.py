@@ -17,11 +17,13 @@ class Source(Protocol):
         session: through which it is asked.
         walks: it can only be read in its own order, by `walk`; otherwise `page` answers like S2's endpoint.
         page_size: records to ask for in a request.
+        can_move: a record can move behind the back of a read, so that a full one ends with its last stretch once more.
     """
 
     session: GuardedSession
     walks: bool
     page_size: int
+    can_move: bool
 
     def page(
         self, decoder: PageDecoder, running: int, rowversion_gt: str | None, number: int, page_size: int, traffic: Traffic
@@ -52,6 +54,7 @@ class ApismithSource:
     """An API of S2's protocol."""
 
     walks = False
+    can_move = True
 
     def __init__(self, session: GuardedSession, slug: str, page_size: int) -> None:
         self.session, self._slug, self.page_size = session, slug, page_size

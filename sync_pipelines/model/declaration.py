@@ -191,7 +191,7 @@ class IdList(_Model):
         param: query parameter for the ids, joined by commas; None when the path has `{id}`, one request each.
         column: the id's column; the business key when left out.
         verified: field that must be true in every record.
-        min_success: least share of a request's ids that must come back good, or the request is refused.
+        min_success: least share of all ids of a run that must be good, or nothing of the run is published; a row that did not change is good.
     """
 
     values: list[int | str] | None = None

@@ -303,15 +303,15 @@ def test_user_sync_takes_only_what_changed_since(crm):
     assert crm.table()[42]["name"] == "Changed"
 
 
-@pytest.mark.parametrize("gone, refused", [(10, False), (11, True)])
-def test_user_sync_refuses_a_batch_below_80_percent(crm, gone, refused):
+@pytest.mark.parametrize("gone, refused", [(30, False), (31, True)])
+def test_user_sync_refuses_a_run_below_80_percent(crm, gone, refused):
     crm.apply_shipped("user_sync", source="crm", user_ids=IDS)
     del crm.rest.endpoints["/api/users/{id}"].records[60 : 60 + gone]
     if refused:
-        assert "Only 39 of 50" in crm.fails(IncompleteAnswerError, "users").what
+        assert "119 of 150" in crm.fails(IncompleteAnswerError, "users").what
     else:
         result = crm.sync("users")
-        assert (result.ledger.inserted, result.ledger.quarantined) == (140, 10)
+        assert (result.ledger.inserted, result.ledger.quarantined) == (120, 30)
 
 
 def test_an_unknown_source_of_user_sync_is_refused_with_the_nearest():
