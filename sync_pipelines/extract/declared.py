@@ -9,14 +9,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sync_pipelines.errors import BrokenPageError, IncompleteAnswerError, SettingsError, SourceContractError
+from sync_pipelines.conform.values import convert
+from sync_pipelines.errors import (
+    BrokenPageError,
+    IncompleteAnswerError,
+    RecordError,
+    SettingsError,
+    SourceContractError,
+)
 from sync_pipelines.extract.answers import AnswerCache
 from sync_pipelines.extract.decode import Page, PageDecoder
 from sync_pipelines.extract.http import GuardedSession, Reply, Traffic
 from sync_pipelines.extract.paginators import Pages
+from sync_pipelines.extract.raw_json import find_records, members
+from sync_pipelines.extract.records import decode_value
 from sync_pipelines.extract.translate import Translated, Translator, id_column, missing_record, source_paths
 from sync_pipelines.model.declaration import Endpoint
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.secrets import printable
 
 SHOWN_IDS = 10
@@ -165,6 +174,25 @@ class DeclaredSource:
             next_command=f"take the ids that are gone out of the list, or lower ids.min_success, then sync-pipelines sync {self._entity.path}",
         )
 
+    def find_raw(self, key: str, traffic: Traffic) -> bytes | None:
+        """The record with a business key of one column, byte for byte as the source sends it; None when it shows none.
+
+        Args:
+            key: canonical text of the key.
+            traffic: counts requests.
+        """
+        column, ids = self._entity.business_keys[0], self._endpoint.ids
+        path = source_paths(self._endpoint).get(column.name, (column.name,))
+        params = {**self._params(None), **({ids.param: key} if ids is not None and ids.param is not None else {})}
+        pages = Pages(self._endpoint, self._url(key if ids is not None else ""), params, self.page_size)
+        for _ in range(self._max_pages):
+            reply = self.session.request("GET", pages.request.url, pages.query, traffic, lambda reply: reply)
+            records = find_records(reply.body, self._endpoint.records, may_be_one=not self._endpoint.has_pages)
+            found = next((raw for raw in records if _key_at(raw, path, column) == key), None)
+            if found is not None or not records or not pages.advance(reply, len(records)):
+                return found
+        return None
+
     def _pages(
         self,
         decoder: PageDecoder,
@@ -279,6 +307,17 @@ class DeclaredSource:
         """Forget the kept answers."""
         if self._cache is not None:
             self._cache.clear()
+
+
+def _key_at(raw: bytes, path: tuple[str, ...], column: Column) -> str | None:
+    """The canonical text of the value at a path; None where it is none of its type."""
+    value: bytes | None = raw
+    for part in path:
+        value = (members(value) or {}).get(part) if value is not None else None
+    try:
+        return None if value is None else convert(decode_value(value), column.type)
+    except RecordError:
+        return None
 
 
 def _is_askable(one: str, param: str | None) -> bool:
