@@ -269,7 +269,7 @@ def _late_seconds(connection: psycopg.Connection[Any], entity: Entity, rowversio
     order = "rowversion_end::timestamptz" if codec is Codec.TIMESTAMP else 'rowversion_end COLLATE "C"'
     mine = order.replace("rowversion_end", "%s::text")
     row = connection.execute(
-        f"SELECT details->>'rowversion_last' AS last FROM sync_runs WHERE entity_uid = %s AND status = 'success'"
+        f"SELECT details->>'rowversion_last' AS last FROM sync_runs WHERE entity_uid = %s AND details ? 'row_count'"
         f" AND rowversion_end IS NOT NULL AND {order} >= {mine} ORDER BY started_at LIMIT 1",
         [entity.uid, rowversion],
     ).fetchone()
