@@ -86,6 +86,7 @@ def test_a_run_with_less_than_80_percent_success_of_all_its_ids_is_refused(decla
     del served.records[10 : 10 + missing]
     if refused:
         error = declared.fails(IncompleteAnswerError, "users")
+        assert declared.runs("users")[0]["status"] == "incomplete"
         assert f"{20 - missing} of 20" in error.what and "11: It was asked for" in error.what
         assert declared.table()[1]["name"] == "user 1"
     else:
