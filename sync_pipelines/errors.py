@@ -29,6 +29,7 @@ SyncError
      ├─ LedgerError                 a run does not balance
      ├─ VanishedShareError          a full read would delete too many rows
      ├─ CursorProtocolError         rowversions are out of order or go back
+     │   └─ UnsortedPageError           a page is not sorted by its rowversions
      └─ SupersededRunError          another run took over while this one worked
 """
 
@@ -216,6 +217,10 @@ class CursorProtocolError(FatalError):
     """Rowversions are missing, out of order, of changing width, or went back."""
 
     exit_code = 3
+
+
+class UnsortedPageError(CursorProtocolError):
+    """The records of a page are not in the order of their rowversions."""
 
 
 class SupersededRunError(FatalError):

@@ -159,7 +159,7 @@ def test_numbers_sent_as_json_numbers_are_followed(world: World) -> None:
 
 
 def test_a_width_that_changes_under_text_stops_the_delta_and_a_full_refresh_follows(world: World) -> None:
-    table = world.add_items(0)
+    table = world.add_items(0, extra={"rowversion_codec": "text"})
     for number in range(3):
         table.put(item(number), f"v{number}")
     world.set(lookback_seconds=0)
@@ -193,16 +193,59 @@ def test_a_restored_source_is_followed_by_a_full_refresh_with_a_warning(world: W
     world.assert_equal_to_truth()
 
 
-def test_an_older_record_never_overwrites_a_newer_row(world: World) -> None:
+def test_an_older_record_never_overwrites_a_newer_row_and_stops_the_run_instead_of_being_thrown_away(world: World) -> None:
     table = world.add_items(0)
     for number in range(4):
         table.put(item(number), f"2024010112000{number}")
     world.sync()
+    before = world.entity()
     table.put(item(3, base_uom="OLD"), "20240101115959")
-    result = world.sync()
-    assert (result.mode, result.ledger.superseded, result.ledger.updated) == (Mode.DELTA, 1, 0)
+    error = world.fails(CursorProtocolError)
+    assert "'20240101115959' where the row has '20240101120003'" in error.what
+    assert "codec" in str(error.next_command)
+    assert "--full-refresh" in str(error.next_command)
     assert world.rows()[("A00003",)]["base_uom"] == "PCS"
+    assert (world.entity().cursor, world.entity().cursor_marks) == (before.cursor, before.cursor_marks)
     assert world.sync(full_refresh=True).ledger.updated == 1
+    world.assert_equal_to_truth()
+
+
+def test_an_older_rowversion_with_the_content_of_its_row_is_no_contradiction(world: World) -> None:
+    table = world.add_items(0)
+    for number in range(4):
+        table.put(item(number), f"2024010112000{number}")
+    world.sync()
+    table.put(item(3), "20240101115959")
+    result = world.sync()
+    assert (result.mode, result.ledger.superseded, result.ledger.written) == (Mode.DELTA, 1, 0)
+
+
+def test_a_deleted_row_comes_back_whatever_its_rowversion(world: World) -> None:
+    table = world.add_items(0)
+    for number in range(4):
+        table.put(item(number), f"2024010112000{number}")
+    world.sync()
+    table.delete(("A00003",))
+    assert world.sync(full_refresh=True).ledger.deleted == 1
+    table.put(item(3, base_uom="BACK"), "20240101120002")
+    result = world.sync()
+    assert (result.mode, result.ledger.updated) == (Mode.DELTA, 1)
+    world.assert_equal_to_truth()
+
+
+@pytest.mark.parametrize("lookback_seconds", [0, 60])
+@pytest.mark.parametrize("kind", ["integers of growing width", "fourteen digits", "opaque"])
+def test_records_that_join_the_last_group_long_after_the_lookback_are_not_missed(world: World, kind: str, lookback_seconds: int) -> None:
+    table = world.add_items(12, **KINDS[kind][1]())
+    world.set(lookback_seconds=lookback_seconds)
+    for _ in range(4):
+        world.sync()
+        world.pass_time(seconds=86_400)
+    last = max((row["_bridge_rowversion"] for row in world.rows().values()), key=int)
+    for number in range(173):
+        table.put(item(1000 + number), last)
+    result = world.sync()
+    assert (result.mode, result.ledger.inserted) == (Mode.DELTA, 173)
     world.assert_equal_to_truth()
 
 

@@ -154,6 +154,17 @@ def run_status(database: Database, run_uid: UUID) -> str | None:
     return row["status"] if row else None
 
 
+def read_unsorted_last(database: Database, entity: Entity) -> bool:
+    """Whether the last run that read the source found its pages in another order than that of the rowversions."""
+    with database.connect() as connection:
+        row = connection.execute(
+            "SELECT details->'unsorted' = 'true'::jsonb AS unsorted FROM sync_runs WHERE entity_uid = %s AND status = 'success'"
+            " AND details ? 'unsorted' ORDER BY started_at DESC LIMIT 1",
+            [entity.uid],
+        ).fetchone()
+    return bool(row and row["unsorted"])
+
+
 def list_runs(
     database: Database, connector: str | None = None, slug: str | None = None, limit: int = 20
 ) -> list[dict[str, Any]]:

@@ -187,8 +187,8 @@ def _drain_tie(
     return requests
 
 
-def read_pages(fetch: Fetch, *, page_size: int, max_pages: int) -> Iterator[Piece]:
-    """Read by page number until an empty page, as SyncFlow does for sources without rowversions.
+def read_pages(fetch: Fetch, *, page_size: int, max_pages: int, after: str | None = None) -> Iterator[Piece]:
+    """Read everything greater than `after` by page number until an empty page, as SyncFlow does for sources without rowversions.
 
     Yields:
         As `read_keyset`; nothing is read again.
@@ -198,9 +198,9 @@ def read_pages(fetch: Fetch, *, page_size: int, max_pages: int) -> Iterator[Piec
     """
     previous: set[bytes] = set()
     for number in range(1, max_pages + 1):
-        answer = fetch(None, number, page_size)
+        answer = fetch(after, number, page_size)
         if answer.count == 0:
-            if fetch(None, number, page_size).count:
+            if fetch(after, number, page_size).count:
                 raise SourceContractError(f"Page {number} was empty once and had records when asked again.")
             return
         if answer.digest in previous:

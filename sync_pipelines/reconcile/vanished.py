@@ -11,7 +11,7 @@ from sync_pipelines.reconcile.share import check_vanished_share
 def delete_vanished(merge: Merge, counts: Counts) -> tuple[int, int]:
     """Soft-delete live rows that a full read did not see.
 
-    A key that is in quarantine is at the source. Without rowversions a row may hide between two pages while
+    A key that is in quarantine is at the source. Of a read whose pages moved, an absence proves nothing. Without rowversions a row may hide between two pages while
     others are deleted, so it must be missed by two reads in a row.
 
     Args:
@@ -23,11 +23,15 @@ def delete_vanished(merge: Merge, counts: Counts) -> tuple[int, int]:
     """
     if counts.live_before == 0:
         return 0, 0
+    absences, entity = f"{quote(merge.plan.bridge_schema)}.absences", literal(str(merge.entity.uid))
+    if merge.plan.moved:
+        missing = f"SELECT 1 FROM {merge.target} t, {merge.verdicts} v WHERE t.ctid = v.row_at AND v.verdict = 'missing'"
+        merge.execute(f"DELETE FROM {absences} a WHERE a.entity_uid = {entity} AND NOT EXISTS ({missing} AND t._bridge_id = a.row_id)")
+        return 0, 0
     absent = f"t.ctid = v.row_at AND v.verdict = 'missing'{_not_held(merge)}"
     missing = f"FROM {merge.target} t, {merge.verdicts} v WHERE {absent}"
     vanished = merge.number(f"SELECT count(*) {missing}") if counts.missing else 0
     check_vanished_share(merge.plan, vanished, counts.live_before)
-    absences, entity = f"{quote(merge.plan.bridge_schema)}.absences", literal(str(merge.entity.uid))
     missed_before = f"t._bridge_id IN (SELECT row_id FROM {absences} WHERE entity_uid = {entity} AND since < now())"
     first_time = 0
     if vanished and merge.plan.can_hide_rows:
