@@ -23,8 +23,8 @@ from sync_pipelines.catalog.runs import (
     fail_run,
     get_run,
     hold_entity,
+    last_details,
     note_metrics,
-    read_unsorted_last,
     run_status,
     start_run,
 )
@@ -91,6 +91,7 @@ class _Run:
     fills_empty: bool = False
     warnings: list[str] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    last_details: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.declared = self.entity if self.gate is None else self.gate.entity
@@ -175,6 +176,7 @@ def sync_entity(
             gate,
             remask,
             released or {},
+            last_details=last_details(held, entity),
         )
         try:
             return _run(run)
@@ -241,7 +243,7 @@ def _run(run: _Run) -> RunResult:
     keyset = run.entity.delta_strategy is DeltaStrategy.ROWVERSION
     # Of a declared source its file says whether it is sorted.
     may_be_unsorted = keyset and run.connector.declaration is None and not run.released
-    in_order = not (may_be_unsorted and run.mode is Mode.DELTA and read_unsorted_last(run.database, run.entity))
+    in_order = not (may_be_unsorted and run.mode is Mode.DELTA and run.last_details.get("unsorted"))
     _prepare(run)
     try:
         if in_order:
@@ -356,8 +358,11 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         plan.seen, plan.seen_is_sure = checkpoint.seen, checkpoint.seen_is_sure
         moved = checkpoint.seen is not None and checkpoint.seen != run.entity.seen_rowversion
         run.warnings += checkpoint.warnings
+        # By page number a row may have hidden between two pages, also where only some records were read so.
+        plan.walked = plan.walked or extraction.reading.by_number
     elif not run.released:
         plan.cursor, plan.marks = None, ()
+    without_rowversion = _without_rowversion(run, extraction, plan)
     plan.next_due_seconds, plan.next_due_reason = plan_next(
         run.entity.uid,
         run.entity.sync_interval_seconds,
@@ -375,14 +380,35 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         "api_seconds_p95": round(extraction.traffic.percentile_seconds(0.95), 4),
         "api_seconds_max": round(extraction.traffic.percentile_seconds(1.0), 4),
         "undeclared": sorted(extraction.undeclared),
+        "without_rowversion": without_rowversion,
         "table_changes": list(run.table_changes),
         "quarantine_sample": extraction.sample,
         "page_size": extraction.source.page_size,
         "pages_moved": plan.moved,
-        **({} if run.released else {"unsorted": not plan.in_order}),
+        "unsorted": bool(run.last_details.get("unsorted")) if run.released else not plan.in_order,
         **({"gate": run.gate.tally.as_dict()} if run.gate is not None else {}),
         "warnings": [*run.warnings, *extraction.reading.warnings],
     }
+
+
+def _without_rowversion(run: _Run, extraction: Extraction, plan: PublishPlan) -> int:
+    """Records of the table that no delta can see, as the last full read counted them; told in the run's warnings."""
+    if not plan.keyset or run.released:
+        return int(run.last_details.get("without_rowversion", 0))
+    if run.mode is Mode.FULL:
+        count, seen = extraction.without_rowversion, "only a full read sees them"
+    else:
+        count, seen = int(run.last_details.get("without_rowversion", 0)), "this delta could not see whether they changed"
+    if count > (extraction.without_rowversion if run.mode is Mode.DELTA else 0):
+        run.warnings.append(
+            f"{count} records have no {_cursor_name(run)}, so no delta finds them again: {seen} (sync-pipelines sync {run.entity.path} --full-refresh)"
+        )
+    return count
+
+
+def _cursor_name(run: _Run) -> str:
+    endpoint = endpoint_of(run.connector, run.entity.slug)
+    return endpoint.cursor.field if endpoint is not None and endpoint.cursor is not None else "row_version"
 
 
 def _without_load(

@@ -161,6 +161,23 @@ def test_a_new_and_a_wider_column_are_taken_over_and_old_rows_are_filled(any_wor
     any_world.assert_equal_to_truth()
 
 
+def test_a_column_that_is_null_almost_everywhere_rewrites_only_the_rows_that_have_it(any_world: World) -> None:
+    table = any_world.add_items(30)
+    any_world.sync()
+    before = {key: row["_bridge_hash"] for key, row in any_world.rows().items()}
+    table.add_column(TwinColumn("colour", "VARCHAR(20)"), None)
+    table.put(item(7, colour="red"))
+    any_world.discover()
+    result = any_world.sync()
+    assert (result.mode, result.ledger.updated, result.ledger.unchanged) == (Mode.FULL, 1, 29)
+    after = {key: row["_bridge_hash"] for key, row in any_world.rows().items()}
+    assert [key for key in before if before[key] != after[key]] == [("A00007",)]
+    any_world.assert_equal_to_truth()
+    report = audit_entity(any_world.database, "erp", "items", settings=any_world.settings)
+    assert (report.equal, report.missed) == (30, 0)
+    assert all(bucket.equal for bucket in report.buckets)
+
+
 def test_a_change_that_would_lose_data_stops_the_entity_and_accepting_it_starts_a_new_table(any_world: World) -> None:
     table = any_world.add_items(8)
     any_world.sync()
@@ -175,6 +192,19 @@ def test_a_change_that_would_lose_data_stops_the_entity_and_accepting_it_starts_
     table.put_many([item(number, weight_per_unit=number) for number in range(8)])
     assert any_world.sync().ledger.inserted == 8
     any_world.assert_equal_to_truth()
+
+
+def test_json_spelled_another_way_is_no_change_and_another_value_is_one(any_world: World) -> None:
+    columns = (*ITEM_COLUMNS, TwinColumn("doc", "JSON"))
+    table = any_world.add_items(0, columns=columns, delta_strategy="full")
+    table.put(item(1, doc={"a": 1, "b": [1, 2]}))
+    any_world.sync()
+    before = any_world.rows()[("A00001",)]
+    table.put(item(1, doc={"b": [1, 2], "a": 1.0}))
+    assert any_world.sync().ledger.unchanged == 1
+    assert any_world.rows()[("A00001",)]["_bridge_updated_at"] == before["_bridge_updated_at"]
+    table.put(item(1, doc={"b": [2, 1], "a": 1}))
+    assert any_world.sync().ledger.updated == 1
 
 
 @pytest.mark.parametrize("rows", [25, 95])
@@ -261,7 +291,7 @@ def test_an_audit_finds_what_the_table_lacks(any_world: World) -> None:
     clean = audit()
     assert (clean.compared, clean.equal, clean.missed, clean.extra) == (20, 20, 0, 0)
     assert all(bucket.equal for bucket in clean.buckets)
-    any_world.change_row("A00004", _bridge_hash="00000000:" + "0" * 32)
+    any_world.change_row("A00004", _bridge_hash="00000000:" + "0" * 32, base_uom="MINE")
     table.delete(("A00005",))
     found = audit()
     assert (found.missed + found.waiting, found.extra) == (1, 1)

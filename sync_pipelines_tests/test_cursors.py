@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -290,3 +291,47 @@ def test_a_read_by_page_number_survives_rowversions_of_another_kind(world: World
     result = world.sync(full_refresh=True)
     assert result.ledger.superseded == 1
     assert world.rows()[("A00001",)]["base_uom"] == "NEW"
+
+
+@pytest.mark.parametrize("lookback_seconds", [0, 60])
+def test_a_source_that_filters_by_rowversion_and_sorts_by_key_is_read_by_number_under_the_filter(world: World, lookback_seconds: int) -> None:
+    table = world.add_items(60, rowversions=IntegerRowversions(1), comparator="integer", sorted_pages=False)
+    world.set(lookback_seconds=lookback_seconds)
+    first = world.sync()
+    assert first.ledger.inserted == 60
+    for _ in range(2):
+        world.pass_time()
+        world.sync()
+    for number in range(30):
+        table.put(item(number, base_uom="KG"))
+    world.pass_time()
+    world.faults.forget_requests()
+    result = world.sync()
+    assert (result.mode, result.ledger.updated) == (Mode.DELTA, 30)
+    assert result.ledger.fetched <= 32
+    for one in (first, result):
+        assert any("does not sort its pages" in warning and "same filter" in warning for warning in one.warnings)
+    requests = [one for one in world.server.requests_log if one.kind == "data"]
+    assert all(one.rowversion_gt for one in requests)
+    world.assert_equal_to_truth()
+
+
+def test_a_list_by_key_that_looks_sorted_on_every_page_loses_no_row(world: World) -> None:
+    """Two updated rows at the end of a page look as if nothing but higher rowversions could follow."""
+    table = world.add_items(0, comparator="integer")
+    rows = {number: str(number) for number in range(1, 41)} | {19: "500", 20: "501"}
+    for number, rowversion in rows.items():
+        table.put(item(number), rowversion)
+    honest = table.page
+
+    def by_key(rowversion_gt: str | None = None, page: int = 1, page_size: int = 1000) -> bytes:
+        everything = json.loads(honest(rowversion_gt, 1, 1000))["rows"]
+        everything.sort(key=lambda row: json.dumps(row["data"] if "data" in row else row, sort_keys=True))
+        return json.dumps({"rows": everything[(page - 1) * page_size : page * page_size]}).encode()
+
+    table.page = by_key  # type: ignore[method-assign]
+    result = world.sync()
+    assert result.ledger.inserted == 40
+    assert any("does not sort its pages" in warning for warning in result.warnings)
+    assert world.sync(full_refresh=True).ledger.deleted == 0
+    world.assert_equal_to_truth()

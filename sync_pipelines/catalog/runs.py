@@ -84,6 +84,17 @@ def start_run(
     return row["uid"], row["started_at"]
 
 
+def last_details(connection: psycopg.Connection[Any], entity: Entity) -> dict[str, Any]:
+    """The details of the newest run of an entity that published; empty before the first."""
+    row = connection.execute(
+        """
+        SELECT details FROM sync_runs WHERE entity_uid = %s AND details ? 'row_count' ORDER BY started_at DESC LIMIT 1
+        """,
+        [entity.uid],
+    ).fetchone()
+    return {} if row is None else dict(row["details"])
+
+
 def fail_run(
     database: Database,
     entity: Entity,
@@ -152,17 +163,6 @@ def run_status(database: Database, run_uid: UUID) -> str | None:
     with database.connect() as connection:
         row = connection.execute("SELECT status FROM sync_runs WHERE uid = %s", [run_uid]).fetchone()
     return row["status"] if row else None
-
-
-def read_unsorted_last(database: Database, entity: Entity) -> bool:
-    """Whether the last run that read the source found its pages in another order than that of the rowversions."""
-    with database.connect() as connection:
-        row = connection.execute(
-            "SELECT details->'unsorted' = 'true'::jsonb AS unsorted FROM sync_runs WHERE entity_uid = %s AND status = 'success'"
-            " AND details ? 'unsorted' ORDER BY started_at DESC LIMIT 1",
-            [entity.uid],
-        ).fetchone()
-    return bool(row and row["unsorted"])
 
 
 def list_runs(

@@ -71,7 +71,10 @@ class Page:
         return index if self.positions is None else self.positions[index]
 
     def drop_after(self, rowversion: str) -> int:
-        """Forget the records after the last one of a rowversion, which are read again; returns how many they were."""
+        """Forget the records after the last one of a rowversion, which are read again; returns how many they were.
+
+        Records without rowversion stay: the filter of the next request need not let them pass. A page that has any must be settled.
+        """
         kept = len(self.rowversions)
         while kept and self.rowversions[kept - 1] != rowversion:
             kept -= 1
@@ -79,14 +82,46 @@ class Page:
         last_place = max([*places, self.position(kept - 1) if kept else -1])
         while kept < len(self.rowversions) and self.position(kept) <= last_place:
             kept += 1
-        # A record without rowversion is never sent again.
+        unordered = [index for index in range(kept, len(self.rowversions)) if self.rowversions[index] is None]
         rejects = [reject for reject in self.rejects if reject.position <= last_place or reject.rowversion is None]
-        dropped = len(self.rowversions) - kept + len(self.rejects) - len(rejects)
-        self.rowversions, self.rejects = self.rowversions[:kept], rejects
+        dropped = len(self.rowversions) - kept - len(unordered) + len(self.rejects) - len(rejects)
+        self.rejects = rejects
+        if unordered:
+            self.keep([*range(kept), *unordered])
+            return dropped
+        self.rowversions = self.rowversions[:kept]
         if self.records is not None:
             self.records = self.records[:kept]
         self.columns = [column.slice(0, kept) for column in self.columns]
         return dropped
+
+    def keep(self, indexes: list[int]) -> None:
+        """Forget all good records but these; the page must be settled."""
+        self.columns = [column.take(pa.array(indexes, pa.int64())) for column in self.columns]
+        self.positions = [self.position(index) for index in indexes]
+        self.rowversions = [self.rowversions[index] for index in indexes]
+
+    def drop_with_rowversion(self, known: set[str]) -> int:
+        """Forget what was read by its rowversion; the page must be settled.
+
+        Args:
+            known: texts of records without rowversion that are known already.
+
+        Returns:
+            How many records were forgotten.
+        """
+        before = len(self.rowversions) + len(self.rejects)
+        raw = self.raw_records
+        places = enumerate(self.rowversions)
+        self.keep([index for index, version in places if version is None and raw[self.position(index)] not in known])
+        self.rejects = [reject for reject in self.rejects if reject.rowversion is None and raw[reject.position] not in known]
+        return before - len(self.rowversions) - len(self.rejects)
+
+    def without_rowversion(self) -> set[str]:
+        """Texts of the records without rowversion that count."""
+        places = [self.position(index) for index, rowversion in enumerate(self.rowversions) if rowversion is None]
+        places += [reject.position for reject in self.rejects if reject.rowversion is None]
+        return {self.raw_records[place] for place in places}
 
     def record_digests(self, rowversion: str) -> list[bytes]:
         """Digests of the page's records of one rowversion, to see whether a tie group has come to rest."""

@@ -17,7 +17,7 @@ from sync_pipelines.extract.decode import Page, PageDecoder
 from sync_pipelines.extract.hiding import hiding
 from sync_pipelines.extract.http import Traffic
 from sync_pipelines.extract.numbered import MAX_READS, NumberedRead
-from sync_pipelines.extract.paging import Answer, Piece, Reading, note_unsorted, read_keyset, read_pages
+from sync_pipelines.extract.paging import Answer, Piece, Reading, note_unsorted, read_keyset, read_pages, read_tail
 from sync_pipelines.extract.records import Reject, fingerprint_of, key_of
 from sync_pipelines.extract.source import Source
 from sync_pipelines.gate.contract import Violation, judge_batch
@@ -25,6 +25,7 @@ from sync_pipelines.gate.opened import OpenedGate
 from sync_pipelines.model.cursor import Codec, order_key, subtract_seconds
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.staged import records_schema, rejects_schema
+from sync_pipelines.model.types import Kind
 
 SAMPLE_REJECTS = 20
 
@@ -36,6 +37,7 @@ class Extraction:
         fetched: records in all accepted answers, re-reads included.
         staged, rejected: where they went; fetched = staged + rejected + reread.
         reread: records that were read more than once, at page borders and in large tie groups; one reading counts.
+        without_rowversion: records that a read by rowversions cannot find again; only a full read sees all of them.
         pages: answers with records.
         moved: pages were read by number and did not stay in place, so that records may be missing.
         undeclared: fields that records carry but the API does not declare.
@@ -61,6 +63,7 @@ class Extraction:
         self.reading = Reading(Codec(entity.cursor_codec) if entity.cursor_codec else None)
         self.fetched = self.staged = self.rejected = self.reread = self.pages = self._arrived = 0
         self.moved = False
+        self.without_rowversion = 0
         self.undeclared: set[str] = set()
         self.sample: list[dict[str, Any]] = []
         self._page_size, self._max_pages, self._batch_rows = source.page_size, max_pages, batch_rows
@@ -69,6 +72,7 @@ class Extraction:
         self._in_order = True
         self._decoder = PageDecoder(entity)
         self._schema = records_schema(self.stored)
+        self._json_places = {place for place, column in enumerate(self.stored.columns) if column.type.kind is Kind.JSON}
 
     def batches(
         self, *, after: str | None, keyset: bool, full: bool, closing: bool = False, in_order: bool = True
@@ -87,10 +91,11 @@ class Extraction:
             (staging table, Arrow table) with the schemas of `model.staged`.
         """
         self._in_order = in_order
+        unordered: set[str] = set()
         for pieces in self._reads(after, keyset, full, closing):
-            yield from self._batches_of(pieces, keyset)
+            yield from self._batches_of(pieces, keyset, unordered)
 
-    def _batches_of(self, pieces: Iterator[Piece], keyset: bool) -> Iterator[tuple[str, pa.Table]]:
+    def _batches_of(self, pieces: Iterator[Piece], keyset: bool, unordered: set[str]) -> Iterator[tuple[str, pa.Table]]:
         waiting: list[Page] = []
         rows = 0
         for piece in pieces:
@@ -100,12 +105,18 @@ class Extraction:
             if piece.repeated:
                 self.reread += page.fetched
                 continue
-            if page.refused or (keyset and None in page.rowversions):
+            if page.refused or piece.only_without_rowversion or (piece.keep_until is not None and None in page.rowversions):
                 with hiding(self._hides):
                     self._decoder.settle([page])
-                    _set_aside(page, self.entity, keyset=keyset)
+                    _set_aside(page, self.entity)
+            if piece.only_without_rowversion:
+                self.reread += page.drop_with_rowversion(unordered)
             if piece.keep_until is not None:
                 self.reread += page.drop_after(piece.keep_until)
+            if piece.keep_until is not None or any(reject.rowversion is None for reject in page.rejects):
+                unordered |= page.without_rowversion()
+            if keyset and not piece.is_closing:
+                self.without_rowversion += page.rowversions.count(None)
             self.undeclared |= page.undeclared
             waiting.append(page)
             rows += page.fetched
@@ -122,7 +133,8 @@ class Extraction:
         codec, last = self.reading.codec, self.reading.last
         if closing and keyset and codec is not None and codec.tells_time and last is not None:
             back = time.monotonic() - started + self.entity.lookback_seconds
-            yield from self._until_still(subtract_seconds(codec, last, back), keyset, full)
+            for pieces in self._until_still(subtract_seconds(codec, last, back), keyset, full):
+                yield (replace(piece, is_closing=True) for piece in pieces)
 
     def _until_still(self, after: str | None, keyset: bool, full: bool) -> Iterator[Iterator[Piece]]:
         """A read, repeated where its pages moved, or hold fewer records than the source says that there are."""
@@ -130,10 +142,12 @@ class Extraction:
             yield self._read(after, keyset, full)
             return
         read = self._numbered = NumberedRead()
+        unordered = self.without_rowversion
         while read.reads < MAX_READS:
             if read.reads:
                 self.source.finish()  # answers that were kept would show the same again
             read.begin()
+            self.without_rowversion = unordered
             yield self._read(after, keyset, full)
             read.close()
             if read.is_still and not read.misses(self.source.total):
@@ -177,6 +191,9 @@ class Extraction:
                     max_pages=self._max_pages,
                     confirm_end=full,
                 )
+                if full and after is None and self.reading.is_filtered:
+                    known = self.fetched - self.reread
+                    yield from read_tail(self._fetch, self.reading, known=known, page_size=self._page_size, max_pages=self._max_pages)
             else:
                 yield from self._by_number(after, keyset)
         except SyncError as error:
@@ -247,7 +264,7 @@ class Extraction:
             rejects.append(self._reject(page, index, violation.column, violation.reason))
         arrivals = pa.arange(self._arrived, self._arrived + len(columns[0]))
         self._arrived += len(columns[0])
-        hashes = content_hashes(columns)
+        hashes = content_hashes(columns, self._json_places)
         if self._numbered is not None:
             self._numbered.note_records(pages, hashes)
         table = pa.table(
@@ -309,24 +326,15 @@ class Extraction:
         )
 
 
-def _set_aside(page: Page, entity: Entity, *, keyset: bool) -> None:
-    """Reject the records that the source's reader refused and, where rowversions are followed, those that have none."""
-    reasons: dict[int, tuple[str | None, str]] = {}
-    for index, rowversion in enumerate(page.rowversions):
-        if keyset and rowversion is None:
-            # The protocol could never find them again.
-            reasons[index] = ("row_version", "The record has no row_version, so no later read could find it.")
-        if page.position(index) in page.refused:
-            reasons[index] = page.refused[page.position(index)]
+def _set_aside(page: Page, entity: Entity) -> None:
+    """Reject the records that the source's reader refused."""
+    reasons = {index: page.refused[page.position(index)] for index in range(len(page.rowversions)) if page.position(index) in page.refused}
     for index, (column, reason) in reasons.items():
         position = page.position(index)
         raw = page.raw_records[position]
         record = raw.encode("utf-8", errors="surrogateescape")
         page.rejects.append(Reject(page.number, position, reason, column, record, key_of(raw, entity), page.rowversions[index]))
-    kept = [index for index in range(len(page.rowversions)) if index not in reasons]
-    page.columns = [column.take(pa.array(kept, pa.int64())) for column in page.columns]
-    page.positions = [page.position(index) for index in kept]
-    page.rowversions = [page.rowversions[index] for index in kept]
+    page.keep([index for index in range(len(page.rowversions)) if index not in reasons])
     page.refused = {}
 
 

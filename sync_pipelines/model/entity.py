@@ -19,6 +19,7 @@ from sync_pipelines.model.types import ColumnType, Kind, parse_type
 MAX_COLUMNS = 1590  # PostgreSQL's limit is 1600; seven are ours
 DEFAULT_LOOKBACK_SECONDS = 60
 DESTINATIONS = ("postgres", "trino")
+JSON_HASH_VERSION = "canonical-1"  # of `conform.canonical`; another spelling needs another version
 
 BRIDGE_COLUMNS = {
     "_bridge_id": "_bridge_id uuid NOT NULL DEFAULT gen_random_uuid()",
@@ -190,13 +191,18 @@ class Entity:
 
     @cached_property
     def columns_fingerprint(self) -> str:
-        """Eight hex digits that change when names or types of the columns change."""
-        return fingerprint([(column.name, column.type.sql) for column in self.columns])
+        """Eight hex digits that change when names or types of the columns change, or how their content is hashed."""
+        return fingerprint([(column.name, _hashed_as(column)) for column in self.columns])
 
     @cached_property
     def code_version(self) -> str:
         """Changes when anything changes that decides what the table looks like."""
         return fingerprint([self.delta_strategy, *(column.as_json() for column in self.columns)])
+
+
+def _hashed_as(column: Column) -> str:
+    """The type of a column, with the version of the spelling of JSON: rows hashed by another are compared by content."""
+    return f"{column.type.sql} {JSON_HASH_VERSION}" if column.type.kind is Kind.JSON else column.type.sql
 
 
 def fingerprint(parts: Any) -> str:

@@ -146,7 +146,11 @@ class Merge:
         return [(theirs, ours) for theirs, ours in self.cursor.fetchall()]
 
     def _conditions(self) -> tuple[str, str, str, str]:
-        """SQL for a known key: the stored row is newer; and that cannot be; the content differs; only rowversion or hash differ."""
+        """SQL for a known key: the stored row is newer; and that cannot be; the content differs; only rowversion, flag or hash differ.
+
+        A row whose hash covers other columns is compared by its content. A full read leaves its hash alone, since a new column
+        that is null almost everywhere would otherwise rewrite the whole table; a delta rewrites the few rows that it meets.
+        """
         theirs, ours = self._order("s.rowversion"), self._order("t._bridge_rowversion")
         guarded = theirs is not None and self.plan.mode is Mode.DELTA
         stale = f"coalesce({theirs} < {ours}, false)" if guarded else "false"
@@ -160,9 +164,14 @@ class Merge:
             f"CASE WHEN left(t._bridge_hash, {len(self.fingerprint)}) = {prefix}"
             f" THEN t._bridge_hash <> {prefix} || s.hash ELSE {differs} END"
         )
-        touched = f"t._bridge_rowversion IS DISTINCT FROM s.rowversion OR t._bridge_hash <> {prefix} || s.hash"
+        touched = "t._bridge_rowversion IS DISTINCT FROM s.rowversion"
         if self.entity.has_review:
             touched += f" OR t.{REVIEW_COLUMN} IS DISTINCT FROM s.review"
+        if self.plan.mode is Mode.DELTA:
+            touched += f" OR t._bridge_hash <> {prefix} || s.hash"
+        elif self.entity.has_review:
+            # What a person accepts is known by its hash.
+            touched += f" OR (s.review IS NOT NULL AND t._bridge_hash <> {prefix} || s.hash)"
         # A record out of quarantine may well be older than its row.
         contrary = "false" if self.plan.released else changed
         return stale, contrary, changed, touched

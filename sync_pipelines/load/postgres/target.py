@@ -15,7 +15,7 @@ from sync_pipelines.load.plan import TablePlan
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.model.entity import BRIDGE_COLUMNS, REVIEW_COLUMN, Entity
 from sync_pipelines.model.names import shorten_identifier
-from sync_pipelines.model.types import ColumnType, parse_type, widens
+from sync_pipelines.model.types import ColumnType, Kind, parse_type, widens
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,9 @@ def _plan_columns(entity: Entity, stored: dict[str, StoredColumn]) -> TablePlan:
         elif have.sql_type != column.type.sql:
             old = stored_type(have.sql_type)
             if old is not None and widens(old, column.type):
-                statements.append(f"{alter} ALTER COLUMN {name} TYPE {column.type.sql}")
+                # Without a detour through its text a float would become a number of 6 or 15 digits.
+                using = f" USING {name}::text::{column.type.sql}" if is_float(old) and not is_float(column.type) else ""
+                statements.append(f"{alter} ALTER COLUMN {name} TYPE {column.type.sql}{using}")
                 changes.append(f"widen {column.name} from {have.sql_type} to {column.type.sql}")
             elif old is None or not widens(column.type, old):
                 refused.append(f"{column.name}: {have.sql_type} in the table, {column.type.sql} at the source")
@@ -141,6 +143,11 @@ def _distrust_hashes(entity: Entity) -> str:
         f"UPDATE {quote(entity.target_schema, entity.target_table)} SET _bridge_hash = 'lost:' || _bridge_hash"
         f" WHERE left(_bridge_hash, {len(prefix)}) = {literal(prefix)}"
     )
+
+
+def is_float(column_type: ColumnType) -> bool:
+    """Whether its values are binary floating point numbers."""
+    return column_type.kind in (Kind.REAL, Kind.DOUBLE)
 
 
 def stored_type(sql_type: str) -> ColumnType | None:

@@ -190,9 +190,15 @@ class Statements:
         changed = (
             f"(t._bridge_deleted OR CASE WHEN {same_columns} THEN t._bridge_hash <> {self.prefix} || s.hash ELSE {differs} END)"
         )
-        touched = f"(t._bridge_rowversion IS DISTINCT FROM s.rowversion OR t._bridge_hash <> {self.prefix} || s.hash"
-        touched += "".join(f" OR t.{column} IS DISTINCT FROM s.{name}" for name, column in self.review.items()) + ")"
-        return found, stale, changed, touched
+        touches = ["t._bridge_rowversion IS DISTINCT FROM s.rowversion"]
+        touches += [f"t.{column} IS DISTINCT FROM s.{name}" for name, column in self.review.items()]
+        other_hash = f"t._bridge_hash <> {self.prefix} || s.hash"
+        # As in `load.postgres.merge`: a full read leaves the hashes of other columns alone.
+        if self.plan.mode is Mode.DELTA:
+            touches.append(other_hash)
+        else:
+            touches += [f"(s.{name} IS NOT NULL AND {other_hash})" for name in self.review]
+        return found, stale, changed, f"({' OR '.join(touches)})"
 
 
 def match_keys(entity: Entity) -> str:
