@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 import pytest
 
 from sync_pipelines.errors import SourceContractError
@@ -58,16 +61,13 @@ def test_a_header_that_cannot_be_read_is_an_error_and_no_end(header: str) -> Non
         next_target(header, BASE)
 
 
-def test_a_hostile_header_takes_no_longer_than_its_length() -> None:
-    import time
+def cpu_seconds(header: str) -> float:
+    started = time.process_time()
+    with contextlib.suppress(SourceContractError):
+        next_target(header, BASE)
+    return time.process_time() - started
 
-    seconds = []
-    for size in (20_000, 200_000):
-        started = time.process_time()
-        for body in ('<a>; t="' + "\\" * size, "<a>" + "; " * size, "<a>;x=" + '"' * size, "," * size, '<a>; a="' + 'b\\"' * size):
-            try:
-                next_target(body, BASE)
-            except SourceContractError:
-                pass
-        seconds.append(time.process_time() - started)
-    assert seconds[1] < 60 * max(seconds[0], 0.005)
+
+@pytest.mark.parametrize("begin, repeated", [('<a>; t="', "\\"), ("<a>", "; "), ("<a>;x=", '"'), ("", ","), ('<a>; a="', 'b\\"'), ("", "<a>;")])
+def test_a_hostile_header_takes_no_more_than_its_length(begin: str, repeated: str) -> None:
+    assert cpu_seconds(begin + repeated * 100_000) < 2
