@@ -220,7 +220,13 @@ class CursorProtocolError(FatalError):
 
 
 class UnsortedPageError(CursorProtocolError):
-    """The records of a page are not in the order of their rowversions."""
+    """The records of a page are not in the order of their rowversions.
+
+    Attributes:
+        is_certain: False when changes of the source during the read might look the same.
+    """
+
+    is_certain = True
 
 
 class SupersededRunError(FatalError):

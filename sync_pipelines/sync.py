@@ -246,7 +246,7 @@ def _run(run: _Run) -> RunResult:
     in_order = not (may_be_unsorted and run.mode is Mode.DELTA and run.last_details.get("unsorted"))
     _prepare(run)
     try:
-        if in_order:
+        for _ in range(2 if in_order else 0):
             try:
                 return _attempt(run, keyset=keyset)
             except UnsortedPageError as error:
@@ -254,6 +254,8 @@ def _run(run: _Run) -> RunResult:
                     raise
                 logger.warning("%s: %s", run.entity.path, error.what)
                 _prepare(run)
+                if error.is_certain:
+                    break
         run.warnings.append(
             "the source does not sort its pages by rowversion, so they are read by number under the same filter: a row that an"
             " update moves across a page border meanwhile can be missed until the next full refresh"

@@ -219,9 +219,11 @@ def read_tail(fetch: Fetch, reading: Reading, *, known: int, page_size: int, max
         number += 1
         answer = fetch(None, number, size)
     if there > known and last is not None and reading.is_below_last(last):
-        raise UnsortedPageError(
+        error = UnsortedPageError(
             f"The last page ends with the rowversion {last!r} although {reading.last!r} came before it, and has records that were not read."
         )
+        error.is_certain = False
+        raise error
 
 
 def _drain_tie(
