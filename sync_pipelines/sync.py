@@ -25,7 +25,6 @@ from sync_pipelines.catalog.runs import (
     hold_entity,
     last_details,
     note_metrics,
-    run_status,
     start_run,
 )
 from sync_pipelines.catalog.slots import writer_place
@@ -40,7 +39,6 @@ from sync_pipelines.errors import (
     SourceContractError,
     SyncError,
     UnsortedPageError,
-    VanishedShareError,
 )
 from sync_pipelines.extract.extraction import Extraction
 from sync_pipelines.gate.judge import Tally
@@ -49,8 +47,9 @@ from sync_pipelines.load.destination import Destination, Remask, open_destinatio
 from sync_pipelines.load.engine import load_batches
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.peek import finish_without_load
-from sync_pipelines.model.entity import Connector, DeltaStrategy, Entity, EntityStatus
-from sync_pipelines.model.run import Ledger, Mode, RunResult
+from sync_pipelines.model.entity import COERCED_COLUMN, REVIEW_COLUMN, Connector, DeltaStrategy, Entity, EntityStatus
+from sync_pipelines.model.run import Ledger, Mode, RunResult, RunStatus, is_published
+from sync_pipelines.model.verdict import RejectionLimits, Verdict
 from sync_pipelines.schedule.plan import plan_next
 from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines.sources import endpoint_of, named_metrics, open_source
@@ -124,18 +123,18 @@ def sync_entity(
         connector_name: the connector.
         slug: the entity.
         full_refresh: read everything again, compare, and soft-delete what vanished.
-        accept_vanished: delete vanished rows even beyond the configured share.
+        accept_vanished: delete vanished rows even beyond the configured share; without it they stay, and the run is INCOMPLETE.
         triggered_by: who asked, for the run's record.
         released: records out of quarantine, by their uid, that go the whole way instead of what the source has; the cursor stays.
         settings: the process settings when None.
-        interrupted: asked before every page; True ends the run as failed, with nothing published.
+        interrupted: asked before every page; True ends the run as cancelled, with nothing published.
         lease: by which a sensor took the entity for this run; it ends with it.
         will_try_again: the caller repeats what fails with a `RetriableError`, so that such a failure is not counted yet.
 
     While it reads, `records_fetched` of the running row in `bridge.sync_runs` tells how far it is.
 
     Raises:
-        SyncError: any of ours; the run is closed as failed and nothing was published.
+        SyncError: any of ours; the run is closed as failed, cancelled or incomplete, and nothing was published.
     """
     settings = settings or load_settings()
     connector = get_connector(database, connector_name)
@@ -275,19 +274,20 @@ def _run(run: _Run) -> RunResult:
 
 def _prepare(run: _Run) -> None:
     """Bring target and staging into shape before any data moves."""
-    may_review = run.gate is not None and run.gate.gate.may_review
+    wanted = {REVIEW_COLUMN} if run.gate is not None and run.gate.gate.may_review else set()
+    wanted |= {COERCED_COLUMN} if run.entity.coerced else set()
     masks = run.gate.masks if run.gate is not None else None
     prepared = run.destination.prepare(
-        replace(run.entity, has_review=may_review),
+        replace(run.entity, own_columns=frozenset(wanted)),
         rebuild=run.mode is Mode.FULL,
         remask=Remask(masks, run.remask, run.database.bridge_schema) if masks is not None and run.remask else None,
     )
-    run.entity, run.remask = replace(run.entity, has_review=prepared.has_review), frozenset()
+    run.entity, run.remask = replace(run.entity, own_columns=prepared.own_columns), frozenset()
     run.fills_empty = prepared.is_empty
     run.table_changes = run.table_changes or prepared.changes
 
 
-_REFUSALS = (SourceContractError, IncompleteAnswerError, VanishedShareError)
+_REFUSALS = (SourceContractError, IncompleteAnswerError)
 
 
 def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
@@ -300,7 +300,7 @@ def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
         open_source(run.database, run.connector, run.declared, settings, masked=masked, keep_answers=True),
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,
-        has_review=entity.has_review,
+        own_columns=entity.own_columns,
         gate=run.gate,
         before_page=run.heartbeat,
     )
@@ -320,6 +320,7 @@ def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
         declared_columns=run.declared.columns,
         masks=entity.stored_masks if run.released else run.gate.fingerprints if run.gate is not None else {},
         released=tuple(run.released),
+        limits=RejectionLimits(settings.alert_rejection_rate, settings.alert_rejection_min_records),
     )
     batches = _finished(run, extraction, plan)
     try:
@@ -333,9 +334,9 @@ def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
             # Kept answers that were refused once would be refused by every run that goes on with them.
             extraction.source.finish()
         # COMMIT may have gone through although its answer was lost: the run's own row tells.
-        if not plan.details or run_status(run.database, run.uid) != "success":
+        outcome = _recorded_outcome(run) if plan.details else None
+        if outcome is None:
             raise
-        outcome = _recorded_outcome(run)
     if not run.released:
         extraction.source.finish()
     return _result(run, extraction, plan, outcome)
@@ -388,6 +389,7 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         "page_size": extraction.source.page_size,
         "pages_moved": plan.moved,
         "unsorted": bool(run.last_details.get("unsorted")) if run.released else not plan.in_order,
+        **({"coerced": dict(extraction.coerced)} if extraction.coerced else {}),
         **({"gate": run.gate.tally.as_dict()} if run.gate is not None else {}),
         "warnings": [*run.warnings, *extraction.reading.warnings],
     }
@@ -451,9 +453,14 @@ def _writing(run: _Run) -> AbstractContextManager[None]:
     return writer_place(run.held, run.database.bridge_schema, run.settings.max_destination_writers, run.heartbeat)
 
 
-def _recorded_outcome(run: _Run) -> Outcome:
+def _recorded_outcome(run: _Run) -> Outcome | None:
+    """What the run's own row says of it; None when it was not published."""
     row = get_run(run.database, run.uid)
-    return Outcome(Ledger.of_row(row), row["details"]["row_count"], row["details"]["missing"])
+    if not is_published(row):
+        return None
+    details, trouble = row["details"], row["error_details"] or {}
+    verdict = Verdict(RunStatus(row["status"]), row["error_message"], trouble.get("next_command"))
+    return Outcome(Ledger.of_row(row), details["row_count"], details["missing"], details["held_deletions"], verdict)
 
 
 def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outcome) -> RunResult:
@@ -493,4 +500,9 @@ def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outco
         warnings=(*run.warnings, *extraction.reading.warnings, *outcome.warnings),
         storage=dict(plan.details.get("trino", {})),
         metrics=metrics,
+        coerced=dict(extraction.coerced),
+        status=outcome.verdict.status,
+        status_reason=outcome.verdict.reason,
+        next_command=outcome.verdict.next_command,
+        held_deletions=outcome.held,
     )

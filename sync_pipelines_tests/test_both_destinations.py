@@ -17,9 +17,8 @@ from sync_pipelines.errors import (
     SchemaDriftError,
     SettingsError,
     SupersededRunError,
-    VanishedShareError,
 )
-from sync_pipelines.model.run import Mode
+from sync_pipelines.model.run import Mode, RunStatus
 from sync_pipelines.reconcile.audit import audit_entity
 from sync_pipelines.twin import IntegerRowversions, TwinColumn
 from sync_pipelines_tests.test_moving_rows import at_request
@@ -82,13 +81,17 @@ def test_an_entity_without_a_single_record_is_synced_too(any_world: World) -> No
     any_world.assert_equal_to_truth()
 
 
-def test_a_full_refresh_that_would_delete_too_much_stops(any_world: World) -> None:
+def test_a_full_refresh_that_would_delete_too_much_publishes_the_rest_and_holds_the_deletions(any_world: World) -> None:
     table = any_world.add_items(20)
     any_world.sync()
     for number in range(11):
         table.delete((f"A{number:05d}",))
-    error = any_world.fails(VanishedShareError, full_refresh=True)
-    assert "11 of 20" in str(error)
+    table.put(item(15, base_uom="KG"))
+    table.put(item(99))
+    result = any_world.sync(full_refresh=True, status=RunStatus.INCOMPLETE)
+    assert (result.ledger.inserted, result.ledger.updated, result.ledger.deleted, result.held_deletions) == (1, 1, 0, 11)
+    assert "11 of 20" in str(result.status_reason)
+    assert any_world.rows()[("A00015",)]["base_uom"] == "KG"
     assert any_world.sync(full_refresh=True, accept_vanished=True).ledger.deleted == 11
     any_world.assert_equal_to_truth()
 
@@ -98,7 +101,7 @@ def test_an_empty_source_does_not_empty_the_table(any_world: World) -> None:
     any_world.sync()
     for key in list(table.truth()):
         table.delete(key)
-    any_world.fails(VanishedShareError, full_refresh=True)
+    any_world.sync(full_refresh=True, status=RunStatus.INCOMPLETE)
     assert len(any_world.rows()) == 5
 
 
@@ -123,6 +126,30 @@ def test_a_read_by_page_number_deletes_only_what_was_missed_twice_and_takes_it_b
     assert (result.ledger.updated, result.row_count) == (1, 15)
     assert after["_bridge_id"] == before["_bridge_id"]
     any_world.assert_equal_to_truth()
+
+
+def test_a_row_whose_record_is_rejected_now_is_marked_until_a_good_one_comes(any_world: World) -> None:
+    table = any_world.add_items(20)
+    any_world.sync()
+    assert "_bridge_rejected_at" not in any_world.rows()[("A00003",)], "only where something was rejected"
+    for key in (3, 4):
+        table.put(item(key, base_uom="far too long for ten"))
+    table.put(item(99, base_uom="far too long for ten"))
+    any_world.sync()
+    rows = any_world.rows()
+    assert sorted(key for (key,), row in rows.items() if row["_bridge_rejected_at"]) == ["A00003", "A00004"]
+    assert ("A00099",) not in rows
+    marked_at = rows[("A00003",)]["_bridge_rejected_at"]
+    any_world.sync(full_refresh=True)
+    assert any_world.rows()[("A00003",)]["_bridge_rejected_at"] == marked_at, "since when it is not current"
+    table.put(item(3))
+    table.delete(("A00004",))
+    any_world.sync()
+    assert any_world.rows()[("A00003",)]["_bridge_rejected_at"] is None
+    any_world.sync(full_refresh=True)
+    assert ("A00004",) not in any_world.rows(), "the source has it in no form any more"
+    any_world.assert_equal_to_truth()
+    any_world.assert_nothing_left_behind()
 
 
 def test_bad_records_go_to_quarantine_and_leave_it_when_they_are_good(any_world: World) -> None:
@@ -242,7 +269,7 @@ def test_a_record_below_its_row_with_other_content_stops_the_run_and_overwrites_
 def test_a_cancelled_run_publishes_nothing(any_world: World) -> None:
     any_world.add_items(40)
     any_world.fails(InterruptedRunError, interrupted=lambda: True)
-    assert any_world.runs()[0]["status"] == "failed"
+    assert any_world.runs()[0]["status"] == RunStatus.CANCELLED
     any_world.sync()
     any_world.assert_equal_to_truth()
 

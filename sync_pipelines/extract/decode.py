@@ -19,12 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sync_pipelines.conform.arrays import NotExactError, from_canonical, python_type, to_array
+from sync_pipelines.conform.coercion import cut_texts, note
 from sync_pipelines.extract.records import MAX_ROWVERSION_CHARACTERS, Reject, parse_record, rowversion_of, split_records
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.types import Kind
 from sync_pipelines.secrets import printable
 
 _NOT_FAST = (msgspec.MsgspecError, NotExactError, UnicodeDecodeError, RecursionError, AttributeError)
+_TEXTS = {Kind.TEXT, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME}
 _TINY = re.compile(rb"[eE]-[0-9]{3}|0\.0{300}")
 
 
@@ -38,7 +40,8 @@ class Page:
         fetched: records in the answer.
         rowversions: rowversion of each good record (None where the source gave none).
         records: the decoded records of a page that is not settled yet, all of them taken for good; else None.
-        columns: one array per declared column, good records only; empty until the page is settled.
+        columns: one array per declared column, good records only; empty until the page is settled. Where columns may be coerced,
+            one more array tells of each record what was.
         positions: place of each good record in the answer, from 0; None when all are good.
         rejects: records that cannot be stored as declared.
         undeclared: names of fields that the API does not declare.
@@ -204,10 +207,13 @@ class PageDecoder:
 
     def _settle_fast(self, pages: list[Page]) -> None:
         records = [record for page in pages for record in page.records or ()]
+        sent: dict[int, dict[str, Any]] = {}
         columns = [
-            to_array(list(map(getter, records)), column.type)
+            to_array(self._values(records, getter, column, sent), column.type)
             for getter, column in zip(self._getters, self.entity.columns, strict=True)
         ]
+        if self.entity.coerced:
+            columns.append(pa.array([note(sent.get(place, {})) for place in range(len(records))], pa.string()))
         if any(pc.any(pc.equal(columns[index], 0)).as_py() for index in self._doubles) and any(
             _TINY.search(page.body) for page in pages
         ):
@@ -215,6 +221,25 @@ class PageDecoder:
         for place, page in enumerate(pages):
             page.columns = columns if place == 0 else [column.slice(0, 0) for column in columns]
             page.records = None
+
+    def _values(self, records: list[Any], getter: Any, column: Column, sent: dict[int, dict[str, Any]]) -> list[Any]:
+        """The values of a column, cut where a person allows it; `sent` gets what was sent instead, by record.
+
+        Raises:
+            NotExactError: some text is longer than the column.
+        """
+        values = list(map(getter, records))
+        if not column.coerce or column.type.kind not in _TEXTS:
+            return values
+        texts = pa.array(values, pa.string())
+        if column.type.length is not None and (pc.max(pc.utf8_length(texts)).as_py() or 0) > column.type.length:
+            raise NotExactError("longer than declared")
+        texts, lost = cut_texts(texts, column.type, column.coerce)
+        if lost is None:
+            return values
+        for place in pc.indices_nonzero(lost).to_pylist():
+            sent.setdefault(place, {})[column.name] = values[place]
+        return texts.to_pylist()
 
     def _settle_slow(self, page: Page) -> None:
         """Record by record; of a page that lost its end to `drop_after`, only the records that are left."""
@@ -231,6 +256,7 @@ class PageDecoder:
         rowversions: list[str | None] = []
         positions: list[int] = []
         rejects: list[Reject] = []
+        coerced: list[str | None] = []
         undeclared: set[str] = set()
         declared = {column.name for column in self.entity.columns}
         records = split_records(body)
@@ -243,10 +269,12 @@ class PageDecoder:
                 good.append(parsed.outcome)
                 rowversions.append(parsed.rowversion)
                 positions.append(position)
+                coerced.append(parsed.coerced)
         columns = [
             from_canonical([record[index] for record in good], column.type)
             for index, column in enumerate(self.entity.columns)
         ]
+        columns += [pa.array(coerced, pa.string())] if self.entity.coerced else []
         return Page(number, body, len(records), rowversions, None, columns, positions, rejects, undeclared)
 
     def decode_one(self, record: bytes) -> pa.Table | str:
@@ -259,7 +287,8 @@ class PageDecoder:
         self.settle([page])
         if page.rejects:
             return page.rejects[0].reason
-        return pa.table(page.columns, names=[f"c{index}" for index in range(len(page.columns))])
+        count = len(self.entity.columns)
+        return pa.table(page.columns[:count], names=[f"c{index}" for index in range(count)])
 
 
 def _default(kind: Kind) -> Any:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import bisect
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
+from sync_pipelines.conform.coercion import hide, names_in
 from sync_pipelines.conform.hashing import content_hashes
 from sync_pipelines.errors import CursorProtocolError, SourceContractError, SyncError
 from sync_pipelines.extract.decode import Page, PageDecoder
@@ -41,6 +43,7 @@ class Extraction:
         pages: answers with records.
         moved: pages were read by number and did not stay in place, so that records may be missing.
         undeclared: fields that records carry but the API does not declare.
+        coerced: values that were cut or left out because a person allows it, by column; of records that are staged.
         sample: first rejects as {page, key, column, reason} for a person to look at.
     """
 
@@ -51,13 +54,13 @@ class Extraction:
         *,
         max_pages: int,
         batch_rows: int,
-        has_review: bool = False,
+        own_columns: frozenset[str] = frozenset(),
         before_page: Callable[[int], None] = lambda fetched: None,
         gate: OpenedGate | None = None,
     ) -> None:
         self.entity = entity
         self.source, self.gate = source, gate
-        self.stored = replace(gate.stored_entity if gate else entity, has_review=has_review)
+        self.stored = replace(gate.stored_entity if gate else entity, own_columns=own_columns)
         self._hides = gate is not None and gate.masks is not None
         self.traffic = Traffic()
         self.reading = Reading(Codec(entity.cursor_codec) if entity.cursor_codec else None)
@@ -66,6 +69,7 @@ class Extraction:
         self.without_rowversion = 0
         self.undeclared: set[str] = set()
         self.sample: list[dict[str, Any]] = []
+        self.coerced: Counter[str] = Counter()
         self._page_size, self._max_pages, self._batch_rows = source.page_size, max_pages, batch_rows
         self._before_page = before_page
         self._numbered: NumberedRead | None = None
@@ -247,8 +251,9 @@ class Extraction:
         self._decoder.settle(pages)
         columns = [
             pa.concat_arrays([page.columns[index] for page in pages if len(page.columns[index])] or [pages[0].columns[index]])
-            for index in range(len(self.entity.columns))
+            for index in range(len(pages[0].columns))
         ]
+        coerced = self._noted(columns.pop()) if self.entity.coerced else None
         names = [f"c{index}" for index in range(len(columns))]
         batch = pa.table(columns, names=names)
         violations = judge_batch(self.entity, batch) if len(batch) else []
@@ -262,6 +267,7 @@ class Extraction:
         for violation in violations:
             page, index = _locate(pages, starts, violation.index)
             rejects.append(self._reject(page, index, violation.column, violation.reason))
+        flags = {"review": review, "coerced": coerced}
         arrivals = pa.arange(self._arrived, self._arrived + len(columns[0]))
         self._arrived += len(columns[0])
         hashes = content_hashes(columns, self._json_places)
@@ -273,13 +279,15 @@ class Extraction:
                 pa.array([rowversion for page in pages for rowversion in page.rowversions], pa.string()),
                 hashes,
                 *columns,
-                *([review if review is not None else pa.nulls(len(columns[0]), pa.string())] if self.stored.has_review else []),
+                *(flags[name] if flags[name] is not None else pa.nulls(len(columns[0]), pa.string()) for name in self.stored.flags),
             ],
             schema=self._schema,
         )
         if violations:
             refused = {violation.index for violation in violations}
             table = table.filter(pa.array([place not in refused for place in range(len(table))]))
+        if coerced is not None:
+            self.coerced.update(name for noted in table["coerced"].drop_null().to_pylist() for name in names_in(noted))
         self.staged += len(table)
         self.rejected += len(rejects)
         batches = [(self.stored.records_table, table)] if len(table) else []
@@ -287,6 +295,13 @@ class Extraction:
             self.sample += [_shown(reject) for reject in rejects[: SAMPLE_REJECTS - len(self.sample)]]
             batches.append((self.entity.rejects_table, _rejects_table(rejects)))
         return batches
+
+    def _noted(self, notes: pa.Array) -> pa.Array:
+        """What was coerced, without anything that is masked."""
+        masked = self.gate.masked if self.gate is not None else frozenset()
+        if not masked:
+            return notes
+        return pa.array([hide(noted, masked) for noted in notes.to_pylist()], pa.string())
 
     def _gated(self, pages: list[Page], batch: pa.Table, violations: list[Violation]) -> tuple[list[Violation], pa.Array | None]:
         """What the gate refuses beside the contract, without what a person waived; and the column of reviews."""

@@ -31,6 +31,10 @@ BRIDGE_COLUMNS = {
 }
 
 REVIEW_COLUMN = "_bridge_review"  # only where a gate can flag records for review
+COERCED_COLUMN = "_bridge_coerced"  # only where a person let a column be coerced
+REJECTED_COLUMN = "_bridge_rejected_at"  # only where a row's record was rejected once
+OPTIONAL_COLUMNS = {REVIEW_COLUMN: "text", COERCED_COLUMN: "text", REJECTED_COLUMN: "timestamptz"}
+_FLAGS = {"review": REVIEW_COLUMN, "coerced": COERCED_COLUMN}
 
 
 class DeltaStrategy(StrEnum):
@@ -51,12 +55,17 @@ class EntityStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """One declared column of an API, and its image in the table."""
+    """One declared column of an API, and its image in the table.
+
+    Attributes:
+        coerce: what a person allows where a value does not fit: words of `conform.coercion`, none by default.
+    """
 
     name: str
     data_type: str
     is_nullable: bool = True
     is_business_key: bool = False
+    coerce: str = ""
 
     @cached_property
     def type(self) -> ColumnType:
@@ -75,6 +84,7 @@ class Column:
             "data_type": self.data_type,
             "is_nullable": self.is_nullable,
             "is_business_key": self.is_business_key,
+            **({"coerce": self.coerce} if self.coerce else {}),
         }
 
 
@@ -91,6 +101,8 @@ class Connector:
         probe_changes: look at the source between the intervals.
         destination: where newly discovered entities go, one of DESTINATIONS.
         destination_settings: how it is reached, see `load.trino.options.TrinoOptions`; secrets as references.
+        agreed: which secret may go where and which addresses need not be public (`extract.outbound`); None = not from the
+            catalog: what it names itself.
     """
 
     uid: UUID
@@ -111,6 +123,7 @@ class Connector:
     probe_changes: bool = True
     kind: str = "apismith"
     declaration: dict[str, Any] | None = None
+    agreed: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +132,8 @@ class Entity:
 
     Attributes:
         stored_masks: the masks that the table was last written with, by column.
-        has_review: the table has, or gets, the column `_bridge_review`.
+        held_deletions: rows that the last full read missed and that nobody has accepted as vanished.
+        own_columns: which of OPTIONAL_COLUMNS the table has, or gets.
     """
 
     uid: UUID
@@ -152,7 +166,8 @@ class Entity:
     due_reason: str = ""
     seen_rowversion: str | None = None
     stored_masks: dict[str, str] = field(default_factory=dict)
-    has_review: bool = False
+    held_deletions: int = 0
+    own_columns: frozenset[str] = frozenset()
 
     @property
     def path(self) -> str:
@@ -168,6 +183,26 @@ class Entity:
     def business_keys(self) -> tuple[Column, ...]:
         """The key columns in declared order."""
         return tuple(column for column in self.columns if column.is_business_key)
+
+    @property
+    def coerced(self) -> tuple[Column, ...]:
+        """The columns that a person let be coerced."""
+        return tuple(column for column in self.columns if column.coerce)
+
+    @property
+    def has_review(self) -> bool:
+        """The table has the column `_bridge_review`."""
+        return REVIEW_COLUMN in self.own_columns
+
+    @property
+    def has_rejected(self) -> bool:
+        """The table has the column `_bridge_rejected_at`."""
+        return REJECTED_COLUMN in self.own_columns
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """What staged records carry for columns of ours: name in staging -> column of the table."""
+        return {name: column for name, column in _FLAGS.items() if column in self.own_columns}
 
     @property
     def staging_schema(self) -> str:

@@ -269,7 +269,7 @@ def _late_seconds(connection: psycopg.Connection[Any], entity: Entity, rowversio
     codec = Codec(entity.cursor_codec)
     theirs, mine = order_of(codec, "rowversion_end"), order_of(codec, "%(mine)s::text")
     row = connection.execute(
-        "SELECT details->>'rowversion_last' AS last FROM sync_runs WHERE entity_uid = %(uid)s AND status = 'success'"
+        "SELECT details->>'rowversion_last' AS last FROM sync_runs WHERE entity_uid = %(uid)s AND details ? 'row_count'"
         f" AND rowversion_end IS NOT NULL AND {theirs} >= {mine} ORDER BY started_at LIMIT 1",
         {"uid": entity.uid, "mine": rowversion},
     ).fetchone()

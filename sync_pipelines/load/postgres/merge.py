@@ -10,7 +10,7 @@ from sync_pipelines.load.plan import PublishPlan
 from sync_pipelines.load.postgres.fill import indexes_afterwards, is_empty
 from sync_pipelines.load.postgres.order import order_of
 from sync_pipelines.load.postgres.quoting import literal, quote
-from sync_pipelines.model.entity import REVIEW_COLUMN, Column
+from sync_pipelines.model.entity import REJECTED_COLUMN, Column
 from sync_pipelines.model.names import shorten_identifier
 from sync_pipelines.model.run import Mode, check_stage
 
@@ -87,7 +87,7 @@ class Merge:
         superseded = self.number(f"SELECT coalesce(sum(superseded), 0) FROM {self._repeated}")
         if superseded:
             self.execute(f"ANALYZE {self._repeated}")
-            order = [f"{expression} DESC NULLS LAST" for expression in [self._order("rowversion")] if expression]
+            order = [f"{expression} DESC NULLS LAST" for expression in [self.order("rowversion")] if expression]
             dropped = self.execute(
                 f"DELETE FROM {self.staging} s USING (SELECT ctid AS place, row_number() OVER (PARTITION BY {self.staged_keys}"
                 f" ORDER BY {', '.join([*order, 'arrival DESC'])}) AS age FROM {self.staging}"
@@ -151,7 +151,7 @@ class Merge:
         A row whose hash covers other columns is compared by its content. A full read leaves its hash alone, since a new column
         that is null almost everywhere would otherwise rewrite the whole table; a delta rewrites the few rows that it meets.
         """
-        theirs, ours = self._order("s.rowversion"), self._order("t._bridge_rowversion")
+        theirs, ours = self.order("s.rowversion"), self.order("t._bridge_rowversion")
         guarded = theirs is not None and self.plan.mode is Mode.DELTA
         stale = f"coalesce({theirs} < {ours}, false)" if guarded else "false"
         if not self.plan.released:
@@ -165,8 +165,8 @@ class Merge:
             f" THEN t._bridge_hash <> {prefix} || s.hash ELSE {differs} END"
         )
         touched = "t._bridge_rowversion IS DISTINCT FROM s.rowversion"
-        if self.entity.has_review:
-            touched += f" OR t.{REVIEW_COLUMN} IS DISTINCT FROM s.review"
+        touched += "".join(f" OR t.{column} IS DISTINCT FROM s.{name}" for name, column in self.entity.flags.items())
+        touched += f" OR t.{REJECTED_COLUMN} IS NOT NULL" if self.entity.has_rejected else ""
         if self.plan.mode is Mode.DELTA:
             touched += f" OR t._bridge_hash <> {prefix} || s.hash"
         elif self.entity.has_review:
@@ -179,7 +179,8 @@ class Merge:
     def _update(self) -> int:
         columns = [column for column in self.entity.columns if not column.is_business_key]
         content = "".join(f"{_q(column)} = s.{self.staged[column.name]}, " for column in columns)
-        content += f"{REVIEW_COLUMN} = s.review, " if self.entity.has_review else ""
+        content += "".join(f"{column} = s.{name}, " for name, column in self.entity.flags.items())
+        content += f"{REJECTED_COLUMN} = NULL, " if self.entity.has_rejected else ""
         return self.execute(
             f"UPDATE {self.target} t SET {content}_bridge_hash = {literal(self.fingerprint)} || s.hash,"
             f" _bridge_rowversion = s.rowversion, _bridge_deleted = false,"
@@ -189,10 +190,9 @@ class Merge:
         )
 
     def _insert(self, source: str) -> int:
-        names = ", ".join(_q(column) for column in self.entity.columns)
-        values = ", ".join(f"s.{self.staged[column.name]}" for column in self.entity.columns)
-        if self.entity.has_review:
-            names, values = f"{names}, {REVIEW_COLUMN}", f"{values}, s.review"
+        flags = self.entity.flags
+        names = ", ".join([*(_q(column) for column in self.entity.columns), *flags.values()])
+        values = ", ".join(f"s.{name}" for name in [*(self.staged[column.name] for column in self.entity.columns), *flags])
         return self.execute(
             f"INSERT INTO {self.target} ({names}, _bridge_hash, _bridge_rowversion)"
             f" SELECT {values}, {literal(self.fingerprint)} || s.hash, s.rowversion FROM {source}"
@@ -209,7 +209,7 @@ class Merge:
         self.execute(f"TRUNCATE {self.staging}" + (f", {self.rejects}" if rejected else ""))
         self.execute(f"DROP TABLE IF EXISTS {self.verdicts}")
 
-    def _order(self, expression: str) -> str | None:
+    def order(self, expression: str) -> str | None:
         """SQL that orders rowversions as the codec does; None when only the source knows."""
         return order_of(self.plan.codec if self.plan.keyset else None, expression)
 
