@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sync_pipelines.secrets import printable, redact
+
+logger = logging.getLogger(__name__)
 
 JSON_FLAG = "sync_pipelines.json"
 PIPE_WIDTH = 200
@@ -53,7 +56,23 @@ def on_terminal(*, stderr: bool = True) -> bool:
 
 def say(message: str, style: str | None = None, *, stderr: bool = False) -> None:
     """Print one paragraph of our own; markup inside is not interpreted, secrets are cut out."""
-    console(stderr=stderr).print(Text(redact(message), style=style or ""), soft_wrap=True)
+    draw(Text(redact(message), style=style or ""), stderr=stderr, soft_wrap=True)
+
+
+def draw(shown: Text | Table, *, stderr: bool = False, soft_wrap: bool = False) -> None:
+    """Print something of rich; where rich itself fails, its plain text. Never raises: what it tells of has happened."""
+    try:
+        console(stderr=stderr).print(shown, soft_wrap=soft_wrap)
+    except Exception:  # noqa: BLE001 - how something is drawn decides nothing
+        logger.debug("rich could not draw", exc_info=True)
+        (sys.stderr if stderr else sys.stdout).write(f"{_plain(shown)}\n")
+
+
+def _plain(shown: Text | Table) -> str:
+    if isinstance(shown, Text):
+        return shown.plain
+    columns = [[str(column.header), *map(str, column.cells)] for column in shown.columns]
+    return "\n".join("\t".join(row) for row in zip(*columns, strict=True))
 
 
 def cell(value: Any) -> Text:
@@ -109,7 +128,7 @@ def show_table(
         )  # fmt: skip
     for row in cells:
         table.add_row(*(row[place] for place in kept))
-    screen.print(table)
+    draw(table)
     left_out = [name for place, name in enumerate(columns) if place not in kept]
     if left_out:
         say(f"Left out for want of width: {', '.join(left_out)}. A wider terminal and --json show them.", "dim", stderr=True)

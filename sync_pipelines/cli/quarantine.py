@@ -14,7 +14,7 @@ from sync_pipelines.cli import workplace
 from sync_pipelines.cli.completion import complete_paths
 from sync_pipelines.cli.context import open_catalog, split_path
 from sync_pipelines.cli.failures import ListingGroup
-from sync_pipelines.cli.output import JsonOption, cell, console, examples, print_json, show_fields, show_table
+from sync_pipelines.cli.output import JsonOption, cell, draw, examples, print_json, show_fields, show_table
 from sync_pipelines.cli.uids import Kind, UidArgument, find_uid, short
 from sync_pipelines.secrets import printable
 
@@ -111,8 +111,8 @@ def show(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) 
     record = bytes(row["edited_record"] or row["record"])
     fields = _fields(record)
     if fields is None:
-        console().print(Text("Record, not readable as JSON with data:", style="bold"))
-        console().print(Text(printable(record.decode("utf-8", errors="backslashreplace"), SHOWN_CHARACTERS)), soft_wrap=True)
+        draw(Text("Record, not readable as JSON with data:", style="bold"))
+        draw(Text(printable(record.decode("utf-8", errors="backslashreplace"), SHOWN_CHARACTERS)), soft_wrap=True)
         return
     bad = row["column_name"]
     show_table(
@@ -124,7 +124,7 @@ def show(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) 
         ],
     )
     if bad is not None and bad not in fields:
-        console().print(Text(f"The column {printable(bad)} is missing in the record.", style="red"))
+        draw(Text(f"The column {printable(bad)} is missing in the record.", style="red"))
 
 
 def _fields(record: bytes) -> dict[str, Any] | None:

@@ -30,6 +30,7 @@ class Outcome:
 
     Attributes:
         missing: rows that a full read missed for the first time.
+        allowed_nulls: columns that were NOT NULL in the table until the source sent a null.
         held: rows that a full read missed and that are too many to be deleted unasked.
         verdict: whether the run is a success.
     """
@@ -39,13 +40,14 @@ class Outcome:
     missing: int = 0
     held: int = 0
     verdict: Verdict = Verdict()
+    allowed_nulls: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know of it."""
-        if not self.missing:
-            return ()
-        return (f"{self.missing} rows were not at the source; they are deleted if the next full read misses them, too",)
+        missing = f"{self.missing} rows were not at the source; they are deleted if the next full read misses them, too"
+        nulls = f"the source sent nulls, so NOT NULL was taken off {', '.join(self.allowed_nulls)}"
+        return (*((missing,) if self.missing else ()), *((nulls,) if self.allowed_nulls else ()))
 
 
 @dataclass
@@ -58,6 +60,8 @@ class PublishPlan:
         rejected: records that extract, conform and gate set aside.
         copy_rejected: records that the database itself refused while they were copied.
         keyset: True when the read followed rowversions, so that they tell which record is newer.
+        in_order: False when the pages were read by number although rowversions were followed.
+        moved: True when the pages did not stay in place, so that an absence proves nothing and the next run reads again.
         walked: True when the pages were in the source's own order, so that an absent row may have hidden between two.
         accept_vanished: delete vanished rows whatever their share.
         stream: the records' way into the destination while they were read; belongs to the destination.
@@ -71,6 +75,7 @@ class PublishPlan:
         seen: highest rowversion read, which later ones are compared with; None = nothing was read.
         seen_is_sure: False when no later rowversion can be told from it.
         next_due_seconds, next_due_reason: how long after the publish the entity is due again, and why.
+        allowed_nulls: columns from which the publish took NOT NULL.
         lease: by which a sensor took the entity for this run; it ends with it.
         destination: the `load.destination.Destination` that publishes.
         limits: how many rejected records a successful run may have.
@@ -89,6 +94,8 @@ class PublishPlan:
     rejected: int = 0
     copy_rejected: int = 0
     keyset: bool = True
+    in_order: bool = True
+    moved: bool = False
     walked: bool = False
     accept_vanished: bool = False
     stream: Any = None
@@ -105,6 +112,7 @@ class PublishPlan:
     next_due_reason: str = "interval"
     lease: UUID | None = None
     outcome: Outcome | None = None
+    allowed_nulls: tuple[str, ...] = ()
     destination: Any = None
     limits: RejectionLimits = RejectionLimits()
     known_rejects: int = 0
@@ -123,12 +131,12 @@ class PublishPlan:
             held_deletions=held,
             live_before=live_before,
         )
-        return Outcome(ledger, row_count, missing, held, verdict)
+        return Outcome(ledger, row_count, missing, held, verdict, self.allowed_nulls)
 
     @property
     def can_hide_rows(self) -> bool:
         """A row may have hidden between two pages while others were deleted, so that its absence needs a second read."""
-        return self.walked or not self.keyset
+        return self.walked or not self.keyset or not self.in_order
 
 
 _plans: dict[str, PublishPlan] = {}
