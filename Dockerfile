@@ -12,5 +12,5 @@ RUN uv pip install --system --no-cache --no-deps -e . \
     && useradd --system --home-dir /var/lib/sync_pipelines --create-home sync \
     && mkdir -p .dagster logs && chown -R sync .dagster logs
 USER sync
-EXPOSE 3000 4000
-CMD ["dagster-webserver", "-h", "0.0.0.0", "-p", "3000", "-w", "workspace.yaml"]
+EXPOSE 3000 3001 4000
+CMD ["python", "-m", "sync_pipelines.orchestrate.webserver", "--host", "0.0.0.0", "--port", "3000", "-w", "workspace.yaml"]

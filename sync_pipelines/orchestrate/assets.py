@@ -17,6 +17,7 @@ from sync_pipelines.model.run import RunResult
 from sync_pipelines.orchestrate.cancellation import cancelled
 from sync_pipelines.orchestrate.checks import CHECKS, check_results, check_specs, drift_failure
 from sync_pipelines.orchestrate.freshness import freshness_policy
+from sync_pipelines.orchestrate.markdown import markdown_code, markdown_paragraphs
 from sync_pipelines.orchestrate.metadata import (
     MAX_SCHEMAS,
     definition_metadata,
@@ -122,10 +123,10 @@ def _entity_asset(
 
 
 def _description(entity: Entity) -> str:
-    lines = [f"**{entity.api_name}**", entity.description]
+    stopped = ""
     if entity.status is not EntityStatus.ACTIVE:
-        lines.append(f"**{str(entity.status).replace('_', ' ')}**: {entity.status_reason}")
-    return "\n\n".join(line for line in lines if line)
+        stopped = f"{str(entity.status).replace('_', ' ')}: {entity.status_reason}"
+    return markdown_paragraphs(entity.api_name, entity.description or "", stopped)
 
 
 def _materialize(
@@ -163,8 +164,8 @@ def _materialize(
         raise _failure(error) from None
     except Exception as error:  # noqa: BLE001 - shown as a failure of this entity, whatever it is
         # The chain of causes may quote a connection or a token, so only its redacted text is kept.
-        text = redact("".join(traceback.format_exception(error)))
-        raise dg.Failure(redact(f"{type(error).__name__}: {error}"), {"traceback": dg.MetadataValue.md(f"```\n{text}\n```")}) from None
+        trace = markdown_code("".join(traceback.format_exception(error)))
+        raise dg.Failure(redact(f"{type(error).__name__}: {error}"), {"traceback": trace}) from None
     context.log.info("%s %s: %s", entity.path, result.mode, result.ledger.as_dict())
     data_version = dg.DataVersion(result.rowversion_end) if result.rowversion_end else None
     yield dg.MaterializeResult(

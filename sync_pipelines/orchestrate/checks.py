@@ -8,6 +8,7 @@ import dagster as dg
 
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import RunResult
+from sync_pipelines.orchestrate.markdown import markdown_list
 from sync_pipelines.orchestrate.metadata import balance_sheet, gate_counts, reject_table
 
 CHECKS = {
@@ -38,7 +39,7 @@ def check_results(
             "balance",
             result.ledger.balances,
             dg.AssetCheckSeverity.ERROR,
-            {**result.ledger.as_dict(), "accounted_for": result.ledger.accounted, "sheet": dg.MetadataValue.md(balance_sheet(result))},
+            {**result.ledger.as_dict(), "accounted_for": result.ledger.accounted, "sheet": balance_sheet(result)},
         ),
         _result(
             key,
@@ -71,7 +72,7 @@ def _drift(key: dg.AssetKey, entity: Entity, result: RunResult) -> dg.AssetCheck
         metadata["undeclared"] = ", ".join(result.undeclared)[:2000]
         metadata["next_command"] = f"sync-pipelines discover {result.connector}"
     if result.table_changes:
-        metadata["table_changes"] = dg.MetadataValue.md("\n".join(f"- {change}" for change in result.table_changes))
+        metadata["table_changes"] = markdown_list(result.table_changes)
     return _result(key, "schema_drift", not result.undeclared, dg.AssetCheckSeverity.WARN, metadata)
 
 

@@ -28,6 +28,7 @@ import urllib3
 from sync_pipelines.catalog.dagster_storage import create_storage_schema, storage_url
 from sync_pipelines.cli.homes import python_module
 from sync_pipelines.cli.processes import Child, Children
+from sync_pipelines.cli.up import WEBSERVER
 from sync_pipelines.orchestrate.reload import write_endpoint
 from sync_pipelines_tests.conftest import PROJECT
 from sync_pipelines_tests.world import TOKEN, World
@@ -194,7 +195,7 @@ def _started(world: World, folder: Path, children: Children) -> RunningDagster:
     code_server = python_module("dagster", "code-server", "start", "-m", "sync_pipelines.definitions")
     children.start("code-server", [*code_server, "--location-name", LOCATION, "--socket", str(socket_path), "--use-python-environment-entry-point"])
     wait_for(lambda: _alive(children) and socket_path.exists(), "the code server listens")
-    children.start("webserver", python_module("dagster_webserver", "-w", str(workspace), "--host", "127.0.0.1", "--port", str(dagster.port)))
+    children.start("webserver", python_module(WEBSERVER, "-w", str(workspace), "--port", str(dagster.port)))
     children.start("daemon", python_module("dagster._daemon", "run", "-w", str(workspace)))
     wait_for(lambda: _alive(children) and _answers(dagster), "the web server shows the location")
     write_endpoint(dagster.home, dagster.url)
