@@ -14,13 +14,13 @@ from sync_pipelines.model.names import asset_name_for
 from sync_pipelines.observe.conditions import UNREACHABLE_ERRORS
 from sync_pipelines.observe.evaluate import record_condition
 from sync_pipelines.observe.watch import look
+from sync_pipelines.orchestrate.assets import CONNECTOR_TAG
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.secrets import printable, redact
 from sync_pipelines.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-CONNECTOR_TAG = "sync_pipelines/connector"
 _WILL_RETRY_TAG = "dagster/will_retry"
 # Another incident, or a person, has them already.
 _EXPLAINED_ERRORS = frozenset({"EntityBusyError", "SchemaDriftError", "InterruptedRunError"})

@@ -2,7 +2,7 @@
 
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from uuid import UUID
 
 import dagster as dg
@@ -26,10 +26,13 @@ from sync_pipelines.orchestrate.metadata import (
     storage_kinds,
 )
 from sync_pipelines.orchestrate.resources import Bridge
+from sync_pipelines.schedule.plan import Kind
 from sync_pipelines.secrets import redact
 
-FULL_REFRESH_TAG = "sync_pipelines/full_refresh"
+CONNECTOR_TAG = "sync_pipelines/connector"
+FULL_REFRESH_TAG = "sync_pipelines/full_refresh"  # for people
 LEASE_TAG = "sync_pipelines/lease"
+KIND_TAG = "sync_pipelines/kind"  # of a run that is no regular one
 MAX_RETRIES = 2
 _RETRIES = dg.RetryPolicy(max_retries=MAX_RETRIES, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 _KIND = "rest"
@@ -91,7 +94,7 @@ def _entity_asset(
         code_version=entity.code_version,
         freshness_policy=freshness_policy(entity),
         tags={
-            "sync_pipelines/connector": entity.connector,
+            CONNECTOR_TAG: entity.connector,
             "sync_pipelines/strategy": str(entity.delta_strategy),
             "sync_pipelines/status": str(entity.status),
         },
@@ -112,7 +115,7 @@ def _entity_asset(
         required_resource_keys=pattern.required_resource_keys,
         retry_policy=_RETRIES,
         pool=f"source_{entity.connector}",
-        tags={"sync_pipelines/connector": entity.connector},
+        tags={CONNECTOR_TAG: entity.connector},
     )
     return dg.AssetsDefinition(
         node_def=op,
@@ -133,7 +136,7 @@ def _materialize(
     context: dg.AssetExecutionContext, entity: Entity, config: dict[str, bool], bridge: Bridge
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult | dg.AssetObservation]:
     key = asset_key(entity)
-    tagged = context.run.tags.get(FULL_REFRESH_TAG, "").lower() in ("true", "1", "yes")
+    tagged = _reads_all(context.run.tags)
     lease = _lease(context)
     try:
         database = bridge.database()
@@ -184,6 +187,11 @@ def _sync_entity() -> Callable[..., RunResult]:
     with _importing:
         from sync_pipelines.sync import sync_entity
     return sync_entity
+
+
+def _reads_all(tags: Mapping[str, str]) -> bool:
+    """Whether a run is a full read, because a person or a schedule wanted one."""
+    return tags.get(FULL_REFRESH_TAG, "").lower() in ("true", "1", "yes") or tags.get(KIND_TAG) == Kind.FULL_READ
 
 
 def _lease(context: dg.AssetExecutionContext) -> UUID | None:

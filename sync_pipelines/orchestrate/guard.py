@@ -133,7 +133,7 @@ class Guard:
             return _refuse_get(scope)
         if not _GRAPHQL_TYPES.fullmatch(_Headers(scope).only("content-type") or ""):
             return Refusal(415, "A GraphQL request by POST has the content type application/json.")
-        return Refusal(400, "A GraphQL request by POST carries its query in its body.") if _asked(scope) else None
+        return Refusal(400, "A GraphQL request by POST carries its query in its body.") if "query" in _asked(scope) else None
 
     def _has_query_in_body(self, scope: Scope) -> bool:
         return self._read_only and _is_graphql(scope) and scope["method"] == "POST"

@@ -48,13 +48,14 @@ def _settled_garbage() -> Iterator[None]:
 
 def _definitions(view: CatalogView, settings: Settings) -> dg.Definitions:
     models = model_assets(view.entities)
-    launches = connector_launches(view, models)
+    syncs = sync_jobs(view, models)
+    launches = connector_launches(view, models, syncs)
     discoveries = discovery_jobs(view)
     purge = purge_job(view.fingerprint, settings.connector_names)
     maintenance_jobs, maintenance_schedules = maintenance(view)
     return dg.Definitions(
         assets=[*entity_assets(view, settings.owners), *models],
-        jobs=[*sync_jobs(view, models), *discoveries, *maintenance_jobs, purge],
+        jobs=[*syncs, *discoveries, *maintenance_jobs, purge],
         sensors=[*due_sensors(launches, settings.due_sensor_seconds), *alert_sensors(settings)],
         schedules=[
             *connector_schedules(view.connectors, launches, discoveries, settings),
