@@ -13,7 +13,7 @@ from sync_pipelines.load.trino.options import load_trino_settings
 from sync_pipelines.load.trino.types import iceberg_type
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.run import RunResult
-from sync_pipelines.orchestrate.markdown import markdown_list, markdown_table
+from sync_pipelines.orchestrate.markdown import markdown_list, markdown_table, markdown_text
 from sync_pipelines.secrets import redact
 
 MAX_SCHEMAS = 2000  # column schemas of more entities make the location's snapshot too large for the UI
@@ -51,7 +51,7 @@ def trino_catalog(entity: Entity, view: CatalogView) -> str:
 
 
 def _table_column(column: Column, destination: str) -> dg.TableColumn:
-    description = f"declared as {column.data_type}" + (", business key" if column.is_business_key else "")
+    description = markdown_text(f"declared as {column.data_type}") + (", business key" if column.is_business_key else "")
     constraints = dg.TableColumnConstraints(
         nullable=column.is_nullable and not column.is_business_key,
         unique=False,

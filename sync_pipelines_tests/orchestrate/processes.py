@@ -197,7 +197,7 @@ def _started(world: World, folder: Path, children: Children) -> RunningDagster:
     wait_for(lambda: _alive(children) and socket_path.exists(), "the code server listens")
     children.start("webserver", python_module(WEBSERVER, "-w", str(workspace), "--port", str(dagster.port)))
     children.start("daemon", python_module("dagster._daemon", "run", "-w", str(workspace)))
-    wait_for(lambda: _alive(children) and _answers(dagster), "the web server shows the location")
+    wait_for(lambda: _alive(children) and answers(dagster), "the web server shows the location")
     write_endpoint(dagster.home, dagster.url)
     return dagster
 
@@ -207,7 +207,8 @@ def _alive(children: Children) -> bool:
     return True
 
 
-def _answers(dagster: RunningDagster) -> bool:
+def answers(dagster: RunningDagster) -> bool:
+    """Whether the web server is there and has loaded the location."""
     try:
         return dagster.loads()
     except (urllib3.exceptions.HTTPError, ValueError):
