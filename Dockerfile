@@ -1,10 +1,11 @@
-# One image for webserver, daemon and code server; see docker-compose.yml.
-FROM python:3.12-slim
+# One image for webserver, daemon and code server; see docker-compose.yml, which names the base image.
+ARG BASE_IMAGE=python:3.12-slim
+FROM ${BASE_IMAGE}
 ENV PYTHONUNBUFFERED=1 DAGSTER_HOME=/opt/sync_pipelines SYNC_PIPELINES_HOME=/var/lib/sync_pipelines
 WORKDIR /opt/sync_pipelines
 RUN pip install --no-cache-dir uv
 COPY requirements.lock pyproject.toml README.md ./
-RUN uv pip install --system --no-cache -r requirements.lock
+RUN uv pip install --system --no-cache --require-hashes -r requirements.lock
 COPY sync_pipelines ./sync_pipelines
 COPY dbt_like_sql ./dbt_like_sql
 COPY deploy/workspace.yaml dagster.yaml ./

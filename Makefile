@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-trino trino up test soak fuzz bench lint lock clean
+.PHONY: help venv demo demo-trino trino up test soak soak-kills fuzz bench lint lock clean
 
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## Make .venv from requirements.lock (again only when it or pyproject.toml changes)
 
@@ -16,7 +16,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python3 >= 3.11 is needed: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $(STAMP)
 
@@ -38,6 +38,9 @@ test: $(STAMP) ## Run all tests
 soak: $(STAMP) ## Run the state machine of the tests for SOAK_MINUTES (5), with another seed every time (SOAK_SEED=N repeats one)
 	$(BIN)/python -m sync_pipelines_tests.soak
 
+soak-kills: $(STAMP) ## SIGKILL KILLS (200) syncs at random instants, with schema changes in flight, and look for lost rows
+	$(BIN)/python -m sync_pipelines_tests.soak --kills $(or $(KILLS),200)
+
 fuzz: $(STAMP) ## Look for new counterexamples to the tests of codecs and protocols: other examples every time, 20 times as many
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest --timeout 0 $$(grep -rlE "^@given|RuleBasedStateMachine" sync_pipelines_tests --include="test_*.py" | grep -v soak)
 
@@ -47,9 +50,9 @@ bench: $(STAMP) ## Measure our syncs beside a hand-written floor and stock dlt (
 lint: $(STAMP) ## Check the style
 	$(BIN)/ruff check sync_pipelines sync_pipelines_tests
 
-lock: $(STAMP) ## Resolve requirements.lock anew, for Python 3.11 to 3.13, free of hosts and paths
+lock: $(STAMP) ## Resolve requirements.lock anew, for Python 3.11 to 3.13, with hashes, free of hosts and paths
 	$(BIN)/uv pip compile pyproject.toml --extra test --extra trino-server --universal --python-version 3.11 --upgrade --quiet \
-		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
+		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
 
 clean: ## Remove caches and the demo; .venv and your own database stay
 	rm -rf .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

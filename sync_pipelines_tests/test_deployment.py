@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from sync_pipelines.cli.homes import DAGSTER_PATIENCE
 from sync_pipelines.load.trino.options import TrinoSettings
 from sync_pipelines.orchestrate.instance_storage import CATALOG, HOME_VARIABLE, URL_VARIABLE, psycopg2_url
 from sync_pipelines.settings import Settings
@@ -34,7 +35,44 @@ def test_compose_names_only_services_volumes_and_files_that_exist() -> None:
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
             assert (PROJECT / source).is_dir() if source.startswith(".") else source in volumes
-        assert service.get("build", ".") == "."
+        assert service.get("build", {"context": "."})["context"] == "."
+
+
+def test_every_image_has_a_tag_and_is_named_in_one_place() -> None:
+    images = COMPOSE["x-images"]
+    assert {service["image"] for service in COMPOSE["services"].values() if "build" not in service} == set(images.values()) - {images["base"]}
+    assert {service["build"]["args"]["BASE_IMAGE"] for service in OURS.values()} == {images["base"]}
+    [fallback] = re.findall(r"^ARG BASE_IMAGE=(.+)$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)
+    assert fallback == images["base"]
+    for image in images.values():
+        assert re.search(r"(:(?!latest$)[\w.-]+|@sha256:[0-9a-f]{64})$", image), image
+    text = (PROJECT / "docker-compose.yml").read_text()
+    assert [image for image in images.values() if text.count(image) != 1] == []
+
+
+SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN|ACCESS_KEY(?!_ID)")
+
+
+def test_no_password_has_a_default() -> None:
+    values = [
+        (name, value)
+        for service in COMPOSE["services"].values()
+        for name, value in service.get("environment", {}).items()
+        if SECRET_NAMES.search(name)
+    ]
+    assert len(values) >= 5
+    assert [name for name, value in values if not re.fullmatch(r"\$\{\w+(:-|:\?[^}]+)\}", value)] == []
+    for line in (PROJECT / ".env.example").read_text().splitlines():
+        name, equals, value = line.lstrip("#").partition("=")
+        assert not (equals and SECRET_NAMES.search(name) and re.fullmatch(r"\w+", name) and value), line
+    for name in re.findall(r"^(?:ENV|ARG) (.+)$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE):
+        assert not SECRET_NAMES.search(name)
+
+
+def test_a_storage_without_a_password_does_not_start_and_says_why() -> None:
+    shell, option, script = COMPOSE["services"]["storage"]["entrypoint"]
+    refused = subprocess.run([shell, option, script.replace("$$", "$")], env={}, capture_output=True, text=True, timeout=20)
+    assert (refused.returncode, refused.stderr) == (64, "set STORAGE_PASSWORD in .env\n")
 
 
 def test_every_file_that_the_image_copies_exists() -> None:
@@ -58,7 +96,7 @@ def test_workspaces_load_the_one_code_location() -> None:
 
 def test_no_healthcheck_port_differs_from_its_command() -> None:
     services = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
-    for name, option in (("code", "-p"), ("webserver", "--port"), ("webserver-read-only", "--port")):
+    for name, option in (("code", "--port"), ("webserver", "--port"), ("webserver-read-only", "--port")):
         port = services[name]["command"][services[name]["command"].index(option) + 1]
         assert port in " ".join(services[name]["healthcheck"]["test"])
 
@@ -84,11 +122,14 @@ def help_of(*words: str) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_and_option_exists_in_what_the_image_installs(command: list[str]) -> None:
-    if command[:2] == ["python", "-c"]:
+    if command[0] == "python" and command[1] == "-c":
         compile(command[2], "docker-compose.yml", "exec")
         return
-    options_begin = 3 if command[:2] == ["python", "-m"] else 0
-    first_option = next((place for place, word in enumerate(command) if word.startswith("-") and place >= options_begin), len(command))
+    if command[0] == "python":
+        assert command[1] == "-m"
+        assert (PROJECT / f"{command[2].replace('.', '/')}.py").exists()
+    start = 3 if command[0] == "python" else 0
+    first_option = next((place for place, word in enumerate(command) if place >= start and word.startswith("-")), len(command))
     told = help_of(*command[:first_option])
     for word in command[first_option:]:
         assert not word.startswith("-") or re.search(rf"(^|[\s,]){re.escape(word)}\b", told), word
@@ -102,6 +143,7 @@ def test_every_variable_of_compose_and_image_is_one_that_somebody_reads() -> Non
     known = {alias.upper() for field in Settings.model_fields.values() for alias in aliases(field)} | {
         *(name.upper() for name in Settings.model_fields), HOME_VARIABLE, "PYTHONUNBUFFERED",
         *(f"TRINO_{name.upper()}" for name in TrinoSettings.model_fields),
+        *DAGSTER_PATIENCE,
         # Read by the client of the storage, pyarrow.fs.
         "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
     }  # fmt: skip
@@ -165,3 +207,8 @@ def test_the_catalogs_of_trino_name_services_and_variables_of_the_compose_file()
             for variable in re.findall(r"\$\{ENV:(\w+)\}", value):
                 assert variable in services["trino"]["environment"]
         assert not any("key=" in line and "${ENV:" not in line for line in lines)
+
+
+def test_containers_wait_for_the_code_server_as_long_as_up_does() -> None:
+    for service in OURS.values():
+        assert {name: service["environment"][name] for name in DAGSTER_PATIENCE} == DAGSTER_PATIENCE

@@ -20,6 +20,14 @@ from sync_pipelines.settings import Settings
 PLAN_FILE = "demo.json"
 DEMO_MARK = ".sync_pipelines_demo"
 STORAGE_VARIABLE = "SYNC_PIPELINES_DAGSTER_URL"
+# Seconds that Dagster's processes wait for the code server. Launching a run is such a call and starts a process; Dagster's 60 s are
+# less than a busy machine may need, and a run that takes longer is lost. The environment overrules; docker-compose.yml has the same.
+DAGSTER_PATIENCE = {
+    "DAGSTER_GRPC_TIMEOUT_SECONDS": "300",
+    "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "120",
+    "DAGSTER_SCHEDULE_GRPC_TIMEOUT_SECONDS": "120",
+    "DAGSTER_GRPC_SHUTDOWN_GRACE_PERIOD": "60",
+}
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ class Home:
     def environment(self, dagster_home: Path) -> dict[str, str]:
         """The environment of a process that works in this home."""
         return {
+            **DAGSTER_PATIENCE,
             **os.environ,
             "SYNC_PIPELINES_HOME": str(self.root),
             "DAGSTER_HOME": str(dagster_home),

@@ -30,8 +30,10 @@ from sync_pipelines.orchestrate.guard_hosts import parse_listed
 from sync_pipelines.orchestrate.reload import write_endpoint
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
+from sync_pipelines.supervise.code_server import LOCATION
+from sync_pipelines.supervise.ping import PING_SECONDS, Pulse, ping, target_of
 
-LOCATION = "sync_pipelines"
+CODE_SOCKET = "code.sock"
 WEBSERVER = "sync_pipelines.orchestrate.webserver"  # Dagster's, behind a guard
 READY_SECONDS = 180
 DATABASE_GONE_SECONDS = 10
@@ -201,7 +203,10 @@ def _local(url: str, host: str) -> str:
 
 
 def _watch(children: Children, home: Home, *, embedded: bool) -> None:
-    """Look after the processes until one ends; nothing is ever started again behind one's back.
+    """Look after the processes until one ends.
+
+    The code server is looked after by its own supervisor, which starts it again a bounded number of times and says so in its log, whose
+    problems are shown here. Nothing else is ever started again behind one's back.
 
     Raises:
         SyncError: a child or the embedded PostgreSQL has ended, with its last lines.
@@ -233,14 +238,13 @@ def _database_ended(home: Home) -> SyncError:
 
 def _start_dagster(children: Children, runtime: Path, ui: _Ui) -> None:
     """One code server for web server, daemon and runs, on a socket that only this user can reach."""
-    code_socket, workspace = runtime / "code.sock", runtime / "workspace.yaml"
+    code_socket, workspace = runtime / CODE_SOCKET, runtime / "workspace.yaml"
     workspace.write_text(
         json.dumps({"load_from": [{"grpc_server": {"socket": str(code_socket), "location_name": LOCATION}}]})
     )
-    code_server = python_module("dagster", "code-server", "start", "-m", "sync_pipelines.definitions")
-    children.start("code-server", [*code_server, "--location-name", LOCATION, "--socket", str(code_socket), "--use-python-environment-entry-point"])
+    children.start("code-server", python_module("sync_pipelines.supervise.code_server", "--socket", str(code_socket)))
     deadline = time.monotonic() + READY_SECONDS
-    while not code_socket.exists():
+    while ping(target_of(socket=str(code_socket)), PING_SECONDS).pulse is not Pulse.ALIVE:
         _wait(children, deadline, "The code server")
     for name, command in ui.commands(workspace).items():
         children.start(name, command)

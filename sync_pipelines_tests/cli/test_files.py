@@ -39,7 +39,8 @@ def secrets_of_shipped_connectors():
 def test_example_names_every_setting_and_nothing_else():
     shown = set(re.findall(r"^#([A-Za-z_]+)=", EXAMPLE, re.MULTILINE))
     ours = itertools.chain(names_of_settings(), names_of_trino_settings())
-    assert shown == {names[0] for _, names in ours} | DAGSTER_VARIABLES | secrets_of_shipped_connectors()
+    of_containers = set(re.findall(r"\$\{(STORAGE_\w+?):", (ROOT / "docker-compose.yml").read_text()))
+    assert shown == {names[0] for _, names in ours} | DAGSTER_VARIABLES | secrets_of_shipped_connectors() | of_containers
 
 
 def test_example_names_every_alias_above_its_setting():
@@ -67,8 +68,20 @@ def test_example_with_every_line_uncommented_is_valid(tmp_path, monkeypatch):
 
 
 def test_lock_pins_everything_and_names_no_host_or_path():
-    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line.strip()]
-    assert all(re.match(r"^[a-z0-9][a-z0-9._-]*(\[[a-z0-9,-]+\])?==[^\s/@]+( ; .+)?$", line) for line in lines)
+    pinned = (ROOT / "requirements.lock").read_text().replace(" \\\n", "").splitlines()
+    package = r"[a-z0-9][a-z0-9._-]*(\[[a-z0-9,-]+\])?==[^\s/@]+( ; [^/@]+?)?"
+    assert len(pinned) > 100
+    assert [line for line in pinned if not re.fullmatch(package + r"( +--hash=sha256:[0-9a-f]{64})+", line)] == []
+
+
+def test_nothing_is_installed_without_its_hash():
+    for name in ("Makefile", "Dockerfile"):
+        lines = [line for line in (ROOT / name).read_text().splitlines() if "-r requirements.lock" in line]
+        assert lines
+        assert all("--require-hashes" in line for line in lines), name
+    [lock] = re.findall(r"pip compile (?:.*\\\n)*.*", (ROOT / "Makefile").read_text())
+    assert "--generate-hashes" in lock
+    assert {"--no-emit-index-url", "--no-emit-find-links", "--no-header", "--no-annotate"} <= set(lock.split())
 
 
 def test_make_lists_its_targets():

@@ -192,8 +192,7 @@ def _started(world: World, folder: Path, children: Children) -> RunningDagster:
     assert migrated.returncode == 0, migrated.stderr
     socket_path, workspace = folder / "code.sock", folder / "workspace.yaml"
     workspace.write_text(json.dumps({"load_from": [{"grpc_server": {"socket": str(socket_path), "location_name": LOCATION}}]}))
-    code_server = python_module("dagster", "code-server", "start", "-m", "sync_pipelines.definitions")
-    children.start("code-server", [*code_server, "--location-name", LOCATION, "--socket", str(socket_path), "--use-python-environment-entry-point"])
+    children.start("code-server", python_module("sync_pipelines.supervise.code_server", "--socket", str(socket_path)))
     wait_for(lambda: _alive(children) and socket_path.exists(), "the code server listens")
     children.start("webserver", python_module(WEBSERVER, "-w", str(workspace), "--port", str(dagster.port)))
     children.start("daemon", python_module("dagster._daemon", "run", "-w", str(workspace)))

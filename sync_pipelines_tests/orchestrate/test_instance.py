@@ -14,6 +14,7 @@ import yaml
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster_postgres import PostgresEventLogStorage
 
+from sync_pipelines.orchestrate import queue
 from sync_pipelines.orchestrate.instance_storage import files_directory, psycopg2_url
 from sync_pipelines.settings import load_settings
 
@@ -135,6 +136,8 @@ def test_settings_that_correctness_rests_on(home):
         assert instance.run_monitoring_enabled
         assert instance.telemetry_enabled is False
         assert instance.run_coordinator.dequeue_interval_seconds == 1
+        assert instance.run_monitoring_start_timeout_seconds >= 600
+        assert instance.get_concurrency_config().run_queue_config.max_user_code_failure_retries == 5
         assert instance.get_concurrency_config().pool_config.pool_granularity.value == "op"
         assert instance.get_settings("freshness")["enabled"] is True
 
@@ -149,3 +152,22 @@ def test_every_setting_is_explained():
 def test_workspace_names_the_code_location():
     (target,) = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
     assert target == {"python_module": {"module_name": "sync_pipelines.definitions", "location_name": "sync_pipelines"}}
+
+
+@pytest.mark.parametrize(("cores", "runs", "launches"), [(1, 3, 1), (2, 6, 2), (8, 10, 4)])
+def test_runs_and_launches_at_once_fit_the_cores(cores, runs, launches, home, monkeypatch):
+    monkeypatch.setattr(queue, "usable_cores", lambda: cores)
+    monkeypatch.delenv(queue.RUNS_VARIABLE, raising=False)
+    with dg.DagsterInstance.get() as instance:
+        assert instance.get_concurrency_config().run_queue_config.max_concurrent_runs == runs
+        assert instance.run_coordinator.dequeue_num_workers == launches
+        assert [limit["limit"] for limit in instance.get_concurrency_config().run_queue_config.tag_concurrency_limits] == [3]
+
+
+def test_a_person_overrules_the_number_of_runs(monkeypatch):
+    monkeypatch.setenv(queue.RUNS_VARIABLE, "25")
+    assert queue.runs_at_once(2) == 25
+    for wrong in ("0", "-1", "many", "1.5"):
+        monkeypatch.setenv(queue.RUNS_VARIABLE, wrong)
+        with pytest.raises(ValueError, match=queue.RUNS_VARIABLE):
+            queue.runs_at_once(2)
