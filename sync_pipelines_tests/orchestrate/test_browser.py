@@ -63,7 +63,6 @@ def dagster(browser: Browser, module_world: World, running_dagster: RunningDagst
     found = running_dagster.command("discover", "erp")
     assert found.returncode == 0, found.stderr
     wait_for(lambda: ("erp", "image") in running_dagster.assets(), "the entities are shown")
-    running_dagster.sql("UPDATE instigators SET status = 'STOPPED'")
     assert running_dagster.finished(running_dagster.launch("sync_erp"))
     return running_dagster
 
@@ -145,7 +144,8 @@ def hostile_site(content: str) -> Iterator[int]:
 
 
 def run_count(dagster: RunningDagster) -> int:
-    return int(dagster.sql("SELECT count(*) FROM runs")[0][0])
+    """Runs of the job that every attack here wants to start; the sensors start others meanwhile."""
+    return int(dagster.sql("SELECT count(*) FROM runs WHERE pipeline_name = 'discover_erp'")[0][0])
 
 
 @pytest.mark.parametrize("host", ["localhost", EVIL])
@@ -175,7 +175,8 @@ def test_a_page_of_another_site_starts_nothing(browser: Browser, dagster: Runnin
         page.goto(f"http://{host}:{port}/")
         page.wait_for_function("document.title != ''", timeout=60_000)
         assert page.title() == "refused"
-        assert {method: sent.count(method) for method in set(sent)}.items() >= {"GET": 2, "POST": 5}.items(), sent
+        assert sent.count("GET") >= 2, sent
+        assert sent.count("POST") >= 4, sent
         assert {status for status in answered if status < 400} == set()
     assert run_count(dagster) == before
 
