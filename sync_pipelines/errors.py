@@ -27,7 +27,6 @@ SyncError
  ├─ RecordError               one record is bad; it goes to quarantine, the others pass
  └─ FatalError                our own promise would be broken; nothing was published
      ├─ LedgerError                 a run does not balance
-     ├─ VanishedShareError          a full read would delete too many rows
      ├─ CursorProtocolError         rowversions are out of order or go back
      └─ SupersededRunError          another run took over while this one worked
 """
@@ -204,12 +203,6 @@ class FatalError(SyncError):
 
 class LedgerError(FatalError):
     """Counts of the stages disagree; names the stage that lost count."""
-
-
-class VanishedShareError(FatalError):
-    """A full read misses more live rows than the configured share."""
-
-    exit_code = 3
 
 
 class CursorProtocolError(FatalError):

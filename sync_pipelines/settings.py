@@ -71,6 +71,7 @@ class Settings(BaseSettings):
     alert_response_seconds: float = Field(10, gt=0)
     alert_rejection_rate: float = Field(0.2, ge=0, le=1)
     alert_rejection_min_records: int = Field(10, ge=1)
+    rejected_severity: Literal["warn", "error"] = "error"
     alert_connection_share: float = Field(0.9, gt=0, le=1)
     alert_freshness: Literal["late", "error"] = "error"
     alert_close_after_seconds: int = Field(300, ge=0)

@@ -19,7 +19,14 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.gates import prepare_gate
-from sync_pipelines.catalog.runs import fail_run, get_run, hold_entity, note_metrics, run_status, start_run
+from sync_pipelines.catalog.runs import (
+    fail_run,
+    get_run,
+    hold_entity,
+    last_details,
+    note_metrics,
+    start_run,
+)
 from sync_pipelines.catalog.slots import writer_place
 from sync_pipelines.checkpoint import plan_checkpoint
 from sync_pipelines.errors import (
@@ -31,7 +38,6 @@ from sync_pipelines.errors import (
     SchemaDriftError,
     SourceContractError,
     SyncError,
-    VanishedShareError,
 )
 from sync_pipelines.extract.extraction import Extraction
 from sync_pipelines.gate.judge import Tally
@@ -40,8 +46,9 @@ from sync_pipelines.load.destination import Destination, Remask, open_destinatio
 from sync_pipelines.load.engine import load_batches
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.peek import finish_without_load
-from sync_pipelines.model.entity import Connector, DeltaStrategy, Entity, EntityStatus
-from sync_pipelines.model.run import Ledger, Mode, RunResult
+from sync_pipelines.model.entity import COERCED_COLUMN, REVIEW_COLUMN, Connector, DeltaStrategy, Entity, EntityStatus
+from sync_pipelines.model.run import Ledger, Mode, RunResult, RunStatus, is_published
+from sync_pipelines.model.verdict import RejectionLimits, Verdict
 from sync_pipelines.schedule.plan import plan_next
 from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines.sources import endpoint_of, named_metrics, open_source
@@ -82,6 +89,7 @@ class _Run:
     fills_empty: bool = False
     warnings: list[str] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    last_details: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.declared = self.entity if self.gate is None else self.gate.entity
@@ -114,18 +122,18 @@ def sync_entity(
         connector_name: the connector.
         slug: the entity.
         full_refresh: read everything again, compare, and soft-delete what vanished.
-        accept_vanished: delete vanished rows even beyond the configured share.
+        accept_vanished: delete vanished rows even beyond the configured share; without it they stay, and the run is INCOMPLETE.
         triggered_by: who asked, for the run's record.
         released: records out of quarantine, by their uid, that go the whole way instead of what the source has; the cursor stays.
         settings: the process settings when None.
-        interrupted: asked before every page; True ends the run as failed, with nothing published.
+        interrupted: asked before every page; True ends the run as cancelled, with nothing published.
         lease: by which a sensor took the entity for this run; it ends with it.
         will_try_again: the caller repeats what fails with a `RetriableError`, so that such a failure is not counted yet.
 
     While it reads, `records_fetched` of the running row in `bridge.sync_runs` tells how far it is.
 
     Raises:
-        SyncError: any of ours; the run is closed as failed and nothing was published.
+        SyncError: any of ours; the run is closed as failed, cancelled or incomplete, and nothing was published.
     """
     settings = settings or load_settings()
     connector = get_connector(database, connector_name)
@@ -166,6 +174,7 @@ def sync_entity(
             gate,
             remask,
             released or {},
+            last_details=last_details(held, entity),
         )
         try:
             return _run(run)
@@ -246,19 +255,20 @@ def _run(run: _Run) -> RunResult:
 
 def _prepare(run: _Run) -> None:
     """Bring target and staging into shape before any data moves."""
-    may_review = run.gate is not None and run.gate.gate.may_review
+    wanted = {REVIEW_COLUMN} if run.gate is not None and run.gate.gate.may_review else set()
+    wanted |= {COERCED_COLUMN} if run.entity.coerced else set()
     masks = run.gate.masks if run.gate is not None else None
     prepared = run.destination.prepare(
-        replace(run.entity, has_review=may_review),
+        replace(run.entity, own_columns=frozenset(wanted)),
         rebuild=run.mode is Mode.FULL,
         remask=Remask(masks, run.remask, run.database.bridge_schema) if masks is not None and run.remask else None,
     )
-    run.entity, run.remask = replace(run.entity, has_review=prepared.has_review), frozenset()
+    run.entity, run.remask = replace(run.entity, own_columns=prepared.own_columns), frozenset()
     run.fills_empty = prepared.is_empty
     run.table_changes = run.table_changes or prepared.changes
 
 
-_REFUSALS = (SourceContractError, IncompleteAnswerError, VanishedShareError)
+_REFUSALS = (SourceContractError, IncompleteAnswerError)
 
 
 def _attempt(run: _Run, *, keyset: bool) -> RunResult:
@@ -271,7 +281,7 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         open_source(run.database, run.connector, run.declared, settings, masked=masked, keep_answers=True),
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,
-        has_review=entity.has_review,
+        own_columns=entity.own_columns,
         gate=run.gate,
         before_page=run.heartbeat,
     )
@@ -290,6 +300,7 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         declared_columns=run.declared.columns,
         masks=entity.stored_masks if run.released else run.gate.fingerprints if run.gate is not None else {},
         released=tuple(run.released),
+        limits=RejectionLimits(settings.alert_rejection_rate, settings.alert_rejection_min_records),
     )
     batches = _finished(run, extraction, plan)
     try:
@@ -303,9 +314,9 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
             # Kept answers that were refused once would be refused by every run that goes on with them.
             extraction.source.finish()
         # COMMIT may have gone through although its answer was lost: the run's own row tells.
-        if not plan.details or run_status(run.database, run.uid) != "success":
+        outcome = _recorded_outcome(run) if plan.details else None
+        if outcome is None:
             raise
-        outcome = _recorded_outcome(run)
     if not run.released:
         extraction.source.finish()
     return _result(run, extraction, plan, outcome)
@@ -328,8 +339,11 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         plan.seen, plan.seen_is_sure = checkpoint.seen, checkpoint.seen_is_sure
         moved = checkpoint.seen is not None and checkpoint.seen != run.entity.seen_rowversion
         run.warnings += checkpoint.warnings
+        # By page number a row may have hidden between two pages, also where only some records were read so.
+        plan.walked = plan.walked or extraction.reading.by_number
     elif not run.released:
         plan.cursor, plan.marks = None, ()
+    without_rowversion = _without_rowversion(run, extraction, plan)
     plan.next_due_seconds, plan.next_due_reason = plan_next(
         run.entity.uid,
         run.entity.sync_interval_seconds,
@@ -347,12 +361,34 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         "api_seconds_p95": round(extraction.traffic.percentile_seconds(0.95), 4),
         "api_seconds_max": round(extraction.traffic.percentile_seconds(1.0), 4),
         "undeclared": sorted(extraction.undeclared),
+        "without_rowversion": without_rowversion,
         "table_changes": list(run.table_changes),
         "quarantine_sample": extraction.sample,
         "page_size": extraction.source.page_size,
+        **({"coerced": dict(extraction.coerced)} if extraction.coerced else {}),
         **({"gate": run.gate.tally.as_dict()} if run.gate is not None else {}),
         "warnings": [*run.warnings, *extraction.reading.warnings],
     }
+
+
+def _without_rowversion(run: _Run, extraction: Extraction, plan: PublishPlan) -> int:
+    """Records of the table that no delta can see, as the last full read counted them; told in the run's warnings."""
+    if not plan.keyset or run.released:
+        return int(run.last_details.get("without_rowversion", 0))
+    if run.mode is Mode.FULL:
+        count, seen = extraction.without_rowversion, "only a full read sees them"
+    else:
+        count, seen = int(run.last_details.get("without_rowversion", 0)), "this delta could not see whether they changed"
+    if count > (extraction.without_rowversion if run.mode is Mode.DELTA else 0):
+        run.warnings.append(
+            f"{count} records have no {_cursor_name(run)}, so no delta finds them again: {seen} (sync-pipelines sync {run.entity.path} --full-refresh)"
+        )
+    return count
+
+
+def _cursor_name(run: _Run) -> str:
+    endpoint = endpoint_of(run.connector, run.entity.slug)
+    return endpoint.cursor.field if endpoint is not None and endpoint.cursor is not None else "row_version"
 
 
 def _without_load(
@@ -393,9 +429,14 @@ def _writing(run: _Run) -> AbstractContextManager[None]:
     return writer_place(run.held, run.database.bridge_schema, run.settings.max_destination_writers, run.heartbeat)
 
 
-def _recorded_outcome(run: _Run) -> Outcome:
+def _recorded_outcome(run: _Run) -> Outcome | None:
+    """What the run's own row says of it; None when it was not published."""
     row = get_run(run.database, run.uid)
-    return Outcome(Ledger.of_row(row), row["details"]["row_count"], row["details"]["missing"])
+    if not is_published(row):
+        return None
+    details, trouble = row["details"], row["error_details"] or {}
+    verdict = Verdict(RunStatus(row["status"]), row["error_message"], trouble.get("next_command"))
+    return Outcome(Ledger.of_row(row), details["row_count"], details["missing"], details["held_deletions"], verdict)
 
 
 def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outcome) -> RunResult:
@@ -435,4 +476,9 @@ def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outco
         warnings=(*run.warnings, *extraction.reading.warnings, *outcome.warnings),
         storage=dict(plan.details.get("trino", {})),
         metrics=metrics,
+        coerced=dict(extraction.coerced),
+        status=outcome.verdict.status,
+        status_reason=outcome.verdict.reason,
+        next_command=outcome.verdict.next_command,
+        held_deletions=outcome.held,
     )

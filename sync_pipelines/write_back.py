@@ -22,8 +22,9 @@ from sync_pipelines.extract.session import open_session
 from sync_pipelines.extract.translate import source_paths
 from sync_pipelines.load.postgres.quoting import quote
 from sync_pipelines.model.declaration import WriteBack
-from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.model.entity import COERCED_COLUMN, REJECTED_COLUMN, Connector, Entity
 from sync_pipelines.model.types import Kind
+from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources import endpoint_of
 from sync_pipelines.sync import sync_entity
@@ -95,6 +96,7 @@ def plan_write_back(
             state="Nothing was sent.",
         )
     row = _row(database, entity, key)
+    _check_as_sent(entity, key, row)
     now = {name: _text(row.get(columns[name].target_name)) for name in texts}
     wanted = _as_in_a_row(database, {name: (text, columns[name].type.sql) for name, text in texts.items()})
     changes = {name: (now[name], _text(raw)) for name, raw in wanted.items() if now[name] != _text(raw)}
@@ -138,6 +140,14 @@ def _row(database: Database, entity: Entity, key: str) -> dict[str, bytes]:
     if found is None:
         raise NotFoundError(f"{entity.table} has no live row with the key {key!r}.", where=dict(entity.where), state="Nothing was sent.")
     return members(found["row"].encode()) or {}
+
+
+def _check_as_sent(entity: Entity, key: str, row: dict[str, bytes]) -> None:
+    """Refuse a row that is not what the source has: sent back whole, it would overwrite what nobody wanted to change."""
+    reasons = {COERCED_COLUMN: "values of it were cut or left out when it came", REJECTED_COLUMN: "its newest record is in quarantine"}
+    for column, reason in reasons.items():
+        if _text(row.get(column)) is not None:
+            raise ConfigurationError(f"The row {printable(key)} of {entity.table} is not what the source has: {reason}.", state="Nothing was sent.")
 
 
 def _as_in_a_row(database: Database, values: dict[str, tuple[str | None, str]]) -> dict[str, bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sync_pipelines.catalog.quarantine import get_quarantined, list_quarantine
+from sync_pipelines.model.run import RunStatus
 from sync_pipelines.twin import NULL_ROWVERSION, TwinColumn, TwinTable
 from sync_pipelines_tests.world import ITEM_COLUMNS, World, item
 
@@ -81,7 +82,7 @@ def test_every_kind_of_bad_value_sets_its_record_aside_and_the_others_pass(world
     sent = {kind: record(f"B{place:02d}".encode(), members) for place, (kind, (members, *_)) in enumerate(BAD.items())}
     for place, data in enumerate(sent.values()):
         table.put_raw((f"B{place:02d}",), data, f"2999010100{place:04d}")
-    result = world.sync()
+    result = world.sync(status=RunStatus.REJECTED)
     assert result.ledger.inserted == 4
     found = {row["business_key"][0]: row for row in world.quarantine()}
     assert len(found) == len(BAD)
@@ -121,12 +122,12 @@ def test_a_null_in_a_column_that_allows_none_is_set_aside_with_its_key(world: Wo
     assert_quarantined(world, table, b'{"item_number": "BAD"}', column_name="owner", business_key=["BAD"])
 
 
-def test_a_record_without_rowversion_is_set_aside(world: World) -> None:
+def test_a_record_without_rowversion_is_a_record_like_the_others(world: World) -> None:
     table = stocked(world)
     table.put(item(77, owner="me"), NULL_ROWVERSION)
-    assert world.sync().ledger.quarantined == 1
-    (row,) = world.quarantine()
-    assert (row["column_name"], row["business_key"], row["rowversion"]) == ("row_version", ["A00077"], None)
+    result = world.sync(full_refresh=True)
+    assert (result.ledger.inserted, result.ledger.quarantined) == (5, 0)
+    assert any("1 records have no row_version" in warning for warning in result.warnings)
     world.assert_equal_to_truth()
 
 
@@ -136,13 +137,13 @@ def test_json_numbers_that_only_postgresql_refuses_are_all_found_and_set_aside(w
     for place, number in enumerate(numbers):
         table.put_raw((f"B{place}",), record(b"B%d" % place, b'"notes": ' + number), f"299901010001{place:02d}")
         table.put(item(100 + place, owner="me"), f"299901010001{place:02d}")
-    result = world.sync()
+    result = world.sync(status=RunStatus.REJECTED)
     assert result.ledger.inserted == 4 + len(numbers)
     assert {row["business_key"][0]: row["run_uid"] for row in world.quarantine()} == {
         f"B{place}": result.uid for place in range(len(numbers))
     }
     world.assert_equal_to_truth()
-    again = world.sync(full_refresh=True)
+    again = world.sync(full_refresh=True, status=RunStatus.REJECTED)
     assert (again.ledger.written, len(world.quarantine())) == (0, len(numbers))
     assert all(row["times_seen"] > 1 for row in world.quarantine())
 
@@ -181,7 +182,45 @@ def test_another_poison_of_the_same_key_is_another_row(world: World) -> None:
     for value in (b'"stock": "x"', b'"stock": "y"'):
         table.put_raw(("BAD",), record(b"BAD", value))
         world.sync(full_refresh=True)
+    (_, older) = sorted(list_quarantine(world.database, "erp", "items", with_resolved=True), key=lambda row: row["resolution"] or "")
+    assert older["resolution"] == "vanished", "the source has the newer poison only"
+    assert [row["uid"] for row in world.quarantine()] != [older["uid"]]
+
+
+def test_a_bad_record_that_is_gone_from_the_source_leaves_quarantine_with_a_full_read(world: World) -> None:
+    table = stocked(world)
+    table.put_raw(("BAD",), record(b"BAD", b'"stock": "x"'))
+    table.put_raw(("NOKEY",), b'{"item_number": null, "owner": "me"}')
+    world.sync()
     assert len(world.quarantine()) == 2
+    table.delete(("BAD",))
+    table.delete(("NOKEY",))
+    world.sync()
+    assert len(world.quarantine()) == 2, "a delta cannot tell"
+    world.sync(full_refresh=True)
+    assert world.quarantine() == []
+
+
+def test_what_a_person_works_on_stays_open_although_the_source_has_it_no_more(world: World) -> None:
+    table = stocked(world)
+    table.put_raw(("BAD",), record(b"BAD", b'"stock": "x"'))
+    world.sync()
+    world.sql("UPDATE bridge.quarantine SET edited_record = record")
+    table.delete(("BAD",))
+    world.sync(full_refresh=True)
+    assert len(world.quarantine()) == 1
+
+
+def test_a_bad_record_between_two_pages_is_gone_only_when_two_reads_missed_it(world: World) -> None:
+    table = world.add(TwinTable("items", columns=COLUMNS, has_rowversion=False, delta_strategy="full"))
+    table.put(item(1, owner="me"))
+    table.put_raw(("BAD",), record(b"BAD", b'"stock": "x"'))
+    world.sync()
+    table.delete(("BAD",))
+    world.sync()
+    assert len(world.quarantine()) == 1
+    world.sync()
+    assert world.quarantine() == []
 
 
 def test_a_full_refresh_keeps_the_row_of_a_key_in_quarantine(world: World) -> None:
@@ -219,7 +258,7 @@ def test_a_page_of_nothing_but_poison_does_not_stop_the_run(world: World) -> Non
         key = f"B{number:03d}"
         table.put_raw((key,), record(key.encode(), b'"stock": "x"'), f"202401010000{number:02d}")
     table.put(item(1, owner="me"), "20240101000030")
-    result = world.sync()
+    result = world.sync(status=RunStatus.REJECTED)
     assert (result.ledger.inserted, len(world.quarantine())) == (1, 25)
     world.assert_equal_to_truth()
 
@@ -291,7 +330,7 @@ def test_a_first_load_straight_into_the_table_resolves_too(world: World) -> None
     for number in range(4):
         table.delete((f"A{number:05d}",))
     table.put_raw(("BAD",), record(b"BAD", b'"stock": "x"'))
-    world.sync()
+    world.sync(status=RunStatus.REJECTED)
     assert world.rows() == {}
     table.put({**item(0, owner="me"), "item_number": "BAD"})
     assert world.sync(full_refresh=True).ledger.inserted == 1

@@ -14,9 +14,8 @@ from sync_pipelines.errors import (
     SchemaDriftError,
     SettingsError,
     SupersededRunError,
-    VanishedShareError,
 )
-from sync_pipelines.model.run import Mode
+from sync_pipelines.model.run import Mode, RunStatus
 from sync_pipelines.reconcile.audit import audit_entity
 from sync_pipelines.twin import IntegerRowversions, TwinColumn
 from sync_pipelines_tests.test_moving_rows import at_request
@@ -79,13 +78,17 @@ def test_an_entity_without_a_single_record_is_synced_too(any_world: World) -> No
     any_world.assert_equal_to_truth()
 
 
-def test_a_full_refresh_that_would_delete_too_much_stops(any_world: World) -> None:
+def test_a_full_refresh_that_would_delete_too_much_publishes_the_rest_and_holds_the_deletions(any_world: World) -> None:
     table = any_world.add_items(20)
     any_world.sync()
     for number in range(11):
         table.delete((f"A{number:05d}",))
-    error = any_world.fails(VanishedShareError, full_refresh=True)
-    assert "11 of 20" in str(error)
+    table.put(item(15, base_uom="KG"))
+    table.put(item(99))
+    result = any_world.sync(full_refresh=True, status=RunStatus.INCOMPLETE)
+    assert (result.ledger.inserted, result.ledger.updated, result.ledger.deleted, result.held_deletions) == (1, 1, 0, 11)
+    assert "11 of 20" in str(result.status_reason)
+    assert any_world.rows()[("A00015",)]["base_uom"] == "KG"
     assert any_world.sync(full_refresh=True, accept_vanished=True).ledger.deleted == 11
     any_world.assert_equal_to_truth()
 
@@ -95,7 +98,7 @@ def test_an_empty_source_does_not_empty_the_table(any_world: World) -> None:
     any_world.sync()
     for key in list(table.truth()):
         table.delete(key)
-    any_world.fails(VanishedShareError, full_refresh=True)
+    any_world.sync(full_refresh=True, status=RunStatus.INCOMPLETE)
     assert len(any_world.rows()) == 5
 
 
@@ -120,6 +123,30 @@ def test_a_read_by_page_number_deletes_only_what_was_missed_twice_and_takes_it_b
     assert (result.ledger.updated, result.row_count) == (1, 15)
     assert after["_bridge_id"] == before["_bridge_id"]
     any_world.assert_equal_to_truth()
+
+
+def test_a_row_whose_record_is_rejected_now_is_marked_until_a_good_one_comes(any_world: World) -> None:
+    table = any_world.add_items(20)
+    any_world.sync()
+    assert "_bridge_rejected_at" not in any_world.rows()[("A00003",)], "only where something was rejected"
+    for key in (3, 4):
+        table.put(item(key, base_uom="far too long for ten"))
+    table.put(item(99, base_uom="far too long for ten"))
+    any_world.sync()
+    rows = any_world.rows()
+    assert sorted(key for (key,), row in rows.items() if row["_bridge_rejected_at"]) == ["A00003", "A00004"]
+    assert ("A00099",) not in rows
+    marked_at = rows[("A00003",)]["_bridge_rejected_at"]
+    any_world.sync(full_refresh=True)
+    assert any_world.rows()[("A00003",)]["_bridge_rejected_at"] == marked_at, "since when it is not current"
+    table.put(item(3))
+    table.delete(("A00004",))
+    any_world.sync()
+    assert any_world.rows()[("A00003",)]["_bridge_rejected_at"] is None
+    any_world.sync(full_refresh=True)
+    assert ("A00004",) not in any_world.rows(), "the source has it in no form any more"
+    any_world.assert_equal_to_truth()
+    any_world.assert_nothing_left_behind()
 
 
 def test_bad_records_go_to_quarantine_and_leave_it_when_they_are_good(any_world: World) -> None:
@@ -161,6 +188,23 @@ def test_a_new_and_a_wider_column_are_taken_over_and_old_rows_are_filled(any_wor
     any_world.assert_equal_to_truth()
 
 
+def test_a_column_that_is_null_almost_everywhere_rewrites_only_the_rows_that_have_it(any_world: World) -> None:
+    table = any_world.add_items(30)
+    any_world.sync()
+    before = {key: row["_bridge_hash"] for key, row in any_world.rows().items()}
+    table.add_column(TwinColumn("colour", "VARCHAR(20)"), None)
+    table.put(item(7, colour="red"))
+    any_world.discover()
+    result = any_world.sync()
+    assert (result.mode, result.ledger.updated, result.ledger.unchanged) == (Mode.FULL, 1, 29)
+    after = {key: row["_bridge_hash"] for key, row in any_world.rows().items()}
+    assert [key for key in before if before[key] != after[key]] == [("A00007",)]
+    any_world.assert_equal_to_truth()
+    report = audit_entity(any_world.database, "erp", "items", settings=any_world.settings)
+    assert (report.equal, report.missed) == (30, 0)
+    assert all(bucket.equal for bucket in report.buckets)
+
+
 def test_a_change_that_would_lose_data_stops_the_entity_and_accepting_it_starts_a_new_table(any_world: World) -> None:
     table = any_world.add_items(8)
     any_world.sync()
@@ -175,6 +219,19 @@ def test_a_change_that_would_lose_data_stops_the_entity_and_accepting_it_starts_
     table.put_many([item(number, weight_per_unit=number) for number in range(8)])
     assert any_world.sync().ledger.inserted == 8
     any_world.assert_equal_to_truth()
+
+
+def test_json_spelled_another_way_is_no_change_and_another_value_is_one(any_world: World) -> None:
+    columns = (*ITEM_COLUMNS, TwinColumn("doc", "JSON"))
+    table = any_world.add_items(0, columns=columns, delta_strategy="full")
+    table.put(item(1, doc={"a": 1, "b": [1, 2]}))
+    any_world.sync()
+    before = any_world.rows()[("A00001",)]
+    table.put(item(1, doc={"b": [1, 2], "a": 1.0}))
+    assert any_world.sync().ledger.unchanged == 1
+    assert any_world.rows()[("A00001",)]["_bridge_updated_at"] == before["_bridge_updated_at"]
+    table.put(item(1, doc={"b": [2, 1], "a": 1}))
+    assert any_world.sync().ledger.updated == 1
 
 
 @pytest.mark.parametrize("rows", [25, 95])
@@ -206,7 +263,7 @@ def test_a_stale_rowversion_never_overwrites_a_newer_one(any_world: World) -> No
 def test_a_cancelled_run_publishes_nothing(any_world: World) -> None:
     any_world.add_items(40)
     any_world.fails(InterruptedRunError, interrupted=lambda: True)
-    assert any_world.runs()[0]["status"] == "failed"
+    assert any_world.runs()[0]["status"] == RunStatus.CANCELLED
     any_world.sync()
     any_world.assert_equal_to_truth()
 
@@ -261,7 +318,7 @@ def test_an_audit_finds_what_the_table_lacks(any_world: World) -> None:
     clean = audit()
     assert (clean.compared, clean.equal, clean.missed, clean.extra) == (20, 20, 0, 0)
     assert all(bucket.equal for bucket in clean.buckets)
-    any_world.change_row("A00004", _bridge_hash="00000000:" + "0" * 32)
+    any_world.change_row("A00004", _bridge_hash="00000000:" + "0" * 32, base_uom="MINE")
     table.delete(("A00005",))
     found = audit()
     assert (found.missed + found.waiting, found.extra) == (1, 1)

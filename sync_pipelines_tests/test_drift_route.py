@@ -42,6 +42,7 @@ def test_an_added_column_is_filled_for_the_old_rows_too(world: World) -> None:
 def test_an_added_column_without_values_changes_no_row(world: World) -> None:
     table = settled_items(world)
     before = {key: row["_bridge_updated_at"] for key, row in world.rows().items()}
+    versions = world.sql("SELECT item_number, xmin::text, _bridge_hash FROM erp.items ORDER BY 1")
     table.add_column(TwinColumn("colour", "VARCHAR(20)", is_nullable=False), None)
     table.change_column("colour", is_nullable=True)
     world.discover()
@@ -49,6 +50,10 @@ def test_an_added_column_without_values_changes_no_row(world: World) -> None:
     assert (result.ledger.updated, result.ledger.unchanged) == (0, 5)
     assert {key: row["_bridge_updated_at"] for key, row in world.rows().items()} == before
     assert world.sync(full_refresh=True).ledger.unchanged == 5
+    assert world.sql("SELECT item_number, xmin::text, _bridge_hash FROM erp.items ORDER BY 1") == versions, "no row was rewritten"
+    table.put(item(2, base_uom="KG", colour="red"))
+    assert world.sync().ledger.updated == 1
+    world.assert_equal_to_truth()
 
 
 @pytest.mark.parametrize(
@@ -319,3 +324,15 @@ def test_an_entity_that_vanished_and_returned_goes_on_where_it_was(world: World)
     result = world.sync()
     assert (result.rowversion_start, result.ledger.updated) == (cursor, 1)
     world.assert_equal_to_truth()
+
+
+def test_a_float_becomes_numeric_with_every_digit_that_it_shows(world: World) -> None:
+    columns = (*ITEM_COLUMNS, TwinColumn("share", "DOUBLE PRECISION"), TwinColumn("single", "REAL"))
+    table = world.add_items(0, columns=columns)
+    table.put(item(1, share=0.1234567890123456, single=0.5))
+    world.sync()
+    table.change_column("share", "NUMERIC")
+    table.change_column("single", "NUMERIC")
+    assert "wider" in world.discover().changed["items"]
+    assert world.sync().ledger.unchanged == 1
+    assert world.sql("SELECT share::text, single::text FROM erp.items") == [("0.1234567890123456", "0.5")]

@@ -12,6 +12,7 @@ import pytest
 from sync_pipelines.catalog.quarantine import expire_records, get_quarantined, list_log, list_quarantine
 from sync_pipelines.catalog.reviews import accept_review, list_reviews
 from sync_pipelines.errors import GateDefinitionError, SettingsError
+from sync_pipelines.model.run import RunStatus
 from sync_pipelines.release import fix_record, release_records, waive_record
 from sync_pipelines_tests.world import World, item
 
@@ -160,7 +161,7 @@ def test_a_waived_record_passes_its_rules_now_and_whenever_it_is_sent_again(any_
     put_gate(any_world)
     table.put(item(1, weight_per_unit=0.5))
     table.put(item(2, weight_per_unit=0.25))
-    any_world.sync()
+    any_world.sync(status=RunStatus.REJECTED)
     uid = next(row["uid"] for row in any_world.quarantine() if row["business_key"] == ["A00001"])
     waive_record(any_world.database, uid, **WHO)
     (result,) = release_records(any_world.database, [uid], settings=any_world.settings, **WHO)
@@ -176,7 +177,7 @@ def test_types_cannot_be_waived(world: World) -> None:
     table = world.add_items(1)
     put_gate(world)
     table.put_raw(("B1",), b'{"item_number": "B1", "weight_per_unit": "heavy"}', "29990101000000")
-    world.sync()
+    world.sync(status=RunStatus.REJECTED)
     uid = next(row["uid"] for row in world.quarantine() if row["business_key"] == ["B1"])
     waive_record(world.database, uid, **WHO)
     (result,) = release_records(world.database, [uid], settings=world.settings, **WHO)
@@ -189,7 +190,7 @@ def test_a_record_is_released_as_it_is_once_the_rules_allow_it(world: World) -> 
     table = world.add_items(0)
     put_gate(world)
     table.put(item(1, weight_per_unit=0.5))
-    world.sync()
+    world.sync(status=RunStatus.REJECTED)
     uid = only_uid(world)
     put_gate(world, RULES.replace("min_value: 1", "min_value: 0"))
     release_records(world.database, [uid], settings=world.settings, **WHO)
@@ -202,7 +203,7 @@ def test_a_release_never_puts_an_older_record_over_a_newer_row(any_world: World)
     table = any_world.add_items(0)
     put_gate(any_world)
     table.put(item(1, weight_per_unit=0.5), rowversion="20240101000000")
-    any_world.sync()
+    any_world.sync(status=RunStatus.REJECTED)
     uid = only_uid(any_world)
     fix_record(any_world.database, uid, {"weight_per_unit": 2}, None, settings=any_world.settings, **WHO)
     table.put(item(1, weight_per_unit=5), rowversion="20240101000001")
@@ -232,7 +233,7 @@ def test_quarantine_is_found_by_reason_rule_text_and_time_and_expires(world: Wor
     table.put(item(1, weight_per_unit=0.5))
     table.put(item(2, weight_per_unit=2, base_uom="BOX"))
     table.put(item(3, weight_per_unit=0.1, base_uom="BOX"))
-    world.sync()
+    world.sync(status=RunStatus.REJECTED)
 
     def found(**filters: Any) -> list[str]:
         return sorted(row["business_key"][0] for row in list_quarantine(world.database, "erp", "items", **filters))
@@ -250,7 +251,7 @@ def test_quarantine_is_found_by_reason_rule_text_and_time_and_expires(world: Wor
     world.sql("UPDATE bridge.quarantine SET last_seen_at = now() - interval '3 days' WHERE business_key = '[\"A00001\"]'")
     assert expire_records(world.database, "erp", "items", days=2, **WHO) == 1
     assert found() == ["A00002", "A00003"]
-    world.sync(full_refresh=True)
+    world.sync(full_refresh=True, status=RunStatus.REJECTED)
     assert found() == ["A00001", "A00002", "A00003"]
 
 
@@ -258,7 +259,7 @@ def test_the_trail_cannot_be_changed_afterwards(world: World) -> None:
     table = world.add_items(0)
     put_gate(world)
     table.put(item(1, weight_per_unit=0.5))
-    world.sync()
+    world.sync(status=RunStatus.REJECTED)
     waive_record(world.database, only_uid(world), **WHO)
     for statement in ("UPDATE bridge.quarantine_log SET author = 'eve'", "DELETE FROM bridge.quarantine_log", "TRUNCATE bridge.quarantine_log"):
         with pytest.raises(psycopg.errors.RaiseException, match="only ever added to"):

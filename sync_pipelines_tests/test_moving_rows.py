@@ -157,9 +157,9 @@ def test_records_without_rowversion_at_the_end_of_a_full_page_are_not_skipped(wo
     page = json.loads(table.page())
     page["rows"] += [{"oracle_keys": {}, "row_version": None, "data": item(number)} for number in (90, 91)]
     world.faults.add(Fault("nulls last", kind="data", page=1, body=json.dumps(page).encode(), times=1))
-    assert world.sync().ledger.quarantined == 2
-    assert {tuple(row["business_key"]) for row in world.quarantine()} == {("A00090",), ("A00091",)}
-    world.assert_equal_to_truth()
+    result = world.sync()
+    assert (result.ledger.inserted, result.ledger.quarantined) == (10, 0)
+    assert {("A00090",), ("A00091",)} < set(world.rows())
 
 
 def test_an_answer_that_came_whole_but_is_no_page_is_fetched_again(world: World) -> None:

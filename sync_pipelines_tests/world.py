@@ -22,7 +22,7 @@ from sync_pipelines.discover.discovery import DiscoveryReport, discover
 from sync_pipelines.errors import SyncError
 from sync_pipelines.load.postgres.quoting import quote
 from sync_pipelines.model.entity import Entity
-from sync_pipelines.model.run import RunResult
+from sync_pipelines.model.run import RunResult, RunStatus
 from sync_pipelines.settings import Settings
 from sync_pipelines.sync import sync_entity
 from sync_pipelines.twin import FaultPlan, TwinColumn, TwinServer, TwinStore, TwinTable
@@ -78,12 +78,12 @@ class World:
         """Run a discovery of the connector."""
         return discover(self.database, self.connector, accept=accept, settings=self.settings)
 
-    def sync(self, slug: str = "items", **options: Any) -> RunResult:
-        """Sync one entity and check that its ledger balances, in the answer and in the database."""
+    def sync(self, slug: str = "items", *, status: RunStatus = RunStatus.SUCCESS, **options: Any) -> RunResult:
+        """Sync one entity and check that its ledger balances and that it ended so, in the answer and in the database."""
         result = sync_entity(self.database, self.connector, slug, settings=self.settings, **options)
         assert result.ledger.balances, result.ledger
         stored = self.runs(slug)[0]
-        assert stored["status"] == "success"
+        assert (result.status, stored["status"]) == (status, status), result.status_reason
         assert stored["records_fetched"] == result.ledger.fetched
         return result
 
@@ -164,7 +164,7 @@ class World:
         for key, record in truth.items():
             shown = {name: live[key][name] for name in record}
             assert comparable(shown) == comparable(record), key
-        assert all(run["status"] in ("success", "failed") for run in self.runs(slug))
+        assert all(run["status"] != RunStatus.RUNNING for run in self.runs(slug))
 
     def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Run any statement; rows of a query."""

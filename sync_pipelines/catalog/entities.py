@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 from psycopg.types.json import Jsonb
 
-from sync_pipelines.catalog.connectors import check_destination
+from sync_pipelines.catalog.connectors import check_destination, get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import EntityDefinitionError, NotFoundError, SettingsError
 from sync_pipelines.model.cursor import Codec, CursorMark
@@ -18,7 +19,7 @@ SELECT e.uid, c.name AS connector, e.slug, e.api_name, e.description, e.delta_st
        e.target_table, e.destination, e.sync_enabled, e.sync_interval_seconds, e.page_size, e.lookback_seconds, e.max_vanished_share,
        e.cursor_codec, e.last_rowversion AS cursor, e.cursor_marks, e.full_refresh_pending, e.status, e.status_reason,
        e.row_count, e.last_sync_at, e.last_sync_status, e.consecutive_failures, e.last_success_at, e.next_due_at,
-       e.due_reason, e.seen_rowversion, e.masks AS stored_masks
+       e.due_reason, e.seen_rowversion, e.masks AS stored_masks, e.held_deletions
 FROM entities e JOIN connectors c ON c.uid = e.connector_uid
 """
 _SETTABLE = {"sync_enabled", "sync_interval_seconds", "page_size", "lookback_seconds", "max_vanished_share"}
@@ -174,6 +175,38 @@ def change_entity(database: Database, entity: Entity, **changes: Any) -> Entity:
                 )
         except psycopg.errors.CheckViolation as error:
             raise SettingsError(f"A value is out of range: {error.diag.constraint_name}.") from error
+    return get_entity(database, entity.connector, entity.slug)
+
+
+def change_coercion(database: Database, entity: Entity, words: dict[str, str]) -> Entity:
+    """Allow, or no longer allow, that values of columns are cut or left out; the next sync reads everything.
+
+    Args:
+        database: where the catalog is.
+        entity: of a source that describes itself; a declared one says it in its file.
+        words: by column; "" = no longer.
+
+    Raises:
+        SettingsError: no such column, or a business key.
+    """
+    columns = {column.name: column for column in entity.columns}
+    for name in words:
+        if name not in columns:
+            raise SettingsError(f"{entity.path} has no column {name!r}.", state="Nothing was changed.")
+        if columns[name].is_business_key:
+            raise SettingsError(f"{name} is the business key: cut, two records could become one row.", state="Nothing was changed.")
+    changed = [replace(column, coerce=words.get(column.name, column.coerce)) for column in entity.columns]
+    if get_connector(database, entity.connector).declaration is not None:
+        raise SettingsError(
+            f"What may be coerced of {entity.path} stands in its connector's file, under `coerce`.",
+            state="Nothing was changed.",
+            next_command=f"sync-pipelines connector export {entity.connector}",
+        )
+    with database.connect() as connection:
+        connection.execute(
+            "UPDATE entities SET columns = %s, full_refresh_pending = true, updated_at = now() WHERE uid = %s",
+            [Jsonb([column.as_json() for column in changed]), entity.uid],
+        )
     return get_entity(database, entity.connector, entity.slug)
 
 

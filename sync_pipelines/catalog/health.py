@@ -17,13 +17,14 @@ REJECTING_DAYS = 7
 
 @dataclass(frozen=True)
 class EntityHealth:
-    """An entity of an active connector with its last ended run, its running one, and its last run with rejects.
+    """An entity of an active connector with its last ended run, its running one, and its last rejected run.
 
     Attributes:
         last_*: of the run that ended last.
         running_held: False when the process of the running run is gone, so that nobody will end it but the next run.
-        rejecting_*: of the last run that rejected records, unless a clean run came since or nothing of the entity is in
-            quarantine any more.
+        rejecting_*: of the last run with the status REJECTED, unless a run that says as much came since without being
+            rejected, or nothing of the entity is in quarantine any more.
+        held_deletions: rows that wait for a decision whether they vanished.
     """
 
     connector: str
@@ -49,6 +50,7 @@ class EntityHealth:
     rejecting_uid: UUID | None = None
     rejecting_judged: int | None = None
     rejecting_quarantined: int | None = None
+    held_deletions: int = 0
 
     @property
     def path(self) -> str:
@@ -88,32 +90,31 @@ FROM connectors c LEFT JOIN (
     SELECT e.connector_uid, count(*) AS ended, count(*) FILTER (WHERE r.status = 'failed') AS failed
     FROM sync_runs r JOIN entities e ON e.uid = r.entity_uid
     WHERE r.status <> 'running' AND r.completed_at > now() - make_interval(secs => %(window)s)
-      AND coalesce(r.error_details->>'error', '') <> 'InterruptedRunError'
+      AND r.status <> 'cancelled'
     GROUP BY e.connector_uid
 ) r ON r.connector_uid = c.uid
 WHERE c.is_active
 """
-# One scan of an index that holds just the runs with rejects; joined here, since the planner cannot guess how many are left.
+# One scan of an index that holds just the rejected runs; joined here, since the planner cannot guess how many are left.
 _REJECTING = """
 WITH rejecting AS (
     SELECT DISTINCT ON (r.entity_uid) r.entity_uid, r.uid, r.records_fetched - r.records_superseded AS judged,
            r.records_quarantined, r.started_at
     FROM sync_runs r
-    WHERE r.status = 'success' AND r.records_quarantined > 0
-      AND r.records_fetched - r.records_superseded >= %(min_records)s
-      AND r.started_at > now() - make_interval(days => %(days)s)
+    WHERE r.status = 'rejected' AND r.started_at > now() - make_interval(days => %(days)s)
     ORDER BY r.entity_uid, r.started_at DESC
 )
 SELECT b.entity_uid, b.uid AS rejecting_uid, b.judged AS rejecting_judged, b.records_quarantined AS rejecting_quarantined
 FROM rejecting b
 WHERE NOT EXISTS (
     SELECT FROM sync_runs r WHERE r.entity_uid = b.entity_uid AND r.started_at > b.started_at
-      AND r.status = 'success' AND r.records_fetched - r.records_superseded >= %(min_records)s)
+      AND r.status IN ('success', 'incomplete') AND r.details ? 'row_count'
+      AND (r.mode = 'full' OR r.records_fetched - r.records_superseded >= %(min_records)s))
   AND EXISTS (SELECT FROM quarantine q WHERE q.entity_uid = b.entity_uid AND q.resolved_at IS NULL)
 """
 _ENTITIES = """
 SELECT e.uid, c.name AS connector, e.slug, e.status, e.status_reason, e.sync_enabled, e.sync_interval_seconds, e.created_at,
-       e.last_success_at, e.consecutive_failures,
+       e.last_success_at, e.consecutive_failures, e.held_deletions,
        l.uid AS last_uid, l.status AS last_status, l.completed_at AS last_completed_at,
        extract(epoch FROM l.completed_at - l.started_at)::float8 AS last_seconds,
        (l.details->>'api_seconds_max')::float8 AS last_response_seconds, l.error_details->>'error' AS last_error_kind,
@@ -150,7 +151,7 @@ def read_health(
         connection: with the bridge schema as its search path.
         database: for the names of the advisory locks.
         window_seconds: how far back runs are counted.
-        min_records: runs with fewer different records say nothing about the share of rejects.
+        min_records: deltas with fewer different records say nothing about the share of rejects.
     """
     parameters = {
         "window": window_seconds,

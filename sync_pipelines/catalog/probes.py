@@ -65,7 +65,7 @@ def list_candidates(
             WHERE e.connector_uid = %s AND c.is_active AND e.sync_enabled AND e.status = 'active'
               AND e.delta_strategy = 'rowversion' AND e.seen_rowversion IS NOT NULL AND e.cursor_codec IS NOT NULL
               AND e.consecutive_failures = 0 AND NOT e.full_read_due AND e.lease_uid IS NULL
-              AND e.last_sync_status = 'success'
+              AND e.last_sync_status IN ('success', 'rejected', 'incomplete')
               AND e.due_reason IN ('interval', 'follow-up')
               AND (%s AND e.due_reason = 'interval' OR e.next_due_at > now() + interval '1 second')
               AND (p.probed_at IS NULL OR p.probed_at <= now() - %s * interval '1 second')

@@ -30,7 +30,7 @@ def purge_sync_runs(database: Database, after_days: int, batch_runs: int = BATCH
                       AND NOT EXISTS (SELECT FROM quarantine q WHERE q.run_uid = old.uid)
                       AND EXISTS (SELECT FROM sync_runs newer WHERE newer.entity_uid = old.entity_uid
                             AND (newer.started_at, newer.uid) > (old.started_at, old.uid)
-                            AND (old.status <> 'success' OR newer.status = 'success'))
+                            AND (NOT old.details ? 'row_count' OR newer.details ? 'row_count'))
                     LIMIT %s FOR UPDATE SKIP LOCKED)
                 """,
                 [after_days, batch_runs],

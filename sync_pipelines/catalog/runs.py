@@ -13,9 +13,16 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from sync_pipelines.catalog.database import Database, classify_database_error
-from sync_pipelines.errors import EntityBusyError, InterruptedRunError, NotFoundError, RetriableError, SyncError
+from sync_pipelines.errors import (
+    EntityBusyError,
+    IncompleteAnswerError,
+    InterruptedRunError,
+    NotFoundError,
+    RetriableError,
+    SyncError,
+)
 from sync_pipelines.model.entity import Entity
-from sync_pipelines.model.run import Mode
+from sync_pipelines.model.run import Mode, RunStatus
 from sync_pipelines.schedule.plan import FULL_READ_TRIES, plan_retry_seconds
 from sync_pipelines.secrets import redact_data
 
@@ -84,6 +91,17 @@ def start_run(
     return row["uid"], row["started_at"]
 
 
+def last_details(connection: psycopg.Connection[Any], entity: Entity) -> dict[str, Any]:
+    """The details of the newest run of an entity that published; empty before the first."""
+    row = connection.execute(
+        """
+        SELECT details FROM sync_runs WHERE entity_uid = %s AND details ? 'row_count' ORDER BY started_at DESC LIMIT 1
+        """,
+        [entity.uid],
+    ).fetchone()
+    return {} if row is None else dict(row["details"])
+
+
 def fail_run(
     database: Database,
     entity: Entity,
@@ -93,7 +111,9 @@ def fail_run(
     lease: UUID | None = None,
     tried_again: bool = False,
 ) -> None:
-    """Close a run as failed with a secret-free message, on a fresh connection, and say when the entity is due again.
+    """Close a run that published nothing with a secret-free message, on a fresh connection, and say when the entity is due again.
+
+    It is cancelled when a person or a signal ended it, incomplete when too little of an id list came back, else failed.
 
     Args:
         database: where the catalog is.
@@ -111,22 +131,31 @@ def fail_run(
         logger.warning("run %s could not be closed as failed, the next one will: %s", run_uid, trouble)
 
 
+def ending_of(error: BaseException) -> RunStatus:
+    """The status of a run that this error ended."""
+    # What is no Exception (KeyboardInterrupt, Dagster's interruption of a step, SystemExit) was sent by somebody.
+    if isinstance(error, InterruptedRunError) or not isinstance(error, Exception):
+        return RunStatus.CANCELLED
+    return RunStatus.INCOMPLETE if isinstance(error, IncompleteAnswerError) else RunStatus.FAILED
+
+
 def _fail_run(
     database: Database, entity: Entity, run_uid: UUID, error: BaseException, lease: UUID | None, *, tried_again: bool
 ) -> None:
-    failures = entity.consecutive_failures + (not isinstance(error, InterruptedRunError))
+    status = ending_of(error)
+    failures = entity.consecutive_failures + (status is not RunStatus.CANCELLED)
     details = error.details() if isinstance(error, SyncError) else {"error": type(error).__name__, "what": str(error)}
     with database.connect() as connection:
         connection.execute("SET LOCAL lock_timeout = '10s'")
         row = connection.execute(
             """
-            UPDATE sync_runs SET status = 'failed', completed_at = now(), error_message = %s, error_details = %s
+            UPDATE sync_runs SET status = %s, completed_at = now(), error_message = %s, error_details = %s
             WHERE uid = %s AND status = 'running' RETURNING mode
             """,
-            [redact_data(str(error))[:10_000], Jsonb(redact_data(details)), run_uid],
+            [str(status), redact_data(str(error))[:10_000], Jsonb(redact_data(details)), run_uid],
         ).fetchone()
         if row is not None:
-            connection.execute("UPDATE entities SET last_sync_at = now(), last_sync_status = 'failed' WHERE uid = %s", [entity.uid])
+            connection.execute("UPDATE entities SET last_sync_at = now(), last_sync_status = %s WHERE uid = %s", [str(status), entity.uid])
         if row is not None and not tried_again:
             connection.execute(
                 """
@@ -145,13 +174,6 @@ def _fail_run(
                     "uid": entity.uid,
                 },
             )
-
-
-def run_status(database: Database, run_uid: UUID) -> str | None:
-    """The stored status of a run; the truth after a COMMIT whose answer was lost."""
-    with database.connect() as connection:
-        row = connection.execute("SELECT status FROM sync_runs WHERE uid = %s", [run_uid]).fetchone()
-    return row["status"] if row else None
 
 
 def list_runs(

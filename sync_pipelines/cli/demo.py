@@ -26,7 +26,7 @@ from sync_pipelines.cli.progress import Watch, step
 from sync_pipelines.cli.proof import Proof, prove
 from sync_pipelines.cli.source import Source, await_source, start_source
 from sync_pipelines.errors import LedgerError, SettingsError
-from sync_pipelines.model.run import Ledger
+from sync_pipelines.model.run import Ledger, RunStatus
 from sync_pipelines.settings import Settings
 
 NAME = "demo"
@@ -205,7 +205,7 @@ def _full_round(work: _Demo, title: str) -> None:
 def _collect(work: _Demo, title: str, watch: Watch) -> None:
     runs = [run for run in list_runs(work.database, NAME, limit=1000) if run["started_at"] >= watch.started_at]
     work.rounds.append((title, sorted(runs, key=lambda run: run["path"])))
-    broken = [run["path"] for run in runs if run["status"] != "success" or not Ledger.of_row(run).balances]
+    broken = [run["path"] for run in runs if run["status"] != RunStatus.SUCCESS or not Ledger.of_row(run).balances]
     if broken or not runs:
         raise LedgerError(f"Not every run balances: {', '.join(broken) or 'there was none'}.", state="", next_command="sync-pipelines runs")
 

@@ -9,10 +9,17 @@ from rich.text import Text
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database, clock
-from sync_pipelines.catalog.entities import change_destination, change_entity, get_entity, list_entities
+from sync_pipelines.catalog.entities import (
+    change_coercion,
+    change_destination,
+    change_entity,
+    get_entity,
+    list_entities,
+)
 from sync_pipelines.cli.context import open_catalog, split_entity_path
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.cli.running import show_in_dagster
+from sync_pipelines.conform.coercion import COERCIONS, LENIENT, TRUNCATE, words_of
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Entity, EntityStatus
 from sync_pipelines.model.freshness import StatusWord, status_word
@@ -25,6 +32,8 @@ _STYLES = {
     StatusWord.LATE: "yellow",
     StatusWord.ERROR: "bold red",
     StatusWord.ACTION_REQUIRED: "bold red",
+    StatusWord.REJECTED: "bold red",
+    StatusWord.DELETIONS_HELD: "bold red",
     StatusWord.SWITCHED_OFF: "dim",
     StatusWord.VANISHED: "dim",
 }
@@ -110,6 +119,10 @@ def set_(
     destination: Annotated[
         str | None, typer.Option(help="postgres or trino; the next sync reads everything, the old table stays.")
     ] = None,
+    coerce: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=WORD", help="truncate, lenient, both joined by + or none: what becomes of values that do not fit."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Change how an entity is synced."""
@@ -121,19 +134,33 @@ def set_(
         "max_vanished_share": max_vanished_share,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    if not changes and destination is None:
+    if not changes and destination is None and not coerce:
         raise SettingsError("Nothing to set.", state="Nothing was changed.", next_command="sync-pipelines entity set --help")
     database = open_catalog(context.obj)
     entity = get_entity(database, *split_entity_path(path))
     if destination is not None:
         entity, changes["destination"] = change_destination(database, entity, destination), destination
-    settable = {name: value for name, value in changes.items() if name != "destination"}
+    if coerce:
+        entity, changes["coerce"] = change_coercion(database, entity, _coercions(coerce)), ", ".join(coerce)
+    settable = {name: value for name, value in changes.items() if name not in ("destination", "coerce")}
     entity = change_entity(database, entity, **settable)
     show_in_dagster(context.obj, database, quiet=True)
     if as_json:
         print_json(shown(entity))
         return
-    say(f"{entity.path}: " + ", ".join(f"{name} = {getattr(entity, name)}" for name in changes))
+    say(f"{entity.path}: " + ", ".join(f"{name} = {getattr(entity, name, value)}" for name, value in changes.items()))
+
+
+def _coercions(given: list[str]) -> dict[str, str]:
+    """`created_at=truncate+lenient` as words by column."""
+    words: dict[str, str] = {}
+    for one in given:
+        name, separator, told = one.rpartition("=")
+        chosen = [] if told == "none" else told.split("+")
+        if not separator or not set(chosen) <= set(COERCIONS):
+            raise SettingsError(f"{one!r} is not COLUMN=truncate, =lenient, =truncate+lenient or =none.", state="Nothing was changed.")
+        words[name] = words_of(truncate=TRUNCATE in chosen, lenient=LENIENT in chosen)
+    return words
 
 
 def status_words(database: Database, entities: list[Entity], settings: Settings) -> dict[str, str]:
@@ -147,6 +174,8 @@ def status_words(database: Database, entities: list[Entity], settings: Settings)
             last_success_at=entity.last_success_at,
             now=now,
             grace_seconds=settings.freshness_grace_seconds,
+            last_status=entity.last_sync_status,
+            held_deletions=entity.held_deletions,
         ).value
         for entity in entities
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from sync_pipelines.model.run import Ledger, RunResult
+from sync_pipelines.model.run import Ledger, RunResult, is_published
 
 COUNTERS = ("fetched", "inserted", "updated", "unchanged", "superseded", "quarantined", "deleted")
 LEDGER_COLUMNS = ("entity", *COUNTERS, "seconds", "rows/s", "balance")
@@ -22,7 +22,7 @@ def result_row(result: RunResult) -> tuple[Any, ...]:
 def run_row(run: dict[str, Any]) -> tuple[Any, ...]:
     """A row of `bridge.sync_runs`; one that is not finished or failed has no balance."""
     ledger = Ledger.of_row(run)
-    return _row(run["path"], ledger, run_seconds(run), None if run["status"] == "success" else run["status"])
+    return _row(run["path"], ledger, run_seconds(run), None if is_published(run) else run["status"])
 
 
 def run_seconds(run: dict[str, Any]) -> float:

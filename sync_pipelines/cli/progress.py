@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.cli.output import console, on_terminal, say
 from sync_pipelines.errors import SyncError
+from sync_pipelines.model.run import PUBLISHED
 from sync_pipelines.secrets import printable
 
 POLL_SECONDS = 0.5
@@ -92,7 +93,7 @@ class Watch:
             task = self._tasks[path]
             if not self._bars.tasks[task].started:
                 self._bars.start_task(task)
-            total = fetched if status == "success" else max(fetched, self.totals[path] or 0) or None
+            total = fetched if status in PUBLISHED else max(fetched, self.totals[path] or 0) or None
             self._bars.update(task, completed=fetched, total=total, state=status)
             if status != "running":
                 self._bars.stop_task(task)

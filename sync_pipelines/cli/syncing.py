@@ -13,6 +13,7 @@ from rich.text import Text
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity, list_entities
+from sync_pipelines.catalog.runs import ending_of
 from sync_pipelines.cli.context import open_catalog, split_path
 from sync_pipelines.cli.failures import show_error, show_unexpected
 from sync_pipelines.cli.ledgers import COUNTERS, LEDGER_COLUMNS, LEDGER_NUMBERS, result_row
@@ -35,6 +36,8 @@ class _Outcome:
 
     @property
     def exit_code(self) -> int:
+        if self.result is not None:
+            return self.result.status.exit_code
         return 0 if self.error is None else self.error.exit_code if isinstance(self.error, SyncError) else 1
 
 
@@ -52,7 +55,7 @@ def sync(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Sync entities now; one that fails does not stop the others. The exit code is the worst of them."""
+    """Sync entities now; one that fails does not stop the others. The exit code is the worst of them: 3 where records were rejected or deletions wait."""
     database = open_catalog(context.obj)
     entities = chosen_entities(database, paths)
     totals = {entity.path: _expected(entity, full_refresh) for entity in entities}
@@ -139,12 +142,19 @@ def _show(outcomes: list[_Outcome]) -> None:
         if outcome.result is not None:
             rows.append(result_row(outcome.result))
         else:
-            rows.append((outcome.entity.path, *[None] * (len(COUNTERS) + 2), Text("failed", style="bold red")))
+            rows.append((outcome.entity.path, *[None] * (len(COUNTERS) + 2), Text(ending_of(outcome.error or RuntimeError()).value, style="bold red")))
     show_table("Ledger", LEDGER_COLUMNS, rows, right=LEDGER_NUMBERS)
     for outcome in outcomes:
         for warning in outcome.result.warnings if outcome.result else ():
             say(f"{outcome.entity.path}: {cell(warning)}", "yellow", stderr=True)
-        if outcome.result and outcome.result.ledger.quarantined:
+        if outcome.result and outcome.result.coerced:
+            counts = ", ".join(f"{name} {count:,}" for name, count in sorted(outcome.result.coerced.items()))
+            say(f"{outcome.entity.path}: coerced as a person allows: {cell(counts)}", "yellow", stderr=True)
+        if outcome.result and outcome.result.status_reason:
+            say(f"{outcome.entity.path}: {outcome.result.status}. {outcome.result.status_reason}", "bold red", stderr=True)
+        if outcome.result and outcome.result.next_command:
+            say(f"{outcome.entity.path}: {outcome.result.next_command}", "cyan", stderr=True)
+        elif outcome.result and outcome.result.ledger.quarantined:
             path, uid = outcome.entity.path, outcome.result.uid
             say(f"{path}: sync-pipelines quarantine list {path} --run {uid}", "cyan", stderr=True)
         if isinstance(outcome.error, SyncError):
@@ -154,13 +164,14 @@ def _show(outcomes: list[_Outcome]) -> None:
 
 
 def _shown(outcome: _Outcome) -> dict[str, Any]:
-    data: dict[str, Any] = {"path": outcome.entity.path, "ok": outcome.error is None}
+    data: dict[str, Any] = {"path": outcome.entity.path, "ok": outcome.exit_code == 0}
     if outcome.result is not None:
         ledger = outcome.result.ledger
         return {
             **data,
             **{name: value for name, value in asdict(outcome.result).items() if name != "ledger"},
             **ledger.as_dict(),
+            "exit_code": outcome.exit_code,
             "balances": ledger.balances,
             "rows_per_second": round(outcome.result.rows_per_second, 1),
         }

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import binascii
+from collections.abc import Collection
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from sync_pipelines.conform.canonical import canonical_texts
 
 try:  # the module behind hashlib; it spares the context that OpenSSL makes for every short text
     from _md5 import md5
@@ -21,7 +24,7 @@ _NULL = "\x1e2"
 _HEX_DIGITS = 32
 
 
-def content_hashes(columns: list[pa.Array | pa.ChunkedArray]) -> pa.Array:
+def content_hashes(columns: list[pa.Array | pa.ChunkedArray], json_places: Collection[int] = ()) -> pa.Array:
     """MD5 of each row's canonical text, as 32 hex digits.
 
     The text joins Arrow's string form of every column with \\x1f; both control characters are escaped inside values
@@ -29,8 +32,9 @@ def content_hashes(columns: list[pa.Array | pa.ChunkedArray]) -> pa.Array:
 
     Args:
         columns: equally long arrays in the declared order.
+        json_places: places of those that hold JSON, which counts by its value and not by its spelling.
     """
-    texts = [_as_text(column) for column in columns]
+    texts = [canonical_texts(column) if place in json_places else _as_text(column) for place, column in enumerate(columns)]
     lines = _lines(texts)
     # Only texts can hold the two control characters, and nearly none does: one look at all is cheaper than one at each.
     content, nulls = b"".join(lines), sum(text.null_count for text in texts)

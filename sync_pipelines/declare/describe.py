@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.conform.coercion import words_of
 from sync_pipelines.declare.openapi import resolve_openapi
 from sync_pipelines.errors import EntityDefinitionError
 from sync_pipelines.extract.apismith import fetch_apis
 from sync_pipelines.extract.raw_json import compile_path
 from sync_pipelines.extract.session import open_session
 from sync_pipelines.extract.translate import id_column
-from sync_pipelines.model.declaration import Declaration, Endpoint
+from sync_pipelines.model.declaration import Coercion, ColumnDeclaration, Declaration, Endpoint
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.settings import Settings
 
@@ -47,15 +48,7 @@ def _describe(slug: str, endpoint: Endpoint) -> dict[str, Any]:
         "slug": slug,
         "name": endpoint.title or slug,
         "description": endpoint.description,
-        "columns": [
-            {
-                "name": column.name,
-                "data_type": column.type,
-                "is_nullable": column.null and column.name not in keys,
-                "is_business_key": column.name in keys,
-            }
-            for column in columns
-        ],
+        "columns": [_describe_column(column, endpoint.coerce.get(column.name), column.name in keys) for column in columns],
         "business_key_columns": keys,
         "delta_strategy": str(endpoint.delta_strategy),
         "rowversion_codec": str(endpoint.cursor.codec) if endpoint.cursor and endpoint.cursor.codec else None,
@@ -63,6 +56,15 @@ def _describe(slug: str, endpoint: Endpoint) -> dict[str, Any]:
         "declared_lookback_seconds": endpoint.cursor.lookback_seconds if endpoint.cursor else None,
     }
     return description
+
+
+def _describe_column(column: ColumnDeclaration, coercion: Coercion | None, is_key: bool) -> dict[str, Any]:
+    described = {"name": column.name, "data_type": column.type, "is_nullable": column.null and not is_key, "is_business_key": is_key}
+    if coercion is not None:
+        described["data_type"] = coercion.type or column.type
+        described["is_nullable"] = described["is_nullable"] or (coercion.lenient and not is_key)
+        described["declared_coercion"] = words_of(truncate=coercion.truncate, lenient=coercion.lenient)
+    return described
 
 
 def check_endpoint(slug: str, endpoint: Endpoint) -> None:
@@ -78,6 +80,7 @@ def check_endpoint(slug: str, endpoint: Endpoint) -> None:
         "cursor.field": endpoint.cursor.field if endpoint.cursor else None,
         "ids.column": id_column(endpoint),
         **{f"key {name}": name for name in endpoint.key},
+        **{f"coerce {name}": name for name in endpoint.coerce},
         **{f"write_back.columns {name}": name for name in (endpoint.write_back.columns if endpoint.write_back else ())},
     }
     for what, name in wanted.items():
@@ -85,6 +88,11 @@ def check_endpoint(slug: str, endpoint: Endpoint) -> None:
             raise EntityDefinitionError(
                 f"{what} names {name!r}, which is not among the columns {', '.join(names[:30])}.", where={"entity": slug}
             )
+    cut_keys = [name for name in _keys(endpoint) if name in endpoint.coerce and (endpoint.coerce[name].truncate or endpoint.coerce[name].lenient)]
+    if cut_keys:
+        raise EntityDefinitionError(
+            f"coerce names {cut_keys[0]!r}, which is the business key: cut, two records could become one row.", where={"entity": slug}
+        )
     if endpoint.ids is not None and id_column(endpoint) is None:
         raise EntityDefinitionError("An id list needs `key` or `ids.column`.", where={"entity": slug})
     if endpoint.ids is not None and [id_column(endpoint)] != _keys(endpoint):

@@ -23,7 +23,6 @@ _OFFSET_PARAMS = ("offset", "skip")
 _SIZE_PARAMS = ("page_size", "pageSize", "per_page", "perPage", "limit", "size")
 _STRING_FORMATS = {"date": "date", "date-time": "timestamptz", "uuid": "uuid", "byte": "bytea"}
 _INTEGER_FORMATS = {"int32": "integer", "int64": "bigint"}
-_NUMBER_FORMATS = {"float": "real", "double": "double precision"}
 
 
 def resolve_openapi(declaration: Declaration, session: GuardedSession) -> tuple[Declaration, dict[str, str]]:
@@ -289,7 +288,8 @@ def _scalar_type(name: str, schema: dict[str, Any]) -> str:
     if name == "integer":
         return _INTEGER_FORMATS.get(str(form), "bigint" if form is None else "numeric")
     if name == "number":
-        return _NUMBER_FORMATS.get(str(form), "numeric")
+        # `float` and `double` say how the server computes, not how many digits its JSON has.
+        return "numeric"
     if name == "string":
         length = schema.get("maxLength")
         if form in _STRING_FORMATS:

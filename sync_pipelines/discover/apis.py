@@ -25,6 +25,7 @@ class _ColumnDescription(BaseModel):
     data_type: str = Field(max_length=200)
     is_nullable: bool = True
     is_business_key: bool = False
+    declared_coercion: str = ""
 
 
 class ApiDescription(BaseModel):
@@ -55,7 +56,7 @@ def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
         problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False))
         raise EntityDefinitionError(f"The description is not readable: {printable(problems, 300)}.") from None
     slug = check_slug(api.slug)
-    columns = _columns(api)
+    columns = _columns(api, connector)
     check_columns(columns)
     return Entity(
         uid=uuid4(),
@@ -74,7 +75,7 @@ def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
     )
 
 
-def _columns(api: ApiDescription) -> tuple[Column, ...]:
+def _columns(api: ApiDescription, connector: Connector) -> tuple[Column, ...]:
     listed = set(api.business_key_columns)
     flagged = {column.name for column in api.columns if column.is_business_key}
     unknown = sorted(listed - {column.name for column in api.columns})
@@ -86,7 +87,9 @@ def _columns(api: ApiDescription) -> tuple[Column, ...]:
         )
     keys = listed or flagged
     return tuple(
-        Column(column.name, column.data_type, column.is_nullable, column.name in keys) for column in api.columns
+        # What may be cut is a person's decision: a source that describes itself has no say in it.
+        Column(column.name, column.data_type, column.is_nullable, column.name in keys, column.declared_coercion if connector.declaration else "")
+        for column in api.columns
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -121,6 +121,8 @@ def _apply(
         insert_entity(connection, connector, entity)
         report.added.append(entity.slug)
         return
+    if connector.declaration is None:
+        entity = keep_coercions(stored, entity)
     drift = diff_entity(stored, entity)
     if drift.verdict is Verdict.DECIDE and not accepted:
         mark_entity(connection, stored, EntityStatus.ACTION_REQUIRED, f"The source changed: {drift.plan}.")
@@ -138,6 +140,13 @@ def _apply(
         report.changed[entity.slug] = drift.plan
     else:
         report.unchanged.append(entity.slug)
+
+
+def keep_coercions(stored: Entity, entity: Entity) -> Entity:
+    """What a person allows of the columns of a source that describes itself (`entity set --coerce`) outlives a discovery."""
+    words = {column.name: column.coerce for column in stored.coerced}
+    columns = tuple(replace(column, coerce="" if column.is_business_key else words.get(column.name, "")) for column in entity.columns)
+    return replace(entity, columns=columns)
 
 
 def _start_over(

@@ -69,6 +69,9 @@ def diff_entity(stored: Entity, discovered: Entity) -> Drift:
         elif old.type.hexadecimal != column.type.hexadecimal:
             drift.harmless.append(f"column {name} is written as {column.data_type}, no longer as {old.data_type}")
             drift.read_everything_again = True
+        if old.coerce != column.coerce:
+            drift.harmless.append(f"column {name} is coerced: {column.coerce or 'no longer'}")
+            drift.read_everything_again = True
         if old.is_nullable != column.is_nullable:
             drift.harmless.append(f"column {name} {'allows' if column.is_nullable else 'no longer allows'} nulls")
             drift.read_everything_again = drift.read_everything_again or column.is_nullable

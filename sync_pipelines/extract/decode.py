@@ -19,12 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sync_pipelines.conform.arrays import NotExactError, from_canonical, python_type, to_array
+from sync_pipelines.conform.coercion import cut_texts, note
 from sync_pipelines.extract.records import MAX_ROWVERSION_CHARACTERS, Reject, parse_record, rowversion_of, split_records
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.types import Kind
 from sync_pipelines.secrets import printable
 
 _NOT_FAST = (msgspec.MsgspecError, NotExactError, UnicodeDecodeError, RecursionError, AttributeError)
+_TEXTS = {Kind.TEXT, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME}
 _TINY = re.compile(rb"[eE]-[0-9]{3}|0\.0{300}")
 
 
@@ -38,7 +40,8 @@ class Page:
         fetched: records in the answer.
         rowversions: rowversion of each good record (None where the source gave none).
         records: the decoded records of a page that is not settled yet, all of them taken for good; else None.
-        columns: one array per declared column, good records only; empty until the page is settled.
+        columns: one array per declared column, good records only; empty until the page is settled. Where columns may be coerced,
+            one more array tells of each record what was.
         positions: place of each good record in the answer, from 0; None when all are good.
         rejects: records that cannot be stored as declared.
         undeclared: names of fields that the API does not declare.
@@ -71,7 +74,10 @@ class Page:
         return index if self.positions is None else self.positions[index]
 
     def drop_after(self, rowversion: str) -> int:
-        """Forget the records after the last one of a rowversion, which are read again; returns how many they were."""
+        """Forget the records after the last one of a rowversion, which are read again; returns how many they were.
+
+        Records without rowversion stay: the filter of the next request need not let them pass. A page that has any must be settled.
+        """
         kept = len(self.rowversions)
         while kept and self.rowversions[kept - 1] != rowversion:
             kept -= 1
@@ -79,14 +85,46 @@ class Page:
         last_place = max([*places, self.position(kept - 1) if kept else -1])
         while kept < len(self.rowversions) and self.position(kept) <= last_place:
             kept += 1
-        # A record without rowversion is never sent again.
+        unordered = [index for index in range(kept, len(self.rowversions)) if self.rowversions[index] is None]
         rejects = [reject for reject in self.rejects if reject.position <= last_place or reject.rowversion is None]
-        dropped = len(self.rowversions) - kept + len(self.rejects) - len(rejects)
-        self.rowversions, self.rejects = self.rowversions[:kept], rejects
+        dropped = len(self.rowversions) - kept - len(unordered) + len(self.rejects) - len(rejects)
+        self.rejects = rejects
+        if unordered:
+            self.keep([*range(kept), *unordered])
+            return dropped
+        self.rowversions = self.rowversions[:kept]
         if self.records is not None:
             self.records = self.records[:kept]
         self.columns = [column.slice(0, kept) for column in self.columns]
         return dropped
+
+    def keep(self, indexes: list[int]) -> None:
+        """Forget all good records but these; the page must be settled."""
+        self.columns = [column.take(pa.array(indexes, pa.int64())) for column in self.columns]
+        self.positions = [self.position(index) for index in indexes]
+        self.rowversions = [self.rowversions[index] for index in indexes]
+
+    def drop_with_rowversion(self, known: set[str]) -> int:
+        """Forget what was read by its rowversion; the page must be settled.
+
+        Args:
+            known: texts of records without rowversion that are known already.
+
+        Returns:
+            How many records were forgotten.
+        """
+        before = len(self.rowversions) + len(self.rejects)
+        raw = self.raw_records
+        places = enumerate(self.rowversions)
+        self.keep([index for index, version in places if version is None and raw[self.position(index)] not in known])
+        self.rejects = [reject for reject in self.rejects if reject.rowversion is None and raw[reject.position] not in known]
+        return before - len(self.rowversions) - len(self.rejects)
+
+    def without_rowversion(self) -> set[str]:
+        """Texts of the records without rowversion that count."""
+        places = [self.position(index) for index, rowversion in enumerate(self.rowversions) if rowversion is None]
+        places += [reject.position for reject in self.rejects if reject.rowversion is None]
+        return {self.raw_records[place] for place in places}
 
     def record_digests(self, rowversion: str) -> list[bytes]:
         """Digests of the page's records of one rowversion, to see whether a tie group has come to rest."""
@@ -169,10 +207,13 @@ class PageDecoder:
 
     def _settle_fast(self, pages: list[Page]) -> None:
         records = [record for page in pages for record in page.records or ()]
+        sent: dict[int, dict[str, Any]] = {}
         columns = [
-            to_array(list(map(getter, records)), column.type)
+            to_array(self._values(records, getter, column, sent), column.type)
             for getter, column in zip(self._getters, self.entity.columns, strict=True)
         ]
+        if self.entity.coerced:
+            columns.append(pa.array([note(sent.get(place, {})) for place in range(len(records))], pa.string()))
         if any(pc.any(pc.equal(columns[index], 0)).as_py() for index in self._doubles) and any(
             _TINY.search(page.body) for page in pages
         ):
@@ -180,6 +221,25 @@ class PageDecoder:
         for place, page in enumerate(pages):
             page.columns = columns if place == 0 else [column.slice(0, 0) for column in columns]
             page.records = None
+
+    def _values(self, records: list[Any], getter: Any, column: Column, sent: dict[int, dict[str, Any]]) -> list[Any]:
+        """The values of a column, cut where a person allows it; `sent` gets what was sent instead, by record.
+
+        Raises:
+            NotExactError: some text is longer than the column.
+        """
+        values = list(map(getter, records))
+        if not column.coerce or column.type.kind not in _TEXTS:
+            return values
+        texts = pa.array(values, pa.string())
+        if column.type.length is not None and (pc.max(pc.utf8_length(texts)).as_py() or 0) > column.type.length:
+            raise NotExactError("longer than declared")
+        texts, lost = cut_texts(texts, column.type, column.coerce)
+        if lost is None:
+            return values
+        for place in pc.indices_nonzero(lost).to_pylist():
+            sent.setdefault(place, {})[column.name] = values[place]
+        return texts.to_pylist()
 
     def _settle_slow(self, page: Page) -> None:
         """Record by record; of a page that lost its end to `drop_after`, only the records that are left."""
@@ -196,6 +256,7 @@ class PageDecoder:
         rowversions: list[str | None] = []
         positions: list[int] = []
         rejects: list[Reject] = []
+        coerced: list[str | None] = []
         undeclared: set[str] = set()
         declared = {column.name for column in self.entity.columns}
         records = split_records(body)
@@ -208,10 +269,12 @@ class PageDecoder:
                 good.append(parsed.outcome)
                 rowversions.append(parsed.rowversion)
                 positions.append(position)
+                coerced.append(parsed.coerced)
         columns = [
             from_canonical([record[index] for record in good], column.type)
             for index, column in enumerate(self.entity.columns)
         ]
+        columns += [pa.array(coerced, pa.string())] if self.entity.coerced else []
         return Page(number, body, len(records), rowversions, None, columns, positions, rejects, undeclared)
 
     def decode_one(self, record: bytes) -> pa.Table | str:
@@ -224,7 +287,8 @@ class PageDecoder:
         self.settle([page])
         if page.rejects:
             return page.rejects[0].reason
-        return pa.table(page.columns, names=[f"c{index}" for index in range(len(page.columns))])
+        count = len(self.entity.columns)
+        return pa.table(page.columns[:count], names=[f"c{index}" for index in range(count)])
 
 
 def _default(kind: Kind) -> Any:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import bisect
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
+from sync_pipelines.conform.coercion import hide, names_in
 from sync_pipelines.conform.hashing import content_hashes
 from sync_pipelines.errors import SyncError
 from sync_pipelines.extract.decode import Page, PageDecoder
 from sync_pipelines.extract.hiding import hiding
 from sync_pipelines.extract.http import Traffic
-from sync_pipelines.extract.paging import Answer, Piece, Reading, note_unsorted, read_keyset, read_pages
+from sync_pipelines.extract.paging import Answer, Piece, Reading, note_unsorted, read_keyset, read_pages, read_tail
 from sync_pipelines.extract.records import Reject, fingerprint_of, key_of
 from sync_pipelines.extract.source import Source
 from sync_pipelines.gate.contract import Violation, judge_batch
@@ -24,6 +26,7 @@ from sync_pipelines.gate.opened import OpenedGate
 from sync_pipelines.model.cursor import Codec, subtract_seconds
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.staged import records_schema, rejects_schema
+from sync_pipelines.model.types import Kind
 
 SAMPLE_REJECTS = 20
 
@@ -35,8 +38,10 @@ class Extraction:
         fetched: records in all accepted answers, re-reads included.
         staged, rejected: where they went; fetched = staged + rejected + reread.
         reread: records that were read more than once, at page borders and in large tie groups; one reading counts.
+        without_rowversion: records that a read by rowversions cannot find again; only a full read sees all of them.
         pages: answers with records.
         undeclared: fields that records carry but the API does not declare.
+        coerced: values that were cut or left out because a person allows it, by column; of records that are staged.
         sample: first rejects as {page, key, column, reason} for a person to look at.
     """
 
@@ -47,23 +52,26 @@ class Extraction:
         *,
         max_pages: int,
         batch_rows: int,
-        has_review: bool = False,
+        own_columns: frozenset[str] = frozenset(),
         before_page: Callable[[int], None] = lambda fetched: None,
         gate: OpenedGate | None = None,
     ) -> None:
         self.entity = entity
         self.source, self.gate = source, gate
-        self.stored = replace(gate.stored_entity if gate else entity, has_review=has_review)
+        self.stored = replace(gate.stored_entity if gate else entity, own_columns=own_columns)
         self._hides = gate is not None and gate.masks is not None
         self.traffic = Traffic()
         self.reading = Reading(Codec(entity.cursor_codec) if entity.cursor_codec else None)
         self.fetched = self.staged = self.rejected = self.reread = self.pages = self._arrived = 0
+        self.without_rowversion = 0
         self.undeclared: set[str] = set()
         self.sample: list[dict[str, Any]] = []
+        self.coerced: Counter[str] = Counter()
         self._page_size, self._max_pages, self._batch_rows = source.page_size, max_pages, batch_rows
         self._before_page = before_page
         self._decoder = PageDecoder(entity)
         self._schema = records_schema(self.stored)
+        self._json_places = {place for place, column in enumerate(self.stored.columns) if column.type.kind is Kind.JSON}
 
     def batches(
         self, *, after: str | None, keyset: bool, full: bool, closing: bool = False
@@ -81,6 +89,7 @@ class Extraction:
             (staging table, Arrow table) with the schemas of `model.staged`.
         """
         waiting: list[Page] = []
+        unordered: set[str] = set()
         rows = 0
         for piece in self._pieces(after, keyset, full, closing):
             page = piece.page
@@ -89,12 +98,18 @@ class Extraction:
             if piece.repeated:
                 self.reread += page.fetched
                 continue
-            if page.refused or (keyset and None in page.rowversions):
+            if page.refused or piece.only_without_rowversion or (piece.keep_until is not None and None in page.rowversions):
                 with hiding(self._hides):
                     self._decoder.settle([page])
-                    _set_aside(page, self.entity, keyset=keyset)
+                    _set_aside(page, self.entity)
+            if piece.only_without_rowversion:
+                self.reread += page.drop_with_rowversion(unordered)
             if piece.keep_until is not None:
                 self.reread += page.drop_after(piece.keep_until)
+            if piece.keep_until is not None or any(reject.rowversion is None for reject in page.rejects):
+                unordered |= page.without_rowversion()
+            if keyset and not piece.is_closing:
+                self.without_rowversion += page.rowversions.count(None)
             self.undeclared |= page.undeclared
             waiting.append(page)
             rows += page.fetched
@@ -110,7 +125,8 @@ class Extraction:
         codec, last = self.reading.codec, self.reading.last
         if closing and keyset and codec is not None and codec.tells_time and last is not None:
             back = time.monotonic() - started + self.entity.lookback_seconds
-            yield from self._read(subtract_seconds(codec, last, back), keyset, full)
+            for piece in self._read(subtract_seconds(codec, last, back), keyset, full):
+                yield replace(piece, is_closing=True)
 
     def one_page(self, after: str | None) -> Iterator[tuple[str, pa.Table]]:
         """The first page after a rowversion, without reading on; for samples."""
@@ -139,6 +155,9 @@ class Extraction:
                     max_pages=self._max_pages,
                     confirm_end=full,
                 )
+                if full and after is None and self.reading.is_filtered:
+                    known = self.fetched - self.reread
+                    yield from read_tail(self._fetch, self.reading, known=known, page_size=self._page_size, max_pages=self._max_pages)
             else:
                 yield from read_pages(self._fetch, page_size=self._page_size, max_pages=self._max_pages)
         except SyncError as error:
@@ -170,8 +189,9 @@ class Extraction:
         self._decoder.settle(pages)
         columns = [
             pa.concat_arrays([page.columns[index] for page in pages if len(page.columns[index])] or [pages[0].columns[index]])
-            for index in range(len(self.entity.columns))
+            for index in range(len(pages[0].columns))
         ]
+        coerced = self._noted(columns.pop()) if self.entity.coerced else None
         names = [f"c{index}" for index in range(len(columns))]
         batch = pa.table(columns, names=names)
         violations = judge_batch(self.entity, batch) if len(batch) else []
@@ -185,21 +205,24 @@ class Extraction:
         for violation in violations:
             page, index = _locate(pages, starts, violation.index)
             rejects.append(self._reject(page, index, violation.column, violation.reason))
+        flags = {"review": review, "coerced": coerced}
         arrivals = pa.arange(self._arrived, self._arrived + len(columns[0]))
         self._arrived += len(columns[0])
         table = pa.table(
             [
                 arrivals,
                 pa.array([rowversion for page in pages for rowversion in page.rowversions], pa.string()),
-                content_hashes(columns),
+                content_hashes(columns, self._json_places),
                 *columns,
-                *([review if review is not None else pa.nulls(len(columns[0]), pa.string())] if self.stored.has_review else []),
+                *(flags[name] if flags[name] is not None else pa.nulls(len(columns[0]), pa.string()) for name in self.stored.flags),
             ],
             schema=self._schema,
         )
         if violations:
             refused = {violation.index for violation in violations}
             table = table.filter(pa.array([place not in refused for place in range(len(table))]))
+        if coerced is not None:
+            self.coerced.update(name for noted in table["coerced"].drop_null().to_pylist() for name in names_in(noted))
         self.staged += len(table)
         self.rejected += len(rejects)
         batches = [(self.stored.records_table, table)] if len(table) else []
@@ -207,6 +230,13 @@ class Extraction:
             self.sample += [_shown(reject) for reject in rejects[: SAMPLE_REJECTS - len(self.sample)]]
             batches.append((self.entity.rejects_table, _rejects_table(rejects)))
         return batches
+
+    def _noted(self, notes: pa.Array) -> pa.Array:
+        """What was coerced, without anything that is masked."""
+        masked = self.gate.masked if self.gate is not None else frozenset()
+        if not masked:
+            return notes
+        return pa.array([hide(noted, masked) for noted in notes.to_pylist()], pa.string())
 
     def _gated(self, pages: list[Page], batch: pa.Table, violations: list[Violation]) -> tuple[list[Violation], pa.Array | None]:
         """What the gate refuses beside the contract, without what a person waived; and the column of reviews."""
@@ -246,24 +276,15 @@ class Extraction:
         )
 
 
-def _set_aside(page: Page, entity: Entity, *, keyset: bool) -> None:
-    """Reject the records that the source's reader refused and, where rowversions are followed, those that have none."""
-    reasons: dict[int, tuple[str | None, str]] = {}
-    for index, rowversion in enumerate(page.rowversions):
-        if keyset and rowversion is None:
-            # The protocol could never find them again.
-            reasons[index] = ("row_version", "The record has no row_version, so no later read could find it.")
-        if page.position(index) in page.refused:
-            reasons[index] = page.refused[page.position(index)]
+def _set_aside(page: Page, entity: Entity) -> None:
+    """Reject the records that the source's reader refused."""
+    reasons = {index: page.refused[page.position(index)] for index in range(len(page.rowversions)) if page.position(index) in page.refused}
     for index, (column, reason) in reasons.items():
         position = page.position(index)
         raw = page.raw_records[position]
         record = raw.encode("utf-8", errors="surrogateescape")
         page.rejects.append(Reject(page.number, position, reason, column, record, key_of(raw, entity), page.rowversions[index]))
-    kept = [index for index in range(len(page.rowversions)) if index not in reasons]
-    page.columns = [column.take(pa.array(kept, pa.int64())) for column in page.columns]
-    page.positions = [page.position(index) for index in kept]
-    page.rowversions = [page.rowversions[index] for index in kept]
+    page.keep([index for index in range(len(page.rowversions)) if index not in reasons])
     page.refused = {}
 
 

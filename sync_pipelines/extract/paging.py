@@ -47,12 +47,18 @@ class Reading:
         last: highest rowversion read.
         below_last: highest rowversion read that is lower than `last`.
         drained: False when a tie group never came to rest, so that its end is not sure.
+        is_filtered: the read went on by a filter, which records without rowversion do not pass.
+        by_number: records without rowversion were read by page number, where a row can hide between two pages.
+        largest_page: most records of an answer.
     """
 
     codec: Codec | None
     last: str | None = None
     below_last: str | None = None
     drained: bool = True
+    is_filtered: bool = False
+    by_number: bool = False
+    largest_page: int = 0
     warnings: list[str] = field(default_factory=list)
 
     def note(self, rowversions: list[str]) -> None:
@@ -77,11 +83,15 @@ class Piece:
         page: the decoded page.
         keep_until: last rowversion that counts here; what follows it is read again. None = all counts.
         repeated: the same bytes were worked on before, so that nothing of them counts.
+        only_without_rowversion: the others were read by their rowversions.
+        is_closing: of the second reading of the last stretch.
     """
 
     page: Any
     keep_until: str | None = None
     repeated: bool = False
+    only_without_rowversion: bool = False
+    is_closing: bool = False
 
 
 Fetch = Callable[[str | None, int, int], Answer]
@@ -105,48 +115,101 @@ def read_keyset(
 
     Raises:
         CursorProtocolError: the source does not sort or filter as the protocol needs.
+
+    Records without rowversion are yielded where they come before the others; what comes after them is for `read_tail`.
     """
     position, size, asked = after, page_size, 0
+    first, first_size = 1, page_size
+    unordered: set[bytes] = set()
     while True:
-        answer = fetch(position, 1, page_size)
+        answer = fetch(position, first, first_size)
         asked = _count_page(asked, max_pages)
+        reading.largest_page = max(reading.largest_page, answer.count)
         if answer.count == 0:
-            if confirm_end and fetch(position, 1, page_size).count:
+            if confirm_end and fetch(position, first, first_size).count:
                 continue
+            if unordered and reading.last is None:
+                reading.warnings.append("read by page number, because no record has a rowversion")
             return
         if not answer.rowversions:
+            if position is None:
+                # Ordered below all others. They are passed by page number.
+                reading.by_number = True
+                if answer.digest in unordered:
+                    raise SourceContractError(f"Page {first} repeats an earlier page byte for byte: the source is looping.")
+                unordered.add(answer.digest)
+                yield Piece(answer.page)
+                first_size = answer.count if first == 1 else first_size
+                first += 1
+                continue
+            if answer.count < size and fetch(position, 2, answer.count).count == 0:
+                yield Piece(answer.page)
+                return
             raise CursorProtocolError("No record of the page has a usable rowversion, so the read cannot follow them.")
         _check(answer, reading, position)
         size = max(size, min(answer.count, page_size))
         if answer.count < size:
             # Short: the end, or a server that caps its pages. Only an empty second page tells, of the size that came, since
             # some servers count their offset by the size that was asked for.
-            second = fetch(position, 2, answer.count)
+            next_size = answer.count if first == 1 else first_size
+            second = fetch(position, first + 1, next_size)
             asked = _count_page(asked, max_pages)
             if second.count == 0 and confirm_end:
-                second = fetch(position, 2, answer.count)
+                second = fetch(position, first + 1, next_size)
             if second.count == 0:
                 reading.note(answer.rowversions)
                 yield Piece(answer.page)
                 return
-            if second.digest == answer.digest and fetch(position, 3, answer.count).digest == answer.digest:
+            if second.digest == answer.digest and fetch(position, first + 2, next_size).digest == answer.digest:
                 raise SourceContractError("The source sends the same records for page 1 and page 2; it ignores `page`.")
-            if answer.count < size:
+            if answer.count < size and first == 1:
                 size = answer.count
         border = _last_below(answer.rowversions, answer.rowversions[-1])
         if border is not None:
             reading.note(_until(answer.rowversions, border))
             yield Piece(answer.page, keep_until=border)
             position = border
-            continue
-        tie = answer.rowversions[-1]
-        passes = yield from _drain_tie(fetch, reading, position, tie, page_size, max_pages - asked)
-        asked = _count_page(asked, max_pages, passes)
-        position = tie
+        else:
+            tie = answer.rowversions[-1]
+            passes = yield from _drain_tie(fetch, reading, position, tie, max_pages - asked, first=first, page_size=first_size)
+            asked = _count_page(asked, max_pages, passes)
+            position = tie
+        reading.is_filtered, first, first_size = True, 1, page_size
+
+
+def read_tail(fetch: Fetch, reading: Reading, *, known: int, page_size: int, max_pages: int) -> Iterator[Piece]:
+    """Records without rowversion that an unfiltered read has after all others; the read by rowversions never comes there.
+
+    Args:
+        fetch, max_pages: as for `read_keyset`.
+        reading: of a read that went on by a filter.
+        known: records that were read by their rowversions, so that the first page to look at is known.
+        page_size: records to ask for.
+
+    Yields:
+        Answers in which only the records without rowversion count.
+    """
+    size = min(page_size, reading.largest_page)
+    number, asked = known // size + 1, 1
+    answer = fetch(None, number, size)
+    while number > 1 and not answer.rowversions:
+        asked = _count_page(asked, max_pages)
+        number -= 1
+        answer = fetch(None, number, size)
+    while answer.count:
+        has_some = len(answer.rowversions) < answer.count
+        if has_some:
+            reading.by_number = True
+            yield Piece(answer.page, only_without_rowversion=True)
+        elif answer.count < size:
+            return
+        asked = _count_page(asked, max_pages)
+        number += 1
+        answer = fetch(None, number, size)
 
 
 def _drain_tie(
-    fetch: Fetch, reading: Reading, position: str | None, tie: str, page_size: int, budget: int
+    fetch: Fetch, reading: Reading, position: str | None, tie: str, budget: int, *, first: int, page_size: int
 ) -> Iterator[Piece]:
     """Read a tie group that fills a page, by page number, again and again until nothing can be missing.
 
@@ -160,7 +223,7 @@ def _drain_tie(
     requests = 0
     for _ in range(MAX_TIE_PASSES):
         group: list[bytes] = []
-        before, number, size = len(seen), 1, page_size
+        before, number, size = len(seen), first, page_size
         while True:
             answer = fetch(position, number, size)
             requests += 1

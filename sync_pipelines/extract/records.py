@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from sync_pipelines.conform.coercion import Literal, coerce, note
 from sync_pipelines.conform.values import NotANumber, convert
 from sync_pipelines.errors import BrokenPageError, RecordError
 from sync_pipelines.model.entity import Entity
@@ -44,11 +45,12 @@ class Reject:
 
 @dataclass(frozen=True)
 class ParsedRecord:
-    """One record: canonical texts in column order, or a reject."""
+    """One record: canonical texts in column order, or a reject; and what was coerced in it, in words for its row."""
 
     outcome: list[str | None] | Reject
     rowversion: str | None
     field_names: frozenset[str]
+    coerced: str | None = None
 
 
 def _parse_integer(literal: str) -> int | Decimal:
@@ -179,17 +181,18 @@ def parse_record(raw: str, entity: Entity, page: int, position: int) -> ParsedRe
     record = raw.encode("utf-8", errors="surrogateescape")
     rowversion: str | None = None
     names: frozenset[str] = frozenset()
+    sent: dict[str, Any] = {}
     try:
         row = _decode_record(raw)
         if not isinstance(row, dict) or not isinstance(row.get("data"), dict):
             raise RecordError('The record is not an object with "data".')
         names = frozenset(row["data"])
         rowversion = _rowversion(row.get("row_version"))
-        outcome: list[str | None] | Reject = _convert_columns(row["data"], raw, entity)
+        outcome: list[str | None] | Reject = _convert_columns(row["data"], raw, entity, sent)
     except RecordError as error:
         key = key_of(raw, entity)
         outcome = Reject(page, position, error.what, error.column, record, key, rowversion)
-    return ParsedRecord(outcome, rowversion, names)
+    return ParsedRecord(outcome, rowversion, names, note(sent))
 
 
 def _decode_record(raw: str) -> Any:
@@ -199,15 +202,20 @@ def _decode_record(raw: str) -> Any:
         raise RecordError(f"The record is not JSON: {error.msg}.") from None
 
 
-def _convert_columns(data: dict[str, Any], raw: str, entity: Entity) -> list[str | None]:
+def _convert_columns(data: dict[str, Any], raw: str, entity: Entity, sent: dict[str, Any]) -> list[str | None]:
+    """Canonical texts in column order; `sent` gets the values that were coerced."""
     values: list[str | None] = []
-    raw_values = _raw_values(raw) if any(column.type.kind is Kind.JSON for column in entity.columns) else {}
+    raw_values = _raw_values(raw) if any(column.type.kind is Kind.JSON or column.coerce for column in entity.columns) else {}
     for column in entity.columns:
         value = data.get(column.name)
         if column.type.kind is Kind.JSON and value is not None:
             value = raw_values.get(column.name)
         try:
-            values.append(convert(value, column.type))
+            text, is_coerced = coerce(value, column.type, column.coerce) if column.coerce else (convert(value, column.type), False)
+            values.append(text)
+            if is_coerced:
+                original = data[column.name]
+                sent[column.name] = original if isinstance(original, str) else Literal(raw_values[column.name].strip())
         except RecordError as error:
             raise RecordError(error.what, column=column.name) from None
     return values

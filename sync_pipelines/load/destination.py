@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` did to the table in words, whether the table is empty, and whether it has the column of reviews."""
+    """What `prepare` did to the table in words, whether the table is empty, and which optional columns of ours it has."""
 
     changes: tuple[str, ...]
     is_empty: bool
-    has_review: bool = False
+    own_columns: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Destination(Protocol):
         """Bring target and staging into shape before any data moves; one process at a time per schema.
 
         Args:
-            entity: as its table is to be; a table that has the column of reviews keeps it.
+            entity: as its table is to be; optional columns of ours that the table has are kept.
             rebuild: everything is read again.
             remask: what to take out of table and quarantine first.
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from sync_pipelines.model.cursor import Codec, CursorMark
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.run import Ledger, Mode
+from sync_pipelines.model.verdict import RejectionLimits, Verdict, plan_verdict
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,19 @@ class TablePlan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the publish step found and did; `missing` rows were missed by a full read for the first time."""
+    """What the publish step found and did.
+
+    Attributes:
+        missing: rows that a full read missed for the first time.
+        held: rows that a full read missed and that are too many to be deleted unasked.
+        verdict: whether the run is a success.
+    """
 
     ledger: Ledger
     row_count: int
     missing: int = 0
+    held: int = 0
+    verdict: Verdict = Verdict()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -64,6 +73,8 @@ class PublishPlan:
         next_due_seconds, next_due_reason: how long after the publish the entity is due again, and why.
         lease: by which a sensor took the entity for this run; it ends with it.
         destination: the `load.destination.Destination` that publishes.
+        limits: how many rejected records a successful run may have.
+        known_rejects: rejected records that lay in quarantine before; set by the publish step.
     """
 
     entity: Entity
@@ -95,6 +106,24 @@ class PublishPlan:
     lease: UUID | None = None
     outcome: Outcome | None = None
     destination: Any = None
+    limits: RejectionLimits = RejectionLimits()
+    known_rejects: int = 0
+
+    def finished(self, ledger: Ledger, row_count: int, *, missing: int = 0, held: int = 0, live_before: int = 0) -> Outcome:
+        """What the run did, with the verdict on it."""
+        verdict = plan_verdict(
+            self.entity,
+            self.run_uid,
+            ledger,
+            self.mode,
+            self.limits,
+            # A release is about records that lie in quarantine: one that is refused again is rejected.
+            known_rejects=0 if self.released else self.known_rejects,
+            row_count=row_count,
+            held_deletions=held,
+            live_before=live_before,
+        )
+        return Outcome(ledger, row_count, missing, held, verdict)
 
     @property
     def can_hide_rows(self) -> bool:

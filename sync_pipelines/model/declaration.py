@@ -224,6 +224,31 @@ class ColumnDeclaration(_Model):
     key: bool = False
 
 
+class Coercion(_Model):
+    """What a person allows of one column: another type than inferred or described, and what becomes of values that do not fit it.
+
+    Attributes:
+        type: instead of the column's own.
+        truncate: what is finer or longer than the type is cut.
+        lenient: what does not fit at all becomes null.
+    """
+
+    type: str | None = Field(None, max_length=200)
+    truncate: bool = False
+    lenient: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_word(cls, value: Any) -> Any:
+        return {value: True} if value in ("truncate", "lenient") else value
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Coercion:
+        if self.type is None and not self.truncate and not self.lenient:
+            raise ValueError("a coercion is `truncate`, `lenient`, or {type, truncate, lenient}")
+        return self
+
+
 class WriteBack(_Model):
     """How one record is written to the source, when somebody orders it; never by a sync.
 
@@ -262,6 +287,7 @@ class Endpoint(_Model):
             with them.
         recording: a file with one answer, read instead of asking the source.
         metrics: name -> figure of a run.
+        coerce: column -> what is allowed where its values do not fit.
     """
 
     path: UrlPath = "/"
@@ -284,6 +310,7 @@ class Endpoint(_Model):
     recording: str | None = None
     write_back: WriteBack | None = None
     metrics: dict[str, MetricSource] = {}
+    coerce: dict[str, Coercion] = {}
 
     @model_validator(mode="after")
     def _consistent(self) -> Endpoint:

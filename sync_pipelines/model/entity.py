@@ -19,6 +19,7 @@ from sync_pipelines.model.types import ColumnType, Kind, parse_type
 MAX_COLUMNS = 1590  # PostgreSQL's limit is 1600; seven are ours
 DEFAULT_LOOKBACK_SECONDS = 60
 DESTINATIONS = ("postgres", "trino")
+JSON_HASH_VERSION = "canonical-1"  # of `conform.canonical`; another spelling needs another version
 
 BRIDGE_COLUMNS = {
     "_bridge_id": "_bridge_id uuid NOT NULL DEFAULT gen_random_uuid()",
@@ -30,6 +31,10 @@ BRIDGE_COLUMNS = {
 }
 
 REVIEW_COLUMN = "_bridge_review"  # only where a gate can flag records for review
+COERCED_COLUMN = "_bridge_coerced"  # only where a person let a column be coerced
+REJECTED_COLUMN = "_bridge_rejected_at"  # only where a row's record was rejected once
+OPTIONAL_COLUMNS = {REVIEW_COLUMN: "text", COERCED_COLUMN: "text", REJECTED_COLUMN: "timestamptz"}
+_FLAGS = {"review": REVIEW_COLUMN, "coerced": COERCED_COLUMN}
 
 
 class DeltaStrategy(StrEnum):
@@ -50,12 +55,17 @@ class EntityStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """One declared column of an API, and its image in the table."""
+    """One declared column of an API, and its image in the table.
+
+    Attributes:
+        coerce: what a person allows where a value does not fit: words of `conform.coercion`, none by default.
+    """
 
     name: str
     data_type: str
     is_nullable: bool = True
     is_business_key: bool = False
+    coerce: str = ""
 
     @cached_property
     def type(self) -> ColumnType:
@@ -74,6 +84,7 @@ class Column:
             "data_type": self.data_type,
             "is_nullable": self.is_nullable,
             "is_business_key": self.is_business_key,
+            **({"coerce": self.coerce} if self.coerce else {}),
         }
 
 
@@ -118,7 +129,8 @@ class Entity:
 
     Attributes:
         stored_masks: the masks that the table was last written with, by column.
-        has_review: the table has, or gets, the column `_bridge_review`.
+        held_deletions: rows that the last full read missed and that nobody has accepted as vanished.
+        own_columns: which of OPTIONAL_COLUMNS the table has, or gets.
     """
 
     uid: UUID
@@ -151,7 +163,8 @@ class Entity:
     due_reason: str = ""
     seen_rowversion: str | None = None
     stored_masks: dict[str, str] = field(default_factory=dict)
-    has_review: bool = False
+    held_deletions: int = 0
+    own_columns: frozenset[str] = frozenset()
 
     @property
     def path(self) -> str:
@@ -167,6 +180,26 @@ class Entity:
     def business_keys(self) -> tuple[Column, ...]:
         """The key columns in declared order."""
         return tuple(column for column in self.columns if column.is_business_key)
+
+    @property
+    def coerced(self) -> tuple[Column, ...]:
+        """The columns that a person let be coerced."""
+        return tuple(column for column in self.columns if column.coerce)
+
+    @property
+    def has_review(self) -> bool:
+        """The table has the column `_bridge_review`."""
+        return REVIEW_COLUMN in self.own_columns
+
+    @property
+    def has_rejected(self) -> bool:
+        """The table has the column `_bridge_rejected_at`."""
+        return REJECTED_COLUMN in self.own_columns
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """What staged records carry for columns of ours: name in staging -> column of the table."""
+        return {name: column for name, column in _FLAGS.items() if column in self.own_columns}
 
     @property
     def staging_schema(self) -> str:
@@ -190,13 +223,18 @@ class Entity:
 
     @cached_property
     def columns_fingerprint(self) -> str:
-        """Eight hex digits that change when names or types of the columns change."""
-        return fingerprint([(column.name, column.type.sql) for column in self.columns])
+        """Eight hex digits that change when names or types of the columns change, or how their content is hashed."""
+        return fingerprint([(column.name, _hashed_as(column)) for column in self.columns])
 
     @cached_property
     def code_version(self) -> str:
         """Changes when anything changes that decides what the table looks like."""
         return fingerprint([self.delta_strategy, *(column.as_json() for column in self.columns)])
+
+
+def _hashed_as(column: Column) -> str:
+    """The type of a column, with the version of the spelling of JSON: rows hashed by another are compared by content."""
+    return f"{column.type.sql} {JSON_HASH_VERSION}" if column.type.kind is Kind.JSON else column.type.sql
 
 
 def fingerprint(parts: Any) -> str:

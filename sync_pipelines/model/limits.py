@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -58,6 +58,8 @@ class RunLimits(BaseModel):
         max_concurrent_entities: most entities synced at once by Dagster, over all runs; the limit of the connector's pool.
             None leaves the pool as it is.
         probe_interval_seconds: least time between two probes of an entity; None = PROBE_INTERVAL_SECONDS.
+        rejected_severity: what a rejected or incomplete run is in Dagster: `error` fails the step and holds back models downstream,
+            `warn` does not; None = REJECTED_SEVERITY.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,6 +67,7 @@ class RunLimits(BaseModel):
     max_entities_per_run: int | None = Field(None, ge=1, le=1000)
     max_concurrent_entities: int | None = Field(None, ge=1, le=1000)
     probe_interval_seconds: float | None = Field(None, gt=0)
+    rejected_severity: Literal["warn", "error"] | None = None
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> RunLimits:

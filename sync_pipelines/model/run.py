@@ -20,6 +20,40 @@ class Mode(StrEnum):
     DELTA = "delta"
 
 
+class RunStatus(StrEnum):
+    """How a run stands; the ledger, the command line and Dagster use the same words.
+
+    SUCCESS, REJECTED and INCOMPLETE are published: rows, ledger and cursor are written. REJECTED has too many records in
+    quarantine, INCOMPLETE holds something back (`bridge.sync_runs.error_message` says what). An id list of which too little came
+    back is INCOMPLETE, too, with nothing published. FAILED and CANCELLED publish nothing.
+    """
+
+    RUNNING = "running"
+    SUCCESS = "success"
+    REJECTED = "rejected"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of a command that ended so: 0, 1, or 3 where somebody must act."""
+        match self:
+            case RunStatus.SUCCESS:
+                return 0
+            case RunStatus.REJECTED | RunStatus.INCOMPLETE:
+                return 3
+        return 1
+
+
+PUBLISHED = (RunStatus.SUCCESS, RunStatus.REJECTED, RunStatus.INCOMPLETE)
+
+
+def is_published(run: Mapping[str, Any]) -> bool:
+    """Whether a row of `bridge.sync_runs` wrote its records and its ledger."""
+    return run["status"] in PUBLISHED and "row_count" in (run["details"] or {})
+
+
 @dataclass(frozen=True)
 class Ledger:
     """Where the records of a run ended. `deleted` are rows of the table, not records, and not in the sum."""
@@ -57,6 +91,11 @@ class Ledger:
     def rejected_share(self) -> float:
         """Share of the judged records that went to quarantine; 0 when there were none."""
         return self.quarantined / self.judged if self.judged else 0.0
+
+    @property
+    def good(self) -> int:
+        """Different records that the table has as they came."""
+        return self.judged - self.quarantined
 
     @property
     def written(self) -> int:
@@ -101,6 +140,11 @@ class RunResult:
         quarantine_sample: up to 20 of the run's quarantined records as {page, key, column, reason}.
         storage: what the destination tells of the commit: snapshot_id, data_files, delete_files, …
         metrics: figures under the names that a connector's file asks for.
+        coerced: values that were cut or left out because a person allows it, by column.
+        status: SUCCESS, REJECTED or INCOMPLETE.
+        status_reason: why it is no success, in one sentence.
+        next_command: the way out of that.
+        held_deletions: rows that a full read missed and that stay until somebody accepts that they vanished.
     """
 
     uid: UUID
@@ -129,6 +173,11 @@ class RunResult:
     warnings: tuple[str, ...] = ()
     storage: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    coerced: dict[str, int] = field(default_factory=dict)
+    status: RunStatus = RunStatus.SUCCESS
+    status_reason: str | None = None
+    next_command: str | None = None
+    held_deletions: int = 0
 
     @property
     def rows_per_second(self) -> float:

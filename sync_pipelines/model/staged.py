@@ -22,10 +22,10 @@ REJECTS = {
 
 
 def records_schema(entity: Entity) -> pa.Schema:
-    """Arrow schema of staged records: arrival number, rowversion, content hash, columns, and why a record is to be reviewed."""
+    """Arrow schema of staged records: arrival number, rowversion, content hash, columns, and what is flagged."""
     columns = [(f"c{index}", column.type.arrow) for index, column in enumerate(entity.columns)]
-    review = [("review", pa.string())] if entity.has_review else []
-    return pa.schema([("arrival", pa.int64()), ("rowversion", pa.string()), ("hash", pa.string()), *columns, *review])
+    flags = [(name, pa.string()) for name in entity.flags]
+    return pa.schema([("arrival", pa.int64()), ("rowversion", pa.string()), ("hash", pa.string()), *columns, *flags])
 
 
 def rejects_schema() -> pa.Schema:

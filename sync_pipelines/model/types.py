@@ -221,7 +221,8 @@ def widens(old: ColumnType, new: ColumnType) -> bool:
     if old.kind in INTEGER_BITS and new.kind in INTEGER_BITS:
         return INTEGER_BITS[new.kind] >= INTEGER_BITS[old.kind]
     if new.kind is Kind.NUMERIC and new.precision is None:
-        return old.kind is Kind.NUMERIC or old.kind in INTEGER_BITS
+        # A float's shortest text is a number that NUMERIC keeps.
+        return old.kind in (Kind.NUMERIC, Kind.REAL, Kind.DOUBLE, *INTEGER_BITS)
     if new.kind is Kind.NUMERIC:
         whole_digits = (new.precision or 0) - (new.scale or 0)
         if old.kind in INTEGER_BITS:

@@ -106,7 +106,6 @@ def _is_an_answer(error_kind: str | None) -> bool:
         "GuardError",
         "BrokenPageError",
         "CursorProtocolError",
-        "VanishedShareError",
         "LedgerError",
     )
 
@@ -134,6 +133,7 @@ def _entity(entity: EntityHealth, now: datetime, settings: Settings) -> Iterator
     yield from _duration(entity, settings)
     yield from _slow_source(entity, settings)
     yield from _rejections(entity, settings)
+    yield from _held_deletions(entity)
     yield from _freshness(entity, now, settings)
 
 
@@ -175,16 +175,28 @@ def _slow_source(entity: EntityHealth, settings: Settings) -> Iterator[Condition
 
 def _rejections(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
     judged, rejected = entity.rejecting_judged, entity.rejecting_quarantined
-    if not judged or rejected is None or judged < settings.alert_rejection_min_records:
+    if not judged or rejected is None:
         return
     share = rejected / judged
-    if share > settings.alert_rejection_rate:
+    enough = judged >= settings.alert_rejection_min_records and share > settings.alert_rejection_rate
+    if enough or rejected == judged:
         yield Condition(
             IncidentKind.REJECTION_RATE,
             entity.path,
             f"{rejected} of {judged} records of {entity.path} were rejected ({share:.1%}, allowed {settings.alert_rejection_rate:.1%}).",
             f"sync-pipelines quarantine list {entity.path} --run {entity.rejecting_uid}",
             {"records": judged, "quarantined": rejected, "rejection_rate": round(share, 4), "run": _text(entity.rejecting_uid)},
+        )
+
+
+def _held_deletions(entity: EntityHealth) -> Iterator[Condition]:
+    if entity.held_deletions:
+        yield Condition(
+            IncidentKind.ACTION_REQUIRED,
+            entity.path,
+            f"A full read misses {entity.held_deletions} rows of {entity.path}, too many to be deleted unasked; they stay until somebody decides.",
+            f"sync-pipelines sync {entity.path} --full-refresh --accept-vanished, if it is true",
+            {"held_deletions": entity.held_deletions},
         )
 
 

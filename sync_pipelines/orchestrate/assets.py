@@ -8,14 +8,18 @@ from uuid import UUID
 import dagster as dg
 
 import sync_pipelines.load.dlt_settings  # noqa: F401 - before there are threads
+from sync_pipelines.catalog.connectors import get_connector
+from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.dues import lease_reason, release_lease
 from sync_pipelines.catalog.snapshot import CatalogView
-from sync_pipelines.errors import EntityBusyError, RetriableError, SchemaDriftError, SyncError
+from sync_pipelines.catalog.standing import Standing, list_standings
+from sync_pipelines.errors import EntityBusyError, RetriableError, SyncError
 from sync_pipelines.model.entity import Entity, EntityStatus
 from sync_pipelines.model.names import asset_name_for
-from sync_pipelines.model.run import RunResult
+from sync_pipelines.model.run import RunResult, RunStatus
 from sync_pipelines.orchestrate.cancellation import cancelled
-from sync_pipelines.orchestrate.checks import CHECKS, check_results, check_specs, drift_failure
+from sync_pipelines.orchestrate.checks import CHECKS, check_results, check_specs, kept_results, results_without_run
+from sync_pipelines.orchestrate.failures import StepFailure, StepRetry, failure_of
 from sync_pipelines.orchestrate.freshness import freshness_policy
 from sync_pipelines.orchestrate.markdown import markdown_code, markdown_paragraphs
 from sync_pipelines.orchestrate.metadata import (
@@ -23,9 +27,11 @@ from sync_pipelines.orchestrate.metadata import (
     definition_metadata,
     full_table_name,
     run_metadata,
+    standing_metadata,
     storage_kinds,
 )
 from sync_pipelines.orchestrate.resources import Bridge
+from sync_pipelines.orchestrate.standing import rejected_severity
 from sync_pipelines.schedule.plan import Kind
 from sync_pipelines.secrets import redact
 
@@ -160,23 +166,63 @@ def _materialize(
         if lease:
             release_lease(database, lease, entity.slug)
         return
-    except SchemaDriftError as error:
-        yield drift_failure(key, str(error))
-        raise _failure(error) from None
     except SyncError as error:
-        raise _failure(error) from None
+        failure, passes = failure_of(error), isinstance(error, RetriableError)
+        yield from _failed_attempt(context, entity, bridge, failure, passes=passes)
     except Exception as error:  # noqa: BLE001 - shown as a failure of this entity, whatever it is
         # The chain of causes may quote a connection or a token, so only its redacted text is kept.
-        trace = markdown_code("".join(traceback.format_exception(error)))
-        raise dg.Failure(redact(f"{type(error).__name__}: {error}"), {"traceback": trace}) from None
-    context.log.info("%s %s: %s", entity.path, result.mode, result.ledger.as_dict())
-    data_version = dg.DataVersion(result.rowversion_end) if result.rowversion_end else None
-    yield dg.MaterializeResult(
-        asset_key=key,
-        metadata=run_metadata(entity, result),
-        check_results=check_results(key, entity, result, bridge.settings().alert_rejection_rate),
-        data_version=data_version,
-    )
+        metadata = {"traceback": markdown_code("".join(traceback.format_exception(error)))}
+        yield from _failed_attempt(context, entity, bridge, StepFailure(f"{type(error).__name__}: {error}", metadata), passes=True)
+    else:
+        yield from _finished(context, entity, result, database, bridge)
+
+
+def _finished(
+    context: dg.AssetExecutionContext, entity: Entity, result: RunResult, database: Database, bridge: Bridge
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult | dg.AssetObservation]:
+    """Tell of a run that published; the step fails where the ledger says that it is no success and nobody made that a warning."""
+    key, [standing] = asset_key(entity), list_standings(database, entity.connector, entity.slug)
+    severity = rejected_severity(get_connector(database, entity.connector).settings, bridge.settings())
+    context.log.info("%s %s %s: %s", entity.path, result.mode, result.status, result.ledger.as_dict())
+    metadata = {**run_metadata(entity, result), **standing_metadata(standing)}
+    checks = check_results(key, entity, result, standing, severity)
+    if result.ledger.good or not result.ledger.quarantined:
+        version = dg.DataVersion(result.rowversion_end) if result.rowversion_end else None
+        yield dg.MaterializeResult(asset_key=key, metadata=metadata, check_results=checks, data_version=version)
+    else:
+        # Nothing good came, so the table is not fresher than it was.
+        yield dg.AssetObservation(key, metadata=metadata)
+        yield from checks
+    command = {"next_command": result.next_command} if result.next_command else {}
+    if result.status is not RunStatus.SUCCESS:
+        if severity is dg.AssetCheckSeverity.ERROR:
+            raise StepFailure(f"{result.status}: {result.status_reason} Next: {result.next_command}", {"error": result.status.title(), **command}) from None
+        context.log.warning("%s is %s: %s Next: %s", entity.path, result.status, result.status_reason, result.next_command)
+    elif result.duplicate_keys:
+        raise StepFailure(f"{result.duplicate_keys} business keys stand twice in {result.table}.", {"error": "DuplicateKeys"}) from None
+
+
+def _failed_attempt(
+    context: dg.AssetExecutionContext, entity: Entity, bridge: Bridge, failure: StepFailure, *, passes: bool
+) -> Iterator[dg.AssetCheckResult | dg.AssetObservation]:
+    """Try again what may pass; at last tell how the table stands, which a failed read does not change, and fail."""
+    if passes and context.retry_number < MAX_RETRIES:
+        raise StepRetry(failure, MAX_RETRIES, _RETRIES.calculate_delay(context.retry_number + 1))
+    key, standing = asset_key(entity), _standing(entity, bridge)
+    if standing is not None:
+        severity = rejected_severity(get_connector(bridge.database(), entity.connector).settings, bridge.settings())
+        yield dg.AssetObservation(key, metadata=standing_metadata(standing))
+        yield from results_without_run(key, standing, severity)
+        yield from kept_results(key, context.instance)
+    raise failure from None
+
+
+def _standing(entity: Entity, bridge: Bridge) -> Standing | None:
+    """How the table stands; None while the catalog cannot be asked, which is what the step failed for, then."""
+    try:
+        return next(iter(list_standings(bridge.database(), entity.connector, entity.slug)), None)
+    except SyncError:
+        return None
 
 
 def _sync_entity() -> Callable[..., RunResult]:
@@ -200,17 +246,3 @@ def _lease(context: dg.AssetExecutionContext) -> UUID | None:
         return UUID(context.run.tags[LEASE_TAG])
     except (KeyError, ValueError):
         return None
-
-
-def _failure(error: SyncError) -> dg.Failure:
-    """A step failure that says what to do next; only what may pass is tried again."""
-    details = {name: str(value) for name, value in error.where.items()}
-    return dg.Failure(
-        description=redact(str(error)),
-        metadata={
-            "error": type(error).__name__,
-            **{f"where_{name}": value for name, value in details.items()},
-            **({"next_command": error.next_command} if error.next_command else {}),
-        },
-        allow_retries=isinstance(error, RetriableError),
-    )

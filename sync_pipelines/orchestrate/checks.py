@@ -1,23 +1,29 @@
-"""The four asset checks of an entity, evaluated with each sync."""
+"""The four asset checks of an entity: they judge the table as it is now, with the run's figures beside."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from sync_pipelines.catalog.standing import Standing
 from sync_pipelines.model.entity import Entity
-from sync_pipelines.model.run import RunResult
+from sync_pipelines.model.run import RunResult, RunStatus
 from sync_pipelines.orchestrate.markdown import markdown_list
 from sync_pipelines.orchestrate.metadata import balance_sheet, gate_counts, reject_table
+from sync_pipelines.secrets import redact
 
 CHECKS = {
-    "contract": "Every record has the declared types, lengths and nulls, and passes the rules of its gate; those that do not are in quarantine. "
-    "An error, which holds back models downstream, above a share of ALERT_REJECTION_RATE.",
+    "contract": "Every record has the declared types, lengths and nulls, and passes the rules of its gate; those that do not are in quarantine, "
+    "and none of them is open there. An error, which holds back models downstream, while the last read was rejected (REJECTED_SEVERITY).",
     "balance": "fetched = inserted + updated + unchanged + superseded + quarantined, counted twice at every stage.",
     "no_duplicate_keys": "No business key stands twice in the table.",
-    "schema_drift": "The records carry no field that the API does not declare, and the table follows the declaration.",
+    "schema_drift": "No change of the source waits for a decision, the records carry no field that the API does not declare, and the table "
+    "follows the declaration.",
 }
+_OF_THE_CATALOG = ("contract", "schema_drift")
+_NEVER_READ = "Not judged yet: the table was never read."
 
 
 def check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
@@ -29,11 +35,18 @@ def check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
 
 
 def check_results(
-    key: dg.AssetKey, entity: Entity, result: RunResult, max_rejected_share: float
+    key: dg.AssetKey, entity: Entity, result: RunResult, standing: Standing, rejected: dg.AssetCheckSeverity
 ) -> list[dg.AssetCheckResult]:
-    """What a finished run says about each check; more than `max_rejected_share` of rejects is an error."""
+    """What is to be said after a finished run.
+
+    Args:
+        key, entity: whose checks.
+        result: of the run.
+        standing: of the table after the run.
+        rejected: severity of the contract while the last read was rejected.
+    """
     return [
-        _contract(key, result, max_rejected_share),
+        _contract(key, standing, rejected, result),
         _result(
             key,
             "balance",
@@ -48,40 +61,91 @@ def check_results(
             dg.AssetCheckSeverity.ERROR,
             {"duplicate_keys": result.duplicate_keys},
         ),
-        _drift(key, entity, result),
+        _drift(key, standing, entity, result),
     ]
 
 
-def _contract(key: dg.AssetKey, result: RunResult, max_rejected_share: float) -> dg.AssetCheckResult:
-    quarantined, fetched = result.ledger.quarantined, result.ledger.fetched
-    share = result.ledger.rejected_share
-    severity = dg.AssetCheckSeverity.ERROR if share > max_rejected_share else dg.AssetCheckSeverity.WARN
-    metadata: dict[str, Any] = {"records_fetched": fetched, "records_quarantined": quarantined, "rejected_share": share, "allowed_share": max_rejected_share}
-    metadata |= gate_counts(result)
-    if result.gate.get("reviewed"):
-        metadata["review_command"] = f"sync-pipelines review list {result.connector}/{result.slug}"
-    if result.quarantine_sample:
-        metadata["failure_cases"] = reject_table(result)
-        metadata["next_command"] = f"sync-pipelines quarantine list {result.connector}/{result.slug} --run {result.uid}"
-    return _result(key, "contract", quarantined == 0, severity, metadata)
+def results_without_run(key: dg.AssetKey, standing: Standing, rejected: dg.AssetCheckSeverity) -> list[dg.AssetCheckResult]:
+    """The checks that the catalog alone can judge, at any time."""
+    return [_contract(key, standing, rejected), _drift(key, standing)]
 
 
-def _drift(key: dg.AssetKey, entity: Entity, result: RunResult) -> dg.AssetCheckResult:
-    metadata: dict[str, Any] = {"declared_columns": len(entity.columns), "undeclared_fields": len(result.undeclared)}
-    if result.undeclared:
-        metadata["undeclared"] = ", ".join(result.undeclared)[:2000]
-        metadata["next_command"] = f"sync-pipelines discover {result.connector}"
-    if result.table_changes:
+def kept_results(key: dg.AssetKey, instance: dg.DagsterInstance) -> list[dg.AssetCheckResult]:
+    """The checks that only a read can judge, as they were: a read that failed says nothing about them."""
+    return [_kept(key, name, instance) for name in CHECKS if name not in _OF_THE_CATALOG]
+
+
+def _kept(key: dg.AssetKey, name: str, instance: dg.DagsterInstance) -> dg.AssetCheckResult:
+    ended = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    records = instance.event_log_storage.get_asset_check_execution_history(dg.AssetCheckKey(key, name), 1, status=ended)
+    before = records[0].evaluation if records else None
+    if before is None:
+        return _result(key, name, False, dg.AssetCheckSeverity.WARN, {}, _NEVER_READ)
+    metadata = {**before.metadata, "judged_by_run": before.metadata.get("judged_by_run", records[0].run_id)}
+    return _result(key, name, before.passed, before.severity, metadata, before.description)
+
+
+def _contract(
+    key: dg.AssetKey, standing: Standing, rejected: dg.AssetCheckSeverity, result: RunResult | None = None
+) -> dg.AssetCheckResult:
+    metadata: dict[str, Any] = {"open_quarantine": standing.open_quarantine}
+    if standing.open_since is not None:
+        metadata["open_since"] = dg.MetadataValue.timestamp(standing.open_since)
+    if standing.open_quarantine:
+        metadata["next_command"] = f"sync-pipelines quarantine list {standing.path}"
+    if result is not None:
+        ledger = result.ledger
+        metadata |= {"records_fetched": ledger.fetched, "records_quarantined": ledger.quarantined, "rejected_share": ledger.rejected_share}
+        metadata |= gate_counts(result)
+        if result.gate.get("reviewed"):
+            metadata["review_command"] = f"sync-pipelines review list {standing.path}"
+        if result.quarantine_sample:
+            metadata["failure_cases"] = reject_table(result)
+    severity = rejected if standing.published_status is RunStatus.REJECTED else dg.AssetCheckSeverity.WARN
+    if standing.published_uid is None:
+        return _result(key, "contract", False, dg.AssetCheckSeverity.WARN, metadata, _NEVER_READ)
+    said = f"{standing.open_quarantine} records are in quarantine." if standing.open_quarantine else "Nothing is in quarantine."
+    return _result(key, "contract", not standing.open_quarantine, severity, metadata, said)
+
+
+def _drift(
+    key: dg.AssetKey, standing: Standing, entity: Entity | None = None, result: RunResult | None = None
+) -> dg.AssetCheckResult:
+    if standing.is_stopped:
+        reason, command = standing.trouble or ("It waits for a decision.", "")
+        metadata = {"plan": redact(reason), "next_command": command}
+        return _result(key, "schema_drift", False, dg.AssetCheckSeverity.ERROR, metadata, "Nothing is synced until somebody decides.")
+    undeclared = standing.undeclared if result is None else result.undeclared
+    metadata = {"undeclared_fields": len(undeclared)}
+    if entity is not None:
+        metadata["declared_columns"] = len(entity.columns)
+    if undeclared:
+        metadata["undeclared"] = ", ".join(undeclared)[:2000]
+        metadata["next_command"] = f"sync-pipelines discover {standing.connector}"
+    if result is not None and result.table_changes:
         metadata["table_changes"] = markdown_list(result.table_changes)
-    return _result(key, "schema_drift", not result.undeclared, dg.AssetCheckSeverity.WARN, metadata)
+    return _result(key, "schema_drift", not undeclared, dg.AssetCheckSeverity.WARN, metadata)
 
 
-def drift_failure(key: dg.AssetKey, plan: str) -> dg.AssetCheckResult:
-    """The drift check of an entity that was stopped, with the plan."""
-    return _result(key, "schema_drift", False, dg.AssetCheckSeverity.ERROR, {"plan": plan})
+def as_evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    """A result as the event that is reported outside of a run."""
+    return dg.AssetCheckEvaluation(
+        asset_key=result.asset_key,
+        check_name=str(result.check_name),
+        passed=result.passed,
+        metadata=dict(result.metadata),
+        severity=result.severity,
+        description=result.description,
+        blocking=result.check_name != "schema_drift",
+    )
 
 
 def _result(
-    key: dg.AssetKey, name: str, passed: bool, severity: dg.AssetCheckSeverity, metadata: dict[str, Any]
+    key: dg.AssetKey,
+    name: str,
+    passed: bool,
+    severity: dg.AssetCheckSeverity,
+    metadata: dict[str, Any],
+    description: str | None = None,
 ) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(asset_key=key, check_name=name, passed=passed, severity=severity, metadata=metadata)
+    return dg.AssetCheckResult(asset_key=key, check_name=name, passed=passed, severity=severity, metadata=metadata, description=description)

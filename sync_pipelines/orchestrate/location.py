@@ -21,6 +21,7 @@ from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.orchestrate.schedules import connector_schedules
 from sync_pipelines.orchestrate.sensors import due_sensors
 from sync_pipelines.orchestrate.sql_models import model_assets
+from sync_pipelines.orchestrate.standing import standing_sensor
 from sync_pipelines.settings import Settings, load_settings
 
 
@@ -56,7 +57,7 @@ def _definitions(view: CatalogView, settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=[*entity_assets(view, settings.owners), *models],
         jobs=[*syncs, *discoveries, *maintenance_jobs, purge],
-        sensors=[*due_sensors(launches, settings.due_sensor_seconds), *alert_sensors(settings)],
+        sensors=[*due_sensors(launches, settings.due_sensor_seconds), *alert_sensors(settings), standing_sensor(settings)],
         schedules=[
             *connector_schedules(view.connectors, launches, discoveries, settings),
             *maintenance_schedules,

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from sync_pipelines.catalog.snapshot import CatalogView
+from sync_pipelines.catalog.standing import Standing
 from sync_pipelines.discover.discovery import DiscoveryReport
 from sync_pipelines.load.trino.options import load_trino_settings
 from sync_pipelines.load.trino.types import iceberg_type
@@ -114,8 +115,25 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
     metadata |= {name: figure for name, figure in result.metrics.items() if name not in metadata}
     if result.table_changes:
         metadata["table_changes"] = markdown_list(result.table_changes)
+    if result.coerced:
+        metadata["coerced"] = ", ".join(f"{name} {count}" for name, count in sorted(result.coerced.items()))
     if result.warnings:
         metadata["warnings"] = markdown_list(result.warnings)
+    return metadata
+
+
+def standing_metadata(standing: Standing) -> dict[str, Any]:
+    """How the table stands: open quarantine, what is wrong in one sentence with the way out, and when it is due."""
+    metadata: dict[str, Any] = {"status": str(standing.status), "open_quarantine": standing.open_quarantine}
+    if standing.last_status is not None:
+        metadata["last_run"] = str(standing.last_status)
+    if standing.held_deletions:
+        metadata["held_deletions"] = standing.held_deletions
+    if standing.trouble is not None:
+        what, command = standing.trouble
+        metadata |= {"trouble": redact(what)[:1000], "next_command": redact(command)}
+    if standing.next_due_at is not None and standing.sync_enabled and not standing.is_stopped:
+        metadata["next_due"] = dg.MetadataValue.timestamp(standing.next_due_at)
     return metadata
 
 

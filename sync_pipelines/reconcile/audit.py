@@ -199,7 +199,7 @@ def _compare(connection: psycopg.Connection[Any], entity: Entity, target: str, r
         f"CREATE TEMP TABLE newest AS SELECT DISTINCT ON ({staged_keys}) * FROM audited ORDER BY {staged_keys}, arrival DESC"
     )
     connection.execute("ANALYZE newest")
-    same = f"t._bridge_hash = {literal(entity.columns_fingerprint + ':')} || s.hash AND NOT t._bridge_deleted"
+    same = _same_content(connection, entity, target)
     key_json = f"jsonb_build_array({', '.join(f's.{name}::text' for name, _ in keys)})"
     differing = connection.execute(
         f"SELECT {key_json} AS key, s.rowversion, t._bridge_rowversion AS stored, t._bridge_id IS NULL AS absent"
@@ -220,7 +220,20 @@ def _compare(connection: psycopg.Connection[Any], entity: Entity, target: str, r
     for row in differing:
         _judge(connection, entity, report, row, held)
     if report.everything:
-        _whole_table(connection, report, target, match, keys)
+        _whole_table(connection, entity, report, target, match, keys)
+
+
+def _same_content(connection: psycopg.Connection[Any], entity: Entity, target: str) -> str:
+    """SQL: a live row is what the source has, by its hash, or by its content where the hash covers other columns."""
+    columns = connection.execute(f"SELECT * FROM {target} LIMIT 0").description or ()
+    there = {column.name for column in columns}
+    differs = " OR ".join(
+        f"t.{quote(column.target_name)} IS DISTINCT FROM s.c{index}" if column.target_name in there else f"s.c{index} IS NOT NULL"
+        for index, column in enumerate(entity.columns)
+    )
+    prefix = literal(f"{entity.columns_fingerprint}:")
+    by_hash = f"t._bridge_hash = {prefix} || s.hash"
+    return f"(NOT t._bridge_deleted AND CASE WHEN starts_with(t._bridge_hash, {prefix}) THEN {by_hash} ELSE NOT ({differs}) END)"
 
 
 def _judge(
@@ -256,7 +269,7 @@ def _late_seconds(connection: psycopg.Connection[Any], entity: Entity, rowversio
     order = "rowversion_end::timestamptz" if codec is Codec.TIMESTAMP else 'rowversion_end COLLATE "C"'
     mine = order.replace("rowversion_end", "%s::text")
     row = connection.execute(
-        f"SELECT details->>'rowversion_last' AS last FROM sync_runs WHERE entity_uid = %s AND status = 'success'"
+        f"SELECT details->>'rowversion_last' AS last FROM sync_runs WHERE entity_uid = %s AND details ? 'row_count'"
         f" AND rowversion_end IS NOT NULL AND {order} >= {mine} ORDER BY started_at LIMIT 1",
         [entity.uid, rowversion],
     ).fetchone()
@@ -264,7 +277,7 @@ def _late_seconds(connection: psycopg.Connection[Any], entity: Entity, rowversio
 
 
 def _whole_table(
-    connection: psycopg.Connection[Any], report: AuditReport, target: str, match: str, keys: list[tuple[str, Any]]
+    connection: psycopg.Connection[Any], entity: Entity, report: AuditReport, target: str, match: str, keys: list[tuple[str, Any]]
 ) -> None:
     extra = connection.execute(
         f"SELECT count(*) AS n FROM {target} t WHERE NOT t._bridge_deleted AND NOT EXISTS (SELECT 1 FROM newest s WHERE {match})"
@@ -275,9 +288,12 @@ def _whole_table(
     content = "sum(('x' || left({hash}, 13))::bit(52)::bigint)"
     ours = bucket.format(keys=" || '/' || ".join(f"t.{quote(column.target_name)}::text" for _, column in keys))
     theirs = bucket.format(keys=" || '/' || ".join(f"s.{name}::text" for name, _ in keys))
+    prefix = literal(f"{entity.columns_fingerprint}:")
+    is_by_content = f"NOT starts_with(t._bridge_hash, {prefix}) AND {_same_content(connection, entity, target)}"
+    our_hash = f"CASE WHEN s.hash IS NOT NULL AND {is_by_content} THEN s.hash ELSE right(t._bridge_hash, 32) END"
     rows = connection.execute(
-        f"WITH ours AS (SELECT {ours} AS b, count(*) AS n, {content.format(hash='right(t._bridge_hash, 32)')} AS h"
-        f" FROM {target} t WHERE NOT t._bridge_deleted GROUP BY 1),"
+        f"WITH ours AS (SELECT {ours} AS b, count(*) AS n, {content.format(hash=our_hash)} AS h"
+        f" FROM {target} t LEFT JOIN newest s ON {match} WHERE NOT t._bridge_deleted GROUP BY 1),"
         f" theirs AS (SELECT {theirs} AS b, count(*) AS n, {content.format(hash='s.hash')} AS h FROM newest s GROUP BY 1)"
         " SELECT coalesce(ours.b, theirs.b) AS b, coalesce(theirs.n, 0) AS source, coalesce(ours.n, 0) AS stored,"
         " ours.h IS NOT DISTINCT FROM theirs.h AND ours.n IS NOT DISTINCT FROM theirs.n AS equal"

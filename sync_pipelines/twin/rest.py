@@ -141,7 +141,7 @@ class RestTwin:
             changes = decode_json(body)
             self.written.append((path, changes))
             record.update(changes)
-        elif endpoint.since is not None and query.get(endpoint.since[0], "") >= str(record.get(endpoint.since[1], "")):
+        elif endpoint.since is not None and query.get(endpoint.since[0], "") >= str(record.get(endpoint.since[1]) or ""):
             return error_answer(404, "not changed since")
         fields = [name for name in query.get("fields", "").split(",") if name]
         always = {endpoint.key, *(endpoint.since[1:] if endpoint.since else ())}
@@ -150,7 +150,7 @@ class RestTwin:
     def _list(self, endpoint: RestEndpoint, path: str, query: dict[str, str]) -> Answer:
         records = list(endpoint.records)
         if endpoint.since is not None and (after := query.get(endpoint.since[0])):
-            records = [record for record in records if str(record[endpoint.since[1]]) > after]
+            records = [record for record in records if str(record[endpoint.since[1]] or "") > after]
         if endpoint.sort is not None:
             records.sort(key=lambda record: str(record[endpoint.sort or ""]))
         if endpoint.ids is not None:

@@ -10,7 +10,7 @@ import pytest
 from sync_pipelines.catalog.connectors import add_connector, get_connector, list_connectors, remove_connector
 from sync_pipelines.catalog.entities import change_entity, get_entity, list_entities, set_cursor
 from sync_pipelines.catalog.quarantine import get_quarantined, list_quarantine
-from sync_pipelines.catalog.runs import fail_run, get_run, list_runs, run_status, start_run
+from sync_pipelines.catalog.runs import fail_run, get_run, list_runs, start_run
 from sync_pipelines.errors import (
     ConfigurationError,
     EntityDefinitionError,
@@ -149,7 +149,7 @@ def test_a_run_is_failed_once_and_a_finished_one_never(world: World) -> None:
     world.add_items(1)
     result = world.sync()
     fail_run(world.database, world.entity(), result.uid, RuntimeError("too late"))
-    assert run_status(world.database, result.uid) == "success"
+    assert get_run(world.database, result.uid)["status"] == "success"
     assert world.entity().consecutive_failures == 0
     with world.database.connect() as connection:
         uid, _ = start_run(connection, world.entity(), Mode.FULL, "test", None)

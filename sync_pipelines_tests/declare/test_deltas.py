@@ -62,13 +62,23 @@ def test_a_source_that_is_declared_ordered_and_is_not_stops_the_delta(declared):
     declared.fails(CursorProtocolError, "users")
 
 
-def test_a_record_without_cursor_value_goes_to_quarantine(declared):
-    served = start(declared, order="any", paging="next_link", count=3)
+def test_a_record_without_cursor_value_comes_in_by_every_full_read_and_a_delta_counts_it(declared):
+    served = start(declared, order="any", paging="next_link", count=5)
     served.sort = None
-    served.records[1]["updated_at"] = None
-    result = declared.sync("users")
-    assert (result.ledger.inserted, result.ledger.quarantined) == (2, 1)
-    assert declared.quarantine("users")[0]["column_name"] == "row_version"
+    served.records[1]["updated_at"] = served.records[3]["updated_at"] = None
+    first = declared.sync("users")
+    assert (first.ledger.inserted, first.ledger.quarantined) == (5, 0)
+    assert any("2 records have no updated_at" in warning for warning in first.warnings)
+    served.records[1]["name"] = "changed unseen"
+    delta = declared.sync("users")
+    assert delta.mode == "delta" and any("2 records have no updated_at" in warning for warning in delta.warnings)
+    assert declared.table()[2]["name"] == "user 2"
+    assert declared.sync("users").mode == "delta", "the number is kept from run to run"
+    assert declared.runs("users")[0]["details"]["without_rowversion"] == 2
+    assert declared.sync("users", full_refresh=True).ledger.updated == 1
+    served.records[1]["updated_at"] = served.records[3]["updated_at"] = user(50)["updated_at"]
+    declared.sync("users", full_refresh=True)
+    assert not any("have no updated_at" in warning for warning in declared.sync("users").warnings)
 
 
 def test_a_cursor_that_nothing_can_order_asks_for_a_codec(declared):

@@ -71,3 +71,16 @@ def test_bytes_are_not_sent_back_in_a_notation_that_is_not_the_sources(declared)
     order = start(declared, {"id": 1, "raw": "3q2+7w==", "t": "x"}, [{"name": "raw", "type": "bytea"}, {"name": "t", "type": "text"}])
     with pytest.raises(ConfigurationError, match="has bytes"):
         order(t="y")
+
+
+def test_a_row_that_is_not_what_the_source_has_is_not_sent_back(declared):
+    served = declared.serve(0, records=[{"id": 1, "at": "2024-06-30T10:00:00.1234567Z", "name": "Ada"}])
+    columns = [ID, {"name": "at", "type": "timestamptz"}, {"name": "name", "type": "varchar(5)"}]
+    declared.apply_endpoint(columns=columns, coerce={"at": "truncate"}, write_back={"path": "/users/{id}", "columns": ["name"]})
+    with pytest.raises(ConfigurationError, match="cut"):
+        plan_write_back(declared.database, "shop", "users", "1", {"name": "Bob"}, declared.settings)
+    served.records[0] = {"id": 1, "at": "2024-06-30T10:00:00Z", "name": "Ada"}
+    declared.sync("users")
+    served.records[0] = {"id": 1, "at": "soon", "name": "Ada"}
+    with pytest.raises(ConfigurationError, match="quarantine"):
+        plan_write_back(declared.database, "shop", "users", "1", {"name": "Bob"}, declared.settings)

@@ -19,7 +19,8 @@ from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.settings import Settings
-from sync_pipelines.twin import NULL_ROWVERSION, Fault, IntegerRowversions, TwinServer, TwinStore, TwinTable
+from sync_pipelines.twin import Fault, IntegerRowversions, TwinServer, TwinStore, TwinTable
+from sync_pipelines_tests.extract.helpers import entity_of, key
 from sync_pipelines_tests.world import ITEM_COLUMNS, TOKEN, item
 
 
@@ -159,19 +160,63 @@ def test_poison_is_set_aside_with_its_place_and_its_bytes(twin: TwinServer) -> N
     assert len(read.extraction.sample) == 4
 
 
-def test_records_without_rowversion_are_set_aside_and_the_others_pass(twin: TwinServer) -> None:
-    table = table_of(twin, 5)
-    table.put(item(77), NULL_ROWVERSION)
-    read = Read(twin)
-    assert read.keys == {f"A{number:05d}" for number in range(5)}
-    assert [reject["reason"] for reject in read.rejects] == ["The record has no row_version, so no later read could find it."]
+class Unordered:
+    """A source in memory of S2's protocol, some of whose records have no rowversion."""
+
+    walks = False
+
+    def __init__(self, rows: list[tuple[int, str | None]], page_size: int, cap: int | None = None, *, sends_always: bool = False) -> None:
+        self.rows, self.page_size, self.cap, self.sends_always = rows, page_size, cap, sends_always
+
+    def page(self, decoder: Any, running: int, rowversion_gt: str | None, number: int, page_size: int, traffic: Any) -> Any:
+        size = min(page_size, self.cap or page_size)
+        after = rowversion_gt or ""
+        passing = [row for row in self.rows if not after or (self.sends_always if row[1] is None else row[1] > after)]
+        found = passing[(number - 1) * size :][:size]
+        version = {key: "null" if rowversion is None else f'"{rowversion}"' for key, rowversion in found}
+        rows = ",".join(f'{{"row_version":{version[key]},"data":{{"item_number":"A{key:05d}"}}}}' for key, _ in found)
+        return decoder.decode(running, f'{{"rows":[{rows}]}}'.encode())
 
 
-def test_a_page_without_any_usable_rowversion_cannot_be_followed(twin: TwinServer) -> None:
+@pytest.mark.parametrize("cap", [None, 3])
+@pytest.mark.parametrize("ordered, unordered", [(0, 25), (3, 2), (25, 3), (20, 30), (21, 9), (40, 1), (7, 41), (30, 0)])
+@pytest.mark.parametrize("nulls_first", [True, False])
+def test_a_full_read_finds_every_record_without_rowversion(ordered: int, unordered: int, nulls_first: bool, cap: int | None) -> None:
+    with_version: list[tuple[int, str | None]] = [(number, f"{number:06d}") for number in range(ordered)]
+    without: list[tuple[int, str | None]] = [(100 + number, None) for number in range(unordered)]
+    source = Unordered(without + with_version if nulls_first else with_version + without, 10, cap)
+    entity = entity_of(key("item_number"))
+    extraction = Extraction(entity, source, max_pages=1000, batch_rows=25)  # type: ignore[arg-type]
+    batches = list(extraction.batches(after=None, keyset=True, full=True))
+    keys = [row["c0"] for _, table in batches for row in table.to_pylist()]
+    assert set(keys) == {f"A{number:05d}" for number, _ in source.rows}
+    assert extraction.without_rowversion == unordered
+    assert extraction.fetched == extraction.staged + extraction.rejected + extraction.reread
+    if ordered:
+        assert extraction.reading.last == f"{ordered - 1:06d}"
+
+
+def test_a_source_that_sends_its_records_without_rowversion_in_every_delta_is_followed() -> None:
+    source = Unordered([*((number, f"{number:06d}") for number in range(30)), (100, None), (101, None)], 10, sends_always=True)
+    extraction = Extraction(entity_of(key("item_number")), source, max_pages=100, batch_rows=25)  # type: ignore[arg-type]
+    batches = list(extraction.batches(after="000029", keyset=True, full=False))
+    assert [row["c0"] for _, table in batches for row in table.to_pylist()] == ["A00100", "A00101"]
+
+
+def test_a_page_that_is_repeated_without_any_rowversion_is_a_loop() -> None:
+    source = Unordered([(number, None) for number in range(10)], 10)
+    plain = source.page
+    source.page = lambda decoder, running, after, number, size, traffic: plain(decoder, running, after, 1, size, traffic)  # type: ignore[method-assign]
+    extraction = Extraction(entity_of(key("item_number")), source, max_pages=100, batch_rows=25)  # type: ignore[arg-type]
+    with pytest.raises(SourceContractError, match="looping"):
+        list(extraction.batches(after=None, keyset=True, full=True))
+
+
+def test_records_without_any_rowversion_are_read_by_page_number(twin: TwinServer) -> None:
     table_of(twin, 20, has_rowversion=False)
-    with pytest.raises(CursorProtocolError, match="usable rowversion"):
-        Read(twin)
-    assert Read(twin, keyset=False).keys == {f"A{number:05d}" for number in range(20)}
+    read = Read(twin)
+    assert read.keys == Read(twin, keyset=False).keys == {f"A{number:05d}" for number in range(20)}
+    assert "read by page number" in read.extraction.reading.warnings[0]
 
 
 def test_an_unsorted_source_is_refused_by_rowversion_and_read_by_page(twin: TwinServer) -> None:

@@ -82,7 +82,7 @@ def test_fault_40_stopped_and_started_twice(world: World, environment: dict[str,
     assert process.returncode != 0
     assert TOKEN not in output
     [run] = [run for run in world.runs() if run["triggered_by"] != "command line"]
-    assert (run["status"], run["error_details"]["error"]) == ("failed", "InterruptedRunError")
+    assert (run["status"], run["error_details"]["error"]) == ("cancelled", "InterruptedRunError")
     assert world.state() == before
     world.server.latency_seconds = 0
     assert world.sync().ledger.written == 14

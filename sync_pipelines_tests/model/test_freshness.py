@@ -35,6 +35,10 @@ def test_what_a_person_must_do_comes_before_how_old_the_table_is():
     assert word(10**6, status=EntityStatus.VANISHED, sync_enabled=False) == "vanished"
     assert word(10**6, sync_enabled=False) == "switched off"
     assert word(None) == "never synced"
+    assert word(None, last_status="rejected") == "rejected", "nothing good ever came"
+    assert word(10**6, last_status="rejected") == "rejected"
+    assert word(0, held_deletions=3) == "deletions held"
+    assert word(0, last_status="rejected", status=EntityStatus.ACTION_REQUIRED) == "action required"
     assert word(None, sync_enabled=False) == "switched off"
 
 
@@ -42,7 +46,7 @@ def test_freshness_is_asked_only_of_what_is_synced():
     assert plan_freshness(EntityStatus.ACTIVE, sync_enabled=True)
     assert not plan_freshness(EntityStatus.ACTIVE, sync_enabled=False)
     assert not plan_freshness(EntityStatus.VANISHED, sync_enabled=True)
-    assert not plan_freshness(EntityStatus.ACTION_REQUIRED, sync_enabled=True)
+    assert plan_freshness(EntityStatus.ACTION_REQUIRED, sync_enabled=True), "a stopped table gets old all the same"
 
 
 def test_the_windows_are_one_and_two_intervals_and_the_grace():

@@ -16,7 +16,7 @@ from sync_pipelines.catalog.runs import hold_entity, start_run
 from sync_pipelines.discover.discovery import discover
 from sync_pipelines.errors import ConfigurationError, DatabaseConnectionsError, SyncError
 from sync_pipelines.model.incident import IncidentKind
-from sync_pipelines.model.run import Mode
+from sync_pipelines.model.run import Mode, RunStatus
 from sync_pipelines.observe.evaluate import evaluate
 from sync_pipelines.sync import sync_entity
 from sync_pipelines.twin import Fault
@@ -101,7 +101,7 @@ def rejecting(watch: Watch) -> Watch:
     table = watch.world.add_items(10)
     for number in range(5):
         table.put(item(number, base_uom="far too long for ten"))
-    watch.world.sync()
+    watch.world.sync(status=RunStatus.REJECTED)
     watch.look()
     assert watch.incidents() == [("rejection_rate", "erp/items", "open")]
     return watch
@@ -117,7 +117,8 @@ def test_many_rejects_are_over_when_nothing_is_in_quarantine_any_more(rejecting:
 def test_many_rejects_are_over_when_a_later_sync_has_few(rejecting: Watch, good: int, expected: str) -> None:
     for number in range(100, 100 + good):
         rejecting.world.store["items"].put(item(number))
-    rejecting.world.sync(full_refresh=True)
+    status = RunStatus.REJECTED if expected == "open" else RunStatus.SUCCESS
+    rejecting.world.sync(full_refresh=True, status=status)
     rejecting.look()
     assert rejecting.incidents() == [("rejection_rate", "erp/items", expected)]
 
@@ -214,7 +215,7 @@ def test_the_failure_rate_counts_the_window_and_not_what_a_person_cancelled(watc
     watch.world.sql(insert, "success", 1, None, 19)
     watch.world.sql(insert, "failed", 1, '{"error": "BrokenPageError"}', 1)
     watch.world.sql(insert, "failed", 61, '{"error": "BrokenPageError"}', 50)
-    watch.world.sql(insert, "failed", 1, '{"error": "InterruptedRunError"}', 50)
+    watch.world.sql(insert, "cancelled", 1, '{"error": "InterruptedRunError"}', 50)
     with watch.world.database.connect() as connection:
         [connector] = read_health(connection, watch.world.database, window_seconds=3600, min_records=10).connectors
     assert (connector.runs_ended, connector.runs_failed) == (20, 1)

@@ -12,7 +12,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sync_pipelines.twin import Fault, TwinColumn
+from sync_pipelines.orchestrate import assets
+from sync_pipelines.orchestrate.checks import CHECKS
+from sync_pipelines.twin import Fault, IntegerRowversions, TwinColumn
 from sync_pipelines_tests.conftest import PROJECT
 from sync_pipelines_tests.test_gate_route import RULES, put_gate
 from sync_pipelines_tests.world import TOKEN, World, item
@@ -24,6 +26,11 @@ Load = Callable[[], dg.Definitions]
 def run(definitions: Load, job: str = "sync_erp", **options: Any) -> dg.ExecuteInProcessResult:
     """Execute a job in this process on an ephemeral instance; failures do not raise."""
     return definitions().resolve_job_def(job).execute_in_process(raise_on_error=False, **options)
+
+
+def observations(result: dg.ExecuteInProcessResult) -> list[dg.AssetObservation]:
+    events = [event for event in result.all_events if event.event_type is dg.DagsterEventType.ASSET_OBSERVATION]
+    return [event.asset_observation_data.asset_observation for event in events]
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
@@ -112,6 +119,91 @@ def test_a_contract_broken_by_most_records_holds_back_what_is_downstream(world: 
     assert not result.success
     assert checks(result)["contract"].severity is dg.AssetCheckSeverity.ERROR
     assert len(world.rows()) == 1
+    assert world.runs()[0]["status"] == "rejected", "the ledger says what Dagster says"
+    assert len(result.asset_materializations_for_node("erp__items")) == 1, "what was good is in the table"
+    failure = result.failure_data_for_node("erp__items")
+    assert failure.error.message.startswith("rejected: 10 of 11 records were rejected")
+    assert list(failure.error.stack) == []
+    assert failure.user_failure_data.metadata["next_command"].value.startswith("sync-pipelines quarantine list erp/items --run")
+
+
+def test_a_rejected_run_only_warns_where_a_person_says_so(world: World, definitions: Load) -> None:
+    table = world.add_items(1)
+    for number in range(10, 20):
+        table.put(item(number, base_uom="far too long for ten"))
+    world.sql("UPDATE bridge.connectors SET settings = settings || '{\"rejected_severity\": \"warn\"}'")
+    result = run(definitions)
+    assert result.success
+    assert checks(result)["contract"].severity is dg.AssetCheckSeverity.WARN
+    assert world.runs()[0]["status"] == "rejected"
+
+
+def test_a_run_without_one_good_record_makes_no_table_fresh(world: World, definitions: Load) -> None:
+    table = world.add_items(0)
+    table.put(item(1, base_uom="far too long for ten"))
+    result = run(definitions)
+    assert not result.success
+    assert result.asset_materializations_for_node("erp__items") == []
+    assert world.entity().last_success_at is None
+
+
+def test_one_bad_record_of_four_is_no_failed_run(world: World, definitions: Load) -> None:
+    table = world.add_items(3)
+    table.put(item(9, base_uom="far too long for ten"))
+    result = run(definitions)
+    assert result.success
+    assert checks(result)["contract"].severity is dg.AssetCheckSeverity.WARN
+    assert world.runs()[0]["status"] == "success"
+
+
+def test_the_contract_stays_red_while_its_records_lie_in_quarantine(world: World, definitions: Load) -> None:
+    table = world.add_items(25, rowversions=IntegerRowversions(), comparator="integer")
+    table.put(item(7, base_uom="far too long for ten"))
+    table.put(item(30))
+    world.set(lookback_seconds=0)
+    run(definitions)
+    for number in (50, 51):
+        world.pass_time()
+        world.sync()
+        table.put(item(number))
+    result = run(definitions)
+    assert world.runs()[0]["records_quarantined"] == 0
+    contract = checks(result)["contract"]
+    assert (contract.passed, contract.metadata["open_quarantine"].value, contract.metadata["records_quarantined"].value) == (False, 1, 0)
+    [materialization] = result.asset_materializations_for_node("erp__items")
+    assert materialization.metadata["open_quarantine"].value == 1
+    assert materialization.metadata["next_command"].value == "sync-pipelines quarantine list erp/items"
+    assert "next_due" in materialization.metadata
+    table.put(item(7))
+    assert checks(run(definitions))["contract"].passed
+
+
+def test_a_source_that_is_down_fails_no_check_that_it_says_nothing_about(
+    world: World, definitions: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assets, "_RETRIES", dg.RetryPolicy(max_retries=assets.MAX_RETRIES, delay=0))
+    world.add_items(3)
+    with dg.DagsterInstance.ephemeral() as instance:
+        world.faults.add(Fault("down", kind="data", slug="items", status=503, times=None))
+        first = checks(run(definitions, instance=instance))
+        assert {name: one.severity for name, one in first.items() if not one.passed} == {
+            name: dg.AssetCheckSeverity.WARN for name in ("contract", "balance", "no_duplicate_keys")
+        }
+        assert "never read" in str(first["balance"].description)
+        world.faults.clear()
+        good = run(definitions, instance=instance)
+        world.faults.add(Fault("down", kind="data", slug="items", status=503, times=None))
+        result = run(definitions, instance=instance)
+    assert not result.success
+    assert {name: one.passed for name, one in checks(result).items()} == dict.fromkeys(CHECKS, True)
+    assert checks(result)["balance"].metadata["judged_by_run"].value == good.run_id
+    failure = result.failure_data_for_node("erp__items")
+    assert "503" in failure.error.message
+    assert (list(failure.error.stack), failure.error.cause) == ([], None)
+    retries = [event.step_retry_data.error for event in result.all_events if event.is_step_up_for_retry]
+    assert [(list(error.stack), error.message) for error in retries] == [([], failure.error.message)] * assets.MAX_RETRIES
+    [observation] = observations(result)
+    assert observation.metadata["trouble"].value
 
 
 def test_undeclared_fields_are_reported_by_the_drift_check(world: World, definitions: Load) -> None:
@@ -131,7 +223,12 @@ def test_a_breaking_change_fails_the_entity_with_its_plan_and_is_not_retried(wor
     assert not result.success
     assert "base_uom changes from character varying(10) to character varying(5)" in checks(result)["schema_drift"].metadata["plan"].value
     failure = result.failure_data_for_node("erp__items")
-    assert "--accept items" in failure.error.message + str(failure.user_failure_data)
+    assert "--accept items" in failure.error.message
+    assert list(failure.error.stack) == []
+    assert checks(result)["schema_drift"].severity is dg.AssetCheckSeverity.ERROR
+    [observation] = observations(result)
+    assert observation.metadata["next_command"].value == "sync-pipelines discover erp --accept items"
+    assert definitions().resolve_asset_graph().get(ITEMS).freshness_policy is not None, "a stopped table gets old all the same"
     assert not [event for event in result.all_events if event.is_step_up_for_retry]
 
 

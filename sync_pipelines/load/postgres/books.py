@@ -15,6 +15,17 @@ from sync_pipelines.errors import SupersededRunError
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.model.entity import REVIEW_COLUMN
+from sync_pipelines.model.run import Mode
+
+
+def count_known_rejects(cursor: Any, plan: PublishPlan) -> int:
+    """Staged rejects that lie in quarantine already, or that a person settled for as long as the source repeats them."""
+    cursor.execute(
+        f"SELECT count(*) FROM {quote(plan.bridge_schema)}.quarantine q WHERE q.entity_uid = {literal(str(plan.entity.uid))}"
+        " AND (q.resolved_at IS NULL OR (q.resolution = 'released' AND q.edited_record IS NOT NULL)) AND q.fingerprint IN"
+        f" (SELECT fingerprint FROM {quote(plan.entity.staging_schema, plan.entity.rejects_table)})"
+    )
+    return int(cursor.fetchone()[0])
 
 
 def move_rejects(cursor: Any, plan: PublishPlan) -> int:
@@ -86,6 +97,31 @@ def settle_released(cursor: Any, plan: PublishPlan) -> None:
         )
 
 
+def settle_vanished(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
+    """Settle what a full read no longer finds in any form: it is gone from the source, and no row waits for it.
+
+    A read that may have been cut short settles nothing; where a record can hide between two pages, two full reads must miss it. What a
+    person is working on stays open, and whatever comes again opens again.
+
+    Args:
+        cursor: inside the publish transaction, after the quarantine was resolved.
+        plan: of the run.
+        outcome: tells whether deletions are held.
+    """
+    if plan.mode is not Mode.FULL or outcome.held:
+        return
+    bridge, entity, run = quote(plan.bridge_schema), literal(str(plan.entity.uid)), literal(str(plan.run_uid))
+    missed_before = (
+        f" AND EXISTS (SELECT FROM {bridge}.sync_runs r WHERE r.entity_uid = {entity} AND r.uid <> {run} AND r.mode = 'full'"
+        " AND r.status IN ('success', 'rejected') AND r.started_at > q.last_seen_at)"
+    )
+    cursor.execute(
+        f"UPDATE {bridge}.quarantine q SET resolved_at = now(), resolution = 'vanished' WHERE q.entity_uid = {entity}"
+        f" AND q.resolved_at IS NULL AND q.run_uid <> {run} AND q.edited_record IS NULL AND q.waived_at IS NULL"
+        + (missed_before if plan.can_hide_rows else "")
+    )
+
+
 def drop_accepted_reviews(cursor: Any, plan: PublishPlan) -> None:
     """Take the flag off staged records that a person accepted with this very content."""
     entity = plan.entity
@@ -143,22 +179,31 @@ def _key_texts(plan: PublishPlan, alias: str, *, staged: bool) -> str:
 
 
 def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
-    """Write the run as finished and move the entity's cursor.
+    """Write the run as finished, with the verdict on it, and move the entity's cursor.
+
+    A run without one good record makes no table fresh. How many deletions wait is known by full reads.
 
     Raises:
         SupersededRunError: the run is not open any more.
     """
-    ledger, bridge = outcome.ledger, quote(plan.bridge_schema)
+    ledger, verdict, bridge = outcome.ledger, outcome.verdict, quote(plan.bridge_schema)
     warnings = [*plan.details.get("warnings", ()), *outcome.warnings]
     details = {**plan.details, "missing": outcome.missing, "row_count": outcome.row_count, "warnings": warnings}
+    details |= {"held_deletions": outcome.held, "known_rejects": plan.known_rejects}
+    trouble = {"error": verdict.status.title(), "what": verdict.reason, "next_command": verdict.next_command, "retriable": False}
+    is_release = bool(plan.released)
+    # A release does not read the source, so it makes no table fresh and moves no due time.
+    freshens = not is_release and (ledger.good > 0 or not ledger.quarantined)
     cursor.execute(
         f"""
-        UPDATE {bridge}.sync_runs SET status = 'success', completed_at = clock_timestamp(), records_fetched = %s,
+        UPDATE {bridge}.sync_runs SET status = %s, completed_at = clock_timestamp(), records_fetched = %s,
             records_inserted = %s, records_updated = %s, records_unchanged = %s, records_superseded = %s,
-            records_quarantined = %s, rows_deleted = %s, rowversion_end = %s, details = %s
+            records_quarantined = %s, rows_deleted = %s, rowversion_end = %s, details = %s,
+            error_message = %s, error_details = %s
         WHERE uid = %s AND status = 'running'
         """,
         (
+            str(verdict.status),
             ledger.fetched,
             ledger.inserted,
             ledger.updated,
@@ -168,20 +213,21 @@ def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
             ledger.deleted,
             plan.cursor,
             json.dumps(details, default=str),
+            verdict.reason,
+            json.dumps(trouble) if verdict.reason else None,
             str(plan.run_uid),
         ),
     )
-    is_release = bool(plan.released)
     others = f"lease_uid IS DISTINCT FROM {literal(str(plan.lease)) if plan.lease else 'NULL'}::uuid"
     if cursor.rowcount != 1:
         raise SupersededRunError(f"The run {plan.run_uid} is not open any more.", where=dict(plan.entity.where))
     cursor.execute(
         f"""
-        UPDATE {bridge}.entities SET last_sync_status = 'success', last_rowversion = %s,
+        UPDATE {bridge}.entities SET last_sync_status = %s, last_rowversion = %s,
             cursor_codec = %s, cursor_marks = %s, row_count = %s, masks = %s,
-            -- A release does not read the source, so it makes no table fresh and moves no due time.
+            held_deletions = CASE WHEN %s THEN %s ELSE held_deletions END,
             last_sync_at = CASE WHEN %s THEN last_sync_at ELSE clock_timestamp() END,
-            last_success_at = CASE WHEN %s THEN last_success_at ELSE clock_timestamp() END,
+            last_success_at = CASE WHEN %s THEN clock_timestamp() ELSE last_success_at END,
             consecutive_failures = CASE WHEN %s THEN consecutive_failures ELSE 0 END,
             next_due_at = CASE WHEN %s THEN next_due_at ELSE clock_timestamp() + %s * interval '1 second' END,
             due_reason = CASE WHEN %s THEN due_reason ELSE %s END,
@@ -192,12 +238,18 @@ def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
         WHERE uid = %s
         """,
         (
+            plan.entity.last_sync_status if is_release else str(verdict.status),
             plan.cursor,
             None if plan.codec is None else str(plan.codec),
             json.dumps([mark.as_json() for mark in plan.marks]),
             outcome.row_count,
             json.dumps(plan.masks),
-            *[is_release] * 4,
+            plan.mode == "full",
+            outcome.held,
+            is_release,
+            freshens,
+            is_release,
+            is_release,
             plan.next_due_seconds,
             is_release,
             str(plan.next_due_reason),

@@ -20,7 +20,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from sync_pipelines.load.postgres.quoting import quote
-from sync_pipelines.model.entity import REVIEW_COLUMN, Entity
+from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.staged import records_schema
 from sync_pipelines.secrets import printable
 
@@ -77,7 +77,7 @@ def records_statement(entity: Entity) -> str:
 def target_statement(entity: Entity) -> str:
     """COPY of the batches of `target_rows` into the target."""
     names = [*(column.target_name for column in entity.columns), "_bridge_hash", "_bridge_rowversion"]
-    names += [REVIEW_COLUMN] if entity.has_review else []
+    names += entity.flags.values()
     return _statement(entity.target_schema, entity.target_table, names)
 
 
@@ -85,7 +85,7 @@ def target_rows(batch: pa.RecordBatch, entity: Entity) -> pa.RecordBatch:
     """A batch of staged records as rows of the target: its columns, the hash with its fingerprint, the rowversion."""
     content = [batch.column(f"c{index}") for index in range(len(entity.columns))]
     hashes = pc.binary_join_element_wise(f"{entity.columns_fingerprint}:", batch.column("hash"), "")
-    arrays = [*content, hashes, batch.column("rowversion"), *([batch.column("review")] if entity.has_review else [])]
+    arrays = [*content, hashes, batch.column("rowversion"), *(batch.column(name) for name in entity.flags)]
     return pa.record_batch(arrays, names=[str(number) for number in range(len(arrays))])
 
 
@@ -138,7 +138,7 @@ def _copy_batch(cursor: Any, batch: pa.RecordBatch, entity: Entity) -> int:
 def _set_aside(cursor: Any, batch: pa.RecordBatch, entity: Entity, message: str) -> None:
     row = {name: array.cast(pa.string())[0].as_py() for name, array in zip(batch.schema.names, batch.columns, strict=True)}
     names = {f"c{index}": column.name for index, column in enumerate(entity.columns)}
-    record = json.dumps({names.get(name, name): value for name, value in row.items() if name not in ("hash", "review")})
+    record = json.dumps({names.get(name, name): value for name, value in row.items() if name not in ("hash", *entity.flags)})
     keys = [row[f"c{index}"] for index, column in enumerate(entity.columns) if column.is_business_key]
     cursor.execute(
         f"INSERT INTO {quote(entity.staging_schema, entity.rejects_table).replace('%', '%%')}"

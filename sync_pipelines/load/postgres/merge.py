@@ -9,7 +9,7 @@ from sync_pipelines.load.plan import PublishPlan
 from sync_pipelines.load.postgres.fill import indexes_afterwards, is_empty
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.model.cursor import Codec
-from sync_pipelines.model.entity import REVIEW_COLUMN, Column
+from sync_pipelines.model.entity import REJECTED_COLUMN, Column
 from sync_pipelines.model.names import shorten_identifier
 from sync_pipelines.model.run import Mode, check_stage
 
@@ -84,7 +84,7 @@ class Merge:
         superseded = self.number(f"SELECT coalesce(sum(superseded), 0) FROM {self._repeated}")
         if superseded:
             self.execute(f"ANALYZE {self._repeated}")
-            order = [f"{expression} DESC NULLS LAST" for expression in [self._order("rowversion")] if expression]
+            order = [f"{expression} DESC NULLS LAST" for expression in [self.order("rowversion")] if expression]
             dropped = self.execute(
                 f"DELETE FROM {self.staging} s USING (SELECT ctid AS place, row_number() OVER (PARTITION BY {self.staged_keys}"
                 f" ORDER BY {', '.join([*order, 'arrival DESC'])}) AS age FROM {self.staging}"
@@ -133,8 +133,12 @@ class Merge:
         return Counts(**dict(self.cursor.fetchall()))
 
     def _conditions(self) -> tuple[str, str, str]:
-        """SQL for a known key: the stored row is newer; the content differs; only rowversion or hash differ."""
-        theirs, ours = self._order("s.rowversion"), self._order("t._bridge_rowversion")
+        """SQL for a known key: the stored row is newer; the content differs; only rowversion, flag or hash differ.
+
+        A row whose hash covers other columns is compared by its content. A full read leaves its hash alone, since a new column
+        that is null almost everywhere would otherwise rewrite the whole table; a delta rewrites the few rows that it meets.
+        """
+        theirs, ours = self.order("s.rowversion"), self.order("t._bridge_rowversion")
         guarded = theirs is not None and self.plan.mode is Mode.DELTA
         stale = f"coalesce({theirs} < {ours}, false)" if guarded else "false"
         columns = [column for column in self.entity.columns if not column.is_business_key]
@@ -144,15 +148,21 @@ class Merge:
             f"CASE WHEN left(t._bridge_hash, {len(self.fingerprint)}) = {prefix}"
             f" THEN t._bridge_hash <> {prefix} || s.hash ELSE {differs} END"
         )
-        touched = f"t._bridge_rowversion IS DISTINCT FROM s.rowversion OR t._bridge_hash <> {prefix} || s.hash"
-        if self.entity.has_review:
-            touched += f" OR t.{REVIEW_COLUMN} IS DISTINCT FROM s.review"
+        touched = "t._bridge_rowversion IS DISTINCT FROM s.rowversion"
+        touched += "".join(f" OR t.{column} IS DISTINCT FROM s.{name}" for name, column in self.entity.flags.items())
+        touched += f" OR t.{REJECTED_COLUMN} IS NOT NULL" if self.entity.has_rejected else ""
+        if self.plan.mode is Mode.DELTA:
+            touched += f" OR t._bridge_hash <> {prefix} || s.hash"
+        elif self.entity.has_review:
+            # What a person accepts is known by its hash.
+            touched += f" OR (s.review IS NOT NULL AND t._bridge_hash <> {prefix} || s.hash)"
         return stale, changed, touched
 
     def _update(self) -> int:
         columns = [column for column in self.entity.columns if not column.is_business_key]
         content = "".join(f"{_q(column)} = s.{self.staged[column.name]}, " for column in columns)
-        content += f"{REVIEW_COLUMN} = s.review, " if self.entity.has_review else ""
+        content += "".join(f"{column} = s.{name}, " for name, column in self.entity.flags.items())
+        content += f"{REJECTED_COLUMN} = NULL, " if self.entity.has_rejected else ""
         return self.execute(
             f"UPDATE {self.target} t SET {content}_bridge_hash = {literal(self.fingerprint)} || s.hash,"
             f" _bridge_rowversion = s.rowversion, _bridge_deleted = false,"
@@ -162,10 +172,9 @@ class Merge:
         )
 
     def _insert(self, source: str) -> int:
-        names = ", ".join(_q(column) for column in self.entity.columns)
-        values = ", ".join(f"s.{self.staged[column.name]}" for column in self.entity.columns)
-        if self.entity.has_review:
-            names, values = f"{names}, {REVIEW_COLUMN}", f"{values}, s.review"
+        flags = self.entity.flags
+        names = ", ".join([*(_q(column) for column in self.entity.columns), *flags.values()])
+        values = ", ".join(f"s.{name}" for name in [*(self.staged[column.name] for column in self.entity.columns), *flags])
         return self.execute(
             f"INSERT INTO {self.target} ({names}, _bridge_hash, _bridge_rowversion)"
             f" SELECT {values}, {literal(self.fingerprint)} || s.hash, s.rowversion FROM {source}"
@@ -182,7 +191,7 @@ class Merge:
         self.execute(f"TRUNCATE {self.staging}" + (f", {self.rejects}" if rejected else ""))
         self.execute(f"DROP TABLE IF EXISTS {self.verdicts}")
 
-    def _order(self, expression: str) -> str | None:
+    def order(self, expression: str) -> str | None:
         """SQL that orders rowversions as the codec does; None when only the source knows.
 
         A read by page number takes rowversions of any form, and such rows may still stand in the table: what is not

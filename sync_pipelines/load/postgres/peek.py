@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.books import close_books
 from sync_pipelines.load.postgres.quoting import literal, quote
-from sync_pipelines.model.entity import REVIEW_COLUMN
+from sync_pipelines.model.entity import REJECTED_COLUMN
 from sync_pipelines.model.run import Ledger
 
 
@@ -25,11 +25,11 @@ def all_unchanged(cursor: Any, plan: PublishPlan, batch: pa.Table) -> Ledger | N
     entity = plan.entity
     keys = [(index, column) for index, column in enumerate(entity.columns) if column.is_business_key]
     key_names = [f"c{index}" for index, _ in keys]
-    review = ["review"] if entity.has_review else []
-    distinct = batch.group_by(["rowversion", "hash", *key_names, *review]).aggregate([])
+    flags = entity.flags
+    distinct = batch.group_by(["rowversion", "hash", *key_names, *flags]).aggregate([])
     if len(distinct) != len(batch.group_by(key_names).aggregate([])):
         return None
-    arrays = [pc.cast(distinct[name], pa.string()).to_pylist() for name in ["hash", "rowversion", *key_names, *review]]
+    arrays = [pc.cast(distinct[name], pa.string()).to_pylist() for name in ["hash", "rowversion", *key_names, *flags]]
     match = " AND ".join(
         f"t.{quote(column.target_name)} = s.c{index}::{column.type.sql}".replace("%", "%%") for index, column in keys
     )
@@ -38,11 +38,12 @@ def all_unchanged(cursor: Any, plan: PublishPlan, batch: pa.Table) -> Ledger | N
     key_texts = f"jsonb_build_array({', '.join(f's.{name}' for name in key_names)})"
     cursor.execute(
         f"""
-        SELECT count(*) FROM unnest({", ".join(["%s::text[]"] * len(arrays))}) AS s (hash, rowversion, {", ".join([*key_names, *review])})
+        SELECT count(*) FROM unnest({", ".join(["%s::text[]"] * len(arrays))}) AS s (hash, rowversion, {", ".join([*key_names, *flags])})
         JOIN {target} t ON {match}
         WHERE t._bridge_hash = {literal(entity.columns_fingerprint + ":")} || s.hash
           AND t._bridge_rowversion IS NOT DISTINCT FROM s.rowversion AND NOT t._bridge_deleted
-          {f"AND t.{REVIEW_COLUMN} IS NOT DISTINCT FROM s.review" if review else ""}
+          {" ".join(f"AND t.{column} IS NOT DISTINCT FROM s.{name}" for name, column in flags.items())}
+          {f"AND t.{REJECTED_COLUMN} IS NULL" if entity.has_rejected else ""}
           AND NOT EXISTS (SELECT 1 FROM {quote(plan.bridge_schema).replace("%", "%%")}.quarantine q
             WHERE q.entity_uid = {literal(str(entity.uid))} AND q.resolved_at IS NULL AND q.business_key = {key_texts})
         """,
@@ -57,6 +58,6 @@ def all_unchanged(cursor: Any, plan: PublishPlan, batch: pa.Table) -> Ledger | N
 
 def finish_without_load(cursor: Any, plan: PublishPlan, ledger: Ledger) -> Outcome:
     """Close the books of a run that writes no row; the caller owns the transaction."""
-    outcome = Outcome(ledger, plan.entity.row_count or 0)
+    outcome = plan.finished(ledger, plan.entity.row_count or 0)
     close_books(cursor, plan, outcome)
     return outcome

@@ -13,18 +13,21 @@ from sync_pipelines.errors import SupersededRunError
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.books import (
     close_books,
+    count_known_rejects,
     drop_accepted_reviews,
     keep_reviews,
     move_rejects,
     resolve_quarantine,
     settle_released,
+    settle_vanished,
 )
 from sync_pipelines.load.postgres.copy import copy_refusing
 from sync_pipelines.load.postgres.fill import build_constraints
 from sync_pipelines.load.postgres.merge import Counts, Merge
 from sync_pipelines.load.postgres.quoting import literal, quote
+from sync_pipelines.load.postgres.rejected import mark_rejected
 from sync_pipelines.model.run import Ledger, Mode, check_stage
-from sync_pipelines.reconcile.vanished import delete_vanished
+from sync_pipelines.reconcile.vanished import Absent, delete_vanished
 
 _SESSION = {
     "timezone": "UTC",
@@ -49,7 +52,6 @@ def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
 
     Raises:
         LedgerError: two counts of a stage differ.
-        VanishedShareError: a full read misses too many live rows.
         SupersededRunError: the run was closed by another one.
         KeyTwiceError: the records that fill an empty target are not one per key; they must go through staging.
     """
@@ -68,7 +70,7 @@ def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
         superseded = merge.drop_superseded()
         counts = merge.apply(staged - superseded)
     gained = counts.new + counts.returned
-    deleted, missing = delete_vanished(merge, counts) if plan.mode is Mode.FULL else (0, 0)
+    absent = delete_vanished(merge, counts) if plan.mode is Mode.FULL else Absent()
     ledger = Ledger(
         fetched=plan.fetched,
         inserted=counts.new,
@@ -76,17 +78,20 @@ def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
         unchanged=counts.same + counts.touched,
         superseded=plan.reread + superseded + counts.stale + rejected - quarantined,
         quarantined=quarantined,
-        deleted=deleted,
+        deleted=absent.deleted,
     )
+    plan.known_rejects = count_known_rejects(cursor, plan) if quarantined else 0
     check_stage("quarantine", quarantined, move_rejects(cursor, plan))
     settle_released(cursor, plan)
     resolve_quarantine(cursor, plan, filled=filled is not None)
+    plan.details["marked_rejected"] = mark_rejected(cursor, merge) if quarantined else 0
     plan.details["reviewed"] = keep_reviews(cursor, plan, filled=filled is not None)
-    row_count = merge.count_rows(gained - deleted)
+    row_count = merge.count_rows(gained - absent.deleted)
     if plan.mode is Mode.FULL:
         # Counted in the table itself; also tells whether somebody else wrote into it meanwhile.
-        check_stage("rows", counts.live_before + gained - deleted, row_count)
-    outcome = Outcome(ledger, row_count, missing)
+        check_stage("rows", counts.live_before + gained - absent.deleted, row_count)
+    outcome = plan.finished(ledger, row_count, missing=absent.missing, held=absent.held, live_before=counts.live_before)
+    settle_vanished(cursor, plan, outcome)
     close_books(cursor, plan, outcome)
     merge.empty_staging(rejected)
     return outcome

@@ -22,7 +22,7 @@ from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.load.postgres.staging import prepare_staging
 from sync_pipelines.load.postgres.stream import RecordStream
 from sync_pipelines.load.postgres.target import apply_table, plan_table, read_columns, set_aside
-from sync_pipelines.model.entity import REVIEW_COLUMN, Entity
+from sync_pipelines.model.entity import OPTIONAL_COLUMNS, REVIEW_COLUMN, Entity
 from sync_pipelines.model.run import Ledger
 from sync_pipelines.reconcile.duplicates import duplicate_keys
 
@@ -41,11 +41,11 @@ class PostgresDestination:
                 mask_catalog(cursor, remask)
                 clear_columns(cursor, entity, remask)
             stored = read_columns(cursor, entity.target_schema, entity.target_table)
-            entity = replace(entity, has_review=entity.has_review or REVIEW_COLUMN in stored)
+            entity = replace(entity, own_columns=entity.own_columns | (OPTIONAL_COLUMNS.keys() & stored.keys()))
             plan = plan_table(entity, stored, rebuild=rebuild)
             apply_table(cursor, plan)
             prepare_staging(cursor, entity)
-            return Prepared(plan.changes, is_empty(cursor, entity), entity.has_review)
+            return Prepared(plan.changes, is_empty(cursor, entity), entity.own_columns)
 
     def pipeline_target(self, entity: Entity) -> tuple[Any, str]:
         """dlt's postgres destination with our publish step."""

@@ -25,7 +25,7 @@ _REJECTS_SQL = {
 def prepare_staging(cursor: Any, entity: Entity) -> None:
     """Make both staging tables, empty and with the right types; leftovers of killed runs go."""
     columns = {f"c{index}": column.type.sql for index, column in enumerate(entity.columns)}
-    records = {"arrival": "bigint", "rowversion": "text", "hash": "text", **columns, **({"review": "text"} if entity.has_review else {})}
+    records = {"arrival": "bigint", "rowversion": "text", "hash": "text", **columns, **dict.fromkeys(entity.flags, "text")}
     cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(entity.staging_schema)}")
     for table, wanted in ((entity.records_table, records), (entity.rejects_table, _REJECTS_SQL)):
         name = quote(entity.staging_schema, table)

@@ -13,9 +13,9 @@ from sync_pipelines.errors import UnknownTypeError
 from sync_pipelines.load.drift import check_can_follow, check_is_ours, check_may_be_made, lost_column
 from sync_pipelines.load.plan import TablePlan
 from sync_pipelines.load.postgres.quoting import literal, quote
-from sync_pipelines.model.entity import BRIDGE_COLUMNS, REVIEW_COLUMN, Entity
+from sync_pipelines.model.entity import BRIDGE_COLUMNS, OPTIONAL_COLUMNS, Entity
 from sync_pipelines.model.names import shorten_identifier
-from sync_pipelines.model.types import ColumnType, parse_type, widens
+from sync_pipelines.model.types import ColumnType, Kind, parse_type, widens
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def create_statements(entity: Entity) -> tuple[str, ...]:
         for column in entity.columns
     ]
     columns += [definition for name, definition in BRIDGE_COLUMNS.items() if name != "_bridge_id"]
-    columns += [f"{REVIEW_COLUMN} text"] if entity.has_review else []
+    columns += [f"{name} {kind}" for name, kind in OPTIONAL_COLUMNS.items() if name in entity.own_columns]
     target = quote(entity.target_schema, entity.target_table)
     return (
         f"CREATE SCHEMA IF NOT EXISTS {quote(entity.target_schema)}",
@@ -115,16 +115,18 @@ def _plan_columns(entity: Entity, stored: dict[str, StoredColumn]) -> TablePlan:
         elif have.sql_type != column.type.sql:
             old = stored_type(have.sql_type)
             if old is not None and widens(old, column.type):
-                statements.append(f"{alter} ALTER COLUMN {name} TYPE {column.type.sql}")
+                # Without a detour through its text a float would become a number of 6 or 15 digits.
+                using = f" USING {name}::text::{column.type.sql}" if is_float(old) and not is_float(column.type) else ""
+                statements.append(f"{alter} ALTER COLUMN {name} TYPE {column.type.sql}{using}")
                 changes.append(f"widen {column.name} from {have.sql_type} to {column.type.sql}")
             elif old is None or not widens(column.type, old):
                 refused.append(f"{column.name}: {have.sql_type} in the table, {column.type.sql} at the source")
         if have is not None and have.is_not_null and column.is_nullable and not column.is_business_key:
             statements.append(f"{alter} ALTER COLUMN {name} DROP NOT NULL")
             changes.append(f"allow nulls in {column.name}")
-    if entity.has_review and REVIEW_COLUMN not in stored:
-        statements.append(f"{alter} ADD COLUMN {REVIEW_COLUMN} text")
-        changes.append(f"add {REVIEW_COLUMN}")
+    for name in sorted(entity.own_columns - stored.keys()):
+        statements.append(f"{alter} ADD COLUMN {name} {OPTIONAL_COLUMNS[name]}")
+        changes.append(f"add {name}")
     declared = {column.target_name for column in entity.columns}
     for name, have in stored.items():
         if name not in declared and name not in BRIDGE_COLUMNS and have.is_not_null:
@@ -141,6 +143,11 @@ def _distrust_hashes(entity: Entity) -> str:
         f"UPDATE {quote(entity.target_schema, entity.target_table)} SET _bridge_hash = 'lost:' || _bridge_hash"
         f" WHERE left(_bridge_hash, {len(prefix)}) = {literal(prefix)}"
     )
+
+
+def is_float(column_type: ColumnType) -> bool:
+    """Whether its values are binary floating point numbers."""
+    return column_type.kind in (Kind.REAL, Kind.DOUBLE)
 
 
 def stored_type(sql_type: str) -> ColumnType | None:

@@ -22,7 +22,7 @@ from sync_pipelines.load.postgres.quoting import quote as pg_quote
 from sync_pipelines.load.postgres.route import lock_ddl
 from sync_pipelines.load.postgres.staging import prepare_staging
 from sync_pipelines.load.trino.commit import end_leftovers
-from sync_pipelines.load.trino.hive import current_rows, plan_hive_table, unflag_statement
+from sync_pipelines.load.trino.hive import current_rows, plan_hive_table, version_statement
 from sync_pipelines.load.trino.masking import plan_clearing
 from sync_pipelines.load.trino.merge import Counts, Statements, entity_marker, match_keys
 from sync_pipelines.load.trino.options import resolve_options
@@ -32,7 +32,7 @@ from sync_pipelines.load.trino.reviews import keys_table, read_accepted, reviews
 from sync_pipelines.load.trino.session import Session, connector_of, create_schema, tune
 from sync_pipelines.load.trino.staging import inline_relation, record_fields
 from sync_pipelines.load.trino.table import apply_table, check_names, plan_table, read_columns, set_aside
-from sync_pipelines.model.entity import REVIEW_COLUMN, Connector, Entity
+from sync_pipelines.model.entity import OPTIONAL_COLUMNS, REVIEW_COLUMN, Connector, Entity
 from sync_pipelines.model.run import Ledger
 
 
@@ -72,7 +72,7 @@ class TrinoDestination:
             prepare_staging(cursor, entity)
         # Only a full read asks: into an empty table it need not close with a second reading of its last stretch.
         is_empty = rebuild and not self.session.query(f"SELECT 1 FROM {self._target(entity)} LIMIT 1")
-        return Prepared(plan.changes, is_empty, entity.has_review)
+        return Prepared(plan.changes, is_empty, entity.own_columns)
 
     @cached_property
     def is_hive(self) -> bool:
@@ -115,7 +115,7 @@ class TrinoDestination:
 
     def _plan_table(self, entity: Entity, *, rebuild: bool) -> tuple[Entity, TablePlan]:
         stored = read_columns(self.session, self.catalog, entity.target_schema, entity.target_table)
-        entity = replace(entity, has_review=entity.has_review or REVIEW_COLUMN in stored)
+        entity = replace(entity, own_columns=entity.own_columns | (OPTIONAL_COLUMNS.keys() & stored.keys()))
         if self.is_hive:
             return entity, plan_hive_table(self.session, self.catalog, entity, stored)
         return entity, plan_table(self.catalog, entity, stored, rebuild=rebuild)
@@ -196,7 +196,9 @@ class TrinoDestination:
             return
         rows = quote(self.catalog, entity.target_schema, current_rows(self.session, self.catalog, entity))
         condition = f"{same} AND EXISTS (SELECT 1 FROM {relation} s WHERE {match})"
-        self.session.execute(unflag_statement(entity, self._target(entity), rows, condition))
+        there = read_columns(self.session, self.catalog, entity.target_schema, entity.target_table)
+        entity = replace(entity, own_columns=frozenset(OPTIONAL_COLUMNS.keys() & there.keys()))
+        self.session.execute(version_statement(entity, self._target(entity), rows, condition, {REVIEW_COLUMN: "NULL"}))
 
     def duplicate_keys(self, entity: Entity) -> int:
         """Iceberg has no constraint that could vouch for it, so they are counted after every run that wrote."""

@@ -17,7 +17,7 @@ from sync_pipelines.load.trino.quoting import literal, quote
 from sync_pipelines.load.trino.session import Session
 from sync_pipelines.load.trino.table import read_columns
 from sync_pipelines.load.trino.types import hive_type
-from sync_pipelines.model.entity import REVIEW_COLUMN, Entity
+from sync_pipelines.model.entity import COERCED_COLUMN, REJECTED_COLUMN, REVIEW_COLUMN, Entity
 
 VERSION = "_bridge_version"
 NOW = "cast(current_timestamp(6) AT TIME ZONE 'UTC' AS timestamp(6))"
@@ -30,11 +30,12 @@ BRIDGE_TYPES = {
     "_bridge_rowversion": "varchar",
     VERSION: "bigint",
 }
+OPTIONAL_TYPES = {REVIEW_COLUMN: "varchar", COERCED_COLUMN: "varchar", REJECTED_COLUMN: "timestamp(6)"}
 
 
 def bridge_types(entity: Entity) -> dict[str, str]:
     """Our own columns of an entity's table."""
-    return {**BRIDGE_TYPES, **({REVIEW_COLUMN: "varchar"} if entity.has_review else {})}
+    return {**BRIDGE_TYPES, **{name: kind for name, kind in OPTIONAL_TYPES.items() if name in entity.own_columns}}
 
 
 def plan_hive_table(session: Session, catalog: str, entity: Entity, stored: dict[str, str]) -> TablePlan:
@@ -54,13 +55,14 @@ def plan_hive_table(session: Session, catalog: str, entity: Entity, stored: dict
             ),
             (f"create view {catalog}.{entity.table}",),
         )
-    if entity.has_review and {**stored, REVIEW_COLUMN: "varchar"} == wanted != stored:
+    missing = sorted(entity.own_columns - stored.keys())
+    if missing and stored | {name: OPTIONAL_TYPES[name] for name in missing} == wanted:
         rows = current_rows(session, catalog, entity)
         where = quote(catalog, entity.target_schema, rows)
         # Killed between the two, the column is in the rows already.
-        has = REVIEW_COLUMN in read_columns(session, catalog, entity.target_schema, rows)
-        added = () if has else (f"ALTER TABLE {where} ADD COLUMN {REVIEW_COLUMN} varchar",)
-        return TablePlan((*added, view_statement(catalog, entity, rows)), (f"add {REVIEW_COLUMN}",))
+        there = read_columns(session, catalog, entity.target_schema, rows)
+        added = [f"ALTER TABLE {where} ADD COLUMN {name} {OPTIONAL_TYPES[name]}" for name in missing if name not in there]
+        return TablePlan((*added, view_statement(catalog, entity, rows)), tuple(f"add {name}" for name in missing))
     if stored != wanted:
         differing = sorted(name for name in stored.keys() | wanted.keys() if stored.get(name) != wanted.get(name))
         raise SchemaDriftError(
@@ -110,17 +112,18 @@ def current_rows(session: Session, catalog: str, entity: Entity) -> str:
     return match[1].strip('"')
 
 
-def unflag_statement(entity: Entity, view: str, rows: str, condition: str) -> str:
-    """Append versions of rows that differ only by the flag, which is gone.
+def version_statement(entity: Entity, view: str, rows: str, condition: str, changes: dict[str, str]) -> str:
+    """Append versions of rows that differ only by some columns of ours.
 
     Args:
-        entity: whose rows.
+        entity: whose rows, with the optional columns that they have.
         view: that shows them.
         rows: the table of rows.
         condition: over t, which rows of the view.
+        changes: columns of ours with their new values.
     """
     values = {quote(column.target_name): f"t.{quote(column.target_name)}" for column in entity.columns}
-    values |= {name: f"t.{name}" for name in BRIDGE_TYPES} | {VERSION: f"t.{VERSION} + 1", REVIEW_COLUMN: "NULL"}
+    values |= {name: f"t.{name}" for name in bridge_types(entity)} | {VERSION: f"t.{VERSION} + 1"} | changes
     return f"INSERT INTO {rows} ({', '.join(values)}) SELECT {', '.join(values.values())} FROM {view} t WHERE {condition}"
 
 
@@ -179,7 +182,8 @@ class HiveStatements(Statements):
             "_bridge_deleted": "false",
             "_bridge_rowversion": "s.rowversion",
             VERSION: f"coalesce(t.{VERSION}, 0) + 1",
-            **{column: f"s.{name}" for name, column in self.review.items()},
+            **{column: f"s.{name}" for name, column in self.flags.items()},
+            **({REJECTED_COLUMN: "cast(NULL AS timestamp(6))"} if self.entity.has_rejected else {}),
         }
         return ", ".join([*names, *own]), ", ".join([*values, *own.values()])
 

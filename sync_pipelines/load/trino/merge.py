@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sync_pipelines.load.plan import PublishPlan
 from sync_pipelines.load.trino.order import order_of
 from sync_pipelines.load.trino.quoting import literal, quote
-from sync_pipelines.model.entity import REVIEW_COLUMN, Column, Entity
+from sync_pipelines.model.entity import REJECTED_COLUMN, Column, Entity
 from sync_pipelines.model.run import Mode
 
 NOW = "current_timestamp(6)"
@@ -50,7 +50,7 @@ class Statements:
         self.places = {column.name: f"c{index}" for index, column in enumerate(entity.columns)}
         self.keys = [self.places[column.name] for column in entity.business_keys]
         self.match = match_keys(entity)
-        self.review = {"review": REVIEW_COLUMN} if entity.has_review else {}
+        self.flags = entity.flags
         self.prefix = literal(f"{entity.columns_fingerprint}:")
         self._codec = plan.codec if plan.keyset else None
 
@@ -70,7 +70,7 @@ class Statements:
     def keep_winners(self) -> None:
         """Look only at the newest record of every key: highest rowversion, then the one read last."""
         order = [f"{expression} DESC NULLS LAST" for expression in [order_of(self._codec, "rowversion")] if expression]
-        names = ", ".join(["arrival", "rowversion", "hash", *self.review, *self.places.values()])
+        names = ", ".join(["arrival", "rowversion", "hash", *self.flags, *self.places.values()])
         self.staged = (
             f"(SELECT {names} FROM (SELECT *, row_number() OVER (PARTITION BY {', '.join(self.keys)}"
             f" ORDER BY {', '.join([*order, 'arrival DESC'])}) AS age FROM {self.staged}) a WHERE age = 1)"
@@ -99,16 +99,17 @@ class Statements:
             gone: condition over t of rows to mark as deleted, None when there are none.
         """
         found, stale, changed, touched = self._conditions()
-        columns = ["rowversion", "hash", *self.review, *self.places.values()]
+        columns = ["rowversion", "hash", *self.flags, *self.places.values()]
         source = f"SELECT {', '.join(f's.{name}' for name in columns)}, false AS gone FROM {self.staged} s"
         delete = ""
         if gone is not None:
-            of_table = {"rowversion": "_bridge_rowversion", "hash": "_bridge_hash", **self.review}
+            of_table = {"rowversion": "_bridge_rowversion", "hash": "_bridge_hash", **self.flags}
             of_table |= {self.places[column.name]: _q(column) for column in self.entity.columns}
             source += f" UNION ALL SELECT {', '.join(f't.{of_table[name]}' for name in columns)}, true FROM {self.target} t WHERE {gone}"
             delete = f" WHEN MATCHED AND s.gone THEN UPDATE SET _bridge_deleted = true, _bridge_updated_at = {NOW}"
         content = [f"{_q(column)} = s.{self.places[column.name]}" for column in self.entity.columns if not column.is_business_key]
-        content += [f"{column} = s.{name}" for name, column in self.review.items()]
+        content += [f"{column} = s.{name}" for name, column in self.flags.items()]
+        content += [f"{REJECTED_COLUMN} = NULL"] if self.entity.has_rejected else []
         content += [
             f"_bridge_hash = {self.prefix} || s.hash",
             "_bridge_rowversion = s.rowversion",
@@ -155,7 +156,7 @@ class Statements:
             "_bridge_hash": f"{self.prefix} || s.hash",
             "_bridge_deleted": "false",
             "_bridge_rowversion": "s.rowversion",
-            **{column: f"s.{name}" for name, column in self.review.items()},
+            **{column: f"s.{name}" for name, column in self.flags.items()},
         }
         return ", ".join([*names, *own]), ", ".join([*values, *own.values()])
 
@@ -171,9 +172,16 @@ class Statements:
         changed = (
             f"(t._bridge_deleted OR CASE WHEN {same_columns} THEN t._bridge_hash <> {self.prefix} || s.hash ELSE {differs} END)"
         )
-        touched = f"(t._bridge_rowversion IS DISTINCT FROM s.rowversion OR t._bridge_hash <> {self.prefix} || s.hash"
-        touched += "".join(f" OR t.{column} IS DISTINCT FROM s.{name}" for name, column in self.review.items()) + ")"
-        return found, stale, changed, touched
+        touches = ["t._bridge_rowversion IS DISTINCT FROM s.rowversion"]
+        touches += [f"t.{column} IS DISTINCT FROM s.{name}" for name, column in self.flags.items()]
+        other_hash = f"t._bridge_hash <> {self.prefix} || s.hash"
+        # As in `load.postgres.merge`: a full read leaves the hashes of other columns alone.
+        if self.plan.mode is Mode.DELTA:
+            touches.append(other_hash)
+        elif self.entity.has_review:
+            touches.append(f"(s.review IS NOT NULL AND {other_hash})")
+        touches += [f"t.{REJECTED_COLUMN} IS NOT NULL"] if self.entity.has_rejected else []
+        return found, stale, changed, f"({' OR '.join(touches)})"
 
 
 def match_keys(entity: Entity) -> str:

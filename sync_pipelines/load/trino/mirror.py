@@ -16,7 +16,7 @@ from sync_pipelines.catalog.database import Database
 from sync_pipelines.load.postgres.quoting import quote as pg_quote
 from sync_pipelines.load.trino.destination import TrinoDestination
 from sync_pipelines.load.trino.merge import match_keys
-from sync_pipelines.load.trino.quoting import quote
+from sync_pipelines.load.trino.quoting import literal, quote
 from sync_pipelines.load.trino.reviews import keys_table
 from sync_pipelines.load.trino.staging import inline_relation
 from sync_pipelines.load.trino.table import read_columns
@@ -31,22 +31,30 @@ _BATCH_ROWS = 20_000
 def records(database: Database, entity: Entity) -> Iterator[list[tuple[str, Kind, Any]]]:
     """Live rows as (name, kind, value) of each column, values as psycopg would give them."""
     columns = entity.columns
-    rows = _read(database, entity, [column.target_name for column in columns], "NOT _bridge_deleted")
+    rows = _read(database, entity, [quote(column.target_name) for column in columns], "NOT _bridge_deleted")
     for row in rows:
         yield [(column.name, column.type.kind, as_python(value, column.type)) for column, value in zip(columns, row, strict=True)]
 
 
 def mirror_keys(database: Database, connection: psycopg.Connection[Any], entity: Entity) -> str:
-    """Copy keys, hashes and rowversions of all rows into a temporary table of the connection; returns its name."""
-    keys = entity.business_keys
-    columns = {column.target_name: column.type.sql for column in keys} | _BRIDGE
-    connection.execute(f"CREATE TEMP TABLE {_MIRROR} ({', '.join(f'{pg_quote(name)} {kind}' for name, kind in columns.items())})")
-    names = ", ".join(map(pg_quote, columns))
-    types = [column.type for column in keys]
-    with connection.cursor() as cursor, cursor.copy(f"COPY {_MIRROR} ({names}) FROM STDIN") as copy:
-        for row in _read(database, entity, list(columns), "true"):
-            own = [as_python(value, kind) for value, kind in zip(row, types, strict=False)]
-            copy.write_row([*own, *row[len(types) :]])
+    """Copy keys, hashes and rowversions of all rows into a temporary table of the connection; returns its name.
+
+    The other columns come along for rows whose hash covers other columns, since those are compared by their content.
+    """
+    destination = TrinoDestination(database, get_connector(database, entity.connector))
+    there = read_columns(destination.session, destination.catalog, entity.target_schema, entity.target_table)
+    columns = [column for column in entity.columns if column.target_name.lower() in there]
+    types = {column.target_name: column.type.sql for column in columns} | _BRIDGE
+    connection.execute(f"CREATE TEMP TABLE {_MIRROR} ({', '.join(f'{pg_quote(name)} {kind}' for name, kind in types.items())})")
+    is_by_hash = f"starts_with(_bridge_hash, {literal(f'{entity.columns_fingerprint}:')})"
+    values = [
+        quote(column.target_name) if column.is_business_key else f"if({is_by_hash}, NULL, {quote(column.target_name)})" for column in columns
+    ]
+    values += list(_BRIDGE)
+    with connection.cursor() as cursor, cursor.copy(f"COPY {_MIRROR} ({', '.join(map(pg_quote, types))}) FROM STDIN") as copy:
+        for row in _read(database, entity, values, "true"):
+            own = [_for_copy(value, column.type) for value, column in zip(row, columns, strict=False)]
+            copy.write_row([*own, *row[len(columns) :]])
     connection.execute(f"ANALYZE {_MIRROR}")
     return _MIRROR
 
@@ -67,7 +75,7 @@ def mirror_rows(database: Database, connection: psycopg.Connection[Any], entity:
         relation = inline_relation(*keys_table(entity, [key]), hive=destination.is_hive)
         where = f"EXISTS (SELECT 1 FROM {relation} s WHERE {match_keys(entity)})"
     with connection.cursor() as cursor, cursor.copy(f"COPY {_MIRROR} ({', '.join(map(pg_quote, types))}) FROM STDIN") as copy:
-        for row in _read(database, entity, list(types), where):
+        for row in _read(database, entity, list(map(quote, types)), where):
             own = [_for_copy(value, column.type) for value, column in zip(row, columns, strict=False)]
             copy.write_row([*own, *row[len(columns) :]])
     return _MIRROR
@@ -77,11 +85,11 @@ def _for_copy(value: Any, column_type: ColumnType) -> Any:
     return value if column_type.kind is Kind.JSON else as_python(value, column_type)
 
 
-def _read(database: Database, entity: Entity, names: list[str], where: str) -> Iterator[list[Any]]:
+def _read(database: Database, entity: Entity, values: list[str], where: str) -> Iterator[list[Any]]:
     destination = TrinoDestination(database, get_connector(database, entity.connector))
     table = quote(destination.catalog, entity.target_schema, entity.target_table)
     cursor = destination.session.connection().cursor()
-    cursor.execute(f"SELECT {', '.join(map(quote, names))} FROM {table} t WHERE {where}")
+    cursor.execute(f"SELECT {', '.join(values)} FROM {table} t WHERE {where}")
     while rows := cursor.fetchmany(_BATCH_ROWS):
         yield from rows
 

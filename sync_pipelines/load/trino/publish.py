@@ -15,19 +15,26 @@ import pyarrow.parquet as pq
 
 from sync_pipelines.errors import FatalError
 from sync_pipelines.load.plan import Outcome, PublishPlan
-from sync_pipelines.load.postgres.books import close_books, move_rejects, settle_released
+from sync_pipelines.load.postgres.books import (
+    close_books,
+    count_known_rejects,
+    move_rejects,
+    settle_released,
+    settle_vanished,
+)
 from sync_pipelines.load.postgres.publish import fence
 from sync_pipelines.load.trino.commit import Snapshot, commit, find_snapshot
 from sync_pipelines.load.trino.hive import HiveStatements, write_hive
 from sync_pipelines.load.trino.merge import Counts, Statements, run_marker
 from sync_pipelines.load.trino.quarantine import count_rejects, empty_staging, resolve
 from sync_pipelines.load.trino.quoting import quote
+from sync_pipelines.load.trino.rejected import mark_rejected
 from sync_pipelines.load.trino.reviews import drop_accepted_reviews, keep_reviews
 from sync_pipelines.load.trino.session import Session
 from sync_pipelines.load.trino.staging import Staging, record_fields
 from sync_pipelines.load.trino.vanished import Vanished, plan_vanished, remember_absences
 from sync_pipelines.model.entity import Entity
-from sync_pipelines.model.run import Ledger, Mode, check_stage
+from sync_pipelines.model.run import PUBLISHED, Ledger, Mode, check_stage
 from sync_pipelines.model.staged import records_schema
 
 logger = logging.getLogger(__name__)
@@ -83,7 +90,6 @@ def publish(
 
     Raises:
         LedgerError: two counts of a stage differ.
-        VanishedShareError: a full read misses too many live rows.
         SupersededRunError: the run was closed by another one.
         DatabaseUnavailableError: Trino does not commit.
     """
@@ -106,16 +112,25 @@ def publish(
             work.compare()
         check_stage("load", plan.fetched, plan.reread + staged + rejected)
         check_stage("compare", work.winners, work.counts.records)
+        plan.known_rejects = count_known_rejects(cursor, plan) if quarantined else 0
         check_stage("quarantine", quarantined, move_rejects(cursor, plan))
         settle_released(cursor, plan)
         resolve(cursor, plan)
         plan.details["reviewed"] = keep_reviews(work)
         plan.details["trino"] = _write(work)
+        plan.details["marked_rejected"] = mark_rejected(work) if quarantined else 0
     finally:
         staging.clear()
     superseded = plan.reread + staged - work.winners + work.counts.stale + rejected - quarantined
-    outcome = Outcome(_ledger(work, superseded, quarantined), _count_rows(work), work.vanished.missing)
+    outcome = plan.finished(
+        _ledger(work, superseded, quarantined),
+        _count_rows(work),
+        missing=work.vanished.missing,
+        held=work.vanished.held,
+        live_before=work.vanished.live_before,
+    )
     remember_absences(cursor, plan, work.vanished)
+    settle_vanished(cursor, plan, outcome)
     close_books(cursor, plan, outcome)
     empty_staging(cursor, plan)
     return outcome
@@ -207,6 +222,6 @@ def _count_rows(work: Work) -> int:
     """Live rows: carried forward only from a run whose books are known to hold all its rows."""
     entity: Entity = work.plan.entity
     gained = work.counts.new + work.counts.returned - work.vanished.rows
-    if work.plan.mode is Mode.DELTA and entity.row_count is not None and entity.last_sync_status == "success":
+    if work.plan.mode is Mode.DELTA and entity.row_count is not None and entity.last_sync_status in PUBLISHED:
         return entity.row_count + gained
     return work.session.number(f"SELECT count(*) FROM {work.statements.target} WHERE NOT _bridge_deleted")

@@ -49,8 +49,8 @@ class Field:
 def record_fields(entity: Entity) -> list[Field]:
     """The columns of `model.staged.records_schema`."""
     own = [Field("arrival", BIGINT), Field("rowversion", TEXT), Field("hash", TEXT)]
-    review = [Field("review", TEXT)] if entity.has_review else []
-    return own + [Field(f"c{index}", column.type) for index, column in enumerate(entity.columns)] + review
+    flags = [Field(name, TEXT) for name in entity.flags]
+    return own + [Field(f"c{index}", column.type) for index, column in enumerate(entity.columns)] + flags
 
 
 def inline_relation(table: pa.Table, fields: list[Field], *, hive: bool = False) -> str | None:

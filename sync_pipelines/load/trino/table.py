@@ -13,7 +13,7 @@ from sync_pipelines.load.plan import TablePlan
 from sync_pipelines.load.trino.quoting import literal, quote
 from sync_pipelines.load.trino.session import Session
 from sync_pipelines.load.trino.types import iceberg_type, widens_in_iceberg
-from sync_pipelines.model.entity import REVIEW_COLUMN, Entity
+from sync_pipelines.model.entity import COERCED_COLUMN, REJECTED_COLUMN, REVIEW_COLUMN, Entity
 
 BRIDGE_TYPES = {
     "_bridge_id": "uuid",
@@ -23,6 +23,7 @@ BRIDGE_TYPES = {
     "_bridge_deleted": "boolean",
     "_bridge_rowversion": "varchar",
 }
+OPTIONAL_TYPES = {REVIEW_COLUMN: "varchar", COERCED_COLUMN: "varchar", REJECTED_COLUMN: "timestamp(6) with time zone"}
 _UNUSABLE = re.compile(r"[$@/\\\x00-\x1f]")
 
 
@@ -79,7 +80,7 @@ def create_statements(catalog: str, entity: Entity) -> tuple[str, ...]:
     columns += [
         f"{name} {kind}" + ("" if name == "_bridge_rowversion" else " NOT NULL") for name, kind in BRIDGE_TYPES.items()
     ]
-    columns += [f"{REVIEW_COLUMN} varchar"] if entity.has_review else []
+    columns += [f"{name} {kind}" for name, kind in OPTIONAL_TYPES.items() if name in entity.own_columns]
     return (
         f"CREATE TABLE IF NOT EXISTS {quote(catalog, entity.target_schema, entity.target_table)} (\n  " + ",\n  ".join(columns) + "\n)",
     )
@@ -102,9 +103,9 @@ def _plan_columns(catalog: str, entity: Entity, stored: dict[str, str], *, rebui
             changes.append(f"widen {column.name} from {have} to {wanted}")
         elif have != wanted and not widens_in_iceberg(wanted, have):
             refused.append(f"{column.name}: {have} in the table, {wanted} at the source")
-    if entity.has_review and REVIEW_COLUMN not in stored:
-        statements.append(f"{alter} ADD COLUMN {REVIEW_COLUMN} varchar")
-        changes.append(f"add {REVIEW_COLUMN}")
+    for name in sorted(entity.own_columns - stored.keys()):
+        statements.append(f"{alter} ADD COLUMN {name} {OPTIONAL_TYPES[name]}")
+        changes.append(f"add {name}")
     check_can_follow(entity, refused)
     return TablePlan(tuple(statements), tuple(changes))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +13,7 @@ from sync_pipelines.load.trino.merge import Statements
 from sync_pipelines.load.trino.quarantine import held_keys
 from sync_pipelines.load.trino.session import Session
 from sync_pipelines.load.trino.staging import TEXT, Field, Staging
-from sync_pipelines.reconcile.share import check_vanished_share
+from sync_pipelines.reconcile.share import must_hold
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Vanished:
         absent_ids: of a read by page number: ids of all rows that it missed, those of keys in quarantine included.
         new_ids: of these, those that are missing for the first time.
         deleted_ids: of these, those that go now.
+        held: rows that stay, because they are too many to be deleted unasked.
+        live_before: live rows that the read was compared with.
     """
 
     rows: int = 0
@@ -35,14 +37,16 @@ class Vanished:
     absent_ids: tuple[str, ...] | None = None
     new_ids: tuple[str, ...] = ()
     deleted_ids: tuple[str, ...] = ()
+    held: int = 0
+    live_before: int = 0
+
+    def without_deletions(self, held: int) -> Vanished:
+        """The same, but that nothing is deleted; what was missed stays known."""
+        return replace(self, rows=0, condition="false", missing=0, deleted_ids=(), held=held)
 
 
 def plan_vanished(cursor: Any, session: Session, plan: PublishPlan, statements: Statements, staging: Staging) -> Vanished:
-    """Find the live rows that a full read did not see.
-
-    Raises:
-        VanishedShareError: more than the configured share of the live rows.
-    """
+    """Find the live rows that a full read did not see; more than the configured share of the live ones is held."""
     # The rows that this run is going to insert or revive are not in the table yet, so all live ones were there before.
     live = session.number(f"SELECT count(*) FROM {statements.target} t WHERE NOT t._bridge_deleted")
     if live == 0:
@@ -51,10 +55,11 @@ def plan_vanished(cursor: Any, session: Session, plan: PublishPlan, statements: 
     held = staging.relation("held", keys, fields) if keys.num_rows else None
     absent = statements.absent(held)
     vanished = session.number(f"SELECT count(*) FROM {statements.target} t WHERE {absent}")
-    check_vanished_share(plan, vanished, live)
-    if not plan.can_hide_rows:
-        return Vanished(vanished, absent)
-    return _missed_twice(cursor, session, plan, statements, staging, absent)
+    found = Vanished(vanished, absent)
+    if plan.can_hide_rows:
+        found = _missed_twice(cursor, session, plan, statements, staging, absent)
+    found = replace(found, live_before=live)
+    return found.without_deletions(vanished) if must_hold(plan, vanished, live) else found
 
 
 def _missed_twice(

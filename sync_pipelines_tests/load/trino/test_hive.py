@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.errors import SchemaDriftError, SettingsError, VanishedShareError
+from sync_pipelines.errors import SchemaDriftError, SettingsError
+from sync_pipelines.model.run import RunStatus
 from sync_pipelines.settings import Settings
 from sync_pipelines.twin import TwinColumn
 from sync_pipelines_tests.test_types import typed_table
@@ -64,7 +65,23 @@ def test_a_full_read_swaps_the_rows_and_marks_what_vanished(hive_world: TrinoWor
     assert hive_world.sync(full_refresh=True).ledger.written == 0
     for key in list(table.truth())[:15]:
         table.delete(key)
-    hive_world.fails(VanishedShareError, full_refresh=True)
+    assert hive_world.sync(full_refresh=True, status=RunStatus.INCOMPLETE).ledger.deleted == 0
+    assert hive_world.sync(full_refresh=True, accept_vanished=True).ledger.deleted == 15
+    hive_world.assert_equal_to_truth()
+
+
+def test_a_rejected_row_is_marked_in_hive_and_unmarked_by_a_good_record(hive_world: TrinoWorld) -> None:
+    table = hive_world.add_items(12)
+    hive_world.sync()
+    table.put(item(3, base_uom="far too long for ten"))
+    hive_world.sync()
+    assert [key for (key,), row in hive_world.rows().items() if row["_bridge_rejected_at"]] == ["A00003"]
+    hive_world.sync(full_refresh=True)
+    assert hive_world.rows()[("A00003",)]["_bridge_rejected_at"] is not None
+    table.put(item(3, base_uom="KG"))
+    hive_world.sync()
+    assert hive_world.rows()[("A00003",)]["_bridge_rejected_at"] is None
+    hive_world.assert_equal_to_truth()
 
 
 def test_every_type_has_a_place_in_hive(hive_world: TrinoWorld) -> None:
