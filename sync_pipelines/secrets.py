@@ -20,6 +20,7 @@ HIDDEN = "***"
 
 _known: set[str] = set()
 _known_lock = threading.Lock()
+_others: Callable[[str], str] | None = None
 
 
 def check_reference(reference: str) -> str:
@@ -68,13 +69,26 @@ def register_secret(value: str | None) -> None:
             _known.update({value, in_json, in_json.replace("/", "\\/"), quote(value, safe=""), quote(value)})
 
 
+def recognize_others(redactor: Callable[[str], str] | None) -> None:
+    """Hide what `redactor` hides, too: secrets of other processes (`catalog.fingerprints`); None = none are known."""
+    global _others  # noqa: PLW0603
+    _others = redactor
+
+
+def is_known_secret(value: str) -> bool:
+    """`value` as a whole is a secret that the redactor knows."""
+    with _known_lock:
+        return value in _known
+
+
 def redact_known(text: str) -> str:
     """`text` without any known secret, longest first; prose such as "basic data" stays."""
     with _known_lock:
         known = sorted(_known, key=len, reverse=True)
     for value in known:
         text = text.replace(value, HIDDEN)
-    return text
+    others = _others
+    return text if others is None else others(text)
 
 
 def redact(text: str) -> str:

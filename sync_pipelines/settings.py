@@ -11,6 +11,8 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sync_pipelines.errors import SettingsError
+from sync_pipelines.extract.addresses import IpNetwork
+from sync_pipelines.outbound_settings import parse_private_origins, parse_secret_origins
 from sync_pipelines.secrets import register_secret
 
 
@@ -37,6 +39,7 @@ class Settings(BaseSettings):
     postgres_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = Field(
         None, validation_alias=AliasChoices("POSTGRES_SSLMODE", "DB_SSLMODE")
     )
+    postgres_sslrootcert: str | None = None
     postgres_schema: str = Field("bridge", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
 
     default_apismith_url: str | None = Field(
@@ -45,6 +48,9 @@ class Settings(BaseSettings):
     default_apismith_token: SecretStr | None = Field(
         None, validation_alias=AliasChoices("DEFAULT_APISmith_TOKEN", "API_TOKEN")
     )
+
+    secret_origins: str = ""
+    allowed_private_origins: str = ""
 
     default_sync_interval_seconds: int = Field(300, ge=1)
     default_lookback_seconds: int = Field(60, ge=0)
@@ -114,12 +120,34 @@ class Settings(BaseSettings):
         return value.upper() if isinstance(value, str) else value
 
     @field_validator(
-        "postgres_url", "postgres_host", "default_apismith_url", "ui_url", "log_file", "gates_folder", "dagster_url", "dagster_webserver_url",
+        "postgres_url", "postgres_host", "postgres_sslmode", "postgres_sslrootcert", "default_apismith_url", "ui_url", "log_file", "gates_folder", "dagster_url", "dagster_webserver_url",
         mode="before",
     )
     @classmethod
     def _blank_is_unset(cls, value: object) -> object:
         return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("secret_origins")
+    @classmethod
+    def _names_origins(cls, value: str) -> str:
+        parse_secret_origins(value)
+        return value
+
+    @field_validator("allowed_private_origins")
+    @classmethod
+    def _names_places(cls, value: str) -> str:
+        parse_private_origins(value)
+        return value
+
+    @property
+    def bound_secrets(self) -> tuple[tuple[str, str], ...]:
+        """SECRET_ORIGINS: variables with the origins that they may go to."""
+        return parse_secret_origins(self.secret_origins)
+
+    @property
+    def private_origins(self) -> tuple[frozenset[str], tuple[IpNetwork, ...]]:
+        """ALLOWED_PRIVATE_ORIGINS: origins and hosts, and networks."""
+        return parse_private_origins(self.allowed_private_origins)
 
     @property
     def owners(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -12,16 +13,18 @@ from psycopg.types.json import Jsonb
 from sync_pipelines.catalog.dagster_storage import storage_schema
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import NotFoundError, SettingsError, SyncError
+from sync_pipelines.extract.outbound import agree
 from sync_pipelines.model.entity import DESTINATIONS, Connector
 from sync_pipelines.model.names import check_connector_name
 from sync_pipelines.secrets import check_reference, printable
+from sync_pipelines.settings import load_settings
 
 _FIELDS = (
     "uid, name, base_url, auth_token, target_schema, is_active, settings, destination, destination_settings, "
     "last_discovered_at, last_discovery_error, sync_cron, full_refresh_cron, discovery_cron, time_zone, probe_changes, "
-    "kind, declaration"
+    "kind, declaration, agreed"
 )
-_SETTABLE = {"sync_cron", "full_refresh_cron", "discovery_cron", "time_zone", "probe_changes", "is_active", "settings"}
+_SETTABLE = {"sync_cron", "full_refresh_cron", "discovery_cron", "time_zone", "probe_changes", "is_active", "settings", "agreed"}
 # dlt puts the schema unescaped into connection options and formatted statements.
 _UNUSABLE_IN_SCHEMA = re.compile(r"[\s%\\\x00-\x1f]")
 _RESERVED_SCHEMAS = ("information_schema", "public_staging")
@@ -43,7 +46,7 @@ def check_base_url(base_url: str) -> str:
             f"{printable(base_url)!r} is not a base URL: http(s)://host[:port][/path], without query or fragment.",
             state="Nothing was stored.",
         )
-    if parts.username or parts.password:
+    if parts.username or parts.password or "@" in parts.netloc:
         raise SettingsError(
             "A base URL must not hold credentials; give the token as a reference with --token env:NAME.",
             state="Nothing was stored.",
@@ -74,13 +77,16 @@ def add_connector(
     destination_settings: dict[str, Any] | None = None,
     kind: str = "apismith",
     declaration: dict[str, Any] | None = None,
+    allow_private: bool = False,
 ) -> Connector:
     """Register a source, or change the one of that name; entities and cursors stay.
 
-    A destination is for entities that are discovered from now on; `change_destination` moves one that is known.
+    A destination is for entities that are discovered from now on; `change_destination` moves one that is known. The caller
+    speaks for a person who agrees that the secrets go to these addresses; that is recorded.
 
     Raises:
         SettingsError: a name, URL, reference or schema that cannot be used.
+        GuardError: a secret or an address that the settings do not let go, or one that is not public and not named.
     """
     from sync_pipelines.load.trino.options import check_connector_options
     from sync_pipelines.model.limits import check_limits
@@ -107,28 +113,36 @@ def add_connector(
     if destination_settings:
         check_connector_options(destination_settings)
     with database.connect() as connection:
-        known = connection.execute("SELECT kind FROM connectors WHERE name = %s", [name]).fetchone()
+        known = connection.execute(
+            "SELECT kind, agreed, destination_settings FROM connectors WHERE name = %s FOR UPDATE", [name]
+        ).fetchone()
         if known is not None and (known["kind"] == "apismith") != (kind == "apismith"):
             raise SettingsError(
                 f"{name} is a connector of kind {known['kind']} already.",
                 state="Nothing was stored.",
                 next_command=f"choose another name, or sync-pipelines connector remove {name}",
             )
+        reach = (known["destination_settings"] if known else {}) if destination_settings is None else destination_settings
+        wanted = Connector(
+            uuid4(), name, check_base_url(base_url), auth_token, schema, destination_settings=reach, kind=kind,
+            declaration=declaration, agreed=known["agreed"] if known else None,
+        )  # fmt: skip
+        agreed = agree(wanted, load_settings(), allow_private=allow_private)
         row = connection.execute(
             f"""
             INSERT INTO connectors
-                (name, base_url, auth_token, target_schema, settings, destination, destination_settings, kind, declaration)
+                (name, base_url, auth_token, target_schema, settings, destination, destination_settings, kind, declaration, agreed)
             VALUES (%(name)s, %(url)s, %(token)s, %(schema)s, %(settings)s, coalesce(%(destination)s, 'postgres'),
-                coalesce(%(reach)s, '{{}}'::jsonb), %(kind)s, %(declaration)s)
+                coalesce(%(reach)s, '{{}}'::jsonb), %(kind)s, %(declaration)s, %(agreed)s)
             ON CONFLICT (name) DO UPDATE SET base_url = excluded.base_url, auth_token = excluded.auth_token,
-                settings = excluded.settings, kind = excluded.kind, declaration = excluded.declaration, is_active = true,
+                settings = excluded.settings, kind = excluded.kind, declaration = excluded.declaration, is_active = true, agreed = excluded.agreed,
                 updated_at = now(), destination = coalesce(%(destination)s, connectors.destination),
                 destination_settings = coalesce(%(reach)s, connectors.destination_settings)
             RETURNING {_FIELDS}
             """,
             {
                 "name": name,
-                "url": check_base_url(base_url),
+                "url": wanted.base_url,
                 "token": auth_token,
                 "schema": schema,
                 "settings": Jsonb(settings or {}),
@@ -136,6 +150,7 @@ def add_connector(
                 "reach": None if destination_settings is None else Jsonb(destination_settings),
                 "kind": kind,
                 "declaration": Jsonb(declaration) if declaration else None,
+                "agreed": Jsonb(agreed),
             },
         ).fetchone()
     assert row is not None
@@ -177,7 +192,8 @@ def change_connector(database: Database, connector: Connector, **changes: Any) -
     Args:
         database: where the catalog is.
         connector: the connector to change.
-        changes: any of sync_cron, full_refresh_cron, discovery_cron, time_zone, probe_changes, is_active, settings.
+        changes: any of sync_cron, full_refresh_cron, discovery_cron, time_zone, probe_changes, is_active, settings, agreed
+            (of `extract.outbound.agree`).
 
     Raises:
         SettingsError: an unknown name, or limits that a connector cannot have.
@@ -190,6 +206,8 @@ def change_connector(database: Database, connector: Connector, **changes: Any) -
     if "settings" in changes:
         check_limits(changes["settings"])
         changes["settings"] = Jsonb(changes["settings"])
+    if "agreed" in changes:
+        changes["agreed"] = Jsonb(changes["agreed"])
     assignments = ", ".join(f"{name} = %({name})s" for name in sorted(changes))
     if changes:
         with database.connect() as connection:

@@ -15,6 +15,7 @@ from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 
 from sync_pipelines.catalog.embedded import embedded_url
+from sync_pipelines.catalog.tls import WAY_OUT, is_tls_trouble, with_verified_tls
 from sync_pipelines.errors import (
     ConfigurationError,
     DatabaseConnectionsError,
@@ -96,7 +97,10 @@ class Database:
 def open_database(settings: Settings | None = None) -> Database:
     """The database of the settings; starts the embedded server when no other is named."""
     settings = settings or load_settings()
-    url = embedded_url(settings.home / "postgres") if settings.embedded else settings.server_url()
+    if settings.embedded:
+        url = embedded_url(settings.home / "postgres")
+    else:
+        url = with_verified_tls(settings.server_url(), rootcert=settings.postgres_sslrootcert)
     return Database(url, settings.postgres_schema)
 
 
@@ -116,6 +120,8 @@ def classify_database_error(error: Any) -> SyncError:
     if state is None and _is_connection_trouble(error):
         if "password authentication failed" in message or "no password supplied" in message:
             return DatabaseRefusedError(f"PostgreSQL refused the login: {message}", next_command="sync-pipelines doctor")
+        if is_tls_trouble(whole):
+            return DatabaseRefusedError(f"PostgreSQL is not spoken to without a certificate that holds: {message}", next_command=WAY_OUT)
         return DatabaseUnavailableError(f"PostgreSQL cannot be reached: {message}", next_command="sync-pipelines doctor")
     if state is not None and (state[:2] in _RETRIABLE_CLASSES or state in _RETRIABLE_STATES):
         return DatabaseUnavailableError(f"PostgreSQL failed for now ({state}): {message}")

@@ -11,10 +11,13 @@ import psycopg
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.incidents import require_incidents
 from sync_pipelines.errors import NotFoundError, SettingsError
+from sync_pipelines.extract.origins import check_spelling, travels_in_clear
+from sync_pipelines.extract.outbound import Outbound, named_by
 from sync_pipelines.model.incident import IncidentKind, Webhook
-from sync_pipelines.secrets import check_reference, printable
+from sync_pipelines.secrets import check_reference, printable, resolve_secret
+from sync_pipelines.settings import load_settings
 
-_FIELDS = "uid, name, url, secret, kinds, is_active"
+_FIELDS = "uid, name, url, secret, kinds, is_active, private_origins"
 _ADD = "sync-pipelines alerts webhook add URL --secret env:NAME"
 
 
@@ -40,7 +43,8 @@ def check_address(address: str) -> str:
     """Return an http(s) address; used for addresses that come from a variable, too, so it does not repeat it.
 
     Raises:
-        SettingsError: it is none, or holds credentials or a fragment.
+        SettingsError: it is none, holds credentials or a fragment, or is plain http beyond this machine.
+        GuardError: its host is a number in an unusual spelling.
     """
     try:
         parts = urlsplit(address)
@@ -51,7 +55,13 @@ def check_address(address: str) -> str:
         raise SettingsError(
             "The address of a webhook is http(s)://host[:port][/path], without credentials and fragment.", state="Nothing was sent."
         )
-    return address
+    if travels_in_clear(address):
+        raise SettingsError(
+            "The address of a webhook beyond this machine is https: a message can be read on its way, and its answer forged.",
+            state="Nothing was sent.",
+            next_command="give the receiver a certificate, or put a proxy with one in front",
+        )
+    return check_spelling(address)
 
 
 def shown_address(url: str) -> str:
@@ -63,11 +73,18 @@ def shown_address(url: str) -> str:
 
 
 def add_webhook(
-    database: Database, url: str, secret: str, *, name: str | None = None, kinds: Sequence[IncidentKind] = ()
+    database: Database,
+    url: str,
+    secret: str,
+    *,
+    name: str | None = None,
+    kinds: Sequence[IncidentKind] = (),
+    allow_private: bool = False,
 ) -> Webhook:
-    """Register a receiver, or change the one of that name.
+    """Register a receiver, or change the one of that name; with `allow_private` its address need not be public.
 
     Raises:
+        GuardError: an address that is not public and not named.
         SettingsError: an address or reference that cannot be used, or a name that another address has.
     """
     check_webhook_url(url)
@@ -75,21 +92,33 @@ def add_webhook(
     chosen = name or (url.removeprefix("env:").lower() if url.startswith("env:") else str(urlsplit(url).hostname))
     if not chosen.isprintable() or not chosen.strip() or len(chosen) > 100:
         raise SettingsError("The name of a webhook is 1 to 100 printable characters.", state="Nothing was stored.")
+    private = _private_origins(url, allow_private=allow_private)
     with database.connect() as connection:
         require_incidents(connection)
         row = connection.execute(
             f"""
-            INSERT INTO webhooks AS w (name, url, secret, kinds) VALUES (%s, %s, %s, %s)
-            ON CONFLICT (name) DO UPDATE SET url = excluded.url, secret = excluded.secret, kinds = excluded.kinds, is_active = true
+            INSERT INTO webhooks AS w (name, url, secret, kinds, private_origins) VALUES (%s, %s, %s, %s, %s)
+            ON CONFLICT (name) DO UPDATE SET url = excluded.url, secret = excluded.secret, kinds = excluded.kinds, is_active = true,
+                private_origins = excluded.private_origins
             WHERE %s OR w.url = excluded.url RETURNING {_FIELDS}
             """,
-            [chosen, url, secret, [str(kind) for kind in kinds] or None, name is not None],
+            [chosen, url, secret, [str(kind) for kind in kinds] or None, private, name is not None],
         ).fetchone()
     if row is None:
         raise SettingsError(
             f"There is a webhook {chosen!r} with another address.", state="Nothing was stored.", next_command=f"{_ADD} --name NAME"
         )
     return _from_row(row)
+
+
+def _private_origins(url: str, *, allow_private: bool) -> list[str]:
+    """The origin that need not be public; of an address in a variable, as it is now."""
+    address = url if not url.startswith("env:") else (resolve_secret(url) if allow_private else None)
+    if address is None:
+        return []
+    private = named_by([check_address(address)], allow_private=allow_private)
+    Outbound(private=private).with_settings(load_settings()).check_literal(address)
+    return sorted(private)
 
 
 def list_webhooks(connection: psycopg.Connection[Any], *, only_active: bool = False) -> list[Webhook]:
@@ -154,4 +183,4 @@ def remove_webhook(database: Database, name: str) -> int:
 
 def _from_row(row: dict[str, Any]) -> Webhook:
     kinds = row["kinds"] and tuple(IncidentKind(kind) for kind in row["kinds"])
-    return Webhook(row["uid"], row["name"], row["url"], row["secret"], kinds, row["is_active"])
+    return Webhook(row["uid"], row["name"], row["url"], row["secret"], kinds, row["is_active"], tuple(row["private_origins"]))

@@ -14,11 +14,11 @@ from sync_pipelines.cli.context import open_catalog
 from sync_pipelines.cli.failures import ListingGroup
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.errors import SecretMissingError
-from sync_pipelines.model.incident import TITLES, IncidentKind
+from sync_pipelines.model.incident import TITLES, IncidentKind, Webhook
 from sync_pipelines.observe.evaluate import close_by_hand
 from sync_pipelines.observe.payload import probe_payload
 from sync_pipelines.observe.watch import look
-from sync_pipelines.observe.webhooks import send_message, signing_key
+from sync_pipelines.observe.webhooks import Answer, outbound_of, send_message, signing_key
 
 UID_EXAMPLE = "0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f"
 
@@ -130,10 +130,15 @@ def test(
 ) -> None:
     """Send a signed test message now and show the answer; the exit code is 1 when a receiver did not take it."""
     found = find_webhooks(open_catalog(context.obj), name)
-    answers = [
-        (hook, send_message(hook.url, hook.secret, f"msg_{uuid4().hex}", probe_payload(datetime.now(UTC)), context.obj.alert_webhook_timeout_seconds))
-        for hook in found
-    ]
+    settings, body = context.obj, probe_payload(datetime.now(UTC))
+
+    def send(hook: Webhook) -> Answer:
+        message_id = f"msg_{uuid4().hex}"
+        return send_message(
+            hook.url, hook.secret, message_id, body, settings.alert_webhook_timeout_seconds, outbound_of(hook, settings)
+        )
+
+    answers = [(hook, send(hook)) for hook in found]
     if as_json:
         print_json([{"webhook": hook.name, "status": answer.status, "error": answer.error, "ok": answer.error is None} for hook, answer in answers])
     else:
@@ -171,6 +176,9 @@ def webhook_add(
     secret: Annotated[str, typer.Option(help="Reference to the signing key, env:NAME: whsec_ and base64 of 24 bytes or more.")],
     name: Annotated[str | None, typer.Option(help="Its name; the host when left out.")] = None,
     kinds: Annotated[list[IncidentKind] | None, typer.Option(help="Only this kind of incident; repeatable.")] = None,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="It need not be at a public address: name a host of your intranet, by https.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Name a receiver, or change the one of that name. It hears of incidents that begin from now on."""
@@ -179,9 +187,7 @@ def webhook_add(
         signing_key(secret)
     except SecretMissingError as error:
         say(f"Warning: {error.what} The process that delivers needs it.", "yellow", stderr=True)
-    webhook = add_webhook(database, url, secret, name=name, kinds=kinds or ())
-    if url.startswith("http://"):
-        say("Warning: the address is not https; the message is signed but can be read on its way.", "yellow", stderr=True)
+    webhook = add_webhook(database, url, secret, name=name, kinds=kinds or (), allow_private=allow_private)
     if as_json:
         print_json({"name": webhook.name, "address": shown_address(webhook.url), "secret": webhook.secret, "kinds": webhook.kinds})
         return

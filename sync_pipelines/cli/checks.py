@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +22,8 @@ from sync_pipelines.errors import (
     SourceContractError,
     SyncError,
 )
+from sync_pipelines.extract.origins import travels_in_clear
+from sync_pipelines.extract.outbound import addresses_of, of_connector, wanted_secrets
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.secrets import resolve_secret
 from sync_pipelines.settings import Settings
@@ -102,7 +103,7 @@ def _check_source(connector: Connector, settings: Settings) -> list[Check]:
     if connector.declaration is not None:
         return _check_declared(connector, settings)
     from sync_pipelines.extract.apismith import APIS_PATH, fetch_apis
-    from sync_pipelines.extract.http import GuardedSession
+    from sync_pipelines.extract.session import auth_key, new_session
     from sync_pipelines.model.limits import HttpLimits
 
     names = ("secret", "reachable", "token", "protocol", "definitions", "data")
@@ -114,15 +115,13 @@ def _check_source(connector: Connector, settings: Settings) -> list[Check]:
 
     try:
         limits = HttpLimits.from_settings(connector.settings, timeout_seconds=min(10.0, settings.api_timeout_seconds))
+        outbound = of_connector(connector, settings)
+        outbound.check_secret(connector.auth_token, connector.base_url)
         resolve_secret(connector.auth_token)
     except ConfigurationError as error:
         return rest(error)
-    checks.append(passed("secret", connector.auth_token) if connector.auth_token else skipped("secret", "no token is used"))
-    session = GuardedSession(
-        connector.base_url,
-        functools.partial(resolve_secret, connector.auth_token),
-        limits.model_copy(update={"tries": 1}),
-    )
+    checks.append(passed("secret", shown_secrets(connector)) if connector.auth_token else skipped("secret", "no token is used"))
+    session = new_session(connector.base_url, auth_key(connector), limits.model_copy(update={"tries": 1}), outbound)
     try:
         apis = fetch_apis(session)
     except (SyncError, SecretMissingError) as error:
@@ -148,19 +147,21 @@ def _check_declared(connector: Connector, settings: Settings) -> list[Check]:
     from sync_pipelines.model.declaration import Declaration
 
     declaration = Declaration.model_validate(connector.declaration)
-    secrets = ", ".join(declaration.secrets)
+    outbound = of_connector(connector, settings)
 
     def resolve() -> str:
+        for reference, origin in sorted(wanted_secrets(connector)):
+            outbound.check_secret(reference, origin)
         for reference in declaration.secrets:
             resolve_secret(reference)
-        return secrets
+        return shown_secrets(connector)
 
-    checks = [attempt("secret", resolve) if secrets else skipped("secret", "none is used")]
+    checks = [attempt("secret", resolve) if declaration.secrets else skipped("secret", "none is used")]
     if checks[0].verdict is Verdict.FAILED:
         return [*checks, *(skipped(slug, "needs the secret") for slug in declaration.endpoints)]
     limits = connector_limits(connector, settings)
     patience = {"tries": 1, "timeout_seconds": min(10.0, limits.timeout_seconds)}
-    session = new_session(connector.base_url, auth_key(connector), limits.model_copy(update=patience))
+    session = new_session(connector.base_url, auth_key(connector), limits.model_copy(update=patience), outbound)
     try:
         for slug, endpoint in declaration.endpoints.items():
             if endpoint.ids is not None and endpoint.ids.table is not None:
@@ -175,6 +176,13 @@ def _check_declared(connector: Connector, settings: Settings) -> list[Check]:
     finally:
         session.close()
     return checks
+
+
+def shown_secrets(connector: Connector) -> str:
+    """The references of a connector, and aloud where they travel in the clear."""
+    references = ", ".join(sorted({reference for reference, _ in wanted_secrets(connector)}))
+    plain = sorted(url for url in addresses_of(connector).values() if travels_in_clear(url))
+    return references + (f"; sent over plain http to {', '.join(plain)}, where others can read it" if plain else "")
 
 
 def _check_apis(connector: Connector, settings: Settings, session: Any, apis: list[Any]) -> list[Check]:

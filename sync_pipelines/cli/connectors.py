@@ -14,15 +14,27 @@ from sync_pipelines.catalog.connectors import (
     list_connectors,
     remove_connector,
 )
+from sync_pipelines.catalog.fingerprints import learn_secrets
 from sync_pipelines.cli.checks import check_connector, conclude
 from sync_pipelines.cli.context import open_catalog, open_migrated
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.cli.running import show_in_dagster
 from sync_pipelines.errors import SettingsError
+from sync_pipelines.extract.origins import travels_in_clear
+from sync_pipelines.extract.outbound import agree_to_private
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.schedule.cron import DEFAULT, OFF, check_time_zone, resolve_cron
 
 _CRON_HELP = "Five fields, H as minute or hour lets the name choose; off, or default."
+
+_YES_HELP = (
+    "Do not ask: agrees to every address, variable and table that is shown and to each secret going where it is shown to go, "
+    "and remembers it. Not to addresses that are not public (--allow-private), nor to what SECRET_ORIGINS forbids."
+)
+AllowPrivate = Annotated[
+    bool,
+    typer.Option("--allow-private", help="Its addresses need not be public: name an intranet host. Loopback, written as such, needs no flag."),
+]
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -55,16 +67,20 @@ def add(
         list[str] | None,
         typer.Option("--trino", help="How Trino is reached, key=value, where it differs from TRINO_…; repeatable. Secrets as env:NAME."),
     ] = None,
+    allow_private: AllowPrivate = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Register a source, or change the one of that name."""
+    """Register a source, or change the one of that name; naming both agrees that the token goes to the address."""
     settings = parse_limits(limits or [])
     database = open_migrated(context.obj)
     connector = add_connector(
         database, name, url, token, target_schema=schema, settings=settings, destination=destination,
-        destination_settings=parse_limits(trino, "--trino") if trino else None,
+        destination_settings=parse_limits(trino, "--trino") if trino else None, allow_private=allow_private,
     )  # fmt: skip
+    learn_secrets(database, context.obj)
     show_in_dagster(context.obj, database, quiet=True)
+    if connector.auth_token and travels_in_clear(connector.base_url):
+        say(f"Warning: the token goes to {connector.base_url} over plain http; whoever is on the way can read it.", "yellow", stderr=True)
     if as_json:
         print_json(_shown(connector))
         return
@@ -86,6 +102,7 @@ def set_(
     probe: Annotated[bool | None, typer.Option("--probe/--no-probe", help="Look for changes between the intervals, or not.")] = None,
     active: Annotated[bool | None, typer.Option("--active/--inactive", help="Sync it at all, or not.")] = None,
     limits: Annotated[list[str] | None, typer.Option("--set", help="A limit, key=value; key=null takes it away; repeatable.")] = None,
+    allow_private: AllowPrivate = False,
     as_json: JsonOption = False,
 ) -> None:
     """Change when and how a source is synced; what is not named stays. Reload the definitions to see new crons in Dagster."""
@@ -101,6 +118,8 @@ def set_(
     if limits:
         merged = {**connector.settings, **parse_limits(limits)}
         changes["settings"] = {key: value for key, value in merged.items() if value is not None}
+    if allow_private:
+        changes["agreed"] = agree_to_private(connector)
     if not changes:
         raise SettingsError("Nothing to set.", state="Nothing was changed.", next_command="sync-pipelines connector set --help")
     changed = change_connector(database, connector, **changes)
@@ -129,16 +148,18 @@ def apply(
     inputs: Annotated[list[str] | None, typer.Option("--set", help="An input of the file, name=value; repeatable.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Base URL instead of the file's.")] = None,
     infer_again: Annotated[bool, typer.Option("--infer-again", help="Take a new sample for columns that were inferred.")] = False,
-    plan_only: Annotated[bool, typer.Option("--plan", help="Show what would change, and change nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Show what it would use and change, and change nothing.")] = False,
+    allow_private: AllowPrivate = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help=_YES_HELP)] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring a declared source to its file: the plan is shown first. Exit code 3: somebody has to decide."""
+    """Bring a declared source to its file: what it would use and the plan are shown first. Exit code 3: somebody has to decide."""
     from sync_pipelines.cli.declared import apply_file
 
     apply_file(
-        context.obj, file, inputs or [], base_url, infer_again=infer_again, plan_only=plan_only, yes=yes, as_json=as_json
-    )
+        context.obj, file, inputs or [], base_url, infer_again=infer_again, plan_only=plan_only, allow_private=allow_private, yes=yes,
+        as_json=as_json,
+    )  # fmt: skip
 
 
 @group.command(epilog=examples("connector show crm", "connector show crm --json"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from dotenv import load_dotenv
 
 from sync_pipelines.catalog.database import Database, open_database, require_catalog
+from sync_pipelines.catalog.fingerprints import learn_secrets
 from sync_pipelines.cli.logs import set_up_logging
 from sync_pipelines.errors import ConfigurationError, SettingsError
 from sync_pipelines.model.names import check_connector_name
@@ -59,6 +60,7 @@ def open_catalog(settings: Settings) -> Database:
         )
     database = open_database(settings)
     require_catalog(database)
+    learn_secrets(database, settings)
     return database
 
 
@@ -68,6 +70,7 @@ def open_migrated(settings: Settings) -> Database:
 
     database = open_database(settings)
     migrate(database)
+    learn_secrets(database, settings)
     return database
 
 

@@ -11,16 +11,20 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sync_pipelines.catalog.connectors import check_base_url
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.load.trino.options import TrinoOptions, check_connector_options
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.safe_yaml import Lines, Location, UnsafeYamlError, line_of, read_yaml
-from sync_pipelines.secrets import printable
+from sync_pipelines.secrets import is_known_secret, printable
 
 MAX_FILE_BYTES = 1_000_000
+# Longer than a word, with letters and digits: what services put into addresses that are secrets themselves.
+_LIKE_A_KEY = re.compile(r"(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[A-Za-z0-9_~.%+=-]{20,}|[A-Za-z0-9_~.%+=-]{40,}")
 _INPUT = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
 
 
@@ -182,9 +186,20 @@ def _filled(value: Any, inputs: dict[str, Any], file: SourceFile, location: Loca
 _ABSENT = object()
 
 
-def load_declaration(
-    name: str, given: dict[str, str] | None = None, *, base_url: str | None = None
-) -> Declaration:
+@dataclass(frozen=True)
+class LoadedFile:
+    """A connector file, filled and validated.
+
+    Attributes:
+        declaration: what it says.
+        base_url_variable: the variable that its base URL was read from; None where the file or a person wrote it.
+    """
+
+    declaration: Declaration
+    base_url_variable: str | None = None
+
+
+def load_file(name: str, given: dict[str, str] | None = None, *, base_url: str | None = None) -> LoadedFile:
     """A connector file, filled and validated.
 
     Args:
@@ -199,12 +214,39 @@ def load_declaration(
     data = fill_inputs(file, given or {})
     if base_url is not None:
         data["base_url"] = base_url
-    address = data.get("base_url")
+    address, variable = data.get("base_url"), None
     if isinstance(address, str) and address.startswith("env:"):
-        data["base_url"] = os.environ.get(address[4:], "")
-        if not data["base_url"]:
-            raise _refused(f"{file.place(('base_url',))}: the environment variable {printable(address[4:])} is not set; or use --base-url URL.")
-    return validate(data, file)
+        variable = address[4:]
+        data["base_url"] = _base_url_of(variable, file)
+    declaration = validate(data, file)
+    if variable is not None and f"env:{variable}" in declaration.secrets:
+        raise _refused(f"{file.place(('base_url',))}: {printable(variable)} is a secret of this file; a base URL is shown and stored.")
+    return LoadedFile(declaration, variable)
+
+
+def load_declaration(
+    name: str, given: dict[str, str] | None = None, *, base_url: str | None = None
+) -> Declaration:
+    """The declaration of `load_file`."""
+    return load_file(name, given, base_url=base_url).declaration
+
+
+def _base_url_of(variable: str, file: SourceFile) -> str:
+    """The base URL that a variable holds. It is stored and shown, so what looks like a secret is refused; never repeats the value."""
+    place = file.place(("base_url",))
+    value = os.environ.get(variable, "")
+    if not value:
+        raise _refused(f"{place}: the environment variable {printable(variable)} is not set; or use --base-url URL.")
+    try:
+        check_base_url(value)
+    except SettingsError:
+        raise _refused(f"{place}: what the variable {printable(variable)} holds is no base URL: http(s)://host[:port][/path], without credentials.") from None
+    if is_known_secret(value) or any(_LIKE_A_KEY.fullmatch(part) for part in urlsplit(value).path.split("/")):
+        raise _refused(
+            f"{place}: the address in the variable {printable(variable)} looks as if it held a key, and a base URL is shown and stored; "
+            "give the key by `auth`, or the address with --base-url URL."
+        )
+    return value
 
 
 def validate(data: Any, file: SourceFile) -> Declaration:

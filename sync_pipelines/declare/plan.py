@@ -18,6 +18,7 @@ from sync_pipelines.discover.discovery import DiscoveryReport, discover
 from sync_pipelines.discover.drift import Verdict, diff_entity
 from sync_pipelines.errors import NotFoundError, SettingsError, SyncError
 from sync_pipelines.extract.http import GuardedSession, Traffic
+from sync_pipelines.extract.outbound import Outbound, of_connector
 from sync_pipelines.extract.session import auth_key, connector_limits, new_session
 from sync_pipelines.extract.translate import id_column, source_paths
 from sync_pipelines.model.declaration import Declaration, Endpoint
@@ -59,14 +60,24 @@ class ConnectorPlan:
         return not (self.is_new or self.changes or self.added or self.changed or self.breaking or self.removed)
 
 
-def plan_connector(database: Database, declaration: Declaration, settings: Settings, *, infer_again: bool = False) -> ConnectorPlan:
+def plan_connector(
+    database: Database,
+    declaration: Declaration,
+    settings: Settings,
+    *,
+    infer_again: bool = False,
+    outbound: Outbound | None = None,
+) -> ConnectorPlan:
     """Compare a declaration with the catalog; the source is asked where columns or endpoints are left to it.
+
+    So a person has to agree first to what `declare.usage` tells.
 
     Args:
         database: where the catalog is.
         declaration: from the file.
         settings: of the process.
         infer_again: take a new sample although columns were approved before.
+        outbound: what was agreed; None = what the declaration names itself.
 
     Raises:
         SyncError: the declaration cannot be used, or the source that is needed for it does not answer.
@@ -89,7 +100,7 @@ def plan_connector(database: Database, declaration: Declaration, settings: Setti
             next_command=f"sync-pipelines connector remove {declaration.name}, or another name",
         )
     before = Declaration.model_validate(stored.declaration) if stored is not None else None
-    session = _session(declaration, settings)
+    session = _session(declaration, settings, outbound)
     try:
         declaration, invalid = resolve_openapi(declaration, session)
         declaration, inferred, problems = _resolve_columns(declaration, None if infer_again else before, session)
@@ -123,8 +134,12 @@ def plan_connector(database: Database, declaration: Declaration, settings: Setti
     return plan
 
 
-def apply_connector(database: Database, plan: ConnectorPlan, settings: Settings) -> DiscoveryReport:
+def apply_connector(
+    database: Database, plan: ConnectorPlan, settings: Settings, *, allow_private: bool = False
+) -> DiscoveryReport:
     """Store the declaration and bring the catalog to it; tables of removed entities stay.
+
+    With `allow_private` its addresses need not be public.
 
     Raises:
         SettingsError: nothing of it can be used.
@@ -137,11 +152,11 @@ def apply_connector(database: Database, plan: ConnectorPlan, settings: Settings)
     # What cannot be an entity is not stored either, so that nothing half-known is read later.
     usable = {slug: endpoint for slug, endpoint in declaration.endpoints.items() if slug in plan.entities}
     declaration = declaration.model_copy(update={"endpoints": usable})
-    store_declaration(database, declaration)
+    store_declaration(database, declaration, allow_private=allow_private)
     return discover(database, declaration.name, settings=settings)
 
 
-def store_declaration(database: Database, declaration: Declaration) -> Connector:
+def store_declaration(database: Database, declaration: Declaration, *, allow_private: bool = False) -> Connector:
     """Write a declaration as the connector of its name."""
     connector = as_connector(declaration)
     return add_connector(
@@ -155,6 +170,7 @@ def store_declaration(database: Database, declaration: Declaration) -> Connector
         destination_settings=declaration.trino,
         kind=declaration.kind,
         declaration=declaration.as_json(),
+        allow_private=allow_private,
     )
 
 
@@ -175,9 +191,10 @@ def as_connector(declaration: Declaration) -> Connector:
     )
 
 
-def _session(declaration: Declaration, settings: Settings) -> GuardedSession:
+def _session(declaration: Declaration, settings: Settings, outbound: Outbound | None) -> GuardedSession:
     connector = as_connector(declaration)
-    return new_session(connector.base_url, auth_key(connector), connector_limits(connector, settings))
+    outbound = outbound or of_connector(connector, settings)
+    return new_session(connector.base_url, auth_key(connector), connector_limits(connector, settings), outbound)
 
 
 def _resolve_columns(

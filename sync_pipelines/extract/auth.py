@@ -12,6 +12,7 @@ import msgspec
 
 from sync_pipelines.errors import AuthenticationError, BrokenPageError, GuardError
 from sync_pipelines.extract.http import Authentication, BearerToken, GuardedSession
+from sync_pipelines.extract.outbound import Outbound
 from sync_pipelines.model.declaration import ApiKeyAuth, Auth, BasicAuth, BearerAuth, OAuth2Auth
 from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.secrets import register_secret, resolve_secret
@@ -20,19 +21,22 @@ RENEW_BEFORE_SECONDS = 30.0
 DEFAULT_LIFETIME_SECONDS = 300.0
 
 
+SecretOf = Callable[[str], str]
+
+
 class ApiKey:
     """A key in a header or in the query."""
 
-    def __init__(self, auth: ApiKeyAuth) -> None:
-        self._auth = auth
+    def __init__(self, auth: ApiKeyAuth, secret: SecretOf) -> None:
+        self._auth, self._secret = auth, secret
 
     def headers(self) -> dict[str, str]:
         """The header, where the key goes into one."""
-        return {self._auth.header: resolve_secret(self._auth.key) or ""} if self._auth.header else {}
+        return {self._auth.header: self._secret(self._auth.key)} if self._auth.header else {}
 
     def query(self) -> dict[str, str]:
         """The parameter, where the key goes into the query."""
-        return {self._auth.query: resolve_secret(self._auth.key) or ""} if self._auth.query else {}
+        return {self._auth.query: self._secret(self._auth.key)} if self._auth.query else {}
 
     def renew(self) -> bool:
         """A key is what it is."""
@@ -42,12 +46,12 @@ class ApiKey:
 class Basic(ApiKey):
     """User and password."""
 
-    def __init__(self, auth: BasicAuth) -> None:
-        self._basic = auth
+    def __init__(self, auth: BasicAuth, secret: SecretOf) -> None:
+        self._basic, self._secret = auth, secret
 
     def headers(self) -> dict[str, str]:
         """The header."""
-        return basic_header(resolve_secret(self._basic.username) or "", resolve_secret(self._basic.password) or "")
+        return basic_header(self._secret(self._basic.username), self._secret(self._basic.password))
 
     def query(self) -> dict[str, str]:
         """Nothing."""
@@ -57,10 +61,17 @@ class Basic(ApiKey):
 class ClientCredentials:
     """OAuth 2 client credentials; one token for all threads of the process."""
 
-    def __init__(self, auth: OAuth2Auth, limits: HttpLimits, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        auth: OAuth2Auth,
+        limits: HttpLimits,
+        secret: SecretOf,
+        outbound: Outbound | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         parts = urlsplit(auth.token_url)
-        self._auth, self._clock = auth, clock
-        self._session = GuardedSession(f"{parts.scheme}://{parts.netloc}", lambda: None, limits)
+        self._auth, self._secret, self._clock = auth, secret, clock
+        self._session = GuardedSession(f"{parts.scheme}://{parts.netloc}", lambda: None, limits, outbound=outbound)
         self._lock = threading.Lock()
         self._token: str | None = None
         self._until = 0.0
@@ -87,7 +98,7 @@ class ClientCredentials:
 
     def _fetch(self) -> None:
         auth = self._auth
-        client, secret = resolve_secret(auth.client_id) or "", resolve_secret(auth.client_secret) or ""
+        client, secret = self._secret(auth.client_id), self._secret(auth.client_secret)
         form = {"grant_type": "client_credentials", **({"scope": auth.scope} if auth.scope else {})}
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         if auth.send == "body":
@@ -127,15 +138,23 @@ def _token_of(body: bytes) -> tuple[str, float]:
         return token, DEFAULT_LIFETIME_SECONDS
 
 
-def make_authentication(auth: Auth | None, limits: HttpLimits) -> Authentication:
-    """What sends the declared credentials."""
+def make_authentication(auth: Auth | None, base_url: str, limits: HttpLimits, outbound: Outbound) -> Authentication:
+    """What sends the declared credentials, each to the origin that was agreed to and to no other."""
+
+    def secret_for(address: str) -> SecretOf:
+        def secret(reference: str) -> str:
+            outbound.check_secret(reference, address)
+            return resolve_secret(reference) or ""
+
+        return secret
+
     match auth:
         case ApiKeyAuth():
-            return ApiKey(auth)
+            return ApiKey(auth, secret_for(base_url))
         case BasicAuth():
-            return Basic(auth)
+            return Basic(auth, secret_for(base_url))
         case BearerAuth():
-            return BearerToken(lambda: resolve_secret(auth.token))
+            return BearerToken(lambda: secret_for(base_url)(auth.token))
         case OAuth2Auth():
-            return ClientCredentials(auth, limits)
+            return ClientCredentials(auth, limits, secret_for(auth.token_url), outbound)
     return BearerToken(lambda: None)

@@ -12,6 +12,8 @@ from typing import Any
 
 import urllib3
 
+from sync_pipelines.extract.connecting import AddressCheck, checked_connection
+
 
 class _Limited(io.RawIOBase):
     """The bytes of an answer until its deadline."""
@@ -33,10 +35,15 @@ class _Limited(io.RawIOBase):
         super().close()
 
 
-def pool_with_deadline(seconds: float, **options: Any) -> urllib3.PoolManager:
+def pool_with_deadline(seconds: float, check: AddressCheck, **options: Any) -> urllib3.PoolManager:
     """A pool manager whose answers raise a timeout when they are not complete after so many seconds.
 
     It may take one read timeout longer, since the clock is looked at between reads.
+
+    Args:
+        seconds: for the whole answer.
+        check: refuses addresses before they are connected to.
+        options: of urllib3.PoolManager.
     """
 
     class Response(http.client.HTTPResponse):
@@ -47,6 +54,7 @@ def pool_with_deadline(seconds: float, **options: Any) -> urllib3.PoolManager:
     manager = urllib3.PoolManager(**options)
     manager.pool_classes_by_scheme = {}
     for scheme, pool in (("http", urllib3.HTTPConnectionPool), ("https", urllib3.HTTPSConnectionPool)):
-        connection = type("Connection", (pool.ConnectionCls,), {"response_class": Response})
+        checked = checked_connection(pool.ConnectionCls, scheme, check)
+        connection = type("Connection", (checked,), {"response_class": Response})
         manager.pool_classes_by_scheme[scheme] = type("Pool", (pool,), {"ConnectionCls": connection})
     return manager

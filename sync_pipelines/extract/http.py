@@ -30,6 +30,7 @@ from sync_pipelines.errors import (
 )
 from sync_pipelines.extract.deadline import pool_with_deadline
 from sync_pipelines.extract.hiding import hiding
+from sync_pipelines.extract.outbound import Outbound, named_by
 from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.secrets import printable
 
@@ -142,7 +143,9 @@ class GuardedSession:
         limits: HttpLimits,
         sleep: Callable[[float], None] = time.sleep,
         turns: Turns | None = None,
+        outbound: Outbound | None = None,
     ) -> None:
+        self.outbound = outbound or Outbound(private=named_by([base_url]))
         self.base_url = base_url.rstrip("/")
         self.limits = limits
         self.shows_bodies = True  # False where an answer may hold what is masked
@@ -151,8 +154,9 @@ class GuardedSession:
         self._rate = turns or RateLimiter(limits.requests_per_second)
         self._slots = threading.BoundedSemaphore(limits.max_connections)
         self._pool = pool_with_deadline(
-            limits.page_deadline_seconds, maxsize=limits.max_connections, num_pools=1, retries=False, block=False
-        )
+            limits.page_deadline_seconds, self.outbound.check_addresses,
+            maxsize=limits.max_connections, num_pools=1, retries=False, block=False,
+        )  # fmt: skip
 
     def get(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 
 from pydantic import TypeAdapter
 
@@ -11,10 +12,14 @@ from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.slots import SharedRateLimiter
 from sync_pipelines.extract.auth import make_authentication
 from sync_pipelines.extract.http import GuardedSession
+from sync_pipelines.extract.origins import origin_of, travels_in_clear
+from sync_pipelines.extract.outbound import Outbound, of_connector
 from sync_pipelines.model.declaration import Auth, BearerAuth
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _auth = TypeAdapter(Auth)
 
@@ -32,7 +37,8 @@ def open_session(
     """
     limits = connector_limits(connector, settings)
     limits = limits.model_copy(update={name: min(value, getattr(limits, name)) for name, value in stricter.items()})
-    return _session(connector.base_url, auth_key(connector), limits, database if limits.requests_per_second else None)
+    outbound = of_connector(connector, settings)
+    return _session(connector.base_url, auth_key(connector), limits, outbound, database if limits.requests_per_second else None)
 
 
 def connector_limits(connector: Connector, settings: Settings) -> HttpLimits:
@@ -54,13 +60,21 @@ def auth_key(connector: Connector) -> str | None:
 
 
 @functools.lru_cache(maxsize=1000)
-def _session(base_url: str, auth: str | None, limits: HttpLimits, database: Database | None) -> GuardedSession:
-    return new_session(base_url, auth, limits, database)
+def _session(
+    base_url: str, auth: str | None, limits: HttpLimits, outbound: Outbound, database: Database | None
+) -> GuardedSession:
+    return new_session(base_url, auth, limits, outbound, database)
 
 
-def new_session(base_url: str, auth: str | None, limits: HttpLimits, database: Database | None = None) -> GuardedSession:
+def new_session(
+    base_url: str, auth: str | None, limits: HttpLimits, outbound: Outbound, database: Database | None = None
+) -> GuardedSession:
     """A session of one's own; the rate limit is shared through the database, if one is given."""
     turns = None
     if database is not None and limits.requests_per_second:
         turns = SharedRateLimiter(database, base_url, limits.requests_per_second)
-    return GuardedSession(base_url, make_authentication(_auth.validate_json(auth) if auth else None, limits), limits, turns=turns)
+    declared = _auth.validate_json(auth) if auth else None
+    if declared is not None and travels_in_clear(base_url):
+        logger.warning("%s: credentials go to %s over plain http; whoever is on the way can read them", outbound.connector, origin_of(base_url))
+    authentication = make_authentication(declared, base_url, limits, outbound)
+    return GuardedSession(base_url, authentication, limits, turns=turns, outbound=outbound)

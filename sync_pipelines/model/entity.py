@@ -101,6 +101,8 @@ class Connector:
         probe_changes: look at the source between the intervals.
         destination: where newly discovered entities go, one of DESTINATIONS.
         destination_settings: how it is reached, see `load.trino.options.TrinoOptions`; secrets as references.
+        agreed: which secret may go where and which addresses need not be public (`extract.outbound`); None = not from the
+            catalog: what it names itself.
     """
 
     uid: UUID
@@ -121,6 +123,7 @@ class Connector:
     probe_changes: bool = True
     kind: str = "apismith"
     declaration: dict[str, Any] | None = None
+    agreed: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

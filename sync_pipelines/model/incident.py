@@ -106,6 +106,7 @@ class Webhook:
         url: an address, or a reference (`env:NAME`) where the address itself is a secret.
         secret: the reference to the key that signs.
         kinds: only these kinds of incident; None = all.
+        private_origins: where it may be although that is not a public address.
     """
 
     uid: UUID
@@ -114,3 +115,4 @@ class Webhook:
     secret: str
     kinds: tuple[IncidentKind, ...] | None
     is_active: bool
+    private_origins: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.deliveries import claim_delivery, mark_delivered, mark_failed, switch_off_webhook
 from sync_pipelines.catalog.webhooks import list_webhooks
 from sync_pipelines.model.incident import Webhook
-from sync_pipelines.observe.webhooks import GONE, Answer, send_message
+from sync_pipelines.observe.webhooks import GONE, Answer, outbound_of, send_message
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 
@@ -72,8 +72,9 @@ def _serve(database: Database, settings: Settings, webhook: Webhook, ends_at: fl
         if message is None:
             break
         answer = send_message(
-            webhook.url, webhook.secret, f"msg_{message['uid'].hex}", message["body"], settings.alert_webhook_timeout_seconds
-        )
+            webhook.url, webhook.secret, f"msg_{message['uid'].hex}", message["body"], settings.alert_webhook_timeout_seconds,
+            outbound_of(webhook, settings),
+        )  # fmt: skip
         with database.connect() as connection:
             if answer.error is None:
                 mark_delivered(connection, message["uid"], answer.status or 0)

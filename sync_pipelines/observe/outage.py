@@ -28,7 +28,7 @@ from sync_pipelines.catalog.webhooks import list_webhooks
 from sync_pipelines.errors import DatabaseConnectionsError, SyncError
 from sync_pipelines.model.incident import DATABASE, TITLES, Condition, IncidentKind, Webhook
 from sync_pipelines.observe.payload import CLOSED, OPENED, incident_payload
-from sync_pipelines.observe.webhooks import Answer, send_message
+from sync_pipelines.observe.webhooks import Answer, outbound_of, send_message
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 
@@ -86,7 +86,9 @@ def note_outage(home: Path, settings: Settings, error: SyncError, now: datetime 
         message_id, body = f"msg_{UUID(outage.uid).hex}", outage.body
 
         def send(webhook: Webhook) -> Answer:
-            return send_message(webhook.url, webhook.secret, message_id, body, settings.alert_webhook_timeout_seconds)
+            return send_message(
+                webhook.url, webhook.secret, message_id, body, settings.alert_webhook_timeout_seconds, outbound_of(webhook, settings)
+            )
 
         # All at the same time: a sensor has a minute, and a receiver that hangs takes its whole timeout.
         with ThreadPoolExecutor(len(waiting), "webhook") as pool:
@@ -147,7 +149,7 @@ def _body(outage: Outage, event: str, now: datetime, settings: Settings) -> str:
 
 def _webhook(row: dict[str, Any]) -> Webhook:
     kinds = row["kinds"] and tuple(IncidentKind(kind) for kind in row["kinds"])
-    return Webhook(UUID(row["uid"]), row["name"], row["url"], row["secret"], kinds, row["is_active"])
+    return Webhook(UUID(row["uid"]), row["name"], row["url"], row["secret"], kinds, row["is_active"], tuple(row.get("private_origins", ())))
 
 
 @contextmanager

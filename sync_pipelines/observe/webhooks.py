@@ -13,10 +13,13 @@ from urllib3 import Timeout
 from urllib3.exceptions import HTTPError
 
 from sync_pipelines.catalog.webhooks import check_address
-from sync_pipelines.errors import ConfigurationError, SettingsError
+from sync_pipelines.errors import ConfigurationError, GuardError, SettingsError
 from sync_pipelines.extract.deadline import pool_with_deadline
 from sync_pipelines.extract.http import retry_after_seconds
+from sync_pipelines.extract.outbound import Outbound, named_by
+from sync_pipelines.model.incident import Webhook
 from sync_pipelines.secrets import check_reference, printable, register_secret, resolve_secret
+from sync_pipelines.settings import Settings
 
 GONE = 410
 _EXCERPT_BYTES = 2048
@@ -72,7 +75,14 @@ def _resolved(url: str) -> str:
     return address
 
 
-def send_message(url: str, secret: str, message_id: str, body: str, timeout_seconds: float) -> Answer:
+def outbound_of(webhook: Webhook, settings: Settings) -> Outbound:
+    """Which addresses a receiver may be at although they are not public."""
+    return Outbound(private=frozenset(webhook.private_origins)).with_settings(settings)
+
+
+def send_message(
+    url: str, secret: str, message_id: str, body: str, timeout_seconds: float, outbound: Outbound | None = None
+) -> Answer:
     """Send a message; never raises for what the receiver, the network or the configuration does.
 
     Args:
@@ -81,9 +91,11 @@ def send_message(url: str, secret: str, message_id: str, body: str, timeout_seco
         message_id: the same in every attempt, so that the receiver can tell a repetition.
         body: JSON.
         timeout_seconds: for the whole exchange.
+        outbound: which addresses need not be public; this machine needs no word where the address is written as such.
     """
     try:
         address = _resolved(url)
+        outbound = (outbound or Outbound()).with_private(named_by([address]))
         now = datetime.now(UTC)
         signature = Signer(signing_key(secret)).sign(message_id, now, body)
     except ConfigurationError as error:
@@ -95,7 +107,7 @@ def send_message(url: str, secret: str, message_id: str, body: str, timeout_seco
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": signature,
     }
-    pool = pool_with_deadline(timeout_seconds, num_pools=1, retries=False)
+    pool = pool_with_deadline(timeout_seconds, outbound.check_addresses, num_pools=1, retries=False)
     try:
         response = pool.request(
             "POST", address, body=body.encode(), headers=headers, redirect=False, retries=False, preload_content=False,
@@ -105,6 +117,8 @@ def send_message(url: str, secret: str, message_id: str, body: str, timeout_seco
             excerpt = response.read(_EXCERPT_BYTES, decode_content=False) if response.status >= 300 else b""
         finally:
             response.close()
+    except GuardError as error:
+        return Answer(error=printable(f"{error.what} Next: {error.next_command}", _EXCERPT_CHARACTERS * 2))
     except (HTTPError, OSError) as error:
         # urllib3 names host and path in its messages; the path may be a secret.
         return Answer(error=f"The receiver does not answer: {type(error).__name__}.")

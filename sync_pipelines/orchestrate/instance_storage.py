@@ -61,6 +61,14 @@ def catalog_url() -> str:
     return storage_url(database)
 
 
+def named_url(url: str) -> str:
+    """Return the URL of a server that the environment names, with verified TLS unless it says otherwise."""
+    from sync_pipelines.catalog.tls import with_verified_tls
+    from sync_pipelines.settings import load_settings
+
+    return with_verified_tls(url, rootcert=load_settings().postgres_sslrootcert)
+
+
 class EnvSelectedStorage(DagsterStorage, ConfigurableClass):
     """PostgreSQL when SYNC_PIPELINES_DAGSTER_URL names one, else SQLite; never itself an instance."""
 
@@ -79,7 +87,9 @@ class EnvSelectedStorage(DagsterStorage, ConfigurableClass):
             return DagsterSqliteStorage.from_local(str(files_directory()), inst_data=inst_data)
         from dagster_postgres import DagsterPostgresStorage  # deferred: 0.2 s that SQLite users need not wait
 
-        return DagsterPostgresStorage(psycopg2_url(catalog_url() if url == CATALOG else url), inst_data=inst_data)
+        return DagsterPostgresStorage(
+            psycopg2_url(catalog_url() if url == CATALOG else named_url(url)), inst_data=inst_data
+        )
 
 
 class HomeArtifactStorage(LocalArtifactStorage):

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from sync_pipelines.catalog.database import open_database
+from sync_pipelines.catalog.database import Database, open_database
+from sync_pipelines.catalog.fingerprints import learn_secrets
 from sync_pipelines.catalog.snapshot import CatalogView, load_catalog
 from sync_pipelines.orchestrate.alerts import alert_sensors
 from sync_pipelines.orchestrate.assets import entity_assets
@@ -32,8 +33,15 @@ def build_definitions() -> dg.Definitions:
     """
     settings = load_settings()
     with _settled_garbage():
-        view = load_catalog(lambda: open_database(settings), settings.home, settings.connector_names)
+        view = load_catalog(lambda: _opened(settings), settings.home, settings.connector_names)
         return _definitions(view, settings)
+
+
+def _opened(settings: Settings) -> Database:
+    """The database; whatever this process shows from now on holds no secret that the catalog refers to."""
+    database = open_database(settings)
+    learn_secrets(database, settings)
+    return database
 
 
 @contextmanager

@@ -31,17 +31,17 @@ def shop(world, tmp_path):
 
 
 def test_apply_shows_the_plan_and_asks_before_it_stores(cli, shop, world):
-    answer = cli("connector", "apply", str(shop), input="n\n")
+    answer = cli("connector", "apply", str(shop), input="y\nn\n")
     assert answer.code == 2
     assert "columns inferred from a sample" in answer.stdout and "timestamptz" in answer.stdout
     assert world.sql("SELECT count(*) FROM bridge.connectors WHERE name = 'shop'") == [(0,)]
-    answer = cli("connector", "apply", str(shop), input="y\n")
+    answer = cli("connector", "apply", str(shop), input="y\ny\n")
     assert answer.code == 0, answer.text
     assert world.sql("SELECT kind FROM bridge.connectors WHERE name = 'shop'") == [("rest",)]
 
 
 def test_apply_is_idempotent_and_a_plan_alone_stores_nothing(cli, shop, world):
-    planned = cli("connector", "apply", str(shop), "--plan", "--json")
+    planned = cli("connector", "apply", str(shop), "--plan", "--yes", "--json")
     assert (planned.code, planned.json["applied"], planned.json["plan"]["added"]) == (0, False, ["users"])
     assert world.sql("SELECT count(*) FROM bridge.connectors WHERE name = 'shop'") == [(0,)]
     assert cli("connector", "apply", str(shop), "--yes", "--json").json["applied"] is True

@@ -15,6 +15,7 @@ from psycopg.rows import tuple_row
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.masked import mask_catalog
 from sync_pipelines.errors import EntityDefinitionError, SettingsError
+from sync_pipelines.extract.outbound import of_connector
 from sync_pipelines.load.destination import Prepared, Remask
 from sync_pipelines.load.plan import Outcome, PublishPlan, TablePlan
 from sync_pipelines.load.postgres.quoting import literal as pg_literal
@@ -34,6 +35,7 @@ from sync_pipelines.load.trino.staging import inline_relation, record_fields
 from sync_pipelines.load.trino.table import apply_table, check_names, plan_table, read_columns, set_aside
 from sync_pipelines.model.entity import OPTIONAL_COLUMNS, REVIEW_COLUMN, Connector, Entity
 from sync_pipelines.model.run import Ledger
+from sync_pipelines.settings import load_settings
 
 
 class TrinoDestination:
@@ -45,7 +47,9 @@ class TrinoDestination:
 
     def __init__(self, database: Database, connector: Connector) -> None:
         self._database = database
-        self.session = Session(resolve_options(connector.destination_settings))
+        self.session = Session(
+            resolve_options(connector.destination_settings, outbound=of_connector(connector, load_settings()))
+        )
         self.catalog = self.session.options.catalog
         self._compared: tuple[int, Counts] | None = None
         self._wrote = False

@@ -9,10 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sync_pipelines.errors import SettingsError
+from sync_pipelines.extract.outbound import Outbound, trino_origin
 from sync_pipelines.secrets import check_reference, register_secret, resolve_secret
 
 SOURCE = "sync_pipelines"
 _SECRETS = ("password", "access_token")
+_CREDENTIALS = (*_SECRETS, "certificate", "certificate_key")
+_WHO_IS_ASKED = ("host", "port", "scheme", "verify")
 
 
 class _Connection(BaseModel):
@@ -109,22 +112,38 @@ def load_trino_settings() -> TrinoSettings:
         ) from None
 
 
-def resolve_options(connector_settings: dict[str, Any], settings: TrinoSettings | None = None) -> TrinoOptions:
+def inherited_settings(connector_settings: dict[str, Any], settings: TrinoSettings) -> dict[str, Any]:
+    """What a connector takes over from the process: no credentials where it names another server, or another way to trust it."""
+    known = TrinoOptions.model_fields
+    values = {name: value for name, value in settings.model_dump().items() if name in known and value is not None}
+    effective = {**values, **connector_settings}
+    if any(effective.get(name) != getattr(settings, name) for name in _WHO_IS_ASKED):
+        return {name: value for name, value in values.items() if name not in _CREDENTIALS}
+    return values
+
+
+def resolve_options(
+    connector_settings: dict[str, Any], settings: TrinoSettings | None = None, outbound: Outbound | None = None
+) -> TrinoOptions:
     """Connection options of a connector.
 
     Args:
         connector_settings: `bridge.connectors.destination_settings`; password and access_token are references.
         settings: of this process when None.
+        outbound: where the secrets of the connector may go; None where no connector of the catalog is meant.
 
     Raises:
+        GuardError: nobody agreed that a secret goes to this Trino.
         SettingsError: no host, or a value that cannot be used.
         SecretMissingError: a reference resolves to nothing.
     """
     settings = settings or load_trino_settings()
     check_connector_options(connector_settings)
-    known = TrinoOptions.model_fields
-    values = {name: value for name, value in settings.model_dump().items() if name in known and value is not None}
-    values |= {name: resolve_secret(value) if name in _SECRETS else value for name, value in connector_settings.items()}
+    values = inherited_settings(connector_settings, settings)
+    for name, value in connector_settings.items():
+        if name in _SECRETS and outbound is not None:
+            outbound.check_secret(value, trino_origin(connector_settings))
+        values[name] = resolve_secret(value) if name in _SECRETS else value
     if not values.get("host"):
         raise SettingsError(
             "No Trino is named for the destination 'trino'.",
