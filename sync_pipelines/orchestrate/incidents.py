@@ -75,8 +75,8 @@ def connector_key(connector: str) -> dg.AssetKey:
 
 def connector_assets(view: CatalogView) -> tuple[list[dg.AssetSpec], list[dg.AssetChecksDefinition]]:
     """An asset for each connector, which nobody materializes, and its check."""
-    connectors = view.connectors
-    return [_connector_asset(one) for one in connectors], [_incidents_check(one.name, Places.of(view)) for one in connectors]
+    places = Places.of(view)
+    return list(map(_connector_asset, view.connectors)), [_incidents_check(one.name, places) for one in view.connectors]
 
 
 def _connector_asset(connector: Connector) -> dg.AssetSpec:

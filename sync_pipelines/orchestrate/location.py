@@ -14,6 +14,7 @@ from sync_pipelines.catalog.snapshot import CatalogView, load_catalog
 from sync_pipelines.orchestrate.alerts import alert_sensors
 from sync_pipelines.orchestrate.assets import entity_assets
 from sync_pipelines.orchestrate.executor import selected_executor
+from sync_pipelines.orchestrate.incidents import Places, connector_assets
 from sync_pipelines.orchestrate.jobs import discovery_jobs, sync_jobs
 from sync_pipelines.orchestrate.launches import connector_launches
 from sync_pipelines.orchestrate.maintenance import maintenance
@@ -62,10 +63,12 @@ def _definitions(view: CatalogView, settings: Settings) -> dg.Definitions:
     discoveries = discovery_jobs(view)
     purge = purge_job(view.fingerprint, settings.connector_names)
     maintenance_jobs, maintenance_schedules = maintenance(view)
+    sources, source_checks = connector_assets(view)
     return dg.Definitions(
-        assets=[*entity_assets(view, settings.owners), *models],
+        assets=[*sources, *entity_assets(view, settings.owners), *models],
+        asset_checks=source_checks,
         jobs=[*syncs, *discoveries, *maintenance_jobs, purge],
-        sensors=[*due_sensors(launches, settings.due_sensor_seconds), *alert_sensors(settings), standing_sensor(settings)],
+        sensors=[*due_sensors(launches, settings.due_sensor_seconds), *alert_sensors(settings, Places.of(view)), standing_sensor(settings)],
         schedules=[
             *connector_schedules(view.connectors, launches, discoveries, settings),
             *maintenance_schedules,
