@@ -1,7 +1,7 @@
 # One image for webserver, daemon and code server; see docker-compose.yml, which names the base image.
 ARG BASE_IMAGE=python:3.12-slim
 FROM ${BASE_IMAGE}
-ENV PYTHONUNBUFFERED=1 DAGSTER_HOME=/opt/sync_pipelines SYNC_PIPELINES_HOME=/var/lib/sync_pipelines
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 DAGSTER_HOME=/opt/sync_pipelines SYNC_PIPELINES_HOME=/var/lib/sync_pipelines
 WORKDIR /opt/sync_pipelines
 RUN pip install --no-cache-dir uv
 COPY requirements.lock pyproject.toml README.md ./
@@ -9,9 +9,9 @@ RUN uv pip install --system --no-cache --require-hashes -r requirements.lock
 COPY sync_pipelines ./sync_pipelines
 COPY dbt_like_sql ./dbt_like_sql
 COPY deploy/workspace.yaml dagster.yaml ./
-RUN uv pip install --system --no-cache --no-deps -e . \
-    && useradd --system --home-dir /var/lib/sync_pipelines --create-home sync \
-    && mkdir -p .dagster logs && chown -R sync .dagster logs
+RUN uv pip install --system --no-cache --no-deps -e . && python -m compileall -q sync_pipelines \
+    && useradd --system --uid 10001 --home-dir /var/lib/sync_pipelines --create-home sync \
+    && mkdir -p .dagster logs /var/lib/sync_pipelines/gates && chown -R sync .dagster logs /var/lib/sync_pipelines
 USER sync
 EXPOSE 3000 3001 4000
 CMD ["python", "-m", "sync_pipelines.orchestrate.webserver", "--host", "0.0.0.0", "--port", "3000", "-w", "workspace.yaml"]

@@ -33,7 +33,37 @@ SyncError
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
+
+
+class Category(StrEnum):
+    """What an error tells of; alerts go by it and not by the name of a class.
+
+    ===========  =============================================================================
+    unreachable  the source did not answer, or was too busy on every try
+    answered     the source answered, and what it said cannot be used
+    decision     somebody has to decide; the entity says so itself
+    database     the destination or the catalog failed
+    connections  it had no connection left
+    busy         somebody else works on it, or it is not its turn: nothing is wrong
+    cancelled    a person ended it
+    died         the process ended before the run did
+    setup        a setting, a secret or a file of ours is wrong or missing
+    other        anything else
+    ===========  =============================================================================
+    """
+
+    UNREACHABLE = "unreachable"
+    ANSWERED = "answered"
+    DECISION = "decision"
+    DATABASE = "database"
+    CONNECTIONS = "connections"
+    BUSY = "busy"
+    CANCELLED = "cancelled"
+    DIED = "died"
+    SETUP = "setup"
+    OTHER = "other"
 
 
 class SyncError(Exception):
@@ -47,6 +77,7 @@ class SyncError(Exception):
 
     default_state = "Nothing was published: table and cursor are as before."
     exit_code = 1
+    category = Category.OTHER
 
     def __init__(
         self,
@@ -86,6 +117,8 @@ class SyncError(Exception):
             "state": self.state,
             "next_command": self.next_command,
             "retriable": isinstance(self, RetriableError),
+            "category": str(self.category),
+            "exit_code": self.exit_code,
         }
 
 
@@ -96,42 +129,61 @@ class RetriableError(SyncError):
 class SourceUnreachableError(RetriableError):
     """The source did not answer: refused, DNS, TLS handshake cut, timeout, reset."""
 
+    category = Category.UNREACHABLE
+
 
 class SourceBusyError(RetriableError):
     """The source answered 429 or 5xx on every try."""
+
+    category = Category.UNREACHABLE
 
 
 class NoTurnError(RetriableError):
     """Nothing was asked: the rate limit of the connector gives no turn soon enough."""
 
+    category = Category.BUSY
+
 
 class BrokenPageError(RetriableError):
     """An answer that is not a page: cut body, wrong content, wrong envelope."""
+
+    category = Category.ANSWERED
 
 
 class IncompleteAnswerError(RetriableError):
     """Too few of the records that were asked for by their ids came back, verified and not empty."""
 
+    category = Category.ANSWERED
+
 
 class EntityBusyError(RetriableError):
     """Another run is writing this entity; an entity never overlaps itself."""
+
+    category = Category.BUSY
 
 
 class InterruptedRunError(RetriableError):
     """Somebody cancelled the run while it was reading."""
 
+    category = Category.CANCELLED
+
 
 class DatabaseUnavailableError(RetriableError):
     """The destination failed in a way that passes: connection, deadlock, lock timeout, disk full."""
+
+    category = Category.DATABASE
 
 
 class DatabaseConnectionsError(DatabaseUnavailableError):
     """No connection is left: the server's limit, the role's limit, or a pool is exhausted."""
 
+    category = Category.CONNECTIONS
+
 
 class ConfigurationError(SyncError):
     """Somebody has to change a setting, the source or the table before it can work."""
 
+    category = Category.SETUP
     exit_code = 3
 
 
@@ -148,9 +200,13 @@ class SecretMissingError(ConfigurationError):
 class AuthenticationError(ConfigurationError):
     """The source refused the token (401, 403)."""
 
+    category = Category.ANSWERED
+
 
 class SourceContractError(ConfigurationError):
     """The source answered, but not in the protocol of its connector."""
+
+    category = Category.ANSWERED
 
 
 class GuardError(ConfigurationError):
@@ -160,9 +216,13 @@ class GuardError(ConfigurationError):
 class UnknownTypeError(ConfigurationError):
     """A declared column type that has no exact image in the destination."""
 
+    category = Category.ANSWERED
+
 
 class EntityDefinitionError(ConfigurationError):
     """Metadata that cannot become a table: no key, colliding or reserved names, too many columns."""
+
+    category = Category.ANSWERED
 
 
 class GateDefinitionError(ConfigurationError):
@@ -176,6 +236,8 @@ class MaskLostError(ConfigurationError):
 class SchemaDriftError(ConfigurationError):
     """The source changed in a way that would lose or reinterpret data; carries the plan."""
 
+    category = Category.DECISION
+
 
 class NotFoundError(ConfigurationError):
     """No such connector, entity or run in the catalog."""
@@ -186,10 +248,13 @@ class NotFoundError(ConfigurationError):
 class DatabaseRefusedError(ConfigurationError):
     """The database refused for good: privilege, read-only, a table somebody altered."""
 
+    category = Category.DATABASE
+
 
 class RecordError(SyncError):
     """One record cannot be stored as declared; it goes to quarantine with this reason."""
 
+    category = Category.ANSWERED
     default_state = "The record is in quarantine; the others passed."
 
     def __init__(self, what: str, *, column: str | None = None, **kwargs: Any) -> None:
@@ -204,12 +269,44 @@ class FatalError(SyncError):
 class LedgerError(FatalError):
     """Counts of the stages disagree; names the stage that lost count."""
 
+    category = Category.ANSWERED
+
 
 class CursorProtocolError(FatalError):
     """Rowversions are missing, out of order, of changing width, or went back."""
 
+    category = Category.ANSWERED
     exit_code = 3
 
 
 class SupersededRunError(FatalError):
     """The run was declared dead while it worked; its publish is refused."""
+
+    category = Category.BUSY
+
+
+# Written by the next run of an entity into the books of one that never ended.
+DIED_KIND = "InterruptedRun"
+
+
+def category_of(category: str | None, kind: str | None) -> Category:
+    """The category of an error that was written down.
+
+    Args:
+        category: as written; None in rows of older versions.
+        kind: name of its class.
+    """
+    if category is not None and category in set(Category):
+        return Category(category)
+    if kind == DIED_KIND:
+        return Category.DIED
+    return next((one.category for one in _all_errors(SyncError) if one.__name__ == kind), Category.OTHER)
+
+
+def kinds_of(category: Category) -> list[str]:
+    """The names of all errors of a category, for rows of older versions, which have nothing else."""
+    return sorted({one.__name__ for one in _all_errors(SyncError) if one.category is category})
+
+
+def _all_errors(base: type[SyncError]) -> list[type[SyncError]]:
+    return [base, *(below for one in base.__subclasses__() for below in _all_errors(one))]

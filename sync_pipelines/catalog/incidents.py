@@ -23,8 +23,8 @@ def require_incidents(connection: psycopg.Connection[Any]) -> None:
     Raises:
         ConfigurationError: names the command that upgrades it.
     """
-    row = connection.execute("SELECT to_regclass('incidents') AS found").fetchone()
-    if row is None or row["found"] is None:
+    row = connection.execute("SELECT to_regclass('incidents') IS NOT NULL AND to_regclass('heartbeats') IS NOT NULL AS found").fetchone()
+    if row is None or not row["found"]:
         raise ConfigurationError(
             "The catalog holds no incidents yet: it is missing or older than this program.",
             state="Nothing was looked at.",

@@ -14,6 +14,8 @@ from psycopg.types.json import Jsonb
 
 from sync_pipelines.catalog.database import Database, classify_database_error
 from sync_pipelines.errors import (
+    DIED_KIND,
+    Category,
     EntityBusyError,
     IncompleteAnswerError,
     InterruptedRunError,
@@ -29,6 +31,7 @@ from sync_pipelines.secrets import redact_data
 logger = logging.getLogger(__name__)
 
 _INTERRUPTED = "The process ended before the run did (killed, crashed or lost its connection); nothing was published."
+_DIED = {"error": DIED_KIND, "retriable": True, "category": str(Category.DIED), "exit_code": 1}
 _INTERRUPTED_AT_COMMIT = (
     "The process ended before the run did (killed, crashed or lost its connection); the cursor was not moved. "
     "Rows that it had committed to Trino are counted as unchanged by the next run."
@@ -74,10 +77,10 @@ def start_run(
     connection.execute(
         """
         UPDATE sync_runs SET status = 'failed', completed_at = now(), error_message = %s,
-            error_details = '{"error": "InterruptedRun", "retriable": true}'
+            error_details = %s
         WHERE entity_uid = %s AND status = 'running'
         """,
-        [_INTERRUPTED_AT_COMMIT if entity.destination == "trino" else _INTERRUPTED, entity.uid],
+        [_INTERRUPTED_AT_COMMIT if entity.destination == "trino" else _INTERRUPTED, Jsonb(_DIED), entity.uid],
     )
     row = connection.execute(
         """
@@ -145,6 +148,8 @@ def _fail_run(
     status = ending_of(error)
     failures = entity.consecutive_failures + (status is not RunStatus.CANCELLED)
     details = error.details() if isinstance(error, SyncError) else {"error": type(error).__name__, "what": str(error)}
+    if tried_again:  # one attempt of several, which are one failure together
+        details["tried_again"] = True
     with database.connect() as connection:
         connection.execute("SET LOCAL lock_timeout = '10s'")
         row = connection.execute(

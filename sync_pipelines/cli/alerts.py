@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import typer
 
+from sync_pipelines.catalog.heartbeats import Looker
 from sync_pipelines.catalog.incidents import get_incident, list_incidents
 from sync_pipelines.catalog.webhooks import add_webhook, find_webhooks, remove_webhook, shown_address, webhook_figures
 from sync_pipelines.cli.context import open_catalog
 from sync_pipelines.cli.failures import ListingGroup
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_fields, show_table
-from sync_pipelines.errors import SecretMissingError
+from sync_pipelines.cli.processes import interruptible
+from sync_pipelines.errors import SecretMissingError, SyncError
 from sync_pipelines.model.incident import TITLES, IncidentKind, Webhook
 from sync_pipelines.observe.evaluate import close_by_hand
 from sync_pipelines.observe.payload import probe_payload
@@ -24,7 +28,7 @@ UID_EXAMPLE = "0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f"
 
 group = typer.Typer(
     cls=ListingGroup,
-    help="Incidents and who is told: `alerts` lists them, `alerts run` looks once, `alerts webhook` names receivers.",
+    help="Incidents and who is told: `alerts` lists them, `alerts run` looks once, `alerts watch` goes on, `alerts webhook` names receivers.",
     epilog=examples("alerts --open", "alerts webhook add https://hooks.example.com/sync --secret env:HOOK_KEY"),
 )
 webhooks = typer.Typer(
@@ -103,9 +107,9 @@ def show(context: typer.Context, uid: UUID, as_json: JsonOption = False) -> None
 
 @group.command(epilog=examples("alerts run", "alerts run --json"))
 def run(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Look once for incidents and deliver messages, as the sensor `alerts` does; for use without Dagster."""
+    """Look once for incidents, also of Dagster itself, and deliver messages; for cron and for use without Dagster."""
     settings = context.obj
-    done = look(lambda: open_catalog(settings), settings)
+    done = look(lambda: open_catalog(settings), settings, looker=Looker.CRON)
     if as_json:
         print_json(
             {
@@ -120,6 +124,28 @@ def run(context: typer.Context, as_json: JsonOption = False) -> None:
     say(f"{done}.")
     if done.evaluation.open:
         say("Next: sync-pipelines alerts --open", "cyan")
+
+
+@group.command(epilog=examples("alerts watch", "alerts watch --every 60"))
+def watch(
+    context: typer.Context,
+    every: Annotated[float | None, typer.Option(min=1, help="Seconds between two looks; ALERT_INTERVAL_SECONDS when left out.")] = None,
+) -> None:
+    """Look again and again until Ctrl-C, beside Dagster, so that somebody notices when Dagster itself is dead; `up` runs it."""
+    settings = context.obj
+    pause = every or settings.alert_interval_seconds
+    last_said = ""
+    with interruptible(), contextlib.suppress(KeyboardInterrupt):
+        while True:
+            try:
+                look(lambda: open_catalog(settings), settings, looker=Looker.WATCH)
+                said = ""
+            except SyncError as error:
+                said = str(error)
+            if said != last_said:
+                say(said or "Looks work again.", stderr=True)
+            last_said = said
+            time.sleep(pause)
 
 
 @group.command(epilog=examples("alerts test", "alerts test ops --json"))

@@ -6,12 +6,11 @@ import logging
 import os
 from pathlib import Path
 
-from dotenv import load_dotenv
-
 from sync_pipelines.catalog.database import Database, open_database, require_catalog
 from sync_pipelines.catalog.fingerprints import learn_secrets
-from sync_pipelines.cli.logs import set_up_logging
+from sync_pipelines.dotenv_file import load_dotenv_file
 from sync_pipelines.errors import ConfigurationError, SettingsError
+from sync_pipelines.logs import set_up_logging
 from sync_pipelines.model.names import check_connector_name
 from sync_pipelines.secrets import register_secret
 from sync_pipelines.settings import Settings, load_settings
@@ -25,7 +24,7 @@ def prepare() -> Settings:
 
     `.env` goes into the environment, so that `env:NAME` references and child processes see it, too.
     """
-    load_dotenv(Path.cwd() / ".env", override=False)
+    load_dotenv_file()
     load_settings.cache_clear()
     settings = load_settings()
     set_up_logging(settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,10 @@ from sync_pipelines.cli.checks import Check, Verdict, attempt, check_connector, 
 from sync_pipelines.cli.context import prepare
 from sync_pipelines.cli.output import JsonOption, examples
 from sync_pipelines.errors import ConfigurationError, DatabaseRefusedError, SyncError
+from sync_pipelines.observe.sign_of_life import sign_file
+from sync_pipelines.orchestrate.reload import code_server_target
 from sync_pipelines.settings import Settings
+from sync_pipelines.supervise.ping import Pulse, ping
 
 MIGRATE = "sync-pipelines doctor --migrate"
 DAGSTER_FILES = ("dagster.yaml", "workspace.yaml")
@@ -38,6 +42,7 @@ def doctor(
     checks = [passed("settings", f"environment {settings.app_env}, home {settings.home}")]
     checks += check_database(settings, migrate=migrate)
     checks.append(check_dagster())
+    checks += check_alive(settings)
     conclude(checks, as_json=as_json)
 
 
@@ -115,6 +120,28 @@ def _catalog(database: Database, *, migrate: bool) -> str:
     if version != newest:
         raise ConfigurationError(f"The catalog has version {version}, this program needs {newest}.", next_command=MIGRATE)
     return f"schema {database.bridge_schema}, version {version}"
+
+
+def check_alive(settings: Settings) -> list[Check]:
+    """Do the definitions of the running Dagster answer, and does somebody look for incidents?"""
+    target = code_server_target(settings)
+    if target is None:
+        answers = skipped("code server", "none is known to run; `sync-pipelines up` starts one, or set SYNC_PIPELINES_CODE_SERVER")
+    else:
+        answer = ping(target)
+        answers = passed("code server", "its definitions answer") if answer.pulse is Pulse.ALIVE else failed(
+            "code server",
+            f"its definitions do not answer ({answer.reason})",
+            "look at the log of code-server, then start `sync-pipelines up` or the container code again",
+        )
+    sign = sign_file(settings)
+    if not sign.exists():
+        return [answers, skipped("alerts", "nobody looks beside Dagster; `up` and the container alerts do, or sync-pipelines alerts run by cron")]
+    age = time.time() - sign.stat().st_mtime
+    said = f"the last sign of life is {age:.0f} s old ({sign})"
+    if target is not None and age > max(settings.alert_silence_seconds, 3 * settings.alert_interval_seconds):
+        return [answers, failed("alerts", said, "sync-pipelines alerts run")]
+    return [answers, passed("alerts", said)]
 
 
 def check_dagster() -> Check:

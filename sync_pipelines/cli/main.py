@@ -10,6 +10,7 @@ import typer
 from sync_pipelines.cli import (
     alerts,
     audit,
+    backup,
     connectors,
     cursors,
     demo,
@@ -63,7 +64,7 @@ def start(
 
 COMMANDS = (
     connectors, discovery, entities, cursors, syncing, writing, runs, schedule, gates, quarantine, audit, alerts, doctor,
-    migrate, maintenance, demo, up,
+    migrate, maintenance, backup, demo, up,
 )  # fmt: skip
 for module in COMMANDS:
     module.register(app)

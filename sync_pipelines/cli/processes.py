@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -16,13 +17,15 @@ from types import FrameType, TracebackType
 import psutil
 
 from sync_pipelines.cli.output import say
-from sync_pipelines.errors import RetriableError, SyncError
+from sync_pipelines.errors import RetriableError, SettingsError, SyncError
 from sync_pipelines.secrets import printable
 
 GRACE_SECONDS = 12.0
 _POLL_SECONDS = 0.05
 _DYING_SECONDS = 5.0
 _TAIL_BYTES = 64 * 1024
+LOG_BYTES = 20 * 1024 * 1024
+LOGS_KEPT = 3
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -33,7 +36,10 @@ class Child:
         self.name = name
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("wb") as output:
+        if log.exists() and log.stat().st_size:
+            rotate(log)
+        # To append is what lets the file be emptied under the process that writes it.
+        with log.open("ab") as output:
             self.process = subprocess.Popen(
                 list(command),
                 env=dict(environment),
@@ -57,18 +63,31 @@ class Child:
 
     def new_lines(self) -> list[str]:
         """Whole lines of output since the last call, printable."""
-        with self.log.open("rb") as output:
-            output.seek(self._read_to)
-            text = output.read()
+        try:
+            with self.log.open("rb") as output:
+                output.seek(self._read_to)
+                text = output.read()
+        except FileNotFoundError:  # the folder was moved or removed, which others notice
+            return []
         whole = text[: text.rfind(b"\n") + 1]
         self._read_to += len(whole)
         return [_readable(line) for line in whole.splitlines()]
 
+    def rotate_log(self, limit_bytes: int = LOG_BYTES) -> None:
+        """Put the output aside when it has grown beyond the limit; lines that nobody has read yet were read before."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.log.stat().st_size > limit_bytes:
+                rotate(self.log, emptied=True)
+                self._read_to = 0
+
     def last_lines(self, count: int = 30) -> list[str]:
         """The end of the output, printable."""
-        with self.log.open("rb") as output:
-            output.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
-            lines = output.read().splitlines()[-count:]
+        try:
+            with self.log.open("rb") as output:
+                output.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+                lines = output.read().splitlines()[-count:]
+        except FileNotFoundError:
+            return [f"({self.log} is gone)"]
         return [_readable(line) for line in lines]
 
     def send(self, number: int) -> bool:
@@ -94,6 +113,27 @@ class Child:
         """Signal the leader alone, which knows how to stop its own children."""
         if self.running:
             self.process.terminate()
+
+
+def rotate(log: Path, *, emptied: bool = False) -> None:
+    """Put a log aside as `.1`, the one before as `.2`, and so on; the oldest of `LOGS_KEPT` goes.
+
+    Args:
+        log: the file.
+        emptied: a process writes it: it is copied and emptied, because it cannot be given another one.
+    """
+    for number in range(LOGS_KEPT - 1, 0, -1):
+        with contextlib.suppress(FileNotFoundError):
+            _numbered(log, number).replace(_numbered(log, number + 1))
+    if emptied:
+        shutil.copyfile(log, _numbered(log, 1))
+        os.truncate(log, 0)
+    else:
+        log.replace(_numbered(log, 1))
+
+
+def _numbered(log: Path, number: int) -> Path:
+    return log.with_name(f"{log.name}.{number}")
 
 
 def _readable(line: bytes) -> str:
@@ -192,9 +232,17 @@ def sole_user(lock: Path, what: str) -> Iterator[None]:
 
     Raises:
         RetriableError: another process holds it.
+        SettingsError: the lock file cannot be made.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    number = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        number = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise SettingsError(
+            f"{what} cannot be written: {error.strerror or error} ({lock}).",
+            state="Nothing was started.",
+            next_command="set SYNC_PIPELINES_HOME to a folder that this user may write",
+        ) from None
     try:
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)

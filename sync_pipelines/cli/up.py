@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
+import signal
 import socket
 import tempfile
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import psutil
 import typer
 import urllib3
 
@@ -22,6 +24,7 @@ from sync_pipelines.cli.defaults import register_default
 from sync_pipelines.cli.demo import NAME as DEMO
 from sync_pipelines.cli.homes import Home, dagster_storage, demo_home, own_home, python_module
 from sync_pipelines.cli.output import examples, say
+from sync_pipelines.cli.problems import Problems
 from sync_pipelines.cli.processes import Children, ended_error, interruptible, sole_user
 from sync_pipelines.cli.progress import step
 from sync_pipelines.cli.source import resume_source
@@ -37,8 +40,8 @@ CODE_SOCKET = "code.sock"
 WEBSERVER = "sync_pipelines.orchestrate.webserver"  # Dagster's, behind a guard
 READY_SECONDS = 180
 DATABASE_GONE_SECONDS = 10
+SERVER_STOP_SECONDS = 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_PROBLEM = re.compile(r"( - (ERROR|CRITICAL) - |\b(ERROR|CRITICAL)\b|^Traceback|Error: |^Incident opened: )")
 _READY = "{ version workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError { __typename ... on PythonError { message } } } } } }"
 
 
@@ -80,9 +83,6 @@ def up(
             _serve(context.obj, home, ui)
         except KeyboardInterrupt:
             say("Stopped.", stderr=True)
-        finally:
-            if context.obj.embedded:
-                release_embedded(home.postgres)
 
 
 @dataclass(frozen=True)
@@ -157,11 +157,17 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
     if home.is_demo:
         home.read_token()  # before the environment of the children is made: runs resolve the reference, too
     with (
+        contextlib.ExitStack() as last,
         tempfile.TemporaryDirectory(prefix="sync_pipelines_") as runtime,
         Children(home.environment(home.prepare_dagster()), home.logs) as children,
     ):
-        with step("Start PostgreSQL and bring the catalog up to date"):
+        if settings.embedded:
+            last.callback(release_embedded, home.postgres)
+        with step("Start PostgreSQL and bring the catalog up to date" if settings.embedded else "Bring the catalog up to date"):
             database = open_migrated(settings)
+            server = _server_process(settings, home)
+            last.pop_all()
+            last.callback(_stop_server, home, server)
             register_default(database, settings)
             children.environment |= dagster_storage(database)
         connectors = list_connectors(database)
@@ -179,12 +185,14 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
         with step("Start Dagster"):
             _start_dagster(children, Path(runtime), ui)
             _await_graphql(children, ui.url)
-        endpoint = write_endpoint(home.root, _local(ui.url, ui.host))
+        # Outside of Dagster: it notices when code server or daemon are dead, which the sensor in them cannot.
+        children.start("alerts", python_module("sync_pipelines.cli.main", "alerts", "watch"))
+        endpoint = write_endpoint(home.root, _local(ui.url, ui.host), target_of(socket=str(Path(runtime) / CODE_SOCKET)))
         try:
             say(f"Dagster is at {ui.url}   (Ctrl-C stops everything; logs in {home.logs})", "bold green")
             if ui.published:
                 say(f"For others to see, read-only: {_url(*ui.published)}", "green")
-            _watch(children, home, embedded=settings.embedded)
+            _watch(children, home, server)
         finally:
             endpoint.unlink(missing_ok=True)
 
@@ -202,24 +210,65 @@ def _local(url: str, host: str) -> str:
     return url.replace(host, "127.0.0.1", 1) if host == "0.0.0.0" else url.replace("[::]", "[::1]")  # noqa: S104
 
 
-def _watch(children: Children, home: Home, *, embedded: bool) -> None:
+def _watch(children: Children, home: Home, server: psutil.Process | None) -> None:
     """Look after the processes until one ends.
 
     The code server is looked after by its own supervisor, which starts it again a bounded number of times and says so in its log, whose
     problems are shown here. Nothing else is ever started again behind one's back.
 
+    Args:
+        children: all that was started.
+        home: where they work.
+        server: the embedded PostgreSQL; None when another one is used.
+
     Raises:
-        SyncError: a child or the embedded PostgreSQL has ended, with its last lines.
+        SyncError: a child or the embedded PostgreSQL has ended, with its last lines, or the home is gone.
     """
     seen_at = time.monotonic()
+    problems: dict[str, Problems] = defaultdict(Problems)
     while True:
+        if not home.root.is_dir():
+            raise _home_gone(home)
         children.check()
-        _show_problems(children)
-        if not embedded or embedded_pid(home.postgres) is not None:
+        for child in children.all:
+            for line in problems[child.name].of(child.new_lines()):
+                say(f"{child.name}: {line}", "red", stderr=True)
+            child.rotate_log()
+        if server is None or embedded_pid(home.postgres) is not None:
             seen_at = time.monotonic()
         elif time.monotonic() - seen_at > DATABASE_GONE_SECONDS:
             raise _database_ended(home)
         time.sleep(0.5)
+
+
+def _home_gone(home: Home) -> SyncError:
+    return SyncError(
+        f"The home {home.root} was moved or removed while it was in use.",
+        state="Everything that was started in it is stopped, the database too.",
+        next_command="set SYNC_PIPELINES_HOME to where it is now, then sync-pipelines up",
+    )
+
+
+def _stop_server(home: Home, server: psutil.Process | None) -> None:
+    """Give the embedded PostgreSQL back; when the home is not where it was, nobody can use the server any more, so it is stopped."""
+    if server is None:
+        return
+    if home.postgres.is_dir():
+        release_embedded(home.postgres)
+        return
+    with contextlib.suppress(psutil.NoSuchProcess):
+        server.send_signal(signal.SIGINT)
+        try:
+            server.wait(SERVER_STOP_SECONDS)
+        except psutil.TimeoutExpired:
+            server.send_signal(signal.SIGQUIT)
+
+
+def _server_process(settings: Settings, home: Home) -> psutil.Process | None:
+    pid = embedded_pid(home.postgres) if settings.embedded else None
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid) if pid is not None else None
+    return None
 
 
 def _database_ended(home: Home) -> SyncError:
@@ -278,10 +327,3 @@ def _wait(children: Children, deadline: float, what: str) -> None:
     if time.monotonic() > deadline:
         raise RetriableError(f"{what} was not ready after {READY_SECONDS} s.", where={"logs": children.logs}, state="Everything was stopped.")
     time.sleep(0.2)
-
-
-def _show_problems(children: Children) -> None:
-    for child in children.all:
-        for line in child.new_lines():
-            if _PROBLEM.search(line):
-                say(f"{child.name}: {line}", "red", stderr=True)

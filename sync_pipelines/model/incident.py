@@ -23,6 +23,7 @@ class IncidentKind(StrEnum):
     ACTION_REQUIRED = "action_required"
     FRESHNESS = "freshness"
     RUN_FAILED = "run_failed"
+    DAGSTER_SILENT = "dagster_silent"
 
 
 TITLES = {
@@ -36,12 +37,14 @@ TITLES = {
     IncidentKind.DATABASE_UNAVAILABLE: "The database is unavailable",
     IncidentKind.ACTION_REQUIRED: "Somebody has to decide",
     IncidentKind.FRESHNESS: "A table is not fresh",
+    IncidentKind.DAGSTER_SILENT: "Dagster is not heard of any more",
     IncidentKind.RUN_FAILED: "A Dagster run failed outside of the syncs' books",
 }
 
 # Only somebody else can tell that these are over; not being seen means nothing.
 STICKY = frozenset({IncidentKind.RUN_FAILED})
 DATABASE = "database"
+DAGSTER = "dagster"
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Condition:
     """Something that is wrong now.
 
     Attributes:
-        subject: what it is about: `connector`, `connector/entity`, a job's name, or `database`.
+        subject: what it is about: `connector`, `connector/entity`, a job's name, `database` or `dagster`.
         message: one sentence with the numbers.
         next_command: what to type first.
         details: the same as data, JSON-ready.

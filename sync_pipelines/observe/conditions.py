@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from sync_pipelines.catalog.health import ConnectorHealth, EntityHealth, Health
+from sync_pipelines.catalog.heartbeats import Looker
+from sync_pipelines.errors import Category, ConfigurationError
 from sync_pipelines.model.entity import EntityStatus
 from sync_pipelines.model.freshness import StatusWord, freshness_windows, plan_freshness, status_word
-from sync_pipelines.model.incident import DATABASE, Condition, IncidentKind
+from sync_pipelines.model.incident import DAGSTER, DATABASE, Condition, IncidentKind
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 
-UNREACHABLE_ERRORS = frozenset({"SourceUnreachableError", "SourceBusyError"})
-CONNECTION_ERRORS = frozenset({"DatabaseConnectionsError"})
+# What was late or failed because nobody worked, or because the source was away, has so long to catch up before it is reported.
+CATCH_UP_SECONDS = 900
+_ANSWERS = frozenset({Category.ANSWERED, Category.DECISION})
 _MESSAGE_CHARACTERS = 400
 
 
@@ -22,12 +25,34 @@ def find_conditions(health: Health, settings: Settings) -> list[Condition]:
     by_connector: dict[str, list[EntityHealth]] = {connector.name: [] for connector in health.connectors}
     for entity in health.entities:
         by_connector.setdefault(entity.connector, []).append(entity)
-    found: list[Condition] = list(_database(health, settings))
+    found: list[Condition] = [*_database(health, settings), *_silence(health, settings)]
+    outages = {connector.name: connector.outage_ended_at for connector in health.connectors}
     for connector in health.connectors:
         found += _connector(connector, by_connector[connector.name], settings)
     for entity in health.entities:
-        found += _entity(entity, health.now, settings)
+        held_up = [moment for moment in (health.resumed_at, outages.get(entity.connector)) if moment is not None]
+        found += _entity(entity, health.now, settings, max(held_up, default=None))
     return found
+
+
+def _silence(health: Health, settings: Settings) -> Iterator[Condition]:
+    """Somebody beside Dagster notices that the sensor in it is not heard of any more."""
+    allowed = settings.alert_silence_seconds
+    dagster, own = health.heard_of(Looker.DAGSTER), health.heard_of(health.looker)
+    if not allowed or health.looker is Looker.DAGSTER or dagster is None or own is None:
+        return
+    silent = (health.now - dagster.last_at).total_seconds()
+    watched = silent if own.resumed_at is None else (health.now - own.resumed_at).total_seconds()
+    if min(silent, watched) <= allowed:
+        return
+    yield Condition(
+        IncidentKind.DAGSTER_SILENT,
+        DAGSTER,
+        f"The sensor alerts of Dagster was last heard of {silent / 60:.0f} min ago (allowed {allowed / 60:g} min): its code server or daemon "
+        "does not work, or somebody switched the sensor off. Nothing is synced by itself meanwhile.",
+        "sync-pipelines doctor, then start `sync-pipelines up` or the containers code and daemon again",
+        {"silent_seconds": round(silent), "allowed_seconds": allowed},
+    )
 
 
 def _database(health: Health, settings: Settings) -> Iterator[Condition]:
@@ -36,7 +61,7 @@ def _database(health: Health, settings: Settings) -> Iterator[Condition]:
     refused = [
         entity
         for entity in health.entities
-        if entity.last_error_kind in CONNECTION_ERRORS and entity.last_completed_at and entity.last_completed_at >= recently
+        if entity.last_category is Category.CONNECTIONS and entity.last_completed_at and entity.last_completed_at >= recently
     ]
     if used >= usable * settings.alert_connection_share or refused:
         failed = f"; {len(refused)} syncs failed for want of one, for example {refused[0].path}" if refused else ""
@@ -59,8 +84,10 @@ def _connector(connector: ConnectorHealth, entities: list[EntityHealth], setting
             f"sync-pipelines connector test {connector.name}",
             {"attempts": attempts, "error": _short(error)},
         )
+    # As long as the last attempt found nobody, it is not known yet whether this is an outage: that would be the cause, and told first.
+    in_doubt = 0 < attempts < settings.alert_consecutive_failures
     share = connector.runs_failed / connector.runs_ended if connector.runs_ended else 0.0
-    if connector.runs_ended >= settings.alert_failure_min_runs and share > settings.alert_failure_rate:
+    if not in_doubt and connector.runs_ended >= settings.alert_failure_min_runs and share > settings.alert_failure_rate:
         minutes = settings.alert_failure_window_seconds / 60
         yield Condition(
             IncidentKind.FAILURE_RATE,
@@ -75,42 +102,38 @@ def _connector(connector: ConnectorHealth, entities: list[EntityHealth], setting
 def unreachable_attempts(connector: ConnectorHealth, entities: list[EntityHealth]) -> tuple[int, str | None]:
     """How many attempts in a row, of any entity or discovery, found the source unreachable, and how the last one failed.
 
-    Any answer of the source, even a refusal, counts as contact, and only what failed after the last contact counts.
+    Any answer of the source, even a refusal, counts as contact, and only what failed after the last contact counts. A run whose step
+    tries again is one attempt with its repetitions.
     """
     contacts: list[datetime] = []
-    failures: list[tuple[datetime, int, str | None]] = []
+    failures: list[tuple[datetime, str | None]] = []
     if connector.last_discovered_at:
         contacts.append(connector.last_discovered_at)
     if connector.last_discovery_failed_at and connector.last_discovery_error:
-        if connector.last_discovery_error_kind in UNREACHABLE_ERRORS:
-            failures.append((connector.last_discovery_failed_at, 1, connector.last_discovery_error))
-        elif _is_an_answer(connector.last_discovery_error_kind):
+        if connector.last_discovery_category is Category.UNREACHABLE:
+            failures.append((connector.last_discovery_failed_at, connector.last_discovery_error))
+        elif connector.last_discovery_category in _ANSWERS:
             contacts.append(connector.last_discovery_failed_at)
     for entity in entities:
         if entity.last_success_at:
             contacts.append(entity.last_success_at)
-        if entity.last_status == "failed" and entity.last_completed_at:
-            if entity.last_error_kind in UNREACHABLE_ERRORS:
-                failures.append((entity.last_completed_at, max(1, entity.consecutive_failures), entity.last_error))
-            elif _is_an_answer(entity.last_error_kind):
-                contacts.append(entity.last_completed_at)
+        if entity.last_status == "failed" and entity.last_completed_at and entity.last_category in _ANSWERS:
+            contacts.append(entity.last_completed_at)
+        failures += [(moment, entity.last_error) for moment in entity.failures_with(Category.UNREACHABLE)]
     last_contact = max(contacts, default=None)
     since = [failure for failure in failures if last_contact is None or failure[0] > last_contact]
-    return sum(count for _, count, _ in since), max(since, key=lambda failure: failure[0])[2] if since else None
+    return len(since), max(since, key=lambda failure: failure[0])[1] if since else None
 
 
-def _is_an_answer(error_kind: str | None) -> bool:
-    return error_kind in (
-        "AuthenticationError",
-        "SourceContractError",
-        "GuardError",
-        "BrokenPageError",
-        "CursorProtocolError",
-        "LedgerError",
-    )
+def _entity(entity: EntityHealth, now: datetime, settings: Settings, held_up_until: datetime | None) -> Iterator[Condition]:
+    """Conditions of one entity.
 
-
-def _entity(entity: EntityHealth, now: datetime, settings: Settings) -> Iterator[Condition]:
+    Args:
+        entity: its health.
+        now: by the database's clock.
+        settings: thresholds.
+        held_up_until: the end of a time in which it could not be synced, for a reason that is no trouble of its own.
+    """
     if entity.status is EntityStatus.VANISHED or not entity.sync_enabled:
         return
     if entity.status is EntityStatus.ACTION_REQUIRED:
@@ -122,19 +145,30 @@ def _entity(entity: EntityHealth, now: datetime, settings: Settings) -> Iterator
             {"reason": _short(entity.status_reason)},
         )
         return
-    if entity.consecutive_failures >= settings.alert_consecutive_failures:
+    untried = held_up_until and entity.last_completed_at and entity.last_completed_at <= held_up_until
+    of_outage = entity.last_category is Category.UNREACHABLE and untried and not _caught_up(held_up_until, now)
+    if entity.consecutive_failures >= settings.alert_consecutive_failures and not of_outage:
         yield Condition(
             IncidentKind.CONSECUTIVE_FAILURES,
             entity.path,
-            f"{entity.path} failed {entity.consecutive_failures} times in a row: {_short(entity.last_error)}",
+            f"{entity.path} failed {entity.consecutive_failures} times in a row: {_short(entity.last_error)}"
+            + (" Trying again does not help." if entity.last_exit_code == ConfigurationError.exit_code else ""),
             entity.last_next_command or f"sync-pipelines runs {entity.path}",
-            {"failures": entity.consecutive_failures, "error": entity.last_error_kind, "run": _text(entity.last_uid)},
+            {
+                "failures": entity.consecutive_failures, "error": entity.last_error_kind, "category": _text(entity.last_category),
+                "run": _text(entity.last_uid),
+            },
         )
     yield from _duration(entity, settings)
     yield from _slow_source(entity, settings)
     yield from _rejections(entity, settings)
     yield from _held_deletions(entity)
-    yield from _freshness(entity, now, settings)
+    if _caught_up(held_up_until, now):
+        yield from _freshness(entity, now, settings)
+
+
+def _caught_up(held_up_until: datetime | None, now: datetime) -> bool:
+    return held_up_until is None or (now - held_up_until).total_seconds() > CATCH_UP_SECONDS
 
 
 def _duration(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
@@ -146,7 +180,7 @@ def _duration(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
             said = "was left by a process that is gone; it stands open for"
             command = f"sync-pipelines sync {entity.path}"
     elif entity.running_uid is None and entity.last_seconds is not None and entity.last_seconds > allowed:
-        if entity.last_error_kind == "InterruptedRun":  # closed by the next run: the time in between is not its own
+        if entity.last_category is Category.DIED:  # closed by the next run: the time in between is not its own
             return
         said, run, seconds = "took", entity.last_uid, entity.last_seconds
         command = f"sync-pipelines runs show {run}"

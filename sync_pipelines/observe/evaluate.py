@@ -14,6 +14,7 @@ import psycopg
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.deliveries import enqueue_delivery
 from sync_pipelines.catalog.health import read_health
+from sync_pipelines.catalog.heartbeats import Looker, beat
 from sync_pipelines.catalog.incidents import (
     close_incident,
     insert_incident,
@@ -23,7 +24,7 @@ from sync_pipelines.catalog.incidents import (
     update_incident,
 )
 from sync_pipelines.catalog.webhooks import list_webhooks
-from sync_pipelines.model.incident import Condition, Incident
+from sync_pipelines.model.incident import Condition, Incident, IncidentKind
 from sync_pipelines.observe.conditions import find_conditions
 from sync_pipelines.observe.diff import IncidentDiff, diff_incidents
 from sync_pipelines.observe.grouping import group_conditions, without_consequences
@@ -45,16 +46,21 @@ class Evaluation:
         closed: incidents that are over.
         open: incidents that are open now.
         busy: another evaluation was under way, so nothing was looked at.
+        dagster_silent: the sensor in Dagster is not heard of any more.
     """
 
     opened: tuple[Incident, ...] = ()
     closed: tuple[Incident, ...] = ()
     open: int = 0
     busy: bool = False
+    dagster_silent: bool = False
 
 
 def evaluate(
-    database: Database, settings: Settings, find_over: Callable[[list[Incident]], Collection[UUID]] = lambda _: ()
+    database: Database,
+    settings: Settings,
+    find_over: Callable[[list[Incident]], Collection[UUID]] = lambda _: (),
+    looker: Looker = Looker.DAGSTER,
 ) -> Evaluation:
     """Bring the incidents to what is wrong now, and write the messages into the outbox.
 
@@ -62,6 +68,7 @@ def evaluate(
         database: where the catalog is.
         settings: thresholds.
         find_over: tells which open incidents of the sticky kinds are over.
+        looker: who looks; it is heard of, and each hears of the others.
 
     Raises:
         ConfigurationError: the catalog has no table of incidents yet.
@@ -69,6 +76,7 @@ def evaluate(
     """
     with database.connect() as connection:
         require_incidents(connection)
+        beat(connection, looker)
         if not _try_lock(connection):
             return Evaluation(busy=True)
         health = read_health(
@@ -76,13 +84,15 @@ def evaluate(
             database,
             window_seconds=settings.alert_failure_window_seconds,
             min_records=settings.alert_rejection_min_records,
+            looker=looker,
         )
         known = open_incidents(connection)
         conditions = without_consequences(find_conditions(health, settings), known)
         conditions = group_conditions(conditions, known, settings.alert_group_above)
         diff = diff_incidents(known, conditions, health.now, settings.alert_close_after_seconds, find_over(known))
         opened, closed = apply_incidents(connection, diff, settings, health.now)
-    return Evaluation(tuple(opened), tuple(closed), len(known) + len(opened) - len(closed))
+    silent = any(condition.kind is IncidentKind.DAGSTER_SILENT for condition in conditions)
+    return Evaluation(tuple(opened), tuple(closed), len(known) + len(opened) - len(closed), dagster_silent=silent)
 
 
 def record_condition(database: Database, settings: Settings, condition: Condition) -> None:

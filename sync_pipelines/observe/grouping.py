@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 
+from sync_pipelines.errors import Category, category_of
 from sync_pipelines.model.incident import Condition, Incident, IncidentKind
-from sync_pipelines.observe.conditions import UNREACHABLE_ERRORS
 
 _SHOWN_SUBJECTS = 20
 _OF_ENTITIES = frozenset(
@@ -24,26 +24,32 @@ _OF_ENTITIES = frozenset(
 def without_consequences(conditions: Collection[Condition], open_incidents: Iterable[Incident]) -> list[Condition]:
     """Leave out what follows from another condition, unless it is an open incident already.
 
-    A source that is down makes its entities fail and their tables old; an entity that fails, or is being read for long, gets old.
+    A source that is down makes its entities fail and their tables old; an entity that fails, or is being read for long, gets old; and
+    where Dagster does not work, every table does.
     """
     incidents = list(open_incidents)
     known = {incident.key for incident in incidents}
     named = [*conditions, *incidents]
     down = {one.subject for one in named if one.kind is IncidentKind.SOURCE_UNREACHABLE}
+    nobody_works = any(one.kind is IncidentKind.DAGSTER_SILENT for one in named)
     explained = {one.subject for one in conditions if one.kind in (IncidentKind.CONSECUTIVE_FAILURES, IncidentKind.RUN_DURATION)}
 
     def follows(condition: Condition) -> bool:
         match condition.kind:
             case IncidentKind.CONSECUTIVE_FAILURES:
-                return condition.connector in down and condition.details.get("error") in UNREACHABLE_ERRORS
+                return condition.connector in down and _category(condition) is Category.UNREACHABLE
             case IncidentKind.FAILURE_RATE:
                 return condition.connector in down
             case IncidentKind.FRESHNESS:
-                return condition.connector in down or condition.subject in explained
+                return nobody_works or condition.connector in down or condition.subject in explained
             case _:
                 return False
 
     return [condition for condition in conditions if condition.key in known or not follows(condition)]
+
+
+def _category(condition: Condition) -> Category:
+    return category_of(condition.details.get("category"), condition.details.get("error"))
 
 
 def group_conditions(conditions: Iterable[Condition], open_incidents: Iterable[Incident], above: int) -> list[Condition]:

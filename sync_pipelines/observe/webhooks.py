@@ -26,6 +26,7 @@ _EXCERPT_BYTES = 2048
 _EXCERPT_CHARACTERS = 200
 _KEY_BYTES = 24
 _PREFIX = "whsec_"
+_USER_AGENT = "sync_pipelines/0.1"
 _SECRET_PATH_CHARACTERS = 8
 
 
@@ -75,6 +76,35 @@ def _resolved(url: str) -> str:
     return address
 
 
+def call_address(url: str, timeout_seconds: float, outbound: Outbound | None = None) -> str | None:
+    """Call an address with GET; returns why that did not work, without the path, which may be a secret, or None.
+
+    Args:
+        url: the address, or a reference to it.
+        timeout_seconds: for the whole exchange.
+        outbound: which addresses need not be public.
+    """
+    try:
+        address = _resolved(url)
+        outbound = (outbound or Outbound()).with_private(named_by([address]))
+    except ConfigurationError as error:
+        return printable(str(error), _EXCERPT_CHARACTERS * 2)
+    pool = pool_with_deadline(timeout_seconds, outbound.check_addresses, num_pools=1, retries=False)
+    try:
+        response = pool.request(
+            "GET", address, headers={"User-Agent": _USER_AGENT}, redirect=False, retries=False, preload_content=False,
+            timeout=Timeout(total=timeout_seconds),
+        )  # fmt: skip
+        response.close()
+    except GuardError as error:
+        return printable(f"{error.what} Next: {error.next_command}", _EXCERPT_CHARACTERS * 2)
+    except (HTTPError, OSError) as error:
+        return f"The receiver does not answer: {type(error).__name__}."
+    finally:
+        pool.clear()
+    return None if 200 <= response.status < 300 else f"The receiver answered {response.status}."
+
+
 def outbound_of(webhook: Webhook, settings: Settings) -> Outbound:
     """Which addresses a receiver may be at although they are not public."""
     return Outbound(private=frozenset(webhook.private_origins)).with_settings(settings)
@@ -102,7 +132,7 @@ def send_message(
         return Answer(error=printable(str(error), _EXCERPT_CHARACTERS * 2))
     headers = {
         "Content-Type": "application/json",
-        "User-Agent": "sync_pipelines/0.1",
+        "User-Agent": _USER_AGENT,
         "webhook-id": message_id,
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": signature,

@@ -8,10 +8,9 @@ from uuid import UUID
 import dagster as dg
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.errors import ConfigurationError, DatabaseRefusedError, SyncError
+from sync_pipelines.errors import Category, ConfigurationError, DatabaseRefusedError, SyncError, category_of, kinds_of
 from sync_pipelines.model.incident import STICKY, Condition, Incident, IncidentKind
 from sync_pipelines.model.names import asset_name_for
-from sync_pipelines.observe.conditions import UNREACHABLE_ERRORS
 from sync_pipelines.observe.evaluate import record_condition
 from sync_pipelines.observe.watch import Look, look
 from sync_pipelines.orchestrate.assets import CONNECTOR_TAG
@@ -24,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 _WILL_RETRY_TAG = "dagster/will_retry"
 # Another incident, or a person, has them already.
-_EXPLAINED_ERRORS = frozenset({"EntityBusyError", "SchemaDriftError", "InterruptedRunError"})
+_EXPLAINED = frozenset({Category.BUSY, Category.DECISION, Category.CANCELLED})
 _MESSAGE_CHARACTERS = 300
 _SHOWN_INCIDENTS = 5
 _SUMMARY_CHARACTERS = 800
@@ -96,7 +95,7 @@ def plan_run_failure(
         said = f"The run {run.run_id} of {subject} died: {printable(message, _MESSAGE_CHARACTERS) or 'no reason is known'}"
         return Condition(IncidentKind.RUN_FAILED, subject, said, command, details)
     explained = _explained_steps(run, database)
-    left = [event for event in failures if event.step_key not in explained and _error_kind(event) not in _EXPLAINED_ERRORS]
+    left = [event for event in failures if event.step_key not in explained and _category(event) not in _EXPLAINED]
     if not left:
         return None
     names = ", ".join(str(event.step_key) for event in left[:10])
@@ -144,16 +143,16 @@ def _explained_steps(run: dg.DagsterRun, database: Database) -> set[str]:
             [f"%dagster run {run.run_id}%"],
         ).fetchall()
         unreachable = connection.execute(
-            "SELECT name FROM connectors WHERE last_discovery_error_kind = ANY(%s)", [list(UNREACHABLE_ERRORS)]
+            "SELECT name FROM connectors WHERE last_discovery_error_kind = ANY(%s)", [kinds_of(Category.UNREACHABLE)]
         ).fetchall()
     steps = {f"{row['name']}__{asset_name_for(row['slug'])}" for row in synced}
     return steps | {f"discover_{row['name']}_apis" for row in unreachable}
 
 
-def _error_kind(event: dg.DagsterEvent) -> str | None:
+def _category(event: dg.DagsterEvent) -> Category:
     failure = event.step_failure_data.user_failure_data
-    entry = failure.metadata.get("error") if failure else None
-    return str(entry.value) if entry else None
+    written = {name: str(failure.metadata[name].value) for name in ("category", "error") if failure and name in failure.metadata}
+    return category_of(written.get("category"), written.get("error"))
 
 
 def _said(event: dg.DagsterEvent) -> str:

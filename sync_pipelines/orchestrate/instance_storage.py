@@ -5,7 +5,9 @@ of whichever process reads it. So the classes here take no configuration and loo
 
 ==============================  ========================================================================
 `SYNC_PIPELINES_DAGSTER_URL`    a URL: runs, events and ticks in that PostgreSQL; ``catalog``: in the
-                                catalog's own database, embedded or named; unset: SQLite files
+                                catalog's own database, embedded or named; ``sqlite``: SQLite files;
+                                unset: in the catalog's database when it has Dagster's tables, as it
+                                has after `sync-pipelines up` or `migrate`, else SQLite files
 `DAGSTER_HOME`                  all files under its ``.dagster/``; unset: under the working directory's
 ==============================  ========================================================================
 """
@@ -24,12 +26,15 @@ from dagster._core.storage.root import LocalArtifactStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
+from sync_pipelines.logs import set_up_dagster_logging
+from sync_pipelines.settings import load_settings
+
 if t.TYPE_CHECKING:
     from collections.abc import Mapping
 
 URL_VARIABLE = "SYNC_PIPELINES_DAGSTER_URL"
 HOME_VARIABLE = "DAGSTER_HOME"
-CATALOG = "catalog"
+CATALOG, SQLITE = "catalog", "sqlite"
 
 _POSTGRES_SCHEME = re.compile(r"^postgres(?:ql)?(?:\+\w+)?://")
 
@@ -47,7 +52,7 @@ def psycopg2_url(url: str) -> str:
     """
     rewritten, count = _POSTGRES_SCHEME.subn("postgresql+psycopg2://", url.strip(), count=1)
     if not count:  # the URL is not repeated: it may hold a password
-        raise ValueError(f"{URL_VARIABLE} must start with postgresql:// or postgres://, or be {CATALOG!r}.")
+        raise ValueError(f"{URL_VARIABLE} must start with postgresql:// or postgres://, or be {CATALOG!r} or {SQLITE!r}.")
     return rewritten
 
 
@@ -61,10 +66,30 @@ def catalog_url() -> str:
     return storage_url(database)
 
 
+def catalog_has_storage() -> bool:
+    """Return whether `up` or `migrate` made Dagster's tables beside the catalog, so that whatever runs by hand is shown there, too.
+
+    Raises:
+        SyncError: the database is named and does not answer, so that nobody knows.
+    """
+    from sync_pipelines.catalog.dagster_storage import storage_schema
+    from sync_pipelines.catalog.database import open_database
+
+    settings = load_settings()
+    if settings.embedded and not (settings.home / "postgres" / "PG_VERSION").exists():
+        return False
+    database = open_database(settings)
+    with database.connect() as connection:
+        row = connection.execute(
+            "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = %s AND tablename = 'runs') AS found",
+            [storage_schema(database.bridge_schema)],
+        ).fetchone()
+    return bool(row and row["found"])
+
+
 def named_url(url: str) -> str:
     """Return the URL of a server that the environment names, with verified TLS unless it says otherwise."""
     from sync_pipelines.catalog.tls import with_verified_tls
-    from sync_pipelines.settings import load_settings
 
     return with_verified_tls(url, rootcert=load_settings().postgres_sslrootcert)
 
@@ -82,8 +107,9 @@ class EnvSelectedStorage(DagsterStorage, ConfigurableClass):
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]
     ) -> DagsterStorage:
         """Return the storage the environment asks for."""
-        url = os.environ.get(URL_VARIABLE, "").strip()
-        if not url:
+        set_up_dagster_logging(load_settings())  # each process of Dagster comes by here
+        url = os.environ.get(URL_VARIABLE, "").strip() or (CATALOG if catalog_has_storage() else SQLITE)
+        if url == SQLITE:
             return DagsterSqliteStorage.from_local(str(files_directory()), inst_data=inst_data)
         from dagster_postgres import DagsterPostgresStorage  # deferred: 0.2 s that SQLite users need not wait
 

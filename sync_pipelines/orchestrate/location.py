@@ -11,6 +11,7 @@ import dagster as dg
 from sync_pipelines.catalog.database import Database, open_database
 from sync_pipelines.catalog.fingerprints import learn_secrets
 from sync_pipelines.catalog.snapshot import CatalogView, load_catalog
+from sync_pipelines.logs import set_up_dagster_logging
 from sync_pipelines.orchestrate.alerts import alert_sensors
 from sync_pipelines.orchestrate.assets import entity_assets
 from sync_pipelines.orchestrate.executor import selected_executor
@@ -33,6 +34,7 @@ def build_definitions() -> dg.Definitions:
     SYNC_PIPELINES_CONNECTORS restricts a location to some connectors, so that very large catalogs can be split.
     """
     settings = load_settings()
+    set_up_dagster_logging(settings)
     with _settled_garbage():
         view = load_catalog(lambda: _opened(settings), settings.home, settings.connector_names)
         return _definitions(view, settings)

@@ -99,11 +99,28 @@ def webserver_url(settings: Settings) -> str | None:
     return None
 
 
-def write_endpoint(home: Path, url: str) -> Path:
-    """Leave word of the web server that this process has started; the caller removes the file when it stops it."""
+def code_server_target(settings: Settings) -> str | None:
+    """The address of the running code server as gRPC names it; None when none is known to run."""
+    if settings.code_server:
+        return settings.code_server
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        endpoint = json.loads((settings.home / ENDPOINT_FILE).read_text())
+        if psutil.pid_exists(int(endpoint["pid"])):
+            return str(endpoint["code_server"])
+    return None
+
+
+def write_endpoint(home: Path, url: str, code_server: str | None = None) -> Path:
+    """Leave word of the web server that this process has started; the caller removes the file when it stops it.
+
+    Args:
+        home: SYNC_PIPELINES_HOME.
+        url: of the web server.
+        code_server: address of the code server as gRPC names it.
+    """
     path = home / ENDPOINT_FILE
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    partial.write_text(json.dumps({"url": url, "pid": os.getpid(), **({"code_server": code_server} if code_server else {})}))
     partial.replace(path)
     return path
 

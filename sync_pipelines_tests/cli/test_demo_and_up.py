@@ -17,6 +17,7 @@ import psycopg
 import pytest
 import urllib3
 
+from sync_pipelines.supervise.ping import Pulse, ping
 from sync_pipelines_tests.cli.conftest import _OURS, COMMAND
 
 MARK = "SYNC_PIPELINES_TEST_MARK"
@@ -93,7 +94,9 @@ def test_up_serves_the_demo_and_leaves_nothing_behind(finished_demo):
             assert connection.execute("SELECT count(*) FROM bridge_dagster.runs WHERE pipeline_name = 'sync_demo'").fetchone() == (2,)
         assert not (folder / ".sync_pipelines/demo/dagster/.dagster/history").exists()
         endpoint = folder / ".sync_pipelines/demo/webserver.json"
-        assert json.loads(endpoint.read_text()) == {"url": f"http://127.0.0.1:{port}", "pid": process.pid}
+        left = json.loads(endpoint.read_text())
+        assert (left["url"], left["pid"]) == (f"http://127.0.0.1:{port}", process.pid)
+        assert ping(left["code_server"]).pulse is Pulse.ALIVE
         keys = {tuple(node["assetKey"]["path"]) for node in graphql(port, "{ assetNodes { assetKey { path } } }")["assetNodes"]}
         assert {("demo", slug) for slug in ("airlines", "airports", "planes", "weather", "flights")} <= keys
         second = subprocess.run([COMMAND, "up", "--port", str(free_port())], cwd=folder, env=environment, capture_output=True, text=True)
@@ -146,6 +149,42 @@ def test_up_tells_when_its_database_died(finished_demo):
     assert process.returncode == 1
     assert "embedded PostgreSQL has been gone" in stderr
     assert marked_processes(folder) == []
+
+
+def test_up_whose_home_is_moved_away_says_so_and_leaves_no_server_behind(finished_demo):
+    folder, _, _, environment = finished_demo
+    home, elsewhere = folder / ".sync_pipelines/demo", folder / ".sync_pipelines/elsewhere"
+    process = subprocess.Popen(
+        [COMMAND, "up", "--port", str(free_port())], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert "Dagster is at" in process.stdout.readline()
+        home.rename(elsewhere)
+        _, stderr = process.communicate(timeout=90)
+    finally:
+        process.kill()
+        elsewhere.rename(home)
+    assert process.returncode == 1
+    assert "was moved or removed while it was in use" in stderr
+    assert "Traceback" not in stderr
+    assert marked_processes(folder) == []
+
+
+def test_up_without_a_reachable_database_says_so_and_starts_nothing(process, tmp_path):
+    answer = process("up", "--port", str(free_port()), POSTGRES_URL="postgresql://me:canary@127.0.0.1:9/x")
+    assert answer.code == 1, answer.text
+    assert "Error: " in answer.stderr
+    assert "sync-pipelines doctor" in answer.stderr
+    assert "canary" not in answer.text
+    assert "Traceback" not in answer.text
+    assert marked_processes(tmp_path) == []
+
+
+def test_up_in_a_home_that_cannot_be_made_says_so(process, tmp_path):
+    (tmp_path / "file").touch()
+    answer = process("up", "--port", str(free_port()), SYNC_PIPELINES_HOME=str(tmp_path / "file" / "home"))
+    assert answer.code == 2, answer.text
+    assert "SYNC_PIPELINES_HOME" in answer.stderr
 
 
 def test_up_with_nothing_to_show_says_what_to_do(process, tmp_path):

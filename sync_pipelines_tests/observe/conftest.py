@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sync_pipelines.catalog.heartbeats import Looker
 from sync_pipelines.catalog.incidents import list_incidents
 from sync_pipelines.catalog.webhooks import add_webhook
 from sync_pipelines.model.incident import IncidentKind
@@ -35,9 +36,9 @@ class Watch:
     def add_webhook(self, *kinds: IncidentKind, name: str = "ops") -> None:
         add_webhook(self.world.database, self.receiver.url, "env:HOOK_KEY", name=name, kinds=kinds)
 
-    def look(self, **changes: Any) -> Look:
+    def look(self, looker: Looker = Looker.DAGSTER, **changes: Any) -> Look:
         """One look; an incident is over as soon as its condition is gone, unless the settings are changed."""
-        return look(lambda: self.world.database, self.settings.model_copy(update=changes))
+        return look(lambda: self.world.database, self.settings.model_copy(update=changes), looker=looker)
 
     def incidents(self) -> list[tuple[str, str, str]]:
         rows = list_incidents(self.world.database)

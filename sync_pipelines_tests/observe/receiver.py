@@ -28,6 +28,7 @@ class Receiver(ThreadingHTTPServer):
         self.answer_headers: dict[str, str] = {}
         self.answer_body = b""
         self.requests: list[dict[str, Any]] = []
+        self.calls: list[str] = []
         self.release = threading.Event()
         self.arrived = threading.Condition()
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -54,6 +55,12 @@ class Receiver(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: Receiver
+
+    def do_GET(self) -> None:
+        self.server.calls.append(self.path)
+        self.send_response(self.server.answers.pop(0) if self.server.answers else 204)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))

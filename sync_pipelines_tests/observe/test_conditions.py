@@ -7,7 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from sync_pipelines.catalog.health import ConnectorHealth, EntityHealth, Health
+from sync_pipelines.catalog.health import ConnectorHealth, EndedRun, EntityHealth, Health
+from sync_pipelines.catalog.heartbeats import Heartbeat, Looker
+from sync_pipelines.errors import Category, SourceUnreachableError
 from sync_pipelines.model.entity import EntityStatus
 from sync_pipelines.model.incident import Condition
 from sync_pipelines.observe.conditions import find_conditions, unreachable_attempts
@@ -145,3 +147,76 @@ def test_thresholds_come_from_the_settings():
     assert kinds(entity(consecutive_failures=1), alert_consecutive_failures=1) == ["consecutive_failures"]
     assert kinds(entity(last_seconds=5.0), alert_duration_seconds=4) == ["run_duration"]
     assert kinds(entity(rejecting_judged=2, rejecting_quarantined=1), alert_rejection_min_records=2, alert_rejection_rate=0.4) == ["rejection_rate"]
+
+
+def test_an_attempt_whose_step_tries_again_is_no_failure_yet():
+    trying = failed_to_reach(failures=0, last_tried_again=True)
+    assert unreachable_attempts(ConnectorHealth("erp"), [trying] * 3) == (0, None)
+    again = failed_to_reach(failures=2, last_tried_again=True)
+    assert unreachable_attempts(ConnectorHealth("erp"), [again])[0] == 2
+
+
+def test_failures_of_another_cause_are_no_attempts_to_reach_the_source():
+    ended = (EndedRun(ago(10), Category.UNREACHABLE), EndedRun(ago(70), Category.DATABASE), EndedRun(ago(130), Category.DATABASE))
+    assert kinds(failed_to_reach(failures=3, recent=ended)) == ["consecutive_failures"]
+    assert "source_unreachable" in kinds(failed_to_reach(failures=3, recent=ended[:1] * 3))
+
+
+class ProxyRefusedError(SourceUnreachableError):
+    """A new kind of error that nobody has listed anywhere."""
+
+
+def test_errors_count_by_what_they_tell_of_and_not_by_their_name():
+    assert "source_unreachable" in kinds(failed_to_reach(failures=3, last_error_kind="ProxyRefusedError"))
+    assert "source_unreachable" in kinds(failed_to_reach(failures=3, last_error_kind="RenamedError", last_error_category="unreachable"))
+    assert "source_unreachable" not in kinds(failed_to_reach(failures=3, last_error_kind="ValueError"))
+    answered = failed_to_reach("b", last_error_kind="RenamedError", last_error_category="answered", seconds_ago=1)
+    assert "source_unreachable" not in kinds(failed_to_reach(failures=3), answered)
+
+
+def test_what_does_not_pass_by_itself_says_so():
+    [refused] = found(entity(consecutive_failures=3, last_status="failed", last_error_kind="AuthenticationError", last_exit_code=3))
+    [broken] = found(entity(consecutive_failures=3, last_status="failed", last_error_kind="BrokenPageError", last_exit_code=1))
+    assert refused.message.endswith("Trying again does not help.")
+    assert "does not help" not in broken.message
+
+
+def test_the_failure_rate_waits_until_it_is_known_whether_the_source_is_down():
+    many = ConnectorHealth("erp", runs_ended=30, runs_failed=9)
+    assert kinds(failed_to_reach(failures=1), connector=many) == []
+    assert "source_unreachable" in kinds(failed_to_reach(failures=3), connector=many)
+    assert kinds(entity(), connector=many) == ["failure_rate"]
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(10, []), (899, []), (901, ["consecutive_failures"])])
+def test_after_an_outage_what_waits_for_its_turn_is_not_told_as_a_trouble_of_its_own(seconds, expected):
+    back = ConnectorHealth("erp", outage_ended_at=ago(seconds))
+    assert kinds(failed_to_reach(seconds_ago=seconds + 60, last_success_at=ago(10)), connector=back) == expected
+    assert kinds(failed_to_reach(seconds_ago=5, last_success_at=ago(600)), connector=back)[-1:] == ["consecutive_failures"]
+
+
+def looked(looker: Looker, last_seconds_ago: float, resumed_seconds_ago: float | None = None) -> Heartbeat:
+    return Heartbeat(looker, ago(last_seconds_ago), None if resumed_seconds_ago is None else ago(resumed_seconds_ago))
+
+
+@pytest.mark.parametrize(("resumed", "expected"), [(None, ["freshness"]), (5, []), (899, []), (901, ["freshness"])])
+def test_nothing_is_late_before_it_could_catch_up_after_a_pause(resumed, expected):
+    old = entity(last_success_at=ago(7200))
+    assert kinds(old, heartbeats=(looked(Looker.DAGSTER, 1, resumed),)) == expected
+
+
+@pytest.mark.parametrize(
+    ("looker", "dagster", "own", "expected"),
+    [
+        (Looker.WATCH, 181, None, ["dagster_silent"]),
+        (Looker.CRON, 181, 10_000, ["dagster_silent"]),
+        (Looker.WATCH, 179, None, []),
+        (Looker.WATCH, 7200, 5, []),
+        (Looker.DAGSTER, 7200, None, []),
+    ],
+)
+def test_who_looks_beside_dagster_notices_its_silence_but_not_after_a_sleep_of_its_own(looker, dagster, own, expected):
+    beats = (looked(Looker.DAGSTER, dagster), *(() if looker is Looker.DAGSTER else (looked(looker, 0, own),)))
+    assert kinds(entity(), looker=looker, heartbeats=beats) == expected
+    assert kinds(entity(), looker=looker, heartbeats=beats, alert_silence_seconds=0) == []
+    assert kinds(entity(), looker=looker, heartbeats=beats[1:]) == []

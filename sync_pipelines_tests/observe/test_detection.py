@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import timedelta
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from sync_pipelines.catalog.connectors import add_connector
 from sync_pipelines.catalog.database import Database, classify_database_error, clock
 from sync_pipelines.catalog.health import read_health
+from sync_pipelines.catalog.heartbeats import Looker
+from sync_pipelines.catalog.incidents import list_incidents
 from sync_pipelines.catalog.runs import hold_entity, start_run
 from sync_pipelines.discover.discovery import discover
 from sync_pipelines.errors import ConfigurationError, DatabaseConnectionsError, SyncError
 from sync_pipelines.model.incident import IncidentKind
 from sync_pipelines.model.run import Mode, RunStatus
 from sync_pipelines.observe.evaluate import evaluate
+from sync_pipelines.observe.sign_of_life import sign_file
 from sync_pipelines.sync import sync_entity
 from sync_pipelines.twin import Fault
 from sync_pipelines_tests.conftest import with_database
@@ -222,6 +228,100 @@ def test_the_failure_rate_counts_the_window_and_not_what_a_person_cancelled(watc
     watch.world.sql(insert, "failed", 1, '{"error": "BrokenPageError"}', 1)
     watch.look()
     assert watch.incidents() == [("failure_rate", "erp", "open")]
+
+
+def test_the_failure_rate_counts_neither_repetitions_of_a_step_nor_what_an_outage_explains(watch: Watch) -> None:
+    watch.world.add_items(1)
+    insert = """
+        INSERT INTO bridge.sync_runs (entity_uid, status, mode, started_at, completed_at, error_details)
+        SELECT uid, %s, 'delta', now(), now() - make_interval(mins => 1), %s::jsonb FROM bridge.entities, generate_series(1, %s)
+    """
+    watch.world.sql(insert, "success", None, 30)
+    watch.world.sql(insert, "failed", '{"error": "BrokenPageError", "category": "answered", "tried_again": true}', 20)
+    watch.world.sql(insert, "failed", '{"error": "SourceBusyError", "category": "unreachable"}', 20)
+    watch.world.sql("INSERT INTO bridge.incidents (kind, subject, message, quiet_since, closed_at) VALUES (%s, 'erp', 'm', now(), now())", "source_unreachable")
+    watch.look()
+    assert watch.incidents() == [("source_unreachable", "erp", "over")]
+    with watch.world.database.connect() as connection:
+        [connector] = read_health(connection, watch.world.database, window_seconds=3600, min_records=10).connectors
+    assert (connector.runs_ended, connector.runs_failed) == (30, 0)
+    watch.world.sql("DELETE FROM bridge.incidents")
+    watch.look()
+    assert watch.incidents() == [("failure_rate", "erp", "open")]
+
+
+def test_a_step_that_tries_again_is_one_failure_however_often_it_tries(watch: Watch) -> None:
+    watch.world.add_items(1)
+    watch.world.faults.add(Fault("busy", kind="data", slug="items", status=503, times=None))
+    for try_again in (True, True, True, False):
+        with suppress(SyncError):
+            sync_entity(watch.world.database, "erp", "items", settings=watch.world.settings, will_try_again=try_again)
+    assert len(watch.world.runs()) == 4
+    watch.look()
+    assert watch.incidents() == []
+    with watch.world.database.connect() as connection:
+        health = read_health(connection, watch.world.database, window_seconds=3600, min_records=10)
+    assert (health.connectors[0].runs_failed, health.entities[0].consecutive_failures) == (1, 1)
+    fail(watch, times=2)
+    watch.look()
+    assert watch.incidents() == [("source_unreachable", "erp", "open")]
+    [opened] = [row for row in list_incidents(watch.world.database)]
+    assert opened["message"].startswith("The last 3 attempts to reach erp failed: The source answered 503")
+
+
+def test_a_paused_machine_is_noticed_by_the_gap_and_a_slow_rhythm_is_none(watch: Watch) -> None:
+    watch.world.add_items(1)
+    age = "UPDATE bridge.heartbeats SET last_at = last_at - make_interval(secs => %s)"
+    gaps = "SELECT resumed_at IS NOT NULL FROM bridge.heartbeats WHERE looker = %s"
+    watch.look()
+    for rhythm_seconds in (30, 30):
+        watch.world.sql(age, rhythm_seconds)
+        watch.look()
+    assert watch.world.sql(gaps, "dagster") == [(False,)]
+    watch.world.set(last_success_at=clock(watch.world.database) - timedelta(hours=2))
+    watch.world.sql(age, 7200)
+    watch.look()
+    assert watch.world.sql(gaps, "dagster") == [(True,)]
+    assert watch.incidents() == []
+    watch.world.sql("UPDATE bridge.heartbeats SET resumed_at = resumed_at - interval '16 minutes'")
+    watch.look()
+    assert watch.incidents() == [("freshness", "erp/items", "open")]
+    for _ in range(3):
+        watch.look(looker=Looker.CRON)
+        watch.world.sql("UPDATE bridge.heartbeats SET last_at = last_at - interval '5 minutes', resumed_at = NULL WHERE looker = 'cron'")
+    watch.look(looker=Looker.CRON)
+    assert watch.world.sql(gaps, "cron") == [(False,)]
+
+
+def test_a_silent_dagster_is_told_from_outside_gives_no_sign_of_life_and_explains_what_is_old(watch: Watch) -> None:
+    watch.world.add_items(1)
+    sign = sign_file(watch.settings)
+    watch.look()
+    assert not sign.exists()
+    watch.look(looker=Looker.WATCH)
+    assert json.loads(sign.read_text())["looker"] == "watch"
+    sign.unlink()
+    watch.world.set(last_success_at=clock(watch.world.database) - timedelta(hours=2))
+    watch.world.sql("UPDATE bridge.heartbeats SET resumed_at = NULL")
+    watch.world.sql("UPDATE bridge.heartbeats SET last_at = last_at - interval '4 minutes' WHERE looker = 'dagster'")
+    watch.look(looker=Looker.WATCH)
+    assert watch.incidents() == [("dagster_silent", "dagster", "open")]
+    assert not sign.exists()
+    watch.look()
+    assert watch.incidents() == [("dagster_silent", "dagster", "over")]
+
+
+def test_the_address_of_a_monitor_is_called_and_never_shown(watch: Watch, monkeypatch, caplog) -> None:
+    monkeypatch.setenv("MONITOR", f"{watch.receiver.url}/canary-of-the-path")
+    address = SecretStr("env:MONITOR")
+    watch.look(looker=Looker.WATCH, alert_heartbeat_url=address)
+    assert watch.receiver.calls == ["/hook/canary-of-the-path"]
+    assert "ALERT_HEARTBEAT_URL" not in caplog.text
+    watch.receiver.answers = [500]
+    watch.look(looker=Looker.WATCH, alert_heartbeat_url=address)
+    assert "ALERT_HEARTBEAT_URL was not called: The receiver answered 500." in caplog.text
+    watch.look(looker=Looker.WATCH, alert_heartbeat_url=SecretStr("env:NO_SUCH_MONITOR"))
+    assert "canary-of-the-path" not in caplog.text
 
 
 def test_connections_of_the_server_are_counted(watch: Watch) -> None:

@@ -92,6 +92,23 @@ def test_catalog_means_the_database_of_the_catalog(home, monkeypatch, postgres_u
     load_settings.cache_clear()
 
 
+def test_without_a_url_a_run_by_hand_goes_where_the_ui_of_up_reads(home, monkeypatch, world):
+    monkeypatch.setenv("POSTGRES_URL", world.database.url)
+    load_settings.cache_clear()
+    with dg.DagsterInstance.get() as instance:
+        assert type(instance.event_log_storage) is SqliteEventLogStorage
+    monkeypatch.setenv("SYNC_PIPELINES_DAGSTER_URL", "catalog")  # as `migrate` and `up` do
+    write_and_read_back(PostgresEventLogStorage)
+    monkeypatch.delenv("SYNC_PIPELINES_DAGSTER_URL")
+    with dg.DagsterInstance.get() as instance:
+        assert type(instance.event_log_storage) is PostgresEventLogStorage
+        assert len(instance.get_runs()) == 1
+    monkeypatch.setenv("SYNC_PIPELINES_DAGSTER_URL", "sqlite")
+    with dg.DagsterInstance.get() as instance:
+        assert type(instance.event_log_storage) is SqliteEventLogStorage
+    load_settings.cache_clear()
+
+
 def test_the_choice_survives_the_way_to_a_run_worker(home, monkeypatch, postgres_url):
     monkeypatch.setenv("SYNC_PIPELINES_DAGSTER_URL", postgres_url)
     with dg.DagsterInstance.get() as instance, dg.DagsterInstance.from_ref(instance.get_ref()) as worker:

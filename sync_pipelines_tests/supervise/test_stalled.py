@@ -6,10 +6,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
 
+from sync_pipelines.cli.homes import python_module
+from sync_pipelines.cli.processes import Children
 from sync_pipelines.supervise.ping import Pulse, ping, target_of
 from sync_pipelines_tests.orchestrate.processes import RunningDagster, start_dagster, wait_for
 from sync_pipelines_tests.world import World
@@ -19,11 +22,17 @@ HEARTBEAT_SECONDS = "3"
 
 
 @pytest.fixture(scope="module")
-def dagster(module_world: World) -> Iterator[RunningDagster]:
+def dagster(module_world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDagster]:
     """Its inner server gives up after seconds without a heartbeat, and not after minutes as it does in earnest."""
     module_world.add_items(40)
     module_world.set(sync_interval_seconds=86_400)
-    with start_dagster(module_world, DAGSTER_GRPC_PROXY_HEARTBEAT_TTL_SECONDS=HEARTBEAT_SECONDS) as running:
+    variables = {
+        "DAGSTER_GRPC_PROXY_HEARTBEAT_TTL_SECONDS": HEARTBEAT_SECONDS,
+        "ALERT_INTERVAL_SECONDS": "5",
+        "LOG_LEVEL": "INFO",
+        "LOG_FILE": str(tmp_path_factory.mktemp("logs") / "all.log"),
+    }
+    with start_dagster(module_world, **variables) as running:
         yield running
 
 
@@ -91,3 +100,30 @@ def test_a_run_goes_on_while_its_code_server_is_killed_and_started_again(dagster
         dagster.world.server.latency_seconds = 0.0
     assert dagster.finished(run) == "SUCCESS"
     dagster.world.assert_equal_to_truth()
+
+
+def test_a_daemon_that_stalls_is_told_from_outside_of_dagster_and_so_is_its_end(dagster: RunningDagster) -> None:
+    variables = {"ALERT_SILENCE_SECONDS": "15", "ALERT_CLOSE_AFTER_SECONDS": "0"}
+    beats = "SELECT 1 FROM bridge.heartbeats WHERE looker = 'dagster' AND last_at > now() - interval '10 seconds'"
+    opened = "SELECT closed_at IS NULL FROM bridge.incidents WHERE kind = 'dagster_silent'"
+    daemon = psutil.Process(dagster.child("daemon").process.pid)
+    wait_for(lambda: dagster.world.sql(beats), "the sensor looks")
+    watch = python_module("sync_pipelines.cli.main", "alerts", "watch")
+    with Children({**dagster.environment, **variables}, dagster.folder / "outside") as outside:
+        watching = outside.start("alerts", watch)
+        wait_for(lambda: watching.running and (dagster.home / "heartbeat.json").exists(), f"a sign of life: {watching.log}", 60)
+        daemon.send_signal(signal.SIGSTOP)
+        wait_for(lambda: dagster.world.sql(opened) == [(True,)], "the silence is told")
+        before = (dagster.home / "heartbeat.json").read_text()
+        daemon.send_signal(signal.SIGCONT)
+        wait_for(lambda: dagster.world.sql(opened) == [(False,)], "its end is told")
+        wait_for(lambda: (dagster.home / "heartbeat.json").read_text() != before, "signs of life go on")
+        assert "Incident opened: Dagster is not heard of any more" in watching.log.read_text()
+
+
+def test_every_process_writes_into_the_log_file(dagster: RunningDagster) -> None:
+    syncs(dagster)
+    written = Path(dagster.environment["LOG_FILE"]).read_text()
+    for logger, where in (("sync_pipelines.sync", "a run"), ("dagster.daemon", "the daemon"), ("dagster-webserver", "the web server")):
+        assert f" {logger}" in written, where
+    assert dagster.world.server.token not in written

@@ -1,9 +1,10 @@
-"""Logging of the command line: one setup, no secret and no forged line in any record."""
+"""Logging of every process: one setup, no secret and no forged line in any record."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from logging.handlers import WatchedFileHandler
 from typing import TextIO
 
 from sync_pipelines.errors import SettingsError
@@ -43,6 +44,24 @@ class _CurrentStderr(logging.StreamHandler[TextIO]):
         return sys.stderr
 
 
+def set_up_dagster_logging(settings: Settings) -> None:
+    """Let LOG_LEVEL and LOG_FILE hold in a process of Dagster: code server, run, daemon and web server; without them nothing changes.
+
+    Dagster shows its own records on stderr itself, so only those of others are added there.
+
+    Raises:
+        SettingsError: LOG_FILE cannot be written.
+    """
+    if settings.log_file is None and "log_level" not in settings.model_fields_set and not settings.debug:
+        return
+    set_up_logging(settings)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _CurrentStderr):
+            handler.addFilter(lambda record: record.name.split(".")[0] != "dagster")
+    if "log_level" in settings.model_fields_set or settings.debug:
+        logging.getLogger("dagster").setLevel("DEBUG" if settings.debug else settings.log_level)
+
+
 def set_up_logging(settings: Settings) -> None:
     """Send records of LOG_LEVEL and above to LOG_FILE, and to stderr what a person wants to see.
 
@@ -58,7 +77,8 @@ def set_up_logging(settings: Settings) -> None:
     if settings.log_file is not None:
         try:
             settings.log_file.parent.mkdir(parents=True, exist_ok=True)
-            handlers.append(logging.FileHandler(settings.log_file, encoding="utf-8"))
+            # Reopened when another program has put the file aside, as logrotate does; all processes append to the same one.
+            handlers.append(WatchedFileHandler(settings.log_file, encoding="utf-8"))
         except OSError as error:
             raise SettingsError(
                 f"LOG_FILE {settings.log_file} cannot be written: {error.strerror}.", state="Nothing was started."

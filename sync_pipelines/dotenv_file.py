@@ -1,0 +1,49 @@
+"""The file `.env` in the working directory: read into the environment, and read again when a secret is looked for."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from dotenv import dotenv_values, load_dotenv
+
+# Names that came from the file, for child processes: in their environment nothing tells them from those of the shell, which win.
+NAMES_VARIABLE = "SYNC_PIPELINES_DOTENV_NAMES"
+_lock = threading.Lock()
+
+
+def dotenv_file() -> Path:
+    """Where the file is, if there is one."""
+    return Path.cwd() / ".env"
+
+
+def load_dotenv_file() -> None:
+    """Put the file's variables into the environment; those that are set already stay, unless they came from the file as well."""
+    with _lock:
+        before = set(os.environ) - _from_file()
+        values = _values()
+        for name in _from_file() & values.keys():
+            os.environ[name] = values[name]
+        load_dotenv(dotenv_file(), override=False)
+        os.environ[NAMES_VARIABLE] = ",".join(sorted(values.keys() - before))
+
+
+def current_value(name: str) -> str:
+    """A variable as it is now: of the environment, or of the file where it is new there or came from there; empty when in neither."""
+    known = os.environ.get(name, "")
+    if known and name not in _from_file():
+        return known
+    return _values().get(name, known)
+
+
+def _from_file() -> set[str]:
+    return {name for name in os.environ.get(NAMES_VARIABLE, "").split(",") if name}
+
+
+def _values() -> dict[str, str]:
+    """The file's variables; none when there is no file that can be read."""
+    try:
+        return {name: value for name, value in dotenv_values(dotenv_file()).items() if value is not None}
+    except OSError:
+        return {}
