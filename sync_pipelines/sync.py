@@ -24,7 +24,7 @@ from sync_pipelines.catalog.runs import (
     get_run,
     hold_entity,
     last_details,
-    note_metrics,
+    note_details,
     start_run,
 )
 from sync_pipelines.catalog.slots import writer_place
@@ -445,9 +445,10 @@ def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outco
     metrics = named_metrics(
         endpoint_of(run.connector, entity.slug), outcome.ledger, traffic, extraction.source.page_size, run.elapsed_seconds
     )
-    if metrics:
+    late = {**({"metrics": metrics} if metrics else {}), **({"duplicate_keys": duplicates} if duplicates else {})}
+    if late:
         with run.database.connect() as connection:
-            note_metrics(connection, run.uid, metrics)
+            note_details(connection, run.uid, late)
     logger.info("%s: %s", entity.path, outcome.ledger.as_dict())
     return RunResult(
         uid=run.uid,

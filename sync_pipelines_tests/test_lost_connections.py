@@ -163,8 +163,7 @@ def second_session(world: World, *statements: str) -> Iterator[psycopg.Connectio
 
 def test_a_lock_that_is_not_released_in_time_is_retriable(world: World) -> None:
     changed_items(world)
-    world.sql(f"ALTER DATABASE {world.database.name} SET lock_timeout = '100ms'")
-    with second_session(world, "LOCK TABLE erp.items IN SHARE MODE"):
+    with world.session_with("-c lock_timeout=100ms"), second_session(world, "LOCK TABLE erp.items IN SHARE MODE"):
         world.fails(DatabaseUnavailableError)
     assert world.sync().ledger.written == 13
     world.assert_equal_to_truth()
@@ -190,10 +189,8 @@ def test_a_deadlock_is_retriable(world: World, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_serialization_trouble_or_cancelled_statement_is_retriable(world: World) -> None:
     changed_items(world)
-    world.sql(f"ALTER DATABASE {world.database.name} SET statement_timeout = '300ms'")
-    with second_session(world, "LOCK TABLE erp.items IN SHARE MODE"):
+    with world.session_with("-c statement_timeout=300ms"), second_session(world, "SET statement_timeout = 0", "LOCK TABLE erp.items IN SHARE MODE"):
         world.fails(DatabaseUnavailableError)
-    world.sql(f"ALTER DATABASE {world.database.name} RESET statement_timeout")
     assert world.sync().ledger.written == 13
 
 
@@ -209,13 +206,9 @@ def test_a_check_constraint_of_a_person_refuses_the_run_and_says_so(world: World
 
 def test_a_read_only_database_is_refused_for_good(world: World) -> None:
     changed_items(world)
-    world.sql(f"ALTER DATABASE {world.database.name} SET default_transaction_read_only = on")
-    with pytest.raises(SyncError) as caught:
+    with world.session_with("-c default_transaction_read_only=on"), pytest.raises(SyncError) as caught:
         sync_entity(world.database, "erp", "items", settings=world.settings)
     assert isinstance(caught.value, DatabaseRefusedError)
-    with psycopg.connect(world.database.url, autocommit=True) as connection:
-        connection.execute("SET default_transaction_read_only = off")
-        connection.execute(f"ALTER DATABASE {world.database.name} RESET default_transaction_read_only")
     assert world.sync().ledger.written == 13
 
 

@@ -166,6 +166,15 @@ class World:
             assert comparable(shown) == comparable(record), key
         assert all(run["status"] != RunStatus.RUNNING for run in self.runs(slug))
 
+    @contextmanager
+    def session_with(self, options: str) -> Iterator[None]:
+        """Let the address of the database set something for our sessions, for example `-c lock_timeout=100ms`."""
+        plain, self.database = self.database, Database(psycopg.conninfo.make_conninfo(self.database.url, options=options))
+        try:
+            yield
+        finally:
+            self.database = plain
+
     def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Run any statement; rows of a query."""
         with psycopg.connect(self.database.url, autocommit=True) as connection:

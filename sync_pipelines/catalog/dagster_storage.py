@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlencode
 
-from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.session import ensure_schema, session_options
 from sync_pipelines.model.names import shorten_identifier
 
 
@@ -24,8 +24,8 @@ def storage_url(database: Database) -> str:
     known = {name: str(value) for name, value in conninfo_to_dict(database.url).items() if value is not None}
     user, password = known.pop("user", ""), known.pop("password", "")
     login = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
-    name, path = quote(known.pop("dbname", ""), safe=""), f"-csearch_path={storage_schema(database.bridge_schema)}"
-    known["options"] = f"{known['options']} {path}" if "options" in known else path
+    name = quote(known.pop("dbname", ""), safe="")
+    known["options"] = session_options(known.get("options", ""), storage_schema(database.bridge_schema))
     return f"postgresql://{login}@/{name}?{urlencode(known, quote_via=quote, safe='/')}"
 
 
@@ -35,7 +35,6 @@ def create_storage_schema(database: Database) -> None:
     Raises:
         DatabaseUnavailableError, DatabaseRefusedError: from PostgreSQL.
     """
-    statement = sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(storage_schema(database.bridge_schema)))
     with database.connect() as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", ["sync_pipelines:dagster_schema"])
-        connection.execute(statement)
+        ensure_schema(connection, storage_schema(database.bridge_schema))

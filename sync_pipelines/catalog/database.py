@@ -15,6 +15,7 @@ from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 
 from sync_pipelines.catalog.embedded import embedded_url
+from sync_pipelines.catalog.session import session_url
 from sync_pipelines.catalog.tls import WAY_OUT, is_tls_trouble, with_verified_tls
 from sync_pipelines.errors import (
     ConfigurationError,
@@ -67,6 +68,10 @@ class Database:
         """Name of the database."""
         return str(psycopg.conninfo.conninfo_to_dict(self.url).get("dbname", "postgres"))
 
+    def session_url(self, search_path: str | None = None) -> str:
+        """The address with our settings for the session, for a connection that is opened elsewhere; see `catalog.session`."""
+        return session_url(self.url, search_path)
+
     @contextmanager
     def connect(self, *, autocommit: bool = False) -> Iterator[psycopg.Connection[DictRow]]:
         """A connection whose search path is the bridge schema; committed on leaving, rolled back on an error.
@@ -77,12 +82,11 @@ class Database:
         """
         try:
             with psycopg.connect(
-                self.url,
+                self.session_url(f"{self.bridge_schema},public"),
                 autocommit=autocommit,
                 row_factory=dict_row,
                 connect_timeout=CONNECT_TIMEOUT_SECONDS,
                 application_name="sync_pipelines",
-                options=f"-c search_path={self.bridge_schema},public -c timezone=UTC",
             ) as connection:
                 yield connection
         except psycopg.Error as error:
@@ -125,7 +129,22 @@ def classify_database_error(error: Any) -> SyncError:
         return DatabaseUnavailableError(f"PostgreSQL cannot be reached: {message}", next_command="sync-pipelines doctor")
     if state is not None and (state[:2] in _RETRIABLE_CLASSES or state in _RETRIABLE_STATES):
         return DatabaseUnavailableError(f"PostgreSQL failed for now ({state}): {message}")
-    return DatabaseRefusedError(f"PostgreSQL refused ({state or 'no state'}): {message}")
+    return DatabaseRefusedError(f"PostgreSQL refused ({state or 'no state'}): {message}{_depending(error)}", next_command=_way_out(state, message))
+
+
+# Their details name objects; those of other errors quote values.
+_NAMING_STATES = ("2B", "0A", "42")
+
+
+def _depending(error: Any) -> str:
+    detail = getattr(getattr(error, "diag", None), "message_detail", None)
+    return f" ({printable(detail, 500)})" if detail and str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None))[:2] in _NAMING_STATES else ""
+
+
+def _way_out(state: str | None, message: str) -> str | None:
+    if state == "42501" and "row-level security" in message:
+        return "ALTER ROLE … BYPASSRLS for our role, or ALTER TABLE … NO FORCE ROW LEVEL SECURITY, or DISABLE it; a policy must not hide rows from us"
+    return None
 
 
 def _is_connection_trouble(error: Any) -> bool:

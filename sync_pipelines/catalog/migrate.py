@@ -12,6 +12,7 @@ from psycopg import sql
 from sqlalchemy import create_engine, pool
 
 from sync_pipelines.catalog.database import Database, classify_database_error
+from sync_pipelines.catalog.session import ensure_schema
 
 _LOCK = "sync_pipelines:migrate"
 
@@ -23,13 +24,13 @@ def migrate(database: Database) -> None:
         DatabaseUnavailableError, DatabaseRefusedError: from PostgreSQL.
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database.url), poolclass=pool.NullPool)
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database.session_url()), poolclass=pool.NullPool)
     try:
         with engine.connect() as connection:
             driver = connection.connection.driver_connection
             assert driver is not None
             driver.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [_LOCK])
-            driver.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(database.bridge))
+            ensure_schema(driver, database.bridge_schema)
             driver.execute(sql.SQL("SET LOCAL search_path TO {}").format(database.bridge))
             config = Config()
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))

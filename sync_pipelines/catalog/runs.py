@@ -203,11 +203,9 @@ def list_runs(
         raise classify_database_error(error) from error
 
 
-def note_metrics(connection: psycopg.Connection[Any], run_uid: UUID, metrics: dict[str, float]) -> None:
-    """Keep a finished run's named figures under `details.metrics`."""
-    connection.execute(
-        "UPDATE sync_runs SET details = details || jsonb_build_object('metrics', %s::jsonb) WHERE uid = %s", [Jsonb(metrics), run_uid]
-    )
+def note_details(connection: psycopg.Connection[Any], run_uid: UUID, details: dict[str, Any]) -> None:
+    """Keep what is known of a finished run only after its publish."""
+    connection.execute("UPDATE sync_runs SET details = details || %s::jsonb WHERE uid = %s", [Jsonb(details), run_uid])
 
 
 def get_run(database: Database, run_uid: UUID) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from sync_pipelines.catalog.connectors import list_connectors
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import entity_from_row, list_entity_rows
+from sync_pipelines.downstream.sql_model import models_fingerprint
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.entity import Connector, Entity
 
@@ -120,7 +121,8 @@ def _read(database: Database, connectors: Sequence[str]) -> tuple[CatalogView, s
         },
         default=str,
     )
-    fingerprint = hashlib.sha256(content.encode()).hexdigest()[:16]
+    # Everything that definitions are built from: the catalog, and the files of the SQL models.
+    fingerprint = hashlib.sha256(f"{content}{models_fingerprint()}".encode()).hexdigest()[:16]
     return CatalogView(tuple(map(entity_from_row, rows)), database.name, None, tuple(active), fingerprint), content
 
 

@@ -14,7 +14,8 @@ _STANDING = """
 SELECT c.name AS connector, e.slug, e.status, e.status_reason, e.sync_enabled, e.next_due_at, e.last_success_at, e.held_deletions,
        coalesce(q.open, 0) AS open_quarantine, q.since AS open_since,
        l.status AS last_status, l.error_message AS last_error, l.error_details->>'next_command' AS last_next_command,
-       p.uid AS published_uid, p.status AS published_status, coalesce(p.details->'undeclared', '[]') AS undeclared
+       p.uid AS published_uid, p.status AS published_status, coalesce(p.details->'undeclared', '[]') AS undeclared,
+       coalesce((p.details->>'duplicate_keys')::bigint, 0) AS duplicate_keys
 FROM entities e JOIN connectors c ON c.uid = e.connector_uid AND c.is_active
 LEFT JOIN (
     SELECT entity_uid, count(*) AS open, min(first_seen_at) AS since FROM quarantine WHERE resolved_at IS NULL GROUP BY entity_uid
@@ -41,6 +42,7 @@ class Standing:
         last_*: of the run that ended last; the error of one that was no success.
         published_*: of the last read that wrote its records.
         undeclared: fields that the last read found and that the source does not declare.
+        duplicate_keys: keys that stood twice in the table after the last read.
     """
 
     connector: str
@@ -59,6 +61,7 @@ class Standing:
     published_uid: UUID | None = None
     published_status: RunStatus | None = None
     undeclared: tuple[str, ...] = ()
+    duplicate_keys: int = 0
 
     @property
     def path(self) -> str:

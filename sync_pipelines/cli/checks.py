@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.cli.output import cell, console, print_json
+from sync_pipelines.cli.output import cell, draw, print_json
 from sync_pipelines.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -81,12 +81,12 @@ def conclude(checks: Sequence[Check], *, as_json: bool) -> None:
     if as_json:
         print_json({"ok": ok, "checks": [vars(check) for check in checks]})
     else:
-        shown, width = console(), max((len(check.name) for check in checks), default=0)
+        width = max((len(check.name) for check in checks), default=0)
         for check in checks:
             line = Text.assemble((f"{check.verdict:<8}", _STYLES[check.verdict]), f" {check.name:<{width}}  ", cell(check.detail))
             if check.verdict is Verdict.FAILED and check.next_command:
                 line.append(f"\n         {'':<{width}}  Next: ", "bold").append_text(cell(check.next_command))
-            shown.print(line, soft_wrap=True)
+            draw(line, soft_wrap=True)
     if not ok:
         raise typer.Exit(1)
 

@@ -76,7 +76,14 @@ def _show(report: DiscoveryReport) -> None:
         found = getattr(report, kind)
         words = found if isinstance(found, dict) else dict.fromkeys(found, "")
         rows += [(slug, kind, why) for slug, why in words.items()]
-    rows += [(slug, "set aside", f"its table is kept as {table}") for slug, table in report.set_aside.items()]
+    rows += [(slug, "set aside", _aside(report, slug, table)) for slug, table in report.set_aside.items()]
     show_table(f"Discovery of {report.connector}", ("entity", "found", "why"), rows, empty=f"{report.connector} offers nothing.")
+    for statement in (one for statements in report.to_do.values() for one in statements):
+        say(f"After the next sync: {statement}", "cyan")
     for slug in report.stopped:
         say(f"Next: sync-pipelines discover {report.connector} --accept {slug}, or undo the change at the source", "cyan")
+
+
+def _aside(report: DiscoveryReport, slug: str, table: str) -> str:
+    followers = report.followers.get(slug, ())
+    return f"its table is kept as {table}" + (f"; {', '.join(followers)} read the new one" if followers else "")

@@ -11,10 +11,13 @@ import typer
 
 from sync_pipelines.catalog.connectors import list_connectors
 from sync_pipelines.catalog.database import Database, open_database, require_catalog
+from sync_pipelines.catalog.embedded import embedded_trouble
+from sync_pipelines.catalog.session import has_schema
 from sync_pipelines.cli.checks import Check, Verdict, attempt, check_connector, conclude, failed, passed, skipped
 from sync_pipelines.cli.context import prepare
 from sync_pipelines.cli.output import JsonOption, examples
 from sync_pipelines.errors import ConfigurationError, DatabaseRefusedError, SyncError
+from sync_pipelines.model.entity import staging_schema
 from sync_pipelines.observe.sign_of_life import sign_file
 from sync_pipelines.orchestrate.reload import code_server_target
 from sync_pipelines.settings import Settings
@@ -68,6 +71,8 @@ def check_database(settings: Settings, *, migrate: bool) -> list[Check]:
     if database is None:
         return [*checks, *(skipped(name, "needs the database") for name in ("privileges", "catalog", "connectors"))]
     found: Database = database
+    if settings.embedded:
+        checks.append(attempt("embedded", lambda: _closed(settings.home / "postgres")))
     checks.append(attempt("privileges", lambda: _privileges(found)))
     checks.append(attempt("catalog", lambda: _catalog(found, migrate=migrate), MIGRATE))
     if checks[-1].verdict is not Verdict.PASSED:
@@ -83,6 +88,16 @@ def check_database(settings: Settings, *, migrate: bool) -> list[Check]:
     return checks
 
 
+def _closed(data_dir: Path) -> str:
+    trouble = embedded_trouble(data_dir)
+    if trouble is not None:
+        raise ConfigurationError(
+            f"Other users of this machine may get into the embedded PostgreSQL: {trouble}.",
+            next_command=f"stop what uses it, chmod 700 {data_dir}, and start it again",
+        )
+    return "closed to the other users of this machine"
+
+
 def _privileges(database: Database) -> str:
     with database.connect() as connection:
         row = connection.execute(
@@ -94,12 +109,23 @@ def _privileges(database: Database) -> str:
     assert row is not None
     if row["standby"] or row["read_only"]:
         raise DatabaseRefusedError("The database is read-only.", next_command="name the primary server in POSTGRES_HOST")
-    if not row["may_create"]:
+    missing = [] if row["may_create"] else _missing_schemas(database)
+    if missing:
         raise DatabaseRefusedError(
-            f"The role {row['role']} may not create schemas in {database.name}.",
-            next_command=f'GRANT CREATE ON DATABASE "{database.name}" TO "{row["role"]}"',
+            f"The role {row['role']} may not create schemas in {database.name}, and it lacks {', '.join(missing)}.",
+            next_command=f'GRANT CREATE ON DATABASE "{database.name}" TO "{row["role"]}", or CREATE SCHEMA "{missing[0]}" AUTHORIZATION "{row["role"]}"',
         )
-    return "may create schemas"
+    return "may create schemas" if row["may_create"] else "every schema is there"
+
+
+def _missing_schemas(database: Database) -> list[str]:
+    """Schemas that the catalog needs and the database does not have."""
+    with database.connect() as connection:
+        wanted = [database.bridge_schema]
+        if connection.execute("SELECT to_regclass('entities') AS found").fetchone()["found"]:  # type: ignore[index]
+            rows = connection.execute("SELECT DISTINCT target_schema AS name FROM entities WHERE destination = 'postgres'").fetchall()
+            wanted += [schema for row in rows for schema in (row["name"], staging_schema(row["name"]))]
+        return [schema for schema in wanted if not has_schema(connection, schema)]
 
 
 def _catalog(database: Database, *, migrate: bool) -> str:

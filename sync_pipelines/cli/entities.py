@@ -190,7 +190,7 @@ def shown(entity: Entity) -> dict[str, Any]:
     """An entity as JSON-ready data."""
     return {
         "path": entity.path,
-        **{name: value for name, value in vars(entity).items() if not name.startswith("_")},
+        **{name: value for name, value in vars(entity).items() if not name.startswith("_") and name != "own_columns"},
         "uid": str(entity.uid),
         "table": entity.table,
         "delta_strategy": entity.delta_strategy.value,

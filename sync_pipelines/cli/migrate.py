@@ -9,6 +9,7 @@ import typer
 
 from sync_pipelines.catalog.dagster_storage import create_storage_schema
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.roles import ensure_roles
 from sync_pipelines.cli.context import open_migrated
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say
 from sync_pipelines.errors import RetriableError
@@ -32,11 +33,13 @@ def migrate(
 
     database = _opened(context.obj, time.monotonic() + wait)
     create_storage_schema(database)
+    roles = ensure_roles(database)
     storage = upgrade_storage()
     if as_json:
-        print_json({"catalog": database.location, "dagster_storage": storage})
+        print_json({"catalog": database.location, "dagster_storage": storage, "roles": roles})
         return
     say(f"The catalog in {database.location} is up to date.")
+    say(f"Roles to grant to logins: {', '.join(roles)}." if roles else "No roles were made: this role may not create any (docs/operations.md).")
     say(f"Dagster keeps its runs in {storage}, which is up to date." if storage else "DAGSTER_HOME is not set: no Dagster storage to upgrade.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sync_pipelines.secrets import printable, redact
+
+logger = logging.getLogger(__name__)
 
 JSON_FLAG = "sync_pipelines.json"
 PIPE_WIDTH = 200
@@ -52,7 +55,23 @@ def on_terminal(*, stderr: bool = True) -> bool:
 
 def say(message: str, style: str | None = None, *, stderr: bool = False) -> None:
     """Print one paragraph of our own; markup inside is not interpreted, secrets are cut out."""
-    console(stderr=stderr).print(Text(redact(message), style=style or ""), soft_wrap=True)
+    draw(Text(redact(message), style=style or ""), stderr=stderr, soft_wrap=True)
+
+
+def draw(shown: Text | Table, *, stderr: bool = False, soft_wrap: bool = False) -> None:
+    """Print something of rich; where rich itself fails, its plain text. Never raises: what it tells of has happened."""
+    try:
+        console(stderr=stderr).print(shown, soft_wrap=soft_wrap)
+    except Exception:  # noqa: BLE001 - how something is drawn decides nothing
+        logger.debug("rich could not draw", exc_info=True)
+        (sys.stderr if stderr else sys.stdout).write(f"{_plain(shown)}\n")
+
+
+def _plain(shown: Text | Table) -> str:
+    if isinstance(shown, Text):
+        return shown.plain
+    columns = [[str(column.header), *map(str, column.cells)] for column in shown.columns]
+    return "\n".join("\t".join(row) for row in zip(*columns, strict=True))
 
 
 def cell(value: Any) -> Text:
@@ -85,7 +104,7 @@ def show_table(
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(cell(value) for value in row))
-    console().print(table)
+    draw(table)
 
 
 def show_fields(title: str, fields: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ The figures come from the running rows in `bridge.sync_runs`, so that it does no
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -14,9 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.cli.output import console, on_terminal, say
-from sync_pipelines.errors import SyncError
 from sync_pipelines.model.run import PUBLISHED
 from sync_pipelines.secrets import printable
+
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 _RUNS = """
@@ -70,16 +72,20 @@ class Watch:
         finally:
             self._done.set()
             thread.join()
-            with contextlib.suppress(SyncError):
-                self.look()
+            self._try_to_look()
             if self._bars is not None:
                 self._bars.stop()
 
     def _loop(self) -> None:
         while not self._done.wait(POLL_SECONDS):
-            # The work itself reports a database in trouble.
-            with contextlib.suppress(SyncError):
-                self.look()
+            self._try_to_look()
+
+    def _try_to_look(self) -> None:
+        """Look, whatever comes of it: the work itself reports a database in trouble, and it is not to fail by its bars."""
+        try:
+            self.look()
+        except Exception:  # noqa: BLE001 - progress decides nothing
+            logger.debug("progress cannot be shown", exc_info=True)
 
     def look(self) -> None:
         """Read the runs once and show what changed."""

@@ -76,7 +76,7 @@ def _records(database: Database, entity: Entity) -> Iterator[dict[str, Any]]:
     columns = ", ".join(quote(column.target_name) for column in entity.columns)
     table = quote(entity.target_schema, entity.target_table)
     statement = f"SELECT {columns} FROM {table} WHERE NOT _bridge_deleted"  # noqa: S608
-    with psycopg.connect(database.url, options="-c timezone=UTC") as connection, connection.cursor("proof") as cursor:
+    with psycopg.connect(database.session_url()) as connection, connection.cursor("proof") as cursor:
         cursor.itersize = 20_000
         for row in cursor.execute(statement):  # type: ignore[arg-type]
             values = list(row)

@@ -14,7 +14,7 @@ from sync_pipelines.catalog.quarantine import get_quarantined, list_log, list_qu
 from sync_pipelines.cli import workplace
 from sync_pipelines.cli.context import open_catalog, split_path
 from sync_pipelines.cli.failures import ListingGroup
-from sync_pipelines.cli.output import JsonOption, cell, console, examples, print_json, show_fields, show_table
+from sync_pipelines.cli.output import JsonOption, cell, draw, examples, print_json, show_fields, show_table
 from sync_pipelines.secrets import printable
 
 SHOWN_CHARACTERS = 4000
@@ -107,8 +107,8 @@ def show(context: typer.Context, uid: UUID, as_json: JsonOption = False) -> None
     record = bytes(row["edited_record"] or row["record"])
     fields = _fields(record)
     if fields is None:
-        console().print(Text("Record, not readable as JSON with data:", style="bold"))
-        console().print(Text(printable(record.decode("utf-8", errors="backslashreplace"), SHOWN_CHARACTERS)), soft_wrap=True)
+        draw(Text("Record, not readable as JSON with data:", style="bold"))
+        draw(Text(printable(record.decode("utf-8", errors="backslashreplace"), SHOWN_CHARACTERS)), soft_wrap=True)
         return
     bad = row["column_name"]
     show_table(
@@ -120,7 +120,7 @@ def show(context: typer.Context, uid: UUID, as_json: JsonOption = False) -> None
         ],
     )
     if bad is not None and bad not in fields:
-        console().print(Text(f"The column {printable(bad)} is missing in the record.", style="red"))
+        draw(Text(f"The column {printable(bad)} is missing in the record.", style="red"))
 
 
 def _fields(record: bytes) -> dict[str, Any] | None:

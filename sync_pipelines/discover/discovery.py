@@ -18,7 +18,7 @@ from sync_pipelines.discover.apis import parse_apis
 from sync_pipelines.discover.drift import Verdict, diff_entity
 from sync_pipelines.errors import NotFoundError, SourceContractError, SyncError
 from sync_pipelines.load.destination import open_destination
-from sync_pipelines.load.postgres.target import set_aside
+from sync_pipelines.load.postgres.aside import set_aside
 from sync_pipelines.model.entity import Connector, Entity, EntityStatus
 from sync_pipelines.settings import Settings, load_settings
 
@@ -29,7 +29,13 @@ VANISHED_REASON = "The source does not list it any more; the table is kept."
 
 @dataclass
 class DiscoveryReport:
-    """What a discovery found, by slug; words for `changed`, `stopped` and `invalid`."""
+    """What a discovery found, by slug; words for `changed`, `stopped` and `invalid`.
+
+    Attributes:
+        set_aside: where an old table is kept.
+        followers: views and the like that read the new table in its place.
+        to_do: statements for a person, once the new table is filled.
+    """
 
     connector: str
     added: list[str] = field(default_factory=list)
@@ -40,6 +46,8 @@ class DiscoveryReport:
     stopped: dict[str, str] = field(default_factory=dict)
     invalid: dict[str, str] = field(default_factory=dict)
     set_aside: dict[str, str] = field(default_factory=dict)
+    followers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    to_do: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def needs_action(self) -> bool:
@@ -93,9 +101,13 @@ def discover(
         _mark_vanished(connection, stored, entities, errors, report)
         if declaration is not None:
             update_declaration(connection, connector, declaration.as_json())
-    report.invalid = {slug: str(error.what) for slug, error in errors.items()}
+    report.invalid = {slug: _told(error) for slug, error in errors.items()}
     record_discovery(database, connector, None)
     return report
+
+
+def _told(error: SyncError) -> str:
+    return f"{error.what} Next: {error.next_command}" if error.next_command else error.what
 
 
 def _check_nothing_known(database: Database, connector_name: str, errors: dict[str, SyncError]) -> None:
@@ -129,7 +141,7 @@ def _apply(
         report.stopped[entity.slug] = drift.plan
         return
     if accepted:
-        _start_over(database, connection, connector, stored, report)
+        _start_over(database, connection, connector, stored, entity, report)
     if drift.verdict is Verdict.SAME and stored.status is EntityStatus.ACTIVE and not accepted:
         report.unchanged.append(entity.slug)
         return
@@ -150,13 +162,18 @@ def keep_coercions(stored: Entity, entity: Entity) -> Entity:
 
 
 def _start_over(
-    database: Database, connection: psycopg.Connection[Any], connector: Connector, stored: Entity, report: DiscoveryReport
+    database: Database, connection: psycopg.Connection[Any], connector: Connector, stored: Entity, entity: Entity, report: DiscoveryReport
 ) -> None:
     suffix = f"{datetime.now(UTC):%Y%m%d%H%M%S}"
     if stored.destination == "postgres":
         # In the same transaction as the catalog; elsewhere a rename is a commit of its own, and a repeated one finds nothing.
         with connection.cursor(row_factory=tuple_row) as cursor:
-            kept = set_aside(cursor, stored, suffix)
+            aside = set_aside(cursor, stored, suffix, replace(stored, columns=stored.masked_columns(entity.columns)))
+        kept = aside.kept_as if aside else None
+        if aside is not None and aside.followers:
+            report.followers[stored.slug] = aside.followers
+        if aside is not None and aside.to_do:
+            report.to_do[stored.slug] = aside.to_do
     else:
         kept = open_destination(database, connector, stored).set_aside(stored, suffix)
     connection.execute(

@@ -1,15 +1,25 @@
-"""Build a SQL model in one transaction: readers see the old one or the new one."""
+"""Build a SQL model in one transaction: readers see the old one or the new one, with all that people gave to it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-import psycopg
+from psycopg.rows import tuple_row
 
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.roles import reading_role
+from sync_pipelines.catalog.session import ensure_schema
 from sync_pipelines.downstream.sql_model import SqlModel
+from sync_pipelines.load.postgres.aside import belongings_fit
+from sync_pipelines.load.postgres.belongings import collect
+from sync_pipelines.load.postgres.dependants import dependants_down, find_oid
 from sync_pipelines.load.postgres.quoting import quote
 from sync_pipelines.model.names import shorten_identifier
+
+_DROPS = {"v": "DROP VIEW", "m": "DROP MATERIALIZED VIEW"}
 
 
 @dataclass(frozen=True)
@@ -23,40 +33,67 @@ class Built:
 def build_model(database: Database, model: SqlModel) -> Built:
     """Create or replace the view or table and count what its checks find.
 
+    The query runs as a role that may read its sources and nothing else, where `migrate` could make one.
+
     Raises:
-        DatabaseRefusedError: the SQL fails, or another object depends on what would have to go.
+        DatabaseRefusedError: the SQL fails, or something hangs on the old one that cannot be made anew.
     """
     name = quote(model.schema, model.name)
-    with database.connect() as connection:
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(model.schema)}")
-        if model.materialized == "view":
-            try:
-                with connection.transaction():
-                    connection.execute(f"CREATE OR REPLACE VIEW {name} AS {model.query}")
-            except psycopg.errors.InvalidTableDefinition:
-                # Columns changed: a view without dependants can be made anew.
-                connection.execute(f"DROP VIEW {name}")
-                connection.execute(f"CREATE VIEW {name} AS {model.query}")
-        else:
-            fresh = shorten_identifier(f"{model.name}__new")
-            connection.execute(f"DROP TABLE IF EXISTS {quote(model.schema, fresh)}")
-            connection.execute(f"CREATE TABLE {quote(model.schema, fresh)} AS {model.query}")
-            connection.execute(f"DROP TABLE IF EXISTS {name}")
-            connection.execute(f"ALTER TABLE {quote(model.schema, fresh)} RENAME TO {quote(model.name)}")
-        rows = _count(connection, f"SELECT count(*) AS n FROM {name}")
-        broken = {}
-        if model.unique:
-            columns = ", ".join(map(quote, model.unique))
-            broken["unique"] = _count(
-                connection, f"SELECT count(*) AS n FROM (SELECT 1 FROM {name} GROUP BY {columns} HAVING count(*) > 1) d"
-            )
-        if model.not_null:
-            nulls = " OR ".join(f"{quote(column)} IS NULL" for column in model.not_null)
-            broken["not_null"] = _count(connection, f"SELECT count(*) AS n FROM {name} WHERE {nulls}")
-    return Built(rows, broken)
+    with database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+        ensure_schema(cursor, model.schema)
+        make = _as_view(model) if model.materialized == "view" else _as_table(cursor, database, model)
+        with _replaced(cursor, model):
+            make(cursor)
+        with reading_role(cursor, database, [(model.schema, model.name)]):
+            return Built(_count(cursor, f"SELECT count(*) FROM {name}"), _broken(cursor, model, name))
 
 
-def _count(connection: psycopg.Connection, statement: str) -> int:
-    row = connection.execute(statement).fetchone()
+def _as_view(model: SqlModel) -> Callable[[Any], None]:
+    return lambda cursor: cursor.execute(f"CREATE VIEW {quote(model.schema, model.name)} AS {model.query}", prepare=True)
+
+
+def _as_table(cursor: Any, database: Database, model: SqlModel) -> Callable[[Any], None]:
+    """Fill a table beside the old one, which readers may read meanwhile; the answer lets it take the name."""
+    short = shorten_identifier(f"{model.name}__new")
+    fresh = quote(model.schema, short)
+    cursor.execute(f"DROP TABLE IF EXISTS {fresh}")
+    with reading_role(cursor, database, model.reads, writes=model.schema) as owner:
+        # Prepared, so that it is one statement, whatever its text says.
+        cursor.execute(f"CREATE TABLE {fresh} AS {model.query}", prepare=True)
+    if owner is not None:
+        cursor.execute(f"ALTER TABLE {fresh} OWNER TO {quote(owner)}")
+    return lambda then: then.execute(f"ALTER TABLE {fresh} RENAME TO {quote(model.name)}")
+
+
+@contextmanager
+def _replaced(cursor: Any, model: SqlModel) -> Iterator[None]:
+    """Take down the old model with what hangs on it; put everything on the new one that the block makes."""
+    oid = find_oid(cursor, model.schema, model.name)
+    if oid is None:
+        yield
+        return
+    cursor.execute(f"SELECT relkind::text FROM pg_class WHERE oid = {oid}")
+    kind = cursor.fetchone()[0]
+    with dependants_down(cursor, model.schema, model.name, moves=True):
+        belongings = collect(cursor, oid)
+        cursor.execute(f"{_DROPS.get(kind, 'DROP TABLE')} {quote(model.schema, model.name)}")
+        yield
+        with belongings_fit(belongings, f"{model.schema}.{model.name}"):
+            belongings.put_on(cursor)
+
+
+def _broken(cursor: Any, model: SqlModel, name: str) -> dict[str, int]:
+    broken = {}
+    if model.unique:
+        columns = ", ".join(map(quote, model.unique))
+        broken["unique"] = _count(cursor, f"SELECT count(*) FROM (SELECT 1 FROM {name} GROUP BY {columns} HAVING count(*) > 1) d")
+    if model.not_null:
+        nulls = " OR ".join(f"{quote(column)} IS NULL" for column in model.not_null)
+        broken["not_null"] = _count(cursor, f"SELECT count(*) FROM {name} WHERE {nulls}")
+    return broken
+
+
+def _count(cursor: Any, statement: str) -> int:
+    row = cursor.execute(statement).fetchone()
     assert row is not None
-    return int(row["n"])  # type: ignore[call-overload]
+    return int(row[0])

@@ -10,6 +10,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from sync_pipelines.downstream.allowed import why_not
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import fingerprint
 
@@ -17,6 +18,7 @@ _HEADER = re.compile(r"^--\s*([a-z_]+)\s*:\s*(.*?)\s*$")
 _NAME = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
 _KEYS = {"materialized", "description", "unique", "not_null"}
 MATERIALIZATIONS = ("view", "table")
+MODELS_FOLDER = Path(__file__).parents[2] / "dbt_like_sql"
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ def load_models(folder: Path) -> tuple[list[SqlModel], list[SettingsError]]:
         except SettingsError as error:
             errors.append(error)
     return models, errors
+
+
+def models_fingerprint(folder: Path = MODELS_FOLDER) -> str:
+    """Changes when a model is added, changed, renamed or deleted."""
+    return fingerprint([(f"{path.parent.name}/{path.name}", path.read_bytes().hex()) for path in sorted(folder.glob("*/*.sql"))])
 
 
 def parse_model(path: Path, text: str) -> SqlModel:
@@ -105,9 +112,11 @@ def _tables(path: Path, query: str, offset: int) -> tuple[tuple[str, str], ...]:
     except SqlglotError as error:
         place = getattr(error, "errors", [{}])[0]
         raise _wrong(path, offset + int(place.get("line", 1)), str(place.get("description", "not SQL"))) from None
-    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+    tree = statements[0] if len(statements) == 1 else None
+    if tree is None:
         raise _wrong(path, offset + 1, "a model is one SELECT")
-    tree = statements[0]
+    for why in why_not(tree):
+        raise _wrong(path, offset + 1, why)
     named = {cte.alias for cte in tree.find_all(exp.CTE)}
     found = []
     for table in tree.find_all(exp.Table):

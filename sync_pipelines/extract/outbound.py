@@ -32,6 +32,7 @@ OUR_SECRETS = frozenset(
         "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
     }
 )  # fmt: skip
+TRINO_SECRETS = frozenset({"TRINO_PASSWORD", "TRINO_ACCESS_TOKEN"})
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class Outbound:
                 f"SECRET_ORIGINS lets the secret {reference} go to {', '.join(sorted(bound))} only, and not to {printable(origin)}.",
                 "correct SECRET_ORIGINS or the connector",
             )
-        if name.upper() in OUR_SECRETS:
+        opens_trino = name.upper() in TRINO_SECRETS and not origin.startswith("trino://")
+        if name.upper() in OUR_SECRETS or opens_trino:
             raise self._refused(
                 f"The variable {name} opens sync_pipelines' own stores; it is not sent to {printable(origin)}.",
                 f"give the source a secret of its own, or set SECRET_ORIGINS={name}={printable(origin)}",

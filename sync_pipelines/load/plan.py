@@ -30,6 +30,7 @@ class Outcome:
 
     Attributes:
         missing: rows that a full read missed for the first time.
+        allowed_nulls: columns that were NOT NULL in the table until the source sent a null.
         held: rows that a full read missed and that are too many to be deleted unasked.
         verdict: whether the run is a success.
     """
@@ -39,13 +40,14 @@ class Outcome:
     missing: int = 0
     held: int = 0
     verdict: Verdict = Verdict()
+    allowed_nulls: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know of it."""
-        if not self.missing:
-            return ()
-        return (f"{self.missing} rows were not at the source; they are deleted if the next full read misses them, too",)
+        missing = f"{self.missing} rows were not at the source; they are deleted if the next full read misses them, too"
+        nulls = f"the source sent nulls, so NOT NULL was taken off {', '.join(self.allowed_nulls)}"
+        return (*((missing,) if self.missing else ()), *((nulls,) if self.allowed_nulls else ()))
 
 
 @dataclass
@@ -71,6 +73,7 @@ class PublishPlan:
         seen: highest rowversion read, which later ones are compared with; None = nothing was read.
         seen_is_sure: False when no later rowversion can be told from it.
         next_due_seconds, next_due_reason: how long after the publish the entity is due again, and why.
+        allowed_nulls: columns from which the publish took NOT NULL.
         lease: by which a sensor took the entity for this run; it ends with it.
         destination: the `load.destination.Destination` that publishes.
         limits: how many rejected records a successful run may have.
@@ -105,6 +108,7 @@ class PublishPlan:
     next_due_reason: str = "interval"
     lease: UUID | None = None
     outcome: Outcome | None = None
+    allowed_nulls: tuple[str, ...] = ()
     destination: Any = None
     limits: RejectionLimits = RejectionLimits()
     known_rejects: int = 0
@@ -123,7 +127,7 @@ class PublishPlan:
             held_deletions=held,
             live_before=live_before,
         )
-        return Outcome(ledger, row_count, missing, held, verdict)
+        return Outcome(ledger, row_count, missing, held, verdict, self.allowed_nulls)
 
     @property
     def can_hide_rows(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
@@ -207,7 +207,7 @@ class Entity:
     @property
     def staging_schema(self) -> str:
         """The schema in which dlt stages this entity's pages."""
-        return shorten_identifier(f"{self.target_schema}_staging")
+        return staging_schema(self.target_schema)
 
     @property
     def records_table(self) -> str:
@@ -224,6 +224,11 @@ class Entity:
         """The target table as a person reads it."""
         return f"{self.target_schema}.{self.target_table}"
 
+    def masked_columns(self, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+        """Columns as a table has them under the masks that were last written: dropped ones left out, the others texts."""
+        kept = (column for column in columns if self.stored_masks.get(column.name) != "drop")
+        return tuple(replace(column, data_type="TEXT") if column.name in self.stored_masks else column for column in kept)
+
     @cached_property
     def columns_fingerprint(self) -> str:
         """Eight hex digits that change when names or types of the columns change, or how their content is hashed."""
@@ -238,6 +243,11 @@ class Entity:
 def _hashed_as(column: Column) -> str:
     """The type of a column, with the version of the spelling of JSON: rows hashed by another are compared by content."""
     return f"{column.type.sql} {JSON_HASH_VERSION}" if column.type.kind is Kind.JSON else column.type.sql
+
+
+def staging_schema(target_schema: str) -> str:
+    """The schema that is beside a schema of targets, for what is not yet published."""
+    return shorten_identifier(f"{target_schema}_staging")
 
 
 def fingerprint(parts: Any) -> str:

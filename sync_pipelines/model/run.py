@@ -124,7 +124,7 @@ def check_stage(stage: str, came_in: int, went_out: int) -> None:
     if came_in != went_out:
         raise LedgerError(
             f"The stage {stage!r} lost count: {came_in} records came in, {went_out} are accounted for. "
-            "This is a fault of sync_pipelines, not of your data; please report it with the run."
+            "No cause outside of sync_pipelines was found; please report it with the run."
         )
 
 

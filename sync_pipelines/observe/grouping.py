@@ -33,6 +33,8 @@ def without_consequences(conditions: Collection[Condition], open_incidents: Iter
     down = {one.subject for one in named if one.kind is IncidentKind.SOURCE_UNREACHABLE}
     nobody_works = any(one.kind is IncidentKind.DAGSTER_SILENT for one in named)
     explained = {one.subject for one in conditions if one.kind in (IncidentKind.CONSECUTIVE_FAILURES, IncidentKind.RUN_DURATION)}
+    # Without one good record no table gets fresh.
+    explained |= {one.subject for one in conditions if one.kind is IncidentKind.REJECTION_RATE and one.details.get("rejection_rate") == 1}
 
     def follows(condition: Condition) -> bool:
         match condition.kind:

@@ -184,7 +184,7 @@ def _finished(
     key, [standing] = asset_key(entity), list_standings(database, entity.connector, entity.slug)
     severity = rejected_severity(get_connector(database, entity.connector).settings, bridge.settings())
     context.log.info("%s %s %s: %s", entity.path, result.mode, result.status, result.ledger.as_dict())
-    metadata = {**run_metadata(entity, result), **standing_metadata(standing)}
+    metadata = {**standing_metadata(standing), **run_metadata(entity, result)}
     checks = check_results(key, entity, result, standing, severity)
     if result.ledger.good or not result.ledger.quarantined:
         version = dg.DataVersion(result.rowversion_end) if result.rowversion_end else None
@@ -213,7 +213,7 @@ def _failed_attempt(
         severity = rejected_severity(get_connector(bridge.database(), entity.connector).settings, bridge.settings())
         yield dg.AssetObservation(key, metadata=standing_metadata(standing))
         yield from results_without_run(key, standing, severity)
-        yield from kept_results(key, context.instance)
+        yield from kept_results(key, standing)
     raise failure from None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from sync_pipelines.catalog.standing import Standing
 from sync_pipelines.model.entity import Entity
@@ -22,7 +21,6 @@ CHECKS = {
     "schema_drift": "No change of the source waits for a decision, the records carry no field that the API does not declare, and the table "
     "follows the declaration.",
 }
-_OF_THE_CATALOG = ("contract", "schema_drift")
 _NEVER_READ = "Not judged yet: the table was never read."
 
 
@@ -70,19 +68,17 @@ def results_without_run(key: dg.AssetKey, standing: Standing, rejected: dg.Asset
     return [_contract(key, standing, rejected), _drift(key, standing)]
 
 
-def kept_results(key: dg.AssetKey, instance: dg.DagsterInstance) -> list[dg.AssetCheckResult]:
-    """The checks that only a read can judge, as they were: a read that failed says nothing about them."""
-    return [_kept(key, name, instance) for name in CHECKS if name not in _OF_THE_CATALOG]
-
-
-def _kept(key: dg.AssetKey, name: str, instance: dg.DagsterInstance) -> dg.AssetCheckResult:
-    ended = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
-    records = instance.event_log_storage.get_asset_check_execution_history(dg.AssetCheckKey(key, name), 1, status=ended)
-    before = records[0].evaluation if records else None
-    if before is None:
-        return _result(key, name, False, dg.AssetCheckSeverity.WARN, {}, _NEVER_READ)
-    metadata = {**before.metadata, "judged_by_run": before.metadata.get("judged_by_run", records[0].run_id)}
-    return _result(key, name, before.passed, before.severity, metadata, before.description)
+def kept_results(key: dg.AssetKey, standing: Standing) -> list[dg.AssetCheckResult]:
+    """The checks that only a read can judge, as the last one that published judged them: a read that failed says nothing about them."""
+    if standing.published_uid is None:
+        return [_result(key, name, False, dg.AssetCheckSeverity.WARN, {}, _NEVER_READ) for name in ("balance", "no_duplicate_keys")]
+    judged = {"judged_by_sync_run": str(standing.published_uid)}
+    duplicates = {"duplicate_keys": standing.duplicate_keys, **judged}
+    return [
+        # The catalog takes no published run that does not balance.
+        _result(key, "balance", True, dg.AssetCheckSeverity.ERROR, judged),
+        _result(key, "no_duplicate_keys", not standing.duplicate_keys, dg.AssetCheckSeverity.ERROR, duplicates),
+    ]
 
 
 def _contract(

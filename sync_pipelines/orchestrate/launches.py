@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from uuid import UUID
 
 import dagster as dg
@@ -11,6 +12,7 @@ from dagster import DagsterRunStatus
 from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
 
 from sync_pipelines.catalog.snapshot import CatalogView
+from sync_pipelines.downstream.sql_model import MODELS_FOLDER, load_models
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.names import asset_name_for
 from sync_pipelines.orchestrate.assets import CONNECTOR_TAG, KIND_TAG, LEASE_TAG, asset_key
@@ -49,6 +51,12 @@ def _models_of(entities: Sequence[Entity], models: Sequence[dg.AssetsDefinition]
     return found
 
 
+def _models_there(folder: Path) -> set[dg.AssetKey]:
+    """Keys of the models whose files are there now and can be used."""
+    models, _ = load_models(folder)
+    return {dg.AssetKey([model.schema, model.name]) for model in models}
+
+
 class Launches:
     """Turns the ticks of one connector into run requests.
 
@@ -57,6 +65,7 @@ class Launches:
         entities: those of its entities that its job syncs.
         models: key of a SQL model -> keys that it reads, in order of their dependencies; those that this connector provides for.
         job: its job `sync_<connector>`, which every run belongs to; None when there is nothing to sync.
+        folder: where the models are.
     """
 
     def __init__(
@@ -65,12 +74,14 @@ class Launches:
         entities: Sequence[Entity],
         models: Mapping[dg.AssetKey, set[dg.AssetKey]],
         job: SyncJob | None,
+        folder: Path = MODELS_FOLDER,
     ) -> None:
         self.connector = connector
         self.job = job
         self._keys = {entity.slug: asset_key(entity) for entity in entities}
         self._slugs = {asset_name_for(slug): slug for slug in self._keys}
         self._models = models
+        self._folder = folder
 
     def situation(self, instance: dg.DagsterInstance) -> Situation:
         """What the instance knows of this connector's runs now."""
@@ -105,12 +116,15 @@ class Launches:
 
     def requests(self, tick: Tick) -> list[dg.RunRequest]:
         """The runs of a tick; models that read what a run brings are built in it, too."""
-        return [self._request(lease, run) for lease, run in tick.runs]
+        return [self.request(lease, run) for lease, run in tick.runs]
 
-    def _request(self, lease: UUID, run: PlannedRun) -> dg.RunRequest:
+    def request(self, lease: UUID, run: PlannedRun) -> dg.RunRequest:
+        """One run, with the models that read what it brings, as far as their files are still there."""
         selected = [self._keys[entity.slug] for entity in run.entities]
+        there = _models_there(self._folder) if self._models else set()
         for model, reads in self._models.items():
-            if reads & set(selected):
+            # The run loads the files anew: one that was deleted or renamed meanwhile would fail it.
+            if model in there and reads & set(selected):
                 selected.append(model)
         # The connector's tag comes with its job, and Dagster's own tags name the sensor or schedule.
         tags = {LEASE_TAG: str(lease)}

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from sync_pipelines.downstream.build import build_model
-from sync_pipelines.downstream.sql_model import SqlModel, load_models
+from sync_pipelines.downstream.sql_model import MODELS_FOLDER, SqlModel, load_models
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.orchestrate.assets import asset_key
@@ -17,7 +17,6 @@ from sync_pipelines.secrets import redact
 
 logger = logging.getLogger(__name__)
 
-MODELS_FOLDER = Path(__file__).parents[2] / "dbt_like_sql"
 
 
 def model_assets(entities: tuple[Entity, ...], folder: Path = MODELS_FOLDER) -> list[dg.AssetsDefinition]:

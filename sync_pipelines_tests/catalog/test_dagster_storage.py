@@ -8,6 +8,7 @@ import pytest
 from sync_pipelines.catalog.connectors import add_connector
 from sync_pipelines.catalog.dagster_storage import create_storage_schema, storage_schema, storage_url
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.session import session_options
 from sync_pipelines.errors import SettingsError
 
 
@@ -27,7 +28,7 @@ def test_a_url_and_a_connection_string_become_the_same_url(given: str) -> None:
     assert url.startswith("postgresql://")
     assert psycopg.conninfo.conninfo_to_dict(url) == {
         "user": "me", "password": "p@s/", "host": "db.example", "port": "6543", "dbname": "n m", "sslmode": "require",
-        "options": "-cstatement_timeout=5s -csearch_path=bridge_dagster",
+        "options": session_options("-cstatement_timeout=5s", "bridge_dagster"),
     }  # fmt: skip
 
 

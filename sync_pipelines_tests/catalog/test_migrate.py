@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from alembic import command
+from psycopg.types.json import Jsonb
 
 from sync_pipelines.catalog.database import Database, require_catalog
 from sync_pipelines.catalog.migrate import migrate
@@ -55,6 +57,32 @@ def test_the_catalog_can_live_in_a_schema_of_another_name(empty: Database) -> No
     migrate(empty)
     assert tables(other, "catalog_two") >= TABLES
     assert tables(empty) >= TABLES
+
+
+def test_connectors_from_before_anybody_was_asked_keep_what_they_had(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    upgrade = command.upgrade
+    monkeypatch.setattr(command, "upgrade", lambda config, _: upgrade(config, "0007"))
+    migrate(empty)
+    auth = {"type": "oauth2", "token_url": "https://login.intern/t", "client_id": "env:ID", "client_secret": "env:KEY"}
+    with empty.connect() as connection:
+        connection.execute(
+            "INSERT INTO connectors (name, base_url, auth_token, target_schema) VALUES ('erp', 'http://10.0.0.5/api', 'env:ERP', 'erp')"
+        )
+        connection.execute(
+            "INSERT INTO connectors (name, base_url, target_schema, kind, declaration) VALUES ('crm', 'https://crm.intern', 'crm', 'rest', %s)",
+            [Jsonb({"auth": auth})],
+        )
+        connection.execute("INSERT INTO webhooks (name, url, secret) VALUES ('ops', 'https://hooks.intern/x', 'env:HOOK')")
+    monkeypatch.undo()
+    migrate(empty)
+    with empty.connect() as connection:
+        agreed = {row["name"]: row["agreed"] for row in connection.execute("SELECT name, agreed FROM connectors")}
+        [hook] = connection.execute("SELECT private_origins FROM webhooks").fetchall()
+    assert agreed["erp"]["secrets"] == [["env:ERP", "http://10.0.0.5:80"]]
+    assert agreed["erp"]["private"] == ["http://10.0.0.5:80"]
+    assert agreed["crm"]["secrets"] == [["env:ID", "https://login.intern:443"], ["env:KEY", "https://login.intern:443"]]
+    assert agreed["crm"]["private"] == ["https://crm.intern:443", "https://login.intern:443"]
+    assert hook["private_origins"] == ["https://hooks.intern:443"]
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(empty: Database) -> None:

@@ -15,7 +15,7 @@ from sync_pipelines.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = (ROOT / ".env.example").read_text()
-DAGSTER_VARIABLES = {"SYNC_PIPELINES_DAGSTER_URL", "SYNC_PIPELINES_EXECUTOR"}
+DAGSTER_VARIABLES = {"SYNC_PIPELINES_DAGSTER_URL", "SYNC_PIPELINES_EXECUTOR", "SYNC_PIPELINES_MAX_RUNS"}
 
 
 def names_of_settings():

@@ -86,6 +86,7 @@ def test_a_batch_with_less_than_80_percent_success_is_refused(declared, missing,
     del served.records[10 : 10 + missing]
     if refused:
         error = declared.fails(IncompleteAnswerError, "users")
+        assert declared.runs("users")[0]["status"] == "incomplete"
         assert f"{10 - missing} of 10" in error.what and "11: It was asked for" in error.what
         assert declared.table()[1]["name"] == "user 1"
     else:

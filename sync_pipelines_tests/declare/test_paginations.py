@@ -294,10 +294,11 @@ def test_a_short_lived_oauth_token_is_renewed_before_it_ends(declared, monkeypat
     from sync_pipelines.extract.auth import ClientCredentials
     from sync_pipelines.model.declaration import OAuth2Auth
     from sync_pipelines.model.limits import HttpLimits
+    from sync_pipelines.secrets import resolve_secret
 
     auth = credentials(declared, monkeypatch, "oauth2")
     now = [0.0]
-    source = ClientCredentials(OAuth2Auth(**auth), HttpLimits(), clock=lambda: now[0])
+    source = ClientCredentials(OAuth2Auth(**auth), HttpLimits(), resolve_secret, clock=lambda: now[0])
     declared.rest.lifetime_seconds = 100
     first = source.headers()
     now[0] = 69

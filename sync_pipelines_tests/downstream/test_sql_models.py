@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import dagster as dg
 import pytest
 
+from sync_pipelines.catalog.roles import ensure_roles
 from sync_pipelines.catalog.snapshot import CatalogView
 from sync_pipelines.downstream.build import build_model
-from sync_pipelines.downstream.sql_model import load_models, parse_model
+from sync_pipelines.downstream.sql_model import MODELS_FOLDER, load_models, models_fingerprint, parse_model
 from sync_pipelines.errors import DatabaseRefusedError, SettingsError
 from sync_pipelines.orchestrate.assets import entity_assets
+from sync_pipelines.orchestrate.launches import Launches
 from sync_pipelines.orchestrate.resources import Bridge
-from sync_pipelines.orchestrate.sql_models import MODELS_FOLDER, model_assets
+from sync_pipelines.orchestrate.sql_models import model_assets
+from sync_pipelines.schedule.plan import DueEntity, Kind, PlannedRun
 from sync_pipelines_tests.world import World, item
 
 MODEL = Path("mart/heavy_items.sql")
@@ -47,6 +52,17 @@ def test_the_version_follows_the_meaning_and_not_the_layout() -> None:
         (TEXT.replace("SELECT item_number", "SELEKT item_number"), r"heavy_items.sql:\d+: "),
         ("DROP TABLE erp.items", "a model is one SELECT"),
         ("SELECT 1; SELECT 2", "a model is one SELECT"),
+        ("WITH gone AS (DELETE FROM erp.items RETURNING *) SELECT * FROM gone", "changes data"),
+        ("SELECT 1 FROM erp.a WHERE x IN (WITH d AS (UPDATE erp.b SET c = 1 RETURNING c) SELECT c FROM d)", "changes data"),
+        ("SELECT * INTO erp.copy FROM erp.items", "SELECT INTO"),
+        ("SELECT * FROM erp.items FOR UPDATE", "locks rows"),
+        ("SELECT lo_export(1, '/x')", "the function lo_export is not"),
+        ("SELECT pg_catalog.pg_sleep(9)", "the function pg_sleep is not"),
+        ("SELECT * FROM pg_read_file('/etc/passwd')", "the function pg_read_file is not"),
+        ("SELECT * FROM dblink('x', 'y') AS t (a int)", "the function dblink is not"),
+        ("SELECT set_config('a', 'b', false), nextval('s')", "the function set_config is not"),
+        ("SELECT random()", "the function random is not"),
+        ("SELECT erp.mine(1)", "the function erp.mine is not"),
         ("SELECT * FROM items", "the table 'items' needs its schema"),
     ],
 )
@@ -58,6 +74,76 @@ def test_a_wrong_model_is_refused_with_file_and_line(text: str, complaint: str) 
 def test_the_shipped_models_are_right() -> None:
     models, errors = load_models(MODELS_FOLDER)
     assert models and not errors
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "count(*) FILTER (WHERE a)", "round(avg(a)::numeric, 1)", "date_trunc('month', a)", "a ->> 'x'", "a @> b", "any_value(a)", "now()",
+        "extract(year FROM a)", "row_number() OVER (PARTITION BY a ORDER BY b)", "percentile_cont(0.5) WITHIN GROUP (ORDER BY a)",
+        "string_agg(a, ',' ORDER BY b)", "substring(a FROM 1 FOR 2)", "regexp_replace(a, 'b', 'c')", "a AT TIME ZONE 'UTC'", "ARRAY[1, 2]",
+        "jsonb_build_object('a', a)", "CASE WHEN a THEN 1 END", "pg_catalog.lower(a)", "coalesce(a, 1)",
+    ],
+)  # fmt: skip
+def test_what_only_computes_is_allowed(expression: str) -> None:
+    assert parse_model(MODEL, f"SELECT {expression} AS x FROM erp.items").reads == (("erp", "items"),)
+
+
+@pytest.mark.parametrize("materialized", ["table", "view"])
+def test_a_model_that_is_built_again_keeps_what_people_gave_to_it(world: World, materialized: str) -> None:
+    world.add_items(25)
+    world.sync()
+    model = parse_model(MODEL, TEXT.replace(": table", f": {materialized}"))
+    build_model(world.database, model)
+    name = f"analyst_{world.database.name}"
+    world.sql(f"CREATE ROLE {name}; GRANT SELECT ON mart.heavy_items TO {name}; COMMENT ON {materialized} mart.heavy_items IS 'heavy'")
+    world.sql("CREATE VIEW mart.above AS SELECT item_number FROM mart.heavy_items; CREATE VIEW mart.higher AS SELECT * FROM mart.above")
+    if materialized == "table":
+        world.sql("CREATE UNIQUE INDEX by_item ON mart.heavy_items (item_number); ALTER TABLE mart.heavy_items ADD PRIMARY KEY (item_number)")
+    try:
+        wider = parse_model(MODEL, TEXT.replace(": table", f": {materialized}").replace("weight_per_unit FROM", "weight_per_unit, base_uom FROM"))
+        assert build_model(world.database, wider).row_count == 16
+        assert world.sql("SELECT count(*) FROM mart.higher") == [(16,)]
+        query = f"SELECT has_table_privilege('{name}', 'mart.heavy_items', 'SELECT'), obj_description('mart.heavy_items'::regclass)"
+        assert world.sql(query) == [(True, "heavy")]
+        indexes = world.sql("SELECT indexname FROM pg_indexes WHERE schemaname = 'mart' ORDER BY 1")
+        assert indexes == ([("by_item",), ("heavy_items_pkey",)] if materialized == "table" else [])
+        world.sql("CREATE VIEW mart.narrow AS SELECT base_uom FROM mart.heavy_items")
+        with pytest.raises(DatabaseRefusedError, match=r"the view mart\.narrow hangs on it"):
+            build_model(world.database, model)
+        assert world.sql("SELECT count(*) FROM mart.narrow") == [(16,)]
+    finally:
+        world.sql(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+def test_a_model_runs_as_a_role_that_only_reads_its_sources(world: World) -> None:
+    world.add_items(25)
+    world.sync()
+    ensure_roles(world.database)
+    assert build_model(world.database, parse_model(MODEL, TEXT)).row_count == 16
+    assert world.sql("SELECT tableowner = current_user FROM pg_tables WHERE tablename = 'heavy_items'") == [(True,)]
+    model = parse_model(MODEL, TEXT)
+    sneaky = replace(model, query="SELECT secret FROM bridge.connectors")
+    with pytest.raises(DatabaseRefusedError, match="permission denied for schema bridge"):
+        build_model(world.database, sneaky)
+    with pytest.raises(DatabaseRefusedError, match="multiple commands"):
+        build_model(world.database, replace(model, query=f"{model.query}; DELETE FROM erp.items"))
+    assert len(world.rows()) == 25
+
+
+def test_a_deleted_model_changes_the_fingerprint_and_stops_no_sync(world: World, tmp_path: Path) -> None:
+    (tmp_path / "mart").mkdir()
+    file = tmp_path / "mart/heavy_items.sql"
+    file.write_text(TEXT)
+    world.add_items(3)
+    before = models_fingerprint(tmp_path)
+    entity = world.entity()
+    launches = Launches("erp", [entity], {dg.AssetKey(["mart", "heavy_items"]): {dg.AssetKey(["erp", "items"])}}, tmp_path)
+    run = PlannedRun(Kind.REGULAR, (DueEntity(entity.uid, "items", "interval", 0, False, 3),))
+    assert [key.path[-1] for key in launches.request(uuid4(), run).asset_selection or ()] == ["items", "heavy_items"]
+    file.rename(tmp_path / "mart/light_items.sql")
+    assert [key.path[-1] for key in launches.request(uuid4(), run).asset_selection or ()] == ["items"]
+    assert models_fingerprint(tmp_path) != before
 
 
 @pytest.mark.parametrize("materialized", ["table", "view"])

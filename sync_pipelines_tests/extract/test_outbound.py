@@ -73,7 +73,7 @@ def test_secret_origins_is_the_only_way_for_what_it_names() -> None:
         of_connector(evil, bound).check_secret("env:CRM_KEY", evil.base_url)
 
 
-@pytest.mark.parametrize("name", ["POSTGRES_PASSWORD", "POSTGRES_URL", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY", "SYNC_PIPELINES_DAGSTER_URL"])
+@pytest.mark.parametrize("name", ["POSTGRES_PASSWORD", "POSTGRES_URL", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY", "SYNC_PIPELINES_DAGSTER_URL", "TRINO_PASSWORD"])
 def test_what_opens_our_own_stores_goes_to_no_source(name: str) -> None:
     connector = connector_with({"type": "bearer", "token": f"env:{name}"})
     with pytest.raises(GuardError, match="own stores"):
@@ -135,6 +135,8 @@ def test_a_secret_for_trino_is_bound_to_it(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("LAKE_PASSWORD", CANARY)
     reach = {"host": "lake.example.com", "port": 8443, "password": "env:LAKE_PASSWORD"}
     connector = connector_with(AUTHS[0], destination="trino", trino=reach)
+    own = dataclasses.replace(connector, destination_settings={**reach, "password": "env:TRINO_PASSWORD"})
+    assert agree(own, PLAIN), "a file may name it for Trino, and a person agree"
     assert ("env:LAKE_PASSWORD", "trino://lake.example.com:8443") in wanted_secrets(connector)
     agreed = dataclasses.replace(connector, agreed=agree(connector, PLAIN))
     none = TrinoSettings(_env_file=None, host=None)

@@ -23,6 +23,7 @@ from dlt.destinations.impl.postgres.configuration import PostgresCredentials
 from dlt.destinations.impl.postgres.factory import postgres
 from dlt.destinations.impl.postgres.postgres import PostgresClient
 
+from sync_pipelines.catalog.session import has_schema
 from sync_pipelines.load.plan import PublishPlan, plan_of
 from sync_pipelines.load.postgres.copy import copy_parquet, copy_refusing
 from sync_pipelines.load.postgres.publish import KeyTwiceError, publish
@@ -48,6 +49,10 @@ class LibpqCredentials(PostgresCredentials):
         credentials.password = info.get("password") or "unused"
         credentials.resolve()
         return credentials
+
+    def get_query(self) -> dict[str, str]:
+        """The options of the URL, to which dlt adds its search path."""
+        return {"options": psycopg2.extensions.parse_dsn(self.conninfo).get("options", "")}
 
     def to_native_representation(self) -> str:
         """The URL as given."""
@@ -106,6 +111,11 @@ class BridgePostgresClient(PostgresClient):
             yield
         finally:
             connection.close()
+
+    def is_storage_initialized(self) -> bool:
+        """Whether the dataset is there; dlt asks a view that shows only what the role owns."""
+        with self.sql_client.native_connection.cursor() as cursor:
+            return has_schema(cursor, self.sql_client.dataset_name)
 
     def initialize_storage(self, truncate_tables: Iterable[str] | None = None) -> None:
         """Create dlt's dataset, one process at a time."""

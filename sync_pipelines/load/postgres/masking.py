@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sync_pipelines.load.destination import Remask
+from sync_pipelines.load.postgres.dependants import dependants_down
 from sync_pipelines.load.postgres.fill import is_empty
 from sync_pipelines.load.postgres.quoting import quote
 from sync_pipelines.load.postgres.target import read_columns
@@ -28,13 +29,15 @@ def clear_columns(cursor: Any, entity: Entity, remask: Remask) -> None:
     keys = [column for column in found if column.is_business_key]
     if keys and not is_empty(cursor, entity):
         raise remask.refused_key(keys[0])
-    for column in found:
-        name = quote(column.target_name)
-        if not column.is_business_key:
-            cursor.execute(f"ALTER TABLE {target} ALTER COLUMN {name} DROP NOT NULL")
-        # A column of nulls can take any type, and the table is written anew: nothing of the old values stays in its files.
-        cursor.execute(f"ALTER TABLE {target} ALTER COLUMN {name} TYPE text USING NULL")
-        if column.name in remask.masks.dropped:
-            cursor.execute(f"ALTER TABLE {target} DROP COLUMN {name}")
-    if found:
+    if not found:
+        return
+    with dependants_down(cursor, entity.target_schema, entity.target_table):
+        for column in found:
+            name = quote(column.target_name)
+            if not column.is_business_key:
+                cursor.execute(f"ALTER TABLE {target} ALTER COLUMN {name} DROP NOT NULL")
+            # A column of nulls can take any type, and the table is written anew: nothing of the old values stays in its files.
+            cursor.execute(f"ALTER TABLE {target} ALTER COLUMN {name} TYPE text USING NULL")
+            if column.name in remask.masks.dropped:
+                cursor.execute(f"ALTER TABLE {target} DROP COLUMN {name}")
         cursor.execute(f"UPDATE {target} SET _bridge_hash = 'lost:' || _bridge_hash WHERE left(_bridge_hash, 5) <> 'lost:'")

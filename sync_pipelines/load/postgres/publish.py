@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg2
 
-from sync_pipelines.errors import SupersededRunError
+from sync_pipelines.errors import DatabaseRefusedError, LedgerError, SupersededRunError
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.books import (
     close_books,
@@ -23,9 +23,12 @@ from sync_pipelines.load.postgres.books import (
 )
 from sync_pipelines.load.postgres.copy import copy_refusing
 from sync_pipelines.load.postgres.fill import build_constraints
+from sync_pipelines.load.postgres.interference import explain_loss
 from sync_pipelines.load.postgres.merge import Counts, Merge
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.load.postgres.rejected import mark_rejected
+from sync_pipelines.load.postgres.target import read_columns
+from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import Ledger, Mode, check_stage
 from sync_pipelines.reconcile.vanished import Absent, delete_vanished
 
@@ -53,11 +56,21 @@ def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
     Raises:
         LedgerError: two counts of a stage differ.
         SupersededRunError: the run was closed by another one.
+        DatabaseRefusedError: a trigger, rule, policy or partition of somebody else swallows rows.
         KeyTwiceError: the records that fill an empty target are not one per key; they must go through staging.
     """
     for name, value in _SESSION.items():
         cursor.execute(f"SET LOCAL {name} = {literal(value)}")
+    check_replication_role(cursor, plan.entity)
     fence(cursor, plan)
+    try:
+        return _publish(cursor, plan, fills=fills)
+    except LedgerError as loss:
+        told = explain_loss(cursor, plan.entity, loss)
+        raise told from (None if told is loss else loss)
+
+
+def _publish(cursor: Any, plan: PublishPlan, *, fills: bool) -> Outcome:
     merge = Merge(cursor, plan)
     filled = _finish_fill(cursor, plan) if fills else _stage(cursor, plan)
     staged, rejected = merge.count_staged(), merge.count_rejects()
@@ -66,6 +79,7 @@ def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
     quarantined = merge.count_distinct_rejects()
     superseded, counts = 0, Counts(new=filled or 0)
     if filled is None:
+        allow_nulls(cursor, plan)
         drop_accepted_reviews(cursor, plan)
         superseded = merge.drop_superseded()
         counts = merge.apply(staged - superseded)
@@ -110,6 +124,39 @@ def _stage(cursor: Any, plan: PublishPlan) -> None:
     """Make sure that the records are in staging."""
     if plan.spooled is not None and not plan.is_staged:
         plan.copy_rejected += copy_refusing(cursor, str(plan.spooled), plan.entity)
+
+
+def check_replication_role(cursor: Any, entity: Entity) -> None:
+    """Let triggers and foreign keys hold, or refuse a session in which they do not.
+
+    Raises:
+        DatabaseRefusedError: somebody set session_replication_role for our role or database.
+    """
+    cursor.execute("SELECT current_setting('session_replication_role'), rolsuper, rolname FROM pg_roles WHERE rolname = current_user")
+    role, is_superuser, user = cursor.fetchone()
+    if role != "origin" and is_superuser:
+        cursor.execute("SET LOCAL session_replication_role = origin")
+    elif role != "origin":
+        raise DatabaseRefusedError(
+            f"The session runs with session_replication_role = {role}, in which foreign keys and triggers of {entity.table} do not hold.",
+            where=dict(entity.where),
+            next_command=f"ALTER ROLE {quote(user)} RESET session_replication_role, and the same of the database",
+        )
+
+
+def allow_nulls(cursor: Any, plan: PublishPlan) -> None:
+    """Take NOT NULL off columns that may be null at the source, once a null has come; until then it stays."""
+    entity = plan.entity
+    stored = read_columns(cursor, entity.target_schema, entity.target_table)
+    for index, column in enumerate(entity.columns):
+        have = stored.get(column.target_name)
+        if column.is_business_key or not column.is_nullable or have is None or not have.is_not_null:
+            continue
+        cursor.execute(f"SELECT EXISTS (SELECT FROM {quote(entity.staging_schema, entity.records_table)} WHERE c{index} IS NULL)")
+        if cursor.fetchone()[0]:
+            name = quote(column.target_name)
+            cursor.execute(f"ALTER TABLE {quote(entity.target_schema, entity.target_table)} ALTER COLUMN {name} DROP NOT NULL")
+            plan.allowed_nulls += (column.name,)
 
 
 def fence(cursor: Any, plan: PublishPlan) -> None:

@@ -12,8 +12,11 @@ from psycopg.rows import tuple_row
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.masked import mask_catalog
+from sync_pipelines.catalog.roles import grant_target
+from sync_pipelines.catalog.session import ensure_schema
 from sync_pipelines.load.destination import Prepared, Remask
 from sync_pipelines.load.plan import Outcome, PublishPlan
+from sync_pipelines.load.postgres.aside import set_aside
 from sync_pipelines.load.postgres.fill import BULK_ROWS, is_empty
 from sync_pipelines.load.postgres.masking import clear_columns
 from sync_pipelines.load.postgres.peek import all_unchanged
@@ -21,7 +24,7 @@ from sync_pipelines.load.postgres.publish import publish
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.load.postgres.staging import prepare_staging
 from sync_pipelines.load.postgres.stream import RecordStream
-from sync_pipelines.load.postgres.target import apply_table, plan_table, read_columns, set_aside
+from sync_pipelines.load.postgres.target import apply_table, plan_table, read_columns
 from sync_pipelines.model.entity import OPTIONAL_COLUMNS, REVIEW_COLUMN, Entity
 from sync_pipelines.model.run import Ledger
 from sync_pipelines.reconcile.duplicates import duplicate_keys
@@ -37,25 +40,28 @@ class PostgresDestination:
         """Bring target and staging into shape in one transaction."""
         with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
             lock_ddl(cursor, entity.target_schema)
+            ensure_schema(cursor, entity.target_schema)
             if remask is not None:
                 mask_catalog(cursor, remask)
                 clear_columns(cursor, entity, remask)
             stored = read_columns(cursor, entity.target_schema, entity.target_table)
             entity = replace(entity, own_columns=entity.own_columns | (OPTIONAL_COLUMNS.keys() & stored.keys()))
             plan = plan_table(entity, stored, rebuild=rebuild)
-            apply_table(cursor, plan)
+            apply_table(cursor, entity, plan)
             prepare_staging(cursor, entity)
+            if not stored:
+                grant_target(cursor, self._database.bridge_schema, entity.target_schema)
             return Prepared(plan.changes, is_empty(cursor, entity), entity.own_columns)
 
     def pipeline_target(self, entity: Entity) -> tuple[Any, str]:
         """dlt's postgres destination with our publish step."""
         from sync_pipelines.load.postgres.destination import LibpqCredentials, bridge_postgres
 
-        return bridge_postgres(credentials=LibpqCredentials.of(self._database.url)), entity.staging_schema
+        return bridge_postgres(credentials=LibpqCredentials.of(self._database.session_url())), entity.staging_schema
 
     def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> RecordStream:
         """COPY while the source is read, into staging or into the empty target."""
-        return RecordStream(self._database.url, entity, fills=fills_empty, bulk=first_rows >= BULK_ROWS)
+        return RecordStream(self._database.session_url(), entity, fills=fills_empty, bulk=first_rows >= BULK_ROWS)
 
     def publish_nothing(self, plan: PublishPlan) -> Outcome:
         """dlt makes no load of nothing, yet rows may have vanished and the books must be closed."""
@@ -84,7 +90,8 @@ class PostgresDestination:
     def set_aside(self, entity: Entity, suffix: str) -> str | None:
         """Rename the table with its constraints."""
         with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
-            return set_aside(cursor, entity, suffix)
+            kept = set_aside(cursor, entity, suffix)
+            return kept.kept_as if kept else None
 
     def table_name(self, entity: Entity) -> str:
         """database.schema.table."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sync_pipelines.catalog.session import ensure_schema
 from sync_pipelines.load.postgres.quoting import quote
 from sync_pipelines.load.postgres.target import read_columns
 from sync_pipelines.model.entity import Entity
@@ -26,7 +27,7 @@ def prepare_staging(cursor: Any, entity: Entity) -> None:
     """Make both staging tables, empty and with the right types; leftovers of killed runs go."""
     columns = {f"c{index}": column.type.sql for index, column in enumerate(entity.columns)}
     records = {"arrival": "bigint", "rowversion": "text", "hash": "text", **columns, **dict.fromkeys(entity.flags, "text")}
-    cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(entity.staging_schema)}")
+    ensure_schema(cursor, entity.staging_schema)
     for table, wanted in ((entity.records_table, records), (entity.rejects_table, _REJECTS_SQL)):
         name = quote(entity.staging_schema, table)
         stored = {column.name: column.sql_type for column in read_columns(cursor, entity.staging_schema, table).values()}

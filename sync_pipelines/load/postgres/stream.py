@@ -134,7 +134,7 @@ class RecordStream:
                 self.rows = int(cursor.rowcount)
         except _AbandonedError:
             return
-        except (*REFUSALS, psycopg2.errors.UniqueViolation) as error:
+        except (*REFUSALS, psycopg2.errors.UniqueViolation, psycopg2.errors.NotNullViolation) as error:
             self.refusal = error
         except BaseException as error:  # noqa: BLE001 - raised by the thread that feeds
             self._trouble = error

@@ -6,12 +6,14 @@ would cut, reinterpret or drop data stops the entity with the plan in the messag
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from sync_pipelines.errors import UnknownTypeError
 from sync_pipelines.load.drift import check_can_follow, check_is_ours, check_may_be_made, lost_column
 from sync_pipelines.load.plan import TablePlan
+from sync_pipelines.load.postgres.dependants import dependants_down
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.model.entity import BRIDGE_COLUMNS, OPTIONAL_COLUMNS, Entity
 from sync_pipelines.model.names import shorten_identifier
@@ -20,25 +22,26 @@ from sync_pipelines.model.types import ColumnType, Kind, parse_type, widens
 
 @dataclass(frozen=True)
 class StoredColumn:
-    """A column as the database has it; `sql_type` as `format_type()` spells it."""
+    """A column as the database has it; `sql_type` as `format_type()` spells it; one with a default fills itself."""
 
     name: str
     sql_type: str
     is_not_null: bool
+    fills_itself: bool = False
 
 
 def read_columns(cursor: Any, schema: str, table: str) -> dict[str, StoredColumn]:
     """The columns of a table by name; empty when there is no such table."""
     cursor.execute(
         """
-        SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull
+        SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef OR a.attidentity <> ''
         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
         ORDER BY a.attnum
         """,
         (schema, table),
     )
-    return {name: StoredColumn(name, sql_type, not_null) for name, sql_type, not_null in cursor.fetchall()}
+    return {row[0]: StoredColumn(*row) for row in cursor.fetchall()}
 
 
 def constraint_names(entity: Entity) -> tuple[str, str, str]:
@@ -75,7 +78,6 @@ def create_statements(entity: Entity) -> tuple[str, ...]:
     columns += [f"{name} {kind}" for name, kind in OPTIONAL_COLUMNS.items() if name in entity.own_columns]
     target = quote(entity.target_schema, entity.target_table)
     return (
-        f"CREATE SCHEMA IF NOT EXISTS {quote(entity.target_schema)}",
         f"CREATE TABLE {target} (\n  " + ",\n  ".join(columns) + "\n)",
         *constraint_statements(entity),
     )
@@ -121,15 +123,13 @@ def _plan_columns(entity: Entity, stored: dict[str, StoredColumn]) -> TablePlan:
                 changes.append(f"widen {column.name} from {have.sql_type} to {column.type.sql}")
             elif old is None or not widens(column.type, old):
                 refused.append(f"{column.name}: {have.sql_type} in the table, {column.type.sql} at the source")
-        if have is not None and have.is_not_null and column.is_nullable and not column.is_business_key:
-            statements.append(f"{alter} ALTER COLUMN {name} DROP NOT NULL")
-            changes.append(f"allow nulls in {column.name}")
     for name in sorted(entity.own_columns - stored.keys()):
         statements.append(f"{alter} ADD COLUMN {name} {OPTIONAL_COLUMNS[name]}")
         changes.append(f"add {name}")
     declared = {column.target_name for column in entity.columns}
     for name, have in stored.items():
-        if name not in declared and name not in BRIDGE_COLUMNS and have.is_not_null:
+        # What fills itself stays as its owner wants it.
+        if name not in declared and name not in BRIDGE_COLUMNS and have.is_not_null and not have.fills_itself:
             statements.append(f"{alter} ALTER COLUMN {quote(name)} DROP NOT NULL")
             changes.append(f"keep {name}, which the source dropped")
     check_can_follow(entity, refused)
@@ -158,25 +158,14 @@ def stored_type(sql_type: str) -> ColumnType | None:
         return None
 
 
-def apply_table(cursor: Any, plan: TablePlan) -> None:
-    """Run the statements of a plan in the caller's transaction."""
-    for statement in plan.statements:
-        cursor.execute(statement)
+def apply_table(cursor: Any, entity: Entity, plan: TablePlan) -> None:
+    """Run the statements of a plan in the caller's transaction; what hangs on the table steps aside where a type changes.
 
-
-def set_aside(cursor: Any, entity: Entity, suffix: str) -> str | None:
-    """Rename the table, its constraints and its index, so that a new one can take the name; nothing is dropped.
-
-    Returns:
-        The new name, or None when there was no table.
+    Raises:
+        DatabaseRefusedError: something hangs on the table that cannot be made anew.
     """
-    if not read_columns(cursor, entity.target_schema, entity.target_table):
-        return None
-    schema, old, number = entity.target_schema, shorten_identifier(f"{entity.target_table}__{suffix}"), 1
-    while read_columns(cursor, schema, old):
-        number += 1
-        old = shorten_identifier(f"{entity.target_table}__{suffix}_{number}")
-    for position, name in enumerate(constraint_names(entity)):
-        cursor.execute(f"ALTER INDEX IF EXISTS {quote(schema, name)} RENAME TO {quote(shorten_identifier(f'{old}_index{position}'))}")
-    cursor.execute(f"ALTER TABLE {quote(schema, entity.target_table)} RENAME TO {quote(old)}")
-    return f"{schema}.{old}"
+    changes_type = any(" ALTER COLUMN " in statement and " TYPE " in statement for statement in plan.statements)
+    aside = dependants_down(cursor, entity.target_schema, entity.target_table) if changes_type else nullcontext()
+    with aside:
+        for statement in plan.statements:
+            cursor.execute(statement)

@@ -150,7 +150,7 @@ class TrinoDestination:
 
         from sync_pipelines.load.postgres.copy import copy_parquet
 
-        with psycopg2.connect(self._database.url) as connection, connection.cursor() as cursor:
+        with psycopg2.connect(self._database.session_url()) as connection, connection.cursor() as cursor:
             copy_parquet(cursor, path, entity.staging_schema, entity.rejects_table)
         connection.close()
 

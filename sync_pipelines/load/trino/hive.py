@@ -7,6 +7,7 @@ operation of the metastore. Whatever else is asked of such a table is refused, a
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 from sync_pipelines.errors import LedgerError, SchemaDriftError
@@ -128,8 +129,9 @@ def version_statement(entity: Entity, view: str, rows: str, condition: str, chan
 
 
 def _next_number(session: Session, catalog: str, entity: Entity) -> int:
+    """Above every table of rows, and of this second: a folder that a dropped table or a killed write left behind has another."""
     prefix = f"{entity.target_table}__rows_".lower()
-    return 1 + max((int(name[len(prefix) :]) for name in _tables_of_rows(session, catalog, entity)), default=0)
+    return max(int(time.time()), 1 + max((int(name[len(prefix) :]) for name in _tables_of_rows(session, catalog, entity)), default=0))
 
 
 def _tables_of_rows(session: Session, catalog: str, entity: Entity) -> list[str]:

@@ -9,6 +9,7 @@ import json
 from alembic import op
 from sqlalchemy import text
 
+from sync_pipelines.extract.origins import origin_of
 from sync_pipelines.extract.outbound import addresses_of, agreement, named_by, wanted_secrets
 from sync_pipelines.model.entity import Connector
 
@@ -44,7 +45,11 @@ def upgrade() -> None:
             text("UPDATE connectors SET agreed = CAST(:agreed AS jsonb) WHERE uid = :uid"),
             {"agreed": json.dumps(agreed | {"by": "migration 0008"}), "uid": row["uid"]},
         )
-    op.execute("UPDATE webhooks SET private_origins = ARRAY[substring(url FROM '^[^/]+//[^/]+')] WHERE url LIKE 'http%'")
+    for row in connection.execute(text("SELECT uid, url FROM webhooks WHERE url LIKE 'http%'")).mappings().all():
+        connection.execute(
+            text("UPDATE webhooks SET private_origins = ARRAY[CAST(:origin AS text)] WHERE uid = :uid"),
+            {"origin": origin_of(row["url"]), "uid": row["uid"]},
+        )
 
 
 def downgrade() -> None:

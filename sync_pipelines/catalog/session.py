@@ -1,0 +1,83 @@
+"""What a session of PostgreSQL must be set to, whatever ALTER ROLE, ALTER DATABASE or postgresql.conf say; and its schemas.
+
+Every connection of ours is opened with these options, so that nobody's defaults decide how values are read or when we stop.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+# How long we may work is our own matter; whoever wants a limit for us alone writes it into POSTGRES_URL.
+PATIENCE = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "default_transaction_read_only": "off",
+}
+# How values are written and compared is not open to choice.
+FORMS = {
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "client_encoding": "UTF8",
+    "standard_conforming_strings": "on",
+    "backslash_quote": "safe_encoding",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+    "xmloption": "content",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    # A policy must refuse, where it would hide rows from us.
+    "row_security": "off",
+}
+
+
+def session_url(url: str, search_path: str | None = None) -> str:
+    """The address of a server with our settings for the session.
+
+    Args:
+        url: libpq URL or connection string; its own options win over PATIENCE only.
+        search_path: schemas by comma; `public` when None, where functions of triggers may look for their tables.
+    """
+    own = str(conninfo_to_dict(url).get("options") or "")
+    return make_conninfo(url, options=session_options(own, search_path), client_encoding="UTF8")
+
+
+def session_options(own: str = "", search_path: str | None = None) -> str:
+    """The options of `session_url` alone."""
+    path = {"search_path": search_path or "public"}
+    return " ".join(part for part in (_as_options(PATIENCE), own, _as_options({**FORMS, **path})) if part)
+
+
+def _as_options(settings: dict[str, str]) -> str:
+    return " ".join(f"-c {name}={value.replace(chr(92), chr(92) * 2).replace(' ', chr(92) + ' ')}" for name, value in settings.items())
+
+
+def ensure_schema(connection: Any, schema: str) -> None:
+    """Make a schema where there is none; only then is the right to create one needed.
+
+    Args:
+        connection: a connection or cursor of psycopg 2 or 3.
+        schema: its name.
+    """
+    if not has_schema(connection, schema):
+        name = sql.Identifier(schema).as_string(None)
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
+
+
+def has_schema(connection: Any, schema: str) -> bool:
+    """Whether a schema of that name is there, whoever owns it.
+
+    Args:
+        connection: a connection or cursor of psycopg 2 or 3.
+        schema: its name.
+    """
+    query = "SELECT count(*) AS found FROM pg_catalog.pg_namespace WHERE nspname = %s"
+    cursor = connection.execute(query, [schema]) or connection
+    row = cursor.fetchone()
+    return bool(row["found"] if isinstance(row, dict) else row[0])
