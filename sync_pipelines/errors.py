@@ -28,6 +28,7 @@ SyncError
  └─ FatalError                our own promise would be broken; nothing was published
      ├─ LedgerError                 a run does not balance
      ├─ CursorProtocolError         rowversions are out of order or go back
+     │   └─ UnsortedPageError           a page is not sorted by its rowversions
      └─ SupersededRunError          another run took over while this one worked
 """
 
@@ -277,6 +278,16 @@ class CursorProtocolError(FatalError):
 
     category = Category.ANSWERED
     exit_code = 3
+
+
+class UnsortedPageError(CursorProtocolError):
+    """The records of a page are not in the order of their rowversions.
+
+    Attributes:
+        is_certain: False when changes of the source during the read might look the same.
+    """
+
+    is_certain = True
 
 
 class SupersededRunError(FatalError):

@@ -38,6 +38,7 @@ from sync_pipelines.errors import (
     SchemaDriftError,
     SourceContractError,
     SyncError,
+    UnsortedPageError,
 )
 from sync_pipelines.extract.extraction import Extraction
 from sync_pipelines.gate.judge import Tally
@@ -239,15 +240,33 @@ def _checked(connector: Connector, entity: Entity) -> Entity:
 
 def _run(run: _Run) -> RunResult:
     keyset = run.entity.delta_strategy is DeltaStrategy.ROWVERSION
+    # Of a declared source its file says whether it is sorted.
+    may_be_unsorted = keyset and run.connector.declaration is None and not run.released
+    in_order = not (may_be_unsorted and run.mode is Mode.DELTA and run.last_details.get("unsorted"))
     _prepare(run)
     try:
-        return _attempt(run, keyset=keyset)
+        for _ in range(2 if in_order else 0):
+            try:
+                return _attempt(run, keyset=keyset)
+            except UnsortedPageError as error:
+                if not may_be_unsorted:
+                    raise
+                logger.warning("%s: %s", run.entity.path, error.what)
+                _prepare(run)
+                if error.is_certain:
+                    break
+        run.warnings.append(
+            "the source does not sort its pages by rowversion, so they are read by number under the same filter: a row that an"
+            " update moves across a page border meanwhile can be missed until the next full refresh"
+        )
+        return _attempt(run, keyset=keyset, in_order=False)
     except CursorProtocolError as error:
         if run.mode is Mode.DELTA or not keyset:
             error.next_command = error.next_command or f"sync-pipelines sync {run.entity.path} --full-refresh"
             raise
         # Everything is read anyway: go by page number, which needs no order.
-        run.warnings.append(f"read by page number, because rowversions cannot be followed: {error.what}")
+        hint = f" Next: {error.next_command}" if error.next_command else ""
+        run.warnings.append(f"read by page number, because rowversions cannot be followed: {error.what}{hint}")
         logger.warning("%s: %s", run.entity.path, run.warnings[-1])
         _prepare(run)
         return _attempt(run, keyset=False)
@@ -271,7 +290,7 @@ def _prepare(run: _Run) -> None:
 _REFUSALS = (SourceContractError, IncompleteAnswerError)
 
 
-def _attempt(run: _Run, *, keyset: bool) -> RunResult:
+def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
     entity, settings = run.entity, run.settings
     masked = run.gate.masked if run.gate is not None else frozenset()
     if run.gate is not None:
@@ -294,6 +313,7 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         codec=extraction.reading.codec,
         marks=entity.cursor_marks,
         keyset=keyset,
+        in_order=in_order,
         walked=extraction.source.walks,
         accept_vanished=run.accept_vanished,
         lease=run.lease,
@@ -329,9 +349,11 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
     if run.released:
         yield from extraction.released(list(run.released.values()))
     else:
-        yield from extraction.batches(after=after, keyset=plan.keyset, full=full, closing=full and not run.fills_empty)
+        closing = full and not run.fills_empty
+        yield from extraction.batches(after=after, keyset=plan.keyset, full=full, closing=closing, in_order=plan.in_order)
         run.warnings += extraction.source.warnings()
     plan.fetched, plan.reread, plan.rejected = extraction.fetched, extraction.reread, extraction.rejected
+    plan.moved = extraction.moved
     plan.codec, moved = extraction.reading.codec or plan.codec, False
     if plan.keyset and not run.released:
         checkpoint = plan_checkpoint(run.entity, run.mode, extraction.reading, run.started_at, run.elapsed_seconds)
@@ -365,6 +387,8 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         "table_changes": list(run.table_changes),
         "quarantine_sample": extraction.sample,
         "page_size": extraction.source.page_size,
+        "pages_moved": plan.moved,
+        "unsorted": bool(run.last_details.get("unsorted")) if run.released else not plan.in_order,
         **({"coerced": dict(extraction.coerced)} if extraction.coerced else {}),
         **({"gate": run.gate.tally.as_dict()} if run.gate is not None else {}),
         "warnings": [*run.warnings, *extraction.reading.warnings],

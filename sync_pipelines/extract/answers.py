@@ -13,6 +13,7 @@ from pathlib import Path
 from uuid import UUID
 
 from sync_pipelines.extract.http import Reply
+from sync_pipelines.extract.told import HEADERS
 from sync_pipelines.model.declaration import MAX_RESUME_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class AnswerCache:
 
     def put(self, signature: str, reply: Reply) -> None:
         """Keep an answer, whole or not at all."""
-        headers = {name: value for name, value in reply.headers.items() if name == "link"}
+        headers = {name: value for name, value in reply.headers.items() if name in HEADERS}
         head = {"url": reply.url, "headers": headers, "bytes": len(reply.body), "digest": hashlib.sha256(reply.body).hexdigest()}
         with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
             file.write(json.dumps(head).encode() + b"\n" + reply.body)

@@ -13,8 +13,9 @@ from sync_pipelines.extract.answers import AnswerCache
 from sync_pipelines.extract.decode import Page, PageDecoder
 from sync_pipelines.extract.http import GuardedSession, Reply, Traffic
 from sync_pipelines.extract.paginators import Pages
+from sync_pipelines.extract.told import SIZES, Told, plain_name, read_told
 from sync_pipelines.extract.translate import Translated, Translator, id_column, missing_record, source_paths
-from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.declaration import Endpoint, NoPagination, PagePagination
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.secrets import printable
 
@@ -55,6 +56,8 @@ class DeclaredSource:
         self._translator = Translator(endpoint, [column.name for column in entity.columns], masked)
         self._shows_ids = id_column(endpoint) not in masked
         self.walks = not endpoint.is_ascending
+        self.is_list = endpoint.ids is None and endpoint.recording is None
+        self._totals: set[int | None] = set()
         self._records = 0
         self._may_end_early = False
 
@@ -63,7 +66,10 @@ class DeclaredSource:
     ) -> Page:
         """As `Source.page`."""
         pages = Pages(self._endpoint, self._url(), self._params(rowversion_gt), page_size, number)
-        return self._ask(pages, decoder, running, traffic)[1]
+        reply, page, _ = self._ask(pages, decoder, running, traffic)
+        if not page.fetched:
+            self._check_end(pages, reply, page)
+        return page
 
     def walk(
         self, decoder: PageDecoder, after: str | None, traffic: Traffic, before: Callable[[], int], *, complete: bool
@@ -74,6 +80,7 @@ class DeclaredSource:
             return
         if self._cache is not None:
             self._cache.open()
+        self._totals.clear()
         if self._endpoint.ids is None:
             for page, _ in self._pages(decoder, self._url(), self._params(after), traffic, before):
                 yield page
@@ -174,10 +181,55 @@ class DeclaredSource:
                 yield page, translated
             elif pages.numbered:
                 self._confirm_end(pages, decoder, number, traffic)
+            if self._is_checked:
+                self._totals.add(read_told(reply, self._endpoint.records).total)
             if not pages.advance(reply, page.fetched):
+                self._check_end(pages, reply, page)
                 full = self._endpoint.pagination.size_param is None or page.fetched >= self.page_size
                 self._may_end_early = self._may_end_early or (page.fetched > 0 and full and not pages.names_next)
                 return
+
+    @property
+    def total(self) -> int | None:
+        """As `Source.total`."""
+        return next(iter(self._totals)) if len(self._totals) == 1 else None
+
+    @property
+    def _is_checked(self) -> bool:
+        """Whether answers are pages of a list whose end they may tell."""
+        pagination, ids = self._endpoint.pagination, self._endpoint.ids
+        # What was declared to end early does so.
+        is_cut = isinstance(pagination, PagePagination) and pagination.last_page is not None
+        return pagination.checked and not is_cut and self._endpoint.recording is None and (ids is None or ids.param is not None)
+
+    def _check_end(self, pages: Pages, reply: Reply, page: Page) -> None:
+        """Refuse an end at which the answer itself says that there is more.
+
+        Raises:
+            SourceContractError: it does.
+        """
+        if not self._is_checked:
+            return
+        told = read_told(reply, self._endpoint.records)
+        what = told.more
+        if what is None and isinstance(self._endpoint.pagination, NoPagination) and self._endpoint.ids is None:
+            what = self._more_than_one_page(pages, told, page.fetched)
+        if what is not None:
+            raise SourceContractError(
+                f"The read ended, but {what}: the pagination {self._endpoint.pagination.type!r} does not reach the rest.",
+                where=dict(self._entity.where),
+                next_command="declare `pagination` in the connector's file; if this is the end, `pagination: {…, checked: false}`",
+            )
+
+    def _more_than_one_page(self, pages: Pages, told: Told, records: int) -> str | None:
+        """Why one answer is not everything; None when nothing says so."""
+        if told.pages is not None and told.pages > 1:
+            return f"the answer is one of {told.pages} pages"
+        asked = [value for name, value in pages.query.items() if plain_name(name) in SIZES and str(value).isdigit()]
+        limits = {int(value) for value in asked} | ({told.limit} if told.limit is not None else set())
+        if records in limits - {0} and not told.ends and (told.total is None or told.total > records):
+            return f"it brought exactly as many as a page has, {records}"
+        return None
 
     def _confirm_end(self, pages: Pages, decoder: PageDecoder, number: int, traffic: Traffic) -> None:
         """An empty page ends a numbered read only when it stays empty and the page behind it is empty, too."""

@@ -98,7 +98,17 @@ class OAuth2Auth(_Model):
 Auth = Annotated[ApiKeyAuth | BearerAuth | BasicAuth | OAuth2Auth, Field(discriminator="type")]
 
 
-class NoPagination(_Model):
+class _Ending(_Model):
+    """How a list ends.
+
+    Attributes:
+        checked: what the answers say of it (has_more, a next page, a total) is compared with what was read.
+    """
+
+    checked: bool = True
+
+
+class NoPagination(_Ending):
     """One answer is everything."""
 
     type: Literal["none"] = "none"
@@ -106,7 +116,7 @@ class NoPagination(_Model):
     size_param: str | None = None
 
 
-class _Sized(_Model):
+class _Sized(_Ending):
     size: int | None = Field(None, ge=1, le=MAX_PAGE_SIZE)
     max_size: int = Field(MAX_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
 
@@ -136,11 +146,12 @@ class OffsetPagination(_Sized):
 
 
 class CursorPagination(_Sized):
-    """By a token of the answer, which goes into the next request."""
+    """By a token of the answer, which goes into the next request; false at `has_more_path` ends it, too."""
 
     type: Literal["cursor"]
     cursor_path: str
     cursor_param: str = "cursor"
+    has_more_path: str | None = None
     size_param: str | None = None
 
 
