@@ -193,11 +193,13 @@ def test_a_change_at_the_source_starts_a_run_long_before_the_interval(
 def test_models_run_with_the_entities_that_they_read(
     world: World, definitions: Load, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sync_pipelines.orchestrate import location, sql_models
+    from sync_pipelines.orchestrate import launches, location, sql_models
 
     (tmp_path / "models" / "erp").mkdir(parents=True)
     (tmp_path / "models" / "erp" / "item_count.sql").write_text("SELECT count(*) AS n FROM erp.items\n")
     monkeypatch.setattr(location, "model_assets", lambda entities: sql_models.model_assets(entities, tmp_path / "models"))
+    models_there = launches._models_there
+    monkeypatch.setattr(launches, "_models_there", lambda _: models_there(tmp_path / "models"))
     world.add_items(3)
     world.add_items(3, slug="orders")
     world.sync("items")
