@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -29,6 +30,7 @@ from sync_pipelines.catalog.runs import (
 )
 from sync_pipelines.catalog.slots import writer_place
 from sync_pipelines.checkpoint import plan_checkpoint
+from sync_pipelines.discover.follow import follow_fields, waits_for
 from sync_pipelines.errors import (
     ConfigurationError,
     CursorProtocolError,
@@ -57,6 +59,11 @@ from sync_pipelines.sources import endpoint_of, named_metrics, open_source
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 1.0
+SHOWN_FIELDS = 20
+
+
+class _FieldsFollowed(SyncError):
+    """Ends an attempt: the catalog has columns now for fields that its records carry."""
 
 
 class Heartbeat(Protocol):
@@ -91,6 +98,8 @@ class _Run:
     warnings: list[str] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
     last_details: dict[str, Any] = field(default_factory=dict)
+    asked_for: frozenset[str] = frozenset()
+    waits_for: str | None = None
 
     def __post_init__(self) -> None:
         self.declared = self.entity if self.gate is None else self.gate.entity
@@ -178,7 +187,11 @@ def sync_entity(
             last_details=last_details(held, entity),
         )
         try:
-            return _run(run)
+            try:
+                return _run(run)
+            except _FieldsFollowed:
+                run = _with_new_columns(run)
+                return _run(run)
         except BaseException as error:
             if isinstance(error, SyncError):
                 error.at(**entity.where)
@@ -236,6 +249,49 @@ def _checked(connector: Connector, entity: Entity) -> Entity:
             next_command=f"sync-pipelines discover {entity.connector}",
         )
     return entity
+
+
+def _with_new_columns(run: _Run) -> _Run:
+    """The run anew, with the entity as the catalog has it now; it reads everything, so that every row gets its values."""
+    entity = get_entity(run.database, run.connector.name, run.entity.slug)
+    connector = get_connector(run.database, run.connector.name)
+    gate = prepare_gate(run.database, run.settings, entity)
+    run.held.execute("UPDATE sync_runs SET mode = 'full', rowversion_start = NULL WHERE uid = %s", [run.uid])
+    return replace(
+        run,
+        destination=open_destination(run.database, connector, entity),
+        connector=connector,
+        entity=entity,
+        gate=gate,
+        mode=Mode.FULL,
+        remask=newly_masked(entity, gate),
+        table_changes=(),
+        warnings=[],
+        waits_for=None,
+    )
+
+
+def _notice(run: _Run, names: set[str]) -> None:
+    """Ask the source's description for fields that nobody declared; fields of the last run are left to the discovery.
+
+    Raises:
+        _FieldsFollowed: the catalog has columns for some of them now.
+    """
+    new = frozenset(names) - run.asked_for
+    run.asked_for |= new
+    if run.released or new <= set(run.last_details.get("undeclared", ())):
+        return
+    run.waits_for = follow_fields(run.database, run.connector, run.entity, set(new), run.settings)
+    if run.waits_for is None:
+        raise _FieldsFollowed(f"{run.entity.path} has new columns.")
+
+
+def _tell_undeclared(run: _Run, names: set[str]) -> None:
+    endpoint = endpoint_of(run.connector, run.entity.slug)
+    if not names or run.released or (endpoint is not None and endpoint.fields is not None):
+        return
+    shown = ", ".join(sorted(names)[:SHOWN_FIELDS]) + (", …" if len(names) > SHOWN_FIELDS else "")
+    run.warnings.append(f"fields that nobody declares are not stored: {shown}; {run.waits_for or waits_for(run.connector)}")
 
 
 def _run(run: _Run) -> RunResult:
@@ -303,6 +359,7 @@ def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
         own_columns=entity.own_columns,
         gate=run.gate,
         before_page=run.heartbeat,
+        on_undeclared=partial(_notice, run),
     )
     plan = PublishPlan(
         entity=entity,
@@ -352,6 +409,7 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         closing = full and not run.fills_empty
         yield from extraction.batches(after=after, keyset=plan.keyset, full=full, closing=closing, in_order=plan.in_order)
         run.warnings += extraction.source.warnings()
+        _tell_undeclared(run, extraction.undeclared)
     plan.fetched, plan.reread, plan.rejected = extraction.fetched, extraction.reread, extraction.rejected
     plan.moved = extraction.moved
     plan.codec, moved = extraction.reading.codec or plan.codec, False

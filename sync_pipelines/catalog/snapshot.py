@@ -65,6 +65,12 @@ class CatalogView:
         }
 
     @cached_property
+    def owners(self) -> dict[str, list[str]]:
+        """Owners by connector, where its file names some."""
+        declared = {one.name: (one.declaration or {}).get("owners") for one in self.connectors}
+        return {name: owners for name, owners in declared.items() if owners}
+
+    @cached_property
     def trino_catalogs(self) -> dict[str, str]:
         """Catalog in Trino by connector, where a connector sets its own."""
         settings = {one.name: one.destination_settings or {} for one in self.connectors}

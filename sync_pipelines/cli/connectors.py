@@ -139,6 +139,21 @@ def _checked_cron(cron: str, name: str, what: str) -> str | None:
     return cron
 
 
+@group.command(epilog=examples("connector copy processgit connectors"))
+def copy(
+    name: Annotated[str, typer.Argument(help="Name of a shipped connector.")],
+    folder: Annotated[str, typer.Argument(help="Where its files go; none there is overwritten.")],
+) -> None:
+    """Copy a shipped connector with its gate and everything else that belongs to it, to be changed and applied by path."""
+    from pathlib import Path
+
+    from sync_pipelines.declare.gates import copy_shipped
+
+    path = copy_shipped(name, Path(folder))
+    say(f"{name} is copied to {folder}.")
+    say(f"Next: sync-pipelines connector apply {path}", "cyan")
+
+
 @group.command(
     epilog=examples("connector apply connectors/crm.yaml", "connector apply processgit --base-url https://data.example.com --yes")
 )

@@ -80,7 +80,8 @@ def check_endpoint(slug: str, endpoint: Endpoint) -> None:
         EntityDefinitionError: names what does not exist.
         SettingsError: a JSONPath that cannot be followed.
     """
-    compile_path(endpoint.records)
+    for path in [endpoint.records] if isinstance(endpoint.records, str) else endpoint.records:
+        compile_path(path)
     names = [column.name for column in endpoint.columns or ()]
     wanted = {
         "cursor.field": endpoint.cursor.field if endpoint.cursor else None,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sync_pipelines.errors import EntityDefinitionError, SyncError
 from sync_pipelines.model.cursor import Codec
@@ -21,11 +21,23 @@ MAX_APIS = 100_000
 class _ColumnDescription(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    name: str = Field(max_length=1000)
+    name: str | None = Field(None, max_length=1000)
+    output_alias: str | None = Field(None, max_length=1000)
     data_type: str = Field(max_length=200)
     is_nullable: bool = True
     is_business_key: bool = False
     declared_coercion: str = ""
+
+    @model_validator(mode="after")
+    def _is_named(self) -> _ColumnDescription:
+        if not self.output_alias and self.name is None:
+            raise ValueError("a column needs an output_alias or a name")
+        return self
+
+    @property
+    def column_name(self) -> str:
+        """The name in the records and in the table: SyncFlow maps the API's output_alias to the column."""
+        return self.output_alias or self.name or ""
 
 
 class ApiDescription(BaseModel):
@@ -76,9 +88,12 @@ def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
 
 
 def _columns(api: ApiDescription, connector: Connector) -> tuple[Column, ...]:
-    listed = set(api.business_key_columns)
-    flagged = {column.name for column in api.columns if column.is_business_key}
-    unknown = sorted(listed - {column.name for column in api.columns})
+    names = {column.column_name for column in api.columns}
+    # A key may be named as the source calls its column.
+    aliases = {column.name: column.column_name for column in api.columns if column.name is not None and column.name not in names}
+    listed = {aliases.get(name, name) for name in api.business_key_columns}
+    flagged = {column.column_name for column in api.columns if column.is_business_key}
+    unknown = sorted(listed - names)
     if unknown:
         raise EntityDefinitionError(f"The business key names {unknown[0]!r}, which is not among the columns.")
     if listed and flagged and listed != flagged:
@@ -86,9 +101,16 @@ def _columns(api: ApiDescription, connector: Connector) -> tuple[Column, ...]:
             f"business_key_columns says {sorted(listed)}, the columns' flags say {sorted(flagged)}."
         )
     keys = listed or flagged
+    # What may be cut is a person's decision: a source that describes itself has no say in it.
+    may_coerce = bool(connector.declaration)
     return tuple(
-        # What may be cut is a person's decision: a source that describes itself has no say in it.
-        Column(column.name, column.data_type, column.is_nullable, column.name in keys, column.declared_coercion if connector.declaration else "")
+        Column(
+            column.column_name,
+            column.data_type,
+            column.is_nullable,
+            column.column_name in keys,
+            column.declared_coercion if may_coerce else "",
+        )
         for column in api.columns
     )
 

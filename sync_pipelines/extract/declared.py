@@ -4,22 +4,58 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sync_pipelines.errors import BrokenPageError, IncompleteAnswerError, SettingsError, SourceContractError
+from sync_pipelines.conform.values import convert
+from sync_pipelines.errors import (
+    BrokenPageError,
+    IncompleteAnswerError,
+    RecordError,
+    SettingsError,
+    SourceContractError,
+)
 from sync_pipelines.extract.answers import AnswerCache
 from sync_pipelines.extract.decode import Page, PageDecoder
 from sync_pipelines.extract.http import GuardedSession, Reply, Traffic
 from sync_pipelines.extract.paginators import Pages
+from sync_pipelines.extract.raw_json import find_records, members
+from sync_pipelines.extract.records import decode_value
 from sync_pipelines.extract.told import SIZES, Told, plain_name, read_told
 from sync_pipelines.extract.translate import Translated, Translator, id_column, missing_record, source_paths
 from sync_pipelines.model.declaration import Endpoint, NoPagination, PagePagination
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.secrets import printable
 
 SHOWN_IDS = 10
+_UNASKABLE = "It cannot be asked for: a list or a path would not hold it as one id."
+
+
+@dataclass
+class IdRequest:
+    """All ids that a run asks for, in however many requests.
+
+    Attributes:
+        asked: number of ids.
+        min_success: least share of them that must be good.
+        faulty: those that failed, with the reason.
+    """
+
+    asked: int
+    min_success: float
+    faulty: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def good(self) -> int:
+        """Ids that have not failed; one whose row is there and did not change counts, too."""
+        return self.asked - len(self.faulty)
+
+    @property
+    def is_enough(self) -> bool:
+        """The share is reached still."""
+        return self.good >= round(self.min_success * self.asked, 6)  # 0.55 * 100 is more than 55
 
 
 class DeclaredSource:
@@ -56,6 +92,8 @@ class DeclaredSource:
         self._translator = Translator(endpoint, [column.name for column in entity.columns], masked)
         self._shows_ids = id_column(endpoint) not in masked
         self.walks = not endpoint.is_ascending
+        # By its id a record is found wherever it moved, so the last stretch need not be asked for again.
+        self.can_move = endpoint.ids is None
         self.is_list = endpoint.ids is None and endpoint.recording is None
         self._totals: set[int | None] = set()
         self._records = 0
@@ -88,53 +126,79 @@ class DeclaredSource:
         new = [one for one in self._ids if after is None or one not in self._known_ids]
         known = [] if after is None else [one for one in self._ids if one in self._known_ids]
         size = self._endpoint.ids.size
+        request = IdRequest(len(self._ids), self._endpoint.ids.min_success)
         for ids, since in ((new, None), (known, after)):
             for start in range(0, len(ids), size):
-                yield from self._batch(decoder, ids[start : start + size], since, traffic, before)
+                yield from self._batch(decoder, ids[start : start + size], since, traffic, before, request)
+                self._check(request)
 
     def _batch(
-        self, decoder: PageDecoder, ids: list[str], since: str | None, traffic: Traffic, before: Callable[[], int]
+        self, decoder: PageDecoder, ids: list[str], since: str | None, traffic: Traffic, before: Callable[[], int], request: IdRequest
     ) -> Iterator[Page]:
-        """The records of some ids; held back until it is known that enough of them are good."""
+        """The records of some ids, and one for each id that did not come back; what failed is noted in `request`."""
         declared = self._endpoint.ids
         assert declared is not None
-        params = self._params(since)
+        column, params = id_column(self._endpoint), self._params(since)
         askable = [one for one in ids if _is_askable(one, declared.param)]
         asks = [(self._url(one), params) for one in askable]
         if declared.param is not None:
             asks = [(self._url(), {**params, declared.param: ",".join(askable)})] if askable else []
         answers = (self._pages(decoder, url, query, traffic, before, absent_is_empty=declared.param is None) for url, query in asks)
-        found: list[Page] = []
-        good: set[str] = set()
-        faulty = {one: "It cannot be asked for: a list or a path would not hold it as one id." for one in ids if one not in askable}
+        wanted, good, faulty = set(ids), set(), dict.fromkeys((one for one in ids if one not in askable), _UNASKABLE)
         unasked = list(faulty)
         for page, translated in itertools.chain.from_iterable(answers):
             for place, one in enumerate(translated.ids):
-                if one not in ids:
-                    page.refused.setdefault(place, (id_column(self._endpoint), "It was not asked for."))
+                if one not in wanted:
+                    page.refused.setdefault(place, (column, "It was not asked for."))
                 elif place in page.refused:
                     faulty[one] = page.refused[place][1]
                 else:
                     good.add(one)
-            found.append(page)
+            yield page
+        # What did not change since the cursor need not come; it has a row that is good.
         absent = [] if since is not None else [one for one in ids if one not in good and one not in faulty]
         faulty |= dict.fromkeys(absent, "It was asked for and did not come back.")
-        expected = len(ids) if since is None else len(good) + len(faulty)
-        if len(good) < round(declared.min_success * expected, 6):  # 0.55 * 100 is more than 55
-            some = itertools.islice(faulty.items(), SHOWN_IDS)
-            shown = "; ".join(f"{one}: {why}" if self._shows_ids else why for one, why in some)
-            raise IncompleteAnswerError(
-                f"Only {len(good)} of {expected} records that were asked for came back good, less than the share of "
-                f"{declared.min_success:g}. {printable(shown, 600)}",
-                where=dict(self._entity.where),
-                next_command=f"sync-pipelines sync {self._entity.path}",
-            )
-        yield from found
-        column = id_column(self._endpoint)
         for one in [*unasked, *absent]:
             page = decoder.decode(before(), missing_record(column or "", one))
             page.refused[0] = (column, faulty[one])
             yield page
+        request.faulty |= {one: why for one, why in faulty.items() if one not in good}
+
+    def _check(self, request: IdRequest) -> None:
+        """Refuse the read as soon as the share cannot be reached any more.
+
+        Raises:
+            IncompleteAnswerError: too many of all ids of the run failed.
+        """
+        if request.is_enough:
+            return
+        some = itertools.islice(request.faulty.items(), SHOWN_IDS)
+        shown = "; ".join(f"{one}: {why}" if self._shows_ids else why for one, why in some)
+        raise IncompleteAnswerError(
+            f"At most {request.good} of {request.asked} records that were asked for can come back good, less than the share of "
+            f"{request.min_success:g}. {printable(shown, 600)}",
+            where=dict(self._entity.where),
+            next_command=f"take the ids that are gone out of the list, or lower ids.min_success, then sync-pipelines sync {self._entity.path}",
+        )
+
+    def find_raw(self, key: str, traffic: Traffic) -> bytes | None:
+        """The record with a business key of one column, byte for byte as the source sends it; None when it shows none.
+
+        Args:
+            key: canonical text of the key.
+            traffic: counts requests.
+        """
+        column, ids = self._entity.business_keys[0], self._endpoint.ids
+        path = source_paths(self._endpoint).get(column.name, (column.name,))
+        params = {**self._params(None), **({ids.param: key} if ids is not None and ids.param is not None else {})}
+        pages = Pages(self._endpoint, self._url(key if ids is not None else ""), params, self.page_size)
+        for _ in range(self._max_pages):
+            reply = self.session.request("GET", pages.request.url, pages.query, traffic, lambda reply: reply)
+            records = find_records(reply.body, self._endpoint.records, may_be_one=not self._endpoint.has_pages)
+            found = next((raw for raw in records if _key_at(raw, path, column) == key), None)
+            if found is not None or not records or not pages.advance(reply, len(records)):
+                return found
+        return None
 
     def _pages(
         self,
@@ -295,6 +359,17 @@ class DeclaredSource:
         """Forget the kept answers."""
         if self._cache is not None:
             self._cache.clear()
+
+
+def _key_at(raw: bytes, path: tuple[str, ...], column: Column) -> str | None:
+    """The canonical text of the value at a path; None where it is none of its type."""
+    value: bytes | None = raw
+    for part in path:
+        value = (members(value) or {}).get(part) if value is not None else None
+    try:
+        return None if value is None else convert(decode_value(value), column.type)
+    except RecordError:
+        return None
 
 
 def _is_askable(one: str, param: str | None) -> bool:

@@ -27,6 +27,7 @@ from sync_pipelines.secrets import printable
 
 _NOT_FAST = (msgspec.MsgspecError, NotExactError, UnicodeDecodeError, RecursionError, AttributeError)
 _TEXTS = {Kind.TEXT, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME}
+MAX_UNDECLARED = 200
 _TINY = re.compile(rb"[eE]-[0-9]{3}|0\.0{300}")
 
 
@@ -146,7 +147,8 @@ class PageDecoder:
         self._is_plain = not any(letter in name for name in names.values() for letter in ('"', "\\"))
         self._strict = _page_decoder(fields, names, forbid_unknown=True) if self._is_plain else None
         self._lax = _page_decoder(fields, names, forbid_unknown=False) if self._is_plain else None
-        self._fast = self._strict
+        self._fast, self._fields, self._names = self._strict, fields, names
+        self._unknown: set[str] = set()
         self._doubles = [index for index, column in enumerate(entity.columns) if column.type.kind is Kind.DOUBLE]
         self._has_json = any(column.type.kind is Kind.JSON for column in entity.columns)
         self._getters = [operator.attrgetter(f"c{index}") for index in range(len(entity.columns))]
@@ -168,11 +170,21 @@ class PageDecoder:
                 page = self._decode_fast(number, body, self._lax)
             except _NOT_FAST:
                 return self._decode_slow(number, body)
-            # Only undeclared fields stood in the way: name them once, then read on without looking for them.
-            self._fast = self._lax
+            # Only undeclared fields stood in the way: name them once, then read on and look for others.
             page.undeclared = self._decode_slow(number, body).undeclared
+            self._look_for_others()
             return page
         return self._decode_slow(number, body)
+
+    def _look_for_others(self) -> None:
+        """Pass over the undeclared fields that are known, so that one that is new still stands in the way; not for ever."""
+        known = sorted(self._unknown)
+        if len(known) > MAX_UNDECLARED or any(letter in name for name in known for letter in ('"', "\\")):
+            self._fast = self._lax
+            return
+        passed = [(f"u{index}", msgspec.Raw, _default(Kind.JSON)) for index in range(len(known))]
+        names = {**self._names, **{f"u{index}": name for index, name in enumerate(known)}}
+        self._strict = self._fast = _page_decoder([*self._fields, *passed], names, forbid_unknown=True)
 
     def settle(self, pages: list[Page]) -> None:
         """Make the columns of pages, and find the records among them that cannot be stored as declared.
@@ -262,6 +274,7 @@ class PageDecoder:
         records = split_records(body)
         for position, raw in enumerate(records):
             parsed = parse_record(raw, self.entity, number, position)
+            self._unknown |= parsed.field_names - declared
             undeclared |= {printable(name, 100) for name in parsed.field_names - declared}
             if isinstance(parsed.outcome, Reject):
                 rejects.append(parsed.outcome)

@@ -56,6 +56,7 @@ class Extraction:
         batch_rows: int,
         own_columns: frozenset[str] = frozenset(),
         before_page: Callable[[int], None] = lambda fetched: None,
+        on_undeclared: Callable[[set[str]], None] = lambda names: None,
         gate: OpenedGate | None = None,
     ) -> None:
         self.entity = entity
@@ -71,7 +72,7 @@ class Extraction:
         self.sample: list[dict[str, Any]] = []
         self.coerced: Counter[str] = Counter()
         self._page_size, self._max_pages, self._batch_rows = source.page_size, max_pages, batch_rows
-        self._before_page = before_page
+        self._before_page, self._on_undeclared = before_page, on_undeclared
         self._numbered: NumberedRead | None = None
         self._in_order = True
         self._decoder = PageDecoder(entity)
@@ -121,7 +122,6 @@ class Extraction:
                 unordered |= page.without_rowversion()
             if keyset and not piece.is_closing:
                 self.without_rowversion += page.rowversions.count(None)
-            self.undeclared |= page.undeclared
             waiting.append(page)
             rows += page.fetched
             if rows >= self._batch_rows:
@@ -135,7 +135,7 @@ class Extraction:
         started = time.monotonic()
         yield from self._until_still(after, keyset, full)
         codec, last = self.reading.codec, self.reading.last
-        if closing and keyset and codec is not None and codec.tells_time and last is not None:
+        if closing and self.source.can_move and keyset and codec is not None and codec.tells_time and last is not None:
             back = time.monotonic() - started + self.entity.lookback_seconds
             for pieces in self._until_still(subtract_seconds(codec, last, back), keyset, full):
                 yield (replace(piece, is_closing=True) for piece in pieces)
@@ -231,6 +231,7 @@ class Extraction:
 
         with hiding(self._hides):
             for page in self.source.walk(self._decoder, after, self.traffic, before, complete=full):
+                self._note_undeclared(page)
                 if keyset:
                     note_unsorted(self.reading, _rowversions(page))
                 self._note_page(page)
@@ -240,7 +241,14 @@ class Extraction:
         self._before_page(self.fetched)
         with hiding(self._hides):
             page = self.source.page(self._decoder, self.pages + 1, rowversion_gt, number, page_size, self.traffic)
+            self._note_undeclared(page)
             return Answer(page, _rowversions(page), page.fetched)
+
+    def _note_undeclared(self, page: Page) -> None:
+        """Of every answer, also of one that only told where the end is: the decoder names a field once."""
+        if not page.undeclared <= self.undeclared:
+            self.undeclared |= page.undeclared
+            self._on_undeclared(self.undeclared)
 
     def _batch(self, pages: list[Page]) -> Iterator[tuple[str, pa.Table]]:
         with hiding(self._hides):

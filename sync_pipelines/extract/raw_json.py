@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import jsonpath_ng
 import msgspec
 
-from sync_pipelines.errors import BrokenPageError, SettingsError
+from sync_pipelines.errors import BrokenPageError, SettingsError, SourceContractError
 from sync_pipelines.extract.records import elements_of, members_of
 from sync_pipelines.secrets import printable
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list = msgspec.json.Decoder(list[msgspec.Raw])
+_any = msgspec.json.Decoder(msgspec.Raw)
 Step = str | int | None
 
 
@@ -69,12 +71,28 @@ def _steps(node: jsonpath_ng.JSONPath) -> list[Step]:
     )
 
 
-def find_records(body: bytes, path: str, *, may_be_one: bool = True) -> list[bytes]:
-    """The records of an answer: the elements of the list at `path`, or, where there may be one alone, the object there.
+def find_records(body: bytes, paths: str | Sequence[str], *, may_be_one: bool = True) -> list[bytes]:
+    """The records of an answer: the elements of the list at the path, or, where there may be one alone, the object there.
+
+    Args:
+        body: the answer.
+        paths: JSONPath to the records, or several of which the first that leads to some is taken.
+        may_be_one: an object at the path is a record.
 
     Raises:
-        BrokenPageError: no JSON, or nothing at the path; an answer of another shape must not pass for an empty one.
+        BrokenPageError: no JSON.
+        SourceContractError: nothing at the path; an answer of another shape must not pass for an empty one.
     """
+    choices = [paths] if isinstance(paths, str) else list(paths)
+    for path in choices[:-1]:
+        try:
+            return _records_at(body, path, may_be_one=may_be_one)
+        except SourceContractError:
+            continue
+    return _records_at(body, choices[-1], may_be_one=may_be_one)
+
+
+def _records_at(body: bytes, path: str, *, may_be_one: bool) -> list[bytes]:
     found = [body]
     for step in compile_path(path):
         found = [inner for raw in found for inner in _follow(raw, step, path, body)]
@@ -106,6 +124,14 @@ def _follow(raw: bytes, step: Step, path: str, body: bytes) -> list[bytes]:
     return [named[step]]
 
 
-def _unexpected(what: str, body: bytes) -> BrokenPageError:
+def _unexpected(what: str, body: bytes) -> SourceContractError | BrokenPageError:
+    """An answer that is JSON of another shape, which no second try changes; or none at all, which may be cut."""
     excerpt = printable(body[:100_000].decode("utf-8", errors="backslashreplace"), 200) or "(empty)"
-    return BrokenPageError(f"The answer {what}; it begins: {excerpt}")
+    told = f"The answer {what}; it begins: {excerpt}"
+    try:
+        _any.decode(body)
+    except _UNREADABLE:
+        return BrokenPageError(told)
+    return SourceContractError(
+        told, next_command="compare `records` in the connector's file with the answer: sync-pipelines connector test NAME"
+    )

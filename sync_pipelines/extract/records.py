@@ -195,6 +195,15 @@ def parse_record(raw: str, entity: Entity, page: int, position: int) -> ParsedRe
     return ParsedRecord(outcome, rowversion, names, note(sent))
 
 
+def decode_value(raw: bytes) -> Any:
+    """One JSON value as `conform.values.convert` takes it: numbers with all their digits.
+
+    Raises:
+        RecordError: it is no JSON.
+    """
+    return _decode_record(raw.strip().decode("utf-8", errors="surrogateescape"))
+
+
 def _decode_record(raw: str) -> Any:
     try:
         return _decoder.decode(raw)

@@ -19,6 +19,7 @@ class Source(Protocol):
         is_list: `walk` reads the pages of one list, in which every record has one place.
         total: how many records the answers of the last walk said that there are; None where they did not, or not alike.
         page_size: records to ask for in a request.
+        can_move: a record can move behind the back of a read, so that a full one ends with its last stretch once more.
     """
 
     session: GuardedSession
@@ -26,6 +27,7 @@ class Source(Protocol):
     is_list: bool
     total: int | None
     page_size: int
+    can_move: bool
 
     def page(
         self, decoder: PageDecoder, running: int, rowversion_gt: str | None, number: int, page_size: int, traffic: Traffic
@@ -56,6 +58,7 @@ class ApismithSource:
     """An API of S2's protocol."""
 
     walks = False
+    can_move = True
     is_list = True
     total = None
 

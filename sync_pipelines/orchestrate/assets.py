@@ -96,7 +96,7 @@ def _entity_asset(
         group_name=entity.connector,
         description=_description(entity),
         kinds={_KIND, *storage_kinds(entity, view)},
-        owners=owners,
+        owners=view.owners.get(entity.connector, owners),
         code_version=entity.code_version,
         freshness_policy=freshness_policy(entity),
         tags={
