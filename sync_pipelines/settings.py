@@ -100,6 +100,7 @@ class Settings(BaseSettings):
     gates_folder: Path | None = Field(None, validation_alias="SYNC_PIPELINES_GATES")
     dagster_url: SecretStr | None = Field(None, validation_alias="SYNC_PIPELINES_DAGSTER_URL")
     dagster_webserver_url: SecretStr | None = Field(None, validation_alias="DAGSTER_WEBSERVER_URL")
+    ui_hosts: str = Field("", validation_alias="SYNC_PIPELINES_UI_HOSTS")
     code_server: str | None = Field(None, validation_alias="SYNC_PIPELINES_CODE_SERVER", pattern=r"^(unix:/.+|[^\s/:]+:\d+)$")
     connectors: str = Field("", validation_alias="SYNC_PIPELINES_CONNECTORS")
     purge_dagster_runs_after_days: int = Field(14, ge=1, le=36_500)
@@ -171,6 +172,14 @@ class Settings(BaseSettings):
     def connector_names(self) -> tuple[str, ...]:
         """The connectors this code location is restricted to; none means all."""
         return tuple(sorted({name.strip() for name in self.connectors.split(",") if name.strip()}))
+
+    @property
+    def ui_host_names(self) -> tuple[str, ...]:
+        """Names, with a port where there is one, by which browsers and our own processes ask the web server."""
+        named = [name.strip() for name in self.ui_hosts.split(",") if name.strip()]
+        addresses = [self.ui_url, self.dagster_webserver_url.get_secret_value() if self.dagster_webserver_url else None]
+        named += [urlsplit(address).netloc.rpartition("@")[2] for address in addresses if address]
+        return tuple(dict.fromkeys(named))
 
     @property
     def gates(self) -> Path:
