@@ -13,5 +13,5 @@ RUN uv pip install --system --no-cache --no-deps -e . && python -m compileall -q
     && useradd --system --uid 10001 --home-dir /var/lib/sync_pipelines --create-home sync \
     && mkdir -p .dagster logs /var/lib/sync_pipelines/gates && chown -R sync .dagster logs /var/lib/sync_pipelines
 USER sync
-EXPOSE 3000 4000
-CMD ["dagster-webserver", "-h", "0.0.0.0", "-p", "3000", "-w", "workspace.yaml"]
+EXPOSE 3000 3001 4000
+CMD ["python", "-m", "sync_pipelines.orchestrate.webserver", "--host", "0.0.0.0", "--port", "3000", "-w", "workspace.yaml"]

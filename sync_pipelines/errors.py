@@ -17,6 +17,7 @@ SyncError
  │   ├─ AuthenticationError         the source refused the token
  │   ├─ SourceContractError         the source does not speak the protocol
  │   ├─ GuardError                  an address or size the connector does not allow
+ │   ├─ RunLimitError               a run would take more than it may
  │   ├─ UnknownTypeError            a declared column type we do not know
  │   ├─ EntityDefinitionError       an entity that cannot become a table
  │   ├─ GateDefinitionError         a gate's file is wrong
@@ -28,6 +29,7 @@ SyncError
  └─ FatalError                our own promise would be broken; nothing was published
      ├─ LedgerError                 a run does not balance
      ├─ CursorProtocolError         rowversions are out of order or go back
+     │   └─ UnsortedPageError           a page is not sorted by its rowversions
      └─ SupersededRunError          another run took over while this one worked
 """
 
@@ -213,6 +215,10 @@ class GuardError(ConfigurationError):
     """A URL, redirect, size or depth outside of what the connector allows."""
 
 
+class RunLimitError(ConfigurationError):
+    """A run would take more rows, bytes, seconds, memory or disk than it may."""
+
+
 class UnknownTypeError(ConfigurationError):
     """A declared column type that has no exact image in the destination."""
 
@@ -277,6 +283,16 @@ class CursorProtocolError(FatalError):
 
     category = Category.ANSWERED
     exit_code = 3
+
+
+class UnsortedPageError(CursorProtocolError):
+    """The records of a page are not in the order of their rowversions.
+
+    Attributes:
+        is_certain: False when changes of the source during the read might look the same.
+    """
+
+    is_certain = True
 
 
 class SupersededRunError(FatalError):

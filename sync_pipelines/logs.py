@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from logging.handlers import WatchedFileHandler
 from typing import TextIO
 
 from sync_pipelines.errors import SettingsError
+from sync_pipelines.private import make_private_folder, private_opener
 from sync_pipelines.secrets import printable, redact
 from sync_pipelines.settings import Settings
 
@@ -76,7 +78,9 @@ def set_up_logging(settings: Settings) -> None:
     handlers[0].setLevel(shown if "log_level" in settings.model_fields_set or settings.debug else max(shown, logging.WARNING))
     if settings.log_file is not None:
         try:
-            settings.log_file.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(settings.log_file.parent)
+            # Made before the handler opens it, which would leave a new one to the umask.
+            os.close(private_opener(str(settings.log_file), os.O_WRONLY | os.O_CREAT | os.O_APPEND))
             # Reopened when another program has put the file aside, as logrotate does; all processes append to the same one.
             handlers.append(WatchedFileHandler(settings.log_file, encoding="utf-8"))
         except OSError as error:

@@ -13,10 +13,14 @@ from sync_pipelines.dotenv_file import current_value, dotenv_file
 from sync_pipelines.errors import SecretMissingError, SettingsError
 
 _REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
-_URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s/:@]*:)\S+(?=@)", re.IGNORECASE)
+# Every pattern takes time in proportion to the text, whatever the text is: a source chooses it.
+_RUN = re.compile(r"\S+")
+_URL_USER = re.compile(r"://[^\s/:@]*:")
 _AUTHORIZATION = re.compile(r"(?i)((?:bearer|basic)\s+(?=\S{4})|token\s+(?=\S{6})(?=[A-Za-z]*[0-9._~+/=-]))[A-Za-z0-9._~+/=-]+")
 _QUERY_SECRET = re.compile(r"(?i)((?:^|[?&\s])(?:api_?key|token|access_token|password|secret|signature|sig)=)[^&\s\"']+")
+_CUT_CREDENTIAL = re.compile(r"(?i)(?:bearer|basic|token)\s+\S*\Z")
 HIDDEN = "***"
+_ROOM_CHARACTERS = 1000
 
 _known: set[str] = set()
 _known_lock = threading.Lock()
@@ -92,11 +96,61 @@ def redact_known(text: str) -> str:
 
 
 def redact(text: str) -> str:
-    """`text` without any known secret, URL password, bearer token or secret query parameter."""
-    text = redact_known(text)
-    text = _URL_PASSWORD.sub(rf"\g<head>{HIDDEN}", text)
+    """`text` without any known secret, URL password, bearer token or secret query parameter; in linear time."""
+    return _redact_forms(redact_known(text))
+
+
+def redact_beginning(text: str, length: int) -> str:
+    """The first `length` characters of `text`, redacted, in time and memory that do not depend on the rest.
+
+    What a cut would halve is hidden as a whole: a known secret, a password in a URL, a token after its scheme.
+    """
+    if len(text) <= length:
+        return redact(text)
+    end = _end_before_secret(text, length)
+    head = _hide_cut_form(_redact_forms(redact_known(text[:end])))
+    return head if end == length or head.endswith(HIDDEN) else head + HIDDEN
+
+
+def _end_before_secret(text: str, length: int) -> int:
+    """`length`, or where the known secret begins that a cut at `length` would halve."""
+    end, moved = length, True
+    with _known_lock:
+        known = list(_known)
+    while moved:
+        moved = False
+        for value in known:
+            start = max(0, end - len(value) + 1)
+            found = text[start : end + len(value) - 1].find(value)
+            if found >= 0:
+                end, moved = start + found, True
+    return end
+
+
+def _hide_cut_form(head: str) -> str:
+    """A beginning whose last word may go on where it was cut: without what may be half a credential."""
+    start = max(map(head.rfind, (" ", "\t", "\n", "\r"))) + 1
+    user = _URL_USER.search(head, start)
+    if user is not None:
+        return head[: user.end()] + HIDDEN
+    scheme = len(head[:start].rstrip()) - len("bearer")
+    cut = _CUT_CREDENTIAL.search(head, max(0, scheme))
+    return head if cut is None else head[: cut.start()] + HIDDEN
+
+
+def _redact_forms(text: str) -> str:
+    if "://" in text:
+        text = _RUN.sub(_without_url_password, text)
     text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
     return _QUERY_SECRET.sub(rf"\1{HIDDEN}", text)
+
+
+def _without_url_password(run: re.Match[str]) -> str:
+    """A word without the password of a URL in it, which ends at the last @ since it may hold one itself."""
+    word = run[0]
+    end = word.rfind("@")
+    user = _URL_USER.search(word, 0, end) if end >= 0 else None
+    return word if user is None or user.end() == end else word[: user.end()] + HIDDEN + word[end:]
 
 
 def redact_data(value: Any, redactor: Callable[[str], str] = redact) -> Any:
@@ -110,7 +164,19 @@ def redact_data(value: Any, redactor: Callable[[str], str] = redact) -> Any:
     return value
 
 
+def escape_controls(text: str) -> str:
+    """`text` without anything that acts on a terminal or a reader: control, format and line-ending characters as `\\x1b`."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
 def printable(text: str, limit: int = 200) -> str:
-    """Redacted text for a log or message: control characters and line ends escaped, at most `limit` characters."""
-    cleaned = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in redact(text))
-    return cleaned if len(cleaned) <= limit else cleaned[:limit] + "…"
+    """Redacted text for a log or message: control characters and line ends escaped, at most `limit` characters.
+
+    Of a longer text only the beginning is looked at.
+    """
+    shown = redact_beginning(text, 4 * limit + _ROOM_CHARACTERS)
+    cleaned = escape_controls(shown)
+    is_whole = len(cleaned) <= limit and len(text) <= 4 * limit + _ROOM_CHARACTERS
+    return cleaned if is_whole else cleaned[:limit] + "…"

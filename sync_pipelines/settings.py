@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.extract.addresses import IpNetwork
+from sync_pipelines.model.limits import MAX_RECORD_BYTES
 from sync_pipelines.outbound_settings import parse_private_origins, parse_secret_origins
 from sync_pipelines.secrets import register_secret
 
@@ -62,6 +63,14 @@ class Settings(BaseSettings):
     api_timeout_seconds: float = Field(30, gt=0)
     api_tries: int = Field(3, ge=1, le=20)
     max_page_bytes: int = Field(256 * 1024 * 1024, ge=1024)
+    max_document_bytes: int = Field(32 * 1024 * 1024, ge=1024)
+    max_record_bytes: int = Field(MAX_RECORD_BYTES, ge=1024)
+    batch_bytes: int = Field(64 * 1024 * 1024, ge=1024)
+    max_run_rows: int = Field(1_000_000_000, ge=1)
+    max_run_bytes: int = Field(1024**4, ge=1024)
+    max_run_seconds: float = Field(86_400, gt=0)
+    max_process_memory_bytes: int = Field(0, ge=0)
+    min_free_disk_bytes: int = Field(512 * 1024 * 1024, ge=0)
     entity_wait_seconds: float = Field(10, ge=0)
 
     sync_owners: str = "team:data-engineering"
@@ -91,6 +100,7 @@ class Settings(BaseSettings):
     gates_folder: Path | None = Field(None, validation_alias="SYNC_PIPELINES_GATES")
     dagster_url: SecretStr | None = Field(None, validation_alias="SYNC_PIPELINES_DAGSTER_URL")
     dagster_webserver_url: SecretStr | None = Field(None, validation_alias="DAGSTER_WEBSERVER_URL")
+    ui_hosts: str = Field("", validation_alias="SYNC_PIPELINES_UI_HOSTS")
     code_server: str | None = Field(None, validation_alias="SYNC_PIPELINES_CODE_SERVER", pattern=r"^(unix:/.+|[^\s/:]+:\d+)$")
     connectors: str = Field("", validation_alias="SYNC_PIPELINES_CONNECTORS")
     purge_dagster_runs_after_days: int = Field(14, ge=1, le=36_500)
@@ -162,6 +172,14 @@ class Settings(BaseSettings):
     def connector_names(self) -> tuple[str, ...]:
         """The connectors this code location is restricted to; none means all."""
         return tuple(sorted({name.strip() for name in self.connectors.split(",") if name.strip()}))
+
+    @property
+    def ui_host_names(self) -> tuple[str, ...]:
+        """Names, with a port where there is one, by which browsers and our own processes ask the web server."""
+        named = [name.strip() for name in self.ui_hosts.split(",") if name.strip()]
+        addresses = [self.ui_url, self.dagster_webserver_url.get_secret_value() if self.dagster_webserver_url else None]
+        named += [urlsplit(address).netloc.rpartition("@")[2] for address in addresses if address]
+        return tuple(dict.fromkeys(named))
 
     @property
     def gates(self) -> Path:

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property, partial
 from typing import Any, Protocol
 from uuid import UUID
 
 import psycopg
 import pyarrow as pa
 
+from sync_pipelines.bounds import RunBounds
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
@@ -29,6 +31,7 @@ from sync_pipelines.catalog.runs import (
 )
 from sync_pipelines.catalog.slots import writer_place
 from sync_pipelines.checkpoint import plan_checkpoint
+from sync_pipelines.discover.follow import follow_fields, waits_for
 from sync_pipelines.errors import (
     ConfigurationError,
     CursorProtocolError,
@@ -38,6 +41,7 @@ from sync_pipelines.errors import (
     SchemaDriftError,
     SourceContractError,
     SyncError,
+    UnsortedPageError,
 )
 from sync_pipelines.extract.extraction import Extraction
 from sync_pipelines.gate.judge import Tally
@@ -56,6 +60,11 @@ from sync_pipelines.sources import endpoint_of, named_metrics, open_source
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 1.0
+SHOWN_FIELDS = 20
+
+
+class _FieldsFollowed(SyncError):
+    """Ends an attempt: the catalog has columns now for fields that its records carry."""
 
 
 class Heartbeat(Protocol):
@@ -90,11 +99,17 @@ class _Run:
     warnings: list[str] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
     last_details: dict[str, Any] = field(default_factory=dict)
+    asked_for: frozenset[str] = frozenset()
+    waits_for: str | None = None
 
     def __post_init__(self) -> None:
         self.declared = self.entity if self.gate is None else self.gate.entity
         if self.gate is not None:
             self.entity = self.gate.stored_entity
+
+    @cached_property
+    def bounds(self) -> RunBounds:
+        return RunBounds.of(self.settings, self.connector)
 
     @property
     def elapsed_seconds(self) -> float:
@@ -177,7 +192,11 @@ def sync_entity(
             last_details=last_details(held, entity),
         )
         try:
-            return _run(run)
+            try:
+                return _run(run)
+            except _FieldsFollowed:
+                run = _with_new_columns(run)
+                return _run(run)
         except BaseException as error:
             if isinstance(error, SyncError):
                 error.at(**entity.where)
@@ -237,17 +256,78 @@ def _checked(connector: Connector, entity: Entity) -> Entity:
     return entity
 
 
+def _with_new_columns(run: _Run) -> _Run:
+    """The run anew, with the entity as the catalog has it now; it reads everything, so that every row gets its values."""
+    entity = get_entity(run.database, run.connector.name, run.entity.slug)
+    connector = get_connector(run.database, run.connector.name)
+    gate = prepare_gate(run.database, run.settings, entity)
+    run.held.execute("UPDATE sync_runs SET mode = 'full', rowversion_start = NULL WHERE uid = %s", [run.uid])
+    return replace(
+        run,
+        destination=open_destination(run.database, connector, entity),
+        connector=connector,
+        entity=entity,
+        gate=gate,
+        mode=Mode.FULL,
+        remask=newly_masked(entity, gate),
+        table_changes=(),
+        warnings=[],
+        waits_for=None,
+    )
+
+
+def _notice(run: _Run, names: set[str]) -> None:
+    """Ask the source's description for fields that nobody declared; fields of the last run are left to the discovery.
+
+    Raises:
+        _FieldsFollowed: the catalog has columns for some of them now.
+    """
+    new = frozenset(names) - run.asked_for
+    run.asked_for |= new
+    if run.released or new <= set(run.last_details.get("undeclared", ())):
+        return
+    run.waits_for = follow_fields(run.database, run.connector, run.entity, set(new), run.settings)
+    if run.waits_for is None:
+        raise _FieldsFollowed(f"{run.entity.path} has new columns.")
+
+
+def _tell_undeclared(run: _Run, names: set[str]) -> None:
+    endpoint = endpoint_of(run.connector, run.entity.slug)
+    if not names or run.released or (endpoint is not None and endpoint.fields is not None):
+        return
+    shown = ", ".join(sorted(names)[:SHOWN_FIELDS]) + (", …" if len(names) > SHOWN_FIELDS else "")
+    run.warnings.append(f"fields that nobody declares are not stored: {shown}; {run.waits_for or waits_for(run.connector)}")
+
+
 def _run(run: _Run) -> RunResult:
     keyset = run.entity.delta_strategy is DeltaStrategy.ROWVERSION
+    # Of a declared source its file says whether it is sorted.
+    may_be_unsorted = keyset and run.connector.declaration is None and not run.released
+    in_order = not (may_be_unsorted and run.mode is Mode.DELTA and run.last_details.get("unsorted"))
     _prepare(run)
     try:
-        return _attempt(run, keyset=keyset)
+        for _ in range(2 if in_order else 0):
+            try:
+                return _attempt(run, keyset=keyset)
+            except UnsortedPageError as error:
+                if not may_be_unsorted:
+                    raise
+                logger.warning("%s: %s", run.entity.path, error.what)
+                _prepare(run)
+                if error.is_certain:
+                    break
+        run.warnings.append(
+            "the source does not sort its pages by rowversion, so they are read by number under the same filter: a row that an"
+            " update moves across a page border meanwhile can be missed until the next full refresh"
+        )
+        return _attempt(run, keyset=keyset, in_order=False)
     except CursorProtocolError as error:
         if run.mode is Mode.DELTA or not keyset:
             error.next_command = error.next_command or f"sync-pipelines sync {run.entity.path} --full-refresh"
             raise
         # Everything is read anyway: go by page number, which needs no order.
-        run.warnings.append(f"read by page number, because rowversions cannot be followed: {error.what}")
+        hint = f" Next: {error.next_command}" if error.next_command else ""
+        run.warnings.append(f"read by page number, because rowversions cannot be followed: {error.what}{hint}")
         logger.warning("%s: %s", run.entity.path, run.warnings[-1])
         _prepare(run)
         return _attempt(run, keyset=False)
@@ -271,7 +351,7 @@ def _prepare(run: _Run) -> None:
 _REFUSALS = (SourceContractError, IncompleteAnswerError)
 
 
-def _attempt(run: _Run, *, keyset: bool) -> RunResult:
+def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
     entity, settings = run.entity, run.settings
     masked = run.gate.masked if run.gate is not None else frozenset()
     if run.gate is not None:
@@ -281,9 +361,12 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         open_source(run.database, run.connector, run.declared, settings, masked=masked, keep_answers=True),
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,
+        batch_bytes=settings.batch_bytes,
+        max_record_bytes=settings.max_record_bytes,
         own_columns=entity.own_columns,
         gate=run.gate,
-        before_page=run.heartbeat,
+        before_page=lambda fetched: _go_on(run, extraction, fetched),
+        on_undeclared=partial(_notice, run),
     )
     plan = PublishPlan(
         entity=entity,
@@ -294,6 +377,7 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
         codec=extraction.reading.codec,
         marks=entity.cursor_marks,
         keyset=keyset,
+        in_order=in_order,
         walked=extraction.source.walks,
         accept_vanished=run.accept_vanished,
         lease=run.lease,
@@ -322,6 +406,19 @@ def _attempt(run: _Run, *, keyset: bool) -> RunResult:
     return _result(run, extraction, plan, outcome)
 
 
+def _go_on(run: _Run, extraction: Extraction, fetched: int) -> None:
+    """Tell how far the run is; end it where somebody cancelled it, or where it would take more than it may."""
+    run.heartbeat(fetched)
+    read_bytes = extraction.traffic.bytes_decoded
+    run.bounds.check(rows=fetched, read_bytes=read_bytes, started_monotonic=run.started_monotonic)
+
+
+def _wait_on(run: _Run) -> None:
+    """As `_go_on`, while the destination keeps the run waiting."""
+    run.heartbeat()
+    run.bounds.check(rows=0, read_bytes=0, started_monotonic=run.started_monotonic)
+
+
 def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[tuple[str, pa.Table]]:
     """The batches, and when they are through, the plan with its counts and its cursor."""
     after = run.entity.cursor if run.mode is Mode.DELTA else None
@@ -329,9 +426,12 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
     if run.released:
         yield from extraction.released(list(run.released.values()))
     else:
-        yield from extraction.batches(after=after, keyset=plan.keyset, full=full, closing=full and not run.fills_empty)
+        closing = full and not run.fills_empty
+        yield from extraction.batches(after=after, keyset=plan.keyset, full=full, closing=closing, in_order=plan.in_order)
         run.warnings += extraction.source.warnings()
+        _tell_undeclared(run, extraction.undeclared)
     plan.fetched, plan.reread, plan.rejected = extraction.fetched, extraction.reread, extraction.rejected
+    plan.moved = extraction.moved
     plan.codec, moved = extraction.reading.codec or plan.codec, False
     if plan.keyset and not run.released:
         checkpoint = plan_checkpoint(run.entity, run.mode, extraction.reading, run.started_at, run.elapsed_seconds)
@@ -365,6 +465,8 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         "table_changes": list(run.table_changes),
         "quarantine_sample": extraction.sample,
         "page_size": extraction.source.page_size,
+        "pages_moved": plan.moved,
+        "unsorted": bool(run.last_details.get("unsorted")) if run.released else not plan.in_order,
         **({"coerced": dict(extraction.coerced)} if extraction.coerced else {}),
         **({"gate": run.gate.tally.as_dict()} if run.gate is not None else {}),
         "warnings": [*run.warnings, *extraction.reading.warnings],
@@ -416,9 +518,10 @@ def _load(run: _Run, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]])
         plan,
         batches,
         run.stage_seconds,
+        home=run.settings.home,
         fills_empty=run.fills_empty,
         writing=lambda: _writing(run),
-        while_waiting=run.heartbeat,
+        while_waiting=lambda: _wait_on(run),
     )
     assert plan.outcome is not None
     return plan.outcome

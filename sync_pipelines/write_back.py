@@ -17,6 +17,8 @@ from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.conform.values import convert
 from sync_pipelines.errors import ConfigurationError, NotFoundError, RecordError, SettingsError
+from sync_pipelines.extract.declared import DeclaredSource
+from sync_pipelines.extract.http import Traffic
 from sync_pipelines.extract.raw_json import members
 from sync_pipelines.extract.session import open_session
 from sync_pipelines.extract.translate import source_paths
@@ -26,7 +28,7 @@ from sync_pipelines.model.entity import COERCED_COLUMN, REJECTED_COLUMN, Connect
 from sync_pipelines.model.types import Kind
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
-from sync_pipelines.sources import endpoint_of
+from sync_pipelines.sources import endpoint_of, open_source
 from sync_pipelines.sync import sync_entity
 
 
@@ -101,11 +103,26 @@ def plan_write_back(
     wanted = _as_in_a_row(database, {name: (text, columns[name].type.sql) for name, text in texts.items()})
     changes = {name: (now[name], _text(raw)) for name, raw in wanted.items() if now[name] != _text(raw)}
     paths = {column.name: (column.name,) for column in entity.columns} | source_paths(endpoint)
-    record: dict[str, Any] = {}
+    record = _raw_record(database, connector, entity, key, settings)
     # An object that is a column as a whole goes before the columns out of it.
-    for column in sorted(entity.columns, key=lambda column: len(paths[column.name])):
-        _put(record, paths[column.name], wanted.get(column.name, row[column.target_name]))
-    return WritePlan(connector, entity, key, declared.path.replace("{id}", url_quote(key, safe="")), changes, _encoded(record))
+    for name in sorted(changes, key=lambda name: len(paths[name])):
+        record = _changed(record, paths[name], wanted[name])
+    return WritePlan(connector, entity, key, declared.path.replace("{id}", url_quote(key, safe="")), changes, record)
+
+
+def _raw_record(database: Database, connector: Connector, entity: Entity, key: str, settings: Settings) -> bytes:
+    """The record as the source has it, byte for byte, so that nothing goes back but what it gave and what was asked."""
+    source = open_source(database, connector, entity, settings)
+    assert isinstance(source, DeclaredSource)  # only those declare a write-back
+    found = source.find_raw(key, Traffic())
+    if found is None:
+        raise NotFoundError(
+            f"The source of {entity.path} does not show the record {key!r} that its table has.",
+            where=dict(entity.where),
+            state="Nothing was sent.",
+            next_command=f"sync-pipelines sync {entity.path} --full-refresh",
+        )
+    return found
 
 
 def apply_write_back(database: Database, plan: WritePlan, settings: Settings) -> dict[str, str | None]:
@@ -173,19 +190,19 @@ def _text(raw: bytes | None) -> str | None:
     return value if isinstance(value, str) else raw.decode()
 
 
-def _put(record: dict[str, Any], path: tuple[str, ...], raw: bytes) -> None:
-    for part in path[:-1]:
-        inner = record.setdefault(part, {})
-        if inner == b"null" == raw:
-            return
-        if isinstance(inner, bytes):
-            inner = record[part] = members(inner) or {}
-        record = inner
-    record[path[-1]] = raw
-
-
-def _encoded(record: dict[str, Any]) -> bytes:
-    inside = (
-        json.dumps(name).encode() + b":" + (value if isinstance(value, bytes) else _encoded(value)) for name, value in record.items()
-    )
+def _changed(record: bytes, path: tuple[str, ...], raw: bytes) -> bytes:
+    """An object with one member changed, all others byte for byte; objects on the way are made where they are missing."""
+    found = members(record) or {}
+    old = found.get(path[0], b"null").strip()
+    if len(path) > 1:
+        found[path[0]] = _changed(old, path[1:], raw)
+    else:
+        found[path[0]] = _spelled_as(old, raw)
+    inside = (json.dumps(name, ensure_ascii=False).encode() + b":" + value for name, value in found.items())
     return b"{" + b",".join(inside) + b"}"
+
+
+def _spelled_as(old: bytes, raw: bytes) -> bytes:
+    """A number or a truth value as a text where the source writes it so."""
+    is_text = raw.startswith(b'"') or raw[:1] in (b"{", b"[") or raw == b"null"
+    return b'"' + raw + b'"' if old.startswith(b'"') and not is_text else raw

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -10,6 +12,7 @@ import pytest
 from sync_pipelines.catalog.connectors import add_connector
 from sync_pipelines.catalog.entities import change_destination
 from sync_pipelines.errors import (
+    CursorProtocolError,
     InterruptedRunError,
     SchemaDriftError,
     SettingsError,
@@ -245,7 +248,7 @@ def test_of_one_key_twice_in_a_run_the_newest_wins(any_world: World, rows: int) 
     any_world.assert_equal_to_truth()
 
 
-def test_a_stale_rowversion_never_overwrites_a_newer_one(any_world: World) -> None:
+def test_a_record_below_its_row_with_other_content_stops_the_run_and_overwrites_nothing(any_world: World) -> None:
     table = any_world.add_items(0, rowversions=IntegerRowversions(95), comparator="integer")
     table.put_many([item(number) for number in range(10)])
     any_world.set(lookback_seconds=0)
@@ -255,9 +258,12 @@ def test_a_stale_rowversion_never_overwrites_a_newer_one(any_world: World) -> No
     any_world.change_row("A00004", _bridge_rowversion=newer, base_uom="NEW", _bridge_hash="other:x")
     table.put(item(4, base_uom="OLD"))
     table.put(item(5, base_uom="KG"))
-    result = any_world.sync()
-    assert (result.ledger.updated, result.ledger.superseded) == (1, 1)
-    assert any_world.rows()[("A00004",)]["base_uom"] == "NEW"
+    error = any_world.fails(CursorProtocolError)
+    assert f"where the row has '{newer}'" in error.what
+    rows = any_world.rows()
+    assert (rows[("A00004",)]["base_uom"], rows[("A00005",)]["base_uom"]) == ("NEW", "PCS")
+    assert any_world.sync(full_refresh=True).ledger.updated == 2
+    any_world.assert_equal_to_truth()
 
 
 def test_a_cancelled_run_publishes_nothing(any_world: World) -> None:
@@ -281,6 +287,27 @@ def test_a_run_that_was_closed_while_it_worked_publishes_nothing(any_world: Worl
 
     any_world.fails(SupersededRunError, interrupted=close)
     assert any_world.sync().ledger.inserted == 1
+    any_world.assert_equal_to_truth()
+
+
+def test_pages_that_move_while_they_are_read_delete_nothing_and_say_so(any_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = any_world.add_items(35, delta_strategy="full", has_rowversion=False)
+    any_world.sync()
+    honest, dice = table.page, random.Random(3)  # noqa: S311
+
+    def shuffled(rowversion_gt: str | None = None, page: int = 1, page_size: int = 1000) -> bytes:
+        everything = json.loads(honest(None, 1, 1000))["rows"]
+        dice.shuffle(everything)
+        return json.dumps({"rows": everything[(page - 1) * page_size : page * page_size]}).encode()
+
+    monkeypatch.setattr(table, "page", shuffled)
+    for _ in range(2):
+        result = any_world.sync()
+        assert any("came twice" in warning for warning in result.warnings)
+        assert result.ledger.deleted == 0
+    assert any_world.sql("SELECT count(*) FROM bridge.absences") == [(0,)]
+    monkeypatch.setattr(table, "page", honest)
+    any_world.sync()
     any_world.assert_equal_to_truth()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -159,7 +160,7 @@ def test_numbers_sent_as_json_numbers_are_followed(world: World) -> None:
 
 
 def test_a_width_that_changes_under_text_stops_the_delta_and_a_full_refresh_follows(world: World) -> None:
-    table = world.add_items(0)
+    table = world.add_items(0, extra={"rowversion_codec": "text"})
     for number in range(3):
         table.put(item(number), f"v{number}")
     world.set(lookback_seconds=0)
@@ -193,16 +194,59 @@ def test_a_restored_source_is_followed_by_a_full_refresh_with_a_warning(world: W
     world.assert_equal_to_truth()
 
 
-def test_an_older_record_never_overwrites_a_newer_row(world: World) -> None:
+def test_an_older_record_never_overwrites_a_newer_row_and_stops_the_run_instead_of_being_thrown_away(world: World) -> None:
     table = world.add_items(0)
     for number in range(4):
         table.put(item(number), f"2024010112000{number}")
     world.sync()
+    before = world.entity()
     table.put(item(3, base_uom="OLD"), "20240101115959")
-    result = world.sync()
-    assert (result.mode, result.ledger.superseded, result.ledger.updated) == (Mode.DELTA, 1, 0)
+    error = world.fails(CursorProtocolError)
+    assert "'20240101115959' where the row has '20240101120003'" in error.what
+    assert "codec" in str(error.next_command)
+    assert "--full-refresh" in str(error.next_command)
     assert world.rows()[("A00003",)]["base_uom"] == "PCS"
+    assert (world.entity().cursor, world.entity().cursor_marks) == (before.cursor, before.cursor_marks)
     assert world.sync(full_refresh=True).ledger.updated == 1
+    world.assert_equal_to_truth()
+
+
+def test_an_older_rowversion_with_the_content_of_its_row_is_no_contradiction(world: World) -> None:
+    table = world.add_items(0)
+    for number in range(4):
+        table.put(item(number), f"2024010112000{number}")
+    world.sync()
+    table.put(item(3), "20240101115959")
+    result = world.sync()
+    assert (result.mode, result.ledger.superseded, result.ledger.written) == (Mode.DELTA, 1, 0)
+
+
+def test_a_deleted_row_comes_back_whatever_its_rowversion(world: World) -> None:
+    table = world.add_items(0)
+    for number in range(4):
+        table.put(item(number), f"2024010112000{number}")
+    world.sync()
+    table.delete(("A00003",))
+    assert world.sync(full_refresh=True).ledger.deleted == 1
+    table.put(item(3, base_uom="BACK"), "20240101120002")
+    result = world.sync()
+    assert (result.mode, result.ledger.updated) == (Mode.DELTA, 1)
+    world.assert_equal_to_truth()
+
+
+@pytest.mark.parametrize("lookback_seconds", [0, 60])
+@pytest.mark.parametrize("kind", ["integers of growing width", "fourteen digits", "opaque"])
+def test_records_that_join_the_last_group_long_after_the_lookback_are_not_missed(world: World, kind: str, lookback_seconds: int) -> None:
+    table = world.add_items(12, **KINDS[kind][1]())
+    world.set(lookback_seconds=lookback_seconds)
+    for _ in range(4):
+        world.sync()
+        world.pass_time(seconds=86_400)
+    last = max((row["_bridge_rowversion"] for row in world.rows().values()), key=int)
+    for number in range(173):
+        table.put(item(1000 + number), last)
+    result = world.sync()
+    assert (result.mode, result.ledger.inserted) == (Mode.DELTA, 173)
     world.assert_equal_to_truth()
 
 
@@ -247,3 +291,47 @@ def test_a_read_by_page_number_survives_rowversions_of_another_kind(world: World
     result = world.sync(full_refresh=True)
     assert result.ledger.superseded == 1
     assert world.rows()[("A00001",)]["base_uom"] == "NEW"
+
+
+@pytest.mark.parametrize("lookback_seconds", [0, 60])
+def test_a_source_that_filters_by_rowversion_and_sorts_by_key_is_read_by_number_under_the_filter(world: World, lookback_seconds: int) -> None:
+    table = world.add_items(60, rowversions=IntegerRowversions(1), comparator="integer", sorted_pages=False)
+    world.set(lookback_seconds=lookback_seconds)
+    first = world.sync()
+    assert first.ledger.inserted == 60
+    for _ in range(2):
+        world.pass_time()
+        world.sync()
+    for number in range(30):
+        table.put(item(number, base_uom="KG"))
+    world.pass_time()
+    world.faults.forget_requests()
+    result = world.sync()
+    assert (result.mode, result.ledger.updated) == (Mode.DELTA, 30)
+    assert result.ledger.fetched <= 32
+    for one in (first, result):
+        assert any("does not sort its pages" in warning and "same filter" in warning for warning in one.warnings)
+    requests = [one for one in world.server.requests_log if one.kind == "data"]
+    assert all(one.rowversion_gt for one in requests)
+    world.assert_equal_to_truth()
+
+
+def test_a_list_by_key_that_looks_sorted_on_every_page_loses_no_row(world: World) -> None:
+    """Two updated rows at the end of a page look as if nothing but higher rowversions could follow."""
+    table = world.add_items(0, comparator="integer")
+    rows = {number: str(number) for number in range(1, 41)} | {19: "500", 20: "501"}
+    for number, rowversion in rows.items():
+        table.put(item(number), rowversion)
+    honest = table.page
+
+    def by_key(rowversion_gt: str | None = None, page: int = 1, page_size: int = 1000) -> bytes:
+        everything = json.loads(honest(rowversion_gt, 1, 1000))["rows"]
+        everything.sort(key=lambda row: json.dumps(row.get("data", row), sort_keys=True))
+        return json.dumps({"rows": everything[(page - 1) * page_size : page * page_size]}).encode()
+
+    table.page = by_key  # type: ignore[method-assign]
+    result = world.sync()
+    assert result.ledger.inserted == 40
+    assert any("does not sort its pages" in warning for warning in result.warnings)
+    assert world.sync(full_refresh=True).ledger.deleted == 0
+    world.assert_equal_to_truth()

@@ -101,15 +101,24 @@ def test_workspaces_load_the_one_code_location() -> None:
 
 def test_no_healthcheck_port_differs_from_its_command() -> None:
     services = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
-    for name, option in (("code", "--port"), ("webserver", "-p")):
+    for name, option in (("code", "--port"), ("webserver", "--port"), ("webserver-read-only", "--port")):
         port = services[name]["command"][services[name]["command"].index(option) + 1]
         assert port in " ".join(services[name]["healthcheck"]["test"])
+
+
+def test_only_a_ui_that_changes_nothing_leaves_this_host() -> None:
+    published = {name: service["ports"] for name, service in COMPOSE["services"].items() if "ports" in service}
+    beyond = {name for name, ports in published.items() if not all(port.startswith("127.0.0.1:") for port in ports)}
+    assert beyond == {"webserver-read-only"}
+    assert "--read-only" in OURS["webserver-read-only"]["command"]
+    assert all("dagster-webserver" not in command for command in COMMANDS)
+    assert "dagster-webserver" not in (PROJECT / "Dockerfile").read_text()
 
 
 @cache
 def help_of(*words: str) -> str:
     """What an installed command says of itself; fails for a subcommand that does not exist."""
-    command = Path(sys.executable).with_name(words[0])
+    command = Path(sys.executable) if words[0] == "python" else Path(sys.executable).with_name(words[0])
     assert command.exists(), words
     told = subprocess.run([command, *words[1:], "--help"], capture_output=True, text=True, timeout=120)
     assert told.returncode == 0, told.stderr

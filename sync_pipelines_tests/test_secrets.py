@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from sync_pipelines import secrets
 from sync_pipelines.errors import SecretMissingError, SettingsError
-from sync_pipelines.secrets import HIDDEN, check_reference, printable, redact, register_secret, resolve_secret
+from sync_pipelines.secrets import (
+    HIDDEN,
+    check_reference,
+    printable,
+    redact,
+    redact_beginning,
+    register_secret,
+    resolve_secret,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +116,32 @@ def test_printable_text_has_no_control_characters_and_is_short(text: str, limit:
 def test_printable_hides_before_it_cuts() -> None:
     register_secret("0123456789" * 5)
     assert "012345" not in printable("x" * 10 + "0123456789" * 5, 30)
+
+
+@pytest.mark.parametrize(
+    ("before", "secret", "after"),
+    [
+        ("the key ", "known-secret-1/2", " was refused"),
+        ("https://user:", "pass:w/rd@x", "@host/path"),
+        ("see,postgresql://user:", "pa55" * 20, "@host/path and https://a.example"),
+        ("Authorization: Bearer ", "abcd.efgh-ijkl", " x"),
+        ("Authorization: Bearer" + " " * 30, "abcdefghijkl", " x"),
+        ("a token ", "abcdefghijkl9", "\n"),
+        ("https://user:", "half" + "known-secret-1/2" + "half", "@host"),
+        ("GET /x?api_key=", "abcd1234", "&page=2"),
+    ],
+)
+def test_no_cut_shows_the_beginning_of_a_secret(before: str, secret: str, after: str) -> None:
+    register_secret("known-secret-1/2")
+    text = before + secret + after
+    for length in range(len(text) + 1):
+        shown = redact_beginning(text, length)
+        assert secret[:3] not in shown.removeprefix(before.strip())
+    assert redact_beginning(text, 3) == text[:3]
+
+
+def test_a_long_text_without_blanks_still_shows_how_it_begins() -> None:
+    assert printable("A" * 1_000_000, 60) == "A" * 60 + "…"
 
 
 def test_a_word_after_token_is_only_hidden_when_it_looks_like_one() -> None:

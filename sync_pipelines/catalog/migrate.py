@@ -10,6 +10,7 @@ from alembic import command
 from alembic.config import Config
 from psycopg import sql
 from sqlalchemy import create_engine, pool
+from sqlalchemy.exc import DBAPIError
 
 from sync_pipelines.catalog.database import Database, classify_database_error
 from sync_pipelines.catalog.session import ensure_schema
@@ -40,5 +41,9 @@ def migrate(database: Database) -> None:
             connection.commit()
     except psycopg.Error as error:
         raise classify_database_error(error) from error
+    except DBAPIError as error:  # what the driver raised while SQLAlchemy connected or alembic worked
+        if not isinstance(error.orig, psycopg.Error):
+            raise
+        raise classify_database_error(error.orig) from error
     finally:
         engine.dispose()

@@ -18,6 +18,7 @@ from sync_pipelines.catalog.entities import entity_from_row, list_entity_rows
 from sync_pipelines.downstream.sql_model import models_fingerprint
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.private import make_private_folder
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,12 @@ class CatalogView:
             for one in self.connectors
             for slug, endpoint in ((one.declaration or {}).get("endpoints") or {}).items()
         }
+
+    @cached_property
+    def owners(self) -> dict[str, list[str]]:
+        """Owners by connector, where its file names some."""
+        declared = {one.name: (one.declaration or {}).get("owners") for one in self.connectors}
+        return {name: owners for name, owners in declared.items() if owners}
 
     @cached_property
     def trino_catalogs(self) -> dict[str, str]:
@@ -129,7 +136,7 @@ def _read(database: Database, connectors: Sequence[str]) -> tuple[CatalogView, s
 def _remember(path: Path, content: str) -> None:
     """Write atomically: a run that loads at the same moment sees the old file or the new one."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         if path.exists() and path.read_text() == content:
             return
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:

@@ -6,7 +6,7 @@ import contextlib
 import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import typer
 
@@ -17,6 +17,7 @@ from sync_pipelines.cli.context import open_catalog
 from sync_pipelines.cli.failures import ListingGroup
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.cli.processes import interruptible
+from sync_pipelines.cli.uids import Kind, UidArgument, find_uid, short
 from sync_pipelines.errors import SecretMissingError, SyncError
 from sync_pipelines.model.incident import TITLES, IncidentKind, Webhook
 from sync_pipelines.observe.evaluate import close_by_hand
@@ -60,22 +61,24 @@ def list_(
         "Incidents",
         ("incident", "what", "about", "since", "over", "told", "message", "next"),
         [
-            (str(row["uid"]), TITLES[row["kind"]], row["subject"], row["opened_at"], _over(row), _told(row), row["message"], row["next_command"])
+            (short(row["uid"]), TITLES[row["kind"]], row["subject"], row["opened_at"], _over(row), _told(row), row["message"], row["next_command"])
             for row in found
         ],
+        least=("told", "over", "next", "since"),
         empty="No incident is open." if only_open else "There was no incident yet.",
     )
 
 
 @group.command(epilog=examples(f"alerts show {UID_EXAMPLE}", f"alerts show {UID_EXAMPLE} --json"))
-def show(context: typer.Context, uid: UUID, as_json: JsonOption = False) -> None:
+def show(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) -> None:
     """Show one incident and what became of its messages."""
-    incident, messages = get_incident(open_catalog(context.obj), uid)
+    database = open_catalog(context.obj)
+    incident, messages = get_incident(database, find_uid(database, Kind.INCIDENT, uid))
     if as_json:
         print_json({**vars(incident), "title": incident.title, "messages": messages})
         return
     show_fields(
-        f"Incident {uid}",
+        f"Incident {incident.uid}",
         {
             "what": incident.title,
             "kind": incident.kind.value,
@@ -178,13 +181,13 @@ def test(
 
 
 @group.command(epilog=examples(f"alerts close {UID_EXAMPLE}", f"alerts close {UID_EXAMPLE} --json"))
-def close(context: typer.Context, uid: UUID, as_json: JsonOption = False) -> None:
+def close(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) -> None:
     """End an incident by hand, for example of a job that is no more; if it is still there, the next look opens a new one."""
     database = open_catalog(context.obj)
-    incident, _ = get_incident(database, uid)
+    incident, _ = get_incident(database, find_uid(database, Kind.INCIDENT, uid))
     done = close_by_hand(database, context.obj, incident)
     if as_json:
-        print_json({"incident": str(uid), "closed": done})
+        print_json({"incident": str(incident.uid), "closed": done})
         return
     say(f"{incident.title}: {incident.subject} is " + ("over." if done else "over already."))
 

@@ -16,6 +16,7 @@ from sync_pipelines.catalog.connectors import (
 )
 from sync_pipelines.catalog.fingerprints import learn_secrets
 from sync_pipelines.cli.checks import check_connector, conclude
+from sync_pipelines.cli.completion import complete_connectors
 from sync_pipelines.cli.context import open_catalog, open_migrated
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.cli.running import show_in_dagster
@@ -35,6 +36,8 @@ AllowPrivate = Annotated[
     bool,
     typer.Option("--allow-private", help="Its addresses need not be public: name an intranet host. Loopback, written as such, needs no flag."),
 ]
+
+NameArgument = Annotated[str, typer.Argument(autocompletion=complete_connectors)]
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -94,7 +97,7 @@ def add(
 )
 def set_(
     context: typer.Context,
-    name: str,
+    name: NameArgument,
     sync_cron: Annotated[str | None, typer.Option(help=f"When all entities are synced, instead of their intervals. {_CRON_HELP}")] = None,
     full_refresh_cron: Annotated[str | None, typer.Option(help=f"When all entities are read whole. {_CRON_HELP}")] = None,
     discovery_cron: Annotated[str | None, typer.Option(help=f"When the source is asked what it offers. {_CRON_HELP}")] = None,
@@ -139,6 +142,21 @@ def _checked_cron(cron: str, name: str, what: str) -> str | None:
     return cron
 
 
+@group.command(epilog=examples("connector copy processgit connectors"))
+def copy(
+    name: Annotated[str, typer.Argument(help="Name of a shipped connector.")],
+    folder: Annotated[str, typer.Argument(help="Where its files go; none there is overwritten.")],
+) -> None:
+    """Copy a shipped connector with its gate and everything else that belongs to it, to be changed and applied by path."""
+    from pathlib import Path
+
+    from sync_pipelines.declare.gates import copy_shipped
+
+    path = copy_shipped(name, Path(folder))
+    say(f"{name} is copied to {folder}.")
+    say(f"Next: sync-pipelines connector apply {path}", "cyan")
+
+
 @group.command(
     epilog=examples("connector apply connectors/crm.yaml", "connector apply processgit --base-url https://data.example.com --yes")
 )
@@ -163,7 +181,7 @@ def apply(
 
 
 @group.command(epilog=examples("connector show crm", "connector show crm --json"))
-def show(context: typer.Context, name: str, as_json: JsonOption = False) -> None:
+def show(context: typer.Context, name: NameArgument, as_json: JsonOption = False) -> None:
     """Show one source; secrets only as references."""
     connector = get_connector(open_catalog(context.obj), name)
     if as_json:
@@ -177,7 +195,7 @@ def show(context: typer.Context, name: str, as_json: JsonOption = False) -> None
 
 
 @group.command(epilog=examples("connector export crm", "connector export crm > connectors/crm.yaml"))
-def export(context: typer.Context, name: str) -> None:
+def export(context: typer.Context, name: NameArgument) -> None:
     """Print a declared source as a connector file, with the columns that were inferred."""
     from sync_pipelines.cli.declared import export_file
 
@@ -205,7 +223,7 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
 
 
 @group.command(epilog=examples("connector test erp", "connector test erp --json"))
-def test(context: typer.Context, name: str, as_json: JsonOption = False) -> None:
+def test(context: typer.Context, name: NameArgument, as_json: JsonOption = False) -> None:
     """Tell unreachable, refused token, wrong shape, missing secret and database trouble apart."""
     database = open_catalog(context.obj)
     conclude(check_connector(database, get_connector(database, name), context.obj), as_json=as_json)
@@ -214,7 +232,7 @@ def test(context: typer.Context, name: str, as_json: JsonOption = False) -> None
 @group.command(epilog=examples("connector remove erp", "connector remove erp --yes"))
 def remove(
     context: typer.Context,
-    name: str,
+    name: NameArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -12,6 +12,7 @@ from sync_pipelines.dotenv_file import load_dotenv_file
 from sync_pipelines.errors import ConfigurationError, SettingsError
 from sync_pipelines.logs import set_up_logging
 from sync_pipelines.model.names import check_connector_name
+from sync_pipelines.private import keep_new_files_private
 from sync_pipelines.secrets import register_secret
 from sync_pipelines.settings import Settings, load_settings
 
@@ -24,6 +25,7 @@ def prepare() -> Settings:
 
     `.env` goes into the environment, so that `env:NAME` references and child processes see it, too.
     """
+    keep_new_files_private()
     load_dotenv_file()
     load_settings.cache_clear()
     settings = load_settings()

@@ -182,7 +182,7 @@ def show_endpoints(connector: Connector) -> None:
             (
                 slug,
                 one.path,
-                one.records,
+                one.records if isinstance(one.records, str) else " or ".join(one.records),
                 one.pagination.type,
                 str(one.delta_strategy),
                 f"{one.cursor.param} > {one.cursor.field}" if one.cursor else None,

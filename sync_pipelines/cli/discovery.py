@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sync_pipelines.catalog.connectors import list_connectors
+from sync_pipelines.cli.completion import complete_connectors
 from sync_pipelines.cli.context import open_catalog, open_migrated
 from sync_pipelines.cli.defaults import register_default
 from sync_pipelines.cli.failures import show_error
@@ -16,7 +17,7 @@ from sync_pipelines.discover.discovery import DiscoveryReport
 from sync_pipelines.errors import ConfigurationError, SettingsError, SyncError
 
 ACTION_REQUIRED = 3
-_KINDS = ("added", "changed", "returned", "vanished", "stopped", "invalid", "unchanged")
+_KINDS = ("added", "changed", "returned", "vanished", "stopped", "invalid")
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def discover(
     context: typer.Context,
-    connector: Annotated[str | None, typer.Argument(help="One connector; all when left out.")] = None,
+    connector: Annotated[str | None, typer.Argument(help="One connector; all when left out.", autocompletion=complete_connectors)] = None,
     accept: Annotated[
         list[str] | None,
         typer.Option(help="Slug whose breaking change is accepted: its table is set aside, a new one is read; repeatable."),
@@ -77,7 +78,11 @@ def _show(report: DiscoveryReport) -> None:
         words = found if isinstance(found, dict) else dict.fromkeys(found, "")
         rows += [(slug, kind, why) for slug, why in words.items()]
     rows += [(slug, "set aside", _aside(report, slug, table)) for slug, table in report.set_aside.items()]
-    show_table(f"Discovery of {report.connector}", ("entity", "found", "why"), rows, empty=f"{report.connector} offers nothing.")
+    unchanged = len(report.unchanged)
+    nothing = f"{report.connector}: nothing changed, {unchanged} unchanged." if unchanged else f"{report.connector} offers nothing."
+    show_table(f"Discovery of {report.connector}", ("entity", "found", "why"), rows, empty=nothing)
+    if rows and unchanged:
+        say(f"{unchanged} unchanged.")
     for statement in (one for statements in report.to_do.values() for one in statements):
         say(f"After the next sync: {statement}", "cyan")
     for slug in report.stopped:

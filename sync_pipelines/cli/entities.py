@@ -16,6 +16,7 @@ from sync_pipelines.catalog.entities import (
     get_entity,
     list_entities,
 )
+from sync_pipelines.cli.completion import complete_connectors, complete_entities
 from sync_pipelines.cli.context import open_catalog, split_entity_path
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.cli.running import show_in_dagster
@@ -25,7 +26,7 @@ from sync_pipelines.model.entity import Entity, EntityStatus
 from sync_pipelines.model.freshness import StatusWord, status_word
 from sync_pipelines.settings import Settings
 
-PathArgument = Annotated[str, typer.Argument(metavar="CONNECTOR/ENTITY", help="The entity, for example erp/items.")]
+PathArgument = Annotated[str, typer.Argument(metavar="CONNECTOR/ENTITY", help="The entity, for example erp/items.", autocompletion=complete_entities)]
 
 _STYLES = {
     StatusWord.ON_TIME: "green",
@@ -53,7 +54,7 @@ def register(app: typer.Typer) -> None:
 
 def entities(
     context: typer.Context,
-    connector: Annotated[str | None, typer.Argument(help="One connector; all active ones when left out.")] = None,
+    connector: Annotated[str | None, typer.Argument(help="One connector; all active ones when left out.", autocompletion=complete_connectors)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the entities with their state."""
@@ -84,6 +85,7 @@ def entities(
             for entity in found
         ],
         right=("rows", "interval s"),
+        least=("cursor", "table", "next due", "interval s", "strategy", "last run"),
         empty="There is no entity yet. Next: sync-pipelines discover",
     )
 

@@ -15,6 +15,7 @@ from sync_pipelines.catalog.dagster_storage import create_storage_schema, storag
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.cli.context import DEMO_TOKEN_VARIABLE, TOKEN_FILE
 from sync_pipelines.errors import SettingsError
+from sync_pipelines.private import FILE_MODE, make_private_folder, write_private
 from sync_pipelines.settings import Settings
 
 PLAN_FILE = "demo.json"
@@ -78,8 +79,8 @@ class Home:
         """Empty the folder and mark it as a demo's."""
         self.check_wipeable()
         shutil.rmtree(self.root, ignore_errors=True)
-        self.root.mkdir(parents=True, exist_ok=True)
-        (self.root / DEMO_MARK).touch()
+        make_private_folder(self.root)
+        (self.root / DEMO_MARK).touch(mode=FILE_MODE)
 
     def settings(self, settings: Settings) -> Settings:
         """The settings of a process that works in this home."""
@@ -97,7 +98,7 @@ class Home:
 
     def prepare_dagster(self) -> Path:
         """Make the DAGSTER_HOME with a copy of the repository's dagster.yaml, and return it."""
-        self.dagster.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.dagster)
         shutil.copyfile(repository_file("dagster.yaml"), self.dagster / "dagster.yaml")
         return self.dagster
 
@@ -118,7 +119,7 @@ class Home:
     def write_plan(self, plan: dict[str, Any]) -> None:
         """Keep what is needed to start the demo's source again."""
         partial = self.root / (PLAN_FILE + ".partial")
-        partial.write_text(json.dumps(plan))
+        write_private(partial, json.dumps(plan))
         partial.replace(self.root / PLAN_FILE)
 
     def read_plan(self) -> dict[str, Any]:

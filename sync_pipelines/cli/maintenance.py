@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sync_pipelines.catalog.entities import list_entities
+from sync_pipelines.cli.completion import complete_paths
 from sync_pipelines.cli.context import open_catalog, split_path
 from sync_pipelines.cli.output import JsonOption, examples, print_json, show_table
 from sync_pipelines.load.trino.maintenance import maintain_entity
@@ -19,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def maintain(
     context: typer.Context,
-    path: Annotated[str | None, typer.Argument(help="connector or connector/entity; all by default.")] = None,
+    path: Annotated[str | None, typer.Argument(help="connector or connector/entity; all by default.", autocompletion=complete_paths)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Join small files, expire snapshots and remove orphans of Trino tables, where TRINO_MAINTENANCE_… says that it is due."""

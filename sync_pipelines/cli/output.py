@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 JSON_FLAG = "sync_pipelines.json"
 PIPE_WIDTH = 200
 CELL_CHARACTERS = 300
+TEXT_WIDTH = 16
 
 
 def _remember_json(context: typer.Context, value: bool) -> bool:
@@ -92,19 +93,69 @@ def cell(value: Any) -> Text:
 
 
 def show_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = (), empty: str = ""
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    right: Sequence[str] = (),
+    least: Sequence[str] = (),
+    empty: str = "",
 ) -> None:
-    """Print rows; columns in `right` are numbers."""
+    """Print rows as wide as the terminal is; where they do not fit, whole columns are left out and named, and no number is broken.
+
+    Args:
+        title: above the table.
+        columns: their names.
+        rows: the values of each.
+        right: columns of numbers.
+        least: columns that are left out first, in this order; then the others from the right. The first one always stays.
+        empty: what to say when there are no rows.
+    """
     rows = list(rows)
     if not rows and empty:
         say(empty)
         return
+    screen = console()
+    cells = [[cell(value) for value in row] for row in rows]
+    whole = [name in right or any(_is_whole(row[place]) for row in rows) for place, name in enumerate(columns)]
+    widths = [_least_width(name, [row[place].plain for row in cells], whole[place]) for place, name in enumerate(columns)]
+    kept = columns_that_fit(columns, widths, least, screen.width)
     table = Table(title=Text(title), title_justify="left", header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(cell(value) for value in row))
+    for place in kept:
+        table.add_column(
+            columns[place], justify="right" if columns[place] in right else "left", overflow="fold", no_wrap=whole[place],
+            min_width=widths[place],
+        )  # fmt: skip
+    for row in cells:
+        table.add_row(*(row[place] for place in kept))
     draw(table)
+    left_out = [name for place, name in enumerate(columns) if place not in kept]
+    if left_out:
+        say(f"Left out for want of width: {', '.join(left_out)}. A wider terminal and --json show them.", "dim", stderr=True)
+
+
+def columns_that_fit(columns: Sequence[str], widths: Sequence[int], least: Sequence[str], available: int) -> list[int]:
+    """The places of the columns that fit beside each other, with two borders and a line between any two."""
+    kept = list(range(len(columns)))
+    goes_first = [columns.index(name) for name in least if name in columns]
+    goes_first += [place for place in reversed(kept[1:]) if place not in goes_first]
+    for place in goes_first:
+        if sum(widths[one] + 3 for one in kept) + 1 <= available or len(kept) == 1:
+            break
+        kept.remove(place)
+    return kept
+
+
+def _is_whole(value: Any) -> bool:
+    """Numbers and times are never broken over two lines."""
+    return isinstance(value, int | float | datetime) and not isinstance(value, bool)
+
+
+def _least_width(name: str, texts: Sequence[str], whole: bool) -> int:
+    """How narrow a column may get: a number as wide as it is, a text as its longest word, at most a fifth of a usual screen."""
+    header = max(map(len, name.split()), default=1)
+    longest = max((len(text) for text in texts) if whole else (len(word) for text in texts for word in text.split()), default=1)
+    return max(header, longest if whole else min(longest, TEXT_WIDTH))
 
 
 def show_fields(title: str, fields: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ import psutil
 
 from sync_pipelines.cli.output import say
 from sync_pipelines.errors import RetriableError, SettingsError, SyncError
+from sync_pipelines.private import make_private_folder, private_opener
 from sync_pipelines.secrets import printable
 
 GRACE_SECONDS = 12.0
@@ -35,11 +36,11 @@ class Child:
     def __init__(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
         self.name = name
         self.log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(log.parent)
         if log.exists() and log.stat().st_size:
             rotate(log)
         # To append is what lets the file be emptied under the process that writes it.
-        with log.open("ab") as output:
+        with open(log, "ab", opener=private_opener) as output:
             self.process = subprocess.Popen(
                 list(command),
                 env=dict(environment),
@@ -235,7 +236,7 @@ def sole_user(lock: Path, what: str) -> Iterator[None]:
         SettingsError: the lock file cannot be made.
     """
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(lock.parent)
         number = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise SettingsError(

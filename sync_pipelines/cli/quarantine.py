@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 from rich.text import Text
 
 from sync_pipelines.catalog.quarantine import get_quarantined, list_log, list_quarantine
 from sync_pipelines.cli import workplace
+from sync_pipelines.cli.completion import complete_paths
 from sync_pipelines.cli.context import open_catalog, split_path
 from sync_pipelines.cli.failures import ListingGroup
 from sync_pipelines.cli.output import JsonOption, cell, draw, examples, print_json, show_fields, show_table
+from sync_pipelines.cli.uids import Kind, UidArgument, find_uid, short
 from sync_pipelines.secrets import printable
 
 SHOWN_CHARACTERS = 4000
@@ -35,8 +36,8 @@ def register(app: typer.Typer) -> None:
 @group.command("list", epilog=examples("quarantine list erp/items", "quarantine list --limit 5 --json"))
 def list_(
     context: typer.Context,
-    path: Annotated[str | None, typer.Argument(metavar="[CONNECTOR[/ENTITY]]")] = None,
-    run: Annotated[UUID | None, typer.Option(help="Only records of this run.")] = None,
+    path: Annotated[str | None, typer.Argument(metavar="[CONNECTOR[/ENTITY]]", autocompletion=complete_paths)] = None,
+    run: Annotated[str | None, typer.Option(metavar="UID", help="Only records of this run.")] = None,
     reason: Annotated[str | None, typer.Option(help="Only with these words in the reason.")] = None,
     rule: Annotated[str | None, typer.Option(help="Only of this rule of the gate, or 'rule 3' of its table.")] = None,
     text: Annotated[str | None, typer.Option(help="Only with this text in the record or its key.")] = None,
@@ -47,11 +48,12 @@ def list_(
 ) -> None:
     """List quarantined records, newest first."""
     connector, slug = split_path(path) if path else (None, None)
+    database = open_catalog(context.obj)
     found = list_quarantine(
-        open_catalog(context.obj),
+        database,
         connector,
         slug,
-        run_uid=run,
+        run_uid=None if run is None else find_uid(database, Kind.RUN, run),
         reason=reason,
         rule=rule,
         text=text,
@@ -66,10 +68,11 @@ def list_(
         "Quarantine",
         ("record", "entity", "key", "column", "reason", "times seen", "last seen"),
         [
-            (str(row["uid"]), row["path"], _key(row["business_key"]), row["column_name"], row["reason"], row["times_seen"], row["last_seen_at"])
+            (short(row["uid"]), row["path"], _key(row["business_key"]), row["column_name"], row["reason"], row["times_seen"], row["last_seen_at"])
             for row in found
         ],
         right=("times seen",),
+        least=("times seen", "last seen", "column"),
         empty="Nothing is in quarantine.",
     )
 
@@ -79,16 +82,17 @@ def list_(
         "quarantine show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f", "quarantine show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f --json"
     )
 )
-def show(context: typer.Context, uid: UUID, as_json: JsonOption = False) -> None:
+def show(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) -> None:
     """Show one quarantined record as it came, or as it was fixed, the bad column marked, and what was done with it."""
     database = open_catalog(context.obj)
-    row = get_quarantined(database, uid)
-    done = list_log(database, record_uid=uid)
+    whole = find_uid(database, Kind.RECORD, uid)
+    row = get_quarantined(database, whole)
+    done = list_log(database, record_uid=whole)
     if as_json:
         print_json({**row, "log": done})
         return
     show_fields(
-        f"Record {uid}",
+        f"Record {whole}",
         {
             "entity": row["path"],
             "reason": row["reason"],

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.runs import get_run, list_runs
+from sync_pipelines.cli.completion import complete_paths
 from sync_pipelines.cli.context import open_catalog, split_path
 from sync_pipelines.cli.failures import ListingGroup
 from sync_pipelines.cli.ledgers import LEDGER_COLUMNS, LEDGER_NUMBERS, run_row
 from sync_pipelines.cli.output import JsonOption, cell, examples, print_json, say, show_fields, show_table
+from sync_pipelines.cli.uids import Kind, UidArgument, find_uid, short
 
 group = typer.Typer(
     cls=ListingGroup,
@@ -30,7 +31,7 @@ def register(app: typer.Typer) -> None:
 @group.command("list", epilog=examples("runs", "runs erp/items --limit 5 --json"))
 def list_(
     context: typer.Context,
-    path: Annotated[str | None, typer.Argument(metavar="[CONNECTOR[/ENTITY]]")] = None,
+    path: Annotated[str | None, typer.Argument(metavar="[CONNECTOR[/ENTITY]]", autocompletion=complete_paths)] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, newest first.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
@@ -48,22 +49,24 @@ def list_(
     show_table(
         "Runs",
         ("run", "started", "status", "mode", *LEDGER_COLUMNS),
-        [(str(run["uid"]), run["started_at"], run["status"], run["mode"], *run_row(run)) for run in found],
+        [(short(run["uid"]), run["started_at"], run["status"], run["mode"], *run_row(run)) for run in found],
         right=LEDGER_NUMBERS,
+        least=("rows/s", "balance", "superseded", "mode", "unchanged", "seconds", "started", "deleted"),
         empty="There was no run yet. Next: sync-pipelines sync CONNECTOR",
     )
 
 
 @group.command(epilog=examples("runs show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f", "runs show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f --json"))
-def show(context: typer.Context, uid: UUID, as_json: JsonOption = False) -> None:
+def show(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) -> None:
     """Show one run: balance sheet, stages, warnings, error."""
-    run = get_run(open_catalog(context.obj), uid)
+    database = open_catalog(context.obj)
+    run = get_run(database, find_uid(database, Kind.RUN, uid))
     if as_json:
         print_json(run)
         return
     details: dict[str, Any] = run["details"] or {}
     show_fields(
-        f"Run {uid}",
+        f"Run {run['uid']}",
         {
             "entity": run["path"],
             "status": run["status"],
@@ -86,7 +89,7 @@ def show(context: typer.Context, uid: UUID, as_json: JsonOption = False) -> None
         if error.get("next_command"):
             say(f"Next: {cell(error['next_command'])}", "cyan")
     if run["records_quarantined"]:
-        say(f"Next: sync-pipelines quarantine list {run['path']} --run {uid}", "cyan")
+        say(f"Next: sync-pipelines quarantine list {run['path']} --run {short(run['uid'])}", "cyan")
 
 
 def _one_line(value: Any) -> Any:

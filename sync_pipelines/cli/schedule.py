@@ -11,6 +11,7 @@ from sync_pipelines.catalog.connectors import get_connector, list_connectors
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.dues import list_agenda
 from sync_pipelines.catalog.probes import source_health
+from sync_pipelines.cli.completion import complete_connectors
 from sync_pipelines.cli.context import open_catalog
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_table
 from sync_pipelines.model.entity import Connector
@@ -25,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def due(
     context: typer.Context,
-    connector: Annotated[str | None, typer.Argument(help="One connector; all when left out.")] = None,
+    connector: Annotated[str | None, typer.Argument(help="One connector; all when left out.", autocompletion=complete_connectors)] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every entity; by default the next 20 of each connector.")] = False,
     as_json: JsonOption = False,
 ) -> None:

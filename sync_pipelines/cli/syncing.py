@@ -14,6 +14,7 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity, list_entities
 from sync_pipelines.catalog.runs import ending_of
+from sync_pipelines.cli.completion import complete_paths
 from sync_pipelines.cli.context import open_catalog, split_path
 from sync_pipelines.cli.failures import show_error, show_unexpected
 from sync_pipelines.cli.ledgers import COUNTERS, LEDGER_COLUMNS, LEDGER_NUMBERS, result_row
@@ -48,7 +49,7 @@ def register(app: typer.Typer) -> None:
 
 def sync(
     context: typer.Context,
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="connector/entity, or connector for all its entities.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="connector/entity, or connector for all its entities.", autocompletion=complete_paths)],
     full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Read everything, delete what vanished.")] = False,
     accept_vanished: Annotated[
         bool, typer.Option("--accept-vanished", help="Delete vanished rows even beyond the configured share.")

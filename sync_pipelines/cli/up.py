@@ -9,6 +9,7 @@ import socket
 import tempfile
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,7 @@ from sync_pipelines.cli.processes import Children, ended_error, interruptible, s
 from sync_pipelines.cli.progress import step
 from sync_pipelines.cli.source import resume_source
 from sync_pipelines.errors import ConfigurationError, RetriableError, SettingsError, SyncError
+from sync_pipelines.orchestrate.guard_hosts import parse_listed
 from sync_pipelines.orchestrate.reload import write_endpoint
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
@@ -35,6 +37,7 @@ from sync_pipelines.supervise.code_server import LOCATION
 from sync_pipelines.supervise.ping import PING_SECONDS, Pulse, ping, target_of
 
 CODE_SOCKET = "code.sock"
+WEBSERVER = "sync_pipelines.orchestrate.webserver"  # Dagster's, behind a guard
 READY_SECONDS = 180
 DATABASE_GONE_SECONDS = 10
 SERVER_STOP_SECONDS = 20
@@ -44,7 +47,7 @@ _READY = "{ version workspaceOrError { ... on Workspace { locationEntries { name
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog=examples("up", "up --port 3001"))(up)
+    app.command(epilog=examples("up", "up --port 3001", "up --publish 0.0.0.0:3001 --allowed-host data.example.com"))(up)
 
 
 def up(
@@ -54,20 +57,71 @@ def up(
     demo: Annotated[
         bool | None, typer.Option("--demo/--no-demo", help="The demo's database and source, or your own; by default yours when it has a connector.")
     ] = None,
+    publish: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Serve a second UI here that shows everything and changes nothing, for others to see.")
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME[:PORT]", help="A further name by which browsers ask for the UI, for example that of a proxy.")
+    ] = None,
 ) -> None:
     """Run everything until Ctrl-C: database, Dagster's code server, web server and daemon, and the demo's source."""
+    ui = _Ui(host, port, _published(publish), tuple(allowed_host or ()))
+    for address in (*ui.allowed_hosts, *context.obj.ui_host_names):
+        parse_listed(address)
+    if host not in LOOPBACK:
+        say(
+            f"Warning: the UI has no login and is about to be reachable at {host}; --publish {host}:{port + 1} serves one that only shows.",
+            "yellow",
+            stderr=True,
+        )
     _check_port(host, port)
+    if ui.published:
+        _check_port(*ui.published)
     home = _chosen_home(context.obj, demo)
     with interruptible(), sole_user(home.lock, f"The home {home.root}"):
         try:
-            _serve(context.obj, home, host, port)
+            _serve(context.obj, home, ui)
         except KeyboardInterrupt:
             say("Stopped.", stderr=True)
 
 
+@dataclass(frozen=True)
+class _Ui:
+    host: str
+    port: int
+    published: tuple[str, int] | None
+    allowed_hosts: tuple[str, ...]
+
+    @property
+    def url(self) -> str:
+        return _url(self.host, self.port)
+
+    def commands(self, workspace: Path) -> dict[str, list[str]]:
+        """Name of the process -> the command that serves the UI, or the one that only shows."""
+        options = ["-w", str(workspace), *(f"--allowed-host={name}" for name in self.allowed_hosts)]
+        found = {"webserver": python_module(WEBSERVER, *options, "--host", self.host, "--port", str(self.port))}
+        if self.published:
+            host, port = self.published
+            found["webserver-read-only"] = python_module(WEBSERVER, *options, "--host", host, "--port", str(port), "--read-only")
+        return found
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _published(address: str | None) -> tuple[str, int] | None:
+    if address is None:
+        return None
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise SettingsError(
+            f"--publish {address!r} is no HOST:PORT.", state="Nothing was started.", next_command="sync-pipelines up --publish 0.0.0.0:3001"
+        )
+    return host.strip("[]"), int(port)
+
+
 def _check_port(host: str, port: int) -> None:
-    if host not in LOOPBACK:
-        say(f"Warning: the UI has no login and is about to be reachable at {host}; put a proxy in front.", "yellow", stderr=True)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -98,7 +152,7 @@ def _has_connectors(settings: Settings, home: Home) -> bool:
     return bool(list_connectors(open_migrated(home.settings(settings))))
 
 
-def _serve(settings: Settings, home: Home, host: str, port: int) -> None:
+def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
     settings = home.settings(settings)
     if home.is_demo:
         home.read_token()  # before the environment of the children is made: runs resolve the reference, too
@@ -129,14 +183,15 @@ def _serve(settings: Settings, home: Home, host: str, port: int) -> None:
         with step("Bring Dagster's storage up to date"):
             _upgrade_storage(children)
         with step("Start Dagster"):
-            _start_dagster(children, home, Path(runtime), host, port)
-            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-            _await_graphql(children, url)
+            _start_dagster(children, Path(runtime), ui)
+            _await_graphql(children, ui.url)
         # Outside of Dagster: it notices when code server or daemon are dead, which the sensor in them cannot.
         children.start("alerts", python_module("sync_pipelines.cli.main", "alerts", "watch"))
-        endpoint = write_endpoint(home.root, _local(url, host), target_of(socket=str(Path(runtime) / CODE_SOCKET)))
+        endpoint = write_endpoint(home.root, _local(ui.url, ui.host), target_of(socket=str(Path(runtime) / CODE_SOCKET)))
         try:
-            say(f"Dagster is at {url}   (Ctrl-C stops everything; logs in {home.logs})", "bold green")
+            say(f"Dagster is at {ui.url}   (Ctrl-C stops everything; logs in {home.logs})", "bold green")
+            if ui.published:
+                say(f"For others to see, read-only: {_url(*ui.published)}", "green")
             _watch(children, home, server)
         finally:
             endpoint.unlink(missing_ok=True)
@@ -230,7 +285,7 @@ def _database_ended(home: Home) -> SyncError:
     )
 
 
-def _start_dagster(children: Children, home: Home, runtime: Path, host: str, port: int) -> None:
+def _start_dagster(children: Children, runtime: Path, ui: _Ui) -> None:
     """One code server for web server, daemon and runs, on a socket that only this user can reach."""
     code_socket, workspace = runtime / CODE_SOCKET, runtime / "workspace.yaml"
     workspace.write_text(
@@ -240,7 +295,8 @@ def _start_dagster(children: Children, home: Home, runtime: Path, host: str, por
     deadline = time.monotonic() + READY_SECONDS
     while ping(target_of(socket=str(code_socket)), PING_SECONDS).pulse is not Pulse.ALIVE:
         _wait(children, deadline, "The code server")
-    children.start("webserver", python_module("dagster_webserver", "-w", str(workspace), "--host", host, "--port", str(port)))
+    for name, command in ui.commands(workspace).items():
+        children.start(name, command)
     children.start("daemon", python_module("dagster._daemon", "run", "-w", str(workspace)))
 
 

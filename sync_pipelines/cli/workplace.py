@@ -9,24 +9,26 @@ import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
 from sync_pipelines.catalog.quarantine import expire_records, list_log, list_quarantine, open_of
 from sync_pipelines.catalog.reviews import accept_review, list_reviews
+from sync_pipelines.cli.completion import complete_paths
 from sync_pipelines.cli.context import open_catalog, split_path
 from sync_pipelines.cli.failures import ListingGroup
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_table
+from sync_pipelines.cli.uids import Kind, UidArgument, find_uid, find_uids, short
 from sync_pipelines.errors import SettingsError
-from sync_pipelines.secrets import redact
+from sync_pipelines.private import write_private
+from sync_pipelines.secrets import escape_controls, redact
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _COLUMNS = ("uid", "path", "business_key", "rowversion", "column_name", "reason", "times_seen", "first_seen_at", "last_seen_at", "resolution", "record")
 
 AuthorOption = Annotated[str, typer.Option("--author", help="Who you are, for the log; the login name when left out.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the log.")]
-PathArgument = Annotated[str | None, typer.Argument(metavar="[CONNECTOR[/ENTITY]]")]
+PathArgument = Annotated[str | None, typer.Argument(metavar="[CONNECTOR[/ENTITY]]", autocompletion=complete_paths)]
 
 review_group = typer.Typer(cls=ListingGroup, help="Records that stand in their table but should be looked at.", epilog=examples("review list erp/items", "review accept UID --reason 'checked by phone'"))
 
@@ -62,7 +64,7 @@ def _reason(reason: str) -> str:
 
 def fix(
     context: typer.Context,
-    uid: UUID,
+    uid: UidArgument,
     reason: ReasonOption,
     values: Annotated[list[str] | None, typer.Option("--set", metavar="COLUMN=VALUE", help="A value as JSON, or else a text; may be repeated.")] = None,
     record: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="File with a whole new record, as the source sends them.")] = None,
@@ -74,7 +76,8 @@ def fix(
     if bool(values) == (record is not None):
         raise SettingsError("Give either --set, once or more, or --record.", state="Nothing was changed.")
     changed = dict(_assignment(one) for one in values or [])
-    fix_record(open_catalog(context.obj), uid, changed or None, record.read_bytes() if record else None, author=_author(author), reason=_reason(reason), settings=context.obj)
+    database = open_catalog(context.obj)
+    fix_record(database, find_uid(database, Kind.RECORD, uid), changed or None, record.read_bytes() if record else None, author=_author(author), reason=_reason(reason), settings=context.obj)
     say(f"Kept beside the record as it came. Next: sync-pipelines quarantine release {uid} --reason …")
 
 
@@ -88,19 +91,21 @@ def _assignment(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def waive(context: typer.Context, uid: UUID, reason: ReasonOption, author: AuthorOption = "") -> None:
+def waive(context: typer.Context, uid: UidArgument, reason: ReasonOption, author: AuthorOption = "") -> None:
     """Let a record pass whatever its gate's rules say, now and when it is sent again; then release it."""
     from sync_pipelines.release import waive_record
 
-    waive_record(open_catalog(context.obj), uid, author=_author(author), reason=_reason(reason))
+    database = open_catalog(context.obj)
+    waive_record(database, find_uid(database, Kind.RECORD, uid), author=_author(author), reason=_reason(reason))
     say(f"The rules are waived for it. Next: sync-pipelines quarantine release {uid} --reason …")
 
 
-def release(context: typer.Context, uids: Annotated[list[UUID], typer.Argument(metavar="UID...")], reason: ReasonOption, author: AuthorOption = "", as_json: JsonOption = False) -> None:
+def release(context: typer.Context, texts: Annotated[list[str], typer.Argument(metavar="UID...", help="Uids, or the first letters of each.")], reason: ReasonOption, author: AuthorOption = "", as_json: JsonOption = False) -> None:
     """Send records the whole way again, as a run of their own. Exit code 3 when one is refused again."""
     from sync_pipelines.release import release_records
 
     database = open_catalog(context.obj)
+    uids = find_uids(database, Kind.RECORD, texts)
     results = release_records(database, uids, author=_author(author), reason=_reason(reason), settings=context.obj)
     with database.connect() as connection:
         still_open = open_of(connection, uids)
@@ -148,29 +153,32 @@ def export(
     if out is None:
         sys.stdout.write(text.getvalue())
     else:
-        out.write_text(text.getvalue(), encoding="utf-8")
+        write_private(out, text.getvalue())
         say(f"Written to {out}.")
 
 
 def harmless(value: Any) -> str:
-    """A cell that a spreadsheet shows as text: redacted, and with an apostrophe where it would begin a formula."""
-    text = redact("" if value is None else str(value)).replace("\x00", "\\0")
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+    """A cell that a spreadsheet or terminal shows as text: redacted, on one line, with an apostrophe where a formula would begin."""
+    raw = redact("" if value is None else str(value))
+    text = escape_controls(raw)
+    begins = raw.lstrip(" ").startswith(_FORMULA) or raw.lstrip().startswith(_FORMULA)
+    return f"'{text}" if begins else text
 
 
 def log(
     context: typer.Context,
     path: PathArgument = None,
-    record: Annotated[UUID | None, typer.Option(help="Only of this record.")] = None,
+    record: Annotated[str | None, typer.Option(metavar="UID", help="Only of this record.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """Show who did what and why, newest first."""
-    found = list_log(open_catalog(context.obj), path, record_uid=record, limit=limit)
+    database = open_catalog(context.obj)
+    found = list_log(database, path, record_uid=None if record is None else find_uid(database, Kind.RECORD, record), limit=limit)
     if as_json:
         print_json(found)
         return
-    show_table("What was done", ("when", "entity", "action", "record", "author", "reason", "run"), [(row["happened_at"], row["path"], row["action"], str(row["record_uid"] or row["review_uid"]), row["author"], row["reason"], None if row["run_uid"] is None else str(row["run_uid"])) for row in found], empty="Nothing was done.")
+    show_table("What was done", ("when", "entity", "action", "record", "author", "reason", "run"), [(row["happened_at"], row["path"], row["action"], short(row["record_uid"] or row["review_uid"]), row["author"], row["reason"], None if row["run_uid"] is None else short(row["run_uid"])) for row in found], empty="Nothing was done.")
 
 
 @review_group.command("list", epilog=examples("review list erp/items", "review list --all --json"))
@@ -187,11 +195,12 @@ def list_(
     if as_json:
         print_json(found)
         return
-    show_table("Reviews", ("review", "entity", "key", "reason", "outcome", "last seen"), [(str(row["uid"]), row["path"], " / ".join(row["business_key"]), row["reason"], row["outcome"], row["last_seen_at"]) for row in found], empty="Nothing is under review.")
+    show_table("Reviews", ("review", "entity", "key", "reason", "outcome", "last seen"), [(short(row["uid"]), row["path"], " / ".join(row["business_key"]), row["reason"], row["outcome"], row["last_seen_at"]) for row in found], empty="Nothing is under review.")
 
 
 @review_group.command(epilog=examples("review accept 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f --reason 'checked by phone'", "review accept UID --author ada --reason …"))
-def accept(context: typer.Context, uid: UUID, reason: ReasonOption, author: AuthorOption = "") -> None:
+def accept(context: typer.Context, uid: UidArgument, reason: ReasonOption, author: AuthorOption = "") -> None:
     """Accept a record as it is; it comes back to the list when its content changes."""
-    accept_review(open_catalog(context.obj), uid, author=_author(author), reason=_reason(reason))
+    database = open_catalog(context.obj)
+    accept_review(database, find_uid(database, Kind.REVIEW, uid), author=_author(author), reason=_reason(reason))
     say("Accepted.")

@@ -30,10 +30,14 @@ _TIMESTAMP = re.compile(
     re.ASCII,
 )
 _UUID = re.compile(r"(?:urn:uuid:)?\{?[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\}?", re.IGNORECASE)
+_JSON_MARKS = re.compile(r'\\.|["\[{\]}]', re.DOTALL)
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*")
 PLAIN_DIGITS = 400
 _WIDE = Context(prec=MAX_NUMERIC_PRECISION + 1)
 MAX_JSON_DEPTH = 100
+_SHOWN_PARTS = 200
+# How the text begins that stands where a value was too large to be kept; no column takes one with a NUL.
+LEFT_OUT = "\x00left out: "
 
 
 class NotANumber(str):
@@ -53,6 +57,8 @@ def convert(value: Any, column_type: ColumnType) -> str | None:
     """
     if value is None:
         return None
+    if isinstance(value, str) and value.startswith(LEFT_OUT):
+        raise _left_out(value)
     if isinstance(value, NotANumber):
         raise RecordError(f"{printable(value, 60)} is not a JSON value and has no place in {column_type}.")
     match column_type.kind:
@@ -81,9 +87,30 @@ def convert(value: Any, column_type: ColumnType) -> str | None:
     raise _mismatch(value, column_type)
 
 
+def _left_out(value: str) -> RecordError:
+    return RecordError(
+        f"The value was too large and is left out here ({printable(value.removeprefix(LEFT_OUT), 100)}); the source has it still.",
+        next_command="raise MAX_RECORD_BYTES, then sync again; or leave the column out of what is asked for",
+    )
+
+
 def _mismatch(value: Any, column_type: ColumnType) -> RecordError:
     kind = {bool: "a boolean", str: "a text", int: "a number", Decimal: "a number", dict: "an object", list: "a list"}
-    return RecordError(f"{kind.get(type(value), 'a value')} ({printable(str(value), 60)}) is not a {column_type}.")
+    shown = _beginning(value) if isinstance(value, dict | list) else str(value)
+    return RecordError(f"{kind.get(type(value), 'a value')} ({printable(shown, 60)}) is not a {column_type}.")
+
+
+def _beginning(value: Any) -> str:
+    """Enough of an object or list to show, without a text of all of it."""
+    parts: list[str] = []
+    try:
+        for part in json.JSONEncoder(default=str, ensure_ascii=False).iterencode(value):
+            parts.append(part)
+            if len(parts) >= _SHOWN_PARTS:
+                break
+    except RecursionError:
+        parts.append("…")
+    return "".join(parts)
 
 
 def _text(value: Any) -> str:
@@ -244,11 +271,16 @@ def _check_json_texts(value: Any) -> None:
 def json_depth(raw: str) -> int:
     """Deepest nesting of a JSON text, strings skipped."""
     depth = deepest = 0
-    for token in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', raw):
-        if token[0] in ("[", "{"):
+    inside = False
+    for token in _JSON_MARKS.findall(raw):
+        if token == '"':
+            inside = not inside
+        elif inside or token[0] == "\\":
+            continue
+        elif token in "[{":
             depth += 1
             deepest = max(deepest, depth)
-        elif token[0] in ("]", "}"):
+        else:
             depth -= 1
     return deepest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from sync_pipelines.catalog.database import Database
@@ -15,6 +16,8 @@ from sync_pipelines.extract.translate import id_column
 from sync_pipelines.model.declaration import Coercion, ColumnDeclaration, Declaration, Endpoint
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 def describe_source(
@@ -31,8 +34,11 @@ def describe_source(
         return fetch_apis(open_session(connector, settings, database)), None
     declaration = Declaration.model_validate(connector.declaration)
     if declaration.openapi is not None and declaration.openapi.path is not None:
-        # What the document leaves out now was told by `connector apply`; here it counts as not offered.
-        declaration, _ = resolve_openapi(declaration, open_session(connector, settings, database))
+        # What the document leaves out was told by `connector apply`; here it counts as not offered.
+        known = set(declaration.endpoints)
+        declaration, skipped = resolve_openapi(declaration, open_session(connector, settings, database))
+        for name, why in skipped.items() if known - set(declaration.endpoints) else ():
+            logger.warning("%s: %s is left out: %s", connector.name, name, why)
     return describe_declaration(declaration), declaration
 
 
@@ -74,7 +80,8 @@ def check_endpoint(slug: str, endpoint: Endpoint) -> None:
         EntityDefinitionError: names what does not exist.
         SettingsError: a JSONPath that cannot be followed.
     """
-    compile_path(endpoint.records)
+    for path in [endpoint.records] if isinstance(endpoint.records, str) else endpoint.records:
+        compile_path(path)
     names = [column.name for column in endpoint.columns or ()]
     wanted = {
         "cursor.field": endpoint.cursor.field if endpoint.cursor else None,

@@ -49,22 +49,34 @@ class Input(BaseModel):
 
 @dataclass
 class SourceFile:
-    """A parsed file: plain data, and the line of every key and element."""
+    """A parsed file: plain data, and the line of every key and element.
+
+    Attributes:
+        parts: the included file that a top-level key comes from.
+    """
 
     name: str
     data: Any
     lines: Lines = field(default_factory=dict)
+    parts: dict[str, SourceFile] = field(default_factory=dict)
 
     def place(self, location: Location) -> str:
         """`file:line: key` of the nearest part that stands in the file."""
+        part = self.parts.get(str(location[0])) if location else None
+        if part is not None:
+            return part.place(location)
         key = ".".join(map(str, location))
         return f"{self.name}:{line_of(self.lines, location)}" + (f": {printable(key, 100)}" if key else "")
 
 
+def shipped_folder() -> Path:
+    """Where the connector files are that come with the program."""
+    return Path(str(resources.files("sync_pipelines") / "connectors"))
+
+
 def shipped_names() -> list[str]:
     """Names of the connector files that come with the program."""
-    folder = resources.files("sync_pipelines") / "connectors"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(entry.stem for entry in shipped_folder().iterdir() if entry.suffix == ".yaml")
 
 
 def read_file(name: str) -> SourceFile:
@@ -73,19 +85,68 @@ def read_file(name: str) -> SourceFile:
     Raises:
         SettingsError: it is not there, too large, or no safe YAML.
     """
-    path = Path(name)
     try:
-        if path.is_file():
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise _refused(f"{printable(name)} is larger than {MAX_FILE_BYTES} bytes.")
-            return parse_yaml(path.read_bytes(), name)
-        if name in shipped_names():
-            return parse_yaml((resources.files("sync_pipelines") / "connectors" / f"{name}.yaml").read_bytes(), f"{name}.yaml")
+        found = locate(name)
+        if found is not None:
+            return _with_included(parse_yaml(_read_bounded(found), name if Path(name).is_file() else found.name), found.parent)
     except OSError as error:
         raise _refused(f"{printable(name)} cannot be read: {error.strerror}.") from None
     near = difflib.get_close_matches(name, shipped_names(), 1)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise _refused(f"There is no file {printable(name)}, and no shipped connector of that name; shipped: {', '.join(shipped_names())}.{hint}")
+
+
+def locate(name: str) -> Path | None:
+    """The connector file of a path, or of the name of a shipped one; None when there is neither."""
+    if Path(name).is_file():
+        return Path(name)
+    return shipped_folder() / f"{name}.yaml" if name in shipped_names() else None
+
+
+def _read_bounded(path: Path) -> bytes:
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise _refused(f"{printable(str(path))} is larger than {MAX_FILE_BYTES} bytes.")
+    return path.read_bytes()
+
+
+def part_beside(file: SourceFile, folder: Path, key: str, relative: Any) -> Path:
+    """The place that a connector file names relative to its own folder.
+
+    Raises:
+        SettingsError: it leads out of the folder, or nothing is there.
+    """
+    parts = Path(relative).parts if isinstance(relative, str) and relative else ("..",)
+    if ".." in parts or Path(*parts).is_absolute():
+        raise _refused(f"{file.place((key,))}: a file beside this one is named by a path without .. .")
+    place = folder.joinpath(*parts)
+    if not place.exists():
+        raise SettingsError(
+            f"{file.place((key,))}: {printable(str(relative), 200)} is not beside the file; without it the connector would be another one.",
+            state="Nothing was stored.",
+            next_command="copy it along (sync-pipelines connector copy NAME FOLDER gives all files of a shipped connector),"
+            f" or take it out of `{key}`",
+        )
+    return place
+
+
+def included(file: SourceFile) -> list[Any]:
+    """What a connector file includes, as it names them."""
+    names = file.data.get("include") if isinstance(file.data, dict) else None
+    return names if isinstance(names, list) else [] if names is None else [names]
+
+
+def _with_included(file: SourceFile, folder: Path) -> SourceFile:
+    """The file with the top-level keys of the files that it includes."""
+    for relative in included(file):
+        path = part_beside(file, folder, "include", relative)
+        part = parse_yaml(_read_bounded(path), path.name)
+        if not isinstance(part.data, dict):
+            raise _refused(f"{part.name}:1: an included file is a mapping.")
+        for key, value in part.data.items():
+            if key in file.data or key == "include":
+                raise _refused(f"{part.place((key,))}: this stands in {file.name}, or it cannot be included.")
+            file.data[key], file.parts[key] = value, part
+    return file
 
 
 def parse_yaml(content: bytes, name: str) -> SourceFile:
@@ -109,6 +170,9 @@ def fill_inputs(file: SourceFile, given: dict[str, str]) -> dict[str, Any]:
     if not isinstance(file.data, dict):
         raise _refused(f"{file.name}:1: a connector file is a mapping with name, kind, base_url and endpoints.")
     data = dict(file.data)
+    data.pop("include", None)
+    # The gates are files beside this one and no part of what the catalog keeps.
+    data.pop("gates", None)
     declared = data.pop("inputs", None) or {}
     if not isinstance(declared, dict):
         raise _refused(f"{file.place(('inputs',))}: inputs are a mapping of names.")
@@ -121,8 +185,15 @@ def fill_inputs(file: SourceFile, given: dict[str, str]) -> dict[str, Any]:
             one = Input.model_validate(raw or {})
         except ValidationError as error:
             raise _refused(explain(error, file, Input, ("inputs", name))) from None
-        inputs[name] = _input_value(file, name, one, given.get(name))
+        inputs[name] = _input_value(file, name, _of_others(one, inputs, file, name), given.get(name))
     return _filled(data, inputs, file, ())
+
+
+def _of_others(one: Input, inputs: dict[str, Any], file: SourceFile, name: str) -> Input:
+    """An input whose default may name inputs that stand before it."""
+    if not isinstance(one.default, str) or not _INPUT.search(one.default):
+        return one
+    return one.model_copy(update={"default": _filled(one.default, inputs, file, ("inputs", name))})
 
 
 def _input_value(file: SourceFile, name: str, one: Input, text: str | None) -> Any:

@@ -1,29 +1,33 @@
-"""Gates that come with a shipped connector: put into the folder of gates once, and a person's from then on."""
+"""Gates that a connector file brings along: put into the folder of gates once, and a person's from then on."""
 
 from __future__ import annotations
 
-from importlib import resources
+import shutil
 from pathlib import Path
 
-from sync_pipelines.declare.files import shipped_names
-from sync_pipelines.errors import SettingsError
+from sync_pipelines.declare.files import included, locate, part_beside, read_file, shipped_names
+from sync_pipelines.errors import NotFoundError, SettingsError
+from sync_pipelines.private import make_private_folder, write_private
 from sync_pipelines.secrets import printable
 
 
 def plan_gates(file: str, connector: str, folder: Path) -> dict[Path, bytes]:
-    """The files to write for a connector file: none for a file of one's own, none that are there already.
+    """The files to write for a connector file that names its `gates`: none that are there already.
 
     Args:
         file: as `connector apply` got it.
         connector: the name in it.
         folder: of gates.
+
+    Raises:
+        SettingsError: the gates are not beside the file, so that everything would pass.
     """
-    if file not in shipped_names() or Path(file).is_file():
+    source, found = read_file(file), locate(file)
+    gates = source.data.get("gates") if isinstance(source.data, dict) else None
+    if gates is None or found is None or (folder / connector).exists():
         return {}
-    shipped = resources.files("sync_pipelines") / "connectors" / "gates" / file
-    if not shipped.is_dir() or (folder / connector).exists():
-        return {}
-    return {folder / connector / entry.name: entry.read_bytes() for entry in sorted(shipped.iterdir(), key=lambda one: one.name)}
+    brought = part_beside(source, found.parent, "gates", gates)
+    return {folder / connector / path.relative_to(brought): path.read_bytes() for path in sorted(brought.rglob("*")) if path.is_file()}
 
 
 def apply_gates(files: dict[Path, bytes]) -> None:
@@ -34,11 +38,47 @@ def apply_gates(files: dict[Path, bytes]) -> None:
     """
     for path, content in files.items():
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            make_private_folder(path.parent)
+            write_private(path, content)
         except OSError as error:
             raise SettingsError(
                 f"The gate {printable(str(path))} cannot be written: {error.strerror}.",
                 state="The connector is as before.",
                 next_command="name a folder that can be written to with SYNC_PIPELINES_GATES",
             ) from None
+
+
+def copy_shipped(name: str, folder: Path) -> Path:
+    """Copy a shipped connector with everything that belongs to it, to be changed and applied by path; nothing is overwritten.
+
+    Returns:
+        Its file.
+
+    Raises:
+        NotFoundError: no shipped connector has the name.
+        SettingsError: a file of it is there already, or cannot be written.
+    """
+    if name not in shipped_names():
+        raise NotFoundError(f"No shipped connector is called {printable(name)}; shipped: {', '.join(shipped_names())}.", state="Nothing was written.")
+    found = locate(name)
+    assert found is not None
+    source = read_file(name)
+    gates = [source.data["gates"]] if "gates" in source.data else []
+    places = [Path(found.name), *map(Path, included(source)), *map(Path, gates), Path(name)]
+    files = {
+        inner.relative_to(found.parent)
+        for place in places
+        for inner in [found.parent / place, *(found.parent / place).rglob("*")]
+        if inner.is_file()
+    }
+    taken = sorted(str(path) for path in files if (folder / path).exists())
+    if taken:
+        raise SettingsError(f"{folder / taken[0]} is there already.", state="Nothing was written.", next_command="name another folder")
+    for path in files:
+        target = folder / path
+        try:
+            make_private_folder(target.parent)
+            shutil.copyfile(found.parent / path, target)
+        except OSError as error:
+            raise SettingsError(f"{printable(str(target))} cannot be written: {error.strerror}.", state="Some files may be there.") from None
+    return folder / found.name

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from sync_pipelines.declare.files import parse_yaml
+from sync_pipelines.declare.openapi_pages import Operation, beside_list, plan_pagination
 from sync_pipelines.errors import EntityDefinitionError, SettingsError, SourceContractError, SyncError
+from sync_pipelines.extract.documents import NotADocumentError, decode_document
 from sync_pipelines.extract.http import GuardedSession
 from sync_pipelines.model.declaration import Declaration, Endpoint
 from sync_pipelines.model.names import check_slug
@@ -18,9 +18,7 @@ from sync_pipelines.model.types import MAX_TEXT_LENGTH
 from sync_pipelines.secrets import printable
 
 MAX_REFERENCES = 50
-_PAGE_PARAMS = ("page", "page_number", "pageNumber")
-_OFFSET_PARAMS = ("offset", "skip")
-_SIZE_PARAMS = ("page_size", "pageSize", "per_page", "perPage", "limit", "size")
+MAX_FILE_BYTES = 32 * 1024 * 1024
 _STRING_FORMATS = {"date": "date", "date-time": "timestamptz", "uuid": "uuid", "byte": "bytea"}
 _INTEGER_FORMATS = {"int32": "integer", "int64": "bigint"}
 
@@ -36,11 +34,11 @@ def resolve_openapi(declaration: Declaration, session: GuardedSession) -> tuple[
         return declaration, {}
     if place.file is not None:
         try:
-            body = Path(place.file).read_bytes()
+            body = _read_file(Path(place.file))
         except OSError as error:
             raise SettingsError(f"The OpenAPI document {printable(place.file)} cannot be read: {error.strerror}.") from None
     else:
-        body = session.get(place.path or "")
+        body = session.for_documents().get(place.path or "")
     document = read_document(body, place.file or place.path or "")
     overrides = declaration.overrides
     if overrides is None:
@@ -53,6 +51,14 @@ def resolve_openapi(declaration: Declaration, session: GuardedSession) -> tuple[
         except ValueError as error:
             found.skipped[slug] = printable(str(error), 300)
     return declaration.model_copy(update={"endpoints": endpoints, "overrides": overrides}), found.skipped
+
+
+def _read_file(path: Path) -> bytes:
+    with path.open("rb") as file:
+        body = file.read(MAX_FILE_BYTES + 1)
+    if len(body) > MAX_FILE_BYTES:
+        raise SettingsError(f"The OpenAPI document {printable(str(path))} is larger than {MAX_FILE_BYTES} bytes.")
+    return body
 
 
 @dataclass
@@ -75,12 +81,12 @@ def read_document(body: bytes, name: str) -> dict[str, Any]:
         SourceContractError: it is none, or not of version 3.
     """
     try:
-        document = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        document = decode_document(body)
+    except NotADocumentError as no_json:
         try:
             document = parse_yaml(body, name).data
         except SettingsError as error:
-            raise SourceContractError(f"The OpenAPI document is neither JSON nor YAML: {error.what}") from None
+            raise SourceContractError(f"The OpenAPI document is neither JSON ({no_json}) nor YAML: {error.what}") from None
     version = document.get("openapi") if isinstance(document, dict) else None
     if not isinstance(version, str) or not version.startswith("3."):
         raise SourceContractError(f"{printable(name)} is no OpenAPI document of version 3.")
@@ -111,7 +117,7 @@ def plan_endpoints(document: dict[str, Any], overrides: dict[str, Any], include:
             check_slug(slug)
             if slug in plan.endpoints:
                 raise EntityDefinitionError(f"another operation is called {slug}, too")
-            plan.endpoints[slug] = {**_endpoint(document, path, item, operation, overrides.get(slug, {})), **overrides.get(slug, {})}
+            plan.endpoints[slug] = {**_endpoint(document, path, item, operation, overrides.get(slug, {}), slug), **overrides.get(slug, {})}
         except SyncError as error:
             plan.skipped[label] = error.what
         except (TypeError, AttributeError, KeyError, ValueError, RecursionError):
@@ -130,7 +136,7 @@ def _slug(path: str) -> str:
 
 
 def _endpoint(
-    document: dict[str, Any], path: str, item: dict[str, Any], operation: dict[str, Any], override: dict[str, Any]
+    document: dict[str, Any], path: str, item: dict[str, Any], operation: dict[str, Any], override: dict[str, Any], slug: str
 ) -> dict[str, Any]:
     parameters = [_resolve(document, one) for one in [*item.get("parameters", ()), *operation.get("parameters", ())]]
     required = [one.get("name") for one in parameters if one.get("required") and one.get("in") == "query"]
@@ -140,7 +146,6 @@ def _endpoint(
     schema = _answer_schema(document, operation)
     records, record = _record_schema(document, schema)
     columns = _columns(document, record, override.get("key"))
-    query = [str(one.get("name")) for one in parameters if one.get("in") == "query"]
     endpoint: dict[str, Any] = {
         "path": path,
         "title": printable(str(operation.get("summary") or operation.get("operationId") or path), 190),
@@ -149,9 +154,30 @@ def _endpoint(
         "records": records,
         "columns": columns,
     }
-    if pagination := _pagination(query):
-        endpoint["pagination"] = pagination
+    if "pagination" not in override and "ids" not in override:
+        paged = _paging_of(document, operation, parameters, schema, override.get("records") or records)
+        paged.slug, paged.key = slug, [one["name"] for one in columns if one.get("key")]
+        if pagination := plan_pagination(paged):
+            endpoint["pagination"] = pagination
     return endpoint
+
+
+def _paging_of(
+    document: dict[str, Any],
+    operation: dict[str, Any],
+    parameters: list[dict[str, Any]],
+    schema: dict[str, Any],
+    records: str,
+) -> Operation:
+    """What concerns the pages of an operation."""
+    query = {
+        str(one.get("name")): _resolve(document, one.get("schema") or {})
+        for one in parameters
+        if one.get("in") == "query"
+    }
+    beside = beside_list(schema, records, lambda one: _resolve(document, one), lambda one: _properties(document, one)[0])
+    headers = _answer(document, operation).get("headers") or {}
+    return Operation("", query, records, beside, has_link_header=any(str(name).lower() == "link" for name in headers))
 
 
 def _resolve(document: dict[str, Any], schema: Any) -> dict[str, Any]:
@@ -175,10 +201,14 @@ def _resolve(document: dict[str, Any], schema: Any) -> dict[str, Any]:
     raise EntityDefinitionError("its references go in circles")
 
 
-def _answer_schema(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
+def _answer(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
     responses = operation.get("responses", {})
     answer = next((responses[code] for code in ("200", "2XX", "default") if code in responses), None)
-    content = _resolve(document, answer or {}).get("content", {})
+    return _resolve(document, answer or {})
+
+
+def _answer_schema(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
+    content = _answer(document, operation).get("content", {})
     media = next((content[name] for name in content if re.fullmatch(r"application/(.+\+)?json(;.*)?", name)), None)
     if not isinstance(media, dict) or "schema" not in media:
         raise EntityDefinitionError("it declares no JSON answer")
@@ -296,14 +326,3 @@ def _scalar_type(name: str, schema: dict[str, Any]) -> str:
             return _STRING_FORMATS[form]
         return f"varchar({length})" if isinstance(length, int) and 0 < length <= MAX_TEXT_LENGTH else "text"
     return "jsonb"
-
-
-def _pagination(query: list[str]) -> dict[str, Any] | None:
-    size = next((name for name in _SIZE_PARAMS if name in query), None)
-    for name in _PAGE_PARAMS:
-        if name in query:
-            return {"type": "page", "page_param": name, **({"size_param": size} if size else {})}
-    for name in _OFFSET_PARAMS:
-        if name in query and size:
-            return {"type": "offset", "offset_param": name, "size_param": size}
-    return None

@@ -273,7 +273,7 @@ def fetch_sample(endpoint: Endpoint, session: GuardedSession) -> bytes:
 
 def _diff_declarations(before: Declaration, after: Declaration) -> list[str]:
     old, new = before.as_json(), after.as_json()
-    told = [f"{name} changes" for name in ("description", "auth", "limits", "openapi", "kind", "trino") if old.get(name) != new.get(name)]
+    told = [f"{name} changes" for name in ("description", "auth", "limits", "openapi", "kind", "trino", "owners") if old.get(name) != new.get(name)]
     if old.get("destination") != new.get("destination"):
         told.append(f"destination of new entities changes to {new.get('destination') or 'what it was'}")
     if old.get("base_url") != new.get("base_url"):

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sync_pipelines.errors import EntityDefinitionError, SyncError
+from sync_pipelines.errors import EntityDefinitionError, SourceContractError, SyncError
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.entity import Column, Connector, DeltaStrategy, Entity, check_columns
 from sync_pipelines.model.names import asset_name_for, check_slug, shorten_identifier, table_name_for
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 
-MAX_APIS = 100_000
+MAX_APIS = 10_000
 
 
 class _ColumnDescription(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    name: str = Field(max_length=1000)
+    name: str | None = Field(None, max_length=1000)
+    output_alias: str | None = Field(None, max_length=1000)
     data_type: str = Field(max_length=200)
     is_nullable: bool = True
     is_business_key: bool = False
     declared_coercion: str = ""
+
+    @model_validator(mode="after")
+    def _is_named(self) -> _ColumnDescription:
+        if not self.output_alias and self.name is None:
+            raise ValueError("a column needs an output_alias or a name")
+        return self
+
+    @property
+    def column_name(self) -> str:
+        """The name in the records and in the table: SyncFlow maps the API's output_alias to the column."""
+        return self.output_alias or self.name or ""
 
 
 class ApiDescription(BaseModel):
@@ -76,9 +89,12 @@ def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
 
 
 def _columns(api: ApiDescription, connector: Connector) -> tuple[Column, ...]:
-    listed = set(api.business_key_columns)
-    flagged = {column.name for column in api.columns if column.is_business_key}
-    unknown = sorted(listed - {column.name for column in api.columns})
+    names = {column.column_name for column in api.columns}
+    # A key may be named as the source calls its column.
+    aliases = {column.name: column.column_name for column in api.columns if column.name is not None and column.name not in names}
+    listed = {aliases.get(name, name) for name in api.business_key_columns}
+    flagged = {column.column_name for column in api.columns if column.is_business_key}
+    unknown = sorted(listed - names)
     if unknown:
         raise EntityDefinitionError(f"The business key names {unknown[0]!r}, which is not among the columns.")
     if listed and flagged and listed != flagged:
@@ -86,9 +102,16 @@ def _columns(api: ApiDescription, connector: Connector) -> tuple[Column, ...]:
             f"business_key_columns says {sorted(listed)}, the columns' flags say {sorted(flagged)}."
         )
     keys = listed or flagged
+    # What may be cut is a person's decision: a source that describes itself has no say in it.
+    may_coerce = bool(connector.declaration)
     return tuple(
-        # What may be cut is a person's decision: a source that describes itself has no say in it.
-        Column(column.name, column.data_type, column.is_nullable, column.name in keys, column.declared_coercion if connector.declaration else "")
+        Column(
+            column.column_name,
+            column.data_type,
+            column.is_nullable,
+            column.column_name in keys,
+            column.declared_coercion if may_coerce else "",
+        )
         for column in api.columns
     )
 
@@ -123,7 +146,15 @@ def parse_apis(
     """Entities by slug, and by slug (or place) what is wrong with the others.
 
     Two APIs whose slugs give the same table or the same asset are both refused: neither can be preferred.
+
+    Raises:
+        SourceContractError: there are too many; none is left out silently, and none is taken for vanished.
     """
+    raw_apis = list(itertools.islice(raw_apis, MAX_APIS + 1))
+    if len(raw_apis) > MAX_APIS:
+        raise SourceContractError(
+            f"The source lists more than {MAX_APIS} APIs, which is taken for a fault.", state="The catalog is as before."
+        )
     entities: dict[str, Entity] = {}
     errors: dict[str, SyncError] = {}
     taken: dict[tuple[str, str], str] = {}
@@ -131,8 +162,6 @@ def parse_apis(
         slug = raw.get("slug") if isinstance(raw, dict) else None
         label = printable(slug, 100) if isinstance(slug, str) and slug else f"#{place + 1}"
         try:
-            if place >= MAX_APIS:
-                raise EntityDefinitionError(f"The source lists more than {MAX_APIS} APIs.")
             entity = parse_api(raw, connector, settings)
             clash = _claim(entity, taken)
             if clash is not None:

@@ -13,7 +13,9 @@ from pathlib import Path
 from uuid import UUID
 
 from sync_pipelines.extract.http import Reply
+from sync_pipelines.extract.told import HEADERS
 from sync_pipelines.model.declaration import MAX_RESUME_SECONDS
+from sync_pipelines.private import make_private_folder
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ class AnswerCache:
         now = time.time()
         if not 0 <= now - _oldest(self._folder, now) <= self._keep_seconds:
             self.clear()
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(self._folder)
 
     def get(self, signature: str) -> Reply | None:
         """The kept answer to a request; a damaged one counts as none."""
@@ -73,7 +75,7 @@ class AnswerCache:
 
     def put(self, signature: str, reply: Reply) -> None:
         """Keep an answer, whole or not at all."""
-        headers = {name: value for name, value in reply.headers.items() if name == "link"}
+        headers = {name: value for name, value in reply.headers.items() if name in HEADERS}
         head = {"url": reply.url, "headers": headers, "bytes": len(reply.body), "digest": hashlib.sha256(reply.body).hexdigest()}
         with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
             file.write(json.dumps(head).encode() + b"\n" + reply.body)

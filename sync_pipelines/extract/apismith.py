@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from sync_pipelines.errors import BrokenPageError, SourceContractError
+from sync_pipelines.extract.documents import NotADocumentError, decode_document
 from sync_pipelines.extract.http import GuardedSession, T, Traffic
 from sync_pipelines.secrets import printable
 
@@ -21,11 +20,11 @@ def fetch_apis(session: GuardedSession) -> list[Any]:
         SourceContractError: the answer is not a JSON list.
         SyncError: from the session.
     """
-    body = session.get(APIS_PATH)
+    body = session.for_documents().get(APIS_PATH)
     try:
-        answer = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BrokenPageError(f"{APIS_PATH} did not answer JSON; it begins: {_excerpt(body)}") from error
+        answer = decode_document(body)
+    except NotADocumentError as error:
+        raise BrokenPageError(f"{APIS_PATH} did not answer a JSON document, {error}; it begins: {_excerpt(body)}") from None
     if not isinstance(answer, list):
         raise SourceContractError(f"{APIS_PATH} did not answer a list of APIs; it begins: {_excerpt(body)}")
     return answer

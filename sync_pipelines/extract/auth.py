@@ -19,6 +19,8 @@ from sync_pipelines.secrets import register_secret, resolve_secret
 
 RENEW_BEFORE_SECONDS = 30.0
 DEFAULT_LIFETIME_SECONDS = 300.0
+MAX_TOKEN_ANSWER_BYTES = 256 * 1024
+MAX_TOKEN_CHARACTERS = 64 * 1024
 
 
 SecretOf = Callable[[str], str]
@@ -71,7 +73,8 @@ class ClientCredentials:
     ) -> None:
         parts = urlsplit(auth.token_url)
         self._auth, self._secret, self._clock = auth, secret, clock
-        self._session = GuardedSession(f"{parts.scheme}://{parts.netloc}", lambda: None, limits, outbound=outbound)
+        small = limits.model_copy(update={"max_page_bytes": min(limits.max_page_bytes, MAX_TOKEN_ANSWER_BYTES)})
+        self._session = GuardedSession(f"{parts.scheme}://{parts.netloc}", lambda: None, small, outbound=outbound)
         self._lock = threading.Lock()
         self._token: str | None = None
         self._until = 0.0
@@ -107,7 +110,7 @@ class ClientCredentials:
             # RFC 6749, 2.3.1: both parts are form-encoded first.
             headers |= basic_header(quote(client, safe=""), quote(secret, safe=""))
         self._token, lifetime = self._session.request(
-            "POST", auth.token_url, None, None, lambda reply: _token_of(reply.body), headers=headers, body=urlencode(form).encode()
+            "POST", auth.token_url, None, None, lambda reply: token_of(reply.body), headers=headers, body=urlencode(form).encode()
         )
         self._until = self._clock() + max(lifetime - RENEW_BEFORE_SECONDS, lifetime / 2)
 
@@ -119,14 +122,19 @@ def basic_header(user: str, password: str) -> dict[str, str]:
     return {"Authorization": f"Basic {value}"}
 
 
-def _token_of(body: bytes) -> tuple[str, float]:
+def token_of(body: bytes) -> tuple[str, float]:
+    """Token and lifetime in seconds of a token endpoint's answer.
+
+    Raises:
+        BrokenPageError, AuthenticationError, GuardError: there is none in it that we can use.
+    """
     # Never with an excerpt of the body: it may hold half a token.
     try:
         answer = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise BrokenPageError("The token endpoint did not answer JSON.") from None
     token = answer.get("access_token") if isinstance(answer, dict) else None
-    if not isinstance(token, str) or not token or any(ord(letter) < 33 or ord(letter) > 126 for letter in token):
+    if not isinstance(token, str) or not 0 < len(token) <= MAX_TOKEN_CHARACTERS or any(ord(letter) < 33 or ord(letter) > 126 for letter in token):
         raise AuthenticationError("The token endpoint answered without a usable access_token.")
     if str(answer.get("token_type", "bearer")).lower() != "bearer":
         raise GuardError("The token endpoint gave a token that is not of the type Bearer.")

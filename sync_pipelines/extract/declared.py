@@ -4,21 +4,58 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sync_pipelines.errors import BrokenPageError, IncompleteAnswerError, SettingsError, SourceContractError
+from sync_pipelines.conform.values import convert
+from sync_pipelines.errors import (
+    BrokenPageError,
+    IncompleteAnswerError,
+    RecordError,
+    SettingsError,
+    SourceContractError,
+)
 from sync_pipelines.extract.answers import AnswerCache
 from sync_pipelines.extract.decode import Page, PageDecoder
 from sync_pipelines.extract.http import GuardedSession, Reply, Traffic
 from sync_pipelines.extract.paginators import Pages
+from sync_pipelines.extract.raw_json import find_records, members
+from sync_pipelines.extract.records import decode_value
+from sync_pipelines.extract.told import SIZES, Told, plain_name, read_told
 from sync_pipelines.extract.translate import Translated, Translator, id_column, missing_record, source_paths
-from sync_pipelines.model.declaration import Endpoint
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.declaration import Endpoint, NoPagination, PagePagination
+from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.secrets import printable
 
 SHOWN_IDS = 10
+_UNASKABLE = "It cannot be asked for: a list or a path would not hold it as one id."
+
+
+@dataclass
+class IdRequest:
+    """All ids that a run asks for, in however many requests.
+
+    Attributes:
+        asked: number of ids.
+        min_success: least share of them that must be good.
+        faulty: those that failed, with the reason.
+    """
+
+    asked: int
+    min_success: float
+    faulty: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def good(self) -> int:
+        """Ids that have not failed; one whose row is there and did not change counts, too."""
+        return self.asked - len(self.faulty)
+
+    @property
+    def is_enough(self) -> bool:
+        """The share is reached still."""
+        return self.good >= round(self.min_success * self.asked, 6)  # 0.55 * 100 is more than 55
 
 
 class DeclaredSource:
@@ -55,6 +92,10 @@ class DeclaredSource:
         self._translator = Translator(endpoint, [column.name for column in entity.columns], masked)
         self._shows_ids = id_column(endpoint) not in masked
         self.walks = not endpoint.is_ascending
+        # By its id a record is found wherever it moved, so the last stretch need not be asked for again.
+        self.can_move = endpoint.ids is None
+        self.is_list = endpoint.ids is None and endpoint.recording is None
+        self._totals: set[int | None] = set()
         self._records = 0
         self._may_end_early = False
 
@@ -63,7 +104,10 @@ class DeclaredSource:
     ) -> Page:
         """As `Source.page`."""
         pages = Pages(self._endpoint, self._url(), self._params(rowversion_gt), page_size, number)
-        return self._ask(pages, decoder, running, traffic)[1]
+        reply, page, _ = self._ask(pages, decoder, running, traffic)
+        if not page.fetched:
+            self._check_end(pages, reply, page)
+        return page
 
     def walk(
         self, decoder: PageDecoder, after: str | None, traffic: Traffic, before: Callable[[], int], *, complete: bool
@@ -74,6 +118,7 @@ class DeclaredSource:
             return
         if self._cache is not None:
             self._cache.open()
+        self._totals.clear()
         if self._endpoint.ids is None:
             for page, _ in self._pages(decoder, self._url(), self._params(after), traffic, before):
                 yield page
@@ -81,53 +126,79 @@ class DeclaredSource:
         new = [one for one in self._ids if after is None or one not in self._known_ids]
         known = [] if after is None else [one for one in self._ids if one in self._known_ids]
         size = self._endpoint.ids.size
+        request = IdRequest(len(self._ids), self._endpoint.ids.min_success)
         for ids, since in ((new, None), (known, after)):
             for start in range(0, len(ids), size):
-                yield from self._batch(decoder, ids[start : start + size], since, traffic, before)
+                yield from self._batch(decoder, ids[start : start + size], since, traffic, before, request)
+                self._check(request)
 
     def _batch(
-        self, decoder: PageDecoder, ids: list[str], since: str | None, traffic: Traffic, before: Callable[[], int]
+        self, decoder: PageDecoder, ids: list[str], since: str | None, traffic: Traffic, before: Callable[[], int], request: IdRequest
     ) -> Iterator[Page]:
-        """The records of some ids; held back until it is known that enough of them are good."""
+        """The records of some ids, and one for each id that did not come back; what failed is noted in `request`."""
         declared = self._endpoint.ids
         assert declared is not None
-        params = self._params(since)
+        column, params = id_column(self._endpoint), self._params(since)
         askable = [one for one in ids if _is_askable(one, declared.param)]
         asks = [(self._url(one), params) for one in askable]
         if declared.param is not None:
             asks = [(self._url(), {**params, declared.param: ",".join(askable)})] if askable else []
         answers = (self._pages(decoder, url, query, traffic, before, absent_is_empty=declared.param is None) for url, query in asks)
-        found: list[Page] = []
-        good: set[str] = set()
-        faulty = {one: "It cannot be asked for: a list or a path would not hold it as one id." for one in ids if one not in askable}
+        wanted, good, faulty = set(ids), set(), dict.fromkeys((one for one in ids if one not in askable), _UNASKABLE)
         unasked = list(faulty)
         for page, translated in itertools.chain.from_iterable(answers):
             for place, one in enumerate(translated.ids):
-                if one not in ids:
-                    page.refused.setdefault(place, (id_column(self._endpoint), "It was not asked for."))
+                if one not in wanted:
+                    page.refused.setdefault(place, (column, "It was not asked for."))
                 elif place in page.refused:
                     faulty[one] = page.refused[place][1]
                 else:
                     good.add(one)
-            found.append(page)
+            yield page
+        # What did not change since the cursor need not come; it has a row that is good.
         absent = [] if since is not None else [one for one in ids if one not in good and one not in faulty]
         faulty |= dict.fromkeys(absent, "It was asked for and did not come back.")
-        expected = len(ids) if since is None else len(good) + len(faulty)
-        if len(good) < round(declared.min_success * expected, 6):  # 0.55 * 100 is more than 55
-            some = itertools.islice(faulty.items(), SHOWN_IDS)
-            shown = "; ".join(f"{one}: {why}" if self._shows_ids else why for one, why in some)
-            raise IncompleteAnswerError(
-                f"Only {len(good)} of {expected} records that were asked for came back good, less than the share of "
-                f"{declared.min_success:g}. {printable(shown, 600)}",
-                where=dict(self._entity.where),
-                next_command=f"sync-pipelines sync {self._entity.path}",
-            )
-        yield from found
-        column = id_column(self._endpoint)
         for one in [*unasked, *absent]:
             page = decoder.decode(before(), missing_record(column or "", one))
             page.refused[0] = (column, faulty[one])
             yield page
+        request.faulty |= {one: why for one, why in faulty.items() if one not in good}
+
+    def _check(self, request: IdRequest) -> None:
+        """Refuse the read as soon as the share cannot be reached any more.
+
+        Raises:
+            IncompleteAnswerError: too many of all ids of the run failed.
+        """
+        if request.is_enough:
+            return
+        some = itertools.islice(request.faulty.items(), SHOWN_IDS)
+        shown = "; ".join(f"{one}: {why}" if self._shows_ids else why for one, why in some)
+        raise IncompleteAnswerError(
+            f"At most {request.good} of {request.asked} records that were asked for can come back good, less than the share of "
+            f"{request.min_success:g}. {printable(shown, 600)}",
+            where=dict(self._entity.where),
+            next_command=f"take the ids that are gone out of the list, or lower ids.min_success, then sync-pipelines sync {self._entity.path}",
+        )
+
+    def find_raw(self, key: str, traffic: Traffic) -> bytes | None:
+        """The record with a business key of one column, byte for byte as the source sends it; None when it shows none.
+
+        Args:
+            key: canonical text of the key.
+            traffic: counts requests.
+        """
+        column, ids = self._entity.business_keys[0], self._endpoint.ids
+        path = source_paths(self._endpoint).get(column.name, (column.name,))
+        params = {**self._params(None), **({ids.param: key} if ids is not None and ids.param is not None else {})}
+        pages = Pages(self._endpoint, self._url(key if ids is not None else ""), params, self.page_size)
+        for _ in range(self._max_pages):
+            reply = self.session.request("GET", pages.request.url, pages.query, traffic, lambda reply: reply)
+            records = find_records(reply.body, self._endpoint.records, may_be_one=not self._endpoint.has_pages)
+            found = next((raw for raw in records if _key_at(raw, path, column) == key), None)
+            if found is not None or not records or not pages.advance(reply, len(records)):
+                return found
+        return None
 
     def _pages(
         self,
@@ -174,10 +245,55 @@ class DeclaredSource:
                 yield page, translated
             elif pages.numbered:
                 self._confirm_end(pages, decoder, number, traffic)
+            if self._is_checked:
+                self._totals.add(read_told(reply, self._endpoint.records).total)
             if not pages.advance(reply, page.fetched):
+                self._check_end(pages, reply, page)
                 full = self._endpoint.pagination.size_param is None or page.fetched >= self.page_size
                 self._may_end_early = self._may_end_early or (page.fetched > 0 and full and not pages.names_next)
                 return
+
+    @property
+    def total(self) -> int | None:
+        """As `Source.total`."""
+        return next(iter(self._totals)) if len(self._totals) == 1 else None
+
+    @property
+    def _is_checked(self) -> bool:
+        """Whether answers are pages of a list whose end they may tell."""
+        pagination, ids = self._endpoint.pagination, self._endpoint.ids
+        # What was declared to end early does so.
+        is_cut = isinstance(pagination, PagePagination) and pagination.last_page is not None
+        return pagination.checked and not is_cut and self._endpoint.recording is None and (ids is None or ids.param is not None)
+
+    def _check_end(self, pages: Pages, reply: Reply, page: Page) -> None:
+        """Refuse an end at which the answer itself says that there is more.
+
+        Raises:
+            SourceContractError: it does.
+        """
+        if not self._is_checked:
+            return
+        told = read_told(reply, self._endpoint.records)
+        what = told.more
+        if what is None and isinstance(self._endpoint.pagination, NoPagination) and self._endpoint.ids is None:
+            what = self._more_than_one_page(pages, told, page.fetched)
+        if what is not None:
+            raise SourceContractError(
+                f"The read ended, but {what}: the pagination {self._endpoint.pagination.type!r} does not reach the rest.",
+                where=dict(self._entity.where),
+                next_command="declare `pagination` in the connector's file; if this is the end, `pagination: {…, checked: false}`",
+            )
+
+    def _more_than_one_page(self, pages: Pages, told: Told, records: int) -> str | None:
+        """Why one answer is not everything; None when nothing says so."""
+        if told.pages is not None and told.pages > 1:
+            return f"the answer is one of {told.pages} pages"
+        asked = [value for name, value in pages.query.items() if plain_name(name) in SIZES and str(value).isdigit()]
+        limits = {int(value) for value in asked} | ({told.limit} if told.limit is not None else set())
+        if records in limits - {0} and not told.ends and (told.total is None or told.total > records):
+            return f"it brought exactly as many as a page has, {records}"
+        return None
 
     def _confirm_end(self, pages: Pages, decoder: PageDecoder, number: int, traffic: Traffic) -> None:
         """An empty page ends a numbered read only when it stays empty and the page behind it is empty, too."""
@@ -207,7 +323,7 @@ class DeclaredSource:
         return answer
 
     def _decoded(self, reply: Reply, decoder: PageDecoder, number: int) -> tuple[Reply, Page, Translated]:
-        translated = self._translator.translate(reply.body)
+        translated = self._translator.translate(reply.body, decoder.max_record_bytes)
         self._records += translated.count
         page = decoder.decode(number, translated.body)
         page.refused = translated.refused
@@ -243,6 +359,17 @@ class DeclaredSource:
         """Forget the kept answers."""
         if self._cache is not None:
             self._cache.clear()
+
+
+def _key_at(raw: bytes, path: tuple[str, ...], column: Column) -> str | None:
+    """The canonical text of the value at a path; None where it is none of its type."""
+    value: bytes | None = raw
+    for part in path:
+        value = (members(value) or {}).get(part) if value is not None else None
+    try:
+        return None if value is None else convert(decode_value(value), column.type)
+    except RecordError:
+        return None
 
 
 def _is_askable(one: str, param: str | None) -> bool:

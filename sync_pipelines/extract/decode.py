@@ -20,13 +20,23 @@ import pyarrow.compute as pc
 
 from sync_pipelines.conform.arrays import NotExactError, from_canonical, python_type, to_array
 from sync_pipelines.conform.coercion import cut_texts, note
-from sync_pipelines.extract.records import MAX_ROWVERSION_CHARACTERS, Reject, parse_record, rowversion_of, split_records
+from sync_pipelines.extract.records import (
+    MAX_ROWVERSION_CHARACTERS,
+    Reject,
+    each_record,
+    parse_record,
+    rowversion_of,
+    split_records,
+)
+from sync_pipelines.extract.sieve import sift_page
 from sync_pipelines.model.entity import Column, Entity
+from sync_pipelines.model.limits import MAX_RECORD_BYTES
 from sync_pipelines.model.types import Kind
 from sync_pipelines.secrets import printable
 
 _NOT_FAST = (msgspec.MsgspecError, NotExactError, UnicodeDecodeError, RecursionError, AttributeError)
 _TEXTS = {Kind.TEXT, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME}
+MAX_UNDECLARED = 200
 _TINY = re.compile(rb"[eE]-[0-9]{3}|0\.0{300}")
 
 
@@ -130,23 +140,29 @@ class Page:
         """Digests of the page's records of one rowversion, to see whether a tie group has come to rest."""
         return [
             hashlib.blake2b(raw.encode("utf-8", errors="surrogateescape"), digest_size=16).digest()
-            for raw in split_records(self.body)
+            for raw in each_record(self.body)
             if rowversion_of(raw) == rowversion
         ]
 
 
 class PageDecoder:
-    """Decodes the pages of one entity."""
+    """Decodes the pages of one entity.
 
-    def __init__(self, entity: Entity) -> None:
-        self.entity = entity
+    Args:
+        entity: with its columns.
+        max_record_bytes: a larger record goes to quarantine without its largest values.
+    """
+
+    def __init__(self, entity: Entity, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
+        self.entity, self.max_record_bytes = entity, max_record_bytes
         fields = [(f"c{index}", python_type(column.type), _default(column.type.kind)) for index, column in enumerate(entity.columns)]
         names = {f"c{index}": column.name for index, column in enumerate(entity.columns)}
         # msgspec cannot look for names with quotes or backslashes; such an entity is read record by record.
         self._is_plain = not any(letter in name for name in names.values() for letter in ('"', "\\"))
         self._strict = _page_decoder(fields, names, forbid_unknown=True) if self._is_plain else None
         self._lax = _page_decoder(fields, names, forbid_unknown=False) if self._is_plain else None
-        self._fast = self._strict
+        self._fast, self._fields, self._names = self._strict, fields, names
+        self._unknown: set[str] = set()
         self._doubles = [index for index, column in enumerate(entity.columns) if column.type.kind is Kind.DOUBLE]
         self._has_json = any(column.type.kind is Kind.JSON for column in entity.columns)
         self._getters = [operator.attrgetter(f"c{index}") for index in range(len(entity.columns))]
@@ -157,6 +173,9 @@ class PageDecoder:
         Raises:
             BrokenPageError: it is no page at all (not JSON, no list of rows).
         """
+        return self._decode_sifted(number, sift_page(body, self.max_record_bytes))
+
+    def _decode_sifted(self, number: int, body: bytes) -> Page:
         if not self._is_plain or b"\\u0000" in body or (self._has_json and (b"\\ud" in body or b"\\uD" in body)):
             return self._decode_slow(number, body)
         try:
@@ -168,11 +187,21 @@ class PageDecoder:
                 page = self._decode_fast(number, body, self._lax)
             except _NOT_FAST:
                 return self._decode_slow(number, body)
-            # Only undeclared fields stood in the way: name them once, then read on without looking for them.
-            self._fast = self._lax
+            # Only undeclared fields stood in the way: name them once, then read on and look for others.
             page.undeclared = self._decode_slow(number, body).undeclared
+            self._look_for_others()
             return page
         return self._decode_slow(number, body)
+
+    def _look_for_others(self) -> None:
+        """Pass over the undeclared fields that are known, so that one that is new still stands in the way; not for ever."""
+        known = sorted(self._unknown)
+        if len(known) > MAX_UNDECLARED or any(letter in name for name in known for letter in ('"', "\\")):
+            self._fast = self._lax
+            return
+        passed = [(f"u{index}", msgspec.Raw, _default(Kind.JSON)) for index in range(len(known))]
+        names = {**self._names, **{f"u{index}": name for index, name in enumerate(known)}}
+        self._strict = self._fast = _page_decoder([*self._fields, *passed], names, forbid_unknown=True)
 
     def settle(self, pages: list[Page]) -> None:
         """Make the columns of pages, and find the records among them that cannot be stored as declared.
@@ -259,9 +288,11 @@ class PageDecoder:
         coerced: list[str | None] = []
         undeclared: set[str] = set()
         declared = {column.name for column in self.entity.columns}
-        records = split_records(body)
-        for position, raw in enumerate(records):
+        fetched = 0
+        for position, raw in enumerate(each_record(body)):
+            fetched += 1
             parsed = parse_record(raw, self.entity, number, position)
+            self._unknown |= parsed.field_names - declared
             undeclared |= {printable(name, 100) for name in parsed.field_names - declared}
             if isinstance(parsed.outcome, Reject):
                 rejects.append(parsed.outcome)
@@ -275,7 +306,7 @@ class PageDecoder:
             for index, column in enumerate(self.entity.columns)
         ]
         columns += [pa.array(coerced, pa.string())] if self.entity.coerced else []
-        return Page(number, body, len(records), rowversions, None, columns, positions, rejects, undeclared)
+        return Page(number, body, fetched, rowversions, None, columns, positions, rejects, undeclared)
 
     def decode_one(self, record: bytes) -> pa.Table | str:
         """One record out of quarantine as a batch of the declared columns c0, c1, …; or the reason why it cannot be one.
@@ -283,7 +314,7 @@ class PageDecoder:
         Raises:
             BrokenPageError: it is no JSON.
         """
-        page = self.decode(1, b'{"rows":[' + record + b"]}")
+        page = self._decode_sifted(1, b'{"rows":[' + record + b"]}")
         self.settle([page])
         if page.rejects:
             return page.rejects[0].reason

@@ -14,20 +14,23 @@ import pyarrow as pa
 
 from sync_pipelines.conform.coercion import hide, names_in
 from sync_pipelines.conform.hashing import content_hashes
-from sync_pipelines.errors import SyncError
+from sync_pipelines.errors import CursorProtocolError, SourceContractError, SyncError
 from sync_pipelines.extract.decode import Page, PageDecoder
 from sync_pipelines.extract.hiding import hiding
 from sync_pipelines.extract.http import Traffic
+from sync_pipelines.extract.numbered import MAX_READS, NumberedRead
 from sync_pipelines.extract.paging import Answer, Piece, Reading, note_unsorted, read_keyset, read_pages, read_tail
 from sync_pipelines.extract.records import Reject, fingerprint_of, key_of
 from sync_pipelines.extract.source import Source
 from sync_pipelines.gate.contract import Violation, judge_batch
 from sync_pipelines.gate.opened import OpenedGate
-from sync_pipelines.model.cursor import Codec, subtract_seconds
+from sync_pipelines.model.cursor import Codec, order_key, subtract_seconds
 from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.limits import MAX_RECORD_BYTES
 from sync_pipelines.model.staged import records_schema, rejects_schema
 from sync_pipelines.model.types import Kind
 
+BATCH_BYTES = 64 * 1024 * 1024
 SAMPLE_REJECTS = 20
 
 
@@ -40,6 +43,7 @@ class Extraction:
         reread: records that were read more than once, at page borders and in large tie groups; one reading counts.
         without_rowversion: records that a read by rowversions cannot find again; only a full read sees all of them.
         pages: answers with records.
+        moved: pages were read by number and did not stay in place, so that records may be missing.
         undeclared: fields that records carry but the API does not declare.
         coerced: values that were cut or left out because a person allows it, by column; of records that are staged.
         sample: first rejects as {page, key, column, reason} for a person to look at.
@@ -52,8 +56,11 @@ class Extraction:
         *,
         max_pages: int,
         batch_rows: int,
+        batch_bytes: int = BATCH_BYTES,
+        max_record_bytes: int = MAX_RECORD_BYTES,
         own_columns: frozenset[str] = frozenset(),
         before_page: Callable[[int], None] = lambda fetched: None,
+        on_undeclared: Callable[[set[str]], None] = lambda names: None,
         gate: OpenedGate | None = None,
     ) -> None:
         self.entity = entity
@@ -63,24 +70,29 @@ class Extraction:
         self.traffic = Traffic()
         self.reading = Reading(Codec(entity.cursor_codec) if entity.cursor_codec else None)
         self.fetched = self.staged = self.rejected = self.reread = self.pages = self._arrived = 0
+        self.moved = False
         self.without_rowversion = 0
         self.undeclared: set[str] = set()
         self.sample: list[dict[str, Any]] = []
         self.coerced: Counter[str] = Counter()
-        self._page_size, self._max_pages, self._batch_rows = source.page_size, max_pages, batch_rows
-        self._before_page = before_page
-        self._decoder = PageDecoder(entity)
+        self._page_size, self._max_pages = source.page_size, max_pages
+        self._batch_rows, self._batch_bytes = batch_rows, batch_bytes
+        self._before_page, self._on_undeclared = before_page, on_undeclared
+        self._numbered: NumberedRead | None = None
+        self._in_order = True
+        self._decoder = PageDecoder(entity, max_record_bytes)
         self._schema = records_schema(self.stored)
         self._json_places = {place for place, column in enumerate(self.stored.columns) if column.type.kind is Kind.JSON}
 
     def batches(
-        self, *, after: str | None, keyset: bool, full: bool, closing: bool = False
+        self, *, after: str | None, keyset: bool, full: bool, closing: bool = False, in_order: bool = True
     ) -> Iterator[tuple[str, pa.Table]]:
         """Read to the end of the source.
 
         Args:
             after: the cursor, None = everything.
             keyset: follow rowversions; otherwise go by page number.
+            in_order: pages are sorted by rowversion; otherwise they are read by number, under the filter by `after`.
             full: the caller will take absence as deletion, so the end is asked for twice.
             closing: read the last stretch again at the end, where a row may have moved to behind our back: updated
                 while we read, committed late, below what was read already.
@@ -88,10 +100,15 @@ class Extraction:
         Yields:
             (staging table, Arrow table) with the schemas of `model.staged`.
         """
-        waiting: list[Page] = []
+        self._in_order = in_order
         unordered: set[str] = set()
-        rows = 0
-        for piece in self._pieces(after, keyset, full, closing):
+        for pieces in self._reads(after, keyset, full, closing):
+            yield from self._batches_of(pieces, keyset, unordered)
+
+    def _batches_of(self, pieces: Iterator[Piece], keyset: bool, unordered: set[str]) -> Iterator[tuple[str, pa.Table]]:
+        waiting: list[Page] = []
+        rows = held_bytes = 0
+        for piece in pieces:
             page = piece.page
             self.pages += 1
             self.fetched += page.fetched
@@ -110,23 +127,52 @@ class Extraction:
                 unordered |= page.without_rowversion()
             if keyset and not piece.is_closing:
                 self.without_rowversion += page.rowversions.count(None)
-            self.undeclared |= page.undeclared
             waiting.append(page)
             rows += page.fetched
-            if rows >= self._batch_rows:
+            held_bytes += len(page.body)
+            if rows >= self._batch_rows or held_bytes >= self._batch_bytes:
                 yield from self._batch(waiting)
-                waiting, rows = [], 0
+                waiting, rows, held_bytes = [], 0, 0
         if waiting:
             yield from self._batch(waiting)
 
-    def _pieces(self, after: str | None, keyset: bool, full: bool, closing: bool) -> Iterator[Piece]:
+    def _reads(self, after: str | None, keyset: bool, full: bool, closing: bool) -> Iterator[Iterator[Piece]]:
+        """One read after the other; each must be exhausted before the next is asked for."""
         started = time.monotonic()
-        yield from self._read(after, keyset, full)
+        yield from self._until_still(after, keyset, full)
         codec, last = self.reading.codec, self.reading.last
-        if closing and keyset and codec is not None and codec.tells_time and last is not None:
+        if closing and self.source.can_move and keyset and codec is not None and codec.tells_time and last is not None:
             back = time.monotonic() - started + self.entity.lookback_seconds
-            for piece in self._read(subtract_seconds(codec, last, back), keyset, full):
-                yield replace(piece, is_closing=True)
+            for pieces in self._until_still(subtract_seconds(codec, last, back), keyset, full):
+                yield (replace(piece, is_closing=True) for piece in pieces)
+
+    def _until_still(self, after: str | None, keyset: bool, full: bool) -> Iterator[Iterator[Piece]]:
+        """A read, repeated where its pages moved, or hold fewer records than the source says that there are."""
+        if not (self.source.is_list if self.source.walks else not (keyset and self._in_order)):
+            yield self._read(after, keyset, full)
+            return
+        read = self._numbered = NumberedRead()
+        unordered = self.without_rowversion
+        while read.reads < MAX_READS:
+            if read.reads:
+                self.source.finish()  # answers that were kept would show the same again
+            read.begin()
+            self.without_rowversion = unordered
+            yield self._read(after, keyset, full)
+            read.close()
+            if read.is_still and not read.misses(self.source.total):
+                break
+        self._numbered = None
+        if not read.is_still:
+            self.moved, self.reading.drained = True, False
+            self.reading.warnings.append(read.describe(self.source.total))
+        elif read.misses(self.source.total):
+            self.source.finish()
+            raise SourceContractError(
+                f"The source says that there are {self.source.total} records, and {read.records} came before its pages ended.",
+                where=dict(self.entity.where),
+                next_command="check `pagination` in the connector's file; `checked: false` there trusts the end of the pages",
+            )
 
     def one_page(self, after: str | None) -> Iterator[tuple[str, pa.Table]]:
         """The first page after a rowversion, without reading on; for samples."""
@@ -146,7 +192,7 @@ class Extraction:
         try:
             if self.source.walks:
                 yield from self._walk(after, keyset, full)
-            elif keyset:
+            elif keyset and self._in_order:
                 yield from read_keyset(
                     self._fetch,
                     self.reading,
@@ -159,9 +205,30 @@ class Extraction:
                     known = self.fetched - self.reread
                     yield from read_tail(self._fetch, self.reading, known=known, page_size=self._page_size, max_pages=self._max_pages)
             else:
-                yield from read_pages(self._fetch, page_size=self._page_size, max_pages=self._max_pages)
+                yield from self._by_number(after, keyset)
         except SyncError as error:
             raise error.at(**self.entity.where, page=self.pages + 1) from error
+
+    def _by_number(self, after: str | None, keyset: bool) -> Iterator[Piece]:
+        for piece in read_pages(self._fetch, after=after, page_size=self._page_size, max_pages=self._max_pages):
+            if keyset:
+                rowversions = _rowversions(piece.page)
+                note_unsorted(self.reading, rowversions)
+                self._check_filter(rowversions, after)
+            self._note_page(piece.page)
+            yield piece
+
+    def _check_filter(self, rowversions: list[str], after: str | None) -> None:
+        codec = self.reading.codec
+        if after is None or codec is None or not rowversions:
+            return
+        lowest = min(rowversions, key=lambda rowversion: order_key(codec, rowversion))
+        if order_key(codec, lowest) <= order_key(codec, after):
+            raise CursorProtocolError(f"The source was asked for rowversions greater than {after!r} and sent {lowest!r}.")
+
+    def _note_page(self, page: Page) -> None:
+        if self._numbered is not None:
+            self._numbered.note_page(page)
 
     def _walk(self, after: str | None, keyset: bool, full: bool) -> Iterator[Piece]:
         def before() -> int:
@@ -170,15 +237,24 @@ class Extraction:
 
         with hiding(self._hides):
             for page in self.source.walk(self._decoder, after, self.traffic, before, complete=full):
+                self._note_undeclared(page)
                 if keyset:
                     note_unsorted(self.reading, _rowversions(page))
+                self._note_page(page)
                 yield Piece(page)
 
     def _fetch(self, rowversion_gt: str | None, number: int, page_size: int) -> Answer:
         self._before_page(self.fetched)
         with hiding(self._hides):
             page = self.source.page(self._decoder, self.pages + 1, rowversion_gt, number, page_size, self.traffic)
+            self._note_undeclared(page)
             return Answer(page, _rowversions(page), page.fetched)
+
+    def _note_undeclared(self, page: Page) -> None:
+        """Of every answer, also of one that only told where the end is: the decoder names a field once."""
+        if not page.undeclared <= self.undeclared:
+            self.undeclared |= page.undeclared
+            self._on_undeclared(self.undeclared)
 
     def _batch(self, pages: list[Page]) -> Iterator[tuple[str, pa.Table]]:
         with hiding(self._hides):
@@ -208,11 +284,14 @@ class Extraction:
         flags = {"review": review, "coerced": coerced}
         arrivals = pa.arange(self._arrived, self._arrived + len(columns[0]))
         self._arrived += len(columns[0])
+        hashes = content_hashes(columns, self._json_places)
+        if self._numbered is not None:
+            self._numbered.note_records(pages, hashes)
         table = pa.table(
             [
                 arrivals,
                 pa.array([rowversion for page in pages for rowversion in page.rowversions], pa.string()),
-                content_hashes(columns, self._json_places),
+                hashes,
                 *columns,
                 *(flags[name] if flags[name] is not None else pa.nulls(len(columns[0]), pa.string()) for name in self.stored.flags),
             ],

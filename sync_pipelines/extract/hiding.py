@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sync_pipelines.errors import BrokenPageError, FatalError, SyncError
+from sync_pipelines.errors import BrokenPageError, FatalError, SourceContractError, SyncError
+
+_EXCERPT = "; it begins:"
 
 
 @contextmanager
@@ -13,17 +15,21 @@ def hiding(hides: bool) -> Iterator[None]:
     """No error of what happens to clear values inside tells any of them.
 
     Raises:
-        BrokenPageError: one from inside, without how the answer begins.
+        BrokenPageError, SourceContractError: one from inside, without how the answer begins.
         FatalError: in place of what is no error of ours; those of ours hold no values and come through.
     """
     try:
         yield
     except Exception as error:
-        if not hides or (isinstance(error, SyncError) and not isinstance(error, BrokenPageError)):
+        if not hides:
             raise
-        if isinstance(error, BrokenPageError):
-            told = error.what.partition("; it begins:")[0]
-            raise BrokenPageError(f"{told}; how it begins is not shown, since it may hold what is masked.") from None
+        if isinstance(error, BrokenPageError) or (isinstance(error, SourceContractError) and _EXCERPT in error.what):
+            told = error.what.partition(_EXCERPT)[0]
+            raise type(error)(
+                f"{told}; how it begins is not shown, since it may hold what is masked.", next_command=error.next_command
+            ) from None
+        if isinstance(error, SyncError):
+            raise
         raise FatalError(
             f"The records could not be judged ({type(error).__name__}); the reason is not shown, since the entity has masks."
         ) from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import logging
 import random
 import ssl
@@ -45,11 +47,12 @@ _USER_AGENT = "sync_pipelines/0.1"
 
 @dataclass
 class Traffic:
-    """What a run cost the source: requests (retries included), bytes on the wire, seconds of each answer."""
+    """What a run cost the source: requests (retries included), bytes on the wire and unpacked, seconds of each answer."""
 
     requests: int = 0
     retries: int = 0
     bytes_wire: int = 0
+    bytes_decoded: int = 0
     seconds: list[float] = field(default_factory=list)
 
     def percentile_seconds(self, share: float) -> float:
@@ -151,6 +154,7 @@ class GuardedSession:
         self.shows_bodies = True  # False where an answer may hold what is masked
         self._auth: Authentication = BearerToken(token) if callable(token) else token
         self._sleep = sleep
+        self._when_too_large = "ask for smaller pages (sync-pipelines entity set … --page-size) or raise max_page_bytes"
         self._rate = turns or RateLimiter(limits.requests_per_second)
         self._slots = threading.BoundedSemaphore(limits.max_connections)
         self._pool = pool_with_deadline(
@@ -230,6 +234,14 @@ class GuardedSession:
                 logger.warning("try %d of %s failed, next in %.1f s: %s", attempt, urlsplit(url).path, pause, error.what)
                 self._sleep(pause)
 
+    def for_documents(self) -> GuardedSession:
+        """This session for what the source says of itself, of which no answer needs the size of a page."""
+        bounded = copy.copy(self)
+        smaller = min(self.limits.max_document_bytes, self.limits.max_page_bytes)
+        bounded.limits = self.limits.model_copy(update={"max_page_bytes": smaller})
+        bounded._when_too_large = "raise max_document_bytes: sync-pipelines connector set … --set max_document_bytes=…"
+        return bounded
+
     def close(self) -> None:
         """Close idle connections."""
         self._pool.clear()
@@ -302,7 +314,8 @@ class GuardedSession:
         return url
 
     def _read(self, response: urllib3.BaseHTTPResponse, started: float, traffic: Traffic) -> bytes:
-        chunks: list[bytes] = []
+        # Handed over without a second copy.
+        whole = io.BytesIO()
         decoded = wire = 0
         while True:
             chunk = response.read1(_CHUNK_BYTES, decode_content=True)
@@ -313,17 +326,18 @@ class GuardedSession:
                 if response.closed or response._fp is None or _at_end(response):  # type: ignore[attr-defined]
                     break
                 continue
-            chunks.append(chunk)
+            whole.write(chunk)
             decoded += len(chunk)
+            traffic.bytes_decoded += len(chunk)
             if decoded > self.limits.max_page_bytes:
                 raise GuardError(
                     f"The answer is larger than {self.limits.max_page_bytes} bytes.",
-                    next_command="ask for smaller pages (sync-pipelines entity set … --page-size) or raise max_page_bytes",
+                    next_command=self._when_too_large,
                 )
             if decoded > 1_000_000 and decoded > self.limits.max_ratio * max(wire, 1):
                 raise GuardError(f"The answer unpacks to more than {self.limits.max_ratio} times its size on the wire.")
             self._check_deadline(started)
-        return b"".join(chunks)
+        return whole.getvalue()
 
     def _check_deadline(self, started: float) -> None:
         if time.monotonic() - started > self.limits.page_deadline_seconds:

@@ -10,10 +10,10 @@ import requests
 from dlt.common.jsonpath import find_values
 from dlt.sources.helpers.rest_client import paginators as dlt_paginators
 from requests.structures import CaseInsensitiveDict
-from requests.utils import parse_header_links
 
 from sync_pipelines.errors import SourceContractError
 from sync_pipelines.extract.http import Reply
+from sync_pipelines.extract.links import parse_links
 from sync_pipelines.model.declaration import (
     CursorPagination,
     Endpoint,
@@ -42,8 +42,12 @@ class _Response(requests.Response):
 
     @property
     def links(self) -> dict[str, dict[str, str]]:  # type: ignore[override]
-        """The Link header by relation: in any case, and several of one link each for itself (RFC 8288, 3.3)."""
-        return {rel.lower(): link for link in parse_header_links(self.headers.get("link", "")) for rel in link.get("rel", "").split()}
+        """The links of the answer by relation in lower case, of equal ones the first."""
+        found: dict[str, dict[str, str]] = {}
+        for link in parse_links(self.headers.get("link", ""), self.url):
+            for relation in link.relations:
+                found.setdefault(relation, {"url": link.target})
+        return found
 
 
 class Pages:
@@ -148,7 +152,9 @@ def _make(pagination: Any, size: int, number: int) -> dlt_paginators.BasePaginat
                 total_path=None,
             )
         case CursorPagination():
-            return dlt_paginators.JSONResponseCursorPaginator(pagination.cursor_path, pagination.cursor_param)
+            return dlt_paginators.JSONResponseCursorPaginator(
+                pagination.cursor_path, pagination.cursor_param, has_more_path=pagination.has_more_path
+            )
         case LinkHeaderPagination():
             return dlt_paginators.HeaderLinkPaginator(pagination.rel.lower())
         case NextLinkPagination():

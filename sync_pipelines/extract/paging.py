@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sync_pipelines.errors import CursorProtocolError, SourceContractError
+from sync_pipelines.errors import CursorProtocolError, SourceContractError, UnsortedPageError
 from sync_pipelines.model.cursor import Codec, check_page_order, infer_codec, order_key
 
 MAX_TIE_PASSES = 10
@@ -69,6 +69,12 @@ class Reading:
         below = _last_below(rowversions, self.last)
         if below is not None and (self.below_last is None or self._later(below, self.below_last)):
             self.below_last = below
+
+    def is_below_last(self, rowversion: str) -> bool:
+        """Whether a rowversion is lower than the highest one read, as far as anything tells."""
+        if self.codec is None or self.codec is Codec.OPAQUE or self.last is None:
+            return False
+        return bool(order_key(self.codec, rowversion) < order_key(self.codec, self.last))
 
     def _later(self, left: str, right: str) -> bool:
         assert self.codec is not None
@@ -188,6 +194,9 @@ def read_tail(fetch: Fetch, reading: Reading, *, known: int, page_size: int, max
 
     Yields:
         Answers in which only the records without rowversion count.
+
+    Raises:
+        UnsortedPageError: records that were not read come last, but have no higher rowversion than those that were.
     """
     size = min(page_size, reading.largest_page)
     number, asked = known // size + 1, 1
@@ -196,16 +205,25 @@ def read_tail(fetch: Fetch, reading: Reading, *, known: int, page_size: int, max
         asked = _count_page(asked, max_pages)
         number -= 1
         answer = fetch(None, number, size)
+    there, last = (number - 1) * size, None
     while answer.count:
+        _check(answer, reading, None)
+        there, last = there + answer.count, answer.rowversions[-1] if answer.rowversions else last
         has_some = len(answer.rowversions) < answer.count
         if has_some:
             reading.by_number = True
             yield Piece(answer.page, only_without_rowversion=True)
         elif answer.count < size:
-            return
+            break
         asked = _count_page(asked, max_pages)
         number += 1
         answer = fetch(None, number, size)
+    if there > known and last is not None and reading.is_below_last(last):
+        error = UnsortedPageError(
+            f"The last page ends with the rowversion {last!r} although {reading.last!r} came before it, and has records that were not read."
+        )
+        error.is_certain = False
+        raise error
 
 
 def _drain_tie(
@@ -250,8 +268,8 @@ def _drain_tie(
     return requests
 
 
-def read_pages(fetch: Fetch, *, page_size: int, max_pages: int) -> Iterator[Piece]:
-    """Read by page number until an empty page, as SyncFlow does for sources without rowversions.
+def read_pages(fetch: Fetch, *, page_size: int, max_pages: int, after: str | None = None) -> Iterator[Piece]:
+    """Read everything greater than `after` by page number until an empty page, as SyncFlow does for sources without rowversions.
 
     Yields:
         As `read_keyset`; nothing is read again.
@@ -261,9 +279,9 @@ def read_pages(fetch: Fetch, *, page_size: int, max_pages: int) -> Iterator[Piec
     """
     previous: set[bytes] = set()
     for number in range(1, max_pages + 1):
-        answer = fetch(None, number, page_size)
+        answer = fetch(after, number, page_size)
         if answer.count == 0:
-            if fetch(None, number, page_size).count:
+            if fetch(after, number, page_size).count:
                 raise SourceContractError(f"Page {number} was empty once and had records when asked again.")
             return
         if answer.digest in previous:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import jsonpath_ng
 import msgspec
 
-from sync_pipelines.errors import BrokenPageError, SettingsError
+from sync_pipelines.errors import BrokenPageError, SettingsError, SourceContractError
 from sync_pipelines.extract.records import elements_of, members_of
+from sync_pipelines.extract.sieve import sift_record
+from sync_pipelines.model.limits import MAX_RECORD_BYTES
 from sync_pipelines.secrets import printable
 
+MAX_PATH_CHARACTERS = 2000
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list = msgspec.json.Decoder(list[msgspec.Raw])
+_any = msgspec.json.Decoder(msgspec.Raw)
 Step = str | int | None
 
 
@@ -27,14 +32,15 @@ def members(raw: bytes) -> dict[str, bytes] | None:
         return members_of(raw)
 
 
-def elements(raw: bytes) -> list[bytes] | None:
-    """The elements of a list; None when it is none."""
+def elements(raw: bytes, most_bytes: int | None = None) -> list[bytes] | None:
+    """The elements of a list, each of at most `most_bytes`, see `sift_record`; None when it is none."""
     if not raw.lstrip(b" \t\r\n").startswith(b"["):
         return None
     try:
-        return [bytes(value) for value in _list.decode(raw)]
+        found = _list.decode(raw)
     except _UNREADABLE:
-        return elements_of(raw)
+        return [bytes(sift_record(value, most_bytes or len(value))) for value in elements_of(raw)]
+    return [bytes(value if most_bytes is None else sift_record(value, most_bytes)) for value in found]
 
 
 @lru_cache(maxsize=1000)
@@ -44,6 +50,8 @@ def compile_path(path: str) -> tuple[Step, ...]:
     Raises:
         SettingsError: no JSONPath, or one that leads to more than one place by filters, unions or descent.
     """
+    if len(path) > MAX_PATH_CHARACTERS:
+        raise SettingsError(f"A JSONPath of {len(path)} characters is too long; {MAX_PATH_CHARACTERS} are allowed.", state="Nothing was stored.")
     try:
         return tuple(_steps(jsonpath_ng.parse(path)))
     except SettingsError:
@@ -69,23 +77,42 @@ def _steps(node: jsonpath_ng.JSONPath) -> list[Step]:
     )
 
 
-def find_records(body: bytes, path: str, *, may_be_one: bool = True) -> list[bytes]:
-    """The records of an answer: the elements of the list at `path`, or, where there may be one alone, the object there.
+def find_records(
+    body: bytes, paths: str | Sequence[str], *, may_be_one: bool = True, max_record_bytes: int = MAX_RECORD_BYTES
+) -> list[bytes]:
+    """The records of an answer: the elements of the list at the path, or, where there may be one alone, the object there.
+
+    Args:
+        body: the answer.
+        paths: JSONPath to the records, or several of which the first that leads to some is taken.
+        may_be_one: an object at the path is a record.
+        max_record_bytes: a larger record comes without its largest values.
 
     Raises:
-        BrokenPageError: no JSON, or nothing at the path; an answer of another shape must not pass for an empty one.
+        BrokenPageError: no JSON.
+        SourceContractError: nothing at the path; an answer of another shape must not pass for an empty one.
     """
+    choices = [paths] if isinstance(paths, str) else list(paths)
+    for path in choices[:-1]:
+        try:
+            return _records_at(body, path, max_record_bytes, may_be_one=may_be_one)
+        except SourceContractError:
+            continue
+    return _records_at(body, choices[-1], max_record_bytes, may_be_one=may_be_one)
+
+
+def _records_at(body: bytes, path: str, max_record_bytes: int, *, may_be_one: bool) -> list[bytes]:
     found = [body]
     for step in compile_path(path):
         found = [inner for raw in found for inner in _follow(raw, step, path, body)]
     records: list[bytes] = []
     for raw in found:
-        inner = elements(raw)
+        inner = elements(raw, max_record_bytes)
         if inner is None and not may_be_one:
             raise _unexpected(f"has no list at {path}", body)
         if inner is None and members(raw) is None:
             raise _unexpected(f"has neither a list nor an object at {path}", body)
-        records += [raw] if inner is None else inner
+        records += [bytes(sift_record(raw, max_record_bytes))] if inner is None else inner
     return records
 
 
@@ -106,6 +133,14 @@ def _follow(raw: bytes, step: Step, path: str, body: bytes) -> list[bytes]:
     return [named[step]]
 
 
-def _unexpected(what: str, body: bytes) -> BrokenPageError:
+def _unexpected(what: str, body: bytes) -> SourceContractError | BrokenPageError:
+    """An answer that is JSON of another shape, which no second try changes; or none at all, which may be cut."""
     excerpt = printable(body[:100_000].decode("utf-8", errors="backslashreplace"), 200) or "(empty)"
-    return BrokenPageError(f"The answer {what}; it begins: {excerpt}")
+    told = f"The answer {what}; it begins: {excerpt}"
+    try:
+        _any.decode(body)
+    except _UNREADABLE:
+        return BrokenPageError(told)
+    return SourceContractError(
+        told, next_command="compare `records` in the connector's file with the answer: sync-pipelines connector test NAME"
+    )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+import msgspec
+
 from sync_pipelines.conform.coercion import Literal, coerce, note
 from sync_pipelines.conform.values import NotANumber, convert
 from sync_pipelines.errors import BrokenPageError, RecordError
@@ -18,6 +20,7 @@ from sync_pipelines.model.types import Kind
 from sync_pipelines.secrets import printable
 
 MAX_ROWVERSION_CHARACTERS = 1000
+rows_decoder = msgspec.json.Decoder(msgspec.defstruct("Rows", [("rows", list[msgspec.Raw])]))
 _BLANK = re.compile(r"[ \t\r\n]*")
 _KEEP_INTEGER_DIGITS = 400
 
@@ -89,6 +92,21 @@ def split_records(body: bytes) -> list[str]:
     except (ValueError, RecursionError, IndexError) as error:
         raise _not_json(body, error) from error
     raise BrokenPageError(f'The answer has no list under "rows"; it begins: {_excerpt(body)}')
+
+
+def each_record(body: bytes) -> Iterator[str]:
+    """The texts that `split_records` gives, one after the other, so that only one of them is in memory beside the page.
+
+    Raises:
+        BrokenPageError: as `split_records`.
+    """
+    try:
+        rows = rows_decoder.decode(body).rows
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        yield from split_records(body)
+        return
+    for row in rows:
+        yield str(memoryview(row), "utf-8", "surrogateescape")
 
 
 def members_of(raw: bytes) -> dict[str, bytes]:
@@ -195,11 +213,22 @@ def parse_record(raw: str, entity: Entity, page: int, position: int) -> ParsedRe
     return ParsedRecord(outcome, rowversion, names, note(sent))
 
 
+def decode_value(raw: bytes) -> Any:
+    """One JSON value as `conform.values.convert` takes it: numbers with all their digits.
+
+    Raises:
+        RecordError: it is no JSON.
+    """
+    return _decode_record(raw.strip().decode("utf-8", errors="surrogateescape"))
+
+
 def _decode_record(raw: str) -> Any:
     try:
         return _decoder.decode(raw)
     except json.JSONDecodeError as error:
         raise RecordError(f"The record is not JSON: {error.msg}.") from None
+    except RecursionError:
+        raise RecordError("The record is nested too deeply.") from None
 
 
 def _convert_columns(data: dict[str, Any], raw: str, entity: Entity, sent: dict[str, Any]) -> list[str | None]:
@@ -247,7 +276,7 @@ def key_of(raw: str, entity: Entity) -> tuple[str, ...] | None:
     try:
         data = _decoder.decode(raw)["data"]
         key = tuple(convert(data.get(column.name), column.type) for column in entity.business_keys)
-    except (RecordError, ValueError, TypeError, KeyError, AttributeError):
+    except (RecordError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     return None if any(part is None for part in key) else key  # type: ignore[return-value]
 
@@ -261,5 +290,5 @@ def rowversion_of(raw: str) -> str | None:
     """The rowversion of a record's text, None where it has no usable one."""
     try:
         return _rowversion(_decoder.decode(raw).get("row_version"))
-    except (RecordError, ValueError, AttributeError):
+    except (RecordError, ValueError, AttributeError, RecursionError):
         return None

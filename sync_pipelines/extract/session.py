@@ -48,6 +48,7 @@ def connector_limits(connector: Connector, settings: Settings) -> HttpLimits:
         timeout_seconds=settings.api_timeout_seconds,
         tries=settings.api_tries,
         max_page_bytes=settings.max_page_bytes,
+        max_document_bytes=settings.max_document_bytes,
     )
 
 

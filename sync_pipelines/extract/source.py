@@ -16,12 +16,18 @@ class Source(Protocol):
     Attributes:
         session: through which it is asked.
         walks: it can only be read in its own order, by `walk`; otherwise `page` answers like S2's endpoint.
+        is_list: `walk` reads the pages of one list, in which every record has one place.
+        total: how many records the answers of the last walk said that there are; None where they did not, or not alike.
         page_size: records to ask for in a request.
+        can_move: a record can move behind the back of a read, so that a full one ends with its last stretch once more.
     """
 
     session: GuardedSession
     walks: bool
+    is_list: bool
+    total: int | None
     page_size: int
+    can_move: bool
 
     def page(
         self, decoder: PageDecoder, running: int, rowversion_gt: str | None, number: int, page_size: int, traffic: Traffic
@@ -52,6 +58,9 @@ class ApismithSource:
     """An API of S2's protocol."""
 
     walks = False
+    can_move = True
+    is_list = True
+    total = None
 
     def __init__(self, session: GuardedSession, slug: str, page_size: int) -> None:
         self.session, self._slug, self.page_size = session, slug, page_size

@@ -15,6 +15,7 @@ import msgspec
 from sync_pipelines.errors import BrokenPageError
 from sync_pipelines.extract.raw_json import find_records, members
 from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.limits import MAX_RECORD_BYTES
 
 SEPARATOR = "_"
 _NULL = b"null"
@@ -72,15 +73,17 @@ class Translator:
             node = node.setdefault(part, {})
         node[None] = name
 
-    def translate(self, body: bytes) -> Translated:
-        """The records of an answer.
+    def translate(self, body: bytes, max_record_bytes: int = MAX_RECORD_BYTES) -> Translated:
+        """The records of an answer; a record that is larger comes without its largest values.
 
         Raises:
             BrokenPageError: it has none at the declared path.
         """
         rows: list[bytes] = []
+        one = not self._endpoint.has_pages
+        records = find_records(body, self._endpoint.records, may_be_one=one, max_record_bytes=max_record_bytes)
         result = Translated(b"", 0)
-        for place, raw in enumerate(find_records(body, self._endpoint.records, may_be_one=not self._endpoint.has_pages)):
+        for place, raw in enumerate(records):
             rows.append(self._row(raw, place, result))
         result.body, result.count = b'{"rows":[' + b",".join(rows) + b"]}", len(rows)
         return result

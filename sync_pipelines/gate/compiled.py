@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,10 @@ CHECKS = (
     *("isin", "notin", "str_matches", "str_contains", "str_startswith", "str_endswith", "str_length"),
     *("eq", "ne", "gt", "ge", "lt", "le", "between"),
 )
+MAX_OPERATORS = 400
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+# A sign before a number of a list is none.
+_OPERATOR = re.compile(r"(?i)\b(?:and|or|not|when|case|between|like|ilike|in|is|then|over|cast)\b|(?<![,(])\s*[-+*/%<>=!|&^~]+|[(\[:]")
 _SHARED_ARGUMENTS = {"args", "kwargs"}
 
 _AROUND = {
@@ -101,6 +106,7 @@ def compile_sql(
     Raises:
         GateDefinitionError: not SQL, an unknown column, or something about several records.
     """
+    _check_size(document, location, text)
     try:
         expression = pl.sql_expr(text)
     except pl.exceptions.PolarsError as error:
@@ -109,6 +115,14 @@ def compile_sql(
         # As many values as records.
         return pl.repeat(_constant(document, location, expression), pl.len())
     return _checked(document, location, expression, entity, wanted)
+
+
+def _check_size(document: Document, location: Location, text: str) -> None:
+    """Polars nests operators and evaluates them by recursion in native code: thousands of them crash the process."""
+    operators = len(_OPERATOR.findall(_QUOTED.sub("", text)))
+    if operators > MAX_OPERATORS:
+        said = f"it holds {operators} operators and brackets, more than the {MAX_OPERATORS} of a rule; make several rules of it, or use isin."
+        raise document.fault(said, location)
 
 
 def _constant(document: Document, location: Location, expression: pl.Expr) -> Any:
@@ -124,10 +138,11 @@ def _checked(document: Document, location: Location, expression: pl.Expr, entity
         if name not in known:
             raise document.fault(f"{entity.path} has no column {name!r}.{nearest(name, known)}", location)
     try:
+        tree = _tree(expression)
         found = empty_view(entity, 2).select(expression.alias("tried"))
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, ValueError) as error:
         raise document.fault(f"it cannot be evaluated: {_first_line(error)}.", location) from None
-    if not expression.meta.root_names() or _looks_around(_tree(expression)):
+    if not expression.meta.root_names() or _looks_around(tree):
         raise document.fault("it must speak of a single record's columns: no aggregates, windows or constants alone.", location)
     if wanted is not None and found["tried"].dtype not in (wanted, pl.Null):
         raise document.fault(f"it gives {found['tried'].dtype}, where {wanted.__name__} is needed.", location)
@@ -135,14 +150,31 @@ def _checked(document: Document, location: Location, expression: pl.Expr, entity
 
 
 def _tree(expression: pl.Expr) -> Any:
-    return json.loads(expression.meta.serialize(format="json"))
+    """The parts of an expression as plain data.
+
+    Raises:
+        ValueError: it is nested too deeply.
+    """
+    try:
+        return json.loads(expression.meta.serialize(format="json"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
-def _looks_around(node: Any) -> bool:
+def _looks_around(tree: Any) -> bool:
     """Whether an expression's tree looks beyond the record at hand, which would make the verdict depend on the batch."""
-    if isinstance(node, dict):
-        return any(key in _AROUND or (key not in ("Column", "Literal") and _looks_around(inner)) for key, inner in node.items())
-    return any(map(_looks_around, node)) if isinstance(node, list) else node in _AROUND
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            if not _AROUND.isdisjoint(node):
+                return True
+            waiting += [inner for key, inner in node.items() if key not in ("Column", "Literal")]
+        elif isinstance(node, list):
+            waiting += node
+        elif node in _AROUND:
+            return True
+    return False
 
 
 def compile_rule(document: Document, index: int, rule: Rule, entity: Entity) -> CompiledRule:
@@ -185,7 +217,7 @@ def _builtin(document: Document, place: Location, rule: Rule, column: Column, en
     try:
         check = make(**arguments, ignore_na=rule.nulls == "pass")
         check(empty_view(entity, 2).lazy(), column.name).check_output.collect()
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError, re.error, pl.exceptions.PolarsError) as error:
         said = f"{rule.check}{_arguments(rule)} does not go with {column.name} ({column.data_type}): {_first_line(error)}."
         raise document.fault(said, (*place, "arguments" if rule.arguments else "check")) from None
     words = f"{column.name}: {rule.check}{_arguments(rule)}"

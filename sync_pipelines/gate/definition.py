@@ -73,14 +73,14 @@ class Decision(_Strict):
     """A DMN decision table that judges every record.
 
     Attributes:
-        file: beside the YAML file.
+        file: beside the YAML file or in a folder beside it.
         decision: name of the decision, when the file holds several tables.
         inputs: input expression of the table to a column, or to one of record_type, score, required_present, failed_rules.
         output: name of the output column, when there are several.
         verdicts: output value to pass, review or reject.
     """
 
-    file: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
+    file: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$")
     decision: str | None = None
     inputs: dict[str, str] = Field(default_factory=dict)
     output: str | None = None

@@ -6,16 +6,12 @@ One ephemeral working folder a run, never resumed: the only state is in the data
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg
 import psycopg2
 import pyarrow as pa
@@ -26,11 +22,10 @@ from sync_pipelines.errors import FatalError, SyncError
 from sync_pipelines.load.destination import Destination
 from sync_pipelines.load.plan import PublishPlan, publishing
 from sync_pipelines.load.spool import Spool
+from sync_pipelines.load.spools import working_folder
 from sync_pipelines.model.names import pipeline_name_for
 
 logger = logging.getLogger(__name__)
-
-_FOLDER_PREFIX = "sync_pipelines_run_"
 
 
 def load_batches(
@@ -39,6 +34,7 @@ def load_batches(
     batches: Iterator[tuple[str, pa.Table]],
     stage_seconds: dict[str, float],
     *,
+    home: Path,
     fills_empty: bool,
     writing: Callable[[], AbstractContextManager[None]] = nullcontext,
     while_waiting: Callable[[], None] = lambda: None,
@@ -50,6 +46,7 @@ def load_batches(
         plan: its counts must be complete when `batches` is exhausted.
         batches: pairs of staging table and Arrow table.
         stage_seconds: gets the seconds of extract, normalize and load.
+        home: where the run's working folder is made.
         fills_empty: the target holds no row, so that the records may go straight into it.
         writing: entered before anything is written to the destination, left when it is published.
         while_waiting: called while the destination keeps the records waiting; ends the run by raising.
@@ -60,20 +57,19 @@ def load_batches(
     import dlt
 
     name = pipeline_name_for(plan.entity.connector, plan.entity.slug)
-    sweep_folders()
     plan.destination = destination
     with (
-        tempfile.TemporaryDirectory(prefix=f"{_FOLDER_PREFIX}{os.getpid()}_") as folder,
+        working_folder(home) as folder,
         publishing(name, plan),
         ExitStack() as streams,
     ):
         try:
             streams.enter_context(writing())
             started = time.monotonic()
-            spool = _read(destination, plan, batches, Path(folder), streams, while_waiting, fills_empty=fills_empty)
+            spool = _read(destination, plan, batches, folder, streams, while_waiting, fills_empty=fills_empty)
             target, dataset_name = destination.pipeline_target(plan.entity)
             pipeline = dlt.pipeline(
-                pipeline_name=name, pipelines_dir=folder, destination=target, dataset_name=dataset_name
+                pipeline_name=name, pipelines_dir=str(folder), destination=target, dataset_name=dataset_name
             )
             pipeline.extract(_source(dlt, name, spool))
             started = _clocked(stage_seconds, "extract", started)
@@ -119,23 +115,6 @@ def _read(
     if plan.entity.records_table in spool.rows:
         plan.spooled = spool.path(plan.entity.records_table)
     return spool
-
-
-def sweep_folders(older_than_seconds: float = 86_400) -> int:
-    """Remove working folders of processes that were killed; returns how many.
-
-    A day of patience, since another container may share the folder and hide its processes.
-    """
-    swept = 0
-    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*_*"):
-        pid = folder.name.removeprefix(_FOLDER_PREFIX).partition("_")[0]
-        try:
-            if pid.isdigit() and not psutil.pid_exists(int(pid)) and time.time() - folder.stat().st_mtime > older_than_seconds:
-                shutil.rmtree(folder)
-                swept += 1
-        except OSError as error:
-            logger.info("the working folder %s stays: %s", folder.name, error)
-    return swept
 
 
 def _source(dlt: Any, name: str, spool: Spool) -> Any:

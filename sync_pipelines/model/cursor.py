@@ -15,7 +15,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-from sync_pipelines.errors import CursorProtocolError
+from sync_pipelines.errors import CursorProtocolError, UnsortedPageError
+from sync_pipelines.model.notations import NOTATIONS, moment_of, proven_notation
 
 
 class Codec(StrEnum):
@@ -23,7 +24,8 @@ class Codec(StrEnum):
 
     TEXT: fixed width, compared byte by byte. INTEGER: a whole number of any width. HEX: hexadecimal digits with
     or without 0x. DIGITS: a timestamp as 14 to 20 digits (YYYYMMDDHHMMSS and fractions). TIMESTAMP: ISO 8601.
-    OPAQUE: only the source knows the order; it is taken as sent.
+    HTTP_DATE: Sun, 06 Nov 1994 08:49:37 GMT (RFC 9110). CTIME: Sun Nov 06 08:49:37 +0000 1994. US_DATE: month, day, year;
+    EU_DATE: day, month, year; both with or without a time. OPAQUE: only the source knows the order; it is taken as sent.
     """
 
     TEXT = "text"
@@ -31,16 +33,22 @@ class Codec(StrEnum):
     HEX = "hex"
     DIGITS = "digits"
     TIMESTAMP = "timestamp"
+    HTTP_DATE = "http_date"
+    CTIME = "ctime"
+    US_DATE = "us_date"
+    EU_DATE = "eu_date"
     OPAQUE = "opaque"
 
     @property
     def tells_time(self) -> bool:
         """A rowversion from which a duration can be subtracted."""
-        return self in (Codec.DIGITS, Codec.TIMESTAMP)
+        return self in (Codec.DIGITS, Codec.TIMESTAMP) or self in NOTATIONS
 
 
 _INTEGER = re.compile(r"-?[0-9]+")
 _HEX = re.compile(r"(0[xX])?[0-9a-fA-F]+")
+_LOWER_HEX = re.compile(r"(?=[a-f]*[0-9])[0-9a-f]{2,}")
+_UPPER_HEX = re.compile(r"(?=[A-F]*[0-9])[0-9A-F]{2,}")
 _ISO = re.compile(
     r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d{1,9}))?)?\s*(Z|[+-]\d{2}:?\d{2})?",
     re.IGNORECASE | re.ASCII,
@@ -72,7 +80,8 @@ def infer_codec(rowversions: list[str]) -> Codec:
     """Choose the codec that fits all of a first page's rowversions.
 
     Digits that read as a date and time are DIGITS; other digits are INTEGER unless a leading zero shows a fixed
-    width; one width means TEXT; anything else is OPAQUE.
+    width. Hexadecimal digits of one width and one case sort as TEXT. One width alone proves no order (base64 and most dates
+    have one), so anything else is OPAQUE.
     """
     widths = {len(rowversion) for rowversion in rowversions}
     if all(_INTEGER.fullmatch(rowversion) for rowversion in rowversions):
@@ -84,7 +93,16 @@ def infer_codec(rowversions: list[str]) -> Codec:
         return Codec.TIMESTAMP
     if all(rowversion[:2].lower() == "0x" and _HEX.fullmatch(rowversion) for rowversion in rowversions):
         return Codec.HEX
-    return Codec.TEXT if len(widths) == 1 else Codec.OPAQUE
+    notation = proven_notation(rowversions)
+    if notation is not None:
+        return Codec(notation)
+    return Codec.TEXT if len(widths) == 1 and _is_padded_hex(rowversions) else Codec.OPAQUE
+
+
+def _is_padded_hex(rowversions: list[str]) -> bool:
+    """Hexadecimal digits of one case, decimal ones in each: base64 has runs of letters such as AAAAAAAB, too."""
+    forms = (_LOWER_HEX, _UPPER_HEX)
+    return any(all(form.fullmatch(rowversion) for rowversion in rowversions) for form in forms)
 
 
 def order_key(codec: Codec, rowversion: str) -> Any:
@@ -104,6 +122,10 @@ def order_key(codec: Codec, rowversion: str) -> Any:
             parsed = _iso_time(rowversion)
             if parsed is not None:
                 return parsed
+        case Codec.HTTP_DATE | Codec.CTIME | Codec.US_DATE | Codec.EU_DATE:
+            parsed = moment_of(codec, rowversion)
+            if parsed is not None:
+                return parsed
         case Codec.TEXT:
             return rowversion.encode()
         case Codec.OPAQUE:
@@ -114,10 +136,16 @@ def order_key(codec: Codec, rowversion: str) -> Any:
 def check_page_order(codec: Codec, rowversions: list[str], after: str | None) -> None:
     """Verify what the paging protocol relies on: one width, after the cursor, never decreasing.
 
+    Where only the source knows the order, equal ones must at least stand together, behind the cursor.
+
     Raises:
-        CursorProtocolError: says which rowversion breaks which rule.
+        UnsortedPageError: they decrease.
+        CursorProtocolError: says which rowversion breaks which other rule.
     """
-    if codec is Codec.OPAQUE or not rowversions:
+    if not rowversions:
+        return
+    if codec is Codec.OPAQUE:
+        _check_opaque(rowversions, after)
         return
     if codec in (Codec.TEXT, Codec.DIGITS):
         width = len(after or rowversions[0])
@@ -133,16 +161,23 @@ def check_page_order(codec: Codec, rowversions: list[str], after: str | None) ->
             order_key(codec, rowversions[-1])
         return
     keys = [order_key(codec, rowversion) for rowversion in rowversions]
-    if after is not None and keys[0] <= order_key(codec, after):
-        raise CursorProtocolError(
-            f"The source was asked for rowversions greater than {after!r} and sent {rowversions[0]!r}."
-        )
+    if after is not None and min(keys) <= order_key(codec, after):
+        lowest = rowversions[keys.index(min(keys))]
+        raise CursorProtocolError(f"The source was asked for rowversions greater than {after!r} and sent {lowest!r}.")
     for position in range(1, len(keys)):
         if keys[position] < keys[position - 1]:
-            raise CursorProtocolError(
+            raise UnsortedPageError(
                 f"The rowversion {rowversions[position]!r} follows {rowversions[position - 1]!r}: the page is not "
                 f"sorted under the codec {codec!s}."
             )
+
+
+def _check_opaque(rowversions: list[str], after: str | None) -> None:
+    groups = [rowversion for rowversion, _ in itertools.groupby(rowversions)]
+    if after is not None and after in groups:
+        raise CursorProtocolError(f"The source was asked for rowversions greater than {after!r} and sent {after!r}.")
+    if len(set(groups)) < len(groups):
+        raise UnsortedPageError("Equal rowversions do not stand together: the page is not sorted by them.")
 
 
 def _is_sorted(values: list[str]) -> bool:
@@ -167,7 +202,9 @@ def plan_cursor(
     start, since this read saw whatever was committed late below it, (c) for codecs that tell time, the last
     rowversion less the read's duration, the lookback and one granule: no clock but a stopwatch is involved.
     A mark counts only up to the last rowversion of this read: an answer that was empty by mistake proves nothing.
-    A rowversion more than a day in the future is no time of a write and moves nothing. With a lookback of zero the position just below the last rowversion is safe. Algorithm: docs/promise.md.
+    A rowversion more than a day in the future is no time of a write and moves nothing. With a lookback of zero the position just below the last rowversion is safe.
+    The group of the last rowversion is never closed: however old it is, a record may still join it, so the cursor stays below it.
+    Algorithm: docs/promise.md.
 
     Args:
         codec: the entity's codec.
@@ -189,11 +226,26 @@ def plan_cursor(
         newest = next((one for one in (last, below_last) if one is not None and not is_ahead(codec, one, started_at)), None)
         if codec.tells_time and newest is not None:
             safe.append(subtract_seconds(codec, newest, lookback_seconds + read_seconds))
+        safe = _below_last_group(codec, safe, current, last, below_last)
     if not safe:
         return None
     if codec is Codec.OPAQUE:
         return safe[-1]
     return max(safe, key=lambda position: order_key(codec, position))
+
+
+def _below_last_group(codec: Codec, safe: list[str], current: str | None, last: str | None, below_last: str | None) -> list[str]:
+    """The positions with those in or above the last group moved below it, or left out where nothing below it is known."""
+    if last is None:
+        return safe
+    kept = []
+    for position in safe:
+        is_open = position == last if codec is Codec.OPAQUE else order_key(codec, position) >= order_key(codec, last)
+        if not is_open or position == current:
+            kept.append(position)
+        elif below_last is not None:
+            kept.append(below_last)
+    return kept
 
 
 def _reached(codec: Codec, last: str | None, position: str, started_at: datetime) -> bool:
@@ -229,7 +281,7 @@ def subtract_seconds(codec: Codec, rowversion: str, seconds: float) -> str:
     """The rowversion `seconds` and one granule earlier, in the same notation.
 
     Args:
-        codec: DIGITS or TIMESTAMP.
+        codec: one that tells time.
         rowversion: the rowversion to start from.
         seconds: duration; rounded up to whole seconds.
     """
@@ -238,6 +290,12 @@ def subtract_seconds(codec: Codec, rowversion: str, seconds: float) -> str:
         moment = _digits_time(rowversion)
         assert moment is not None
         return _earlier(moment, back).strftime("%Y%m%d%H%M%S").zfill(14) + "0" * (len(rowversion) - 14)
+    if codec in NOTATIONS:
+        told = moment_of(codec, rowversion)
+        assert told is not None
+        notation = NOTATIONS[codec]
+        earlier = _earlier(told[0], back if notation.has_time(rowversion) else back + timedelta(days=1))
+        return notation.write(earlier, rowversion)
     match = _ISO.fullmatch(rowversion)
     moment = _iso_time(rowversion)
     assert match is not None and moment is not None
@@ -260,6 +318,9 @@ def seconds_between(codec: Codec, earlier: str, later: str) -> float | None:
     for rowversion in (earlier, later):
         if codec is Codec.DIGITS:
             moments.append(_digits_time(rowversion))
+        elif codec in NOTATIONS:
+            told = moment_of(codec, rowversion)
+            moments.append(None if told is None else told[0])
         else:
             parsed = _iso_time(rowversion)
             moments.append(None if parsed is None else parsed[0])

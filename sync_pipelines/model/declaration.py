@@ -39,6 +39,13 @@ def _header(value: str) -> str:
     return value
 
 
+def _owner(value: str) -> str:
+    if not re.fullmatch(r"team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+", value):
+        raise ValueError("an owner is team:NAME or an e-mail address")
+    return value
+
+
+Owner = Annotated[str, AfterValidator(_owner)]
 SecretReference = Annotated[str, AfterValidator(_reference)]
 UrlPath = Annotated[str, AfterValidator(_path)]
 HeaderName = Annotated[str, AfterValidator(_header)]
@@ -98,7 +105,17 @@ class OAuth2Auth(_Model):
 Auth = Annotated[ApiKeyAuth | BearerAuth | BasicAuth | OAuth2Auth, Field(discriminator="type")]
 
 
-class NoPagination(_Model):
+class _Ending(_Model):
+    """How a list ends.
+
+    Attributes:
+        checked: what the answers say of it (has_more, a next page, a total) is compared with what was read.
+    """
+
+    checked: bool = True
+
+
+class NoPagination(_Ending):
     """One answer is everything."""
 
     type: Literal["none"] = "none"
@@ -106,7 +123,7 @@ class NoPagination(_Model):
     size_param: str | None = None
 
 
-class _Sized(_Model):
+class _Sized(_Ending):
     size: int | None = Field(None, ge=1, le=MAX_PAGE_SIZE)
     max_size: int = Field(MAX_PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE)
 
@@ -136,11 +153,12 @@ class OffsetPagination(_Sized):
 
 
 class CursorPagination(_Sized):
-    """By a token of the answer, which goes into the next request."""
+    """By a token of the answer, which goes into the next request; false at `has_more_path` ends it, too."""
 
     type: Literal["cursor"]
     cursor_path: str
     cursor_param: str = "cursor"
+    has_more_path: str | None = None
     size_param: str | None = None
 
 
@@ -191,7 +209,7 @@ class IdList(_Model):
         param: query parameter for the ids, joined by commas; None when the path has `{id}`, one request each.
         column: the id's column; the business key when left out.
         verified: field that must be true in every record.
-        min_success: least share of a request's ids that must come back good, or the request is refused.
+        min_success: least share of all ids of a run that must be good, or nothing of the run is published; a row that did not change is good.
     """
 
     values: list[int | str] | None = None
@@ -278,7 +296,7 @@ class Endpoint(_Model):
 
     Attributes:
         path: where it is; only endpoints of an OpenAPI document may leave it out.
-        records: JSONPath to the records in an answer.
+        records: JSONPath to the records in an answer, or several, of which the first that leads to some is taken.
         columns: None = inferred from a sample when the file is applied, then fixed.
         fields: of the columns, only these, beside key and cursor; the source is told by `fields_param`, if that is given.
         mapping: field (dots lead into nested objects) -> column.
@@ -294,7 +312,7 @@ class Endpoint(_Model):
     title: str | None = Field(None, max_length=200)
     description: str = Field("", max_length=10_000)
     params: dict[str, Scalar | list[Scalar]] = {}
-    records: str = "$"
+    records: str | Annotated[list[str], Field(min_length=1, max_length=10)] = "$"
     key: list[str] = []
     strategy: DeltaStrategy | None = None
     pagination: Pagination = NoPagination()
@@ -367,6 +385,7 @@ class Declaration(_Model):
     """A whole connector file after its inputs were filled in.
 
     Attributes:
+        owners: who answers for the data; they own the assets in Dagster, instead of SYNC_OWNERS.
         destination: where new entities go; None = PostgreSQL, or where they went before.
         trino: how this connector reaches Trino, where that differs from the environment (`load.trino.options.TrinoOptions`).
         overrides: not of a file: what the file said about endpoints before an OpenAPI document completed them.
@@ -382,6 +401,7 @@ class Declaration(_Model):
     auth: Auth | None = None
     limits: HttpLimits | None = None
     openapi: OpenApiSource | None = None
+    owners: list[Owner] = []
     endpoints: dict[str, Endpoint] = {}
     overrides: dict[str, Any] | None = None
 

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sync_pipelines.errors import SettingsError
 
+MAX_RECORD_BYTES = 32 * 1024 * 1024
+
 
 class HttpLimits(BaseModel):
     """Limits of one connector's HTTP session; kept in `bridge.connectors.settings`.
@@ -19,6 +21,7 @@ class HttpLimits(BaseModel):
         backoff_seconds: pause before the second try; doubles each time, with jitter.
         max_retry_after_seconds: a longer Retry-After ends the run instead of holding it.
         max_page_bytes: most decoded bytes of one answer.
+        max_document_bytes: most decoded bytes of a document that the source sends about itself: list of APIs, OpenAPI.
         max_ratio: most decoded bytes per byte on the wire.
         requests_per_second: rate limit over all entities of the connector, in all processes; None = none.
         max_connections: simultaneous requests in one process.
@@ -32,6 +35,7 @@ class HttpLimits(BaseModel):
     backoff_seconds: float = Field(0.5, ge=0)
     max_retry_after_seconds: float = Field(300, ge=0)
     max_page_bytes: int = Field(256 * 1024 * 1024, ge=1024)
+    max_document_bytes: int = Field(32 * 1024 * 1024, ge=1024)
     max_ratio: int = Field(200, ge=2)
     requests_per_second: float | None = Field(None, gt=0)
     max_connections: int = Field(10, ge=1)
@@ -58,6 +62,7 @@ class RunLimits(BaseModel):
         max_concurrent_entities: most entities synced at once by Dagster, over all runs; the limit of the connector's pool.
             None leaves the pool as it is.
         probe_interval_seconds: least time between two probes of an entity; None = PROBE_INTERVAL_SECONDS.
+        max_run_rows, max_run_bytes, max_run_seconds: what one run of an entity may read, and how long; None = as the process says.
         rejected_severity: what a rejected or incomplete run is in Dagster: `error` fails the step and holds back models downstream,
             `warn` does not; None = REJECTED_SEVERITY.
     """
@@ -67,6 +72,9 @@ class RunLimits(BaseModel):
     max_entities_per_run: int | None = Field(None, ge=1, le=1000)
     max_concurrent_entities: int | None = Field(None, ge=1, le=1000)
     probe_interval_seconds: float | None = Field(None, gt=0)
+    max_run_rows: int | None = Field(None, ge=1)
+    max_run_bytes: int | None = Field(None, ge=1024)
+    max_run_seconds: float | None = Field(None, gt=0)
     rejected_severity: Literal["warn", "error"] | None = None
 
     @classmethod

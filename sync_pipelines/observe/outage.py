@@ -29,6 +29,7 @@ from sync_pipelines.errors import DatabaseConnectionsError, SyncError
 from sync_pipelines.model.incident import DATABASE, TITLES, Condition, IncidentKind, Webhook
 from sync_pipelines.observe.payload import CLOSED, OPENED, incident_payload
 from sync_pipelines.observe.webhooks import Answer, outbound_of, send_message
+from sync_pipelines.private import make_private_folder, private_opener
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 
@@ -155,9 +156,9 @@ def _webhook(row: dict[str, Any]) -> Webhook:
 @contextmanager
 def _memory(home: Path) -> Iterator[_Memory]:
     """The file's content under a lock; written back, atomically and readable by this user alone, when it changed."""
-    home.mkdir(parents=True, exist_ok=True)
+    make_private_folder(home)
     path = home / FILE_NAME
-    with (home / _LOCK_NAME).open("w") as lock:
+    with open(home / _LOCK_NAME, "w", opener=private_opener) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             stored = json.loads(path.read_text())

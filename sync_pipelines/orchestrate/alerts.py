@@ -1,7 +1,7 @@
 """The sensor that looks for incidents and delivers messages, and the one that hears of runs that died."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -12,22 +12,25 @@ from sync_pipelines.errors import Category, ConfigurationError, DatabaseRefusedE
 from sync_pipelines.model.incident import STICKY, Condition, Incident, IncidentKind
 from sync_pipelines.model.names import asset_name_for
 from sync_pipelines.observe.evaluate import record_condition
-from sync_pipelines.observe.watch import look
+from sync_pipelines.observe.watch import Look, look
+from sync_pipelines.orchestrate.assets import CONNECTOR_TAG
+from sync_pipelines.orchestrate.incidents import Places, plan_events, read_open
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.secrets import printable, redact
 from sync_pipelines.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-CONNECTOR_TAG = "sync_pipelines/connector"
 _WILL_RETRY_TAG = "dagster/will_retry"
 # Another incident, or a person, has them already.
 _EXPLAINED = frozenset({Category.BUSY, Category.DECISION, Category.CANCELLED})
 _MESSAGE_CHARACTERS = 300
+_SHOWN_INCIDENTS = 5
+_SUMMARY_CHARACTERS = 800
 
 
-def alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """The sensors `alerts` and `failed_runs`."""
+def alert_sensors(settings: Settings, places: Places) -> list[dg.SensorDefinition]:
+    """The sensors `alerts`, which tells what began and what is over at the assets in `places`, and `failed_runs`."""
 
     @dg.sensor(
         name="alerts",
@@ -35,16 +38,21 @@ def alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Opens and closes incidents and delivers messages about them; `sync-pipelines alerts list` shows them.",
     )
-    def alerts(context: dg.SensorEvaluationContext, bridge: Bridge) -> dg.SkipReason:
+    def alerts(context: dg.SensorEvaluationContext, bridge: Bridge) -> dg.SensorResult | dg.SkipReason:
         try:
             done = look(bridge.database, bridge.settings(), lambda incidents: runs_that_recovered(context.instance, incidents))
+            incidents = read_open(bridge.database())
         except SyncError as error:
             if isinstance(error, ConfigurationError) and not isinstance(error, DatabaseRefusedError):
                 return dg.SkipReason(redact(str(error)))
             raise dg.Failure(redact(str(error))) from None
-        for incident in done.evaluation.opened:
+        # By the cursor and not by this look: another sensor, or a person's command, opens and closes incidents, too.
+        told = plan_events(incidents, context.cursor, places)
+        for incident in told.began:
             context.log.error("%s: %s %s", incident.title, incident.message, incident.next_command)
-        return dg.SkipReason(f"{done}.")
+        for subject in told.over:
+            context.log.info("Over: %s", subject)
+        return dg.SensorResult(skip_reason=_summary(done, incidents), asset_events=told.events, cursor=told.cursor)
 
     @dg.run_failure_sensor(
         name="failed_runs",
@@ -60,6 +68,13 @@ def alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
             record_condition(bridge.database(), bridge.settings(), condition)
 
     return [alerts, failed_runs]
+
+
+def _summary(done: Look, incidents: Sequence[Incident]) -> str:
+    """What a tick did and what is open, the result that the UI shows."""
+    subjects = [f"{one.title} ({one.subject})" for one in incidents[:_SHOWN_INCIDENTS]]
+    more = f" and {len(incidents) - _SHOWN_INCIDENTS} more" if len(incidents) > _SHOWN_INCIDENTS else ""
+    return f"{done}." + (f" Open: {printable('; '.join(subjects), _SUMMARY_CHARACTERS)}{more}." if subjects else "")
 
 
 def plan_run_failure(

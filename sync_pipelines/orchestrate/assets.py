@@ -2,7 +2,7 @@
 
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from uuid import UUID
 
 import dagster as dg
@@ -21,6 +21,7 @@ from sync_pipelines.orchestrate.cancellation import cancelled
 from sync_pipelines.orchestrate.checks import CHECKS, check_results, check_specs, kept_results, results_without_run
 from sync_pipelines.orchestrate.failures import StepFailure, StepRetry, failure_of
 from sync_pipelines.orchestrate.freshness import freshness_policy
+from sync_pipelines.orchestrate.markdown import markdown_code, markdown_paragraphs
 from sync_pipelines.orchestrate.metadata import (
     MAX_SCHEMAS,
     definition_metadata,
@@ -31,10 +32,13 @@ from sync_pipelines.orchestrate.metadata import (
 )
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.orchestrate.standing import rejected_severity
+from sync_pipelines.schedule.plan import Kind
 from sync_pipelines.secrets import redact
 
-FULL_REFRESH_TAG = "sync_pipelines/full_refresh"
+CONNECTOR_TAG = "sync_pipelines/connector"
+FULL_REFRESH_TAG = "sync_pipelines/full_refresh"  # for people
 LEASE_TAG = "sync_pipelines/lease"
+KIND_TAG = "sync_pipelines/kind"  # of a run that is no regular one
 MAX_RETRIES = 2
 _RETRIES = dg.RetryPolicy(max_retries=MAX_RETRIES, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 _KIND = "rest"
@@ -92,11 +96,11 @@ def _entity_asset(
         group_name=entity.connector,
         description=_description(entity),
         kinds={_KIND, *storage_kinds(entity, view)},
-        owners=owners,
+        owners=view.owners.get(entity.connector, owners),
         code_version=entity.code_version,
         freshness_policy=freshness_policy(entity),
         tags={
-            "sync_pipelines/connector": entity.connector,
+            CONNECTOR_TAG: entity.connector,
             "sync_pipelines/strategy": str(entity.delta_strategy),
             "sync_pipelines/status": str(entity.status),
         },
@@ -117,7 +121,7 @@ def _entity_asset(
         required_resource_keys=pattern.required_resource_keys,
         retry_policy=_RETRIES,
         pool=f"source_{entity.connector}",
-        tags={"sync_pipelines/connector": entity.connector},
+        tags={CONNECTOR_TAG: entity.connector},
     )
     return dg.AssetsDefinition(
         node_def=op,
@@ -128,17 +132,17 @@ def _entity_asset(
 
 
 def _description(entity: Entity) -> str:
-    lines = [f"**{entity.api_name}**", entity.description]
+    stopped = ""
     if entity.status is not EntityStatus.ACTIVE:
-        lines.append(f"**{str(entity.status).replace('_', ' ')}**: {entity.status_reason}")
-    return "\n\n".join(line for line in lines if line)
+        stopped = f"{str(entity.status).replace('_', ' ')}: {entity.status_reason}"
+    return markdown_paragraphs(entity.api_name, entity.description or "", stopped)
 
 
 def _materialize(
     context: dg.AssetExecutionContext, entity: Entity, config: dict[str, bool], bridge: Bridge
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult | dg.AssetObservation]:
     key = asset_key(entity)
-    tagged = context.run.tags.get(FULL_REFRESH_TAG, "").lower() in ("true", "1", "yes")
+    tagged = _reads_all(context.run.tags)
     lease = _lease(context)
     try:
         database = bridge.database()
@@ -167,8 +171,7 @@ def _materialize(
         yield from _failed_attempt(context, entity, bridge, failure, passes=passes)
     except Exception as error:  # noqa: BLE001 - shown as a failure of this entity, whatever it is
         # The chain of causes may quote a connection or a token, so only its redacted text is kept.
-        text = redact("".join(traceback.format_exception(error)))
-        metadata = {"traceback": dg.MetadataValue.md(f"```\n{text}\n```")}
+        metadata = {"traceback": markdown_code("".join(traceback.format_exception(error)))}
         yield from _failed_attempt(context, entity, bridge, StepFailure(f"{type(error).__name__}: {error}", metadata), passes=True)
     else:
         yield from _finished(context, entity, result, database, bridge)
@@ -230,6 +233,11 @@ def _sync_entity() -> Callable[..., RunResult]:
     with _importing:
         from sync_pipelines.sync import sync_entity
     return sync_entity
+
+
+def _reads_all(tags: Mapping[str, str]) -> bool:
+    """Whether a run is a full read, because a person or a schedule wanted one."""
+    return tags.get(FULL_REFRESH_TAG, "").lower() in ("true", "1", "yes") or tags.get(KIND_TAG) == Kind.FULL_READ
 
 
 def _lease(context: dg.AssetExecutionContext) -> UUID | None:

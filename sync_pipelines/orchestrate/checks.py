@@ -9,6 +9,7 @@ import dagster as dg
 from sync_pipelines.catalog.standing import Standing
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import RunResult, RunStatus
+from sync_pipelines.orchestrate.markdown import markdown_list
 from sync_pipelines.orchestrate.metadata import balance_sheet, gate_counts, reject_table
 from sync_pipelines.secrets import redact
 
@@ -49,7 +50,7 @@ def check_results(
             "balance",
             result.ledger.balances,
             dg.AssetCheckSeverity.ERROR,
-            {**result.ledger.as_dict(), "accounted_for": result.ledger.accounted, "sheet": dg.MetadataValue.md(balance_sheet(result))},
+            {**result.ledger.as_dict(), "accounted_for": result.ledger.accounted, "sheet": balance_sheet(result)},
         ),
         _result(
             key,
@@ -118,7 +119,7 @@ def _drift(
         metadata["undeclared"] = ", ".join(undeclared)[:2000]
         metadata["next_command"] = f"sync-pipelines discover {standing.connector}"
     if result is not None and result.table_changes:
-        metadata["table_changes"] = dg.MetadataValue.md("\n".join(f"- {change}" for change in result.table_changes))
+        metadata["table_changes"] = markdown_list(result.table_changes)
     return _result(key, "schema_drift", not undeclared, dg.AssetCheckSeverity.WARN, metadata)
 
 

@@ -2,38 +2,50 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as SyncJob
 
 from sync_pipelines.catalog.snapshot import CatalogView
 from sync_pipelines.discover.discovery import discover
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.entity import Entity, EntityStatus
-from sync_pipelines.orchestrate.assets import asset_key
+from sync_pipelines.orchestrate.assets import CONNECTOR_TAG, asset_key
 from sync_pipelines.orchestrate.metadata import discovery_metadata
 from sync_pipelines.orchestrate.reload import Outcome, reload_definitions
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.secrets import redact
 
+SYNC_ALL = "sync_all"
 MAX_ENTITIES_OF_SYNC_ALL = 2000  # beyond, nobody runs everything at once, and the job would cost 5 s of each load
 
 
-def sync_jobs(view: CatalogView, models: Sequence[dg.AssetsDefinition] = ()) -> list[Any]:
+def sync_job_name(connector: str) -> str:
+    """The job that every run of a connector's syncs belongs to, whoever starts it."""
+    return f"sync_{connector}"
+
+
+def syncable_entities(view: CatalogView) -> dict[str, list[Entity]]:
+    """What is synced, by connector; switched off and vanished entities are left out, and connectors without any other."""
+    found: dict[str, list[Entity]] = defaultdict(list)
+    for entity in view.entities:
+        if entity.sync_enabled and entity.status is not EntityStatus.VANISHED:
+            found[entity.connector].append(entity)
+    return dict(found)
+
+
+def sync_jobs(view: CatalogView, models: Sequence[dg.AssetsDefinition] = ()) -> list[SyncJob]:
     """`sync_<connector>` for each connector, and `sync_all`; switched off and vanished entities are left out.
 
     A SQL model runs with the connector that provides everything it reads.
     """
-    by_connector: dict[str, list[Entity]] = defaultdict(list)
-    for entity in view.entities:
-        if entity.sync_enabled and entity.status is not EntityStatus.VANISHED:
-            by_connector[entity.connector].append(entity)
+    by_connector = syncable_entities(view)
     jobs = [
         dg.define_asset_job(
-            f"sync_{connector}",
+            sync_job_name(connector),
             dg.AssetSelection.assets(*_with_models([asset_key(entity) for entity in entities], models)),
             description=f"Sync the {len(entities)} entities of {connector}.",
-            tags={"sync_pipelines/connector": connector},
+            tags={CONNECTOR_TAG: connector},
         )
         for connector, entities in sorted(by_connector.items())
     ]
@@ -41,7 +53,7 @@ def sync_jobs(view: CatalogView, models: Sequence[dg.AssetsDefinition] = ()) -> 
     if everything and len(view.entities) <= MAX_ENTITIES_OF_SYNC_ALL:
         jobs.append(
             dg.define_asset_job(
-                "sync_all", dg.AssetSelection.assets(*everything), description="Sync every entity of every connector."
+                SYNC_ALL, dg.AssetSelection.assets(*everything), description="Sync every entity of every connector."
             )
         )
     return jobs
@@ -77,7 +89,7 @@ def _discovery_job(connector: str) -> dg.JobDefinition:
     @dg.job(
         name=f"discover_{connector}",
         description=f"Ask {connector} what it offers; new, changed and vanished APIs show in this UI at once.",
-        tags={"sync_pipelines/connector": connector},
+        tags={CONNECTOR_TAG: connector},
     )
     def discover_connector() -> None:
         ask()

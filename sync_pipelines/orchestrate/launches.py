@@ -15,13 +15,11 @@ from sync_pipelines.catalog.snapshot import CatalogView
 from sync_pipelines.downstream.sql_model import MODELS_FOLDER, load_models
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.names import asset_name_for
-from sync_pipelines.orchestrate.assets import FULL_REFRESH_TAG, LEASE_TAG, asset_key
+from sync_pipelines.orchestrate.assets import CONNECTOR_TAG, KIND_TAG, LEASE_TAG, asset_key
+from sync_pipelines.orchestrate.jobs import SYNC_ALL, SyncJob, sync_job_name, syncable_entities
 from sync_pipelines.schedule.plan import Kind, PlannedRun
 from sync_pipelines.schedule.tick import Ending, Situation, Tick
 
-CONNECTOR_TAG = "sync_pipelines/connector"
-TRIGGER_TAG = "sync_pipelines/trigger"
-KIND_TAG = "sync_pipelines/kind"
 _MAX_RUNS = 1000
 _KINDS = frozenset(Kind)
 # A run that was created and never submitted must not keep its entities for ever.
@@ -29,12 +27,18 @@ _UNFINISHED = [status for status in NOT_FINISHED_STATUSES if status is not Dagst
 _ENDINGS = {DagsterRunStatus.SUCCESS: Ending.SUCCEEDED, DagsterRunStatus.CANCELED: Ending.CANCELED}
 
 
-def connector_launches(view: CatalogView, models: Sequence[dg.AssetsDefinition]) -> list[Launches]:
-    """One for each connector; a SQL model goes with the connector that provides everything it reads."""
+def connector_launches(view: CatalogView, models: Sequence[dg.AssetsDefinition], jobs: Sequence[SyncJob]) -> list[Launches]:
+    """One for each connector; a SQL model goes with the connector that provides everything it reads.
+
+    A run takes part of the connector's job, so that what the job leaves out, a vanished entity for example, is never started.
+    """
     by_connector: dict[str, list[Entity]] = {connector.name: [] for connector in view.connectors}
-    for entity in view.entities:
-        by_connector.setdefault(entity.connector, []).append(entity)
-    return [Launches(name, entities, _models_of(entities, models)) for name, entities in sorted(by_connector.items())]
+    by_connector |= syncable_entities(view)
+    by_name = {job.name: job for job in jobs}
+    return [
+        Launches(name, entities, _models_of(entities, models), by_name.get(sync_job_name(name)))
+        for name, entities in sorted(by_connector.items())
+    ]
 
 
 def _models_of(entities: Sequence[Entity], models: Sequence[dg.AssetsDefinition]) -> dict[dg.AssetKey, set[dg.AssetKey]]:
@@ -58,27 +62,26 @@ class Launches:
 
     Args:
         connector: its name.
-        entities: its entities as the definitions know them.
+        entities: those of its entities that its job syncs.
         models: key of a SQL model -> keys that it reads, in order of their dependencies; those that this connector provides for.
+        job: its job `sync_<connector>`, which every run belongs to; None when there is nothing to sync.
         folder: where the models are.
     """
 
     def __init__(
-        self, connector: str, entities: Sequence[Entity], models: Mapping[dg.AssetKey, set[dg.AssetKey]], folder: Path = MODELS_FOLDER
+        self,
+        connector: str,
+        entities: Sequence[Entity],
+        models: Mapping[dg.AssetKey, set[dg.AssetKey]],
+        job: SyncJob | None,
+        folder: Path = MODELS_FOLDER,
     ) -> None:
         self.connector = connector
+        self.job = job
         self._keys = {entity.slug: asset_key(entity) for entity in entities}
         self._slugs = {asset_name_for(slug): slug for slug in self._keys}
         self._models = models
         self._folder = folder
-
-    @property
-    def target(self) -> dg.AssetSelection | None:
-        """Everything that a run of this connector may materialize; None when that is nothing."""
-        if not self._keys:
-            return None
-        # By group and not by key: thousands of keys would stand in every sensor's snapshot.
-        return dg.AssetSelection.groups(self.connector) | dg.AssetSelection.assets(*self._models)
 
     def situation(self, instance: dg.DagsterInstance) -> Situation:
         """What the instance knows of this connector's runs now."""
@@ -87,8 +90,9 @@ class Launches:
         queued: dict[str, datetime] = {}
         for record in records:
             run = record.dagster_run
-            if run.tags.get(CONNECTOR_TAG) == self.connector and run.tags.get(KIND_TAG) in _KINDS:
-                kinds.append(Kind(run.tags[KIND_TAG]))
+            kind = run.tags.get(KIND_TAG, Kind.REGULAR)
+            if run.tags.get(CONNECTOR_TAG) == self.connector and LEASE_TAG in run.tags and kind in _KINDS:
+                kinds.append(Kind(kind))
             queued |= dict.fromkeys(self._slugs_of(run), record.create_timestamp)
         return Situation(tuple(self._keys), kinds, queued, lambda leases: self._endings(instance, leases))
 
@@ -97,7 +101,7 @@ class Launches:
         if run.asset_selection:
             names = [key.path[-1] for key in run.asset_selection if key.path[0] == self.connector]
             return [self._slugs[name] for name in names if name in self._slugs]
-        return list(self._keys) if run.job_name in (f"sync_{self.connector}", "sync_all") else []
+        return list(self._keys) if run.job_name in (sync_job_name(self.connector), SYNC_ALL) else []
 
     def _endings(self, instance: dg.DagsterInstance, leases: Sequence[UUID]) -> dict[UUID, Ending]:
         records = instance.get_run_records(dg.RunsFilter(tags={LEASE_TAG: [str(lease) for lease in leases]}))
@@ -122,11 +126,8 @@ class Launches:
             # The run loads the files anew: one that was deleted or renamed meanwhile would fail it.
             if model in there and reads & set(selected):
                 selected.append(model)
-        tags = {
-            CONNECTOR_TAG: self.connector,
-            TRIGGER_TAG: run.trigger,
-            KIND_TAG: run.kind.value,
-            LEASE_TAG: str(lease),
-            **({FULL_REFRESH_TAG: "true"} if run.kind is Kind.FULL_READ else {}),
-        }
+        # The connector's tag comes with its job, and Dagster's own tags name the sensor or schedule.
+        tags = {LEASE_TAG: str(lease)}
+        if run.kind is not Kind.REGULAR:
+            tags[KIND_TAG] = run.kind.value
         return dg.RunRequest(run_key=str(lease), asset_selection=selected, tags=tags)

@@ -15,6 +15,7 @@ from sync_pipelines.logs import set_up_dagster_logging
 from sync_pipelines.orchestrate.alerts import alert_sensors
 from sync_pipelines.orchestrate.assets import entity_assets
 from sync_pipelines.orchestrate.executor import selected_executor
+from sync_pipelines.orchestrate.incidents import Places, connector_assets
 from sync_pipelines.orchestrate.jobs import discovery_jobs, sync_jobs
 from sync_pipelines.orchestrate.launches import connector_launches
 from sync_pipelines.orchestrate.maintenance import maintenance
@@ -24,6 +25,7 @@ from sync_pipelines.orchestrate.schedules import connector_schedules
 from sync_pipelines.orchestrate.sensors import due_sensors
 from sync_pipelines.orchestrate.sql_models import model_assets
 from sync_pipelines.orchestrate.standing import standing_sensor
+from sync_pipelines.private import keep_new_files_private
 from sync_pipelines.settings import Settings, load_settings
 
 
@@ -32,6 +34,7 @@ def build_definitions() -> dg.Definitions:
 
     SYNC_PIPELINES_CONNECTORS restricts a location to some connectors, so that very large catalogs can be split.
     """
+    keep_new_files_private()
     settings = load_settings()
     set_up_dagster_logging(settings)
     with _settled_garbage():
@@ -59,14 +62,17 @@ def _settled_garbage() -> Iterator[None]:
 
 def _definitions(view: CatalogView, settings: Settings) -> dg.Definitions:
     models = model_assets(view.entities)
-    launches = connector_launches(view, models)
+    syncs = sync_jobs(view, models)
+    launches = connector_launches(view, models, syncs)
     discoveries = discovery_jobs(view)
     purge = purge_job(view.fingerprint, settings.connector_names)
     maintenance_jobs, maintenance_schedules = maintenance(view)
+    sources, source_checks = connector_assets(view)
     return dg.Definitions(
-        assets=[*entity_assets(view, settings.owners), *models],
-        jobs=[*sync_jobs(view, models), *discoveries, *maintenance_jobs, purge],
-        sensors=[*due_sensors(launches, settings.due_sensor_seconds), *alert_sensors(settings), standing_sensor(settings)],
+        assets=[*sources, *entity_assets(view, settings.owners), *models],
+        asset_checks=source_checks,
+        jobs=[*syncs, *discoveries, *maintenance_jobs, purge],
+        sensors=[*due_sensors(launches, settings.due_sensor_seconds), *alert_sensors(settings, Places.of(view)), standing_sensor(settings)],
         schedules=[
             *connector_schedules(view.connectors, launches, discoveries, settings),
             *maintenance_schedules,

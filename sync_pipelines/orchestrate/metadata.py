@@ -14,6 +14,7 @@ from sync_pipelines.load.trino.options import load_trino_settings
 from sync_pipelines.load.trino.types import iceberg_type
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.run import RunResult
+from sync_pipelines.orchestrate.markdown import markdown_list, markdown_table, markdown_text
 from sync_pipelines.secrets import redact
 
 MAX_SCHEMAS = 2000  # column schemas of more entities make the location's snapshot too large for the UI
@@ -51,7 +52,7 @@ def trino_catalog(entity: Entity, view: CatalogView) -> str:
 
 
 def _table_column(column: Column, destination: str) -> dg.TableColumn:
-    description = f"declared as {column.data_type}" + (", business key" if column.is_business_key else "")
+    description = markdown_text(f"declared as {column.data_type}") + (", business key" if column.is_business_key else "")
     constraints = dg.TableColumnConstraints(
         nullable=column.is_nullable and not column.is_business_key,
         unique=False,
@@ -105,7 +106,7 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
         "api_seconds_max": round(result.api_seconds_max, 4),
         "cursor": result.rowversion_end or "none",
         "mode": str(result.mode),
-        "balance": dg.MetadataValue.md(balance_sheet(result)),
+        "balance": balance_sheet(result),
         "sync_run": str(result.uid),
         "dagster/column_schema": table_schema(replace(entity, columns=result.columns or entity.columns)),
     }
@@ -113,11 +114,11 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
     metadata |= {name: str(value) if name.endswith("_id") else value for name, value in result.storage.items()}
     metadata |= {name: figure for name, figure in result.metrics.items() if name not in metadata}
     if result.table_changes:
-        metadata["table_changes"] = dg.MetadataValue.md("\n".join(f"- {change}" for change in result.table_changes))
+        metadata["table_changes"] = markdown_list(result.table_changes)
     if result.coerced:
         metadata["coerced"] = ", ".join(f"{name} {count}" for name, count in sorted(result.coerced.items()))
     if result.warnings:
-        metadata["warnings"] = dg.MetadataValue.md("\n".join(f"- {warning}" for warning in result.warnings))
+        metadata["warnings"] = markdown_list(result.warnings)
     return metadata
 
 
@@ -144,9 +145,9 @@ def gate_counts(result: RunResult) -> dict[str, Any]:
     counts: dict[str, Any] = {f"gate_{verdict}": gate[verdict] for verdict in ("passed", "reviewed", "rejected", "waived")}
     judged = gate["passed"] + gate["reviewed"] + gate["rejected"]
     counts["gate_rejected_share"] = round(gate["rejected"] / judged, 6) if judged else 0.0
-    lines = [f"| {name} | {count} |" for part in ("failed", "decided") for name, count in gate[part].items()]
-    if lines:
-        counts["gate_rules"] = dg.MetadataValue.md("\n".join(["| rule | records |", "|---|---:|", *lines]))
+    rules = [rule for part in ("failed", "decided") for rule in gate[part].items()]
+    if rules:
+        counts["gate_rules"] = markdown_table(("rule", "records"), rules)
     return counts
 
 
@@ -169,15 +170,14 @@ def discovery_metadata(report: DiscoveryReport) -> dict[str, Any]:
     return metadata
 
 
-def balance_sheet(result: RunResult) -> str:
-    """The ledger as a Markdown table: what came in, where it ended."""
+def balance_sheet(result: RunResult) -> dg.MarkdownMetadataValue:
+    """The ledger as a table: what came in, where it ended."""
     ledger = result.ledger
-    ends = ["inserted", "updated", "unchanged", "superseded", "quarantined"]
     counts = ledger.as_dict()
-    lines = ["| | records |", "|---|---:|", f"| **fetched** | **{ledger.fetched}** |"]
-    lines += [f"| {name} | {counts[name]} |" for name in ends]
-    lines.append(f"| **accounted for** | **{ledger.accounted}** {'✓' if ledger.balances else '✗'} |")
-    return "\n".join([*lines, "", f"rows deleted: {ledger.deleted}, live rows now: {result.row_count}"])
+    ends = ["inserted", "updated", "unchanged", "superseded", "quarantined"]
+    accounted = f"{ledger.accounted} {'✓' if ledger.balances else '✗'}"
+    rows = [("fetched", ledger.fetched), *((name, counts[name]) for name in ends), ("accounted for", accounted)]
+    return markdown_table(("", "records"), rows, f"rows deleted: {ledger.deleted}, live rows now: {result.row_count}")
 
 
 def reject_table(result: RunResult) -> dg.MetadataValue:

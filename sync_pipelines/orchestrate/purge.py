@@ -127,7 +127,6 @@ def purge_job(fingerprint: str, connectors: Sequence[str]) -> dg.JobDefinition:
         "rows of bridge.sync_runs older than PURGE_SYNC_RUNS_AFTER_DAYS, except those that quarantine names, and answers that were "
         "kept for a run that never came.",
         metadata={FINGERPRINT: dg.MetadataValue.text(fingerprint), CONNECTORS: dg.MetadataValue.text(",".join(connectors))},
-        tags={"sync_pipelines/maintenance": "purge"},
     )
     def purge_history() -> None:
         purge_old_runs()
@@ -143,6 +142,5 @@ def purge_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
         cron_schedule="17 3 * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        tags={"sync_pipelines/trigger": "schedule"},
         description="Keeps Dagster's runs and events and bridge.sync_runs from growing without bound.",
     )

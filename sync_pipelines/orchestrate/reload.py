@@ -22,6 +22,7 @@ import urllib3
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.snapshot import catalog_fingerprint
 from sync_pipelines.errors import SyncError
+from sync_pipelines.private import write_private
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 
@@ -120,7 +121,7 @@ def write_endpoint(home: Path, url: str, code_server: str | None = None) -> Path
     """
     path = home / ENDPOINT_FILE
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"url": url, "pid": os.getpid(), **({"code_server": code_server} if code_server else {})}))
+    write_private(partial, json.dumps({"url": url, "pid": os.getpid(), **({"code_server": code_server} if code_server else {})}))
     partial.replace(path)
     return path
 

@@ -10,6 +10,7 @@ import dagster as dg
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.model.entity import Connector
+from sync_pipelines.orchestrate.assets import CONNECTOR_TAG
 from sync_pipelines.orchestrate.launches import Launches
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.schedule.cron import Crons, usable_crons
@@ -38,10 +39,10 @@ def _schedules_of(
     connector: str, crons: Crons, launches: Launches | None, discovery: dg.JobDefinition
 ) -> list[dg.ScheduleDefinition]:
     schedules: list[dg.ScheduleDefinition] = []
-    if crons.full_refresh and launches and launches.target:
+    if crons.full_refresh and launches and launches.job:
         text = f"Reads every entity of {connector} whole, which finds deleted rows and what came too late for the deltas."
         schedules.append(_schedule(f"full_refresh_{connector}", crons.full_refresh, crons, launches, tick_full_read, text))
-    if crons.sync and launches and launches.target:
+    if crons.sync and launches and launches.job:
         text = f"Makes every entity of {connector} due; stands in for their intervals."
         schedules.append(_schedule(f"sync_{connector}_by_cron", crons.sync, crons, launches, tick_cron, text))
     if crons.discovery:
@@ -53,7 +54,7 @@ def _schedules_of(
                 execution_timezone=crons.time_zone,
                 default_status=dg.DefaultScheduleStatus.RUNNING,
                 description=f"Asks {connector} what it offers now.",
-                tags={"sync_pipelines/connector": connector, "sync_pipelines/trigger": "cron"},
+                tags={CONNECTOR_TAG: connector},
             )
         )
     return schedules
@@ -71,10 +72,10 @@ def _schedule(
         name=name,
         cron_schedule=cron,
         execution_timezone=crons.time_zone,
-        target=launches.target,
+        job=launches.job,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=description,
-        tags={"sync_pipelines/connector": launches.connector},
+        tags={CONNECTOR_TAG: launches.connector},
     )
     def by_cron(context: dg.ScheduleEvaluationContext, bridge: Bridge) -> list[dg.RunRequest] | dg.SkipReason:
         done = tick(

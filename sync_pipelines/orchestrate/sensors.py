@@ -7,6 +7,7 @@ import dagster as dg
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.errors import NotFoundError
 from sync_pipelines.model.limits import RunLimits
+from sync_pipelines.orchestrate.assets import CONNECTOR_TAG
 from sync_pipelines.orchestrate.launches import Launches
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.schedule.tick import tick_due
@@ -16,7 +17,7 @@ _MAX_TICK_TEXT = 1000
 
 def due_sensors(launches: list[Launches], interval_seconds: int) -> list[dg.SensorDefinition]:
     """A sensor per connector."""
-    return [_due_sensor(one, interval_seconds) for one in launches if one.target is not None]
+    return [_due_sensor(one, interval_seconds) for one in launches if one.job is not None]
 
 
 def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinition:
@@ -24,12 +25,12 @@ def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinitio
 
     @dg.sensor(
         name=f"sync_{connector}_when_due",
-        target=launches.target,
+        job=launches.job,
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Starts one run for the entities of {connector} that are due: by their interval, after a failure, or because "
         "the source has something newer. Switch it off to stop automatic syncs of this connector.",
-        tags={"sync_pipelines/connector": connector},
+        tags={CONNECTOR_TAG: connector},
     )
     def when_due(context: dg.SensorEvaluationContext, bridge: Bridge) -> dg.SensorResult | dg.SkipReason:
         database, settings = bridge.database(), bridge.settings()

@@ -11,6 +11,7 @@ from sync_pipelines.downstream.sql_model import MODELS_FOLDER, SqlModel, load_mo
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.orchestrate.assets import asset_key
+from sync_pipelines.orchestrate.markdown import markdown_code, markdown_paragraphs
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.secrets import redact
 
@@ -49,10 +50,14 @@ def _model_asset(model: SqlModel, upstream: list[dg.AssetKey]) -> dg.AssetsDefin
         key=key,
         deps=upstream,
         group_name=model.schema,
-        description=f"{model.description}\n\n```sql\n{model.query}\n```",
+        description=markdown_paragraphs(model.description),
         kinds={"sql", "postgres", model.materialized},
         code_version=model.version,
-        metadata={"dagster/table_name": f"{model.schema}.{model.name}", "file": f"dbt_like_sql/{model.schema}/{model.name}.sql"},
+        metadata={
+            "dagster/table_name": f"{model.schema}.{model.name}",
+            "file": f"dbt_like_sql/{model.schema}/{model.name}.sql",
+            "query": markdown_code(model.query, "sql"),
+        },
     )
     names = [name for name in ("unique", "not_null") if getattr(model, name)]
 

@@ -23,6 +23,7 @@ from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.extract.extraction import Extraction
 from sync_pipelines.gate.opened import check_stored_masks
 from sync_pipelines.load.postgres.copy import csv_of
+from sync_pipelines.load.postgres.order import order_of
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.model.cursor import Codec, order_key, seconds_between
 from sync_pipelines.model.entity import DeltaStrategy, Entity
@@ -137,6 +138,8 @@ def audit_entity(
         source,
         max_pages=settings.max_pages,
         batch_rows=settings.batch_rows,
+        batch_bytes=settings.batch_bytes,
+        max_record_bytes=settings.max_record_bytes,
         gate=gate,
     )
     entity = extraction.stored
@@ -266,12 +269,11 @@ def _late_seconds(connection: psycopg.Connection[Any], entity: Entity, rowversio
     if rowversion is None or entity.cursor_codec is None or not Codec(entity.cursor_codec).tells_time:
         return None
     codec = Codec(entity.cursor_codec)
-    order = "rowversion_end::timestamptz" if codec is Codec.TIMESTAMP else 'rowversion_end COLLATE "C"'
-    mine = order.replace("rowversion_end", "%s::text")
+    theirs, mine = order_of(codec, "rowversion_end"), order_of(codec, "%(mine)s::text")
     row = connection.execute(
-        f"SELECT details->>'rowversion_last' AS last FROM sync_runs WHERE entity_uid = %s AND details ? 'row_count'"
-        f" AND rowversion_end IS NOT NULL AND {order} >= {mine} ORDER BY started_at LIMIT 1",
-        [entity.uid, rowversion],
+        "SELECT details->>'rowversion_last' AS last FROM sync_runs WHERE entity_uid = %(uid)s AND details ? 'row_count'"
+        f" AND rowversion_end IS NOT NULL AND {theirs} >= {mine} ORDER BY started_at LIMIT 1",
+        {"uid": entity.uid, "mine": rowversion},
     ).fetchone()
     return None if row is None or row["last"] is None else seconds_between(codec, rowversion, row["last"])
 

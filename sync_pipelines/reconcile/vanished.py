@@ -28,8 +28,8 @@ class Absent:
 def delete_vanished(merge: Merge, counts: Counts) -> Absent:
     """Soft-delete live rows that a full read did not see.
 
-    A key that is in quarantine is at the source. Without rowversions a row may hide between two pages while
-    others are deleted, so it must be missed by two reads in a row. More than the configured share is not deleted unasked; that they
+    A key that is in quarantine is at the source. Of a read whose pages moved, an absence proves nothing. Without rowversions a
+    row may hide between two pages while others are deleted, so it must be missed by two reads in a row. More than the configured share is not deleted unasked; that they
     were missed is remembered.
 
     Args:
@@ -38,11 +38,15 @@ def delete_vanished(merge: Merge, counts: Counts) -> Absent:
     """
     if counts.live_before == 0:
         return Absent()
+    absences, entity = f"{quote(merge.plan.bridge_schema)}.absences", literal(str(merge.entity.uid))
+    if merge.plan.moved:
+        missing = f"SELECT 1 FROM {merge.target} t, {merge.verdicts} v WHERE t.ctid = v.row_at AND v.verdict = 'missing'"
+        merge.execute(f"DELETE FROM {absences} a WHERE a.entity_uid = {entity} AND NOT EXISTS ({missing} AND t._bridge_id = a.row_id)")
+        return Absent()
     absent = f"t.ctid = v.row_at AND v.verdict = 'missing'{_not_held(merge)}"
     missing = f"FROM {merge.target} t, {merge.verdicts} v WHERE {absent}"
     vanished = merge.number(f"SELECT count(*) {missing}") if counts.missing else 0
     held = vanished if must_hold(merge.plan, vanished, counts.live_before) else 0
-    absences, entity = f"{quote(merge.plan.bridge_schema)}.absences", literal(str(merge.entity.uid))
     missed_before = f"t._bridge_id IN (SELECT row_id FROM {absences} WHERE entity_uid = {entity} AND since < now())"
     first_time = 0
     if vanished and merge.plan.can_hide_rows:

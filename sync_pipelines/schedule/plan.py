@@ -22,7 +22,7 @@ FULL_READ_TRIES = 3
 
 
 class Reason(StrEnum):
-    """Why an entity is due, as `bridge.entities.due_reason` and the run tag `sync_pipelines/trigger` say it."""
+    """Why an entity is due, as `bridge.entities.due_reason` says it."""
 
     FIRST = "first sync"
     INTERVAL = "interval"

@@ -22,6 +22,7 @@ from types import FrameType
 
 import psutil
 
+from sync_pipelines.private import keep_new_files_private
 from sync_pipelines.supervise.ping import Answer, Pulse, ping, target_of
 
 logger = logging.getLogger("sync_pipelines.supervise")
@@ -182,6 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", default="localhost", help="address to listen on (localhost)")
     parser.add_argument("--location-name", default=LOCATION, help=f"name of the code location ({LOCATION})")
     chosen = parser.parse_args(arguments)
+    keep_new_files_private()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     patience = USUAL
     target = target_of(port=chosen.port, socket=chosen.socket)

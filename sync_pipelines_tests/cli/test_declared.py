@@ -130,21 +130,27 @@ def test_an_apismith_source_is_never_written_to(cli, world):
     assert answer.code == 3 and "declares no write_back" in answer.stderr
 
 
+def processgit_record(number, **changes):
+    return {
+        "external_id": f"C-{number}", "full_name": "Ada", "contact_email": "ada@example.com", "created_date": "2024-01-01T00:00:00Z",
+        "record_type": "customer", "quality_score": 90, **changes,
+    }  # fmt: skip
+
+
 def test_a_shipped_connector_brings_its_gate_once(cli, world, monkeypatch, tmp_path):
     monkeypatch.setenv("API_TOKEN", world.server.token)
     monkeypatch.setenv("SYNC_PIPELINES_GATES", str(tmp_path / "gates"))
-    good = {"external_id": "C-1", "full_name": "Ada", "contact_email": "ada@example.com", "created_date": "2024-01-01T00:00:00Z"}
     records = [
-        good,
-        {**good, "external_id": "C-2", "contact_email": "nowhere"},
-        {**good, "external_id": "C-3", "contact_email": "nowhere", "full_name": "B"},
-        {**good, "external_id": "C-4", "contact_email": None},
-        {**good, "external_id": "C-5", "created_date": None},
+        processgit_record(1),
+        processgit_record(2, quality_score=79.5),
+        processgit_record(3, quality_score=49),
+        processgit_record(4, contact_email=None),
+        processgit_record(5, created_date=None, record_type="transaction", quality_score=80),
     ]
     world.server.rest.add(RestEndpoint("/api/v1/data", records, key="external_id", paging="page", envelope="data"))
     apply = ("connector", "apply", "processgit", "--base-url", world.server.url)
     planned = cli(*apply, "--plan", "--json")
-    assert [path.rpartition("/")[2] for path in planned.json["plan"]["gates"]] == ["customers.yaml", "validation.dmn"]
+    assert [path.rpartition("/")[2] for path in planned.json["plan"]["gates"]] == ["customers.yaml", "decisions.dmn.xml"]
     assert not (tmp_path / "gates").exists()
     assert cli(*apply, "--yes").code == 0
     file = tmp_path / "gates" / "processgit" / "customers.yaml"
@@ -155,8 +161,37 @@ def test_a_shipped_connector_brings_its_gate_once(cli, world, monkeypatch, tmp_p
     rows = world.sql('SELECT "customerId", _bridge_review IS NOT NULL FROM processgit.customers ORDER BY 1')
     assert rows == [("C-1", False), ("C-2", True), ("C-5", False)]
     reasons = dict(world.sql("SELECT business_key->>0, reason FROM bridge.quarantine"))
-    assert "validation.dmn" in reasons["C-3"] or "Validate record" in reasons["C-3"]
+    assert "decisions.dmn.xml" in reasons["C-3"] or "Validate record" in reasons["C-3"]
     assert "email" in reasons["C-4"]
-    file.write_text(file.read_text().replace("weight: 20", "weight: 21"))
+    file.write_text(file.read_text() + "# mine\n")
     assert cli(*apply, "--yes").code == 0
-    assert "weight: 21" in file.read_text(), "what a person changed stays"
+    assert file.read_text().endswith("# mine\n"), "what a person changed stays"
+
+
+def test_a_copied_connector_brings_its_gate_along_or_is_refused(cli, world, monkeypatch, tmp_path):
+    monkeypatch.setenv("API_TOKEN", world.server.token)
+    monkeypatch.setenv("SYNC_PIPELINES_GATES", str(tmp_path / "gates"))
+    records = [processgit_record(1), processgit_record(2, quality_score=10)]
+    world.server.rest.add(RestEndpoint("/api/v1/data", records, key="external_id", paging="page", envelope=None))
+    copied = tmp_path / "mine"
+    assert cli("connector", "copy", "processgit", str(copied)).code == 0
+    names = {str(path.relative_to(copied)) for path in copied.rglob("*") if path.is_file()}
+    assert names == {
+        "processgit.yaml", "processgit/resources/mappings.yaml", "processgit/metadata/ownership.yaml", "processgit/config/secrets.example.env",
+        "processgit/envrc-template", "gates/processgit/customers.yaml", "gates/processgit/dmn/decisions.dmn.xml",
+    }  # fmt: skip
+    assert "is there already" in cli("connector", "copy", "processgit", str(copied)).stderr
+    alone = tmp_path / "alone" / "processgit.yaml"
+    alone.parent.mkdir()
+    alone.write_bytes((copied / "processgit.yaml").read_bytes())
+    answer = cli("connector", "apply", str(alone), "--base-url", world.server.url, "--yes")
+    assert answer.code != 0 and "mappings.yaml is not beside the file" in answer.text
+    (copied / "gates").rename(tmp_path / "elsewhere")
+    apply = ("connector", "apply", str(copied / "processgit.yaml"), "--base-url", world.server.url, "--yes")
+    answer = cli(*apply)
+    assert answer.code != 0 and "gates/processgit is not beside the file" in answer.text
+    assert world.sql("SELECT count(*) FROM bridge.connectors WHERE name = 'processgit'") == [(0,)]
+    (tmp_path / "elsewhere").rename(copied / "gates")
+    assert cli(*apply).code == 0
+    result = cli("sync", "processgit/customers", "--json").json["results"][0]
+    assert (result["inserted"], result["quarantined"]) == (1, 1), "a bare list is read, and the gate judges"

@@ -33,7 +33,7 @@ def test_one_unreachable_connector_does_not_hide_the_others(cli, world):
     cli("connector", "add", "aaa", "http://127.0.0.1:9", "--set", "tries=1")
     answer = cli("discover")
     assert answer.code == 1
-    assert "Discovery of erp" in answer.stdout
+    assert "erp: nothing changed" in answer.stdout
     assert "does not answer" in answer.stderr
 
 

@@ -94,4 +94,4 @@ def test_ci_runs_the_tests():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     assert "set -euo pipefail" in script.read_text()
-    assert "REQUIRE_TRINO=1 make test" in script.read_text()
+    assert "REQUIRE_BROWSER=1 REQUIRE_TRINO=1 make test" in script.read_text()

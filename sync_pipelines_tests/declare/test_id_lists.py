@@ -78,8 +78,8 @@ def test_an_id_of_a_table_that_no_request_can_name_is_set_aside_without_asking(d
     assert "cannot be asked for" in declared.quarantine("users")[0]["reason"]
 
 
-@pytest.mark.parametrize("missing, refused", [(2, False), (3, True)])
-def test_a_batch_with_less_than_80_percent_success_is_refused(declared, missing, refused):
+@pytest.mark.parametrize("missing, refused", [(4, False), (5, True)])
+def test_a_run_with_less_than_80_percent_success_of_all_its_ids_is_refused(declared, missing, refused):
     served = start(declared)
     declared.sync("users")
     served.records[0]["name"] = "changed"
@@ -87,7 +87,7 @@ def test_a_batch_with_less_than_80_percent_success_is_refused(declared, missing,
     if refused:
         error = declared.fails(IncompleteAnswerError, "users")
         assert declared.runs("users")[0]["status"] == "incomplete"
-        assert f"{10 - missing} of 10" in error.what and "11: It was asked for" in error.what
+        assert f"{20 - missing} of 20" in error.what and "11: It was asked for" in error.what
         assert declared.table()[1]["name"] == "user 1"
     else:
         assert declared.sync("users").ledger.quarantined == missing
@@ -135,3 +135,32 @@ def test_a_new_id_is_asked_for_from_the_beginning(declared):
     assert result.mode == "delta"
     assert (result.ledger.inserted, result.ledger.updated) == (1, 1)
     assert set(declared.table()) == {2, 10, 11, 12}
+
+
+@pytest.mark.parametrize("by_path", [False, True])
+def test_missing_ids_never_stop_the_syncs_after_the_first(declared, by_path):
+    """Ids without a row were a batch of their own from the second sync on, of which none came back."""
+    path = "/users/{id}" if by_path else "/users"
+    served = declared.serve(path=path, records=users(20), ids=None if by_path else "ids", since=("since", "updated_at"))
+    del served.records[3:6]
+    cursor = {"field": "updated_at", "param": "since", "lookback_seconds": 0}
+    declared.apply_endpoint(path=path, ids={"values": WANTED, "size": 10, **({} if by_path else {"param": "ids"})}, cursor=cursor)
+    assert declared.sync("users").ledger.inserted == 17
+    for number in range(2, 11):
+        served.records[number].update(name=f"changed in sync {number}", updated_at=user(100 + number)["updated_at"])
+        result = declared.sync("users", full_refresh=number % 4 == 0)
+        assert (result.mode, result.ledger.updated) == ("full" if number % 4 == 0 else "delta", 1)
+        assert declared.table()[served.records[number]["id"]]["name"] == f"changed in sync {number}"
+    served.records.insert(3, user(4, updated_at=user(5)["updated_at"]))
+    assert declared.sync("users").ledger.inserted == 1, "an id that comes late is asked for from the beginning"
+    del served.records[10:]
+    declared.fails(IncompleteAnswerError, "users", full_refresh=True)
+
+
+def test_a_full_refresh_asks_for_every_id_once(declared):
+    served = declared.serve(20, ids="ids", since=("since", "updated_at"))
+    declared.apply_endpoint(ids={"values": WANTED, "size": 10, "param": "ids"}, cursor={"field": "updated_at", "param": "since"})
+    declared.sync("users")
+    before = len(declared.requests(served.path))
+    assert declared.sync("users", full_refresh=True).ledger.fetched == 20
+    assert len(declared.requests(served.path)) - before == 2

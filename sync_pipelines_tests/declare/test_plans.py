@@ -162,7 +162,7 @@ DOCUMENT = {
         }},
         "/users/{id}": {"get": {"responses": {"200": {"description": "one"}}}},
         "/orders": {"get": {"responses": {"200": {"content": {"application/json": {"schema": {"type": "object", "properties": {
-            "orders": {"type": "array", "items": {"$ref": "#/components/schemas/Order"}}, "total": {"type": "integer"}}}}}}}}},
+            "orders": {"type": "array", "items": {"$ref": "#/components/schemas/Order"}}, "version": {"type": "integer"}}}}}}}}},
         "/foreign": {"get": {"responses": {"200": {"content": {"application/json": {"schema": {"$ref": "http://evil.example.com/x"}}}}}}},
         "/circle": {"get": {"responses": {"200": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Circle"}}}}}}},
         "/keyless": {"get": {"responses": {"200": {"content": {"application/json": {"schema": {"type": "array", "items": {

@@ -14,7 +14,7 @@ import pytest
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.declare.files import load_declaration, shipped_names
-from sync_pipelines.errors import IncompleteAnswerError, SettingsError, SourceBusyError
+from sync_pipelines.errors import IncompleteAnswerError, SettingsError, SourceBusyError, SourceContractError
 from sync_pipelines.extract.answers import sweep_answers
 from sync_pipelines.load.trino.destination import TrinoDestination
 from sync_pipelines.twin import Fault
@@ -98,7 +98,8 @@ def test_errors_of_user_data_sync_are_in_the_database_without_the_key(valiant):
 def processgit(declared, monkeypatch):
     monkeypatch.setenv("API_TOKEN", declared.server.token)
     records = [
-        {"external_id": f"C-{n}", "full_name": f"Customer {n}", "contact_email": f"c{n}@example.com", "created_date": f"2024-01-{n:02d}T08:00:00Z"}
+        {"external_id": f"C-{n}", "full_name": f"Customer {n}", "contact_email": f"c{n}@example.com", "created_date": f"2024-01-{n:02d}T08:00:00Z",
+         "record_type": "customer", "quality_score": 90, "remark": None}
         for n in range(1, 13)
     ]
     declared.rest.add(RestEndpoint("/api/v1/data", records, key="external_id", paging="page", envelope="data"))
@@ -112,6 +113,7 @@ def test_processgit_maps_its_four_fields_and_logs_its_syncs(processgit):
     row = processgit.table("customers")["C-3"]
     assert {name: str(value) for name, value in row.items()} == {
         "customerId": "C-3", "customerName": "Customer 3", "email": "c3@example.com", "createdAt": "2024-01-03 08:00:00+00:00",
+        "record_type": "customer", "quality_score": "90",
     }  # fmt: skip
     assert processgit.entity("customers").sync_interval_seconds == 3600
     (log,) = processgit.sql_dicts("SELECT * FROM bridge.sync_log")
@@ -137,7 +139,10 @@ def test_write_back_sends_the_whole_record_once_and_the_table_follows(processgit
     assert processgit.table("customers")["C-3"]["email"] == "new@example.com"
     (path, body), (_, again) = processgit.rest.written
     assert path == "/api/v1/data/C-3" and body == again
-    assert body["full_name"] == "Customer 3" and body["contact_email"] == "new@example.com" and body["external_id"] == "C-3"
+    assert body == {
+        "external_id": "C-3", "full_name": "Customer 3", "contact_email": "new@example.com", "created_date": "2024-01-03T08:00:00Z",
+        "record_type": "customer", "quality_score": 90, "remark": None,
+    }, "all but the change goes back as the source gave it"  # fmt: skip
     puts = [one.headers["Idempotency-Key"] for one in processgit.requests() if one.method == "PUT"]
     assert len(puts) == 2 and len(set(puts)) == 1
     assert order(email="new@example.com").changes == {}
@@ -150,6 +155,47 @@ def test_write_back_refuses_what_is_not_declared(processgit, values):
     with pytest.raises(SettingsError, match="may not be written"):
         plan_write_back(processgit.database, "processgit", "customers", "C-3", values, processgit.settings)
     assert processgit.rest.written == []
+
+
+def test_processgit_judges_by_type_score_and_required_fields_of_the_record(processgit):
+    """S1: 80 and more is valid, 50 to 79 a warning, less or a missing field invalid."""
+    install_gate(processgit, "processgit")
+    records = processgit.rest.endpoints["/api/v1/data"].records
+    records[:] = [
+        {"external_id": f"C-{n}", "full_name": "Ada", "contact_email": None if n % 121 == 120 else "a@example.com", "created_date": None,
+         "record_type": ["customer", "transaction"][n % 2], "quality_score": n % 101}
+        for n in range(505)
+    ]  # fmt: skip
+    result = processgit.sync("customers")
+    missing = [n % 101 for n in range(505) if n % 121 == 120]
+    valid = 5 * 21 - sum(score >= 80 for score in missing)
+    warning = 5 * 30 - sum(50 <= score < 80 for score in missing)
+    assert (result.gate["passed"], result.gate["reviewed"], result.ledger.quarantined) == (valid, warning, 505 - valid - warning)
+
+
+def install_gate(world, name):
+    from sync_pipelines.declare.gates import apply_gates, plan_gates
+
+    apply_gates(plan_gates(name, name, world.settings.gates))
+
+
+@pytest.mark.parametrize("name", ["processgit", "user_data_sync", "randomuser", "user_sync"])
+def test_no_shipped_connector_has_an_assumption_that_is_no_input(name):
+    needed = {"source": "crm", "user_ids": "1"} if name == "user_sync" else {}
+    endpoint = next(iter(load_declaration(name, needed).endpoints.values()))
+    other = {"records": "$.else.where", "path": "/other/{id}" if endpoint.ids else "/other", "base_url": "https://other.example.com"}
+    declaration = load_declaration(name, {**needed, **other})
+    changed = next(iter(declaration.endpoints.values()))
+    assert (changed.records, changed.path, declaration.base_url) == (["$.else.where"], other["path"], other["base_url"])
+    fields = {"processgit": "score_field", "user_data_sync": "email_field", "user_sync": "phone_field", "randomuser": "seed"}
+    assert "a_name" in load_declaration(name, {**needed, fields[name]: "a_name"}).model_dump_json()
+
+
+def test_an_answer_of_another_shape_is_asked_for_once_and_has_a_next_step(processgit):
+    processgit.rest.endpoints["/api/v1/data"].envelope = "result"
+    error = processgit.fails(SourceContractError, "customers")
+    assert "connector test" in error.next_command
+    assert len(processgit.requests("/api/v1/data")) == 1
 
 
 @pytest.fixture
@@ -303,15 +349,15 @@ def test_user_sync_takes_only_what_changed_since(crm):
     assert crm.table()[42]["name"] == "Changed"
 
 
-@pytest.mark.parametrize("gone, refused", [(10, False), (11, True)])
-def test_user_sync_refuses_a_batch_below_80_percent(crm, gone, refused):
+@pytest.mark.parametrize("gone, refused", [(30, False), (31, True)])
+def test_user_sync_refuses_a_run_below_80_percent(crm, gone, refused):
     crm.apply_shipped("user_sync", source="crm", user_ids=IDS)
     del crm.rest.endpoints["/api/users/{id}"].records[60 : 60 + gone]
     if refused:
-        assert "Only 39 of 50" in crm.fails(IncompleteAnswerError, "users").what
+        assert "119 of 150" in crm.fails(IncompleteAnswerError, "users").what
     else:
         result = crm.sync("users")
-        assert (result.ledger.inserted, result.ledger.quarantined) == (140, 10)
+        assert (result.ledger.inserted, result.ledger.quarantined) == (120, 30)
 
 
 def test_an_unknown_source_of_user_sync_is_refused_with_the_nearest():

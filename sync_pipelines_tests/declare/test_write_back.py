@@ -36,7 +36,7 @@ def start(world, record, columns):
         ("t", None, None),
         ("t", "null", "null"),
         ("flag", "false", False),
-        ("price", "3.1", Decimal("3.10")),
+        ("price", "3.1", "3.10"),
         ("big", "9007199254740995", 9007199254740995),
         ("at", "2024-07-01T12:00:00+02:00", "2024-07-01T10:00:00+00:00"),
         ("data", '{"z":  1.10}', {"z": Decimal("1.10")}),
@@ -48,8 +48,7 @@ def test_a_changed_value_arrives_and_nothing_else_changes(declared, name, value,
     order = start(declared, dict(RECORD), [{"name": one, "type": kind} for one, kind in TYPES.items()])
     plan = order(**{name: value})
     body = json.loads(plan.body, parse_float=Decimal)
-    before = {**RECORD, "price": Decimal("1.50"), "at": "2024-06-30T10:00:00+00:00"}
-    assert body == {**before, name: sent}
+    assert body == {**RECORD, name: sent}
     assert apply_write_back(declared.database, plan, declared.settings) == {}
     assert order(**{name: value}).changes == {}
 

@@ -156,3 +156,18 @@ def test_any_json_is_an_entity_or_an_error(changes: dict[str, Any]) -> None:
     entities, errors = parse({**api(), **changes}, api("good"))
     assert "good" in entities or "good" in errors
     assert len(entities) + len(errors) <= 2
+
+
+def test_the_output_alias_is_the_name_of_the_column_as_in_syncflow() -> None:
+    columns = [
+        {"name": "PART_NO", "output_alias": "item_number", "data_type": "TEXT"},
+        {"output_alias": "base_uom", "data_type": "TEXT"},
+        {"name": "plain", "output_alias": "", "data_type": "TEXT"},
+    ]
+    for keys in (["PART_NO"], ["item_number"]):
+        entities, errors = parse(api(columns=columns, business_key_columns=keys))
+        assert errors == {}
+        assert [column.name for column in entities["items"].columns] == ["item_number", "base_uom", "plain"]
+        assert [column.name for column in entities["items"].business_keys] == ["item_number"]
+    _, errors = parse(api(columns=[ID, {"data_type": "TEXT"}]))
+    assert "output_alias or a name" in str(errors["items"])

@@ -138,7 +138,7 @@ def test_a_deleted_model_changes_the_fingerprint_and_stops_no_sync(world: World,
     world.add_items(3)
     before = models_fingerprint(tmp_path)
     entity = world.entity()
-    launches = Launches("erp", [entity], {dg.AssetKey(["mart", "heavy_items"]): {dg.AssetKey(["erp", "items"])}}, tmp_path)
+    launches = Launches("erp", [entity], {dg.AssetKey(["mart", "heavy_items"]): {dg.AssetKey(["erp", "items"])}}, None, tmp_path)
     run = PlannedRun(Kind.REGULAR, (DueEntity(entity.uid, "items", "interval", 0, False, 3),))
     assert [key.path[-1] for key in launches.request(uuid4(), run).asset_selection or ()] == ["items", "heavy_items"]
     file.rename(tmp_path / "mart/light_items.sql")

@@ -164,6 +164,7 @@ class Unordered:
     """A source in memory of S2's protocol, some of whose records have no rowversion."""
 
     walks = False
+    can_move = True
 
     def __init__(self, rows: list[tuple[int, str | None]], page_size: int, cap: int | None = None, *, sends_always: bool = False) -> None:
         self.rows, self.page_size, self.cap, self.sends_always = rows, page_size, cap, sends_always

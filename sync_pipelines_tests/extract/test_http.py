@@ -394,7 +394,7 @@ def test_no_more_requests_run_at_once_than_allowed(twin: TwinServer, open_sessio
     assert time.monotonic() - started >= 0.15
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b'{"apis": []}', b"null", b'"x"', b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"apis": []}', b"null", b'"x"', b"[" * 100_000, b"[" + b"[]," * 3_000_000 + b"1]"])
 def test_a_list_of_apis_that_is_none_is_refused(twin: TwinServer, open_session: Opener, body: bytes) -> None:
     twin.faults.add(Fault(kind="apis", body=body, times=None))
     with pytest.raises((BrokenPageError, SourceContractError), match="begins:"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import psycopg2
 import pyarrow.parquet as pq
 import pytest
 
-from sync_pipelines.errors import FatalError, LedgerError
+from sync_pipelines.errors import FatalError, LedgerError, RunLimitError
 from sync_pipelines.load.postgres.destination import CopyJob
 from sync_pipelines.load.postgres.stream import RecordStream
 from sync_pipelines_tests.faults.helpers import healed, refused, tiny_disk
@@ -56,7 +55,9 @@ def test_fault_42_temp_folder_full_or_torn_file(
             patch.setattr(CopyJob, "run", spoiled)
             refused(world, error)
     with tiny_disk(tmp_path / "full", "32k") as folder, monkeypatch.context() as patch:
-        patch.setattr(tempfile, "tempdir", str(folder))
+        patch.setattr(world, "settings", world.settings.model_copy(update={"home": folder, "min_free_disk_bytes": 0}))
         refused(world, FatalError, "No space left")
-        assert list(folder.iterdir()) == []
+        patch.setattr(world, "settings", world.settings.model_copy(update={"min_free_disk_bytes": 10_000_000}))
+        refused(world, RunLimitError, "10000000 must stay free")
+        assert list((folder / "spools").glob("run_*")) == []
     healed(world)

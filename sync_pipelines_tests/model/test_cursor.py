@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sync_pipelines.errors import CursorProtocolError
+from sync_pipelines.errors import CursorProtocolError, UnsortedPageError
 from sync_pipelines.model.cursor import (
     Codec,
     CursorMark,
@@ -97,6 +97,10 @@ def test_texts_order_by_code_point_as_postgresql_orders_under_collate_c(texts: l
         (Codec.TIMESTAMP, "0001-01-01T00:00:00+14:00"),
         (Codec.TIMESTAMP, "2024-06-30T12:00:00Z\n"),
         (Codec.TIMESTAMP, "yesterday"),
+        (Codec.HTTP_DATE, "Sun, 31 Feb 2024 08:49:37 GMT"),
+        (Codec.HTTP_DATE, "Sun, 06 Nov 1994 08:49:37 +0200"),
+        (Codec.US_DATE, "17/12/2024"),
+        (Codec.US_DATE, "12/17/2024 13:00 PM"),
     ],
 )
 def test_a_rowversion_of_another_kind_is_refused(codec: Codec, rowversion: str) -> None:
@@ -119,10 +123,21 @@ def test_a_rowversion_of_another_kind_is_refused(codec: Codec, rowversion: str) 
         (["0x9", "0x10"], Codec.HEX),
         (["2024-06-30T12:00:00Z", "2024-06-30T12:00:00.5Z"], Codec.TIMESTAMP),
         (["2024-06-30"], Codec.TIMESTAMP),
-        (["0001-01-01T00:00:00+14:00"], Codec.TEXT),
+        (["0000000A", "00000010"], Codec.TEXT),
+        (["0001-01-01T00:00:00+14:00"], Codec.OPAQUE),
         (["v9", "v10"], Codec.OPAQUE),
-        (["AAA=", "AAB="], Codec.TEXT),
+        (["v1", "v2"], Codec.OPAQUE),
+        (["AAAAAAAAB9g=", "AAAAAAAAB9k="], Codec.OPAQUE),
+        (["AAAAAAAB", "AAAAAAAC"], Codec.OPAQUE),
+        (["0000000A", "0000000b"], Codec.OPAQUE),
         (["٣", "٤٥"], Codec.OPAQUE),
+        (["Sun, 06 Nov 1994 08:49:37 GMT"], Codec.HTTP_DATE),
+        (["Wed Oct 10 20:19:24 +0000 2018", "Sun Nov  6 08:49:37 1994"], Codec.CTIME),
+        (["12/17/2024 10:00:00", "01/02/2025 10:00:00"], Codec.US_DATE),
+        (["17/12/2024", "2/1/2025"], Codec.EU_DATE),
+        (["17.12.2024 10:00"], Codec.EU_DATE),
+        (["01/02/2025", "02/02/2025"], Codec.OPAQUE),
+        (["12/17/2024", "17/12/2024"], Codec.OPAQUE),
     ],
 )
 def test_the_codec_is_inferred_from_a_first_page(rowversions: list[str], codec: Codec) -> None:
@@ -239,7 +254,9 @@ def test_the_cursor_never_goes_back_and_never_beyond_what_the_read_reached(
     if last is not None and key > order_key(codec, write(-1 if current is None else current)) and lookback_seconds:
         # Either a time ago by the rowversion's own clock, or a mark that is old enough.
         old = [order_key(codec, write(position)) for age, position in ages_and_positions if age >= lookback_seconds]
-        assert key in old or codec is Codec.DIGITS
+        below_last = order_key(codec, write(last - 1)) if last else None
+        assert key in old or key == below_last or codec is Codec.DIGITS
+        assert key < order_key(codec, write(last)), "the last group is still open"
 
 
 def plan(codec: Codec, **changes: object) -> str | None:
@@ -262,6 +279,42 @@ def test_without_lookback_the_position_below_the_last_is_safe() -> None:
 
 def test_a_time_steps_back_by_lookback_reading_time_and_a_granule() -> None:
     assert plan(Codec.DIGITS, last="20240630120000") == "20240630115853"
+
+
+def test_the_group_of_the_last_rowversion_stays_open_however_old_it_is() -> None:
+    marks = (CursorMark(NOW - timedelta(days=9), "40"),)
+    for codec in (Codec.INTEGER, Codec.OPAQUE):
+        assert plan(codec, current="5", marks=marks, last="40", below_last="39") == "39"
+        assert plan(codec, current="39", marks=marks, last="40", below_last=None) == "39"
+        assert plan(codec, current=None, marks=marks, last="40", below_last=None) is None
+
+
+CALENDARS = {
+    Codec.HTTP_DATE: "{:%a, %d %b %Y %H:%M:%S} GMT",
+    Codec.CTIME: "{:%a %b %d %H:%M:%S +0000 %Y}",
+    Codec.US_DATE: "{:%m/%d/%Y %H:%M:%S}",
+    Codec.EU_DATE: "{:%d.%m.%Y, %I:%M:%S %p}",
+}
+
+
+@pytest.mark.parametrize("codec", CALENDARS)
+@given(MOMENTS, MOMENTS, st.floats(0, 1e7))
+def test_dates_in_calendar_notations_order_by_moment_and_step_back_in_their_notation(
+    codec: Codec, first: datetime, second: datetime, seconds: float
+) -> None:
+    one, other = (moment.replace(microsecond=0) for moment in (first, second))
+    left, right = CALENDARS[codec].format(one), CALENDARS[codec].format(other)
+    assert (order_key(codec, left) < order_key(codec, right)) == (one < other)
+    earlier = subtract_seconds(codec, left, seconds)
+    assert CALENDARS[codec].format(order_key(codec, earlier)[0]) == earlier
+    assert timedelta(seconds=seconds) <= order_key(codec, left)[0] - order_key(codec, earlier)[0] <= timedelta(seconds=seconds + 3)
+
+
+def test_what_only_the_source_orders_must_still_stand_in_groups_behind_the_cursor() -> None:
+    with pytest.raises(CursorProtocolError, match="greater than 'q'"):
+        check_page_order(Codec.OPAQUE, ["b", "q"], after="q")
+    with pytest.raises(UnsortedPageError):
+        check_page_order(Codec.OPAQUE, ["b", "a", "b"], after="q")
 
 
 def test_a_number_moves_only_to_a_mark_that_is_as_old_as_the_lookback() -> None:

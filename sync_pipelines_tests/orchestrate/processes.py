@@ -28,6 +28,7 @@ import urllib3
 from sync_pipelines.catalog.dagster_storage import create_storage_schema, storage_url
 from sync_pipelines.cli.homes import python_module
 from sync_pipelines.cli.processes import Child, Children
+from sync_pipelines.cli.up import WEBSERVER
 from sync_pipelines.orchestrate.reload import write_endpoint
 from sync_pipelines_tests.conftest import PROJECT
 from sync_pipelines_tests.world import TOKEN, World
@@ -193,9 +194,9 @@ def _started(world: World, folder: Path, children: Children) -> RunningDagster:
     workspace.write_text(json.dumps({"load_from": [{"grpc_server": {"socket": str(socket_path), "location_name": LOCATION}}]}))
     children.start("code-server", python_module("sync_pipelines.supervise.code_server", "--socket", str(socket_path)))
     wait_for(lambda: _alive(children) and socket_path.exists(), "the code server listens")
-    children.start("webserver", python_module("dagster_webserver", "-w", str(workspace), "--host", "127.0.0.1", "--port", str(dagster.port)))
+    children.start("webserver", python_module(WEBSERVER, "-w", str(workspace), "--port", str(dagster.port)))
     children.start("daemon", python_module("dagster._daemon", "run", "-w", str(workspace)))
-    wait_for(lambda: _alive(children) and _answers(dagster), "the web server shows the location")
+    wait_for(lambda: _alive(children) and answers(dagster), "the web server shows the location")
     write_endpoint(dagster.home, dagster.url)
     return dagster
 
@@ -205,7 +206,8 @@ def _alive(children: Children) -> bool:
     return True
 
 
-def _answers(dagster: RunningDagster) -> bool:
+def answers(dagster: RunningDagster) -> bool:
+    """Whether the web server is there and has loaded the location."""
     try:
         return dagster.loads()
     except (urllib3.exceptions.HTTPError, ValueError):

@@ -10,6 +10,8 @@ import pytest
 
 from sync_pipelines.catalog.incidents import list_incidents
 from sync_pipelines.catalog.webhooks import add_webhook
+from sync_pipelines.model.incident import Condition, IncidentKind
+from sync_pipelines.observe.evaluate import record_condition
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.settings import load_settings
 from sync_pipelines.twin import Fault
@@ -53,6 +55,7 @@ class Ticks:
         )
         data = loaded.get_repository_def().get_sensor_def(self.name).evaluate_tick(context)
         self.cursor = data.cursor or self.cursor
+        self.events = data.asset_events
         for reaction in data.dagster_run_reactions or []:
             assert reaction.error is None, reaction.error
         return data.skip_message or ""
@@ -76,10 +79,75 @@ def test_a_tick_finds_incidents_delivers_and_says_what_it_did(
     sensor = Ticks(definitions, "alerts", instance)
     assert sensor.tick() == "0 incidents open, 0 began, 0 over; 0 messages delivered, 0 failed, 0 given up."
     world.set(consecutive_failures=3)
-    assert sensor.tick() == "1 incidents open, 1 began, 0 over; 1 messages delivered, 0 failed, 0 given up."
+    assert sensor.tick() == (
+        "1 incidents open, 1 began, 0 over; 1 messages delivered, 0 failed, 0 given up. Open: Syncs fail again and again (erp/items)."
+    )
     world.set(consecutive_failures=0)
     assert sensor.tick() == "0 incidents open, 0 began, 1 over; 1 messages delivered, 0 failed, 0 given up."
     assert [request["ok"] for request in receiver.requests] == [True, True]
+
+
+def told(sensor: Ticks) -> list[tuple[str, ...]]:
+    """The events of the last tick: observations with their state, and results of checks."""
+    found = []
+    for event in sensor.events:
+        path = "/".join(event.asset_key.path)
+        if isinstance(event, dg.AssetObservation):
+            found.append((path, event.metadata["state"].value, event.metadata["incident"].value))
+        else:
+            found.append((path, event.check_name, "passed" if event.passed else event.severity.value, event.metadata["open"].value))
+    return found
+
+
+def test_dagster_is_told_once_of_each_incident_whoever_opened_it(
+    world: World, definitions: Load, instance: dg.DagsterInstance
+) -> None:
+    world.add_items(1)
+    sensor = Ticks(definitions, "alerts", instance)
+    sensor.tick()
+    assert told(sensor) == [("erp", "incidents", "passed", 0)]
+    sensor.tick()
+    assert told(sensor) == []
+    hostile = "![x](/graphql?query=mutation{x})"
+    condition = Condition(IncidentKind.ACTION_REQUIRED, "erp/items", hostile, f"say {hostile}", {})
+    record_condition(world.database, load_settings(), condition)
+    world.set(status="action_required", status_reason=hostile)
+    sensor.tick()
+    assert told(sensor) == [("erp/items", "began", "Somebody has to decide"), ("erp", "incidents", "ERROR", 1)]
+    assert "!\\[x\\](/graphql" in sensor.events[-1].metadata["incidents"].value
+    sensor.tick()
+    assert told(sensor) == []
+    world.set(status="active", status_reason=None)
+    sensor.tick()
+    assert told(sensor) == [("erp/items", "over", "Somebody has to decide"), ("erp", "incidents", "passed", 0)]
+
+
+def test_incidents_of_connector_job_database_and_of_nothing_known_have_their_places(
+    world: World, definitions: Load, instance: dg.DagsterInstance
+) -> None:
+    world.add_items(1)
+    sensor = Ticks(definitions, "alerts", instance)
+    for kind, subject, details in (
+        (IncidentKind.RUN_FAILED, "sync_erp", {"connector": "erp", "run": "1"}),
+        (IncidentKind.RUN_FAILED, "erp/gone", {"run": "2"}),
+        (IncidentKind.RUN_FAILED, "database", {"run": "3"}),
+        (IncidentKind.RUN_FAILED, "other/items", {"run": "4"}),
+    ):
+        record_condition(world.database, load_settings(), Condition(kind, subject, "It died.", "sync-pipelines runs", details))
+    assert "Open: " in sensor.tick()
+    observed = [(path, state) for path, state, *_ in told(sensor) if state in ("began", "over")]
+    assert observed == [("erp", "began"), ("erp", "began"), ("erp", "began")]
+    assert told(sensor)[-1] == ("erp", "incidents", "ERROR", 3)
+
+
+def test_the_check_of_a_connector_can_be_executed_by_hand(world: World, definitions: Load, environment: dict[str, str]) -> None:
+    world.add_items(1)
+    [check] = [one for one in definitions().asset_checks or [] if one.check_key.asset_key == dg.AssetKey(["erp"])]
+    assert check(bridge=Bridge()).passed
+    condition = Condition(IncidentKind.SLOW_SOURCE, "erp/items", "The source took 30 s.", "sync-pipelines runs", {})
+    record_condition(world.database, load_settings(), condition)
+    result = check(bridge=Bridge())
+    assert (result.passed, result.severity, result.metadata["open"].value) == (False, dg.AssetCheckSeverity.WARN, 1)
 
 
 def test_a_database_that_is_down_fails_the_tick_without_showing_the_password(
@@ -185,7 +253,7 @@ def test_freshness_is_asked_of_what_is_synced_and_of_nothing_else(world: World, 
     world.set("off", sync_enabled=False)
     world.set("quick", sync_interval_seconds=1)
     graph = definitions().resolve_asset_graph()
-    policies = {key.path[1]: graph.get(key).freshness_policy for key in graph.get_all_asset_keys() if key.path[0] == "erp"}
+    policies = {key.path[1]: graph.get(key).freshness_policy for key in graph.get_all_asset_keys() if key.path[0] == "erp" and key.path[1:]}
     assert {slug for slug, policy in policies.items() if policy} == {"items", "quick", "stuck"}, "a stopped table gets old all the same"
     assert policies["items"] == dg.FreshnessPolicy.time_window(fail_window=timedelta(seconds=660), warn_window=timedelta(seconds=360))
 

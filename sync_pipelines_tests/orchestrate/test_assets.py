@@ -289,9 +289,9 @@ def test_the_last_known_catalog_loads_while_the_database_is_down(
     assert loaded.resolve_job_def("sync_erp")
 
 
-def test_an_empty_catalog_loads_and_offers_nothing(definitions: Load) -> None:
+def test_a_connector_without_entities_loads_and_offers_its_discovery(definitions: Load) -> None:
     loaded = definitions()
-    assert not loaded.resolve_asset_graph().get_all_asset_keys()
+    assert loaded.resolve_asset_graph().get_all_asset_keys() == {dg.AssetKey(["erp"])}
     assert loaded.resolve_job_def("discover_erp")
 
 
@@ -311,7 +311,7 @@ def test_vanished_and_disabled_entities_stay_assets_but_leave_the_job(world: Wor
     world.discover()
     world.set("parts", sync_enabled=False)
     loaded = definitions()
-    assert len(loaded.resolve_asset_graph().get_all_asset_keys()) == 3
+    assert {"/".join(key.path) for key in loaded.resolve_asset_graph().get_all_asset_keys()} == {"erp", "erp/items", "erp/orders", "erp/parts"}
     selected = loaded.resolve_job_def("sync_erp").asset_layer.executable_asset_keys
     assert selected == {ITEMS}
 

@@ -12,8 +12,7 @@ import pytest
 
 from sync_pipelines.catalog.connectors import change_connector, get_connector, remove_connector
 from sync_pipelines.catalog.runs import hold_entity
-from sync_pipelines.orchestrate.assets import FULL_REFRESH_TAG, LEASE_TAG
-from sync_pipelines.orchestrate.launches import CONNECTOR_TAG, KIND_TAG, TRIGGER_TAG
+from sync_pipelines.orchestrate.assets import CONNECTOR_TAG, KIND_TAG, LEASE_TAG
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.twin import Fault, IsoRowversions
 from sync_pipelines_tests.world import World, item
@@ -42,7 +41,7 @@ def evaluate(definitions: Load, instance: dg.DagsterInstance, name: str = "sync_
 
 def execute(definitions: Load, instance: dg.DagsterInstance, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
     """Run what was requested, in this process."""
-    job = definitions().resolve_implicit_global_asset_job_def()
+    job = definitions().resolve_job_def("sync_erp")
     return job.execute_in_process(
         instance=instance, asset_selection=list(request.asset_selection), tags=dict(request.tags), raise_on_error=False
     )
@@ -50,10 +49,10 @@ def execute(definitions: Load, instance: dg.DagsterInstance, request: dg.RunRequ
 
 def queue(definitions: Load, instance: dg.DagsterInstance, request: dg.RunRequest) -> dg.DagsterRun:
     """Create the run of a request as the daemon does, and come no further."""
-    job = definitions().resolve_implicit_global_asset_job_def()
+    job = definitions().resolve_job_def("sync_erp")
     subset = job.get_subset(asset_selection=set(request.asset_selection))
     return instance.create_run_for_job(
-        subset, tags=dict(request.tags), asset_selection=frozenset(request.asset_selection), status=dg.DagsterRunStatus.STARTED
+        subset, tags={**job.run_tags, **request.tags}, asset_selection=frozenset(request.asset_selection), status=dg.DagsterRunStatus.STARTED
     )
 
 
@@ -61,17 +60,20 @@ def make_due(world: World) -> None:
     world.sql("UPDATE bridge.entities SET next_due_at = now() - interval '1 second'")
 
 
-def test_due_entities_share_one_run_whose_tags_say_who_and_why(
+def test_due_entities_share_one_run_of_their_named_job_with_two_tags_of_ours(
     world: World, definitions: Load, instance: dg.DagsterInstance
 ) -> None:
     world.add_items(3)
     world.add_items(3, slug="orders")
     [request] = evaluate(definitions, instance).run_requests
     assert set(request.asset_selection) == {ITEMS, ORDERS}
-    assert (request.tags[CONNECTOR_TAG], request.tags[TRIGGER_TAG], request.tags[KIND_TAG]) == ("erp", "first sync", "large")
-    assert request.run_key == request.tags[LEASE_TAG]
-    assert FULL_REFRESH_TAG not in request.tags
-    assert execute(definitions, instance, request).success
+    assert {name: value for name, value in request.tags.items() if name.startswith("sync_pipelines/")} == {
+        KIND_TAG: "large",
+        LEASE_TAG: request.run_key,
+    }
+    done = execute(definitions, instance, request)
+    assert done.success
+    assert (done.dagster_run.job_name, done.dagster_run.tags[CONNECTOR_TAG]) == ("sync_erp", "erp")
     assert [run["triggered_by"].split(",")[0] for run in world.runs("items")] == ["first sync"]
     world.assert_equal_to_truth("orders")
 
@@ -182,19 +184,22 @@ def test_a_change_at_the_source_starts_a_run_long_before_the_interval(
     world.sync()
     table.put(item(1, base_uom="NEW"))
     [request] = evaluate(definitions, instance).run_requests
-    assert request.tags[TRIGGER_TAG] == "source changed"
+    assert KIND_TAG not in request.tags, "a regular run needs no word"
     assert execute(definitions, instance, request).success
+    assert world.runs()[0]["triggered_by"].startswith("source changed, dagster run ")
     world.assert_equal_to_truth()
 
 
 def test_models_run_with_the_entities_that_they_read(
     world: World, definitions: Load, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sync_pipelines.orchestrate import location, sql_models
+    from sync_pipelines.orchestrate import launches, location, sql_models
 
     (tmp_path / "models" / "erp").mkdir(parents=True)
     (tmp_path / "models" / "erp" / "item_count.sql").write_text("SELECT count(*) AS n FROM erp.items\n")
     monkeypatch.setattr(location, "model_assets", lambda entities: sql_models.model_assets(entities, tmp_path / "models"))
+    models_there = launches._models_there
+    monkeypatch.setattr(launches, "_models_there", lambda _: models_there(tmp_path / "models"))
     world.add_items(3)
     world.add_items(3, slug="orders")
     world.sync("items")
@@ -236,6 +241,32 @@ def test_every_connector_has_its_sensor_and_its_schedules_switched_on(world: Wor
     assert (schedule.name, schedule.cron_schedule, schedule.execution_timezone) == ("sync_erp_by_cron", "0 * * * *", "Europe/Berlin")
 
 
+def test_sensor_and_schedules_start_the_named_job(world: World, definitions: Load) -> None:
+    world.add_items(1)
+    world.add_items(1, slug="off")
+    world.set("off", sync_enabled=False)
+    change_connector(world.database, get_connector(world.database, "erp"), sync_cron="0 * * * *")
+    loaded = definitions().get_repository_def()
+    assert [target.job_name for target in loaded.get_sensor_def("sync_erp_when_due").targets] == ["sync_erp"]
+    assert {loaded.get_schedule_def(name).job_name for name in ("full_refresh_erp", "sync_erp_by_cron")} == {"sync_erp"}
+    assert not [name for name in loaded.job_names if name.startswith("__anonymous")]
+
+
+def test_what_the_job_leaves_out_is_not_started_before_the_definitions_are_loaded_again(
+    world: World, definitions: Load, instance: dg.DagsterInstance
+) -> None:
+    world.add_items(1)
+    world.add_items(1, slug="orders")
+    world.set("orders", sync_enabled=False)
+    loaded = definitions().get_repository_def()
+    world.set("orders", sync_enabled=True)
+    context = dg.build_sensor_context(instance=instance, repository_def=loaded, resources={"bridge": Bridge()})
+    [request] = loaded.get_sensor_def("sync_erp_when_due").evaluate_tick(context).run_requests
+    assert set(request.asset_selection) == {ITEMS}
+    [request] = evaluate(definitions, instance).run_requests
+    assert set(request.asset_selection) == {ORDERS}
+
+
 def test_a_cron_that_somebody_broke_in_the_database_takes_nothing_else_down(
     world: World, definitions: Load, instance: dg.DagsterInstance, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -258,7 +289,7 @@ def test_the_reconciliation_finds_deleted_rows_and_overlaps_nothing(
     with hold_entity(world.database, world.entity("orders"), 1):
         [request] = evaluate(definitions, instance, "full_refresh_erp").run_requests
     assert set(request.asset_selection) == {ITEMS}
-    assert request.tags[FULL_REFRESH_TAG] == "true"
+    assert request.tags[KIND_TAG] == "full read"
     assert execute(definitions, instance, request).success
     world.assert_equal_to_truth("items")
     assert world.runs("items")[0]["mode"] == "full"
@@ -271,8 +302,9 @@ def test_a_sync_cron_starts_everything_at_its_hour(world: World, definitions: Lo
     world.sync()
     change_connector(world.database, get_connector(world.database, "erp"), sync_cron="0 * * * *")
     [request] = evaluate(definitions, instance, "sync_erp_by_cron").run_requests
-    assert (request.tags[TRIGGER_TAG], set(request.asset_selection)) == ("cron", {ITEMS})
+    assert set(request.asset_selection) == {ITEMS}
     assert execute(definitions, instance, request).success
+    assert world.runs()[0]["triggered_by"].startswith("cron, dagster run ")
     make_due(world)
     assert not evaluate(definitions, instance).run_requests, "its interval rests"
     assert not evaluate(definitions, instance, "sync_erp_by_cron").run_requests, "another daemon, the same moment"

@@ -19,6 +19,7 @@ from sync_pipelines.gate.dmn.table import DecisionTable, HitPolicy, Input
 
 MAX_CASES = 200_000
 MAX_FINDINGS = 20
+MAX_CONTRADICTIONS = 1000
 POLARS = {"string": pl.String, "number": pl.Float64, "boolean": pl.Boolean, "date": pl.Date}
 
 
@@ -69,13 +70,33 @@ def _gaps(table: DecisionTable, frame: pl.DataFrame) -> Iterator[Finding]:
 def _overlaps(table: DecisionTable, frame: pl.DataFrame) -> Iterator[Finding]:
     if table.policy not in (HitPolicy.UNIQUE, HitPolicy.ANY):
         return
-    for one, other in itertools.combinations(range(len(table.rules)), 2):
-        if table.policy is HitPolicy.ANY and table.rules[one].outputs == table.rules[other].outputs:
-            continue
-        both = frame.filter(pl.col(f"m{one}") & pl.col(f"m{other}")).head(1)
-        for row in both.iter_rows(named=True):
-            why = "both match" if table.policy is HitPolicy.UNIQUE else "both match and answer differently"
-            yield Finding(True, f"Rules {one + 1} and {other + 1} {why}, which {table.policy} does not allow.", (one + 1, other + 1), _told(table, row))
+    why = "both match" if table.policy is HitPolicy.UNIQUE else "both match and answer differently"
+    told: set[tuple[int, int]] = set()
+    for row in frame.filter(_contradicts(table)).head(MAX_CONTRADICTIONS).iter_rows(named=True):
+        for one, other in _pairs(table, [number for number in range(len(table.rules)) if row[f"m{number}"]]):
+            if len(told) == MAX_FINDINGS:
+                return
+            if (one, other) not in told:
+                told.add((one, other))
+                what = f"Rules {one + 1} and {other + 1} {why}, which {table.policy} does not allow."
+                yield Finding(True, what, (one + 1, other + 1), _told(table, row))
+
+
+def _contradicts(table: DecisionTable) -> pl.Expr:
+    """Whether a case is one that the hit policy does not allow: more than one match, or matches with more than one answer."""
+    matched = [pl.col(f"m{number}") for number in range(len(table.rules))]
+    if table.policy is HitPolicy.UNIQUE:
+        return pl.sum_horizontal([one.cast(pl.UInt32) for one in matched]) > 1
+    answers = {outputs: place for place, outputs in enumerate(dict.fromkeys(rule.outputs for rule in table.rules))}
+    told = [pl.when(one).then(pl.lit(answers[rule.outputs], pl.Int32)) for one, rule in zip(matched, table.rules, strict=True)]
+    return pl.min_horizontal(told) != pl.max_horizontal(told)
+
+
+def _pairs(table: DecisionTable, matching: list[int]) -> Iterator[tuple[int, int]]:
+    """Pairs of rules that may not both match; where answers may be equal, one rule for each answer."""
+    if table.policy is HitPolicy.ANY:
+        matching = list({table.rules[number].outputs: number for number in reversed(matching)}.values())
+    return itertools.combinations(sorted(matching), 2)
 
 
 def _silent(table: DecisionTable, frame: pl.DataFrame) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ import polars as pl
 
 Value = str | float | bool | date | None
 Kind = Literal["string", "number", "boolean", "date"]
+MAX_ORDERED_TESTS = 500
 _TOKEN = re.compile(
     r"\s*(?:(?P<string>\"(?:[^\"\\]|\\.)*\")|date\s*\(\s*(?P<date>\"[^\"]*\")\s*\)|@(?P<at>\"[^\"]*\")"
     r"|(?P<number>-?(?:\d+(?:\.(?!\.)\d*)?|\.(?!\.)\d+))|(?P<range>\.\.)|(?P<operator><=|>=|!=|<|>|=)"
@@ -90,7 +91,7 @@ class UnaryTests:
         """True where the cell matches, never null."""
         if not self.tests:
             return value.is_null() | value.is_not_null()  # as long as the column
-        found = pl.any_horizontal([test.expression(value) for test in self.tests])
+        found = pl.any_horizontal(list(_each(self.tests, value)))
         return (~found if self.negated else found).fill_null(False)
 
     def values(self) -> Iterator[Value]:
@@ -102,6 +103,19 @@ class UnaryTests:
     def kinds(self) -> set[Kind]:
         """Kinds of the literals."""
         return {kind_of(value) for value in self.values() if value is not None}
+
+
+def _each(tests: tuple[Comparison | Interval, ...], value: pl.Expr) -> Iterator[pl.Expr]:
+    """What each test says; all equalities of one kind in one look-up, since a cell may list very many of them."""
+    listed: dict[Kind, list[Value]] = {}
+    for test in tests:
+        if isinstance(test, Comparison) and test.operator == "=" and test.value is not None:
+            listed.setdefault(kind_of(test.value), []).append(test.value)
+        else:
+            yield test.expression(value)
+    for literals in listed.values():
+        # As equality in FEEL: null equals no literal.
+        yield value.is_in(literals).fill_null(False)
 
 
 def kind_of(value: Value) -> Kind:
@@ -154,6 +168,8 @@ def _tests(tokens: _Tokens) -> tuple[Comparison | Interval, ...]:
     while tokens.peek() == ("sign", ","):
         tokens.take()
         found.append(_test(tokens))
+    if sum(not isinstance(test, Comparison) or test.operator != "=" for test in found) > MAX_ORDERED_TESTS:
+        raise FeelError(f"a cell holds at most {MAX_ORDERED_TESTS} comparisons and intervals.")
     return tuple(found)
 
 

@@ -231,7 +231,7 @@ def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
             consecutive_failures = CASE WHEN %s THEN consecutive_failures ELSE 0 END,
             next_due_at = CASE WHEN %s THEN next_due_at ELSE clock_timestamp() + %s * interval '1 second' END,
             due_reason = CASE WHEN %s THEN due_reason ELSE %s END,
-            full_refresh_pending = full_refresh_pending AND (%s OR columns <> %s::jsonb OR delta_strategy <> %s),
+            full_refresh_pending = %s OR full_refresh_pending AND (%s OR columns <> %s::jsonb OR delta_strategy <> %s),
             full_read_due = full_read_due AND %s, seen_rowversion = CASE WHEN %s THEN coalesce(%s, seen_rowversion) END,
             lease_uid = CASE WHEN {others} THEN lease_uid END, leased_at = CASE WHEN {others} THEN leased_at END,
             leased_until = CASE WHEN {others} THEN leased_until END
@@ -253,6 +253,8 @@ def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
             plan.next_due_seconds,
             is_release,
             str(plan.next_due_reason),
+            # Pages that moved may have hidden records from a full read.
+            plan.moved and plan.mode == "full",
             # A discovery during this run may have asked for another full read, which this one was not.
             plan.mode == "delta",
             json.dumps([column.as_json() for column in plan.declared_columns or plan.entity.columns]),

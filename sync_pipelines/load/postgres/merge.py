@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from sync_pipelines.load.contrary import refuse_contrary
 from sync_pipelines.load.plan import PublishPlan
 from sync_pipelines.load.postgres.fill import indexes_afterwards, is_empty
+from sync_pipelines.load.postgres.order import order_of
 from sync_pipelines.load.postgres.quoting import literal, quote
-from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.entity import REJECTED_COLUMN, Column
 from sync_pipelines.model.names import shorten_identifier
 from sync_pipelines.model.run import Mode, check_stage
@@ -20,7 +21,8 @@ class Counts:
 
     Attributes:
         new: keys that the table does not have.
-        stale: older than the row that is there.
+        stale: below the row that is there, with its content.
+        contrary: below the row that is there, with other content.
         changed: other content.
         returned: of rows that were deleted.
         touched: same content under another rowversion.
@@ -30,6 +32,7 @@ class Counts:
 
     new: int = 0
     stale: int = 0
+    contrary: int = 0
     changed: int = 0
     returned: int = 0
     touched: int = 0
@@ -107,6 +110,8 @@ class Merge:
             return Counts(new=inserted)
         self.execute(f"ANALYZE {self.staging}")
         counts = self._judge(is_full=is_full)
+        if counts.contrary:
+            refuse_contrary(self.plan, counts.contrary, self._contrary_pairs())
         check_stage("compare", winners, counts.staged)
         written = counts.changed + counts.returned + counts.touched
         if written:
@@ -118,12 +123,12 @@ class Merge:
 
     def _judge(self, *, is_full: bool) -> Counts:
         """Compare by one join and keep the verdict on every record, and on every live row that a full read misses."""
-        stale, changed, touched = self._conditions()
+        stale, contrary, changed, touched = self._conditions()
         join = "FULL JOIN" if is_full else "LEFT JOIN"
         self.execute(
             f"CREATE UNLOGGED TABLE {self.verdicts} AS SELECT s.ctid AS staged_at, t.ctid AS row_at, CASE"
             " WHEN s.arrival IS NULL THEN 'missing' WHEN t._bridge_id IS NULL THEN 'new'"
-            f" WHEN {stale} THEN 'stale' WHEN t._bridge_deleted THEN 'returned'"
+            f" WHEN {stale} THEN CASE WHEN {contrary} THEN 'contrary' ELSE 'stale' END WHEN t._bridge_deleted THEN 'returned'"
             f" WHEN {changed} THEN 'changed' WHEN {touched} THEN 'touched' ELSE 'same' END AS verdict"
             f" FROM {self.staging} s {join} {self.target} t ON {self.match}"
             " WHERE s.arrival IS NOT NULL OR NOT t._bridge_deleted"
@@ -132,8 +137,16 @@ class Merge:
         self.cursor.execute(f"SELECT verdict, count(*) FROM {self.verdicts} GROUP BY verdict")
         return Counts(**dict(self.cursor.fetchall()))
 
-    def _conditions(self) -> tuple[str, str, str]:
-        """SQL for a known key: the stored row is newer; the content differs; only rowversion, flag or hash differ.
+    def _contrary_pairs(self) -> list[tuple[str, str]]:
+        """Some rowversions of contrary records, with those of their rows."""
+        self.cursor.execute(
+            f"SELECT s.rowversion, t._bridge_rowversion FROM {self.verdicts} v JOIN {self.staging} s ON s.ctid = v.staged_at"
+            f" JOIN {self.target} t ON t.ctid = v.row_at WHERE v.verdict = 'contrary' ORDER BY 1 LIMIT 3"
+        )
+        return [(theirs, ours) for theirs, ours in self.cursor.fetchall()]
+
+    def _conditions(self) -> tuple[str, str, str, str]:
+        """SQL for a known key: the stored row is newer; and that cannot be; the content differs; only rowversion, flag or hash differ.
 
         A row whose hash covers other columns is compared by its content. A full read leaves its hash alone, since a new column
         that is null almost everywhere would otherwise rewrite the whole table; a delta rewrites the few rows that it meets.
@@ -141,6 +154,9 @@ class Merge:
         theirs, ours = self.order("s.rowversion"), self.order("t._bridge_rowversion")
         guarded = theirs is not None and self.plan.mode is Mode.DELTA
         stale = f"coalesce({theirs} < {ours}, false)" if guarded else "false"
+        if not self.plan.released:
+            # The source sends it now, after the read that missed it.
+            stale = f"({stale} AND NOT t._bridge_deleted)"
         columns = [column for column in self.entity.columns if not column.is_business_key]
         differs = " OR ".join(f"t.{_q(column)} IS DISTINCT FROM s.{self.staged[column.name]}" for column in columns) or "false"
         prefix = literal(self.fingerprint)
@@ -156,7 +172,9 @@ class Merge:
         elif self.entity.has_review:
             # What a person accepts is known by its hash.
             touched += f" OR (s.review IS NOT NULL AND t._bridge_hash <> {prefix} || s.hash)"
-        return stale, changed, touched
+        # A record out of quarantine may well be older than its row.
+        contrary = "false" if self.plan.released else changed
+        return stale, contrary, changed, touched
 
     def _update(self) -> int:
         columns = [column for column in self.entity.columns if not column.is_business_key]
@@ -192,21 +210,8 @@ class Merge:
         self.execute(f"DROP TABLE IF EXISTS {self.verdicts}")
 
     def order(self, expression: str) -> str | None:
-        """SQL that orders rowversions as the codec does; None when only the source knows.
-
-        A read by page number takes rowversions of any form, and such rows may still stand in the table: what is not
-        of the codec becomes NULL instead of an error.
-        """
-        match self.plan.codec if self.plan.keyset else None:
-            case Codec.INTEGER:
-                return f"CASE WHEN {expression} ~ '^-?[0-9]+$' THEN ({expression})::numeric END"
-            case Codec.HEX:
-                return f"""lpad(lower(regexp_replace({expression}, '^0[xX]', '')), 64, '0') COLLATE "C" """
-            case Codec.TIMESTAMP:
-                return f"CASE WHEN {expression} ~ '^[0-9]{{4}}-' THEN replace({expression}, ',', '.')::timestamptz END"
-            case Codec.TEXT | Codec.DIGITS:
-                return f'({expression}) COLLATE "C"'
-        return None
+        """SQL that orders rowversions as the codec does; None when only the source knows."""
+        return order_of(self.plan.codec if self.plan.keyset else None, expression)
 
     def execute(self, statement: str) -> int:
         """Run a statement; returns the rows it touched."""

@@ -15,7 +15,10 @@ NOW = "current_timestamp(6)"
 
 @dataclass(frozen=True)
 class Counts:
-    """How the winners of the staged records compare with the table; `returned` are deleted rows that are back."""
+    """How the winners of the staged records compare with the table.
+
+    `returned` are deleted rows that are back; `contrary` those of the stale that have other content than their row.
+    """
 
     new: int = 0
     stale: int = 0
@@ -23,6 +26,7 @@ class Counts:
     same: int = 0
     touched: int = 0
     returned: int = 0
+    contrary: int = 0
 
     @property
     def records(self) -> int:
@@ -83,9 +87,21 @@ class Statements:
             f"SELECT count_if(NOT {found}), count_if({found} AND {stale}), count_if({found} AND NOT {stale} AND {changed}),"
             f" count_if({found} AND NOT {stale} AND NOT {changed}),"
             f" count_if({found} AND NOT {stale} AND NOT {changed} AND {touched}),"
-            f" count_if({found} AND NOT {stale} AND t._bridge_deleted)"
+            f" count_if({found} AND NOT {stale} AND t._bridge_deleted), count_if({found} AND {stale} AND {self._contrary(changed)})"
             f" FROM {self.staged} s LEFT JOIN {self.target} t ON {self.match}"
         )
+
+    def contrary_pairs(self) -> str:
+        """Some rowversions of contrary records, with those of their rows."""
+        found, stale, changed, _ = self._conditions()
+        return (
+            f"SELECT s.rowversion, t._bridge_rowversion FROM {self.staged} s LEFT JOIN {self.target} t ON {self.match}"
+            f" WHERE {found} AND {stale} AND {self._contrary(changed)} ORDER BY 1 LIMIT 3"
+        )
+
+    def _contrary(self, changed: str) -> str:
+        # A record out of quarantine may well be older than its row.
+        return "false" if self.plan.released else changed
 
     def fill(self) -> str:
         """Insert the winners into an empty table."""
@@ -166,6 +182,9 @@ class Statements:
         theirs, ours = order_of(self._codec, "s.rowversion"), order_of(self._codec, "t._bridge_rowversion")
         guarded = theirs is not None and self.plan.mode is Mode.DELTA
         stale = f"coalesce({theirs} < {ours}, false)" if guarded else "false"
+        if not self.plan.released:
+            # The source sends it now, after the read that missed it.
+            stale = f"({stale} AND NOT t._bridge_deleted)"
         columns = [column for column in self.entity.columns if not column.is_business_key]
         differs = " OR ".join(f"t.{_q(column)} IS DISTINCT FROM s.{self.places[column.name]}" for column in columns) or "false"
         same_columns = f"starts_with(t._bridge_hash, {self.prefix})"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from sync_pipelines.load.trino.quoting import literal
 from sync_pipelines.model.cursor import Codec
+from sync_pipelines.model.notations import NOTATIONS
 
 _WIDTH = 100
 _ISO = (
@@ -31,4 +33,8 @@ def order_of(codec: Codec | None, expression: str) -> str | None:
             return f"try_cast(regexp_replace({text}, '{_ISO}', {spelled}) AS timestamp(9) with time zone)"
         case Codec.TEXT | Codec.DIGITS:
             return expression
+        case Codec.HTTP_DATE | Codec.CTIME | Codec.US_DATE | Codec.EU_DATE:
+            notation = NOTATIONS[codec]
+            pattern = literal(notation.pattern)
+            return notation.order_sql(lambda group: f"regexp_extract({expression}, {pattern}, {group})")
     return None

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from sync_pipelines.errors import FatalError
+from sync_pipelines.load.contrary import refuse_contrary
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.books import (
     close_books,
@@ -65,8 +66,15 @@ class Work:
         if self.winners:
             self.counts = Counts(*map(int, self.session.query(self.statements.compare())[0]))
         check_stage("compare", self.winners, self.counts.records)
+        self.refuse_contrary()
         if self.plan.mode is Mode.FULL:
             self.vanished = plan_vanished(self.cursor, self.session, self.plan, self.statements, self.staging)
+
+    def refuse_contrary(self) -> None:
+        """Stop where a record contradicts the order of its row."""
+        if self.counts.contrary:
+            pairs = [(theirs, ours) for theirs, ours in self.session.query(self.statements.contrary_pairs())]
+            refuse_contrary(self.plan, self.counts.contrary, pairs)
 
 
 def publish(
@@ -107,6 +115,7 @@ def publish(
         work = Work(cursor, session, catalog, plan, staging, statements, is_hive=is_hive)
         if compared is not None and compared[0] == spooled and plan.mode is Mode.DELTA:
             staged, work.winners, work.counts = spooled, spooled, compared[1]
+            work.refuse_contrary()
         else:
             staged = _count_staged(work)
             work.compare()

@@ -51,6 +51,9 @@ def plan_vanished(cursor: Any, session: Session, plan: PublishPlan, statements: 
     live = session.number(f"SELECT count(*) FROM {statements.target} t WHERE NOT t._bridge_deleted")
     if live == 0:
         return Vanished()
+    if plan.moved:
+        rows = session.query(f"SELECT cast(t._bridge_id AS varchar) FROM {statements.target} t WHERE {statements.absent(None)}")
+        return Vanished(absent_ids=tuple(row[0] for row in rows), live_before=live)
     keys, fields = held_keys(cursor, plan)
     held = staging.relation("held", keys, fields) if keys.num_rows else None
     absent = statements.absent(held)

@@ -200,7 +200,7 @@ def test_the_table_of_the_seeds_as_it_was_written_has_a_hole_between_79_and_80(t
 
 
 def test_the_table_that_is_shipped_has_no_hole() -> None:
-    table = read_table(SHIPPED / "processgit" / "validation.dmn")
+    table = read_table(SHIPPED / "processgit" / "dmn" / "decisions.dmn.xml")
     assert examine(table) == []
     assert [ask(table, "customer", score, True) for score in (100.0, 80.0, 79.5, 50.0, 49.9)] == ["VALID", "VALID", "WARNING", "WARNING", "INVALID"]
     assert ask(table, "transaction", 100.0, False) == "INVALID"

@@ -1,0 +1,62 @@
+"""Fields that a run meets and nobody declared: the source's description is asked at once, and followed where that loses nothing."""
+
+from __future__ import annotations
+
+from sync_pipelines.catalog.connectors import update_declaration
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.entities import get_entity, update_definition
+from sync_pipelines.declare.describe import describe_source
+from sync_pipelines.discover.apis import parse_apis
+from sync_pipelines.discover.drift import Verdict, diff_entity
+from sync_pipelines.errors import SyncError
+from sync_pipelines.model.declaration import Declaration
+from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.settings import Settings
+
+
+def follow_fields(database: Database, connector: Connector, entity: Entity, names: set[str], settings: Settings) -> str | None:
+    """Bring the catalog to the source's description if that declares some of these fields by now.
+
+    Args:
+        database: the catalog.
+        connector, entity: whose records carry them; a run holds the entity.
+        names: the fields.
+        settings: of the process.
+
+    Returns:
+        None when the catalog has new columns, so that everything must be read again; else what the fields wait for.
+    """
+    try:
+        raw_apis, declaration = describe_source(connector, settings, database)
+        described = parse_apis(raw_apis, connector, settings)[0].get(entity.slug)
+    except SyncError as error:
+        return f"the source's description cannot be read now ({error.what})"
+    if described is None or not names & {column.name for column in described.columns}:
+        return waits_for(connector)
+    with database.connect() as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{connector.uid}"])
+        stored = get_entity(database, connector.name, entity.slug)
+        drift = diff_entity(stored, described)
+        if drift.verdict is Verdict.DECIDE:
+            return f"the source's description changed in a way that needs a decision ({drift.plan}): sync-pipelines discover {connector.name}"
+        update_definition(connection, stored, described, read_everything_again=True)
+        if declaration is not None:
+            _keep_endpoint(connection, connector, declaration, entity.slug)
+    return None
+
+
+def _keep_endpoint(connection: object, connector: Connector, declaration: Declaration, slug: str) -> None:
+    """Store the endpoint as its document has it now; the others are for their own runs and for the discovery."""
+    known = Declaration.model_validate(connector.declaration)
+    endpoints = {**known.endpoints, slug: declaration.endpoints[slug]}
+    update_declaration(connection, connector, known.model_copy(update={"endpoints": endpoints}).as_json())  # type: ignore[arg-type]
+
+
+def waits_for(connector: Connector) -> str:
+    """What a field that nobody declares waits for."""
+    declaration = connector.declaration
+    if declaration is None:
+        return "the source's own description does not declare them; a discovery asks it again"
+    if declaration.get("kind") == "openapi" and (declaration.get("openapi") or {}).get("path"):
+        return "the OpenAPI document does not declare them; a discovery asks it again"
+    return "declare them under `columns` of the connector's file and apply it, or apply it with --infer-again where columns were inferred"

@@ -1,0 +1,93 @@
+"""The header Link by the grammar of RFC 8288: quoted texts, several relations of one link, anchors, relative addresses."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote, urldefrag, urljoin
+
+from sync_pipelines.errors import SourceContractError
+from sync_pipelines.secrets import printable
+
+_BETWEEN = re.compile(r"[ \t,]*")
+_TARGET = re.compile(r"<([^>]*)>")
+_PARAMETER = re.compile(
+    r"""[ \t]*;[ \t]*(?:(?P<name>[^\s=;,"<>]+)[ \t]*(?:=[ \t]*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s;,"]*)))?)?""",
+    re.DOTALL,
+)
+_EXTENDED = re.compile(r"([^']*)'[^']*'(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Link:
+    """One link of the answer that it came with; `target` is absolute where the answer's address is known."""
+
+    target: str
+    relations: tuple[str, ...]
+
+
+def parse_links(header: str, base: str) -> list[Link]:
+    """The links of a header whose context is the answer itself; those with the anchor of another resource are left out.
+
+    Args:
+        header: its lines, joined by commas.
+        base: address of the answer.
+
+    Raises:
+        SourceContractError: it does not follow the grammar, so that what it names cannot be known.
+    """
+    links: list[Link] = []
+    place = _after(_BETWEEN, header, 0)
+    while place < len(header):
+        target = _TARGET.match(header, place)
+        if target is None:
+            raise _unreadable(header)
+        parameters, place = _parameters(header, target.end())
+        if header[place : place + 1] not in ("", ","):
+            raise _unreadable(header)
+        place = _after(_BETWEEN, header, place)
+        if _is_about(parameters.get("anchor"), base):
+            relations = parameters.get("rel") or _extended(parameters.get("rel*", ""))
+            links.append(Link(urljoin(base, target[1].strip()), tuple(relations.lower().split())))
+    return links
+
+
+def next_target(header: str, base: str, relation: str = "next") -> str | None:
+    """Where the first link of a relation leads; None when there is none.
+
+    Raises:
+        SourceContractError: as `parse_links`.
+    """
+    return next((link.target for link in parse_links(header, base) if relation.lower() in link.relations), None)
+
+
+def _parameters(header: str, place: int) -> tuple[dict[str, str], int]:
+    """Parameters by lower-case name, of equal ones the first; and where they end."""
+    found: dict[str, str] = {}
+    while match := _PARAMETER.match(header, place):
+        place = match.end()
+        if match["name"] is not None:
+            quoted = match["quoted"]
+            value = re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL) if quoted is not None else match["plain"] or ""
+            found.setdefault(match["name"].lower(), value)
+    return found, _after(re.compile(r"[ \t]*"), header, place)
+
+
+def _extended(value: str) -> str:
+    """The text of an extended parameter (RFC 8187), such as UTF-8'en'next."""
+    match = _EXTENDED.fullmatch(value)
+    return unquote(match[2], errors="replace") if match else value
+
+
+def _is_about(anchor: str | None, base: str) -> bool:
+    """Whether a link with this anchor is one of the answer itself."""
+    return anchor is None or urljoin(base, anchor) in (base, urldefrag(base).url)
+
+
+def _after(pattern: re.Pattern[str], text: str, place: int) -> int:
+    match = pattern.match(text, place)
+    return match.end() if match else place
+
+
+def _unreadable(header: str) -> SourceContractError:
+    return SourceContractError(f"The header Link cannot be read, so that nobody knows whether it names a next page: {printable(header, 200)!r}.")
