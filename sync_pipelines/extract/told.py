@@ -61,7 +61,7 @@ class Told:
     limit: int | None = None
 
 
-def read_told(reply: Reply, records: str) -> Told:
+def read_told(reply: Reply, records: str | list[str]) -> Told:
     """What an answer says about its list.
 
     Args:
@@ -83,7 +83,10 @@ def read_told(reply: Reply, records: str) -> Told:
         figure = _figure(reply.headers.get(name, "").strip())
         if figure is not None:
             figures.setdefault("total", figure)
-    for name, value in _beside(reply.body, records):
+    # Of several paths the first counts that has anything beside its list.
+    paths = [records] if isinstance(records, str) else records
+    beside = next((found for found in (list(_beside(reply.body, path)) for path in paths) if found), [])
+    for name, value in beside:
         plain = plain_name(name.rpartition(".")[2])
         if plain in MORE or plain in LAST:
             if isinstance(value, bool):
