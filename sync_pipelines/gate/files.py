@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from sync_pipelines.gate.definition import Decision, GateFile, read_gate_file
 from sync_pipelines.gate.dmn.coverage import POLARS, Finding, examine
 from sync_pipelines.gate.dmn.feel import Kind as FeelKind
 from sync_pipelines.gate.dmn.reader import read_table
-from sync_pipelines.gate.dmn.table import DecisionTable, HitPolicy
+from sync_pipelines.gate.dmn.table import DecisionTable, HitPolicy, Input
 from sync_pipelines.gate.document import Document, definition_fault, nearest
 from sync_pipelines.gate.judge import LEVELS, REJECT, DecisionUse, Gate
 from sync_pipelines.gate.masks import check_masks
@@ -101,6 +102,7 @@ def build_gate(path: Path, entity: Entity) -> tuple[Gate, list[Finding]]:
 def _decision(document: Document, definition: GateFile, used: Decision, entity: Entity) -> tuple[DecisionUse, list[Finding]]:
     path = document.path.parent / used.file
     table = read_table(path, used.decision)
+    table = replace(table, inputs=tuple(_typed(one, used.inputs.get(one.name, one.name), entity) for one in table.inputs))
     findings = examine(table)
     for finding in findings:
         if finding.is_error:
@@ -142,6 +144,23 @@ def _source(document: Document, location: Location, given: str, wanted: FeelKind
     if _FACT_KINDS[fact] != wanted:
         raise document.fault(f"the table compares {given!r} with a {wanted}, but it is a {_FACT_KINDS[fact]}.", location)
     return pl.col(_FACTS[fact]), fact
+
+
+# Finer steps are not told apart by the doubles that a table is proven with.
+_PROVABLE_SCALE = 9
+
+
+def _typed(one: Input, given: str, entity: Entity) -> Input:
+    """An input with what its column's type can hold, so that the proof is over values that there are."""
+    column = next((column for column in entity.columns if column.name == given), None)
+    if column is None:
+        return one
+    kind = column.type
+    if one.kind == "number" and kind.kind in INTEGER_BITS:
+        return replace(one, step=1.0)
+    if one.kind == "number" and kind.kind is Kind.NUMERIC and kind.precision is not None and (kind.scale or 0) <= _PROVABLE_SCALE:
+        return replace(one, step=10.0 ** -(kind.scale or 0))
+    return replace(one, longest=kind.length) if one.kind == "string" and kind.length else one
 
 
 def _feel_kind(kind: Kind) -> FeelKind:

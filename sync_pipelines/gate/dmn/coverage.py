@@ -121,18 +121,41 @@ def _examples(one: Input, cells: list[UnaryTests]) -> list[Value]:
         case "boolean":
             found = [True, False]
         case "string":
-            other = "another"
-            while other in literals:
-                other += "_"
-            found = [*sorted(literals, key=str), other]
+            found = list(_texts({str(value) for value in literals}, one.longest))
         case "date":
             found = list(_dates(sorted(literals)))  # type: ignore[type-var]
         case _:
-            found = list(_numbers(sorted(literals)))  # type: ignore[type-var]
+            points: list[float] = sorted(literals)  # type: ignore[type-var, assignment]
+            found = list(_numbers(points) if one.step is None else _multiples(points, one.step))
     if one.allowed is None:
         return found
     frame = pl.DataFrame({"v": found}, schema={"v": POLARS[one.kind]})
     return frame.filter(one.allowed.expression(pl.col("v")))["v"].to_list()
+
+
+def _texts(literals: set[str], longest: int | None) -> Iterator[str]:
+    """The literals that fit, and one text that is none of them, where there is one."""
+    yield from sorted(text for text in literals if longest is None or len(text) <= longest)
+    other = "another" if longest is None else "another"[:longest]
+    while other in literals and (longest is None or len(other) < longest):
+        other += "_"
+    # All literals are fewer than the letters that there are.
+    yield other if other not in literals else next(letter for letter in map(chr, range(97, 0x2000)) if letter not in literals)
+
+
+def _multiples(points: list[float], step: float) -> Iterator[float]:
+    """The points that a value of the type can be, and one value of each stretch that has one."""
+    counted = sorted({index for point in points for index in _around(point, step)})
+    yield from (round(index * step, 12) for index in counted or [0])
+
+
+def _around(point: float, step: float) -> tuple[int, ...]:
+    """The multiples next to a point, and its own number where it is one."""
+    place = point / step
+    own = round(place)
+    if math.isclose(place, own, rel_tol=1e-12, abs_tol=1e-9):
+        return (own - 1, own, own + 1)
+    return (math.floor(place), math.ceil(place))
 
 
 def _numbers(points: list[float]) -> Iterator[float]:

@@ -34,11 +34,19 @@ class Aggregation(StrEnum):
 
 @dataclass(frozen=True)
 class Input:
-    """A column of conditions; `allowed` are its declared input values."""
+    """A column of conditions.
+
+    Attributes:
+        allowed: its declared input values.
+        step: of which every number is a multiple, 1 for integers; None where there is always one between two others.
+        longest: characters that a text has at most.
+    """
 
     name: str
     kind: Kind
     allowed: UnaryTests | None = None
+    step: float | None = None
+    longest: int | None = None
 
 
 @dataclass(frozen=True)

@@ -319,3 +319,32 @@ def _value(element: Element) -> Any:
                 return None
             return float(text) if kind in ("decimal", "double") else text == "true" if kind == "boolean" else text
     return None
+
+
+# --- the proof is over the values that a type has -----------------------------------------------------------------------
+
+
+def gaps(one: Input, *cells: str) -> list[str]:
+    """Examples of values that no rule of a UNIQUE table over one input matches."""
+    rules = tuple(TableRule((parse_tests(cell),), ("pass",)) for cell in cells)
+    table = DecisionTable("t", HitPolicy.UNIQUE, (one,), (Output("v"),), rules)
+    return [finding.example for finding in examine(table) if finding.is_error]
+
+
+@pytest.mark.parametrize(
+    ("one", "cells", "found"),
+    [
+        (Input("n", "number", step=1.0), ("<= 1", ">= 2"), []),
+        (Input("n", "number"), ("<= 1", ">= 2"), ["n = 1.5"]),
+        (Input("n", "number", step=1.0), ("<= 1", ">= 3"), ["n = 2"]),
+        (Input("n", "number", step=0.01), ("< 0.5", "[0.5..0.99]", ">= 1"), []),
+        (Input("n", "number", step=0.01), ("< 0.5", "[0.5..0.98]", ">= 1"), ["n = 0.99"]),
+        (Input("n", "number", step=1.0), ("< 1.2", "> 1.8"), []),
+        (Input("b", "boolean"), ("true", "false"), []),
+        (Input("d", "date"), ('<= date("2025-01-01")', '>= date("2025-01-02")'), []),
+        (Input("t", "string", longest=1), ('"a"',), ['t = "b"']),
+        (Input("t", "string"), ('"a"',), ['t = "another"']),
+    ],
+)
+def test_the_proof_asks_about_values_that_the_type_has(one: Input, cells: tuple[str, ...], found: list[str]) -> None:
+    assert gaps(one, *cells) == found
