@@ -17,6 +17,7 @@ from sync_pipelines.declare.files import load_declaration, shipped_names
 from sync_pipelines.errors import IncompleteAnswerError, SettingsError, SourceBusyError, SourceContractError
 from sync_pipelines.extract.answers import sweep_answers
 from sync_pipelines.load.trino.destination import TrinoDestination
+from sync_pipelines.model.run import RunStatus
 from sync_pipelines.twin import Fault
 from sync_pipelines.twin.people import RECORDED, person, write_recordings
 from sync_pipelines.twin.rest import RestEndpoint
@@ -166,7 +167,7 @@ def test_processgit_judges_by_type_score_and_required_fields_of_the_record(proce
          "record_type": ["customer", "transaction"][n % 2], "quality_score": n % 101}
         for n in range(505)
     ]  # fmt: skip
-    result = processgit.sync("customers")
+    result = processgit.sync("customers", status=RunStatus.REJECTED)
     missing = [n % 101 for n in range(505) if n % 121 == 120]
     valid = 5 * 21 - sum(score >= 80 for score in missing)
     warning = 5 * 30 - sum(50 <= score < 80 for score in missing)
