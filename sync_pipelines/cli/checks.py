@@ -15,6 +15,7 @@ from sync_pipelines.catalog.database import Database
 from sync_pipelines.cli.output import cell, draw, print_json
 from sync_pipelines.errors import (
     AuthenticationError,
+    Category,
     ConfigurationError,
     GuardError,
     RetriableError,
@@ -125,9 +126,7 @@ def _check_source(connector: Connector, settings: Settings) -> list[Check]:
     try:
         apis = fetch_apis(session)
     except (SyncError, SecretMissingError) as error:
-        answered = isinstance(error, (AuthenticationError, SourceContractError, GuardError)) or (
-            isinstance(error, RetriableError) and "did not answer JSON" in error.what
-        )
+        answered = isinstance(error, GuardError) or error.category is Category.ANSWERED
         if answered:
             checks.append(passed("reachable", connector.base_url))
         if answered and not isinstance(error, AuthenticationError):

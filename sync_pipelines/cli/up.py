@@ -167,7 +167,7 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
             database = open_migrated(settings)
             server = _server_process(settings, home)
             last.pop_all()
-            last.callback(_stop_server, home, server)
+            last.callback(_stop_server, home, server, _identity(home.postgres))
             register_default(database, settings)
             children.environment |= dagster_storage(database)
         connectors = list_connectors(database)
@@ -224,17 +224,19 @@ def _watch(children: Children, home: Home, server: psutil.Process | None) -> Non
     Raises:
         SyncError: a child or the embedded PostgreSQL has ended, with its last lines, or the home is gone.
     """
-    seen_at = time.monotonic()
+    seen_at, identity = time.monotonic(), _identity(home.root)
     problems: dict[str, Problems] = defaultdict(Problems)
     while True:
-        if not home.root.is_dir():
+        # A process that was about to write may have made the folder anew.
+        if _identity(home.root) != identity:
             raise _home_gone(home)
         children.check()
         for child in children.all:
             for line in problems[child.name].of(child.new_lines()):
                 say(f"{child.name}: {line}", "red", stderr=True)
             child.rotate_log()
-        if server is None or embedded_pid(home.postgres) is not None:
+        # Another process that found none may have started it again, which is behind one's back, too.
+        if server is None or embedded_pid(home.postgres) == server.pid:
             seen_at = time.monotonic()
         elif time.monotonic() - seen_at > DATABASE_GONE_SECONDS:
             raise _database_ended(home)
@@ -249,13 +251,29 @@ def _home_gone(home: Home) -> SyncError:
     )
 
 
-def _stop_server(home: Home, server: psutil.Process | None) -> None:
-    """Give the embedded PostgreSQL back; when the home is not where it was, nobody can use the server any more, so it is stopped."""
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from another one of the same name; None when it is not there."""
+    with contextlib.suppress(OSError):
+        found = folder.stat()
+        return found.st_dev, found.st_ino
+    return None
+
+
+def _stop_server(home: Home, server: psutil.Process | None, identity: tuple[int, int] | None) -> None:
+    """Give the embedded PostgreSQL back; when its folder is not where it was, nobody can use the server any more, so it is stopped."""
     if server is None:
         return
-    if home.postgres.is_dir():
+    if _identity(home.postgres) == identity:
         release_embedded(home.postgres)
         return
+    _end_server(server)
+    made_anew = embedded_pid(home.postgres)
+    if made_anew is not None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            _end_server(psutil.Process(made_anew))
+
+
+def _end_server(server: psutil.Process) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         server.send_signal(signal.SIGINT)
         try:

@@ -184,10 +184,17 @@ def test_an_empty_page_with_a_next_one_is_read_over(declared, paging):
     assert set(declared.table() if declared.sync("users") else ()) == {*range(1, 11), *range(21, 26)}
 
 
-@pytest.mark.parametrize(
-    "body", [b"{}", b'{"items": null}', b'{"rows": []}', b"null", b"[1, 2", b"", b'{"items": 3}', b"<html>", b'{"items": []} x']
-)
-def test_an_answer_of_another_shape_does_not_pass_for_an_empty_one(declared, body):
+@pytest.mark.parametrize("body", [b"{}", b'{"items": null}', b'{"rows": []}', b"null", b'{"items": 3}'])
+def test_an_answer_of_another_shape_is_not_asked_for_again_and_has_a_next_step(declared, body):
+    _, endpoint = start(declared, "next_link")
+    declared.apply_endpoint(**endpoint)
+    declared.sync("users")
+    declared.faults.add(Fault(kind="rest", times=None, body=body))
+    assert declared.fails(SourceContractError, "users").next_command
+
+
+@pytest.mark.parametrize("body", [b"[1, 2", b"", b"<html>", b'{"items": []} x'])
+def test_an_answer_that_is_cut_does_not_pass_for_an_empty_one(declared, body):
     _, endpoint = start(declared, "next_link")
     declared.apply_endpoint(**endpoint)
     declared.sync("users")
@@ -480,7 +487,7 @@ def test_an_error_that_calls_itself_a_success_is_no_page(declared, paging):
     declared.apply_endpoint(**endpoint)
     declared.sync("users")
     declared.faults.add(Fault(kind="rest", nth=2, times=2, body=b'{"error": "busy"}'))
-    declared.fails(BrokenPageError, "users")
+    declared.fails(SourceContractError, "users")
     assert declared.quarantine("users") == []
     declared.faults.clear()
     assert declared.sync("users").ledger.unchanged == 25

@@ -152,6 +152,7 @@ def test_fault_34_table_altered_or_dropped_under_a_view(world: World) -> None:
     world.sql("ALTER TABLE erp.items DROP COLUMN eighth")
     healed(world)
     assert world.sql("SELECT count(*) FROM erp.seen") == [(26,)], "never DROP CASCADE"
+    world.sql("DROP VIEW erp.seen")
     world.sql("DROP TABLE erp.items")
     refused(world, SchemaDriftError, "is gone", "--full-refresh")
     healed(world, 26, full_refresh=True)

@@ -19,7 +19,7 @@ UNSAFE = {"pickle", "marshal", "shelve", "lxml"}
 # Names that build nothing from what they read, and those of the reader that refuses entities.
 OF_YAML = {
     *("SafeLoader", "parse", "compose", "safe_dump", "constructor", "YAMLError"),
-    *("AliasEvent", "CollectionStartEvent", "CollectionEndEvent", "Node", "SequenceNode", "MappingNode", "ScalarNode"),
+    *("AliasEvent", "CollectionStartEvent", "CollectionEndEvent", "Node", "NodeEvent", "SequenceNode", "MappingNode", "ScalarNode"),
 }
 OF_XML = {"Element", "ParseError", "TreeBuilder"}
 
