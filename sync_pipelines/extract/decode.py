@@ -198,7 +198,7 @@ class PageDecoder:
     def _look_for_others(self) -> None:
         """Pass over the undeclared fields that are known, so that one that is new still stands in the way; not for ever."""
         known = sorted(self._unknown)
-        if len(known) > MAX_UNDECLARED or any(letter in name for name in known for letter in ('"', "\\")):
+        if len(known) > MAX_UNDECLARED or not all(map(_can_be_a_field, known)):
             self._fast = self._lax
             return
         passed = [(f"u{index}", msgspec.Raw, _default(Kind.JSON)) for index in range(len(known))]
@@ -328,6 +328,11 @@ class PageDecoder:
 
 def _default(kind: Kind) -> Any:
     return msgspec.Raw(b"null") if kind in (Kind.JSON, Kind.NUMERIC) else None
+
+
+def _can_be_a_field(name: str) -> bool:
+    """Whether msgspec takes a name for a field: it looks for the name as it is spelled without escapes."""
+    return name.isprintable() and '"' not in name and "\\" not in name
 
 
 def _page_decoder(fields: list[Any], names: dict[str, str], *, forbid_unknown: bool) -> Any:

@@ -8,6 +8,7 @@ import io
 import pytest
 
 from sync_pipelines.cli.workplace import harmless
+from sync_pipelines.model.run import RunStatus
 from sync_pipelines_tests.gate.helpers import dmn
 from sync_pipelines_tests.test_gate_route import RULES, put_gate
 from sync_pipelines_tests.world import item
@@ -56,7 +57,7 @@ def test_explain_does_not_pretend_to_judge_what_is_masked(cli, world, monkeypatc
     monkeypatch.setenv("SYNC_PIPELINES_GATES", str(world.settings.gates))
     put_gate(world, TABLE.replace("decision: {file: t.dmn}", "masks: {item_description: redact}\nscore: {reject_below: 70, review_below: 80}"))
     world.add_items(0).put(item(1, weight_per_unit=2, item_description="x"))
-    world.sync()
+    world.sync(status=RunStatus.REJECTED)
     told = cli("gate", "explain", "erp/items", "A00001", "--json").json
     assert [rule["passed"] for rule in told["rules"]] == [True, None]
     assert "described" in told["refused_for"]
@@ -142,6 +143,6 @@ def test_only_rules_without_a_table_are_explained_too(cli, world, monkeypatch):
     put_gate(world, RULES)
     table.put(item(1, weight_per_unit=0.5, base_uom="BOX"))
     table.put_raw(("B1",), b'{"item_number": "B1", "weight_per_unit": "heavy"}', "29990101000000")
-    world.sync()
+    world.sync(status=RunStatus.REJECTED)
     assert cli("gate", "explain", "erp/items", "A00001", "--json").json["remedies"] == [["heavy_enough", "known_unit"]]
     assert "does not get as far as the rules" in cli("gate", "explain", "erp/items", "B1").stdout

@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from sync_pipelines.errors import ConfigurationError, IncompleteAnswerError, SyncError
+from sync_pipelines.model.run import RunStatus
 from sync_pipelines.reconcile.audit import audit_entity
 from sync_pipelines.release import fix_record, release_records
 from sync_pipelines.twin import Fault
@@ -82,7 +83,7 @@ def test_what_is_masked_rests_nowhere_whatever_a_declared_source_sends(shop, cap
         person(10, name={"first": CANARY + "x" * 40}),
         [CANARY],
     ]
-    result = world.sync("users")
+    result = world.sync("users", status=RunStatus.REJECTED)
     assert (result.ledger.inserted, result.ledger.quarantined) == (4, 7)
     assert {row["first_name"] for row in world.table().values()} == {"***"}
     for fault in (

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from sync_pipelines.cli.main import app
 from sync_pipelines.errors import SchemaDriftError, SourceBusyError, SourceContractError
+from sync_pipelines.model.run import RunStatus
 from sync_pipelines.secrets import register_secret
 from sync_pipelines.twin import Fault, IntegerRowversions, TwinColumn, TwinTable
 from sync_pipelines_tests.faults.helpers import healed, refused, settled, stands_in_database
@@ -21,7 +22,9 @@ from sync_pipelines_tests.world import ITEM_COLUMNS, World, item
 HOSTILE = "=cmd|' /C calc'!A0\x1b[31m\r\nINFO forged<script>alert(1)</script>[red]"
 
 
-def typed(world: World, declared: str, good: Mapping[str, str], bad: Mapping[str, str]) -> TwinTable:
+def typed(
+    world: World, declared: str, good: Mapping[str, str], bad: Mapping[str, str], *, status: RunStatus = RunStatus.SUCCESS
+) -> TwinTable:
     """One column of a type: good literals arrive as sent, bad ones lie in quarantine with their bytes."""
     slug = f"typed_{declared.split('(')[0].split()[0].lower()}"
     columns = (TwinColumn("id", "VARCHAR(50)", is_business_key=True), TwinColumn("v", declared))
@@ -29,7 +32,7 @@ def typed(world: World, declared: str, good: Mapping[str, str], bad: Mapping[str
     for name, literal in {**good, **bad}.items():
         data = f'{{"id": "{name}", "v": {literal}}}'.encode("utf-8", errors="surrogateescape")
         table.put_raw((name,), data, poison=name in bad)
-    result = world.sync(slug)
+    result = world.sync(slug, status=status)
     assert (result.ledger.inserted, result.ledger.quarantined) == (len(good), len(bad)), world.quarantine(slug)
     held = {row["business_key"][0]: row for row in world.quarantine(slug)}
     assert held.keys() == bad.keys()
@@ -96,7 +99,7 @@ def test_fault_23_timestamps_at_the_edges(world: World) -> None:
         "milliseconds": "1700000000000",
         "no_day": '"2024-02-30T00:00:00Z"',
     }
-    typed(world, "TIMESTAMPTZ", good, bad)
+    typed(world, "TIMESTAMPTZ", good, bad, status=RunStatus.REJECTED)
     stored = dict(world.sql('SELECT id, (v AT TIME ZONE \'UTC\')::text FROM erp.typed_timestamptz WHERE v IS NOT NULL'))
     assert stored["no_zone"] == "2024-01-01 00:00:00", "a moment without zone is taken as UTC"
     assert stored["far_east"] == "2023-12-31 10:00:00"
