@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.catalog.session import has_schema
+from sync_pipelines.catalog.session import ensure_schema, has_schema
 from sync_pipelines.model.entity import staging_schema
 from sync_pipelines.model.names import shorten_identifier
 
@@ -33,7 +33,7 @@ def ensure_roles(database: Database) -> tuple[str, ...]:
         Their names; none where the role that migrates may not make roles and nobody has made them.
     """
     with database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('sync_pipelines:roles', 0))")
+        _one_at_a_time(cursor)
         cursor.execute("SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user")
         may_make = bool(cursor.fetchone()[0])  # type: ignore[index]
         names = {purpose: role_name(database.bridge_schema, purpose) for purpose in PURPOSES}
@@ -56,6 +56,7 @@ def grant_target(cursor: Any, bridge_schema: str, target: str) -> None:
         bridge_schema: that the roles are named after.
         target: the schema.
     """
+    _one_at_a_time(cursor)
     loader, reader = (role_name(bridge_schema, purpose) for purpose in ("loader", "reader"))
     if _is_there(cursor, loader):
         _grant(cursor, target, loader, _WRITING, "USAGE")
@@ -65,31 +66,72 @@ def grant_target(cursor: Any, bridge_schema: str, target: str) -> None:
         _grant(cursor, target, reader, "SELECT", "USAGE")
 
 
+def open_to_models(database: Database, reads: Iterable[tuple[str, str]], *, writes: str) -> None:
+    """Let the role of SQL models, where there is one that we may be, read tables and make its own; committed at once.
+
+    Grants that meet in one row of PostgreSQL's catalog fail ("tuple concurrently updated"), so they wait for each other here,
+    and no build keeps them waiting.
+
+    Args:
+        database: whose roles.
+        reads: tables, as schema and name.
+        writes: the schema of the models, which is made where it is missing.
+    """
+    with database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+        _one_at_a_time(cursor)
+        ensure_schema(cursor, writes)
+        role, _ = _models_role(cursor, database)
+        if role is None:
+            return
+        _grant_missing(cursor, role, reads)
+        cursor.execute("SELECT has_schema_privilege(%s, %s, 'USAGE') AND has_schema_privilege(%s, %s, 'CREATE')", [role, writes] * 2)
+        if not cursor.fetchone()[0]:  # type: ignore[index]
+            cursor.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(sql.Identifier(writes), sql.Identifier(role)))
+
+
 @contextmanager
-def reading_role(cursor: Any, database: Database, reads: Iterable[tuple[str, str]], *, writes: str | None = None) -> Iterator[str | None]:
+def reading_role(cursor: Any, database: Database, made: Iterable[tuple[str, str]] = ()) -> Iterator[str | None]:
     """Run the block as the role of SQL models, where there is one that we may be; yields who we are otherwise, else None.
 
     Args:
         cursor: with rows as tuples, inside a transaction.
         database: whose roles.
-        reads: tables that the block reads, as schema and name.
-        writes: a schema in which it makes tables.
+        made: tables of this transaction that the block reads, as schema and name; `open_to_models` opens all others.
     """
+    role, user = _models_role(cursor, database)
+    if role is None:
+        yield None
+        return
+    _grant_missing(cursor, role, made)
+    cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
+    yield user
+    cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(user)))
+
+
+def _models_role(cursor: Any, database: Database) -> tuple[str | None, str]:
+    """The role of SQL models, None where there is none that we may be; and who we are."""
     role = role_name(database.bridge_schema, "models")
     cursor.execute("SELECT current_user, (SELECT pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = %s)", [role])
     user, may_be = cursor.fetchone()
-    if not may_be:
-        yield None
-        return
+    return (role if may_be else None), user
+
+
+def _grant_missing(cursor: Any, role: str, reads: Iterable[tuple[str, str]]) -> None:
+    """Grant what the role lacks to read tables: a grant rewrites the row of its object also when it changes nothing."""
     name = sql.Identifier(role)
     for schema, table in reads:
-        cursor.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), name))
-        cursor.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(sql.Identifier(schema, table), name))
-    if writes is not None:
-        cursor.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(sql.Identifier(writes), name))
-    cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(name))
-    yield user
-    cursor.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(user)))
+        cursor.execute("SELECT has_schema_privilege(%s, %s, 'USAGE')", [role, schema])
+        if not cursor.fetchone()[0]:
+            cursor.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), name))
+        place = sql.Identifier(schema, table)
+        cursor.execute("SELECT has_table_privilege(%s, %s, 'SELECT')", [role, place.as_string()])
+        if not cursor.fetchone()[0]:
+            cursor.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(place, name))
+
+
+def _one_at_a_time(cursor: Any) -> None:
+    """Wait for others that grant, until the end of this transaction."""
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('sync_pipelines:roles', 0))")
 
 
 def _is_there(cursor: Any, role: str) -> bool:

@@ -99,6 +99,7 @@ def show_table(
     *,
     right: Sequence[str] = (),
     least: Sequence[str] = (),
+    folds: Sequence[str] = (),
     empty: str = "",
 ) -> None:
     """Print rows as wide as the terminal is; where they do not fit, whole columns are left out and named, and no number is broken.
@@ -109,6 +110,7 @@ def show_table(
         rows: the values of each.
         right: columns of numbers.
         least: columns that are left out first, in this order; then the others from the right. The first one always stays.
+        folds: columns that take more lines where they are too long, whatever is in them.
         empty: what to say when there are no rows.
     """
     rows = list(rows)
@@ -117,7 +119,7 @@ def show_table(
         return
     screen = console()
     cells = [[cell(value) for value in row] for row in rows]
-    whole = [name in right or any(_is_whole(row[place]) for row in rows) for place, name in enumerate(columns)]
+    whole = [name not in folds and (name in right or any(_is_whole(row[place]) for row in rows)) for place, name in enumerate(columns)]
     widths = [_least_width(name, [row[place].plain for row in cells], whole[place]) for place, name in enumerate(columns)]
     kept = columns_that_fit(columns, widths, least, screen.width)
     table = Table(title=Text(title), title_justify="left", header_style="bold")
@@ -160,7 +162,7 @@ def _least_width(name: str, texts: Sequence[str], whole: bool) -> int:
 
 def show_fields(title: str, fields: dict[str, Any]) -> None:
     """Print one thing as name and value per line."""
-    show_table(title, ("field", "value"), fields.items())
+    show_table(title, ("field", "value"), fields.items(), folds=("value",))
 
 
 def print_json(data: Any) -> None:

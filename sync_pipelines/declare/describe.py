@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.conform.coercion import words_of
@@ -20,10 +20,22 @@ from sync_pipelines.settings import Settings
 logger = logging.getLogger(__name__)
 
 
-def describe_source(
-    connector: Connector, settings: Settings, database: Database | None = None
-) -> tuple[list[Any], Declaration | None]:
-    """The descriptions of a connector's entities: asked for, or as declared; and the declaration as it is now.
+class Description(NamedTuple):
+    """What a source offers.
+
+    Attributes:
+        apis: the descriptions of its entities.
+        declaration: as it is now; None where the source describes itself.
+        left_out: by slug, why what its OpenAPI document has is no entity.
+    """
+
+    apis: list[Any]
+    declaration: Declaration | None = None
+    left_out: dict[str, str] = {}
+
+
+def describe_source(connector: Connector, settings: Settings, database: Database | None = None) -> Description:
+    """The descriptions of a connector's entities: asked for, or as declared.
 
     A rate limit is shared with other processes through `database`, if one is given.
 
@@ -31,15 +43,17 @@ def describe_source(
         SyncError: the source does not answer, or answers something else.
     """
     if connector.declaration is None:
-        return fetch_apis(open_session(connector, settings, database)), None
+        return Description(fetch_apis(open_session(connector, settings, database)))
     declaration = Declaration.model_validate(connector.declaration)
+    left_out: dict[str, str] = {}
     if declaration.openapi is not None and declaration.openapi.path is not None:
         # What the document leaves out was told by `connector apply`; here it counts as not offered.
         known = set(declaration.endpoints)
-        declaration, skipped = resolve_openapi(declaration, open_session(connector, settings, database))
-        for name, why in skipped.items() if known - set(declaration.endpoints) else ():
+        declaration, found = resolve_openapi(declaration, open_session(connector, settings, database))
+        left_out = found.left_out
+        for name, why in found.skipped.items() if known - set(declaration.endpoints) else ():
             logger.warning("%s: %s is left out: %s", connector.name, name, why)
-    return describe_declaration(declaration), declaration
+    return Description(describe_declaration(declaration), declaration, left_out)
 
 
 def describe_declaration(declaration: Declaration) -> list[dict[str, Any]]:

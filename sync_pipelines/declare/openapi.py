@@ -23,7 +23,7 @@ _STRING_FORMATS = {"date": "date", "date-time": "timestamptz", "uuid": "uuid", "
 _INTEGER_FORMATS = {"int32": "integer", "int64": "bigint"}
 
 
-def resolve_openapi(declaration: Declaration, session: GuardedSession) -> tuple[Declaration, dict[str, str]]:
+def resolve_openapi(declaration: Declaration, session: GuardedSession) -> tuple[Declaration, OpenApiPlan]:
     """The declaration with the endpoints of its OpenAPI document, and what was left out of that.
 
     Raises:
@@ -31,7 +31,7 @@ def resolve_openapi(declaration: Declaration, session: GuardedSession) -> tuple[
     """
     place = declaration.openapi
     if place is None:
-        return declaration, {}
+        return declaration, OpenApiPlan()
     if place.file is not None:
         try:
             body = _read_file(Path(place.file))
@@ -49,8 +49,8 @@ def resolve_openapi(declaration: Declaration, session: GuardedSession) -> tuple[
         try:
             endpoints[slug] = Endpoint.model_validate(raw)
         except ValueError as error:
-            found.skipped[slug] = printable(str(error), 300)
-    return declaration.model_copy(update={"endpoints": endpoints, "overrides": overrides}), found.skipped
+            found.skipped[slug] = found.left_out[slug] = printable(str(error), 300)
+    return declaration.model_copy(update={"endpoints": endpoints, "overrides": overrides}), found
 
 
 def _read_file(path: Path) -> bytes:
@@ -68,10 +68,18 @@ class OpenApiPlan:
     Attributes:
         endpoints: by slug.
         skipped: operations that cannot become entities, with the reason.
+        left_out: the same reasons by the slug that the operation would have.
     """
 
     endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def leave_out(self, label: str, slug: str | None, why: str) -> None:
+        """Note that an operation becomes no entity; `slug` is None where it would never be one."""
+        self.skipped[label] = why
+        if slug is not None:
+            self.left_out[slug] = why
 
 
 def read_document(body: bytes, name: str) -> dict[str, Any]:
@@ -110,6 +118,7 @@ def plan_endpoints(document: dict[str, Any], overrides: dict[str, Any], include:
         slug = _slug(path)
         label = printable(f"GET {path}", 200)
         if include is not None and slug not in include:
+            plan.left_out.setdefault(slug, "`openapi.include` does not name it")
             continue
         try:
             if "{" in path:
@@ -119,10 +128,10 @@ def plan_endpoints(document: dict[str, Any], overrides: dict[str, Any], include:
                 raise EntityDefinitionError(f"another operation is called {slug}, too")
             plan.endpoints[slug] = {**_endpoint(document, path, item, operation, overrides.get(slug, {}), slug), **overrides.get(slug, {})}
         except SyncError as error:
-            plan.skipped[label] = error.what
+            plan.leave_out(label, None if "{" in path else slug, error.what)
         except (TypeError, AttributeError, KeyError, ValueError, RecursionError):
             # A document may have anything anywhere; it spoils only this operation.
-            plan.skipped[label] = "its description is not readable"
+            plan.leave_out(label, slug, "its description is not readable")
     for slug in [*overrides, *(include or ())]:
         if slug not in plan.endpoints:
             plan.skipped.setdefault(slug, f"the document offers no usable {slug}")

@@ -102,7 +102,8 @@ def plan_connector(
     before = Declaration.model_validate(stored.declaration) if stored is not None else None
     session = _session(declaration, settings, outbound)
     try:
-        declaration, invalid = resolve_openapi(declaration, session)
+        declaration, found = resolve_openapi(declaration, session)
+        invalid = found.skipped
         declaration, inferred, problems = _resolve_columns(declaration, None if infer_again else before, session)
     finally:
         session.close()

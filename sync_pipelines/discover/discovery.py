@@ -77,13 +77,13 @@ def discover(
     settings = settings or load_settings()
     connector = get_connector(database, connector_name)
     try:
-        raw_apis, declaration = describe_source(connector, settings, database)
+        raw_apis, declaration, left_out = describe_source(connector, settings, database)
         entities, errors = parse_apis(raw_apis, connector, settings)
         unknown = [slug for slug in accept if slug not in entities]
         if unknown:
             raise NotFoundError(f"The source does not offer {unknown[0]!r} in a usable form.", state="Nothing was changed.")
         if not entities:
-            _check_nothing_known(database, connector_name, errors)
+            _check_nothing_known(database, connector_name, errors, left_out)
     except SyncError as error:
         record_discovery(database, connector, error)
         raise error.at(connector=connector_name) from error
@@ -98,7 +98,7 @@ def discover(
                     _apply(database, connection, connector, stored.get(slug), entity, slug in accept, report)
             except SyncError as error:
                 errors[slug] = error
-        _mark_vanished(connection, stored, entities, errors, report)
+        _mark_vanished(connection, stored, entities, errors, left_out, report)
         if declaration is not None:
             update_declaration(connection, connector, declaration.as_json())
     report.invalid = {slug: _told(error) for slug, error in errors.items()}
@@ -110,11 +110,12 @@ def _told(error: SyncError) -> str:
     return f"{error.what} Next: {error.next_command}" if error.next_command else error.what
 
 
-def _check_nothing_known(database: Database, connector_name: str, errors: dict[str, SyncError]) -> None:
+def _check_nothing_known(database: Database, connector_name: str, errors: dict[str, SyncError], left_out: dict[str, str]) -> None:
     known = [entity for entity in list_entities(database, connector_name) if entity.status is EntityStatus.ACTIVE]
     if known and not any(entity.slug in errors for entity in known):
+        why = next((f" {entity.slug} is left out: {left_out[entity.slug]}" for entity in known if entity.slug in left_out), "")
         raise SourceContractError(
-            f"The source lists no usable API at all, but the catalog has {len(known)}; that is taken for a fault.",
+            f"The source lists no usable API at all, but the catalog has {len(known)}; that is taken for a fault.{why}",
             state="The catalog is as before.",
             next_command=f"sync-pipelines connector test {connector_name}",
         )
@@ -195,6 +196,7 @@ def _mark_vanished(
     stored: dict[str, Entity],
     entities: dict[str, Entity],
     errors: dict[str, SyncError],
+    left_out: dict[str, str],
     report: DiscoveryReport,
 ) -> None:
     for slug, entity in stored.items():
@@ -203,5 +205,11 @@ def _mark_vanished(
         if slug in errors:
             mark_entity(connection, entity, EntityStatus.ACTION_REQUIRED, f"Its description is not usable: {errors[slug].what}")
         elif entity.status is not EntityStatus.VANISHED:
-            mark_entity(connection, entity, EntityStatus.VANISHED, VANISHED_REASON)
+            mark_entity(connection, entity, EntityStatus.VANISHED, _vanished_reason(left_out.get(slug)))
             report.vanished.append(slug)
+
+
+def _vanished_reason(left_out: str | None) -> str:
+    if left_out is None:
+        return VANISHED_REASON
+    return f"Its OpenAPI document is read without it, and the table is kept: {left_out}"

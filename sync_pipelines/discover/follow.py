@@ -27,7 +27,7 @@ def follow_fields(database: Database, connector: Connector, entity: Entity, name
         None when the catalog has new columns, so that everything must be read again; else what the fields wait for.
     """
     try:
-        raw_apis, declaration = describe_source(connector, settings, database)
+        raw_apis, declaration, _ = describe_source(connector, settings, database)
         described = parse_apis(raw_apis, connector, settings)[0].get(entity.slug)
     except SyncError as error:
         return f"the source's description cannot be read now ({error.what})"

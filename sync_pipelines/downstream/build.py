@@ -10,8 +10,7 @@ from typing import Any
 from psycopg.rows import tuple_row
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.catalog.roles import reading_role
-from sync_pipelines.catalog.session import ensure_schema
+from sync_pipelines.catalog.roles import open_to_models, reading_role
 from sync_pipelines.downstream.sql_model import SqlModel
 from sync_pipelines.load.postgres.aside import belongings_fit
 from sync_pipelines.load.postgres.belongings import collect
@@ -39,8 +38,8 @@ def build_model(database: Database, model: SqlModel) -> Built:
         DatabaseRefusedError: the SQL fails, or something hangs on the old one that cannot be made anew.
     """
     name = quote(model.schema, model.name)
+    open_to_models(database, model.reads if model.materialized == "table" else (), writes=model.schema)
     with database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
-        ensure_schema(cursor, model.schema)
         make = _as_view(model) if model.materialized == "view" else _as_table(cursor, database, model)
         with _replaced(cursor, model):
             make(cursor)
@@ -57,7 +56,7 @@ def _as_table(cursor: Any, database: Database, model: SqlModel) -> Callable[[Any
     short = shorten_identifier(f"{model.name}__new")
     fresh = quote(model.schema, short)
     cursor.execute(f"DROP TABLE IF EXISTS {fresh}")
-    with reading_role(cursor, database, model.reads, writes=model.schema) as owner:
+    with reading_role(cursor, database) as owner:
         # Prepared, so that it is one statement, whatever its text says.
         cursor.execute(f"CREATE TABLE {fresh} AS {model.query}", prepare=True)
     if owner is not None:

@@ -21,8 +21,10 @@ import pyarrow.compute as pc
 from sync_pipelines.conform.arrays import NotExactError, from_canonical, python_type, to_array
 from sync_pipelines.conform.coercion import cut_texts, note
 from sync_pipelines.extract.records import (
+    MAX_ROWVERSION_BYTES,
     MAX_ROWVERSION_CHARACTERS,
     Reject,
+    bytes_of,
     each_record,
     parse_record,
     rowversion_of,
@@ -232,6 +234,8 @@ class PageDecoder:
         lengths = list(map(len, told))
         if told and (min(lengths) == 0 or max(lengths) > MAX_ROWVERSION_CHARACTERS or not "".join(told).isprintable()):
             raise NotExactError("rowversion")
+        if told and max(lengths) * 4 > MAX_ROWVERSION_BYTES and max(map(bytes_of, told)) > MAX_ROWVERSION_BYTES:
+            raise NotExactError("rowversion in bytes")
         return Page(number, body, len(rows), rowversions, [row.data for row in rows])
 
     def _settle_fast(self, pages: list[Page]) -> None:

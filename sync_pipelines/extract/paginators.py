@@ -14,6 +14,7 @@ from requests.structures import CaseInsensitiveDict
 from sync_pipelines.errors import SourceContractError
 from sync_pipelines.extract.http import Reply
 from sync_pipelines.extract.links import parse_links
+from sync_pipelines.extract.records import shallow_members
 from sync_pipelines.model.declaration import (
     CursorPagination,
     Endpoint,
@@ -37,8 +38,10 @@ class _Response(requests.Response):
         """The decoded body; one bad text in it must not hide the next page."""
         try:
             return msgspec.json.decode(self.content)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             return json.loads(self.content.decode("utf-8", errors="surrogateescape"), strict=False)
+        except RecursionError:  # a record that is too deep must not hide it either
+            return shallow_members(self.content.decode("utf-8", errors="surrogateescape"))
 
     @property
     def links(self) -> dict[str, dict[str, str]]:  # type: ignore[override]

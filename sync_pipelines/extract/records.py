@@ -15,14 +15,18 @@ import msgspec
 from sync_pipelines.conform.coercion import Literal, coerce, note
 from sync_pipelines.conform.values import NotANumber, convert
 from sync_pipelines.errors import BrokenPageError, RecordError
+from sync_pipelines.extract.spans import end_of_nested
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.types import Kind
 from sync_pipelines.secrets import printable
 
 MAX_ROWVERSION_CHARACTERS = 1000
+# An entry of an index of PostgreSQL's holds at most 2704 bytes (BTMaxItemSize), and a letter has up to four.
+MAX_ROWVERSION_BYTES = 2000
 rows_decoder = msgspec.json.Decoder(msgspec.defstruct("Rows", [("rows", list[msgspec.Raw])]))
 _BLANK = re.compile(r"[ \t\r\n]*")
 _KEEP_INTEGER_DIGITS = 400
+_TOO_DEEP = "The record is nested too deeply."
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def members_of(raw: bytes) -> dict[str, bytes]:
     """
     text = raw.decode("utf-8", errors="surrogateescape")
     try:
-        spans = {key: (start, _cutter.raw_decode(text, start)[1]) for key, start in _members(text)}
+        spans = {key: (start, _end(text, start)) for key, start in _members(text)}
     except (ValueError, RecursionError, IndexError) as error:
         raise _not_json(raw, error) from error
     return {key: text[start:end].encode("utf-8", errors="surrogateescape") for key, (start, end) in spans.items()}
@@ -133,7 +137,7 @@ def elements_of(raw: bytes) -> list[bytes]:
     try:
         start = _skip(text, 0)
         spans = _elements(text, start)
-        if _skip(text, _cutter.raw_decode(text, start)[1]) != len(text):
+        if _skip(text, _end(text, start)) != len(text):
             raise ValueError("more after the end")
     except (ValueError, RecursionError, IndexError) as error:
         raise _not_json(raw, error) from error
@@ -154,6 +158,20 @@ def _skip(text: str, position: int) -> int:
     return match.end() if match else position
 
 
+def _end(text: str, start: int, *, only_objects: bool = False) -> int:
+    """Where the value at `start` ends, also one that is nested too deeply to be decoded.
+
+    Raises:
+        RecursionError: it is nested so deeply, and no object although only those may be.
+    """
+    try:
+        return _cutter.raw_decode(text, start)[1]
+    except RecursionError:
+        if only_objects and text[start] != "{":
+            raise
+        return end_of_nested(text, start)
+
+
 def _members(text: str) -> Iterator[tuple[str, int]]:
     """Keys of the outermost object with the position of their values."""
     position = _skip(text, 0)
@@ -167,8 +185,7 @@ def _members(text: str) -> Iterator[tuple[str, int]]:
             raise ValueError("no colon")
         position = _skip(text, position + 1)
         yield key, position
-        _, position = _cutter.raw_decode(text, position)
-        position = _skip(text, position)
+        position = _skip(text, _end(text, position))
         if text[position] == ",":
             position = _skip(text, position + 1)
         elif text[position] != "}":
@@ -184,7 +201,7 @@ def _elements(text: str, position: int) -> list[tuple[int, int]]:
     spans = []
     position = _skip(text, position + 1)
     while text[position] != "]":
-        _, end = _cutter.raw_decode(text, position)
+        end = _end(text, position, only_objects=True)
         spans.append((position, end))
         position = _skip(text, end)
         if text[position] == ",":
@@ -207,9 +224,10 @@ def parse_record(raw: str, entity: Entity, page: int, position: int) -> ParsedRe
         names = frozenset(row["data"])
         rowversion = _rowversion(row.get("row_version"))
         outcome: list[str | None] | Reject = _convert_columns(row["data"], raw, entity, sent)
-    except RecordError as error:
-        key = key_of(raw, entity)
-        outcome = Reject(page, position, error.what, error.column, record, key, rowversion)
+    except (RecordError, RecursionError) as error:
+        refusal = error if isinstance(error, RecordError) else RecordError(_TOO_DEEP)
+        key, rowversion = key_of(raw, entity), rowversion or rowversion_of(raw)
+        outcome = Reject(page, position, refusal.what, refusal.column, record, key, rowversion)
     return ParsedRecord(outcome, rowversion, names, note(sent))
 
 
@@ -228,7 +246,7 @@ def _decode_record(raw: str) -> Any:
     except json.JSONDecodeError as error:
         raise RecordError(f"The record is not JSON: {error.msg}.") from None
     except RecursionError:
-        raise RecordError("The record is nested too deeply.") from None
+        raise RecordError(_TOO_DEEP) from None
 
 
 def _convert_columns(data: dict[str, Any], raw: str, entity: Entity, sent: dict[str, Any]) -> list[str | None]:
@@ -268,17 +286,48 @@ def _rowversion(value: Any) -> str | None:
             f"The row_version is empty, longer than {MAX_ROWVERSION_CHARACTERS} characters or not printable.",
             column="row_version",
         )
+    if bytes_of(text) > MAX_ROWVERSION_BYTES:
+        raise RecordError(
+            f"The row_version is longer than the {MAX_ROWVERSION_BYTES} bytes that an index can hold.", column="row_version"
+        )
     return text
+
+
+def bytes_of(text: str) -> int:
+    """Bytes of a printable text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def key_of(raw: str, entity: Entity) -> tuple[str, ...] | None:
     """Canonical texts of a record's key columns; None unless all of them are good."""
     try:
-        data = _decoder.decode(raw)["data"]
+        data = _readable(raw)["data"]
         key = tuple(convert(data.get(column.name), column.type) for column in entity.business_keys)
-    except (RecordError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (RecordError, ValueError, TypeError, LookupError, AttributeError):
         return None
     return None if any(part is None for part in key) else key  # type: ignore[return-value]
+
+
+def _readable(raw: str) -> Any:
+    """A record decoded; of one that is nested too deeply the members that can be."""
+    try:
+        return _decoder.decode(raw)
+    except RecursionError:
+        return shallow_members(raw, inside="data")
+
+
+def shallow_members(text: str, inside: str | None = None) -> dict[str, Any]:
+    """The members of an object that can be decoded, and of the member `inside` those in it."""
+    found: dict[str, Any] = {}
+    for name, start in _members(text):
+        found.pop(name, None)
+        value = text[start : _end(text, start)]
+        try:
+            found[name] = _decoder.decode(value)
+        except RecursionError:
+            if name == inside:
+                found[name] = shallow_members(value)
+    return found
 
 
 def fingerprint_of(record: bytes) -> str:
@@ -289,6 +338,6 @@ def fingerprint_of(record: bytes) -> str:
 def rowversion_of(raw: str) -> str | None:
     """The rowversion of a record's text, None where it has no usable one."""
     try:
-        return _rowversion(_decoder.decode(raw).get("row_version"))
-    except (RecordError, ValueError, AttributeError, RecursionError):
+        return _rowversion(_readable(raw).get("row_version"))
+    except (RecordError, ValueError, LookupError, AttributeError):
         return None

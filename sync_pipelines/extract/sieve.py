@@ -13,7 +13,7 @@ import msgspec
 
 from sync_pipelines.conform.values import LEFT_OUT
 from sync_pipelines.errors import BrokenPageError
-from sync_pipelines.extract.records import rows_decoder
+from sync_pipelines.extract.records import rows_decoder, split_records
 
 MAX_DEPTH = 30
 _READABLE_BYTES = 1000
@@ -31,6 +31,8 @@ def sift_page(body: bytes, most_bytes: int) -> bytes:
         return body
     try:
         rows = rows_decoder.decode(body).rows
+    except RecursionError:
+        rows = [row.encode("utf-8", errors="surrogateescape") for row in split_records(body)]
     except _UNREADABLE as error:
         raise BrokenPageError(
             f"The answer has {len(body)} bytes and is no JSON with a list under \"rows\" ({str(error)[:80]}); one of that size is"
@@ -79,5 +81,5 @@ def _told(view: memoryview) -> bytes:
     return json.dumps(f"{LEFT_OUT}{len(view)} bytes, sha256 {digest}").encode()
 
 
-def _size(raw: msgspec.Raw) -> int:
+def _size(raw: msgspec.Raw | bytes) -> int:
     return len(memoryview(raw))

@@ -15,6 +15,7 @@ import msgspec
 from sync_pipelines.extract.http import Reply
 from sync_pipelines.extract.links import next_target
 from sync_pipelines.extract.raw_json import compile_path
+from sync_pipelines.extract.records import members_of
 
 HEADERS = ("link", "x-next-page", "x-total-count", "x-total")
 MAX_BYTES = 4096
@@ -150,7 +151,9 @@ def _within(prefix: str, envelope: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 def _members(raw: bytes) -> dict[str, msgspec.Raw] | None:
     try:
         return _object.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except RecursionError:  # one record is too deep; what stands beside the records is told all the same
+        return {name: msgspec.Raw(value) for name, value in members_of(raw).items()}
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
 

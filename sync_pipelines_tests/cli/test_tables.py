@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 
-from sync_pipelines.cli.output import columns_that_fit, show_table
+from sync_pipelines.cli.output import columns_that_fit, show_fields, show_table
 
 COLUMNS = ("entity", "rows", "last success", "cursor", "message")
 ROWS = [("erp/items", 1_234_567_890, datetime(2026, 1, 31, 12, 0, 59, tzinfo=UTC), "2026-01-31T12:00:59.123456Z", "a sentence of many words " * 4)]
@@ -36,3 +37,12 @@ def test_a_run_fits_into_eighty_columns(cli, world, monkeypatch):
     world.sync()
     for command in (["runs"], ["entities"], ["alerts"], ["connector", "list"], ["quarantine", "list"]):
         assert all(len(line) <= 80 for line in cli(*command).stdout.splitlines() if "│" in line or "┃" in line), command
+
+
+def test_one_thing_shows_its_values_however_long_they_are(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    show_fields("demo", {"uid": uuid4(), "seen": datetime(2026, 1, 1, tzinfo=UTC), "settings": "a long text of settings " * 20, "rows": 7})
+    shown = capsys.readouterr()
+    assert "value" in shown.out and "2026-01-01 00:00:00" in shown.out
+    assert not shown.err, "no column is left out"
+    assert max(map(len, shown.out.splitlines())) <= 80

@@ -11,7 +11,7 @@ from sync_pipelines.catalog.connectors import add_connector, get_connector
 from sync_pipelines.cli.declared import export_file
 from sync_pipelines.declare.infer import infer_columns, infer_type
 from sync_pipelines.declare.openapi import plan_endpoints
-from sync_pipelines.errors import EntityDefinitionError, SettingsError
+from sync_pipelines.errors import EntityDefinitionError, SettingsError, SourceContractError
 from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines_tests.declared_world import COLUMNS
 
@@ -229,6 +229,20 @@ def test_a_discovery_follows_a_changed_openapi_document(declared):
         record["colour"] = "red"
     assert declared.sync("users").undeclared == ()
     assert declared.table()[1]["colour"] == "red"
+
+
+def test_an_entity_whose_pages_are_not_recognised_any_more_says_so_and_not_that_it_is_gone(declared):
+    declared.rest.document = json.loads(json.dumps(DOCUMENT))
+    declared.apply(openapi(declared))
+    declared.rest.document["paths"]["/orders"]["get"]["parameters"] = [{"name": "limit", "in": "query", "schema": {"type": "integer"}}]
+    assert declared.discover().vanished == ["orders"]
+    reason = declared.entity("orders").status_reason
+    assert "it is paged (" in reason and "endpoints: " in reason
+    assert "does not list" not in reason
+    declared.rest.document["paths"]["/users"]["get"]["parameters"] = [{"name": "limit", "in": "query", "schema": {"type": "integer"}}]
+    with pytest.raises(SourceContractError, match=r"users is left out: it is paged \("):
+        declared.discover()
+    assert declared.entity("users").status == "active"
 
 
 @pytest.mark.parametrize("document", [{}, {"swagger": "2.0"}, [], {"openapi": "3.1.0"}, {"openapi": "3.0.0", "paths": {"/x": {"get": {"responses": 3}}}}])

@@ -192,6 +192,28 @@ def test_no_shipped_connector_has_an_assumption_that_is_no_input(name):
     assert "a_name" in load_declaration(name, {**needed, fields[name]: "a_name"}).model_dump_json()
 
 
+@pytest.mark.parametrize("name", ["processgit", "user_data_sync", "randomuser"])
+def test_pages_and_strategy_of_a_shipped_connector_are_inputs(name):
+    given = {"max_size": "700", "first_page": "0", "strategy": "full", "chunk_size" if name == "randomuser" else "batch_size": "700"}
+    endpoint = next(iter(load_declaration(name, given).endpoints.values()))
+    assert (endpoint.pagination.max_size, endpoint.pagination.first_page, endpoint.pagination.size) == (700, 0, 700)
+    assert endpoint.strategy == "full"
+    with pytest.raises(SettingsError, match="larger than max_size"):
+        load_declaration(name, {**given, "max_size": "699"})
+
+
+def test_every_column_of_randomuser_may_come_from_another_field():
+    names = [column.name for column in load_declaration("randomuser").endpoints["random_users"].columns]
+    other = load_declaration("randomuser", {f"{name}_field": f"other.{name}" for name in names})
+    assert [column.source for column in other.endpoints["random_users"].columns] == [f"other.{name}" for name in names]
+
+
+def test_user_sync_may_ask_for_many_ids_in_a_parameter():
+    given = {"source": "crm", "user_ids": "1,2", "path": "/users", "ids_param": "id", "verified_field": "ok", "updated_codec": "http_date"}
+    endpoint = load_declaration("user_sync", given).endpoints["users"]
+    assert (endpoint.ids.param, endpoint.ids.verified, endpoint.cursor.codec) == ("id", "ok", "http_date")
+
+
 def test_an_answer_of_another_shape_is_asked_for_once_and_has_a_next_step(processgit):
     processgit.rest.endpoints["/api/v1/data"].envelope = "result"
     error = processgit.fails(SourceContractError, "customers")

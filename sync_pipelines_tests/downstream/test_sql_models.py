@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -129,6 +130,17 @@ def test_a_model_runs_as_a_role_that_only_reads_its_sources(world: World) -> Non
     with pytest.raises(DatabaseRefusedError, match="multiple commands"):
         build_model(world.database, replace(model, query=f"{model.query}; DELETE FROM erp.items"))
     assert len(world.rows()) == 25
+
+
+def test_models_that_are_built_at_once_do_not_meet_in_a_grant(world: World) -> None:
+    world.add_items(25)
+    world.sync()
+    ensure_roles(world.database)
+    model = parse_model(MODEL, TEXT)
+    crowd = [replace(model, name=f"{model.name}_{number}", query=f"{model.query} AND pg_sleep(0.01) IS NOT NULL") for number in range(6)]
+    with ThreadPoolExecutor(len(crowd)) as threads:
+        built = list(threads.map(lambda one: build_model(world.database, one), crowd))
+    assert [one.row_count for one in built] == [16] * len(crowd)
 
 
 def test_a_deleted_model_changes_the_fingerprint_and_stops_no_sync(world: World, tmp_path: Path) -> None:

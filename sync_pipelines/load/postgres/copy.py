@@ -137,15 +137,29 @@ def _copy_batch(cursor: Any, batch: pa.RecordBatch, entity: Entity) -> int:
 
 def _set_aside(cursor: Any, batch: pa.RecordBatch, entity: Entity, message: str) -> None:
     row = {name: array.cast(pa.string())[0].as_py() for name, array in zip(batch.schema.names, batch.columns, strict=True)}
+    set_row_aside(cursor, row, entity, f"PostgreSQL refuses it: {printable(message.splitlines()[0], 300)}")
+
+
+def set_row_aside(cursor: Any, row: dict[str, str | None], entity: Entity, reason: str) -> None:
+    """Put a staged record into the staging table of rejects.
+
+    Args:
+        cursor: of the transaction that stages.
+        row: its texts by the names of `model.staged.records_schema`.
+        entity: of the record.
+        reason: why it is refused.
+    """
     names = {f"c{index}": column.name for index, column in enumerate(entity.columns)}
-    record = json.dumps({names.get(name, name): value for name, value in row.items() if name not in ("hash", *entity.flags)})
+    # Without its place in the run, so that the same record read again is known again.
+    left_out = {"arrival", "hash", *entity.flags}
+    record = json.dumps({names.get(name, name): value for name, value in row.items() if name not in left_out})
     keys = [row[f"c{index}"] for index, column in enumerate(entity.columns) if column.is_business_key]
     cursor.execute(
         f"INSERT INTO {quote(entity.staging_schema, entity.rejects_table).replace('%', '%%')}"
         " (position, reason, business_key, rowversion, fingerprint, record) VALUES (%s, %s, %s, %s, %s, %s)",
         (
             row["arrival"],
-            f"PostgreSQL refuses it: {printable(message.splitlines()[0], 300)}",
+            reason,
             json.dumps(keys),
             row["rowversion"],
             hashlib.sha256(record.encode()).hexdigest(),

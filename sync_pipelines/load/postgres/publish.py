@@ -25,6 +25,7 @@ from sync_pipelines.load.postgres.copy import copy_refusing
 from sync_pipelines.load.postgres.fill import build_constraints
 from sync_pipelines.load.postgres.interference import explain_loss
 from sync_pipelines.load.postgres.merge import Counts, Merge
+from sync_pipelines.load.postgres.misfits import set_misfits_aside
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.load.postgres.rejected import mark_rejected
 from sync_pipelines.load.postgres.target import read_columns
@@ -42,7 +43,7 @@ _SESSION = {
 
 
 class KeyTwiceError(Exception):
-    """The target cannot be filled directly; the transaction is broken."""
+    """The target cannot be filled directly: a key stands twice or does not fit its index; the transaction is broken."""
 
 
 def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
@@ -57,22 +58,42 @@ def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
         LedgerError: two counts of a stage differ.
         SupersededRunError: the run was closed by another one.
         DatabaseRefusedError: a trigger, rule, policy or partition of somebody else swallows rows.
-        KeyTwiceError: the records that fill an empty target are not one per key; they must go through staging.
+        KeyTwiceError: the records that fill an empty target are not one per key, or one does not fit; they must go through staging.
     """
     for name, value in _SESSION.items():
         cursor.execute(f"SET LOCAL {name} = {literal(value)}")
     check_replication_role(cursor, plan.entity)
     fence(cursor, plan)
+    if not fills:
+        _stage(cursor, plan)
     try:
-        return _publish(cursor, plan, fills=fills)
+        return _publish(cursor, plan, fills=True) if fills else _publish_fitting(cursor, plan)
     except LedgerError as loss:
         told = explain_loss(cursor, plan.entity, loss)
         raise told from (None if told is loss else loss)
 
 
+def _publish_fitting(cursor: Any, plan: PublishPlan) -> Outcome:
+    """Publish what is staged; where a row does not fit the target or its indexes, set such rows aside and publish the others."""
+    allowed_nulls = plan.allowed_nulls
+    cursor.execute("SAVEPOINT before_publish")
+    try:
+        outcome = _publish(cursor, plan, fills=False)
+    except psycopg2.errors.ProgramLimitExceeded:
+        cursor.execute("ROLLBACK TO SAVEPOINT before_publish")
+        misfits = set_misfits_aside(cursor, plan.entity)
+        if not misfits:
+            raise
+        plan.copy_rejected += misfits
+        plan.allowed_nulls = allowed_nulls
+        outcome = _publish(cursor, plan, fills=False)
+    cursor.execute("RELEASE SAVEPOINT before_publish")
+    return outcome
+
+
 def _publish(cursor: Any, plan: PublishPlan, *, fills: bool) -> Outcome:
     merge = Merge(cursor, plan)
-    filled = _finish_fill(cursor, plan) if fills else _stage(cursor, plan)
+    filled = _finish_fill(cursor, plan) if fills else None
     staged, rejected = merge.count_staged(), merge.count_rejects()
     check_stage("load", plan.fetched, plan.reread + (filled or 0) + staged + rejected)
     check_stage("quarantine", plan.rejected + plan.copy_rejected, rejected)
@@ -115,7 +136,7 @@ def _finish_fill(cursor: Any, plan: PublishPlan) -> int:
     """Rows that the stream copied into the target, which gets its constraints now."""
     try:
         build_constraints(cursor, plan.entity)
-    except psycopg2.errors.UniqueViolation as error:
+    except (psycopg2.errors.UniqueViolation, psycopg2.errors.ProgramLimitExceeded) as error:
         raise KeyTwiceError(str(error).splitlines()[0]) from error
     return int(plan.stream.rows)
 

@@ -1,0 +1,116 @@
+"""Staged rows that do not fit the target: too wide for a page of PostgreSQL, or with a key that its index cannot hold.
+
+Both limits depend on how well PostgreSQL compresses the values, so that only PostgreSQL can tell: the rows are written into a table
+with the target's columns and indexes, and those that it refuses are found by halving.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg2.errors
+
+from sync_pipelines.load.postgres.copy import set_row_aside
+from sync_pipelines.load.postgres.quoting import literal, quote
+from sync_pipelines.model.entity import BRIDGE_COLUMNS, OPTIONAL_COLUMNS, Entity
+from sync_pipelines.model.names import shorten_identifier
+from sync_pipelines.model.staged import records_schema
+from sync_pipelines.secrets import printable
+
+
+def set_misfits_aside(cursor: Any, entity: Entity) -> int:
+    """Move the staged rows that the target cannot take to the staging table of rejects.
+
+    Args:
+        cursor: a psycopg2 cursor inside the publish transaction, before anything was merged.
+        entity: whose records are staged.
+
+    Returns:
+        Number of rows that were moved.
+    """
+    staging = quote(entity.staging_schema, entity.records_table)
+    index = shorten_identifier(f"{entity.records_table}__arrival")
+    cursor.execute(f"CREATE INDEX {quote(index)} ON {staging} (arrival)")
+    cursor.execute(f"ANALYZE {staging}")
+    cursor.execute("SAVEPOINT before_trial")
+    statement = _make_trial(cursor, entity)
+    cursor.execute(f"SELECT arrival FROM {staging} ORDER BY arrival")
+    misfits: dict[int, str] = {}
+    _try(cursor, statement, [arrival for (arrival,) in cursor.fetchall()], misfits)
+    cursor.execute("ROLLBACK TO SAVEPOINT before_trial")
+    names = records_schema(entity).names
+    texts = ", ".join(f"{quote(name)}::text" for name in names)
+    for arrival, message in misfits.items():
+        cursor.execute(f"DELETE FROM {staging} WHERE arrival = {int(arrival)} RETURNING {texts}")
+        row = dict(zip(names, cursor.fetchone(), strict=True))
+        set_row_aside(cursor, row, entity, f"It does not fit the table: {printable(message.splitlines()[0], 300)}")
+    cursor.execute(f"DROP INDEX {quote(entity.staging_schema, index)}")
+    return len(misfits)
+
+
+def _make_trial(cursor: Any, entity: Entity) -> str:
+    """Make the table of the trial; returns the statement that writes the staged rows into it, up to its condition."""
+    target, staging = quote(entity.target_schema, entity.target_table), quote(entity.staging_schema, entity.records_table)
+    trial = quote(entity.staging_schema, shorten_identifier(f"{entity.target_table}__trial"))
+    cursor.execute(f"CREATE UNLOGGED TABLE {trial} (LIKE {target} INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING COMPRESSION)")
+    columns = _read_attributes(cursor, entity)
+    names = [name for name, is_dropped, _ in columns if not is_dropped]
+    changes = [f"ALTER COLUMN {quote(name)} DROP NOT NULL" for name, is_dropped, is_not_null in columns if is_not_null and not is_dropped]
+    # A dropped column still has its bit in every row.
+    changes += [f"ADD COLUMN {quote(f'__gone{place}')} boolean" for place in range(len(columns) - len(names))]
+    if changes:
+        cursor.execute(f"ALTER TABLE {trial} {', '.join(changes)}")
+    # Not unique: one key may be staged twice.
+    cursor.execute(f"CREATE INDEX ON {trial} ({', '.join(quote(column.target_name) for column in entity.business_keys)})")
+    cursor.execute(f"CREATE INDEX ON {trial} (_bridge_rowversion)")
+    staged = {column.target_name: f"s.c{index}" for index, column in enumerate(entity.columns)}
+    match = " AND ".join(f"t.{quote(column.target_name)} = {staged[column.target_name]}" for column in entity.business_keys)
+    values = _values(entity, names, staged)
+    return (
+        f"INSERT INTO {trial} ({', '.join(map(quote, values))}) SELECT {', '.join(values.values())}"
+        f" FROM {staging} s LEFT JOIN {target} t ON {match}"
+    )
+
+
+def _values(entity: Entity, names: list[str], staged: dict[str, str]) -> dict[str, str]:
+    """What each column of the target would hold: of the record, of ours, or what its row holds already."""
+    ours = {
+        **{column: f"s.{quote(name)}" for name, column in entity.flags.items()},
+        **dict.fromkeys(BRIDGE_COLUMNS, ""),
+        "_bridge_hash": f"{literal(f'{entity.columns_fingerprint}:')} || s.hash",
+        "_bridge_rowversion": "s.rowversion",
+    }
+    values = {}
+    for name in names:
+        text = staged.get(name) or ours.get(name, "" if name in OPTIONAL_COLUMNS else f"t.{quote(name)}")
+        if text:  # what is left out has its default, of the width that every row has
+            values[name] = text
+    return values
+
+
+def _read_attributes(cursor: Any, entity: Entity) -> list[tuple[str, bool, bool]]:
+    cursor.execute(
+        "SELECT a.attname, a.attisdropped, a.attnotnull FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p') AND a.attnum > 0 ORDER BY a.attnum",
+        (entity.target_schema, entity.target_table),
+    )
+    return list(cursor.fetchall())
+
+
+def _try(cursor: Any, statement: str, arrivals: list[int], misfits: dict[int, str]) -> None:
+    if not arrivals:
+        return
+    cursor.execute("SAVEPOINT before_rows")
+    try:
+        cursor.execute(f"{statement} WHERE s.arrival BETWEEN {int(arrivals[0])} AND {int(arrivals[-1])}")
+    except psycopg2.errors.ProgramLimitExceeded as error:
+        cursor.execute("ROLLBACK TO SAVEPOINT before_rows; RELEASE SAVEPOINT before_rows")
+        if len(arrivals) == 1:
+            misfits[arrivals[0]] = str(error)
+            return
+        middle = len(arrivals) // 2
+        _try(cursor, statement, arrivals[:middle], misfits)
+        _try(cursor, statement, arrivals[middle:], misfits)
+        return
+    cursor.execute("RELEASE SAVEPOINT before_rows")

@@ -1,0 +1,96 @@
+"""Records beyond what PostgreSQL or a JSON reader can hold: each goes to quarantine, the others of the run pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sync_pipelines.catalog.quarantine import get_quarantined
+from sync_pipelines.model.run import RunStatus
+from sync_pipelines.twin import TwinColumn, TwinTable
+from sync_pipelines_tests.world import ITEM_COLUMNS, World, item
+
+# PostgreSQL moves no value of 24 bytes or less out of a row, and a row must fit into a page of 8 kB.
+WIDE = (TwinColumn("item_number", "TEXT", is_business_key=True, is_nullable=False), *(TwinColumn(f"w{n}", "TEXT") for n in range(400)))
+DEPTH = 20_000
+STEPS = range(0, 200, 4)
+
+
+def wide(number: int, longer: int) -> dict[str, Any]:
+    """A record of 8 000 bytes and so many more."""
+    return {"item_number": f"{number:03d}", **{f"w{n}": "x" * (20 if n < longer else 19) for n in range(400)}}
+
+
+def live_keys(world: World) -> set[str]:
+    return {key for (key,) in world.sql("SELECT item_number FROM erp.items WHERE NOT _bridge_deleted")}
+
+
+def deep(key: bytes, letter: bytes = b"[") -> bytes:
+    value = b"[" * DEPTH + b"]" * DEPTH if letter == b"[" else b'{"a":' * DEPTH + b"1" + b"}" * DEPTH
+    return b'{"item_description": ' + value + b', "item_number": "' + key + b'"}'
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_rows_too_wide_for_the_table_or_for_staging_go_to_quarantine_at_the_first_load(world: World, few: bool) -> None:
+    table = world.add(TwinTable("items", columns=WIDE, business_keys=("item_number",)))
+    for number, longer in enumerate(STEPS):
+        table.put(wide(number, longer if not few else 0))
+    if few:
+        table.put(wide(900, 400))
+    result = world.sync(status=RunStatus.SUCCESS if few else RunStatus.REJECTED)
+    kept, refused = live_keys(world), {row["business_key"][0]: row["reason"] for row in world.quarantine()}
+    assert kept.isdisjoint(refused)
+    assert len(kept) + len(refused) == len(STEPS) + few
+    assert (result.ledger.inserted, result.ledger.quarantined) == (len(kept), len(refused))
+    if not few:
+        assert any("does not fit the table" in reason for reason in refused.values())
+    assert all("row is too big" in reason for reason in refused.values())
+    again = world.sync(full_refresh=True, status=result.status)
+    assert (again.ledger.unchanged, again.ledger.quarantined, again.ledger.deleted) == (len(kept), len(refused), 0)
+
+
+def test_a_row_that_grows_beyond_the_table_keeps_its_last_good_version_in_a_delta(world: World) -> None:
+    table = world.add(TwinTable("items", columns=WIDE, business_keys=("item_number",)))
+    for number in STEPS:
+        table.put({"item_number": f"{number:03d}", "w0": "small"})
+    assert world.sync().ledger.inserted == len(STEPS)
+    for longer in STEPS:
+        table.put(wide(longer, longer))
+    ledger = world.sync(status=RunStatus.REJECTED).ledger
+    refused = {row["business_key"][0]: row["reason"] for row in world.quarantine()}
+    assert any("does not fit the table" in reason for reason in refused.values())
+    assert (ledger.updated + ledger.quarantined, ledger.quarantined) == (len(STEPS), len(refused))
+    small = {key for (key,) in world.sql("SELECT item_number FROM erp.items WHERE w0 = 'small'")}
+    assert small == set(refused)
+    assert live_keys(world) == {f"{number:03d}" for number in STEPS}
+
+
+@pytest.mark.parametrize("letter", [b"[", b"{"])
+def test_a_record_that_breaks_its_page_by_its_depth_is_refused_alone(world: World, letter: bytes) -> None:
+    table = world.add_items(30)
+    table.put_raw(("DEEP",), deep(b"DEEP", letter), "29990101000000")
+    table.put(item(77), "29990101000001")
+    result = world.sync()
+    assert (result.ledger.inserted, result.ledger.quarantined) == (31, 1)
+    (row,) = world.quarantine()
+    assert (row["business_key"], row["rowversion"]) == (["DEEP"], "29990101000000")
+    assert "nested too deeply" in row["reason"]
+    assert bytes(get_quarantined(world.database, row["uid"])["record"]).endswith(deep(b"DEEP", letter) + b"}")
+    world.assert_equal_to_truth()
+    table.put(item(78), "29990101000002")
+    assert world.sync().ledger.inserted == 1
+    again = world.sync(full_refresh=True)
+    assert (again.ledger.unchanged, again.ledger.quarantined, again.ledger.deleted) == (32, 1, 0)
+    world.assert_equal_to_truth()
+
+
+def test_a_key_or_rowversion_that_no_index_holds_is_refused_and_the_rest_passes(world: World) -> None:
+    columns = (TwinColumn("item_number", "TEXT", is_business_key=True, is_nullable=False), *ITEM_COLUMNS[1:])
+    table = world.add_items(20, columns=columns)
+    unlike = "".join(chr(0x4E00 + (place * 7919) % 20_000) for place in range(1000))
+    table.put(item(50, item_number=unlike))
+    table.put(item(51), unlike)
+    result = world.sync(full_refresh=True)
+    assert (result.ledger.inserted, result.ledger.quarantined) == (20, 2)
+    assert all("2000 bytes that an index can hold" in row["reason"] for row in world.quarantine())
