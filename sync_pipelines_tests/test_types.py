@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sync_pipelines.model.run import RunStatus
 from sync_pipelines.twin import IntegerRowversions, TwinColumn, TwinTable
 from sync_pipelines_tests.world import World
 
@@ -164,12 +165,14 @@ def test_a_number_keeps_its_hash_whichever_path_decoded_it(world: World, literal
     assert (result.ledger.updated, result.ledger.unchanged) == (0, 1)
 
 
-@pytest.mark.parametrize("literal", ["1.005", "123.45600", "1e3"])
-def test_numbers_beyond_the_declared_digits_are_never_rounded(world: World, literal: str) -> None:
+@pytest.mark.parametrize(
+    ("literal", "status"), [("1.005", RunStatus.REJECTED), ("123.45600", RunStatus.REJECTED), ("1e3", RunStatus.SUCCESS)]
+)
+def test_numbers_beyond_the_declared_digits_are_never_rounded(world: World, literal: str, status: RunStatus) -> None:
     columns = (TwinColumn("id", "INTEGER", is_business_key=True), TwinColumn("v", "NUMERIC(50,2)"))
     table = world.add(TwinTable("numbers", columns=columns))
     table.put_raw((1,), f'{{"id": 1, "v": {literal}}}'.encode(), poison=False)
-    result = world.sync("numbers")
+    result = world.sync("numbers", status=status)
     stored = [row["v"] for row in world.rows("numbers").values()]
     assert stored == [Decimal(literal)] or (stored == [] and result.ledger.quarantined == 1)
 

@@ -18,7 +18,6 @@ from sync_pipelines.errors import (
     Category,
     ConfigurationError,
     GuardError,
-    RetriableError,
     SecretMissingError,
     SourceContractError,
     SyncError,

@@ -52,7 +52,8 @@ def fault_of(take: Taker, make: Callable[[int], bytes], most_bytes: int = 256_00
         if seconds > max(len(content), FIRST_BYTES) * MAX_SECONDS_PER_BYTE:
             return f"{seconds:.2f} CPU s for {len(content)} bytes"
         if seconds > TOLD_SECONDS and before is not None:
-            return _growth(take, make, size)
+            # A step of the caches looks like growth once; what is not linear grows so at the next step, too.
+            return _growth(take, make, size) and _growth(take, make, size * STEP)
         if size >= most_bytes:
             return None
         size, before = size * STEP, seconds
