@@ -142,7 +142,7 @@ def _checked_cron(cron: str, name: str, what: str) -> str | None:
     return cron
 
 
-@group.command(epilog=examples("connector copy processgit connectors"))
+@group.command(epilog=examples("connector copy processgit connectors", "connector copy randomuser ."))
 def copy(
     name: Annotated[str, typer.Argument(help="Name of a shipped connector.")],
     folder: Annotated[str, typer.Argument(help="Where its files go; none there is overwritten.")],
