@@ -16,6 +16,7 @@ from sync_pipelines.errors import ConfigurationError, MaskLostError, SecretMissi
 from sync_pipelines.extract.probe import probe_entity
 from sync_pipelines.extract.session import open_session
 from sync_pipelines.gate.judge import Gate
+from sync_pipelines.model.run import RunStatus
 from sync_pipelines.reconcile.audit import audit_entity
 from sync_pipelines.release import fix_record, release_records, waive_record
 from sync_pipelines.sync import sync_entity
@@ -105,7 +106,7 @@ def test_no_masked_value_rests_anywhere_whatever_the_source_sends(any_world: Wor
     for place, (name, raw) in enumerate(raws.items()):
         if name != "B9":
             table.put_raw((name,), raw.encode(), f"2999010100000{place}")
-    result = any_world.sync()
+    result = any_world.sync(status=RunStatus.REJECTED)
     assert result.ledger.quarantined == 2 + len(raws) - 1
     for fault in (
         Fault(kind="data", times=2, body=f'{{"rows": [{{"data": "{CANARY}'.encode()),
@@ -144,7 +145,7 @@ def test_numbers_and_moments_hash_the_same_in_the_table_and_in_a_record_that_is_
     put_gate(any_world, "rules: [{name: in_stock, column: stock, check: ge, arguments: {min_value: 0}}]\nmasks: {id: {hash: env:MASK_KEY}, at: {hash: env:MASK_KEY}}")
     any_world.sync()
     table.put({"id": 1.5, "at": "2024-05-01T08:00:00Z", "stock": -1})
-    any_world.sync()
+    any_world.sync(status=RunStatus.REJECTED)
     (held,) = any_world.quarantine()
     waive_record(any_world.database, held["uid"], **WHO)
     (result,) = release_records(any_world.database, [held["uid"]], settings=any_world.settings, **WHO)

@@ -108,7 +108,7 @@ def test_interrupted_sync_ends_its_run(environment, world):
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "Traceback" not in stderr
-    assert world.runs()[0]["status"] == "failed"
+    assert world.runs()[0]["status"] == "cancelled"
 
 
 def test_home_is_never_the_users_folder(monkeypatch, tmp_path):
