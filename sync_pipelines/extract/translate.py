@@ -19,6 +19,8 @@ from sync_pipelines.model.limits import MAX_RECORD_BYTES
 
 SEPARATOR = "_"
 _NULL = b"null"
+# Deeper objects are no columns, and would take the reader beyond what Python can call.
+MAX_NESTED = 100
 _HIDDEN = b'"***"'
 # By field; under None the name in the table of the field itself.
 _Tree = dict[Any, Any]
@@ -117,6 +119,9 @@ class Translator:
             # Of an object that is a column as a whole nothing is left over.
             whole = None in tree
             inner = members(raw) if wanted or (node is None and self._endpoint.flatten and not whole) else None
+            if inner is not None and len(path) > MAX_NESTED:
+                result.refused.setdefault(place, (None, f"The record is nested more than {MAX_NESTED} levels deep."))
+                continue
             if inner is not None:
                 self._walk(inner, node or {}, path, data, place, result)
             elif wanted and raw.strip() != _NULL:
