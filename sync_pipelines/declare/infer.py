@@ -13,7 +13,7 @@ import msgspec
 from sync_pipelines.conform.values import convert
 from sync_pipelines.errors import EntityDefinitionError, RecordError
 from sync_pipelines.extract.raw_json import find_records, members
-from sync_pipelines.extract.translate import SEPARATOR
+from sync_pipelines.extract.translate import MAX_NESTED, SEPARATOR
 from sync_pipelines.model.declaration import ColumnDeclaration, Endpoint
 from sync_pipelines.model.types import parse_type
 
@@ -65,6 +65,8 @@ def _at(raw: bytes, path: tuple[str, ...]) -> bytes | None:
 
 
 def _collect(raw: bytes, path: tuple[str, ...], flatten: bool, found: dict[tuple[str, ...], list[bytes]]) -> None:
+    if len(path) > MAX_NESTED:
+        raise EntityDefinitionError(f"The field {path[0]} is nested more than {MAX_NESTED} levels deep; declare `columns`.")
     inner = members(raw) if not path or flatten else None
     if inner is None:
         found.setdefault(path, []).append(raw.strip())
