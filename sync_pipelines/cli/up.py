@@ -170,6 +170,7 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
             last.callback(_stop_server, home, server, _identity(home.postgres))
             register_default(database, settings)
             children.environment |= dagster_storage(database)
+        identity = _identity(home.root)
         connectors = list_connectors(database)
         if not connectors:
             raise ConfigurationError(
@@ -192,7 +193,7 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
             say(f"Dagster is at {ui.url}   (Ctrl-C stops everything; logs in {home.logs})", "bold green")
             if ui.published:
                 say(f"For others to see, read-only: {_url(*ui.published)}", "green")
-            _watch(children, home, server)
+            _watch(children, home, server, identity)
         finally:
             endpoint.unlink(missing_ok=True)
 
@@ -210,7 +211,7 @@ def _local(url: str, host: str) -> str:
     return url.replace(host, "127.0.0.1", 1) if host == "0.0.0.0" else url.replace("[::]", "[::1]")  # noqa: S104
 
 
-def _watch(children: Children, home: Home, server: psutil.Process | None) -> None:
+def _watch(children: Children, home: Home, server: psutil.Process | None, identity: tuple[int, int] | None) -> None:
     """Look after the processes until one ends.
 
     The code server is looked after by its own supervisor, which starts it again a bounded number of times and says so in its log, whose
@@ -220,11 +221,12 @@ def _watch(children: Children, home: Home, server: psutil.Process | None) -> Non
         children: all that was started.
         home: where they work.
         server: the embedded PostgreSQL; None when another one is used.
+        identity: of the home, as it was when the database was started.
 
     Raises:
         SyncError: a child or the embedded PostgreSQL has ended, with its last lines, or the home is gone.
     """
-    seen_at, identity = time.monotonic(), _identity(home.root)
+    seen_at = time.monotonic()
     problems: dict[str, Problems] = defaultdict(Problems)
     while True:
         # A process that was about to write may have made the folder anew.

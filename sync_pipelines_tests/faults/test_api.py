@@ -251,7 +251,7 @@ def test_fault_17_rowversions_that_widen_are_null_mixed_or_go_back(world: World)
     mixed = world.add_items(0, "mixed")
     for number in range(3):
         mixed.put(item(number), f"v{number}")
-    world.set("mixed", lookback_seconds=0)
+    world.set("mixed", lookback_seconds=0, cursor_codec="text")
     world.sync("mixed")
     mixed.put(item(9), "v10")
     mixed.put(item(8), "v9")
