@@ -338,7 +338,11 @@ class DeclaredSource:
         return answer
 
     def _decoded(self, reply: Reply, decoder: PageDecoder, number: int) -> tuple[Reply, Page, Translated]:
-        translated = self._translator.translate(reply.body, decoder.max_record_bytes)
+        try:
+            translated = self._translator.translate(reply.body, decoder.max_record_bytes)
+        except SourceContractError as error:
+            error.next_command = f"{error.next_command}: sync-pipelines connector test {self._entity.connector}"
+            raise
         self._records += translated.count
         page = decoder.decode(number, translated.body)
         page.refused = translated.refused
