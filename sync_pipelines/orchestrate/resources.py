@@ -7,7 +7,6 @@ import dagster as dg
 from sync_pipelines.catalog.database import Database, open_database, require_catalog
 from sync_pipelines.settings import Settings, load_settings
 
-
 _known: set[Database] = set()
 
 
