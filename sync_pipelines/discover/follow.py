@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from sync_pipelines.catalog.connectors import lock_declaration, update_declaration
+from sync_pipelines.catalog.connectors import stored_declaration, update_declaration
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity, update_definition
 from sync_pipelines.declare.describe import describe_source
@@ -40,7 +40,7 @@ def follow_fields(database: Database, connector: Connector, entity: Entity, name
         return waits_for(connector)
     with database.connect() as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{connector.uid}"])
-        known = lock_declaration(connection, connector)
+        known = stored_declaration(connection, connector, locked=True)
         if not _asks_the_same(known, connector.declaration, entity.slug):
             return "the connector's file was applied while its source was asked; the next run asks again"
         stored = get_entity(database, connector.name, entity.slug)
@@ -51,7 +51,7 @@ def follow_fields(database: Database, connector: Connector, entity: Entity, name
             return f"the source's description changed in a way that needs a decision ({drift.plan}): sync-pipelines discover {connector.name}"
         update_definition(connection, stored, described, read_everything_again=True)
         if declaration is not None:
-            _keep_endpoint(connection, connector, Declaration.model_validate(known), declaration, entity.slug)
+            _keep_endpoint(connection, connector, known, declaration, entity.slug)
     return None
 
 
@@ -64,11 +64,12 @@ def _asks_the_same(known: dict[str, Any] | None, asked: dict[str, Any] | None, s
 
 
 def _keep_endpoint(
-    connection: psycopg.Connection[Any], connector: Connector, known: Declaration, declaration: Declaration, slug: str
+    connection: psycopg.Connection[Any], connector: Connector, known: dict[str, Any] | None, declaration: Declaration, slug: str
 ) -> None:
     """Store the endpoint as its document has it now; the others are for their own runs and for the discovery."""
-    endpoints = {**known.endpoints, slug: declaration.endpoints[slug]}
-    update_declaration(connection, connector, known.model_copy(update={"endpoints": endpoints}).as_json())
+    stored = Declaration.model_validate(known)
+    endpoints = {**stored.endpoints, slug: declaration.endpoints[slug]}
+    update_declaration(connection, connector, known, stored.model_copy(update={"endpoints": endpoints}).as_json())
 
 
 def waits_for(connector: Connector) -> str:
