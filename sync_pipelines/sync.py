@@ -554,8 +554,8 @@ def _load(run: _Run, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]])
 
 
 def _writing(run: _Run) -> AbstractContextManager[None]:
-    """A place among the writers to the destination; while it is waited for, the run can be cancelled."""
-    return writer_place(run.held, run.database.bridge_schema, run.settings.max_destination_writers, run.heartbeat)
+    """A place among the writers to the destination; while it is waited for, the run can be cancelled and its limits hold."""
+    return writer_place(run.held, run.database.bridge_schema, run.settings.max_destination_writers, lambda: _wait_on(run))
 
 
 def _recorded_outcome(run: _Run) -> Outcome | None:

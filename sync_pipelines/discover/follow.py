@@ -18,6 +18,8 @@ from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.settings import Settings
 
+WAIT_SECONDS = 10.0
+
 
 def follow_fields(database: Database, connector: Connector, entity: Entity, names: set[str], settings: Settings) -> str | None:
     """Bring the catalog to the source's description if that declares some of these fields by now.
@@ -39,7 +41,8 @@ def follow_fields(database: Database, connector: Connector, entity: Entity, name
     if described is None or not names & {column.name for column in described.columns}:
         return waits_for(connector)
     with database.connect() as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{connector.uid}"])
+        if not _can_lock(connection, connector):
+            return "a discovery of the source is under way, which declares them"
         known = stored_declaration(connection, connector, locked=True)
         if not _asks_the_same(known, connector.declaration, entity.slug):
             return "the connector's file was applied while its source was asked; the next run asks again"
@@ -53,6 +56,20 @@ def follow_fields(database: Database, connector: Connector, entity: Entity, name
         if declaration is not None:
             _keep_endpoint(connection, connector, known, declaration, entity.slug)
     return None
+
+
+def _can_lock(connection: psycopg.Connection[Any], connector: Connector) -> bool:
+    """Be the only one who changes the connector's entities; False where somebody else is for longer.
+
+    That may be a discovery which waits for the very table that the caller is filling, so nobody may wait for it without end.
+    """
+    connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(WAIT_SECONDS * 1000)}ms"])
+    try:
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{connector.uid}"])
+    except psycopg.errors.LockNotAvailable:
+        return False
+    connection.execute("SELECT set_config('lock_timeout', '0', true)")
+    return True
 
 
 def _asks_the_same(known: dict[str, Any] | None, asked: dict[str, Any] | None, slug: str) -> bool:
