@@ -144,6 +144,8 @@ def _depending(error: Any) -> str:
 
 
 def _way_out(state: str | None, message: str) -> str | None:
+    if state == "0A000" and "generated column" in message:
+        return "ALTER TABLE … DROP COLUMN that generated column, then the same again; add it anew afterwards"
     if state == "42501" and "row-level security" in message:
         return "ALTER ROLE … BYPASSRLS for our role, or ALTER TABLE … NO FORCE ROW LEVEL SECURITY, or DISABLE it; a policy must not hide rows from us"
     return None
