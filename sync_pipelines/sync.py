@@ -554,8 +554,8 @@ def _load(run: _Run, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]])
 
 
 def _writing(run: _Run) -> AbstractContextManager[None]:
-    """A place among the writers to the destination; while it is waited for, the run can be cancelled."""
-    return writer_place(run.held, run.database.bridge_schema, run.settings.max_destination_writers, run.heartbeat)
+    """A place among the writers to the destination; while it is waited for, the run can be cancelled and its limits hold."""
+    return writer_place(run.held, run.database.bridge_schema, run.settings.max_destination_writers, lambda: _wait_on(run))
 
 
 def _recorded_outcome(run: _Run) -> Outcome | None:
@@ -568,16 +568,28 @@ def _recorded_outcome(run: _Run) -> Outcome | None:
     return Outcome(Ledger.of_row(row), details["row_count"], details["missing"], details["held_deletions"], verdict)
 
 
+def _duplicate_keys(run: _Run) -> int:
+    """Keys that stand twice; a run that has published is not failed because nobody could look."""
+    try:
+        return run.destination.duplicate_keys(run.entity)
+    except SyncError as error:
+        run.warnings.append(f"whether a key stands twice in {run.entity.table} could not be looked up: {error.what}")
+        return 0
+
+
 def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outcome) -> RunResult:
     entity, traffic = run.entity, extraction.traffic
-    duplicates = run.destination.duplicate_keys(entity)
+    duplicates = _duplicate_keys(run)
     metrics = named_metrics(
         endpoint_of(run.connector, entity.slug), outcome.ledger, traffic, extraction.source.page_size, run.elapsed_seconds
     )
     late = {**({"metrics": metrics} if metrics else {}), **({"duplicate_keys": duplicates} if duplicates else {})}
     if late:
-        with run.database.connect() as connection:
-            note_details(connection, run.uid, late)
+        try:
+            with run.database.connect() as connection:
+                note_details(connection, run.uid, late)
+        except SyncError as error:
+            logger.warning("%s: what was found after the publish is not in the run's row: %s", entity.path, error.what)
     logger.info("%s: %s", entity.path, outcome.ledger.as_dict())
     return RunResult(
         uid=run.uid,

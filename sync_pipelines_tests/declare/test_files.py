@@ -136,3 +136,11 @@ def test_a_secret_in_the_place_of_a_type_is_not_shown():
     with pytest.raises(SettingsError, match="not known") as refused:
         validate(data, SourceFile("x.yaml", data))
     assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("token_url", ["http://[x", "https://host:99999/t", "https://:80/t"])
+def test_a_token_endpoint_that_is_no_address_is_refused_by_the_file(token_url: str) -> None:
+    auth = {"type": "oauth2", "token_url": token_url, "client_id": "env:ID", "client_secret": "env:KEY"}
+    data = {"name": "a", "kind": "rest", "base_url": "http://a", "auth": auth, "endpoints": {"users": {"path": "/u"}}}
+    with pytest.raises(SettingsError, match="token_url: this is no address"):
+        validate(data, SourceFile("a.yaml", data))
