@@ -48,6 +48,7 @@ from sync_pipelines.gate.judge import Tally
 from sync_pipelines.gate.opened import OpenedGate, check_stored_masks, newly_masked
 from sync_pipelines.load.destination import Destination, Remask, open_destination
 from sync_pipelines.load.engine import load_batches
+from sync_pipelines.load.originals import Originals, kept_from_bytes
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.peek import finish_without_load
 from sync_pipelines.model.entity import COERCED_COLUMN, REVIEW_COLUMN, Connector, DeltaStrategy, Entity, EntityStatus
@@ -356,6 +357,7 @@ def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
     masked = run.gate.masked if run.gate is not None else frozenset()
     if run.gate is not None:
         run.gate.tally = Tally()
+    originals = Originals()
     extraction = Extraction(
         run.declared,
         open_source(run.database, run.connector, run.declared, settings, masked=masked, keep_answers=True),
@@ -365,6 +367,8 @@ def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
         max_record_bytes=settings.max_record_bytes,
         own_columns=entity.own_columns,
         gate=run.gate,
+        keep_original=originals.add,
+        original_bytes=kept_from_bytes(entity),
         before_page=lambda fetched: _go_on(run, extraction, fetched),
         on_undeclared=partial(_notice, run),
     )
@@ -385,6 +389,7 @@ def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
         masks=entity.stored_masks if run.released else run.gate.fingerprints if run.gate is not None else {},
         released=tuple(run.released),
         limits=RejectionLimits(settings.alert_rejection_rate, settings.alert_rejection_min_records),
+        originals=originals,
     )
     batches = _finished(run, extraction, plan)
     try:

@@ -144,6 +144,8 @@ def _depending(error: Any) -> str:
 def _way_out(state: str | None, message: str) -> str | None:
     if state == "42501" and "row-level security" in message:
         return "ALTER ROLE … BYPASSRLS for our role, or ALTER TABLE … NO FORCE ROW LEVEL SECURITY, or DISABLE it; a policy must not hide rows from us"
+    if state == "42501":
+        return "the same command as the owner of the tables (POSTGRES_USER), or GRANT owner TO our role; docs/operations.md, Database roles"
     return None
 
 

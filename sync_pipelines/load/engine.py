@@ -102,7 +102,7 @@ def _read(
     fills_empty: bool,
 ) -> Spool:
     """Spool the batches, and send the good records on at the same time where the destination can take them."""
-    with Spool(folder) as spool:
+    with Spool(folder) as spool, plan.originals.writing(folder):
         for table, batch in batches:
             if not spool.rows:
                 stream = destination.open_stream(plan.entity, fills_empty=fills_empty, first_rows=len(batch))
