@@ -62,6 +62,7 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 1.0
 SHOWN_FIELDS = 20
+FOLLOWED_AT_MOST = 3  # reads of one run; what comes after is left to the discovery
 
 
 class _FieldsFollowed(SyncError):
@@ -101,6 +102,7 @@ class _Run:
     stage_seconds: dict[str, float] = field(default_factory=dict)
     last_details: dict[str, Any] = field(default_factory=dict)
     asked_for: frozenset[str] = frozenset()
+    followed: int = 0
     waits_for: str | None = None
 
     def __post_init__(self) -> None:
@@ -193,11 +195,11 @@ def sync_entity(
             last_details=last_details(held, entity),
         )
         try:
-            try:
-                return _run(run)
-            except _FieldsFollowed:
-                run = _with_new_columns(run)
-                return _run(run)
+            while True:
+                try:
+                    return _run(run)
+                except _FieldsFollowed:
+                    run = _with_new_columns(run)
         except BaseException as error:
             if isinstance(error, SyncError):
                 error.at(**entity.where)
@@ -273,6 +275,7 @@ def _with_new_columns(run: _Run) -> _Run:
         remask=newly_masked(entity, gate),
         table_changes=(),
         warnings=[],
+        followed=run.followed + 1,
         waits_for=None,
     )
 
@@ -285,7 +288,7 @@ def _notice(run: _Run, names: set[str]) -> None:
     """
     new = frozenset(names) - run.asked_for
     run.asked_for |= new
-    if run.released or new <= set(run.last_details.get("undeclared", ())):
+    if run.released or run.followed >= FOLLOWED_AT_MOST or new <= set(run.last_details.get("undeclared", ())):
         return
     run.waits_for = follow_fields(run.database, run.connector, run.entity, set(new), run.settings)
     if run.waits_for is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sync_pipelines.model.run import Mode
-from sync_pipelines.twin import TwinColumn
+from sync_pipelines.twin import RequestInfo, TwinColumn
 from sync_pipelines_tests.declared_world import COLUMNS
 from sync_pipelines_tests.world import World, item
 
@@ -24,6 +24,26 @@ def test_a_delta_that_meets_a_new_column_asks_follows_and_fills_every_row(world:
     world.assert_equal_to_truth()
     assert world.runs()[0]["mode"] == "full"
     assert world.sync().mode is Mode.DELTA
+
+
+def test_a_column_that_is_new_while_the_run_follows_another_is_followed_too(world: World) -> None:
+    table = world.add_items(25)
+    world.sync()
+    table.add_column(TwinColumn("colour", "VARCHAR(20)"), "red")
+    table.put(item(3, colour="blue"))
+
+    def add_another(_: RequestInfo) -> None:
+        asked = [request.kind for request in world.server.requests_log]
+        if "apis" in asked[before:] and asked[-1] == "data" and not any(column.name == "size" for column in table.columns):
+            table.add_column(TwinColumn("size", "INTEGER"), 1)
+            table.put(item(4, size=2))
+
+    before = len(world.server.requests_log)
+    world.faults.on_request = add_another
+    result = world.sync()
+    assert result.undeclared == ()
+    assert asked_for_descriptions(world) == 3, "discovery, colour, size"
+    world.assert_equal_to_truth()
 
 
 def test_a_field_that_the_source_does_not_declare_is_told_and_asked_for_once(world: World) -> None:
