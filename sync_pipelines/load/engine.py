@@ -24,6 +24,7 @@ from sync_pipelines.load.plan import PublishPlan, publishing
 from sync_pipelines.load.spool import Spool
 from sync_pipelines.load.spools import working_folder
 from sync_pipelines.model.names import pipeline_name_for
+from sync_pipelines.secrets import printable
 
 logger = logging.getLogger(__name__)
 
@@ -151,4 +152,4 @@ def _cause(error: BaseException, plan: PublishPlan) -> SyncError:
     for link in chain:
         if isinstance(link, (psycopg2.Error, psycopg.Error)):
             return classify_database_error(link)
-    return FatalError(f"dlt failed: {type(chain[-1]).__name__}: {str(chain[-1])[:300]}", where=dict(plan.entity.where))
+    return FatalError(f"dlt failed: {type(chain[-1]).__name__}: {printable(str(chain[-1]), 300)}", where=dict(plan.entity.where))

@@ -200,6 +200,6 @@ class _WebServer:
         except ValueError:
             data = {}
         if not isinstance(data, dict) or data.get("errors") or not data.get("data"):
-            detail = json.dumps(data.get("errors"))[:300] if isinstance(data, dict) and data.get("errors") else ""
+            detail = printable(json.dumps(data.get("errors")), 300) if isinstance(data, dict) and data.get("errors") else ""
             raise _Refused(f"{self.shown} answered {answer.status} {detail}".strip())
         return data["data"]
