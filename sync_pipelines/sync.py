@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from sync_pipelines.bounds import RunBounds
 from sync_pipelines.catalog.connectors import get_connector
-from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.database import Database, classify_database_error
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.gates import prepare_gate
 from sync_pipelines.catalog.runs import (
@@ -146,7 +146,8 @@ def sync_entity(
         settings: the process settings when None.
         interrupted: asked before every page; True ends the run as cancelled, with nothing published.
         lease: by which a sensor took the entity for this run; it ends with it.
-        will_try_again: the caller repeats what fails with a `RetriableError`, so that such a failure is not counted yet.
+        will_try_again: the caller repeats what may pass, a `RetriableError` or an error that is none of ours, so that such a failure is not
+            counted yet.
 
     While it reads, `records_fetched` of the running row in `bridge.sync_runs` tells how far it is.
 
@@ -201,12 +202,22 @@ def sync_entity(
                 except _FieldsFollowed:
                     run = _with_new_columns(run)
         except BaseException as error:
-            if isinstance(error, SyncError):
-                error.at(**entity.where)
-            tried_again = will_try_again and isinstance(error, RetriableError) and not isinstance(error, InterruptedRunError)
+            # From the connection that holds the entity; all others tell errors of ours.
+            told = classify_database_error(error) if isinstance(error, psycopg.Error) else error
+            if isinstance(told, SyncError):
+                told.at(**entity.where)
             # A release reads nothing of the source: that it failed says nothing of when the entity is due.
-            fail_run(database, entity, uid, error, lease=lease, tried_again=tried_again or bool(released))
-            raise
+            fail_run(database, entity, uid, told, lease=lease, tried_again=(will_try_again and _may_pass(told)) or bool(released))
+            if told is error:
+                raise
+            raise told from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether a step repeats what failed so."""
+    if isinstance(error, SyncError):
+        return isinstance(error, RetriableError) and not isinstance(error, InterruptedRunError)
+    return isinstance(error, Exception)
 
 
 def _heartbeat(connection: psycopg.Connection[Any], uid: UUID, interrupted: Callable[[], bool]) -> Heartbeat:

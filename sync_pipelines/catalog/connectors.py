@@ -237,6 +237,12 @@ def remove_connector(database: Database, name: str) -> int:
     return int(count["n"])
 
 
+def lock_declaration(connection: psycopg.Connection[Any], connector: Connector) -> dict[str, Any] | None:
+    """The declaration as it is now, which nobody changes before the caller's transaction ends; None where there is none."""
+    row = connection.execute("SELECT declaration FROM connectors WHERE uid = %s FOR UPDATE", [connector.uid]).fetchone()
+    return None if row is None else row["declaration"]
+
+
 def update_declaration(connection: psycopg.Connection[Any], connector: Connector, declaration: dict[str, Any]) -> None:
     """Take over what an OpenAPI document says now; nothing happens where it is as before."""
     connection.execute(

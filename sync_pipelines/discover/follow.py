@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from sync_pipelines.catalog.connectors import update_declaration
+from typing import Any
+
+import psycopg
+
+from sync_pipelines.catalog.connectors import lock_declaration, update_declaration
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity, update_definition
 from sync_pipelines.declare.describe import describe_source
 from sync_pipelines.discover.apis import parse_apis
+from sync_pipelines.discover.discovery import keep_coercions
 from sync_pipelines.discover.drift import Verdict, diff_entity
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.declaration import Declaration
@@ -35,21 +40,35 @@ def follow_fields(database: Database, connector: Connector, entity: Entity, name
         return waits_for(connector)
     with database.connect() as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{connector.uid}"])
+        known = lock_declaration(connection, connector)
+        if not _asks_the_same(known, connector.declaration, entity.slug):
+            return "the connector's file was applied while its source was asked; the next run asks again"
         stored = get_entity(database, connector.name, entity.slug)
+        if declaration is None:
+            described = keep_coercions(stored, described)
         drift = diff_entity(stored, described)
         if drift.verdict is Verdict.DECIDE:
             return f"the source's description changed in a way that needs a decision ({drift.plan}): sync-pipelines discover {connector.name}"
         update_definition(connection, stored, described, read_everything_again=True)
         if declaration is not None:
-            _keep_endpoint(connection, connector, declaration, entity.slug)
+            _keep_endpoint(connection, connector, Declaration.model_validate(known), declaration, entity.slug)
     return None
 
 
-def _keep_endpoint(connection: object, connector: Connector, declaration: Declaration, slug: str) -> None:
+def _asks_the_same(known: dict[str, Any] | None, asked: dict[str, Any] | None, slug: str) -> bool:
+    """Whether a declaration says of a source and of one endpoint what it said when the source was asked."""
+    if known is None or asked is None:
+        return known is asked
+    parts = [{**one, "endpoints": one["endpoints"].get(slug)} for one in (known, asked)]
+    return parts[0] == parts[1]
+
+
+def _keep_endpoint(
+    connection: psycopg.Connection[Any], connector: Connector, known: Declaration, declaration: Declaration, slug: str
+) -> None:
     """Store the endpoint as its document has it now; the others are for their own runs and for the discovery."""
-    known = Declaration.model_validate(connector.declaration)
     endpoints = {**known.endpoints, slug: declaration.endpoints[slug]}
-    update_declaration(connection, connector, known.model_copy(update={"endpoints": endpoints}).as_json())  # type: ignore[arg-type]
+    update_declaration(connection, connector, known.model_copy(update={"endpoints": endpoints}).as_json())
 
 
 def waits_for(connector: Connector) -> str:
