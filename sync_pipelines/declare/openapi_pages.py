@@ -27,6 +27,7 @@ _TOKENS = ("cursor", "pagetoken", "nextpagetoken", "nexttoken", "nextcursor", "c
 _AFTER_LAST = ("startingafter", "afterid", "after")
 _LINKS = {"nextpageurl", "nexturl", "nexturi", "nextlink", "nexthref", "odatanextlink", "nextpagelink", "nextpageuri"}
 _DATES = {"date", "date-time", "time"}
+MAX_BESIDE = 500
 Resolve = Callable[[Any], dict[str, Any]]
 Properties = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -61,7 +62,11 @@ class Operation:
 
 
 def beside_list(schema: dict[str, Any], records: str, resolve: Resolve, properties: Properties) -> dict[str, dict[str, Any]]:
-    """What an answer has beside its list, those of objects with known names included, by JSONPath."""
+    """What an answer has beside its list, those of objects with known names included, by JSONPath.
+
+    Raises:
+        EntityDefinitionError: it has so much that this is no list with something beside it.
+    """
     found: dict[str, dict[str, Any]] = {}
 
     def gather(inner: dict[str, Any], prefix: str, depth: int) -> None:
@@ -71,6 +76,8 @@ def beside_list(schema: dict[str, Any], records: str, resolve: Resolve, properti
                 continue
             resolved = resolve(one)
             found[path] = resolved
+            if len(found) > MAX_BESIDE:
+                raise EntityDefinitionError(f"its answer has more than {MAX_BESIDE} things beside its list; declare its `pagination` and `records`")
             if depth and (plain_name(name) in ENVELOPES or plain_name(name) in NEXT):
                 gather(resolved, path, depth - 1)
 
