@@ -6,7 +6,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, partial
@@ -33,6 +33,7 @@ from sync_pipelines.catalog.slots import writer_place
 from sync_pipelines.checkpoint import plan_checkpoint
 from sync_pipelines.discover.follow import follow_fields, waits_for
 from sync_pipelines.errors import (
+    UNPUBLISHED,
     ConfigurationError,
     CursorProtocolError,
     IncompleteAnswerError,
@@ -119,6 +120,17 @@ class _Run:
         return time.monotonic() - self.started_monotonic
 
 
+@contextmanager
+def _leaving_all_as_it_was() -> Iterator[None]:
+    """Errors say that nothing was published, also those before there is a run."""
+    try:
+        yield
+    except SyncError as error:
+        error.leaves(UNPUBLISHED)
+        raise
+
+
+@_leaving_all_as_it_was()
 def sync_entity(
     database: Database,
     connector_name: str,
@@ -167,7 +179,7 @@ def sync_entity(
             # A person reads of it where they read of every failure; that is what keeps the entity from starting at once again, too.
             mode = plan_mode(entity, full_refresh=full_refresh)
             uid, _ = start_run(held, entity, mode, triggered_by, entity.cursor if mode is Mode.DELTA else None)
-            fail_run(database, entity, uid, error.at(**entity.where), lease=lease, tried_again=bool(released))
+            fail_run(database, entity, uid, error.at(**entity.where).leaves(UNPUBLISHED), lease=lease, tried_again=bool(released))
             raise
         remask = newly_masked(entity, gate)
         mode = Mode.DELTA if released else plan_mode(entity, full_refresh=full_refresh or bool(remask))
@@ -205,7 +217,7 @@ def sync_entity(
             # From the connection that holds the entity; all others tell errors of ours.
             told = classify_database_error(error) if isinstance(error, psycopg.Error) else error
             if isinstance(told, SyncError):
-                told.at(**entity.where)
+                told.at(**entity.where).leaves(UNPUBLISHED)
             # A release reads nothing of the source: that it failed says nothing of when the entity is due.
             fail_run(database, entity, uid, told, lease=lease, tried_again=(will_try_again and _may_pass(told)) or bool(released))
             if told is error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sync_pipelines.declare.files import parse_yaml
-from sync_pipelines.declare.openapi_pages import Operation, beside_list, plan_pagination
+from sync_pipelines.declare.openapi_pages import Operation, plan_pagination
 from sync_pipelines.declare.openapi_schemas import Schemas
 from sync_pipelines.errors import EntityDefinitionError, SettingsError, SourceContractError, SyncError
 from sync_pipelines.extract.documents import NotADocumentError, decode_document
@@ -174,5 +174,4 @@ def _paging_of(
     """What concerns the pages of an operation."""
     asked = (one for one in parameters if one.get("in") == "query")
     query = {str(one.get("name")): schemas.resolve(one.get("schema") or {}) for one in asked}
-    beside = beside_list(schema, records, schemas.resolve, lambda one: schemas.properties(one)[0])
-    return Operation("", query, records, beside, has_link_header=schemas.has_link_header(operation))
+    return Operation("", query, records, schemas.beside(schema, records), headers=schemas.headers(operation))

@@ -6,9 +6,11 @@ once, and the columns of all operations together are bounded.
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
+from sync_pipelines.declare.openapi_pages import beside_list
 from sync_pipelines.errors import EntityDefinitionError
 from sync_pipelines.model.entity import MAX_COLUMNS
 from sync_pipelines.model.types import MAX_TEXT_LENGTH
@@ -16,6 +18,7 @@ from sync_pipelines.secrets import printable
 
 MAX_REFERENCES = 50
 MAX_DOCUMENT_COLUMNS = 200_000
+MAX_HEADERS = 500
 _STRING_FORMATS = {"date": "date", "date-time": "timestamptz", "uuid": "uuid", "byte": "bytea"}
 _INTEGER_FORMATS = {"int32": "integer", "int64": "bigint"}
 _JSON_MEDIA = re.compile(r"application/(.+\+)?json(;.*)?")
@@ -36,7 +39,8 @@ class Schemas:
         self._types: dict[int, tuple[Any, tuple[str, bool]]] = {}
         self._records: dict[int, tuple[Schema, tuple[str, Schema] | str]] = {}
         self._contents: dict[int, tuple[Schema, Any]] = {}
-        self._links: dict[int, tuple[Schema, bool]] = {}
+        self._beside: dict[tuple[int, str], tuple[Schema, dict[str, Schema]]] = {}
+        self._headers: dict[int, tuple[Schema, list[str]]] = {}
         self._gathered = self._columns = 0
 
     def resolve(self, schema: Any) -> Schema:
@@ -84,12 +88,16 @@ class Schemas:
             raise EntityDefinitionError("it declares no JSON answer")
         return self.resolve(media["schema"])
 
-    def has_link_header(self, operation: dict[str, Any]) -> bool:
-        """Whether its answer is declared to have the header Link."""
+    def headers(self, operation: dict[str, Any]) -> list[str]:
+        """Names of the headers that its answer is declared to have."""
         answer = self.answer(operation)
-        if id(answer) not in self._links:
-            self._links[id(answer)] = answer, any(str(name).lower() == "link" for name in answer.get("headers") or {})
-        return self._links[id(answer)][1]
+        if id(answer) not in self._headers:
+            names = itertools.islice(answer.get("headers") or {}, MAX_HEADERS + 1)
+            self._headers[id(answer)] = answer, [str(name) for name in names]
+        found = self._headers[id(answer)][1]
+        if len(found) > MAX_HEADERS:
+            raise EntityDefinitionError(f"its answer has more than {MAX_HEADERS} headers")
+        return found
 
     def records(self, schema: Schema) -> tuple[str, Schema]:
         """The path to the records of an answer, and the schema of one.
@@ -159,6 +167,13 @@ class Schemas:
         if self._gathered > 10 * MAX_DOCUMENT_COLUMNS:
             raise EntityDefinitionError(f"the document repeats more than {10 * MAX_DOCUMENT_COLUMNS} properties by reference")
         properties.update(own)
+
+    def beside(self, schema: Schema, records: str) -> dict[str, Schema]:
+        """What stands beside the list of an answer, see `openapi_pages.beside_list`."""
+        if (id(schema), records) not in self._beside:
+            found = beside_list(schema, records, self.resolve, lambda one: self.properties(one)[0])
+            self._beside[id(schema), records] = schema, found
+        return self._beside[id(schema), records][1]
 
     def columns(self, record: Schema, key: list[str] | None) -> list[dict[str, Any]]:
         """The columns of a record.
