@@ -49,7 +49,7 @@ from sync_pipelines.gate.judge import Tally
 from sync_pipelines.gate.opened import OpenedGate, check_stored_masks, newly_masked
 from sync_pipelines.load.destination import Destination, Remask, open_destination
 from sync_pipelines.load.engine import load_batches
-from sync_pipelines.load.originals import Originals, kept_from_bytes
+from sync_pipelines.load.originals import Originals, kept_from_characters
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.peek import finish_without_load
 from sync_pipelines.model.entity import COERCED_COLUMN, REVIEW_COLUMN, Connector, DeltaStrategy, Entity, EntityStatus
@@ -99,6 +99,7 @@ class _Run:
     released: dict[UUID, bytes] = field(default_factory=dict)
     table_changes: tuple[str, ...] = ()
     fills_empty: bool = False
+    has_other_indexes: bool = False
     warnings: list[str] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
     last_details: dict[str, Any] = field(default_factory=dict)
@@ -371,7 +372,7 @@ def _prepare(run: _Run) -> None:
         remask=Remask(masks, run.remask, run.database.bridge_schema) if masks is not None and run.remask else None,
     )
     run.entity, run.remask = replace(run.entity, own_columns=prepared.own_columns), frozenset()
-    run.fills_empty = prepared.is_empty
+    run.fills_empty, run.has_other_indexes = prepared.is_empty, prepared.has_other_indexes
     run.table_changes = run.table_changes or prepared.changes
 
 
@@ -394,7 +395,7 @@ def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
         own_columns=entity.own_columns,
         gate=run.gate,
         keep_original=originals.add,
-        original_bytes=kept_from_bytes(entity),
+        original_characters=kept_from_characters(entity, has_other_indexes=run.has_other_indexes),
         before_page=lambda fetched: _go_on(run, extraction, fetched),
         on_undeclared=partial(_notice, run),
     )
@@ -559,8 +560,8 @@ def _load(run: _Run, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]])
 
 
 def _writing(run: _Run) -> AbstractContextManager[None]:
-    """A place among the writers to the destination; while it is waited for, the run can be cancelled."""
-    return writer_place(run.held, run.database.bridge_schema, run.settings.max_destination_writers, run.heartbeat)
+    """A place among the writers to the destination; while it is waited for, the run can be cancelled and its limits hold."""
+    return writer_place(run.held, run.database.bridge_schema, run.settings.max_destination_writers, lambda: _wait_on(run))
 
 
 def _recorded_outcome(run: _Run) -> Outcome | None:
@@ -573,16 +574,28 @@ def _recorded_outcome(run: _Run) -> Outcome | None:
     return Outcome(Ledger.of_row(row), details["row_count"], details["missing"], details["held_deletions"], verdict)
 
 
+def _duplicate_keys(run: _Run) -> int:
+    """Keys that stand twice; a run that has published is not failed because nobody could look."""
+    try:
+        return run.destination.duplicate_keys(run.entity)
+    except SyncError as error:
+        run.warnings.append(f"whether a key stands twice in {run.entity.table} could not be looked up: {error.what}")
+        return 0
+
+
 def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outcome) -> RunResult:
     entity, traffic = run.entity, extraction.traffic
-    duplicates = run.destination.duplicate_keys(entity)
+    duplicates = _duplicate_keys(run)
     metrics = named_metrics(
         endpoint_of(run.connector, entity.slug), outcome.ledger, traffic, extraction.source.page_size, run.elapsed_seconds
     )
     late = {**({"metrics": metrics} if metrics else {}), **({"duplicate_keys": duplicates} if duplicates else {})}
     if late:
-        with run.database.connect() as connection:
-            note_details(connection, run.uid, late)
+        try:
+            with run.database.connect() as connection:
+                note_details(connection, run.uid, late)
+        except SyncError as error:
+            logger.warning("%s: what was found after the publish is not in the run's row: %s", entity.path, error.what)
     logger.info("%s: %s", entity.path, outcome.ledger.as_dict())
     return RunResult(
         uid=run.uid,

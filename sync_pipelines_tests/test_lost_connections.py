@@ -13,6 +13,7 @@ import pytest
 from sync_pipelines.errors import DatabaseRefusedError, DatabaseUnavailableError, SupersededRunError, SyncError
 from sync_pipelines.load.postgres import destination
 from sync_pipelines.load.postgres import publish as publishing
+from sync_pipelines.load.postgres.route import PostgresDestination
 from sync_pipelines.load.postgres.stream import RecordStream
 from sync_pipelines.model.run import Mode
 from sync_pipelines.sync import sync_entity
@@ -258,3 +259,15 @@ def test_an_unexpected_error_that_the_step_repeats_is_one_attempt_of_several(wor
             sync_entity(world.database, "erp", "items", settings=world.settings, will_try_again=again)
     assert [bool(run["error_details"].get("tried_again")) for run in world.runs()] == [False, True, True]
     assert world.entity().consecutive_failures == 1
+
+
+def test_a_database_that_goes_away_right_after_the_publish_fails_no_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.add_items(5)
+
+    def gone(*_: Any) -> int:
+        raise DatabaseUnavailableError("PostgreSQL cannot be reached")
+
+    monkeypatch.setattr(PostgresDestination, "duplicate_keys", gone)
+    result = world.sync()
+    assert result.ledger.inserted == 5
+    assert any("could not be looked up" in warning for warning in result.warnings)

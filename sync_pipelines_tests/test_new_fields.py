@@ -9,6 +9,7 @@ import pytest
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.entities import change_coercion, get_entity
 from sync_pipelines.declare import describe
+from sync_pipelines.discover import follow
 from sync_pipelines.discover.discovery import discover
 from sync_pipelines.discover.follow import follow_fields
 from sync_pipelines.model.run import Mode
@@ -161,3 +162,19 @@ def test_a_file_that_is_applied_while_a_source_is_asked_is_not_put_back(declared
     newer["description"] = "and once more"
     discover(declared.database, "shop", settings=declared.settings)
     assert get_connector(declared.database, "shop").declaration["description"] == "and once more"
+
+
+def test_a_run_waits_for_no_discovery_that_may_wait_for_the_table_which_the_run_fills(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "WAIT_SECONDS", 0.2)
+    table = world.add_items(5)
+    world.sync()
+    table.add_column(TwinColumn("colour", "VARCHAR(20)"), "red")
+    table.put(item(3, colour="blue"))
+    with world.database.connect() as discovering:
+        uid = get_connector(world.database, "erp").uid
+        discovering.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{uid}"])
+        assert any("a discovery of the source is under way" in warning for warning in world.sync().warnings)
+    assert world.sync(full_refresh=True).undeclared == ("colour",), "left to the discovery"
+    world.discover()
+    world.sync()
+    world.assert_equal_to_truth()

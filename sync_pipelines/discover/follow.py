@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from sync_pipelines.catalog.connectors import lock_declaration, update_declaration
+from sync_pipelines.catalog.connectors import stored_declaration, update_declaration
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity, update_definition
 from sync_pipelines.declare.describe import describe_source
@@ -17,6 +17,8 @@ from sync_pipelines.errors import SyncError
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.settings import Settings
+
+WAIT_SECONDS = 10.0
 
 
 def follow_fields(database: Database, connector: Connector, entity: Entity, names: set[str], settings: Settings) -> str | None:
@@ -39,8 +41,9 @@ def follow_fields(database: Database, connector: Connector, entity: Entity, name
     if described is None or not names & {column.name for column in described.columns}:
         return waits_for(connector)
     with database.connect() as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{connector.uid}"])
-        known = lock_declaration(connection, connector)
+        if not _can_lock(connection, connector):
+            return "a discovery of the source is under way, which declares them"
+        known = stored_declaration(connection, connector, locked=True)
         if not _asks_the_same(known, connector.declaration, entity.slug):
             return "the connector's file was applied while its source was asked; the next run asks again"
         stored = get_entity(database, connector.name, entity.slug)
@@ -51,8 +54,22 @@ def follow_fields(database: Database, connector: Connector, entity: Entity, name
             return f"the source's description changed in a way that needs a decision ({drift.plan}): sync-pipelines discover {connector.name}"
         update_definition(connection, stored, described, read_everything_again=True)
         if declaration is not None:
-            _keep_endpoint(connection, connector, Declaration.model_validate(known), declaration, entity.slug)
+            _keep_endpoint(connection, connector, known, declaration, entity.slug)
     return None
+
+
+def _can_lock(connection: psycopg.Connection[Any], connector: Connector) -> bool:
+    """Be the only one who changes the connector's entities; False where somebody else is for longer.
+
+    That may be a discovery which waits for the very table that the caller is filling, so nobody may wait for it without end.
+    """
+    connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(WAIT_SECONDS * 1000)}ms"])
+    try:
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{connector.uid}"])
+    except psycopg.errors.LockNotAvailable:
+        return False
+    connection.execute("SELECT set_config('lock_timeout', '0', true)")
+    return True
 
 
 def _asks_the_same(known: dict[str, Any] | None, asked: dict[str, Any] | None, slug: str) -> bool:
@@ -64,11 +81,12 @@ def _asks_the_same(known: dict[str, Any] | None, asked: dict[str, Any] | None, s
 
 
 def _keep_endpoint(
-    connection: psycopg.Connection[Any], connector: Connector, known: Declaration, declaration: Declaration, slug: str
+    connection: psycopg.Connection[Any], connector: Connector, known: dict[str, Any] | None, declaration: Declaration, slug: str
 ) -> None:
     """Store the endpoint as its document has it now; the others are for their own runs and for the discovery."""
-    endpoints = {**known.endpoints, slug: declaration.endpoints[slug]}
-    update_declaration(connection, connector, known.model_copy(update={"endpoints": endpoints}).as_json())
+    stored = Declaration.model_validate(known)
+    endpoints = {**stored.endpoints, slug: declaration.endpoints[slug]}
+    update_declaration(connection, connector, known, stored.model_copy(update={"endpoints": endpoints}).as_json())
 
 
 def waits_for(connector: Connector) -> str:

@@ -38,7 +38,7 @@ class Extraction:
     """One read of one entity. The counters are complete when `batches` is exhausted.
 
     Args:
-        keep_original, original_bytes: takes good records of at least so many bytes as they were sent, see `load.originals`.
+        keep_original, original_characters: takes good records of at least so many letters as they were sent, see `load.originals`.
 
     Attributes:
         fetched: records in all accepted answers, re-reads included.
@@ -66,7 +66,7 @@ class Extraction:
         on_undeclared: Callable[[set[str]], None] = lambda names: None,
         gate: OpenedGate | None = None,
         keep_original: Callable[[list[dict[str, Any]]], None] | None = None,
-        original_bytes: int | None = None,
+        original_characters: int | None = None,
     ) -> None:
         self.entity = entity
         self.source, self.gate = source, gate
@@ -83,7 +83,7 @@ class Extraction:
         self._page_size, self._max_pages = source.page_size, max_pages
         self._batch_rows, self._batch_bytes = batch_rows, batch_bytes
         self._before_page, self._on_undeclared = before_page, on_undeclared
-        self._keep_original, self._original_bytes = keep_original, original_bytes
+        self._keep_original, self._original_characters = keep_original, original_characters
         self._numbered: NumberedRead | None = None
         self._in_order = True
         self._decoder = PageDecoder(entity, max_record_bytes)
@@ -319,16 +319,16 @@ class Extraction:
 
     def _keep_originals(self, pages: list[Page]) -> None:
         """Keep the good records that are so large that PostgreSQL may refuse them when their page is gone."""
-        if self._keep_original is None or self._original_bytes is None:
+        if self._keep_original is None or self._original_characters is None:
             return
         masks = self.gate.masks if self.gate is not None else None
         arrival = self._arrived
         for page in pages:
-            raw_records = list(each_record(page.body)) if len(page.body) >= self._original_bytes else []
+            raw_records = list(each_record(page.body)) if len(page.body) >= self._original_characters else []
             rows = []
             for index in range(len(page.rowversions)) if raw_records else ():
                 position = page.position(index)
-                if len(raw_records[position]) >= self._original_bytes:
+                if len(raw_records[position]) >= self._original_characters:
                     record = raw_records[position].encode("utf-8", errors="surrogateescape")
                     record = masks.hide_record(record) if masks is not None else record
                     rows.append({"arrival": arrival + index, "page": page.number, "position": position, "record": record})

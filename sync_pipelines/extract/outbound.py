@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from sync_pipelines.errors import GuardError
+from sync_pipelines.errors import GuardError, SettingsError
 from sync_pipelines.extract.addresses import IpAddress, IpNetwork, Reach, parse_host, reach_of
 from sync_pipelines.extract.origins import PORTS, check_spelling, is_loopback, origin_of
 from sync_pipelines.secrets import printable
@@ -169,9 +169,19 @@ def from_agreement(agreed: Mapping[str, Any], connector: str) -> Outbound:
 
 
 def trino_origin(destination_settings: Mapping[str, Any]) -> str:
-    """Where a connector's secrets for Trino go; `trino_host` stands for the coordinator of TRINO_HOST."""
-    host = str(destination_settings.get("host") or "trino_host")
-    return origin_of(f"trino://{f'[{host}]' if ':' in host else host}:{destination_settings.get('port') or 8080}")
+    """Where a connector's secrets for Trino go; `trino_host` stands for the coordinator of TRINO_HOST.
+
+    Raises:
+        SettingsError: the host is none.
+    """
+    host, port = str(destination_settings.get("host") or "trino_host"), destination_settings.get("port") or 8080
+    try:
+        if "://" in host:  # its client takes an address as well, whose port wins
+            parts = urlsplit(host)
+            host, port = parts.hostname or "", parts.port or port
+        return origin_of(f"trino://{f'[{host}]' if ':' in host else host}:{port}")
+    except ValueError:
+        raise SettingsError(f"{printable(host, 100)!r} is no host of a Trino: give its name or address.", state="Nothing was stored or sent.") from None
 
 
 def addresses_of(connector: Connector) -> dict[str, str]:

@@ -22,10 +22,12 @@ from sync_pipelines.model.types import Kind
 SCHEMA = pa.schema([("arrival", pa.int64()), ("page", pa.int64()), ("position", pa.int64()), ("record", pa.large_binary())])
 # A value takes at most 24 bytes of a page of 8160 when PostgreSQL moves it out, so that fewer columns always fit.
 MANY_COLUMNS = 200
-# The smallest JSON whose row can fill a page: 6 bytes ("a":1,) for each 8 of a row.
-WIDE_RECORD_BYTES = 4_000
+# The smallest JSON whose row can fill a page: 6 letters ("a":1,) for each 8 bytes of a row.
+WIDE_RECORD_CHARACTERS = 4_000
+# An entry of an index has at most 2704 bytes, and a letter up to four.
+INDEXED_RECORD_CHARACTERS = 600
 # The smallest JSON that can be more than the 256 MB of a jsonb or the 1 GB that PostgreSQL parses it in: 32 bytes of memory a byte.
-JSON_RECORD_BYTES = 8 * 1024 * 1024
+JSON_RECORD_CHARACTERS = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,20 @@ class Original:
     record: bytes
 
 
-def kept_from_bytes(entity: Entity) -> int | None:
-    """How large a record must be to be kept as it was sent; None where no record of the entity can be refused later."""
+def kept_from_characters(entity: Entity, *, has_other_indexes: bool) -> int | None:
+    """How large a record must be to be kept as it was sent; None where no record of the entity can be refused later.
+
+    Args:
+        entity: as its table has it.
+        has_other_indexes: the table has indexes that are not ours.
+    """
     if entity.destination != "postgres":
         return None
+    if has_other_indexes:
+        return INDEXED_RECORD_CHARACTERS
     if len(entity.columns) >= MANY_COLUMNS:
-        return WIDE_RECORD_BYTES
-    return JSON_RECORD_BYTES if any(column.type.kind is Kind.JSON for column in entity.columns) else None
+        return WIDE_RECORD_CHARACTERS
+    return JSON_RECORD_CHARACTERS if any(column.type.kind is Kind.JSON for column in entity.columns) else None
 
 
 class Originals:

@@ -146,3 +146,11 @@ def test_an_input_may_be_a_name_but_not_that_of_another(chosen, expected):
             fill_inputs(file, {"p": chosen})
     else:
         assert fill_inputs(file, {"p": chosen}) == {"params": expected}
+
+
+@pytest.mark.parametrize("token_url", ["http://[x", "https://host:99999/t", "https://:80/t"])
+def test_a_token_endpoint_that_is_no_address_is_refused_by_the_file(token_url: str) -> None:
+    auth = {"type": "oauth2", "token_url": token_url, "client_id": "env:ID", "client_secret": "env:KEY"}
+    data = {"name": "a", "kind": "rest", "base_url": "http://a", "auth": auth, "endpoints": {"users": {"path": "/u"}}}
+    with pytest.raises(SettingsError, match="token_url: this is no address"):
+        validate(data, SourceFile("a.yaml", data))
