@@ -1,5 +1,5 @@
 # One image for webserver, daemon and code server; see docker-compose.yml, which names the base image.
-ARG BASE_IMAGE=python:3.12-slim
+ARG BASE_IMAGE=python:3.12-slim@sha256:78387bc3881b8273120a12ebe6c1ab22b018ccc2c9adf565ae1ac9b536e184ea
 FROM ${BASE_IMAGE}
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 DAGSTER_HOME=/opt/sync_pipelines SYNC_PIPELINES_HOME=/var/lib/sync_pipelines
 WORKDIR /opt/sync_pipelines

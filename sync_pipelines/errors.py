@@ -73,11 +73,11 @@ class SyncError(Exception):
 
     Attributes:
         where: place of the failure, for example {"connector": "erp", "entity": "items", "page": 7, "key": "A1"}.
-        state: what is true now ("cursor not moved, table unchanged").
+        state: what is true now ("cursor not moved, table unchanged"); empty where nothing was going to change.
         next_command: the command a person would type next, or None.
     """
 
-    default_state = "Nothing was published: table and cursor are as before."
+    default_state = ""
     exit_code = 1
     category = Category.OTHER
 
@@ -100,12 +100,17 @@ class SyncError(Exception):
         self.where = {**where, **self.where}
         return self
 
+    def leaves(self, state: str) -> SyncError:
+        """Say in what state things are, where nobody has said it yet."""
+        self.state = self.state or state
+        return self
+
     def __str__(self) -> str:
-        parts = [self.what]
+        parts = [_sentence(self.what)]
         if self.where:
             parts.append("Where: " + ", ".join(f"{name} {value}" for name, value in self.where.items()) + ".")
         if self.state:
-            parts.append(self.state)
+            parts.append(_sentence(self.state))
         if self.next_command:
             parts.append(f"Next: {self.next_command}")
         return " ".join(parts)
@@ -122,6 +127,15 @@ class SyncError(Exception):
             "category": str(self.category),
             "exit_code": self.exit_code,
         }
+
+
+def _sentence(text: str) -> str:
+    """A text that ends as a sentence does, so that another one can follow."""
+    return text if text.rstrip().endswith((".", "!", "?", ":", "…")) or not text.strip() else f"{text.rstrip()}."
+
+
+UNPUBLISHED = "Nothing was published: table and cursor are as before."
+"""The state after a run that failed."""
 
 
 class RetriableError(SyncError):

@@ -46,16 +46,24 @@ def read_yaml(content: bytes, *, only_texts: bool = False) -> tuple[Any, Lines]:
     lines: Lines = {}
     try:
         text = content.decode("utf-8")
+        _check_letters(text)
         node = _composed(text)
         data = None if node is None else _build(node, (), lines, only_texts=only_texts)
-    except UnicodeDecodeError:
-        raise UnsafeYamlError("it is not UTF-8.") from None
+    except UnicodeDecodeError as error:
+        raise UnsafeYamlError("it is not UTF-8.", content.count(b"\n", 0, error.start) + 1) from None
     except RecursionError:
         raise UnsafeYamlError(f"it is nested deeper than {MAX_DEPTH} levels.") from None
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         raise UnsafeYamlError(f"{printable(problem or 'it is not YAML')}.", mark.line + 1 if mark else None) from None
     return data, lines
+
+
+def _check_letters(text: str) -> None:
+    """Refuse control characters, of which the parser names no line."""
+    found = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    if found is not None:
+        raise UnsafeYamlError(f"the character U+{ord(found[0]):04X} is not allowed.", text.count("\n", 0, found.start()) + 1)
 
 
 def line_of(lines: Lines, location: Location) -> int:

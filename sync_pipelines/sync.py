@@ -6,7 +6,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, partial
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from sync_pipelines.bounds import RunBounds
 from sync_pipelines.catalog.connectors import get_connector
-from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.database import Database, classify_database_error
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.gates import prepare_gate
 from sync_pipelines.catalog.runs import (
@@ -33,6 +33,7 @@ from sync_pipelines.catalog.slots import writer_place
 from sync_pipelines.checkpoint import plan_checkpoint
 from sync_pipelines.discover.follow import follow_fields, waits_for
 from sync_pipelines.errors import (
+    UNPUBLISHED,
     ConfigurationError,
     CursorProtocolError,
     IncompleteAnswerError,
@@ -61,6 +62,7 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 1.0
 SHOWN_FIELDS = 20
+FOLLOWED_AT_MOST = 3  # reads of one run; what comes after is left to the discovery
 
 
 class _FieldsFollowed(SyncError):
@@ -100,6 +102,7 @@ class _Run:
     stage_seconds: dict[str, float] = field(default_factory=dict)
     last_details: dict[str, Any] = field(default_factory=dict)
     asked_for: frozenset[str] = frozenset()
+    followed: int = 0
     waits_for: str | None = None
 
     def __post_init__(self) -> None:
@@ -116,6 +119,17 @@ class _Run:
         return time.monotonic() - self.started_monotonic
 
 
+@contextmanager
+def _leaving_all_as_it_was() -> Iterator[None]:
+    """Errors say that nothing was published, also those before there is a run."""
+    try:
+        yield
+    except SyncError as error:
+        error.leaves(UNPUBLISHED)
+        raise
+
+
+@_leaving_all_as_it_was()
 def sync_entity(
     database: Database,
     connector_name: str,
@@ -143,7 +157,8 @@ def sync_entity(
         settings: the process settings when None.
         interrupted: asked before every page; True ends the run as cancelled, with nothing published.
         lease: by which a sensor took the entity for this run; it ends with it.
-        will_try_again: the caller repeats what fails with a `RetriableError`, so that such a failure is not counted yet.
+        will_try_again: the caller repeats what may pass, a `RetriableError` or an error that is none of ours, so that such a failure is not
+            counted yet.
 
     While it reads, `records_fetched` of the running row in `bridge.sync_runs` tells how far it is.
 
@@ -163,7 +178,7 @@ def sync_entity(
             # A person reads of it where they read of every failure; that is what keeps the entity from starting at once again, too.
             mode = plan_mode(entity, full_refresh=full_refresh)
             uid, _ = start_run(held, entity, mode, triggered_by, entity.cursor if mode is Mode.DELTA else None)
-            fail_run(database, entity, uid, error.at(**entity.where), lease=lease, tried_again=bool(released))
+            fail_run(database, entity, uid, error.at(**entity.where).leaves(UNPUBLISHED), lease=lease, tried_again=bool(released))
             raise
         remask = newly_masked(entity, gate)
         mode = Mode.DELTA if released else plan_mode(entity, full_refresh=full_refresh or bool(remask))
@@ -192,18 +207,28 @@ def sync_entity(
             last_details=last_details(held, entity),
         )
         try:
-            try:
-                return _run(run)
-            except _FieldsFollowed:
-                run = _with_new_columns(run)
-                return _run(run)
+            while True:
+                try:
+                    return _run(run)
+                except _FieldsFollowed:
+                    run = _with_new_columns(run)
         except BaseException as error:
-            if isinstance(error, SyncError):
-                error.at(**entity.where)
-            tried_again = will_try_again and isinstance(error, RetriableError) and not isinstance(error, InterruptedRunError)
+            # From the connection that holds the entity; all others tell errors of ours.
+            told = classify_database_error(error) if isinstance(error, psycopg.Error) else error
+            if isinstance(told, SyncError):
+                told.at(**entity.where).leaves(UNPUBLISHED)
             # A release reads nothing of the source: that it failed says nothing of when the entity is due.
-            fail_run(database, entity, uid, error, lease=lease, tried_again=tried_again or bool(released))
-            raise
+            fail_run(database, entity, uid, told, lease=lease, tried_again=(will_try_again and _may_pass(told)) or bool(released))
+            if told is error:
+                raise
+            raise told from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether a step repeats what failed so."""
+    if isinstance(error, SyncError):
+        return isinstance(error, RetriableError) and not isinstance(error, InterruptedRunError)
+    return isinstance(error, Exception)
 
 
 def _heartbeat(connection: psycopg.Connection[Any], uid: UUID, interrupted: Callable[[], bool]) -> Heartbeat:
@@ -272,6 +297,7 @@ def _with_new_columns(run: _Run) -> _Run:
         remask=newly_masked(entity, gate),
         table_changes=(),
         warnings=[],
+        followed=run.followed + 1,
         waits_for=None,
     )
 
@@ -284,7 +310,7 @@ def _notice(run: _Run, names: set[str]) -> None:
     """
     new = frozenset(names) - run.asked_for
     run.asked_for |= new
-    if run.released or new <= set(run.last_details.get("undeclared", ())):
+    if run.released or run.followed >= FOLLOWED_AT_MOST or new <= set(run.last_details.get("undeclared", ())):
         return
     run.waits_for = follow_fields(run.database, run.connector, run.entity, set(new), run.settings)
     if run.waits_for is None:
@@ -528,8 +554,8 @@ def _load(run: _Run, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]])
 
 
 def _writing(run: _Run) -> AbstractContextManager[None]:
-    """A place among the writers to the destination; while it is waited for, the run can be cancelled."""
-    return writer_place(run.held, run.database.bridge_schema, run.settings.max_destination_writers, run.heartbeat)
+    """A place among the writers to the destination; while it is waited for, the run can be cancelled and its limits hold."""
+    return writer_place(run.held, run.database.bridge_schema, run.settings.max_destination_writers, lambda: _wait_on(run))
 
 
 def _recorded_outcome(run: _Run) -> Outcome | None:
@@ -542,16 +568,28 @@ def _recorded_outcome(run: _Run) -> Outcome | None:
     return Outcome(Ledger.of_row(row), details["row_count"], details["missing"], details["held_deletions"], verdict)
 
 
+def _duplicate_keys(run: _Run) -> int:
+    """Keys that stand twice; a run that has published is not failed because nobody could look."""
+    try:
+        return run.destination.duplicate_keys(run.entity)
+    except SyncError as error:
+        run.warnings.append(f"whether a key stands twice in {run.entity.table} could not be looked up: {error.what}")
+        return 0
+
+
 def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outcome) -> RunResult:
     entity, traffic = run.entity, extraction.traffic
-    duplicates = run.destination.duplicate_keys(entity)
+    duplicates = _duplicate_keys(run)
     metrics = named_metrics(
         endpoint_of(run.connector, entity.slug), outcome.ledger, traffic, extraction.source.page_size, run.elapsed_seconds
     )
     late = {**({"metrics": metrics} if metrics else {}), **({"duplicate_keys": duplicates} if duplicates else {})}
     if late:
-        with run.database.connect() as connection:
-            note_details(connection, run.uid, late)
+        try:
+            with run.database.connect() as connection:
+                note_details(connection, run.uid, late)
+        except SyncError as error:
+            logger.warning("%s: what was found after the publish is not in the run's row: %s", entity.path, error.what)
     logger.info("%s: %s", entity.path, outcome.ledger.as_dict())
     return RunResult(
         uid=run.uid,

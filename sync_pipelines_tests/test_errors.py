@@ -10,6 +10,7 @@ import pytest
 
 from sync_pipelines import errors
 from sync_pipelines.errors import (
+    UNPUBLISHED,
     BrokenPageError,
     FatalError,
     RecordError,
@@ -48,10 +49,18 @@ def test_every_class_is_explained_and_tells_what_where_state_and_next(error_clas
     assert details["retriable"] == issubclass(error_class, RetriableError)
 
 
-def test_an_error_that_says_nothing_else_still_says_the_state() -> None:
-    assert str(BrokenPageError("Cut.")) == "Cut. Nothing was published: table and cursor are as before."
+def test_only_a_run_says_that_nothing_was_published() -> None:
+    """Other commands, such as `connector add` or `test`, never were going to publish anything."""
+    assert str(BrokenPageError("Cut.")) == "Cut."
+    assert str(BrokenPageError("Cut.").leaves(UNPUBLISHED)) == "Cut. Nothing was published: table and cursor are as before."
+    assert BrokenPageError("Cut.", state="All is well.").leaves(UNPUBLISHED).state == "All is well."
     assert str(RecordError("Bad.")) == "Bad. The record is in quarantine; the others passed."
     assert str(SettingsError("Bad.", state="")) == "Bad."
+
+
+def test_sentences_that_are_joined_end_with_a_full_stop() -> None:
+    assert str(BrokenPageError("It broke", state="All is as before", next_command="do it")) == "It broke. All is as before. Next: do it"
+    assert str(BrokenPageError("Did it break?")) == "Did it break?"
 
 
 def test_an_outer_caller_adds_places_and_does_not_overwrite_them() -> None:

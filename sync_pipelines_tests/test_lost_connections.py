@@ -13,6 +13,7 @@ import pytest
 from sync_pipelines.errors import DatabaseRefusedError, DatabaseUnavailableError, SupersededRunError, SyncError
 from sync_pipelines.load.postgres import destination
 from sync_pipelines.load.postgres import publish as publishing
+from sync_pipelines.load.postgres.route import PostgresDestination
 from sync_pipelines.load.postgres.stream import RecordStream
 from sync_pipelines.model.run import Mode
 from sync_pipelines.sync import sync_entity
@@ -228,3 +229,45 @@ def test_a_run_that_another_one_closed_cannot_publish(world: World, changes: boo
     assert (result.mode, result.ledger.written) == (Mode.DELTA, 13 if changes else 0)
     world.assert_equal_to_truth()
     world.assert_nothing_left_behind()
+
+
+def test_a_run_whose_lock_is_lost_is_one_attempt_of_several_and_names_the_database(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.add_items(25)
+    monkeypatch.setattr("sync_pipelines.sync.HEARTBEAT_SECONDS", 0.0)
+    asked: list[int] = []
+
+    def operator_restarts() -> bool:
+        asked.append(1)
+        if len(asked) == 2:
+            terminate_all(world)
+        return False
+
+    with pytest.raises(DatabaseUnavailableError):
+        sync_entity(
+            world.database, "erp", "items", settings=world.settings, interrupted=operator_restarts, will_try_again=True
+        )
+    details = world.runs()[0]["error_details"]
+    assert (details["error"], details["category"], details["tried_again"]) == ("DatabaseUnavailableError", "database", True)
+    assert world.entity().consecutive_failures == 0
+
+
+def test_an_unexpected_error_that_the_step_repeats_is_one_attempt_of_several(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.add_items(5)
+    monkeypatch.setattr("sync_pipelines.sync.load_batches", lambda *_, **__: 1 / 0)
+    for again in (True, True, False):
+        with pytest.raises(ZeroDivisionError):
+            sync_entity(world.database, "erp", "items", settings=world.settings, will_try_again=again)
+    assert [bool(run["error_details"].get("tried_again")) for run in world.runs()] == [False, True, True]
+    assert world.entity().consecutive_failures == 1
+
+
+def test_a_database_that_goes_away_right_after_the_publish_fails_no_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.add_items(5)
+
+    def gone(*_: Any) -> int:
+        raise DatabaseUnavailableError("PostgreSQL cannot be reached")
+
+    monkeypatch.setattr(PostgresDestination, "duplicate_keys", gone)
+    result = world.sync()
+    assert result.ledger.inserted == 5
+    assert any("could not be looked up" in warning for warning in result.warnings)

@@ -94,3 +94,18 @@ def test_a_key_or_rowversion_that_no_index_holds_is_refused_and_the_rest_passes(
     result = world.sync(full_refresh=True)
     assert (result.ledger.inserted, result.ledger.quarantined) == (20, 2)
     assert all("2000 bytes that an index can hold" in row["reason"] for row in world.quarantine())
+
+
+def test_a_row_that_an_index_of_somebody_cannot_hold_is_refused_alone(world: World) -> None:
+    columns = (ITEM_COLUMNS[0], TwinColumn("body", "TEXT"))
+    table = world.add_items(columns=columns)
+    for number in range(5):
+        table.put({"item_number": f"A{number}", "body": "small"})
+    world.sync()
+    world.sql('CREATE UNIQUE INDEX "theirs USING x" ON erp.items (body, item_number)')
+    table.put({"item_number": "BIG", "body": "".join(chr(0x4E00 + (place * 7919) % 20_000) for place in range(2500))})
+    table.put({"item_number": "A9", "body": "fine"})
+    ledger = world.sync().ledger
+    assert (ledger.inserted, ledger.quarantined) == (1, 1)
+    (row,) = world.quarantine()
+    assert row["business_key"] == ["BIG"] and "2704" in row["reason"]

@@ -237,11 +237,19 @@ def remove_connector(database: Database, name: str) -> int:
     return int(count["n"])
 
 
-def update_declaration(connection: psycopg.Connection[Any], connector: Connector, declaration: dict[str, Any]) -> None:
-    """Take over what an OpenAPI document says now; nothing happens where it is as before."""
+def stored_declaration(connection: psycopg.Connection[Any], connector: Connector, *, locked: bool = False) -> dict[str, Any] | None:
+    """The declaration as it is now; None where there is none. With `locked` nobody changes it before the caller's transaction ends."""
+    row = connection.execute(f"SELECT declaration FROM connectors WHERE uid = %s{' FOR UPDATE' if locked else ''}", [connector.uid]).fetchone()
+    return None if row is None else row["declaration"]
+
+
+def update_declaration(
+    connection: psycopg.Connection[Any], connector: Connector, before: dict[str, Any] | None, declaration: dict[str, Any]
+) -> None:
+    """Take over what an OpenAPI document says now; nothing happens where it is as before, or no longer what it was `before`."""
     connection.execute(
-        "UPDATE connectors SET declaration = %s, updated_at = now() WHERE uid = %s AND declaration <> %s",
-        [Jsonb(declaration), connector.uid, Jsonb(declaration)],
+        "UPDATE connectors SET declaration = %s, updated_at = now() WHERE uid = %s AND declaration = %s AND declaration <> %s",
+        [Jsonb(declaration), connector.uid, Jsonb(before), Jsonb(declaration)],
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -30,6 +31,7 @@ from sync_pipelines.settings import Settings, load_settings
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 10
+_VERSIONS = Path(__file__).parent / "migrations" / "versions"
 _RETRIABLE_CLASSES = ("08", "40", "53", "57", "58")
 _RETRIABLE_STATES = {"55P03", "25P03"}
 _TOO_MANY_CONNECTIONS = "53300"
@@ -161,17 +163,22 @@ def clock(database: Database) -> datetime:
 
 
 def require_catalog(database: Database) -> None:
-    """Make sure that the bridge schema is there.
+    """Make sure that the bridge schema is there, and not older than this program.
 
     Raises:
-        ConfigurationError: names the command that creates it.
+        ConfigurationError: names the command that creates or upgrades it.
     """
+    newest = max(path.name[:4] for path in _VERSIONS.glob("[0-9]*.py"))
     with database.connect() as connection:
         row = connection.execute("SELECT to_regclass(%s) AS found", [f'"{database.bridge_schema}".entities']).fetchone()
-    if row is None or row["found"] is None:
-        raise ConfigurationError(
-            f"The schema {database.bridge_schema!r} holds no catalog yet.",
-            where={"database": database.location},
-            state="Nothing was changed.",
-            next_command="sync-pipelines doctor --migrate",
-        )
+        is_there = row is not None and row["found"] is not None
+        row = connection.execute("SELECT max(version_num) AS version FROM alembic_version").fetchone() if is_there else None
+    if row is not None and row["version"] is not None and row["version"] >= newest:
+        return
+    what = "holds no catalog yet" if row is None else f"holds a catalog of the older version {row['version']}, where this program needs {newest}"
+    raise ConfigurationError(
+        f"The schema {database.bridge_schema!r} {what}.",
+        where={"database": database.location},
+        state="Nothing was changed.",
+        next_command="sync-pipelines doctor --migrate",
+    )

@@ -51,7 +51,7 @@ def list_(
         ("run", "started", "status", "mode", *LEDGER_COLUMNS),
         [(short(run["uid"]), run["started_at"], run["status"], run["mode"], *run_row(run)) for run in found],
         right=LEDGER_NUMBERS,
-        least=("rows/s", "balance", "superseded", "mode", "unchanged", "seconds", "started", "deleted"),
+        least=("rows/s", "balance", "superseded", "mode", "unchanged", "seconds", "started", "inserted", "updated", "deleted"),
         empty="There was no run yet. Next: sync-pipelines sync CONNECTOR",
     )
 

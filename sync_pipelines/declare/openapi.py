@@ -186,7 +186,7 @@ def _paging_of(
     }
     beside = beside_list(schema, records, lambda one: _resolve(document, one), lambda one: _properties(document, one)[0])
     headers = _answer(document, operation).get("headers") or {}
-    return Operation("", query, records, beside, has_link_header=any(str(name).lower() == "link" for name in headers))
+    return Operation("", query, records, beside, headers=[str(name) for name in headers])
 
 
 def _resolve(document: dict[str, Any], schema: Any) -> dict[str, Any]:

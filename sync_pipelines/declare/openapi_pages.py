@@ -6,12 +6,27 @@ taken for "one answer is everything".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from sync_pipelines.errors import EntityDefinitionError
-from sync_pipelines.extract.told import ENVELOPES, MORE, NEXT, PAGES, SIZES, TOTAL, plain_name
+from sync_pipelines.extract.page_words import (
+    ENVELOPES,
+    FLAGS,
+    LAST,
+    MORE,
+    NEXT,
+    PAGES,
+    POSITIONS,
+    REMAINING,
+    SIZES,
+    TOTAL,
+    names_next,
+    plain_name,
+    tells_of_pages,
+)
 from sync_pipelines.model.declaration import MAX_PAGE_SIZE
 from sync_pipelines.secrets import printable
 
@@ -21,11 +36,14 @@ _OFFSET = {"offset", "skip", "startat", "start", "startindex", "pageoffset", "st
 _PLAIN_OFFSET = {"offset", "skip", "startat", "pageoffset"}
 _CURSOR = {"cursor", "pagetoken", "nextpagetoken", "nexttoken", "nextcursor", "continuationtoken", "continuation", "pagecursor",
            "marker", "startcursor", "scrollid", "bookmark", "after", "before", "startingafter", "endingbefore", "afterid", "beforeid",
-           "sinceid", "maxid", "startkey", "exclusivestartkey"}  # fmt: skip
+           "sinceid", "maxid", "startkey", "exclusivestartkey", "exclusivestartid", "pageinfo", "pageafter", "pagebefore", "pagekey", "skiptoken",
+           "searchafter", "scroll", "resumptiontoken", "fromid", "lastid", "lastkey"}  # fmt: skip
 _TOKENS = ("cursor", "pagetoken", "nextpagetoken", "nexttoken", "nextcursor", "continuationtoken", "pagecursor", "marker", "startcursor",
            "scrollid", "bookmark", "after", "token", "page")  # fmt: skip
 _AFTER_LAST = ("startingafter", "afterid", "after")
 _LINKS = {"nextpageurl", "nexturl", "nexturi", "nextlink", "nexthref", "odatanextlink", "nextpagelink", "nextpageuri"}
+_PLACES = {*_PAGE, *_OFFSET, *_CURSOR, "limit", "size", "pagesize", "perpage"} - {"start", "before", "after", "scroll"}
+_PREFIXES = {"sysparm", "page", "paging", "pagination", "result", "results", "max", "row", "rows", "record", "records", "item", "items", "list", "query"}
 _DATES = {"date", "date-time", "time"}
 Resolve = Callable[[Any], dict[str, Any]]
 Properties = Callable[[dict[str, Any]], dict[str, Any]]
@@ -41,7 +59,7 @@ class Operation:
         records: JSONPath to the list in the answer.
         beside: schemas of what stands beside the list, by JSONPath.
         key: the business key.
-        has_link_header: the answer is declared to have the header Link.
+        headers: names of the headers that the answer is declared to have.
     """
 
     slug: str
@@ -49,7 +67,7 @@ class Operation:
     records: str
     beside: dict[str, dict[str, Any]] = field(default_factory=dict)
     key: list[str] = field(default_factory=list)
-    has_link_header: bool = False
+    headers: list[str] = field(default_factory=list)
 
     def parameter(self, names: Any) -> str | None:
         """The first query parameter with one of these plain names."""
@@ -61,21 +79,25 @@ class Operation:
 
 
 def beside_list(schema: dict[str, Any], records: str, resolve: Resolve, properties: Properties) -> dict[str, dict[str, Any]]:
-    """What an answer has beside its list, those of objects with known names included, by JSONPath."""
+    """What an answer has beside its list, those of objects with known names included, by JSONPath.
+
+    Of other objects there only what can mean nothing but pages.
+    """
     found: dict[str, dict[str, Any]] = {}
 
-    def gather(inner: dict[str, Any], prefix: str, depth: int) -> None:
+    def gather(inner: dict[str, Any], prefix: str, depth: int, *, is_known: bool) -> None:
         for name, one in properties(inner).items():
-            path = f"{prefix}.{_quoted(name)}"
+            path, plain = f"{prefix}.{_quoted(name)}", plain_name(name)
             if path == records:
                 continue
             resolved = resolve(one)
-            found[path] = resolved
-            if depth and (plain_name(name) in ENVELOPES or plain_name(name) in NEXT):
-                gather(resolved, path, depth - 1)
+            if is_known or plain in FLAGS or (names_next(plain) and plain != "next"):
+                found[path] = resolved
+            if depth:
+                gather(resolved, path, depth - 1, is_known=is_known and (plain in ENVELOPES or names_next(plain)))
 
     if records != "$":
-        gather(schema, "$", 3)
+        gather(schema, "$", 3, is_known=True)
     return found
 
 
@@ -102,13 +124,33 @@ def plan_pagination(operation: Operation) -> dict[str, Any] | None:
 
 
 def _signs(operation: Operation) -> list[str]:
-    query = [
-        name
-        for name, schema in operation.query.items()
-        if plain_name(name) in _SIZE | _PAGE | _OFFSET or (plain_name(name) in _CURSOR and schema.get("format") not in _DATES)
-    ]
-    words = MORE | NEXT | TOTAL | PAGES | {"cursor"}
-    return [f"parameter {name}" for name in query] + [f"{path} in the answer" for path in operation.beside if _last(path) in words]
+    query = [name for name, schema in operation.query.items() if _asks_for_a_page(name, schema)]
+    beside = [path for path, schema in operation.beside.items() if _tells_of_pages(_last(path), _types(schema))]
+    return (
+        [f"parameter {name}" for name in query]
+        + [f"{path} in the answer" for path in beside]
+        + [f"header {name}" for name in operation.headers if tells_of_pages(name)]
+    )
+
+
+def _asks_for_a_page(name: str, schema: dict[str, Any]) -> bool:
+    """Whether a query parameter is for a size or a place, also behind a prefix: sysparm_offset, resultPageSize."""
+    if schema.get("format") in _DATES or _types(schema) == {"boolean"}:
+        return False
+    if plain_name(name) in _SIZE | _PAGE | _OFFSET | _CURSOR:
+        return True
+    words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)]
+    ends = range(1, len(words))
+    return any("".join(words[start:]) in _PLACES and set(words[:start]) <= _PREFIXES for start in ends)
+
+
+def _tells_of_pages(word: str, types: set[str]) -> bool:
+    """Whether something beside the list, by its plain name and its types, is there only because there are pages."""
+    if word in MORE or names_next(word) or word == "cursor":
+        return True
+    is_number = not types or bool(types & {"integer", "number", "string"})
+    by_type = (word in LAST and types == {"boolean"}) or (word in POSITIONS | {"offset"} and types == {"string"})
+    return by_type or (word in TOTAL | PAGES | REMAINING and is_number)
 
 
 def _size(operation: Operation) -> dict[str, Any]:
@@ -167,7 +209,7 @@ def _by_offset(operation: Operation, size: dict[str, Any]) -> dict[str, Any] | N
 
 
 def _by_header(operation: Operation, size: dict[str, Any]) -> dict[str, Any] | None:
-    return {"type": "link_header", **size} if operation.has_link_header else None
+    return {"type": "link_header", **size} if any(name.lower() == "link" for name in operation.headers) else None
 
 
 def _guess(operation: Operation, size: dict[str, Any]) -> dict[str, Any]:

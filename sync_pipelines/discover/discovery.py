@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-from sync_pipelines.catalog.connectors import get_connector, record_discovery, update_declaration
+from sync_pipelines.catalog.connectors import get_connector, record_discovery, stored_declaration, update_declaration
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import insert_entity, list_entities, mark_entity, update_definition
 from sync_pipelines.declare.describe import describe_source
@@ -90,17 +90,22 @@ def discover(
     report = DiscoveryReport(connector_name)
     with database.connect() as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{connector.uid}"])
-        # Read under the lock: another discovery may just have stored them.
-        stored = {entity.slug: entity for entity in list_entities(database, connector_name)}
-        for slug, entity in entities.items():
-            try:
-                with connection.transaction():
-                    _apply(database, connection, connector, stored.get(slug), entity, slug in accept, report)
-            except SyncError as error:
-                errors[slug] = error
-        _mark_vanished(connection, stored, entities, errors, left_out, report)
-        if declaration is not None:
-            update_declaration(connection, connector, declaration.as_json())
+        is_outdated = stored_declaration(connection, connector) != connector.declaration
+        if not is_outdated:
+            # Read under the lock: another discovery may just have stored them.
+            stored = {entity.slug: entity for entity in list_entities(database, connector_name)}
+            for slug, entity in entities.items():
+                try:
+                    with connection.transaction():
+                        _apply(database, connection, connector, stored.get(slug), entity, slug in accept, report)
+                except SyncError as error:
+                    errors[slug] = error
+            _mark_vanished(connection, stored, entities, errors, left_out, report)
+            if declaration is not None:
+                update_declaration(connection, connector, connector.declaration, declaration.as_json())
+    if is_outdated:
+        # A file was applied, or a run followed a field, while the source was asked: what it said answers older questions.
+        return discover(database, connector_name, accept=accept, settings=settings)
     report.invalid = {slug: _told(error) for slug, error in errors.items()}
     record_discovery(database, connector, None)
     return report

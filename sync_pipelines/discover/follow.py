@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from sync_pipelines.catalog.connectors import update_declaration
+from typing import Any
+
+import psycopg
+
+from sync_pipelines.catalog.connectors import stored_declaration, update_declaration
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity, update_definition
 from sync_pipelines.declare.describe import describe_source
 from sync_pipelines.discover.apis import parse_apis
+from sync_pipelines.discover.discovery import keep_coercions
 from sync_pipelines.discover.drift import Verdict, diff_entity
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.settings import Settings
+
+WAIT_SECONDS = 10.0
 
 
 def follow_fields(database: Database, connector: Connector, entity: Entity, names: set[str], settings: Settings) -> str | None:
@@ -34,22 +41,52 @@ def follow_fields(database: Database, connector: Connector, entity: Entity, name
     if described is None or not names & {column.name for column in described.columns}:
         return waits_for(connector)
     with database.connect() as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{connector.uid}"])
+        if not _can_lock(connection, connector):
+            return "a discovery of the source is under way, which declares them"
+        known = stored_declaration(connection, connector, locked=True)
+        if not _asks_the_same(known, connector.declaration, entity.slug):
+            return "the connector's file was applied while its source was asked; the next run asks again"
         stored = get_entity(database, connector.name, entity.slug)
+        if declaration is None:
+            described = keep_coercions(stored, described)
         drift = diff_entity(stored, described)
         if drift.verdict is Verdict.DECIDE:
             return f"the source's description changed in a way that needs a decision ({drift.plan}): sync-pipelines discover {connector.name}"
         update_definition(connection, stored, described, read_everything_again=True)
         if declaration is not None:
-            _keep_endpoint(connection, connector, declaration, entity.slug)
+            _keep_endpoint(connection, connector, known, declaration, entity.slug)
     return None
 
 
-def _keep_endpoint(connection: object, connector: Connector, declaration: Declaration, slug: str) -> None:
+def _can_lock(connection: psycopg.Connection[Any], connector: Connector) -> bool:
+    """Be the only one who changes the connector's entities; False where somebody else is for longer.
+
+    That may be a discovery which waits for the very table that the caller is filling, so nobody may wait for it without end.
+    """
+    connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(WAIT_SECONDS * 1000)}ms"])
+    try:
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{connector.uid}"])
+    except psycopg.errors.LockNotAvailable:
+        return False
+    connection.execute("SELECT set_config('lock_timeout', '0', true)")
+    return True
+
+
+def _asks_the_same(known: dict[str, Any] | None, asked: dict[str, Any] | None, slug: str) -> bool:
+    """Whether a declaration says of a source and of one endpoint what it said when the source was asked."""
+    if known is None or asked is None:
+        return known is asked
+    parts = [{**one, "endpoints": one["endpoints"].get(slug)} for one in (known, asked)]
+    return parts[0] == parts[1]
+
+
+def _keep_endpoint(
+    connection: psycopg.Connection[Any], connector: Connector, known: dict[str, Any] | None, declaration: Declaration, slug: str
+) -> None:
     """Store the endpoint as its document has it now; the others are for their own runs and for the discovery."""
-    known = Declaration.model_validate(connector.declaration)
-    endpoints = {**known.endpoints, slug: declaration.endpoints[slug]}
-    update_declaration(connection, connector, known.model_copy(update={"endpoints": endpoints}).as_json())  # type: ignore[arg-type]
+    stored = Declaration.model_validate(known)
+    endpoints = {**stored.endpoints, slug: declaration.endpoints[slug]}
+    update_declaration(connection, connector, known, stored.model_copy(update={"endpoints": endpoints}).as_json())
 
 
 def waits_for(connector: Connector) -> str:

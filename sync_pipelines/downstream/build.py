@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from psycopg.rows import tuple_row
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.roles import open_to_models, reading_role
 from sync_pipelines.downstream.sql_model import SqlModel
+from sync_pipelines.errors import DatabaseRefusedError
 from sync_pipelines.load.postgres.aside import belongings_fit
 from sync_pipelines.load.postgres.belongings import collect
 from sync_pipelines.load.postgres.dependants import dependants_down, find_oid
@@ -40,11 +42,32 @@ def build_model(database: Database, model: SqlModel) -> Built:
     name = quote(model.schema, model.name)
     open_to_models(database, model.reads if model.materialized == "table" else (), writes=model.schema)
     with database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+        _check_free(cursor, model)
         make = _as_view(model) if model.materialized == "view" else _as_table(cursor, database, model)
         with _replaced(cursor, model):
             make(cursor)
         with reading_role(cursor, database, [(model.schema, model.name)]):
             return Built(_count(cursor, f"SELECT count(*) FROM {name}"), _broken(cursor, model, name))
+
+
+def _check_free(cursor: Any, model: SqlModel) -> None:
+    """Refuse a model that would take the place of what a sync has written; the cursor's search path is the catalog.
+
+    Raises:
+        DatabaseRefusedError: its name is that of an entity's table.
+    """
+    cursor.execute(
+        "SELECT c.name || '/' || e.slug FROM entities e JOIN connectors c ON c.uid = e.connector_uid"
+        " WHERE e.destination = 'postgres' AND e.target_schema = %s AND e.target_table = %s",
+        [model.schema, model.name],
+    )
+    entity = cursor.fetchone()
+    if entity is not None:
+        raise DatabaseRefusedError(
+            f"{model.schema}.{model.name} is the table of {entity[0]}, which a model must not take the place of.",
+            state="Nothing was changed.",
+            next_command=f"give the file dbt_like_sql/{model.schema}/{model.name}.sql another name or folder",
+        )
 
 
 def _as_view(model: SqlModel) -> Callable[[Any], None]:
@@ -53,9 +76,8 @@ def _as_view(model: SqlModel) -> Callable[[Any], None]:
 
 def _as_table(cursor: Any, database: Database, model: SqlModel) -> Callable[[Any], None]:
     """Fill a table beside the old one, which readers may read meanwhile; the answer lets it take the name."""
-    short = shorten_identifier(f"{model.name}__new")
-    fresh = quote(model.schema, short)
-    cursor.execute(f"DROP TABLE IF EXISTS {fresh}")
+    # A name that nobody else has: it is gone when the transaction ends, and nothing is dropped for it.
+    fresh = quote(model.schema, shorten_identifier(f"{model.name}__new_{uuid4().hex}"))
     with reading_role(cursor, database) as owner:
         # Prepared, so that it is one statement, whatever its text says.
         cursor.execute(f"CREATE TABLE {fresh} AS {model.query}", prepare=True)

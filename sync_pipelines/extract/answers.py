@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import UUID
 
 from sync_pipelines.extract.http import Reply
-from sync_pipelines.extract.told import HEADERS
+from sync_pipelines.extract.page_words import tells_of_pages
 from sync_pipelines.model.declaration import MAX_RESUME_SECONDS
 from sync_pipelines.private import make_private_folder
 
@@ -75,7 +75,7 @@ class AnswerCache:
 
     def put(self, signature: str, reply: Reply) -> None:
         """Keep an answer, whole or not at all."""
-        headers = {name: value for name, value in reply.headers.items() if name in HEADERS}
+        headers = {name: value for name, value in reply.headers.items() if tells_of_pages(name)}
         head = {"url": reply.url, "headers": headers, "bytes": len(reply.body), "digest": hashlib.sha256(reply.body).hexdigest()}
         with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
             file.write(json.dumps(head).encode() + b"\n" + reply.body)

@@ -20,12 +20,19 @@ from sync_pipelines.errors import (
 from sync_pipelines.extract.answers import AnswerCache
 from sync_pipelines.extract.decode import Page, PageDecoder
 from sync_pipelines.extract.http import GuardedSession, Reply, Traffic
+from sync_pipelines.extract.page_words import SIZES, plain_name
 from sync_pipelines.extract.paginators import Pages
 from sync_pipelines.extract.raw_json import find_records, members
 from sync_pipelines.extract.records import decode_value
-from sync_pipelines.extract.told import SIZES, Told, plain_name, read_told
+from sync_pipelines.extract.told import Told, read_told
 from sync_pipelines.extract.translate import Translated, Translator, id_column, missing_record, source_paths
-from sync_pipelines.model.declaration import Endpoint, NoPagination, PagePagination
+from sync_pipelines.model.declaration import (
+    CursorPagination,
+    Endpoint,
+    NextLinkPagination,
+    NoPagination,
+    PagePagination,
+)
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.secrets import printable
 
@@ -106,7 +113,7 @@ class DeclaredSource:
         pages = Pages(self._endpoint, self._url(), self._params(rowversion_gt), page_size, number)
         reply, page, _ = self._ask(pages, decoder, running, traffic)
         if not page.fetched:
-            self._check_end(pages, reply, page)
+            self._check_end(pages, reply, page, 1)
         return page
 
     def walk(
@@ -248,9 +255,7 @@ class DeclaredSource:
             if self._is_checked:
                 self._totals.add(read_told(reply, self._endpoint.records).total)
             if not pages.advance(reply, page.fetched):
-                self._check_end(pages, reply, page)
-                full = self._endpoint.pagination.size_param is None or page.fetched >= self.page_size
-                self._may_end_early = self._may_end_early or (page.fetched > 0 and full and not pages.names_next)
+                self._check_end(pages, reply, page, len(asked))
                 return
 
     @property
@@ -266,18 +271,24 @@ class DeclaredSource:
         is_cut = isinstance(pagination, PagePagination) and pagination.last_page is not None
         return pagination.checked and not is_cut and self._endpoint.recording is None and (ids is None or ids.param is not None)
 
-    def _check_end(self, pages: Pages, reply: Reply, page: Page) -> None:
-        """Refuse an end at which the answer itself says that there is more.
+    def _check_end(self, pages: Pages, reply: Reply, page: Page, answers: int) -> None:
+        """Refuse an end at which the answer itself says that there is more, or at which nothing tells a cut list from a whole one.
 
         Raises:
             SourceContractError: it does.
         """
+        size_param = self._endpoint.pagination.size_param
+        is_full = page.fetched > 0 and (size_param is None or page.fetched >= self.page_size)
+        self._may_end_early = self._may_end_early or (is_full and not pages.names_next)
         if not self._is_checked:
             return
         told = read_told(reply, self._endpoint.records)
         what = told.more
-        if what is None and isinstance(self._endpoint.pagination, NoPagination) and self._endpoint.ids is None:
-            what = self._more_than_one_page(pages, told, page.fetched)
+        if what is None and self._endpoint.ids is None and not pages.numbered:
+            what = self._more_than_came(pages, told, page.fetched, answers)
+        names_in_body = isinstance(self._endpoint.pagination, (CursorPagination, NextLinkPagination))
+        if what is None and names_in_body and is_full and size_param is not None and not pages.names_next and not told.ends:
+            what = f"it brought as many as were asked for, {page.fetched}, and no answer has the place where the next page is named"
         if what is not None:
             raise SourceContractError(
                 f"The read ended, but {what}: the pagination {self._endpoint.pagination.type!r} does not reach the rest.",
@@ -285,10 +296,14 @@ class DeclaredSource:
                 next_command="declare `pagination` in the connector's file; if this is the end, `pagination: {…, checked: false}`",
             )
 
-    def _more_than_one_page(self, pages: Pages, told: Told, records: int) -> str | None:
-        """Why one answer is not everything; None when nothing says so."""
-        if told.pages is not None and told.pages > 1:
-            return f"the answer is one of {told.pages} pages"
+    def _more_than_came(self, pages: Pages, told: Told, records: int, answers: int) -> str | None:
+        """Why the answers so far are not everything; None when nothing says so."""
+        if told.pages is not None and told.pages > answers:
+            return f"there are {told.pages} pages, and {answers} came" if answers > 1 else f"the answer is one of {told.pages} pages"
+        if not isinstance(self._endpoint.pagination, NoPagination):
+            return None
+        if told.position is not None and not told.ends and (told.total is None or told.total > records):
+            return told.position
         asked = [value for name, value in pages.query.items() if plain_name(name) in SIZES and str(value).isdigit()]
         limits = {int(value) for value in asked} | ({told.limit} if told.limit is not None else set())
         if records in limits - {0} and not told.ends and (told.total is None or told.total > records):
@@ -323,7 +338,11 @@ class DeclaredSource:
         return answer
 
     def _decoded(self, reply: Reply, decoder: PageDecoder, number: int) -> tuple[Reply, Page, Translated]:
-        translated = self._translator.translate(reply.body, decoder.max_record_bytes)
+        try:
+            translated = self._translator.translate(reply.body, decoder.max_record_bytes)
+        except SourceContractError as error:
+            error.next_command = f"{error.next_command}: sync-pipelines connector test {self._entity.connector}"
+            raise
         self._records += translated.count
         page = decoder.decode(number, translated.body)
         page.refused = translated.refused

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from sync_pipelines.errors import GuardError
+from sync_pipelines.errors import GuardError, SettingsError
 from sync_pipelines.extract.addresses import IpAddress, IpNetwork, Reach, parse_host, reach_of
 from sync_pipelines.extract.origins import PORTS, check_spelling, is_loopback, origin_of
 from sync_pipelines.secrets import printable
@@ -46,6 +46,7 @@ class Outbound:
         allowed: ALLOWED_PRIVATE_ORIGINS: origins and hosts.
         networks: the networks of ALLOWED_PRIVATE_ORIGINS.
         connector: for messages.
+        naming: the command that is naming the connector's address just now; None where the connector is stored.
     """
 
     secrets: frozenset[tuple[str, str]] = frozenset()
@@ -54,6 +55,7 @@ class Outbound:
     allowed: frozenset[str] = frozenset()
     networks: tuple[IpNetwork, ...] = ()
     connector: str = field(default="", compare=False)
+    naming: str | None = field(default=None, compare=False)
 
     def with_settings(self, settings: Settings) -> Outbound:
         """The same with what the process's settings say."""
@@ -112,6 +114,7 @@ class Outbound:
         """
         origin = origin_of(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
         setting = f"ALLOWED_PRIVATE_ORIGINS={origin}"
+        command = self.naming or (f"sync-pipelines connector set {self.connector}" if self.connector else None)
         for address in addresses:
             reach = reach_of(address)
             if reach is Reach.PUBLIC or self._allows(origin, host.rstrip(".").lower(), address, reach):
@@ -119,7 +122,7 @@ class Outbound:
             way = {
                 Reach.NEVER: "name an address of one machine",
                 Reach.METADATA: f"ALLOWED_PRIVATE_ORIGINS={address}, if it really is a source",
-            }.get(reach, f"sync-pipelines connector set {self.connector} --allow-private, or {setting}" if self.connector else setting)
+            }.get(reach, f"{command} --allow-private, or {setting}" if command else setting)
             named = "" if str(address) == host.strip("[]") else f" is at {address}, which"
             raise self._refused(f"The address {printable(host)}{named} is not public ({reach}); it was not named, and nothing was sent.", way)
 
@@ -166,9 +169,19 @@ def from_agreement(agreed: Mapping[str, Any], connector: str) -> Outbound:
 
 
 def trino_origin(destination_settings: Mapping[str, Any]) -> str:
-    """Where a connector's secrets for Trino go; `trino_host` stands for the coordinator of TRINO_HOST."""
-    host = str(destination_settings.get("host") or "trino_host")
-    return origin_of(f"trino://{f'[{host}]' if ':' in host else host}:{destination_settings.get('port') or 8080}")
+    """Where a connector's secrets for Trino go; `trino_host` stands for the coordinator of TRINO_HOST.
+
+    Raises:
+        SettingsError: the host is none.
+    """
+    host, port = str(destination_settings.get("host") or "trino_host"), destination_settings.get("port") or 8080
+    try:
+        if "://" in host:  # its client takes an address as well, whose port wins
+            parts = urlsplit(host)
+            host, port = parts.hostname or "", parts.port or port
+        return origin_of(f"trino://{f'[{host}]' if ':' in host else host}:{port}")
+    except ValueError:
+        raise SettingsError(f"{printable(host, 100)!r} is no host of a Trino: give its name or address.", state="Nothing was stored or sent.") from None
 
 
 def addresses_of(connector: Connector) -> dict[str, str]:
@@ -214,7 +227,9 @@ def agree(connector: Connector, settings: Settings, *, allow_private: bool = Fal
     kept = {origin_of(url) for url in urls} & set(before.get("private", ()))
     private = named_by(urls, allow_private=allow_private) | kept
     secrets = wanted_secrets(connector)
-    outbound = Outbound(frozenset(secrets), private, connector=connector.name).with_settings(settings)
+    is_declared = connector.declaration is not None
+    naming = "sync-pipelines connector apply FILE" if is_declared else f"sync-pipelines connector add {connector.name} {printable(connector.base_url)}"
+    outbound = Outbound(frozenset(secrets), private, connector=connector.name, naming=naming).with_settings(settings)
     for url in urls:
         outbound.check_literal(url)
     for reference, origin in sorted(secrets):

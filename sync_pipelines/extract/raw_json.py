@@ -141,6 +141,4 @@ def _unexpected(what: str, body: bytes) -> SourceContractError | BrokenPageError
         _any.decode(body)
     except _UNREADABLE:
         return BrokenPageError(told)
-    return SourceContractError(
-        told, next_command="compare `records` in the connector's file with the answer: sync-pipelines connector test NAME"
-    )
+    return SourceContractError(told, next_command="compare `records` in the connector's file with the answer")

@@ -57,6 +57,8 @@ def _sweep(root: Path) -> int:
                 swept += 1
         except BlockingIOError:
             continue  # its process lives
+        except FileNotFoundError:
+            continue  # its process has just ended and removes it itself
         except OSError as error:
             logger.warning("the working folder %s of a run that died stays: %s", folder.name, error.strerror)
     return swept

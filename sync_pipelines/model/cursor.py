@@ -54,6 +54,7 @@ _ISO = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _DIGITS_WIDTHS = range(14, 21)
+_MAX_OFFSET = timedelta(hours=16)  # of PostgreSQL, which compares them, too
 _EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
 _MAX_AHEAD = timedelta(days=1)  # zones reach 14 hours; what lies further ahead is no time of a write
 _KEPT_MARKS = 20
@@ -344,9 +345,13 @@ def _iso_time(rowversion: str) -> tuple[datetime, int] | None:
     match = _ISO.fullmatch(rowversion)
     if match is None:
         return None
+    zone = match[4] or ""
+    offset = _offset(zone)
+    if abs(offset) >= _MAX_OFFSET or (offset and int(zone[-2:]) > 59):
+        return None
     try:
         moment = datetime.fromisoformat(f"{match[1]}T{match[2] or '00:00'}").replace(tzinfo=UTC)
-        moment -= _offset(match[4] or "")
+        moment -= offset
     except (ValueError, OverflowError):
         return None
     return moment, int((match[3] or "0").ljust(9, "0"))

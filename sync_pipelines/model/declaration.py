@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -36,6 +37,17 @@ def _path(value: str) -> str:
 def _header(value: str) -> str:
     if not _HEADER.fullmatch(value) or value.lower() in _SENT_BY_US:
         raise ValueError("this cannot be the name of a header that carries a key")
+    return value
+
+
+def _address(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("this is no address: http(s)://host[:port][/path]")
     return value
 
 
@@ -95,7 +107,7 @@ class OAuth2Auth(_Model):
     """
 
     type: Literal["oauth2"]
-    token_url: str = Field(pattern=r"^https?://[^\s@?#]+$")
+    token_url: Annotated[str, AfterValidator(_address)] = Field(pattern=r"^https?://[^\s@?#]+$")
     client_id: SecretReference
     client_secret: SecretReference
     scope: str | None = None

@@ -38,7 +38,7 @@ TITLES = {
     IncidentKind.ACTION_REQUIRED: "Somebody has to decide",
     IncidentKind.FRESHNESS: "A table is not fresh",
     IncidentKind.DAGSTER_SILENT: "Dagster is not heard of any more",
-    IncidentKind.RUN_FAILED: "A Dagster run failed outside of the syncs' books",
+    IncidentKind.RUN_FAILED: "A run in Dagster failed",
 }
 
 # Only somebody else can tell that these are over; not being seen means nothing.

@@ -17,6 +17,7 @@ from sync_pipelines.observe.watch import Look, look
 from sync_pipelines.orchestrate.assets import CONNECTOR_TAG
 from sync_pipelines.orchestrate.incidents import Places, plan_events, read_open
 from sync_pipelines.orchestrate.resources import Bridge
+from sync_pipelines.orchestrate.sql_models import MODEL_STEP
 from sync_pipelines.secrets import printable, redact
 from sync_pipelines.settings import Settings
 
@@ -99,9 +100,18 @@ def plan_run_failure(
     left = [event for event in failures if event.step_key not in explained and _category(event) not in _EXPLAINED]
     if not left:
         return None
-    names = ", ".join(str(event.step_key) for event in left[:10])
-    said = f"The run {run.run_id} of {subject} failed in {names}: {printable(_said(left[0]), _MESSAGE_CHARACTERS)}"
+    names = ", ".join(_step_name(str(event.step_key)) for event in left[:10])
+    said = f"{names[0].upper()}{names[1:]} failed in the run {run.run_id} of {subject}: {printable(_said(left[0]), _MESSAGE_CHARACTERS)}"
     return Condition(IncidentKind.RUN_FAILED, subject, said, command, {**details, "steps": [event.step_key for event in left[:10]]})
+
+
+def _step_name(step: str) -> str:
+    """A step in words: what it builds, discovers or does."""
+    if step.endswith(MODEL_STEP):
+        return f"the SQL model {step.removesuffix(MODEL_STEP).replace('__', '/', 1)}"
+    if step.startswith("discover_") and step.endswith("_apis"):
+        return f"the discovery of {step.removeprefix('discover_').removesuffix('_apis')}"
+    return f"the step {step}"
 
 
 def run_subject(run: dg.DagsterRun) -> str:

@@ -1,5 +1,6 @@
 """One asset, and one op, per entity: materializing it is one sync."""
 
+import logging
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +10,6 @@ import dagster as dg
 
 import sync_pipelines.load.dlt_settings  # noqa: F401 - before there are threads
 from sync_pipelines.catalog.connectors import get_connector
-from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.dues import lease_reason, release_lease
 from sync_pipelines.catalog.snapshot import CatalogView
 from sync_pipelines.catalog.standing import Standing, accept_command, list_standings
@@ -35,6 +35,8 @@ from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.orchestrate.standing import rejected_severity
 from sync_pipelines.schedule.plan import Kind
 from sync_pipelines.secrets import redact
+
+logger = logging.getLogger(__name__)
 
 CONNECTOR_TAG = "sync_pipelines/connector"
 FULL_REFRESH_TAG = "sync_pipelines/full_refresh"  # for people
@@ -180,15 +182,18 @@ def _materialize(
         metadata = {"traceback": markdown_code("".join(traceback.format_exception(error)))}
         yield from _failed_attempt(context, entity, bridge, StepFailure(f"{type(error).__name__}: {error}", metadata), passes=True)
     else:
-        yield from _finished(context, entity, result, database, bridge)
+        yield from _finished(context, entity, result, bridge)
 
 
 def _finished(
-    context: dg.AssetExecutionContext, entity: Entity, result: RunResult, database: Database, bridge: Bridge
+    context: dg.AssetExecutionContext, entity: Entity, result: RunResult, bridge: Bridge
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult | dg.AssetObservation]:
     """Tell of a run that published; the step fails where the ledger says that it is no success and nobody made that a warning."""
-    key, [standing] = asset_key(entity), list_standings(database, entity.connector, entity.slug)
-    severity = rejected_severity(get_connector(database, entity.connector).settings, bridge.settings())
+    key, standing, severity = asset_key(entity), _standing(entity, bridge), _severity(entity, bridge)
+    if standing is None:  # the connector was switched off, or the catalog went away: what was published stays so
+        standing = Standing(
+            entity.connector, entity.slug, open_quarantine=result.ledger.quarantined, published_uid=result.uid, published_status=result.status
+        )
     context.log.info("%s %s %s: %s", entity.path, result.mode, result.status, result.ledger.as_dict())
     # On the page of an asset what its newest materialization says hides what its definition says, which is newer: the status.
     stood = {name: value for name, value in standing_metadata(standing).items() if name != "status"}
@@ -218,7 +223,7 @@ def _failed_attempt(
         raise StepRetry(failure, MAX_RETRIES, _RETRIES.calculate_delay(context.retry_number + 1))
     key, standing = asset_key(entity), _standing(entity, bridge)
     if standing is not None:
-        severity = rejected_severity(get_connector(bridge.database(), entity.connector).settings, bridge.settings())
+        severity = _severity(entity, bridge)
         yield dg.AssetObservation(key, metadata=standing_metadata(standing))
         yield from results_without_run(key, standing, severity)
         yield from kept_results(key, standing)
@@ -226,11 +231,22 @@ def _failed_attempt(
 
 
 def _standing(entity: Entity, bridge: Bridge) -> Standing | None:
-    """How the table stands; None while the catalog cannot be asked, which is what the step failed for, then."""
+    """How the table stands; None while the catalog cannot be asked, and for a connector that is switched off."""
     try:
         return next(iter(list_standings(bridge.database(), entity.connector, entity.slug)), None)
-    except SyncError:
+    except SyncError as error:
+        logger.warning("how %s stands is not known: %s", entity.path, error)
         return None
+
+
+def _severity(entity: Entity, bridge: Bridge) -> dg.AssetCheckSeverity:
+    """How severe a rejected read is; as the process has it where the connector cannot be asked."""
+    try:
+        own = get_connector(bridge.database(), entity.connector).settings
+    except SyncError as error:
+        logger.warning("the settings of %s are not known: %s", entity.connector, error)
+        own = {}
+    return rejected_severity(own, bridge.settings())
 
 
 def _sync_entity() -> Callable[..., RunResult]:

@@ -11,12 +11,14 @@ from sync_pipelines.downstream.sql_model import MODELS_FOLDER, SqlModel, load_mo
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.orchestrate.assets import asset_key
+from sync_pipelines.orchestrate.failures import failure_of
 from sync_pipelines.orchestrate.markdown import markdown_code, markdown_paragraphs
 from sync_pipelines.orchestrate.resources import Bridge
-from sync_pipelines.secrets import redact
 
 logger = logging.getLogger(__name__)
 
+MODEL_STEP = "__model"
+"""End of the name of a step that builds a model."""
 
 
 def model_assets(entities: tuple[Entity, ...], folder: Path = MODELS_FOLDER) -> list[dg.AssetsDefinition]:
@@ -62,7 +64,7 @@ def _model_asset(model: SqlModel, upstream: list[dg.AssetKey]) -> dg.AssetsDefin
     names = [name for name in ("unique", "not_null") if getattr(model, name)]
 
     @dg.multi_asset(
-        name=f"{model.schema}__{model.name}__model",
+        name=f"{model.schema}__{model.name}{MODEL_STEP}",
         specs=[spec],
         check_specs=[dg.AssetCheckSpec(name, asset=key, blocking=True) for name in names],
     )
@@ -70,7 +72,8 @@ def _model_asset(model: SqlModel, upstream: list[dg.AssetKey]) -> dg.AssetsDefin
         try:
             built = build_model(bridge.database(), model)
         except SyncError as error:
-            raise dg.Failure(redact(f"{model.path.name}: {error}"), allow_retries=False) from None
+            error.what = f"The SQL model {model.schema}/{model.name} was not built: {error.what}"
+            raise failure_of(error) from None
         results = [
             dg.AssetCheckResult(asset_key=key, check_name=name, passed=count == 0, metadata={"broken_rows": count})
             for name, count in built.broken.items()

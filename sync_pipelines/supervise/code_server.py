@@ -93,6 +93,7 @@ class CodeServer:
             if reason is None:
                 break
             self._replace(reason)
+        self.stop()  # once more: a signal may have come while a process was started that nobody knew yet
         assert self._process is not None
         return self._process.wait()
 

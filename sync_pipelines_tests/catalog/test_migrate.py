@@ -112,3 +112,67 @@ def test_a_server_that_does_not_answer_is_told_in_words_of_ours_and_may_be_tried
         migrate(Database("postgresql://me:canary@127.0.0.1:9/x"))
     assert "sqlalche.me" not in str(caught.value)
     assert "canary" not in str(caught.value)
+
+
+def upgrade_to(database: Database, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    upgrade = command.upgrade
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "upgrade", lambda config, _: upgrade(config, version))
+        migrate(database)
+
+
+def test_a_catalog_that_is_older_than_the_program_says_which_command_upgrades_it(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    upgrade_to(empty, "0006", monkeypatch)
+    with pytest.raises(ConfigurationError, match="older version 0006") as caught:
+        require_catalog(empty)
+    assert caught.value.next_command == "sync-pipelines doctor --migrate"
+    migrate(empty)
+    require_catalog(empty)
+
+
+def test_a_trino_that_never_was_one_stops_no_migration(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    upgrade_to(empty, "0007", monkeypatch)
+    hosts = {"named": "trino.intern", "address": "https://trino.intern", "nonsense": "trino.intern/x"}
+    with empty.connect() as connection:
+        for name, host in hosts.items():
+            connection.execute(
+                "INSERT INTO connectors (name, base_url, target_schema, destination_settings) VALUES (%s, 'https://x.intern', %s, %s)",
+                [name, name, Jsonb({"host": host, "password": "env:TRINO_KEY"})],
+            )
+    migrate(empty)
+    with empty.connect() as connection:
+        agreed = {row["name"]: row["agreed"]["secrets"] for row in connection.execute("SELECT name, agreed FROM connectors")}
+    there = [["env:TRINO_KEY", "trino://trino.intern:8080"]]
+    assert agreed == {"named": there, "address": there, "nonsense": []}
+
+
+def test_runs_of_the_older_version_get_their_words_and_one_that_goes_on_stays_open(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    upgrade_to(empty, "0006", monkeypatch)
+    ends = [("failed", "InterruptedRunError"), ("success", None), ("failed", "IncompleteAnswerError"), ("failed", "LedgerError")]
+    with empty.connect() as connection:
+        connection.execute("INSERT INTO connectors (name, base_url, target_schema) VALUES ('erp', 'https://x.intern', 'erp')")
+        for number, last in enumerate([*ends, ("running", None)]):
+            connection.execute(
+                """
+                INSERT INTO entities (uid, connector_uid, slug, api_name, delta_strategy, business_keys, target_schema, target_table, columns,
+                    sync_interval_seconds, lookback_seconds, max_vanished_share, last_sync_status)
+                SELECT gen_random_uuid(), uid, %s, 'Items', 'full', '["a"]', 'erp', %s, '[]', 300, 60, 0.5, %s FROM connectors
+                """,
+                [f"items{number}", f"items{number}", last[0]],
+            )
+            for status, error in (("success", None), last):
+                connection.execute(
+                    """
+                    INSERT INTO sync_runs (entity_uid, status, mode, triggered_by, started_at, details, error_details)
+                    SELECT uid, %s, 'full', 't', clock_timestamp(), %s, %s FROM entities WHERE slug = %s
+                    """,
+                    [status, Jsonb({"row_count": 3} if status == "success" else {}), Jsonb({"error": error} if error else None), f"items{number}"],
+                )
+    migrate(empty)
+    with empty.connect() as connection:
+        found = connection.execute(
+            "SELECT (SELECT array_agg(r.status ORDER BY r.started_at) FROM sync_runs r WHERE r.entity_uid = e.uid) AS runs,"
+            " e.last_sync_status AS last FROM entities e ORDER BY slug"
+        ).fetchall()
+    words = ["cancelled", "success", "incomplete", "failed", "running"]
+    assert [(row["runs"], row["last"]) for row in found] == [(["success", word], word) for word in words]

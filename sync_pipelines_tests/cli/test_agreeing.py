@@ -164,6 +164,9 @@ def test_yes_does_not_agree_to_what_is_not_public(cli, world, file, url):
 
 
 def test_a_private_address_is_named_with_the_connector(cli, world):
+    refused = cli("connector", "add", "intranet", "http://10.0.0.5")
+    assert "connector add intranet http://10.0.0.5 --allow-private" in refused.stderr, "it is not stored, so it cannot be set"
+    assert "Nothing was published" not in refused.stderr
     added = cli("connector", "add", "intranet", "http://10.0.0.5", "--token", "env:TWIN_TOKEN", "--allow-private")
     assert added.code == 0, added.text
     assert "plain http" in added.stderr

@@ -39,6 +39,15 @@ def test_a_run_fits_into_eighty_columns(cli, world, monkeypatch):
         assert all(len(line) <= 80 for line in cli(*command).stdout.splitlines() if "│" in line or "┃" in line), command
 
 
+def test_what_was_rejected_and_deleted_is_the_last_to_go_from_a_list_of_runs(cli, world, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    world.add_items(30)
+    world.sync()
+    shown = cli("runs")
+    assert "quarantined" in shown.stdout and "deleted" in shown.stdout
+    assert "quarantined" not in shown.stderr and "deleted" not in shown.stderr
+
+
 def test_one_thing_shows_its_values_however_long_they_are(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     show_fields("demo", {"uid": uuid4(), "seen": datetime(2026, 1, 1, tzinfo=UTC), "settings": "a long text of settings " * 20, "rows": 7})

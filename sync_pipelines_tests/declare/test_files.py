@@ -74,6 +74,7 @@ def test_a_wrong_file_says_where_and_what(old, new, said):
     [
         ("a: &x [1]\nb: *x\n", "shop.yaml:1: anchors"),
         ("a: !!python/object/apply:os.system [id]\n", "shop.yaml:1: tags"),
+        ("a: 1\nb: 'x\x00y'\n", "shop.yaml:2: the character U+0000"),
         ("a: 1\nb: 2\na: 3\n", "shop.yaml:3: the key 'a' stands twice"),
         ("a: [1\n", "shop.yaml:2"),
         ("a: " + "[" * 60 + "]" * 60, "nested deeper than 30 levels"),
@@ -135,3 +136,11 @@ def test_a_secret_in_the_place_of_a_type_is_not_shown():
     with pytest.raises(SettingsError, match="not known") as refused:
         validate(data, SourceFile("x.yaml", data))
     assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("token_url", ["http://[x", "https://host:99999/t", "https://:80/t"])
+def test_a_token_endpoint_that_is_no_address_is_refused_by_the_file(token_url: str) -> None:
+    auth = {"type": "oauth2", "token_url": token_url, "client_id": "env:ID", "client_secret": "env:KEY"}
+    data = {"name": "a", "kind": "rest", "base_url": "http://a", "auth": auth, "endpoints": {"users": {"path": "/u"}}}
+    with pytest.raises(SettingsError, match="token_url: this is no address"):
+        validate(data, SourceFile("a.yaml", data))

@@ -89,6 +89,14 @@ def test_a_declared_header_link_is_followed() -> None:
         ([], {"next_cursor": text()}),
         ([], {"total": {"type": "integer"}}),
         ([], {"count": {"type": "integer"}}),
+        ([], {"done": {"type": "boolean"}}),
+        ([], {"_scroll_id": text()}),
+        ([], {"nextRecordsUrl": text()}),
+        ([], {"additional_data": {"type": "object", "properties": {"more_items_in_collection": {"type": "boolean"}}}}),
+        ([], {"remaining": {"type": "integer"}}),
+        ([query("page_info", "string")], {}),
+        ([query("sysparm_offset")], {}),
+        ([query("resultPageSize")], None),
         ([], {"meta": {"type": "object", "properties": {"total_pages": {"type": "integer"}}}}),
     ],
 )
@@ -106,9 +114,16 @@ def test_a_paged_operation_that_is_not_understood_is_left_out_with_the_lines_to_
         assert Endpoint.model_validate(completed.endpoints["customers"]).pagination.type == added["pagination"]["type"]
 
 
+@pytest.mark.parametrize("header", ["X-Next-Page", "X-Total-Count", "X-WP-TotalPages", "Content-Range", "x-ms-continuation"])
+def test_a_declared_header_that_tells_of_pages_is_a_sign(header: str) -> None:
+    assert f"header {header}" in plan([], headers={header: {}}).skipped["GET /customers"]
+
+
 @pytest.mark.parametrize(
     ("parameters", "beside"),
-    [([], None), ([query("active", "boolean")], {}), ([query("after", "string", format="date-time")], {"version": text()}), ([], {"info": text()})],
+    [
+        ([query("credit_limit"), query("landing_page", "string")], {"done": {"type": "integer"}}),
+        ([], None), ([query("active", "boolean")], {}), ([query("after", "string", format="date-time")], {"version": text()}), ([], {"info": text()})],
 )
 def test_what_shows_no_sign_of_pages_is_one_answer(parameters: Any, beside: Any) -> None:
     """Fields of the records, such as total and next, are no sign."""

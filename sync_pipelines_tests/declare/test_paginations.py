@@ -235,6 +235,8 @@ def answering(world, records, headers=None, **told):
         {"count": 4, "next": None},
         {"totalPages": 2},
         {"limit": 3},
+        {"_scroll_id": "abc"},
+        {"other": {"has_more": True}},
     ],
 )
 def test_one_answer_that_says_that_there_is_more_is_not_everything(declared, told):
@@ -261,7 +263,10 @@ def test_headers_tell_of_more_as_well(declared, headers):
         {"total": 3, "count": 3, "limit": 3},
         {"total": 2},
         {"total": [4]},
-        {"other": {"has_more": True, "next": "x"}},
+        {"other": {"more": True, "next": "x", "total": 9}},
+        {"done": True, "cursor": "x"},
+        {"last": 0, "remaining": 0},
+        {"next_sync": "tomorrow", "links": [{"rel": "self", "href": "/users"}]},
         {"page": 1, "pages": 1, "next_update": "tomorrow"},
         {"links": {"self": "/users", "next": ""}},
     ],
@@ -472,6 +477,26 @@ def test_a_next_page_that_no_answer_names_is_warned_about_unless_the_first_is_sh
     declared.apply_endpoint(records="$.items", pagination={**PAGINATIONS[paging], **wrong})
     told = [warning for warning in declared.sync("users").warnings if "next page is named" in warning]
     assert bool(told) is warned
+
+
+@pytest.mark.parametrize("paging, wrong", WRONG)
+def test_as_many_as_were_asked_for_are_no_end_where_nothing_names_a_next_page(declared, paging, wrong):
+    declared.serve(0)
+    declared.faults.add(Fault(kind="rest", times=None, body=json.dumps({"items": users(3)}).encode()))
+    pagination = {**PAGINATIONS[paging], **wrong, "size_param": "size", "size": 3}
+    declared.apply_endpoint(records="$.items", pagination=pagination)
+    assert "as many as were asked for" in declared.fails(SourceContractError, "users").what
+    declared.apply_endpoint(records="$.items", pagination={**pagination, "size": 4})
+    assert declared.sync("users").ledger.inserted == 3
+
+
+def test_pages_that_are_told_and_do_not_come_are_an_error(declared):
+    declared.serve(0)
+    answers = [{"items": users(3), "next": "/users?page=2", "pages": 3}, {"items": [{"id": 9, "name": "x"}], "next": None, "pages": 3}]
+    for answer in answers:
+        declared.faults.add(Fault(kind="rest", body=json.dumps(answer).encode()))
+    declared.apply_endpoint(records="$.items", pagination={"type": "next_link"})
+    assert "there are 3 pages, and 2 came" in declared.fails(SourceContractError, "users").what
 
 
 @pytest.mark.parametrize("paging", ["next_link", "cursor", "link_header"])

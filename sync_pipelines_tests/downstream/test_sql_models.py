@@ -206,3 +206,25 @@ def test_models_run_after_what_they_read_and_only_theirs_are_held_back(
     result = dg.materialize(assets, resources={"bridge": Bridge()}, raise_on_error=False)
     built = {event.asset_key.path[-1] for event in result.get_asset_materialization_events()}
     assert built == {"items", "orders", "heavy_items", "heaviest"}
+
+
+@pytest.mark.parametrize("materialized", ["table", "view"])
+def test_a_model_takes_the_place_of_no_table_of_an_entity(world: World, materialized: str) -> None:
+    world.add_items(5)
+    world.sync()
+    text = "SELECT item_number FROM erp.items WHERE NOT _bridge_deleted"
+    model = parse_model(Path("erp/items.sql"), f"-- materialized: {materialized}\n{text}")
+    with pytest.raises(DatabaseRefusedError, match=r"erp\.items is the table of erp/items"):
+        build_model(world.database, model)
+    assert len(world.rows()) == 5
+
+
+def test_a_model_that_is_built_drops_no_table_of_a_name_like_its_own(world: World) -> None:
+    world.add_items(5)
+    world.sync()
+    world.sql("CREATE SCHEMA mart")
+    world.sql("CREATE TABLE mart.heavy_items__new AS SELECT 1 AS precious")
+    for _ in range(2):
+        build_model(world.database, parse_model(MODEL, TEXT))
+    assert world.sql("SELECT * FROM mart.heavy_items__new") == [(1,)]
+    assert world.sql("SELECT tablename::text FROM pg_tables WHERE schemaname = 'mart' ORDER BY 1") == [("heavy_items",), ("heavy_items__new",)]

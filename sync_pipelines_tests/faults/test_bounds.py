@@ -9,6 +9,7 @@ import pytest
 from sync_pipelines.bounds import RunBounds
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.discover.apis import MAX_APIS, parse_apis
+from sync_pipelines.catalog.slots import writer_place
 from sync_pipelines.errors import RunLimitError, SourceContractError
 from sync_pipelines_tests.faults.helpers import configure, healed, refused
 from sync_pipelines_tests.test_lost_connections import changed_items
@@ -64,3 +65,12 @@ def test_a_source_that_lists_a_million_apis_is_refused_and_what_is_known_is_not_
     with pytest.raises(SourceContractError, match=f"more than {MAX_APIS} APIs"):
         parse_apis(endless(), get_connector(world.database, "erp"), world.settings)
     assert asked == MAX_APIS + 1
+
+
+def test_a_run_that_waits_for_a_place_among_the_writers_ends_at_its_limit(world: World) -> None:
+    world.add_items(5)
+    world.settings = world.settings.model_copy(update={"max_destination_writers": 1, "max_run_seconds": 1.0})
+    with world.database.connect(autocommit=True) as other, writer_place(other, "bridge", 1, lambda: None):
+        refused(world, RunLimitError, "longer than the 1 s of a run")
+    world.settings = world.settings.model_copy(update={"max_run_seconds": 600.0})
+    assert world.sync().ledger.inserted == 5

@@ -12,6 +12,7 @@ from sync_pipelines.catalog.incidents import list_incidents
 from sync_pipelines.catalog.webhooks import add_webhook
 from sync_pipelines.model.incident import Condition, IncidentKind
 from sync_pipelines.observe.evaluate import record_condition
+from sync_pipelines.orchestrate.alerts import _step_name
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.settings import load_settings
 from sync_pipelines.twin import Fault
@@ -241,6 +242,14 @@ def test_a_discovery_that_the_source_refuses_is_an_incident_and_an_unreachable_s
     assert definitions().resolve_job_def("discover_erp").execute_in_process(instance=instance).success
     sensor.tick()
     assert incidents(world) == [("run_failed", "discover_erp", False)]
+
+
+def test_a_step_is_named_by_what_it_does() -> None:
+    assert [_step_name(step) for step in ("erp__per_day__model", "discover_erp_apis", "erp__items")] == [
+        "the SQL model erp/per_day",
+        "the discovery of erp",
+        "the step erp__items",
+    ]
 
 
 def test_freshness_is_asked_of_what_is_synced_and_of_nothing_else(world: World, definitions: Load) -> None:

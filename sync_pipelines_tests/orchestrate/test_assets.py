@@ -373,3 +373,21 @@ def execute_job(environment: dict[str, str], job: str, *arguments: str) -> subpr
     """Run `dagster job execute` in a process of its own."""
     command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "sync_pipelines.definitions", "-j", job, *arguments]
     return subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_connector_that_is_switched_off_while_it_is_read_fails_no_finished_work(
+    world: World, definitions: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add_items(5)
+    original = assets._sync_entity()
+
+    def sync_then_switch_off(*arguments: Any, **options: Any) -> Any:
+        result = original(*arguments, **options)
+        world.sql("UPDATE bridge.connectors SET is_active = false")
+        return result
+
+    loaded = definitions()
+    monkeypatch.setattr(assets, "_sync_entity", lambda: sync_then_switch_off)
+    result = run(lambda: loaded)
+    assert result.success
+    assert [run["status"] for run in world.runs()] == ["success"]

@@ -84,3 +84,19 @@ def test_stop_ends_the_server(capfd: pytest.CaptureFixture[str]) -> None:
 def test_where_nobody_listens_a_ping_says_dead(tmp_path) -> None:
     assert ping(f"unix:{tmp_path}/nobody.sock", 5).pulse is Pulse.DEAD
     assert main(["--socket", f"{tmp_path}/nobody.sock", "--seconds", "5"]) == 1
+
+
+def test_a_stop_that_comes_while_a_server_is_started_ends_that_one(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal may come at any instruction, also between the look at what is wanted and the new process."""
+    server = CodeServer(SLEEPER, lambda: ALIVE, QUICK)
+    start = server._start
+
+    def interrupted_start() -> None:
+        server.stop()
+        start()
+
+    monkeypatch.setattr(server, "_start", interrupted_start)
+    supervisor = threading.Thread(target=server.run, daemon=True)
+    supervisor.start()
+    supervisor.join(30)
+    assert not supervisor.is_alive()

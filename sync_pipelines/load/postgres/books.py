@@ -101,20 +101,21 @@ def settle_released(cursor: Any, plan: PublishPlan) -> None:
 def settle_vanished(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
     """Settle what a full read no longer finds in any form: it is gone from the source, and no row waits for it.
 
-    A read that may have been cut short settles nothing; where a record can hide between two pages, two full reads must miss it. What a
-    person is working on stays open, and whatever comes again opens again.
+    A read that may have been cut short, or whose pages moved, settles nothing; where a record can hide between two pages, two full
+    reads must miss it. What a person is working on stays open, and whatever comes again opens again.
 
     Args:
         cursor: inside the publish transaction, after the quarantine was resolved.
         plan: of the run.
         outcome: tells whether deletions are held.
     """
-    if plan.mode is not Mode.FULL or outcome.held:
+    if plan.mode is not Mode.FULL or outcome.held or plan.moved:
         return
     bridge, entity, run = quote(plan.bridge_schema), literal(str(plan.entity.uid)), literal(str(plan.run_uid))
     missed_before = (
         f" AND EXISTS (SELECT FROM {bridge}.sync_runs r WHERE r.entity_uid = {entity} AND r.uid <> {run} AND r.mode = 'full'"
-        " AND r.status IN ('success', 'rejected') AND r.started_at > q.last_seen_at)"
+        " AND r.status IN ('success', 'rejected') AND r.started_at > q.last_seen_at"
+        " AND coalesce(r.details->>'pages_moved', '') <> 'true')"
     )
     cursor.execute(
         f"UPDATE {bridge}.quarantine q SET resolved_at = now(), resolution = 'vanished' WHERE q.entity_uid = {entity}"

@@ -12,6 +12,7 @@ import psycopg2.errors
 
 from sync_pipelines.load.postgres.copy import set_row_aside
 from sync_pipelines.load.postgres.quoting import literal, quote
+from sync_pipelines.load.postgres.target import constraint_names
 from sync_pipelines.model.entity import BRIDGE_COLUMNS, OPTIONAL_COLUMNS, Entity
 from sync_pipelines.model.names import shorten_identifier
 from sync_pipelines.model.staged import records_schema
@@ -63,6 +64,8 @@ def _make_trial(cursor: Any, entity: Entity) -> str:
     # Not unique: one key may be staged twice.
     cursor.execute(f"CREATE INDEX ON {trial} ({', '.join(quote(column.target_name) for column in entity.business_keys)})")
     cursor.execute(f"CREATE INDEX ON {trial} (_bridge_rowversion)")
+    for definition in _read_other_indexes(cursor, entity):
+        cursor.execute(f"CREATE INDEX ON {trial} USING {definition}")
     staged = {column.target_name: f"s.c{index}" for index, column in enumerate(entity.columns)}
     match = " AND ".join(f"t.{quote(column.target_name)} = {staged[column.target_name]}" for column in entity.business_keys)
     values = _values(entity, names, staged)
@@ -86,6 +89,22 @@ def _values(entity: Entity, names: list[str], staged: dict[str, str]) -> dict[st
         if text:  # what is left out has its default, of the width that every row has
             values[name] = text
     return values
+
+
+def _read_other_indexes(cursor: Any, entity: Entity) -> list[str]:
+    """What people's indexes of the target hold: method, columns and condition; not that they are unique."""
+    cursor.execute(
+        "SELECT substr(d.text, strpos(d.text, d.place) + length(d.place)) FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid,"
+        " LATERAL (SELECT pg_get_indexdef(i.oid) AS text, format(' ON %%I.%%I USING ', %s::text, %s::text) AS place) d"
+        " WHERE x.indrelid = %s::regclass AND i.relkind = 'i' AND i.relname <> ALL (%s) AND strpos(d.text, d.place) > 0",
+        (
+            entity.target_schema,
+            entity.target_table,
+            quote(entity.target_schema, entity.target_table),
+            list(constraint_names(entity)),
+        ),
+    )
+    return [definition for (definition,) in cursor.fetchall()]
 
 
 def _read_attributes(cursor: Any, entity: Entity) -> list[tuple[str, bool, bool]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sync_pipelines.extract.records import MAX_ROWVERSION_CHARACTERS
 from sync_pipelines.load.postgres.quoting import literal
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.notations import NOTATIONS
@@ -17,7 +18,8 @@ def order_of(codec: Codec | None, expression: str) -> str | None:
         case Codec.INTEGER:
             return f"CASE WHEN {expression} ~ '^-?[0-9]+$' THEN ({expression})::numeric END"
         case Codec.HEX:
-            return f"""lpad(lower(regexp_replace({expression}, '^0[xX]', '')), 64, '0') COLLATE "C" """
+            digits = f"lower(regexp_replace({expression}, '^0[xX]', ''))"
+            return f"""(CASE WHEN {expression} ~ '^(0[xX])?[0-9a-fA-F]+$' THEN lpad({digits}, {MAX_ROWVERSION_CHARACTERS}, '0') END) COLLATE "C" """
         case Codec.TIMESTAMP:
             return f"CASE WHEN {expression} ~ '^[0-9]{{4}}-' THEN replace({expression}, ',', '.')::timestamptz END"
         case Codec.TEXT | Codec.DIGITS:

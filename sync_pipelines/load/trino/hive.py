@@ -18,6 +18,7 @@ from sync_pipelines.load.trino.quoting import literal, quote
 from sync_pipelines.load.trino.session import Session
 from sync_pipelines.load.trino.table import read_columns
 from sync_pipelines.load.trino.types import hive_type
+from sync_pipelines.load.trino.work import Work
 from sync_pipelines.model.entity import COERCED_COLUMN, REJECTED_COLUMN, REVIEW_COLUMN, Entity
 
 VERSION = "_bridge_version"
@@ -190,7 +191,7 @@ class HiveStatements(Statements):
         return ", ".join([*names, *own]), ", ".join([*values, *own.values()])
 
 
-def write_hive(session: Session, catalog: str, plan: PublishPlan, statements: HiveStatements, work: Any) -> dict[str, Any]:
+def write_hive(session: Session, catalog: str, plan: PublishPlan, statements: HiveStatements, work: Work) -> dict[str, Any]:
     """Append or swap, and check what was announced against what Trino wrote.
 
     Args:
@@ -198,7 +199,7 @@ def write_hive(session: Session, catalog: str, plan: PublishPlan, statements: Hi
         catalog: of the Hive connector.
         plan: of the run.
         statements: of the run.
-        work: `publish.Work` with its counts; `work.compare()` counts again.
+        work: with its counts; `work.compare()` counts again.
 
     Raises:
         LedgerError: Trino wrote another number of rows.

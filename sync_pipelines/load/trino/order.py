@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sync_pipelines.extract.records import MAX_ROWVERSION_CHARACTERS
 from sync_pipelines.load.trino.quoting import literal
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.notations import NOTATIONS
@@ -26,7 +27,8 @@ def order_of(codec: Codec | None, expression: str) -> str | None:
                 f" WHEN regexp_like({expression}, '^-[0-9]{{1,{_WIDTH}}}$') THEN {negative} END"
             )
         case Codec.HEX:
-            return f"lpad(lower(regexp_replace({expression}, '^0[xX]', '')), {_WIDTH}, '0')"
+            digits = f"lower(regexp_replace({expression}, '^0[xX]', ''))"
+            return f"CASE WHEN regexp_like({expression}, '^(0[xX])?[0-9a-fA-F]+$') THEN lpad({digits}, {MAX_ROWVERSION_CHARACTERS}, '0') END"
         case Codec.TIMESTAMP:
             text = f"replace(upper({expression}), ',', '.')"
             spelled = "m -> m[1] || ' ' || coalesce(m[2], '00:00') || ' ' || coalesce(m[3] || ':' || m[4], '+00:00')"

@@ -8,13 +8,11 @@ next run reads the same records again and finds them unchanged.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from sync_pipelines.errors import FatalError
-from sync_pipelines.load.contrary import refuse_contrary
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.books import (
     close_books,
@@ -26,55 +24,20 @@ from sync_pipelines.load.postgres.books import (
 from sync_pipelines.load.postgres.publish import fence
 from sync_pipelines.load.trino.commit import Snapshot, commit, find_snapshot
 from sync_pipelines.load.trino.hive import HiveStatements, write_hive
-from sync_pipelines.load.trino.merge import Counts, Statements, run_marker
+from sync_pipelines.load.trino.merge import Counts, Statements
 from sync_pipelines.load.trino.quarantine import count_rejects, empty_staging, resolve
 from sync_pipelines.load.trino.quoting import quote
 from sync_pipelines.load.trino.rejected import mark_rejected
 from sync_pipelines.load.trino.reviews import drop_accepted_reviews, keep_reviews
 from sync_pipelines.load.trino.session import Session
 from sync_pipelines.load.trino.staging import Staging, record_fields
-from sync_pipelines.load.trino.vanished import Vanished, plan_vanished, remember_absences
+from sync_pipelines.load.trino.vanished import remember_absences
+from sync_pipelines.load.trino.work import Work
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import PUBLISHED, Ledger, Mode, check_stage
 from sync_pipelines.model.staged import records_schema
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Work:
-    """What the steps of one publish share; `is_hive` tables are appended to and swapped instead of merged."""
-
-    cursor: Any
-    session: Session
-    catalog: str
-    plan: PublishPlan
-    staging: Staging
-    statements: Statements
-    winners: int = 0
-    counts: Counts = field(default_factory=Counts)
-    vanished: Vanished = field(default_factory=Vanished)
-    is_hive: bool = False
-
-    @property
-    def marker(self) -> str:
-        """Text that the writes of this run carry."""
-        return run_marker(self.plan)
-
-    def compare(self) -> None:
-        """What is new, changed, the same or stale, and which rows the source no longer has."""
-        if self.winners:
-            self.counts = Counts(*map(int, self.session.query(self.statements.compare())[0]))
-        check_stage("compare", self.winners, self.counts.records)
-        self.refuse_contrary()
-        if self.plan.mode is Mode.FULL:
-            self.vanished = plan_vanished(self.cursor, self.session, self.plan, self.statements, self.staging)
-
-    def refuse_contrary(self) -> None:
-        """Stop where a record contradicts the order of its row."""
-        if self.counts.contrary:
-            pairs = [(theirs, ours) for theirs, ours in self.session.query(self.statements.contrary_pairs())]
-            refuse_contrary(self.plan, self.counts.contrary, pairs)
 
 
 def publish(

@@ -7,37 +7,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any, Protocol
 
-from sync_pipelines.load.plan import PublishPlan
 from sync_pipelines.load.postgres.quoting import literal as pg_literal
 from sync_pipelines.load.postgres.quoting import quote as pg_quote
 from sync_pipelines.load.trino.hive import NOW as HIVE_NOW
 from sync_pipelines.load.trino.hive import OPTIONAL_TYPES as HIVE_TYPES
 from sync_pipelines.load.trino.hive import current_rows, version_statement, view_statement
-from sync_pipelines.load.trino.merge import NOW, Statements, match_keys
+from sync_pipelines.load.trino.merge import NOW, match_keys
 from sync_pipelines.load.trino.order import order_of
 from sync_pipelines.load.trino.quoting import quote
 from sync_pipelines.load.trino.reviews import Key, keys_table
-from sync_pipelines.load.trino.session import Session
-from sync_pipelines.load.trino.staging import TEXT, Field, Staging
+from sync_pipelines.load.trino.staging import TEXT, Field
 from sync_pipelines.load.trino.table import OPTIONAL_TYPES
+from sync_pipelines.load.trino.work import Work
 from sync_pipelines.model.entity import REJECTED_COLUMN
 
 
-class Publishing(Protocol):
-    """What is needed of `publish.Work`."""
-
-    cursor: Any
-    session: Session
-    catalog: str
-    plan: PublishPlan
-    staging: Staging
-    statements: Statements
-    is_hive: bool
-
-
-def mark_rejected(work: Publishing) -> int:
+def mark_rejected(work: Work) -> int:
     """Mark the live rows whose key this run put into quarantine; returns how many rows were marked."""
     entity, rejected = work.plan.entity, _rejected_keys(work)
     if not rejected:
@@ -71,7 +57,7 @@ def mark_rejected(work: Publishing) -> int:
     return found
 
 
-def _rejected_keys(work: Publishing) -> dict[Key, str | None]:
+def _rejected_keys(work: Work) -> dict[Key, str | None]:
     """Keys of the run's open rejects with their rowversions; of several records of a key the one read last."""
     plan = work.plan
     work.cursor.execute(

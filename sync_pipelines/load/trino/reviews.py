@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,25 +13,12 @@ import pyarrow.parquet as pq
 from sync_pipelines.conform.arrays import from_canonical
 from sync_pipelines.load.plan import PublishPlan
 from sync_pipelines.load.postgres.quoting import literal, quote
-from sync_pipelines.load.trino.merge import Counts, Statements
-from sync_pipelines.load.trino.session import Session
-from sync_pipelines.load.trino.staging import BIGINT, Field, Staging
+from sync_pipelines.load.trino.staging import BIGINT, Field
+from sync_pipelines.load.trino.work import Work
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.types import Kind
 
 Key = tuple[str, ...]
-
-
-class Publishing(Protocol):
-    """What is needed of `publish.Work`."""
-
-    cursor: Any
-    session: Session
-    plan: PublishPlan
-    staging: Staging
-    statements: Statements
-    winners: int
-    counts: Counts
 
 
 def read_accepted(cursor: Any, plan: PublishPlan) -> frozenset[tuple[Key, str]]:
@@ -77,7 +64,7 @@ def drop_accepted_reviews(cursor: Any, plan: PublishPlan) -> None:
     plan.spooled = kept
 
 
-def keep_reviews(work: Publishing) -> int:
+def keep_reviews(work: Work) -> int:
     """Bring the list of reviews to what the commit is going to leave in the table; returns how many rows of the run are flagged."""
     cursor, plan = work.cursor, work.plan
     if not plan.entity.has_review or plan.spooled is None:
@@ -137,7 +124,7 @@ def _candidates(plan: PublishPlan, known: set[Key]) -> dict[int, tuple[Key, str,
     return found
 
 
-def _standing(work: Publishing, arrivals: list[int]) -> list[int]:
+def _standing(work: Work, arrivals: list[int]) -> list[int]:
     """Those of the staged records that are what their row is to be."""
     if not arrivals or (not work.counts.stale and work.winners == pq.read_metadata(work.plan.spooled).num_rows):
         return arrivals

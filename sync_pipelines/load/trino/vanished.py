@@ -97,7 +97,8 @@ def remember_absences(cursor: Any, plan: PublishPlan, vanished: Vanished) -> Non
         if plan.mode == "full":
             _forget(cursor, plan, [])
         return
-    _forget(cursor, plan, [row_id for row_id in vanished.absent_ids if row_id not in set(vanished.deleted_ids)])
+    deleted = frozenset(vanished.deleted_ids)
+    _forget(cursor, plan, [row_id for row_id in vanished.absent_ids if row_id not in deleted])
     with cursor.copy(f"COPY {quote(plan.bridge_schema)}.absences (entity_uid, row_id) FROM STDIN") as copy:
         for row_id in vanished.new_ids:
             copy.write_row((str(plan.entity.uid), row_id))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pyarrow.fs as pa_fs
 import pytest
@@ -12,9 +15,11 @@ import trino
 from sync_pipelines.catalog.connectors import add_connector, get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import DatabaseUnavailableError, SecretMissingError, SettingsError
+from sync_pipelines.extract.outbound import trino_origin
 from sync_pipelines.load.trino.destination import TrinoDestination
 from sync_pipelines.load.trino.options import TrinoOptions, TrinoSettings, resolve_options
 from sync_pipelines.load.trino.session import Session
+from sync_pipelines.load.trino.vanished import Vanished, remember_absences
 from sync_pipelines.secrets import redact
 from sync_pipelines.settings import Settings
 from sync_pipelines_tests.trino import TrinoPlace, TrinoWorld
@@ -126,3 +131,44 @@ def test_a_trino_that_is_away_makes_a_run_fail_that_may_be_tried_again(database:
 def test_staging_may_be_a_bucket_of_any_s3_compatible_store() -> None:
     filesystem, folder = pa_fs.FileSystem.from_uri("s3://lake/staging?endpoint_override=storage:9000&scheme=http&region=us-east-1")
     assert (filesystem.type_name, filesystem.region, folder) == ("s3", "us-east-1", "lake/staging")
+
+
+@pytest.mark.parametrize(
+    ("reach", "origin"),
+    [
+        ({"host": "trino.intern"}, "trino://trino.intern:8080"),
+        ({"host": "fd00::1", "port": 443}, "trino://[fd00::1]:443"),
+        ({"host": "https://Trino.intern:8443", "port": 443}, "trino://trino.intern:8443"),
+        ({"host": "https://trino.intern", "port": 443}, "trino://trino.intern:443"),
+    ],
+)
+def test_a_secret_is_bound_to_the_trino_that_its_client_asks(reach: dict[str, Any], origin: str) -> None:
+    assert trino_origin(reach) == origin
+
+
+@pytest.mark.parametrize("host", ["trino.intern/x", "https://", "http://[x"])
+def test_a_host_that_is_none_is_refused_with_words(host: str, database: Database) -> None:
+    with pytest.raises(SettingsError, match="is no host of a Trino"):
+        add_connector(database, "erp", "http://127.0.0.1:1", destination_settings={"host": host, "password": "env:TRINO_KEY"})
+
+
+def test_what_is_still_missing_is_looked_up_once_and_not_for_every_row() -> None:
+    class Counted(tuple[str, ...]):
+        walks = 0
+
+        def __iter__(self) -> Any:
+            Counted.walks += 1
+            return super().__iter__()
+
+    class Cursor:
+        def execute(self, statement: str, parameters: list[Any]) -> None:
+            self.kept = parameters[1]
+
+        def copy(self, _: str) -> Any:
+            return nullcontext(self)
+
+    ids = tuple(str(UUID(int=number)) for number in range(500))
+    cursor, entity = Cursor(), SimpleNamespace(uid=UUID(int=0))
+    plan: Any = SimpleNamespace(mode="full", bridge_schema="bridge", entity=entity)
+    remember_absences(cursor, plan, Vanished(absent_ids=ids, deleted_ids=Counted(ids[:400])))
+    assert (cursor.kept, Counted.walks) == (list(ids[400:]), 1)

@@ -9,6 +9,7 @@ import json
 from alembic import op
 from sqlalchemy import text
 
+from sync_pipelines.errors import SyncError
 from sync_pipelines.extract.origins import origin_of
 from sync_pipelines.extract.outbound import addresses_of, agreement, named_by, wanted_secrets
 from sync_pipelines.model.entity import Connector
@@ -40,7 +41,10 @@ def upgrade() -> None:
     for row in rows.mappings().all():
         # A person registered it when nobody was asked; what worked goes on working.
         connector = Connector(**row)
-        agreed = agreement(wanted_secrets(connector), named_by(addresses_of(connector).values(), allow_private=True))
+        try:
+            agreed = agreement(wanted_secrets(connector), named_by(addresses_of(connector).values(), allow_private=True))
+        except (SyncError, ValueError):  # an address that never worked; whoever corrects it agrees to it
+            agreed = agreement((), ())
         connection.execute(
             text("UPDATE connectors SET agreed = CAST(:agreed AS jsonb) WHERE uid = :uid"),
             {"agreed": json.dumps(agreed | {"by": "migration 0008"}), "uid": row["uid"]},
