@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from sync_pipelines.catalog.database import Database, open_database, require_catalog
 from sync_pipelines.catalog.fingerprints import learn_secrets
 from sync_pipelines.dotenv_file import load_dotenv_file
-from sync_pipelines.errors import ConfigurationError, SettingsError, SyncError
+from sync_pipelines.errors import ConfigurationError, SettingsError
 from sync_pipelines.logs import set_up_logging
 from sync_pipelines.model.names import check_connector_name
 from sync_pipelines.private import keep_new_files_private
@@ -20,7 +18,6 @@ from sync_pipelines.settings import Settings, load_settings
 
 DEMO_TOKEN_VARIABLE = "SYNC_PIPELINES_DEMO_TOKEN"  # noqa: S105
 TOKEN_FILE = "token"  # noqa: S105
-UNCHANGED = "Nothing was changed."
 
 
 def prepare() -> Settings:
@@ -48,17 +45,6 @@ def load_demo_token(home: Path) -> None:
         logging.getLogger(__name__).debug("no demo token in %s", home)
 
 
-@contextmanager
-def with_state(state: str) -> Iterator[None]:
-    """Errors that only know what holds while a table is synced say `state`, because nothing was to be published here."""
-    try:
-        yield
-    except SyncError as error:
-        if error.state == SyncError.default_state:
-            error.state = state
-        raise
-
-
 def open_catalog(settings: Settings) -> Database:
     """The database with its catalog.
 
@@ -73,10 +59,9 @@ def open_catalog(settings: Settings) -> Database:
             state="Nothing was changed.",
             next_command="sync-pipelines doctor --migrate",
         )
-    with with_state(UNCHANGED):
-        database = open_database(settings)
-        require_catalog(database)
-        learn_secrets(database, settings)
+    database = open_database(settings)
+    require_catalog(database)
+    learn_secrets(database, settings)
     return database
 
 
@@ -84,10 +69,9 @@ def open_migrated(settings: Settings) -> Database:
     """The database with its catalog, created or upgraded where needed."""
     from sync_pipelines.catalog.migrate import migrate
 
-    with with_state(UNCHANGED):
-        database = open_database(settings)
-        migrate(database)
-        learn_secrets(database, settings)
+    database = open_database(settings)
+    migrate(database)
+    learn_secrets(database, settings)
     return database
 
 

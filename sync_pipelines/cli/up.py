@@ -20,7 +20,7 @@ import urllib3
 from sync_pipelines.catalog.connectors import list_connectors
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.embedded import embedded_pid, release_embedded
-from sync_pipelines.cli.context import UNCHANGED, open_migrated
+from sync_pipelines.cli.context import open_migrated
 from sync_pipelines.cli.defaults import register_default
 from sync_pipelines.cli.demo import NAME as DEMO
 from sync_pipelines.cli.homes import Home, dagster_storage, demo_home, own_home, python_module
@@ -204,8 +204,7 @@ def _open(settings: Settings) -> Database:
     try:
         return open_migrated(settings)
     except SyncError as error:
-        if error.state == UNCHANGED:
-            error.state = "Nothing was started."
+        error.leaves("Nothing was started.")
         raise
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from sync_pipelines.bounds import RunBounds
 from sync_pipelines.catalog.connectors import get_connector
-from sync_pipelines.discover.apis import MAX_APIS, parse_apis
 from sync_pipelines.catalog.slots import writer_place
+from sync_pipelines.discover.apis import MAX_APIS, parse_apis
 from sync_pipelines.errors import RunLimitError, SourceContractError
 from sync_pipelines_tests.faults.helpers import configure, healed, refused
 from sync_pipelines_tests.test_lost_connections import changed_items
