@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sync_pipelines.model.run import Mode
+from sync_pipelines.sync import sync_entity
 from sync_pipelines_tests.world import World, item
 
 
@@ -52,3 +55,16 @@ def test_full_refresh_deletes_softly_and_return_keeps_the_id(world: World) -> No
     assert world.sync().ledger.updated == 1
     assert world.rows()[("A00003",)]["_bridge_id"] == identity
     world.assert_equal_to_truth()
+
+
+def test_an_error_of_megabytes_is_kept_by_its_beginning(world: World) -> None:
+    world.add_items(1)
+
+    def fail() -> bool:
+        raise ValueError("x\x00" * 1_000_000)
+
+    with pytest.raises(ValueError, match="x"):
+        sync_entity(world.database, "erp", "items", settings=world.settings, interrupted=fail)
+    (run,) = world.runs()
+    assert run["status"] == "failed"
+    assert len(run["error_message"]) + len(run["error_details"]["what"]) < 50_000

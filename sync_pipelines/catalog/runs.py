@@ -26,11 +26,12 @@ from sync_pipelines.errors import (
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import Mode, RunStatus
 from sync_pipelines.schedule.plan import FULL_READ_TRIES, plan_retry_seconds
-from sync_pipelines.secrets import redact_data
+from sync_pipelines.secrets import redact_beginning, redact_data
 
 logger = logging.getLogger(__name__)
 
 _INTERRUPTED = "The process ended before the run did (killed, crashed or lost its connection); nothing was published."
+_ERROR_CHARACTERS = 10_000
 _DIED = {"error": DIED_KIND, "retriable": True, "category": str(Category.DIED), "exit_code": 1}
 _INTERRUPTED_AT_COMMIT = (
     "The process ended before the run did (killed, crashed or lost its connection); the cursor was not moved. "
@@ -134,6 +135,10 @@ def fail_run(
         logger.warning("run %s could not be closed as failed, the next one will: %s", run_uid, trouble)
 
 
+def _shortened(text: str) -> str:
+    return redact_beginning(text, _ERROR_CHARACTERS)
+
+
 def ending_of(error: BaseException) -> RunStatus:
     """The status of a run that this error ended."""
     # What is no Exception (KeyboardInterrupt, Dagster's interruption of a step, SystemExit) was sent by somebody.
@@ -157,7 +162,7 @@ def _fail_run(
             UPDATE sync_runs SET status = %s, completed_at = now(), error_message = %s, error_details = %s
             WHERE uid = %s AND status = 'running' RETURNING mode
             """,
-            [str(status), redact_data(str(error))[:10_000], Jsonb(redact_data(details)), run_uid],
+            [str(status), redact_data(str(error), _shortened), Jsonb(redact_data(details, _shortened)), run_uid],
         ).fetchone()
         if row is not None:
             connection.execute("UPDATE entities SET last_sync_at = now(), last_sync_status = %s WHERE uid = %s", [str(status), entity.uid])

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sync_pipelines.bounded_files import is_within, read_bounded
 from sync_pipelines.catalog.connectors import check_base_url
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.load.trino.options import TrinoOptions, check_connector_options
@@ -104,9 +105,10 @@ def locate(name: str) -> Path | None:
 
 
 def _read_bounded(path: Path) -> bytes:
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise _refused(f"{printable(str(path))} is larger than {MAX_FILE_BYTES} bytes.")
-    return path.read_bytes()
+    try:
+        return read_bounded(path, MAX_FILE_BYTES)
+    except SettingsError as error:
+        raise error.leaves("Nothing was stored.") from None
 
 
 def part_beside(file: SourceFile, folder: Path, key: str, relative: Any) -> Path:
@@ -126,6 +128,9 @@ def part_beside(file: SourceFile, folder: Path, key: str, relative: Any) -> Path
             next_command="copy it along (sync-pipelines connector copy NAME FOLDER gives all files of a shipped connector),"
             f" or take it out of `{key}`",
         )
+    # What comes along may be installed by links.
+    if folder != shipped_folder() and not is_within(place, folder):
+        raise _refused(f"{file.place((key,))}: {printable(str(relative), 200)} leads out of the folder of this file by a symbolic link.")
     return place
 
 

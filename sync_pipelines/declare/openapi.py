@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sync_pipelines.bounded_files import read_bounded
 from sync_pipelines.declare.files import parse_yaml
 from sync_pipelines.declare.openapi_pages import Operation, plan_pagination
 from sync_pipelines.declare.openapi_schemas import Schemas
@@ -31,7 +32,7 @@ def resolve_openapi(declaration: Declaration, session: GuardedSession) -> tuple[
         return declaration, OpenApiPlan()
     if place.file is not None:
         try:
-            body = _read_file(Path(place.file))
+            body = read_bounded(Path(place.file), MAX_FILE_BYTES)
         except OSError as error:
             raise SettingsError(f"The OpenAPI document {printable(place.file)} cannot be read: {error.strerror}.") from None
     else:
@@ -48,14 +49,6 @@ def resolve_openapi(declaration: Declaration, session: GuardedSession) -> tuple[
         except ValueError as error:
             found.skipped[slug] = found.left_out[slug] = printable(str(error), 300)
     return declaration.model_copy(update={"endpoints": endpoints, "overrides": overrides}), found
-
-
-def _read_file(path: Path) -> bytes:
-    with path.open("rb") as file:
-        body = file.read(MAX_FILE_BYTES + 1)
-    if len(body) > MAX_FILE_BYTES:
-        raise SettingsError(f"The OpenAPI document {printable(str(path))} is larger than {MAX_FILE_BYTES} bytes.")
-    return body
 
 
 @dataclass

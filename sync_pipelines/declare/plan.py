@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from sync_pipelines.bounded_files import read_bounded
 from sync_pipelines.catalog.connectors import add_connector, check_base_url, get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import list_entities
@@ -259,7 +260,7 @@ def fetch_sample(endpoint: Endpoint, session: GuardedSession) -> bytes:
 
     if endpoint.recording is not None:
         try:
-            return Path(endpoint.recording).read_bytes()
+            return read_bounded(Path(endpoint.recording), session.limits.max_page_bytes)
         except OSError as error:
             raise SettingsError(f"The recording {printable(endpoint.recording)} cannot be read: {error.strerror}.") from None
     ids = [str(value) for value in (endpoint.ids.values or ())] if endpoint.ids else []

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from sync_pipelines.bounded_files import read_bounded
 from sync_pipelines.conform.values import convert
 from sync_pipelines.errors import (
     BrokenPageError,
@@ -353,7 +354,7 @@ class DeclaredSource:
     def _recorded(self, decoder: PageDecoder, number: int) -> Page:
         path = Path(self._endpoint.recording or "")
         try:
-            body = path.read_bytes()
+            body = read_bounded(path, self.session.limits.max_page_bytes)
         except OSError as error:
             raise SettingsError(f"The recording {printable(str(path))} cannot be read: {error.strerror}.") from None
         return self._decoded(Reply(body, {}, ""), decoder, number)[1]

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -93,35 +95,63 @@ def webserver_url(settings: Settings) -> str | None:
     """The address of the running web server, maybe with credentials; None when none is known to run."""
     if settings.dagster_webserver_url is not None:
         return settings.dagster_webserver_url.get_secret_value().rstrip("/")
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        endpoint = json.loads((settings.home / ENDPOINT_FILE).read_text())
-        if psutil.pid_exists(int(endpoint["pid"])):
-            return str(endpoint["url"])
-    return None
+    return _endpoint(settings, "url")
 
 
 def code_server_target(settings: Settings) -> str | None:
     """The address of the running code server as gRPC names it; None when none is known to run."""
     if settings.code_server:
         return settings.code_server
+    return _endpoint(settings, "code_server")
+
+
+def read_only_url(settings: Settings) -> str | None:
+    """The address of the web server that only shows; None when none is known to run."""
+    return _endpoint(settings, "read_only_url")
+
+
+def up_seconds(settings: Settings) -> float:
+    """How long the `up` of this home has been ready; endless when none is known, so that nobody waits for it."""
+    try:
+        return time.time() - (settings.home / ENDPOINT_FILE).stat().st_mtime
+    except OSError:
+        return math.inf
+
+
+def _endpoint(settings: Settings, name: str) -> str | None:
+    """What a living `up` left word of in this home; None when there is none, or it knows no such thing."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         endpoint = json.loads((settings.home / ENDPOINT_FILE).read_text())
         if psutil.pid_exists(int(endpoint["pid"])):
-            return str(endpoint["code_server"])
+            return str(endpoint[name])
     return None
 
 
-def write_endpoint(home: Path, url: str, code_server: str | None = None) -> Path:
+def web_server_trouble(url: str) -> str | None:
+    """Why a web server does not answer with its code locations, in words; None when it does."""
+    server = _WebServer(url)
+    try:
+        server.locations()
+    except urllib3.exceptions.HTTPError as error:
+        return f"{server.shown} does not answer ({type(error).__name__})"
+    except _Refused as error:
+        return printable(str(error), 500)
+    return None
+
+
+def write_endpoint(home: Path, url: str, code_server: str | None = None, read_only_url: str | None = None) -> Path:
     """Leave word of the web server that this process has started; the caller removes the file when it stops it.
 
     Args:
         home: SYNC_PIPELINES_HOME.
         url: of the web server.
         code_server: address of the code server as gRPC names it.
+        read_only_url: of the web server that only shows.
     """
     path = home / ENDPOINT_FILE
     partial = path.with_suffix(".partial")
-    write_private(partial, json.dumps({"url": url, "pid": os.getpid(), **({"code_server": code_server} if code_server else {})}))
+    known = {"url": url, "pid": os.getpid(), "code_server": code_server, "read_only_url": read_only_url}
+    write_private(partial, json.dumps({name: value for name, value in known.items() if value is not None}))
     partial.replace(path)
     return path
 

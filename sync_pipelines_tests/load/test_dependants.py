@@ -24,6 +24,7 @@ CREATE VIEW mart.odd AS SELECT base_uom AS "Ünit 100%", item_number FROM erp.it
 COMMENT ON VIEW mart.uoms IS 'it''s units'; COMMENT ON COLUMN mart.uoms.base_uom IS 'a unit';
 GRANT SELECT ON mart.uoms TO reader_{n} WITH GRANT OPTION; GRANT SELECT (base_uom) ON mart.long_uoms TO reader_{n};
 GRANT SELECT ON erp.items TO reader_{n};
+ALTER TABLE erp.items SET (fillfactor=70, autovacuum_enabled=false); ALTER TABLE erp.items REPLICA IDENTITY USING INDEX items_business_key;
 ALTER VIEW mart.odd OWNER TO chef_{n};
 ALTER VIEW mart.uoms ALTER COLUMN base_uom SET DEFAULT 'PCS';
 CREATE TABLE mart.seen (base_uom text); CREATE TABLE mart.orders (item varchar(50) REFERENCES erp.items (item_number));
@@ -49,6 +50,7 @@ STATE = {
     "functions": "SELECT pg_get_functiondef(oid), proacl::text FROM pg_proc WHERE pronamespace = 'mart'::regnamespace ORDER BY 1",
     "publications": "SELECT pubname, schemaname, tablename, rowfilter FROM pg_publication_tables",
     "keys": "SELECT conname, confrelid::regclass::text FROM pg_constraint WHERE conrelid = 'mart.orders'::regclass AND contype = 'f'",
+    "storage": "SELECT reloptions::text, relreplident::text FROM pg_class WHERE oid = 'erp.items'::regclass",
     "grants": "SELECT relacl::text FROM pg_class WHERE oid = 'erp.items'::regclass",
 }
 
@@ -146,3 +148,17 @@ def test_what_a_role_of_ours_may_not_rebuild_is_named(zoo: World) -> None:
         zoo.sql(f"ALTER TABLE erp.items OWNER TO CURRENT_USER")  # noqa: F541
         zoo.sql(f"DROP OWNED BY {name}")
         zoo.sql(f"DROP ROLE {name}")
+
+
+def test_a_generated_column_of_somebody_that_forbids_a_change_is_named_with_the_way_out(world: World) -> None:
+    table = world.add_items(3)
+    world.sync()
+    world.sql("ALTER TABLE erp.items ADD COLUMN twice numeric GENERATED ALWAYS AS (weight_per_unit * 2) STORED")
+    table.change_column("weight_per_unit", "NUMERIC(14, 3)")
+    world.discover()
+    error = world.fails(DatabaseRefusedError)
+    assert 'generated column "twice"' in error.what
+    assert "DROP COLUMN" in (error.next_command or "")
+    world.sql("ALTER TABLE erp.items DROP COLUMN twice")
+    world.sync()
+    world.assert_equal_to_truth()

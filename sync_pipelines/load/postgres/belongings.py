@@ -101,6 +101,7 @@ def collect(cursor: Any, oid: int, *, without: Collection[str] = ()) -> Belongin
             *_rules(cursor, oid, name),
             *(policy.up for policy in read_policies(cursor, f"p.polrelid = {oid}")),
             *_flags(cursor, oid, name),
+            *_storage(cursor, oid, name, kind),
             *(membership.up for membership in read_publications(cursor, f"pr.prrelid = {oid}")),
         ]
     return Belongings(name, owner, tuple(read_grants(cursor, name)), tuple(_column_comments(cursor, oid, name)), tuple(statements))
@@ -246,3 +247,14 @@ def _flags(cursor: Any, oid: int, name: str) -> list[str]:
     cursor.execute(f"SELECT relrowsecurity, relforcerowsecurity, relreplident = 'f' FROM pg_class WHERE oid = {oid}")
     flags = zip(("ENABLE ROW LEVEL SECURITY", "FORCE ROW LEVEL SECURITY", "REPLICA IDENTITY FULL"), cursor.fetchone(), strict=True)
     return [f"ALTER TABLE {name} {flag}" for flag, is_set in flags if is_set]
+
+
+def _storage(cursor: Any, oid: int, name: str, kind: str) -> list[str]:
+    """Storage parameters of a table, and the index that replication knows its rows by; those of a view are part of its definition."""
+    if kind in _KINDS:
+        return []
+    cursor.execute(f"SELECT reloptions FROM pg_class WHERE oid = {oid}")
+    options = cursor.fetchone()[0] or []
+    cursor.execute(f"SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = {oid} AND x.indisreplident")
+    identity = [f"ALTER TABLE {name} REPLICA IDENTITY USING INDEX {quote(index)}" for (index,) in cursor.fetchall()]
+    return [*([f"ALTER TABLE {name} SET ({', '.join(options)})"] if options else []), *identity]
