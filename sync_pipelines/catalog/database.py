@@ -43,6 +43,10 @@ _EXHAUSTED = re.compile(
 )
 
 
+# By address, from the first connection on; some settings are known to newer servers only.
+_server_versions: dict[str, int] = {}
+
+
 @dataclass(frozen=True)
 class Database:
     """Where the bridge schema and the PostgreSQL targets are.
@@ -72,7 +76,7 @@ class Database:
 
     def session_url(self, search_path: str | None = None) -> str:
         """The address with our settings for the session, for a connection that is opened elsewhere; see `catalog.session`."""
-        return session_url(self.url, search_path)
+        return session_url(self.url, search_path, server_version=_server_versions.get(self.url, 0))
 
     @contextmanager
     def connect(self, *, autocommit: bool = False) -> Iterator[psycopg.Connection[DictRow]]:
@@ -90,6 +94,7 @@ class Database:
                 connect_timeout=CONNECT_TIMEOUT_SECONDS,
                 application_name="sync_pipelines",
             ) as connection:
+                _server_versions[self.url] = connection.info.server_version
                 yield connection
         except psycopg.Error as error:
             raise classify_database_error(error) from error
@@ -148,6 +153,8 @@ def _way_out(state: str | None, message: str) -> str | None:
         return "ALTER TABLE … DROP COLUMN that generated column, then the same again; add it anew afterwards"
     if state == "42501" and "row-level security" in message:
         return "ALTER ROLE … BYPASSRLS for our role, or ALTER TABLE … NO FORCE ROW LEVEL SECURITY, or DISABLE it; a policy must not hide rows from us"
+    if state == "42501":
+        return "the same command as the owner of the tables (POSTGRES_USER), or GRANT owner TO our role; docs/operations.md, Database roles"
     return None
 
 

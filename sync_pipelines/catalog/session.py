@@ -15,8 +15,11 @@ PATIENCE = {
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
     "default_transaction_read_only": "off",
 }
+# Older servers refuse a connection that names it.
+PATIENCE_SINCE_17 = {"transaction_timeout": "0"}
 # How values are written and compared is not open to choice.
 FORMS = {
     "timezone": "UTC",
@@ -30,6 +33,9 @@ FORMS = {
     "array_nulls": "on",
     "transform_null_equals": "off",
     "xmloption": "content",
+    # The catalog's spelling of types and names is compared with ours.
+    "quote_all_identifiers": "off",
+    "client_min_messages": "notice",
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
     # A policy must refuse, where it would hide rows from us.
@@ -37,21 +43,23 @@ FORMS = {
 }
 
 
-def session_url(url: str, search_path: str | None = None) -> str:
+def session_url(url: str, search_path: str | None = None, *, server_version: int = 0) -> str:
     """The address of a server with our settings for the session.
 
     Args:
         url: libpq URL or connection string; its own options win over PATIENCE only.
         search_path: schemas by comma; `public` when None, where functions of triggers may look for their tables.
+        server_version: as libpq tells it; 0 where nobody knows yet.
     """
     own = str(conninfo_to_dict(url).get("options") or "")
-    return make_conninfo(url, options=session_options(own, search_path), client_encoding="UTF8")
+    return make_conninfo(url, options=session_options(own, search_path, server_version=server_version), client_encoding="UTF8")
 
 
-def session_options(own: str = "", search_path: str | None = None) -> str:
+def session_options(own: str = "", search_path: str | None = None, *, server_version: int = 0) -> str:
     """The options of `session_url` alone."""
     path = {"search_path": search_path or "public"}
-    return " ".join(part for part in (_as_options(PATIENCE), own, _as_options({**FORMS, **path})) if part)
+    patience = PATIENCE | (PATIENCE_SINCE_17 if server_version >= 170_000 else {})
+    return " ".join(part for part in (_as_options(patience), own, _as_options({**FORMS, **path})) if part)
 
 
 def _as_options(settings: dict[str, str]) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sync_pipelines.bounded_files import is_within, read_bounded
 from sync_pipelines.catalog.connectors import check_base_url
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.load.trino.options import TrinoOptions, check_connector_options
@@ -104,9 +105,10 @@ def locate(name: str) -> Path | None:
 
 
 def _read_bounded(path: Path) -> bytes:
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise _refused(f"{printable(str(path))} is larger than {MAX_FILE_BYTES} bytes.")
-    return path.read_bytes()
+    try:
+        return read_bounded(path, MAX_FILE_BYTES)
+    except SettingsError as error:
+        raise error.leaves("Nothing was stored.") from None
 
 
 def part_beside(file: SourceFile, folder: Path, key: str, relative: Any) -> Path:
@@ -126,6 +128,9 @@ def part_beside(file: SourceFile, folder: Path, key: str, relative: Any) -> Path
             next_command="copy it along (sync-pipelines connector copy NAME FOLDER gives all files of a shipped connector),"
             f" or take it out of `{key}`",
         )
+    # What comes along may be installed by links.
+    if folder != shipped_folder() and not is_within(place, folder):
+        raise _refused(f"{file.place((key,))}: {printable(str(relative), 200)} leads out of the folder of this file by a symbolic link.")
     return place
 
 
@@ -228,7 +233,12 @@ def _integer(place: str, value: Any) -> int:
 
 def _filled(value: Any, inputs: dict[str, Any], file: SourceFile, location: Location) -> Any:
     if isinstance(value, dict):
-        filled = {key: _filled(inner, inputs, file, (*location, key)) for key, inner in value.items()}
+        filled: dict[Any, Any] = {}
+        for key, inner in value.items():
+            name = _filled(key, inputs, file, (*location, key))
+            if not isinstance(name, str) or not name or name in filled:
+                raise _refused(f"{file.place((*location, key))}: {printable(str(key))!r} becomes no name of its own.")
+            filled[name] = _filled(inner, inputs, file, (*location, key))
         # An input without a value leaves its key out.
         return {key: inner for key, inner in filled.items() if inner is not _ABSENT}
     if isinstance(value, list):

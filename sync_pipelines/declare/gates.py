@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from pathlib import Path
 
-from sync_pipelines.declare.files import included, locate, part_beside, read_file, shipped_names
+from sync_pipelines.bounded_files import is_within, read_bounded
+from sync_pipelines.declare.files import (
+    MAX_FILE_BYTES,
+    included,
+    locate,
+    part_beside,
+    read_file,
+    shipped_folder,
+    shipped_names,
+)
 from sync_pipelines.errors import NotFoundError, SettingsError
 from sync_pipelines.private import make_private_folder, write_private
 from sync_pipelines.secrets import printable
+
+MAX_FILES = 1_000
 
 
 def plan_gates(file: str, connector: str, folder: Path) -> dict[Path, bytes]:
@@ -28,7 +40,21 @@ def plan_gates(file: str, connector: str, folder: Path) -> dict[Path, bytes]:
     if gates is None or found is None or (folder / connector).exists():
         return {}
     brought = part_beside(source, found.parent, "gates", gates)
-    return {folder / connector / path.relative_to(brought): path.read_bytes() for path in sorted(brought.rglob("*")) if path.is_file()}
+    found_files = sorted(itertools.islice(brought.rglob("*"), MAX_FILES + 1))
+    if len(found_files) > MAX_FILES:
+        raise SettingsError(f"{printable(str(brought))} holds more than {MAX_FILES} files.", state="Nothing was stored.")
+    return {folder / connector / path.relative_to(brought): _read_gate(path, brought) for path in found_files if not path.is_dir()}
+
+
+def _read_gate(path: Path, brought: Path) -> bytes:
+    try:
+        if not (brought.is_relative_to(shipped_folder()) or is_within(path, brought)):
+            raise SettingsError(f"{printable(str(path))} leads out of its folder by a symbolic link.")
+        return read_bounded(path, MAX_FILE_BYTES)
+    except SettingsError as error:
+        raise error.leaves("Nothing was stored.") from None
+    except OSError as error:
+        raise SettingsError(f"{printable(str(path))} cannot be read: {error.strerror}.", state="Nothing was stored.") from None
 
 
 def apply_gates(files: dict[Path, bytes], gates: Path) -> None:

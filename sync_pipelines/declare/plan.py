@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from sync_pipelines.bounded_files import read_bounded
 from sync_pipelines.catalog.connectors import add_connector, check_base_url, get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import list_entities
@@ -104,7 +105,8 @@ def plan_connector(
     try:
         declaration, found = resolve_openapi(declaration, session)
         invalid = found.skipped
-        declaration, inferred, problems = _resolve_columns(declaration, None if infer_again else before, session)
+        approved = None if infer_again else before
+        declaration, inferred, problems = _resolve_columns(declaration, approved, session, settings.max_record_bytes)
     finally:
         session.close()
     plan = ConnectorPlan(declaration, stored is None, inferred=inferred, invalid=invalid | problems)
@@ -199,7 +201,7 @@ def _session(declaration: Declaration, settings: Settings, outbound: Outbound | 
 
 
 def _resolve_columns(
-    declaration: Declaration, before: Declaration | None, session: GuardedSession
+    declaration: Declaration, before: Declaration | None, session: GuardedSession, max_record_bytes: int
 ) -> tuple[Declaration, list[str], dict[str, str]]:
     """Columns for the endpoints that declare none: those approved before, or from a sample."""
     endpoints, inferred, problems = dict(declaration.endpoints), [], {}
@@ -211,7 +213,7 @@ def _resolve_columns(
                 approved = before.endpoints.get(slug) if before else None
                 columns = approved.columns if approved is not None and _shape(approved) == _shape(endpoint) else None
                 if columns is None:
-                    columns = infer_columns(endpoint, fetch_sample(endpoint, session))
+                    columns = infer_columns(endpoint, fetch_sample(endpoint, session), max_record_bytes)
                     inferred.append(slug)
                 chosen = endpoint.model_copy(update={"columns": columns})
                 columns = (select_fields(chosen) if endpoint.fields is not None else chosen).columns or []
@@ -258,7 +260,7 @@ def fetch_sample(endpoint: Endpoint, session: GuardedSession) -> bytes:
 
     if endpoint.recording is not None:
         try:
-            return Path(endpoint.recording).read_bytes()
+            return read_bounded(Path(endpoint.recording), session.limits.max_page_bytes)
         except OSError as error:
             raise SettingsError(f"The recording {printable(endpoint.recording)} cannot be read: {error.strerror}.") from None
     ids = [str(value) for value in (endpoint.ids.values or ())] if endpoint.ids else []

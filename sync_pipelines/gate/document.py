@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sync_pipelines.errors import GateDefinitionError
+from sync_pipelines import bounded_files
+from sync_pipelines.errors import GateDefinitionError, SettingsError
 from sync_pipelines.safe_yaml import Lines, Location, UnsafeYamlError, line_of, read_yaml
 from sync_pipelines.secrets import printable
 
@@ -45,7 +46,7 @@ def nearest(name: Any, known: Iterable[str]) -> str:
     """" Did you mean …?" or the list of what there is."""
     names = sorted(set(known))
     found = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    return f" Did you mean {found[0]!r}?" if found else f" There is: {', '.join(names[:40]) or 'nothing'}."
+    return f" Did you mean {found[0]!r}?" if found else f" There is: {printable(', '.join(names), 1000) or 'nothing'}."
 
 
 def read_bounded(path: Path) -> bytes:
@@ -55,13 +56,11 @@ def read_bounded(path: Path) -> bytes:
         GateDefinitionError: it is larger, or cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        return bounded_files.read_bounded(path, MAX_BYTES)
+    except SettingsError as error:
+        raise definition_fault(path, None, error.what) from None
     except OSError as error:
         raise definition_fault(path, None, f"it cannot be read: {error.strerror}.") from None
-    if len(content) > MAX_BYTES:
-        raise definition_fault(path, None, f"it is larger than {MAX_BYTES} bytes.")
-    return content
 
 
 def load_document(path: Path) -> Document:

@@ -25,6 +25,7 @@ from sync_pipelines.private import write_private
 from sync_pipelines.twin import Fault
 from sync_pipelines.twin.people import RECORDED, person, write_recordings
 from sync_pipelines.twin.rest import RestEndpoint
+from sync_pipelines.write_back import apply_write_back, plan_write_back
 
 
 def test_four_connectors_are_shipped():
@@ -221,6 +222,22 @@ def test_an_answer_of_another_shape_is_asked_for_once_and_has_a_next_step(proces
     error = processgit.fails(SourceContractError, "customers")
     assert "connector test" in error.next_command
     assert len(processgit.requests("/api/v1/data")) == 1
+
+
+def test_processgit_writes_to_the_path_that_a_person_names(processgit):
+    assert load_declaration("processgit").endpoints["customers"].write_back.path == "/api/v1/data/{id}"
+    processgit.rest.add(RestEndpoint("/edit/{id}", processgit.rest.endpoints["/api/v1/data"].records, key="external_id"))
+    processgit.apply_shipped("processgit", write_path="/edit/{id}")
+    plan = plan_write_back(processgit.database, "processgit", "customers", "C-1", {"customerName": "New"}, processgit.settings)
+    assert apply_write_back(processgit.database, plan, processgit.settings) == {}
+    assert processgit.requests("/edit/C-1")
+
+
+def test_randomuser_asks_with_the_parameters_that_a_person_names(declared):
+    declared.rest.add(RestEndpoint("/api/", paging="people", auth="none"))
+    declared.apply_shipped("randomuser", seed_param="s", seed="x", chunks="1", chunk_size="10")
+    declared.sync("random_users")
+    assert {(request.query.get("s"), request.query.get("seed")) for request in declared.requests("/api/")} == {("x", None)}
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.session import session_options
 from sync_pipelines.errors import DatabaseRefusedError
 from sync_pipelines.twin import TwinColumn, TwinTable
 from sync_pipelines_tests.world import World, item
@@ -26,6 +27,9 @@ HOSTILE = {
     "statement_timeout": "1",
     "lock_timeout": "1",
     "idle_in_transaction_session_timeout": "1",
+    "idle_session_timeout": "1",
+    "quote_all_identifiers": "on",
+    "client_min_messages": "debug1",
     "array_nulls": "off",
     "transform_null_equals": "on",
     "xmloption": "document",
@@ -56,6 +60,15 @@ def test_settings_of_the_database_decide_nothing(world: World) -> None:
         rows = plain.execute("SELECT noted_at, made_on, ratio, words FROM erp.items").fetchall()
     moment = datetime(2025, 2, 3, 4, 5, 6, tzinfo=UTC)
     assert rows == [(moment, moment.date(), 0.1 + 0.2, "a\\b'ü€")] * 2
+
+
+def test_the_limit_of_a_transaction_is_taken_off_where_the_server_knows_it(world: World) -> None:
+    world.sql(f"ALTER DATABASE {world.database.name} SET transaction_timeout = '10min'")
+    with world.database.connect():
+        pass
+    with psycopg.connect(world.database.session_url()) as known:
+        assert known.execute("SELECT current_setting('transaction_timeout')").fetchone() == ("0",)
+    assert "transaction_timeout" not in session_options(server_version=160_000), "an older server would refuse the connection"
 
 
 def test_the_address_may_limit_our_patience_and_not_our_forms(database: Database) -> None:
