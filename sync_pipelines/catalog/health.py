@@ -12,11 +12,11 @@ import psycopg
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.heartbeats import Heartbeat, Looker, read_heartbeats
+from sync_pipelines.catalog.rejecting import read_rejecting
 from sync_pipelines.errors import Category, category_of, kinds_of
 from sync_pipelines.model.entity import EntityStatus
 from sync_pipelines.model.incident import IncidentKind
 
-REJECTING_DAYS = 7
 RECENT_RUNS = 20
 
 
@@ -37,8 +37,7 @@ class EntityHealth:
         last_tried_again: it was one attempt of several, and the next one is under way or to come.
         recent: the last failures in a row, newest first, each counted once however often its step tried; None when unknown.
         running_held: False when the process of the running run is gone, so that nobody will end it but the next run.
-        rejecting_*: of the last run with the status REJECTED, unless a run that says as much came since without being
-            rejected, or nothing of the entity is in quarantine any more.
+        rejecting_*: of its last rejected run while it is rejecting (`catalog.rejecting`).
         held_deletions: rows that wait for a decision whether they vanished.
     """
 
@@ -59,6 +58,7 @@ class EntityHealth:
     last_error_kind: str | None = None
     last_error_category: str | None = None
     last_exit_code: int | None = None
+    last_is_retriable: bool | None = None
     last_tried_again: bool = False
     last_error: str | None = None
     recent: tuple[EndedRun, ...] | None = None
@@ -166,23 +166,6 @@ FROM connectors c LEFT JOIN (
 ) r ON r.connector_uid = c.uid
 WHERE c.is_active
 """
-# One scan of an index that holds just the rejected runs; joined here, since the planner cannot guess how many are left.
-_REJECTING = """
-WITH rejecting AS (
-    SELECT DISTINCT ON (r.entity_uid) r.entity_uid, r.uid, r.records_fetched - r.records_superseded AS judged,
-           r.records_quarantined, r.started_at
-    FROM sync_runs r
-    WHERE r.status = 'rejected' AND r.started_at > now() - make_interval(days => %(days)s)
-    ORDER BY r.entity_uid, r.started_at DESC
-)
-SELECT b.entity_uid, b.uid AS rejecting_uid, b.judged AS rejecting_judged, b.records_quarantined AS rejecting_quarantined
-FROM rejecting b
-WHERE NOT EXISTS (
-    SELECT FROM sync_runs r WHERE r.entity_uid = b.entity_uid AND r.started_at > b.started_at
-      AND r.status IN ('success', 'incomplete') AND r.details ? 'row_count'
-      AND (r.mode = 'full' OR r.records_fetched - r.records_superseded >= %(min_records)s))
-  AND EXISTS (SELECT FROM quarantine q WHERE q.entity_uid = b.entity_uid AND q.resolved_at IS NULL)
-"""
 _ENTITIES = """
 SELECT e.uid, c.name AS connector, e.slug, e.status, e.status_reason, e.sync_enabled, e.sync_interval_seconds, e.created_at,
        e.last_success_at, e.consecutive_failures, e.held_deletions,
@@ -190,6 +173,7 @@ SELECT e.uid, c.name AS connector, e.slug, e.status, e.status_reason, e.sync_ena
        extract(epoch FROM l.completed_at - l.started_at)::float8 AS last_seconds,
        (l.details->>'api_seconds_max')::float8 AS last_response_seconds, l.error_details->>'error' AS last_error_kind,
        l.error_details->>'category' AS last_error_category, (l.error_details->>'exit_code')::int AS last_exit_code,
+       (l.error_details->>'retriable')::boolean AS last_is_retriable,
        coalesce(l.error_details->>'tried_again' = 'true', false) AS last_tried_again,
        CASE WHEN e.consecutive_failures > 1 AND l.status = 'failed' THEN ARRAY(
            SELECT jsonb_build_array(s.completed_at, s.status, s.error_details->>'category', s.error_details->>'error')
@@ -246,13 +230,11 @@ def read_health(
         "unreachable_kinds": kinds_of(Category.UNREACHABLE),
         "recent": RECENT_RUNS,
         "window": window_seconds,
-        "min_records": min_records,
-        "days": REJECTING_DAYS,
         "lock": f"sync_pipelines:{database.bridge_schema}:entity:",
     }
     server = connection.execute(_CONNECTIONS).fetchone()
     assert server is not None
-    rejecting = {row.pop("entity_uid"): row for row in connection.execute(_REJECTING, parameters)}
+    rejecting = read_rejecting(connection, min_records)
     entities = (
         EntityHealth(
             **{

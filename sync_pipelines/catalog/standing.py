@@ -7,11 +7,13 @@ from datetime import datetime
 from uuid import UUID
 
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.rejecting import read_rejecting
 from sync_pipelines.model.entity import EntityStatus
 from sync_pipelines.model.run import RunStatus
+from sync_pipelines.model.verdict import RejectionLimits
 
 _STANDING = """
-SELECT c.name AS connector, e.slug, e.status, e.status_reason, e.sync_enabled, e.next_due_at, e.last_success_at, e.held_deletions,
+SELECT e.uid, c.name AS connector, e.slug, e.status, e.status_reason, e.sync_enabled, e.next_due_at, e.last_success_at, e.held_deletions,
        coalesce(q.open, 0) AS open_quarantine, q.since AS open_since,
        l.status AS last_status, l.error_message AS last_error, l.error_details->>'next_command' AS last_next_command,
        p.uid AS published_uid, p.status AS published_status, coalesce(p.details->'undeclared', '[]') AS undeclared,
@@ -43,6 +45,7 @@ class Standing:
         published_*: of the last read that wrote its records.
         undeclared: fields that the last read found and that the source does not declare.
         duplicate_keys: keys that stood twice in the table after the last read.
+        is_rejecting: a read was rejected, and no later one says better (`catalog.rejecting`).
     """
 
     connector: str
@@ -62,6 +65,7 @@ class Standing:
     published_status: RunStatus | None = None
     undeclared: tuple[str, ...] = ()
     duplicate_keys: int = 0
+    is_rejecting: bool = False
 
     @property
     def path(self) -> str:
@@ -77,7 +81,7 @@ class Standing:
     def trouble(self) -> tuple[str, str] | None:
         """What somebody should look at first, in one sentence, with the command for it; None when all is well."""
         if self.is_stopped:
-            return self.status_reason or "It waits for a decision.", f"sync-pipelines discover {self.connector} --accept {self.slug}"
+            return self.status_reason or "It waits for a decision.", accept_command(self.connector, self.slug)
         if self.last_error and self.last_status is not RunStatus.SUCCESS:
             return self.last_error, self.last_next_command or f"sync-pipelines runs {self.path}"
         if self.held_deletions:
@@ -90,13 +94,20 @@ class Standing:
         return None
 
 
+def accept_command(connector: str, slug: str) -> str:
+    """What lets a stopped entity follow its source."""
+    return f"sync-pipelines discover {connector} --accept {slug}"
+
+
 def list_standings(database: Database, connector: str | None = None, slug: str | None = None) -> list[Standing]:
     """How the tables of active connectors stand, by path; of one connector or one entity when named."""
     with database.connect() as connection:
         rows = connection.execute(_STANDING, {"connector": connector, "slug": slug}).fetchall()
+        rejecting = read_rejecting(connection, RejectionLimits().min_records)
     return [
         Standing(
             **{
+                "is_rejecting": row.pop("uid") in rejecting,
                 **row,
                 "status": EntityStatus(row["status"]),
                 "last_status": RunStatus(row["last_status"]) if row["last_status"] else None,

@@ -19,7 +19,13 @@ from sync_pipelines.cli.output import JsonOption, examples
 from sync_pipelines.errors import ConfigurationError, DatabaseRefusedError, SyncError
 from sync_pipelines.model.entity import staging_schema
 from sync_pipelines.observe.sign_of_life import sign_file
-from sync_pipelines.orchestrate.reload import code_server_target
+from sync_pipelines.orchestrate.reload import (
+    code_server_target,
+    read_only_url,
+    up_seconds,
+    web_server_trouble,
+    webserver_url,
+)
 from sync_pipelines.settings import Settings
 from sync_pipelines.supervise.ping import Pulse, ping
 
@@ -149,7 +155,23 @@ def _catalog(database: Database, *, migrate: bool) -> str:
 
 
 def check_alive(settings: Settings) -> list[Check]:
-    """Do the definitions of the running Dagster answer, and does somebody look for incidents?"""
+    """Do the definitions and the web servers of the running Dagster answer, and does somebody look for incidents?"""
+    return [*_code_and_alerts(settings), *_web_servers(settings)]
+
+
+def _web_servers(settings: Settings) -> list[Check]:
+    addresses = {"web server": webserver_url(settings), "read-only web server": read_only_url(settings)}
+    checks = []
+    for name, url in addresses.items():
+        if url is None:
+            continue
+        trouble = web_server_trouble(url)
+        command = f"look at the log of the {name}, then start `sync-pipelines up` or its container again"
+        checks.append(failed(name, trouble, command) if trouble else passed(name, "it answers"))
+    return checks
+
+
+def _code_and_alerts(settings: Settings) -> list[Check]:
     target = code_server_target(settings)
     if target is None:
         answers = skipped("code server", "none is known to run; `sync-pipelines up` starts one, or set SYNC_PIPELINES_CODE_SERVER")
@@ -165,7 +187,8 @@ def check_alive(settings: Settings) -> list[Check]:
         return [answers, skipped("alerts", "nobody looks beside Dagster; `up` and the container alerts do, or sync-pipelines alerts run by cron")]
     age = time.time() - sign.stat().st_mtime
     said = f"the last sign of life is {age:.0f} s old ({sign})"
-    if target is not None and age > max(settings.alert_silence_seconds, 3 * settings.alert_interval_seconds):
+    waited = min(age, up_seconds(settings))
+    if target is not None and waited > max(settings.alert_silence_seconds, 3 * settings.alert_interval_seconds):
         return [answers, failed("alerts", said, "sync-pipelines alerts run")]
     return [answers, passed("alerts", said)]
 

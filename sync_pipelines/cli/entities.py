@@ -16,6 +16,7 @@ from sync_pipelines.catalog.entities import (
     get_entity,
     list_entities,
 )
+from sync_pipelines.catalog.standing import list_standings
 from sync_pipelines.cli.completion import complete_connectors, complete_entities
 from sync_pipelines.cli.context import open_catalog, split_entity_path
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say, show_fields, show_table
@@ -24,6 +25,7 @@ from sync_pipelines.conform.coercion import COERCIONS, LENIENT, TRUNCATE, words_
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Entity, EntityStatus
 from sync_pipelines.model.freshness import StatusWord, status_word
+from sync_pipelines.model.run import RunStatus
 from sync_pipelines.settings import Settings
 
 PathArgument = Annotated[str, typer.Argument(metavar="CONNECTOR/ENTITY", help="The entity, for example erp/items.", autocompletion=complete_entities)]
@@ -168,6 +170,7 @@ def _coercions(given: list[str]) -> dict[str, str]:
 def status_words(database: Database, entities: list[Entity], settings: Settings) -> dict[str, str]:
     """The status word of each entity by its path, by the clock of the database."""
     now = clock(database)
+    rejected = {standing.path for standing in list_standings(database) if standing.is_rejecting}
     return {
         entity.path: status_word(
             status=entity.status,
@@ -176,7 +179,7 @@ def status_words(database: Database, entities: list[Entity], settings: Settings)
             last_success_at=entity.last_success_at,
             now=now,
             grace_seconds=settings.freshness_grace_seconds,
-            last_status=entity.last_sync_status,
+            last_status=RunStatus.REJECTED if entity.path in rejected else entity.last_sync_status,
             held_deletions=entity.held_deletions,
         ).value
         for entity in entities

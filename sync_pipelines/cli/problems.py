@@ -6,6 +6,8 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+from sync_pipelines.observe.lines import OPENED_WORD, OVER_WORD
+
 REPEAT_SECONDS = 600
 _MOST_KINDS = 1000
 _RECORD = re.compile(r"^\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d")
@@ -14,6 +16,7 @@ _TROUBLE = re.compile(r"\b(ERROR|CRITICAL)\b")
 _EVENT_OF_A_RUN = re.compile(r" - (ERROR|CRITICAL) - \S+ - [0-9a-f]{8}-[0-9a-f-]{27} - ")
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\)")
 _EXCEPTION = re.compile(r"^[\w.]+(Error|Exception|Interrupt|Exit)\b")
+_INCIDENT = re.compile(rf"(?P<word>{OPENED_WORD}|{OVER_WORD}): (?P<what>.+?)\.(?: |$)")
 _VARIABLE = re.compile(r"0x[0-9a-f]+|[0-9a-f]{8}-[0-9a-f-]{27}|\d+(\.\d+)?")
 
 
@@ -21,10 +24,16 @@ class Problems:
     """Finds the lines that tell of trouble in the output of one process.
 
     A record is a line that begins with a time, and the lines below it belong to it. Of a traceback outside of any record the last line
-    counts. What differs from an earlier line in numbers alone is shown again after ten minutes, with how often it came.
+    counts. What differs from an earlier line in numbers alone is shown again after ten minutes, with how often it came. An incident is
+    shown once until it is over, whichever process tells of it.
+
+    Args:
+        told: the open incidents that were shown, shared by the logs that are shown together.
+        clock: seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, told: set[str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._told = set() if told is None else told
         self._clock = clock
         self._in_record = False
         self._in_traceback = False
@@ -34,7 +43,14 @@ class Problems:
     def of(self, lines: Iterable[str]) -> Iterator[str]:
         """The lines to show."""
         for line in lines:
-            if self._tells_of_trouble(line) and (shown := self._once(line)):
+            troubled = self._tells_of_trouble(line)
+            incident = _INCIDENT.search(line)
+            if incident and incident["word"] == OVER_WORD:
+                self._told.discard(incident["what"])
+            elif incident and troubled and incident["what"] not in self._told:
+                self._told.add(incident["what"])
+                yield line
+            elif troubled and not incident and (shown := self._once(line)):
                 yield shown
 
     def _tells_of_trouble(self, line: str) -> bool:

@@ -18,6 +18,7 @@ import typer
 import urllib3
 
 from sync_pipelines.catalog.connectors import list_connectors
+from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.embedded import embedded_pid, release_embedded
 from sync_pipelines.cli.context import open_migrated
 from sync_pipelines.cli.defaults import register_default
@@ -31,7 +32,7 @@ from sync_pipelines.cli.source import resume_source
 from sync_pipelines.errors import ConfigurationError, RetriableError, SettingsError, SyncError
 from sync_pipelines.orchestrate.guard_hosts import parse_listed
 from sync_pipelines.orchestrate.reload import write_endpoint
-from sync_pipelines.secrets import printable
+from sync_pipelines.secrets import printable, redact_beginning
 from sync_pipelines.settings import Settings
 from sync_pipelines.supervise.code_server import LOCATION
 from sync_pipelines.supervise.ping import PING_SECONDS, Pulse, ping, target_of
@@ -164,7 +165,7 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
         if settings.embedded:
             last.callback(release_embedded, home.postgres)
         with step("Start PostgreSQL and bring the catalog up to date" if settings.embedded else "Bring the catalog up to date"):
-            database = open_migrated(settings)
+            database = _open(settings)
             server = _server_process(settings, home)
             last.pop_all()
             last.callback(_stop_server, home, server, _identity(home.postgres))
@@ -188,7 +189,8 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
             _await_graphql(children, ui.url)
         # Outside of Dagster: it notices when code server or daemon are dead, which the sensor in them cannot.
         children.start("alerts", python_module("sync_pipelines.cli.main", "alerts", "watch"))
-        endpoint = write_endpoint(home.root, _local(ui.url, ui.host), target_of(socket=str(Path(runtime) / CODE_SOCKET)))
+        published = _local(_url(*ui.published), ui.published[0]) if ui.published else None
+        endpoint = write_endpoint(home.root, _local(ui.url, ui.host), target_of(socket=str(Path(runtime) / CODE_SOCKET)), published)
         try:
             say(f"Dagster is at {ui.url}   (Ctrl-C stops everything; logs in {home.logs})", "bold green")
             if ui.published:
@@ -196,6 +198,14 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
             _watch(children, home, server, identity)
         finally:
             endpoint.unlink(missing_ok=True)
+
+
+def _open(settings: Settings) -> Database:
+    try:
+        return open_migrated(settings)
+    except SyncError as error:
+        error.leaves("Nothing was started.")
+        raise
 
 
 def _upgrade_storage(children: Children) -> None:
@@ -227,7 +237,8 @@ def _watch(children: Children, home: Home, server: psutil.Process | None, identi
         SyncError: a child or the embedded PostgreSQL has ended, with its last lines, or the home is gone.
     """
     seen_at = time.monotonic()
-    problems: dict[str, Problems] = defaultdict(Problems)
+    incidents: set[str] = set()
+    problems: dict[str, Problems] = defaultdict(lambda: Problems(incidents))
     while True:
         # A process that was about to write may have made the folder anew.
         if _identity(home.root) != identity:
@@ -339,7 +350,7 @@ def _await_graphql(children: Children, url: str) -> None:
 def _say_load_error(loaded: list[dict[str, Any]]) -> None:
     for one in loaded:
         if one["__typename"] == "PythonError":
-            say(f"The definitions did not load: {one['message'].strip()[:2000]}", "bold red", stderr=True)
+            say(f"The definitions did not load: {redact_beginning(one['message'].strip(), 2000)}", "bold red", stderr=True)
 
 
 def _wait(children: Children, deadline: float, what: str) -> None:

@@ -30,6 +30,11 @@ class Verdict:
     next_command: str | None = None
 
 
+def freshens(status: RunStatus, ledger: Ledger) -> bool:
+    """Whether a published read makes its table as fresh as the source: not one that was rejected without one good record."""
+    return ledger.good > 0 or status is not RunStatus.REJECTED
+
+
 def plan_verdict(
     entity: Entity,
     run_uid: object,

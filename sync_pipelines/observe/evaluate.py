@@ -28,8 +28,8 @@ from sync_pipelines.model.incident import Condition, Incident, IncidentKind
 from sync_pipelines.observe.conditions import find_conditions
 from sync_pipelines.observe.diff import IncidentDiff, diff_incidents
 from sync_pipelines.observe.grouping import group_conditions, without_consequences
+from sync_pipelines.observe.lines import opened_line, over_line
 from sync_pipelines.observe.payload import CLOSED, OPENED, incident_payload
-from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -130,11 +130,10 @@ def apply_incidents(
         for webhook in webhooks:
             if webhook.kinds is None or incident.kind in webhook.kinds:
                 enqueue_delivery(connection, incident.uid, webhook, event, body)
-        what = f"{incident.title}: {incident.subject}. {incident.message}"
         if event == OPENED:
-            logger.error("Incident opened: %s Next: %s", printable(what, 1000), printable(incident.next_command or "", 500))
+            logger.error("%s", opened_line(incident))
         else:
-            logger.warning("Incident over: %s", printable(what, 1000))
+            logger.warning("%s", over_line(incident.title, incident.subject))
 
     for incident, condition in diff.seen:
         update_incident(connection, incident, condition)

@@ -27,6 +27,7 @@ from sync_pipelines.catalog.deliveries import enqueue_delivery
 from sync_pipelines.catalog.webhooks import list_webhooks
 from sync_pipelines.errors import DatabaseConnectionsError, SyncError
 from sync_pipelines.model.incident import DATABASE, TITLES, Condition, IncidentKind, Webhook
+from sync_pipelines.observe.lines import OPENED_WORD, over_line
 from sync_pipelines.observe.payload import CLOSED, OPENED, incident_payload
 from sync_pipelines.observe.webhooks import Answer, outbound_of, send_message
 from sync_pipelines.private import make_private_folder, private_opener
@@ -76,7 +77,7 @@ def note_outage(home: Path, settings: Settings, error: SyncError, now: datetime 
             return
         if outage.body is None:
             outage.body = _body(outage, OPENED, now, settings)
-            logger.error("Incident opened: %s: %s", TITLES[IncidentKind(outage.kind)], outage.message)
+            logger.error("%s: %s: %s. %s", OPENED_WORD, TITLES[IncidentKind(outage.kind)], DATABASE, outage.message)
         waiting = [
             webhook
             for webhook in map(_webhook, memory.webhooks)
@@ -118,7 +119,7 @@ def end_outage(database: Database, home: Path, settings: Settings, now: datetime
             return
         _move(database, outage, webhooks, settings, now)
         memory.outage = None
-        logger.warning("Incident over: %s: %s", TITLES[IncidentKind(outage.kind)], outage.message)
+        logger.warning("%s", over_line(TITLES[IncidentKind(outage.kind)], DATABASE))
 
 
 def _move(database: Database, outage: Outage, webhooks: list[Webhook], settings: Settings, now: datetime) -> None:

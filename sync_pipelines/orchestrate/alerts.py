@@ -12,6 +12,7 @@ from sync_pipelines.errors import Category, ConfigurationError, DatabaseRefusedE
 from sync_pipelines.model.incident import STICKY, Condition, Incident, IncidentKind
 from sync_pipelines.model.names import asset_name_for
 from sync_pipelines.observe.evaluate import record_condition
+from sync_pipelines.observe.lines import opened_line, over_line
 from sync_pipelines.observe.watch import Look, look
 from sync_pipelines.orchestrate.assets import CONNECTOR_TAG
 from sync_pipelines.orchestrate.incidents import Places, plan_events, read_open
@@ -50,9 +51,9 @@ def alert_sensors(settings: Settings, places: Places) -> list[dg.SensorDefinitio
         # By the cursor and not by this look: another sensor, or a person's command, opens and closes incidents, too.
         told = plan_events(incidents, context.cursor, places)
         for incident in told.began:
-            context.log.error("%s: %s %s", incident.title, incident.message, incident.next_command)
-        for subject in told.over:
-            context.log.info("Over: %s", subject)
+            context.log.error("%s", opened_line(incident))
+        for title, subject in told.over:
+            context.log.info("%s", over_line(title, subject))
         return dg.SensorResult(skip_reason=_summary(done, incidents), asset_events=told.events, cursor=told.cursor)
 
     @dg.run_failure_sensor(

@@ -12,11 +12,12 @@ import sync_pipelines.load.dlt_settings  # noqa: F401 - before there are threads
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.dues import lease_reason, release_lease
 from sync_pipelines.catalog.snapshot import CatalogView
-from sync_pipelines.catalog.standing import Standing, list_standings
+from sync_pipelines.catalog.standing import Standing, accept_command, list_standings
 from sync_pipelines.errors import EntityBusyError, RetriableError, SyncError
 from sync_pipelines.model.entity import Entity, EntityStatus
 from sync_pipelines.model.names import asset_name_for
 from sync_pipelines.model.run import RunResult, RunStatus
+from sync_pipelines.model.verdict import freshens
 from sync_pipelines.orchestrate.cancellation import cancelled
 from sync_pipelines.orchestrate.checks import CHECKS, check_results, check_specs, kept_results, results_without_run
 from sync_pipelines.orchestrate.failures import StepFailure, StepRetry, failure_of
@@ -134,10 +135,15 @@ def _entity_asset(
 
 
 def _description(entity: Entity) -> str:
+    """What a person must know first, and then what the source says."""
     stopped = ""
-    if entity.status is not EntityStatus.ACTIVE:
-        stopped = f"{str(entity.status).replace('_', ' ')}: {entity.status_reason}"
-    return markdown_paragraphs(entity.api_name, entity.description or "", stopped)
+    if entity.status is EntityStatus.ACTION_REQUIRED:
+        stopped = f"Stopped: {entity.status_reason} Next: {accept_command(entity.connector, entity.slug)}"
+    elif entity.status is not EntityStatus.ACTIVE:
+        stopped = f"{str(entity.status).capitalize()}: {entity.status_reason or 'the source does not offer it any more.'}"
+    elif not entity.sync_enabled:
+        stopped = f"Switched off: nothing syncs it by itself. Next: sync-pipelines entity set {entity.path} --enable"
+    return markdown_paragraphs(stopped, entity.api_name, entity.description or "")
 
 
 def _materialize(
@@ -189,9 +195,11 @@ def _finished(
             entity.connector, entity.slug, open_quarantine=result.ledger.quarantined, published_uid=result.uid, published_status=result.status
         )
     context.log.info("%s %s %s: %s", entity.path, result.mode, result.status, result.ledger.as_dict())
-    metadata = {**standing_metadata(standing), **run_metadata(entity, result)}
+    # On the page of an asset what its newest materialization says hides what its definition says, which is newer: the status.
+    stood = {name: value for name, value in standing_metadata(standing).items() if name != "status"}
+    metadata = {**stood, **run_metadata(entity, result)}
     checks = check_results(key, entity, result, standing, severity)
-    if result.ledger.good or not result.ledger.quarantined:
+    if freshens(result.status, result.ledger):
         version = dg.DataVersion(result.rowversion_end) if result.rowversion_end else None
         yield dg.MaterializeResult(asset_key=key, metadata=metadata, check_results=checks, data_version=version)
     else:

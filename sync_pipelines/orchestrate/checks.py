@@ -64,14 +64,18 @@ def check_results(
 
 
 def results_without_run(key: dg.AssetKey, standing: Standing, rejected: dg.AssetCheckSeverity) -> list[dg.AssetCheckResult]:
-    """The checks that the catalog alone can judge, at any time."""
-    return [_contract(key, standing, rejected), _drift(key, standing)]
+    """The checks that the catalog alone can judge, at any time; a table that was never read has no contract to judge."""
+    judged = [] if standing.published_uid is None else [_contract(key, standing, rejected)]
+    return [*judged, _drift(key, standing)]
 
 
 def kept_results(key: dg.AssetKey, standing: Standing) -> list[dg.AssetCheckResult]:
-    """The checks that only a read can judge, as the last one that published judged them: a read that failed says nothing about them."""
+    """The checks that only a read can judge, as the last one that published judged them: a read that failed says nothing about them.
+
+    A failed run paints every check red that it planned and did not execute, so of a table that was never read they say just that.
+    """
     if standing.published_uid is None:
-        return [_result(key, name, False, dg.AssetCheckSeverity.WARN, {}, _NEVER_READ) for name in ("balance", "no_duplicate_keys")]
+        return [_result(key, name, False, dg.AssetCheckSeverity.WARN, {}, _NEVER_READ) for name in ("contract", "balance", "no_duplicate_keys")]
     judged = {"judged_by_sync_run": str(standing.published_uid)}
     duplicates = {"duplicate_keys": standing.duplicate_keys, **judged}
     return [
@@ -97,10 +101,10 @@ def _contract(
             metadata["review_command"] = f"sync-pipelines review list {standing.path}"
         if result.quarantine_sample:
             metadata["failure_cases"] = reject_table(result)
+    # A later run that is a success must not fail by what it did not judge: blocking checks of severity ERROR fail their step.
     severity = rejected if standing.published_status is RunStatus.REJECTED else dg.AssetCheckSeverity.WARN
-    if standing.published_uid is None:
-        return _result(key, "contract", False, dg.AssetCheckSeverity.WARN, metadata, _NEVER_READ)
     said = f"{standing.open_quarantine} records are in quarantine." if standing.open_quarantine else "Nothing is in quarantine."
+    said += " A read was rejected, and no later one says better." if standing.is_rejecting else ""
     return _result(key, "contract", not standing.open_quarantine, severity, metadata, said)
 
 

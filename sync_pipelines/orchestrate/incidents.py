@@ -64,7 +64,7 @@ class Told:
 
     events: list[Event]
     began: list[Incident]
-    over: list[str]
+    over: list[tuple[str, str]]
     cursor: str
 
 
@@ -83,7 +83,8 @@ def _connector_asset(connector: Connector) -> dg.AssetSpec:
     return dg.AssetSpec(
         connector_key(connector.name),
         group_name=connector.name,
-        description=markdown_paragraphs(f"The source {connector.name}: {redact(connector.base_url)}"),
+        description=markdown_paragraphs(f"The source {connector.name}."),
+        metadata={"dagster/uri": redact(connector.base_url)},
         kinds={"source"},
         tags={CONNECTOR_TAG: connector.name},
     )
@@ -140,7 +141,7 @@ def plan_events(incidents: Collection[Incident], cursor: str | None, places: Pla
         of_connector = [one for one in incidents if connector in places.connectors_of(one)]
         judged = _judge(of_connector)
         events.append(dg.AssetCheckEvaluation(asset_key=connector_key(connector), check_name=CHECK, **judged))
-    return Told(events, began, [f"{known['title']}: {known['subject']}" for known in over], json.dumps(now))
+    return Told(events, began, [(known["title"], known["subject"]) for known in over], json.dumps(now))
 
 
 def _observation(told: dict[str, Any], places: Places, state: str, more: dict[str, str]) -> list[Event]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,7 +33,7 @@ logger = logging.getLogger(__name__)
 ENDPOINT_FILE = "webserver.json"
 # The one job that every location of ours has; GraphQL shows the metadata of jobs, but not of definitions.
 MARKED_JOB = "purge_history"
-FINGERPRINT, CONNECTORS = "catalog_fingerprint", "connectors"
+FINGERPRINT, CONNECTORS, DOTENV = "catalog_fingerprint", "connectors", "dotenv_file"
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 30
 RELOAD_SECONDS = 200  # above code_servers.reload_timeout in dagster.yaml
@@ -93,35 +95,63 @@ def webserver_url(settings: Settings) -> str | None:
     """The address of the running web server, maybe with credentials; None when none is known to run."""
     if settings.dagster_webserver_url is not None:
         return settings.dagster_webserver_url.get_secret_value().rstrip("/")
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        endpoint = json.loads((settings.home / ENDPOINT_FILE).read_text())
-        if psutil.pid_exists(int(endpoint["pid"])):
-            return str(endpoint["url"])
-    return None
+    return _endpoint(settings, "url")
 
 
 def code_server_target(settings: Settings) -> str | None:
     """The address of the running code server as gRPC names it; None when none is known to run."""
     if settings.code_server:
         return settings.code_server
+    return _endpoint(settings, "code_server")
+
+
+def read_only_url(settings: Settings) -> str | None:
+    """The address of the web server that only shows; None when none is known to run."""
+    return _endpoint(settings, "read_only_url")
+
+
+def up_seconds(settings: Settings) -> float:
+    """How long the `up` of this home has been ready; endless when none is known, so that nobody waits for it."""
+    try:
+        return time.time() - (settings.home / ENDPOINT_FILE).stat().st_mtime
+    except OSError:
+        return math.inf
+
+
+def _endpoint(settings: Settings, name: str) -> str | None:
+    """What a living `up` left word of in this home; None when there is none, or it knows no such thing."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         endpoint = json.loads((settings.home / ENDPOINT_FILE).read_text())
         if psutil.pid_exists(int(endpoint["pid"])):
-            return str(endpoint["code_server"])
+            return str(endpoint[name])
     return None
 
 
-def write_endpoint(home: Path, url: str, code_server: str | None = None) -> Path:
+def web_server_trouble(url: str) -> str | None:
+    """Why a web server does not answer with its code locations, in words; None when it does."""
+    server = _WebServer(url)
+    try:
+        server.locations()
+    except urllib3.exceptions.HTTPError as error:
+        return f"{server.shown} does not answer ({type(error).__name__})"
+    except _Refused as error:
+        return printable(str(error), 500)
+    return None
+
+
+def write_endpoint(home: Path, url: str, code_server: str | None = None, read_only_url: str | None = None) -> Path:
     """Leave word of the web server that this process has started; the caller removes the file when it stops it.
 
     Args:
         home: SYNC_PIPELINES_HOME.
         url: of the web server.
         code_server: address of the code server as gRPC names it.
+        read_only_url: of the web server that only shows.
     """
     path = home / ENDPOINT_FILE
     partial = path.with_suffix(".partial")
-    write_private(partial, json.dumps({"url": url, "pid": os.getpid(), **({"code_server": code_server} if code_server else {})}))
+    known = {"url": url, "pid": os.getpid(), "code_server": code_server, "read_only_url": read_only_url}
+    write_private(partial, json.dumps({name: value for name, value in known.items() if value is not None}))
     partial.replace(path)
     return path
 
@@ -140,7 +170,7 @@ def _differs(mark: dict[str, str] | None, database: Database) -> bool:
     if mark is None:
         return True
     names = tuple(name for name in mark[CONNECTORS].split(",") if name)
-    return mark[FINGERPRINT] != catalog_fingerprint(database, names)
+    return mark[FINGERPRINT] != catalog_fingerprint(database, names, Path(mark[DOTENV]))
 
 
 class _WebServer:
@@ -170,13 +200,14 @@ class _WebServer:
         return ours
 
     def mark(self, location: str) -> dict[str, str] | None:
-        """The catalog's fingerprint and connectors that the location was loaded with; None when it did not load."""
+        """The fingerprint, the connectors and the file `.env` that the location was loaded with; None when it did not load."""
         if location not in self._repositories:
             return None
         variables = {"repository": self._repositories[location], "location": location, "job": MARKED_JOB}
         job = self._ask(_MARK, **variables)["pipelineOrError"]
         entries = {entry["label"]: entry.get("text", "") for entry in job.get("metadataEntries", [])}
-        return {name: entries[name] for name in (FINGERPRINT, CONNECTORS)} if FINGERPRINT in entries else None
+        names = (FINGERPRINT, CONNECTORS, DOTENV)
+        return {name: entries[name] for name in names} if entries.keys() >= set(names) else None
 
     def reload(self, location: str) -> None:
         """Load one location again."""
@@ -200,6 +231,6 @@ class _WebServer:
         except ValueError:
             data = {}
         if not isinstance(data, dict) or data.get("errors") or not data.get("data"):
-            detail = json.dumps(data.get("errors"))[:300] if isinstance(data, dict) and data.get("errors") else ""
+            detail = printable(json.dumps(data.get("errors")), 300) if isinstance(data, dict) and data.get("errors") else ""
             raise _Refused(f"{self.shown} answered {answer.status} {detail}".strip())
         return data["data"]

@@ -62,7 +62,7 @@ def rejected_severity(connector_settings: dict[str, object], settings: Settings)
 
 def digest(standing: Standing) -> str:
     """What makes a standing worth telling again."""
-    parts = [standing.status, standing.trouble, standing.open_quarantine, standing.published_status, standing.undeclared]
+    parts = [standing.status, standing.trouble, standing.open_quarantine, standing.published_status, standing.is_rejecting, standing.undeclared]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:12]
 
 

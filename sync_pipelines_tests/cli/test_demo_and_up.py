@@ -182,6 +182,7 @@ def test_up_without_a_reachable_database_says_so_and_starts_nothing(process, tmp
     answer = process("up", "--port", str(free_port()), POSTGRES_URL="postgresql://me:canary@127.0.0.1:9/x")
     assert answer.code == 1, answer.text
     assert "Error: " in answer.stderr
+    assert "State: Nothing was started." in answer.stderr
     assert "sync-pipelines doctor" in answer.stderr
     assert "canary" not in answer.text
     assert "Traceback" not in answer.text

@@ -27,9 +27,22 @@ def test_a_dead_source_is_one_line_however_many_steps_fail() -> None:
     assert list(Problems().of([*lines, INCIDENT, *lines])) == [INCIDENT]
 
 
+def test_an_incident_is_shown_once_until_it_is_over_whichever_process_tells_of_it() -> None:
+    told: set[str] = set()
+    alerts, code_server = Problems(told), Problems(told)
+    opened = "Incident opened: A table is not fresh: erp/table_{number}. It was last synced {age} min ago. Next: sync-pipelines runs"
+    of_dagster = "2026-01-01 00:00:30 +0000 - dagster - ERROR - __repository__ - alerts - " + opened
+    of_ours = "2026-01-01 00:00:30,123 ERROR    sync_pipelines.observe.evaluate: " + opened
+    over = "2026-01-01 00:01:30,123 WARNING  sync_pipelines.observe.evaluate: Incident over: A table is not fresh: erp/table_1."
+    assert list(alerts.of([of_ours.format(number=1, age=3)])) == [of_ours.format(number=1, age=3)]
+    assert list(code_server.of([of_dagster.format(number=1, age=4)])) == []
+    assert list(code_server.of([of_dagster.format(number=2, age=4)])) == [of_dagster.format(number=2, age=4)], "another table"
+    assert list(alerts.of([over, of_ours.format(number=1, age=3), of_ours.format(number=2, age=5)])) == [of_ours.format(number=1, age=3)]
+
+
 def test_the_same_trouble_comes_again_after_a_while_with_its_number() -> None:
     now = [0.0]
-    problems = Problems(lambda: now[0])
+    problems = Problems(clock=lambda: now[0])
     tick = "2026-01-01 00:00:{second:02d} +0000 - dagster.daemon - ERROR - no connection after {second} s"
     assert len(list(problems.of(tick.format(second=second) for second in range(40)))) == 1
     now[0] = REPEAT_SECONDS

@@ -12,6 +12,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from sync_pipelines.catalog.health import read_health
+from sync_pipelines.catalog.standing import Standing, list_standings
+from sync_pipelines.cli.entities import status_words
 from sync_pipelines.orchestrate import assets
 from sync_pipelines.orchestrate.checks import CHECKS
 from sync_pipelines.twin import Fault, IntegerRowversions, TwinColumn
@@ -186,6 +189,7 @@ def test_a_source_that_is_down_fails_no_check_that_it_says_nothing_about(
     with dg.DagsterInstance.ephemeral() as instance:
         world.faults.add(Fault("down", kind="data", slug="items", status=503, times=None))
         first = checks(run(definitions, instance=instance))
+        # Without a result Dagster shows them as failed, in red.
         assert {name: one.severity for name, one in first.items() if not one.passed} == {
             name: dg.AssetCheckSeverity.WARN for name in ("contract", "balance", "no_duplicate_keys")
         }
@@ -205,6 +209,47 @@ def test_a_source_that_is_down_fails_no_check_that_it_says_nothing_about(
     assert [(list(error.stack), error.message) for error in retries] == [([], failure.error.message)] * assets.MAX_RETRIES
     [observation] = observations(result)
     assert observation.metadata["trouble"].value
+
+
+def test_a_delta_of_known_rejects_leaves_the_table_rejecting_and_fresh(world: World, definitions: Load) -> None:
+    table = world.add_items(2)
+    world.sync()
+    for number in range(20):
+        table.put_raw((f"B{number}",), json.dumps({**item(number), "item_number": f"B{number}", "base_uom": "far too long for ten"}).encode())
+    assert not run(definitions).success
+    assert (world.runs()[0]["status"], standing(world).is_rejecting) == ("rejected", True)
+    before = world.entity().last_success_at
+    world.pass_time()
+    again = run(definitions)
+    assert again.success, "it judged nothing anew"
+    assert (world.runs()[0]["status"], world.runs()[0]["records_quarantined"]) == ("success", 20)
+    assert standing(world).is_rejecting
+    contract = checks(again)["contract"]
+    assert (contract.passed, contract.severity) == (False, dg.AssetCheckSeverity.WARN), "an error would fail a run that is a success"
+    assert "A read was rejected" in str(contract.description)
+    assert world.entity().last_success_at > before
+    assert again.asset_materializations_for_node("erp__items"), "Dagster's freshness follows"
+    with world.database.connect() as connection:
+        [health] = read_health(connection, world.database, window_seconds=3600, min_records=10).entities
+    assert health.rejecting_quarantined == 20, "the incident stays"
+    assert status_words(world.database, [world.entity()], world.settings) == {"erp/items": "rejected"}
+
+
+def standing(world: World) -> Standing:
+    return list_standings(world.database, "erp", "items")[0]
+
+
+def test_the_page_of_a_stopped_table_begins_with_what_to_do(world: World, definitions: Load) -> None:
+    table = world.add_items(2)
+    assert run(definitions).success
+    table.change_column("base_uom", "VARCHAR(5)")
+    world.discover()
+    key = dg.AssetKey(["erp", "items"])
+    spec = definitions().resolve_asset_graph().get(key)
+    first = str(spec.description).split("\n\n", maxsplit=1)[0]
+    assert first.startswith("Stopped: The source changed: column base_uom")
+    assert first.endswith("Next: sync-pipelines discover erp --accept items")
+    assert spec.metadata["status"] == "action_required"
 
 
 def test_undeclared_fields_are_reported_by_the_drift_check(world: World, definitions: Load) -> None:

@@ -48,6 +48,16 @@ def test_a_contract_is_green_again_when_its_records_were_worked_off(world: World
     assert watched.check("contract").passed
 
 
+def test_between_the_runs_nothing_is_said_of_a_contract_that_no_read_has_judged(world: World, watched: Watched) -> None:
+    table = world.add_items(3)
+    table.change_column("base_uom", "VARCHAR(5)")
+    world.set(status="action_required", status_reason="column base_uom changes")
+    watched.tick()
+    assert not watched.check("schema_drift").passed
+    key = dg.AssetCheckKey(ITEMS, "contract")
+    assert watched.instance.event_log_storage.get_latest_asset_check_execution_by_key([key]) == {}
+
+
 def test_a_discovery_that_stops_an_entity_turns_its_drift_check_red_without_a_run(world: World, watched: Watched) -> None:
     table = world.add_items(3)
     world.sync()

@@ -16,6 +16,7 @@ from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.model.entity import REVIEW_COLUMN
 from sync_pipelines.model.run import Mode
+from sync_pipelines.model.verdict import freshens
 
 
 def count_known_rejects(cursor: Any, plan: PublishPlan) -> int:
@@ -182,7 +183,7 @@ def _key_texts(plan: PublishPlan, alias: str, *, staged: bool) -> str:
 def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
     """Write the run as finished, with the verdict on it, and move the entity's cursor.
 
-    A run without one good record makes no table fresh. How many deletions wait is known by full reads.
+    A rejected run without one good record makes no table fresh. How many deletions wait is known by full reads.
 
     Raises:
         SupersededRunError: the run is not open any more.
@@ -194,7 +195,7 @@ def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
     trouble = {"error": verdict.status.title(), "what": verdict.reason, "next_command": verdict.next_command, "retriable": False}
     is_release = bool(plan.released)
     # A release does not read the source, so it makes no table fresh and moves no due time.
-    freshens = not is_release and (ledger.good > 0 or not ledger.quarantined)
+    is_fresh = not is_release and freshens(verdict.status, ledger)
     cursor.execute(
         f"""
         UPDATE {bridge}.sync_runs SET status = %s, completed_at = clock_timestamp(), records_fetched = %s,
@@ -248,7 +249,7 @@ def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
             plan.mode == "full",
             outcome.held,
             is_release,
-            freshens,
+            is_fresh,
             is_release,
             is_release,
             plan.next_due_seconds,
