@@ -220,7 +220,8 @@ def sync_entity(
             if isinstance(told, SyncError):
                 told.at(**entity.where).leaves(UNPUBLISHED)
             # A release reads nothing of the source: that it failed says nothing of when the entity is due.
-            fail_run(database, entity, uid, told, lease=lease, tried_again=(will_try_again and _may_pass(told)) or bool(released))
+            tried_again = (will_try_again and _may_pass(told)) or bool(released)
+            fail_run(database, entity, uid, told, lease=lease, tried_again=tried_again, released=bool(released))
             if told is error:
                 raise
             raise told from error
