@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from dotenv import dotenv_values, load_dotenv
@@ -37,13 +38,19 @@ def current_value(name: str) -> str:
     return _values().get(name, known)
 
 
+def values_in(file: Path, names: Iterable[str]) -> dict[str, str]:
+    """Some variables as a file has them now; without those that it has not."""
+    values = _values(file)
+    return {name: values[name] for name in names if name in values}
+
+
 def _from_file() -> set[str]:
     return {name for name in os.environ.get(NAMES_VARIABLE, "").split(",") if name}
 
 
-def _values() -> dict[str, str]:
+def _values(file: Path | None = None) -> dict[str, str]:
     """The file's variables; none when there is no file that can be read."""
     try:
-        return {name: value for name, value in dotenv_values(dotenv_file()).items() if value is not None}
+        return {name: value for name, value in dotenv_values(file or dotenv_file()).items() if value is not None}
     except OSError:
         return {}

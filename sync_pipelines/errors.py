@@ -167,9 +167,13 @@ class BrokenPageError(RetriableError):
 
 
 class IncompleteAnswerError(RetriableError):
-    """Too few of the records that were asked for by their ids came back, verified and not empty."""
+    """Too few of the records that were asked for by their ids came back, verified and not empty.
+
+    The next run may find more; as with every `incomplete` run somebody should look, so the exit code is the same.
+    """
 
     category = Category.ANSWERED
+    exit_code = 3
 
 
 class EntityBusyError(RetriableError):

@@ -149,9 +149,10 @@ def _changed(record: bytes, values: dict[str, Any], entity: Entity) -> bytes:
         # Numbers stay as they were written.
         whole = json.loads(record, parse_float=_Literal, parse_int=_Literal)
         whole["data"].update(values)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        changed = _dumped(whole)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise SettingsError("The record has no readable data to change; give a whole new one.", state="Nothing was stored.", next_command="sync-pipelines quarantine fix UID --record FILE") from None
-    return _dumped(whole).encode("utf-8", errors="surrogatepass")
+    return changed.encode("utf-8", errors="surrogatepass")
 
 
 class _Literal(str):

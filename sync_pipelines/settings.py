@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.extract.addresses import IpNetwork
-from sync_pipelines.model.limits import MAX_RECORD_BYTES
+from sync_pipelines.model.limits import MAX_KEPT_RECORD_BYTES, MAX_RECORD_BYTES
 from sync_pipelines.outbound_settings import parse_private_origins, parse_secret_origins
 from sync_pipelines.secrets import register_secret
 
@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     api_tries: int = Field(3, ge=1, le=20)
     max_page_bytes: int = Field(256 * 1024 * 1024, ge=1024)
     max_document_bytes: int = Field(32 * 1024 * 1024, ge=1024)
-    max_record_bytes: int = Field(MAX_RECORD_BYTES, ge=1024)
+    max_record_bytes: int = Field(MAX_RECORD_BYTES, ge=1024, le=MAX_KEPT_RECORD_BYTES)
     batch_bytes: int = Field(64 * 1024 * 1024, ge=1024)
     max_run_rows: int = Field(1_000_000_000, ge=1)
     max_run_bytes: int = Field(1024**4, ge=1024)

@@ -49,6 +49,7 @@ from sync_pipelines.gate.judge import Tally
 from sync_pipelines.gate.opened import OpenedGate, check_stored_masks, newly_masked
 from sync_pipelines.load.destination import Destination, Remask, open_destination
 from sync_pipelines.load.engine import load_batches
+from sync_pipelines.load.originals import Originals, kept_from_characters
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.peek import finish_without_load
 from sync_pipelines.model.entity import COERCED_COLUMN, REVIEW_COLUMN, Connector, DeltaStrategy, Entity, EntityStatus
@@ -98,6 +99,7 @@ class _Run:
     released: dict[UUID, bytes] = field(default_factory=dict)
     table_changes: tuple[str, ...] = ()
     fills_empty: bool = False
+    has_other_indexes: bool = False
     warnings: list[str] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
     last_details: dict[str, Any] = field(default_factory=dict)
@@ -178,7 +180,9 @@ def sync_entity(
             # A person reads of it where they read of every failure; that is what keeps the entity from starting at once again, too.
             mode = plan_mode(entity, full_refresh=full_refresh)
             uid, _ = start_run(held, entity, mode, triggered_by, entity.cursor if mode is Mode.DELTA else None)
-            fail_run(database, entity, uid, error.at(**entity.where).leaves(UNPUBLISHED), lease=lease, tried_again=bool(released))
+            is_release = bool(released)
+            told = error.at(**entity.where).leaves(UNPUBLISHED)
+            fail_run(database, entity, uid, told, lease=lease, tried_again=is_release, released=is_release)
             raise
         remask = newly_masked(entity, gate)
         mode = Mode.DELTA if released else plan_mode(entity, full_refresh=full_refresh or bool(remask))
@@ -218,7 +222,8 @@ def sync_entity(
             if isinstance(told, SyncError):
                 told.at(**entity.where).leaves(UNPUBLISHED)
             # A release reads nothing of the source: that it failed says nothing of when the entity is due.
-            fail_run(database, entity, uid, told, lease=lease, tried_again=(will_try_again and _may_pass(told)) or bool(released))
+            tried_again = (will_try_again and _may_pass(told)) or bool(released)
+            fail_run(database, entity, uid, told, lease=lease, tried_again=tried_again, released=bool(released))
             if told is error:
                 raise
             raise told from error
@@ -370,7 +375,7 @@ def _prepare(run: _Run) -> None:
         remask=Remask(masks, run.remask, run.database.bridge_schema) if masks is not None and run.remask else None,
     )
     run.entity, run.remask = replace(run.entity, own_columns=prepared.own_columns), frozenset()
-    run.fills_empty = prepared.is_empty
+    run.fills_empty, run.has_other_indexes = prepared.is_empty, prepared.has_other_indexes
     run.table_changes = run.table_changes or prepared.changes
 
 
@@ -382,6 +387,7 @@ def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
     masked = run.gate.masked if run.gate is not None else frozenset()
     if run.gate is not None:
         run.gate.tally = Tally()
+    originals = Originals()
     extraction = Extraction(
         run.declared,
         open_source(run.database, run.connector, run.declared, settings, masked=masked, keep_answers=True),
@@ -391,6 +397,8 @@ def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
         max_record_bytes=settings.max_record_bytes,
         own_columns=entity.own_columns,
         gate=run.gate,
+        keep_original=originals.add,
+        original_characters=kept_from_characters(entity, has_other_indexes=run.has_other_indexes),
         before_page=lambda fetched: _go_on(run, extraction, fetched),
         on_undeclared=partial(_notice, run),
     )
@@ -411,6 +419,7 @@ def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
         masks=entity.stored_masks if run.released else run.gate.fingerprints if run.gate is not None else {},
         released=tuple(run.released),
         limits=RejectionLimits(settings.alert_rejection_rate, settings.alert_rejection_min_records),
+        originals=originals,
     )
     batches = _finished(run, extraction, plan)
     try:

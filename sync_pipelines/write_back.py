@@ -21,6 +21,7 @@ from sync_pipelines.extract.declared import DeclaredSource
 from sync_pipelines.extract.http import Traffic
 from sync_pipelines.extract.raw_json import members
 from sync_pipelines.extract.session import open_session
+from sync_pipelines.extract.sieve import is_cut
 from sync_pipelines.extract.translate import source_paths
 from sync_pipelines.load.postgres.quoting import quote
 from sync_pipelines.model.declaration import WriteBack
@@ -114,13 +115,20 @@ def _raw_record(database: Database, connector: Connector, entity: Entity, key: s
     """The record as the source has it, byte for byte, so that nothing goes back but what it gave and what was asked."""
     source = open_source(database, connector, entity, settings)
     assert isinstance(source, DeclaredSource)  # only those declare a write-back
-    found = source.find_raw(key, Traffic())
+    found = source.find_raw(key, Traffic(), settings.max_record_bytes)
     if found is None:
         raise NotFoundError(
             f"The source of {entity.path} does not show the record {key!r} that its table has.",
             where=dict(entity.where),
             state="Nothing was sent.",
             next_command=f"sync-pipelines sync {entity.path} --full-refresh",
+        )
+    if is_cut(found):
+        raise ConfigurationError(
+            f"The record {printable(key)} of {entity.path} is larger than MAX_RECORD_BYTES, so it would go back without its largest values.",
+            where=dict(entity.where),
+            state="Nothing was sent.",
+            next_command="raise MAX_RECORD_BYTES",
         )
     return found
 
@@ -198,7 +206,7 @@ def _changed(record: bytes, path: tuple[str, ...], raw: bytes) -> bytes:
         found[path[0]] = _changed(old, path[1:], raw)
     else:
         found[path[0]] = _spelled_as(old, raw)
-    inside = (json.dumps(name, ensure_ascii=False).encode() + b":" + value for name, value in found.items())
+    inside = (json.dumps(name, ensure_ascii=False).encode("utf-8", "backslashreplace") + b":" + value for name, value in found.items())
     return b"{" + b",".join(inside) + b"}"
 
 

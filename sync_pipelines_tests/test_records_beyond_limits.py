@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import psycopg2
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sync_pipelines.catalog.quarantine import get_quarantined
+from sync_pipelines.load.originals import Originals
+from sync_pipelines.load.postgres.copy import copy_refusing
 from sync_pipelines.model.run import RunStatus
+from sync_pipelines.model.staged import records_schema
 from sync_pipelines.twin import TwinColumn, TwinTable
 from sync_pipelines_tests.world import ITEM_COLUMNS, World, item
 
@@ -24,6 +32,13 @@ def wide(number: int, longer: int) -> dict[str, Any]:
 
 def live_keys(world: World) -> set[str]:
     return {key for (key,) in world.sql("SELECT item_number FROM erp.items WHERE NOT _bridge_deleted")}
+
+
+def assert_kept_as_sent(world: World, table: TwinTable) -> None:
+    page = table.page(None, 1, 1000)
+    rows = [get_quarantined(world.database, row["uid"]) for row in world.quarantine()]
+    assert all(bytes(row["record"]) in page for row in rows)
+    assert None not in {row["page"] for row in rows}
 
 
 def deep(key: bytes, letter: bytes = b"[") -> bytes:
@@ -46,6 +61,7 @@ def test_rows_too_wide_for_the_table_or_for_staging_go_to_quarantine_at_the_firs
     if not few:
         assert any("does not fit the table" in reason for reason in refused.values())
     assert all("row is too big" in reason for reason in refused.values())
+    assert_kept_as_sent(world, table)
     again = world.sync(full_refresh=True, status=result.status)
     assert (again.ledger.unchanged, again.ledger.quarantined, again.ledger.deleted) == (len(kept), len(refused), 0)
 
@@ -64,6 +80,39 @@ def test_a_row_that_grows_beyond_the_table_keeps_its_last_good_version_in_a_delt
     small = {key for (key,) in world.sql("SELECT item_number FROM erp.items WHERE w0 = 'small'")}
     assert small == set(refused)
     assert live_keys(world) == {f"{number:03d}" for number in STEPS}
+    assert_kept_as_sent(world, table)
+
+
+def test_a_row_without_room_for_the_mark_of_its_rejection_stays_unmarked_and_stops_nothing(world: World) -> None:
+    table = world.add(TwinTable("items", columns=WIDE, business_keys=("item_number",)))
+    for longer in STEPS:
+        table.put(wide(longer, longer))
+    world.sync(status=RunStatus.REJECTED)
+    live = live_keys(world)
+    for key in live:
+        table.put_raw((key,), b'{"item_number": "%b", "w0": 7}' % key.encode())
+    result = world.sync(status=RunStatus.REJECTED)
+    marked = {key for (key,) in world.sql("SELECT item_number FROM erp.items WHERE _bridge_rejected_at IS NOT NULL")}
+    assert marked < live
+    assert live_keys(world) == live
+    assert any(f"{len(live - marked)} rows whose newest record was rejected fill a page" in warning for warning in result.warnings)
+
+
+def test_json_for_which_postgresql_would_need_a_gigabyte_is_refused_alone_and_kept_as_sent(world: World, tmp_path: Path) -> None:
+    world.add(TwinTable("items", columns=(ITEM_COLUMNS[0], TwinColumn("extra", "JSON")))).put({"item_number": "A", "extra": [1]})
+    world.sync()
+    entity, huge = world.entity(), b"[" + b"1," * 17_000_000 + b"1]"
+    columns = [[0, 1], [None, None], ["h", "h"], ["SMALL", "HUGE"], ["[1]", huge.decode()]]
+    spooled, originals = tmp_path / "records.parquet", Originals()
+    pq.write_table(pa.table(columns, schema=records_schema(entity)), spooled)
+    with originals.writing(tmp_path):
+        originals.add([{"arrival": 1, "page": 4, "position": 2, "record": b"as it was sent"}])
+    with closing(psycopg2.connect(world.database.session_url())) as connection, connection.cursor() as cursor:
+        assert copy_refusing(cursor, str(spooled), entity, originals) == 1
+        cursor.execute(f"SELECT page, position, business_key, reason, record FROM {entity.staging_schema}.{entity.rejects_table}")
+        ((page, position, key, reason, record),) = cursor.fetchall()
+    assert (page, position, key, bytes(record)) == (4, 2, ["HUGE"], b"as it was sent")
+    assert "PostgreSQL refuses it: invalid memory alloc request size" in reason
 
 
 @pytest.mark.parametrize("letter", [b"[", b"{"])
@@ -109,3 +158,4 @@ def test_a_row_that_an_index_of_somebody_cannot_hold_is_refused_alone(world: Wor
     assert (ledger.inserted, ledger.quarantined) == (1, 1)
     (row,) = world.quarantine()
     assert row["business_key"] == ["BIG"] and "2704" in row["reason"]
+    assert_kept_as_sent(world, table)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -148,3 +150,18 @@ def test_a_word_after_token_is_only_hidden_when_it_looks_like_one() -> None:
     assert redact("The token expired yesterday") == "The token expired yesterday"
     assert redact("token canary-in-body") == f"token {HIDDEN}"
     assert redact("Bearer abcdefgh") == f"Bearer {HIDDEN}"
+
+
+# What these lines cut is no text of a source or of an error, or was redacted before.
+_CUTS = {
+    "known[:20]", "hexdigest()[:16]", "hexdigest()[:12]", "lower())[:30]", "rowversion[:14]", "hex()[:12]", "text[:12]", "strip()[:12]", "value[:10]",
+    'agenda["entities"][:20]', "hex()[:16]", "refusal.why[:100]", "join(undeclared)[:2000]", "left[:10]",
+}  # fmt: skip
+
+
+def test_no_text_is_cut_before_it_is_redacted() -> None:
+    package = Path(secrets.__file__).parent
+    cuts = [(path, line) for path in package.rglob("*.py") for line in path.read_text().splitlines() if re.search(r"\[:[0-9]{2,}\]", line)]
+    assert len(cuts) > 5
+    wrong = [f"{path.name}: {line.strip()}" for path, line in cuts if not any(known in line for known in _CUTS)]
+    assert not wrong, "use secrets.printable or secrets.redact_beginning"

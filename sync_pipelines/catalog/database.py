@@ -153,6 +153,8 @@ def _way_out(state: str | None, message: str) -> str | None:
         return "ALTER TABLE … DROP COLUMN that generated column, then the same again; add it anew afterwards"
     if state == "42501" and "row-level security" in message:
         return "ALTER ROLE … BYPASSRLS for our role, or ALTER TABLE … NO FORCE ROW LEVEL SECURITY, or DISABLE it; a policy must not hide rows from us"
+    if state == "42501":
+        return "the same command as the owner of the tables (POSTGRES_USER), or GRANT owner TO our role; docs/operations.md, Database roles"
     return None
 
 

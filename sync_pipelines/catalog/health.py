@@ -58,6 +58,7 @@ class EntityHealth:
     last_error_kind: str | None = None
     last_error_category: str | None = None
     last_exit_code: int | None = None
+    last_is_retriable: bool | None = None
     last_tried_again: bool = False
     last_error: str | None = None
     recent: tuple[EndedRun, ...] | None = None
@@ -172,6 +173,7 @@ SELECT e.uid, c.name AS connector, e.slug, e.status, e.status_reason, e.sync_ena
        extract(epoch FROM l.completed_at - l.started_at)::float8 AS last_seconds,
        (l.details->>'api_seconds_max')::float8 AS last_response_seconds, l.error_details->>'error' AS last_error_kind,
        l.error_details->>'category' AS last_error_category, (l.error_details->>'exit_code')::int AS last_exit_code,
+       (l.error_details->>'retriable')::boolean AS last_is_retriable,
        coalesce(l.error_details->>'tried_again' = 'true', false) AS last_tried_again,
        CASE WHEN e.consecutive_failures > 1 AND l.status = 'failed' THEN ARRAY(
            SELECT jsonb_build_array(s.completed_at, s.status, s.error_details->>'category', s.error_details->>'error')

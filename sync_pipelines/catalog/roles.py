@@ -48,6 +48,22 @@ def ensure_roles(database: Database) -> tuple[str, ...]:
         return tuple(names.values())
 
 
+def is_granted(cursor: Any, bridge_schema: str, purpose: str) -> bool:
+    """Whether somebody beside us is a member of the role for a purpose.
+
+    Args:
+        cursor: with rows as tuples.
+        bridge_schema: that the role is named after.
+        purpose: one of PURPOSES.
+    """
+    cursor.execute(
+        "SELECT EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles u ON u.oid = m.member"
+        " WHERE r.rolname = %s AND u.rolname <> current_user)",
+        [role_name(bridge_schema, purpose)],
+    )
+    return bool(cursor.fetchone()[0])
+
+
 def grant_target(cursor: Any, bridge_schema: str, target: str) -> None:
     """Let the roles that are there work with a schema of targets and its staging, and with the tables to come.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from sync_pipelines.catalog.connectors import list_connectors
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import entity_from_row, list_entity_rows
+from sync_pipelines.dotenv_file import dotenv_file, values_in
 from sync_pipelines.downstream.sql_model import models_fingerprint
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.entity import Connector, Entity
@@ -23,6 +24,8 @@ from sync_pipelines.private import make_private_folder
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "catalog.json"
+# What definitions take from the environment when they are loaded.
+DEFINITION_SETTINGS = ("ALERT_INTERVAL_SECONDS", "DUE_SENSOR_SECONDS", "FRESHNESS_GRACE_SECONDS", "SYNC_OWNERS")
 _DEFINITION_FIELDS = (
     "uid", "connector", "slug", "api_name", "description", "delta_strategy", "columns", "target_schema", "target_table", "destination",
     "sync_enabled", "sync_interval_seconds", "status", "status_reason",
@@ -93,13 +96,18 @@ def load_catalog(open_database: Callable[[], Database], home: Path, connectors: 
     return view
 
 
-def catalog_fingerprint(database: Database, connectors: Sequence[str] = ()) -> str:
+def catalog_fingerprint(database: Database, connectors: Sequence[str] = (), dotenv: Path | None = None) -> str:
     """What the fingerprint of definitions would be if they were loaded now.
+
+    Args:
+        database: of the catalog.
+        connectors: that the location is restricted to; none = all.
+        dotenv: the file `.env` of the process that loads them; None = this process's.
 
     Raises:
         SyncError: the catalog cannot be read.
     """
-    return _read(database, connectors)[0].fingerprint
+    return _read(database, connectors, dotenv)[0].fingerprint
 
 
 def _file_name(connectors: Sequence[str]) -> str:
@@ -110,7 +118,7 @@ def _file_name(connectors: Sequence[str]) -> str:
     return FILE_NAME.replace(".", f"-{digest}.")
 
 
-def _read(database: Database, connectors: Sequence[str]) -> tuple[CatalogView, str]:
+def _read(database: Database, connectors: Sequence[str], dotenv: Path | None = None) -> tuple[CatalogView, str]:
     """The view, and the content of its file."""
     with database.connect() as connection:
         found = connection.execute("SELECT to_regclass(%s) AS t", [f'"{database.bridge_schema}".entities']).fetchone()
@@ -128,8 +136,10 @@ def _read(database: Database, connectors: Sequence[str]) -> tuple[CatalogView, s
         },
         default=str,
     )
-    # Everything that definitions are built from: the catalog, and the files of the SQL models.
-    fingerprint = hashlib.sha256(f"{content}{models_fingerprint()}".encode()).hexdigest()[:16]
+    # Everything that definitions are built from. Gates are not: every run reads its own. What else is in the environment cannot change
+    # while a process lives.
+    settings = values_in(dotenv or dotenv_file(), DEFINITION_SETTINGS)
+    fingerprint = hashlib.sha256(f"{content}{models_fingerprint()}{json.dumps(settings)}".encode()).hexdigest()[:16]
     return CatalogView(tuple(map(entity_from_row, rows)), database.name, None, tuple(active), fingerprint), content
 
 

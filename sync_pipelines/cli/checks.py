@@ -142,6 +142,7 @@ def _check_declared(connector: Connector, settings: Settings) -> list[Check]:
     from sync_pipelines.declare.plan import fetch_sample
     from sync_pipelines.extract.raw_json import find_records
     from sync_pipelines.extract.session import auth_key, connector_limits, new_session
+    from sync_pipelines.extract.sieve import is_cut
     from sync_pipelines.model.declaration import Declaration
 
     declaration = Declaration.model_validate(connector.declaration)
@@ -167,8 +168,11 @@ def _check_declared(connector: Connector, settings: Settings) -> list[Check]:
                 continue
 
             def ask(endpoint: Any = endpoint) -> str:
-                found = find_records(fetch_sample(endpoint, session), endpoint.records, may_be_one=not endpoint.has_pages)
-                return f"{len(found)} records in one answer of {endpoint.path}"
+                body, one = fetch_sample(endpoint, session), not endpoint.has_pages
+                found = find_records(body, endpoint.records, may_be_one=one, max_record_bytes=settings.max_record_bytes)
+                large = sum(map(is_cut, found))
+                told = f", {large} of them larger than MAX_RECORD_BYTES" if large else ""
+                return f"{len(found)} records in one answer of {endpoint.path}{told}"
 
             checks.append(attempt(slug, ask))
     finally:

@@ -13,6 +13,7 @@ from sync_pipelines.catalog.roles import ensure_roles
 from sync_pipelines.cli.context import open_migrated
 from sync_pipelines.cli.output import JsonOption, examples, print_json, say
 from sync_pipelines.errors import RetriableError
+from sync_pipelines.load.postgres.ahead import add_columns_ahead
 from sync_pipelines.settings import Settings
 
 _PAUSE_SECONDS = 3
@@ -34,12 +35,15 @@ def migrate(
     database = _opened(context.obj, time.monotonic() + wait)
     create_storage_schema(database)
     roles = ensure_roles(database)
+    ahead = add_columns_ahead(database)
     storage = upgrade_storage()
     if as_json:
-        print_json({"catalog": database.location, "dagster_storage": storage, "roles": roles})
+        print_json({"catalog": database.location, "dagster_storage": storage, "roles": roles, "columns_ahead": ahead})
         return
     say(f"The catalog in {database.location} is up to date.")
     say(f"Roles to grant to logins: {', '.join(roles)}." if roles else "No roles were made: this role may not create any (docs/operations.md).")
+    if ahead:
+        say(f"Tables that the loader may now mark rejected rows in: {', '.join(ahead)}.")
     say(f"Dagster keeps its runs in {storage}, which is up to date." if storage else "DAGSTER_HOME is not set: no Dagster storage to upgrade.")
 
 

@@ -32,7 +32,7 @@ from sync_pipelines.cli.source import resume_source
 from sync_pipelines.errors import ConfigurationError, RetriableError, SettingsError, SyncError
 from sync_pipelines.orchestrate.guard_hosts import parse_listed
 from sync_pipelines.orchestrate.reload import write_endpoint
-from sync_pipelines.secrets import printable
+from sync_pipelines.secrets import printable, redact_beginning
 from sync_pipelines.settings import Settings
 from sync_pipelines.supervise.code_server import LOCATION
 from sync_pipelines.supervise.ping import PING_SECONDS, Pulse, ping, target_of
@@ -350,7 +350,7 @@ def _await_graphql(children: Children, url: str) -> None:
 def _say_load_error(loaded: list[dict[str, Any]]) -> None:
     for one in loaded:
         if one["__typename"] == "PythonError":
-            say(f"The definitions did not load: {one['message'].strip()[:2000]}", "bold red", stderr=True)
+            say(f"The definitions did not load: {redact_beginning(one['message'].strip(), 2000)}", "bold red", stderr=True)
 
 
 def _wait(children: Children, deadline: float, what: str) -> None:

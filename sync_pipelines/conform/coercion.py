@@ -22,6 +22,7 @@ COERCIONS = (TRUNCATE, LENIENT)
 _MOMENTS = (Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ].+", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?", re.ASCII)
+_decoder = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
 def words_of(*, truncate: bool, lenient: bool) -> str:
@@ -120,7 +121,8 @@ def note(sent: dict[str, Any]) -> str | None:
     if not sent:
         return None
     parts = (f"{json.dumps(name)}: {value if isinstance(value, Literal) else json.dumps(value)}" for name, value in sent.items())
-    return "{" + ", ".join(parts) + "}"
+    # Bytes that are no UTF-8 are lone surrogates here, and stay as escapes of JSON.
+    return ("{" + ", ".join(parts) + "}").encode("utf-8", "backslashreplace").decode()
 
 
 class Literal(str):
@@ -129,12 +131,24 @@ class Literal(str):
 
 def names_in(noted: str) -> list[str]:
     """The columns that a note is about."""
-    return list(json.loads(noted))
+    return list(_parts(noted))
+
+
+def _parts(noted: str) -> dict[str, str]:
+    """The values of a note as they are written, by column: they may be numbers of any length, or nested deeply."""
+    parts: dict[str, str] = {}
+    position = 1
+    while noted[position] != "}":
+        name, colon = _decoder.raw_decode(noted, position)
+        end = _decoder.raw_decode(noted, colon + 2)[1]
+        parts[name] = noted[colon + 2 : end]
+        position = end + 2 if noted[end] == "," else end
+    return parts
 
 
 def hide(noted: str | None, masked: frozenset[str]) -> str | None:
     """A note without the values of masked columns."""
     if noted is None:
         return None
-    sent = json.loads(noted, parse_float=Literal, parse_int=Literal)
-    return noted if masked.isdisjoint(sent) else note({name: "***" if name in masked else value for name, value in sent.items()})
+    parts = _parts(noted)
+    return noted if masked.isdisjoint(parts) else note({name: "***" if name in masked else Literal(text) for name, text in parts.items()})

@@ -248,12 +248,14 @@ def _json(raw: Any) -> str:
     return raw.strip()
 
 
-def _json_number(literal: str) -> str:
-    """jsonb keeps numbers as NUMERIC, with at most 131072 digits before the point and 16383 after it."""
+def _json_number(literal: str) -> None:
+    """Refuse a number that jsonb, which keeps NUMERIC, cannot hold: 131072 digits before the point and 16383 after it.
+
+    The number itself is of no use here: millions of them would take the memory of texts.
+    """
     mantissa, _, exponent = literal.lower().partition("e")
     if len(mantissa) > 16_000 or len(exponent) > 6 or abs(int(exponent or 0)) + len(mantissa) > 16_000:
         raise RecordError(f"The JSON value holds {printable(literal, 40)}, which is beyond what PostgreSQL keeps.")
-    return literal
 
 
 def _check_json_texts(value: Any) -> None:

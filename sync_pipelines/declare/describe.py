@@ -15,6 +15,7 @@ from sync_pipelines.extract.session import open_session
 from sync_pipelines.extract.translate import id_column
 from sync_pipelines.model.declaration import Coercion, ColumnDeclaration, Declaration, Endpoint
 from sync_pipelines.model.entity import Connector
+from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ def check_endpoint(slug: str, endpoint: Endpoint) -> None:
     for what, name in wanted.items():
         if name is not None and name not in names:
             raise EntityDefinitionError(
-                f"{what} names {name!r}, which is not among the columns {', '.join(names[:30])}.", where={"entity": slug}
+                f"{what} names {name!r}, which is not among the columns {printable(', '.join(names), 1000)}.", where={"entity": slug}
             )
     cut_keys = [name for name in _keys(endpoint) if name in endpoint.coerce and (endpoint.coerce[name].truncate or endpoint.coerce[name].lenient)]
     if cut_keys:

@@ -233,7 +233,12 @@ def _integer(place: str, value: Any) -> int:
 
 def _filled(value: Any, inputs: dict[str, Any], file: SourceFile, location: Location) -> Any:
     if isinstance(value, dict):
-        filled = {key: _filled(inner, inputs, file, (*location, key)) for key, inner in value.items()}
+        filled: dict[Any, Any] = {}
+        for key, inner in value.items():
+            name = _filled(key, inputs, file, (*location, key))
+            if not isinstance(name, str) or not name or name in filled:
+                raise _refused(f"{file.place((*location, key))}: {printable(str(key))!r} becomes no name of its own.")
+            filled[name] = _filled(inner, inputs, file, (*location, key))
         # An input without a value leaves its key out.
         return {key: inner for key, inner in filled.items() if inner is not _ABSENT}
     if isinstance(value, list):

@@ -13,6 +13,7 @@ import msgspec
 from sync_pipelines.conform.values import convert
 from sync_pipelines.errors import EntityDefinitionError, RecordError
 from sync_pipelines.extract.raw_json import find_records, members
+from sync_pipelines.extract.sieve import is_cut
 from sync_pipelines.extract.translate import MAX_NESTED, SEPARATOR
 from sync_pipelines.model.declaration import ColumnDeclaration, Endpoint
 from sync_pipelines.model.types import parse_type
@@ -25,15 +26,18 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NULL = b"null"
 
 
-def infer_columns(endpoint: Endpoint, body: bytes) -> list[ColumnDeclaration]:
+def infer_columns(endpoint: Endpoint, body: bytes, max_record_bytes: int) -> list[ColumnDeclaration]:
     """Columns for the records of one answer, in the order in which their fields appear.
 
     Raises:
-        EntityDefinitionError: there is no record to infer from.
+        EntityDefinitionError: there is no record to infer from, or one is larger than `max_record_bytes`.
         BrokenPageError: the answer has no records at the declared path.
     """
     found: dict[tuple[str, ...], list[bytes]] = {}
-    records = find_records(body, endpoint.records, may_be_one=not endpoint.has_pages)[:SAMPLE_RECORDS]
+    one = not endpoint.has_pages
+    records = find_records(body, endpoint.records, may_be_one=one, max_record_bytes=max_record_bytes)[:SAMPLE_RECORDS]
+    if any(map(is_cut, records)):
+        raise EntityDefinitionError(f"A record has more than the {max_record_bytes} bytes of MAX_RECORD_BYTES; raise it, or declare `columns`.")
     for record in records:
         _collect(record, (), endpoint.flatten, found)
     if not found:

@@ -9,19 +9,16 @@ from typing import Any
 
 from sync_pipelines.bounded_files import read_bounded
 from sync_pipelines.declare.files import parse_yaml
-from sync_pipelines.declare.openapi_pages import Operation, beside_list, plan_pagination
+from sync_pipelines.declare.openapi_pages import Operation, plan_pagination
+from sync_pipelines.declare.openapi_schemas import Schemas
 from sync_pipelines.errors import EntityDefinitionError, SettingsError, SourceContractError, SyncError
 from sync_pipelines.extract.documents import NotADocumentError, decode_document
 from sync_pipelines.extract.http import GuardedSession
 from sync_pipelines.model.declaration import Declaration, Endpoint
 from sync_pipelines.model.names import check_slug
-from sync_pipelines.model.types import MAX_TEXT_LENGTH
 from sync_pipelines.secrets import printable
 
-MAX_REFERENCES = 50
 MAX_FILE_BYTES = 32 * 1024 * 1024
-_STRING_FORMATS = {"date": "date", "date-time": "timestamptz", "uuid": "uuid", "byte": "bytea"}
-_INTEGER_FORMATS = {"int32": "integer", "int64": "bigint"}
 
 
 def resolve_openapi(declaration: Declaration, session: GuardedSession) -> tuple[Declaration, OpenApiPlan]:
@@ -102,7 +99,7 @@ def plan_endpoints(document: dict[str, Any], overrides: dict[str, Any], include:
         overrides: by slug, what the connector's file says on top (key, pagination, cursor, …).
         include: slugs to take; None = all.
     """
-    plan = OpenApiPlan()
+    plan, schemas = OpenApiPlan(), Schemas(document)
     paths = document.get("paths")
     for path, item in (paths if isinstance(paths, dict) else {}).items():
         operation = item.get("get") if isinstance(item, dict) else None
@@ -119,7 +116,7 @@ def plan_endpoints(document: dict[str, Any], overrides: dict[str, Any], include:
             check_slug(slug)
             if slug in plan.endpoints:
                 raise EntityDefinitionError(f"another operation is called {slug}, too")
-            plan.endpoints[slug] = {**_endpoint(document, path, item, operation, overrides.get(slug, {}), slug), **overrides.get(slug, {})}
+            plan.endpoints[slug] = {**_endpoint(schemas, path, item, operation, overrides.get(slug, {}), slug), **overrides.get(slug, {})}
         except SyncError as error:
             plan.leave_out(label, None if "{" in path else slug, error.what)
         except (TypeError, AttributeError, KeyError, ValueError, RecursionError):
@@ -138,16 +135,16 @@ def _slug(path: str) -> str:
 
 
 def _endpoint(
-    document: dict[str, Any], path: str, item: dict[str, Any], operation: dict[str, Any], override: dict[str, Any], slug: str
+    schemas: Schemas, path: str, item: dict[str, Any], operation: dict[str, Any], override: dict[str, Any], slug: str
 ) -> dict[str, Any]:
-    parameters = [_resolve(document, one) for one in [*item.get("parameters", ()), *operation.get("parameters", ())]]
+    parameters = [schemas.resolve(one) for one in [*item.get("parameters", ()), *operation.get("parameters", ())]]
     required = [one.get("name") for one in parameters if one.get("required") and one.get("in") == "query"]
     given = override.get("params", {})
     if [name for name in required if name not in given]:
         raise EntityDefinitionError(f"it needs the parameter {required[0]!r}; declare it under params")
-    schema = _answer_schema(document, operation)
-    records, record = _record_schema(document, schema)
-    columns = _columns(document, record, override.get("key"))
+    schema = schemas.answer_schema(operation)
+    records, record = schemas.records(schema)
+    columns = schemas.columns(record, override.get("key"))
     endpoint: dict[str, Any] = {
         "path": path,
         "title": printable(str(operation.get("summary") or operation.get("operationId") or path), 190),
@@ -157,7 +154,7 @@ def _endpoint(
         "columns": columns,
     }
     if "pagination" not in override and "ids" not in override:
-        paged = _paging_of(document, operation, parameters, schema, override.get("records") or records)
+        paged = _paging_of(schemas, operation, parameters, schema, override.get("records") or records)
         paged.slug, paged.key = slug, [one["name"] for one in columns if one.get("key")]
         if pagination := plan_pagination(paged):
             endpoint["pagination"] = pagination
@@ -165,166 +162,9 @@ def _endpoint(
 
 
 def _paging_of(
-    document: dict[str, Any],
-    operation: dict[str, Any],
-    parameters: list[dict[str, Any]],
-    schema: dict[str, Any],
-    records: str,
+    schemas: Schemas, operation: dict[str, Any], parameters: list[dict[str, Any]], schema: dict[str, Any], records: str
 ) -> Operation:
     """What concerns the pages of an operation."""
-    query = {
-        str(one.get("name")): _resolve(document, one.get("schema") or {})
-        for one in parameters
-        if one.get("in") == "query"
-    }
-    beside = beside_list(schema, records, lambda one: _resolve(document, one), lambda one: _properties(document, one)[0])
-    headers = _answer(document, operation).get("headers") or {}
-    return Operation("", query, records, beside, headers=[str(name) for name in headers])
-
-
-def _resolve(document: dict[str, Any], schema: Any) -> dict[str, Any]:
-    """A schema without reference at its top; only references within the document are followed."""
-    for _ in range(MAX_REFERENCES):
-        if schema is True:  # OpenAPI 3.1: anything
-            return {}
-        if not isinstance(schema, dict):
-            raise EntityDefinitionError("its schema is not readable")
-        reference = schema.get("$ref")
-        if reference is None:
-            return schema
-        if not isinstance(reference, str) or not reference.startswith("#/"):
-            raise EntityDefinitionError(f"the reference {printable(str(reference), 100)} leads out of the document")
-        found: Any = document
-        for part in reference[2:].split("/"):
-            found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
-        if found is None:
-            raise EntityDefinitionError(f"the reference {printable(reference, 100)} leads nowhere")
-        schema = found
-    raise EntityDefinitionError("its references go in circles")
-
-
-def _answer(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
-    responses = operation.get("responses", {})
-    answer = next((responses[code] for code in ("200", "2XX", "default") if code in responses), None)
-    return _resolve(document, answer or {})
-
-
-def _answer_schema(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
-    content = _answer(document, operation).get("content", {})
-    media = next((content[name] for name in content if re.fullmatch(r"application/(.+\+)?json(;.*)?", name)), None)
-    if not isinstance(media, dict) or "schema" not in media:
-        raise EntityDefinitionError("it declares no JSON answer")
-    return _resolve(document, media["schema"])
-
-
-def _record_schema(document: dict[str, Any], schema: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The path to the records, and the schema of one."""
-    if "array" in _types(schema):
-        return "$", _object_of(document, schema.get("items"))
-    lists = []
-    for name, inner in _properties(document, schema)[0].items():
-        resolved = _resolve(document, inner)
-        if "array" in _types(resolved):
-            try:
-                lists.append((name, _object_of(document, resolved.get("items"))))
-            except EntityDefinitionError:
-                continue
-    if len(lists) != 1:
-        raise EntityDefinitionError(f"it answers an object with {len(lists)} lists of objects instead of one")
-    name, record = lists[0]
-    quoted = '"' + name.replace('"', "") + '"'
-    return (f"$.{name}" if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else f"$.{quoted}"), record
-
-
-def _object_of(document: dict[str, Any], items: Any) -> dict[str, Any]:
-    schema = _resolve(document, items)
-    if not _properties(document, schema)[0]:
-        raise EntityDefinitionError("its records are no objects with declared properties")
-    return schema
-
-
-def _properties(
-    document: dict[str, Any], schema: dict[str, Any], seen: set[int] | None = None
-) -> tuple[dict[str, Any], set[str]]:
-    """Properties and required names, those of `allOf` included, each schema once: twos of twos would never end."""
-    seen = set() if seen is None else seen
-    seen.add(id(schema))
-    properties: dict[str, Any] = {}
-    required = set(schema.get("required") or ())
-    for part in schema.get("allOf") or ():
-        resolved = _resolve(document, part)
-        if id(resolved) in seen:
-            continue
-        inner, names = _properties(document, resolved, seen)
-        properties, required = properties | inner, required | names
-    return properties | (schema.get("properties") or {}), required
-
-
-def _types(schema: dict[str, Any]) -> list[str]:
-    declared = schema.get("type")
-    types = declared if isinstance(declared, list) else [declared]
-    return [one for one in types if isinstance(one, str)] or (["object"] if "properties" in schema else [])
-
-
-def _columns(document: dict[str, Any], record: dict[str, Any], key: list[str] | None) -> list[dict[str, Any]]:
-    properties, required = _properties(document, record)
-    readable = {name: one for name, one in properties.items() if not _resolve(document, one).get("writeOnly")}
-    typed = {name: column_type(document, schema) for name, schema in readable.items()}
-    keys = key or key_candidate(typed, required, properties)
-    return [
-        {"name": name, "type": data_type, "null": nullable or name not in required, **({"key": True} if name in keys else {})}
-        for name, (data_type, nullable) in typed.items()
-    ]
-
-
-def key_candidate(typed: dict[str, tuple[str, bool]], required: set[str], properties: dict[str, Any]) -> list[str]:
-    """The business key that a schema suggests.
-
-    Raises:
-        EntityDefinitionError: nothing does.
-    """
-    marked = [name for name, schema in properties.items() if isinstance(schema, dict) and schema.get("x-business-key") is True]
-    if marked:
-        return marked
-    suited = [name for name, (data_type, nullable) in typed.items() if not nullable and data_type != "jsonb"]
-    for candidates in (
-        [name for name in suited if name.lower() in ("id", "uuid")],
-        [name for name in suited if name in required and re.search(r"(_id|Id|_uuid|_number|_no|_code)$", name)],
-    ):
-        if len(candidates) == 1:
-            return candidates
-    raise EntityDefinitionError("nothing says what identifies a record; declare its `key` under endpoints")
-
-
-def column_type(document: dict[str, Any], schema: Any) -> tuple[str, bool]:
-    """The declared type of a property's schema, and whether it may be null."""
-    schema = _resolve(document, schema)
-    choices = schema.get("anyOf") or schema.get("oneOf")
-    if choices:
-        resolved = [_resolve(document, one) for one in choices]
-        others = [one for one in resolved if _types(one) != ["null"]]
-        inner, nullable = column_type(document, others[0]) if len(others) == 1 else ("jsonb", False)
-        return inner, nullable or len(others) < len(resolved)
-    if len(schema.get("allOf") or ()) == 1 and "type" not in schema and "properties" not in schema:
-        inner, nullable = column_type(document, schema["allOf"][0])
-        return inner, nullable or schema.get("nullable") is True
-    types = [one for one in _types(schema) if one != "null"]
-    nullable = schema.get("nullable") is True or len(types) < len(_types(schema))
-    return (_scalar_type(types[0], schema) if len(types) == 1 else "jsonb"), nullable
-
-
-def _scalar_type(name: str, schema: dict[str, Any]) -> str:
-    form = schema.get("format")
-    if name == "boolean":
-        return "boolean"
-    if name == "integer":
-        return _INTEGER_FORMATS.get(str(form), "bigint" if form is None else "numeric")
-    if name == "number":
-        # `float` and `double` say how the server computes, not how many digits its JSON has.
-        return "numeric"
-    if name == "string":
-        length = schema.get("maxLength")
-        if form in _STRING_FORMATS:
-            return _STRING_FORMATS[form]
-        return f"varchar({length})" if isinstance(length, int) and 0 < length <= MAX_TEXT_LENGTH else "text"
-    return "jsonb"
+    asked = (one for one in parameters if one.get("in") == "query")
+    query = {str(one.get("name")): schemas.resolve(one.get("schema") or {}) for one in asked}
+    return Operation("", query, records, schemas.beside(schema, records), headers=schemas.headers(operation))

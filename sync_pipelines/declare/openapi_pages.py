@@ -45,6 +45,7 @@ _LINKS = {"nextpageurl", "nexturl", "nexturi", "nextlink", "nexthref", "odatanex
 _PLACES = {*_PAGE, *_OFFSET, *_CURSOR, "limit", "size", "pagesize", "perpage"} - {"start", "before", "after", "scroll"}
 _PREFIXES = {"sysparm", "page", "paging", "pagination", "result", "results", "max", "row", "rows", "record", "records", "item", "items", "list", "query"}
 _DATES = {"date", "date-time", "time"}
+MAX_BESIDE = 500
 Resolve = Callable[[Any], dict[str, Any]]
 Properties = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -81,11 +82,21 @@ class Operation:
 def beside_list(schema: dict[str, Any], records: str, resolve: Resolve, properties: Properties) -> dict[str, dict[str, Any]]:
     """What an answer has beside its list, those of objects with known names included, by JSONPath.
 
-    Of other objects there only what can mean nothing but pages.
+    Of other objects there only what can mean nothing but pages. A schema that stands at several places is told of at the first.
+
+    Raises:
+        EntityDefinitionError: it has so much that this is no list with something beside it.
     """
     found: dict[str, dict[str, Any]] = {}
 
+    # With the schema itself, so that nothing else gets its identity meanwhile.
+    seen: dict[tuple[int, bool], tuple[int, dict[str, Any]]] = {}
+
     def gather(inner: dict[str, Any], prefix: str, depth: int, *, is_known: bool) -> None:
+        before = seen.get((id(inner), is_known))
+        if before is not None and before[0] >= depth:
+            return
+        seen[id(inner), is_known] = depth, inner
         for name, one in properties(inner).items():
             path, plain = f"{prefix}.{_quoted(name)}", plain_name(name)
             if path == records:
@@ -93,6 +104,8 @@ def beside_list(schema: dict[str, Any], records: str, resolve: Resolve, properti
             resolved = resolve(one)
             if is_known or plain in FLAGS or (names_next(plain) and plain != "next"):
                 found[path] = resolved
+            if len(found) > MAX_BESIDE:
+                raise EntityDefinitionError(f"its answer has more than {MAX_BESIDE} things beside its list; declare its `pagination` and `records`")
             if depth:
                 gather(resolved, path, depth - 1, is_known=is_known and (plain in ENVELOPES or names_next(plain)))
 

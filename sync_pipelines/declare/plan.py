@@ -105,7 +105,8 @@ def plan_connector(
     try:
         declaration, found = resolve_openapi(declaration, session)
         invalid = found.skipped
-        declaration, inferred, problems = _resolve_columns(declaration, None if infer_again else before, session)
+        approved = None if infer_again else before
+        declaration, inferred, problems = _resolve_columns(declaration, approved, session, settings.max_record_bytes)
     finally:
         session.close()
     plan = ConnectorPlan(declaration, stored is None, inferred=inferred, invalid=invalid | problems)
@@ -200,7 +201,7 @@ def _session(declaration: Declaration, settings: Settings, outbound: Outbound | 
 
 
 def _resolve_columns(
-    declaration: Declaration, before: Declaration | None, session: GuardedSession
+    declaration: Declaration, before: Declaration | None, session: GuardedSession, max_record_bytes: int
 ) -> tuple[Declaration, list[str], dict[str, str]]:
     """Columns for the endpoints that declare none: those approved before, or from a sample."""
     endpoints, inferred, problems = dict(declaration.endpoints), [], {}
@@ -212,7 +213,7 @@ def _resolve_columns(
                 approved = before.endpoints.get(slug) if before else None
                 columns = approved.columns if approved is not None and _shape(approved) == _shape(endpoint) else None
                 if columns is None:
-                    columns = infer_columns(endpoint, fetch_sample(endpoint, session))
+                    columns = infer_columns(endpoint, fetch_sample(endpoint, session), max_record_bytes)
                     inferred.append(slug)
                 chosen = endpoint.model_copy(update={"columns": columns})
                 columns = (select_fields(chosen) if endpoint.fields is not None else chosen).columns or []

@@ -9,6 +9,7 @@ from pathlib import Path
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
+from sqlglot.tokens import TokenType
 
 from sync_pipelines.downstream.allowed import why_not
 from sync_pipelines.errors import SettingsError
@@ -18,6 +19,8 @@ _HEADER = re.compile(r"^--\s*([a-z_]+)\s*:\s*(.*?)\s*$")
 _NAME = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
 _KEYS = {"materialized", "description", "unique", "not_null"}
 MATERIALIZATIONS = ("view", "table")
+MAX_MODEL_BYTES = 1_000_000
+MAX_SUBSCRIPTS = 200
 MODELS_FOLDER = Path(__file__).parents[2] / "dbt_like_sql"
 
 
@@ -55,10 +58,23 @@ def load_models(folder: Path) -> tuple[list[SqlModel], list[SettingsError]]:
     models, errors = [], []
     for path in sorted(folder.glob("*/*.sql")):
         try:
-            models.append(parse_model(path, path.read_text(encoding="utf-8")))
+            models.append(parse_model(path, _read(path)))
         except SettingsError as error:
             errors.append(error)
     return models, errors
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_MODEL_BYTES + 1)
+        if len(content) > MAX_MODEL_BYTES:
+            raise _wrong(path, 1, f"it is larger than {MAX_MODEL_BYTES} bytes")
+        return content.decode("utf-8")
+    except OSError as error:
+        raise _wrong(path, 1, f"it cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise _wrong(path, 1 + content.count(b"\n", 0, error.start), "it is not UTF-8") from None
 
 
 def models_fingerprint(folder: Path = MODELS_FOLDER) -> str:
@@ -108,6 +124,17 @@ def _columns(text: str) -> tuple[str, ...]:
 
 def _tables(path: Path, query: str, offset: int) -> tuple[tuple[str, str], ...]:
     try:
+        return _read_tables(path, query, offset)
+    except RecursionError:
+        raise _wrong(path, offset + 1, "it is nested too deeply") from None
+
+
+def _read_tables(path: Path, query: str, offset: int) -> tuple[tuple[str, str], ...]:
+    try:
+        # A chain of subscripts takes the parser time with the square of its length.
+        subscripts = sum(token.token_type is TokenType.L_BRACKET for token in sqlglot.tokenize(query, read="postgres"))
+        if subscripts > MAX_SUBSCRIPTS:
+            raise _wrong(path, offset + 1, f"it has {subscripts} square brackets, more than the {MAX_SUBSCRIPTS} of a model")
         statements = sqlglot.parse(query, read="postgres")
     except SqlglotError as error:
         place = getattr(error, "errors", [{}])[0]
@@ -117,6 +144,8 @@ def _tables(path: Path, query: str, offset: int) -> tuple[tuple[str, str], ...]:
         raise _wrong(path, offset + 1, "a model is one SELECT")
     for why in why_not(tree):
         raise _wrong(path, offset + 1, why)
+    # A version that cannot be told would come up later, where it stops more than this model.
+    tree.sql("postgres")
     named = {cte.alias for cte in tree.find_all(exp.CTE)}
     found = []
     for table in tree.find_all(exp.Table):

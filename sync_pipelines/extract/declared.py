@@ -189,12 +189,13 @@ class DeclaredSource:
             next_command=f"take the ids that are gone out of the list, or lower ids.min_success, then sync-pipelines sync {self._entity.path}",
         )
 
-    def find_raw(self, key: str, traffic: Traffic) -> bytes | None:
+    def find_raw(self, key: str, traffic: Traffic, max_record_bytes: int) -> bytes | None:
         """The record with a business key of one column, byte for byte as the source sends it; None when it shows none.
 
         Args:
             key: canonical text of the key.
             traffic: counts requests.
+            max_record_bytes: a larger record comes without its largest values.
         """
         column, ids = self._entity.business_keys[0], self._endpoint.ids
         path = source_paths(self._endpoint).get(column.name, (column.name,))
@@ -202,7 +203,8 @@ class DeclaredSource:
         pages = Pages(self._endpoint, self._url(key if ids is not None else ""), params, self.page_size)
         for _ in range(self._max_pages):
             reply = self.session.request("GET", pages.request.url, pages.query, traffic, lambda reply: reply)
-            records = find_records(reply.body, self._endpoint.records, may_be_one=not self._endpoint.has_pages)
+            one = not self._endpoint.has_pages
+            records = find_records(reply.body, self._endpoint.records, may_be_one=one, max_record_bytes=max_record_bytes)
             found = next((raw for raw in records if _key_at(raw, path, column) == key), None)
             if found is not None or not records or not pages.advance(reply, len(records)):
                 return found

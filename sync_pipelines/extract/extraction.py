@@ -20,7 +20,7 @@ from sync_pipelines.extract.hiding import hiding
 from sync_pipelines.extract.http import Traffic
 from sync_pipelines.extract.numbered import MAX_READS, NumberedRead
 from sync_pipelines.extract.paging import Answer, Piece, Reading, note_unsorted, read_keyset, read_pages, read_tail
-from sync_pipelines.extract.records import Reject, fingerprint_of, key_of
+from sync_pipelines.extract.records import Reject, each_record, fingerprint_of, key_of
 from sync_pipelines.extract.source import Source
 from sync_pipelines.gate.contract import Violation, judge_batch
 from sync_pipelines.gate.opened import OpenedGate
@@ -36,6 +36,9 @@ SAMPLE_REJECTS = 20
 
 class Extraction:
     """One read of one entity. The counters are complete when `batches` is exhausted.
+
+    Args:
+        keep_original, original_characters: takes good records of at least so many letters as they were sent, see `load.originals`.
 
     Attributes:
         fetched: records in all accepted answers, re-reads included.
@@ -62,6 +65,8 @@ class Extraction:
         before_page: Callable[[int], None] = lambda fetched: None,
         on_undeclared: Callable[[set[str]], None] = lambda names: None,
         gate: OpenedGate | None = None,
+        keep_original: Callable[[list[dict[str, Any]]], None] | None = None,
+        original_characters: int | None = None,
     ) -> None:
         self.entity = entity
         self.source, self.gate = source, gate
@@ -78,6 +83,7 @@ class Extraction:
         self._page_size, self._max_pages = source.page_size, max_pages
         self._batch_rows, self._batch_bytes = batch_rows, batch_bytes
         self._before_page, self._on_undeclared = before_page, on_undeclared
+        self._keep_original, self._original_characters = keep_original, original_characters
         self._numbered: NumberedRead | None = None
         self._in_order = True
         self._decoder = PageDecoder(entity, max_record_bytes)
@@ -282,6 +288,7 @@ class Extraction:
             page, index = _locate(pages, starts, violation.index)
             rejects.append(self._reject(page, index, violation.column, violation.reason))
         flags = {"review": review, "coerced": coerced}
+        self._keep_originals(pages)
         arrivals = pa.arange(self._arrived, self._arrived + len(columns[0]))
         self._arrived += len(columns[0])
         hashes = content_hashes(columns, self._json_places)
@@ -309,6 +316,24 @@ class Extraction:
             self.sample += [_shown(reject) for reject in rejects[: SAMPLE_REJECTS - len(self.sample)]]
             batches.append((self.entity.rejects_table, _rejects_table(rejects)))
         return batches
+
+    def _keep_originals(self, pages: list[Page]) -> None:
+        """Keep the good records that are so large that PostgreSQL may refuse them when their page is gone."""
+        if self._keep_original is None or self._original_characters is None:
+            return
+        masks = self.gate.masks if self.gate is not None else None
+        arrival = self._arrived
+        for page in pages:
+            raw_records = list(each_record(page.body)) if len(page.body) >= self._original_characters else []
+            rows = []
+            for index in range(len(page.rowversions)) if raw_records else ():
+                position = page.position(index)
+                if len(raw_records[position]) >= self._original_characters:
+                    record = raw_records[position].encode("utf-8", errors="surrogateescape")
+                    record = masks.hide_record(record) if masks is not None else record
+                    rows.append({"arrival": arrival + index, "page": page.number, "position": position, "record": record})
+            self._keep_original(rows)
+            arrival += len(page.rowversions)
 
     def _noted(self, notes: pa.Array) -> pa.Array:
         """What was coerced, without anything that is masked."""

@@ -11,7 +11,6 @@ import msgspec
 from sync_pipelines.errors import BrokenPageError, SettingsError, SourceContractError
 from sync_pipelines.extract.records import elements_of, members_of
 from sync_pipelines.extract.sieve import sift_record
-from sync_pipelines.model.limits import MAX_RECORD_BYTES
 from sync_pipelines.secrets import printable
 
 MAX_PATH_CHARACTERS = 2000
@@ -77,9 +76,7 @@ def _steps(node: jsonpath_ng.JSONPath) -> list[Step]:
     )
 
 
-def find_records(
-    body: bytes, paths: str | Sequence[str], *, may_be_one: bool = True, max_record_bytes: int = MAX_RECORD_BYTES
-) -> list[bytes]:
+def find_records(body: bytes, paths: str | Sequence[str], *, may_be_one: bool = True, max_record_bytes: int) -> list[bytes]:
     """The records of an answer: the elements of the list at the path, or, where there may be one alone, the object there.
 
     Args:

@@ -145,7 +145,7 @@ def elements_of(raw: bytes) -> list[bytes]:
 
 
 def _not_json(body: bytes, error: Exception) -> BrokenPageError:
-    reason = "nested too deeply" if isinstance(error, RecursionError) else f"not JSON ({str(error)[:80]})"
+    reason = "nested too deeply" if isinstance(error, RecursionError) else f"not JSON ({printable(str(error), 80)})"
     return BrokenPageError(f"The answer is {reason}; it begins: {_excerpt(body)}")
 
 

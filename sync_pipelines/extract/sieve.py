@@ -14,11 +14,18 @@ import msgspec
 from sync_pipelines.conform.values import LEFT_OUT
 from sync_pipelines.errors import BrokenPageError
 from sync_pipelines.extract.records import rows_decoder, split_records
+from sync_pipelines.secrets import printable
 
 MAX_DEPTH = 30
 _READABLE_BYTES = 1000
+_LEFT_OUT_JSON = json.dumps(LEFT_OUT)[1:-1].encode()
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def is_cut(record: bytes) -> bool:
+    """Whether something was left out of a record; one with such a text of its own counts as cut, too."""
+    return _LEFT_OUT_JSON in record
 
 
 def sift_page(body: bytes, most_bytes: int) -> bytes:
@@ -35,7 +42,7 @@ def sift_page(body: bytes, most_bytes: int) -> bytes:
         rows = [row.encode("utf-8", errors="surrogateescape") for row in split_records(body)]
     except _UNREADABLE as error:
         raise BrokenPageError(
-            f"The answer has {len(body)} bytes and is no JSON with a list under \"rows\" ({str(error)[:80]}); one of that size is"
+            f"The answer has {len(body)} bytes and is no JSON with a list under \"rows\" ({printable(str(error), 80)}); one of that size is"
             " not read leniently.",
             next_command="ask for smaller pages: sync-pipelines entity set … --page-size",
         ) from None

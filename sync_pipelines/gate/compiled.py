@@ -19,6 +19,7 @@ from sync_pipelines.gate.rules import registered_rules, signature_of
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.types import INTEGER_BITS, Kind
 from sync_pipelines.safe_yaml import Location
+from sync_pipelines.secrets import printable
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -262,4 +263,4 @@ def _fitting(value: Any, column: Column) -> Any:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]
+    return printable((str(error).strip().splitlines() or [type(error).__name__])[0].rstrip("."), 300)

@@ -46,7 +46,7 @@ def nearest(name: Any, known: Iterable[str]) -> str:
     """" Did you mean …?" or the list of what there is."""
     names = sorted(set(known))
     found = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    return f" Did you mean {found[0]!r}?" if found else f" There is: {', '.join(names[:40]) or 'nothing'}."
+    return f" Did you mean {found[0]!r}?" if found else f" There is: {printable(', '.join(names), 1000) or 'nothing'}."
 
 
 def read_bounded(path: Path) -> bytes:

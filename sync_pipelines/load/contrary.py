@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sync_pipelines.errors import CursorProtocolError
 from sync_pipelines.load.plan import PublishPlan
+from sync_pipelines.secrets import printable
 
 
 def refuse_contrary(plan: PublishPlan, count: int, pairs: list[tuple[str, str]]) -> None:
@@ -18,7 +19,7 @@ def refuse_contrary(plan: PublishPlan, count: int, pairs: list[tuple[str, str]])
         CursorProtocolError: always.
     """
     entity = plan.entity
-    shown = "; ".join(f"{theirs[:60]!r} where the row has {ours[:60]!r}" for theirs, ours in pairs)
+    shown = "; ".join(f"{printable(theirs, 60)!r} where the row has {printable(ours, 60)!r}" for theirs, ours in pairs)
     raise CursorProtocolError(
         f"{count} records that the source sent as greater than the cursor {entity.cursor!r} order below their rows under the codec"
         f" {plan.codec}, with other content: {shown}. Either rowversions are not ordered so, or the source went back.",

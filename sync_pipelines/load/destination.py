@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` did to the table in words, whether the table is empty, and which optional columns of ours it has."""
+    """What `prepare` did to the table in words, whether the table is empty, which optional columns of ours it has, and whether it has
+    indexes of somebody else, which may refuse a row.
+    """
 
     changes: tuple[str, ...]
     is_empty: bool
     own_columns: frozenset[str] = frozenset()
+    has_other_indexes: bool = False
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from sync_pipelines.load.plan import PublishPlan, publishing
 from sync_pipelines.load.spool import Spool
 from sync_pipelines.load.spools import working_folder
 from sync_pipelines.model.names import pipeline_name_for
+from sync_pipelines.secrets import printable
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def _read(
     fills_empty: bool,
 ) -> Spool:
     """Spool the batches, and send the good records on at the same time where the destination can take them."""
-    with Spool(folder) as spool:
+    with Spool(folder) as spool, plan.originals.writing(folder):
         for table, batch in batches:
             if not spool.rows:
                 stream = destination.open_stream(plan.entity, fills_empty=fills_empty, first_rows=len(batch))
@@ -151,4 +152,4 @@ def _cause(error: BaseException, plan: PublishPlan) -> SyncError:
     for link in chain:
         if isinstance(link, (psycopg2.Error, psycopg.Error)):
             return classify_database_error(link)
-    return FatalError(f"dlt failed: {type(chain[-1]).__name__}: {str(chain[-1])[:300]}", where=dict(plan.entity.where))
+    return FatalError(f"dlt failed: {type(chain[-1]).__name__}: {printable(str(chain[-1]), 300)}", where=dict(plan.entity.where))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from sync_pipelines.load.originals import Originals
 from sync_pipelines.model.cursor import Codec, CursorMark
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.run import Ledger, Mode
@@ -31,6 +32,7 @@ class Outcome:
     Attributes:
         missing: rows that a full read missed for the first time.
         allowed_nulls: columns that were NOT NULL in the table until the source sent a null.
+        notes: what else the publish step has to tell.
         held: rows that a full read missed and that are too many to be deleted unasked.
         verdict: whether the run is a success.
     """
@@ -41,13 +43,14 @@ class Outcome:
     held: int = 0
     verdict: Verdict = Verdict()
     allowed_nulls: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know of it."""
         missing = f"{self.missing} rows were not at the source; they are deleted if the next full read misses them, too"
         nulls = f"the source sent nulls, so NOT NULL was taken off {', '.join(self.allowed_nulls)}"
-        return (*((missing,) if self.missing else ()), *((nulls,) if self.allowed_nulls else ()))
+        return (*((missing,) if self.missing else ()), *((nulls,) if self.allowed_nulls else ()), *self.notes)
 
 
 @dataclass
@@ -76,10 +79,12 @@ class PublishPlan:
         seen_is_sure: False when no later rowversion can be told from it.
         next_due_seconds, next_due_reason: how long after the publish the entity is due again, and why.
         allowed_nulls: columns from which the publish took NOT NULL.
+        notes: warnings of the publish.
         lease: by which a sensor took the entity for this run; it ends with it.
         destination: the `load.destination.Destination` that publishes.
         limits: how many rejected records a successful run may have.
         known_rejects: rejected records that lay in quarantine before; set by the publish step.
+        originals: records as they were sent, of those that the database itself may refuse.
     """
 
     entity: Entity
@@ -113,9 +118,11 @@ class PublishPlan:
     lease: UUID | None = None
     outcome: Outcome | None = None
     allowed_nulls: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     destination: Any = None
     limits: RejectionLimits = RejectionLimits()
     known_rejects: int = 0
+    originals: Originals = field(default_factory=Originals)
 
     def finished(self, ledger: Ledger, row_count: int, *, missing: int = 0, held: int = 0, live_before: int = 0) -> Outcome:
         """What the run did, with the verdict on it."""
@@ -131,7 +138,7 @@ class PublishPlan:
             held_deletions=held,
             live_before=live_before,
         )
-        return Outcome(ledger, row_count, missing, held, verdict, self.allowed_nulls)
+        return Outcome(ledger, row_count, missing, held, verdict, self.allowed_nulls, self.notes)
 
     @property
     def can_hide_rows(self) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 
 from sync_pipelines.errors import CursorProtocolError, UnsortedPageError
 from sync_pipelines.model.notations import NOTATIONS, moment_of, proven_notation
+from sync_pipelines.secrets import printable
 
 
 class Codec(StrEnum):
@@ -131,7 +132,7 @@ def order_key(codec: Codec, rowversion: str) -> Any:
             return rowversion.encode()
         case Codec.OPAQUE:
             return 0
-    raise CursorProtocolError(f"The rowversion {rowversion[:100]!r} is not of the codec {codec!s}.")
+    raise CursorProtocolError(f"The rowversion {printable(rowversion, 100)!r} is not of the codec {codec!s}.")
 
 
 def check_page_order(codec: Codec, rowversions: list[str], after: str | None) -> None:
@@ -153,7 +154,7 @@ def check_page_order(codec: Codec, rowversions: list[str], after: str | None) ->
         if set(map(len, rowversions)) != {width}:
             odd = next(rowversion for rowversion in rowversions if len(rowversion) != width)
             raise CursorProtocolError(
-                f"The rowversion {odd[:100]!r} has {len(odd)} characters where the others have {width}; compared as "
+                f"The rowversion {printable(odd, 100)!r} has {len(odd)} characters where the others have {width}; compared as "
                 f"fixed-width {codec!s} it would sort wrongly and rows would be lost."
             )
     if codec in (Codec.TEXT, Codec.DIGITS) and (after is None or rowversions[0] > after) and _is_sorted(rowversions):

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sync_pipelines.errors import SettingsError
 
 MAX_RECORD_BYTES = 32 * 1024 * 1024
+# PostgreSQL takes a row of less than 1 GB as text, and the quarantine writes two letters a byte.
+MAX_KEPT_RECORD_BYTES = 256 * 1024 * 1024
 
 
 class HttpLimits(BaseModel):

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from sync_pipelines.errors import EntityDefinitionError, SettingsError
+from sync_pipelines.secrets import printable
 
 MAX_IDENTIFIER_BYTES = 63
 BRIDGE_PREFIX = "_bridge_"
@@ -40,7 +41,7 @@ def check_slug(slug: str) -> str:
     """
     if not isinstance(slug, str) or not _SLUG.fullmatch(slug) or ".." in slug:
         raise EntityDefinitionError(
-            f"The slug {str(slug)[:120]!r} is not usable: letters, digits, '_', '-' and '.' only, starting with a "
+            f"The slug {printable(str(slug), 120)!r} is not usable: letters, digits, '_', '-' and '.' only, starting with a "
             "letter or digit, at most 100 characters."
         )
     return slug

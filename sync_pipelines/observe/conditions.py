@@ -152,7 +152,7 @@ def _entity(entity: EntityHealth, now: datetime, settings: Settings, held_up_unt
             IncidentKind.CONSECUTIVE_FAILURES,
             entity.path,
             f"{entity.path} failed {entity.consecutive_failures} times in a row: {_short(entity.last_error)}"
-            + (" Trying again does not help." if entity.last_exit_code == ConfigurationError.exit_code else ""),
+            + (" Trying again does not help." if entity.last_exit_code == ConfigurationError.exit_code and not entity.last_is_retriable else ""),
             entity.last_next_command or f"sync-pipelines runs {entity.path}",
             {
                 "failures": entity.consecutive_failures, "error": entity.last_error_kind, "category": _text(entity.last_category),

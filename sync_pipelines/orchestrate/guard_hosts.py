@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from sync_pipelines.errors import SettingsError
+from sync_pipelines.secrets import printable
 
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -77,7 +78,7 @@ def parse_listed(name: str) -> _Authority:
     found = _authority(name.strip())
     if found is None:
         raise SettingsError(
-            f"{name[:100]!r} is no name of a host: give NAME or NAME:PORT, without http:// and path.",
+            f"{printable(name, 100)!r} is no name of a host: give NAME or NAME:PORT, without http:// and path.",
             state="Nothing was started.",
         )
     return found

@@ -15,7 +15,7 @@ from sync_pipelines.load.trino.types import iceberg_type
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.run import RunResult
 from sync_pipelines.orchestrate.markdown import markdown_list, markdown_table, markdown_text
-from sync_pipelines.secrets import redact
+from sync_pipelines.secrets import printable, redact
 
 MAX_SCHEMAS = 2000  # column schemas of more entities make the location's snapshot too large for the UI
 MAX_FOUND = 200
@@ -131,7 +131,7 @@ def standing_metadata(standing: Standing) -> dict[str, Any]:
         metadata["held_deletions"] = standing.held_deletions
     if standing.trouble is not None:
         what, command = standing.trouble
-        metadata |= {"trouble": redact(what)[:1000], "next_command": redact(command)}
+        metadata |= {"trouble": printable(what, 1000), "next_command": redact(command)}
     if standing.next_due_at is not None and standing.sync_enabled and not standing.is_stopped:
         metadata["next_due"] = dg.MetadataValue.timestamp(standing.next_due_at)
     return metadata

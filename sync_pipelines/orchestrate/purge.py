@@ -13,9 +13,10 @@ from dagster._core.storage.runs.schema import SnapshotsTable
 
 from sync_pipelines.catalog.database import require_catalog
 from sync_pipelines.catalog.retention import purge_sync_runs
+from sync_pipelines.dotenv_file import dotenv_file
 from sync_pipelines.errors import SyncError
 from sync_pipelines.extract.answers import sweep_answers
-from sync_pipelines.orchestrate.reload import CONNECTORS, FINGERPRINT, MARKED_JOB
+from sync_pipelines.orchestrate.reload import CONNECTORS, DOTENV, FINGERPRINT, MARKED_JOB
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.secrets import redact
 
@@ -126,7 +127,11 @@ def purge_job(fingerprint: str, connectors: Sequence[str]) -> dg.JobDefinition:
         description="Delete finished Dagster runs older than PURGE_DAGSTER_RUNS_AFTER_DAYS, except the newest of each asset, and "
         "rows of bridge.sync_runs older than PURGE_SYNC_RUNS_AFTER_DAYS, except those that quarantine names, and answers that were "
         "kept for a run that never came.",
-        metadata={FINGERPRINT: dg.MetadataValue.text(fingerprint), CONNECTORS: dg.MetadataValue.text(",".join(connectors))},
+        metadata={
+            FINGERPRINT: dg.MetadataValue.text(fingerprint),
+            CONNECTORS: dg.MetadataValue.text(",".join(connectors)),
+            DOTENV: dg.MetadataValue.text(str(dotenv_file())),
+        },
     )
     def purge_history() -> None:
         purge_old_runs()

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 ENDPOINT_FILE = "webserver.json"
 # The one job that every location of ours has; GraphQL shows the metadata of jobs, but not of definitions.
 MARKED_JOB = "purge_history"
-FINGERPRINT, CONNECTORS = "catalog_fingerprint", "connectors"
+FINGERPRINT, CONNECTORS, DOTENV = "catalog_fingerprint", "connectors", "dotenv_file"
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 30
 RELOAD_SECONDS = 200  # above code_servers.reload_timeout in dagster.yaml
@@ -170,7 +170,7 @@ def _differs(mark: dict[str, str] | None, database: Database) -> bool:
     if mark is None:
         return True
     names = tuple(name for name in mark[CONNECTORS].split(",") if name)
-    return mark[FINGERPRINT] != catalog_fingerprint(database, names)
+    return mark[FINGERPRINT] != catalog_fingerprint(database, names, Path(mark[DOTENV]))
 
 
 class _WebServer:
@@ -200,13 +200,14 @@ class _WebServer:
         return ours
 
     def mark(self, location: str) -> dict[str, str] | None:
-        """The catalog's fingerprint and connectors that the location was loaded with; None when it did not load."""
+        """The fingerprint, the connectors and the file `.env` that the location was loaded with; None when it did not load."""
         if location not in self._repositories:
             return None
         variables = {"repository": self._repositories[location], "location": location, "job": MARKED_JOB}
         job = self._ask(_MARK, **variables)["pipelineOrError"]
         entries = {entry["label"]: entry.get("text", "") for entry in job.get("metadataEntries", [])}
-        return {name: entries[name] for name in (FINGERPRINT, CONNECTORS)} if FINGERPRINT in entries else None
+        names = (FINGERPRINT, CONNECTORS, DOTENV)
+        return {name: entries[name] for name in names} if entries.keys() >= set(names) else None
 
     def reload(self, location: str) -> None:
         """Load one location again."""
@@ -230,6 +231,6 @@ class _WebServer:
         except ValueError:
             data = {}
         if not isinstance(data, dict) or data.get("errors") or not data.get("data"):
-            detail = json.dumps(data.get("errors"))[:300] if isinstance(data, dict) and data.get("errors") else ""
+            detail = printable(json.dumps(data.get("errors")), 300) if isinstance(data, dict) and data.get("errors") else ""
             raise _Refused(f"{self.shown} answered {answer.status} {detail}".strip())
         return data["data"]

@@ -11,6 +11,7 @@ from sync_pipelines.orchestrate.assets import CONNECTOR_TAG
 from sync_pipelines.orchestrate.launches import Launches
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.schedule.tick import tick_due
+from sync_pipelines.secrets import redact_beginning
 
 _MAX_TICK_TEXT = 1000
 
@@ -41,7 +42,7 @@ def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinitio
         tick = tick_due(database, connector, settings, launches.situation(context.instance))
         context.log.info("%s", tick.message)
         if not tick.runs:
-            return dg.SkipReason(tick.message[:_MAX_TICK_TEXT])
+            return dg.SkipReason(redact_beginning(tick.message, _MAX_TICK_TEXT))
         return dg.SensorResult(run_requests=launches.requests(tick))
 
     return when_due

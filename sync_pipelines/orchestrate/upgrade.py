@@ -9,7 +9,7 @@ import dagster as dg
 
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.orchestrate.instance_storage import HOME_VARIABLE
-from sync_pipelines.secrets import redact
+from sync_pipelines.secrets import printable
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def upgrade_storage() -> str | None:
             return type(instance.run_storage).__name__.removesuffix("RunStorage")
     except Exception as error:  # noqa: BLE001 - SQLAlchemy, Dagster, YAML: all of it is one message for a person
         raise SettingsError(
-            f"Dagster's storage cannot be used: {type(error).__name__}: {redact(str(error))[:1000]}",
+            f"Dagster's storage cannot be used: {type(error).__name__}: {printable(str(error), 1000)}",
             where={HOME_VARIABLE: os.environ[HOME_VARIABLE]},
             state="Dagster was not started.",
             next_command="compare SYNC_PIPELINES_DAGSTER_URL and dagster.yaml with .env.example",

@@ -34,7 +34,7 @@ from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.limits import RunLimits
-from sync_pipelines.secrets import redact
+from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources import connector_endpoints
 
@@ -178,6 +178,6 @@ class _Work:
                 self._troubles += MAX_CANDIDATES  # the same for every entity
             else:
                 return
-            self.found.trouble = redact(error.what)[:500]
+            self.found.trouble = printable(error.what, 500)
             if self._troubles >= len(self.found.quiet) + len(self.found.news) + _PATIENCE_TROUBLES:
                 self._ends_at = 0.0

@@ -14,6 +14,8 @@ from enum import StrEnum
 
 import grpc
 
+from sync_pipelines.secrets import printable
+
 PING_SECONDS = 10.0
 # The message PingRequest with "ping" as its first field, `echo`.
 _REQUEST = b"\x0a\x04ping"
@@ -51,7 +53,7 @@ def ping(target: str, seconds: float = PING_SECONDS) -> Answer:
             code = error.code()
             pulse = Pulse.SLOW if code is grpc.StatusCode.DEADLINE_EXCEEDED else Pulse.DEAD
             first_line = (error.details() or "no details").splitlines()[0]
-            return Answer(pulse, f"{code.name}: {first_line[:300]}")
+            return Answer(pulse, f"{code.name}: {printable(first_line, 300)}")
     return Answer(Pulse.ALIVE)
 
 

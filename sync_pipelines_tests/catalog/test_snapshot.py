@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sync_pipelines.catalog.connectors import add_connector
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.catalog.snapshot import catalog_fingerprint, load_catalog
+from sync_pipelines.catalog.snapshot import DEFINITION_SETTINGS, catalog_fingerprint, load_catalog
 from sync_pipelines.discover.discovery import discover
 from sync_pipelines.errors import DatabaseUnavailableError
 from sync_pipelines_tests.world import World
@@ -21,6 +23,17 @@ def test_fingerprint_follows_what_definitions_show_and_nothing_else(world: World
         world.set(**change)
         seen.add(catalog_fingerprint(world.database))
     assert len(seen) == 5
+
+
+def test_the_fingerprint_follows_the_settings_that_definitions_take_from_their_file(world: World, tmp_path: Path) -> None:
+    first = catalog_fingerprint(world.database, (), tmp_path / ".env")
+    (tmp_path / ".env").write_text("BATCH_ROWS=7\n")
+    assert catalog_fingerprint(world.database, (), tmp_path / ".env") == first, "every run reads this by itself"
+    seen = {first}
+    for name in DEFINITION_SETTINGS:
+        (tmp_path / ".env").write_text(f"{name}=77\n")
+        seen.add(catalog_fingerprint(world.database, (), tmp_path / ".env"))
+    assert len(seen) == 1 + len(DEFINITION_SETTINGS)
 
 
 def test_a_restricted_location_sees_its_connectors_only_and_keeps_its_own_file(world: World, tmp_path) -> None:

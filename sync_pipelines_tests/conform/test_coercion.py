@@ -6,10 +6,11 @@ import json
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from sync_pipelines.conform.coercion import coerce, hide, note
+from sync_pipelines.conform.coercion import coerce, hide, names_in, note
 from sync_pipelines.errors import RecordError
 from sync_pipelines.extract.decode import PageDecoder
 from sync_pipelines.model.entity import Column, DeltaStrategy, Entity
@@ -93,3 +94,18 @@ def test_without_a_word_nothing_is_cut() -> None:
     exact = replace(ENTITY, columns=tuple(replace(column, coerce="") for column in COLUMNS))
     result = decoded(page({"id": 1, "at": "2024-05-01T12:34:56.1234567Z"}), exact)
     assert (len(result.rejects), len(result.columns)) == (1, len(COLUMNS))
+
+
+@pytest.mark.parametrize(
+    "sent", [b'["\xff"]', b"1" * 6000, b"[" * 300 + b"]" * 300, b"NaN", b"1e400000", b'"\\ud800"', b'"\\u0000"', b'{"a\xff": "\\ud800"}', b"[1.10, 2]"]
+)
+def test_whatever_was_sent_is_noted_in_letters_that_every_database_keeps(sent: bytes) -> None:
+    columns = (Column("id", "BIGINT", False, True), Column("amount", "INTEGER", coerce="lenient"), Column("b", "INTEGER", coerce="lenient"))
+    decoder = PageDecoder(Entity(uuid4(), "erp", "items", "Items", "", DeltaStrategy.FULL, columns, "erp", "items"))
+    page = decoder.decode(1, b'{"rows":[{"data":{"id":1,"amount":' + sent + b',"b":"x"}}]}')
+    decoder.settle([page])
+    noted = page.columns[-1][0].as_py()
+    assert names_in(noted) == ["amount", "b"]
+    assert noted.encode().isascii()
+    shown = sent.decode("ascii", "surrogateescape").encode("ascii", "backslashreplace").decode()
+    assert hide(noted, frozenset({"b"})) == f'{{"amount": {shown if sent != b"NaN" else chr(34) + "NaN" + chr(34)}, "b": "***"}}'

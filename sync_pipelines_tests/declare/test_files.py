@@ -138,6 +138,16 @@ def test_a_secret_in_the_place_of_a_type_is_not_shown():
     assert "canary" not in str(refused.value)
 
 
+@pytest.mark.parametrize(("chosen", "expected"), [("s", {"s": 1, "b": 2}), ("b", None), ("", None)])
+def test_an_input_may_be_a_name_but_not_that_of_another(chosen, expected):
+    file = parse_yaml(b"inputs: {p: {default: s}}\nparams: {'${p}': 1, b: 2}", "f")
+    if expected is None:
+        with pytest.raises(SettingsError, match="becomes no name of its own"):
+            fill_inputs(file, {"p": chosen})
+    else:
+        assert fill_inputs(file, {"p": chosen}) == {"params": expected}
+
+
 @pytest.mark.parametrize("token_url", ["http://[x", "https://host:99999/t", "https://:80/t"])
 def test_a_token_endpoint_that_is_no_address_is_refused_by_the_file(token_url: str) -> None:
     auth = {"type": "oauth2", "token_url": token_url, "client_id": "env:ID", "client_secret": "env:KEY"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sync_pipelines.errors import IncompleteAnswerError
+from sync_pipelines.model.run import RunStatus
 from sync_pipelines_tests.declared_world import COLUMNS, user, users
 
 WANTED = list(range(1, 21))
@@ -87,6 +88,7 @@ def test_a_run_with_less_than_80_percent_success_of_all_its_ids_is_refused(decla
     if refused:
         error = declared.fails(IncompleteAnswerError, "users")
         assert declared.runs("users")[0]["status"] == "incomplete"
+        assert (error.exit_code, error.details()["retriable"]) == (RunStatus.INCOMPLETE.exit_code, True)
         assert f"{20 - missing} of 20" in error.what and "11: It was asked for" in error.what
         assert declared.table()[1]["name"] == "user 1"
     else:

@@ -140,16 +140,16 @@ def test_an_inferred_type_keeps_every_value_of_the_sample(values, expected):
 
 def test_nested_records_are_flattened_where_asked():
     body = json.dumps([{"id": 1, "a": {"b": {"c": 1}, "d.e": "x"}, "n": None}, {"id": 2, "a": None, "n": {"x": 1}}]).encode()
-    flat = infer_columns(Endpoint(path="/x", key=["id"], flatten=True), body)
+    flat = infer_columns(Endpoint(path="/x", key=["id"], flatten=True), body, 10_000)
     assert [column.name for column in flat] == ["id", "a_b_c", "a_d.e", "n_x"]
     assert flat[2].source == ["a", "d.e"]
-    nested = infer_columns(Endpoint(path="/x", key=["id"]), body)
+    nested = infer_columns(Endpoint(path="/x", key=["id"]), body, 10_000)
     assert [(column.name, column.type) for column in nested] == [("id", "bigint"), ("a", "jsonb"), ("n", "jsonb")]
 
 
 def test_nothing_is_inferred_from_no_record():
     with pytest.raises(EntityDefinitionError, match="no record"):
-        infer_columns(Endpoint(path="/x", key=["id"]), b"[]")
+        infer_columns(Endpoint(path="/x", key=["id"]), b"[]", 10_000)
 
 
 DOCUMENT = {
@@ -352,4 +352,9 @@ def test_an_endpoint_that_cannot_be_used_any_more_is_told_as_removed(declared):
 
 def test_a_field_without_a_name_asks_for_columns():
     with pytest.raises(EntityDefinitionError, match="declare `columns`"):
-        infer_columns(Endpoint(path="/x", key=["id"]), b'[{"id": 1, "": 2}]')
+        infer_columns(Endpoint(path="/x", key=["id"]), b'[{"id": 1, "": 2}]', 10_000)
+
+
+def test_columns_are_not_inferred_from_what_was_left_out_of_a_record():
+    with pytest.raises(EntityDefinitionError, match="more than the 1000 bytes of MAX_RECORD_BYTES"):
+        infer_columns(Endpoint(path="/x", key=["id"]), json.dumps([{"id": 1, "a": ["x" * 2000]}]).encode(), 1000)

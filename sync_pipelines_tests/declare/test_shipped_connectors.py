@@ -9,18 +9,23 @@ import subprocess
 import sys
 import time
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
 from sync_pipelines.catalog.connectors import get_connector
+from sync_pipelines.declare import gates
 from sync_pipelines.declare.files import load_declaration, shipped_names
+from sync_pipelines.declare.gates import apply_gates, plan_gates
 from sync_pipelines.errors import IncompleteAnswerError, SettingsError, SourceBusyError, SourceContractError
 from sync_pipelines.extract.answers import sweep_answers
 from sync_pipelines.load.trino.destination import TrinoDestination
 from sync_pipelines.model.run import RunStatus
+from sync_pipelines.private import write_private
 from sync_pipelines.twin import Fault
 from sync_pipelines.twin.people import RECORDED, person, write_recordings
 from sync_pipelines.twin.rest import RestEndpoint
+from sync_pipelines.write_back import apply_write_back, plan_write_back
 
 
 def test_four_connectors_are_shipped():
@@ -175,9 +180,7 @@ def test_processgit_judges_by_type_score_and_required_fields_of_the_record(proce
 
 
 def install_gate(world, name):
-    from sync_pipelines.declare.gates import apply_gates, plan_gates
-
-    apply_gates(plan_gates(name, name, world.settings.gates))
+    apply_gates(plan_gates(name, name, world.settings.gates), world.settings.gates / name)
 
 
 @pytest.mark.parametrize("name", ["processgit", "user_data_sync", "randomuser", "user_sync"])
@@ -219,6 +222,22 @@ def test_an_answer_of_another_shape_is_asked_for_once_and_has_a_next_step(proces
     error = processgit.fails(SourceContractError, "customers")
     assert "connector test" in error.next_command
     assert len(processgit.requests("/api/v1/data")) == 1
+
+
+def test_processgit_writes_to_the_path_that_a_person_names(processgit):
+    assert load_declaration("processgit").endpoints["customers"].write_back.path == "/api/v1/data/{id}"
+    processgit.rest.add(RestEndpoint("/edit/{id}", processgit.rest.endpoints["/api/v1/data"].records, key="external_id"))
+    processgit.apply_shipped("processgit", write_path="/edit/{id}")
+    plan = plan_write_back(processgit.database, "processgit", "customers", "C-1", {"customerName": "New"}, processgit.settings)
+    assert apply_write_back(processgit.database, plan, processgit.settings) == {}
+    assert processgit.requests("/edit/C-1")
+
+
+def test_randomuser_asks_with_the_parameters_that_a_person_names(declared):
+    declared.rest.add(RestEndpoint("/api/", paging="people", auth="none"))
+    declared.apply_shipped("randomuser", seed_param="s", seed="x", chunks="1", chunk_size="10")
+    declared.sync("random_users")
+    assert {(request.query.get("s"), request.query.get("seed")) for request in declared.requests("/api/")} == {("x", None)}
 
 
 @pytest.fixture
@@ -386,3 +405,25 @@ def test_user_sync_refuses_a_run_below_80_percent(crm, gone, refused):
 def test_an_unknown_source_of_user_sync_is_refused_with_the_nearest():
     with pytest.raises(SettingsError, match="did you mean billing"):
         load_declaration("user_sync", {"source": "biling", "user_ids": "1"})
+
+
+def test_a_gate_of_which_only_a_part_could_be_written_is_not_there_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there is never written again, so that a part of it would let everything else pass for good."""
+    files = plan_gates("processgit", "processgit", tmp_path)
+    assert len(files) > 1
+    written = []
+
+    def full_disk(path: Path, content: str | bytes) -> None:
+        written.append(path)
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+        write_private(path, content)
+
+    monkeypatch.setattr(gates, "write_private", full_disk)
+    with pytest.raises(SettingsError, match="No space left"):
+        apply_gates(files, tmp_path / "processgit")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    apply_gates(plan_gates("processgit", "processgit", tmp_path), tmp_path / "processgit")
+    assert all(path.read_bytes() == content for path, content in files.items())
+    assert plan_gates("processgit", "processgit", tmp_path) == {}

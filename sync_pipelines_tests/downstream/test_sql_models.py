@@ -72,6 +72,25 @@ def test_a_wrong_model_is_refused_with_file_and_line(text: str, complaint: str) 
         parse_model(MODEL, text)
 
 
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"SELECT " + b"abs(" * 2000 + b"1" + b")" * 2000 + b" AS x FROM a.b", "nested too deeply"),
+        (b"SELECT a" + b".b" * 2000 + b" FROM a.b", "nested too deeply"),
+        (b"SELECT a" + b"[0]" * 2000 + b" FROM a.b", "more than the 200 of a model"),
+        (b"SELECT 1\nAS \xff FROM a.b", "users.sql:2: it is not UTF-8"),
+        (b"SELECT 1 FROM a.b --" + b"x" * 1_000_000, "larger than 1000000 bytes"),
+    ],
+)
+def test_a_file_that_no_parser_gets_through_spoils_only_itself(tmp_path: Path, content: bytes, complaint: str) -> None:
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "users.sql").write_bytes(content)
+    (tmp_path / "reports" / "good.sql").write_text("SELECT 1 AS x FROM a.b")
+    models, errors = load_models(tmp_path)
+    assert [model.name for model in models] == ["good"]
+    assert [complaint in error.what for error in errors] == [True]
+
+
 def test_the_shipped_models_are_right() -> None:
     models, errors = load_models(MODELS_FOLDER)
     assert models and not errors

@@ -60,6 +60,20 @@ _UNITS = {
     "yaml comments": "#\n",
     "yaml folds": "'\n",
     "yaml questions": "? ",
+    "closing markup": "</a>",
+    "empty markup": "<a/>",
+    "attributes": ' a="1"',
+    "comments": "<!-- -->",
+    "instructions": "<?a b?>",
+    "character data": "<![CDATA[a]]>",
+    "entities": "&amp;",
+    "SQL comments": "/*",
+    "SQL functions": "abs(",
+    "SQL casts": "::int",
+    "SQL subqueries": "(SELECT * FROM ",
+    "SQL cases": "CASE WHEN a THEN ",
+    "SQL unions": " UNION SELECT 1 ",
+    "dollar quotes": "$$",
 }
 
 
@@ -90,6 +104,10 @@ FAMILIES |= {
     "a long text": lambda size: b'"' + b"x" * size + b'"',
     "a text of escapes": lambda size: b'"' + b"\\n" * (size // 2) + b'"',
     "a text of quotes": lambda size: b'"' + b'\\"' * (size // 2) + b'"',
+    "nested markup": lambda size: b"<a>" * (size // 7) + b"</a>" * (size // 7),
+    "namespaces": lambda size: b"<a " + b" ".join(b'xmlns:n%d="u%d"' % (n, n) for n in range(size // 20)) + b"/>",
+    "many attributes": lambda size: b"<a " + b" ".join(b'n%d="u"' % n for n in range(size // 11)) + b"/>",
+    "entities declared": lambda size: b"<!DOCTYPE a [" + b"".join(b'<!ENTITY e%d "u">' % n for n in range(size // 20)) + b"]><a/>",
     "an open text": lambda size: b'"' + b'\\"' * (size // 2),
 }
 

@@ -12,11 +12,13 @@ from uuid import uuid4
 
 import pytest
 
+from sync_pipelines import release, write_back
 from sync_pipelines.conform.values import convert, json_depth
 from sync_pipelines.declare.files import SourceFile, fill_inputs, parse_yaml, validate
 from sync_pipelines.declare.infer import infer_columns
 from sync_pipelines.declare.openapi import plan_endpoints, read_document
 from sync_pipelines.discover.apis import parse_apis
+from sync_pipelines.downstream.sql_model import parse_model
 from sync_pipelines.extract.auth import token_of
 from sync_pipelines.extract.decode import PageDecoder
 from sync_pipelines.extract.documents import decode_document
@@ -24,6 +26,7 @@ from sync_pipelines.extract.http import Reply, retry_after_seconds
 from sync_pipelines.extract.paginators import Pages
 from sync_pipelines.extract.raw_json import compile_path, find_records
 from sync_pipelines.extract.records import elements_of, key_of, members_of, rowversion_of, split_records
+from sync_pipelines.extract.told import read_told
 from sync_pipelines.extract.translate import Translator
 from sync_pipelines.gate.dmn.feel import parse_literals, parse_tests
 from sync_pipelines.gate.dmn.reader import read_table
@@ -42,6 +45,7 @@ from sync_pipelines.settings import Settings
 from sync_pipelines_tests.conform.cases import TYPES
 from sync_pipelines_tests.extract.helpers import column, decode, entity_of, key
 from sync_pipelines_tests.fuzz.inputs import FAMILIES, as_json, as_value
+from sync_pipelines_tests.fuzz.openapi import DOCUMENTS
 from sync_pipelines_tests.fuzz.oracle import Taker, fault_of
 from sync_pipelines_tests.gate.helpers import dmn, write_gate
 
@@ -95,6 +99,21 @@ def _apis(content: bytes) -> object:
     return parse_apis([one, text, {"slug": "a", "columns": [{"name": "id", "data_type": text[:200]}]}], CONNECTOR, Settings())
 
 
+def _decisions(content: bytes) -> object:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t.dmn"
+        path.write_bytes(content)
+        return read_table(path)
+
+
+def _model(content: bytes) -> object:
+    return parse_model(Path("reports/users.sql"), as_value(content).encode("utf-8", "replace").decode())
+
+
+def _answer_with(header: str) -> Taker:
+    return lambda content: read_told(Reply(b'{"data":[1],"x":1}', {header: as_value(content)}, "http://erp.example/items"), "$.data")
+
+
 TAKERS: dict[str, Taker] = {
     "redact": lambda content: redact(as_value(content)),
     "redact_beginning": lambda content: redact_beginning(as_value(content), len(content) // 2),
@@ -110,10 +129,10 @@ TAKERS: dict[str, Taker] = {
     "elements_of": elements_of,
     "key_of": lambda content: key_of(as_value(content), ENTITY),
     "rowversion_of": lambda content: rowversion_of('{"row_version":' + as_value(content) + "}"),
-    "find_records": lambda content: find_records(content, "$"),
-    "find_records deeper": lambda content: find_records(b'{"data":' + content + b"}", "$.data"),
+    "find_records": lambda content: find_records(content, "$", max_record_bytes=len(content) // 2),
+    "find_records deeper": lambda content: find_records(b'{"data":' + content + b"}", "$.data", max_record_bytes=1000),
     "translate": lambda content: Translator(LISTED, ["id", "name"]).translate(b'{"data":' + content + b"}"),
-    "infer_columns": lambda content: infer_columns(LISTED, b'{"data":[{"id":1,"a":' + content + b"}]}"),
+    "infer_columns": lambda content: infer_columns(LISTED, b'{"data":[{"id":1,"a":' + content + b"}]}", 10_000_000),
     "json_depth": lambda content: json_depth(as_value(content)),
     "compile_path": lambda content: compile_path(as_value(content)),
     "masks": lambda content: Masks(ENTITY, {"name": b"k" * 16}, frozenset({"extra"})).hide_record(_in_page(content)[9:-2]),
@@ -122,6 +141,17 @@ TAKERS: dict[str, Taker] = {
     "next link": lambda content: _pages({"type": "next_link", "next_path": "$.next"}).advance(_reply(b'{"next":' + content + b"}"), 10),
     "next cursor": lambda content: _pages({"type": "cursor", "cursor_path": "next", "cursor_param": "c"}).advance(_reply(content), 10),
     "retry after": lambda content: retry_after_seconds(as_value(content)),
+    "headers told": lambda content: [_answer_with(name)(content) for name in ("link", "x-next-page", "x-total-count", "x-total")],
+    "told beside a list": lambda content: read_told(_reply(b'{"data":[1],"meta":{"next":' + content + b"}}"), "$.data"),
+    "write-back of a member": lambda content: write_back._changed(b'{"id":1,"a":' + content + b"}", ("a", "b"), b"1"),
+    "write-back of a record": lambda content: write_back._changed(content, ("a", "b"), b"1"),
+    "value of a row": lambda content: write_back._text(as_json(content)),
+    "edited record": lambda content: release._changed(b'{"data":{"id":1,"name":' + content + b"}}", {"name": "x"}, ENTITY),
+    "edited file": lambda content: release.refusal_of(content, ENTITY, None),
+    "SQL model": lambda content: _model(b"SELECT * FROM a.b WHERE " + content),
+    "SQL model of a text": lambda content: _model(content),
+    "DMN document": _decisions,
+    "DMN definitions": lambda content: _decisions(b'<definitions xmlns="https://www.omg.org/spec/DMN/20191111/MODEL/">' + content + b"</definitions>"),
     "yaml": read_yaml,
     "yaml of texts": lambda content: read_yaml(b"a: " + content, only_texts=True),
     "connector file": lambda content: validate(fill_inputs(parse_yaml(b"name: shop\nkind: rest\nbase_url: " + content, "f"), {}), SourceFile("f", {}, {})),
@@ -176,3 +206,8 @@ NUMBERS: dict[str, Callable[[int], bytes]] = {
 @pytest.mark.parametrize("family", NUMBERS)
 def test_no_number_takes_more_than_linear_time(family: str, declared: object) -> None:
     assert fault_of(lambda content: convert(Decimal(content.decode()), declared), NUMBERS[family]) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_no_openapi_document_takes_more_than_linear_time(name: str) -> None:
+    assert fault_of(lambda content: plan_endpoints(read_document(content, "d"), {}), DOCUMENTS[name]) is None

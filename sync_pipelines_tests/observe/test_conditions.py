@@ -177,6 +177,8 @@ def test_errors_count_by_what_they_tell_of_and_not_by_their_name():
 def test_what_does_not_pass_by_itself_says_so():
     [refused] = found(entity(consecutive_failures=3, last_status="failed", last_error_kind="AuthenticationError", last_exit_code=3))
     [broken] = found(entity(consecutive_failures=3, last_status="failed", last_error_kind="BrokenPageError", last_exit_code=1))
+    [few] = found(entity(consecutive_failures=3, last_status="incomplete", last_error_kind="IncompleteAnswerError", last_exit_code=3, last_is_retriable=True))
+    assert "does not help" not in few.message
     assert refused.message.endswith("Trying again does not help.")
     assert "does not help" not in broken.message
 

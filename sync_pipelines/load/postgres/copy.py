@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import psycopg2
 import psycopg2.errors
 import pyarrow as pa
@@ -19,15 +20,26 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from sync_pipelines.load.originals import Original, Originals
 from sync_pipelines.load.postgres.quoting import quote
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.staged import records_schema
+from sync_pipelines.model.types import INTEGER_BITS, Kind
 from sync_pipelines.secrets import printable
 
 BATCH_ROWS = 20_000
 # What is wrong with a record and not with the database; a row that fills more than a page is "program limit exceeded".
-REFUSALS = (psycopg2.DataError, psycopg2.errors.ProgramLimitExceeded)
+_REFUSALS = (psycopg2.DataError, psycopg2.errors.ProgramLimitExceeded)
+# A value for which PostgreSQL would need more than 1 GB at once, such as an array of 20 million numbers in jsonb.
+_TOO_LARGE = "invalid memory alloc request size"
+_LITERALS = {Kind.JSON, Kind.BOOLEAN, Kind.NUMERIC, Kind.DOUBLE, Kind.REAL, *INTEGER_BITS}
+_any = msgspec.json.Decoder(msgspec.Raw)
 _OPTIONS = pa_csv.WriteOptions(include_header=False)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether PostgreSQL's error is about a record, and not about the database."""
+    return isinstance(error, _REFUSALS) or (isinstance(error, psycopg2.errors.InternalError_) and _TOO_LARGE in str(error))
 
 
 class CsvStream(io.RawIOBase):
@@ -62,7 +74,7 @@ def copy_parquet(cursor: Any, path: str, schema: str, table: str) -> None:
     """COPY a whole file into a table with the same column names.
 
     Raises:
-        psycopg2.Error: one of REFUSALS when a row was refused; the transaction is broken.
+        psycopg2.Error: see `is_refusal`; the transaction is broken.
     """
     file = _open(path)
     batches = (batch for batch in file.iter_batches(batch_size=BATCH_ROWS) if batch.num_rows)
@@ -89,7 +101,7 @@ def target_rows(batch: pa.RecordBatch, entity: Entity) -> pa.RecordBatch:
     return pa.record_batch(arrays, names=[str(number) for number in range(len(arrays))])
 
 
-def copy_refusing(cursor: Any, path: str, entity: Entity) -> int:
+def copy_refusing(cursor: Any, path: str, entity: Entity, originals: Originals) -> int:
     """COPY the records of a file into staging, the quick way if PostgreSQL takes them all.
 
     Returns:
@@ -98,14 +110,16 @@ def copy_refusing(cursor: Any, path: str, entity: Entity) -> int:
     cursor.execute("SAVEPOINT before_file")
     try:
         copy_parquet(cursor, path, entity.staging_schema, entity.records_table)
-    except REFUSALS:
+    except psycopg2.Error as error:
+        if not is_refusal(error):
+            raise
         cursor.execute("ROLLBACK TO SAVEPOINT before_file")
-        return copy_by_halves(cursor, path, entity)
+        return copy_by_halves(cursor, path, entity, originals)
     cursor.execute("RELEASE SAVEPOINT before_file")
     return 0
 
 
-def copy_by_halves(cursor: Any, path: str, entity: Entity) -> int:
+def copy_by_halves(cursor: Any, path: str, entity: Entity, originals: Originals) -> int:
     """COPY the records of a file and set aside those that PostgreSQL refuses.
 
     Returns:
@@ -113,59 +127,78 @@ def copy_by_halves(cursor: Any, path: str, entity: Entity) -> int:
     """
     refused = 0
     for batch in _open(path).iter_batches(batch_size=BATCH_ROWS):
-        refused += _copy_batch(cursor, batch, entity)
+        refused += _copy_batch(cursor, batch, entity, originals)
     return refused
 
 
-def _copy_batch(cursor: Any, batch: pa.RecordBatch, entity: Entity) -> int:
+def _copy_batch(cursor: Any, batch: pa.RecordBatch, entity: Entity, originals: Originals) -> int:
     if batch.num_rows == 0:
         return 0
     cursor.execute("SAVEPOINT before_batch")
     try:
         statement = _statement(entity.staging_schema, entity.records_table, batch.schema.names)
         cursor.copy_expert(statement, io.BytesIO(csv_of(batch)))
-    except REFUSALS as error:
+    except psycopg2.Error as error:
+        if not is_refusal(error):
+            raise
         cursor.execute("ROLLBACK TO SAVEPOINT before_batch")
         if batch.num_rows == 1:
-            _set_aside(cursor, batch, entity, str(error))
+            row = {name: array.cast(pa.string())[0].as_py() for name, array in zip(batch.schema.names, batch.columns, strict=True)}
+            set_row_aside(cursor, row, entity, f"PostgreSQL refuses it: {printable(str(error).splitlines()[0], 300)}", originals)
             return 1
         middle = batch.num_rows // 2
-        return _copy_batch(cursor, batch.slice(0, middle), entity) + _copy_batch(cursor, batch.slice(middle), entity)
+        first, second = batch.slice(0, middle), batch.slice(middle)
+        return _copy_batch(cursor, first, entity, originals) + _copy_batch(cursor, second, entity, originals)
     cursor.execute("RELEASE SAVEPOINT before_batch")
     return 0
 
 
-def _set_aside(cursor: Any, batch: pa.RecordBatch, entity: Entity, message: str) -> None:
-    row = {name: array.cast(pa.string())[0].as_py() for name, array in zip(batch.schema.names, batch.columns, strict=True)}
-    set_row_aside(cursor, row, entity, f"PostgreSQL refuses it: {printable(message.splitlines()[0], 300)}")
-
-
-def set_row_aside(cursor: Any, row: dict[str, str | None], entity: Entity, reason: str) -> None:
-    """Put a staged record into the staging table of rejects.
+def set_row_aside(cursor: Any, row: dict[str, str | None], entity: Entity, reason: str, originals: Originals) -> None:
+    """Put a staged record into the staging table of rejects, as it was sent where that is kept, else rebuilt from its columns.
 
     Args:
         cursor: of the transaction that stages.
         row: its texts by the names of `model.staged.records_schema`.
         entity: of the record.
         reason: why it is refused.
+        originals: of the run.
     """
-    names = {f"c{index}": column.name for index, column in enumerate(entity.columns)}
-    # Without its place in the run, so that the same record read again is known again.
-    left_out = {"arrival", "hash", *entity.flags}
-    record = json.dumps({names.get(name, name): value for name, value in row.items() if name not in left_out})
+    arrival = int(row["arrival"] or 0)
+    original = originals.find(arrival) or Original(None, arrival, _rebuilt(row, entity))
     keys = [row[f"c{index}"] for index, column in enumerate(entity.columns) if column.is_business_key]
     cursor.execute(
         f"INSERT INTO {quote(entity.staging_schema, entity.rejects_table).replace('%', '%%')}"
-        " (position, reason, business_key, rowversion, fingerprint, record) VALUES (%s, %s, %s, %s, %s, %s)",
+        " (page, position, reason, business_key, rowversion, fingerprint, record) VALUES (%s, %s, %s, %s, %s, %s, %s)",
         (
-            row["arrival"],
+            original.page,
+            original.position,
             reason,
             json.dumps(keys),
             row["rowversion"],
-            hashlib.sha256(record.encode()).hexdigest(),
-            psycopg2.Binary(record.encode()),
+            hashlib.sha256(original.record).hexdigest(),
+            psycopg2.Binary(original.record),
         ),
     )
+
+
+def _rebuilt(row: dict[str, str | None], entity: Entity) -> bytes:
+    """A record with the values of its row, in the form in which the source sends it."""
+    values = {column: row[f"c{index}"] for index, column in enumerate(entity.columns)}
+    members = (f"{json.dumps(column.name)}: {_literal(text, column)}" for column, text in values.items())
+    return f'{{"row_version": {json.dumps(row["rowversion"])}, "data": {{{", ".join(members)}}}}}'.encode()
+
+
+def _literal(text: str | None, column: Column) -> str:
+    """A canonical text as JSON."""
+    if text is None:
+        return "null"
+    if column.type.kind not in _LITERALS:
+        return json.dumps(text)
+    try:
+        _any.decode(text)
+    except msgspec.MsgspecError:
+        return json.dumps(text)
+    return text
 
 
 def csv_of(batch: pa.RecordBatch) -> bytes:

@@ -80,7 +80,7 @@ class CopyJob(RunnableLoadJob, HasFollowupJobs):
                 return
             with client.sql_client.begin_transaction(), client.sql_client.native_connection.cursor() as cursor:
                 if table == entity.records_table:
-                    plan.copy_rejected += copy_refusing(cursor, self._file_path, entity)
+                    plan.copy_rejected += copy_refusing(cursor, self._file_path, entity, plan.originals)
                     plan.is_staged = True
                 else:
                     copy_parquet(cursor, self._file_path, entity.staging_schema, table)

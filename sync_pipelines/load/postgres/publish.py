@@ -28,6 +28,7 @@ from sync_pipelines.load.postgres.merge import Counts, Merge
 from sync_pipelines.load.postgres.misfits import set_misfits_aside
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.load.postgres.rejected import mark_rejected
+from sync_pipelines.load.postgres.rights import require_rights
 from sync_pipelines.load.postgres.target import read_columns
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import Ledger, Mode, check_stage
@@ -75,17 +76,17 @@ def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
 
 def _publish_fitting(cursor: Any, plan: PublishPlan) -> Outcome:
     """Publish what is staged; where a row does not fit the target or its indexes, set such rows aside and publish the others."""
-    allowed_nulls = plan.allowed_nulls
+    allowed_nulls, notes = plan.allowed_nulls, plan.notes
     cursor.execute("SAVEPOINT before_publish")
     try:
         outcome = _publish(cursor, plan, fills=False)
     except psycopg2.errors.ProgramLimitExceeded:
         cursor.execute("ROLLBACK TO SAVEPOINT before_publish")
-        misfits = set_misfits_aside(cursor, plan.entity)
+        misfits = set_misfits_aside(cursor, plan.entity, plan.originals)
         if not misfits:
             raise
         plan.copy_rejected += misfits
-        plan.allowed_nulls = allowed_nulls
+        plan.allowed_nulls, plan.notes = allowed_nulls, notes
         outcome = _publish(cursor, plan, fills=False)
     cursor.execute("RELEASE SAVEPOINT before_publish")
     return outcome
@@ -144,7 +145,7 @@ def _finish_fill(cursor: Any, plan: PublishPlan) -> int:
 def _stage(cursor: Any, plan: PublishPlan) -> None:
     """Make sure that the records are in staging."""
     if plan.spooled is not None and not plan.is_staged:
-        plan.copy_rejected += copy_refusing(cursor, str(plan.spooled), plan.entity)
+        plan.copy_rejected += copy_refusing(cursor, str(plan.spooled), plan.entity, plan.originals)
 
 
 def check_replication_role(cursor: Any, entity: Entity) -> None:
@@ -176,6 +177,7 @@ def allow_nulls(cursor: Any, plan: PublishPlan) -> None:
         cursor.execute(f"SELECT EXISTS (SELECT FROM {quote(entity.staging_schema, entity.records_table)} WHERE c{index} IS NULL)")
         if cursor.fetchone()[0]:
             name = quote(column.target_name)
+            require_rights(cursor, entity, entity.target_schema, entity.target_table, f"take NOT NULL off {name}, since the source sent a null")
             cursor.execute(f"ALTER TABLE {quote(entity.target_schema, entity.target_table)} ALTER COLUMN {name} DROP NOT NULL")
             plan.allowed_nulls += (column.name,)
 

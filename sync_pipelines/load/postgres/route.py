@@ -19,6 +19,7 @@ from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.aside import set_aside
 from sync_pipelines.load.postgres.fill import BULK_ROWS, is_empty
 from sync_pipelines.load.postgres.masking import clear_columns
+from sync_pipelines.load.postgres.misfits import has_other_indexes
 from sync_pipelines.load.postgres.peek import all_unchanged
 from sync_pipelines.load.postgres.publish import publish
 from sync_pipelines.load.postgres.quoting import literal, quote
@@ -51,7 +52,7 @@ class PostgresDestination:
             prepare_staging(cursor, entity)
             if not stored:
                 grant_target(cursor, self._database.bridge_schema, entity.target_schema)
-            return Prepared(plan.changes, is_empty(cursor, entity), entity.own_columns)
+            return Prepared(plan.changes, is_empty(cursor, entity), entity.own_columns, has_other_indexes(cursor, entity))
 
     def pipeline_target(self, entity: Entity) -> tuple[Any, str]:
         """dlt's postgres destination with our publish step."""

@@ -17,7 +17,7 @@ from typing import Any
 import psycopg2
 import pyarrow as pa
 
-from sync_pipelines.load.postgres.copy import REFUSALS, CsvStream, records_statement, target_rows, target_statement
+from sync_pipelines.load.postgres.copy import CsvStream, is_refusal, records_statement, target_rows, target_statement
 from sync_pipelines.load.postgres.fill import is_empty, take_off_constraints
 from sync_pipelines.model.entity import Entity
 
@@ -134,10 +134,11 @@ class RecordStream:
                 self.rows = int(cursor.rowcount)
         except _AbandonedError:
             return
-        except (*REFUSALS, psycopg2.errors.UniqueViolation, psycopg2.errors.NotNullViolation) as error:
-            self.refusal = error
         except BaseException as error:  # noqa: BLE001 - raised by the thread that feeds
-            self._trouble = error
+            if is_refusal(error) or isinstance(error, (psycopg2.errors.UniqueViolation, psycopg2.errors.NotNullViolation)):
+                self.refusal = error
+            else:
+                self._trouble = error
         if self.refusal is not None:
             self.connection.rollback()
 

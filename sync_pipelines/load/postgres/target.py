@@ -15,6 +15,7 @@ from sync_pipelines.load.drift import check_can_follow, check_is_ours, check_may
 from sync_pipelines.load.plan import TablePlan
 from sync_pipelines.load.postgres.dependants import dependants_down
 from sync_pipelines.load.postgres.quoting import literal, quote
+from sync_pipelines.load.postgres.rights import require_rights
 from sync_pipelines.model.entity import BRIDGE_COLUMNS, OPTIONAL_COLUMNS, Entity
 from sync_pipelines.model.names import shorten_identifier
 from sync_pipelines.model.types import ColumnType, Kind, parse_type, widens
@@ -162,8 +163,10 @@ def apply_table(cursor: Any, entity: Entity, plan: TablePlan) -> None:
     """Run the statements of a plan in the caller's transaction; what hangs on the table steps aside where a type changes.
 
     Raises:
-        DatabaseRefusedError: something hangs on the table that cannot be made anew.
+        DatabaseRefusedError: we may not change the table, or something hangs on it that cannot be made anew.
     """
+    if plan.statements:
+        require_rights(cursor, entity, entity.target_schema, entity.target_table, ", ".join(plan.changes))
     changes_type = any(" ALTER COLUMN " in statement and " TYPE " in statement for statement in plan.statements)
     aside = dependants_down(cursor, entity.target_schema, entity.target_table) if changes_type else nullcontext()
     with aside:

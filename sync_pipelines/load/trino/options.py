@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.extract.outbound import Outbound, trino_origin
-from sync_pipelines.secrets import check_reference, register_secret, resolve_secret
+from sync_pipelines.secrets import check_reference, printable, register_secret, resolve_secret
 
 SOURCE = "sync_pipelines"
 _SECRETS = ("password", "access_token")
@@ -195,7 +195,7 @@ def pairs(text: str, name: str) -> dict[str, str]:
     for part in filter(None, (one.strip() for one in text.split(","))):
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
-            raise SettingsError(f"{name} takes name=value, comma separated, not {part[:60]!r}.", state="Nothing was stored.")
+            raise SettingsError(f"{name} takes name=value, comma separated, not {printable(part, 60)!r}.", state="Nothing was stored.")
         found[key.strip()] = value.strip()
     return found
 
