@@ -180,7 +180,9 @@ def sync_entity(
             # A person reads of it where they read of every failure; that is what keeps the entity from starting at once again, too.
             mode = plan_mode(entity, full_refresh=full_refresh)
             uid, _ = start_run(held, entity, mode, triggered_by, entity.cursor if mode is Mode.DELTA else None)
-            fail_run(database, entity, uid, error.at(**entity.where).leaves(UNPUBLISHED), lease=lease, tried_again=bool(released))
+            is_release = bool(released)
+            told = error.at(**entity.where).leaves(UNPUBLISHED)
+            fail_run(database, entity, uid, told, lease=lease, tried_again=is_release, released=is_release)
             raise
         remask = newly_masked(entity, gate)
         mode = Mode.DELTA if released else plan_mode(entity, full_refresh=full_refresh or bool(remask))
@@ -220,7 +222,8 @@ def sync_entity(
             if isinstance(told, SyncError):
                 told.at(**entity.where).leaves(UNPUBLISHED)
             # A release reads nothing of the source: that it failed says nothing of when the entity is due.
-            fail_run(database, entity, uid, told, lease=lease, tried_again=(will_try_again and _may_pass(told)) or bool(released))
+            tried_again = (will_try_again and _may_pass(told)) or bool(released)
+            fail_run(database, entity, uid, told, lease=lease, tried_again=tried_again, released=bool(released))
             if told is error:
                 raise
             raise told from error

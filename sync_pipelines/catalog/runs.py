@@ -114,6 +114,7 @@ def fail_run(
     *,
     lease: UUID | None = None,
     tried_again: bool = False,
+    released: bool = False,
 ) -> None:
     """Close a run that published nothing with a secret-free message, on a fresh connection, and say when the entity is due again.
 
@@ -126,11 +127,12 @@ def fail_run(
         error: what ended it; a cancelled run does not count as a failure of the entity.
         lease: by which the entity was taken for the run; it ends here.
         tried_again: the caller is about to try once more, so that neither lease nor due time nor the count of failures change.
+        released: the run was a release, which says nothing of how the entity stands.
 
     If the database does not let us, the next run of the entity closes it; the caller's error must come through.
     """
     try:
-        _fail_run(database, entity, run_uid, error, lease, tried_again=tried_again)
+        _fail_run(database, entity, run_uid, error, lease, tried_again=tried_again, released=released)
     except SyncError as trouble:
         logger.warning("run %s could not be closed as failed, the next one will: %s", run_uid, trouble)
 
@@ -148,9 +150,11 @@ def ending_of(error: BaseException) -> RunStatus:
 
 
 def _fail_run(
-    database: Database, entity: Entity, run_uid: UUID, error: BaseException, lease: UUID | None, *, tried_again: bool
+    database: Database, entity: Entity, run_uid: UUID, error: BaseException, lease: UUID | None, *, tried_again: bool, released: bool
 ) -> None:
     status = ending_of(error)
+    # In Trino its rows may be in, so that they have to be counted anew.
+    stands = entity.last_sync_status if released and entity.destination == "postgres" else str(status)
     failures = entity.consecutive_failures + (status is not RunStatus.CANCELLED)
     details = error.details() if isinstance(error, SyncError) else {"error": type(error).__name__, "what": str(error)}
     if tried_again:  # one attempt of several, which are one failure together
@@ -165,7 +169,10 @@ def _fail_run(
             [str(status), redact_data(str(error), _shortened), Jsonb(redact_data(details, _shortened)), run_uid],
         ).fetchone()
         if row is not None:
-            connection.execute("UPDATE entities SET last_sync_at = now(), last_sync_status = %s WHERE uid = %s", [str(status), entity.uid])
+            connection.execute(
+                "UPDATE entities SET last_sync_at = CASE WHEN %s THEN last_sync_at ELSE now() END, last_sync_status = %s WHERE uid = %s",
+                [released, stands, entity.uid],
+            )
         if row is not None and not tried_again:
             connection.execute(
                 """

@@ -73,7 +73,7 @@ def apply_file(
     if not yes and not typer.confirm(f"Agree to what it uses, and apply this to {declaration.name}?", err=True):
         raise SettingsError("Not confirmed.", state="Nothing was changed.", next_command=f"sync-pipelines connector apply {file} --yes")
     # First, so that nothing is synced without the rules that belong to it.
-    apply_gates(gates)
+    apply_gates(gates, settings.gates / declaration.name)
     report = apply_connector(database, plan, settings, allow_private=allow_private)
     learn_secrets(database, settings)
     definitions = show_in_dagster(settings, database, quiet=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from pathlib import Path
 
@@ -56,22 +57,34 @@ def _read_gate(path: Path, brought: Path) -> bytes:
         raise SettingsError(f"{printable(str(path))} cannot be read: {error.strerror}.", state="Nothing was stored.") from None
 
 
-def apply_gates(files: dict[Path, bytes]) -> None:
-    """Write them.
+def apply_gates(files: dict[Path, bytes], gates: Path) -> None:
+    """Write them, all or none: a gate of which a part is there would let everything else pass, and is never written again.
+
+    Args:
+        files: of `plan_gates`.
+        gates: the connector's folder, which they are in.
 
     Raises:
         SettingsError: the folder cannot be written to.
     """
-    for path, content in files.items():
-        try:
-            make_private_folder(path.parent)
-            write_private(path, content)
-        except OSError as error:
-            raise SettingsError(
-                f"The gate {printable(str(path))} cannot be written: {error.strerror}.",
-                state="The connector is as before.",
-                next_command="name a folder that can be written to with SYNC_PIPELINES_GATES",
-            ) from None
+    if not files:
+        return
+    partial = gates.with_name(f".{gates.name}.{os.getpid()}")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        for path, content in files.items():
+            place = partial / path.relative_to(gates)
+            make_private_folder(place.parent)
+            write_private(place, content)
+        partial.rename(gates)
+    except OSError as error:
+        raise SettingsError(
+            f"The gate {printable(str(gates))} cannot be written: {error.strerror}.",
+            state="The connector is as before.",
+            next_command="name a folder that can be written to with SYNC_PIPELINES_GATES",
+        ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def copy_shipped(name: str, folder: Path) -> Path:

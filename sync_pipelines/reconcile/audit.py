@@ -19,6 +19,7 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.gates import prepare_gate
+from sync_pipelines.catalog.runs import last_details
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.extract.extraction import Extraction
 from sync_pipelines.gate.opened import check_stored_masks
@@ -146,8 +147,10 @@ def audit_entity(
     with database.connect() as connection:
         _create_tables(connection, entity)
         target = _target(database, connection, entity)
+        # As the syncs read it: where the pages are not sorted, rowversions cannot be followed.
+        in_order = not last_details(connection, entity).get("unsorted")
         batches = (
-            extraction.batches(after=None, keyset=keyset, full=False)
+            extraction.batches(after=None, keyset=keyset and in_order, full=False)
             if ranges is None
             else _random_ranges(connection, target, extraction, ranges, random.Random(seed))  # noqa: S311
         )

@@ -18,9 +18,11 @@ import psycopg
 import pytest
 import urllib3
 
+from sync_pipelines.cli.processes import LOG_BYTES
 from sync_pipelines.orchestrate.assets import LEASE_TAG
 from sync_pipelines.supervise.ping import Pulse, ping
 from sync_pipelines_tests.cli.conftest import _OURS, COMMAND
+from sync_pipelines_tests.orchestrate.processes import wait_for
 
 MARK = "SYNC_PIPELINES_TEST_MARK"
 
@@ -81,10 +83,9 @@ def test_demo_database_can_be_asked_afterwards(finished_demo):
 
 def test_up_serves_the_demo_and_leaves_nothing_behind(finished_demo):
     folder, _, _, environment = finished_demo
-    port = free_port()
-    process = subprocess.Popen(
-        [COMMAND, "up", "--port", str(port)], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    port, published = free_port(), free_port()
+    command = [COMMAND, "up", "--port", str(port), "--publish", f"127.0.0.1:{published}"]
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline()
         assert f"http://127.0.0.1:{port}" in line, process.stderr.read() if process.poll() is not None else line
@@ -103,12 +104,18 @@ def test_up_serves_the_demo_and_leaves_nothing_behind(finished_demo):
         left = json.loads(endpoint.read_text())
         assert (left["url"], left["pid"]) == (f"http://127.0.0.1:{port}", process.pid)
         assert ping(left["code_server"]).pulse is Pulse.ALIVE
+        assert f"read-only: http://127.0.0.1:{published}" in process.stdout.readline()
+        assert_it_only_shows(published)
+        assert_an_overgrown_log_is_put_aside(folder / ".sync_pipelines/demo/logs/source.log")
         keys = {tuple(node["assetKey"]["path"]) for node in graphql(port, "{ assetNodes { assetKey { path } } }")["assetNodes"]}
         assert {("demo", slug) for slug in ("airlines", "airports", "planes", "weather", "flights")} <= keys
         second = subprocess.run([COMMAND, "up", "--port", str(free_port())], cwd=folder, env=environment, capture_output=True, text=True)
         assert second.returncode == 1
         assert "in use by process" in second.stderr
         home = {"SYNC_PIPELINES_HOME": ".sync_pipelines/demo"}
+        asked = subprocess.run([COMMAND, "doctor", "--json"], cwd=folder, env={**environment, **home}, capture_output=True, text=True)
+        verdicts = {check["name"]: check["verdict"] for check in json.loads(asked.stdout)["checks"]}
+        assert [verdicts[name] for name in ("code server", "alerts", "web server", "read-only web server")] == ["PASSED"] * 4
         synced = subprocess.run(
             [COMMAND, "sync", "demo/airports", "--json"], cwd=folder, env={**environment, **home}, capture_output=True, text=True
         )
@@ -121,6 +128,22 @@ def test_up_serves_the_demo_and_leaves_nothing_behind(finished_demo):
     assert "Traceback" not in stdout + stderr
     assert marked_processes(folder) == []
     assert not endpoint.exists()
+
+
+def assert_it_only_shows(port):
+    wait_for(lambda: answers(port), "the read-only server answers")
+    assert graphql(port, "{ version }")["version"]
+    with urllib3.PoolManager() as pool:
+        mutation = {"query": "mutation { reloadWorkspace { __typename } }"}
+        assert pool.request("POST", f"http://127.0.0.1:{port}/graphql", json=mutation, timeout=20).status == 403
+
+
+def assert_an_overgrown_log_is_put_aside(log):
+    with log.open("ab") as output:
+        output.write(b"x" * (LOG_BYTES + 1) + b"\n")
+    aside = log.with_name(f"{log.name}.1")
+    wait_for(lambda: aside.exists() and aside.stat().st_size > LOG_BYTES and log.stat().st_size < LOG_BYTES, "the log is put aside")
+    assert stat.S_IMODE(aside.stat().st_mode) == 0o600
 
 
 def test_up_tells_which_process_died_and_stops_the_others(finished_demo):
@@ -225,6 +248,11 @@ def test_interrupted_demo_stops_everything(finished_demo, open_folder):
     assert process.returncode == 130
     assert "Traceback" not in stderr
     assert marked_processes(open_folder) == []
+
+
+def answers(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def graphql(port, query):

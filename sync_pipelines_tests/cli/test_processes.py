@@ -179,6 +179,22 @@ def test_child_that_ends_by_itself_is_reported_with_its_last_lines(tmp_path, cap
     assert "    the reason" in capsys.readouterr().err
 
 
+def test_an_overgrown_log_is_put_aside_while_its_process_goes_on_writing(tmp_path):
+    script = "import time, itertools\nfor number in itertools.count(): print(f'line {number}', flush=True); time.sleep(0.01)"
+    with Children({}, tmp_path) as children:
+        child = children.start("chatty", [sys.executable, "-c", script])
+        read = []
+        for expected in (1, 2):
+            wait_for(lambda: child.log.exists() and child.log.stat().st_size > 300)
+            read += child.new_lines()
+            child.rotate_log(limit_bytes=100)
+            assert child.log.with_name(f"chatty.log.{expected}").exists()
+        wait_for(lambda: child.log.stat().st_size > 0)
+        read += child.new_lines()
+    numbers = [int(line.removeprefix("line ")) for line in read]
+    assert numbers == sorted(set(numbers)), "no line is shown twice"
+
+
 def alive(pid):
     try:
         with open(f"/proc/{pid}/stat") as stat:

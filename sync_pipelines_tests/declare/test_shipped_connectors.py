@@ -9,15 +9,19 @@ import subprocess
 import sys
 import time
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
 from sync_pipelines.catalog.connectors import get_connector
+from sync_pipelines.declare import gates
 from sync_pipelines.declare.files import load_declaration, shipped_names
+from sync_pipelines.declare.gates import apply_gates, plan_gates
 from sync_pipelines.errors import IncompleteAnswerError, SettingsError, SourceBusyError, SourceContractError
 from sync_pipelines.extract.answers import sweep_answers
 from sync_pipelines.load.trino.destination import TrinoDestination
 from sync_pipelines.model.run import RunStatus
+from sync_pipelines.private import write_private
 from sync_pipelines.twin import Fault
 from sync_pipelines.twin.people import RECORDED, person, write_recordings
 from sync_pipelines.twin.rest import RestEndpoint
@@ -176,9 +180,7 @@ def test_processgit_judges_by_type_score_and_required_fields_of_the_record(proce
 
 
 def install_gate(world, name):
-    from sync_pipelines.declare.gates import apply_gates, plan_gates
-
-    apply_gates(plan_gates(name, name, world.settings.gates))
+    apply_gates(plan_gates(name, name, world.settings.gates), world.settings.gates / name)
 
 
 @pytest.mark.parametrize("name", ["processgit", "user_data_sync", "randomuser", "user_sync"])
@@ -403,3 +405,25 @@ def test_user_sync_refuses_a_run_below_80_percent(crm, gone, refused):
 def test_an_unknown_source_of_user_sync_is_refused_with_the_nearest():
     with pytest.raises(SettingsError, match="did you mean billing"):
         load_declaration("user_sync", {"source": "biling", "user_ids": "1"})
+
+
+def test_a_gate_of_which_only_a_part_could_be_written_is_not_there_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there is never written again, so that a part of it would let everything else pass for good."""
+    files = plan_gates("processgit", "processgit", tmp_path)
+    assert len(files) > 1
+    written = []
+
+    def full_disk(path: Path, content: str | bytes) -> None:
+        written.append(path)
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+        write_private(path, content)
+
+    monkeypatch.setattr(gates, "write_private", full_disk)
+    with pytest.raises(SettingsError, match="No space left"):
+        apply_gates(files, tmp_path / "processgit")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    apply_gates(plan_gates("processgit", "processgit", tmp_path), tmp_path / "processgit")
+    assert all(path.read_bytes() == content for path, content in files.items())
+    assert plan_gates("processgit", "processgit", tmp_path) == {}
