@@ -24,6 +24,7 @@ from sync_pipelines.safe_yaml import Lines, Location, UnsafeYamlError, line_of, 
 from sync_pipelines.secrets import is_known_secret, printable
 
 MAX_FILE_BYTES = 1_000_000
+MAX_FILLED_CHARACTERS = 1_000_000
 # Longer than a word, with letters and digits: what services put into addresses that are secrets themselves.
 _LIKE_A_KEY = re.compile(r"(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[A-Za-z0-9_~.%+=-]{20,}|[A-Za-z0-9_~.%+=-]{40,}")
 _INPUT = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
@@ -184,7 +185,7 @@ def fill_inputs(file: SourceFile, given: dict[str, str]) -> dict[str, Any]:
     for name in given:
         if name not in declared:
             raise _refused(f"{file.name} has no input {printable(name)!r}; {_nearest(name, list(declared))}.")
-    inputs: dict[str, Any] = {}
+    inputs = _Inputs()
     for name, raw in declared.items():
         try:
             one = Input.model_validate(raw or {})
@@ -194,7 +195,30 @@ def fill_inputs(file: SourceFile, given: dict[str, str]) -> dict[str, Any]:
     return _filled(data, inputs, file, ())
 
 
-def _of_others(one: Input, inputs: dict[str, Any], file: SourceFile, name: str) -> Input:
+class _Inputs(dict[str, Any]):
+    """Values of inputs. What they add to the file is bounded: texts of texts of texts would fill the memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left_characters = MAX_FILLED_CHARACTERS
+
+    def take(self, name: str, place: str) -> Any:
+        """A value, to be put where a file names it.
+
+        Raises:
+            SettingsError: there is no such input, or all of them together add too much.
+        """
+        if name not in self:
+            raise _refused(f"{place}: there is no input {name!r}; {_nearest(name, list(self))}.")
+        value = self[name]
+        parts = value if isinstance(value, list) else [value]
+        self._left_characters -= sum(len(str(part)) + 1 for part in parts)
+        if self._left_characters < 0:
+            raise _refused(f"{place}: the inputs add more than {MAX_FILLED_CHARACTERS} characters to the file.")
+        return value
+
+
+def _of_others(one: Input, inputs: _Inputs, file: SourceFile, name: str) -> Input:
     """An input whose default may name inputs that stand before it."""
     if not isinstance(one.default, str) or not _INPUT.search(one.default):
         return one
@@ -231,7 +255,7 @@ def _integer(place: str, value: Any) -> int:
     raise _refused(f"{place}: {printable(str(value))!r} is not a whole number.")
 
 
-def _filled(value: Any, inputs: dict[str, Any], file: SourceFile, location: Location) -> Any:
+def _filled(value: Any, inputs: _Inputs, file: SourceFile, location: Location) -> Any:
     if isinstance(value, dict):
         filled: dict[Any, Any] = {}
         for key, inner in value.items():
@@ -247,18 +271,13 @@ def _filled(value: Any, inputs: dict[str, Any], file: SourceFile, location: Loca
     if not isinstance(value, str):
         return value
 
-    def look_up(name: str) -> Any:
-        if name not in inputs:
-            raise _refused(f"{file.place(location)}: there is no input {name!r}; {_nearest(name, list(inputs))}.")
-        return inputs[name]
-
     whole = _INPUT.fullmatch(value)
     if whole:
-        found = look_up(whole[1])
+        found = inputs.take(whole[1], file.place(location))
         return _ABSENT if found is None else found
 
     def text_of(match: re.Match[str]) -> str:
-        found = look_up(match[1])
+        found = inputs.take(match[1], file.place(location))
         return ",".join(map(str, found)) if isinstance(found, list) else "" if found is None else str(found)
 
     return _INPUT.sub(text_of, value)

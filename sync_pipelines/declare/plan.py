@@ -100,6 +100,9 @@ def plan_connector(
             state="Nothing was changed.",
             next_command=f"sync-pipelines connector remove {declaration.name}, or another name",
         )
+    for slug, endpoint in declaration.endpoints.items():
+        if endpoint.ids is not None and endpoint.ids.table is not None and endpoint.ids.table.startswith(f"{database.bridge_schema}."):
+            raise SettingsError(f"{slug}: the ids would be read from the catalog, {endpoint.ids.table}, and sent to the source.", state="Nothing was stored.")
     before = Declaration.model_validate(stored.declaration) if stored is not None else None
     session = _session(declaration, settings, outbound)
     try:

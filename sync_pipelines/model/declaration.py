@@ -238,6 +238,8 @@ class IdList(_Model):
             raise ValueError("ids come either from `values` or from `table`: give one of them")
         if self.values == []:
             raise ValueError("an empty list of ids asks for nothing")
+        if self.table is not None and self.table.lower().startswith(("pg_", "information_schema.")):
+            raise ValueError("ids are read from a table of yours and not from PostgreSQL's own, which hold no ids of a source")
         for value in self.values or ():
             if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,200}", str(value)):
                 raise ValueError("an id has only letters, digits and _ . : -")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from sync_pipelines.declare.files import SourceFile, fill_inputs, load_declaration, parse_yaml, validate
 from sync_pipelines.errors import SettingsError
+from sync_pipelines.model.declaration import IdList
 
 GOOD = """\
 name: shop
@@ -98,6 +99,25 @@ def test_any_bytes_are_data_or_a_settings_error(content):
         validate(fill_inputs(file, {}), file)
     except SettingsError as error:
         assert error.state == "Nothing was stored."
+
+
+def test_texts_of_texts_do_not_fill_the_memory():
+    texts = ["  x0: {default: aaaaaaaaaa}"]
+    for place in range(1, 14):
+        tenfold = f"${{x{place - 1}}}" * 10
+        texts.append(f"  x{place}: {{default: '{tenfold}'}}")
+    file = parse_yaml("\n".join(["inputs:", *texts, "name: '${x13}'"]).encode(), "shop.yaml")
+    with pytest.raises(SettingsError, match="inputs add more than 1000000 characters"):
+        fill_inputs(file, {})
+    file = parse_yaml(b"inputs:\n  x: {default: '" + b"a" * 1000 + b"'}\nnames: [" + b"'${x}', " * 2000 + b"]\n", "shop.yaml")
+    with pytest.raises(SettingsError, match="inputs add more than 1000000 characters"):
+        fill_inputs(file, {})
+
+
+@pytest.mark.parametrize("table", ["pg_catalog.pg_authid.rolpassword", "PG_CATALOG.pg_authid.oid", "information_schema.tables.table_name"])
+def test_ids_are_not_read_from_the_tables_of_postgresql(table):
+    with pytest.raises(ValueError, match="a table of yours"):
+        IdList(table=table)
 
 
 def test_a_file_that_is_not_there_names_the_shipped_ones():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync_pipelines.errors import IncompleteAnswerError
+from sync_pipelines.errors import IncompleteAnswerError, SettingsError
 from sync_pipelines.model.run import RunStatus
 from sync_pipelines_tests.declared_world import COLUMNS, user, users
 
@@ -114,6 +114,12 @@ def test_a_record_that_was_not_asked_for_is_refused(declared):
     result = declared.sync("users")
     assert (result.ledger.inserted, result.ledger.quarantined) == (10, 1)
     assert declared.quarantine("users")[0]["reason"] == "It was not asked for."
+
+
+def test_ids_do_not_come_from_the_catalog(declared):
+    declared.serve(0)
+    with pytest.raises(SettingsError, match="read from the catalog"):
+        declared.apply_endpoint(ids={"table": "bridge.quarantine.record", "param": "ids"})
 
 
 def test_ids_come_from_a_table(declared):

