@@ -49,7 +49,7 @@ from sync_pipelines.gate.judge import Tally
 from sync_pipelines.gate.opened import OpenedGate, check_stored_masks, newly_masked
 from sync_pipelines.load.destination import Destination, Remask, open_destination
 from sync_pipelines.load.engine import load_batches
-from sync_pipelines.load.originals import Originals, kept_from_characters
+from sync_pipelines.load.originals import Originals
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.peek import finish_without_load
 from sync_pipelines.model.entity import COERCED_COLUMN, REVIEW_COLUMN, Connector, DeltaStrategy, Entity, EntityStatus
@@ -99,7 +99,7 @@ class _Run:
     released: dict[UUID, bytes] = field(default_factory=dict)
     table_changes: tuple[str, ...] = ()
     fills_empty: bool = False
-    has_other_indexes: bool = False
+    original_characters: int | None = None
     warnings: list[str] = field(default_factory=list)
     stage_seconds: dict[str, float] = field(default_factory=dict)
     last_details: dict[str, Any] = field(default_factory=dict)
@@ -375,7 +375,7 @@ def _prepare(run: _Run) -> None:
         remask=Remask(masks, run.remask, run.database.bridge_schema) if masks is not None and run.remask else None,
     )
     run.entity, run.remask = replace(run.entity, own_columns=prepared.own_columns), frozenset()
-    run.fills_empty, run.has_other_indexes = prepared.is_empty, prepared.has_other_indexes
+    run.fills_empty, run.original_characters = prepared.is_empty, prepared.original_characters
     run.table_changes = run.table_changes or prepared.changes
 
 
@@ -398,7 +398,7 @@ def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
         own_columns=entity.own_columns,
         gate=run.gate,
         keep_original=originals.add,
-        original_characters=kept_from_characters(entity, has_other_indexes=run.has_other_indexes),
+        original_characters=run.original_characters,
         before_page=lambda fetched: _go_on(run, extraction, fetched),
         on_undeclared=partial(_notice, run),
     )

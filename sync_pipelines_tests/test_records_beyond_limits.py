@@ -159,3 +159,30 @@ def test_a_row_that_an_index_of_somebody_cannot_hold_is_refused_alone(world: Wor
     (row,) = world.quarantine()
     assert row["business_key"] == ["BIG"] and "2704" in row["reason"]
     assert_kept_as_sent(world, table)
+
+
+def test_a_record_against_a_check_of_somebody_is_refused_alone_and_kept_as_it_was_sent(world: World) -> None:
+    table = world.add_items(5)
+    world.sync()
+    checks = "ADD CONSTRAINT \"no %s\" CHECK (base_uom <> 'BAD'), ADD remark text DEFAULT 'new' CHECK (remark IS NOT NULL)"
+    world.sql(f"ALTER TABLE erp.items {checks}")
+    table.put_many([item(2, base_uom="BAD"), item(3, base_uom="GOOD"), item(8, base_uom="BAD"), item(9)])
+    ledger = world.sync().ledger
+    assert (ledger.inserted, ledger.updated, ledger.quarantined) == (1, 1, 2)
+    assert {row["reason"] for row in world.quarantine()} == {"It does not fit the table: it violates the check constraint no %s"}
+    assert_kept_as_sent(world, table)
+    assert world.sql("SELECT item_number, base_uom FROM erp.items WHERE _bridge_rejected_at IS NOT NULL") == [("A00002", "PCS")]
+    table.put_many([item(2, base_uom="KG"), item(8, base_uom="KG")])
+    assert world.sync().ledger.quarantined == 0
+    world.assert_equal_to_truth()
+    assert world.quarantine() == []
+
+
+def test_a_check_on_an_empty_table_refuses_its_records_alone(world: World) -> None:
+    table = world.add_items(0)
+    world.sync()
+    world.sql("ALTER TABLE erp.items ADD CONSTRAINT positive CHECK (weight_per_unit > 0.2)")
+    table.put_many([item(number) for number in range(40)])
+    ledger = world.sync().ledger
+    assert (ledger.inserted, ledger.quarantined) == (38, 2)
+    assert_kept_as_sent(world, table)

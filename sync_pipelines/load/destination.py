@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` did to the table in words, whether the table is empty, which optional columns of ours it has, and whether it has
-    indexes of somebody else, which may refuse a row.
+    """What `prepare` did to the table in words, whether the table is empty, which optional columns of ours it has, and how many letters
+    a record must have for the destination to be able to refuse its row later; None where it refuses none.
     """
 
     changes: tuple[str, ...]
     is_empty: bool
     own_columns: frozenset[str] = frozenset()
-    has_other_indexes: bool = False
+    original_characters: int | None = None
 
 
 @dataclass(frozen=True)

@@ -39,15 +39,16 @@ class Original:
     record: bytes
 
 
-def kept_from_characters(entity: Entity, *, has_other_indexes: bool) -> int | None:
+def kept_from_characters(entity: Entity, *, has_other_indexes: bool, has_checks: bool) -> int | None:
     """How large a record must be to be kept as it was sent; None where no record of the entity can be refused later.
 
     Args:
-        entity: as its table has it.
+        entity: as its table in PostgreSQL has it.
         has_other_indexes: the table has indexes that are not ours.
+        has_checks: the table has a CHECK, which may refuse any record.
     """
-    if entity.destination != "postgres":
-        return None
+    if has_checks:
+        return 0
     if has_other_indexes:
         return INDEXED_RECORD_CHARACTERS
     if len(entity.columns) >= MANY_COLUMNS:

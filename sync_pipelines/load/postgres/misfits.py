@@ -1,7 +1,7 @@
-"""Staged rows that do not fit the target: too wide for a page of PostgreSQL, or with a key that its index cannot hold.
+"""Staged rows that do not fit the target: too wide for a page, with a key that its index cannot hold, or against somebody's CHECK.
 
-Both limits depend on how well PostgreSQL compresses the values, so that only PostgreSQL can tell: the rows are written into a table
-with the target's columns and indexes, and those that it refuses are found by halving.
+The limits depend on how well PostgreSQL compresses the values, and a CHECK may call anything, so that only PostgreSQL can tell: the
+rows are written into a table with the target's columns, indexes and checks, and those that it refuses are found by halving.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from sync_pipelines.model.entity import BRIDGE_COLUMNS, OPTIONAL_COLUMNS, Entity
 from sync_pipelines.model.names import shorten_identifier
 from sync_pipelines.model.staged import records_schema
 from sync_pipelines.secrets import printable
+
+MISFITS = (psycopg2.errors.ProgramLimitExceeded, psycopg2.errors.CheckViolation)
+"""What PostgreSQL says of a row that does not fit."""
 
 
 def set_misfits_aside(cursor: Any, entity: Entity, originals: Originals) -> int:
@@ -50,7 +53,7 @@ def set_misfits_aside(cursor: Any, entity: Entity, originals: Originals) -> int:
     for arrival, message in misfits.items():
         cursor.execute(f"DELETE FROM {staging} WHERE arrival = {int(arrival)} RETURNING {texts}")
         row = dict(zip(names, cursor.fetchone(), strict=True))
-        set_row_aside(cursor, row, entity, f"It does not fit the table: {printable(message.splitlines()[0], 300)}", originals)
+        set_row_aside(cursor, row, entity, f"It does not fit the table: {printable(message, 300)}", originals)
     if is_ours:
         cursor.execute(f"DROP INDEX {quote(entity.staging_schema, index)}")
     return len(misfits)
@@ -73,6 +76,8 @@ def _make_trial(cursor: Any, entity: Entity) -> str:
     cursor.execute(f"CREATE INDEX ON {trial} (_bridge_rowversion)")
     for definition in _read_other_indexes(cursor, entity):
         cursor.execute(f"CREATE INDEX ON {trial} USING {definition}")
+    for name, definition in _read_checks(cursor, entity):
+        cursor.execute(f"ALTER TABLE {trial} ADD CONSTRAINT {quote(name)} {definition}")
     staged = {column.target_name: f"s.c{index}" for index, column in enumerate(entity.columns)}
     match = " AND ".join(f"t.{quote(column.target_name)} = {staged[column.target_name]}" for column in entity.business_keys)
     values = _values(entity, names, staged)
@@ -119,6 +124,29 @@ def _read_other_indexes(cursor: Any, entity: Entity) -> list[str]:
     return [definition for (definition,) in cursor.fetchall()]
 
 
+def has_checks(cursor: Any, entity: Entity) -> bool:
+    """Whether people put a CHECK on columns of records; cursor as for `has_other_indexes`."""
+    return bool(_read_checks(cursor, entity))
+
+
+def _read_checks(cursor: Any, entity: Entity) -> list[tuple[str, str]]:
+    """Name and definition of each CHECK that a record alone decides: on its columns and on no others, which may have defaults."""
+    cursor.execute(
+        "SELECT k.conname, pg_get_constraintdef(k.oid) FROM pg_constraint k WHERE k.contype = 'c'"
+        " AND k.conrelid = (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s)"
+        " AND NOT EXISTS (SELECT 1 FROM pg_attribute a"
+        " WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey) AND a.attname <> ALL (%s))",
+        (entity.target_schema, entity.target_table, [column.target_name for column in entity.columns]),
+    )
+    return list(cursor.fetchall())
+
+
+def _told(error: Any) -> str:
+    if isinstance(error, psycopg2.errors.CheckViolation):
+        return f"it violates the check constraint {error.diag.constraint_name}"
+    return str(error).splitlines()[0]
+
+
 def _read_attributes(cursor: Any, entity: Entity) -> list[tuple[str, bool, bool]]:
     cursor.execute(
         "SELECT a.attname, a.attisdropped, a.attnotnull FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
@@ -135,10 +163,10 @@ def _try(cursor: Any, statement: str, arrivals: list[int], misfits: dict[int, st
     cursor.execute("SAVEPOINT before_rows")
     try:
         cursor.execute(f"{statement} WHERE s.arrival BETWEEN {int(arrivals[0])} AND {int(arrivals[-1])}")
-    except psycopg2.errors.ProgramLimitExceeded as error:
+    except MISFITS as error:
         cursor.execute("ROLLBACK TO SAVEPOINT before_rows; RELEASE SAVEPOINT before_rows")
         if len(arrivals) == 1:
-            misfits[arrivals[0]] = str(error)
+            misfits[arrivals[0]] = _told(error)
             return
         middle = len(arrivals) // 2
         _try(cursor, statement, arrivals[:middle], misfits)

@@ -25,7 +25,7 @@ from sync_pipelines.load.postgres.copy import copy_refusing
 from sync_pipelines.load.postgres.fill import build_constraints
 from sync_pipelines.load.postgres.interference import explain_loss
 from sync_pipelines.load.postgres.merge import Counts, Merge
-from sync_pipelines.load.postgres.misfits import set_misfits_aside
+from sync_pipelines.load.postgres.misfits import MISFITS, set_misfits_aside
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.load.postgres.rejected import mark_rejected
 from sync_pipelines.load.postgres.rights import require_rights
@@ -75,12 +75,12 @@ def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
 
 
 def _publish_fitting(cursor: Any, plan: PublishPlan) -> Outcome:
-    """Publish what is staged; where a row does not fit the target or its indexes, set such rows aside and publish the others."""
+    """Publish what is staged; where a row does not fit the target, its indexes or a CHECK, set such rows aside and publish the others."""
     allowed_nulls, notes = plan.allowed_nulls, plan.notes
     cursor.execute("SAVEPOINT before_publish")
     try:
         outcome = _publish(cursor, plan, fills=False)
-    except psycopg2.errors.ProgramLimitExceeded:
+    except MISFITS:
         cursor.execute("ROLLBACK TO SAVEPOINT before_publish")
         misfits = set_misfits_aside(cursor, plan.entity, plan.originals)
         if not misfits:

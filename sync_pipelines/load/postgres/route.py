@@ -15,11 +15,12 @@ from sync_pipelines.catalog.masked import mask_catalog
 from sync_pipelines.catalog.roles import grant_target
 from sync_pipelines.catalog.session import ensure_schema
 from sync_pipelines.load.destination import Prepared, Remask
+from sync_pipelines.load.originals import kept_from_characters
 from sync_pipelines.load.plan import Outcome, PublishPlan
 from sync_pipelines.load.postgres.aside import set_aside
 from sync_pipelines.load.postgres.fill import BULK_ROWS, is_empty
 from sync_pipelines.load.postgres.masking import clear_columns
-from sync_pipelines.load.postgres.misfits import has_other_indexes
+from sync_pipelines.load.postgres.misfits import has_checks, has_other_indexes
 from sync_pipelines.load.postgres.peek import all_unchanged
 from sync_pipelines.load.postgres.publish import publish
 from sync_pipelines.load.postgres.quoting import literal, quote
@@ -52,7 +53,10 @@ class PostgresDestination:
             prepare_staging(cursor, entity)
             if not stored:
                 grant_target(cursor, self._database.bridge_schema, entity.target_schema)
-            return Prepared(plan.changes, is_empty(cursor, entity), entity.own_columns, has_other_indexes(cursor, entity))
+            kept = kept_from_characters(
+                entity, has_other_indexes=has_other_indexes(cursor, entity), has_checks=has_checks(cursor, entity)
+            )
+            return Prepared(plan.changes, is_empty(cursor, entity), entity.own_columns, kept)
 
     def pipeline_target(self, entity: Entity) -> tuple[Any, str]:
         """dlt's postgres destination with our publish step."""

@@ -135,7 +135,7 @@ class RecordStream:
         except _AbandonedError:
             return
         except BaseException as error:  # noqa: BLE001 - raised by the thread that feeds
-            if is_refusal(error) or isinstance(error, (psycopg2.errors.UniqueViolation, psycopg2.errors.NotNullViolation)):
+            if is_refusal(error) or isinstance(error, psycopg2.IntegrityError):
                 self.refusal = error
             else:
                 self._trouble = error
