@@ -466,7 +466,7 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         run.warnings += extraction.source.warnings()
         _tell_undeclared(run, extraction.undeclared)
     plan.fetched, plan.reread, plan.rejected = extraction.fetched, extraction.reread, extraction.rejected
-    plan.moved = extraction.moved
+    plan.moved, plan.absent = extraction.moved, extraction.absent
     plan.codec, moved = extraction.reading.codec or plan.codec, False
     if plan.keyset and not run.released:
         checkpoint = plan_checkpoint(run.entity, run.mode, extraction.reading, run.started_at, run.elapsed_seconds)

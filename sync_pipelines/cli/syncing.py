@@ -52,7 +52,7 @@ def sync(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="connector/entity, or connector for all its entities.", autocompletion=complete_paths)],
     full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Read everything, delete what vanished.")] = False,
     accept_vanished: Annotated[
-        bool, typer.Option("--accept-vanished", help="Delete vanished rows even beyond the configured share.")
+        bool, typer.Option("--accept-vanished", help="Delete vanished rows even beyond the configured share, and empty columns whose field is gone.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

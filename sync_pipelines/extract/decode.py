@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import operator
 import re
 from dataclasses import dataclass, field
@@ -165,6 +166,7 @@ class PageDecoder:
         self._lax = _page_decoder(fields, names, forbid_unknown=False) if self._is_plain else None
         self._fast, self._fields, self._names = self._strict, fields, names
         self._unknown: set[str] = set()
+        self._unseen = {column.name: _forms(column.name) for column in entity.columns}
         self._doubles = [index for index, column in enumerate(entity.columns) if column.type.kind is Kind.DOUBLE]
         self._has_json = any(column.type.kind is Kind.JSON for column in entity.columns)
         self._getters = [operator.attrgetter(f"c{index}") for index in range(len(entity.columns))]
@@ -175,7 +177,13 @@ class PageDecoder:
         Raises:
             BrokenPageError: it is no page at all (not JSON, no list of rows).
         """
+        self._unseen = {name: forms for name, forms in self._unseen.items() if not any(form in body for form in forms)}
         return self._decode_sifted(number, sift_page(body, self.max_record_bytes))
+
+    @property
+    def absent(self) -> frozenset[str]:
+        """Names of columns that stand in no answer so far."""
+        return frozenset(self._unseen)
 
     def _decode_sifted(self, number: int, body: bytes) -> Page:
         if not self._is_plain or b"\\u0000" in body or (self._has_json and (b"\\ud" in body or b"\\uD" in body)):
@@ -324,6 +332,11 @@ class PageDecoder:
             return page.rejects[0].reason
         count = len(self.entity.columns)
         return pa.table(page.columns[:count], names=[f"c{index}" for index in range(count)])
+
+
+def _forms(name: str) -> set[bytes]:
+    """A name as JSON writes it."""
+    return {json.dumps(name).encode(), json.dumps(name, ensure_ascii=False).encode("utf-8", errors="surrogatepass")}
 
 
 def _default(kind: Kind) -> Any:

@@ -180,6 +180,11 @@ class Extraction:
                 next_command="check `pagination` in the connector's file; `checked: false` there trusts the end of the pages",
             )
 
+    @property
+    def absent(self) -> frozenset[str]:
+        """Names of columns whose field was in no record."""
+        return self._decoder.absent if self.fetched else frozenset()
+
     def one_page(self, after: str | None) -> Iterator[tuple[str, pa.Table]]:
         """The first page after a rowversion, without reading on; for samples."""
         answer = self._fetch(after, 1, self._page_size)

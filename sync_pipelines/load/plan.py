@@ -68,6 +68,7 @@ class PublishPlan:
         walked: True when the pages were in the source's own order, so that an absent row may have hidden between two.
         accept_vanished: delete vanished rows whatever their share.
         stream: the records' way into the destination while they were read; belongs to the destination.
+        absent: columns whose field no record had.
         spooled: Parquet file with all good records.
         is_staged: the good records are in staging.
         declared_columns: the columns as the catalog has them, where masks make others of them.
@@ -103,6 +104,7 @@ class PublishPlan:
     moved: bool = False
     walked: bool = False
     accept_vanished: bool = False
+    absent: frozenset[str] = frozenset()
     stream: Any = None
     spooled: Path | None = None
     is_staged: bool = False

@@ -54,7 +54,7 @@ _OUTS = {_ROWS: dg.Out(dg.Nothing, is_required=False), **{name: dg.Out(is_requir
 SYNC_CONFIG = {
     "full_refresh": dg.Field(bool, default_value=False, description="Read everything, and delete what vanished."),
     "accept_vanished": dg.Field(
-        bool, default_value=False, description="Delete vanished rows even beyond the configured share."
+        bool, default_value=False, description="Delete vanished rows even beyond the configured share, and empty columns whose field is gone."
     ),
 }
 

@@ -74,6 +74,11 @@ def test_user_data_sync_fills_hive_default_users_of_trino(valiant, trino_place, 
         found = destination.session.query(rows)
         assert (len(found), found[3][1]) == (24, "another name")
         assert valiant.sync("users").ledger.written == 0
+        for record in valiant.rest.endpoints["/users"].records:
+            record["mail"] = record.pop("email")
+        with pytest.raises(SourceContractError, match=r"email \(24 values\)"):
+            valiant.sync("users")
+        assert destination.session.query(rows) == found
     finally:
         for table in destination.session.query("SHOW TABLES FROM hive.default LIKE 'users%'"):
             kind = "VIEW" if table == ["users"] else "TABLE"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sync_pipelines.load.contrary import refuse_contrary
+from sync_pipelines.load.emptied import columns_to_check, refuse_emptied
 from sync_pipelines.load.plan import PublishPlan
 from sync_pipelines.load.postgres.fill import indexes_afterwards, is_empty
 from sync_pipelines.load.postgres.order import order_of
@@ -109,6 +110,7 @@ class Merge:
             check_stage("insert", winners, inserted)
             return Counts(new=inserted)
         self.execute(f"ANALYZE {self.staging}")
+        self._refuse_emptied()
         counts = self._judge(is_full=is_full)
         if counts.contrary:
             refuse_contrary(self.plan, counts.contrary, self._contrary_pairs())
@@ -120,6 +122,18 @@ class Merge:
             new = f"{self.verdicts} v JOIN {self.staging} s ON s.ctid = v.staged_at WHERE v.verdict = 'new'"
             check_stage("insert", counts.new, self._insert(new))
         return counts
+
+    def _refuse_emptied(self) -> None:
+        columns = columns_to_check(self.plan)
+        if not columns:
+            return
+        sent = (f"EXISTS (SELECT 1 FROM {self.staging} e WHERE e.{self.staged[column.name]} IS NOT NULL)" for column in columns)
+        lost = (f"CASE WHEN {one} THEN 0 ELSE count(t.{_q(column)}) END" for one, column in zip(sent, columns, strict=True))
+        has_any = " OR ".join(f"t.{_q(column)} IS NOT NULL" for column in columns)
+        self.cursor.execute(
+            f"SELECT {', '.join(lost)} FROM {self.staging} s JOIN {self.target} t ON {self.match} WHERE NOT t._bridge_deleted AND ({has_any})"
+        )
+        refuse_emptied(self.plan, dict(zip((column.name for column in columns), self.cursor.fetchone(), strict=True)))
 
     def _judge(self, *, is_full: bool) -> Counts:
         """Compare by one join and keep the verdict on every record, and on every live row that a full read misses."""

@@ -99,6 +99,11 @@ class Statements:
             f" WHERE {found} AND {stale} AND {self._contrary(changed)} ORDER BY 1 LIMIT 3"
         )
 
+    def count_values(self, columns: list[Column]) -> str:
+        """For each of these columns, how many live rows would lose a value; none where a record has one."""
+        lost = (f"if(count(s.{self.places[column.name]}) = 0, count(t.{_q(column)}), 0)" for column in columns)
+        return f"SELECT {', '.join(lost)} FROM {self.staged} s JOIN {self.target} t ON {self.match} WHERE NOT t._bridge_deleted"
+
     def _contrary(self, changed: str) -> str:
         # A record out of quarantine may well be older than its row.
         return "false" if self.plan.released else changed

@@ -78,7 +78,7 @@ def publish(
         work = Work(cursor, session, catalog, plan, staging, statements, is_hive=is_hive)
         if compared is not None and compared[0] == spooled and plan.mode is Mode.DELTA:
             staged, work.winners, work.counts = spooled, spooled, compared[1]
-            work.refuse_contrary()
+            work.refuse_contradictions()
         else:
             staged = _count_staged(work)
             work.compare()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sync_pipelines.load.contrary import refuse_contrary
+from sync_pipelines.load.emptied import columns_to_check, refuse_emptied
 from sync_pipelines.load.plan import PublishPlan
 from sync_pipelines.load.trino.merge import Counts, Statements, run_marker
 from sync_pipelines.load.trino.session import Session
@@ -39,12 +40,16 @@ class Work:
         if self.winners:
             self.counts = Counts(*map(int, self.session.query(self.statements.compare())[0]))
         check_stage("compare", self.winners, self.counts.records)
-        self.refuse_contrary()
+        self.refuse_contradictions()
         if self.plan.mode is Mode.FULL:
             self.vanished = plan_vanished(self.cursor, self.session, self.plan, self.statements, self.staging)
 
-    def refuse_contrary(self) -> None:
-        """Stop where a record contradicts the order of its row."""
+    def refuse_contradictions(self) -> None:
+        """Stop where a record contradicts the order of its row, or where no record has what the rows have."""
+        columns = columns_to_check(self.plan) if self.winners else []
+        if columns:
+            values = self.session.query(self.statements.count_values(columns))[0]
+            refuse_emptied(self.plan, dict(zip((column.name for column in columns), values, strict=True)))
         if self.counts.contrary:
             pairs = [(theirs, ours) for theirs, ours in self.session.query(self.statements.contrary_pairs())]
             refuse_contrary(self.plan, self.counts.contrary, pairs)
