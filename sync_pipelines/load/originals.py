@@ -6,6 +6,7 @@ Records that are large enough for it wait in a file of the run, so that the quar
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ class Originals:
         self._waiting: list[pa.Table] = []
         self._path: Path | None = None
         self._writer: Any = None
+        # First number of arrival of each group of rows in the file, ascending; a publish may look for many records.
+        self._starts: list[int] = []
 
     def add(self, rows: list[dict[str, Any]]) -> None:
         """Keep records: dictionaries with the names of SCHEMA."""
@@ -85,16 +88,16 @@ class Originals:
 
     def _write(self) -> None:
         while self._writer is not None and self._waiting:
-            self._writer.write_table(self._waiting.pop(0))
+            table = self._waiting.pop(0)
+            self._writer.write_table(table, row_group_size=len(table))
+            self._starts.append(table["arrival"][0].as_py())
 
     def find(self, arrival: int) -> Original | None:
         """The record with a number of arrival; None when it is not kept."""
-        if self._path is None:
+        group = bisect.bisect_right(self._starts, arrival) - 1
+        if self._path is None or group < 0:
             return None
         with pq.ParquetFile(self._path, pre_buffer=False) as file:
-            for group in range(file.num_row_groups):
-                places = pc.indices_nonzero(pc.equal(file.read_row_group(group, columns=["arrival"])["arrival"], arrival))
-                if len(places):
-                    (row,) = file.read_row_group(group).slice(places[0].as_py(), 1).to_pylist()
-                    return Original(row["page"], row["position"], row["record"])
-        return None
+            found = file.read_row_group(group)
+        rows = found.filter(pc.equal(found["arrival"], arrival)).to_pylist()
+        return Original(rows[0]["page"], rows[0]["position"], rows[0]["record"]) if rows else None
