@@ -21,6 +21,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from sync_pipelines.load.originals import Original, Originals
+from sync_pipelines.load.postgres.halving import write_by_halves
 from sync_pipelines.load.postgres.quoting import quote
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.staged import records_schema
@@ -132,25 +133,17 @@ def copy_by_halves(cursor: Any, path: str, entity: Entity, originals: Originals)
 
 
 def _copy_batch(cursor: Any, batch: pa.RecordBatch, entity: Entity, originals: Originals) -> int:
-    if batch.num_rows == 0:
-        return 0
-    cursor.execute("SAVEPOINT before_batch")
-    try:
-        statement = _statement(entity.staging_schema, entity.records_table, batch.schema.names)
-        cursor.copy_expert(statement, io.BytesIO(csv_of(batch)))
-    except psycopg2.Error as error:
-        if not is_refusal(error):
-            raise
-        cursor.execute("ROLLBACK TO SAVEPOINT before_batch")
-        if batch.num_rows == 1:
-            row = {name: array.cast(pa.string())[0].as_py() for name, array in zip(batch.schema.names, batch.columns, strict=True)}
-            set_row_aside(cursor, row, entity, f"PostgreSQL refuses it: {printable(str(error).splitlines()[0], 300)}", originals)
-            return 1
-        middle = batch.num_rows // 2
-        first, second = batch.slice(0, middle), batch.slice(middle)
-        return _copy_batch(cursor, first, entity, originals) + _copy_batch(cursor, second, entity, originals)
-    cursor.execute("RELEASE SAVEPOINT before_batch")
-    return 0
+    statement = _statement(entity.staging_schema, entity.records_table, batch.schema.names)
+
+    def write(start: int, stop: int) -> int:
+        cursor.copy_expert(statement, io.BytesIO(csv_of(batch.slice(start, stop - start))))
+        return stop - start
+
+    _, refused = write_by_halves(cursor, batch.num_rows, write, is_refusal)
+    for place, error in refused:
+        row = {name: array[place : place + 1].cast(pa.string())[0].as_py() for name, array in zip(batch.schema.names, batch.columns, strict=True)}
+        set_row_aside(cursor, row, entity, f"PostgreSQL refuses it: {printable(str(error).splitlines()[0], 300)}", originals)
+    return len(refused)
 
 
 def set_row_aside(cursor: Any, row: dict[str, str | None], entity: Entity, reason: str, originals: Originals) -> None:

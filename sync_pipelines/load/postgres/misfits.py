@@ -12,6 +12,7 @@ import psycopg2.errors
 
 from sync_pipelines.load.originals import Originals
 from sync_pipelines.load.postgres.copy import set_row_aside
+from sync_pipelines.load.postgres.halving import write_by_halves
 from sync_pipelines.load.postgres.quoting import literal, quote
 from sync_pipelines.load.postgres.rights import lacks_rights
 from sync_pipelines.load.postgres.target import constraint_names
@@ -45,15 +46,20 @@ def set_misfits_aside(cursor: Any, entity: Entity, originals: Originals) -> int:
     cursor.execute("SAVEPOINT before_trial")
     statement = _make_trial(cursor, entity)
     cursor.execute(f"SELECT arrival FROM {staging} ORDER BY arrival")
-    misfits: dict[int, str] = {}
-    _try(cursor, statement, [arrival for (arrival,) in cursor.fetchall()], misfits)
+    arrivals = [int(arrival) for (arrival,) in cursor.fetchall()]
+
+    def write(start: int, stop: int) -> int:
+        cursor.execute(f"{statement} WHERE s.arrival BETWEEN {arrivals[start]} AND {arrivals[stop - 1]}")
+        return stop - start
+
+    _, misfits = write_by_halves(cursor, len(arrivals), write, lambda error: isinstance(error, MISFITS))
     cursor.execute("ROLLBACK TO SAVEPOINT before_trial")
     names = records_schema(entity).names
     texts = ", ".join(f"{quote(name)}::text" for name in names)
-    for arrival, message in misfits.items():
-        cursor.execute(f"DELETE FROM {staging} WHERE arrival = {int(arrival)} RETURNING {texts}")
+    for place, error in misfits:
+        cursor.execute(f"DELETE FROM {staging} WHERE arrival = {arrivals[place]} RETURNING {texts}")
         row = dict(zip(names, cursor.fetchone(), strict=True))
-        set_row_aside(cursor, row, entity, f"It does not fit the table: {printable(message, 300)}", originals)
+        set_row_aside(cursor, row, entity, f"It does not fit the table: {printable(_told(error), 300)}", originals)
     if is_ours:
         cursor.execute(f"DROP INDEX {quote(entity.staging_schema, index)}")
     return len(misfits)
@@ -155,21 +161,3 @@ def _read_attributes(cursor: Any, entity: Entity) -> list[tuple[str, bool, bool]
         (entity.target_schema, entity.target_table),
     )
     return list(cursor.fetchall())
-
-
-def _try(cursor: Any, statement: str, arrivals: list[int], misfits: dict[int, str]) -> None:
-    if not arrivals:
-        return
-    cursor.execute("SAVEPOINT before_rows")
-    try:
-        cursor.execute(f"{statement} WHERE s.arrival BETWEEN {int(arrivals[0])} AND {int(arrivals[-1])}")
-    except MISFITS as error:
-        cursor.execute("ROLLBACK TO SAVEPOINT before_rows; RELEASE SAVEPOINT before_rows")
-        if len(arrivals) == 1:
-            misfits[arrivals[0]] = _told(error)
-            return
-        middle = len(arrivals) // 2
-        _try(cursor, statement, arrivals[:middle], misfits)
-        _try(cursor, statement, arrivals[middle:], misfits)
-        return
-    cursor.execute("RELEASE SAVEPOINT before_rows")

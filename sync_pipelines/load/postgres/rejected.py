@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg2.errors
 
+from sync_pipelines.load.postgres.halving import write_by_halves
 from sync_pipelines.load.postgres.merge import Merge
 from sync_pipelines.load.postgres.order import order_of
 from sync_pipelines.load.postgres.quoting import literal, quote
@@ -120,18 +121,10 @@ def _try_add_column(cursor: Any, entity: Entity) -> str | None:
 
 def _mark_by_halves(cursor: Any, target: str, rows: list[str]) -> int:
     """Mark rows by their `_bridge_id`, and leave out those that have no room; returns how many were marked."""
-    if not rows:
-        return 0
-    cursor.execute("SAVEPOINT before_half")
-    try:
-        escaped = target.replace("%", "%%")
-        cursor.execute(f"UPDATE {escaped} SET {REJECTED_COLUMN} = now() WHERE _bridge_id = ANY (%s::uuid[])", (rows,))
-    except psycopg2.errors.ProgramLimitExceeded:
-        cursor.execute("ROLLBACK TO SAVEPOINT before_half; RELEASE SAVEPOINT before_half")
-        if len(rows) == 1:
-            return 0
-        middle = len(rows) // 2
-        return _mark_by_halves(cursor, target, rows[:middle]) + _mark_by_halves(cursor, target, rows[middle:])
-    marked = int(cursor.rowcount)
-    cursor.execute("RELEASE SAVEPOINT before_half")
-    return marked
+    escaped = target.replace("%", "%%")
+
+    def write(start: int, stop: int) -> int:
+        cursor.execute(f"UPDATE {escaped} SET {REJECTED_COLUMN} = now() WHERE _bridge_id = ANY (%s::uuid[])", (rows[start:stop],))
+        return int(cursor.rowcount)
+
+    return write_by_halves(cursor, len(rows), write, lambda error: isinstance(error, psycopg2.errors.ProgramLimitExceeded))[0]
