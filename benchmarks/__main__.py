@@ -21,7 +21,9 @@ _BY_DEFAULT = tuple(name for name in NAMES if name != "memory")
 
 def bench(
     rows: Annotated[int, typer.Option(min=10_000, help="Records of the main scenarios.")] = 1_000_000,
-    only: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(NAMES)}; may be repeated. All but memory by default.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"One of {', '.join(NAMES)}; may be repeated. All but memory by default.")
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Alternating repeats, of which the median is shown.")] = 3,
     memory_rows: Annotated[int, typer.Option(help="Records of --only memory.")] = MEMORY_ROWS,
     out: Annotated[Path | None, typer.Option(help="Write the table as Markdown here.")] = None,

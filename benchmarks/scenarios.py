@@ -13,7 +13,21 @@ from benchmarks.measure import CHANGES
 from benchmarks.world import World, open_world
 from sync_pipelines.trino_server import ServerOptions, TrinoProcess
 
-NAMES = ("first", "refresh", "delta", "nothing", "concurrent", "dlt", "definitions", "due", "fifty", "latency", "trino", "gate", "memory")
+NAMES = (
+    "first",
+    "refresh",
+    "delta",
+    "nothing",
+    "concurrent",
+    "dlt",
+    "definitions",
+    "due",
+    "fifty",
+    "latency",
+    "trino",
+    "gate",
+    "memory",
+)
 _CHAIN = ("first", "refresh", "delta", "nothing")
 ENTITIES = 12
 DEFINED = (10, 1_000, 10_000)
@@ -150,7 +164,10 @@ def _definitions(scope: Scope) -> Iterator[Sample]:
     for entities in DEFINED:
         with open_world(entities) as world:
             world.run("definitions:prepare")
-            for snapshot, work in ((False, "definitions of {:,} entities, as a run"), (True, "definitions of {:,} entities, as a code server")):
+            for snapshot, work in (
+                (False, "definitions of {:,} entities, as a run"),
+                (True, "definitions of {:,} entities, as a code server"),
+            ):
                 found = world.run("definitions:load", snapshot=snapshot)
                 if found["fetched"] != entities:
                     raise RuntimeError(f"{found['fetched']} assets where the catalog has {entities} entities")
@@ -162,15 +179,27 @@ def _due(scope: Scope) -> Iterator[Sample]:
         for due in dict.fromkeys((0, min(100, entities), entities)):
             with open_world(10) as world:
                 world.run("ours:prepare")
-                yield Sample(f"due-sensor tick, {due:,} of {entities:,} due", "ours", 0, world.run("schedule:tick", entities=entities, due=due))
+                yield Sample(
+                    f"due-sensor tick, {due:,} of {entities:,} due",
+                    "ours",
+                    0,
+                    world.run("schedule:tick", entities=entities, due=due),
+                )
 
 
 def _fifty(scope: Scope) -> Iterator[Sample]:
     with open_world(100, 50) as world:
         world.run("ours:prepare")
-        yield Sample("50 first syncs of 100, 200 ms latency, one run", "ours", 0, world.run("schedule:fifty", latency_seconds=0.2))
+        yield Sample(
+            "50 first syncs of 100, 200 ms latency, one run",
+            "ours",
+            0,
+            world.run("schedule:fifty", latency_seconds=0.2),
+        )
         world.place.control("append", new=5, changed=5, same=0)
-        yield Sample("50 due entities, 200 ms latency, one run", "ours", 0, world.run("schedule:fifty", latency_seconds=0.2))
+        yield Sample(
+            "50 due entities, 200 ms latency, one run", "ours", 0, world.run("schedule:fifty", latency_seconds=0.2)
+        )
 
 
 def _latency(scope: Scope) -> Iterator[Sample]:

@@ -39,7 +39,9 @@ def tick(place: Place) -> dict[str, Any]:
     with database.connect() as connection:
         connection.execute(_COPY, [entities])
         connection.execute("DELETE FROM entities WHERE slug NOT LIKE '%%\\_%%'")
-        connection.execute("UPDATE entities SET next_due_at = now() WHERE uid IN (SELECT uid FROM entities LIMIT %s)", [due])
+        connection.execute(
+            "UPDATE entities SET next_due_at = now() WHERE uid IN (SELECT uid FROM entities LIMIT %s)", [due]
+        )
         slugs = [row["slug"] for row in connection.execute("SELECT slug FROM entities")]
     with database.connect(autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE entities")
@@ -56,12 +58,24 @@ def fifty(place: Place) -> dict[str, Any]:
     place.control("latency", seconds=place.options["latency_seconds"])
     with _dagster_home(place) as environment, measured(place) as found:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "sync_pipelines.definitions", "-j", f"sync_{CONNECTOR}"]
+        command = [
+            sys.executable,
+            "-m",
+            "dagster",
+            "job",
+            "execute",
+            "-m",
+            "sync_pipelines.definitions",
+            "-j",
+            f"sync_{CONNECTOR}",
+        ]
         subprocess.run(command, env=environment, cwd=ROOT, check=True, capture_output=True)  # noqa: S603
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     found["client_cpu"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     with Database(place.database_url).connect() as connection:
-        rows = connection.execute("SELECT last_sync_status AS status, count(*) AS n FROM entities GROUP BY 1").fetchall()
+        rows = connection.execute(
+            "SELECT last_sync_status AS status, count(*) AS n FROM entities GROUP BY 1"
+        ).fetchall()
     if [row["status"] for row in rows] != ["success"]:
         raise RuntimeError(f"not every entity was synced: {rows}")
     return {**found, "fetched": rows[0]["n"]}
@@ -105,7 +119,12 @@ def _await(condition: Any) -> None:
 def _dagster_home(place: Place) -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="sync_pipelines_bench_home_") as home:
         shutil.copyfile(ROOT / "dagster.yaml", Path(home) / "dagster.yaml")
-        own = {"DAGSTER_HOME": home, "SYNC_PIPELINES_HOME": home, "POSTGRES_URL": place.database_url, "SYNC_WORKER_THREADS": "10"}
+        own = {
+            "DAGSTER_HOME": home,
+            "SYNC_PIPELINES_HOME": home,
+            "POSTGRES_URL": place.database_url,
+            "SYNC_WORKER_THREADS": "10",
+        }
         yield {**os.environ, **own}
 
 

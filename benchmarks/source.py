@@ -61,7 +61,11 @@ class Table:
 
     def append(self, new: int, changed: int, same: int) -> dict[str, int]:
         """Send so many records under new rowversions: unknown keys, other content, and the same content again."""
-        places = np.linspace(0, len(self.keys) - 1, changed + same).astype(np.int64) if changed + same else np.zeros(0, np.int64)
+        places = (
+            np.linspace(0, len(self.keys) - 1, changed + same).astype(np.int64)
+            if changed + same
+            else np.zeros(0, np.int64)
+        )
         moved = np.zeros(len(self.keys), bool)
         moved[places] = True
         old = np.random.default_rng(self.next_version).permutation(places)
@@ -97,7 +101,9 @@ class Source:
             table = self.tables.get(url.path.removeprefix("/api/v1/data/"))
             if table is None:
                 return 404, b"{}"
-            return 200, table.page(query.get("rowversion_gt"), int(query.get("page", 1)), int(query.get("page_size", 1000)))
+            return 200, table.page(
+                query.get("rowversion_gt"), int(query.get("page", 1)), int(query.get("page_size", 1000))
+            )
         if url.path == "/api/v1/apis":
             return 200, json.dumps([describe(slug) for slug in self.tables]).encode()
         if url.path.startswith("/control/"):
@@ -112,7 +118,9 @@ class Source:
         elif action == "latency":
             self.latency_seconds = float(query["seconds"])
         elif action == "evolve":
-            return {slug: table.evolve(float(query["changed"]), float(query["gone"])) for slug, table in self.tables.items()}
+            return {
+                slug: table.evolve(float(query["changed"]), float(query["gone"])) for slug, table in self.tables.items()
+            }
         elif action == "append":
             counts = {name: int(query[name]) for name in ("new", "changed", "same")}
             return {slug: table.append(**counts) for slug, table in self.tables.items()}

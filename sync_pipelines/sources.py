@@ -108,7 +108,9 @@ def page_size_of(endpoint: Endpoint, wanted: int | None, settings: Settings) -> 
     return min(size, getattr(endpoint.pagination, "max_size", size))
 
 
-def _ids(database: Database, endpoint: Endpoint, entity: Entity, masked: frozenset[str]) -> tuple[list[str], frozenset[str]]:
+def _ids(
+    database: Database, endpoint: Endpoint, entity: Entity, masked: frozenset[str]
+) -> tuple[list[str], frozenset[str]]:
     """The ids to ask for, and those that have a live row, as far as the table tells."""
     if endpoint.ids is None:
         return [], frozenset()
@@ -124,14 +126,17 @@ def _ids(database: Database, endpoint: Endpoint, entity: Entity, masked: frozens
                 ids = [str(value) for value in endpoint.ids.values or ()]
         except psycopg.Error as error:
             raise DatabaseRefusedError(
-                f"The ids cannot be read from {endpoint.ids.table}: {str(error).splitlines()[0]}.", where=dict(entity.where)
+                f"The ids cannot be read from {endpoint.ids.table}: {str(error).splitlines()[0]}.",
+                where=dict(entity.where),
             ) from None
         target = quote(entity.target_schema, entity.target_table)
         column = next(one for one in entity.columns if one.name == id_column(endpoint))
         exists = connection.execute("SELECT to_regclass(%s) AS t", [target]).fetchone()
         known: frozenset[str] = frozenset()
         if column.name not in masked and exists is not None and exists["t"] is not None:
-            rows = connection.execute(f"SELECT {quote(column.target_name)}::text AS id FROM {target} WHERE NOT _bridge_deleted")  # noqa: S608
+            wanted = quote(column.target_name)
+            live = f"SELECT {wanted}::text AS id FROM {target} WHERE NOT _bridge_deleted"  # noqa: S608
+            rows = connection.execute(live)
             known = frozenset(row["id"] for row in rows)
     return ids, known
 

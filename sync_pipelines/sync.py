@@ -247,7 +247,9 @@ def _heartbeat(connection: psycopg.Connection[Any], uid: UUID, interrupted: Call
             raise InterruptedRunError(f"The run was cancelled after {known} records.")
         if time.monotonic() - last >= HEARTBEAT_SECONDS:
             last = time.monotonic()
-            connection.execute("UPDATE sync_runs SET records_fetched = %s WHERE uid = %s AND status = 'running'", [known, uid])
+            connection.execute(
+                "UPDATE sync_runs SET records_fetched = %s WHERE uid = %s AND status = 'running'", [known, uid]
+            )
 
     return beat
 
@@ -327,7 +329,9 @@ def _tell_undeclared(run: _Run, names: set[str]) -> None:
     if not names or run.released or (endpoint is not None and endpoint.fields is not None):
         return
     shown = ", ".join(sorted(names)[:SHOWN_FIELDS]) + (", …" if len(names) > SHOWN_FIELDS else "")
-    run.warnings.append(f"fields that nobody declares are not stored: {shown}; {run.waits_for or waits_for(run.connector)}")
+    run.warnings.append(
+        f"fields that nobody declares are not stored: {shown}; {run.waits_for or waits_for(run.connector)}"
+    )
 
 
 def _run(run: _Run) -> RunResult:
@@ -462,7 +466,9 @@ def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[
         yield from extraction.released(list(run.released.values()))
     else:
         closing = full and not run.fills_empty
-        yield from extraction.batches(after=after, keyset=plan.keyset, full=full, closing=closing, in_order=plan.in_order)
+        yield from extraction.batches(
+            after=after, keyset=plan.keyset, full=full, closing=closing, in_order=plan.in_order
+        )
         run.warnings += extraction.source.warnings()
         _tell_undeclared(run, extraction.undeclared)
     plan.fetched, plan.reread, plan.rejected = extraction.fetched, extraction.reread, extraction.rejected
@@ -515,7 +521,10 @@ def _without_rowversion(run: _Run, extraction: Extraction, plan: PublishPlan) ->
     if run.mode is Mode.FULL:
         count, seen = extraction.without_rowversion, "only a full read sees them"
     else:
-        count, seen = int(run.last_details.get("without_rowversion", 0)), "this delta could not see whether they changed"
+        count, seen = (
+            int(run.last_details.get("without_rowversion", 0)),
+            "this delta could not see whether they changed",
+        )
     if count > (extraction.without_rowversion if run.mode is Mode.DELTA else 0):
         run.warnings.append(
             f"{count} records have no {_cursor_name(run)}, so no delta finds them again: {seen} (sync-pipelines sync {run.entity.path} --full-refresh)"
@@ -564,7 +573,9 @@ def _load(run: _Run, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]])
 
 def _writing(run: _Run) -> AbstractContextManager[None]:
     """A place among the writers to the destination; while it is waited for, the run can be cancelled and its limits hold."""
-    return writer_place(run.held, run.database.bridge_schema, run.settings.max_destination_writers, lambda: _wait_on(run))
+    return writer_place(
+        run.held, run.database.bridge_schema, run.settings.max_destination_writers, lambda: _wait_on(run)
+    )
 
 
 def _recorded_outcome(run: _Run) -> Outcome | None:
@@ -590,7 +601,11 @@ def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outco
     entity, traffic = run.entity, extraction.traffic
     duplicates = _duplicate_keys(run)
     metrics = named_metrics(
-        endpoint_of(run.connector, entity.slug), outcome.ledger, traffic, extraction.source.page_size, run.elapsed_seconds
+        endpoint_of(run.connector, entity.slug),
+        outcome.ledger,
+        traffic,
+        extraction.source.page_size,
+        run.elapsed_seconds,
     )
     late = {**({"metrics": metrics} if metrics else {}), **({"duplicate_keys": duplicates} if duplicates else {})}
     if late:

@@ -74,17 +74,28 @@ def plan_write_back(
     endpoint = endpoint_of(connector, slug)
     declared: WriteBack | None = endpoint.write_back if endpoint is not None else None
     if endpoint is None or declared is None:
-        raise ConfigurationError(f"{entity.path} declares no write_back, so nothing is ever written to its source.", state="Nothing was sent.")
+        raise ConfigurationError(
+            f"{entity.path} declares no write_back, so nothing is ever written to its source.",
+            state="Nothing was sent.",
+        )
     if entity.destination != "postgres":
-        raise ConfigurationError(f"The table of {entity.path} is in Trino; only rows of PostgreSQL are written back.", state="Nothing was sent.")
+        raise ConfigurationError(
+            f"The table of {entity.path} is in Trino; only rows of PostgreSQL are written back.",
+            state="Nothing was sent.",
+        )
     if binary := [column.name for column in entity.columns if column.type.kind is Kind.BYTES]:
         # The row has the bytes, but not in which notation the source wrote them.
-        raise ConfigurationError(f"{entity.path} has bytes ({', '.join(binary)}), which cannot be sent back as they came.", state="Nothing was sent.")
+        raise ConfigurationError(
+            f"{entity.path} has bytes ({', '.join(binary)}), which cannot be sent back as they came.",
+            state="Nothing was sent.",
+        )
     columns = {column.name: column for column in entity.columns}
     texts: dict[str, str | None] = {}
     for name, value in values.items():
         if name not in declared.columns or name not in columns:
-            raise SettingsError(f"{name!r} may not be written; declared are {', '.join(declared.columns)}.", state="Nothing was sent.")
+            raise SettingsError(
+                f"{name!r} may not be written; declared are {', '.join(declared.columns)}.", state="Nothing was sent."
+            )
         try:
             texts[name] = None if value is None else convert(_typed(value, columns[name].type.kind), columns[name].type)
         except RecordError as error:
@@ -163,16 +174,24 @@ def _row(database: Database, entity: Entity, key: str) -> dict[str, bytes]:
             [key],
         ).fetchone()
     if found is None:
-        raise NotFoundError(f"{entity.table} has no live row with the key {key!r}.", where=dict(entity.where), state="Nothing was sent.")
+        raise NotFoundError(
+            f"{entity.table} has no live row with the key {key!r}.", where=dict(entity.where), state="Nothing was sent."
+        )
     return members(found["row"].encode()) or {}
 
 
 def _check_as_sent(entity: Entity, key: str, row: dict[str, bytes]) -> None:
     """Refuse a row that is not what the source has: sent back whole, it would overwrite what nobody wanted to change."""
-    reasons = {COERCED_COLUMN: "values of it were cut or left out when it came", REJECTED_COLUMN: "its newest record is in quarantine"}
+    reasons = {
+        COERCED_COLUMN: "values of it were cut or left out when it came",
+        REJECTED_COLUMN: "its newest record is in quarantine",
+    }
     for column, reason in reasons.items():
         if _text(row.get(column)) is not None:
-            raise ConfigurationError(f"The row {printable(key)} of {entity.table} is not what the source has: {reason}.", state="Nothing was sent.")
+            raise ConfigurationError(
+                f"The row {printable(key)} of {entity.table} is not what the source has: {reason}.",
+                state="Nothing was sent.",
+            )
 
 
 def _as_in_a_row(database: Database, values: dict[str, tuple[str | None, str]]) -> dict[str, bytes]:
@@ -206,7 +225,10 @@ def _changed(record: bytes, path: tuple[str, ...], raw: bytes) -> bytes:
         found[path[0]] = _changed(old, path[1:], raw)
     else:
         found[path[0]] = _spelled_as(old, raw)
-    inside = (json.dumps(name, ensure_ascii=False).encode("utf-8", "backslashreplace") + b":" + value for name, value in found.items())
+    inside = (
+        json.dumps(name, ensure_ascii=False).encode("utf-8", "backslashreplace") + b":" + value
+        for name, value in found.items()
+    )
     return b"{" + b",".join(inside) + b"}"
 
 

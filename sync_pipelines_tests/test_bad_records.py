@@ -182,7 +182,9 @@ def test_another_poison_of_the_same_key_is_another_row(world: World) -> None:
     for value in (b'"stock": "x"', b'"stock": "y"'):
         table.put_raw(("BAD",), record(b"BAD", value))
         world.sync(full_refresh=True)
-    (_, older) = sorted(list_quarantine(world.database, "erp", "items", with_resolved=True), key=lambda row: row["resolution"] or "")
+    (_, older) = sorted(
+        list_quarantine(world.database, "erp", "items", with_resolved=True), key=lambda row: row["resolution"] or ""
+    )
     assert older["resolution"] == "vanished", "the source has the newer poison only"
     assert [row["uid"] for row in world.quarantine()] != [older["uid"]]
 
@@ -287,7 +289,26 @@ def test_keys_that_look_alike_are_different_rows(world: World) -> None:
 
 def test_values_that_csv_and_sql_could_misread_arrive_unharmed(world: World) -> None:
     table = stocked(world)
-    texts = ['"', "'", ",", "\n", "\r\n", "\\", "\\.", "\\N", "%s", "%", "{}", "=cmd", "NULL", "", " ", "$1", "--", "\x1b[31m"]
+    texts = [
+        '"',
+        "'",
+        ",",
+        "\n",
+        "\r\n",
+        "\\",
+        "\\.",
+        "\\N",
+        "%s",
+        "%",
+        "{}",
+        "=cmd",
+        "NULL",
+        "",
+        " ",
+        "$1",
+        "--",
+        "\x1b[31m",
+    ]
     for number, text in enumerate(texts):
         table.put(item(100 + number, item_description=text, owner="me"))
     assert world.sync().ledger.inserted == 4 + len(texts)

@@ -67,7 +67,9 @@ def test_every_strategy_follows_inserts_updates_and_deletes(any_world: World, st
     third = any_world.sync(full_refresh=True)
     assert second.ledger.deleted + third.ledger.deleted == 1
     any_world.assert_equal_to_truth()
-    assert {key: row["_bridge_id"] for key, row in any_world.rows().items() if key in identities}.items() <= identities.items()
+    assert {
+        key: row["_bridge_id"] for key, row in any_world.rows().items() if key in identities
+    }.items() <= identities.items()
     assert any_world.sync(full_refresh=True).ledger.written == 0
 
 
@@ -89,7 +91,12 @@ def test_a_full_refresh_that_would_delete_too_much_publishes_the_rest_and_holds_
     table.put(item(15, base_uom="KG"))
     table.put(item(99))
     result = any_world.sync(full_refresh=True, status=RunStatus.INCOMPLETE)
-    assert (result.ledger.inserted, result.ledger.updated, result.ledger.deleted, result.held_deletions) == (1, 1, 0, 11)
+    assert (result.ledger.inserted, result.ledger.updated, result.ledger.deleted, result.held_deletions) == (
+        1,
+        1,
+        0,
+        11,
+    )
     assert "11 of 20" in str(result.status_reason)
     assert any_world.rows()[("A00015",)]["base_uom"] == "KG"
     assert any_world.sync(full_refresh=True, accept_vanished=True).ledger.deleted == 11
@@ -290,7 +297,9 @@ def test_a_run_that_was_closed_while_it_worked_publishes_nothing(any_world: Worl
     any_world.assert_equal_to_truth()
 
 
-def test_pages_that_move_while_they_are_read_delete_nothing_and_say_so(any_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_that_move_while_they_are_read_delete_nothing_and_say_so(
+    any_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = any_world.add_items(35, delta_strategy="full", has_rowversion=False)
     table.put_raw(("BAD",), b'{"item_number": "BAD", "weight_per_unit": "much"}')
     assert any_world.sync().ledger.quarantined == 1

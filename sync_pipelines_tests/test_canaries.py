@@ -27,7 +27,11 @@ def every_text_with(world: World, needle: str) -> list[str]:
     return [
         name
         for (name,) in tables
-        if world.sql(f"SELECT count(*) FROM {name} t WHERE t::text LIKE %s OR t::text LIKE %s", f"%{needle}%", f"%{needle.encode().hex()}%")[0][0]
+        if world.sql(
+            f"SELECT count(*) FROM {name} t WHERE t::text LIKE %s OR t::text LIKE %s",
+            f"%{needle}%",
+            f"%{needle.encode().hex()}%",
+        )[0][0]
     ]
 
 

@@ -48,14 +48,27 @@ def test_a_table_without_coerce_has_no_column_for_it(declared: DeclaredWorld) ->
 
 
 def test_one_column_of_an_openapi_document_is_changed_without_restating_the_others(declared: DeclaredWorld) -> None:
-    properties = {"id": {"type": "integer"}, "at": {"type": "string", "format": "date-time"}, "amount": {"type": "integer"}}
+    properties = {
+        "id": {"type": "integer"},
+        "at": {"type": "string", "format": "date-time"},
+        "amount": {"type": "integer"},
+    }
     schema = {"type": "array", "items": {"type": "object", "required": ["id"], "properties": properties}}
     answer = {"200": {"description": "", "content": {"application/json": {"schema": schema}}}}
-    document = {"openapi": "3.0.3", "info": {"title": "t", "version": "1"}, "paths": {"/users": {"get": {"responses": answer}}}}
+    document = {
+        "openapi": "3.0.3",
+        "info": {"title": "t", "version": "1"},
+        "paths": {"/users": {"get": {"responses": answer}}},
+    }
     declared.rest.document = document
     declared.serve(records=[{"id": n, "at": FINE.format(n), "amount": "many" if n == 2 else n} for n in range(1, 4)])
     coercions = {"at": "truncate", "amount": {"type": "smallint", "lenient": True}}
-    data = {**declared.declare(), "kind": "openapi", "openapi": {"path": "/openapi.json"}, "endpoints": {"users": {"coerce": coercions}}}
+    data = {
+        **declared.declare(),
+        "kind": "openapi",
+        "openapi": {"path": "/openapi.json"},
+        "endpoints": {"users": {"coerce": coercions}},
+    }
     declared.apply(data)
     assert declared.plan(data).is_empty
     result = declared.sync("users")
@@ -86,7 +99,9 @@ def test_a_column_of_a_source_that_describes_itself_is_coerced_by_entity_set(any
     table = any_world.add_items(12)
     table.put(item(20, base_uom="far too long for ten", weight_per_unit=1.23456))
     assert any_world.sync().ledger.quarantined == 1
-    entity = change_coercion(any_world.database, any_world.entity(), {"base_uom": "truncate", "weight_per_unit": "truncate"})
+    entity = change_coercion(
+        any_world.database, any_world.entity(), {"base_uom": "truncate", "weight_per_unit": "truncate"}
+    )
     assert [column.name for column in entity.coerced] == ["base_uom", "weight_per_unit"]
     any_world.discover()
     assert len(any_world.entity().coerced) == 2, "a discovery keeps what a person allows"
@@ -103,7 +118,10 @@ def test_a_column_of_a_source_that_describes_itself_is_coerced_by_entity_set(any
 
 
 def test_a_source_cannot_allow_its_own_columns_to_be_cut(world: World) -> None:
-    columns = [{"name": "id", "data_type": "BIGINT", "is_business_key": True}, {"name": "at", "data_type": "DATE", "declared_coercion": "truncate"}]
+    columns = [
+        {"name": "id", "data_type": "BIGINT", "is_business_key": True},
+        {"name": "at", "data_type": "DATE", "declared_coercion": "truncate"},
+    ]
     entity = parse_api({"slug": "own", "columns": columns}, get_connector(world.database, "erp"), world.settings)
     assert entity.coerced == ()
 

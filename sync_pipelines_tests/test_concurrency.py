@@ -159,7 +159,9 @@ def test_a_table_set_aside_during_a_run_is_not_written_to(world: World) -> None:
     # The delta goes into the new table, which is read whole by the next run, since the delta does not settle that.
     assert attempt(world, "items").mode is Mode.DELTA
     world.faults.on_request = None
-    [(old,)] = world.sql("SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'erp'::regnamespace AND relname LIKE 'items\\_\\_%%'")
+    [(old,)] = world.sql(
+        "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'erp'::regnamespace AND relname LIKE 'items\\_\\_%%'"
+    )
     assert world.sql(f"SELECT count(*) FROM erp.{old}") == [(5,)]
     assert world.entity().full_refresh_pending
     assert world.sync().mode is Mode.FULL

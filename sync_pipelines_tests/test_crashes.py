@@ -19,7 +19,13 @@ from sync_pipelines_tests.world import TOKEN, World, item
 
 # Children fork from a server that has imported everything and used nothing: no thread is copied in mid-air.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["sync_pipelines_tests.test_crashes", "sync_pipelines.load.postgres.destination", "sync_pipelines.load.trino.factory"])
+_context.set_forkserver_preload(
+    [
+        "sync_pipelines_tests.test_crashes",
+        "sync_pipelines.load.postgres.destination",
+        "sync_pipelines.load.trino.factory",
+    ]
+)
 
 # Where the child dies: object to patch, how many calls it survives, and whether it dies before or after the call.
 POINTS: dict[str, tuple[str, str, int, str]] = {
@@ -138,7 +144,17 @@ def test_a_delta_killed_there_is_finished_by_the_next_run(world: World, point: s
     assert poison["business_key"] == ["BAD"]
 
 
-@pytest.mark.parametrize("point", ["during table DDL", "after page 2", "while records are copied", "after the records were copied", "before COMMIT", "after COMMIT"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        "during table DDL",
+        "after page 2",
+        "while records are copied",
+        "after the records were copied",
+        "before COMMIT",
+        "after COMMIT",
+    ],
+)
 def test_a_first_sync_killed_there_is_finished_by_the_next_run(world: World, point: str) -> None:
     world.add_items(25, rowversions=IntegerRowversions(1), comparator="integer")
     world.set(lookback_seconds=0)

@@ -194,7 +194,9 @@ def test_a_restored_source_is_followed_by_a_full_refresh_with_a_warning(world: W
     world.assert_equal_to_truth()
 
 
-def test_an_older_record_never_overwrites_a_newer_row_and_stops_the_run_instead_of_being_thrown_away(world: World) -> None:
+def test_an_older_record_never_overwrites_a_newer_row_and_stops_the_run_instead_of_being_thrown_away(
+    world: World,
+) -> None:
     table = world.add_items(0)
     for number in range(4):
         table.put(item(number), f"2024010112000{number}")
@@ -236,7 +238,9 @@ def test_a_deleted_row_comes_back_whatever_its_rowversion(world: World) -> None:
 
 @pytest.mark.parametrize("lookback_seconds", [0, 60])
 @pytest.mark.parametrize("kind", ["integers of growing width", "fourteen digits", "opaque"])
-def test_records_that_join_the_last_group_long_after_the_lookback_are_not_missed(world: World, kind: str, lookback_seconds: int) -> None:
+def test_records_that_join_the_last_group_long_after_the_lookback_are_not_missed(
+    world: World, kind: str, lookback_seconds: int
+) -> None:
     table = world.add_items(12, **KINDS[kind][1]())
     world.set(lookback_seconds=lookback_seconds)
     for _ in range(4):
@@ -272,7 +276,13 @@ def test_iso_rowversions_order_in_the_database_as_they_do_in_the_cursor(world: W
     for number in range(4):
         table.put(item(number), f"2024-01-01T12:00:0{number}{fraction}Z")
     world.sync()
-    table.put_raw(("A00001",), b'{"item_number": "A00001", "base_uom": "NEW"}', f"2024-01-01T12:00:09{fraction}Z", duplicate=True, poison=False)
+    table.put_raw(
+        ("A00001",),
+        b'{"item_number": "A00001", "base_uom": "NEW"}',
+        f"2024-01-01T12:00:09{fraction}Z",
+        duplicate=True,
+        poison=False,
+    )
     result = world.sync(full_refresh=True)
     # The older record of the key, and what the full read read again at its close.
     assert (result.ledger.updated, result.ledger.superseded) == (1, 1 + 5)
@@ -294,7 +304,9 @@ def test_a_read_by_page_number_survives_rowversions_of_another_kind(world: World
 
 
 @pytest.mark.parametrize("lookback_seconds", [0, 60])
-def test_a_source_that_filters_by_rowversion_and_sorts_by_key_is_read_by_number_under_the_filter(world: World, lookback_seconds: int) -> None:
+def test_a_source_that_filters_by_rowversion_and_sorts_by_key_is_read_by_number_under_the_filter(
+    world: World, lookback_seconds: int
+) -> None:
     table = world.add_items(60, rowversions=IntegerRowversions(1), comparator="integer", sorted_pages=False)
     world.set(lookback_seconds=lookback_seconds)
     first = world.sync()

@@ -45,7 +45,9 @@ def test_compose_names_only_services_volumes_and_files_that_exist() -> None:
 
 def test_every_image_has_a_tag_and_a_digest_and_is_named_in_one_place() -> None:
     images = COMPOSE["x-images"]
-    assert {service["image"] for service in COMPOSE["services"].values() if "build" not in service} == set(images.values()) - {images["base"]}
+    assert {service["image"] for service in COMPOSE["services"].values() if "build" not in service} == set(
+        images.values()
+    ) - {images["base"]}
     assert {service["build"]["args"]["BASE_IMAGE"] for service in OURS.values()} == {images["base"]}
     [fallback] = re.findall(r"^ARG BASE_IMAGE=(.+)$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)
     assert fallback == images["base"]
@@ -77,7 +79,9 @@ def test_no_password_has_a_default() -> None:
 
 def test_a_storage_without_a_password_does_not_start_and_says_why() -> None:
     shell, option, script = COMPOSE["services"]["storage"]["entrypoint"]
-    refused = subprocess.run([shell, option, script.replace("$$", "$")], env={}, capture_output=True, text=True, timeout=20)
+    refused = subprocess.run(
+        [shell, option, script.replace("$$", "$")], env={}, capture_output=True, text=True, timeout=20
+    )
     assert (refused.returncode, refused.stderr) == (64, "set STORAGE_PASSWORD in .env\n")
 
 
@@ -135,7 +139,9 @@ def test_every_command_and_option_exists_in_what_the_image_installs(command: lis
         assert command[1] == "-m"
         assert (PROJECT / f"{command[2].replace('.', '/')}.py").exists()
     start = 3 if command[0] == "python" else 0
-    first_option = next((place for place, word in enumerate(command) if place >= start and word.startswith("-")), len(command))
+    first_option = next(
+        (place for place, word in enumerate(command) if place >= start and word.startswith("-")), len(command)
+    )
     told = help_of(*command[:first_option])
     for word in command[first_option:]:
         assert not word.startswith("-") or re.search(rf"(^|[\s,]){re.escape(word)}\b", told), word
@@ -154,7 +160,11 @@ def test_every_variable_of_compose_and_image_is_one_that_somebody_reads() -> Non
         "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
     }  # fmt: skip
     named = {name for service in OURS.values() for name in service["environment"]}
-    named |= set(re.findall(r"([A-Z_]+)=", " ".join(re.findall(r"^ENV (.+)$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE))))
+    named |= set(
+        re.findall(
+            r"([A-Z_]+)=", " ".join(re.findall(r"^ENV (.+)$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE))
+        )
+    )
     assert named
     assert {name for name in named if name.upper() not in known} == set()
 
@@ -238,7 +248,9 @@ def test_what_our_containers_write_is_in_volumes_that_their_user_owns() -> None:
     for service in OURS.values():
         for volume in service["volumes"]:
             target, _, mode = plain(volume).partition(":")[2].partition(":")
-            assert mode == "ro" or any(target == folder or target.startswith(f"{folder}/") for folder in folders), volume
+            assert mode == "ro" or any(target == folder or target.startswith(f"{folder}/") for folder in folders), (
+                volume
+            )
     assert re.search(r"--uid \d{5}\b", image)
     assert image.rindex("USER sync") > image.rindex("RUN ")
 
@@ -267,7 +279,10 @@ def test_health_checks_are_cheap_and_the_database_is_asked_by_tcp() -> None:
     assert "--wait" in OURS["migrate"]["command"]
 
 
-@pytest.mark.parametrize("module", ["sync_pipelines.supervise.ping", "sync_pipelines.supervise.daemon", "sync_pipelines.supervise.code_server"])
+@pytest.mark.parametrize(
+    "module",
+    ["sync_pipelines.supervise.ping", "sync_pipelines.supervise.daemon", "sync_pipelines.supervise.code_server"],
+)
 def test_what_supervises_imports_no_dagster(module: str) -> None:
     code = f"import sys, {module}; sys.exit('dagster' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0

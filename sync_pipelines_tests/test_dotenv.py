@@ -24,7 +24,9 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_a_secret_that_is_new_in_the_file_is_found_without_a_restart(folder):
-    with pytest.raises(SecretMissingError, match=r"NEW_KEY is not set in this process, nor is it in .*\.env") as missing:
+    with pytest.raises(
+        SecretMissingError, match=r"NEW_KEY is not set in this process, nor is it in .*\.env"
+    ) as missing:
         resolve_secret("env:NEW_KEY")
     assert "which is read again" in missing.value.next_command
     (folder / ".env").write_text("NEW_KEY=first-value\n")

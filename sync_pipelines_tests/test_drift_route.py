@@ -24,7 +24,9 @@ def settled_items(world: World, count: int = 5, **options: object) -> TwinTable:
 
 
 def column_type(world: World, name: str, table: str = "erp.items") -> str:
-    statement = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s"
+    statement = (
+        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s"
+    )
     return world.sql(statement, table, name)[0][0]
 
 
@@ -50,7 +52,9 @@ def test_an_added_column_without_values_changes_no_row(world: World) -> None:
     assert (result.ledger.updated, result.ledger.unchanged) == (0, 5)
     assert {key: row["_bridge_updated_at"] for key, row in world.rows().items()} == before
     assert world.sync(full_refresh=True).ledger.unchanged == 5
-    assert world.sql("SELECT item_number, xmin::text, _bridge_hash FROM erp.items ORDER BY 1") == versions, "no row was rewritten"
+    assert world.sql("SELECT item_number, xmin::text, _bridge_hash FROM erp.items ORDER BY 1") == versions, (
+        "no row was rewritten"
+    )
     table.put(item(2, base_uom="KG", colour="red"))
     assert world.sync().ledger.updated == 1
     world.assert_equal_to_truth()
@@ -147,7 +151,14 @@ def test_nullability_follows_the_source_to_and_fro(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "narrower"), [("stock", "SMALLINT"), ("price", "NUMERIC(6,1)"), ("base_uom", "VARCHAR(5)"), ("stock", "TEXT"), ("stock", "JSON")]
+    ("name", "narrower"),
+    [
+        ("stock", "SMALLINT"),
+        ("price", "NUMERIC(6,1)"),
+        ("base_uom", "VARCHAR(5)"),
+        ("stock", "TEXT"),
+        ("stock", "JSON"),
+    ],
 )
 def test_a_narrower_or_other_type_stops_the_entity_with_the_plan(world: World, name: str, narrower: str) -> None:
     table = settled_items(world)
@@ -157,7 +168,14 @@ def test_a_narrower_or_other_type_stops_the_entity_with_the_plan(world: World, n
     error = world.fails(SchemaDriftError)
     assert name in str(error)
     assert error.next_command == "sync-pipelines discover erp --accept items"
-    table.change_column(name, next(column.data_type for column in (*ITEM_COLUMNS, TwinColumn("stock", "INTEGER"), TwinColumn("price", "NUMERIC(6,2)")) if column.name == name))
+    table.change_column(
+        name,
+        next(
+            column.data_type
+            for column in (*ITEM_COLUMNS, TwinColumn("stock", "INTEGER"), TwinColumn("price", "NUMERIC(6,2)"))
+            if column.name == name
+        ),
+    )
     world.discover()
     assert world.sync().ledger.written == 0
 
@@ -175,7 +193,10 @@ def test_an_accepted_change_starts_over_and_keeps_the_old_table(world: World) ->
     assert column_type(world, "stock") == "text"
     assert world.sql("SELECT count(*) FROM erp.seen") == [(5,)]
     world.assert_equal_to_truth()
-    indexes = {name for (name,) in world.sql("SELECT indexname FROM pg_indexes WHERE schemaname = 'erp' AND tablename = 'items'")}
+    indexes = {
+        name
+        for (name,) in world.sql("SELECT indexname FROM pg_indexes WHERE schemaname = 'erp' AND tablename = 'items'")
+    }
     assert indexes == {"items_pkey", "items_business_key", "idx_items_rowversion"}
 
 

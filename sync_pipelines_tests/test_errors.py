@@ -40,7 +40,9 @@ def test_the_tree_of_the_docstring_is_the_tree_of_the_classes() -> None:
 @pytest.mark.parametrize("error_class", CLASSES)
 def test_every_class_is_explained_and_tells_what_where_state_and_next(error_class: type[SyncError]) -> None:
     assert error_class.__doc__
-    error = error_class("It broke.", where={"connector": "erp", "page": 7}, state="All is as before.", next_command="do it")
+    error = error_class(
+        "It broke.", where={"connector": "erp", "page": 7}, state="All is as before.", next_command="do it"
+    )
     assert str(error) == "It broke. Where: connector erp, page 7. All is as before. Next: do it"
     assert error.exit_code in (1, 2, 3)
     details = json.loads(json.dumps(error.details()))
@@ -52,14 +54,20 @@ def test_every_class_is_explained_and_tells_what_where_state_and_next(error_clas
 def test_only_a_run_says_that_nothing_was_published() -> None:
     """Other commands, such as `connector add` or `test`, never were going to publish anything."""
     assert str(BrokenPageError("Cut.")) == "Cut."
-    assert str(BrokenPageError("Cut.").leaves(UNPUBLISHED)) == "Cut. Nothing was published: table and cursor are as before."
+    assert (
+        str(BrokenPageError("Cut.").leaves(UNPUBLISHED))
+        == "Cut. Nothing was published: table and cursor are as before."
+    )
     assert BrokenPageError("Cut.", state="All is well.").leaves(UNPUBLISHED).state == "All is well."
     assert str(RecordError("Bad.")) == "Bad. The record is in quarantine; the others passed."
     assert str(SettingsError("Bad.", state="")) == "Bad."
 
 
 def test_sentences_that_are_joined_end_with_a_full_stop() -> None:
-    assert str(BrokenPageError("It broke", state="All is as before", next_command="do it")) == "It broke. All is as before. Next: do it"
+    assert (
+        str(BrokenPageError("It broke", state="All is as before", next_command="do it"))
+        == "It broke. All is as before. Next: do it"
+    )
     assert str(BrokenPageError("Did it break?")) == "Did it break?"
 
 

@@ -16,7 +16,7 @@ from sync_pipelines.catalog.fingerprints import learn_secrets
 from sync_pipelines.fingerprints import FingerprintKey, Recognizer, load_key, spellings
 
 KEY = FingerprintKey(bytes(range(32)))
-SECRET = "canary/7f3a \"quoted\" 55d0"  # noqa: S105
+SECRET = 'canary/7f3a "quoted" 55d0'  # noqa: S105
 printable = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=40)
 
 
@@ -50,7 +50,9 @@ def test_of_two_secrets_that_begin_alike_the_longer_is_hidden_whole() -> None:
 
 @pytest.mark.parametrize("text", ["sk-live-" * 40_000, "a" * 320_000, "é\U0001f600\ud800" * 100_000])
 def test_time_grows_with_the_text_alone(text: str) -> None:
-    many = recognizer(*(f"sk-live-{number:030}" for number in range(20)), *(f"{number:08}-other" for number in range(2000)))
+    many = recognizer(
+        *(f"sk-live-{number:030}" for number in range(20)), *(f"{number:08}-other" for number in range(2000))
+    )
     started = time.process_time()
     assert many.redact(text, "***") == text
     # 20 candidates at every eighth place in the worst text: still below 30 microseconds a character.
@@ -72,6 +74,7 @@ def test_the_key_is_made_once_for_this_user_alone(tmp_path) -> None:
 @pytest.fixture
 def processes(monkeypatch, tmp_path):
     """Every call makes the redactor of a new process, which knows nothing."""
+
     def start():
         monkeypatch.setattr(secrets, "_known", set())
         monkeypatch.setattr(secrets, "_others", None)
@@ -86,7 +89,12 @@ def test_a_process_without_the_secret_hides_what_another_one_had(world, processe
     (tmp_path / "gates" / "erp" / "items.yaml").write_text("masks: {a: {hash: env:MASK_SALT}}\n")
     add_connector(world.database, "crm", "https://crm.example.com", "env:CRM_KEY")
     world.sql("INSERT INTO bridge.webhooks (name, url, secret) VALUES ('ops', 'env:HOOK_URL', 'env:HOOK_KEY')")
-    had = {"CRM_KEY": "canary-crm-8f21", "HOOK_URL": "https://hooks.example.com/canary-hook", "HOOK_KEY": "whsec_canary=", "MASK_SALT": "canary-salt-01"}
+    had = {
+        "CRM_KEY": "canary-crm-8f21",
+        "HOOK_URL": "https://hooks.example.com/canary-hook",
+        "HOOK_KEY": "whsec_canary=",
+        "MASK_SALT": "canary-salt-01",
+    }
     text = "echo: " + ", ".join(had.values())
 
     learn_secrets(world.database, settings, had)
@@ -96,17 +104,23 @@ def test_a_process_without_the_secret_hides_what_another_one_had(world, processe
     assert secrets.redact_known(text) == "echo: ***, ***, ***, ***"
     processes()
     learn_secrets(world.database, settings, {"CRM_KEY": "another-value-77"})
-    assert secrets.redact_known(text + " another-value-77") == "echo: ***, ***, ***, *** ***", "the old value may be valid still"
+    assert secrets.redact_known(text + " another-value-77") == "echo: ***, ***, ***, *** ***", (
+        "the old value may be valid still"
+    )
     processes()
     elsewhere = settings.model_copy(update={"home": tmp_path / "other"})
     learn_secrets(world.database, elsewhere, {})
-    assert secrets.redact_known(text) == text, "without the key of the home nothing can be recognized, and nothing guessed"
+    assert secrets.redact_known(text) == text, (
+        "without the key of the home nothing can be recognized, and nothing guessed"
+    )
 
 
 def test_the_catalog_keeps_no_part_of_a_secret(world, processes, tmp_path) -> None:
     settings = world.settings.model_copy(update={"home": tmp_path / "home"})
     add_connector(world.database, "crm", "https://crm.example.com", "env:CRM_KEY")
     learn_secrets(world.database, settings, {"CRM_KEY": "canary-crm-8f21", "TWIN_TOKEN": "short"})
-    [(reference, length, head, digest)] = world.sql("SELECT reference, length, head, digest FROM bridge.secret_fingerprints")
+    [(reference, length, head, digest)] = world.sql(
+        "SELECT reference, length, head, digest FROM bridge.secret_fingerprints"
+    )
     assert (reference, length, len(head), len(digest)) == ("env:CRM_KEY", len("canary-crm-8f21"), 8, 32)
     assert b"canary" not in head + digest

@@ -24,7 +24,9 @@ def test_every_strategy_follows_inserts_updates_and_deletes(world: World, strate
     assert second.mode is (Mode.DELTA if strategy == "rowversion" else Mode.FULL)
     world.sync(full_refresh=True)
     world.assert_equal_to_truth()
-    assert {key: row["_bridge_id"] for key, row in world.rows().items() if key in identities}.items() <= identities.items()
+    assert {
+        key: row["_bridge_id"] for key, row in world.rows().items() if key in identities
+    }.items() <= identities.items()
     assert world.sync(full_refresh=True).ledger.written == 0
 
 
@@ -48,7 +50,12 @@ def test_a_full_refresh_that_would_delete_too_much_publishes_the_rest_and_holds_
     table.put(item(15, base_uom="KG"))
     table.put(item(99))
     result = world.sync(full_refresh=True, status=RunStatus.INCOMPLETE)
-    assert (result.ledger.inserted, result.ledger.updated, result.ledger.deleted, result.held_deletions) == (1, 1, 0, 11)
+    assert (result.ledger.inserted, result.ledger.updated, result.ledger.deleted, result.held_deletions) == (
+        1,
+        1,
+        0,
+        11,
+    )
     assert "11 of 20" in str(result.status_reason)
     assert "--accept-vanished" in str(result.next_command)
     assert world.rows()[("A00015",)]["base_uom"] == "KG"
@@ -203,7 +210,10 @@ def test_a_bulk_load_into_an_empty_table_has_its_keys_and_index(world: World, mo
     monkeypatch.setattr("sync_pipelines.load.postgres.fill.BULK_ROWS", 10)
     world.add_items(25)
     world.sync()
-    indexes = {name for (name,) in world.sql("SELECT indexname FROM pg_indexes WHERE tablename = 'items' AND schemaname = 'erp'")}
+    indexes = {
+        name
+        for (name,) in world.sql("SELECT indexname FROM pg_indexes WHERE tablename = 'items' AND schemaname = 'erp'")
+    }
     assert indexes == {"items_pkey", "items_business_key", "idx_items_rowversion"}
     world.assert_equal_to_truth()
 
@@ -215,5 +225,7 @@ def test_a_bulk_load_leaves_constraints_that_others_need(world: World, monkeypat
     world.sql("CREATE TABLE notes (item varchar(50) REFERENCES erp.items (item_number))")
     table.put_many([item(number) for number in range(25)])
     assert world.sync().ledger.inserted == 25
-    assert world.sql("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid = 'notes'::regclass") == [(1,)]
+    assert world.sql("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid = 'notes'::regclass") == [
+        (1,)
+    ]
     world.assert_equal_to_truth()

@@ -58,7 +58,11 @@ def test_pass_goes_to_the_table_review_is_flagged_and_reject_goes_to_quarantine(
     table.put(item(3, weight_per_unit=0.5, base_uom="BOX"))
     result = any_world.sync()
     assert (result.ledger.inserted, result.ledger.quarantined) == (2, 1)
-    assert (result.gate["reviewed"], result.gate["rejected"], result.gate["failed"]) == (1, 1, {"heavy_enough": 1, "known_unit": 2})
+    assert (result.gate["reviewed"], result.gate["rejected"], result.gate["failed"]) == (
+        1,
+        1,
+        {"heavy_enough": 1, "known_unit": 2},
+    )
     assert any_world.runs()[0]["details"]["gate"] == result.gate
     why = "Rule known_unit: base_uom: isin(allowed_values=['PCS', 'KG'])."
     assert {key: flag for key, flag in flags(any_world).items() if key != "A00000"} == {"A00001": None, "A00002": why}
@@ -71,7 +75,9 @@ def test_pass_goes_to_the_table_review_is_flagged_and_reject_goes_to_quarantine(
     any_world.assert_nothing_left_behind()
 
 
-def test_a_review_is_settled_by_a_better_version_and_an_accepted_one_stays_accepted_until_its_content_changes(any_world: World) -> None:
+def test_a_review_is_settled_by_a_better_version_and_an_accepted_one_stays_accepted_until_its_content_changes(
+    any_world: World,
+) -> None:
     table = any_world.add_items(0)
     put_gate(any_world)
     for number in (1, 2):
@@ -84,7 +90,10 @@ def test_a_review_is_settled_by_a_better_version_and_an_accepted_one_stays_accep
     any_world.sync(full_refresh=True)
     assert flags(any_world) == {"A00001": None, "A00002": None}
     assert list_reviews(any_world.database) == []
-    assert {row["uid"]: row["outcome"] for row in list_reviews(any_world.database, with_closed=True)} == {first["uid"]: "accepted", second["uid"]: "settled"}
+    assert {row["uid"]: row["outcome"] for row in list_reviews(any_world.database, with_closed=True)} == {
+        first["uid"]: "accepted",
+        second["uid"]: "settled",
+    }
     table.put(item(1, weight_per_unit=3, base_uom="BOX"))
     any_world.sync()
     assert flags(any_world)["A00001"] is not None
@@ -140,7 +149,9 @@ def test_a_fixed_record_goes_the_whole_way_in_a_run_of_its_own_and_stays_settled
     row = get_quarantined(any_world.database, uid)
     assert (row["resolution"], row["resolved_at"] is not None) == ("released", True)
     assert b'"weight_per_unit":0.5' in bytes(row["record"]).replace(b" ", b"")
-    assert [(entry["action"], entry["author"], entry["reason"]) for entry in list_log(any_world.database, record_uid=uid)] == [
+    assert [
+        (entry["action"], entry["author"], entry["reason"]) for entry in list_log(any_world.database, record_uid=uid)
+    ] == [
         ("release", "ada", "seen by hand"),
         ("fix", "ada", "seen by hand"),
     ]
@@ -221,7 +232,9 @@ def test_what_is_no_json_is_released_only_as_a_whole_new_record(world: World) ->
     uid = only_uid(world)
     with pytest.raises(SettingsError, match="not JSON"):
         fix_record(world.database, uid, None, b"{", settings=world.settings, **WHO)
-    whole = json.dumps({"row_version": "29990101000000", "data": {"item_number": "B1", "item_description": "=1+1"}}).encode()
+    whole = json.dumps(
+        {"row_version": "29990101000000", "data": {"item_number": "B1", "item_description": "=1+1"}}
+    ).encode()
     fix_record(world.database, uid, None, whole, settings=world.settings, **WHO)
     release_records(world.database, [uid], settings=world.settings, **WHO)
     assert world.rows()[("B1",)]["item_description"] == "=1+1"
@@ -248,7 +261,9 @@ def test_quarantine_is_found_by_reason_rule_text_and_time_and_expires(world: Wor
     (now,) = world.sql("SELECT now()")
     assert found(since=now[0]) == []
     assert expire_records(world.database, "erp", None, days=1, **WHO) == 0
-    world.sql("UPDATE bridge.quarantine SET last_seen_at = now() - interval '3 days' WHERE business_key = '[\"A00001\"]'")
+    world.sql(
+        "UPDATE bridge.quarantine SET last_seen_at = now() - interval '3 days' WHERE business_key = '[\"A00001\"]'"
+    )
     assert expire_records(world.database, "erp", "items", days=2, **WHO) == 1
     assert found() == ["A00002", "A00003"]
     world.sync(full_refresh=True, status=RunStatus.REJECTED)
@@ -261,6 +276,10 @@ def test_the_trail_cannot_be_changed_afterwards(world: World) -> None:
     table.put(item(1, weight_per_unit=0.5))
     world.sync(status=RunStatus.REJECTED)
     waive_record(world.database, only_uid(world), **WHO)
-    for statement in ("UPDATE bridge.quarantine_log SET author = 'eve'", "DELETE FROM bridge.quarantine_log", "TRUNCATE bridge.quarantine_log"):
+    for statement in (
+        "UPDATE bridge.quarantine_log SET author = 'eve'",
+        "DELETE FROM bridge.quarantine_log",
+        "TRUNCATE bridge.quarantine_log",
+    ):
         with pytest.raises(psycopg.errors.RaiseException, match="only ever added to"):
             world.sql(statement)

@@ -190,7 +190,10 @@ def test_a_deadlock_is_retriable(world: World, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_serialization_trouble_or_cancelled_statement_is_retriable(world: World) -> None:
     changed_items(world)
-    with world.session_with("-c statement_timeout=300ms"), second_session(world, "SET statement_timeout = 0", "LOCK TABLE erp.items IN SHARE MODE"):
+    with (
+        world.session_with("-c statement_timeout=300ms"),
+        second_session(world, "SET statement_timeout = 0", "LOCK TABLE erp.items IN SHARE MODE"),
+    ):
         world.fails(DatabaseUnavailableError)
     assert world.sync().ledger.written == 13
 
@@ -231,7 +234,9 @@ def test_a_run_that_another_one_closed_cannot_publish(world: World, changes: boo
     world.assert_nothing_left_behind()
 
 
-def test_a_run_whose_lock_is_lost_is_one_attempt_of_several_and_names_the_database(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_whose_lock_is_lost_is_one_attempt_of_several_and_names_the_database(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.add_items(25)
     monkeypatch.setattr("sync_pipelines.sync.HEARTBEAT_SECONDS", 0.0)
     asked: list[int] = []
@@ -247,11 +252,17 @@ def test_a_run_whose_lock_is_lost_is_one_attempt_of_several_and_names_the_databa
             world.database, "erp", "items", settings=world.settings, interrupted=operator_restarts, will_try_again=True
         )
     details = world.runs()[0]["error_details"]
-    assert (details["error"], details["category"], details["tried_again"]) == ("DatabaseUnavailableError", "database", True)
+    assert (details["error"], details["category"], details["tried_again"]) == (
+        "DatabaseUnavailableError",
+        "database",
+        True,
+    )
     assert world.entity().consecutive_failures == 0
 
 
-def test_an_unexpected_error_that_the_step_repeats_is_one_attempt_of_several(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_that_the_step_repeats_is_one_attempt_of_several(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.add_items(5)
     monkeypatch.setattr("sync_pipelines.sync.load_batches", lambda *_, **__: 1 / 0)
     for again in (True, True, False):
@@ -261,7 +272,9 @@ def test_an_unexpected_error_that_the_step_repeats_is_one_attempt_of_several(wor
     assert world.entity().consecutive_failures == 1
 
 
-def test_a_database_that_goes_away_right_after_the_publish_fails_no_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_goes_away_right_after_the_publish_fails_no_run(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.add_items(5)
 
     def gone(*_: Any) -> int:

@@ -53,7 +53,14 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def person(number: int, **changes: object) -> dict[str, object]:
-    return {"item_number": f"P{number}", "email": f"{number}.{CANARY}@x", "salary": "4711.77", "notes": {"who": CANARY}, "stock": 1, **changes}
+    return {
+        "item_number": f"P{number}",
+        "email": f"{number}.{CANARY}@x",
+        "salary": "4711.77",
+        "notes": {"who": CANARY},
+        "stock": 1,
+        **changes,
+    }
 
 
 def people(world: World, *records: dict[str, object]) -> TwinTable:
@@ -74,7 +81,9 @@ def nowhere(world: World, *words: str) -> None:
             assert word not in str(world.all_rows())
 
 
-def test_a_hash_is_the_same_for_the_same_value_a_redacted_value_is_stars_and_a_dropped_column_is_not_there(any_world: World) -> None:
+def test_a_hash_is_the_same_for_the_same_value_a_redacted_value_is_stars_and_a_dropped_column_is_not_there(
+    any_world: World,
+) -> None:
     people(any_world, person(1), person(2, email=f"1.{CANARY}@x", salary=None))
     put_gate(any_world, MASKS)
     any_world.sync()
@@ -88,7 +97,9 @@ def test_a_hash_is_the_same_for_the_same_value_a_redacted_value_is_stars_and_a_d
     assert audit_entity(any_world.database, "erp", "items", settings=any_world.settings).missed == 0
 
 
-def test_no_masked_value_rests_anywhere_whatever_the_source_sends(any_world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_masked_value_rests_anywhere_whatever_the_source_sends(
+    any_world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     table = people(any_world, person(1), person(2, stock=-1), person(3, email=CANARY))
     put_gate(any_world, MASKS)
@@ -138,11 +149,18 @@ def test_keys_may_be_hashed_and_quarantine_knows_them_by_their_hash(any_world: W
 
 
 def test_numbers_and_moments_hash_the_same_in_the_table_and_in_a_record_that_is_released(any_world: World) -> None:
-    columns = (TwinColumn("id", "NUMERIC(10, 2)", is_nullable=False, is_business_key=True), TwinColumn("at", "TIMESTAMPTZ"), TwinColumn("stock", "BIGINT"))
+    columns = (
+        TwinColumn("id", "NUMERIC(10, 2)", is_nullable=False, is_business_key=True),
+        TwinColumn("at", "TIMESTAMPTZ"),
+        TwinColumn("stock", "BIGINT"),
+    )
     table = TwinTable("items", columns=columns)
     table.put({"id": 1.5, "at": "2024-05-01T10:00:00+02:00", "stock": 1})
     any_world.add(table)
-    put_gate(any_world, "rules: [{name: in_stock, column: stock, check: ge, arguments: {min_value: 0}}]\nmasks: {id: {hash: env:MASK_KEY}, at: {hash: env:MASK_KEY}}")
+    put_gate(
+        any_world,
+        "rules: [{name: in_stock, column: stock, check: ge, arguments: {min_value: 0}}]\nmasks: {id: {hash: env:MASK_KEY}, at: {hash: env:MASK_KEY}}",
+    )
     any_world.sync()
     table.put({"id": 1.5, "at": "2024-05-01T08:00:00Z", "stock": -1})
     any_world.sync(status=RunStatus.REJECTED)
@@ -169,7 +187,11 @@ def test_a_masked_record_is_released_after_a_fix_with_a_clear_value_which_is_mas
     assert result.ledger.inserted == 2
     rows = any_world.rows()
     assert rows[("P2",)]["email"] == digest(f"yes@{CANARY}")
-    assert (rows[("P3",)]["email"], rows[("P3",)]["stock"], rows[("P3",)]["salary"]) == (digest(f"3.{CANARY}@x"), 3, "***")
+    assert (rows[("P3",)]["email"], rows[("P3",)]["stock"], rows[("P3",)]["salary"]) == (
+        digest(f"3.{CANARY}@x"),
+        3,
+        "***",
+    )
     nowhere(any_world, CANARY)
     assert any_world.entity().stored_masks.keys() == {"email", "salary", "notes"}
 
@@ -209,7 +231,9 @@ def test_a_mask_that_is_gone_stops_the_entity_until_a_person_agrees(world: World
     assert world.rows()[("P1",)]["email"] == f"1.{CANARY}@x"
 
 
-def test_a_mask_that_is_withdrawn_before_its_full_read_was_through_loses_no_value(any_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mask_that_is_withdrawn_before_its_full_read_was_through_loses_no_value(
+    any_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     people(any_world, person(1), person(2, email=None))
     any_world.sync()
     put_gate(any_world, "masks: {email: redact}")
@@ -239,10 +263,15 @@ def test_quarantine_is_masked_once_although_the_read_begins_anew(world: World) -
     assert digest(f"2.{CANARY}@x").encode() in bytes(world.sql("SELECT record FROM bridge.quarantine")[0][0])
 
 
-def test_a_value_that_breaks_a_cast_costs_its_own_record_and_is_told_nowhere(any_world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_value_that_breaks_a_cast_costs_its_own_record_and_is_told_nowhere(
+    any_world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     table = people(any_world, person(1, email="17"), person(2), person(3, email="4"))
-    put_gate(any_world, "rules: [{name: number, expression: CAST(email AS INTEGER) > 5, severity: review}]\nmasks: {email: {hash: env:MASK_KEY}, salary: redact, notes: drop}")
+    put_gate(
+        any_world,
+        "rules: [{name: number, expression: CAST(email AS INTEGER) > 5, severity: review}]\nmasks: {email: {hash: env:MASK_KEY}, salary: redact, notes: drop}",
+    )
     result = any_world.sync()
     assert (result.ledger.inserted, result.ledger.quarantined) == (2, 1)
     (held,) = any_world.quarantine()
@@ -255,7 +284,9 @@ def test_a_value_that_breaks_a_cast_costs_its_own_record_and_is_told_nowhere(any
     assert any_world.quarantine() == []
 
 
-def test_an_error_of_our_own_amid_clear_values_tells_none_of_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_our_own_amid_clear_values_tells_none_of_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*args: object) -> None:
         raise ValueError(CANARY)
 
@@ -274,7 +305,10 @@ def test_a_probe_tells_nothing_of_an_answer(world: World) -> None:
     world.sync()
     session = open_session(get_connector(world.database, "erp"), world.settings, world.database, tries=1)
     session.shows_bodies = False
-    for fault in (Fault(kind="data", times=1, body=f'{{"answer": "{CANARY}"}}'.encode()), Fault(kind="data", times=1, status=404, body=CANARY.encode())):
+    for fault in (
+        Fault(kind="data", times=1, body=f'{{"answer": "{CANARY}"}}'.encode()),
+        Fault(kind="data", times=1, status=404, body=CANARY.encode()),
+    ):
         world.faults.add(fault)
         with pytest.raises(SyncError) as caught:
             probe_entity(session, "items", "0")

@@ -119,7 +119,11 @@ def test_duplicates_in_a_delta_are_superseded_too(world: World) -> None:
     table.put(item(1, base_uom="OLD"))
     table.put_raw(("A00001",), b'{"item_number": "A00001", "base_uom": "NEW"}', duplicate=True, poison=False)
     result = world.sync()
-    assert (result.mode, result.ledger.updated, result.ledger.superseded) == (Mode.DELTA, 1, result.ledger.fetched - 1 - result.ledger.unchanged)
+    assert (result.mode, result.ledger.updated, result.ledger.superseded) == (
+        Mode.DELTA,
+        1,
+        result.ledger.fetched - 1 - result.ledger.unchanged,
+    )
     assert world.rows()[("A00001",)]["base_uom"] == "NEW"
 
 

@@ -30,7 +30,11 @@ def test_a_delta_that_meets_a_new_column_asks_follows_and_fills_every_row(world:
     table.add_column(TwinColumn("colour", "VARCHAR(20)"), "red")
     table.put(item(3, colour="blue"))
     result = world.sync()
-    assert (result.mode, result.undeclared, result.table_changes) == (Mode.FULL, (), ("add colour character varying(20)",))
+    assert (result.mode, result.undeclared, result.table_changes) == (
+        Mode.FULL,
+        (),
+        ("add colour character varying(20)",),
+    )
     assert asked_for_descriptions(world) == before + 1
     world.assert_equal_to_truth()
     assert world.runs()[0]["mode"] == "full"
@@ -45,7 +49,11 @@ def test_a_column_that_is_new_while_the_run_follows_another_is_followed_too(worl
 
     def add_another(_: RequestInfo) -> None:
         asked = [request.kind for request in world.server.requests_log]
-        if "apis" in asked[before:] and asked[-1] == "data" and not any(column.name == "size" for column in table.columns):
+        if (
+            "apis" in asked[before:]
+            and asked[-1] == "data"
+            and not any(column.name == "size" for column in table.columns)
+        ):
             table.add_column(TwinColumn("size", "INTEGER"), 1)
             table.put(item(4, size=2))
 
@@ -117,8 +125,14 @@ def openapi_file(declared: DeclaredWorld, document: dict[str, Any], **limits: An
 def document_of(*fields: str) -> dict[str, Any]:
     properties = {"id": {"type": "integer"}, **{name: {"type": "string"} for name in fields}}
     schema = {"type": "array", "items": {"type": "object", "required": ["id"], "properties": properties}}
-    operation = {"get": {"responses": {"200": {"description": "", "content": {"application/json": {"schema": schema}}}}}}
-    return {"openapi": "3.0.3", "info": {"title": "t", "version": "1"}, "paths": {"/users": operation, "/orders": operation}}
+    operation = {
+        "get": {"responses": {"200": {"description": "", "content": {"application/json": {"schema": schema}}}}}
+    }
+    return {
+        "openapi": "3.0.3",
+        "info": {"title": "t", "version": "1"},
+        "paths": {"/users": operation, "/orders": operation},
+    }
 
 
 def test_a_run_that_follows_a_field_leaves_the_other_endpoints_and_a_new_file_alone(declared: DeclaredWorld) -> None:
@@ -135,10 +149,14 @@ def test_a_run_that_follows_a_field_leaves_the_other_endpoints_and_a_new_file_al
         assert follow_fields(declared.database, stale, entity, {"colour"}, declared.settings) is None
     endpoints = connector_endpoints(get_connector(declared.database, "shop"))
     assert endpoints is not None
-    assert [[column.name for column in endpoints[slug].columns or ()] for slug in ("orders", "users")] == [["id", "name", "colour"]] * 2
+    assert [[column.name for column in endpoints[slug].columns or ()] for slug in ("orders", "users")] == [
+        ["id", "name", "colour"]
+    ] * 2
 
 
-def test_a_file_that_is_applied_while_a_source_is_asked_is_not_put_back(declared: DeclaredWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_applied_while_a_source_is_asked_is_not_put_back(
+    declared: DeclaredWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     declared.serve(records=[{"id": 1, "name": "n"}])
     data = openapi_file(declared, document_of("name"))
     data["openapi"]["include"] = ["users"]
@@ -164,7 +182,9 @@ def test_a_file_that_is_applied_while_a_source_is_asked_is_not_put_back(declared
     assert get_connector(declared.database, "shop").declaration["description"] == "and once more"
 
 
-def test_a_run_waits_for_no_discovery_that_may_wait_for_the_table_which_the_run_fills(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_waits_for_no_discovery_that_may_wait_for_the_table_which_the_run_fills(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(follow, "WAIT_SECONDS", 0.2)
     table = world.add_items(5)
     world.sync()

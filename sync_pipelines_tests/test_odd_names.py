@@ -45,7 +45,10 @@ ODD = [
 
 
 def odd_table(slug: str) -> TwinTable:
-    columns = [TwinColumn('key "1" %', "VARCHAR(20)", is_business_key=True), TwinColumn("t", "INTEGER", is_business_key=True)]
+    columns = [
+        TwinColumn('key "1" %', "VARCHAR(20)", is_business_key=True),
+        TwinColumn("t", "INTEGER", is_business_key=True),
+    ]
     columns += [TwinColumn(name, "TEXT") for name in ODD]
     table = TwinTable(slug, columns=columns, rowversions=IntegerRowversions(), comparator="integer")
     for number in range(3):
@@ -119,7 +122,9 @@ def test_a_row_that_postgresql_cannot_hold_at_all_is_set_aside_and_the_others_pa
     columns += [TwinColumn(f"column_{number}", "TEXT") for number in range(600)]
     table = world.add(TwinTable("wide", columns=columns))
     table.put({"id": 1, "column_1": "x"})
-    table.put_raw((2,), ('{"id": 2, ' + ", ".join(f'"column_{number}": "{"z" * 40}"' for number in range(600)) + "}").encode())
+    table.put_raw(
+        (2,), ('{"id": 2, ' + ", ".join(f'"column_{number}": "{"z" * 40}"' for number in range(600)) + "}").encode()
+    )
     result = world.sync("wide")
     assert (result.ledger.inserted, result.ledger.quarantined) == (1, 1)
     assert "row is too big" in world.quarantine("wide")[0]["reason"]

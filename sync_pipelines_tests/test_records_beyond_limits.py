@@ -20,7 +20,10 @@ from sync_pipelines.twin import TwinColumn, TwinTable
 from sync_pipelines_tests.world import ITEM_COLUMNS, World, item
 
 # PostgreSQL moves no value of 24 bytes or less out of a row, and a row must fit into a page of 8 kB.
-WIDE = (TwinColumn("item_number", "TEXT", is_business_key=True, is_nullable=False), *(TwinColumn(f"w{n}", "TEXT") for n in range(400)))
+WIDE = (
+    TwinColumn("item_number", "TEXT", is_business_key=True, is_nullable=False),
+    *(TwinColumn(f"w{n}", "TEXT") for n in range(400)),
+)
 DEPTH = 20_000
 STEPS = range(0, 200, 4)
 
@@ -95,11 +98,18 @@ def test_a_row_without_room_for_the_mark_of_its_rejection_stays_unmarked_and_sto
     marked = {key for (key,) in world.sql("SELECT item_number FROM erp.items WHERE _bridge_rejected_at IS NOT NULL")}
     assert marked < live
     assert live_keys(world) == live
-    assert any(f"{len(live - marked)} rows whose newest record was rejected fill a page" in warning for warning in result.warnings)
+    assert any(
+        f"{len(live - marked)} rows whose newest record was rejected fill a page" in warning
+        for warning in result.warnings
+    )
 
 
-def test_json_for_which_postgresql_would_need_a_gigabyte_is_refused_alone_and_kept_as_sent(world: World, tmp_path: Path) -> None:
-    world.add(TwinTable("items", columns=(ITEM_COLUMNS[0], TwinColumn("extra", "JSON")))).put({"item_number": "A", "extra": [1]})
+def test_json_for_which_postgresql_would_need_a_gigabyte_is_refused_alone_and_kept_as_sent(
+    world: World, tmp_path: Path
+) -> None:
+    world.add(TwinTable("items", columns=(ITEM_COLUMNS[0], TwinColumn("extra", "JSON")))).put(
+        {"item_number": "A", "extra": [1]}
+    )
     world.sync()
     entity, huge = world.entity(), b"[" + b"1," * 17_000_000 + b"1]"
     columns = [[0, 1], [None, None], ["h", "h"], ["SMALL", "HUGE"], ["[1]", huge.decode()]]
@@ -109,7 +119,9 @@ def test_json_for_which_postgresql_would_need_a_gigabyte_is_refused_alone_and_ke
         originals.add([{"arrival": 1, "page": 4, "position": 2, "record": b"as it was sent"}])
     with closing(psycopg2.connect(world.database.session_url())) as connection, connection.cursor() as cursor:
         assert copy_refusing(cursor, str(spooled), entity, originals) == 1
-        cursor.execute(f"SELECT page, position, business_key, reason, record FROM {entity.staging_schema}.{entity.rejects_table}")
+        cursor.execute(
+            f"SELECT page, position, business_key, reason, record FROM {entity.staging_schema}.{entity.rejects_table}"
+        )
         ((page, position, key, reason, record),) = cursor.fetchall()
     assert (page, position, key, bytes(record)) == (4, 2, ["HUGE"], b"as it was sent")
     assert "PostgreSQL refuses it: invalid memory alloc request size" in reason
@@ -164,14 +176,20 @@ def test_a_row_that_an_index_of_somebody_cannot_hold_is_refused_alone(world: Wor
 def test_a_record_against_a_check_of_somebody_is_refused_alone_and_kept_as_it_was_sent(world: World) -> None:
     table = world.add_items(5)
     world.sync()
-    checks = "ADD CONSTRAINT \"no %s\" CHECK (base_uom <> 'BAD'), ADD remark text DEFAULT 'new' CHECK (remark IS NOT NULL)"
+    checks = (
+        "ADD CONSTRAINT \"no %s\" CHECK (base_uom <> 'BAD'), ADD remark text DEFAULT 'new' CHECK (remark IS NOT NULL)"
+    )
     world.sql(f"ALTER TABLE erp.items {checks}")
     table.put_many([item(2, base_uom="BAD"), item(3, base_uom="GOOD"), item(8, base_uom="BAD"), item(9)])
     ledger = world.sync().ledger
     assert (ledger.inserted, ledger.updated, ledger.quarantined) == (1, 1, 2)
-    assert {row["reason"] for row in world.quarantine()} == {"It does not fit the table: it violates the check constraint no %s"}
+    assert {row["reason"] for row in world.quarantine()} == {
+        "It does not fit the table: it violates the check constraint no %s"
+    }
     assert_kept_as_sent(world, table)
-    assert world.sql("SELECT item_number, base_uom FROM erp.items WHERE _bridge_rejected_at IS NOT NULL") == [("A00002", "PCS")]
+    assert world.sql("SELECT item_number, base_uom FROM erp.items WHERE _bridge_rejected_at IS NOT NULL") == [
+        ("A00002", "PCS")
+    ]
     table.put_many([item(2, base_uom="KG"), item(8, base_uom="KG")])
     assert world.sync().ledger.quarantined == 0
     world.assert_equal_to_truth()

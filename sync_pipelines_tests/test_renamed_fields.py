@@ -15,7 +15,9 @@ def without(record: dict[str, Any], name: str) -> dict[str, Any]:
     return {other: value for other, value in record.items() if other != name}
 
 
-def test_a_full_read_without_a_field_that_the_rows_have_stops_until_a_person_says_that_it_is_gone(declared: DeclaredWorld) -> None:
+def test_a_full_read_without_a_field_that_the_rows_have_stops_until_a_person_says_that_it_is_gone(
+    declared: DeclaredWorld,
+) -> None:
     served = declared.serve(20)
     declared.apply_endpoint()
     declared.sync("users")
@@ -31,14 +33,18 @@ def test_a_full_read_without_a_field_that_the_rows_have_stops_until_a_person_say
     assert declared.sync("users").ledger.unchanged == 20
 
 
-def test_a_delta_without_a_field_that_its_rows_have_stops_and_one_of_few_records_does_not(declared: DeclaredWorld) -> None:
+def test_a_delta_without_a_field_that_its_rows_have_stops_and_one_of_few_records_does_not(
+    declared: DeclaredWorld,
+) -> None:
     served = declared.serve(20, since=("since", "updated_at"))
     declared.apply_endpoint(cursor=CURSOR)
     declared.sync("users")
     for number in range(1, 6):
         served.records[number - 1] = without(user(number, updated_at=f"2024-07-01T00:00:{number:02d}Z"), "name")
     result = declared.sync("users")
-    assert (result.ledger.updated, [row["name"] for row in declared.table().values()].count(None)) == (5, 5), "null may be left out"
+    assert (result.ledger.updated, [row["name"] for row in declared.table().values()].count(None)) == (5, 5), (
+        "null may be left out"
+    )
     for number in range(1, 17):
         served.records[number - 1] = without(user(number, updated_at=f"2024-07-02T00:00:{number:02d}Z"), "name")
     assert "name (11 values)" in declared.fails(SourceContractError, "users").what

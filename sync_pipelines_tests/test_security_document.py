@@ -12,7 +12,9 @@ TEXT = (PROJECT / "docs" / "security.md").read_text()
 
 
 def test_every_test_that_the_table_names_exists() -> None:
-    rows = [line.split("|") for line in TEXT.partition("## ASVS")[2].splitlines() if re.match(r"\| [A-Z].*\d+\.\d+", line)]
+    rows = [
+        line.split("|") for line in TEXT.partition("## ASVS")[2].splitlines() if re.match(r"\| [A-Z].*\d+\.\d+", line)
+    ]
     assert len(rows) > 12, len(rows)
     for row in rows:
         named = re.findall(r"`([\w/]+\.py)`", row[3])

@@ -19,7 +19,9 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     import os
 
     for name in list(os.environ):
-        if name.upper().startswith(("POSTGRES_", "DB_", "API_", "MAX_", "DEFAULT_", "SYNC_", "LOG_", "APP_", "DEBUG", "BATCH_")):
+        if name.upper().startswith(
+            ("POSTGRES_", "DB_", "API_", "MAX_", "DEFAULT_", "SYNC_", "LOG_", "APP_", "DEBUG", "BATCH_")
+        ):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(secrets, "_known", set())
@@ -122,7 +124,9 @@ def test_the_log_level_may_be_written_small(monkeypatch: pytest.MonkeyPatch) -> 
     assert load_settings().log_level == "DEBUG"
 
 
-def test_settings_are_read_from_a_file_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_settings_are_read_from_a_file_and_the_environment_wins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / ".env").write_text("MAX_PAGE_SIZE=11\nAPI_TRIES=5\nUNKNOWN_VARIABLE=1\n")
     monkeypatch.setenv("API_TRIES", "7")
     settings = load_settings()

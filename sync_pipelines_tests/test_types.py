@@ -15,7 +15,7 @@ from sync_pipelines_tests.world import World
 MANY_DIGITS = "1234567890" * 3 + "12345678"
 # Declared type, type in PostgreSQL, values as sent, the same values as PostgreSQL prints them.
 CASES: list[tuple[str, str, list[Any], list[str]]] = [
-    ("VARCHAR(50)", "character varying(50)", ["", "äöü€😀", 'a\nb"c,d\'\\'], ["", "äöü€😀", 'a\nb"c,d\'\\']),
+    ("VARCHAR(50)", "character varying(50)", ["", "äöü€😀", "a\nb\"c,d'\\"], ["", "äöü€😀", "a\nb\"c,d'\\"]),
     ("VARCHAR2(50 CHAR)", "character varying(50)", [" both ends ", "\\N", "\\."], [" both ends ", "\\N", "\\."]),
     ("NVARCHAR2(5)", "character varying(5)", ["😀😀😀😀😀", "ß", "\x1f\x1e"], ["😀😀😀😀😀", "ß", "\x1f\x1e"]),
     ("CHAR(3)", "character varying(3)", ["a", "abc", "a  "], ["a", "abc", "a  "]),
@@ -24,17 +24,32 @@ CASES: list[tuple[str, str, list[Any], list[str]]] = [
     ("LONG", "text", ["null", "\t", "e\u0301"], ["null", "\t", "e\u0301"]),
     ("NUMBER", "numeric", [Decimal("0.1"), Decimal("12345678901234.567"), -5], ["0.1", "12345678901234.567", "-5"]),
     ("NUMBER(10,3)", "numeric(10,3)", [Decimal("1.5"), "9999999.999", 0], ["1.500", "9999999.999", "0.000"]),
-    ("NUMBER(38)", "numeric(38,0)", [int(MANY_DIGITS), -int(MANY_DIGITS), 10**37], [MANY_DIGITS, "-" + MANY_DIGITS, str(10**37)]),
+    (
+        "NUMBER(38)",
+        "numeric(38,0)",
+        [int(MANY_DIGITS), -int(MANY_DIGITS), 10**37],
+        [MANY_DIGITS, "-" + MANY_DIGITS, str(10**37)],
+    ),
     ("NUMBER(*,2)", "numeric(38,2)", [Decimal("0.01"), 1, Decimal("-2.5")], ["0.01", "1.00", "-2.50"]),
     ("DECIMAL(5)", "numeric(5,0)", [99999, -99999, "7"], ["99999", "-99999", "7"]),
-    ("NUMERIC(60,10)", "numeric(60,10)", [Decimal("0.1234567891"), 10**49, -1], ["0.1234567891", f"{10**49}.0000000000", "-1.0000000000"]),
+    (
+        "NUMERIC(60,10)",
+        "numeric(60,10)",
+        [Decimal("0.1234567891"), 10**49, -1],
+        ["0.1234567891", f"{10**49}.0000000000", "-1.0000000000"],
+    ),
     ("SMALLINT", "smallint", [32767, -32768, 0], ["32767", "-32768", "0"]),
     ("INTEGER", "integer", [2147483647, -2147483648, 1], ["2147483647", "-2147483648", "1"]),
     ("BIGINT", "bigint", [2**63 - 1, -(2**63), 0], [str(2**63 - 1), str(-(2**63)), "0"]),
     ("INT8", "bigint", [1, 2, 3], ["1", "2", "3"]),
     ("REAL", "real", [0.1, 3.4028235e38, -1.5], ["0.1", "3.4028235e+38", "-1.5"]),
     ("BINARY_FLOAT", "real", [1e-37, 16777216, 0], ["1e-37", "1.6777216e+07", "0"]),
-    ("DOUBLE PRECISION", "double precision", [0.1, 1.7976931348623157e308, 5e-324], ["0.1", "1.7976931348623157e+308", "5e-324"]),
+    (
+        "DOUBLE PRECISION",
+        "double precision",
+        [0.1, 1.7976931348623157e308, 5e-324],
+        ["0.1", "1.7976931348623157e+308", "5e-324"],
+    ),
     ("BINARY_DOUBLE", "double precision", [-1e-7, 2**53, 1e22], ["-1e-07", "9.007199254740992e+15", "1e+22"]),
     ("BOOLEAN", "boolean", [True, False, True], ["true", "false", "true"]),
     ("DATE", "date", ["2024-02-29", "0001-01-01", "9999-12-31"], ["2024-02-29", "0001-01-01", "9999-12-31"]),
@@ -63,12 +78,25 @@ CASES: list[tuple[str, str, list[Any], list[str]]] = [
         ["2024-01-01T00:00:00", "2024-01-01T00:00:00-05:30", "1900-01-01T00:00:00Z"],
         ["2024-01-01 00:00:00+00", "2024-01-01 05:30:00+00", "1900-01-01 00:00:00+00"],
     ),
-    ("TIME", "time without time zone", ["23:59:59.999999", "00:00:00", "10:00:00.5"], ["23:59:59.999999", "00:00:00", "10:00:00.5"]),
+    (
+        "TIME",
+        "time without time zone",
+        ["23:59:59.999999", "00:00:00", "10:00:00.5"],
+        ["23:59:59.999999", "00:00:00", "10:00:00.5"],
+    ),
     (
         "UUID",
         "uuid",
-        ["00000000-0000-0000-0000-000000000000", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", "{a0eebc999c0b4ef8bb6d6bb9bd380a11}"],
-        ["00000000-0000-0000-0000-000000000000", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"],
+        [
+            "00000000-0000-0000-0000-000000000000",
+            "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11",
+            "{a0eebc999c0b4ef8bb6d6bb9bd380a11}",
+        ],
+        [
+            "00000000-0000-0000-0000-000000000000",
+            "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+            "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        ],
     ),
     ("JSONB", "jsonb", [{"b": [1, None, "x"]}, [], "text"], ['{"b": [1, null, "x"]}', "[]", '"text"']),
     ("JSON", "jsonb", [Decimal("12345678901234.5678901"), True, {}], ["12345678901234.5678901", "true", "{}"]),
@@ -114,7 +142,9 @@ def test_every_type_gets_its_exact_column_type(world: World) -> None:
     world.add(typed_table())
     world.sync("typed")
     types = dict(
-        world.sql("SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'erp.typed'::regclass")
+        world.sql(
+            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'erp.typed'::regclass"
+        )
     )
     assert [types[f"v{place}"] for place in range(len(CASES))] == [case[1] for case in CASES]
 
@@ -166,7 +196,8 @@ def test_a_number_keeps_its_hash_whichever_path_decoded_it(world: World, literal
 
 
 @pytest.mark.parametrize(
-    ("literal", "status"), [("1.005", RunStatus.REJECTED), ("123.45600", RunStatus.REJECTED), ("1e3", RunStatus.SUCCESS)]
+    ("literal", "status"),
+    [("1.005", RunStatus.REJECTED), ("123.45600", RunStatus.REJECTED), ("1e3", RunStatus.SUCCESS)],
 )
 def test_numbers_beyond_the_declared_digits_are_never_rounded(world: World, literal: str, status: RunStatus) -> None:
     columns = (TwinColumn("id", "INTEGER", is_business_key=True), TwinColumn("v", "NUMERIC(50,2)"))

@@ -100,7 +100,9 @@ def _start(folder: Path, ready: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not ready.exists():
         if process.poll() is not None or time.monotonic() > deadline:
-            ready.write_text(json.dumps({"error": (folder / "supervisor.log").read_text()[-2000:] or "it did not start"}))
+            ready.write_text(
+                json.dumps({"error": (folder / "supervisor.log").read_text()[-2000:] or "it did not start"})
+            )
         time.sleep(0.1)
 
 
@@ -114,7 +116,9 @@ class TrinoWorld(World):
         """Start an empty twin and register it for Trino."""
         schema = f"erp_{os.getpid()}_{next(_numbers)}"
         reach = {**place.options, **options}
-        with cls.open(database, settings, target_schema=schema, destination="trino", destination_settings=reach) as world:
+        with cls.open(
+            database, settings, target_schema=schema, destination="trino", destination_settings=reach
+        ) as world:
             yield world
             world.drop_everything(schema)
 
@@ -192,7 +196,11 @@ class TrinoWorld(World):
         options = self.trino.options
         for catalog in (options.catalog, options.staging_catalog):
             if self._has(catalog, STAGING_SCHEMA):
-                assert not [one for (one,) in self.trino.query(f"SHOW TABLES FROM {quote(catalog, STAGING_SCHEMA)}") if name in one]
+                assert not [
+                    one
+                    for (one,) in self.trino.query(f"SHOW TABLES FROM {quote(catalog, STAGING_SCHEMA)}")
+                    if name in one
+                ]
         if options.staging_url:
             folder = Path(options.staging_url.removeprefix("file://")) / name
             assert not folder.exists() or not list(folder.rglob("*.parquet"))

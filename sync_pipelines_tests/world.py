@@ -52,7 +52,9 @@ class World:
         """Start an empty twin and register it; `connector` goes to `add_connector`."""
         store = TwinStore()
         with TwinServer(store, token=TOKEN) as server:
-            add_connector(database, "erp", server.url, "env:TWIN_TOKEN", settings={"backoff_seconds": 0.01}, **connector)
+            add_connector(
+                database, "erp", server.url, "env:TWIN_TOKEN", settings={"backoff_seconds": 0.01}, **connector
+            )
             yield cls(database, settings, store, server)
 
     @property
@@ -106,7 +108,9 @@ class World:
     def pass_time(self, seconds: int = 3600, slug: str = "items") -> None:
         """Age the marks of earlier reads, as if so many seconds had passed since."""
         for (marks,) in self.sql("SELECT cursor_marks FROM bridge.entities WHERE slug = %s", slug):
-            aged = [{**mark, "at": str(datetime.fromisoformat(mark["at"]) - timedelta(seconds=seconds))} for mark in marks]
+            aged = [
+                {**mark, "at": str(datetime.fromisoformat(mark["at"]) - timedelta(seconds=seconds))} for mark in marks
+            ]
             self.set(slug, cursor_marks=json.dumps(aged))
 
     def assert_nothing_left_behind(self, slug: str = "items") -> None:
@@ -169,7 +173,10 @@ class World:
     @contextmanager
     def session_with(self, options: str) -> Iterator[None]:
         """Let the address of the database set something for our sessions, for example `-c lock_timeout=100ms`."""
-        plain, self.database = self.database, Database(psycopg.conninfo.make_conninfo(self.database.url, options=options))
+        plain, self.database = (
+            self.database,
+            Database(psycopg.conninfo.make_conninfo(self.database.url, options=options)),
+        )
         try:
             yield
         finally:

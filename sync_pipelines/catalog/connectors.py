@@ -24,7 +24,16 @@ _FIELDS = (
     "last_discovered_at, last_discovery_error, sync_cron, full_refresh_cron, discovery_cron, time_zone, probe_changes, "
     "kind, declaration, agreed"
 )
-_SETTABLE = {"sync_cron", "full_refresh_cron", "discovery_cron", "time_zone", "probe_changes", "is_active", "settings", "agreed"}
+_SETTABLE = {
+    "sync_cron",
+    "full_refresh_cron",
+    "discovery_cron",
+    "time_zone",
+    "probe_changes",
+    "is_active",
+    "settings",
+    "agreed",
+}
 # dlt puts the schema unescaped into connection options and formatted statements.
 _UNUSABLE_IN_SCHEMA = re.compile(r"[\s%\\\x00-\x1f]")
 _RESERVED_SCHEMAS = ("information_schema", "public_staging")
@@ -61,7 +70,9 @@ def check_destination(destination: str) -> str:
         SettingsError: there is none of that name.
     """
     if destination not in DESTINATIONS:
-        raise SettingsError(f"There is no destination {destination!r}; known: {', '.join(DESTINATIONS)}.", state="Nothing was stored.")
+        raise SettingsError(
+            f"There is no destination {destination!r}; known: {', '.join(DESTINATIONS)}.", state="Nothing was stored."
+        )
     return destination
 
 
@@ -122,7 +133,9 @@ def add_connector(
                 state="Nothing was stored.",
                 next_command=f"choose another name, or sync-pipelines connector remove {name}",
             )
-        reach = (known["destination_settings"] if known else {}) if destination_settings is None else destination_settings
+        reach = (
+            (known["destination_settings"] if known else {}) if destination_settings is None else destination_settings
+        )
         wanted = Connector(
             uuid4(), name, check_base_url(base_url), auth_token, schema, destination_settings=reach, kind=kind,
             declaration=declaration, agreed=known["agreed"] if known else None,
@@ -237,14 +250,21 @@ def remove_connector(database: Database, name: str) -> int:
     return int(count["n"])
 
 
-def stored_declaration(connection: psycopg.Connection[Any], connector: Connector, *, locked: bool = False) -> dict[str, Any] | None:
+def stored_declaration(
+    connection: psycopg.Connection[Any], connector: Connector, *, locked: bool = False
+) -> dict[str, Any] | None:
     """The declaration as it is now; None where there is none. With `locked` nobody changes it before the caller's transaction ends."""
-    row = connection.execute(f"SELECT declaration FROM connectors WHERE uid = %s{' FOR UPDATE' if locked else ''}", [connector.uid]).fetchone()
+    row = connection.execute(
+        f"SELECT declaration FROM connectors WHERE uid = %s{' FOR UPDATE' if locked else ''}", [connector.uid]
+    ).fetchone()
     return None if row is None else row["declaration"]
 
 
 def update_declaration(
-    connection: psycopg.Connection[Any], connector: Connector, before: dict[str, Any] | None, declaration: dict[str, Any]
+    connection: psycopg.Connection[Any],
+    connector: Connector,
+    before: dict[str, Any] | None,
+    declaration: dict[str, Any],
 ) -> None:
     """Take over what an OpenAPI document says now; nothing happens where it is as before, or no longer what it was `before`."""
     connection.execute(

@@ -126,17 +126,27 @@ def classify_database_error(error: Any) -> SyncError:
     message = printable(whole.split("\n")[0], 300)
     if state == _TOO_MANY_CONNECTIONS or (state is None and _EXHAUSTED.search(whole)):
         return DatabaseConnectionsError(
-            f"PostgreSQL has no connection left: {message}", next_command="SELECT application_name, state, count(*) FROM pg_stat_activity GROUP BY 1, 2"
+            f"PostgreSQL has no connection left: {message}",
+            next_command="SELECT application_name, state, count(*) FROM pg_stat_activity GROUP BY 1, 2",
         )
     if state is None and _is_connection_trouble(error):
         if "password authentication failed" in message or "no password supplied" in message:
-            return DatabaseRefusedError(f"PostgreSQL refused the login: {message}", next_command="sync-pipelines doctor")
+            return DatabaseRefusedError(
+                f"PostgreSQL refused the login: {message}", next_command="sync-pipelines doctor"
+            )
         if is_tls_trouble(whole):
-            return DatabaseRefusedError(f"PostgreSQL is not spoken to without a certificate that holds: {message}", next_command=WAY_OUT)
-        return DatabaseUnavailableError(f"PostgreSQL cannot be reached: {message}", next_command="sync-pipelines doctor")
+            return DatabaseRefusedError(
+                f"PostgreSQL is not spoken to without a certificate that holds: {message}", next_command=WAY_OUT
+            )
+        return DatabaseUnavailableError(
+            f"PostgreSQL cannot be reached: {message}", next_command="sync-pipelines doctor"
+        )
     if state is not None and (state[:2] in _RETRIABLE_CLASSES or state in _RETRIABLE_STATES):
         return DatabaseUnavailableError(f"PostgreSQL failed for now ({state}): {message}")
-    return DatabaseRefusedError(f"PostgreSQL refused ({state or 'no state'}): {message}{_depending(error)}", next_command=_way_out(state, message))
+    return DatabaseRefusedError(
+        f"PostgreSQL refused ({state or 'no state'}): {message}{_depending(error)}",
+        next_command=_way_out(state, message),
+    )
 
 
 # Their details name objects; those of other errors quote values.
@@ -145,7 +155,11 @@ _NAMING_STATES = ("2B", "0A", "42")
 
 def _depending(error: Any) -> str:
     detail = getattr(getattr(error, "diag", None), "message_detail", None)
-    return f" ({printable(detail, 500)})" if detail and str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None))[:2] in _NAMING_STATES else ""
+    return (
+        f" ({printable(detail, 500)})"
+        if detail and str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None))[:2] in _NAMING_STATES
+        else ""
+    )
 
 
 def _way_out(state: str | None, message: str) -> str | None:
@@ -181,10 +195,18 @@ def require_catalog(database: Database) -> None:
     with database.connect() as connection:
         row = connection.execute("SELECT to_regclass(%s) AS found", [f'"{database.bridge_schema}".entities']).fetchone()
         is_there = row is not None and row["found"] is not None
-        row = connection.execute("SELECT max(version_num) AS version FROM alembic_version").fetchone() if is_there else None
+        row = (
+            connection.execute("SELECT max(version_num) AS version FROM alembic_version").fetchone()
+            if is_there
+            else None
+        )
     if row is not None and row["version"] is not None and row["version"] >= newest:
         return
-    what = "holds no catalog yet" if row is None else f"holds a catalog of the older version {row['version']}, where this program needs {newest}"
+    what = (
+        "holds no catalog yet"
+        if row is None
+        else f"holds a catalog of the older version {row['version']}, where this program needs {newest}"
+    )
     raise ConfigurationError(
         f"The schema {database.bridge_schema!r} {what}.",
         where={"database": database.location},

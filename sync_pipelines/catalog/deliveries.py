@@ -12,7 +12,9 @@ from sync_pipelines.model.incident import Webhook
 _WAITING = "delivered_at IS NULL AND given_up_at IS NULL"
 
 
-def enqueue_delivery(connection: psycopg.Connection[Any], incident_uid: UUID, webhook: Webhook, event: str, body: str) -> None:
+def enqueue_delivery(
+    connection: psycopg.Connection[Any], incident_uid: UUID, webhook: Webhook, event: str, body: str
+) -> None:
     """Put a message into the outbox; once for each incident, receiver and event."""
     connection.execute(
         """
@@ -23,7 +25,9 @@ def enqueue_delivery(connection: psycopg.Connection[Any], incident_uid: UUID, we
     )
 
 
-def claim_delivery(connection: psycopg.Connection[Any], webhook: Webhook, lease_seconds: float) -> dict[str, Any] | None:
+def claim_delivery(
+    connection: psycopg.Connection[Any], webhook: Webhook, lease_seconds: float
+) -> dict[str, Any] | None:
     """Take the oldest message of a receiver that is due, and count the attempt; None when nothing is due.
 
     It is due again after the lease, should this process die. A message about the end of an incident waits for the one about its

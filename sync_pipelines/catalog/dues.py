@@ -33,7 +33,9 @@ WITH held AS MATERIALIZED (
 )
 """
 _RUNNING = "hashtextextended('sync_pipelines:' || %(bridge)s || ':entity:' || e.uid, 0) IN (SELECT key FROM held)"
-_READS_ALL = "(e.full_read_due OR e.full_refresh_pending OR e.delta_strategy <> 'rowversion' OR e.last_rowversion IS NULL)"
+_READS_ALL = (
+    "(e.full_read_due OR e.full_refresh_pending OR e.delta_strategy <> 'rowversion' OR e.last_rowversion IS NULL)"
+)
 _ENTITY = f"""
 e.uid, e.slug, e.due_reason AS reason, e.full_read_due, e.row_count, {_READS_ALL} AS reads_all,
 CASE WHEN {_FULL_READ} THEN greatest(0, extract(epoch FROM now() - e.next_due_at))
@@ -108,9 +110,7 @@ def lease_due(
     """
     taken: list[tuple[UUID, PlannedRun]] = []
     with database.connect() as connection:
-        due = find_due(
-            connection, database.bridge_schema, connector_uid, by_cron=by_cron, known=known, queued=queued
-        )
+        due = find_due(connection, database.bridge_schema, connector_uid, by_cron=by_cron, known=known, queued=queued)
         for run in plan(due) if due else []:
             lease = uuid4()
             rows = connection.execute(
@@ -177,7 +177,8 @@ def end_lease(database: Database, lease: UUID, *, failed: bool) -> int:
     """
     with database.connect() as connection:
         left = connection.execute(
-            "SELECT uid, sync_interval_seconds, consecutive_failures FROM entities WHERE lease_uid = %s FOR UPDATE", [lease]
+            "SELECT uid, sync_interval_seconds, consecutive_failures FROM entities WHERE lease_uid = %s FOR UPDATE",
+            [lease],
         ).fetchall()
         for row in left:
             failures = row["consecutive_failures"] + failed

@@ -51,7 +51,9 @@ def embedded_admin_url(data_dir: Path) -> str:
             if server._postmaster_info is None:
                 _strike_off_the_dead(server)
                 server.start_as((f"max_connections = {MAX_CONNECTIONS}  # by sync_pipelines",))
-            return make_conninfo(host=str(server.get_postmaster_info().socket_dir), user=server.postgres_user, dbname="postgres")
+            return make_conninfo(
+                host=str(server.get_postmaster_info().socket_dir), user=server.postgres_user, dbname="postgres"
+            )
         except SyncError:
             raise
         except Exception as error:

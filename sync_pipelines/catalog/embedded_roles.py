@@ -27,14 +27,18 @@ def ensure_owner(admin_url: str) -> None:
             connection.execute(f"GRANT pg_signal_backend, pg_monitor TO {OWNER}")
             connection.execute(f"ALTER ROLE {OWNER} SET createrole_self_grant = 'set, inherit'")
             database = psycopg.sql.Identifier(connection.info.dbname)
-            connection.execute(psycopg.sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, psycopg.sql.Identifier(OWNER)))
+            connection.execute(
+                psycopg.sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, psycopg.sql.Identifier(OWNER))
+            )
             for statement in _take_over(connection):
                 connection.execute(statement.encode())
 
 
 def _take_over(connection: psycopg.Connection) -> list[str]:
     """Statements that give everything of the superuser in this database to the role."""
-    schemas = connection.execute(f"SELECT quote_ident(nspname) FROM pg_namespace WHERE {_OURS} AND nspowner = 10").fetchall()
+    schemas = connection.execute(
+        f"SELECT quote_ident(nspname) FROM pg_namespace WHERE {_OURS} AND nspowner = 10"
+    ).fetchall()
     # Sequences of columns and indexes follow their table.
     relations = connection.execute(
         "SELECT c.relkind::text, c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"

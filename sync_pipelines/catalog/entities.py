@@ -69,9 +69,7 @@ def get_entity(database: Database, connector: str, slug: str) -> Entity:
     return entity_from_row(row)
 
 
-def insert_entity(
-    connection: psycopg.Connection[Any], connector: Connector, entity: Entity
-) -> None:
+def insert_entity(connection: psycopg.Connection[Any], connector: Connector, entity: Entity) -> None:
     """Store a newly discovered entity.
 
     Raises:
@@ -194,7 +192,9 @@ def change_coercion(database: Database, entity: Entity, words: dict[str, str]) -
         if name not in columns:
             raise SettingsError(f"{entity.path} has no column {name!r}.", state="Nothing was changed.")
         if columns[name].is_business_key:
-            raise SettingsError(f"{name} is the business key: cut, two records could become one row.", state="Nothing was changed.")
+            raise SettingsError(
+                f"{name} is the business key: cut, two records could become one row.", state="Nothing was changed."
+            )
     changed = [replace(column, coerce=words.get(column.name, column.coerce)) for column in entity.columns]
     if get_connector(database, entity.connector).declaration is not None:
         raise SettingsError(

@@ -84,11 +84,16 @@ def _gate_texts(gates: Path) -> Iterable[str]:
 def _stored(connection: psycopg.Connection[Any], key: FingerprintKey) -> dict[bytes, Fingerprint]:
     rows = connection.execute("SELECT length, head, digest FROM secret_fingerprints WHERE key_id = %s", [key.key_id])
     return {
-        bytes(row["digest"]): Fingerprint(row["length"], int.from_bytes(bytes(row["head"]), "big"), bytes(row["digest"])) for row in rows
+        bytes(row["digest"]): Fingerprint(
+            row["length"], int.from_bytes(bytes(row["head"]), "big"), bytes(row["digest"])
+        )
+        for row in rows
     }
 
 
-def _keep(connection: psycopg.Connection[Any], key: FingerprintKey, values: Mapping[str, str], known: set[bytes]) -> None:
+def _keep(
+    connection: psycopg.Connection[Any], key: FingerprintKey, values: Mapping[str, str], known: set[bytes]
+) -> None:
     for name, value in values.items():
         for one in map(key.fingerprint, sorted(spellings(value))):
             if one.digest not in known:

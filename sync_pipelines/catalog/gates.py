@@ -20,7 +20,8 @@ def prepare_gate(database: Database, settings: Settings, entity: Entity) -> Open
     if opened is not None and opened.gate.judges:
         with database.connect() as connection:
             rows = connection.execute(
-                "SELECT fingerprint, edited_record FROM quarantine WHERE entity_uid = %s AND waived_at IS NOT NULL", [entity.uid]
+                "SELECT fingerprint, edited_record FROM quarantine WHERE entity_uid = %s AND waived_at IS NOT NULL",
+                [entity.uid],
             ).fetchall()
         edited = [fingerprint_of(bytes(row["edited_record"])) for row in rows if row["edited_record"] is not None]
         opened.waived = frozenset([*(row["fingerprint"] for row in rows), *edited])
@@ -34,8 +35,11 @@ def forget_mask(database: Database, entity: Entity, column: str) -> None:
         SettingsError: it was not masked.
     """
     if column not in entity.stored_masks:
-        raise SettingsError(f"{entity.path} is not stored with a mask on {column!r}; masked are: {', '.join(sorted(entity.stored_masks)) or 'none'}.")
+        raise SettingsError(
+            f"{entity.path} is not stored with a mask on {column!r}; masked are: {', '.join(sorted(entity.stored_masks)) or 'none'}."
+        )
     with database.connect() as connection:
         connection.execute(
-            "UPDATE entities SET masks = masks - %s::text, full_refresh_pending = true WHERE uid = %s", [column, entity.uid]
+            "UPDATE entities SET masks = masks - %s::text, full_refresh_pending = true WHERE uid = %s",
+            [column, entity.uid],
         )

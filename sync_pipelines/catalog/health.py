@@ -130,7 +130,9 @@ class Health:
     @property
     def resumed_at(self) -> datetime | None:
         """When somebody who looks was last heard of again after a gap; before that nothing may have been synced."""
-        resumed = [one.resumed_at for one in self.heartbeats if one.looker != Looker.CRON and one.resumed_at is not None]
+        resumed = [
+            one.resumed_at for one in self.heartbeats if one.looker != Looker.CRON and one.resumed_at is not None
+        ]
         return max(resumed, default=None)
 
     def heard_of(self, looker: Looker) -> Heartbeat | None:
@@ -238,14 +240,24 @@ def read_health(
     entities = (
         EntityHealth(
             **{
-                **rejecting.get(row.pop("uid"), {}), **row,
-                "status": EntityStatus(row["status"]), "recent": _recent_failures(row["recent"]),
+                **rejecting.get(row.pop("uid"), {}),
+                **row,
+                "status": EntityStatus(row["status"]),
+                "recent": _recent_failures(row["recent"]),
             }
         )  # fmt: skip
         for row in connection.execute(_ENTITIES, parameters)
     )
     connectors = (ConnectorHealth(**row) for row in connection.execute(_CONNECTORS, parameters))
-    return Health(server["now"], tuple(entities), tuple(connectors), server["used"], server["usable"], looker, read_heartbeats(connection))
+    return Health(
+        server["now"],
+        tuple(entities),
+        tuple(connectors),
+        server["used"],
+        server["usable"],
+        looker,
+        read_heartbeats(connection),
+    )
 
 
 def _recent_failures(rows: list[list[Any]] | None) -> tuple[EndedRun, ...] | None:

@@ -54,4 +54,7 @@ def beat(connection: psycopg.Connection[Any], looker: Looker) -> None:
 
 def read_heartbeats(connection: psycopg.Connection[Any]) -> tuple[Heartbeat, ...]:
     """All lookers that were ever heard of."""
-    return tuple(Heartbeat(**row) for row in connection.execute("SELECT looker, last_at, resumed_at FROM heartbeats ORDER BY looker"))
+    return tuple(
+        Heartbeat(**row)
+        for row in connection.execute("SELECT looker, last_at, resumed_at FROM heartbeats ORDER BY looker")
+    )

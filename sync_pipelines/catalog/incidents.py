@@ -23,7 +23,9 @@ def require_incidents(connection: psycopg.Connection[Any]) -> None:
     Raises:
         ConfigurationError: names the command that upgrades it.
     """
-    row = connection.execute("SELECT to_regclass('incidents') IS NOT NULL AND to_regclass('heartbeats') IS NOT NULL AS found").fetchone()
+    row = connection.execute(
+        "SELECT to_regclass('incidents') IS NOT NULL AND to_regclass('heartbeats') IS NOT NULL AS found"
+    ).fetchone()
     if row is None or not row["found"]:
         raise ConfigurationError(
             "The catalog holds no incidents yet: it is missing or older than this program.",
@@ -69,7 +71,8 @@ def update_incident(connection: psycopg.Connection[Any], incident: Incident, con
 def mark_quiet(connection: psycopg.Connection[Any], incident: Incident) -> None:
     """The condition was found gone for the first time."""
     connection.execute(
-        "UPDATE incidents SET quiet_since = now() WHERE uid = %s AND quiet_since IS NULL AND closed_at IS NULL", [incident.uid]
+        "UPDATE incidents SET quiet_since = now() WHERE uid = %s AND quiet_since IS NULL AND closed_at IS NULL",
+        [incident.uid],
     )
 
 

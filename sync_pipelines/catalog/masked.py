@@ -40,7 +40,10 @@ def mask_catalog(cursor: Any, remask: Remask) -> None:
 
 def _mask_quarantine(cursor: Any, remask: Remask, fresh: frozenset[str], quarantine: str) -> int:
     masks = remask.masks.restricted(fresh)
-    cursor.execute(f"SELECT uid, record, edited_record, column_name, reason, business_key::text FROM {quarantine} WHERE entity_uid = %s", [masks.entity.uid])
+    cursor.execute(
+        f"SELECT uid, record, edited_record, column_name, reason, business_key::text FROM {quarantine} WHERE entity_uid = %s",
+        [masks.entity.uid],
+    )
     rows = cursor.fetchall()
     for uid, record, edited, column, reason, key in rows:
         kept = masks.hide_record(bytes(record))

@@ -25,7 +25,9 @@ def migrate(database: Database) -> None:
         DatabaseUnavailableError, DatabaseRefusedError: from PostgreSQL.
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(database.session_url()), poolclass=pool.NullPool)
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(database.session_url()), poolclass=pool.NullPool
+    )
     try:
         with engine.connect() as connection:
             driver = connection.connection.driver_connection

@@ -84,7 +84,10 @@ class PrivateServer(PostgresServer):
             pgexec("initdb", options, bin_path=self.bin_path, **self._as_user())
         self._append("postgresql.conf", self.settings)
         users = dict.fromkeys(filter(None, (pwd.getpwuid(os.geteuid()).pw_name, self.system_user)))
-        changed = self._write("pg_hba.conf", f"# By sync_pipelines: who we are is told by the system; nobody comes by TCP.\nlocal all all peer map={MAP}\n")
+        changed = self._write(
+            "pg_hba.conf",
+            f"# By sync_pipelines: who we are is told by the system; nobody comes by TCP.\nlocal all all peer map={MAP}\n",
+        )
         changed |= self._write("pg_ident.conf", "".join(f'{MAP} "{user}" all\n' for user in users))
         running = PostmasterInfo.read_from_pgdata(self.pgdata)
         if changed and running is not None and running.is_running():
@@ -95,7 +98,18 @@ class PrivateServer(PostgresServer):
         running = PostmasterInfo.read_from_pgdata(self.pgdata)
         if running is None or not running.is_running():
             folder = self._socket_folder()
-            options = ("-w", "-t", str(START_SECONDS), "-o", f'-h "" -k {shlex.quote(str(folder))}', "-l", str(self.log), "-D", str(self.pgdata), "start")
+            options = (
+                "-w",
+                "-t",
+                str(START_SECONDS),
+                "-o",
+                f'-h "" -k {shlex.quote(str(folder))}',
+                "-l",
+                str(self.log),
+                "-D",
+                str(self.pgdata),
+                "start",
+            )
             pgexec("pg_ctl", options, bin_path=self.bin_path, **self._as_user(), timeout=START_SECONDS)
             running = PostmasterInfo.read_from_pgdata(self.pgdata)
         self._postmaster_info = running
@@ -125,7 +139,9 @@ class PrivateServer(PostgresServer):
             mode = stat.S_IMODE(path.stat().st_mode)
             if mode & ~may_be:
                 return f"{path} has mode {mode:04o}"
-        rules = [line for line in (self.pgdata / "pg_hba.conf").read_text().splitlines() if line and not line.startswith("#")]
+        rules = [
+            line for line in (self.pgdata / "pg_hba.conf").read_text().splitlines() if line and not line.startswith("#")
+        ]
         open_rules = [rule for rule in rules if not rule.startswith("local") or " peer" not in rule]
         return f"pg_hba.conf says {open_rules[0]!r}" if open_rules else None
 
@@ -153,7 +169,9 @@ class PrivateServer(PostgresServer):
         if remembered is not None and self._is_private(remembered):
             return remembered
         runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-        base = Path(runtime) if self.system_user is None and runtime and len(os.fsencode(runtime)) < 50 else Path("/tmp")  # noqa: S108
+        base = (
+            Path(runtime) if self.system_user is None and runtime and len(os.fsencode(runtime)) < 50 else Path("/tmp")
+        )  # noqa: S108
         name = hashlib.sha256(os.fsencode(self.pgdata)).hexdigest()[:8]
         folder = Path(tempfile.mkdtemp(prefix=f"sp-{name}-", dir=base))
         self._give(folder)
@@ -166,7 +184,9 @@ class PrivateServer(PostgresServer):
             found = folder.lstat()
         except OSError:
             return False
-        return stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == 0o700 and found.st_uid == self._user().pw_uid
+        return (
+            stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == 0o700 and found.st_uid == self._user().pw_uid
+        )
 
     def _user(self) -> Any:
         return pwd.getpwnam(self.system_user) if self.system_user else pwd.getpwuid(os.geteuid())

@@ -101,7 +101,12 @@ def get_quarantined(database: Database, uid: UUID) -> dict[str, Any]:
 
 def open_of(connection: psycopg.Connection[Any], uids: Sequence[UUID]) -> set[UUID]:
     """Those of some records that nobody and nothing has settled."""
-    return {row["uid"] for row in connection.execute("SELECT uid FROM quarantine WHERE uid = ANY(%s) AND resolved_at IS NULL", [list(uids)])}
+    return {
+        row["uid"]
+        for row in connection.execute(
+            "SELECT uid FROM quarantine WHERE uid = ANY(%s) AND resolved_at IS NULL", [list(uids)]
+        )
+    }
 
 
 def set_edited(connection: psycopg.Connection[Any], uid: UUID, record: bytes) -> None:
@@ -114,7 +119,9 @@ def set_waived(connection: psycopg.Connection[Any], uid: UUID) -> None:
     connection.execute("UPDATE quarantine SET waived_at = now() WHERE uid = %s", [uid])
 
 
-def expire_records(database: Database, connector: str | None, slug: str | None, *, days: int, author: str, reason: str) -> int:
+def expire_records(
+    database: Database, connector: str | None, slug: str | None, *, days: int, author: str, reason: str
+) -> int:
     """Settle records that were last seen more than so many days ago; returns how many. One that is sent again opens again."""
     with database.connect() as connection:
         rows = connection.execute(
@@ -154,7 +161,9 @@ def log_action(
     )
 
 
-def list_log(database: Database, path: str | None = None, *, record_uid: UUID | None = None, limit: int = 100) -> list[dict[str, Any]]:
+def list_log(
+    database: Database, path: str | None = None, *, record_uid: UUID | None = None, limit: int = 100
+) -> list[dict[str, Any]]:
     """What persons did, newest first."""
     with database.connect() as connection:
         return list(

@@ -14,7 +14,12 @@ from sync_pipelines.load.destination import open_destination
 
 
 def list_reviews(
-    database: Database, connector: str | None = None, slug: str | None = None, *, limit: int = 50, with_closed: bool = False
+    database: Database,
+    connector: str | None = None,
+    slug: str | None = None,
+    *,
+    limit: int = 50,
+    with_closed: bool = False,
 ) -> list[dict[str, Any]]:
     """Records under review, the newest first."""
     with database.connect() as connection:
@@ -49,7 +54,11 @@ def accept_review(database: Database, uid: UUID, *, author: str, reason: str) ->
             [uid],
         ).fetchone()
         if row is None:
-            raise NotFoundError(f"There is no open review {uid}.", state="Nothing was changed.", next_command="sync-pipelines review list")
+            raise NotFoundError(
+                f"There is no open review {uid}.",
+                state="Nothing was changed.",
+                next_command="sync-pipelines review list",
+            )
         entity = get_entity(database, row["connector"], row["slug"])
         destination = open_destination(database, get_connector(database, row["connector"]), entity)
         destination.accept_review(connection, entity, row["business_key"], row["content_hash"])

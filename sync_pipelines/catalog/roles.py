@@ -37,7 +37,9 @@ def ensure_roles(database: Database) -> tuple[str, ...]:
         cursor.execute("SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user")
         may_make = bool(cursor.fetchone()[0])  # type: ignore[index]
         names = {purpose: role_name(database.bridge_schema, purpose) for purpose in PURPOSES}
-        there = [purpose for purpose, name in names.items() if _is_there(cursor, name) or (may_make and _make(cursor, name))]
+        there = [
+            purpose for purpose, name in names.items() if _is_there(cursor, name) or (may_make and _make(cursor, name))
+        ]
         if len(there) < len(PURPOSES):
             return ()
         cursor.execute("SELECT DISTINCT target_schema FROM entities WHERE destination = 'postgres'")
@@ -100,9 +102,14 @@ def open_to_models(database: Database, reads: Iterable[tuple[str, str]], *, writ
         if role is None:
             return
         _grant_missing(cursor, role, reads)
-        cursor.execute("SELECT has_schema_privilege(%s, %s, 'USAGE') AND has_schema_privilege(%s, %s, 'CREATE')", [role, writes] * 2)
+        cursor.execute(
+            "SELECT has_schema_privilege(%s, %s, 'USAGE') AND has_schema_privilege(%s, %s, 'CREATE')",
+            [role, writes] * 2,
+        )
         if not cursor.fetchone()[0]:  # type: ignore[index]
-            cursor.execute(sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(sql.Identifier(writes), sql.Identifier(role)))
+            cursor.execute(
+                sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(sql.Identifier(writes), sql.Identifier(role))
+            )
 
 
 @contextmanager

@@ -150,7 +150,14 @@ def ending_of(error: BaseException) -> RunStatus:
 
 
 def _fail_run(
-    database: Database, entity: Entity, run_uid: UUID, error: BaseException, lease: UUID | None, *, tried_again: bool, released: bool
+    database: Database,
+    entity: Entity,
+    run_uid: UUID,
+    error: BaseException,
+    lease: UUID | None,
+    *,
+    tried_again: bool,
+    released: bool,
 ) -> None:
     status = ending_of(error)
     # In Trino its rows may be in, so that they have to be counted anew.
@@ -186,7 +193,8 @@ def _fail_run(
                 {
                     "failures": failures,
                     "pause": plan_retry_seconds(entity.uid, entity.sync_interval_seconds, failures),
-                    "keep_full_read": row["mode"] == Mode.DELTA or (isinstance(error, RetriableError) and failures < FULL_READ_TRIES),
+                    "keep_full_read": row["mode"] == Mode.DELTA
+                    or (isinstance(error, RetriableError) and failures < FULL_READ_TRIES),
                     "lease": lease,
                     "uid": entity.uid,
                 },

@@ -52,7 +52,9 @@ def session_url(url: str, search_path: str | None = None, *, server_version: int
         server_version: as libpq tells it; 0 where nobody knows yet.
     """
     own = str(conninfo_to_dict(url).get("options") or "")
-    return make_conninfo(url, options=session_options(own, search_path, server_version=server_version), client_encoding="UTF8")
+    return make_conninfo(
+        url, options=session_options(own, search_path, server_version=server_version), client_encoding="UTF8"
+    )
 
 
 def session_options(own: str = "", search_path: str | None = None, *, server_version: int = 0) -> str:
@@ -63,7 +65,10 @@ def session_options(own: str = "", search_path: str | None = None, *, server_ver
 
 
 def _as_options(settings: dict[str, str]) -> str:
-    return " ".join(f"-c {name}={value.replace(chr(92), chr(92) * 2).replace(' ', chr(92) + ' ')}" for name, value in settings.items())
+    return " ".join(
+        f"-c {name}={value.replace(chr(92), chr(92) * 2).replace(' ', chr(92) + ' ')}"
+        for name, value in settings.items()
+    )
 
 
 def ensure_schema(connection: Any, schema: str) -> None:

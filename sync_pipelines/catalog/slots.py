@@ -90,7 +90,9 @@ class SharedRateLimiter:
 
 
 @contextmanager
-def writer_place(connection: psycopg.Connection[Any], bridge_schema: str, places: int, waiting: Callable[[], None]) -> Iterator[None]:
+def writer_place(
+    connection: psycopg.Connection[Any], bridge_schema: str, places: int, waiting: Callable[[], None]
+) -> Iterator[None]:
     """Hold one of the places of writers to the destination, over all processes; it goes away with the connection.
 
     Args:

@@ -125,7 +125,9 @@ def _read(database: Database, connectors: Sequence[str], dotenv: Path | None = N
         if found is None or found["t"] is None:
             active, rows = [], []
         else:
-            active = [one for one in list_connectors(database) if one.is_active and (not connectors or one.name in connectors)]
+            active = [
+                one for one in list_connectors(database) if one.is_active and (not connectors or one.name in connectors)
+            ]
             names = {one.name for one in active}
             rows = [row for row in list_entity_rows(database) if row["connector"] in names]
     content = json.dumps(

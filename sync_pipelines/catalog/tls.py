@@ -27,7 +27,9 @@ _TLS_TROUBLE = re.compile(
 def is_local(conninfo: Mapping[str, object], environ: Mapping[str, str] | None = None) -> bool:
     """The server is on this machine: a socket, or loopback; of several hosts, all of them."""
     environ = os.environ if environ is None else environ
-    hosts = str(conninfo.get("hostaddr") or conninfo.get("host") or environ.get("PGHOSTADDR") or environ.get("PGHOST") or "")
+    hosts = str(
+        conninfo.get("hostaddr") or conninfo.get("host") or environ.get("PGHOSTADDR") or environ.get("PGHOST") or ""
+    )
     return all(not host or host.startswith(("/", "@")) or is_loopback_host(host) for host in hosts.split(","))
 
 
@@ -54,7 +56,9 @@ def with_verified_tls(url: str, *, rootcert: str | None = None, environ: Mapping
     if "://" not in url:
         return psycopg.conninfo.make_conninfo(url, **wanted)
     head, question, query = url.partition("?")
-    joined = "&".join([*([query] if question and query else []), *(f"{name}={quote(value)}" for name, value in wanted.items())])
+    joined = "&".join(
+        [*([query] if question and query else []), *(f"{name}={quote(value)}" for name, value in wanted.items())]
+    )
     return f"{head}?{joined}"
 
 

@@ -51,9 +51,16 @@ def check_address(address: str) -> str:
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         usable = False
-    if not usable or parts.username or parts.password or parts.fragment or any(not 32 < ord(one) < 127 for one in address):
+    if (
+        not usable
+        or parts.username
+        or parts.password
+        or parts.fragment
+        or any(not 32 < ord(one) < 127 for one in address)
+    ):
         raise SettingsError(
-            "The address of a webhook is http(s)://host[:port][/path], without credentials and fragment.", state="Nothing was sent."
+            "The address of a webhook is http(s)://host[:port][/path], without credentials and fragment.",
+            state="Nothing was sent.",
         )
     if travels_in_clear(address):
         raise SettingsError(
@@ -106,7 +113,9 @@ def add_webhook(
         ).fetchone()
     if row is None:
         raise SettingsError(
-            f"There is a webhook {chosen!r} with another address.", state="Nothing was stored.", next_command=f"{_ADD} --name NAME"
+            f"There is a webhook {chosen!r} with another address.",
+            state="Nothing was stored.",
+            next_command=f"{_ADD} --name NAME",
         )
     return _from_row(row)
 
@@ -160,7 +169,9 @@ def find_webhooks(database: Database, name: str | None) -> list[Webhook]:
     if not found:
         names = ", ".join(printable(webhook.name) for webhook in known) or "none"
         raise NotFoundError(
-            f"There is no webhook{f' {printable(name)!r}' if name else ''}; known: {names}.", state="Nothing was changed.", next_command=_ADD
+            f"There is no webhook{f' {printable(name)!r}' if name else ''}; known: {names}.",
+            state="Nothing was changed.",
+            next_command=_ADD,
         )
     return found
 
@@ -174,7 +185,8 @@ def remove_webhook(database: Database, name: str) -> int:
     [webhook] = find_webhooks(database, name)
     with database.connect() as connection:
         row = connection.execute(
-            "SELECT count(*) AS n FROM deliveries WHERE webhook_uid = %s AND delivered_at IS NULL AND given_up_at IS NULL", [webhook.uid]
+            "SELECT count(*) AS n FROM deliveries WHERE webhook_uid = %s AND delivered_at IS NULL AND given_up_at IS NULL",
+            [webhook.uid],
         ).fetchone()
         connection.execute("DELETE FROM webhooks WHERE uid = %s", [webhook.uid])
     assert row is not None
@@ -183,4 +195,6 @@ def remove_webhook(database: Database, name: str) -> int:
 
 def _from_row(row: dict[str, Any]) -> Webhook:
     kinds = row["kinds"] and tuple(IncidentKind(kind) for kind in row["kinds"])
-    return Webhook(row["uid"], row["name"], row["url"], row["secret"], kinds, row["is_active"], tuple(row["private_origins"]))
+    return Webhook(
+        row["uid"], row["name"], row["url"], row["secret"], kinds, row["is_active"], tuple(row["private_origins"])
+    )

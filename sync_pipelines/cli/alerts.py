@@ -61,7 +61,16 @@ def list_(
         "Incidents",
         ("incident", "what", "about", "since", "over", "told", "message", "next"),
         [
-            (short(row["uid"]), TITLES[row["kind"]], row["subject"], row["opened_at"], _over(row), _told(row), row["message"], row["next_command"])
+            (
+                short(row["uid"]),
+                TITLES[row["kind"]],
+                row["subject"],
+                row["opened_at"],
+                _over(row),
+                _told(row),
+                row["message"],
+                row["next_command"],
+            )
             for row in found
         ],
         least=("told", "over", "next", "since"),
@@ -132,7 +141,9 @@ def run(context: typer.Context, as_json: JsonOption = False) -> None:
 @group.command(epilog=examples("alerts watch", "alerts watch --every 60"))
 def watch(
     context: typer.Context,
-    every: Annotated[float | None, typer.Option(min=1, help="Seconds between two looks; ALERT_INTERVAL_SECONDS when left out.")] = None,
+    every: Annotated[
+        float | None, typer.Option(min=1, help="Seconds between two looks; ALERT_INTERVAL_SECONDS when left out.")
+    ] = None,
 ) -> None:
     """Look again and again until Ctrl-C, beside Dagster, so that somebody notices when Dagster itself is dead; `up` runs it."""
     settings = context.obj
@@ -169,7 +180,12 @@ def test(
 
     answers = [(hook, send(hook)) for hook in found]
     if as_json:
-        print_json([{"webhook": hook.name, "status": answer.status, "error": answer.error, "ok": answer.error is None} for hook, answer in answers])
+        print_json(
+            [
+                {"webhook": hook.name, "status": answer.status, "error": answer.error, "ok": answer.error is None}
+                for hook, answer in answers
+            ]
+        )
     else:
         show_table(
             "Test",
@@ -202,11 +218,16 @@ def close(context: typer.Context, uid: UidArgument, as_json: JsonOption = False)
 def webhook_add(
     context: typer.Context,
     url: Annotated[str, typer.Argument(help="Address, or env:NAME where the address itself is a secret.")],
-    secret: Annotated[str, typer.Option(help="Reference to the signing key, env:NAME: whsec_ and base64 of 24 bytes or more.")],
+    secret: Annotated[
+        str, typer.Option(help="Reference to the signing key, env:NAME: whsec_ and base64 of 24 bytes or more.")
+    ],
     name: Annotated[str | None, typer.Option(help="Its name; the host when left out.")] = None,
     kinds: Annotated[list[IncidentKind] | None, typer.Option(help="Only this kind of incident; repeatable.")] = None,
     allow_private: Annotated[
-        bool, typer.Option("--allow-private", help="It need not be at a public address: name a host of your intranet, by https.")
+        bool,
+        typer.Option(
+            "--allow-private", help="It need not be at a public address: name a host of your intranet, by https."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -218,7 +239,14 @@ def webhook_add(
         say(f"Warning: {error.what} The process that delivers needs it.", "yellow", stderr=True)
     webhook = add_webhook(database, url, secret, name=name, kinds=kinds or (), allow_private=allow_private)
     if as_json:
-        print_json({"name": webhook.name, "address": shown_address(webhook.url), "secret": webhook.secret, "kinds": webhook.kinds})
+        print_json(
+            {
+                "name": webhook.name,
+                "address": shown_address(webhook.url),
+                "secret": webhook.secret,
+                "kinds": webhook.kinds,
+            }
+        )
         return
     say(f"{webhook.name} is told of {', '.join(webhook.kinds) if webhook.kinds else 'every incident'}.")
     say(f"Next: sync-pipelines alerts test {webhook.name}", "cyan")
@@ -227,7 +255,10 @@ def webhook_add(
 @webhooks.command("list", epilog=examples("alerts webhook list", "alerts webhook list --json"))
 def webhook_list(context: typer.Context, as_json: JsonOption = False) -> None:
     """List the receivers and what became of their messages."""
-    rows = [{**row, "uid": str(row["uid"]), "url": shown_address(row["url"])} for row in webhook_figures(open_catalog(context.obj))]
+    rows = [
+        {**row, "uid": str(row["uid"]), "url": shown_address(row["url"])}
+        for row in webhook_figures(open_catalog(context.obj))
+    ]
     if as_json:
         print_json(rows)
         return

@@ -24,7 +24,9 @@ def register(app: typer.Typer) -> None:
 def audit(
     context: typer.Context,
     path: PathArgument,
-    everything: Annotated[bool, typer.Option("--all", help="Read the whole source and compare every key range.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Read the whole source and compare every key range.")
+    ] = False,
     ranges: Annotated[int, typer.Option(min=1, max=10_000, help="Random pages to read.")] = DEFAULT_RANGES,
     seed: Annotated[int | None, typer.Option(help="Choose the same ranges again.")] = None,
     as_json: JsonOption = False,
@@ -76,7 +78,10 @@ def _show(report: AuditReport) -> None:
         show_table(
             "Missed records",
             ("key", "rowversion", "finding"),
-            [(" / ".join(map(str, sample["key"])), sample["rowversion"], sample["finding"]) for sample in report.samples],
+            [
+                (" / ".join(map(str, sample["key"])), sample["rowversion"], sample["finding"])
+                for sample in report.samples
+            ],
         )
         say(f"Bring them: sync-pipelines sync {report.entity} --full-refresh", "bold")
     if report.suggested_lookback_seconds is not None:

@@ -41,7 +41,9 @@ def register(app: typer.Typer) -> None:
 def backup(
     context: typer.Context,
     file: FileArgument,
-    without_history: Annotated[bool, typer.Option("--without-history", help="Leave out Dagster's runs and events.")] = False,
+    without_history: Annotated[
+        bool, typer.Option("--without-history", help="Leave out Dagster's runs and events.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write the whole database into one file, readable by this user alone, while everything runs on."""
@@ -70,7 +72,9 @@ def backup(
 def restore(
     context: typer.Context,
     file: FileArgument,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace the catalog and the tables that are there.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace the catalog and the tables that are there.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Bring a backup into the database in one transaction and upgrade it where it is older; stop `up` and the containers before."""
@@ -117,10 +121,18 @@ def _run(program: str, arguments: Sequence[str], database: Database) -> None:
         DatabaseRefusedError: it failed; with its own words.
     """
     known = psycopg.conninfo.conninfo_to_dict(database.url)
-    variables = {_VARIABLES[name]: str(value) for name, value in known.items() if value is not None and name in _VARIABLES}
+    variables = {
+        _VARIABLES[name]: str(value) for name, value in known.items() if value is not None and name in _VARIABLES
+    }
     done = subprocess.run(
-        [postgres_program(program), *arguments], env={**os.environ, **variables}, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        [postgres_program(program), *arguments],
+        env={**os.environ, **variables},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         said = printable(" ".join(done.stderr.split()) or f"code {done.returncode}", 1000)
-        raise DatabaseRefusedError(f"{program} failed: {said}", where={"database": database.location}, state="The database is as it was.")
+        raise DatabaseRefusedError(
+            f"{program} failed: {said}", where={"database": database.location}, state="The database is as it was."
+        )

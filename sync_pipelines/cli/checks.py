@@ -83,7 +83,9 @@ def conclude(checks: Sequence[Check], *, as_json: bool) -> None:
     else:
         width = max((len(check.name) for check in checks), default=0)
         for check in checks:
-            line = Text.assemble((f"{check.verdict:<8}", _STYLES[check.verdict]), f" {check.name:<{width}}  ", cell(check.detail))
+            line = Text.assemble(
+                (f"{check.verdict:<8}", _STYLES[check.verdict]), f" {check.name:<{width}}  ", cell(check.detail)
+            )
             if check.verdict is Verdict.FAILED and check.next_command:
                 line.append(f"\n         {'':<{width}}  Next: ", "bold").append_text(cell(check.next_command))
             draw(line, soft_wrap=True)
@@ -120,7 +122,9 @@ def _check_source(connector: Connector, settings: Settings) -> list[Check]:
         resolve_secret(connector.auth_token)
     except ConfigurationError as error:
         return rest(error)
-    checks.append(passed("secret", shown_secrets(connector)) if connector.auth_token else skipped("secret", "no token is used"))
+    checks.append(
+        passed("secret", shown_secrets(connector)) if connector.auth_token else skipped("secret", "no token is used")
+    )
     session = new_session(connector.base_url, auth_key(connector), limits.model_copy(update={"tries": 1}), outbound)
     try:
         apis = fetch_apis(session)
@@ -133,7 +137,11 @@ def _check_source(connector: Connector, settings: Settings) -> list[Check]:
         return rest(error)
     finally:
         session.close()
-    checks += [passed("reachable", connector.base_url), passed("token", "accepted"), passed("protocol", f"{APIS_PATH} lists {len(apis)} APIs")]
+    checks += [
+        passed("reachable", connector.base_url),
+        passed("token", "accepted"),
+        passed("protocol", f"{APIS_PATH} lists {len(apis)} APIs"),
+    ]
     return checks + _check_apis(connector, settings, session, apis)
 
 
@@ -195,7 +203,9 @@ def _check_apis(connector: Connector, settings: Settings, session: Any, apis: li
     entities, errors = parse_apis(apis, connector, settings)
     if errors:
         label, error = next(iter(errors.items()))
-        checks = [failed("definitions", f"{len(errors)} of {len(apis)} cannot be used, for example {label}: {error.what}")]
+        checks = [
+            failed("definitions", f"{len(errors)} of {len(apis)} cannot be used, for example {label}: {error.what}")
+        ]
     else:
         checks = [passed("definitions", f"{len(entities)} usable")]
     if not entities:

@@ -34,7 +34,10 @@ _YES_HELP = (
 )
 AllowPrivate = Annotated[
     bool,
-    typer.Option("--allow-private", help="Its addresses need not be public: name an intranet host. Loopback, written as such, needs no flag."),
+    typer.Option(
+        "--allow-private",
+        help="Its addresses need not be public: name an intranet host. Loopback, written as such, needs no flag.",
+    ),
 ]
 
 NameArgument = Annotated[str, typer.Argument(autocompletion=complete_connectors)]
@@ -65,10 +68,15 @@ def add(
     token: Annotated[str | None, typer.Option(help="Reference to the bearer token: env:NAME.")] = None,
     schema: Annotated[str | None, typer.Option(help="Schema of the target tables.")] = None,
     limits: Annotated[list[str] | None, typer.Option("--set", help="A limit, key=value; repeatable.")] = None,
-    destination: Annotated[str | None, typer.Option(help="Where its tables go: postgres (the default) or trino.")] = None,
+    destination: Annotated[
+        str | None, typer.Option(help="Where its tables go: postgres (the default) or trino.")
+    ] = None,
     trino: Annotated[
         list[str] | None,
-        typer.Option("--trino", help="How Trino is reached, key=value, where it differs from TRINO_…; repeatable. Secrets as env:NAME."),
+        typer.Option(
+            "--trino",
+            help="How Trino is reached, key=value, where it differs from TRINO_…; repeatable. Secrets as env:NAME.",
+        ),
     ] = None,
     allow_private: AllowPrivate = False,
     as_json: JsonOption = False,
@@ -83,28 +91,49 @@ def add(
     learn_secrets(database, context.obj)
     show_in_dagster(context.obj, database, quiet=True)
     if connector.auth_token and travels_in_clear(connector.base_url):
-        say(f"Warning: the token goes to {connector.base_url} over plain http; whoever is on the way can read it.", "yellow", stderr=True)
+        say(
+            f"Warning: the token goes to {connector.base_url} over plain http; whoever is on the way can read it.",
+            "yellow",
+            stderr=True,
+        )
     if as_json:
         print_json(_shown(connector))
         return
-    say(f"{name} is registered: {connector.base_url}, tables go to the schema {connector.target_schema} in {connector.destination}.")
+    say(
+        f"{name} is registered: {connector.base_url}, tables go to the schema {connector.target_schema} in {connector.destination}."
+    )
     say(f"Next: sync-pipelines connector test {name} && sync-pipelines discover {name}", "cyan")
 
 
 @group.command(
     "set",
-    epilog=examples("connector set erp --full-refresh-cron '0 3 * * *' --time-zone Europe/Berlin", "connector set erp --sync-cron '0 * * * *' --no-probe"),
+    epilog=examples(
+        "connector set erp --full-refresh-cron '0 3 * * *' --time-zone Europe/Berlin",
+        "connector set erp --sync-cron '0 * * * *' --no-probe",
+    ),
 )
 def set_(
     context: typer.Context,
     name: NameArgument,
-    sync_cron: Annotated[str | None, typer.Option(help=f"When all entities are synced, instead of their intervals. {_CRON_HELP}")] = None,
-    full_refresh_cron: Annotated[str | None, typer.Option(help=f"When all entities are read whole. {_CRON_HELP}")] = None,
-    discovery_cron: Annotated[str | None, typer.Option(help=f"When the source is asked what it offers. {_CRON_HELP}")] = None,
-    time_zone: Annotated[str | None, typer.Option(help="In which the crons are meant, for example Europe/Berlin, or default.")] = None,
-    probe: Annotated[bool | None, typer.Option("--probe/--no-probe", help="Look for changes between the intervals, or not.")] = None,
+    sync_cron: Annotated[
+        str | None, typer.Option(help=f"When all entities are synced, instead of their intervals. {_CRON_HELP}")
+    ] = None,
+    full_refresh_cron: Annotated[
+        str | None, typer.Option(help=f"When all entities are read whole. {_CRON_HELP}")
+    ] = None,
+    discovery_cron: Annotated[
+        str | None, typer.Option(help=f"When the source is asked what it offers. {_CRON_HELP}")
+    ] = None,
+    time_zone: Annotated[
+        str | None, typer.Option(help="In which the crons are meant, for example Europe/Berlin, or default.")
+    ] = None,
+    probe: Annotated[
+        bool | None, typer.Option("--probe/--no-probe", help="Look for changes between the intervals, or not.")
+    ] = None,
     active: Annotated[bool | None, typer.Option("--active/--inactive", help="Sync it at all, or not.")] = None,
-    limits: Annotated[list[str] | None, typer.Option("--set", help="A limit, key=value; key=null takes it away; repeatable.")] = None,
+    limits: Annotated[
+        list[str] | None, typer.Option("--set", help="A limit, key=value; key=null takes it away; repeatable.")
+    ] = None,
     allow_private: AllowPrivate = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -112,7 +141,11 @@ def set_(
     database = open_catalog(context.obj)
     connector = get_connector(database, name)
     changes: dict[str, Any] = {}
-    for field, value in (("sync_cron", sync_cron), ("full_refresh_cron", full_refresh_cron), ("discovery_cron", discovery_cron)):
+    for field, value in (
+        ("sync_cron", sync_cron),
+        ("full_refresh_cron", full_refresh_cron),
+        ("discovery_cron", discovery_cron),
+    ):
         if value is not None:
             changes[field] = _checked_cron(value, name, field.replace("_", " "))
     if time_zone is not None:
@@ -124,14 +157,19 @@ def set_(
     if allow_private:
         changes["agreed"] = agree_to_private(connector)
     if not changes:
-        raise SettingsError("Nothing to set.", state="Nothing was changed.", next_command="sync-pipelines connector set --help")
+        raise SettingsError(
+            "Nothing to set.", state="Nothing was changed.", next_command="sync-pipelines connector set --help"
+        )
     changed = change_connector(database, connector, **changes)
     if as_json:
         print_json(_shown(changed))
         return
     say(f"{name}: " + ", ".join(f"{field} = {getattr(changed, field)}" for field in changes))
     if {"sync_cron", "full_refresh_cron", "discovery_cron", "time_zone", "is_active"} & set(changes):
-        say("Dagster shows it after its definitions are reloaded (Deployment, Reload); the sensor obeys at once.", "cyan")
+        say(
+            "Dagster shows it after its definitions are reloaded (Deployment, Reload); the sensor obeys at once.",
+            "cyan",
+        )
 
 
 def _checked_cron(cron: str, name: str, what: str) -> str | None:
@@ -158,15 +196,23 @@ def copy(
 
 
 @group.command(
-    epilog=examples("connector apply connectors/crm.yaml", "connector apply processgit --base-url https://data.example.com --yes")
+    epilog=examples(
+        "connector apply connectors/crm.yaml", "connector apply processgit --base-url https://data.example.com --yes"
+    )
 )
 def apply(
     context: typer.Context,
     file: Annotated[str, typer.Argument(help="A connector file, or the name of a shipped one.")],
-    inputs: Annotated[list[str] | None, typer.Option("--set", help="An input of the file, name=value; repeatable.")] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Option("--set", help="An input of the file, name=value; repeatable.")
+    ] = None,
     base_url: Annotated[str | None, typer.Option(help="Base URL instead of the file's.")] = None,
-    infer_again: Annotated[bool, typer.Option("--infer-again", help="Take a new sample for columns that were inferred.")] = False,
-    plan_only: Annotated[bool, typer.Option("--plan", help="Show what it would use and change, and change nothing.")] = False,
+    infer_again: Annotated[
+        bool, typer.Option("--infer-again", help="Take a new sample for columns that were inferred.")
+    ] = False,
+    plan_only: Annotated[
+        bool, typer.Option("--plan", help="Show what it would use and change, and change nothing.")
+    ] = False,
     allow_private: AllowPrivate = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help=_YES_HELP)] = False,
     as_json: JsonOption = False,
@@ -202,8 +248,6 @@ def export(context: typer.Context, name: NameArgument) -> None:
     typer.echo(export_file(get_connector(open_catalog(context.obj), name)), nl=False)
 
 
-
-
 @group.command("list", epilog=examples("connector list", "connector list --json"))
 def list_(context: typer.Context, as_json: JsonOption = False) -> None:
     """List the sources."""
@@ -215,7 +259,15 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
         "Connectors",
         ("connector", "base URL", "token", "schema", "active", "last discovered", "last discovery error"),
         [
-            (c.name, c.base_url, c.auth_token, c.target_schema, c.is_active, c.last_discovered_at, c.last_discovery_error)
+            (
+                c.name,
+                c.base_url,
+                c.auth_token,
+                c.target_schema,
+                c.is_active,
+                c.last_discovered_at,
+                c.last_discovery_error,
+            )
             for c in connectors
         ],
         empty="There is no connector yet. Next: sync-pipelines connector add NAME URL --token env:NAME",
@@ -240,15 +292,20 @@ def remove(
     database = open_catalog(context.obj)
     connector = get_connector(database, name)
     if not yes and not typer.confirm(
-        f"Forget {name} with its entities, cursors, runs and quarantine? The tables in {connector.target_schema} stay.", err=True
+        f"Forget {name} with its entities, cursors, runs and quarantine? The tables in {connector.target_schema} stay.",
+        err=True,
     ):
-        raise SettingsError("Not confirmed.", state="Nothing was changed.", next_command=f"sync-pipelines connector remove {name} --yes")
+        raise SettingsError(
+            "Not confirmed.", state="Nothing was changed.", next_command=f"sync-pipelines connector remove {name} --yes"
+        )
     count = remove_connector(database, name)
     show_in_dagster(context.obj, database, quiet=True)
     if as_json:
         print_json({"connector": name, "entities_forgotten": count, "schema_kept": connector.target_schema})
         return
-    say(f"{name} and its {count} entities are forgotten; the tables in the schema {connector.target_schema} stay as they are.")
+    say(
+        f"{name} and its {count} entities are forgotten; the tables in the schema {connector.target_schema} stay as they are."
+    )
 
 
 def parse_limits(pairs: list[str], option: str = "--set") -> dict[str, Any]:
@@ -261,7 +318,9 @@ def parse_limits(pairs: list[str], option: str = "--set") -> dict[str, Any]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
-            raise SettingsError(f"{option} takes key=value; one of them has no = or no key.", state="Nothing was stored.")
+            raise SettingsError(
+                f"{option} takes key=value; one of them has no = or no key.", state="Nothing was stored."
+            )
         try:
             settings[key.strip()] = json.loads(value)
         except ValueError:

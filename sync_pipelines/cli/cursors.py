@@ -66,7 +66,10 @@ def set_(
     if as_json:
         _show(entity, as_json=True)
         return
-    say(f"{entity.path}: " + (f"cursor {entity.cursor} ({entity.cursor_codec})" if value else "no cursor; the next sync reads everything"))
+    say(
+        f"{entity.path}: "
+        + (f"cursor {entity.cursor} ({entity.cursor_codec})" if value else "no cursor; the next sync reads everything")
+    )
 
 
 def _show(entity: Entity, *, as_json: bool) -> None:

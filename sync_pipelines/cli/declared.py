@@ -50,14 +50,19 @@ def apply_file(
     declaration = loaded.declaration
     database = open_migrated(settings)
     gates = plan_gates(file, declaration.name, settings.gates)
-    usage, outbound = _show_usage(database, settings, loaded, gates, infer_again=infer_again, allow_private=allow_private, as_json=as_json)
+    usage, outbound = _show_usage(
+        database, settings, loaded, gates, infer_again=infer_again, allow_private=allow_private, as_json=as_json
+    )
     if not _may_ask(usage, declaration.name, plan_only=plan_only, yes=yes, as_json=as_json):
         told = "Nothing was asked and no secret was read: nobody has agreed to these addresses yet."
         if as_json:
             print_json({"plan": None, "usage": usage.as_json(), "applied": False, "message": told})
         else:
             say(told)
-            say(f"Next: sync-pipelines connector apply {file} --plan --yes, which agrees to ask them for the rest of the plan", "cyan")
+            say(
+                f"Next: sync-pipelines connector apply {file} --plan --yes, which agrees to ask them for the rest of the plan",
+                "cyan",
+            )
         _leave(True)
     plan = plan_connector(database, declaration, settings, infer_again=infer_again, outbound=outbound)
     nothing_to_do = plan.is_empty and not gates
@@ -71,19 +76,34 @@ def apply_file(
         _leave(bool(plan.invalid or plan.breaking))
         return
     if not yes and not typer.confirm(f"Agree to what it uses, and apply this to {declaration.name}?", err=True):
-        raise SettingsError("Not confirmed.", state="Nothing was changed.", next_command=f"sync-pipelines connector apply {file} --yes")
+        raise SettingsError(
+            "Not confirmed.", state="Nothing was changed.", next_command=f"sync-pipelines connector apply {file} --yes"
+        )
     # First, so that nothing is synced without the rules that belong to it.
     apply_gates(gates, settings.gates / declaration.name)
     report = apply_connector(database, plan, settings, allow_private=allow_private)
     learn_secrets(database, settings)
     definitions = show_in_dagster(settings, database, quiet=as_json)
     if as_json:
-        print_json({"plan": _plan_json(plan, gates), "usage": usage.as_json(), "applied": True, "report": report.as_dict(), "definitions": definitions})
+        print_json(
+            {
+                "plan": _plan_json(plan, gates),
+                "usage": usage.as_json(),
+                "applied": True,
+                "report": report.as_dict(),
+                "definitions": definitions,
+            }
+        )
     else:
-        say(f"{declaration.name} is applied: {len(plan.entities)} entities, tables go to the schema {declaration.target_schema or declaration.name}.")
+        say(
+            f"{declaration.name} is applied: {len(plan.entities)} entities, tables go to the schema {declaration.target_schema or declaration.name}."
+        )
         say(f"Next: sync-pipelines connector test {declaration.name} && sync-pipelines sync {declaration.name}", "cyan")
         for slug in report.stopped:
-            say(f"Next: sync-pipelines discover {declaration.name} --accept {slug}, or undo the change in the file", "cyan")
+            say(
+                f"Next: sync-pipelines discover {declaration.name} --accept {slug}, or undo the change in the file",
+                "cyan",
+            )
     _leave(bool(plan.invalid) or report.needs_action)
 
 
@@ -108,7 +128,11 @@ def _show_usage(
         receivers=receivers, gates=gates.values(), infer_again=infer_again,
     )  # fmt: skip
     if not as_json:
-        show_table(f"What {declaration.name} would use", ("what", "name", "why"), [(use.what, use.name, use.why) for use in usage.uses])
+        show_table(
+            f"What {declaration.name} would use",
+            ("what", "name", "why"),
+            [(use.what, use.name, use.why) for use in usage.uses],
+        )
     connector = replace(connector, agreed=stored.agreed if stored is not None else {})
     agreed = agree(connector, settings, allow_private=allow_private)
     return usage, from_agreement(agreed, declaration.name).with_settings(settings)
@@ -149,7 +173,9 @@ def parse_inputs(pairs: list[str]) -> dict[str, str]:
 
 def _show_plan(plan: ConnectorPlan, gates: Iterable[Path]) -> None:
     name = plan.declaration.name
-    rows: list[tuple[str, str, str]] = [(name, "connector is new" if plan.is_new else "connector", "; ".join(plan.changes))]
+    rows: list[tuple[str, str, str]] = [
+        (name, "connector is new" if plan.is_new else "connector", "; ".join(plan.changes))
+    ]
     rows += [(slug, "added", "columns from a sample" if slug in plan.inferred else "") for slug in plan.added]
     rows += [(slug, "changed", why) for slug, why in plan.changed.items()]
     rows += [(slug, "needs a decision", why) for slug, why in plan.breaking.items()]
@@ -161,7 +187,9 @@ def _show_plan(plan: ConnectorPlan, gates: Iterable[Path]) -> None:
     for slug in [*plan.added, *plan.changed, *plan.breaking]:
         entity = plan.entities[slug]
         title = f"{name}/{slug}" + (", columns inferred from a sample" if slug in plan.inferred else "")
-        columns = [(c.name, c.data_type, c.type.sql, c.is_nullable, c.is_business_key) for c in entity.columns[:SHOWN_COLUMNS]]
+        columns = [
+            (c.name, c.data_type, c.type.sql, c.is_nullable, c.is_business_key) for c in entity.columns[:SHOWN_COLUMNS]
+        ]
         show_table(title, ("column", "declared", "in the table", "null", "key"), columns)
 
 
@@ -169,7 +197,12 @@ def _plan_json(plan: ConnectorPlan, gates: Iterable[Path]) -> dict[str, Any]:
     names = ("is_new", "changes", "added", "changed", "breaking", "removed", "unchanged", "invalid", "inferred")
     entities = {slug: [column.as_json() for column in entity.columns] for slug, entity in plan.entities.items()}
     plan_data = {name: getattr(plan, name) for name in names}
-    return {"connector": plan.declaration.name, **plan_data, "columns": entities, "gates": [str(path) for path in gates]}
+    return {
+        "connector": plan.declaration.name,
+        **plan_data,
+        "columns": entities,
+        "gates": [str(path) for path in gates],
+    }
 
 
 def show_endpoints(connector: Connector) -> None:

@@ -64,8 +64,12 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     context: typer.Context,
-    rows: Annotated[int | None, typer.Option(min=20, help="At most so many records per table; all 367,687 by default.")] = None,
-    trino: Annotated[bool, typer.Option("--trino", help="Into Iceberg tables of a real Trino, which is fetched the first time.")] = False,
+    rows: Annotated[
+        int | None, typer.Option(min=20, help="At most so many records per table; all 367,687 by default.")
+    ] = None,
+    trino: Annotated[
+        bool, typer.Option("--trino", help="Into Iceberg tables of a real Trino, which is fetched the first time.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Start from nothing, sync five APIs with Dagster, change the source, sync again, and prove that the tables are equal."""
@@ -138,7 +142,9 @@ def _forget_on_server(settings: Settings, database: Database) -> None:
     known = next((one for one in list_connectors(database) if one.name == NAME), None)
     ours = known is not None and known.auth_token == f"env:{DEMO_TOKEN_VARIABLE}" and known.target_schema == NAME
     with database.connect() as connection:
-        taken = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s)", [list(SCHEMAS)]).fetchone()
+        taken = connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s)", [list(SCHEMAS)]
+        ).fetchone()
     if not ours and (known is not None or taken is not None):
         raise SettingsError(
             f"{database.location} has a {'connector' if known else 'schema'} {NAME} that no demo is known to have made.",
@@ -179,7 +185,12 @@ def _round(work: _Demo, title: str) -> None:
     totals = {f"{NAME}/{slug}": count if first else None for slug, count in work.source.counts().items()}
     watch = Watch(work.database, totals)
     command = python_module("dagster", "job", "execute", "-m", "sync_pipelines.definitions", "-j", f"sync_{NAME}")
-    job = Child(f"round-{len(work.rounds) + 1}", command, work.home.logs / f"round-{len(work.rounds) + 1}.log", work.children.environment)
+    job = Child(
+        f"round-{len(work.rounds) + 1}",
+        command,
+        work.home.logs / f"round-{len(work.rounds) + 1}.log",
+        work.children.environment,
+    )
     work.children.all.append(job)
     with watch.following():
         code = job.wait()
@@ -207,7 +218,11 @@ def _collect(work: _Demo, title: str, watch: Watch) -> None:
     work.rounds.append((title, sorted(runs, key=lambda run: run["path"])))
     broken = [run["path"] for run in runs if run["status"] != RunStatus.SUCCESS or not Ledger.of_row(run).balances]
     if broken or not runs:
-        raise LedgerError(f"Not every run balances: {', '.join(broken) or 'there was none'}.", state="", next_command="sync-pipelines runs")
+        raise LedgerError(
+            f"Not every run balances: {', '.join(broken) or 'there was none'}.",
+            state="",
+            next_command="sync-pipelines runs",
+        )
 
 
 def _change(work: _Demo) -> None:
@@ -218,10 +233,21 @@ def _change(work: _Demo) -> None:
     changed = inserted = deleted = 0
     for seed, (slug, most) in enumerate({"flights": 3000, "weather": 1000, "planes": 200, "airports": 100}.items(), 1):
         amount = max(1, min(most, counts[slug] // 10))
-        wanted = {"changes": amount, "inserts": amount // 4, "deletes": amount // 10 if slug in ("planes", "airports") else 0}
+        wanted = {
+            "changes": amount,
+            "inserts": amount // 4,
+            "deletes": amount // 10 if slug in ("planes", "airports") else 0,
+        }
         done = work.source.change("mutate", slug, {**wanted, "seed": seed})
-        changed, inserted, deleted = changed + len(done["changed"]), inserted + len(done["inserted"]), deleted + len(done["deleted"])
-    say(f"At the source: {changed:,} records changed, {inserted:,} inserted, {deleted:,} deleted, {len(repaired)} repaired.", stderr=True)
+        changed, inserted, deleted = (
+            changed + len(done["changed"]),
+            inserted + len(done["inserted"]),
+            deleted + len(done["deleted"]),
+        )
+    say(
+        f"At the source: {changed:,} records changed, {inserted:,} inserted, {deleted:,} deleted, {len(repaired)} repaired.",
+        stderr=True,
+    )
 
 
 def _prove(work: _Demo, *, as_json: bool) -> list[Proof]:
@@ -242,7 +268,10 @@ def _show_next(settings: Settings, home: Home, *, trino: bool) -> None:
     say("\nNext:", "bold")
     if trino:
         port = json.loads((home.root / "trino.json").read_text())["port"]
-        say(f"  python -m sync_pipelines.trino_server --root {os.path.relpath(home.root)}/trino --port {port}   start its Trino again", "cyan")
+        say(
+            f"  python -m sync_pipelines.trino_server --root {os.path.relpath(home.root)}/trino --port {port}   start its Trino again",
+            "cyan",
+        )
     say("  make up                      see it in the Dagster UI (or: sync-pipelines up)", "cyan")
     say(f"  {show} runs", "cyan")
     say(f"  {show} quarantine list", "cyan")

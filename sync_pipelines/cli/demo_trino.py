@@ -32,7 +32,16 @@ def start_trino(children: Children, home: Home) -> dict[str, Any]:
     """
     ready = home.root / "trino.json"
     ready.unlink(missing_ok=True)
-    arguments = ["--root", str(home.root / "trino"), "--ready-file", str(ready), "--heap-mb", "1024", "--until-pid", str(os.getpid())]
+    arguments = [
+        "--root",
+        str(home.root / "trino"),
+        "--ready-file",
+        str(ready),
+        "--heap-mb",
+        "1024",
+        "--until-pid",
+        str(os.getpid()),
+    ]
     children.start("trino", python_module("sync_pipelines.trino_server", *arguments))
     deadline = time.monotonic() + START_SECONDS
     while not ready.exists():
@@ -57,12 +66,15 @@ def look_into_trino(database: Database, connector: str) -> None:
     rows = []
     for entity in list_entities(database, connector):
         table = [destination.catalog, entity.target_schema]
-        live = destination.session.number(f"SELECT count(*) FROM {quote(*table, entity.target_table)} WHERE NOT _bridge_deleted")  # noqa: S608
+        target = quote(*table, entity.target_table)
+        live = destination.session.number(f"SELECT count(*) FROM {target} WHERE NOT _bridge_deleted")  # noqa: S608
         commits = destination.session.query(
             f"SELECT count(*), max_by(snapshot_id, committed_at) FROM {quote(*table, entity.target_table + '$snapshots')}"  # noqa: S608
         )[0]
         rows.append((destination.table_name(entity), live, commits[0], str(commits[1])))
-    show_table("In Trino", ("table", "live rows", "snapshots", "newest snapshot"), rows, right=("live rows", "snapshots"))
+    show_table(
+        "In Trino", ("table", "live rows", "snapshots", "newest snapshot"), rows, right=("live rows", "snapshots")
+    )
     statement = _LOOK.format(flights=quote(destination.catalog, connector, "flights"))
     say(statement, "cyan")
     show_table("Through the trino client", ("carrier", "flights", "miles"), destination.session.query(statement))

@@ -27,10 +27,14 @@ def register(app: typer.Typer) -> None:
 
 def discover(
     context: typer.Context,
-    connector: Annotated[str | None, typer.Argument(help="One connector; all when left out.", autocompletion=complete_connectors)] = None,
+    connector: Annotated[
+        str | None, typer.Argument(help="One connector; all when left out.", autocompletion=complete_connectors)
+    ] = None,
     accept: Annotated[
         list[str] | None,
-        typer.Option(help="Slug whose breaking change is accepted: its table is set aside, a new one is read; repeatable."),
+        typer.Option(
+            help="Slug whose breaking change is accepted: its table is set aside, a new one is read; repeatable."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -66,7 +70,10 @@ def discover(
             _show(report)
         for error in errors:
             show_error(error)
-    code = max([error.exit_code for error in errors] + [ACTION_REQUIRED for report in reports if report.needs_action], default=0)
+    code = max(
+        [error.exit_code for error in errors] + [ACTION_REQUIRED for report in reports if report.needs_action],
+        default=0,
+    )
     if code:
         raise typer.Exit(code)
 
@@ -79,14 +86,21 @@ def _show(report: DiscoveryReport) -> None:
         rows += [(slug, kind, why) for slug, why in words.items()]
     rows += [(slug, "set aside", _aside(report, slug, table)) for slug, table in report.set_aside.items()]
     unchanged = len(report.unchanged)
-    nothing = f"{report.connector}: nothing changed, {unchanged} unchanged." if unchanged else f"{report.connector} offers nothing."
+    nothing = (
+        f"{report.connector}: nothing changed, {unchanged} unchanged."
+        if unchanged
+        else f"{report.connector} offers nothing."
+    )
     show_table(f"Discovery of {report.connector}", ("entity", "found", "why"), rows, empty=nothing)
     if rows and unchanged:
         say(f"{unchanged} unchanged.")
     for statement in (one for statements in report.to_do.values() for one in statements):
         say(f"After the next sync: {statement}", "cyan")
     for slug in report.stopped:
-        say(f"Next: sync-pipelines discover {report.connector} --accept {slug}, or undo the change at the source", "cyan")
+        say(
+            f"Next: sync-pipelines discover {report.connector} --accept {slug}, or undo the change at the source",
+            "cyan",
+        )
 
 
 def _aside(report: DiscoveryReport, slug: str, table: str) -> str:

@@ -68,7 +68,9 @@ def check_database(settings: Settings, *, migrate: bool) -> list[Check]:
         nonlocal database
         opened = open_database(settings)
         with opened.connect() as connection:
-            row = connection.execute("SELECT current_setting('server_version') AS version, current_user AS role").fetchone()
+            row = connection.execute(
+                "SELECT current_setting('server_version') AS version, current_user AS role"
+            ).fetchone()
         assert row is not None
         database = opened
         return f"PostgreSQL {row['version']} at {opened.location}, role {row['role']}"
@@ -114,7 +116,9 @@ def _privileges(database: Database) -> str:
         ).fetchone()
     assert row is not None
     if row["standby"] or row["read_only"]:
-        raise DatabaseRefusedError("The database is read-only.", next_command="name the primary server in POSTGRES_HOST")
+        raise DatabaseRefusedError(
+            "The database is read-only.", next_command="name the primary server in POSTGRES_HOST"
+        )
     missing = [] if row["may_create"] else _missing_schemas(database)
     if missing:
         raise DatabaseRefusedError(
@@ -129,7 +133,9 @@ def _missing_schemas(database: Database) -> list[str]:
     with database.connect() as connection:
         wanted = [database.bridge_schema]
         if connection.execute("SELECT to_regclass('entities') AS found").fetchone()["found"]:  # type: ignore[index]
-            rows = connection.execute("SELECT DISTINCT target_schema AS name FROM entities WHERE destination = 'postgres'").fetchall()
+            rows = connection.execute(
+                "SELECT DISTINCT target_schema AS name FROM entities WHERE destination = 'postgres'"
+            ).fetchall()
             wanted += [schema for row in rows for schema in (row["name"], staging_schema(row["name"]))]
         return [schema for schema in wanted if not has_schema(connection, schema)]
 
@@ -150,7 +156,9 @@ def _catalog(database: Database, *, migrate: bool) -> str:
         row = connection.execute("SELECT version_num AS version FROM alembic_version").fetchone()
     version = row["version"] if row else None
     if version != newest:
-        raise ConfigurationError(f"The catalog has version {version}, this program needs {newest}.", next_command=MIGRATE)
+        raise ConfigurationError(
+            f"The catalog has version {version}, this program needs {newest}.", next_command=MIGRATE
+        )
     return f"schema {database.bridge_schema}, version {version}"
 
 
@@ -174,17 +182,29 @@ def _web_servers(settings: Settings) -> list[Check]:
 def _code_and_alerts(settings: Settings) -> list[Check]:
     target = code_server_target(settings)
     if target is None:
-        answers = skipped("code server", "none is known to run; `sync-pipelines up` starts one, or set SYNC_PIPELINES_CODE_SERVER")
+        answers = skipped(
+            "code server", "none is known to run; `sync-pipelines up` starts one, or set SYNC_PIPELINES_CODE_SERVER"
+        )
     else:
         answer = ping(target)
-        answers = passed("code server", "its definitions answer") if answer.pulse is Pulse.ALIVE else failed(
-            "code server",
-            f"its definitions do not answer ({answer.reason})",
-            "look at the log of code-server, then start `sync-pipelines up` or the container code again",
+        answers = (
+            passed("code server", "its definitions answer")
+            if answer.pulse is Pulse.ALIVE
+            else failed(
+                "code server",
+                f"its definitions do not answer ({answer.reason})",
+                "look at the log of code-server, then start `sync-pipelines up` or the container code again",
+            )
         )
     sign = sign_file(settings)
     if not sign.exists():
-        return [answers, skipped("alerts", "nobody looks beside Dagster; `up` and the container alerts do, or sync-pipelines alerts run by cron")]
+        return [
+            answers,
+            skipped(
+                "alerts",
+                "nobody looks beside Dagster; `up` and the container alerts do, or sync-pipelines alerts run by cron",
+            ),
+        ]
     age = time.time() - sign.stat().st_mtime
     said = f"the last sign of life is {age:.0f} s old ({sign})"
     waited = min(age, up_seconds(settings))

@@ -28,7 +28,12 @@ from sync_pipelines.model.freshness import StatusWord, status_word
 from sync_pipelines.model.run import RunStatus
 from sync_pipelines.settings import Settings
 
-PathArgument = Annotated[str, typer.Argument(metavar="CONNECTOR/ENTITY", help="The entity, for example erp/items.", autocompletion=complete_entities)]
+PathArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONNECTOR/ENTITY", help="The entity, for example erp/items.", autocompletion=complete_entities
+    ),
+]
 
 _STYLES = {
     StatusWord.ON_TIME: "green",
@@ -56,7 +61,10 @@ def register(app: typer.Typer) -> None:
 
 def entities(
     context: typer.Context,
-    connector: Annotated[str | None, typer.Argument(help="One connector; all active ones when left out.", autocompletion=complete_connectors)] = None,
+    connector: Annotated[
+        str | None,
+        typer.Argument(help="One connector; all active ones when left out.", autocompletion=complete_connectors),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the entities with their state."""
@@ -70,7 +78,18 @@ def entities(
         return
     show_table(
         "Entities",
-        ("entity", "table", "strategy", "rows", "last success", "last run", "status", "interval s", "next due", "cursor"),
+        (
+            "entity",
+            "table",
+            "strategy",
+            "rows",
+            "last success",
+            "last run",
+            "status",
+            "interval s",
+            "next due",
+            "cursor",
+        ),
         [
             (
                 entity.path,
@@ -125,7 +144,10 @@ def set_(
     ] = None,
     coerce: Annotated[
         list[str] | None,
-        typer.Option(metavar="COLUMN=WORD", help="truncate, lenient, both joined by + or none: what becomes of values that do not fit."),
+        typer.Option(
+            metavar="COLUMN=WORD",
+            help="truncate, lenient, both joined by + or none: what becomes of values that do not fit.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -139,7 +161,9 @@ def set_(
     }
     changes = {name: value for name, value in given.items() if value is not None}
     if not changes and destination is None and not coerce:
-        raise SettingsError("Nothing to set.", state="Nothing was changed.", next_command="sync-pipelines entity set --help")
+        raise SettingsError(
+            "Nothing to set.", state="Nothing was changed.", next_command="sync-pipelines entity set --help"
+        )
     database = open_catalog(context.obj)
     entity = get_entity(database, *split_entity_path(path))
     if destination is not None:
@@ -162,7 +186,9 @@ def _coercions(given: list[str]) -> dict[str, str]:
         name, separator, told = one.rpartition("=")
         chosen = [] if told == "none" else told.split("+")
         if not separator or not set(chosen) <= set(COERCIONS):
-            raise SettingsError(f"{one!r} is not COLUMN=truncate, =lenient, =truncate+lenient or =none.", state="Nothing was changed.")
+            raise SettingsError(
+                f"{one!r} is not COLUMN=truncate, =lenient, =truncate+lenient or =none.", state="Nothing was changed."
+            )
         words[name] = words_of(truncate=TRUNCATE in chosen, lenient=LENIENT in chosen)
     return words
 

@@ -43,7 +43,10 @@ class SafeGroup(TyperGroup):
                     raise
                 shows = self._leaf(words) in SHOWING
                 why = printable(str(stdout.trouble))
-                say(f"The output could not be written ({why}); {'nothing else was to be done' if shows else 'the work was not affected'}.", stderr=True)
+                say(
+                    f"The output could not be written ({why}); {'nothing else was to be done' if shows else 'the work was not affected'}.",
+                    stderr=True,
+                )
                 raise SystemExit(ended.code or (1 if shows else 0)) from None
 
     def _leaf(self, words: Sequence[str]) -> str:
@@ -110,7 +113,9 @@ def show_unexpected(error: BaseException, *, as_json: bool = False) -> None:
     """A fault of ours: one line."""
     what = f"{type(error).__name__}: {printable(str(error), 500)}"
     if as_json:
-        print_json({"error": type(error).__name__, "what": redact(what), "where": {}, "exit_code": 1, "retriable": False})
+        print_json(
+            {"error": type(error).__name__, "what": redact(what), "where": {}, "exit_code": 1, "retriable": False}
+        )
         return
     message = Text.assemble(("Error: ", "bold red"), what, "; set LOG_LEVEL=DEBUG for the traceback")
     draw(message, stderr=True, soft_wrap=True)

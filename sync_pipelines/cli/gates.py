@@ -44,7 +44,12 @@ def check(context: typer.Context, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(found)
     else:
-        show_table("Gates", ("file", "entity", "state", "what"), [tuple(one.values()) for one in found], empty=f"There is no gate in {settings.gates}.")
+        show_table(
+            "Gates",
+            ("file", "entity", "state", "what"),
+            [tuple(one.values()) for one in found],
+            empty=f"There is no gate in {settings.gates}.",
+        )
     if any(one["state"] == "wrong" for one in found):
         raise typer.Exit(3)
 
@@ -63,7 +68,12 @@ def _check_all(settings: Settings, database: Database) -> list[dict[str, Any]]:
     for path in sorted(folder.glob("*/*.y*ml")):
         name = f"{path.parent.name}/{path.stem}"
         if name not in entities or path.suffix != ".yaml":
-            add(path, None, "wrong", f"no entity is called {name}." if path.suffix == ".yaml" else "files of gates end in .yaml.")
+            add(
+                path,
+                None,
+                "wrong",
+                f"no entity is called {name}." if path.suffix == ".yaml" else "files of gates end in .yaml.",
+            )
             continue
         try:
             gate, findings = build_gate(path, entities[name])
@@ -77,7 +87,9 @@ def _check_all(settings: Settings, database: Database) -> list[dict[str, Any]]:
 
 def _summary(gate: Gate) -> str:
     table = f", table {gate.decision.table.policy} of {len(gate.decision.levels)} rules" if gate.decision else ""
-    return f"{len(gate.rules)} rules, {len(gate.definition.required)} required{table}, {len(gate.definition.masks)} masks"
+    return (
+        f"{len(gate.rules)} rules, {len(gate.definition.required)} required{table}, {len(gate.definition.masks)} masks"
+    )
 
 
 @group.command(epilog=examples("gate show erp/items", "gate show erp/items --json"))
@@ -86,23 +98,52 @@ def show(context: typer.Context, path: PathArgument, as_json: JsonOption = False
     entity, opened = _opened(context.obj, open_catalog(context.obj), path)
     gate = opened.gate
     if as_json:
-        print_json({"entity": entity.path, "file": str(gate_path(context.obj.gates, entity)), **gate.definition.model_dump(mode="json")})
+        print_json(
+            {
+                "entity": entity.path,
+                "file": str(gate_path(context.obj.gates, entity)),
+                **gate.definition.model_dump(mode="json"),
+            }
+        )
         return
     show_fields(
         f"Gate of {entity.path}",
-        {"file": str(gate_path(context.obj.gates, entity)), "required": ", ".join(gate.definition.required) or None, "masks": ", ".join(f"{name}: {mask.partition(':')[0]}" for name, mask in opened.fingerprints.items()) or None},
+        {
+            "file": str(gate_path(context.obj.gates, entity)),
+            "required": ", ".join(gate.definition.required) or None,
+            "masks": ", ".join(f"{name}: {mask.partition(':')[0]}" for name, mask in opened.fingerprints.items())
+            or None,
+        },
     )
-    show_table("Rules", ("rule", "asks for", "severity", "weight"), [(one.rule.name, one.words, one.rule.severity, one.rule.weight) for one in gate.rules], empty="It has no rules.")
+    show_table(
+        "Rules",
+        ("rule", "asks for", "severity", "weight"),
+        [(one.rule.name, one.words, one.rule.severity, one.rule.weight) for one in gate.rules],
+        empty="It has no rules.",
+    )
     if gate.decision is not None:
         table = gate.decision.table
         show_table(
             f"{gate.decision.file}, {table.policy}",
             ("rule", *(one.name for one in table.inputs), *(one.name for one in table.outputs), "note"),
-            [(number, *(test.text.strip() or "-" for test in rule.tests), *map(number_or_value, rule.outputs), rule.annotation) for number, rule in enumerate(table.rules, 1)],
+            [
+                (
+                    number,
+                    *(test.text.strip() or "-" for test in rule.tests),
+                    *map(number_or_value, rule.outputs),
+                    rule.annotation,
+                )
+                for number, rule in enumerate(table.rules, 1)
+            ],
         )
 
 
-@group.command("explain", epilog=examples("gate explain erp/items A00042", "gate explain erp/items 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f --json"))
+@group.command(
+    "explain",
+    epilog=examples(
+        "gate explain erp/items A00042", "gate explain erp/items 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f --json"
+    ),
+)
 def explain_(
     context: typer.Context,
     path: PathArgument,
@@ -126,7 +167,13 @@ def explain_(
     if as_json:
         print_json({"where": place, "refused_for": refused_for, **vars(told)})
         return
-    fields = {"found in": place, "refused for": refused_for, "verdict now": told.verdict, "because": told.reason or None, "score": told.score}
+    fields = {
+        "found in": place,
+        "refused for": refused_for,
+        "verdict now": told.verdict,
+        "because": told.reason or None,
+        "score": told.score,
+    }
     fields = {name: value for name, value in fields.items() if value is not None}
     if told.table is not None:
         fields[told.table] = f"rule {told.chosen}" if told.chosen else "no rule"
@@ -137,16 +184,33 @@ def explain_(
     if told.cells:
         fields["it would pass if"] = "; or ".join(told.cells)
     show_fields(f"{entity.path} {key}", fields)
-    show_table("Rules", ("rule", "asks for", "severity", "weight", "passed"), [(one["name"], one["asks"], one["severity"], one["weight"], "masked" if one["passed"] is None else one["passed"]) for one in told.rules])
+    show_table(
+        "Rules",
+        ("rule", "asks for", "severity", "weight", "passed"),
+        [
+            (
+                one["name"],
+                one["asks"],
+                one["severity"],
+                one["weight"],
+                "masked" if one["passed"] is None else one["passed"],
+            )
+            for one in told.rules
+        ],
+    )
     if any(one["passed"] is None for one in told.rules):
         say("Rules over masked values were judged when the record came; here they count as passed.", "yellow")
 
 
-@group.command("shadow", epilog=examples("gate shadow erp/items --file new.yaml", "gate shadow erp/items --file new.yaml --json"))
+@group.command(
+    "shadow", epilog=examples("gate shadow erp/items --file new.yaml", "gate shadow erp/items --file new.yaml --json")
+)
 def shadow_(
     context: typer.Context,
     path: PathArgument,
-    file: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The changed gate; its decision table lies beside it.")],
+    file: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, help="The changed gate; its decision table lies beside it.")
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Show what a changed gate would do to the rows that are there and to quarantine; nothing is changed."""
@@ -161,16 +225,37 @@ def shadow_(
     if as_json:
         print_json({**report.as_dict(), "findings": [str(finding) for finding in findings]})
         return
-    show_table(f"{entity.path}: {report.records:,} records before {file.name}", ("now", "then", "records"), [(now, then, count) for (now, then), count in sorted(report.moved.items())], right=("records",), empty="There is no record.")
-    show_table("Rules that fail", ("rule", "records"), sorted(report.failed.items()), right=("records",), empty="No rule fails.")
+    show_table(
+        f"{entity.path}: {report.records:,} records before {file.name}",
+        ("now", "then", "records"),
+        [(now, then, count) for (now, then), count in sorted(report.moved.items())],
+        right=("records",),
+        empty="There is no record.",
+    )
+    show_table(
+        "Rules that fail",
+        ("rule", "records"),
+        sorted(report.failed.items()),
+        right=("records",),
+        empty="No rule fails.",
+    )
     if report.examples:
-        show_table("Examples of records that change", ("key", "now", "then", "reason"), [tuple(one.values()) for one in report.examples])
+        show_table(
+            "Examples of records that change",
+            ("key", "now", "then", "reason"),
+            [tuple(one.values()) for one in report.examples],
+        )
     for finding in findings:
         say(str(finding), "yellow")
 
 
 @group.command(epilog=examples("gate unmask erp/items contact_email", "gate unmask erp/items notes --yes"))
-def unmask(context: typer.Context, path: PathArgument, column: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def unmask(
+    context: typer.Context,
+    path: PathArgument,
+    column: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
     """Agree that a column that was masked is stored in clear from now on; the next sync reads everything again."""
     database = open_catalog(context.obj)
     connector, slug = split_entity_path(path)
@@ -186,5 +271,9 @@ def _opened(settings: Settings, database: Database, path: str) -> tuple[Entity, 
     entity = get_entity(database, connector, slug)
     opened = prepare_gate(database, settings, entity)
     if opened is None:
-        raise NotFoundError(f"{entity.path} has no gate.", state="", next_command=f"write {gate_path(settings.gates, entity)}, then sync-pipelines gate check")
+        raise NotFoundError(
+            f"{entity.path} has no gate.",
+            state="",
+            next_command=f"write {gate_path(settings.gates, entity)}, then sync-pipelines gate check",
+        )
     return entity, opened

@@ -22,7 +22,9 @@ def result_row(result: RunResult) -> tuple[Any, ...]:
 def run_row(run: dict[str, Any]) -> tuple[Any, ...]:
     """A row of `bridge.sync_runs`; one that is not finished or failed has no balance."""
     ledger = Ledger.of_row(run)
-    return _row(run["path"], ledger, run_seconds(run), None if is_published(run) else run["status"], ended=run["status"])
+    return _row(
+        run["path"], ledger, run_seconds(run), None if is_published(run) else run["status"], ended=run["status"]
+    )
 
 
 def run_seconds(run: dict[str, Any]) -> float:

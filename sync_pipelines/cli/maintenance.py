@@ -20,14 +20,21 @@ def register(app: typer.Typer) -> None:
 
 def maintain(
     context: typer.Context,
-    path: Annotated[str | None, typer.Argument(help="connector or connector/entity; all by default.", autocompletion=complete_paths)] = None,
+    path: Annotated[
+        str | None, typer.Argument(help="connector or connector/entity; all by default.", autocompletion=complete_paths)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Join small files, expire snapshots and remove orphans of Trino tables, where TRINO_MAINTENANCE_… says that it is due."""
     database = open_catalog(context.obj)
     connector, slug = split_path(path) if path else (None, None)
-    chosen = [one for one in list_entities(database, connector) if one.destination == "trino" and slug in (None, one.slug)]
-    done = [maintain_entity(database, one.connector, one.slug, wait_seconds=context.obj.entity_wait_seconds) for one in chosen]
+    chosen = [
+        one for one in list_entities(database, connector) if one.destination == "trino" and slug in (None, one.slug)
+    ]
+    done = [
+        maintain_entity(database, one.connector, one.slug, wait_seconds=context.obj.entity_wait_seconds)
+        for one in chosen
+    ]
     upkeeps = [upkeep for upkeep in done if upkeep is not None]
     if as_json:
         print_json([{**vars(one), "before": vars(one.before), "after": vars(one.after)} for one in upkeeps])

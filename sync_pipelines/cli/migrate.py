@@ -41,10 +41,18 @@ def migrate(
         print_json({"catalog": database.location, "dagster_storage": storage, "roles": roles, "columns_ahead": ahead})
         return
     say(f"The catalog in {database.location} is up to date.")
-    say(f"Roles to grant to logins: {', '.join(roles)}." if roles else "No roles were made: this role may not create any (docs/operations.md).")
+    say(
+        f"Roles to grant to logins: {', '.join(roles)}."
+        if roles
+        else "No roles were made: this role may not create any (docs/operations.md)."
+    )
     if ahead:
         say(f"Tables that the loader may now mark rejected rows in: {', '.join(ahead)}.")
-    say(f"Dagster keeps its runs in {storage}, which is up to date." if storage else "DAGSTER_HOME is not set: no Dagster storage to upgrade.")
+    say(
+        f"Dagster keeps its runs in {storage}, which is up to date."
+        if storage
+        else "DAGSTER_HOME is not set: no Dagster storage to upgrade."
+    )
 
 
 def _opened(settings: Settings, deadline: float) -> Database:

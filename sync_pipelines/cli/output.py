@@ -119,8 +119,13 @@ def show_table(
         return
     screen = console()
     cells = [[cell(value) for value in row] for row in rows]
-    whole = [name not in folds and (name in right or any(_is_whole(row[place]) for row in rows)) for place, name in enumerate(columns)]
-    widths = [_least_width(name, [row[place].plain for row in cells], whole[place]) for place, name in enumerate(columns)]
+    whole = [
+        name not in folds and (name in right or any(_is_whole(row[place]) for row in rows))
+        for place, name in enumerate(columns)
+    ]
+    widths = [
+        _least_width(name, [row[place].plain for row in cells], whole[place]) for place, name in enumerate(columns)
+    ]
     kept = columns_that_fit(columns, widths, least, screen.width)
     table = Table(title=Text(title), title_justify="left", header_style="bold")
     for place in kept:
@@ -133,7 +138,11 @@ def show_table(
     draw(table)
     left_out = [name for place, name in enumerate(columns) if place not in kept]
     if left_out:
-        say(f"Left out for want of width: {', '.join(left_out)}. A wider terminal and --json show them.", "dim", stderr=True)
+        say(
+            f"Left out for want of width: {', '.join(left_out)}. A wider terminal and --json show them.",
+            "dim",
+            stderr=True,
+        )
 
 
 def columns_that_fit(columns: Sequence[str], widths: Sequence[int], least: Sequence[str], available: int) -> list[int]:
@@ -156,7 +165,9 @@ def _is_whole(value: Any) -> bool:
 def _least_width(name: str, texts: Sequence[str], whole: bool) -> int:
     """How narrow a column may get: a number as wide as it is, a text as its longest word, at most a fifth of a usual screen."""
     header = max(map(len, name.split()), default=1)
-    longest = max((len(text) for text in texts) if whole else (len(word) for text in texts for word in text.split()), default=1)
+    longest = max(
+        (len(text) for text in texts) if whole else (len(word) for text in texts for word in text.split()), default=1
+    )
     return max(header, longest if whole else min(longest, TEXT_WIDTH))
 
 

@@ -69,10 +69,15 @@ def _records(database: Database, entity: Entity) -> Iterator[dict[str, Any]]:
         from sync_pipelines.load.trino.mirror import records
 
         for record in records(database, entity):
-            yield {name: _FORMS[kind](value) if kind in _FORMS and value is not None else value for name, kind, value in record}
+            yield {
+                name: _FORMS[kind](value) if kind in _FORMS and value is not None else value
+                for name, kind, value in record
+            }
         return
     names = [column.name for column in entity.columns]
-    forms = [(place, _FORMS[column.type.kind]) for place, column in enumerate(entity.columns) if column.type.kind in _FORMS]
+    forms = [
+        (place, _FORMS[column.type.kind]) for place, column in enumerate(entity.columns) if column.type.kind in _FORMS
+    ]
     columns = ", ".join(quote(column.target_name) for column in entity.columns)
     table = quote(entity.target_schema, entity.target_table)
     statement = f"SELECT {columns} FROM {table} WHERE NOT _bridge_deleted"  # noqa: S608

@@ -43,7 +43,10 @@ def list_(
     text: Annotated[str | None, typer.Option(help="Only with this text in the record or its key.")] = None,
     since: Annotated[datetime | None, typer.Option(help="Only last seen since, in UTC.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, newest first.")] = 50,
-    everything: Annotated[bool, typer.Option("--all", help="Also those that are settled: superseded by a good version, released, expired.")] = False,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="Also those that are settled: superseded by a good version, released, expired."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List quarantined records, newest first."""
@@ -68,7 +71,15 @@ def list_(
         "Quarantine",
         ("record", "entity", "key", "column", "reason", "times seen", "last seen"),
         [
-            (short(row["uid"]), row["path"], _key(row["business_key"]), row["column_name"], row["reason"], row["times_seen"], row["last_seen_at"])
+            (
+                short(row["uid"]),
+                row["path"],
+                _key(row["business_key"]),
+                row["column_name"],
+                row["reason"],
+                row["times_seen"],
+                row["last_seen_at"],
+            )
             for row in found
         ],
         right=("times seen",),
@@ -79,7 +90,8 @@ def list_(
 
 @group.command(
     epilog=examples(
-        "quarantine show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f", "quarantine show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f --json"
+        "quarantine show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f",
+        "quarantine show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f --json",
     )
 )
 def show(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) -> None:
@@ -104,8 +116,15 @@ def show(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) 
             "last seen": row["last_seen_at"],
             "times seen": row["times_seen"],
             "run": str(row["run_uid"]),
-            "state": row["resolution"] or ", ".join(["open", *(["fixed"] if row["edited_record"] else []), *(["waived"] if row["waived_at"] else [])]),
-            **({"done": "; ".join(f"{one['action']} by {one['author']}: {one['reason']}" for one in done)} if done else {}),
+            "state": row["resolution"]
+            or ", ".join(
+                ["open", *(["fixed"] if row["edited_record"] else []), *(["waived"] if row["waived_at"] else [])]
+            ),
+            **(
+                {"done": "; ".join(f"{one['action']} by {one['author']}: {one['reason']}" for one in done)}
+                if done
+                else {}
+            ),
         },
     )
     record = bytes(row["edited_record"] or row["record"])
@@ -119,7 +138,11 @@ def show(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) 
         "Record",
         ("", "column", "value as sent"),
         [
-            (Text("→" if name == bad else "", style="bold red"), name, Text(_value(value), style="red" if name == bad else ""))
+            (
+                Text("→" if name == bad else "", style="bold red"),
+                name,
+                Text(_value(value), style="red" if name == bad else ""),
+            )
             for name, value in fields.items()
         ],
     )

@@ -51,12 +51,27 @@ def list_(
         ("run", "started", "status", "mode", *LEDGER_COLUMNS),
         [(short(run["uid"]), run["started_at"], run["status"], run["mode"], *run_row(run)) for run in found],
         right=LEDGER_NUMBERS,
-        least=("rows/s", "balance", "superseded", "mode", "unchanged", "seconds", "started", "inserted", "updated", "deleted"),
+        least=(
+            "rows/s",
+            "balance",
+            "superseded",
+            "mode",
+            "unchanged",
+            "seconds",
+            "started",
+            "inserted",
+            "updated",
+            "deleted",
+        ),
         empty="There was no run yet. Next: sync-pipelines sync CONNECTOR",
     )
 
 
-@group.command(epilog=examples("runs show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f", "runs show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f --json"))
+@group.command(
+    epilog=examples(
+        "runs show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f", "runs show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f --json"
+    )
+)
 def show(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) -> None:
     """Show one run: balance sheet, stages, warnings, error."""
     database = open_catalog(context.obj)
@@ -80,12 +95,18 @@ def show(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) 
     )
     show_table("Balance sheet", LEDGER_COLUMNS, [run_row(run)], right=LEDGER_NUMBERS)
     # The rest is what the stages wrote down; names may come with time.
-    show_table("Details", ("what", "value"), [(name, _one_line(value)) for name, value in details.items() if value not in (None, [], {}, "")])
+    show_table(
+        "Details",
+        ("what", "value"),
+        [(name, _one_line(value)) for name, value in details.items() if value not in (None, [], {}, "")],
+    )
     for warning in details.get("warnings") or ():
         say(f"Warning: {cell(warning)}", "yellow")
     if run["error_message"]:
         error: dict[str, Any] = run["error_details"] or {}
-        show_fields("Error", {"message": run["error_message"], **{name: _one_line(value) for name, value in error.items()}})
+        show_fields(
+            "Error", {"message": run["error_message"], **{name: _one_line(value) for name, value in error.items()}}
+        )
         if error.get("next_command"):
             say(f"Next: {cell(error['next_command'])}", "cyan")
     if run["records_quarantined"]:

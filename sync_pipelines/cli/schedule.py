@@ -26,8 +26,12 @@ def register(app: typer.Typer) -> None:
 
 def due(
     context: typer.Context,
-    connector: Annotated[str | None, typer.Argument(help="One connector; all when left out.", autocompletion=complete_connectors)] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Every entity; by default the next 20 of each connector.")] = False,
+    connector: Annotated[
+        str | None, typer.Argument(help="One connector; all when left out.", autocompletion=complete_connectors)
+    ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Every entity; by default the next 20 of each connector.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what is due now and why, what keeps it, and what comes next. Nothing is started."""
@@ -42,7 +46,10 @@ def due(
         show_table(
             f"{agenda['connector']}: {agenda['due_now']} of {len(agenda['entities'])} due",
             ("entity", "due", "because", "kept by", "failures in a row"),
-            [(row["path"], _when(row["seconds"]), row["reason"], row["hindrance"], row["consecutive_failures"]) for row in rows],
+            [
+                (row["path"], _when(row["seconds"]), row["reason"], row["hindrance"], row["consecutive_failures"])
+                for row in rows
+            ],
             right=("failures in a row",),
             empty=f"{agenda['connector']} has no entity. Next: sync-pipelines discover {agenda['connector']}",
         )
@@ -66,7 +73,9 @@ def _agenda(database: Database, connector: Connector, settings: Settings) -> dic
     ]
     return {
         "connector": connector.name,
-        "due_now": sum(row["hindrance"] is None and row["seconds"] is not None and row["seconds"] <= 0 for row in entities),
+        "due_now": sum(
+            row["hindrance"] is None and row["seconds"] is not None and row["seconds"] <= 0 for row in entities
+        ),
         "entities": entities,
         "time_zone": crons.time_zone,
         "crons": {what: _cron(getattr(crons, what), crons, now) for what in ("sync", "full_refresh", "discovery")},

@@ -17,7 +17,21 @@ from typing import Any, TextIO
 logger = logging.getLogger(__name__)
 
 LOOK_ALIKE = "sync_pipelines.look_alike"
-_ALIKE = {"✓": "ok", "✗": "x", "–": "-", "—": "-", "…": "...", "→": "->", "≥": ">=", "≤": "<=", "·": "-", "•": "*", "“": '"', "”": '"', "’": "'"}
+_ALIKE = {
+    "✓": "ok",
+    "✗": "x",
+    "–": "-",
+    "—": "-",
+    "…": "...",
+    "→": "->",
+    "≥": ">=",
+    "≤": "<=",
+    "·": "-",
+    "•": "*",
+    "“": '"',
+    "”": '"',
+    "’": "'",
+}
 
 
 def _look_alike(error: UnicodeError) -> tuple[str, int]:

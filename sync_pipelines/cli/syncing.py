@@ -49,10 +49,23 @@ def register(app: typer.Typer) -> None:
 
 def sync(
     context: typer.Context,
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="connector/entity, or connector for all its entities.", autocompletion=complete_paths)],
-    full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Read everything, delete what vanished.")] = False,
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...",
+            help="connector/entity, or connector for all its entities.",
+            autocompletion=complete_paths,
+        ),
+    ],
+    full_refresh: Annotated[
+        bool, typer.Option("--full-refresh", help="Read everything, delete what vanished.")
+    ] = False,
     accept_vanished: Annotated[
-        bool, typer.Option("--accept-vanished", help="Delete vanished rows even beyond the configured share, and empty columns whose field is gone.")
+        bool,
+        typer.Option(
+            "--accept-vanished",
+            help="Delete vanished rows even beyond the configured share, and empty columns whose field is gone.",
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,7 +74,9 @@ def sync(
     entities = chosen_entities(database, paths)
     totals = {entity.path: _expected(entity, full_refresh) for entity in entities}
     with interruptible(), Watch(database, totals).following():
-        outcomes = _sync_all(database, context.obj, entities, full_refresh=full_refresh, accept_vanished=accept_vanished)
+        outcomes = _sync_all(
+            database, context.obj, entities, full_refresh=full_refresh, accept_vanished=accept_vanished
+        )
     if as_json:
         print_json({"results": [_shown(outcome) for outcome in outcomes]})
     else:
@@ -105,9 +120,7 @@ def _expected(entity: Entity, full_refresh: bool) -> int | None:
     return entity.row_count if reads_all else None
 
 
-def _sync_all(
-    database: Database, settings: Settings, entities: list[Entity], **options: bool
-) -> list[_Outcome]:
+def _sync_all(database: Database, settings: Settings, entities: list[Entity], **options: bool) -> list[_Outcome]:
     from sync_pipelines.sync import sync_entity
 
     stop = threading.Event()
@@ -143,7 +156,13 @@ def _show(outcomes: list[_Outcome]) -> None:
         if outcome.result is not None:
             rows.append(result_row(outcome.result))
         else:
-            rows.append((outcome.entity.path, *[None] * (len(COUNTERS) + 2), Text(ending_of(outcome.error or RuntimeError()).value, style="bold red")))
+            rows.append(
+                (
+                    outcome.entity.path,
+                    *[None] * (len(COUNTERS) + 2),
+                    Text(ending_of(outcome.error or RuntimeError()).value, style="bold red"),
+                )
+            )
     show_table("Ledger", LEDGER_COLUMNS, rows, right=LEDGER_NUMBERS)
     for outcome in outcomes:
         for warning in outcome.result.warnings if outcome.result else ():
@@ -152,7 +171,11 @@ def _show(outcomes: list[_Outcome]) -> None:
             counts = ", ".join(f"{name} {count:,}" for name, count in sorted(outcome.result.coerced.items()))
             say(f"{outcome.entity.path}: coerced as a person allows: {cell(counts)}", "yellow", stderr=True)
         if outcome.result and outcome.result.status_reason:
-            say(f"{outcome.entity.path}: {outcome.result.status}. {outcome.result.status_reason}", "bold red", stderr=True)
+            say(
+                f"{outcome.entity.path}: {outcome.result.status}. {outcome.result.status_reason}",
+                "bold red",
+                stderr=True,
+            )
         if outcome.result and outcome.result.next_command:
             say(f"{outcome.entity.path}: {outcome.result.next_command}", "cyan", stderr=True)
         elif outcome.result and outcome.result.ledger.quarantined:

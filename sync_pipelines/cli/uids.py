@@ -19,7 +19,9 @@ _LEAST_CHARACTERS = 4
 _MOST_CANDIDATES = 10
 _PREFIX = re.compile(r"[0-9a-fA-F-]{4,36}")
 
-UidArgument = Annotated[str, typer.Argument(metavar="UID", help="The uid, or so many of its first letters that only one begins with them.")]
+UidArgument = Annotated[
+    str, typer.Argument(metavar="UID", help="The uid, or so many of its first letters that only one begins with them.")
+]
 
 
 class Kind(StrEnum):
@@ -32,7 +34,12 @@ class Kind(StrEnum):
 
 
 _WORDS = {Kind.RUN: "run", Kind.INCIDENT: "incident", Kind.RECORD: "quarantined record", Kind.REVIEW: "review"}
-_LISTS = {Kind.RUN: "runs", Kind.INCIDENT: "alerts", Kind.RECORD: "quarantine list --all", Kind.REVIEW: "review list --all"}
+_LISTS = {
+    Kind.RUN: "runs",
+    Kind.INCIDENT: "alerts",
+    Kind.RECORD: "quarantine list --all",
+    Kind.REVIEW: "review list --all",
+}
 
 
 def short(uid: UUID | str) -> str:
@@ -57,17 +64,25 @@ def find_uid(database: Database, kind: Kind, text: str) -> UUID:
     lowest, highest = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
     if lowest == highest:
         return lowest
-    query = sql.SQL("SELECT uid FROM {} WHERE uid BETWEEN %s AND %s ORDER BY uid LIMIT %s").format(sql.Identifier(kind.value))
+    query = sql.SQL("SELECT uid FROM {} WHERE uid BETWEEN %s AND %s ORDER BY uid LIMIT %s").format(
+        sql.Identifier(kind.value)
+    )
     with database.connect() as connection:
         found = [row["uid"] for row in connection.execute(query, [lowest, highest, _MOST_CANDIDATES + 1])]
     if not found:
         raise NotFoundError(
-            f"There is no {_WORDS[kind]} whose uid begins with {text}.", state="Nothing was changed.", next_command=f"sync-pipelines {_LISTS[kind]}"
+            f"There is no {_WORDS[kind]} whose uid begins with {text}.",
+            state="Nothing was changed.",
+            next_command=f"sync-pipelines {_LISTS[kind]}",
         )
     if len(found) > 1:
-        candidates = ", ".join(map(str, found[:_MOST_CANDIDATES])) + (" and more" if len(found) > _MOST_CANDIDATES else "")
+        candidates = ", ".join(map(str, found[:_MOST_CANDIDATES])) + (
+            " and more" if len(found) > _MOST_CANDIDATES else ""
+        )
         raise SettingsError(
-            f"{text} is ambiguous: {candidates}.", state="Nothing was changed.", next_command="type more letters of the one that is meant"
+            f"{text} is ambiguous: {candidates}.",
+            state="Nothing was changed.",
+            next_command="type more letters of the one that is meant",
         )
     return UUID(str(found[0]))
 

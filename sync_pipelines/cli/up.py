@@ -48,7 +48,9 @@ _READY = "{ version workspaceOrError { ... on Workspace { locationEntries { name
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog=examples("up", "up --port 3001", "up --publish 0.0.0.0:3001 --allowed-host data.example.com"))(up)
+    app.command(epilog=examples("up", "up --port 3001", "up --publish 0.0.0.0:3001 --allowed-host data.example.com"))(
+        up
+    )
 
 
 def up(
@@ -56,13 +58,24 @@ def up(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI.")] = 3000,
     host: Annotated[str, typer.Option(help="Address of the UI. It has no login: keep it on loopback.")] = "127.0.0.1",
     demo: Annotated[
-        bool | None, typer.Option("--demo/--no-demo", help="The demo's database and source, or your own; by default yours when it has a connector.")
+        bool | None,
+        typer.Option(
+            "--demo/--no-demo",
+            help="The demo's database and source, or your own; by default yours when it has a connector.",
+        ),
     ] = None,
     publish: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Serve a second UI here that shows everything and changes nothing, for others to see.")
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Serve a second UI here that shows everything and changes nothing, for others to see.",
+        ),
     ] = None,
     allowed_host: Annotated[
-        list[str] | None, typer.Option(metavar="NAME[:PORT]", help="A further name by which browsers ask for the UI, for example that of a proxy.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:PORT]", help="A further name by which browsers ask for the UI, for example that of a proxy."
+        ),
     ] = None,
 ) -> None:
     """Run everything until Ctrl-C: database, Dagster's code server, web server and daemon, and the demo's source."""
@@ -103,7 +116,9 @@ class _Ui:
         found = {"webserver": python_module(WEBSERVER, *options, "--host", self.host, "--port", str(self.port))}
         if self.published:
             host, port = self.published
-            found["webserver-read-only"] = python_module(WEBSERVER, *options, "--host", host, "--port", str(port), "--read-only")
+            found["webserver-read-only"] = python_module(
+                WEBSERVER, *options, "--host", host, "--port", str(port), "--read-only"
+            )
         return found
 
 
@@ -117,7 +132,9 @@ def _published(address: str | None) -> tuple[str, int] | None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise SettingsError(
-            f"--publish {address!r} is no HOST:PORT.", state="Nothing was started.", next_command="sync-pipelines up --publish 0.0.0.0:3001"
+            f"--publish {address!r} is no HOST:PORT.",
+            state="Nothing was started.",
+            next_command="sync-pipelines up --publish 0.0.0.0:3001",
         )
     return host.strip("[]"), int(port)
 
@@ -139,7 +156,9 @@ def _check_port(host: str, port: int) -> None:
 def _chosen_home(settings: Settings, wanted: bool | None) -> Home:
     own, demos = own_home(settings), demo_home(settings)
     if wanted and not demos.is_demo:
-        raise ConfigurationError("No demo was run here yet.", state="Nothing was started.", next_command="sync-pipelines demo")
+        raise ConfigurationError(
+            "No demo was run here yet.", state="Nothing was started.", next_command="sync-pipelines demo"
+        )
     if wanted is False or not demos.is_demo:
         return own
     if wanted or not settings.embedded or settings.default_apismith_url is None and not _has_connectors(settings, own):
@@ -164,7 +183,9 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
     ):
         if settings.embedded:
             last.callback(release_embedded, home.postgres)
-        with step("Start PostgreSQL and bring the catalog up to date" if settings.embedded else "Bring the catalog up to date"):
+        with step(
+            "Start PostgreSQL and bring the catalog up to date" if settings.embedded else "Bring the catalog up to date"
+        ):
             database = _open(settings)
             server = _server_process(settings, home)
             last.pop_all()
@@ -190,7 +211,9 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
         # Outside of Dagster: it notices when code server or daemon are dead, which the sensor in them cannot.
         children.start("alerts", python_module("sync_pipelines.cli.main", "alerts", "watch"))
         published = _local(_url(*ui.published), ui.published[0]) if ui.published else None
-        endpoint = write_endpoint(home.root, _local(ui.url, ui.host), target_of(socket=str(Path(runtime) / CODE_SOCKET)), published)
+        endpoint = write_endpoint(
+            home.root, _local(ui.url, ui.host), target_of(socket=str(Path(runtime) / CODE_SOCKET)), published
+        )
         try:
             say(f"Dagster is at {ui.url}   (Ctrl-C stops everything; logs in {home.logs})", "bold green")
             if ui.published:
@@ -350,11 +373,19 @@ def _await_graphql(children: Children, url: str) -> None:
 def _say_load_error(loaded: list[dict[str, Any]]) -> None:
     for one in loaded:
         if one["__typename"] == "PythonError":
-            say(f"The definitions did not load: {redact_beginning(one['message'].strip(), 2000)}", "bold red", stderr=True)
+            say(
+                f"The definitions did not load: {redact_beginning(one['message'].strip(), 2000)}",
+                "bold red",
+                stderr=True,
+            )
 
 
 def _wait(children: Children, deadline: float, what: str) -> None:
     children.check()
     if time.monotonic() > deadline:
-        raise RetriableError(f"{what} was not ready after {READY_SECONDS} s.", where={"logs": children.logs}, state="Everything was stopped.")
+        raise RetriableError(
+            f"{what} was not ready after {READY_SECONDS} s.",
+            where={"logs": children.logs},
+            state="Everything was stopped.",
+        )
     time.sleep(0.2)

@@ -24,23 +24,58 @@ from sync_pipelines.private import write_private
 from sync_pipelines.secrets import escape_controls, redact
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-_COLUMNS = ("uid", "path", "business_key", "rowversion", "column_name", "reason", "times_seen", "first_seen_at", "last_seen_at", "resolution", "record")
+_COLUMNS = (
+    "uid",
+    "path",
+    "business_key",
+    "rowversion",
+    "column_name",
+    "reason",
+    "times_seen",
+    "first_seen_at",
+    "last_seen_at",
+    "resolution",
+    "record",
+)
 
 AuthorOption = Annotated[str, typer.Option("--author", help="Who you are, for the log; the login name when left out.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the log.")]
 PathArgument = Annotated[str | None, typer.Argument(metavar="[CONNECTOR[/ENTITY]]", autocompletion=complete_paths)]
 
-review_group = typer.Typer(cls=ListingGroup, help="Records that stand in their table but should be looked at.", epilog=examples("review list erp/items", "review accept UID --reason 'checked by phone'"))
+review_group = typer.Typer(
+    cls=ListingGroup,
+    help="Records that stand in their table but should be looked at.",
+    epilog=examples("review list erp/items", "review accept UID --reason 'checked by phone'"),
+)
 
 
 def register(app: typer.Typer, quarantine: typer.Typer) -> None:
     """Add the commands."""
     uid = "0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f"
     add = quarantine.command
-    add(epilog=examples(f"quarantine fix {uid} --set stock=7 --reason 'typing error, asked the shop'", f"quarantine fix {uid} --record fixed.json --reason …"))(fix)
-    add(epilog=examples(f"quarantine waive {uid} --reason 'sample without weight'", f"quarantine waive {uid} --author ada --reason …"))(waive)
-    add(epilog=examples(f"quarantine release {uid} --reason 'fixed'", f"quarantine release {uid} --author ada --reason … --json"))(release)
-    add(epilog=examples("quarantine expire erp/items --older-than-days 90 --reason 'never fixed at the source'", "quarantine expire --older-than-days 365 --reason …"))(expire)
+    add(
+        epilog=examples(
+            f"quarantine fix {uid} --set stock=7 --reason 'typing error, asked the shop'",
+            f"quarantine fix {uid} --record fixed.json --reason …",
+        )
+    )(fix)
+    add(
+        epilog=examples(
+            f"quarantine waive {uid} --reason 'sample without weight'",
+            f"quarantine waive {uid} --author ada --reason …",
+        )
+    )(waive)
+    add(
+        epilog=examples(
+            f"quarantine release {uid} --reason 'fixed'", f"quarantine release {uid} --author ada --reason … --json"
+        )
+    )(release)
+    add(
+        epilog=examples(
+            "quarantine expire erp/items --older-than-days 90 --reason 'never fixed at the source'",
+            "quarantine expire --older-than-days 365 --reason …",
+        )
+    )(expire)
     add(epilog=examples("quarantine export erp/items > rejects.csv", "quarantine export erp --out rejects.csv"))(export)
     add(epilog=examples("quarantine log erp/items", f"quarantine log --record {uid} --json"))(log)
     app.add_typer(review_group, name="review")
@@ -52,7 +87,9 @@ def _author(author: str) -> str:
     except (OSError, KeyError):
         name = ""
     if not name:
-        raise SettingsError("The log needs to know who you are.", state="Nothing was changed.", next_command="give --author NAME")
+        raise SettingsError(
+            "The log needs to know who you are.", state="Nothing was changed.", next_command="give --author NAME"
+        )
     return name
 
 
@@ -66,8 +103,14 @@ def fix(
     context: typer.Context,
     uid: UidArgument,
     reason: ReasonOption,
-    values: Annotated[list[str] | None, typer.Option("--set", metavar="COLUMN=VALUE", help="A value as JSON, or else a text; may be repeated.")] = None,
-    record: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="File with a whole new record, as the source sends them.")] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="COLUMN=VALUE", help="A value as JSON, or else a text; may be repeated."),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="File with a whole new record, as the source sends them."),
+    ] = None,
     author: AuthorOption = "",
 ) -> None:
     """Keep an edited version of a record, which must pass; then release it."""
@@ -77,7 +120,15 @@ def fix(
         raise SettingsError("Give either --set, once or more, or --record.", state="Nothing was changed.")
     changed = dict(_assignment(one) for one in values or [])
     database = open_catalog(context.obj)
-    fix_record(database, find_uid(database, Kind.RECORD, uid), changed or None, record.read_bytes() if record else None, author=_author(author), reason=_reason(reason), settings=context.obj)
+    fix_record(
+        database,
+        find_uid(database, Kind.RECORD, uid),
+        changed or None,
+        record.read_bytes() if record else None,
+        author=_author(author),
+        reason=_reason(reason),
+        settings=context.obj,
+    )
     say(f"Kept beside the record as it came. Next: sync-pipelines quarantine release {uid} --reason …")
 
 
@@ -100,7 +151,13 @@ def waive(context: typer.Context, uid: UidArgument, reason: ReasonOption, author
     say(f"The rules are waived for it. Next: sync-pipelines quarantine release {uid} --reason …")
 
 
-def release(context: typer.Context, texts: Annotated[list[str], typer.Argument(metavar="UID...", help="Uids, or the first letters of each.")], reason: ReasonOption, author: AuthorOption = "", as_json: JsonOption = False) -> None:
+def release(
+    context: typer.Context,
+    texts: Annotated[list[str], typer.Argument(metavar="UID...", help="Uids, or the first letters of each.")],
+    reason: ReasonOption,
+    author: AuthorOption = "",
+    as_json: JsonOption = False,
+) -> None:
     """Send records the whole way again, as a run of their own. Exit code 3 when one is refused again."""
     from sync_pipelines.release import release_records
 
@@ -111,9 +168,32 @@ def release(context: typer.Context, texts: Annotated[list[str], typer.Argument(m
         still_open = open_of(connection, uids)
     refused = [str(uid) for uid in uids if uid in still_open]
     if as_json:
-        print_json({"runs": [{"run": str(one.uid), "entity": f"{one.connector}/{one.slug}", **one.ledger.as_dict()} for one in results], "refused": refused})
+        print_json(
+            {
+                "runs": [
+                    {"run": str(one.uid), "entity": f"{one.connector}/{one.slug}", **one.ledger.as_dict()}
+                    for one in results
+                ],
+                "refused": refused,
+            }
+        )
     else:
-        show_table("Released", ("run", "entity", "inserted", "updated", "unchanged", "superseded", "quarantined"), [(str(one.uid), f"{one.connector}/{one.slug}", one.ledger.inserted, one.ledger.updated, one.ledger.unchanged, one.ledger.superseded, one.ledger.quarantined) for one in results])
+        show_table(
+            "Released",
+            ("run", "entity", "inserted", "updated", "unchanged", "superseded", "quarantined"),
+            [
+                (
+                    str(one.uid),
+                    f"{one.connector}/{one.slug}",
+                    one.ledger.inserted,
+                    one.ledger.updated,
+                    one.ledger.unchanged,
+                    one.ledger.superseded,
+                    one.ledger.quarantined,
+                )
+                for one in results
+            ],
+        )
     if refused:
         if not as_json:
             say(f"Refused again: {', '.join(refused)}. Next: sync-pipelines quarantine show {refused[0]}", "yellow")
@@ -129,7 +209,9 @@ def expire(
 ) -> None:
     """Settle records that were not seen for long; one that is sent again opens again."""
     connector, slug = split_path(path) if path else (None, None)
-    count = expire_records(open_catalog(context.obj), connector, slug, days=older_than_days, author=_author(author), reason=_reason(reason))
+    count = expire_records(
+        open_catalog(context.obj), connector, slug, days=older_than_days, author=_author(author), reason=_reason(reason)
+    )
     say(f"{count} records expired.")
 
 
@@ -174,11 +256,29 @@ def log(
 ) -> None:
     """Show who did what and why, newest first."""
     database = open_catalog(context.obj)
-    found = list_log(database, path, record_uid=None if record is None else find_uid(database, Kind.RECORD, record), limit=limit)
+    found = list_log(
+        database, path, record_uid=None if record is None else find_uid(database, Kind.RECORD, record), limit=limit
+    )
     if as_json:
         print_json(found)
         return
-    show_table("What was done", ("when", "entity", "action", "record", "author", "reason", "run"), [(row["happened_at"], row["path"], row["action"], short(row["record_uid"] or row["review_uid"]), row["author"], row["reason"], None if row["run_uid"] is None else short(row["run_uid"])) for row in found], empty="Nothing was done.")
+    show_table(
+        "What was done",
+        ("when", "entity", "action", "record", "author", "reason", "run"),
+        [
+            (
+                row["happened_at"],
+                row["path"],
+                row["action"],
+                short(row["record_uid"] or row["review_uid"]),
+                row["author"],
+                row["reason"],
+                None if row["run_uid"] is None else short(row["run_uid"]),
+            )
+            for row in found
+        ],
+        empty="Nothing was done.",
+    )
 
 
 @review_group.command("list", epilog=examples("review list erp/items", "review list --all --json"))
@@ -195,10 +295,30 @@ def list_(
     if as_json:
         print_json(found)
         return
-    show_table("Reviews", ("review", "entity", "key", "reason", "outcome", "last seen"), [(short(row["uid"]), row["path"], " / ".join(row["business_key"]), row["reason"], row["outcome"], row["last_seen_at"]) for row in found], empty="Nothing is under review.")
+    show_table(
+        "Reviews",
+        ("review", "entity", "key", "reason", "outcome", "last seen"),
+        [
+            (
+                short(row["uid"]),
+                row["path"],
+                " / ".join(row["business_key"]),
+                row["reason"],
+                row["outcome"],
+                row["last_seen_at"],
+            )
+            for row in found
+        ],
+        empty="Nothing is under review.",
+    )
 
 
-@review_group.command(epilog=examples("review accept 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f --reason 'checked by phone'", "review accept UID --author ada --reason …"))
+@review_group.command(
+    epilog=examples(
+        "review accept 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f --reason 'checked by phone'",
+        "review accept UID --author ada --reason …",
+    )
+)
 def accept(context: typer.Context, uid: UidArgument, reason: ReasonOption, author: AuthorOption = "") -> None:
     """Accept a record as it is; it comes back to the list when its content changes."""
     database = open_catalog(context.obj)

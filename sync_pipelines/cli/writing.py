@@ -15,7 +15,13 @@ from sync_pipelines.errors import SettingsError
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("write-back", epilog=examples("write-back processgit/customers C-17 --set email=ada@example.com", "write-back processgit/customers C-17 --null email --yes"))(write_back)
+    app.command(
+        "write-back",
+        epilog=examples(
+            "write-back processgit/customers C-17 --set email=ada@example.com",
+            "write-back processgit/customers C-17 --null email --yes",
+        ),
+    )(write_back)
 
 
 def write_back(
@@ -37,13 +43,17 @@ def write_back(
         raise SettingsError("Nothing to write: give --set column=value or --null column.", state="Nothing was sent.")
     plan = plan_write_back(database, connector, slug, key, wanted, context.obj)
     if not plan.changes:
-        print_json({"path": path, "key": key, "sent": False}) if as_json else say(f"{path} {key} is so already; nothing was sent.")
+        print_json({"path": path, "key": key, "sent": False}) if as_json else say(
+            f"{path} {key} is so already; nothing was sent."
+        )
         return
     if not as_json:
         rows = [(name, before, after) for name, (before, after) in plan.changes.items()]
         show_table(f"PUT {plan.path}", ("column", "now", "will be"), rows)
     if not yes and not typer.confirm(f"Send this to {plan.connector.base_url}?", err=True):
-        raise SettingsError("Not confirmed.", state="Nothing was sent.", next_command=f"sync-pipelines write-back {path} {key} … --yes")
+        raise SettingsError(
+            "Not confirmed.", state="Nothing was sent.", next_command=f"sync-pipelines write-back {path} {key} … --yes"
+        )
     differing = apply_write_back(database, plan, context.obj)
     if as_json:
         print_json({"path": path, "key": key, "sent": True, "changes": plan.changes, "not_taken_over": differing})

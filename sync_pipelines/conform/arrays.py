@@ -51,7 +51,9 @@ def _to_array(values: list[Any], column_type: ColumnType) -> pa.Array:
             return _reals(pa.array(values, pa.float64()))
         case Kind.NUMERIC:
             literals = pa.array(list(map(bytes, values)), pa.binary()).cast(pa.string())
-            texts = pc.utf8_trim(pc.replace_with_mask(literals, pc.equal(literals, "null"), pa.scalar(None, pa.string())), '"')
+            texts = pc.utf8_trim(
+                pc.replace_with_mask(literals, pc.equal(literals, "null"), pa.scalar(None, pa.string())), '"'
+            )
             return _number_texts(texts, column_type) if column_type.is_number_text else _decimals(texts, column_type)
         case Kind.JSON:
             return pa.array([_json_text(bytes(value)) for value in values], pa.string())

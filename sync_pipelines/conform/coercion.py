@@ -60,7 +60,12 @@ def coerce(value: Any, column_type: ColumnType, words: str) -> tuple[str | None,
 
 def _is_too_long(value: Any, column_type: ColumnType) -> bool:
     # Elsewhere the contract looks at lengths, whole columns at a time.
-    return column_type.kind is Kind.TEXT and column_type.length is not None and isinstance(value, str) and len(value) > column_type.length
+    return (
+        column_type.kind is Kind.TEXT
+        and column_type.length is not None
+        and isinstance(value, str)
+        and len(value) > column_type.length
+    )
 
 
 def _cut(value: Any, column_type: ColumnType) -> Any:
@@ -120,7 +125,10 @@ def note(sent: dict[str, Any]) -> str | None:
     """
     if not sent:
         return None
-    parts = (f"{json.dumps(name)}: {value if isinstance(value, Literal) else json.dumps(value)}" for name, value in sent.items())
+    parts = (
+        f"{json.dumps(name)}: {value if isinstance(value, Literal) else json.dumps(value)}"
+        for name, value in sent.items()
+    )
     # Bytes that are no UTF-8 are lone surrogates here, and stay as escapes of JSON.
     return ("{" + ", ".join(parts) + "}").encode("utf-8", "backslashreplace").decode()
 
@@ -151,4 +159,8 @@ def hide(noted: str | None, masked: frozenset[str]) -> str | None:
     if noted is None:
         return None
     parts = _parts(noted)
-    return noted if masked.isdisjoint(parts) else note({name: "***" if name in masked else Literal(text) for name, text in parts.items()})
+    return (
+        noted
+        if masked.isdisjoint(parts)
+        else note({name: "***" if name in masked else Literal(text) for name, text in parts.items()})
+    )

@@ -34,7 +34,9 @@ def content_hashes(columns: list[pa.Array | pa.ChunkedArray], json_places: Colle
         columns: equally long arrays in the declared order.
         json_places: places of those that hold JSON, which counts by its value and not by its spelling.
     """
-    texts = [canonical_texts(column) if place in json_places else _as_text(column) for place, column in enumerate(columns)]
+    texts = [
+        canonical_texts(column) if place in json_places else _as_text(column) for place, column in enumerate(columns)
+    ]
     lines = _lines(texts)
     # Only texts can hold the two control characters, and nearly none does: one look at all is cheaper than one at each.
     content, nulls = b"".join(lines), sum(text.null_count for text in texts)

@@ -160,7 +160,9 @@ def _numeric(value: Any, column_type: ColumnType) -> str:
     if number and number.adjusted() + 1 > column_type.precision - scale:
         raise RecordError(f"{printable(str(value), 60)} is too large for {column_type}.")
     if -_exponent(number) > scale:
-        number = number.quantize(Decimal((0, (1,), -scale)), context=_WIDE)  # only zeros go: Arrow counts them as digits
+        number = number.quantize(
+            Decimal((0, (1,), -scale)), context=_WIDE
+        )  # only zeros go: Arrow counts them as digits
     return f"{number:f}"
 
 
@@ -187,7 +189,9 @@ def _date(value: Any, column_type: ColumnType) -> str:
     match = _TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise _mismatch(value, column_type)
-    if match[2] and (match[2].replace(":", "").strip("0") or (match[3] or "").strip("0") or match[4] not in (None, "Z", "z")):
+    if match[2] and (
+        match[2].replace(":", "").strip("0") or (match[3] or "").strip("0") or match[4] not in (None, "Z", "z")
+    ):
         raise RecordError(f"{printable(value, 60)} has a time of day, which a date would lose.")
     try:
         return date.fromisoformat(match[1]).isoformat()

@@ -69,7 +69,9 @@ def _describe(slug: str, endpoint: Endpoint) -> dict[str, Any]:
         "slug": slug,
         "name": endpoint.title or slug,
         "description": endpoint.description,
-        "columns": [_describe_column(column, endpoint.coerce.get(column.name), column.name in keys) for column in columns],
+        "columns": [
+            _describe_column(column, endpoint.coerce.get(column.name), column.name in keys) for column in columns
+        ],
         "business_key_columns": keys,
         "delta_strategy": str(endpoint.delta_strategy),
         "rowversion_codec": str(endpoint.cursor.codec) if endpoint.cursor and endpoint.cursor.codec else None,
@@ -80,7 +82,12 @@ def _describe(slug: str, endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _describe_column(column: ColumnDeclaration, coercion: Coercion | None, is_key: bool) -> dict[str, Any]:
-    described = {"name": column.name, "data_type": column.type, "is_nullable": column.null and not is_key, "is_business_key": is_key}
+    described = {
+        "name": column.name,
+        "data_type": column.type,
+        "is_nullable": column.null and not is_key,
+        "is_business_key": is_key,
+    }
     if coercion is not None:
         described["data_type"] = coercion.type or column.type
         described["is_nullable"] = described["is_nullable"] or (coercion.lenient and not is_key)
@@ -108,18 +115,26 @@ def check_endpoint(slug: str, endpoint: Endpoint) -> None:
     for what, name in wanted.items():
         if name is not None and name not in names:
             raise EntityDefinitionError(
-                f"{what} names {name!r}, which is not among the columns {printable(', '.join(names), 1000)}.", where={"entity": slug}
+                f"{what} names {name!r}, which is not among the columns {printable(', '.join(names), 1000)}.",
+                where={"entity": slug},
             )
-    cut_keys = [name for name in _keys(endpoint) if name in endpoint.coerce and (endpoint.coerce[name].truncate or endpoint.coerce[name].lenient)]
+    cut_keys = [
+        name
+        for name in _keys(endpoint)
+        if name in endpoint.coerce and (endpoint.coerce[name].truncate or endpoint.coerce[name].lenient)
+    ]
     if cut_keys:
         raise EntityDefinitionError(
-            f"coerce names {cut_keys[0]!r}, which is the business key: cut, two records could become one row.", where={"entity": slug}
+            f"coerce names {cut_keys[0]!r}, which is the business key: cut, two records could become one row.",
+            where={"entity": slug},
         )
     if endpoint.ids is not None and id_column(endpoint) is None:
         raise EntityDefinitionError("An id list needs `key` or `ids.column`.", where={"entity": slug})
     if endpoint.ids is not None and [id_column(endpoint)] != _keys(endpoint):
         # What did not come back is known by its id only, which must name the row that is to stay.
-        raise EntityDefinitionError("The ids of an id list are its business key; declare that column alone as `key`.", where={"entity": slug})
+        raise EntityDefinitionError(
+            "The ids of an id list are its business key; declare that column alone as `key`.", where={"entity": slug}
+        )
     if endpoint.write_back is not None and len(_keys(endpoint)) != 1:
         raise EntityDefinitionError("A write-back needs a business key of one column.", where={"entity": slug})
 

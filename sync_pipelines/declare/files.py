@@ -90,12 +90,16 @@ def read_file(name: str) -> SourceFile:
     try:
         found = locate(name)
         if found is not None:
-            return _with_included(parse_yaml(_read_bounded(found), name if Path(name).is_file() else found.name), found.parent)
+            return _with_included(
+                parse_yaml(_read_bounded(found), name if Path(name).is_file() else found.name), found.parent
+            )
     except OSError as error:
         raise _refused(f"{printable(name)} cannot be read: {error.strerror}.") from None
     near = difflib.get_close_matches(name, shipped_names(), 1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    raise _refused(f"There is no file {printable(name)}, and no shipped connector of that name; shipped: {', '.join(shipped_names())}.{hint}")
+    raise _refused(
+        f"There is no file {printable(name)}, and no shipped connector of that name; shipped: {', '.join(shipped_names())}.{hint}"
+    )
 
 
 def locate(name: str) -> Path | None:
@@ -131,7 +135,9 @@ def part_beside(file: SourceFile, folder: Path, key: str, relative: Any) -> Path
         )
     # What comes along may be installed by links.
     if folder != shipped_folder() and not is_within(place, folder):
-        raise _refused(f"{file.place((key,))}: {printable(str(relative), 200)} leads out of the folder of this file by a symbolic link.")
+        raise _refused(
+            f"{file.place((key,))}: {printable(str(relative), 200)} leads out of the folder of this file by a symbolic link."
+        )
     return place
 
 
@@ -320,13 +326,13 @@ def load_file(name: str, given: dict[str, str] | None = None, *, base_url: str |
         data["base_url"] = _base_url_of(variable, file)
     declaration = validate(data, file)
     if variable is not None and f"env:{variable}" in declaration.secrets:
-        raise _refused(f"{file.place(('base_url',))}: {printable(variable)} is a secret of this file; a base URL is shown and stored.")
+        raise _refused(
+            f"{file.place(('base_url',))}: {printable(variable)} is a secret of this file; a base URL is shown and stored."
+        )
     return LoadedFile(declaration, variable)
 
 
-def load_declaration(
-    name: str, given: dict[str, str] | None = None, *, base_url: str | None = None
-) -> Declaration:
+def load_declaration(name: str, given: dict[str, str] | None = None, *, base_url: str | None = None) -> Declaration:
     """The declaration of `load_file`."""
     return load_file(name, given, base_url=base_url).declaration
 
@@ -340,7 +346,9 @@ def _base_url_of(variable: str, file: SourceFile) -> str:
     try:
         check_base_url(value)
     except SettingsError:
-        raise _refused(f"{place}: what the variable {printable(variable)} holds is no base URL: http(s)://host[:port][/path], without credentials.") from None
+        raise _refused(
+            f"{place}: what the variable {printable(variable)} holds is no base URL: http(s)://host[:port][/path], without credentials."
+        ) from None
     if is_known_secret(value) or any(_LIKE_A_KEY.fullmatch(part) for part in urlsplit(value).path.split("/")):
         raise _refused(
             f"{place}: the address in the variable {printable(variable)} looks as if it held a key, and a base URL is shown and stored; "
@@ -359,7 +367,9 @@ def validate(data: Any, file: SourceFile) -> Declaration:
         raise _refused(explain(error, file, Declaration)) from None
     for name in declaration.trino or ():
         if name not in TrinoOptions.model_fields:
-            raise _refused(f"{file.place(('trino', name))}: unknown key; {_nearest(name, list(TrinoOptions.model_fields))}.")
+            raise _refused(
+                f"{file.place(('trino', name))}: unknown key; {_nearest(name, list(TrinoOptions.model_fields))}."
+            )
     try:
         check_connector_options(declaration.trino or {})
     except SettingsError as error:
@@ -417,7 +427,11 @@ def _names_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
 
 
 def _models_in(annotation: Any) -> typing.Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel) and not isinstance(annotation, types.GenericAlias):
+    if (
+        isinstance(annotation, type)
+        and issubclass(annotation, BaseModel)
+        and not isinstance(annotation, types.GenericAlias)
+    ):
         yield annotation
         return
     for inner in typing.get_args(annotation):

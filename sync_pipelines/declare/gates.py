@@ -42,8 +42,14 @@ def plan_gates(file: str, connector: str, folder: Path) -> dict[Path, bytes]:
     brought = part_beside(source, found.parent, "gates", gates)
     found_files = sorted(itertools.islice(brought.rglob("*"), MAX_FILES + 1))
     if len(found_files) > MAX_FILES:
-        raise SettingsError(f"{printable(str(brought))} holds more than {MAX_FILES} files.", state="Nothing was stored.")
-    return {folder / connector / path.relative_to(brought): _read_gate(path, brought) for path in found_files if not path.is_dir()}
+        raise SettingsError(
+            f"{printable(str(brought))} holds more than {MAX_FILES} files.", state="Nothing was stored."
+        )
+    return {
+        folder / connector / path.relative_to(brought): _read_gate(path, brought)
+        for path in found_files
+        if not path.is_dir()
+    }
 
 
 def _read_gate(path: Path, brought: Path) -> bytes:
@@ -54,7 +60,9 @@ def _read_gate(path: Path, brought: Path) -> bytes:
     except SettingsError as error:
         raise error.leaves("Nothing was stored.") from None
     except OSError as error:
-        raise SettingsError(f"{printable(str(path))} cannot be read: {error.strerror}.", state="Nothing was stored.") from None
+        raise SettingsError(
+            f"{printable(str(path))} cannot be read: {error.strerror}.", state="Nothing was stored."
+        ) from None
 
 
 def apply_gates(files: dict[Path, bytes], gates: Path) -> None:
@@ -98,7 +106,10 @@ def copy_shipped(name: str, folder: Path) -> Path:
         SettingsError: a file of it is there already, or cannot be written.
     """
     if name not in shipped_names():
-        raise NotFoundError(f"No shipped connector is called {printable(name)}; shipped: {', '.join(shipped_names())}.", state="Nothing was written.")
+        raise NotFoundError(
+            f"No shipped connector is called {printable(name)}; shipped: {', '.join(shipped_names())}.",
+            state="Nothing was written.",
+        )
     found = locate(name)
     assert found is not None
     source = read_file(name)
@@ -112,12 +123,16 @@ def copy_shipped(name: str, folder: Path) -> Path:
     }
     taken = sorted(str(path) for path in files if (folder / path).exists())
     if taken:
-        raise SettingsError(f"{folder / taken[0]} is there already.", state="Nothing was written.", next_command="name another folder")
+        raise SettingsError(
+            f"{folder / taken[0]} is there already.", state="Nothing was written.", next_command="name another folder"
+        )
     for path in files:
         target = folder / path
         try:
             make_private_folder(target.parent)
             shutil.copyfile(found.parent / path, target)
         except OSError as error:
-            raise SettingsError(f"{printable(str(target))} cannot be written: {error.strerror}.", state="Some files may be there.") from None
+            raise SettingsError(
+                f"{printable(str(target))} cannot be written: {error.strerror}.", state="Some files may be there."
+            ) from None
     return folder / found.name

@@ -37,7 +37,9 @@ def infer_columns(endpoint: Endpoint, body: bytes, max_record_bytes: int) -> lis
     one = not endpoint.has_pages
     records = find_records(body, endpoint.records, may_be_one=one, max_record_bytes=max_record_bytes)[:SAMPLE_RECORDS]
     if any(map(is_cut, records)):
-        raise EntityDefinitionError(f"A record has more than the {max_record_bytes} bytes of MAX_RECORD_BYTES; raise it, or declare `columns`.")
+        raise EntityDefinitionError(
+            f"A record has more than the {max_record_bytes} bytes of MAX_RECORD_BYTES; raise it, or declare `columns`."
+        )
     for record in records:
         _collect(record, (), endpoint.flatten, found)
     if not found:
@@ -46,15 +48,26 @@ def infer_columns(endpoint: Endpoint, body: bytes, max_record_bytes: int) -> lis
     columns = []
     fields = _without_parents(found)
     # The mapping may reach into an object that is one column as a whole.
-    fields |= {path: values for path in names if path not in fields and (values := [v for r in records if (v := _at(r, path)) is not None])}
+    fields |= {
+        path: values
+        for path in names
+        if path not in fields and (values := [v for r in records if (v := _at(r, path)) is not None])
+    }
     for path, values in fields.items():
         name = names.get(path, SEPARATOR.join(path))
         if not 0 < len(name) <= MAX_NAME_LENGTH:
-            raise EntityDefinitionError(f"A field has a name of {len(name)} characters, which no column can have; declare `columns`.")
+            raise EntityDefinitionError(
+                f"A field has a name of {len(name)} characters, which no column can have; declare `columns`."
+            )
         source = list(path) if any("." in part for part in path) else ".".join(path)
         columns.append(
             ColumnDeclaration.model_validate(
-                {"name": name, "type": infer_type(values), "key": name in endpoint.key, **({"from": source} if source != name else {})}
+                {
+                    "name": name,
+                    "type": infer_type(values),
+                    "key": name in endpoint.key,
+                    **({"from": source} if source != name else {}),
+                }
             )
         )
     return columns
@@ -70,7 +83,9 @@ def _at(raw: bytes, path: tuple[str, ...]) -> bytes | None:
 
 def _collect(raw: bytes, path: tuple[str, ...], flatten: bool, found: dict[tuple[str, ...], list[bytes]]) -> None:
     if len(path) > MAX_NESTED:
-        raise EntityDefinitionError(f"The field {path[0]} is nested more than {MAX_NESTED} levels deep; declare `columns`.")
+        raise EntityDefinitionError(
+            f"The field {path[0]} is nested more than {MAX_NESTED} levels deep; declare `columns`."
+        )
     inner = members(raw) if not path or flatten else None
     if inner is None:
         found.setdefault(path, []).append(raw.strip())
@@ -85,7 +100,9 @@ def _without_parents(found: dict[tuple[str, ...], list[bytes]]) -> dict[tuple[st
     kept = {path: values for path, values in found.items() if path and not (path in parents and set(values) <= {_NULL})}
     mixed = [path for path in kept if path in parents]
     if mixed:
-        raise EntityDefinitionError(f"The field {'.'.join(mixed[0])} is an object in some records only; declare `columns`.")
+        raise EntityDefinitionError(
+            f"The field {'.'.join(mixed[0])} is an object in some records only; declare `columns`."
+        )
     return kept
 
 

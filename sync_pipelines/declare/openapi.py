@@ -34,13 +34,18 @@ def resolve_openapi(declaration: Declaration, session: GuardedSession) -> tuple[
         try:
             body = read_bounded(Path(place.file), MAX_FILE_BYTES)
         except OSError as error:
-            raise SettingsError(f"The OpenAPI document {printable(place.file)} cannot be read: {error.strerror}.") from None
+            raise SettingsError(
+                f"The OpenAPI document {printable(place.file)} cannot be read: {error.strerror}."
+            ) from None
     else:
         body = session.for_documents().get(place.path or "")
     document = read_document(body, place.file or place.path or "")
     overrides = declaration.overrides
     if overrides is None:
-        overrides = {slug: one.model_dump(mode="json", by_alias=True, exclude_unset=True) for slug, one in declaration.endpoints.items()}
+        overrides = {
+            slug: one.model_dump(mode="json", by_alias=True, exclude_unset=True)
+            for slug, one in declaration.endpoints.items()
+        }
     found = plan_endpoints(document, overrides, place.include)
     endpoints: dict[str, Endpoint] = {}
     for slug, raw in found.endpoints.items():
@@ -84,14 +89,18 @@ def read_document(body: bytes, name: str) -> dict[str, Any]:
         try:
             document = parse_yaml(body, name).data
         except SettingsError as error:
-            raise SourceContractError(f"The OpenAPI document is neither JSON ({no_json}) nor YAML: {error.what}") from None
+            raise SourceContractError(
+                f"The OpenAPI document is neither JSON ({no_json}) nor YAML: {error.what}"
+            ) from None
     version = document.get("openapi") if isinstance(document, dict) else None
     if not isinstance(version, str) or not version.startswith("3."):
         raise SourceContractError(f"{printable(name)} is no OpenAPI document of version 3.")
     return document
 
 
-def plan_endpoints(document: dict[str, Any], overrides: dict[str, Any], include: list[str] | None = None) -> OpenApiPlan:
+def plan_endpoints(
+    document: dict[str, Any], overrides: dict[str, Any], include: list[str] | None = None
+) -> OpenApiPlan:
     """Endpoints for every usable operation.
 
     Args:
@@ -116,7 +125,10 @@ def plan_endpoints(document: dict[str, Any], overrides: dict[str, Any], include:
             check_slug(slug)
             if slug in plan.endpoints:
                 raise EntityDefinitionError(f"another operation is called {slug}, too")
-            plan.endpoints[slug] = {**_endpoint(schemas, path, item, operation, overrides.get(slug, {}), slug), **overrides.get(slug, {})}
+            plan.endpoints[slug] = {
+                **_endpoint(schemas, path, item, operation, overrides.get(slug, {}), slug),
+                **overrides.get(slug, {}),
+            }
         except SyncError as error:
             plan.leave_out(label, None if "{" in path else slug, error.what)
         except (TypeError, AttributeError, KeyError, ValueError, RecursionError):
@@ -149,7 +161,10 @@ def _endpoint(
         "path": path,
         "title": printable(str(operation.get("summary") or operation.get("operationId") or path), 190),
         # Without what PostgreSQL's JSON cannot hold.
-        "description": str(operation.get("description") or "").replace("\x00", "").encode("utf-8", "replace").decode()[:10_000],
+        "description": str(operation.get("description") or "")
+        .replace("\x00", "")
+        .encode("utf-8", "replace")
+        .decode()[:10_000],
         "records": records,
         "columns": columns,
     }

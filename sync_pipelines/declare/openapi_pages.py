@@ -43,7 +43,23 @@ _TOKENS = ("cursor", "pagetoken", "nextpagetoken", "nexttoken", "nextcursor", "c
 _AFTER_LAST = ("startingafter", "afterid", "after")
 _LINKS = {"nextpageurl", "nexturl", "nexturi", "nextlink", "nexthref", "odatanextlink", "nextpagelink", "nextpageuri"}
 _PLACES = {*_PAGE, *_OFFSET, *_CURSOR, "limit", "size", "pagesize", "perpage"} - {"start", "before", "after", "scroll"}
-_PREFIXES = {"sysparm", "page", "paging", "pagination", "result", "results", "max", "row", "rows", "record", "records", "item", "items", "list", "query"}
+_PREFIXES = {
+    "sysparm",
+    "page",
+    "paging",
+    "pagination",
+    "result",
+    "results",
+    "max",
+    "row",
+    "rows",
+    "record",
+    "records",
+    "item",
+    "items",
+    "list",
+    "query",
+}
 _DATES = {"date", "date-time", "time"}
 MAX_BESIDE = 500
 Resolve = Callable[[Any], dict[str, Any]]
@@ -76,10 +92,14 @@ class Operation:
 
     def place(self, names: set[str], types: set[str]) -> str | None:
         """JSONPath of the first thing beside the list with one of these plain names and types."""
-        return next((path for path, schema in self.beside.items() if _last(path) in names and types & _types(schema)), None)
+        return next(
+            (path for path, schema in self.beside.items() if _last(path) in names and types & _types(schema)), None
+        )
 
 
-def beside_list(schema: dict[str, Any], records: str, resolve: Resolve, properties: Properties) -> dict[str, dict[str, Any]]:
+def beside_list(
+    schema: dict[str, Any], records: str, resolve: Resolve, properties: Properties
+) -> dict[str, dict[str, Any]]:
     """What an answer has beside its list, those of objects with known names included, by JSONPath.
 
     Of other objects there only what can mean nothing but pages. A schema that stands at several places is told of at the first.
@@ -105,7 +125,9 @@ def beside_list(schema: dict[str, Any], records: str, resolve: Resolve, properti
             if is_known or plain in FLAGS or (names_next(plain) and plain != "next"):
                 found[path] = resolved
             if len(found) > MAX_BESIDE:
-                raise EntityDefinitionError(f"its answer has more than {MAX_BESIDE} things beside its list; declare its `pagination` and `records`")
+                raise EntityDefinitionError(
+                    f"its answer has more than {MAX_BESIDE} things beside its list; declare its `pagination` and `records`"
+                )
             if depth:
                 gather(resolved, path, depth - 1, is_known=is_known and (plain in ENVELOPES or names_next(plain)))
 
@@ -242,7 +264,9 @@ def _flow(pagination: dict[str, Any]) -> str:
 
 def _scalar(value: Any) -> str:
     text = printable(str(value), 100)
-    return text if not any(letter in "[]{}:,#&*!|>'\"%@`\\ " for letter in text) else "'" + text.replace("'", "''") + "'"
+    return (
+        text if not any(letter in "[]{}:,#&*!|>'\"%@`\\ " for letter in text) else "'" + text.replace("'", "''") + "'"
+    )
 
 
 def _last(path: str) -> str:
@@ -250,7 +274,11 @@ def _last(path: str) -> str:
 
 
 def _quoted(name: str) -> str:
-    return name if name.replace("_", "a").isalnum() and not name[0].isdigit() and name.isascii() else '"' + name.replace('"', "") + '"'
+    return (
+        name
+        if name.replace("_", "a").isalnum() and not name[0].isdigit() and name.isascii()
+        else '"' + name.replace('"', "") + '"'
+    )
 
 
 def _types(schema: dict[str, Any]) -> set[str]:

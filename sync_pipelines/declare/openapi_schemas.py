@@ -82,7 +82,10 @@ class Schemas:
         answer = self.answer(operation)
         if id(answer) not in self._contents:
             content = answer.get("content", {})
-            self._contents[id(answer)] = answer, next((content[name] for name in content if _JSON_MEDIA.fullmatch(name)), None)
+            self._contents[id(answer)] = (
+                answer,
+                next((content[name] for name in content if _JSON_MEDIA.fullmatch(name)), None),
+            )
         media = self._contents[id(answer)][1]
         if not isinstance(media, dict) or "schema" not in media:
             raise EntityDefinitionError("it declares no JSON answer")
@@ -165,7 +168,9 @@ class Schemas:
         own = schema.get("properties") or {}
         self._gathered += len(own)
         if self._gathered > 10 * MAX_DOCUMENT_COLUMNS:
-            raise EntityDefinitionError(f"the document repeats more than {10 * MAX_DOCUMENT_COLUMNS} properties by reference")
+            raise EntityDefinitionError(
+                f"the document repeats more than {10 * MAX_DOCUMENT_COLUMNS} properties by reference"
+            )
         properties.update(own)
 
     def beside(self, schema: Schema, records: str) -> dict[str, Schema]:
@@ -183,7 +188,9 @@ class Schemas:
         """
         properties, required = self.properties(record)
         if len(properties) > MAX_COLUMNS:
-            raise EntityDefinitionError(f"{len(properties)} columns: PostgreSQL holds at most {MAX_COLUMNS} beside ours")
+            raise EntityDefinitionError(
+                f"{len(properties)} columns: PostgreSQL holds at most {MAX_COLUMNS} beside ours"
+            )
         self._columns += len(properties)
         if self._columns > MAX_DOCUMENT_COLUMNS:
             raise EntityDefinitionError(
@@ -193,7 +200,12 @@ class Schemas:
         typed = {name: self.column_type(schema) for name, schema in readable.items()}
         keys = key or key_candidate(typed, required, properties)
         return [
-            {"name": name, "type": data_type, "null": nullable or name not in required, **({"key": True} if name in keys else {})}
+            {
+                "name": name,
+                "type": data_type,
+                "null": nullable or name not in required,
+                **({"key": True} if name in keys else {}),
+            }
             for name, (data_type, nullable) in typed.items()
         ]
 
@@ -232,7 +244,9 @@ def key_candidate(typed: dict[str, tuple[str, bool]], required: set[str], proper
     Raises:
         EntityDefinitionError: nothing does.
     """
-    marked = [name for name, schema in properties.items() if isinstance(schema, dict) and schema.get("x-business-key") is True]
+    marked = [
+        name for name, schema in properties.items() if isinstance(schema, dict) and schema.get("x-business-key") is True
+    ]
     if marked:
         return marked
     suited = [name for name, (data_type, nullable) in typed.items() if not nullable and data_type != "jsonb"]

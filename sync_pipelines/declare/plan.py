@@ -101,8 +101,15 @@ def plan_connector(
             next_command=f"sync-pipelines connector remove {declaration.name}, or another name",
         )
     for slug, endpoint in declaration.endpoints.items():
-        if endpoint.ids is not None and endpoint.ids.table is not None and endpoint.ids.table.startswith(f"{database.bridge_schema}."):
-            raise SettingsError(f"{slug}: the ids would be read from the catalog, {endpoint.ids.table}, and sent to the source.", state="Nothing was stored.")
+        if (
+            endpoint.ids is not None
+            and endpoint.ids.table is not None
+            and endpoint.ids.table.startswith(f"{database.bridge_schema}.")
+        ):
+            raise SettingsError(
+                f"{slug}: the ids would be read from the catalog, {endpoint.ids.table}, and sent to the source.",
+                state="Nothing was stored.",
+            )
     before = Declaration.model_validate(stored.declaration) if stored is not None else None
     session = _session(declaration, settings, outbound)
     try:
@@ -222,7 +229,10 @@ def _resolve_columns(
                 columns = (select_fields(chosen) if endpoint.fields is not None else chosen).columns or []
                 # `columns` counts as given from now on.
                 endpoints[slug] = Endpoint.model_validate(
-                    {**endpoint.model_dump(mode="json", by_alias=True, exclude_unset=True), "columns": [_plain(one) for one in columns]}
+                    {
+                        **endpoint.model_dump(mode="json", by_alias=True, exclude_unset=True),
+                        "columns": [_plain(one) for one in columns],
+                    }
                 )
             check_endpoint(slug, endpoints[slug])
         except SyncError as error:
@@ -242,7 +252,9 @@ def select_fields(endpoint: Endpoint) -> Endpoint:
     sources = {name: ".".join(path) for name, path in source_paths(endpoint).items()}
     unknown = chosen - {column.name for column in columns} - set(sources.values())
     if unknown:
-        raise SettingsError(f"There is no field {printable(sorted(unknown)[0])!r}; known: {', '.join(sources.get(c.name, c.name) for c in columns)}.")
+        raise SettingsError(
+            f"There is no field {printable(sorted(unknown)[0])!r}; known: {', '.join(sources.get(c.name, c.name) for c in columns)}."
+        )
     apart = {*endpoint.key, endpoint.cursor.field if endpoint.cursor else None, id_column(endpoint)}
     kept = [c for c in columns if c.key or c.name in apart or c.name in chosen or sources.get(c.name) in chosen]
     return endpoint.model_copy(update={"columns": kept})
@@ -265,21 +277,31 @@ def fetch_sample(endpoint: Endpoint, session: GuardedSession) -> bytes:
         try:
             return read_bounded(Path(endpoint.recording), session.limits.max_page_bytes)
         except OSError as error:
-            raise SettingsError(f"The recording {printable(endpoint.recording)} cannot be read: {error.strerror}.") from None
+            raise SettingsError(
+                f"The recording {printable(endpoint.recording)} cannot be read: {error.strerror}."
+            ) from None
     ids = [str(value) for value in (endpoint.ids.values or ())] if endpoint.ids else []
     params = query_of(endpoint)
     if endpoint.ids is not None and not ids:
         raise SettingsError("An id list from a table has no sample yet; declare `columns`.")
     if endpoint.ids is not None and endpoint.ids.param is not None:
         params[endpoint.ids.param] = ",".join(ids[: min(endpoint.ids.size, SAMPLE_RECORDS)])
-    size = min(SAMPLE_RECORDS, endpoint.pagination.size or SAMPLE_RECORDS, getattr(endpoint.pagination, "max_size", SAMPLE_RECORDS))
+    size = min(
+        SAMPLE_RECORDS,
+        endpoint.pagination.size or SAMPLE_RECORDS,
+        getattr(endpoint.pagination, "max_size", SAMPLE_RECORDS),
+    )
     pages = Pages(endpoint, url_of(session, endpoint, ids[0] if ids else ""), params, size)
     return session.request("GET", pages.request.url, pages.query, Traffic(), lambda reply: reply.body)
 
 
 def _diff_declarations(before: Declaration, after: Declaration) -> list[str]:
     old, new = before.as_json(), after.as_json()
-    told = [f"{name} changes" for name in ("description", "auth", "limits", "openapi", "kind", "trino", "owners") if old.get(name) != new.get(name)]
+    told = [
+        f"{name} changes"
+        for name in ("description", "auth", "limits", "openapi", "kind", "trino", "owners")
+        if old.get(name) != new.get(name)
+    ]
     if old.get("destination") != new.get("destination"):
         told.append(f"destination of new entities changes to {new.get('destination') or 'what it was'}")
     if old.get("base_url") != new.get("base_url"):

@@ -49,7 +49,11 @@ class Usage:
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
-        return {"uses": [asdict(use) for use in self.uses], "asks_source": self.asks_source, "is_agreed": self.is_agreed}
+        return {
+            "uses": [asdict(use) for use in self.uses],
+            "asks_source": self.asks_source,
+            "is_agreed": self.is_agreed,
+        }
 
 
 def plan_usage(
@@ -80,7 +84,10 @@ def plan_usage(
     usage.is_agreed = _is_agreed(connector, stored, set(bound))
     usage.uses = [
         *_addresses(declaration, connector, base_url_variable),
-        *(Use("address", address, f"webhook {name}, told of its incidents") for name, address in (receivers or {}).items()),
+        *(
+            Use("address", address, f"webhook {name}, told of its incidents")
+            for name, address in (receivers or {}).items()
+        ),
         *_variables(declaration, connector, base_url_variable, gates),
         *_tables(declaration, connector),
         *_files(declaration),
@@ -94,10 +101,16 @@ def _asks_source(declaration: Declaration, before: Declaration | None, *, infer_
 
     def is_known(slug: str, endpoint: Endpoint) -> bool:
         approved = before.endpoints.get(slug) if before is not None and not infer_again else None
-        return endpoint.columns is not None or endpoint.recording is not None or (approved is not None and approved.columns is not None)
+        return (
+            endpoint.columns is not None
+            or endpoint.recording is not None
+            or (approved is not None and approved.columns is not None)
+        )
 
     # Of an OpenAPI document in a file, operations without a schema are sampled.
-    return declaration.openapi is not None or not all(is_known(slug, endpoint) for slug, endpoint in declaration.endpoints.items())
+    return declaration.openapi is not None or not all(
+        is_known(slug, endpoint) for slug, endpoint in declaration.endpoints.items()
+    )
 
 
 def _is_agreed(connector: Connector, stored: Connector | None, bound: set[tuple[str, str]]) -> bool:
@@ -107,7 +120,8 @@ def _is_agreed(connector: Connector, stored: Connector | None, bound: set[tuple[
     named = {origin for _, origin in bound}
     origins = {origin_of(url) for url in addresses_of(connector).values()}
     return origins <= asked | named and all(
-        (reference, origin) in agreed or (reference.removeprefix("env:"), origin) in bound for reference, origin in secrets
+        (reference, origin) in agreed or (reference.removeprefix("env:"), origin) in bound
+        for reference, origin in secrets
     )
 
 
@@ -116,22 +130,34 @@ def _addresses(declaration: Declaration, connector: Connector, variable: str | N
     for purpose, url in addresses_of(connector).items():
         # A path from the environment may be a secret.
         shown = f"{origin_of(url)} (from env:{variable})" if variable and purpose == "base URL" else url
-        yield Use("address", shown, _told(purpose, url, sorted(name for name, origin in secrets if origin == origin_of(url))))
+        yield Use(
+            "address", shown, _told(purpose, url, sorted(name for name, origin in secrets if origin == origin_of(url)))
+        )
     if declaration.openapi is not None and declaration.openapi.path is not None:
         root = origin_of(connector.base_url) if variable else connector.base_url
         yield Use("address", root + declaration.openapi.path, "OpenAPI document; servers that it names are not asked")
     for slug, endpoint in declaration.endpoints.items():
         if endpoint.write_back is not None:
-            yield Use("address", endpoint.write_back.path, f"{slug}: written to by `write-back`, when a person orders it, and never by a sync")
+            yield Use(
+                "address",
+                endpoint.write_back.path,
+                f"{slug}: written to by `write-back`, when a person orders it, and never by a sync",
+            )
     reach = connector.destination_settings
     if connector.destination == "trino":
         names = sorted(name for name, origin in secrets if origin == trino_origin(reach))
-        own = "the Trino of TRINO_HOST, with the credentials of TRINO_…" if not {"host", "port", "scheme", "verify"} & reach.keys() else (
-            "Trino; no credentials of TRINO_… unless it is the same server, trusted the same way"
+        own = (
+            "the Trino of TRINO_HOST, with the credentials of TRINO_…"
+            if not {"host", "port", "scheme", "verify"} & reach.keys()
+            else ("Trino; no credentials of TRINO_… unless it is the same server, trusted the same way")
         )
         yield Use("address", f"{reach.get('host', 'TRINO_HOST')}:{reach.get('port', 'TRINO_PORT')}", own + _with(names))
     if reach.get("staging_url"):
-        yield Use("address", str(reach["staging_url"]), f"files for Trino, with the credentials of {', '.join(_STORES)} where it is s3://")
+        yield Use(
+            "address",
+            str(reach["staging_url"]),
+            f"files for Trino, with the credentials of {', '.join(_STORES)} where it is s3://",
+        )
 
 
 def _told(purpose: str, url: str, secrets: list[str]) -> str:
@@ -145,7 +171,9 @@ def _with(secrets: list[str]) -> str:
     return f"; gets the secret{'s' * (len(secrets) > 1)} {', '.join(secrets)}" if secrets else ""
 
 
-def _variables(declaration: Declaration, connector: Connector, variable: str | None, gates: Iterable[bytes]) -> Iterable[Use]:
+def _variables(
+    declaration: Declaration, connector: Connector, variable: str | None, gates: Iterable[bytes]
+) -> Iterable[Use]:
     if variable is not None:
         yield Use("variable", variable, "holds the base URL")
     for reference, origin in sorted(wanted_secrets(connector)):

@@ -66,7 +66,9 @@ def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
     try:
         api = ApiDescription.model_validate(raw)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False))
+        problems = "; ".join(
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)
+        )
         raise EntityDefinitionError(f"The description is not readable: {printable(problems, 300)}.") from None
     slug = check_slug(api.slug)
     columns = _columns(api, connector)
@@ -82,7 +84,9 @@ def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
         target_schema=connector.target_schema,
         target_table=shorten_identifier(table_name_for(slug), 53),
         sync_interval_seconds=api.declared_interval_seconds or settings.default_sync_interval_seconds,
-        lookback_seconds=settings.default_lookback_seconds if api.declared_lookback_seconds is None else api.declared_lookback_seconds,
+        lookback_seconds=settings.default_lookback_seconds
+        if api.declared_lookback_seconds is None
+        else api.declared_lookback_seconds,
         max_vanished_share=settings.max_vanished_share,
         cursor_codec=_codec(api),
     )
@@ -91,7 +95,11 @@ def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
 def _columns(api: ApiDescription, connector: Connector) -> tuple[Column, ...]:
     names = {column.column_name for column in api.columns}
     # A key may be named as the source calls its column.
-    aliases = {column.name: column.column_name for column in api.columns if column.name is not None and column.name not in names}
+    aliases = {
+        column.name: column.column_name
+        for column in api.columns
+        if column.name is not None and column.name not in names
+    }
     listed = {aliases.get(name, name) for name in api.business_key_columns}
     flagged = {column.column_name for column in api.columns if column.is_business_key}
     unknown = sorted(listed - names)
@@ -153,7 +161,8 @@ def parse_apis(
     raw_apis = list(itertools.islice(raw_apis, MAX_APIS + 1))
     if len(raw_apis) > MAX_APIS:
         raise SourceContractError(
-            f"The source lists more than {MAX_APIS} APIs, which is taken for a fault.", state="The catalog is as before."
+            f"The source lists more than {MAX_APIS} APIs, which is taken for a fault.",
+            state="The catalog is as before.",
         )
     entities: dict[str, Entity] = {}
     errors: dict[str, SyncError] = {}
@@ -166,7 +175,9 @@ def parse_apis(
             clash = _claim(entity, taken)
             if clash is not None:
                 entities.pop(clash, None)
-                twin = EntityDefinitionError(f"Its slug gives the same table or asset as {entity.slug!r}; both are left out.")
+                twin = EntityDefinitionError(
+                    f"Its slug gives the same table or asset as {entity.slug!r}; both are left out."
+                )
                 errors.setdefault(clash, twin.at(connector=connector.name, entity=clash))
                 raise EntityDefinitionError(f"Its slug gives the same table or asset as {clash!r}; both are left out.")
             entities[entity.slug] = entity

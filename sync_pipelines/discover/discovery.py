@@ -81,7 +81,9 @@ def discover(
         entities, errors = parse_apis(raw_apis, connector, settings)
         unknown = [slug for slug in accept if slug not in entities]
         if unknown:
-            raise NotFoundError(f"The source does not offer {unknown[0]!r} in a usable form.", state="Nothing was changed.")
+            raise NotFoundError(
+                f"The source does not offer {unknown[0]!r} in a usable form.", state="Nothing was changed."
+            )
         if not entities:
             _check_nothing_known(database, connector_name, errors, left_out)
     except SyncError as error:
@@ -115,10 +117,14 @@ def _told(error: SyncError) -> str:
     return f"{error.what} Next: {error.next_command}" if error.next_command else error.what
 
 
-def _check_nothing_known(database: Database, connector_name: str, errors: dict[str, SyncError], left_out: dict[str, str]) -> None:
+def _check_nothing_known(
+    database: Database, connector_name: str, errors: dict[str, SyncError], left_out: dict[str, str]
+) -> None:
     known = [entity for entity in list_entities(database, connector_name) if entity.status is EntityStatus.ACTIVE]
     if known and not any(entity.slug in errors for entity in known):
-        why = next((f" {entity.slug} is left out: {left_out[entity.slug]}" for entity in known if entity.slug in left_out), "")
+        why = next(
+            (f" {entity.slug} is left out: {left_out[entity.slug]}" for entity in known if entity.slug in left_out), ""
+        )
         raise SourceContractError(
             f"The source lists no usable API at all, but the catalog has {len(known)}; that is taken for a fault.{why}",
             state="The catalog is as before.",
@@ -163,12 +169,20 @@ def _apply(
 def keep_coercions(stored: Entity, entity: Entity) -> Entity:
     """What a person allows of the columns of a source that describes itself (`entity set --coerce`) outlives a discovery."""
     words = {column.name: column.coerce for column in stored.coerced}
-    columns = tuple(replace(column, coerce="" if column.is_business_key else words.get(column.name, "")) for column in entity.columns)
+    columns = tuple(
+        replace(column, coerce="" if column.is_business_key else words.get(column.name, ""))
+        for column in entity.columns
+    )
     return replace(entity, columns=columns)
 
 
 def _start_over(
-    database: Database, connection: psycopg.Connection[Any], connector: Connector, stored: Entity, entity: Entity, report: DiscoveryReport
+    database: Database,
+    connection: psycopg.Connection[Any],
+    connector: Connector,
+    stored: Entity,
+    entity: Entity,
+    report: DiscoveryReport,
 ) -> None:
     suffix = f"{datetime.now(UTC):%Y%m%d%H%M%S}"
     if stored.destination == "postgres":
@@ -191,7 +205,10 @@ def _start_over(
         [stored.uid],
     )
     # What is still bad comes again when everything is read; keys of the old table mean nothing in the new one.
-    connection.execute("UPDATE quarantine SET resolved_at = now(), resolution = 'rebuilt' WHERE entity_uid = %s AND resolved_at IS NULL", [stored.uid])
+    connection.execute(
+        "UPDATE quarantine SET resolved_at = now(), resolution = 'rebuilt' WHERE entity_uid = %s AND resolved_at IS NULL",
+        [stored.uid],
+    )
     if kept:
         report.set_aside[stored.slug] = kept
 
@@ -208,7 +225,9 @@ def _mark_vanished(
         if slug in entities:
             continue
         if slug in errors:
-            mark_entity(connection, entity, EntityStatus.ACTION_REQUIRED, f"Its description is not usable: {errors[slug].what}")
+            mark_entity(
+                connection, entity, EntityStatus.ACTION_REQUIRED, f"Its description is not usable: {errors[slug].what}"
+            )
         elif entity.status is not EntityStatus.VANISHED:
             mark_entity(connection, entity, EntityStatus.VANISHED, _vanished_reason(left_out.get(slug)))
             report.vanished.append(slug)

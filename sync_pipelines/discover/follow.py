@@ -21,7 +21,9 @@ from sync_pipelines.settings import Settings
 WAIT_SECONDS = 10.0
 
 
-def follow_fields(database: Database, connector: Connector, entity: Entity, names: set[str], settings: Settings) -> str | None:
+def follow_fields(
+    database: Database, connector: Connector, entity: Entity, names: set[str], settings: Settings
+) -> str | None:
     """Bring the catalog to the source's description if that declares some of these fields by now.
 
     Args:
@@ -81,7 +83,11 @@ def _asks_the_same(known: dict[str, Any] | None, asked: dict[str, Any] | None, s
 
 
 def _keep_endpoint(
-    connection: psycopg.Connection[Any], connector: Connector, known: dict[str, Any] | None, declaration: Declaration, slug: str
+    connection: psycopg.Connection[Any],
+    connector: Connector,
+    known: dict[str, Any] | None,
+    declaration: Declaration,
+    slug: str,
 ) -> None:
     """Store the endpoint as its document has it now; the others are for their own runs and for the discovery."""
     stored = Declaration.model_validate(known)

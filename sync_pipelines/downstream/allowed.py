@@ -40,7 +40,17 @@ xmlelement xmlforest
 """
 _COMPUTING = frozenset(_NAMES.split())
 # Operators and syntax that sqlglot keeps as functions.
-_SYNTAX = (exp.Binary, exp.Case, exp.Cast, exp.TryCast, exp.Exists, exp.If, exp.Interval, exp.AtTimeZone, exp.ParameterizedAgg)
+_SYNTAX = (
+    exp.Binary,
+    exp.Case,
+    exp.Cast,
+    exp.TryCast,
+    exp.Exists,
+    exp.If,
+    exp.Interval,
+    exp.AtTimeZone,
+    exp.ParameterizedAgg,
+)
 _FORBIDDEN = (
     (exp.DML, "changes data"),
     (exp.DDL, "changes the database"),
@@ -78,4 +88,8 @@ def _written_name(node: exp.Func) -> str:
     """The name of a function in PostgreSQL, as sqlglot writes it again."""
     text = node.sql("postgres").strip()
     head = text.split("(", 1)[0].strip().split(" ")[0]
-    return head if head.replace("_", "").isalnum() and "(" in text or head.upper().startswith("CURRENT_") else node.sql_name()
+    return (
+        head
+        if head.replace("_", "").isalnum() and "(" in text or head.upper().startswith("CURRENT_")
+        else node.sql_name()
+    )

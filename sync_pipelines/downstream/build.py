@@ -71,7 +71,9 @@ def _check_free(cursor: Any, model: SqlModel) -> None:
 
 
 def _as_view(model: SqlModel) -> Callable[[Any], None]:
-    return lambda cursor: cursor.execute(f"CREATE VIEW {quote(model.schema, model.name)} AS {model.query}", prepare=True)
+    return lambda cursor: cursor.execute(
+        f"CREATE VIEW {quote(model.schema, model.name)} AS {model.query}", prepare=True
+    )
 
 
 def _as_table(cursor: Any, database: Database, model: SqlModel) -> Callable[[Any], None]:
@@ -107,7 +109,9 @@ def _broken(cursor: Any, model: SqlModel, name: str) -> dict[str, int]:
     broken = {}
     if model.unique:
         columns = ", ".join(map(quote, model.unique))
-        broken["unique"] = _count(cursor, f"SELECT count(*) FROM (SELECT 1 FROM {name} GROUP BY {columns} HAVING count(*) > 1) d")
+        broken["unique"] = _count(
+            cursor, f"SELECT count(*) FROM (SELECT 1 FROM {name} GROUP BY {columns} HAVING count(*) > 1) d"
+        )
     if model.not_null:
         nulls = " OR ".join(f"{quote(column)} IS NULL" for column in model.not_null)
         broken["not_null"] = _count(cursor, f"SELECT count(*) FROM {name} WHERE {nulls}")

@@ -79,7 +79,9 @@ def _read(path: Path) -> str:
 
 def models_fingerprint(folder: Path = MODELS_FOLDER) -> str:
     """Changes when a model is added, changed, renamed or deleted."""
-    return fingerprint([(f"{path.parent.name}/{path.name}", path.read_bytes().hex()) for path in sorted(folder.glob("*/*.sql"))])
+    return fingerprint(
+        [(f"{path.parent.name}/{path.name}", path.read_bytes().hex()) for path in sorted(folder.glob("*/*.sql"))]
+    )
 
 
 def parse_model(path: Path, text: str) -> SqlModel:
@@ -134,7 +136,9 @@ def _read_tables(path: Path, query: str, offset: int) -> tuple[tuple[str, str], 
         # A chain of subscripts takes the parser time with the square of its length.
         subscripts = sum(token.token_type is TokenType.L_BRACKET for token in sqlglot.tokenize(query, read="postgres"))
         if subscripts > MAX_SUBSCRIPTS:
-            raise _wrong(path, offset + 1, f"it has {subscripts} square brackets, more than the {MAX_SUBSCRIPTS} of a model")
+            raise _wrong(
+                path, offset + 1, f"it has {subscripts} square brackets, more than the {MAX_SUBSCRIPTS} of a model"
+            )
         statements = sqlglot.parse(query, read="postgres")
     except SqlglotError as error:
         place = getattr(error, "errors", [{}])[0]

@@ -23,7 +23,14 @@ class Reach(StrEnum):
 # Beyond what `ipaddress` knows of every supported Python.
 _METADATA = [
     ipaddress.ip_network(one)
-    for one in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32")
+    for one in (
+        "169.254.0.0/16",
+        "fe80::/10",
+        "fd00:ec2::254/128",
+        "100.100.100.200/32",
+        "168.63.129.16/32",
+        "192.0.0.192/32",
+    )
 ]
 _PRIVATE = [
     ipaddress.ip_network(one)

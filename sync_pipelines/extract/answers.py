@@ -76,7 +76,12 @@ class AnswerCache:
     def put(self, signature: str, reply: Reply) -> None:
         """Keep an answer, whole or not at all."""
         headers = {name: value for name, value in reply.headers.items() if tells_of_pages(name)}
-        head = {"url": reply.url, "headers": headers, "bytes": len(reply.body), "digest": hashlib.sha256(reply.body).hexdigest()}
+        head = {
+            "url": reply.url,
+            "headers": headers,
+            "bytes": len(reply.body),
+            "digest": hashlib.sha256(reply.body).hexdigest(),
+        }
         with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
             file.write(json.dumps(head).encode() + b"\n" + reply.body)
             file.flush()

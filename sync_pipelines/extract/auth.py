@@ -110,7 +110,13 @@ class ClientCredentials:
             # RFC 6749, 2.3.1: both parts are form-encoded first.
             headers |= basic_header(quote(client, safe=""), quote(secret, safe=""))
         self._token, lifetime = self._session.request(
-            "POST", auth.token_url, None, None, lambda reply: token_of(reply.body), headers=headers, body=urlencode(form).encode()
+            "POST",
+            auth.token_url,
+            None,
+            None,
+            lambda reply: token_of(reply.body),
+            headers=headers,
+            body=urlencode(form).encode(),
         )
         self._until = self._clock() + max(lifetime - RENEW_BEFORE_SECONDS, lifetime / 2)
 
@@ -134,7 +140,11 @@ def token_of(body: bytes) -> tuple[str, float]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise BrokenPageError("The token endpoint did not answer JSON.") from None
     token = answer.get("access_token") if isinstance(answer, dict) else None
-    if not isinstance(token, str) or not 0 < len(token) <= MAX_TOKEN_CHARACTERS or any(ord(letter) < 33 or ord(letter) > 126 for letter in token):
+    if (
+        not isinstance(token, str)
+        or not 0 < len(token) <= MAX_TOKEN_CHARACTERS
+        or any(ord(letter) < 33 or ord(letter) > 126 for letter in token)
+    ):
         raise AuthenticationError("The token endpoint answered without a usable access_token.")
     if str(answer.get("token_type", "bearer")).lower() != "bearer":
         raise GuardError("The token endpoint gave a token that is not of the type Bearer.")

@@ -46,7 +46,11 @@ def _resolve(connection: Any, name: str, port: int) -> list[IpAddress]:
     try:
         found = socket.getaddrinfo(name.strip("[]"), port, socket.AF_UNSPEC, socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
-        trouble = error if isinstance(error, socket.gaierror) else socket.gaierror(socket.EAI_NONAME, "the name cannot be one")
+        trouble = (
+            error
+            if isinstance(error, socket.gaierror)
+            else socket.gaierror(socket.EAI_NONAME, "the name cannot be one")
+        )
         raise NameResolutionError(connection.host, connection, trouble) from error
     # The zone of a link-local address is part of it.
     return list(dict.fromkeys(ipaddress.ip_address(one[4][0]) for one in found))

@@ -108,7 +108,13 @@ class DeclaredSource:
         self._may_end_early = False
 
     def page(
-        self, decoder: PageDecoder, running: int, rowversion_gt: str | None, number: int, page_size: int, traffic: Traffic
+        self,
+        decoder: PageDecoder,
+        running: int,
+        rowversion_gt: str | None,
+        number: int,
+        page_size: int,
+        traffic: Traffic,
     ) -> Page:
         """As `Source.page`."""
         pages = Pages(self._endpoint, self._url(), self._params(rowversion_gt), page_size, number)
@@ -141,7 +147,13 @@ class DeclaredSource:
                 self._check(request)
 
     def _batch(
-        self, decoder: PageDecoder, ids: list[str], since: str | None, traffic: Traffic, before: Callable[[], int], request: IdRequest
+        self,
+        decoder: PageDecoder,
+        ids: list[str],
+        since: str | None,
+        traffic: Traffic,
+        before: Callable[[], int],
+        request: IdRequest,
     ) -> Iterator[Page]:
         """The records of some ids, and one for each id that did not come back; what failed is noted in `request`."""
         declared = self._endpoint.ids
@@ -151,7 +163,10 @@ class DeclaredSource:
         asks = [(self._url(one), params) for one in askable]
         if declared.param is not None:
             asks = [(self._url(), {**params, declared.param: ",".join(askable)})] if askable else []
-        answers = (self._pages(decoder, url, query, traffic, before, absent_is_empty=declared.param is None) for url, query in asks)
+        answers = (
+            self._pages(decoder, url, query, traffic, before, absent_is_empty=declared.param is None)
+            for url, query in asks
+        )
         wanted, good, faulty = set(ids), set(), dict.fromkeys((one for one in ids if one not in askable), _UNASKABLE)
         unasked = list(faulty)
         for page, translated in itertools.chain.from_iterable(answers):
@@ -204,7 +219,9 @@ class DeclaredSource:
         for _ in range(self._max_pages):
             reply = self.session.request("GET", pages.request.url, pages.query, traffic, lambda reply: reply)
             one = not self._endpoint.has_pages
-            records = find_records(reply.body, self._endpoint.records, may_be_one=one, max_record_bytes=max_record_bytes)
+            records = find_records(
+                reply.body, self._endpoint.records, may_be_one=one, max_record_bytes=max_record_bytes
+            )
             found = next((raw for raw in records if _key_at(raw, path, column) == key), None)
             if found is not None or not records or not pages.advance(reply, len(records)):
                 return found
@@ -272,7 +289,12 @@ class DeclaredSource:
         pagination, ids = self._endpoint.pagination, self._endpoint.ids
         # What was declared to end early does so.
         is_cut = isinstance(pagination, PagePagination) and pagination.last_page is not None
-        return pagination.checked and not is_cut and self._endpoint.recording is None and (ids is None or ids.param is not None)
+        return (
+            pagination.checked
+            and not is_cut
+            and self._endpoint.recording is None
+            and (ids is None or ids.param is not None)
+        )
 
     def _check_end(self, pages: Pages, reply: Reply, page: Page, answers: int) -> None:
         """Refuse an end at which the answer itself says that there is more, or at which nothing tells a cut list from a whole one.
@@ -290,7 +312,14 @@ class DeclaredSource:
         if what is None and self._endpoint.ids is None and not pages.numbered:
             what = self._more_than_came(pages, told, page.fetched, answers)
         names_in_body = isinstance(self._endpoint.pagination, (CursorPagination, NextLinkPagination))
-        if what is None and names_in_body and is_full and size_param is not None and not pages.names_next and not told.ends:
+        if (
+            what is None
+            and names_in_body
+            and is_full
+            and size_param is not None
+            and not pages.names_next
+            and not told.ends
+        ):
             what = f"it brought as many as were asked for, {page.fetched}, and no answer has the place where the next page is named"
         if what is not None:
             raise SourceContractError(
@@ -302,7 +331,11 @@ class DeclaredSource:
     def _more_than_came(self, pages: Pages, told: Told, records: int, answers: int) -> str | None:
         """Why the answers so far are not everything; None when nothing says so."""
         if told.pages is not None and told.pages > answers:
-            return f"there are {told.pages} pages, and {answers} came" if answers > 1 else f"the answer is one of {told.pages} pages"
+            return (
+                f"there are {told.pages} pages, and {answers} came"
+                if answers > 1
+                else f"the answer is one of {told.pages} pages"
+            )
         if not isinstance(self._endpoint.pagination, NoPagination):
             return None
         if told.position is not None and not told.ends and (told.total is None or told.total > records):
@@ -372,7 +405,9 @@ class DeclaredSource:
         if self._records and absent:
             told.append(f"no record had the fields of {', '.join(absent[:SHOWN_IDS])}: did the source rename them?")
         if self._may_end_early:
-            told.append("no answer has the place where the next page is named: is the pagination of the connector's file right?")
+            told.append(
+                "no answer has the place where the next page is named: is the pagination of the connector's file right?"
+            )
         if self._cache is not None and self._cache.reused:
             told.append(f"{self._cache.reused} answers were kept from a run that did not end")
         return told
@@ -407,7 +442,8 @@ def url_of(session: GuardedSession, endpoint: Endpoint, one: str = "") -> str:
 def query_of(endpoint: Endpoint, after: str | None = None) -> dict[str, Any]:
     """The query parameters of every request of an endpoint, with the filter by its cursor."""
     params: dict[str, Any] = {
-        name: ",".join(map(_shown, value)) if isinstance(value, list) else _shown(value) for name, value in endpoint.params.items()
+        name: ",".join(map(_shown, value)) if isinstance(value, list) else _shown(value)
+        for name, value in endpoint.params.items()
     }
     if endpoint.fields is not None and endpoint.fields_param is not None and endpoint.columns is not None:
         paths = source_paths(endpoint)

@@ -130,7 +130,9 @@ class Page:
         raw = self.raw_records
         places = enumerate(self.rowversions)
         self.keep([index for index, version in places if version is None and raw[self.position(index)] not in known])
-        self.rejects = [reject for reject in self.rejects if reject.rowversion is None and raw[reject.position] not in known]
+        self.rejects = [
+            reject for reject in self.rejects if reject.rowversion is None and raw[reject.position] not in known
+        ]
         return before - len(self.rowversions) - len(self.rejects)
 
     def without_rowversion(self) -> set[str]:
@@ -158,7 +160,10 @@ class PageDecoder:
 
     def __init__(self, entity: Entity, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
         self.entity, self.max_record_bytes = entity, max_record_bytes
-        fields = [(f"c{index}", python_type(column.type), _default(column.type.kind)) for index, column in enumerate(entity.columns)]
+        fields = [
+            (f"c{index}", python_type(column.type), _default(column.type.kind))
+            for index, column in enumerate(entity.columns)
+        ]
         names = {f"c{index}": column.name for index, column in enumerate(entity.columns)}
         # msgspec cannot look for names with quotes or backslashes; such an entity is read record by record.
         self._is_plain = not any(letter in name for name in names.values() for letter in ('"', "\\"))
@@ -353,4 +358,3 @@ def _page_decoder(fields: list[Any], names: dict[str, str], *, forbid_unknown: b
     row = msgspec.defstruct("Row", [("data", data), ("row_version", str | int | None, None)], gc=False)
     page = msgspec.defstruct("Page", [("rows", list[row])], gc=False)  # type: ignore[valid-type]
     return msgspec.json.Decoder(page)
-

@@ -121,7 +121,11 @@ class Extraction:
             if piece.repeated:
                 self.reread += page.fetched
                 continue
-            if page.refused or piece.only_without_rowversion or (piece.keep_until is not None and None in page.rowversions):
+            if (
+                page.refused
+                or piece.only_without_rowversion
+                or (piece.keep_until is not None and None in page.rowversions)
+            ):
                 with hiding(self._hides):
                     self._decoder.settle([page])
                     _set_aside(page, self.entity)
@@ -214,7 +218,9 @@ class Extraction:
                 )
                 if full and after is None and self.reading.is_filtered:
                     known = self.fetched - self.reread
-                    yield from read_tail(self._fetch, self.reading, known=known, page_size=self._page_size, max_pages=self._max_pages)
+                    yield from read_tail(
+                        self._fetch, self.reading, known=known, page_size=self._page_size, max_pages=self._max_pages
+                    )
             else:
                 yield from self._by_number(after, keyset)
         except SyncError as error:
@@ -235,7 +241,9 @@ class Extraction:
             return
         lowest = min(rowversions, key=lambda rowversion: order_key(codec, rowversion))
         if order_key(codec, lowest) <= order_key(codec, after):
-            raise CursorProtocolError(f"The source was asked for rowversions greater than {after!r} and sent {lowest!r}.")
+            raise CursorProtocolError(
+                f"The source was asked for rowversions greater than {after!r} and sent {lowest!r}."
+            )
 
     def _note_page(self, page: Page) -> None:
         if self._numbered is not None:
@@ -275,7 +283,9 @@ class Extraction:
     def _judged(self, pages: list[Page]) -> list[tuple[str, pa.Table]]:
         self._decoder.settle(pages)
         columns = [
-            pa.concat_arrays([page.columns[index] for page in pages if len(page.columns[index])] or [pages[0].columns[index]])
+            pa.concat_arrays(
+                [page.columns[index] for page in pages if len(page.columns[index])] or [pages[0].columns[index]]
+            )
             for index in range(len(pages[0].columns))
         ]
         coerced = self._noted(columns.pop()) if self.entity.coerced else None
@@ -305,7 +315,10 @@ class Extraction:
                 pa.array([rowversion for page in pages for rowversion in page.rowversions], pa.string()),
                 hashes,
                 *columns,
-                *(flags[name] if flags[name] is not None else pa.nulls(len(columns[0]), pa.string()) for name in self.stored.flags),
+                *(
+                    flags[name] if flags[name] is not None else pa.nulls(len(columns[0]), pa.string())
+                    for name in self.stored.flags
+                ),
             ],
             schema=self._schema,
         )
@@ -336,7 +349,9 @@ class Extraction:
                 if len(raw_records[position]) >= self._original_characters:
                     record = raw_records[position].encode("utf-8", errors="surrogateescape")
                     record = masks.hide_record(record) if masks is not None else record
-                    rows.append({"arrival": arrival + index, "page": page.number, "position": position, "record": record})
+                    rows.append(
+                        {"arrival": arrival + index, "page": page.number, "position": position, "record": record}
+                    )
             self._keep_original(rows)
             arrival += len(page.rowversions)
 
@@ -347,7 +362,9 @@ class Extraction:
             return notes
         return pa.array([hide(noted, masked) for noted in notes.to_pylist()], pa.string())
 
-    def _gated(self, pages: list[Page], batch: pa.Table, violations: list[Violation]) -> tuple[list[Violation], pa.Array | None]:
+    def _gated(
+        self, pages: list[Page], batch: pa.Table, violations: list[Violation]
+    ) -> tuple[list[Violation], pa.Array | None]:
         """What the gate refuses beside the contract, without what a person waived; and the column of reviews."""
         assert self.gate is not None
         if not len(batch):
@@ -387,12 +404,18 @@ class Extraction:
 
 def _set_aside(page: Page, entity: Entity) -> None:
     """Reject the records that the source's reader refused."""
-    reasons = {index: page.refused[page.position(index)] for index in range(len(page.rowversions)) if page.position(index) in page.refused}
+    reasons = {
+        index: page.refused[page.position(index)]
+        for index in range(len(page.rowversions))
+        if page.position(index) in page.refused
+    }
     for index, (column, reason) in reasons.items():
         position = page.position(index)
         raw = page.raw_records[position]
         record = raw.encode("utf-8", errors="surrogateescape")
-        page.rejects.append(Reject(page.number, position, reason, column, record, key_of(raw, entity), page.rowversions[index]))
+        page.rejects.append(
+            Reject(page.number, position, reason, column, record, key_of(raw, entity), page.rowversions[index])
+        )
     page.keep([index for index in range(len(page.rowversions)) if index not in reasons])
     page.refused = {}
 

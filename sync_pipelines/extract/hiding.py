@@ -26,7 +26,8 @@ def hiding(hides: bool) -> Iterator[None]:
         if isinstance(error, BrokenPageError) or (isinstance(error, SourceContractError) and _EXCERPT in error.what):
             told = error.what.partition(_EXCERPT)[0]
             raise type(error)(
-                f"{told}; how it begins is not shown, since it may hold what is masked.", next_command=error.next_command
+                f"{told}; how it begins is not shown, since it may hold what is masked.",
+                next_command=error.next_command,
             ) from None
         if isinstance(error, SyncError):
             raise

@@ -178,7 +178,12 @@ class GuardedSession:
             AuthenticationError, SourceContractError, GuardError, ConfigurationError: at once.
         """
         return self.request(
-            "GET", f"{self.base_url}{path}", query, traffic, lambda reply: parse(reply.body), patience_seconds=patience_seconds
+            "GET",
+            f"{self.base_url}{path}",
+            query,
+            traffic,
+            lambda reply: parse(reply.body),
+            patience_seconds=patience_seconds,
         )
 
     def request(
@@ -231,7 +236,9 @@ class GuardedSession:
                     error.what = f"{error.what} ({attempt} tries)"
                     raise
                 traffic.retries += 1
-                logger.warning("try %d of %s failed, next in %.1f s: %s", attempt, urlsplit(url).path, pause, error.what)
+                logger.warning(
+                    "try %d of %s failed, next in %.1f s: %s", attempt, urlsplit(url).path, pause, error.what
+                )
                 self._sleep(pause)
 
     def for_documents(self) -> GuardedSession:
@@ -309,7 +316,11 @@ class GuardedSession:
             same = _origin(ours) == _origin(theirs) and theirs.username is None and theirs.password is None
         except ValueError:
             url, same = address, False
-        if not same or "/../" in urlsplit(url).path + "/" or any(ord(letter) <= 32 or ord(letter) > 126 for letter in url):
+        if (
+            not same
+            or "/../" in urlsplit(url).path + "/"
+            or any(ord(letter) <= 32 or ord(letter) > 126 for letter in url)
+        ):
             raise GuardError(f"The address {printable(url)} leaves the connector's origin {printable(self.base_url)}.")
         return url
 
@@ -389,7 +400,8 @@ def _status_error(response: urllib3.BaseHTTPResponse, body: bytes) -> RetriableE
         return busy
     if status in (401, 403):
         return AuthenticationError(
-            f"The source refused the token. {said}", next_command="check the token's variable, then sync-pipelines doctor"
+            f"The source refused the token. {said}",
+            next_command="check the token's variable, then sync-pipelines doctor",
         )
     if 300 <= status < 400:
         target = printable(response.headers.get("Location", "elsewhere"), 120)

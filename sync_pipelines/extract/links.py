@@ -90,4 +90,6 @@ def _after(pattern: re.Pattern[str], text: str, place: int) -> int:
 
 
 def _unreadable(header: str) -> SourceContractError:
-    return SourceContractError(f"The header Link cannot be read, so that nobody knows whether it names a next page: {printable(header, 200)!r}.")
+    return SourceContractError(
+        f"The header Link cannot be read, so that nobody knows whether it names a next page: {printable(header, 200)!r}."
+    )

@@ -35,7 +35,9 @@ def check_spelling(url: str) -> str:
     try:
         parse_host(host)
     except ValueError as error:
-        raise GuardError(f"The host {printable(host)!r} is refused: {error}.", state="Nothing was stored or sent.") from None
+        raise GuardError(
+            f"The host {printable(host)!r} is refused: {error}.", state="Nothing was stored or sent."
+        ) from None
     return url
 
 

@@ -104,7 +104,9 @@ class Outbound:
         parts = urlsplit(url)
         address = _literal(parts.hostname or "")
         if address is not None:
-            self.check_addresses(parts.scheme.lower(), parts.hostname or "", parts.port or PORTS[parts.scheme.lower()], [address])
+            self.check_addresses(
+                parts.scheme.lower(), parts.hostname or "", parts.port or PORTS[parts.scheme.lower()], [address]
+            )
 
     def check_addresses(self, scheme: str, host: str, port: int, addresses: Iterable[IpAddress]) -> None:
         """Refuse to connect to an address that is neither public nor named.
@@ -124,7 +126,10 @@ class Outbound:
                 Reach.METADATA: f"ALLOWED_PRIVATE_ORIGINS={address}, if it really is a source",
             }.get(reach, f"{command} --allow-private, or {setting}" if command else setting)
             named = "" if str(address) == host.strip("[]") else f" is at {address}, which"
-            raise self._refused(f"The address {printable(host)}{named} is not public ({reach}); it was not named, and nothing was sent.", way)
+            raise self._refused(
+                f"The address {printable(host)}{named} is not public ({reach}); it was not named, and nothing was sent.",
+                way,
+            )
 
     def _allows(self, origin: str, host: str, address: IpAddress, reach: Reach) -> bool:
         if reach is Reach.NEVER:
@@ -181,7 +186,10 @@ def trino_origin(destination_settings: Mapping[str, Any]) -> str:
             host, port = parts.hostname or "", parts.port or port
         return origin_of(f"trino://{f'[{host}]' if ':' in host else host}:{port}")
     except ValueError:
-        raise SettingsError(f"{printable(host, 100)!r} is no host of a Trino: give its name or address.", state="Nothing was stored or sent.") from None
+        raise SettingsError(
+            f"{printable(host, 100)!r} is no host of a Trino: give its name or address.",
+            state="Nothing was stored or sent.",
+        ) from None
 
 
 def addresses_of(connector: Connector) -> dict[str, str]:
@@ -200,13 +208,17 @@ def wanted_secrets(connector: Connector) -> set[tuple[str, str]]:
         references.append(connector.auth_token)
     wanted = {(reference, origin_of(source)) for reference in references}
     reach = connector.destination_settings
-    return wanted | {(str(reach[name]), trino_origin(reach)) for name in ("password", "access_token") if reach.get(name)}
+    return wanted | {
+        (str(reach[name]), trino_origin(reach)) for name in ("password", "access_token") if reach.get(name)
+    }
 
 
 def of_connector(connector: Connector, settings: Settings) -> Outbound:
     """What a connector may send: as agreed in the catalog; one that is not from there, what it names itself."""
     if connector.agreed is None:
-        own = Outbound(frozenset(wanted_secrets(connector)), named_by(addresses_of(connector).values()), connector=connector.name)
+        own = Outbound(
+            frozenset(wanted_secrets(connector)), named_by(addresses_of(connector).values()), connector=connector.name
+        )
         return own.with_settings(settings)
     return from_agreement(connector.agreed, connector.name).with_settings(settings)
 
@@ -228,13 +240,19 @@ def agree(connector: Connector, settings: Settings, *, allow_private: bool = Fal
     private = named_by(urls, allow_private=allow_private) | kept
     secrets = wanted_secrets(connector)
     is_declared = connector.declaration is not None
-    naming = "sync-pipelines connector apply FILE" if is_declared else f"sync-pipelines connector add {connector.name} {printable(connector.base_url)}"
+    naming = (
+        "sync-pipelines connector apply FILE"
+        if is_declared
+        else f"sync-pipelines connector add {connector.name} {printable(connector.base_url)}"
+    )
     outbound = Outbound(frozenset(secrets), private, connector=connector.name, naming=naming).with_settings(settings)
     for url in urls:
         outbound.check_literal(url)
     for reference, origin in sorted(secrets):
         outbound.check_secret(reference, origin)
-    as_before = {tuple(pair) for pair in before.get("secrets", ())} == secrets and set(before.get("private", ())) == private
+    as_before = {tuple(pair) for pair in before.get("secrets", ())} == secrets and set(
+        before.get("private", ())
+    ) == private
     return dict(before) if before and as_before else agreement(secrets, private)
 
 

@@ -21,7 +21,17 @@ _NEXT = re.compile(
     r"(url|uri|link|href|ref|path|query|token|cursor|marker|offset|start|startat|index|after|from)?"
     r"|next(page|record|item)(number|num|no|id|key)"
 )
-POSITIONS = {"cursor", "scrollid", "searchafter", "marker", "bookmark", "pagecursor", "pagetoken", "skiptoken", "resumptiontoken"}
+POSITIONS = {
+    "cursor",
+    "scrollid",
+    "searchafter",
+    "marker",
+    "bookmark",
+    "pagecursor",
+    "pagetoken",
+    "skiptoken",
+    "resumptiontoken",
+}
 """A place to go on from, which some sources tell at the end as well."""
 TOTAL = {"total", "totalcount", "totalresults", "totalelements", "totalitems", "totalrecords", "totalrows", "totalhits", "totalsize",
          "totalentries", "totalobjects", "totalmatches", "totalavailable", "totalresultcount", "totalnumber", "count", "recordcount",
@@ -31,14 +41,60 @@ TOTAL = {"total", "totalcount", "totalresults", "totalelements", "totalitems", "
          "anzahlgesamt"}  # fmt: skip
 PAGES = {"totalpages", "totalpage", "pagetotal", "pagecount", "pagescount", "pagestotal", "lastpage", "lastpagenumber", "numpages", "nbpages",
          "numberofpages", "maxpage", "maxpages", "pages"}  # fmt: skip
-REMAINING = {"remaining", "remainingcount", "remainingitems", "remainingitemcount", "remainingrecords", "itemsremaining", "recordsremaining"}
-LIMIT = {"limit", "perpage", "pagesize", "pagelen", "maxresults", "pagelimit", "itemsperpage", "hitsperpage", "resultsperpage"}
-SIZES = {*LIMIT, "size", "top", "first", "take", "rows", "results", "pagecount", "maxitems", "maxrecords", "batchsize", "recordsperpage"}
+REMAINING = {
+    "remaining",
+    "remainingcount",
+    "remainingitems",
+    "remainingitemcount",
+    "remainingrecords",
+    "itemsremaining",
+    "recordsremaining",
+}
+LIMIT = {
+    "limit",
+    "perpage",
+    "pagesize",
+    "pagelen",
+    "maxresults",
+    "pagelimit",
+    "itemsperpage",
+    "hitsperpage",
+    "resultsperpage",
+}
+SIZES = {
+    *LIMIT,
+    "size",
+    "top",
+    "first",
+    "take",
+    "rows",
+    "results",
+    "pagecount",
+    "maxitems",
+    "maxrecords",
+    "batchsize",
+    "recordsperpage",
+}
 """Names of query parameters that ask for a number of records."""
 ENVELOPES = {"meta", "metadata", "pagination", "paging", "page", "pages", "pageinfo", "paginginfo", "paginationinfo", "links", "link",
              "responsemetadata", "info", "resultinfo", "resultset", "cursors", "pager", "paginator", "additionaldata", "pagedetails", "xpagination",
              "collection"}  # fmt: skip
-_OF_PAGES = {"x", "ms", "wp", "api", "page", "pages", "pagination", "paging", "pager", "result", "results", "list", "collection", "items"}
+_OF_PAGES = {
+    "x",
+    "ms",
+    "wp",
+    "api",
+    "page",
+    "pages",
+    "pagination",
+    "paging",
+    "pager",
+    "result",
+    "results",
+    "list",
+    "collection",
+    "items",
+}
 
 
 def plain_name(name: str) -> str:

@@ -106,7 +106,9 @@ class Pages:
             paginator.update_state(_Response(reply), [None] * min(records, 1))
             reference = getattr(paginator, "_next_reference", None)
             if reference is True or not isinstance(reference, str | int | None):
-                raise SourceContractError(f"The next page is named by {printable(str(reference), 60)!r}, which is no address or token.")
+                raise SourceContractError(
+                    f"The next page is named by {printable(str(reference), 60)!r}, which is no address or token."
+                )
             if not paginator.has_next_page or reference in ("", 0):  # also false
                 return False
             paginator.update_request(self.request)
@@ -144,7 +146,11 @@ def _make(pagination: Any, size: int, number: int) -> dlt_paginators.BasePaginat
             end = None if pagination.last_page is None else pagination.last_page + 1
             first = pagination.first_page
             return dlt_paginators.PageNumberPaginator(
-                base_page=first, page=first + number - 1, page_param=pagination.page_param, total_path=None, maximum_page=end
+                base_page=first,
+                page=first + number - 1,
+                page_param=pagination.page_param,
+                total_path=None,
+                maximum_page=end,
             )
         case OffsetPagination():
             return dlt_paginators.OffsetPaginator(

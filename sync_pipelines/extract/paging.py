@@ -142,7 +142,9 @@ def read_keyset(
                 # Ordered below all others. They are passed by page number.
                 reading.by_number = True
                 if answer.digest in unordered:
-                    raise SourceContractError(f"Page {first} repeats an earlier page byte for byte: the source is looping.")
+                    raise SourceContractError(
+                        f"Page {first} repeats an earlier page byte for byte: the source is looping."
+                    )
                 unordered.add(answer.digest)
                 yield Piece(answer.page)
                 first_size = answer.count if first == 1 else first_size
@@ -177,7 +179,9 @@ def read_keyset(
             position = border
         else:
             tie = answer.rowversions[-1]
-            passes = yield from _drain_tie(fetch, reading, position, tie, max_pages - asked, first=first, page_size=first_size)
+            passes = yield from _drain_tie(
+                fetch, reading, position, tie, max_pages - asked, first=first, page_size=first_size
+            )
             asked = _count_page(asked, max_pages, passes)
             position = tie
         reading.is_filtered, first, first_size = True, 1, page_size
@@ -348,4 +352,3 @@ def _too_many(pages: int) -> SourceContractError:
         f"The source was asked {pages} times in one run without coming to an end.",
         next_command="raise MAX_PAGES if it really holds that much",
     )
-

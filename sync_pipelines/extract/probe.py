@@ -16,7 +16,11 @@ UNVERSIONED = "(none)"
 
 
 def probe_entity(
-    session: GuardedSession, slug: str, seen: str, patience_seconds: float | None = None, endpoint: Endpoint | None = None
+    session: GuardedSession,
+    slug: str,
+    seen: str,
+    patience_seconds: float | None = None,
+    endpoint: Endpoint | None = None,
 ) -> str | None:
     """Ask for the first record after a rowversion, in one request.
 

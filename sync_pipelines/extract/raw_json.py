@@ -50,13 +50,18 @@ def compile_path(path: str) -> tuple[Step, ...]:
         SettingsError: no JSONPath, or one that leads to more than one place by filters, unions or descent.
     """
     if len(path) > MAX_PATH_CHARACTERS:
-        raise SettingsError(f"A JSONPath of {len(path)} characters is too long; {MAX_PATH_CHARACTERS} are allowed.", state="Nothing was stored.")
+        raise SettingsError(
+            f"A JSONPath of {len(path)} characters is too long; {MAX_PATH_CHARACTERS} are allowed.",
+            state="Nothing was stored.",
+        )
     try:
         return tuple(_steps(jsonpath_ng.parse(path)))
     except SettingsError:
         raise
     except Exception as error:  # noqa: BLE001 - the parser raises bare exceptions of its lexer
-        raise SettingsError(f"{printable(path)!r} is no JSONPath: {printable(str(error), 100)}.", state="Nothing was stored.") from None
+        raise SettingsError(
+            f"{printable(path)!r} is no JSONPath: {printable(str(error), 100)}.", state="Nothing was stored."
+        ) from None
 
 
 def _steps(node: jsonpath_ng.JSONPath) -> list[Step]:
@@ -72,11 +77,14 @@ def _steps(node: jsonpath_ng.JSONPath) -> list[Step]:
         case jsonpath_ng.Wildcard():
             return [None]
     raise SettingsError(
-        f"The JSONPath part {printable(str(node), 100)!r} is not supported: names, [n] and [*] are.", state="Nothing was stored."
+        f"The JSONPath part {printable(str(node), 100)!r} is not supported: names, [n] and [*] are.",
+        state="Nothing was stored.",
     )
 
 
-def find_records(body: bytes, paths: str | Sequence[str], *, may_be_one: bool = True, max_record_bytes: int) -> list[bytes]:
+def find_records(
+    body: bytes, paths: str | Sequence[str], *, may_be_one: bool = True, max_record_bytes: int
+) -> list[bytes]:
     """The records of an answer: the elements of the list at the path, or, where there may be one alone, the object there.
 
     Args:

@@ -73,9 +73,7 @@ def _parse_number(literal: str) -> Decimal | NotANumber:
 
 _decoder = json.JSONDecoder(parse_float=_parse_number, parse_int=_parse_integer, parse_constant=NotANumber)
 # Cuts records although one of them has a raw line end inside a text; that one is refused when it is parsed.
-_cutter = json.JSONDecoder(
-    parse_float=_parse_number, parse_int=_parse_integer, parse_constant=NotANumber, strict=False
-)
+_cutter = json.JSONDecoder(parse_float=_parse_number, parse_int=_parse_integer, parse_constant=NotANumber, strict=False)
 
 
 def split_records(body: bytes) -> list[str]:
@@ -252,13 +250,17 @@ def _decode_record(raw: str) -> Any:
 def _convert_columns(data: dict[str, Any], raw: str, entity: Entity, sent: dict[str, Any]) -> list[str | None]:
     """Canonical texts in column order; `sent` gets the values that were coerced."""
     values: list[str | None] = []
-    raw_values = _raw_values(raw) if any(column.type.kind is Kind.JSON or column.coerce for column in entity.columns) else {}
+    raw_values = (
+        _raw_values(raw) if any(column.type.kind is Kind.JSON or column.coerce for column in entity.columns) else {}
+    )
     for column in entity.columns:
         value = data.get(column.name)
         if column.type.kind is Kind.JSON and value is not None:
             value = raw_values.get(column.name)
         try:
-            text, is_coerced = coerce(value, column.type, column.coerce) if column.coerce else (convert(value, column.type), False)
+            text, is_coerced = (
+                coerce(value, column.type, column.coerce) if column.coerce else (convert(value, column.type), False)
+            )
             values.append(text)
             if is_coerced:
                 original = data[column.name]
@@ -288,7 +290,8 @@ def _rowversion(value: Any) -> str | None:
         )
     if bytes_of(text) > MAX_ROWVERSION_BYTES:
         raise RecordError(
-            f"The row_version is longer than the {MAX_ROWVERSION_BYTES} bytes that an index can hold.", column="row_version"
+            f"The row_version is longer than the {MAX_ROWVERSION_BYTES} bytes that an index can hold.",
+            column="row_version",
         )
     return text
 

@@ -38,7 +38,9 @@ def open_session(
     limits = connector_limits(connector, settings)
     limits = limits.model_copy(update={name: min(value, getattr(limits, name)) for name, value in stricter.items()})
     outbound = of_connector(connector, settings)
-    return _session(connector.base_url, auth_key(connector), limits, outbound, database if limits.requests_per_second else None)
+    return _session(
+        connector.base_url, auth_key(connector), limits, outbound, database if limits.requests_per_second else None
+    )
 
 
 def connector_limits(connector: Connector, settings: Settings) -> HttpLimits:
@@ -57,7 +59,11 @@ def auth_key(connector: Connector) -> str | None:
     if connector.declaration is not None:
         auth = connector.declaration.get("auth")
         return None if auth is None else json.dumps(auth, sort_keys=True)
-    return None if connector.auth_token is None else BearerAuth(type="bearer", token=connector.auth_token).model_dump_json()
+    return (
+        None
+        if connector.auth_token is None
+        else BearerAuth(type="bearer", token=connector.auth_token).model_dump_json()
+    )
 
 
 @functools.lru_cache(maxsize=1000)
@@ -76,6 +82,10 @@ def new_session(
         turns = SharedRateLimiter(database, base_url, limits.requests_per_second)
     declared = _auth.validate_json(auth) if auth else None
     if declared is not None and travels_in_clear(base_url):
-        logger.warning("%s: credentials go to %s over plain http; whoever is on the way can read them", outbound.connector, origin_of(base_url))
+        logger.warning(
+            "%s: credentials go to %s over plain http; whoever is on the way can read them",
+            outbound.connector,
+            origin_of(base_url),
+        )
     authentication = make_authentication(declared, base_url, limits, outbound)
     return GuardedSession(base_url, authentication, limits, turns=turns, outbound=outbound)

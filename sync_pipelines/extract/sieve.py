@@ -42,7 +42,7 @@ def sift_page(body: bytes, most_bytes: int) -> bytes:
         rows = [row.encode("utf-8", errors="surrogateescape") for row in split_records(body)]
     except _UNREADABLE as error:
         raise BrokenPageError(
-            f"The answer has {len(body)} bytes and is no JSON with a list under \"rows\" ({printable(str(error), 80)}); one of that size is"
+            f'The answer has {len(body)} bytes and is no JSON with a list under "rows" ({printable(str(error), 80)}); one of that size is'
             " not read leniently.",
             next_command="ask for smaller pages: sync-pipelines entity set … --page-size",
         ) from None

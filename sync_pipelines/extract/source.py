@@ -30,7 +30,13 @@ class Source(Protocol):
     can_move: bool
 
     def page(
-        self, decoder: PageDecoder, running: int, rowversion_gt: str | None, number: int, page_size: int, traffic: Traffic
+        self,
+        decoder: PageDecoder,
+        running: int,
+        rowversion_gt: str | None,
+        number: int,
+        page_size: int,
+        traffic: Traffic,
     ) -> Page:
         """The page `number` of the records greater than a rowversion, in rowversion order; `running` counts the run's pages."""
 
@@ -66,11 +72,23 @@ class ApismithSource:
         self.session, self._slug, self.page_size = session, slug, page_size
 
     def page(
-        self, decoder: PageDecoder, running: int, rowversion_gt: str | None, number: int, page_size: int, traffic: Traffic
+        self,
+        decoder: PageDecoder,
+        running: int,
+        rowversion_gt: str | None,
+        number: int,
+        page_size: int,
+        traffic: Traffic,
     ) -> Page:
         """As `Source.page`."""
         return fetch_data(
-            self.session, self._slug, rowversion_gt, number, page_size, traffic, lambda body: decoder.decode(running, body)
+            self.session,
+            self._slug,
+            rowversion_gt,
+            number,
+            page_size,
+            traffic,
+            lambda body: decoder.decode(running, body),
         )
 
     def walk(

@@ -37,7 +37,21 @@ MAX_BYTES = 4096
 """Of a value beside the list; longer ones are neither flags nor addresses."""
 MAX_DEPTH = 4
 _FIGURES = {"pages": PAGES, "total": TOTAL, "limit": LIMIT}
-_ADDRESSES = {"href", "url", "link", "after", "cursor", "token", "uri", "page", "offset", "path", "start", "startingafter", "marker"}
+_ADDRESSES = {
+    "href",
+    "url",
+    "link",
+    "after",
+    "cursor",
+    "token",
+    "uri",
+    "page",
+    "offset",
+    "path",
+    "start",
+    "startingafter",
+    "marker",
+}
 _NO_PAGE = {"", "0", "-1", "null", "none", "false"}
 _RANGE = re.compile(r"(?!bytes)[^/]*/\s*([0-9]{1,15})\s*", re.IGNORECASE)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -90,7 +104,9 @@ class _Words:
         elif plain in REMAINING and figure is not None:
             self._note_end(is_more=figure > 0, words=f"{shown} is {figure}")
         elif plain in POSITIONS or plain == "offset":
-            self.positions += [f"{shown} names a place to go on from"] if isinstance(value, str) and value and figure is None else []
+            self.positions += (
+                [f"{shown} names a place to go on from"] if isinstance(value, str) and value and figure is None else []
+            )
         elif figure is not None:
             kind = next((kind for kind, names in _FIGURES.items() if plain in names), None)
             if kind is not None:
@@ -115,7 +131,9 @@ def read_told(reply: Reply, records: str | list[str]) -> Told:
     _note_headers(words, reply)
     # Of several paths the first counts that has anything beside its list.
     paths = [records] if isinstance(records, str) else records
-    for name, value, in_envelope in next((found for found in (list(_beside(reply.body, path)) for path in paths) if found), []):
+    for name, value, in_envelope in next(
+        (found for found in (list(_beside(reply.body, path)) for path in paths) if found), []
+    ):
         words.note(plain_name(name.rpartition(".")[2]), f"`{printable(name, 80)}`", value, in_envelope=in_envelope)
     figures, more, positions = words.figures, words.more, words.positions
     return Told(
@@ -191,7 +209,12 @@ def _beside(body: bytes, records: str) -> Iterator[tuple[str, Any, bool]]:
             if items is None or not -len(items) <= step < len(items):
                 break
             place = step % len(items)
-            beside = [inner for number, item in enumerate(items) if number != place for inner in _short(_members(item) or {}, None)]
+            beside = [
+                inner
+                for number, item in enumerate(items)
+                if number != place
+                for inner in _short(_members(item) or {}, None)
+            ]
             found += [(f"{prefix}{name}", value) for name, value in beside]
             raw = bytes(items[place])
             continue

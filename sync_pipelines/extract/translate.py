@@ -109,7 +109,13 @@ class Translator:
         return b'{"row_version":' + rowversion + b',"data":{' + inside + b"}}"
 
     def _walk(
-        self, found: dict[str, bytes], tree: _Tree, prefix: tuple[str, ...], data: dict[str, bytes], place: int, result: Translated
+        self,
+        found: dict[str, bytes],
+        tree: _Tree,
+        prefix: tuple[str, ...],
+        data: dict[str, bytes],
+        place: int,
+        result: Translated,
     ) -> None:
         for name, raw in found.items():
             node, path = tree.get(name), (*prefix, name)

@@ -27,19 +27,54 @@ with warnings.catch_warnings():
 
 # Built-in checks of pandera on polars that say something of a single record; unique_values_eq speaks of a whole column.
 CHECKS = (
-    *("equal_to", "not_equal_to", "greater_than", "greater_than_or_equal_to", "less_than", "less_than_or_equal_to", "in_range"),
+    *(
+        "equal_to",
+        "not_equal_to",
+        "greater_than",
+        "greater_than_or_equal_to",
+        "less_than",
+        "less_than_or_equal_to",
+        "in_range",
+    ),
     *("isin", "notin", "str_matches", "str_contains", "str_startswith", "str_endswith", "str_length"),
     *("eq", "ne", "gt", "ge", "lt", "le", "between"),
 )
 MAX_OPERATORS = 400
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 # A sign before a number of a list is none.
-_OPERATOR = re.compile(r"(?i)\b(?:and|or|not|when|case|between|like|ilike|in|is|then|over|cast)\b|(?<![,( ]) ?[-+*/%<>=!|&^~]+|[(\[:]")
+_OPERATOR = re.compile(
+    r"(?i)\b(?:and|or|not|when|case|between|like|ilike|in|is|then|over|cast)\b|(?<![,( ]) ?[-+*/%<>=!|&^~]+|[(\[:]"
+)
 _SHARED_ARGUMENTS = {"args", "kwargs"}
 
 _AROUND = {
-    *("Agg", "Over", "Rolling", "Explode", "Len", "Shift", "CumSum", "CumProd", "CumMin", "CumMax", "CumCount", "Rank", "Diff", "Reverse"),
-    *("IsDuplicated", "IsUnique", "IsFirstDistinct", "IsLastDistinct", "FillNullWithStrategy", "Unique", "Mode", "Quantile", "ArgSort"),
+    *(
+        "Agg",
+        "Over",
+        "Rolling",
+        "Explode",
+        "Len",
+        "Shift",
+        "CumSum",
+        "CumProd",
+        "CumMin",
+        "CumMax",
+        "CumCount",
+        "Rank",
+        "Diff",
+        "Reverse",
+    ),
+    *(
+        "IsDuplicated",
+        "IsUnique",
+        "IsFirstDistinct",
+        "IsLastDistinct",
+        "FillNullWithStrategy",
+        "Unique",
+        "Mode",
+        "Quantile",
+        "ArgSort",
+    ),
 }
 
 
@@ -80,7 +115,9 @@ class CompiledRule:
 def view_of(entity: Entity, names: set[str]) -> list[pl.Expr]:
     """Expressions that make the columns of a batch (c0, c1, …) into named ones, numbers in texts into numbers."""
     return [
-        (pl.col(f"c{index}").cast(pl.Float64, strict=False) if column.type.is_number_text else pl.col(f"c{index}")).alias(column.name)
+        (
+            pl.col(f"c{index}").cast(pl.Float64, strict=False) if column.type.is_number_text else pl.col(f"c{index}")
+        ).alias(column.name)
         for index, column in enumerate(entity.columns)
         if column.name in names
     ]
@@ -88,7 +125,12 @@ def view_of(entity: Entity, names: set[str]) -> list[pl.Expr]:
 
 def empty_view(entity: Entity, rows: int = 0) -> pl.DataFrame:
     """A view of nulls with the right types, to try expressions on."""
-    frames = pl.DataFrame({f"c{index}": pl.Series([None] * rows, dtype=polars_type(column)) for index, column in enumerate(entity.columns)})
+    frames = pl.DataFrame(
+        {
+            f"c{index}": pl.Series([None] * rows, dtype=polars_type(column))
+            for index, column in enumerate(entity.columns)
+        }
+    )
     return frames.select(view_of(entity, {column.name for column in entity.columns}))
 
 
@@ -100,7 +142,13 @@ def polars_type(column: Column) -> pl.DataType:
 
 
 def compile_sql(
-    document: Document, location: Location, text: str, entity: Entity, wanted: type[pl.DataType] | None, *, may_be_constant: bool = False
+    document: Document,
+    location: Location,
+    text: str,
+    entity: Entity,
+    wanted: type[pl.DataType] | None,
+    *,
+    may_be_constant: bool = False,
 ) -> pl.Expr:
     """An SQL expression over one record; where it may, one that is the same for all of them.
 
@@ -135,7 +183,9 @@ def _constant(document: Document, location: Location, expression: pl.Expr) -> An
         raise document.fault(f"it cannot be evaluated: {_first_line(error)}.", location) from None
 
 
-def _checked(document: Document, location: Location, expression: pl.Expr, entity: Entity, wanted: type[pl.DataType] | None) -> pl.Expr:
+def _checked(
+    document: Document, location: Location, expression: pl.Expr, entity: Entity, wanted: type[pl.DataType] | None
+) -> pl.Expr:
     known = {column.name for column in entity.columns}
     for name in expression.meta.root_names():
         if name not in known:
@@ -146,7 +196,9 @@ def _checked(document: Document, location: Location, expression: pl.Expr, entity
     except (pl.exceptions.PolarsError, ValueError) as error:
         raise document.fault(f"it cannot be evaluated: {_first_line(error)}.", location) from None
     if not expression.meta.root_names() or _looks_around(tree):
-        raise document.fault("it must speak of a single record's columns: no aggregates, windows or constants alone.", location)
+        raise document.fault(
+            "it must speak of a single record's columns: no aggregates, windows or constants alone.", location
+        )
     if wanted is not None and found["tried"].dtype not in (wanted, pl.Null):
         raise document.fault(f"it gives {found['tried'].dtype}, where {wanted.__name__} is needed.", location)
     return expression
@@ -207,9 +259,15 @@ def compile_rule(document: Document, index: int, rule: Rule, entity: Entity) -> 
     return CompiledRule(rule, tuple(named), None, expression, when, rule.message or words)
 
 
-def _builtin(document: Document, place: Location, rule: Rule, column: Column, entity: Entity, when: pl.Expr | None) -> CompiledRule:
+def _builtin(
+    document: Document, place: Location, rule: Rule, column: Column, entity: Entity, when: pl.Expr | None
+) -> CompiledRule:
     if rule.check not in CHECKS:
-        told = " unique_values_eq speaks of a whole column, not of a record." if rule.check == "unique_values_eq" else nearest(rule.check, CHECKS)
+        told = (
+            " unique_values_eq speaks of a whole column, not of a record."
+            if rule.check == "unique_values_eq"
+            else nearest(rule.check, CHECKS)
+        )
         raise document.fault(f"pandera has no check {rule.check!r} for records.{told}", (*place, "check"))
     make = getattr(pandera.Check, rule.check)  # type: ignore[arg-type]
     known = set(inspect.signature(make).parameters) - _SHARED_ARGUMENTS
@@ -221,7 +279,9 @@ def _builtin(document: Document, place: Location, rule: Rule, column: Column, en
         check = make(**arguments, ignore_na=rule.nulls == "pass")
         check(empty_view(entity, 2).lazy(), column.name).check_output.collect()
     except (TypeError, ValueError, OverflowError, RecursionError, re.error, pl.exceptions.PolarsError) as error:
-        said = f"{rule.check}{_arguments(rule)} does not go with {column.name} ({column.data_type}): {_first_line(error)}."
+        said = (
+            f"{rule.check}{_arguments(rule)} does not go with {column.name} ({column.data_type}): {_first_line(error)}."
+        )
         raise document.fault(said, (*place, "arguments" if rule.arguments else "check")) from None
     words = f"{column.name}: {rule.check}{_arguments(rule)}"
     return CompiledRule(rule, (column.name,), check, None, when, rule.message or words)
@@ -230,14 +290,21 @@ def _builtin(document: Document, place: Location, rule: Rule, column: Column, en
 def _function(document: Document, place: Location, rule: Rule, names: list[str], entity: Entity) -> pl.Expr:
     functions = registered_rules()
     if rule.function not in functions:
-        raise document.fault(f"no function {rule.function!r} is registered with @rule.{nearest(rule.function, functions)}", (*place, "function"))
+        raise document.fault(
+            f"no function {rule.function!r} is registered with @rule.{nearest(rule.function, functions)}",
+            (*place, "function"),
+        )
     function = functions[rule.function]  # type: ignore[index]
     try:
         expression = function(*(pl.col(name) for name in names), **rule.arguments)
     except Exception as error:  # noqa: BLE001 - whatever a person's function does wrong is told with the rule
-        raise document.fault(f"{rule.function}{signature_of(function)} failed: {type(error).__name__}: {error}.", place) from error
+        raise document.fault(
+            f"{rule.function}{signature_of(function)} failed: {type(error).__name__}: {error}.", place
+        ) from error
     if not isinstance(expression, pl.Expr):
-        raise document.fault(f"{rule.function} must return a polars expression, not {type(expression).__name__}.", (*place, "function"))
+        raise document.fault(
+            f"{rule.function} must return a polars expression, not {type(expression).__name__}.", (*place, "function")
+        )
     return _checked(document, (*place, "function"), expression, entity, pl.Boolean)
 
 

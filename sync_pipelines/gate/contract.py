@@ -43,7 +43,11 @@ class Violation:
 @lru_cache(maxsize=1000)
 def build_contract(columns: tuple[Column, ...]) -> pandera.DataFrameSchema:
     """The pandera schema of an entity's columns, named c0, c1, … in declared order."""
-    keys = [f"c{index}" for index, column in enumerate(columns) if column.is_business_key and column.type.arrow == pa.string()]
+    keys = [
+        f"c{index}"
+        for index, column in enumerate(columns)
+        if column.is_business_key and column.type.arrow == pa.string()
+    ]
     key_bytes = pl.sum_horizontal(pl.col(name).str.len_bytes().fill_null(0) for name in keys or ["c0"]) <= MAX_KEY_BYTES
     return pandera.DataFrameSchema(
         {

@@ -142,7 +142,9 @@ def read_gate_file(path: Path) -> tuple[GateFile, Document]:
 def _told(document: Document, error: ValidationError) -> Exception:
     """The first problem; of a mask's alternatives, the one that fits best."""
     problem = error.errors(include_url=False, include_input=True)[0]
-    location: Location = tuple(part for part in problem["loc"] if not str(part).startswith(("HashMask", "literal[", "function-")))
+    location: Location = tuple(
+        part for part in problem["loc"] if not str(part).startswith(("HashMask", "literal[", "function-"))
+    )
     if location[:1] == ("masks",) and len(location) >= 2 and problem["type"] != "value_error":
         return document.fault("a mask is redact, drop, or {hash: env:NAME}.", location[:2])
     if problem["type"] == "extra_forbidden":
@@ -150,5 +152,7 @@ def _told(document: Document, error: ValidationError) -> Exception:
         return document.fault(f"there is no such key.{nearest(location[-1], model.model_fields)}", location)
     if problem["type"] == "literal_error":
         choices = [choice.strip("' ") for choice in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        return document.fault(f"{problem['input']!r} is not one of {', '.join(choices)}.{nearest(problem['input'], choices)}", location)
+        return document.fault(
+            f"{problem['input']!r} is not one of {', '.join(choices)}.{nearest(problem['input'], choices)}", location
+        )
     return document.fault(problem["msg"].removeprefix("Value error, ") + ".", location)

@@ -39,11 +39,13 @@ class Document:
 def definition_fault(path: Path, line: int | None, what: str) -> GateDefinitionError:
     """An error of a gate's file."""
     place = f"{path}:{line}" if line else str(path)
-    return GateDefinitionError(f"{place}: {printable(what, 1000)}", where={"file": str(path)}, next_command="sync-pipelines gate check")
+    return GateDefinitionError(
+        f"{place}: {printable(what, 1000)}", where={"file": str(path)}, next_command="sync-pipelines gate check"
+    )
 
 
 def nearest(name: Any, known: Iterable[str]) -> str:
-    """" Did you mean …?" or the list of what there is."""
+    """ " Did you mean …?" or the list of what there is."""
     names = sorted(set(known))
     found = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     return f" Did you mean {found[0]!r}?" if found else f" There is: {printable(', '.join(names), 1000) or 'nothing'}."

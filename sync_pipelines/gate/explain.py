@@ -76,12 +76,26 @@ def _remedies(gate: Gate, view: pl.DataFrame, told: dict[str, Any]) -> list[list
     failing = [name for name, passed in told.items() if name[0] in "rq" and not passed]
     names = {f"r{index}": rule.rule.name for index, rule in enumerate(gate.rules)}
     names |= {f"q{index}": f"required {name}" for index, name in enumerate(gate.definition.required)}
-    for together in [*range(1, min(MAX_TOGETHER, len(failing)) + 1), *([len(failing)] if len(failing) > MAX_TOGETHER else [])]:
+    for together in [
+        *range(1, min(MAX_TOGETHER, len(failing)) + 1),
+        *([len(failing)] if len(failing) > MAX_TOGETHER else []),
+    ]:
         sets = list(itertools.combinations(failing, together))
-        bits = pl.DataFrame([{**told, **dict.fromkeys(changed, True), "broken": None if f"r{told['broken']}" in changed else told["broken"]} for changed in sets])
+        bits = pl.DataFrame(
+            [
+                {
+                    **told,
+                    **dict.fromkeys(changed, True),
+                    "broken": None if f"r{told['broken']}" in changed else told["broken"],
+                }
+                for changed in sets
+            ]
+        )
         views = pl.concat([view] * len(sets))
         levels = gate.decide(views, bits)["level"].to_list()
-        if helpful := [[names[name] for name in changed] for changed, level in zip(sets, levels, strict=True) if level == PASS]:
+        if helpful := [
+            [names[name] for name in changed] for changed, level in zip(sets, levels, strict=True) if level == PASS
+        ]:
             return helpful
     return []
 
@@ -94,7 +108,11 @@ def _cells(gate: Gate, view: pl.DataFrame, bits: pl.DataFrame) -> list[str]:
     table, told = gate.decision.table, []
     for number, rule in enumerate(table.rules):
         if gate.decision.levels[number] == PASS:
-            unmet = [f"{one.name} {_shown(test)}" for index, (one, test) in enumerate(zip(table.inputs, rule.tests, strict=True)) if not inputs.select(test.expression(pl.col(f"i{index}"))).item()]
+            unmet = [
+                f"{one.name} {_shown(test)}"
+                for index, (one, test) in enumerate(zip(table.inputs, rule.tests, strict=True))
+                if not inputs.select(test.expression(pl.col(f"i{index}"))).item()
+            ]
             told.append(f"rule {number + 1} asks for {' and '.join(unmet)}")
     return told
 

@@ -25,9 +25,25 @@ from sync_pipelines.model.types import INTEGER_BITS, Kind
 from sync_pipelines.safe_yaml import Location
 
 _FACTS = {"record_type": "_record_type", "score": "_score", "required_present": "_required", "failed_rules": "_failed"}
-_ALIASES = {"quality_score": "score", "required_fields": "required_present", "required_fields_present": "required_present"}
-_FACT_KINDS: dict[str, FeelKind] = {"record_type": "string", "score": "number", "required_present": "boolean", "failed_rules": "number"}
-_VERDICTS = {"valid": "pass", "pass": "pass", "warning": "review", "review": "review", "invalid": "reject", "reject": "reject"}
+_ALIASES = {
+    "quality_score": "score",
+    "required_fields": "required_present",
+    "required_fields_present": "required_present",
+}
+_FACT_KINDS: dict[str, FeelKind] = {
+    "record_type": "string",
+    "score": "number",
+    "required_present": "boolean",
+    "failed_rules": "number",
+}
+_VERDICTS = {
+    "valid": "pass",
+    "pass": "pass",
+    "warning": "review",
+    "review": "review",
+    "invalid": "reject",
+    "reject": "reject",
+}
 
 _cache: dict[Path, tuple[Any, Gate]] = {}
 _lock = threading.Lock()
@@ -66,7 +82,11 @@ def _load(folder: Path, path: Path, entity: Entity) -> Gate:
 
 def _stamp(folder: Path, path: Path, definition: GateFile) -> tuple[Any, ...]:
     """What tells whether a gate's files changed: its own, its table, and the rules in Python."""
-    files = [path, *([path.parent / definition.decision.file] if definition.decision else []), *sorted(folder.glob("*.py"))]
+    files = [
+        path,
+        *([path.parent / definition.decision.file] if definition.decision else []),
+        *sorted(folder.glob("*.py")),
+    ]
     return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists())
 
 
@@ -85,24 +105,40 @@ def build_gate(path: Path, entity: Entity) -> tuple[Gate, list[Finding]]:
     rules = tuple(compile_rule(document, index, rule, entity) for index, rule in enumerate(definition.rules))
     for index, rule in enumerate(definition.rules):
         if rule.severity == "score" and not rule.weight:
-            raise document.fault("a rule that only counts for the score needs a weight above 0.", ("rules", index, "weight"))
+            raise document.fault(
+                "a rule that only counts for the score needs a weight above 0.", ("rules", index, "weight")
+            )
         if rule.severity == "score" and definition.score is None and definition.decision is None:
-            raise document.fault("nothing uses the score: there is neither score nor decision.", ("rules", index, "severity"))
-    if definition.score is not None and definition.score.review_below and definition.score.review_below < definition.score.reject_below:
+            raise document.fault(
+                "nothing uses the score: there is neither score nor decision.", ("rules", index, "severity")
+            )
+    if (
+        definition.score is not None
+        and definition.score.review_below
+        and definition.score.review_below < definition.score.reject_below
+    ):
         raise document.fault("review_below is lower than reject_below.", ("score", "review_below"))
     record_type = None
     if definition.record_type is not None:
         if definition.decision is None:
             raise document.fault("only a decision uses the record type, and there is none.", ("record_type",))
-        record_type = compile_sql(document, ("record_type",), definition.record_type, entity, None, may_be_constant=True)
-    decision, findings = (None, []) if definition.decision is None else _decision(document, definition, definition.decision, entity)
+        record_type = compile_sql(
+            document, ("record_type",), definition.record_type, entity, None, may_be_constant=True
+        )
+    decision, findings = (
+        (None, []) if definition.decision is None else _decision(document, definition, definition.decision, entity)
+    )
     return Gate(entity, definition, rules, record_type, decision), findings
 
 
-def _decision(document: Document, definition: GateFile, used: Decision, entity: Entity) -> tuple[DecisionUse, list[Finding]]:
+def _decision(
+    document: Document, definition: GateFile, used: Decision, entity: Entity
+) -> tuple[DecisionUse, list[Finding]]:
     path = document.path.parent / used.file
     table = read_table(path, used.decision)
-    table = replace(table, inputs=tuple(_typed(one, used.inputs.get(one.name, one.name), entity) for one in table.inputs))
+    table = replace(
+        table, inputs=tuple(_typed(one, used.inputs.get(one.name, one.name), entity) for one in table.inputs)
+    )
     findings = examine(table)
     for finding in findings:
         if finding.is_error:
@@ -110,7 +146,10 @@ def _decision(document: Document, definition: GateFile, used: Decision, entity: 
     if table.aggregation is None and definition.score is not None:
         raise document.fault("the decision table judges, so thresholds of the score are not used.", ("score",))
     if table.aggregation is not None and definition.score is None:
-        raise document.fault(f"the table gives a number ({table.aggregation}), so score must say from where on it is reviewed or rejected.", ("decision",))
+        raise document.fault(
+            f"the table gives a number ({table.aggregation}), so score must say from where on it is reviewed or rejected.",
+            ("decision",),
+        )
     unknown = [name for name in used.inputs if name not in {one.name for one in table.inputs}]
     if unknown:
         told = nearest(unknown[0], [one.name for one in table.inputs])
@@ -130,19 +169,28 @@ def _decision(document: Document, definition: GateFile, used: Decision, entity: 
     return DecisionUse(table, tuple(sources), levels, default, used.file, "required_present" in facts), findings
 
 
-def _source(document: Document, location: Location, given: str, wanted: FeelKind, entity: Entity) -> tuple[pl.Expr, str | None]:
+def _source(
+    document: Document, location: Location, given: str, wanted: FeelKind, entity: Entity
+) -> tuple[pl.Expr, str | None]:
     columns = {column.name: column for column in entity.columns}
     if given in columns:
         have = _feel_kind(columns[given].type.kind)
         if have != wanted:
-            raise document.fault(f"the table compares {given!r} with a {wanted}, but the column is {columns[given].data_type}.", location)
+            raise document.fault(
+                f"the table compares {given!r} with a {wanted}, but the column is {columns[given].data_type}.", location
+            )
         return pl.col(given).cast(POLARS[wanted]), None
     fact = re.sub(r"[^a-z0-9]+", "_", given.lower()).strip("_")
     fact = _ALIASES.get(fact, fact)
     if fact not in _FACTS:
-        raise document.fault(f"{given!r} is neither a column nor one of {', '.join(_FACTS)}.{nearest(given, [*columns, *_FACTS])}", location)
+        raise document.fault(
+            f"{given!r} is neither a column nor one of {', '.join(_FACTS)}.{nearest(given, [*columns, *_FACTS])}",
+            location,
+        )
     if _FACT_KINDS[fact] != wanted:
-        raise document.fault(f"the table compares {given!r} with a {wanted}, but it is a {_FACT_KINDS[fact]}.", location)
+        raise document.fault(
+            f"the table compares {given!r} with a {wanted}, but it is a {_FACT_KINDS[fact]}.", location
+        )
     return pl.col(_FACTS[fact]), fact
 
 
@@ -158,7 +206,12 @@ def _typed(one: Input, given: str, entity: Entity) -> Input:
     kind = column.type
     if one.kind == "number" and kind.kind in INTEGER_BITS:
         return replace(one, step=1.0)
-    if one.kind == "number" and kind.kind is Kind.NUMERIC and kind.precision is not None and (kind.scale or 0) <= _PROVABLE_SCALE:
+    if (
+        one.kind == "number"
+        and kind.kind is Kind.NUMERIC
+        and kind.precision is not None
+        and (kind.scale or 0) <= _PROVABLE_SCALE
+    ):
         return replace(one, step=10.0 ** -(kind.scale or 0))
     return replace(one, longest=kind.length) if one.kind == "string" and kind.length else one
 
@@ -176,20 +229,36 @@ def _levels(document: Document, used: Decision, table: DecisionTable) -> tuple[t
         return tuple(REJECT for _ in table.rules), REJECT
     names = [output.name for output in table.outputs]
     if used.output is not None and used.output not in names:
-        raise document.fault(f"{used.file} has no output {used.output!r}.{nearest(used.output, names)}", ("decision", "output"))
+        raise document.fault(
+            f"{used.file} has no output {used.output!r}.{nearest(used.output, names)}", ("decision", "output")
+        )
     if used.output is None and len(names) > 1:
-        raise document.fault(f"{used.file} has several outputs; output must name the one with the verdict: {', '.join(names)}.", ("decision",))
+        raise document.fault(
+            f"{used.file} has several outputs; output must name the one with the verdict: {', '.join(names)}.",
+            ("decision",),
+        )
     place = names.index(used.output) if used.output else 0
     answers = [rule.outputs[place] for rule in table.rules]
-    possible = {str(answer) for answer in [*answers, *([table.outputs[place].default] if table.has_default else []), *table.outputs[place].values]}
+    possible = {
+        str(answer)
+        for answer in [
+            *answers,
+            *([table.outputs[place].default] if table.has_default else []),
+            *table.outputs[place].values,
+        ]
+    }
     for answer in used.verdicts:
         if answer not in possible:
-            raise document.fault(f"{used.file} never answers {answer!r}.{nearest(answer, possible)}", ("decision", "verdicts", answer))
+            raise document.fault(
+                f"{used.file} never answers {answer!r}.{nearest(answer, possible)}", ("decision", "verdicts", answer)
+            )
 
     def level(answer: Any) -> int:
         verdict = used.verdicts.get(str(answer)) or _VERDICTS.get(str(answer).lower())
         if verdict is None:
-            raise document.fault(f"verdicts must say what the answer {answer!r} means: pass, review or reject.", ("decision", "verdicts"))
+            raise document.fault(
+                f"verdicts must say what the answer {answer!r} means: pass, review or reject.", ("decision", "verdicts")
+            )
         return LEVELS[verdict]
 
     default = level(table.outputs[place].default) if table.has_default else REJECT

@@ -131,7 +131,11 @@ class Gate:
 
     @cached_property
     def _names(self) -> set[str]:
-        names = {name for rule in self.rules for name in rule.columns} | set(self.definition.required) | {self.entity.columns[0].name}
+        names = (
+            {name for rule in self.rules for name in rule.columns}
+            | set(self.definition.required)
+            | {self.entity.columns[0].name}
+        )
         expressions = [rule.when for rule in self.rules if rule.when is not None]
         expressions += [self.record_type] if self.record_type is not None else []
         expressions += self.decision.sources if self.decision else []
@@ -144,7 +148,11 @@ class Gate:
 
     def view(self, batch: pa.Table) -> pl.DataFrame:
         """The columns of a batch that the gate looks at, by their declared names."""
-        frame = pl.from_arrow(batch.select([f"c{index}" for index, column in enumerate(self.entity.columns) if column.name in self._names]))
+        frame = pl.from_arrow(
+            batch.select(
+                [f"c{index}" for index, column in enumerate(self.entity.columns) if column.name in self._names]
+            )
+        )
         return frame.select(self._view)  # type: ignore[union-attr,return-value]
 
     def bits(self, view: pl.DataFrame) -> pl.DataFrame:
@@ -155,17 +163,27 @@ class Gate:
             return self._bits(view, [rule.passes(view) for rule in self.rules], kind, nothing)
         except pl.exceptions.PolarsError:
             # A value breaks an expression, a cast say: its record must not stop the others.
-            found = [_by_halves(view, lambda part, rule=rule: part.select(rule.passes(part).alias("found")).to_series()) for rule in self.rules]
+            found = [
+                _by_halves(view, lambda part, rule=rule: part.select(rule.passes(part).alias("found")).to_series())
+                for rule in self.rules
+            ]
             kinds = _by_halves(view, lambda part: part.select(kind.is_not_null().alias("found")).to_series())
             broken = pl.coalesce(
-                [pl.when(told.is_null()).then(pl.lit(index, pl.Int32)) for index, told in [*enumerate(found), (RECORD_TYPE, kinds)]]
+                [
+                    pl.when(told.is_null()).then(pl.lit(index, pl.Int32))
+                    for index, told in [*enumerate(found), (RECORD_TYPE, kinds)]
+                ]
             )
             types = pl.Series("kind", [None] * len(view), pl.String)
             if kinds.any():
-                types = types.scatter(kinds.arg_true(), view.filter(kinds.fill_null(False)).select(kind.alias("kind")).to_series())
+                types = types.scatter(
+                    kinds.arg_true(), view.filter(kinds.fill_null(False)).select(kind.alias("kind")).to_series()
+                )
             return self._bits(view, [told.fill_null(False) for told in found], types, broken.alias("broken"))
 
-    def _bits(self, view: pl.DataFrame, found: list[pl.Series | pl.Expr], kind: pl.Series | pl.Expr, broken: pl.Expr) -> pl.DataFrame:
+    def _bits(
+        self, view: pl.DataFrame, found: list[pl.Series | pl.Expr], kind: pl.Series | pl.Expr, broken: pl.Expr
+    ) -> pl.DataFrame:
         required = [_is_there(view, name) for name in self.definition.required]
         return view.select(
             [pl.repeat(True, pl.len()).alias("judged")]  # as many rows as records, whatever else there is
@@ -179,7 +197,9 @@ class Gate:
         facts = self._facts(bits)
         levels = [self._severity(), _level_of_broken(), facts_level(self.definition, self.decision)]
         if self.decision is None:
-            whole = pl.concat([bits, facts], how="horizontal").with_columns(chosen=pl.lit(None, pl.Int32), level=pl.max_horizontal(levels))
+            whole = pl.concat([bits, facts], how="horizontal").with_columns(
+                chosen=pl.lit(None, pl.Int32), level=pl.max_horizontal(levels)
+            )
             return whole.select("_score", "chosen", "level")
         hits = self.table_inputs(view, bits).select(self.decision.matches)
         table = self.decision.table
@@ -191,33 +211,48 @@ class Gate:
             return whole.with_columns(level=pl.max_horizontal(levels)).select("_score", "chosen", "level")
         chosen = hits.select(self.decision.chosen().fill_null(NO_RULE).alias("chosen")).to_series()
         answer = chosen.replace_strict(
-            [*range(len(self.decision.levels)), NO_RULE], [*self.decision.levels, self.decision.default_level], return_dtype=pl.Int32
+            [*range(len(self.decision.levels)), NO_RULE],
+            [*self.decision.levels, self.decision.default_level],
+            return_dtype=pl.Int32,
         )
         whole = pl.concat([bits, facts, pl.DataFrame({"chosen": chosen, "_answer": answer})], how="horizontal")
         return whole.select("_score", "chosen", level=pl.max_horizontal([*levels, pl.col("_answer")]))
 
     def _facts(self, bits: pl.DataFrame) -> pl.DataFrame:
-        required = pl.all_horizontal([pl.col(f"q{index}") for index in range(len(self.definition.required))] or [pl.lit(True)])
-        failed = pl.sum_horizontal([(~pl.col(f"r{index}")).cast(pl.Int32) for index in range(len(self.rules))] or [pl.lit(0)])
+        required = pl.all_horizontal(
+            [pl.col(f"q{index}") for index in range(len(self.definition.required))] or [pl.lit(True)]
+        )
+        failed = pl.sum_horizontal(
+            [(~pl.col(f"r{index}")).cast(pl.Int32) for index in range(len(self.rules))] or [pl.lit(0)]
+        )
         facts = [self._score().alias("_score"), required.alias("_required"), failed.cast(pl.Float64).alias("_failed")]
         return bits.with_columns(facts).select(_FACTS)
 
     def table_inputs(self, view: pl.DataFrame, bits: pl.DataFrame) -> pl.DataFrame:
         """What the decision table is asked about, as i0, i1, …"""
         assert self.decision is not None
-        given = pl.concat([view, self._facts(bits), bits.select(pl.col("kind").cast(pl.String).alias("_record_type"))], how="horizontal")
+        given = pl.concat(
+            [view, self._facts(bits), bits.select(pl.col("kind").cast(pl.String).alias("_record_type"))],
+            how="horizontal",
+        )
         return given.select([source.alias(f"i{index}") for index, source in enumerate(self.decision.sources)])
 
     def _score(self) -> pl.Expr:
         total = sum(rule.rule.weight for rule in self.rules)
         if not total:
             return pl.lit(100.0)
-        parts = [pl.col(f"r{index}").cast(pl.Float64) * rule.rule.weight for index, rule in enumerate(self.rules) if rule.rule.weight]
+        parts = [
+            pl.col(f"r{index}").cast(pl.Float64) * rule.rule.weight
+            for index, rule in enumerate(self.rules)
+            if rule.rule.weight
+        ]
         return (pl.sum_horizontal(parts) * (100.0 / total)).round(6)
 
     def _severity(self) -> pl.Expr:
         worst = [
-            pl.when(~pl.col(f"r{index}")).then(pl.lit(LEVELS[rule.rule.severity], pl.Int32)).otherwise(pl.lit(PASS, pl.Int32))
+            pl.when(~pl.col(f"r{index}"))
+            .then(pl.lit(LEVELS[rule.rule.severity], pl.Int32))
+            .otherwise(pl.lit(PASS, pl.Int32))
             for index, rule in enumerate(self.rules)
             if rule.rule.severity != "score"
         ]
@@ -241,9 +276,13 @@ class Gate:
         outcome = pl.concat([bits.drop("kind"), self.decide(view, bits)], how="horizontal")
         if violations:
             refused = pl.Series([violation.index for violation in violations], dtype=pl.UInt32)
-            outcome = outcome.with_row_index("row").with_columns(
-                pl.when(pl.col("row").is_in(refused.implode())).then(None).otherwise(pl.col("level")).alias("level")
-            ).drop("row")
+            outcome = (
+                outcome.with_row_index("row")
+                .with_columns(
+                    pl.when(pl.col("row").is_in(refused.implode())).then(None).otherwise(pl.col("level")).alias("level")
+                )
+                .drop("row")
+            )
         self._count(outcome, len(violations), tally)
         return self._told(outcome, violations)
 
@@ -271,15 +310,25 @@ class Gate:
         pattern = [name for name in flagged.columns if name != "row"]
         kinds = flagged.select(pattern).unique(maintain_order=True)
         told = [self.reason(row) for row in kinds.iter_rows(named=True)]
-        reasons = kinds.with_columns(pl.Series("reason", [reason for _, reason in told], pl.String), pl.Series("column", [column for column, _ in told], pl.String))
+        reasons = kinds.with_columns(
+            pl.Series("reason", [reason for _, reason in told], pl.String),
+            pl.Series("column", [column for column, _ in told], pl.String),
+        )
         flagged = flagged.join(reasons, on=pattern, how="left", nulls_equal=True, maintain_order="left")
         rejected = flagged.filter(pl.col("level") == REJECT)
-        rejects = [Violation(row, column, reason) for row, column, reason in rejected.select("row", "column", "reason").iter_rows()]
+        rejects = [
+            Violation(row, column, reason)
+            for row, column, reason in rejected.select("row", "column", "reason").iter_rows()
+        ]
         review = flagged.filter(pl.col("level") == REVIEW)
         reviews = None
         if len(review):
             places = pl.DataFrame({"row": pl.Series(range(len(outcome)), dtype=pl.UInt32)})
-            reviews = places.join(review.select("row", "reason"), on="row", how="left", maintain_order="left")["reason"].to_arrow().cast(pa.string())
+            reviews = (
+                places.join(review.select("row", "reason"), on="row", how="left", maintain_order="left")["reason"]
+                .to_arrow()
+                .cast(pa.string())
+            )
         return Verdicts(sorted([*violations, *rejects], key=lambda violation: violation.index), reviews)
 
     def reason(self, row: dict[str, Any]) -> tuple[str | None, str]:
@@ -347,7 +396,9 @@ def _threshold_level(definition: GateFile) -> pl.Expr:
     if definition.score is None:
         return pl.lit(PASS, pl.Int32)
     score = pl.col("_score").fill_null(0.0)
-    below = pl.when(score < definition.score.review_below).then(pl.lit(REVIEW, pl.Int32)).otherwise(pl.lit(PASS, pl.Int32))
+    below = (
+        pl.when(score < definition.score.review_below).then(pl.lit(REVIEW, pl.Int32)).otherwise(pl.lit(PASS, pl.Int32))
+    )
     return pl.when(score < definition.score.reject_below).then(pl.lit(REJECT, pl.Int32)).otherwise(below)
 
 

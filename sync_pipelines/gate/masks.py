@@ -43,7 +43,10 @@ def check_masks(document: Document, definition: GateFile, entity: Entity) -> Non
             raise document.fault(f"{entity.path} has no column {name!r}.{nearest(name, columns)}", ("masks", name))
         if columns[name].is_business_key and not isinstance(mask, HashMask):
             done = {"redact": "redacted", "drop": "dropped"}[str(mask)]
-            raise document.fault(f"{name!r} is a business key: it may be hashed, but not {done}, or rows could not be told apart.", ("masks", name))
+            raise document.fault(
+                f"{name!r} is a business key: it may be hashed, but not {done}, or rows could not be told apart.",
+                ("masks", name),
+            )
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,19 @@ class Masks:
     @cached_property
     def stored_entity(self) -> Entity:
         """The entity as its table has it: hashed and redacted columns are texts, dropped ones are not there."""
-        return replace(self.entity, columns=tuple(self._stored(column) for column in self.entity.columns if column.name not in self.dropped))
+        return replace(
+            self.entity,
+            columns=tuple(self._stored(column) for column in self.entity.columns if column.name not in self.dropped),
+        )
 
     def _stored(self, column: Column) -> Column:
         return replace(column, data_type="TEXT") if column.name in self.names else column
 
     def fingerprints(self) -> dict[str, str]:
         """Kind and, for hashes, a fingerprint of the key, by column; what the catalog keeps to notice changes."""
-        hashed = {name: f"hash:{hmac.digest(key, b'sync_pipelines', 'sha256').hex()[:12]}" for name, key in self.keys.items()}
+        hashed = {
+            name: f"hash:{hmac.digest(key, b'sync_pipelines', 'sha256').hex()[:12]}" for name, key in self.keys.items()
+        }
         return {**hashed, **dict.fromkeys(self.redacted, "redact"), **dict.fromkeys(self.dropped, "drop")}
 
     def apply(self, columns: list[pa.Array]) -> list[pa.Array]:
@@ -102,7 +110,10 @@ class Masks:
     def _hashed(self, name: str, array: pa.Array) -> pa.Array:
         key = self.keys[name]
         texts = pc.cast(array, pa.string()).dictionary_encode()
-        digests = [None if text is None else hmac.digest(key, text.encode(), "sha256").hex() for text in texts.dictionary.to_pylist()]
+        digests = [
+            None if text is None else hmac.digest(key, text.encode(), "sha256").hex()
+            for text in texts.dictionary.to_pylist()
+        ]
         return pc.take(pa.array(digests, pa.string()), texts.indices)
 
     def hide_key(self, key: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -110,14 +121,20 @@ class Masks:
         if key is None:
             return None
         return tuple(
-            self._hashed(column.name, from_canonical([text], column.type))[0].as_py() if column.name in self.keys else text
+            self._hashed(column.name, from_canonical([text], column.type))[0].as_py()
+            if column.name in self.keys
+            else text
             for text, column in zip(key, self.entity.business_keys, strict=True)
         )
 
     def hide_reason(self, column: str | None, reason: str) -> str:
         """A decoder's reason, which quotes the value, without it: also the value of another column may hold what is masked."""
         declared = next((one.data_type for one in self.entity.columns if one.name == column), None)
-        return reason if declared is None else f"The value cannot be stored as {declared}; it is not shown, since the entity has masks."
+        return (
+            reason
+            if declared is None
+            else f"The value cannot be stored as {declared}; it is not shown, since the entity has masks."
+        )
 
     def hide_record(self, record: bytes) -> bytes:
         """A record as it may be kept: every member with the name of a masked column, wherever it stands, is masked."""
@@ -125,7 +142,9 @@ class Masks:
             whole = json.loads(record, object_pairs_hook=_Pairs, parse_float=_Number, parse_int=_Number)
         except (ValueError, RecursionError):
             return WITHHELD
-        if not isinstance(whole, _Pairs) or not any(name == "data" and isinstance(value, _Pairs) for name, value in whole):
+        if not isinstance(whole, _Pairs) or not any(
+            name == "data" and isinstance(value, _Pairs) for name, value in whole
+        ):
             return WITHHELD
         try:
             return _dumped(self._hide(whole)).encode("utf-8", errors="surrogatepass")
@@ -134,7 +153,9 @@ class Masks:
 
     def _hide(self, value: Any) -> Any:
         if isinstance(value, _Pairs):
-            return _Pairs((name, self._hidden(name, inner) if name in self.names else self._hide(inner)) for name, inner in value)
+            return _Pairs(
+                (name, self._hidden(name, inner) if name in self.names else self._hide(inner)) for name, inner in value
+            )
         return [self._hide(inner) for inner in value] if isinstance(value, list) else value
 
     def _hidden(self, name: str, value: Any) -> Any:
@@ -150,9 +171,19 @@ class Masks:
         column = next((one for one in self.entity.columns if one.name == name), None)
         raw = value if isinstance(value, str) and not isinstance(value, _Number) else _dumped(value)
         try:
-            plain = Decimal(value) if isinstance(value, _Number) else raw if column and column.type.kind is Kind.JSON else value
+            plain = (
+                Decimal(value)
+                if isinstance(value, _Number)
+                else raw
+                if column and column.type.kind is Kind.JSON
+                else value
+            )
             text = None if column is None else convert(plain, column.type)
-            return raw if column is None or text is None else str(pc.cast(from_canonical([text], column.type), pa.string())[0].as_py())
+            return (
+                raw
+                if column is None or text is None
+                else str(pc.cast(from_canonical([text], column.type), pa.string())[0].as_py())
+            )
         except (RecordError, ArithmeticError, ValueError, pa.ArrowException):
             return raw
 
@@ -170,9 +201,14 @@ def open_masks(definition: GateFile, entity: Entity) -> Masks | None:
         if isinstance(mask, HashMask):
             secret = resolve_secret(mask.hash) or ""
             if len(secret) < MIN_KEY_CHARACTERS:
-                raise SecretMissingError(f"The key {mask.hash} of the mask on {name} is shorter than {MIN_KEY_CHARACTERS} characters.", where=dict(entity.where))
+                raise SecretMissingError(
+                    f"The key {mask.hash} of the mask on {name} is shorter than {MIN_KEY_CHARACTERS} characters.",
+                    where=dict(entity.where),
+                )
             keys[name] = secret.encode()
-    redacted, dropped = (frozenset(name for name, mask in definition.masks.items() if mask == kind) for kind in ("redact", "drop"))
+    redacted, dropped = (
+        frozenset(name for name, mask in definition.masks.items() if mask == kind) for kind in ("redact", "drop")
+    )
     return Masks(entity, keys, redacted, dropped)
 
 

@@ -60,7 +60,9 @@ class OpenedGate:
         if not hidden or self.masks is None:
             return self
         gate = self.gate
-        judged = {name for source in (gate.decision.sources if gate.decision else ()) for name in source.meta.root_names()}
+        judged = {
+            name for source in (gate.decision.sources if gate.decision else ()) for name in source.meta.root_names()
+        }
         judged |= set() if gate.record_type is None else set(gate.record_type.meta.root_names())
         if judged & hidden:
             raise ConfigurationError(
@@ -70,7 +72,12 @@ class OpenedGate:
             )
         columns = tuple(replace(one, data_type="TEXT") if one.name in hidden else one for one in self.entity.columns)
         entity = replace(self.entity, columns=columns)
-        masks = Masks(entity, {name: key for name, key in self.masks.keys.items() if name in clear}, self.masks.redacted & clear, self.masks.dropped)
+        masks = Masks(
+            entity,
+            {name: key for name, key in self.masks.keys.items() if name in clear},
+            self.masks.redacted & clear,
+            self.masks.dropped,
+        )
         rules = tuple(rule.passing(entity) if _looks_at(rule) & hidden else rule for rule in gate.rules)
         return OpenedGate(entity, replace(gate, entity=entity, rules=rules), masks)
 
@@ -98,7 +105,9 @@ def open_gate(folder: Path, entity: Entity) -> OpenedGate | None:
     gate = load_gate(folder, entity)
     masks = None if gate is None else open_masks(gate.definition, entity)
     configured = masks.names if masks else frozenset()
-    lost = sorted(column.name for column in entity.columns if column.name in entity.stored_masks and column.name not in configured)
+    lost = sorted(
+        column.name for column in entity.columns if column.name in entity.stored_masks and column.name not in configured
+    )
     if lost:
         raise MaskLostError(
             f"The column {lost[0]} was masked so far, and {gate_path(folder, entity)} does not mask it any more.",

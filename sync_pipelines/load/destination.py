@@ -97,7 +97,9 @@ class Destination(Protocol):
     def all_unchanged(self, plan: PublishPlan, batch: pa.Table) -> Ledger | None:
         """The ledger of a small batch whose every record stands in the table as it is; None when one does not."""
 
-    def accept_review(self, connection: psycopg.Connection[Any], entity: Entity, key: Sequence[str], content_hash: str) -> None:
+    def accept_review(
+        self, connection: psycopg.Connection[Any], entity: Entity, key: Sequence[str], content_hash: str
+    ) -> None:
         """Take the flag off a row that has this content still.
 
         Args:

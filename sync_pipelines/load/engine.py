@@ -81,9 +81,7 @@ def load_batches(
         except Exception as error:
             raise _cause(error, plan) from error
     if plan.outcome is None:
-        raise FatalError(
-            f"The load of {plan.entity.path} ended without publishing.", where=dict(plan.entity.where)
-        )
+        raise FatalError(f"The load of {plan.entity.path} ended without publishing.", where=dict(plan.entity.where))
 
 
 def _clocked(stage_seconds: dict[str, float], stage: str, started: float) -> float:
@@ -122,7 +120,9 @@ def _source(dlt: Any, name: str, spool: Spool) -> Any:
     """The spooled files as a dlt source; dlt links them into its package as they are."""
 
     def file_of(table: str) -> Iterator[Any]:
-        yield dlt.mark.with_file_import(str(spool.path(table)), "parquet", spool.rows[table], spool.schemas[table].empty_table())
+        yield dlt.mark.with_file_import(
+            str(spool.path(table)), "parquet", spool.rows[table], spool.schemas[table].empty_table()
+        )
 
     @dlt.source(name=name, max_table_nesting=0)
     def entity_source() -> Any:
@@ -133,7 +133,9 @@ def _source(dlt: Any, name: str, spool: Spool) -> Any:
                 for field in spool.schemas[table]
                 if pa.types.is_timestamp(field.type) and field.type.tz is None
             }
-            yield dlt.resource(file_of, name=table, write_disposition="append", file_format="parquet", columns=naive)(table)
+            yield dlt.resource(file_of, name=table, write_disposition="append", file_format="parquet", columns=naive)(
+                table
+            )
 
     return entity_source()
 
@@ -152,4 +154,6 @@ def _cause(error: BaseException, plan: PublishPlan) -> SyncError:
     for link in chain:
         if isinstance(link, (psycopg2.Error, psycopg.Error)):
             return classify_database_error(link)
-    return FatalError(f"dlt failed: {type(chain[-1]).__name__}: {printable(str(chain[-1]), 300)}", where=dict(plan.entity.where))
+    return FatalError(
+        f"dlt failed: {type(chain[-1]).__name__}: {printable(str(chain[-1]), 300)}", where=dict(plan.entity.where)
+    )

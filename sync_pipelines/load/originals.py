@@ -20,7 +20,9 @@ import pyarrow.parquet as pq
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.types import Kind
 
-SCHEMA = pa.schema([("arrival", pa.int64()), ("page", pa.int64()), ("position", pa.int64()), ("record", pa.large_binary())])
+SCHEMA = pa.schema(
+    [("arrival", pa.int64()), ("page", pa.int64()), ("position", pa.int64()), ("record", pa.large_binary())]
+)
 # A value takes at most 24 bytes of a page of 8160 when PostgreSQL moves it out, so that fewer columns always fit.
 MANY_COLUMNS = 200
 # The smallest JSON whose row can fill a page: 6 letters ("a":1,) for each 8 bytes of a row.

@@ -126,7 +126,9 @@ class PublishPlan:
     known_rejects: int = 0
     originals: Originals = field(default_factory=Originals)
 
-    def finished(self, ledger: Ledger, row_count: int, *, missing: int = 0, held: int = 0, live_before: int = 0) -> Outcome:
+    def finished(
+        self, ledger: Ledger, row_count: int, *, missing: int = 0, held: int = 0, live_before: int = 0
+    ) -> Outcome:
         """What the run did, with the verdict on it."""
         verdict = plan_verdict(
             self.entity,

@@ -225,7 +225,9 @@ def plan_cursor(
         horizon = started_at - timedelta(seconds=lookback_seconds)
         old = sorted((mark for mark in marks if mark.at <= horizon), key=lambda mark: mark.at)
         safe += [mark.position for mark in old if _reached(codec, last, mark.position, started_at)]
-        newest = next((one for one in (last, below_last) if one is not None and not is_ahead(codec, one, started_at)), None)
+        newest = next(
+            (one for one in (last, below_last) if one is not None and not is_ahead(codec, one, started_at)), None
+        )
         if codec.tells_time and newest is not None:
             safe.append(subtract_seconds(codec, newest, lookback_seconds + read_seconds))
         safe = _below_last_group(codec, safe, current, last, below_last)
@@ -236,7 +238,9 @@ def plan_cursor(
     return max(safe, key=lambda position: order_key(codec, position))
 
 
-def _below_last_group(codec: Codec, safe: list[str], current: str | None, last: str | None, below_last: str | None) -> list[str]:
+def _below_last_group(
+    codec: Codec, safe: list[str], current: str | None, last: str | None, below_last: str | None
+) -> list[str]:
     """The positions with those in or above the last group moved below it, or left out where nothing below it is known."""
     if last is None:
         return safe

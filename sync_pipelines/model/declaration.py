@@ -239,7 +239,9 @@ class IdList(_Model):
         if self.values == []:
             raise ValueError("an empty list of ids asks for nothing")
         if self.table is not None and self.table.lower().startswith(("pg_", "information_schema.")):
-            raise ValueError("ids are read from a table of yours and not from PostgreSQL's own, which hold no ids of a source")
+            raise ValueError(
+                "ids are read from a table of yours and not from PostgreSQL's own, which hold no ids of a source"
+            )
         for value in self.values or ():
             if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,200}", str(value)):
                 raise ValueError("an id has only letters, digits and _ . : -")
@@ -360,7 +362,9 @@ class Endpoint(_Model):
             raise ValueError("ids go either into `ids.param` or into the path as {id}")
         for name, value in self.params.items():
             if any(_REFERENCE.fullmatch(str(one)) for one in (value if isinstance(value, list) else [value])):
-                raise ValueError(f"a secret is sent by `auth` only, so the parameter {name} would be sent as the text env:…")
+                raise ValueError(
+                    f"a secret is sent by `auth` only, so the parameter {name} would be sent as the text env:…"
+                )
         if re.search(r"[{}]", self.path.replace("{id}", "")):
             raise ValueError("the path has a placeholder other than {id}")
         return self

@@ -227,7 +227,9 @@ class Entity:
     def masked_columns(self, columns: tuple[Column, ...]) -> tuple[Column, ...]:
         """Columns as a table has them under the masks that were last written: dropped ones left out, the others texts."""
         kept = (column for column in columns if self.stored_masks.get(column.name) != "drop")
-        return tuple(replace(column, data_type="TEXT") if column.name in self.stored_masks else column for column in kept)
+        return tuple(
+            replace(column, data_type="TEXT") if column.name in self.stored_masks else column for column in kept
+        )
 
     @cached_property
     def columns_fingerprint(self) -> str:

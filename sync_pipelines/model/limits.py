@@ -105,4 +105,6 @@ def check_limits(settings: dict[str, Any]) -> None:
 def _wrong(error: ValidationError) -> SettingsError:
     problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
     known = ", ".join([*HttpLimits.model_fields, *RunLimits.model_fields])
-    return SettingsError(f"The connector's settings are wrong: {problems}; known: {known}.", state="Nothing was stored.")
+    return SettingsError(
+        f"The connector's settings are wrong: {problems}; known: {known}.", state="Nothing was stored."
+    )

@@ -51,7 +51,9 @@ class Notation:
             return None
         hour = hour % 12 + (12 if half == "p" else 0) if half else hour
         try:
-            moment = datetime(int(match[self.year]), self._month(match), int(match[self.day]), hour, minute, second, tzinfo=UTC)
+            moment = datetime(
+                int(match[self.year]), self._month(match), int(match[self.day]), hour, minute, second, tzinfo=UTC
+            )
         except ValueError:
             return None
         return moment, int(((match[self.fraction] if self.fraction else None) or "").ljust(9, "0"))
@@ -116,10 +118,22 @@ CTIME = Notation(
     weekday=1, month=2, day=3, hour=4, year=7, names_months=True,
 )  # fmt: skip
 US_DATE = Notation(
-    rf"^([0-9]{{1,2}})[/-]([0-9]{{1,2}})[/-]([0-9]{{4}}){_TIME_OF_DAY}$", month=1, day=2, year=3, hour=4, fraction=7, half=8
+    rf"^([0-9]{{1,2}})[/-]([0-9]{{1,2}})[/-]([0-9]{{4}}){_TIME_OF_DAY}$",
+    month=1,
+    day=2,
+    year=3,
+    hour=4,
+    fraction=7,
+    half=8,
 )
 EU_DATE = Notation(
-    rf"^([0-9]{{1,2}})[./-]([0-9]{{1,2}})[./-]([0-9]{{4}}){_TIME_OF_DAY}$", day=1, month=2, year=3, hour=4, fraction=7, half=8
+    rf"^([0-9]{{1,2}})[./-]([0-9]{{1,2}})[./-]([0-9]{{4}}){_TIME_OF_DAY}$",
+    day=1,
+    month=2,
+    year=3,
+    hour=4,
+    fraction=7,
+    half=8,
 )
 NOTATIONS = {"http_date": HTTP_DATE, "ctime": CTIME, "us_date": US_DATE, "eu_date": EU_DATE}
 

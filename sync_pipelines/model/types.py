@@ -57,9 +57,7 @@ _NAMES: dict[str, Kind] = {
     **dict.fromkeys(["boolean", "bool"], Kind.BOOLEAN),
     "date": Kind.DATE,
     **dict.fromkeys(["timestamp", "datetime", "timestamp without time zone"], Kind.TIMESTAMP),
-    **dict.fromkeys(
-        ["timestamptz", "timestamp with time zone", "timestamp with local time zone"], Kind.TIMESTAMPTZ
-    ),
+    **dict.fromkeys(["timestamptz", "timestamp with time zone", "timestamp with local time zone"], Kind.TIMESTAMPTZ),
     **dict.fromkeys(["time", "time without time zone"], Kind.TIME),
     "uuid": Kind.UUID,
     **dict.fromkeys(["json", "jsonb"], Kind.JSON),
@@ -169,7 +167,9 @@ def _sql(column_type: ColumnType) -> str:
         case Kind.TEXT:
             return "text" if column_type.length is None else f"character varying({column_type.length})"
         case Kind.NUMERIC:
-            return "numeric" if column_type.precision is None else f"numeric({column_type.precision},{column_type.scale})"
+            return (
+                "numeric" if column_type.precision is None else f"numeric({column_type.precision},{column_type.scale})"
+            )
         case Kind.TIMESTAMP | Kind.TIMESTAMPTZ | Kind.TIME:
             base = "time" if column_type.kind is Kind.TIME else "timestamp"
             digits = "" if column_type.precision == 6 else f"({column_type.precision})"

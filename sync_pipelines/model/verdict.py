@@ -68,7 +68,9 @@ def plan_verdict(
         rejected, judged = rejected - known_rejects, judged - known_rejects
     command = f"sync-pipelines quarantine list {entity.path} --run {run_uid}"
     if rejected and not ledger.good:
-        return Verdict(RunStatus.REJECTED, f"None of the {ledger.judged} records was good; they are in quarantine.", command)
+        return Verdict(
+            RunStatus.REJECTED, f"None of the {ledger.judged} records was good; they are in quarantine.", command
+        )
     share = rejected / judged if judged else 0.0
     if judged >= limits.min_records and share > limits.max_share:
         said = f"{rejected} of {judged} records were rejected ({share:.1%}, allowed {limits.max_share:.1%}); the others are in the table."

@@ -61,7 +61,9 @@ def _database(health: Health, settings: Settings) -> Iterator[Condition]:
     refused = [
         entity
         for entity in health.entities
-        if entity.last_category is Category.CONNECTIONS and entity.last_completed_at and entity.last_completed_at >= recently
+        if entity.last_category is Category.CONNECTIONS
+        and entity.last_completed_at
+        and entity.last_completed_at >= recently
     ]
     if used >= usable * settings.alert_connection_share or refused:
         failed = f"; {len(refused)} syncs failed for want of one, for example {refused[0].path}" if refused else ""
@@ -125,7 +127,9 @@ def unreachable_attempts(connector: ConnectorHealth, entities: list[EntityHealth
     return len(since), max(since, key=lambda failure: failure[0])[1] if since else None
 
 
-def _entity(entity: EntityHealth, now: datetime, settings: Settings, held_up_until: datetime | None) -> Iterator[Condition]:
+def _entity(
+    entity: EntityHealth, now: datetime, settings: Settings, held_up_until: datetime | None
+) -> Iterator[Condition]:
     """Conditions of one entity.
 
     Args:
@@ -152,10 +156,16 @@ def _entity(entity: EntityHealth, now: datetime, settings: Settings, held_up_unt
             IncidentKind.CONSECUTIVE_FAILURES,
             entity.path,
             f"{entity.path} failed {entity.consecutive_failures} times in a row: {_short(entity.last_error)}"
-            + (" Trying again does not help." if entity.last_exit_code == ConfigurationError.exit_code and not entity.last_is_retriable else ""),
+            + (
+                " Trying again does not help."
+                if entity.last_exit_code == ConfigurationError.exit_code and not entity.last_is_retriable
+                else ""
+            ),
             entity.last_next_command or f"sync-pipelines runs {entity.path}",
             {
-                "failures": entity.consecutive_failures, "error": entity.last_error_kind, "category": _text(entity.last_category),
+                "failures": entity.consecutive_failures,
+                "error": entity.last_error_kind,
+                "category": _text(entity.last_category),
                 "run": _text(entity.last_uid),
             },
         )
@@ -219,7 +229,12 @@ def _rejections(entity: EntityHealth, settings: Settings) -> Iterator[Condition]
             entity.path,
             f"{rejected} of {judged} records of {entity.path} were rejected ({share:.1%}, allowed {settings.alert_rejection_rate:.1%}).",
             f"sync-pipelines quarantine list {entity.path} --run {entity.rejecting_uid}",
-            {"records": judged, "quarantined": rejected, "rejection_rate": round(share, 4), "run": _text(entity.rejecting_uid)},
+            {
+                "records": judged,
+                "quarantined": rejected,
+                "rejection_rate": round(share, 4),
+                "run": _text(entity.rejecting_uid),
+            },
         )
 
 
@@ -249,7 +264,11 @@ def _freshness(entity: EntityHealth, now: datetime, settings: Settings) -> Itera
         now=now,
         grace_seconds=settings.freshness_grace_seconds,
     )
-    if since is None or word is not StatusWord.ERROR and not (word is StatusWord.LATE and settings.alert_freshness == "late"):
+    if (
+        since is None
+        or word is not StatusWord.ERROR
+        and not (word is StatusWord.LATE and settings.alert_freshness == "late")
+    ):
         return
     windows = freshness_windows(entity.sync_interval_seconds, settings.freshness_grace_seconds)
     allowed = windows.late_seconds if settings.alert_freshness == "late" else windows.error_seconds

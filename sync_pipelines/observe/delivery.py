@@ -92,8 +92,18 @@ def _serve(database: Database, settings: Settings, webhook: Webhook, ends_at: fl
 def _tell(webhook: Webhook, attempts: int, answer: Answer, retry: float | None) -> None:
     name = printable(webhook.name)
     if answer.status == GONE:
-        logger.error("The webhook %s is gone (410) and was switched off. Next: sync-pipelines alerts webhook list", name)
+        logger.error(
+            "The webhook %s is gone (410) and was switched off. Next: sync-pipelines alerts webhook list", name
+        )
     elif retry is None:
-        logger.error("A message to the webhook %s was given up after %d tries: %s Next: sync-pipelines alerts test %s", name, attempts, answer.error, name)
+        logger.error(
+            "A message to the webhook %s was given up after %d tries: %s Next: sync-pipelines alerts test %s",
+            name,
+            attempts,
+            answer.error,
+            name,
+        )
     else:
-        logger.warning("Try %d of a message to the webhook %s failed, next in %.0f s: %s", attempts, name, retry, answer.error)
+        logger.warning(
+            "Try %d of a message to the webhook %s failed, next in %.0f s: %s", attempts, name, retry, answer.error
+        )

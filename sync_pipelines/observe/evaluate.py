@@ -122,10 +122,18 @@ def apply_incidents(
     webhooks = list_webhooks(connection, only_active=True) if diff.opened or diff.closed else []
 
     def tell(event: str, incident: Incident) -> None:
-        condition = Condition(incident.kind, incident.subject, incident.message, incident.next_command or "", incident.details)
+        condition = Condition(
+            incident.kind, incident.subject, incident.message, incident.next_command or "", incident.details
+        )
         over_since = incident.quiet_since if event == CLOSED else None
         body = incident_payload(
-            event, str(incident.uid), condition, opened_at=incident.opened_at, at=now, over_since=over_since, ui_url=settings.ui_url
+            event,
+            str(incident.uid),
+            condition,
+            opened_at=incident.opened_at,
+            at=now,
+            over_since=over_since,
+            ui_url=settings.ui_url,
         )
         for webhook in webhooks:
             if webhook.kinds is None or incident.kind in webhook.kinds:

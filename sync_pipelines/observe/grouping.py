@@ -32,9 +32,15 @@ def without_consequences(conditions: Collection[Condition], open_incidents: Iter
     named = [*conditions, *incidents]
     down = {one.subject for one in named if one.kind is IncidentKind.SOURCE_UNREACHABLE}
     nobody_works = any(one.kind is IncidentKind.DAGSTER_SILENT for one in named)
-    explained = {one.subject for one in conditions if one.kind in (IncidentKind.CONSECUTIVE_FAILURES, IncidentKind.RUN_DURATION)}
+    explained = {
+        one.subject for one in conditions if one.kind in (IncidentKind.CONSECUTIVE_FAILURES, IncidentKind.RUN_DURATION)
+    }
     # Without one good record no table gets fresh.
-    explained |= {one.subject for one in conditions if one.kind is IncidentKind.REJECTION_RATE and one.details.get("rejection_rate") == 1}
+    explained |= {
+        one.subject
+        for one in conditions
+        if one.kind is IncidentKind.REJECTION_RATE and one.details.get("rejection_rate") == 1
+    }
 
     def follows(condition: Condition) -> bool:
         match condition.kind:
@@ -54,7 +60,9 @@ def _category(condition: Condition) -> Category:
     return category_of(condition.details.get("category"), condition.details.get("error"))
 
 
-def group_conditions(conditions: Iterable[Condition], open_incidents: Iterable[Incident], above: int) -> list[Condition]:
+def group_conditions(
+    conditions: Iterable[Condition], open_incidents: Iterable[Incident], above: int
+) -> list[Condition]:
     """Make one condition of a connector out of more than `above` new ones of a kind on its entities.
 
     Entities with an open incident of their own keep it, so that nothing is told twice. A connector's incident goes on,

@@ -69,8 +69,14 @@ def note_outage(home: Path, settings: Settings, error: SyncError, now: datetime 
     """The database did not answer: from the second time in a row, tell every known receiver once."""
     now = now or datetime.now(UTC)
     with _memory(home) as memory:
-        kind = IncidentKind.DATABASE_CONNECTIONS if isinstance(error, DatabaseConnectionsError) else IncidentKind.DATABASE_UNAVAILABLE
-        outage = memory.outage = memory.outage or Outage(str(uuid4()), str(kind), printable(error.what, 400), now.isoformat())
+        kind = (
+            IncidentKind.DATABASE_CONNECTIONS
+            if isinstance(error, DatabaseConnectionsError)
+            else IncidentKind.DATABASE_UNAVAILABLE
+        )
+        outage = memory.outage = memory.outage or Outage(
+            str(uuid4()), str(kind), printable(error.what, 400), now.isoformat()
+        )
         outage.failures += 1
         outage.quiet_since = None
         if outage.failures < 2:
@@ -89,7 +95,12 @@ def note_outage(home: Path, settings: Settings, error: SyncError, now: datetime 
 
         def send(webhook: Webhook) -> Answer:
             return send_message(
-                webhook.url, webhook.secret, message_id, body, settings.alert_webhook_timeout_seconds, outbound_of(webhook, settings)
+                webhook.url,
+                webhook.secret,
+                message_id,
+                body,
+                settings.alert_webhook_timeout_seconds,
+                outbound_of(webhook, settings),
             )
 
         # All at the same time: a sensor has a minute, and a receiver that hangs takes its whole timeout.
@@ -98,7 +109,9 @@ def note_outage(home: Path, settings: Settings, error: SyncError, now: datetime 
                 if answer.error is None:
                     outage.told.append(webhook.name)
                 else:
-                    logger.warning("the webhook %s was not told of the database: %s", printable(webhook.name), answer.error)
+                    logger.warning(
+                        "the webhook %s was not told of the database: %s", printable(webhook.name), answer.error
+                    )
 
 
 def end_outage(database: Database, home: Path, settings: Settings, now: datetime | None = None) -> None:
@@ -145,13 +158,27 @@ def _body(outage: Outage, event: str, now: datetime, settings: Settings) -> str:
     )
     over_since = datetime.fromisoformat(outage.quiet_since) if outage.quiet_since else None
     return incident_payload(
-        event, outage.uid, condition, opened_at=datetime.fromisoformat(outage.since), at=now, over_since=over_since, ui_url=settings.ui_url
+        event,
+        outage.uid,
+        condition,
+        opened_at=datetime.fromisoformat(outage.since),
+        at=now,
+        over_since=over_since,
+        ui_url=settings.ui_url,
     )
 
 
 def _webhook(row: dict[str, Any]) -> Webhook:
     kinds = row["kinds"] and tuple(IncidentKind(kind) for kind in row["kinds"])
-    return Webhook(UUID(row["uid"]), row["name"], row["url"], row["secret"], kinds, row["is_active"], tuple(row.get("private_origins", ())))
+    return Webhook(
+        UUID(row["uid"]),
+        row["name"],
+        row["url"],
+        row["secret"],
+        kinds,
+        row["is_active"],
+        tuple(row.get("private_origins", ())),
+    )
 
 
 @contextmanager

@@ -15,7 +15,14 @@ OPENED, CLOSED, TEST = "incident.opened", "incident.closed", "test"
 
 
 def incident_payload(
-    event: str, uid: str, condition: Condition, *, opened_at: datetime, at: datetime, over_since: datetime | None, ui_url: str | None
+    event: str,
+    uid: str,
+    condition: Condition,
+    *,
+    opened_at: datetime,
+    at: datetime,
+    over_since: datetime | None,
+    ui_url: str | None,
 ) -> str:
     """The body of a message about an incident.
 
@@ -55,8 +62,6 @@ def probe_payload(at: datetime) -> str:
     """The body of a test message."""
     text = "sync_pipelines can reach you. Nothing is wrong; this is a test."
     return _dump({"type": TEST, "timestamp": at.isoformat(), "text": text, "data": {"message": text}})
-
-
 
 
 def ui_link(ui_url: str | None, kind: IncidentKind, subject: str) -> str | None:

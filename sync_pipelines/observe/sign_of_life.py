@@ -31,10 +31,16 @@ def give_sign_of_life(settings: Settings, looker: str, open_incidents: int) -> N
     path = sign_file(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps({"at": datetime.now(UTC).isoformat(), "looker": looker, "open_incidents": open_incidents}) + "\n")
+    partial.write_text(
+        json.dumps({"at": datetime.now(UTC).isoformat(), "looker": looker, "open_incidents": open_incidents}) + "\n"
+    )
     partial.replace(path)
     if settings.alert_heartbeat_url is None:
         return
-    error = call_address(settings.alert_heartbeat_url.get_secret_value(), settings.alert_webhook_timeout_seconds, Outbound().with_settings(settings))
+    error = call_address(
+        settings.alert_heartbeat_url.get_secret_value(),
+        settings.alert_webhook_timeout_seconds,
+        Outbound().with_settings(settings),
+    )
     if error is not None:
         logger.warning("ALERT_HEARTBEAT_URL was not called: %s", error)

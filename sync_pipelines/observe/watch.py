@@ -68,4 +68,7 @@ def _guarded(step: Callable[[], None]) -> None:
     try:
         step()
     except OSError as error:
-        logger.warning("outages of the database and the sign of life cannot be remembered in SYNC_PIPELINES_HOME: %s", error.strerror)
+        logger.warning(
+            "outages of the database and the sign of life cannot be remembered in SYNC_PIPELINES_HOME: %s",
+            error.strerror,
+        )

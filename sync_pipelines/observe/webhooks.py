@@ -54,7 +54,9 @@ def signing_key(reference: str) -> str:
     """
     value = resolve_secret(check_reference(reference)) or ""
     try:
-        key = base64.b64decode(value.removeprefix(_PREFIX) + "=" * (-len(value.removeprefix(_PREFIX)) % 4), validate=True)
+        key = base64.b64decode(
+            value.removeprefix(_PREFIX) + "=" * (-len(value.removeprefix(_PREFIX)) % 4), validate=True
+        )
     except binascii.Error:
         key = b""
     if len(key) < _KEY_BYTES:

@@ -42,7 +42,9 @@ def alert_sensors(settings: Settings, places: Places) -> list[dg.SensorDefinitio
     )
     def alerts(context: dg.SensorEvaluationContext, bridge: Bridge) -> dg.SensorResult | dg.SkipReason:
         try:
-            done = look(bridge.database, bridge.settings(), lambda incidents: runs_that_recovered(context.instance, incidents))
+            done = look(
+                bridge.database, bridge.settings(), lambda incidents: runs_that_recovered(context.instance, incidents)
+            )
             incidents = read_open(bridge.database())
         except SyncError as error:
             if isinstance(error, ConfigurationError) and not isinstance(error, DatabaseRefusedError):
@@ -64,7 +66,10 @@ def alert_sensors(settings: Settings, places: Places) -> list[dg.SensorDefinitio
     )
     def failed_runs(context: dg.RunFailureSensorContext, bridge: Bridge) -> None:
         condition = plan_run_failure(
-            context.dagster_run, context.failure_event.message or "", context.get_step_failure_events(), bridge.database()
+            context.dagster_run,
+            context.failure_event.message or "",
+            context.get_step_failure_events(),
+            bridge.database(),
         )
         if condition is not None:
             record_condition(bridge.database(), bridge.settings(), condition)
@@ -94,7 +99,9 @@ def plan_run_failure(
     details = {"run": run.run_id, "job": run.job_name, "connector": run.tags.get(CONNECTOR_TAG)}
     command = f"dagster run list --limit 5, or the page of the run {run.run_id} in the UI"
     if not failures:
-        said = f"The run {run.run_id} of {subject} died: {printable(message, _MESSAGE_CHARACTERS) or 'no reason is known'}"
+        said = (
+            f"The run {run.run_id} of {subject} died: {printable(message, _MESSAGE_CHARACTERS) or 'no reason is known'}"
+        )
         return Condition(IncidentKind.RUN_FAILED, subject, said, command, details)
     explained = _explained_steps(run, database)
     left = [event for event in failures if event.step_key not in explained and _category(event) not in _EXPLAINED]
@@ -102,7 +109,9 @@ def plan_run_failure(
         return None
     names = ", ".join(_step_name(str(event.step_key)) for event in left[:10])
     said = f"{names[0].upper()}{names[1:]} failed in the run {run.run_id} of {subject}: {printable(_said(left[0]), _MESSAGE_CHARACTERS)}"
-    return Condition(IncidentKind.RUN_FAILED, subject, said, command, {**details, "steps": [event.step_key for event in left[:10]]})
+    return Condition(
+        IncidentKind.RUN_FAILED, subject, said, command, {**details, "steps": [event.step_key for event in left[:10]]}
+    )
 
 
 def _step_name(step: str) -> str:
@@ -162,7 +171,11 @@ def _explained_steps(run: dg.DagsterRun, database: Database) -> set[str]:
 
 def _category(event: dg.DagsterEvent) -> Category:
     failure = event.step_failure_data.user_failure_data
-    written = {name: str(failure.metadata[name].value) for name in ("category", "error") if failure and name in failure.metadata}
+    written = {
+        name: str(failure.metadata[name].value)
+        for name in ("category", "error")
+        if failure and name in failure.metadata
+    }
     return category_of(written.get("category"), written.get("error"))
 
 

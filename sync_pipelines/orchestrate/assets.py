@@ -54,7 +54,9 @@ _OUTS = {_ROWS: dg.Out(dg.Nothing, is_required=False), **{name: dg.Out(is_requir
 SYNC_CONFIG = {
     "full_refresh": dg.Field(bool, default_value=False, description="Read everything, and delete what vanished."),
     "accept_vanished": dg.Field(
-        bool, default_value=False, description="Delete vanished rows even beyond the configured share, and empty columns whose field is gone."
+        bool,
+        default_value=False,
+        description="Delete vanished rows even beyond the configured share, and empty columns whose field is gone.",
     ),
 }
 
@@ -140,7 +142,9 @@ def _description(entity: Entity) -> str:
     if entity.status is EntityStatus.ACTION_REQUIRED:
         stopped = f"Stopped: {entity.status_reason} Next: {accept_command(entity.connector, entity.slug)}"
     elif entity.status is not EntityStatus.ACTIVE:
-        stopped = f"{str(entity.status).capitalize()}: {entity.status_reason or 'the source does not offer it any more.'}"
+        stopped = (
+            f"{str(entity.status).capitalize()}: {entity.status_reason or 'the source does not offer it any more.'}"
+        )
     elif not entity.sync_enabled:
         stopped = f"Switched off: nothing syncs it by itself. Next: sync-pipelines entity set {entity.path} --enable"
     return markdown_paragraphs(stopped, entity.api_name, entity.description or "")
@@ -161,7 +165,9 @@ def _materialize(
             entity.slug,
             full_refresh=config["full_refresh"] or tagged,
             accept_vanished=config["accept_vanished"],
-            triggered_by=f"{reason}, dagster run {context.run.run_id}" if reason else f"dagster run {context.run.run_id}",
+            triggered_by=f"{reason}, dagster run {context.run.run_id}"
+            if reason
+            else f"dagster run {context.run.run_id}",
             settings=bridge.settings(),
             interrupted=cancelled,
             lease=lease,
@@ -180,7 +186,9 @@ def _materialize(
     except Exception as error:  # noqa: BLE001 - shown as a failure of this entity, whatever it is
         # The chain of causes may quote a connection or a token, so only its redacted text is kept.
         metadata = {"traceback": markdown_code("".join(traceback.format_exception(error)))}
-        yield from _failed_attempt(context, entity, bridge, StepFailure(f"{type(error).__name__}: {error}", metadata), passes=True)
+        yield from _failed_attempt(
+            context, entity, bridge, StepFailure(f"{type(error).__name__}: {error}", metadata), passes=True
+        )
     else:
         yield from _finished(context, entity, result, bridge)
 
@@ -192,7 +200,11 @@ def _finished(
     key, standing, severity = asset_key(entity), _standing(entity, bridge), _severity(entity, bridge)
     if standing is None:  # the connector was switched off, or the catalog went away: what was published stays so
         standing = Standing(
-            entity.connector, entity.slug, open_quarantine=result.ledger.quarantined, published_uid=result.uid, published_status=result.status
+            entity.connector,
+            entity.slug,
+            open_quarantine=result.ledger.quarantined,
+            published_uid=result.uid,
+            published_status=result.status,
         )
     context.log.info("%s %s %s: %s", entity.path, result.mode, result.status, result.ledger.as_dict())
     # On the page of an asset what its newest materialization says hides what its definition says, which is newer: the status.
@@ -209,10 +221,17 @@ def _finished(
     command = {"next_command": result.next_command} if result.next_command else {}
     if result.status is not RunStatus.SUCCESS:
         if severity is dg.AssetCheckSeverity.ERROR:
-            raise StepFailure(f"{result.status}: {result.status_reason} Next: {result.next_command}", {"error": result.status.title(), **command}) from None
-        context.log.warning("%s is %s: %s Next: %s", entity.path, result.status, result.status_reason, result.next_command)
+            raise StepFailure(
+                f"{result.status}: {result.status_reason} Next: {result.next_command}",
+                {"error": result.status.title(), **command},
+            ) from None
+        context.log.warning(
+            "%s is %s: %s Next: %s", entity.path, result.status, result.status_reason, result.next_command
+        )
     elif result.duplicate_keys:
-        raise StepFailure(f"{result.duplicate_keys} business keys stand twice in {result.table}.", {"error": "DuplicateKeys"}) from None
+        raise StepFailure(
+            f"{result.duplicate_keys} business keys stand twice in {result.table}.", {"error": "DuplicateKeys"}
+        ) from None
 
 
 def _failed_attempt(

@@ -63,7 +63,9 @@ def check_results(
     ]
 
 
-def results_without_run(key: dg.AssetKey, standing: Standing, rejected: dg.AssetCheckSeverity) -> list[dg.AssetCheckResult]:
+def results_without_run(
+    key: dg.AssetKey, standing: Standing, rejected: dg.AssetCheckSeverity
+) -> list[dg.AssetCheckResult]:
     """The checks that the catalog alone can judge, at any time; a table that was never read has no contract to judge."""
     judged = [] if standing.published_uid is None else [_contract(key, standing, rejected)]
     return [*judged, _drift(key, standing)]
@@ -75,7 +77,10 @@ def kept_results(key: dg.AssetKey, standing: Standing) -> list[dg.AssetCheckResu
     A failed run paints every check red that it planned and did not execute, so of a table that was never read they say just that.
     """
     if standing.published_uid is None:
-        return [_result(key, name, False, dg.AssetCheckSeverity.WARN, {}, _NEVER_READ) for name in ("contract", "balance", "no_duplicate_keys")]
+        return [
+            _result(key, name, False, dg.AssetCheckSeverity.WARN, {}, _NEVER_READ)
+            for name in ("contract", "balance", "no_duplicate_keys")
+        ]
     judged = {"judged_by_sync_run": str(standing.published_uid)}
     duplicates = {"duplicate_keys": standing.duplicate_keys, **judged}
     return [
@@ -95,7 +100,11 @@ def _contract(
         metadata["next_command"] = f"sync-pipelines quarantine list {standing.path}"
     if result is not None:
         ledger = result.ledger
-        metadata |= {"records_fetched": ledger.fetched, "records_quarantined": ledger.quarantined, "rejected_share": ledger.rejected_share}
+        metadata |= {
+            "records_fetched": ledger.fetched,
+            "records_quarantined": ledger.quarantined,
+            "rejected_share": ledger.rejected_share,
+        }
         metadata |= gate_counts(result)
         if result.gate.get("reviewed"):
             metadata["review_command"] = f"sync-pipelines review list {standing.path}"
@@ -103,7 +112,11 @@ def _contract(
             metadata["failure_cases"] = reject_table(result)
     # A later run that is a success must not fail by what it did not judge: blocking checks of severity ERROR fail their step.
     severity = rejected if standing.published_status is RunStatus.REJECTED else dg.AssetCheckSeverity.WARN
-    said = f"{standing.open_quarantine} records are in quarantine." if standing.open_quarantine else "Nothing is in quarantine."
+    said = (
+        f"{standing.open_quarantine} records are in quarantine."
+        if standing.open_quarantine
+        else "Nothing is in quarantine."
+    )
     said += " A read was rejected, and no later one says better." if standing.is_rejecting else ""
     return _result(key, "contract", not standing.open_quarantine, severity, metadata, said)
 
@@ -114,7 +127,14 @@ def _drift(
     if standing.is_stopped:
         reason, command = standing.trouble or ("It waits for a decision.", "")
         metadata = {"plan": redact(reason), "next_command": command}
-        return _result(key, "schema_drift", False, dg.AssetCheckSeverity.ERROR, metadata, "Nothing is synced until somebody decides.")
+        return _result(
+            key,
+            "schema_drift",
+            False,
+            dg.AssetCheckSeverity.ERROR,
+            metadata,
+            "Nothing is synced until somebody decides.",
+        )
     undeclared = standing.undeclared if result is None else result.undeclared
     metadata = {"undeclared_fields": len(undeclared)}
     if entity is not None:
@@ -148,4 +168,6 @@ def _result(
     metadata: dict[str, Any],
     description: str | None = None,
 ) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(asset_key=key, check_name=name, passed=passed, severity=severity, metadata=metadata, description=description)
+    return dg.AssetCheckResult(
+        asset_key=key, check_name=name, passed=passed, severity=severity, metadata=metadata, description=description
+    )

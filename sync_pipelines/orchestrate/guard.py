@@ -102,7 +102,9 @@ class Guard:
             message = await receive()
             if message["type"] == "websocket.receive" and not _reads(message):
                 _log(scope, Refusal(403, "a mutation through a websocket"))
-                await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": "Only queries and subscriptions."})
+                await send(
+                    {"type": "websocket.close", "code": POLICY_VIOLATION, "reason": "Only queries and subscriptions."}
+                )
                 return {"type": "websocket.disconnect", "code": POLICY_VIOLATION}
             return message
 
@@ -120,7 +122,11 @@ class Guard:
             )
         if headers.all("origin") and not self._hosts.same_origin(headers.only("origin"), host):
             return Refusal(403, "A page of another origin may not ask this server.")
-        if headers.all("sec-fetch-site") and headers.only("sec-fetch-site") not in _OWN_SITES and not _is_visit(scope, headers):
+        if (
+            headers.all("sec-fetch-site")
+            and headers.only("sec-fetch-site") not in _OWN_SITES
+            and not _is_visit(scope, headers)
+        ):
             return Refusal(403, "Another site may link to this server's pages, but not ask it.")
         return None
 
@@ -133,7 +139,11 @@ class Guard:
             return _refuse_get(scope)
         if not _GRAPHQL_TYPES.fullmatch(_Headers(scope).only("content-type") or ""):
             return Refusal(415, "A GraphQL request by POST has the content type application/json.")
-        return Refusal(400, "A GraphQL request by POST carries its query in its body.") if "query" in _asked(scope) else None
+        return (
+            Refusal(400, "A GraphQL request by POST carries its query in its body.")
+            if "query" in _asked(scope)
+            else None
+        )
 
     def _has_query_in_body(self, scope: Scope) -> bool:
         return self._read_only and _is_graphql(scope) and scope["method"] == "POST"
@@ -176,7 +186,11 @@ def _reads(message: Message) -> bool:
     """Whether a message of the protocol graphql-ws starts nothing but queries and subscriptions."""
     try:
         content = json.loads(message.get("text") or message.get("bytes") or "")
-        if not isinstance(content, dict) or not isinstance(content.get("payload"), dict) or "query" not in content["payload"]:
+        if (
+            not isinstance(content, dict)
+            or not isinstance(content.get("payload"), dict)
+            or "query" not in content["payload"]
+        ):
             return isinstance(content, dict)
         operations = operations_of(content["payload"]["query"])
     except (ValueError, RecursionError):
@@ -257,7 +271,11 @@ def _with_headers(send: Send) -> Send:
 async def _answer(refusal: Refusal, send: Send) -> None:
     """In the shape of a GraphQL answer, so that the UI shows the sentence."""
     body = json.dumps({"errors": [{"message": refusal.why}]}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"cache-control", b"no-store")]
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+    ]
     if refusal.status == 405:
         headers.append((b"allow", b"POST"))
     await send({"type": "http.response.start", "status": refusal.status, "headers": [*headers, *_HEADERS]})
@@ -265,4 +283,9 @@ async def _answer(refusal: Refusal, send: Send) -> None:
 
 
 def _log(scope: Scope, refusal: Refusal) -> None:
-    logger.warning("Refused %s %s: %s", scope.get("method", "websocket"), printable(scope["path"], 100), printable(refusal.why, 300))
+    logger.warning(
+        "Refused %s %s: %s",
+        scope.get("method", "websocket"),
+        printable(scope["path"], 100),
+        printable(refusal.why, 300),
+    )

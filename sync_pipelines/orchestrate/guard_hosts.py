@@ -65,7 +65,8 @@ class AllowedHosts:
         if (came_from.name, came_from.port or default) == (asked.name, asked.port or default):
             return True
         return any(
-            (came_from.name, came_from.port or default) == (listed.name, listed.port or default) for listed in self._listed
+            (came_from.name, came_from.port or default) == (listed.name, listed.port or default)
+            for listed in self._listed
         )
 
 

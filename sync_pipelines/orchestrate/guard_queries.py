@@ -18,5 +18,7 @@ def operations_of(document: object) -> set[str] | None:
         definitions = parse(document, no_location=True, max_tokens=MAX_TOKENS).definitions
     except (GraphQLError, RecursionError):
         return None
-    kinds = {definition.operation.value for definition in definitions if isinstance(definition, OperationDefinitionNode)}
+    kinds = {
+        definition.operation.value for definition in definitions if isinstance(definition, OperationDefinitionNode)
+    }
     return kinds or None

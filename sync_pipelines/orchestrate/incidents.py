@@ -125,7 +125,10 @@ def plan_events(incidents: Collection[Incident], cursor: str | None, places: Pla
         places: the assets that there are.
     """
     before: dict[str, dict[str, Any]] = json.loads(cursor) if cursor else {}
-    now = {str(one.uid): {"subject": one.subject, "title": one.title, "connectors": places.connectors_of(one)} for one in incidents}
+    now = {
+        str(one.uid): {"subject": one.subject, "title": one.title, "connectors": places.connectors_of(one)}
+        for one in incidents
+    }
     began = [one for one in incidents if str(one.uid) not in before]
     over = [known for uid, known in before.items() if uid not in now]
     changed = set(places.connectors) if cursor is None else set()
@@ -133,7 +136,9 @@ def plan_events(incidents: Collection[Incident], cursor: str | None, places: Pla
     for one in began:
         told = now[str(one.uid)]
         changed |= set(told["connectors"])
-        events += _observation(told, places, "began", {"message": _text(one.message), "next_command": _text(one.next_command or "")})
+        events += _observation(
+            told, places, "began", {"message": _text(one.message), "next_command": _text(one.next_command or "")}
+        )
     for known in over:
         changed |= set(known["connectors"]) & set(places.connectors)
         events += _observation(known, places, "over", {})
@@ -148,7 +153,11 @@ def _observation(told: dict[str, Any], places: Places, state: str, more: dict[st
     key = places.asset_of(told["subject"], told["connectors"])
     if key is None:
         return []
-    return [dg.AssetObservation(key, metadata={"incident": told["title"], "state": state, "subject": _text(told["subject"]), **more})]
+    return [
+        dg.AssetObservation(
+            key, metadata={"incident": told["title"], "state": state, "subject": _text(told["subject"]), **more}
+        )
+    ]
 
 
 def _judge(incidents: Sequence[Incident]) -> dict[str, Any]:

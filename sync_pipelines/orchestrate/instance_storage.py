@@ -52,7 +52,9 @@ def psycopg2_url(url: str) -> str:
     """
     rewritten, count = _POSTGRES_SCHEME.subn("postgresql+psycopg2://", url.strip(), count=1)
     if not count:  # the URL is not repeated: it may hold a password
-        raise ValueError(f"{URL_VARIABLE} must start with postgresql:// or postgres://, or be {CATALOG!r} or {SQLITE!r}.")
+        raise ValueError(
+            f"{URL_VARIABLE} must start with postgresql:// or postgres://, or be {CATALOG!r} or {SQLITE!r}."
+        )
     return rewritten
 
 

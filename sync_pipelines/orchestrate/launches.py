@@ -27,7 +27,9 @@ _UNFINISHED = [status for status in NOT_FINISHED_STATUSES if status is not Dagst
 _ENDINGS = {DagsterRunStatus.SUCCESS: Ending.SUCCEEDED, DagsterRunStatus.CANCELED: Ending.CANCELED}
 
 
-def connector_launches(view: CatalogView, models: Sequence[dg.AssetsDefinition], jobs: Sequence[SyncJob]) -> list[Launches]:
+def connector_launches(
+    view: CatalogView, models: Sequence[dg.AssetsDefinition], jobs: Sequence[SyncJob]
+) -> list[Launches]:
     """One for each connector; a SQL model goes with the connector that provides everything it reads.
 
     A run takes part of the connector's job, so that what the job leaves out, a vanished entity for example, is never started.
@@ -41,7 +43,9 @@ def connector_launches(view: CatalogView, models: Sequence[dg.AssetsDefinition],
     ]
 
 
-def _models_of(entities: Sequence[Entity], models: Sequence[dg.AssetsDefinition]) -> dict[dg.AssetKey, set[dg.AssetKey]]:
+def _models_of(
+    entities: Sequence[Entity], models: Sequence[dg.AssetsDefinition]
+) -> dict[dg.AssetKey, set[dg.AssetKey]]:
     provided = {asset_key(entity) for entity in entities}
     found: dict[dg.AssetKey, set[dg.AssetKey]] = {}
     for model in models:

@@ -72,7 +72,11 @@ def _definitions(view: CatalogView, settings: Settings) -> dg.Definitions:
         assets=[*sources, *entity_assets(view, settings.owners), *models],
         asset_checks=source_checks,
         jobs=[*syncs, *discoveries, *maintenance_jobs, purge],
-        sensors=[*due_sensors(launches, settings.due_sensor_seconds), *alert_sensors(settings, Places.of(view)), standing_sensor(settings)],
+        sensors=[
+            *due_sensors(launches, settings.due_sensor_seconds),
+            *alert_sensors(settings, Places.of(view)),
+            standing_sensor(settings),
+        ],
         schedules=[
             *connector_schedules(view.connectors, launches, discoveries, settings),
             *maintenance_schedules,

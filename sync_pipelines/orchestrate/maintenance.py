@@ -29,7 +29,9 @@ def maintenance(view: CatalogView) -> tuple[list[dg.JobDefinition], list[dg.Sche
 
 
 def _job(entities: list[tuple[str, str]]) -> dg.JobDefinition:
-    @dg.op(name="maintain_iceberg_tables", description="Join small files, expire snapshots and remove orphans where due.")
+    @dg.op(
+        name="maintain_iceberg_tables", description="Join small files, expire snapshots and remove orphans where due."
+    )
     def maintain(context: dg.OpExecutionContext, bridge: Bridge) -> None:
         database, failures = bridge.database(), []
         done, busy, steps = 0, 0, 0
@@ -46,10 +48,18 @@ def _job(entities: list[tuple[str, str]]) -> dg.JobDefinition:
                 continue
             if upkeep is not None:
                 done, steps = done + 1, steps + len(upkeep.steps)
-                context.log.info("%s: %s, %s -> %s", upkeep.entity, ", ".join(upkeep.steps) or "nothing due", upkeep.before, upkeep.after)
+                context.log.info(
+                    "%s: %s, %s -> %s",
+                    upkeep.entity,
+                    ", ".join(upkeep.steps) or "nothing due",
+                    upkeep.before,
+                    upkeep.after,
+                )
         context.add_output_metadata({"tables": done, "steps": steps, "busy": busy, "failed": len(failures)})
         if failures:
-            raise dg.Failure(f"{len(failures)} of {len(entities)} tables could not be maintained, the first: {failures[0]}")
+            raise dg.Failure(
+                f"{len(failures)} of {len(entities)} tables could not be maintained, the first: {failures[0]}"
+            )
 
     @dg.job(name=JOB, description="Maintenance of the Iceberg tables behind Trino; thresholds are TRINO_MAINTENANCE_….")
     def maintain_trino() -> None:

@@ -49,7 +49,9 @@ def markdown_list(items: Iterable[str]) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md("\n".join(f"- {markdown_text(item)}" for item in items))
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str | int]], note: str = "") -> dg.MarkdownMetadataValue:
+def markdown_table(
+    header: Sequence[str], rows: Iterable[Sequence[str | int]], note: str = ""
+) -> dg.MarkdownMetadataValue:
     """A table whose first column is text and whose other columns are numbers, and a sentence below it."""
     lines = [_row(header), "|" + "|".join(["---", *["---:"] * (len(header) - 1)]) + "|", *map(_row, rows)]
     below = ["", markdown_text(note)] if note else []

@@ -52,7 +52,9 @@ def trino_catalog(entity: Entity, view: CatalogView) -> str:
 
 
 def _table_column(column: Column, destination: str) -> dg.TableColumn:
-    description = markdown_text(f"declared as {column.data_type}") + (", business key" if column.is_business_key else "")
+    description = markdown_text(f"declared as {column.data_type}") + (
+        ", business key" if column.is_business_key else ""
+    )
     constraints = dg.TableColumnConstraints(
         nullable=column.is_nullable and not column.is_business_key,
         unique=False,
@@ -63,7 +65,13 @@ def _table_column(column: Column, destination: str) -> dg.TableColumn:
 
 
 def definition_metadata(
-    entity: Entity, table_name: str, base_url: str | None, *, path: str | None, with_schema: bool, stale_because: str | None
+    entity: Entity,
+    table_name: str,
+    base_url: str | None,
+    *,
+    path: str | None,
+    with_schema: bool,
+    stale_because: str | None,
 ) -> dict[str, Any]:
     """Metadata of the asset itself."""
     metadata: dict[str, Any] = {
@@ -142,7 +150,9 @@ def gate_counts(result: RunResult) -> dict[str, Any]:
     gate = result.gate
     if not gate:
         return {}
-    counts: dict[str, Any] = {f"gate_{verdict}": gate[verdict] for verdict in ("passed", "reviewed", "rejected", "waived")}
+    counts: dict[str, Any] = {
+        f"gate_{verdict}": gate[verdict] for verdict in ("passed", "reviewed", "rejected", "waived")
+    }
     judged = gate["passed"] + gate["reviewed"] + gate["rejected"]
     counts["gate_rejected_share"] = round(gate["rejected"] / judged, 6) if judged else 0.0
     rules = [rule for part in ("failed", "decided") for rule in gate[part].items()]
@@ -183,7 +193,9 @@ def balance_sheet(result: RunResult) -> dg.MarkdownMetadataValue:
 def reject_table(result: RunResult) -> dg.MetadataValue:
     """The first quarantined records of a run as a table."""
     records = [
-        dg.TableRecord({name: "" if sample[name] is None else sample[name] for name in ("page", "key", "column", "reason")})
+        dg.TableRecord(
+            {name: "" if sample[name] is None else sample[name] for name in ("page", "key", "column", "reason")}
+        )
         for sample in result.quarantine_sample
     ]
     return dg.MetadataValue.table(records, _REJECT_SCHEMA)

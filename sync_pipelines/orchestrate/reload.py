@@ -76,7 +76,10 @@ def reload_definitions(settings: Settings, database: Database) -> Reload:
     """
     url = webserver_url(settings)
     if url is None:
-        return Reload(Outcome.NOTHING_RUNS, "No Dagster is known to run here; the next one to start shows the catalog as it is now.")
+        return Reload(
+            Outcome.NOTHING_RUNS,
+            "No Dagster is known to run here; the next one to start shows the catalog as it is now.",
+        )
     server = _WebServer(url)
     try:
         changed = [name for name in server.locations() if _differs(server.mark(name), database)]
@@ -88,7 +91,9 @@ def reload_definitions(settings: Settings, database: Database) -> Reload:
         return _failed(str(error))
     if not changed:
         return Reload(Outcome.UP_TO_DATE, "The running Dagster shows the catalog as it is; nothing was reloaded.")
-    return Reload(Outcome.RELOADED, f"The running Dagster has loaded the definitions again ({', '.join(sorted(changed))}).")
+    return Reload(
+        Outcome.RELOADED, f"The running Dagster has loaded the definitions again ({', '.join(sorted(changed))})."
+    )
 
 
 def webserver_url(settings: Settings) -> str | None:
@@ -179,7 +184,9 @@ class _WebServer:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         user = parts.username
-        self._headers = urllib3.make_headers(basic_auth=f"{unquote(user)}:{unquote(parts.password or '')}") if user else {}
+        self._headers = (
+            urllib3.make_headers(basic_auth=f"{unquote(user)}:{unquote(parts.password or '')}") if user else {}
+        )
         self.shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         self._repositories: dict[str, str] = {}
 
@@ -231,6 +238,8 @@ class _WebServer:
         except ValueError:
             data = {}
         if not isinstance(data, dict) or data.get("errors") or not data.get("data"):
-            detail = printable(json.dumps(data.get("errors")), 300) if isinstance(data, dict) and data.get("errors") else ""
+            detail = (
+                printable(json.dumps(data.get("errors")), 300) if isinstance(data, dict) and data.get("errors") else ""
+            )
             raise _Refused(f"{self.shown} answered {answer.status} {detail}".strip())
         return data["data"]

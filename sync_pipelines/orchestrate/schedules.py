@@ -31,7 +31,9 @@ def connector_schedules(
         crons, errors = usable_crons(connector, settings)
         for error in errors:
             logger.error("a schedule of %s is left out: %s", connector.name, error)
-        schedules += _schedules_of(connector.name, crons, by_name.get(connector.name), discovery[f"discover_{connector.name}"])
+        schedules += _schedules_of(
+            connector.name, crons, by_name.get(connector.name), discovery[f"discover_{connector.name}"]
+        )
     return schedules
 
 
@@ -40,8 +42,12 @@ def _schedules_of(
 ) -> list[dg.ScheduleDefinition]:
     schedules: list[dg.ScheduleDefinition] = []
     if crons.full_refresh and launches and launches.job:
-        text = f"Reads every entity of {connector} whole, which finds deleted rows and what came too late for the deltas."
-        schedules.append(_schedule(f"full_refresh_{connector}", crons.full_refresh, crons, launches, tick_full_read, text))
+        text = (
+            f"Reads every entity of {connector} whole, which finds deleted rows and what came too late for the deltas."
+        )
+        schedules.append(
+            _schedule(f"full_refresh_{connector}", crons.full_refresh, crons, launches, tick_full_read, text)
+        )
     if crons.sync and launches and launches.job:
         text = f"Makes every entity of {connector} due; stands in for their intervals."
         schedules.append(_schedule(f"sync_{connector}_by_cron", crons.sync, crons, launches, tick_cron, text))

@@ -26,7 +26,11 @@ def model_assets(entities: tuple[Entity, ...], folder: Path = MODELS_FOLDER) -> 
     models, errors = load_models(folder)
     for error in errors:
         logger.warning("%s", error)
-    known = {(entity.target_schema, entity.target_table): asset_key(entity) for entity in entities if entity.destination == "postgres"}
+    known = {
+        (entity.target_schema, entity.target_table): asset_key(entity)
+        for entity in entities
+        if entity.destination == "postgres"
+    }
     schemas = {entity.target_schema for entity in entities}
     assets: list[dg.AssetsDefinition] = []
     waiting = models
@@ -41,7 +45,9 @@ def model_assets(entities: tuple[Entity, ...], folder: Path = MODELS_FOLDER) -> 
     for model in waiting:
         missing = ", ".join(".".join(table) for table in model.reads if table not in known)
         # A model of a connector that is not registered is no mistake: the demo's models lie here, too.
-        tell: Callable[..., None] = logger.warning if any(schema in schemas for schema, _ in model.reads) else logger.debug
+        tell: Callable[..., None] = (
+            logger.warning if any(schema in schemas for schema, _ in model.reads) else logger.debug
+        )
         tell("%s/%s.sql is left out: nothing in PostgreSQL provides %s", model.schema, model.name, missing)
     return assets
 
@@ -78,6 +84,8 @@ def _model_asset(model: SqlModel, upstream: list[dg.AssetKey]) -> dg.AssetsDefin
             dg.AssetCheckResult(asset_key=key, check_name=name, passed=count == 0, metadata={"broken_rows": count})
             for name, count in built.broken.items()
         ]
-        return dg.MaterializeResult(asset_key=key, metadata={"dagster/row_count": built.row_count}, check_results=results)
+        return dg.MaterializeResult(
+            asset_key=key, metadata={"dagster/row_count": built.row_count}, check_results=results
+        )
 
     return build

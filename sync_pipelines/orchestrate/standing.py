@@ -35,7 +35,9 @@ def standing_sensor(settings: Settings) -> dg.SensorDefinition:
         try:
             database = bridge.database()
             standings = list_standings(database)
-            severities = {one.name: rejected_severity(one.settings, bridge.settings()) for one in list_connectors(database)}
+            severities = {
+                one.name: rejected_severity(one.settings, bridge.settings()) for one in list_connectors(database)
+            }
         except SyncError as error:
             if isinstance(error, ConfigurationError) and not isinstance(error, DatabaseRefusedError):
                 return dg.SkipReason(redact(str(error)))
@@ -62,7 +64,14 @@ def rejected_severity(connector_settings: dict[str, object], settings: Settings)
 
 def digest(standing: Standing) -> str:
     """What makes a standing worth telling again."""
-    parts = [standing.status, standing.trouble, standing.open_quarantine, standing.published_status, standing.is_rejecting, standing.undeclared]
+    parts = [
+        standing.status,
+        standing.trouble,
+        standing.open_quarantine,
+        standing.published_status,
+        standing.is_rejecting,
+        standing.undeclared,
+    ]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:12]
 
 

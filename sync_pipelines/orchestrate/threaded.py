@@ -57,6 +57,7 @@ POLL_SECONDS = 0.2
 UNWIND_SECONDS = 2.0
 """How long an interrupted step may run its ``finally`` blocks; with the grace below the 10 s of ``docker stop``."""
 
+
 def default_threads() -> int:
     """Return the number of steps run at once when the run config names none: SYNC_WORKER_THREADS of environment or `.env`."""
     text = os.environ.get(THREADS_VARIABLE, "").strip()

@@ -44,7 +44,9 @@ def serve(host: str, port: int, workspace: str, allowed_hosts: Sequence[str] = (
         instance.optimize_for_webserver(STATEMENT_TIMEOUT_MILLISECONDS, POOL_RECYCLE_SECONDS, POOL_MAX_OVERFLOW)
         target = WorkspaceFileTarget(paths=[workspace])
         with WorkspaceProcessContext(instance, target, version=__version__, read_only=read_only) as context:
-            application: Any = create_app_from_workspace_process_context(context, "", POLL_MILLISECONDS, lifespan=_lifespan)
+            application: Any = create_app_from_workspace_process_context(
+                context, "", POLL_MILLISECONDS, lifespan=_lifespan
+            )
             logger.info("Serving on http://%s:%s%s", host, port, ", read-only" if read_only else "")
             uvicorn.run(Guard(application, hosts, read_only=read_only), host=host, port=port, log_level="warning")
 
@@ -62,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-w", "--workspace", required=True, help="The file that names the code locations.")
     parser.add_argument("--host", default="127.0.0.1", help="Address to listen on.")
     parser.add_argument("--port", type=int, default=3000, help="Port to listen on.")
-    parser.add_argument("--allowed-host", action="append", default=[], help="A further NAME or NAME:PORT by which browsers ask.")
+    parser.add_argument(
+        "--allowed-host", action="append", default=[], help="A further NAME or NAME:PORT by which browsers ask."
+    )
     parser.add_argument("--read-only", action="store_true", help="Show everything and change nothing.")
     chosen = parser.parse_args(arguments)
     configure_loggers(log_level="INFO")

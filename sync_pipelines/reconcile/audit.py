@@ -88,7 +88,11 @@ class AuditReport:
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON-ready data."""
         shown = {**vars(self), "buckets": [vars(bucket) for bucket in self.buckets]}
-        return {**shown, "missed_share": self.missed_share, "suggested_lookback_seconds": self.suggested_lookback_seconds}
+        return {
+            **shown,
+            "missed_share": self.missed_share,
+            "suggested_lookback_seconds": self.suggested_lookback_seconds,
+        }
 
 
 def audit_entity(
@@ -125,14 +129,18 @@ def audit_entity(
         )
     if ranges is not None and not keyset:
         raise ConfigurationError(
-            f"{entity.path} has no rowversions to choose ranges by.", state="", next_command=f"sync-pipelines audit {entity.path} --all"
+            f"{entity.path} has no rowversions to choose ranges by.",
+            state="",
+            next_command=f"sync-pipelines audit {entity.path} --all",
         )
     gate = prepare_gate(database, settings, entity)
     check_stored_masks(entity, gate)
     source = open_source(database, connector, entity, settings, masked=gate.masked if gate is not None else frozenset())
     if ranges is not None and source.walks:
         raise ConfigurationError(
-            f"{entity.path} cannot be read by ranges of its cursor.", state="", next_command=f"sync-pipelines audit {entity.path} --all"
+            f"{entity.path} cannot be read by ranges of its cursor.",
+            state="",
+            next_command=f"sync-pipelines audit {entity.path} --all",
         )
     extraction = Extraction(
         entity,
@@ -178,9 +186,10 @@ def _target(database: Database, connection: psycopg.Connection[Any], entity: Ent
 
 
 def _copy(connection: psycopg.Connection[Any], batch: pa.Table) -> None:
-    with connection.cursor() as cursor, cursor.copy(
-        f"COPY audited ({', '.join(batch.schema.names)}) FROM STDIN (FORMAT csv)"
-    ) as copy:
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY audited ({', '.join(batch.schema.names)}) FROM STDIN (FORMAT csv)") as copy,
+    ):
         for part in batch.to_batches():
             copy.write(csv_of(part))
 
@@ -234,7 +243,9 @@ def _same_content(connection: psycopg.Connection[Any], entity: Entity, target: s
     columns = connection.execute(f"SELECT * FROM {target} LIMIT 0").description or ()
     there = {column.name for column in columns}
     differs = " OR ".join(
-        f"t.{quote(column.target_name)} IS DISTINCT FROM s.c{index}" if column.target_name in there else f"s.c{index} IS NOT NULL"
+        f"t.{quote(column.target_name)} IS DISTINCT FROM s.c{index}"
+        if column.target_name in there
+        else f"s.c{index} IS NOT NULL"
         for index, column in enumerate(entity.columns)
     )
     prefix = literal(f"{entity.columns_fingerprint}:")
@@ -243,7 +254,11 @@ def _same_content(connection: psycopg.Connection[Any], entity: Entity, target: s
 
 
 def _judge(
-    connection: psycopg.Connection[Any], entity: Entity, report: AuditReport, row: dict[str, Any], held: set[tuple[str, ...]]
+    connection: psycopg.Connection[Any],
+    entity: Entity,
+    report: AuditReport,
+    row: dict[str, Any],
+    held: set[tuple[str, ...]],
 ) -> None:
     if tuple(row["key"]) in held:
         report.quarantined += 1
@@ -282,7 +297,12 @@ def _late_seconds(connection: psycopg.Connection[Any], entity: Entity, rowversio
 
 
 def _whole_table(
-    connection: psycopg.Connection[Any], entity: Entity, report: AuditReport, target: str, match: str, keys: list[tuple[str, Any]]
+    connection: psycopg.Connection[Any],
+    entity: Entity,
+    report: AuditReport,
+    target: str,
+    match: str,
+    keys: list[tuple[str, Any]],
 ) -> None:
     extra = connection.execute(
         f"SELECT count(*) AS n FROM {target} t WHERE NOT t._bridge_deleted AND NOT EXISTS (SELECT 1 FROM newest s WHERE {match})"

@@ -77,7 +77,8 @@ def shadow(database: Database, entity: Entity, opened: OpenedGate) -> Shadow:
         report.add(keys, old, _verdicts(judged, batch, tally))
     with database.connect() as connection:
         held = connection.execute(
-            "SELECT coalesce(edited_record, record) AS record, business_key FROM quarantine WHERE entity_uid = %s AND resolved_at IS NULL", [entity.uid]
+            "SELECT coalesce(edited_record, record) AS record, business_key FROM quarantine WHERE entity_uid = %s AND resolved_at IS NULL",
+            [entity.uid],
         ).fetchall()
     decoder = PageDecoder(judged.entity)
     for row in held:
@@ -96,10 +97,15 @@ def _verdicts(judged: OpenedGate, batch: pa.Table, tally: Tally) -> list[tuple[s
     verdicts = judged.gate.judge(batch, judge_batch(judged.entity, batch), tally)
     reviews = [None] * len(batch) if verdicts.reviews is None else verdicts.reviews.to_pylist()
     refused = {violation.index: violation.reason for violation in verdicts.rejects}
-    return [("reject", refused[place]) if place in refused else ("review", why) if why else ("pass", "") for place, why in enumerate(reviews)]
+    return [
+        ("reject", refused[place]) if place in refused else ("review", why) if why else ("pass", "")
+        for place, why in enumerate(reviews)
+    ]
 
 
-def _table(database: Database, entity: Entity, key: tuple[str, ...] | None = None) -> Iterator[tuple[pa.Table, list[str], list[str]]]:
+def _table(
+    database: Database, entity: Entity, key: tuple[str, ...] | None = None
+) -> Iterator[tuple[pa.Table, list[str], list[str]]]:
     """Live rows of the table, or the row of a key, as batches of declared columns, with their keys and verdicts; what is not stored is null."""
     where = "NOT t._bridge_deleted"
     if key is not None:
@@ -116,14 +122,24 @@ def _table(database: Database, entity: Entity, key: tuple[str, ...] | None = Non
         with connection.cursor(row_factory=psycopg.rows.tuple_row) as look:
             look.execute(f"SELECT * FROM {table} LIMIT 0")
             there = {column.name for column in look.description or ()}
-        texts = [_text(f"t.{quote(one.target_name)}", one.type.kind) if one.target_name in there else "NULL::text" for one in entity.columns]
+        texts = [
+            _text(f"t.{quote(one.target_name)}", one.type.kind) if one.target_name in there else "NULL::text"
+            for one in entity.columns
+        ]
         keys = ", ".join(f"t.{quote(column.target_name)}::text" for column in entity.business_keys)
         flag = f"t.{REVIEW_COLUMN}" if REVIEW_COLUMN in there else "NULL::text"
         cursor.execute(f"SELECT concat_ws(' / ', {keys}), {flag}, {', '.join(texts)} FROM {table} t WHERE {where}")
         while rows := cursor.fetchmany(BATCH_ROWS):
-            arrays = [from_canonical([row[index + 2] for row in rows], column.type) for index, column in enumerate(entity.columns)]
+            arrays = [
+                from_canonical([row[index + 2] for row in rows], column.type)
+                for index, column in enumerate(entity.columns)
+            ]
             names = [f"c{index}" for index in range(len(arrays))]
-            yield pa.table(arrays, names=names), [row[0] for row in rows], ["review" if row[1] else "pass" for row in rows]
+            yield (
+                pa.table(arrays, names=names),
+                [row[0] for row in rows],
+                ["review" if row[1] else "pass" for row in rows],
+            )
 
 
 def _text(name: str, kind: Kind) -> str:

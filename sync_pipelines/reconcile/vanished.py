@@ -40,8 +40,12 @@ def delete_vanished(merge: Merge, counts: Counts) -> Absent:
         return Absent()
     absences, entity = f"{quote(merge.plan.bridge_schema)}.absences", literal(str(merge.entity.uid))
     if merge.plan.moved:
-        missing = f"SELECT 1 FROM {merge.target} t, {merge.verdicts} v WHERE t.ctid = v.row_at AND v.verdict = 'missing'"
-        merge.execute(f"DELETE FROM {absences} a WHERE a.entity_uid = {entity} AND NOT EXISTS ({missing} AND t._bridge_id = a.row_id)")
+        missing = (
+            f"SELECT 1 FROM {merge.target} t, {merge.verdicts} v WHERE t.ctid = v.row_at AND v.verdict = 'missing'"
+        )
+        merge.execute(
+            f"DELETE FROM {absences} a WHERE a.entity_uid = {entity} AND NOT EXISTS ({missing} AND t._bridge_id = a.row_id)"
+        )
         return Absent()
     absent = f"t.ctid = v.row_at AND v.verdict = 'missing'{_not_held(merge)}"
     missing = f"FROM {merge.target} t, {merge.verdicts} v WHERE {absent}"

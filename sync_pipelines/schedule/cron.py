@@ -121,6 +121,7 @@ def check_time_zone(name: str) -> str:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise SettingsError(
-            f"{printable(name)!r} is no time zone; use an IANA name such as UTC or Europe/Berlin.", state="Nothing was stored."
+            f"{printable(name)!r} is no time zone; use an IANA name such as UTC or Europe/Berlin.",
+            state="Nothing was stored.",
         ) from None
     return name

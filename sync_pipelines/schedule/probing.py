@@ -85,7 +85,12 @@ class Probing:
 
 
 def probe_changes(
-    database: Database, connector: Connector, settings: Settings, *, by_cron: bool, deadline_seconds: float = DEADLINE_SECONDS
+    database: Database,
+    connector: Connector,
+    settings: Settings,
+    *,
+    by_cron: bool,
+    deadline_seconds: float = DEADLINE_SECONDS,
 ) -> Probing:
     """Probe the entities of a connector that are not due; those with news are due afterwards.
 
@@ -98,7 +103,9 @@ def probe_changes(
     if health.silent_seconds > 0:
         return Probing(trouble=health.error, silent_seconds=health.silent_seconds)
     interval = RunLimits.from_settings(connector.settings).probe_interval_seconds or settings.probe_interval_seconds
-    candidates = list_candidates(database, connector.uid, by_cron=by_cron, interval_seconds=interval, limit=MAX_CANDIDATES)
+    candidates = list_candidates(
+        database, connector.uid, by_cron=by_cron, interval_seconds=interval, limit=MAX_CANDIDATES
+    )
     endpoints = connector_endpoints(connector)
     if endpoints is not None:
         # Of a source in another order, one record says nothing about the others.
@@ -134,7 +141,9 @@ class _Work:
 
     def _affordable(self, count: int) -> int:
         rate = self._session.limits.requests_per_second
-        return count if rate is None else min(count, max(1, int(rate * RATE_SHARE * (self._ends_at - time.monotonic()))))
+        return (
+            count if rate is None else min(count, max(1, int(rate * RATE_SHARE * (self._ends_at - time.monotonic()))))
+        )
 
     def run(self) -> None:
         """Probe until all are done, the deadline is over, or the source does not answer."""

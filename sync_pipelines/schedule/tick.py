@@ -111,7 +111,9 @@ def settle_leases(database: Database, connector_uid: UUID, settings: Settings, s
         return
     leases = [lease.uid for lease in found]
     endings = situation.endings(leases)
-    renew_leases(database, [lease for lease in leases if endings.get(lease) is Ending.UNFINISHED], settings.lease_seconds)
+    renew_leases(
+        database, [lease for lease in leases if endings.get(lease) is Ending.UNFINISHED], settings.lease_seconds
+    )
     for lease in [one.uid for one in found if one.expired and one.uid not in endings]:
         release_lease(database, lease)
     for lease in leases:
@@ -163,7 +165,9 @@ def _nothing(database: Database, connector: Connector, settings: Settings, situa
     if ahead:
         words.append(f"next: {ahead[0]} in {ahead[1]:.0f} s ({ahead[2]})")
     if crons.sync:
-        words.append(f"cron {crons.sync} comes next at {next_tick(crons.sync, crons.time_zone, datetime.now(UTC)):%Y-%m-%d %H:%M %Z}")
+        words.append(
+            f"cron {crons.sync} comes next at {next_tick(crons.sync, crons.time_zone, datetime.now(UTC)):%Y-%m-%d %H:%M %Z}"
+        )
     if not situation.known:
         words.append("the definitions know no entity of it: discover it and reload them")
     return "; ".join(words)

@@ -144,7 +144,10 @@ class CodeServer:
         self._restarted_at.append(now)
         logger.error(
             "The code server is started again (restart %d of at most %d within %g min): %s. Runs in progress go on.",
-            len(self._restarted_at), self._patience.restarts, self._patience.window_seconds / 60, reason,
+            len(self._restarted_at),
+            self._patience.restarts,
+            self._patience.window_seconds / 60,
+            reason,
         )
         self._end()
         if not self._stopping:

@@ -68,12 +68,16 @@ def target_of(*, host: str = "localhost", port: int | None = None, socket: str |
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0 when the definitions answer, 1 with the reason on stderr when they do not."""
-    parser = argparse.ArgumentParser(prog="python -m sync_pipelines.supervise.ping", description="Do the definitions answer?")
+    parser = argparse.ArgumentParser(
+        prog="python -m sync_pipelines.supervise.ping", description="Do the definitions answer?"
+    )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--port", type=int, help="port of the code server")
     where.add_argument("--socket", help="socket of the code server")
     parser.add_argument("--host", default="localhost", help="its host (localhost)")
-    parser.add_argument("--seconds", type=float, default=PING_SECONDS, help=f"how long to wait for the answer ({PING_SECONDS:g})")
+    parser.add_argument(
+        "--seconds", type=float, default=PING_SECONDS, help=f"how long to wait for the answer ({PING_SECONDS:g})"
+    )
     chosen = parser.parse_args(arguments)
     answer = ping(target_of(host=chosen.host, port=chosen.port, socket=chosen.socket), chosen.seconds)
     if answer.pulse is Pulse.ALIVE:

@@ -77,7 +77,14 @@ def _copy(artifact: str, folder: Path) -> Path:
             state="Nothing was installed.",
             next_command="install Apache Maven (package maven), or name a running server with TRINO_HOST",
         )
-    command = [maven, "--batch-mode", "--quiet", "dependency:copy", f"-Dartifact={artifact}", f"-DoutputDirectory={folder}"]
+    command = [
+        maven,
+        "--batch-mode",
+        "--quiet",
+        "dependency:copy",
+        f"-Dartifact={artifact}",
+        f"-DoutputDirectory={folder}",
+    ]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_MINUTES * 60, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:

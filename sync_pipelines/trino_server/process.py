@@ -105,7 +105,12 @@ class TrinoProcess:
         ]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
-                command, cwd=root / "data", stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent
+                command,
+                cwd=root / "data",
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                preexec_fn=_die_with_parent,
             )
 
     def stop(self, *, kill: bool = False) -> None:
@@ -135,7 +140,9 @@ class TrinoProcess:
 def answers(port: int) -> bool:
     """True when a query over an Iceberg table's schema succeeds; the first heartbeats may find no node."""
     try:
-        with trino.dbapi.connect(host="127.0.0.1", port=port, user=USER, max_attempts=1, request_timeout=5) as connection:
+        with trino.dbapi.connect(
+            host="127.0.0.1", port=port, user=USER, max_attempts=1, request_timeout=5
+        ) as connection:
             return bool(connection.cursor().execute("SHOW SCHEMAS FROM iceberg").fetchall())
     except Exception:  # noqa: BLE001 - whatever it is, it does not answer yet
         return False

@@ -14,9 +14,47 @@ from sync_pipelines.twin.rows import encode_json
 
 RECORDED = (20, 200, 1000, 5000)
 SEED = "sync_pipelines"
-_FIRST = ("Ada", "Boris", "Chloé", "Dilan", "Edda", "Fatima", "Gösta", "Hana", "Ivo", "Joëlle", "Kofi", "Léa", "Mirza", "Nuno", "Øyvind", "Priya")
-_LAST = ("Almeida", "Brandt", "Çelik", "Dubois", "Eriksen", "Farah", "García", "Hansen", "Ito", "Jansen", "Kovač", "Lopes", "Müller", "Nguyen")
-_PLACES = (("Lisboa", "Portugal", "PT"), ("Zürich", "Switzerland", "CH"), ("Oslo", "Norway", "NO"), ("İzmir", "Turkey", "TR"), ("Lyon", "France", "FR"))
+_FIRST = (
+    "Ada",
+    "Boris",
+    "Chloé",
+    "Dilan",
+    "Edda",
+    "Fatima",
+    "Gösta",
+    "Hana",
+    "Ivo",
+    "Joëlle",
+    "Kofi",
+    "Léa",
+    "Mirza",
+    "Nuno",
+    "Øyvind",
+    "Priya",
+)
+_LAST = (
+    "Almeida",
+    "Brandt",
+    "Çelik",
+    "Dubois",
+    "Eriksen",
+    "Farah",
+    "García",
+    "Hansen",
+    "Ito",
+    "Jansen",
+    "Kovač",
+    "Lopes",
+    "Müller",
+    "Nguyen",
+)
+_PLACES = (
+    ("Lisboa", "Portugal", "PT"),
+    ("Zürich", "Switzerland", "CH"),
+    ("Oslo", "Norway", "NO"),
+    ("İzmir", "Turkey", "TR"),
+    ("Lyon", "France", "FR"),
+)
 _NOW = datetime(2024, 6, 30, tzinfo=UTC)
 
 
@@ -40,8 +78,13 @@ def person(number: int, seed: str = SEED) -> dict[str, t.Any]:
             "state": f"{city} region",
             "country": country,
             # As at randomuser.me: a number here, a text there.
-            "postcode": chance.randrange(1000, 99999) if number % 3 else f"{chance.randrange(10, 99)} {chance.randrange(100, 999)}",
-            "coordinates": {"latitude": f"{chance.uniform(-90, 90):.4f}", "longitude": f"{chance.uniform(-180, 180):.4f}"},
+            "postcode": chance.randrange(1000, 99999)
+            if number % 3
+            else f"{chance.randrange(10, 99)} {chance.randrange(100, 999)}",
+            "coordinates": {
+                "latitude": f"{chance.uniform(-90, 90):.4f}",
+                "longitude": f"{chance.uniform(-180, 180):.4f}",
+            },
             "timezone": {"offset": chance.choice(("+1:00", "0:00", "-3:30", "+5:45")), "description": "somewhere"},
         },
         "email": f"{username}@example.com",
@@ -59,7 +102,11 @@ def person(number: int, seed: str = SEED) -> dict[str, t.Any]:
         "phone": f"({chance.randrange(100, 999)}) {chance.randrange(100, 999)}-{chance.randrange(1000, 9999)}",
         "cell": f"({chance.randrange(100, 999)}) {chance.randrange(100, 999)}-{chance.randrange(1000, 9999)}",
         "id": {"name": "BSN", "value": f"{number:08d}"} if number % 4 else {"name": "", "value": None},
-        "picture": {"large": picture.format(""), "medium": picture.format("med/"), "thumbnail": picture.format("thumb/")},
+        "picture": {
+            "large": picture.format(""),
+            "medium": picture.format("med/"),
+            "thumbnail": picture.format("thumb/"),
+        },
         "nat": nation,
     }
 

@@ -89,7 +89,9 @@ class RestTwin:
         head, _, last = path.rpartition("/")
         return self.endpoints.get(head + "/{id}"), unquote(last)
 
-    def answer(self, token: str, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes) -> Answer | None:
+    def answer(
+        self, token: str, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes
+    ) -> Answer | None:
         """The answer, or None where no endpoint is."""
         if path == "/oauth/token" and method == "POST":
             return self._token(headers, body)
@@ -103,7 +105,9 @@ class RestTwin:
         if one is not None:
             return self._single(endpoint, method, path, one, query, body)
         if endpoint.paging == "people":
-            return Answer(body=people_answer(_whole(query, "results", 1), _whole(query, "page", 1), query.get("seed", "any")))
+            return Answer(
+                body=people_answer(_whole(query, "results", 1), _whole(query, "page", 1), query.get("seed", "any"))
+            )
         return self._list(endpoint, path, query)
 
     def _may(self, kind: AuthKind, token: str, query: dict[str, str], headers: dict[str, str]) -> bool:
@@ -124,7 +128,9 @@ class RestTwin:
         form = dict(parse_qsl(body.decode()))
         basic = "Basic " + base64.b64encode(":".join(quote(part, safe="") for part in self.client).encode()).decode()
         given = (form.get("client_id"), form.get("client_secret"))
-        if form.get("grant_type") != "client_credentials" or not (given == self.client or headers.get("Authorization") == basic):
+        if form.get("grant_type") != "client_credentials" or not (
+            given == self.client or headers.get("Authorization") == basic
+        ):
             return json_answer({"error": "invalid_client"}, 401)
         with self._lock:
             token = f"twin-oauth-token-{next(self._numbers)}"
@@ -141,11 +147,15 @@ class RestTwin:
             changes = decode_json(body)
             self.written.append((path, changes))
             record.update(changes)
-        elif endpoint.since is not None and query.get(endpoint.since[0], "") >= str(record.get(endpoint.since[1]) or ""):
+        elif endpoint.since is not None and query.get(endpoint.since[0], "") >= str(
+            record.get(endpoint.since[1]) or ""
+        ):
             return error_answer(404, "not changed since")
         fields = [name for name in query.get("fields", "").split(",") if name]
         always = {endpoint.key, *(endpoint.since[1:] if endpoint.since else ())}
-        return json_answer({name: value for name, value in record.items() if not fields or name in fields or name in always})
+        return json_answer(
+            {name: value for name, value in record.items() if not fields or name in fields or name in always}
+        )
 
     def _list(self, endpoint: RestEndpoint, path: str, query: dict[str, str]) -> Answer:
         records = list(endpoint.records)

@@ -125,7 +125,9 @@ def test_an_entity_setting_out_of_range_is_refused(world: World) -> None:
 
 def test_entity_settings_are_kept_over_discoveries(world: World) -> None:
     table = world.add_items(1)
-    change_entity(world.database, world.entity(), page_size=3, lookback_seconds=7, max_vanished_share=0.25, sync_enabled=False)
+    change_entity(
+        world.database, world.entity(), page_size=3, lookback_seconds=7, max_vanished_share=0.25, sync_enabled=False
+    )
     table.description = "another text"
     assert "items" in world.discover().changed
     entity = world.entity()

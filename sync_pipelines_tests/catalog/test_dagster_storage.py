@@ -16,12 +16,18 @@ def test_the_url_leads_into_the_schema(database: Database) -> None:
     create_storage_schema(database)
     create_storage_schema(database)
     with psycopg.connect(storage_url(database)) as connection:
-        assert connection.execute("SELECT current_schema(), current_database()").fetchone() == ("bridge_dagster", database.name)
+        assert connection.execute("SELECT current_schema(), current_database()").fetchone() == (
+            "bridge_dagster",
+            database.name,
+        )
 
 
 @pytest.mark.parametrize(
     "given",
-    ["postgresql://me:p%40s%2F@db.example:6543/n%20m?sslmode=require&options=-cstatement_timeout%3D5s", "host=db.example port=6543 user=me password=p@s/ dbname='n m' sslmode=require options='-cstatement_timeout=5s'"],
+    [
+        "postgresql://me:p%40s%2F@db.example:6543/n%20m?sslmode=require&options=-cstatement_timeout%3D5s",
+        "host=db.example port=6543 user=me password=p@s/ dbname='n m' sslmode=require options='-cstatement_timeout=5s'",
+    ],
 )
 def test_a_url_and_a_connection_string_become_the_same_url(given: str) -> None:
     url = storage_url(Database(given))

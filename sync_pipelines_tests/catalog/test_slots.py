@@ -65,7 +65,9 @@ def test_syncs_of_a_limited_connector_ask_no_faster_than_it_allows(world: World)
     connector = get_connector(world.database, "erp")
     change_connector(world.database, connector, settings={"requests_per_second": 5})
     with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda number: sync_entity(world.database, "erp", f"e{number}", settings=world.settings), range(3)))
+        list(
+            pool.map(lambda number: sync_entity(world.database, "erp", f"e{number}", settings=world.settings), range(3))
+        )
     moments = sorted(request.at for request in world.server.requests_log if request.kind == "data")
     assert len(moments) >= 6
     assert moments[-1] - moments[0] >= (len(moments) - 1) / 5 - 0.25
@@ -89,7 +91,9 @@ def test_no_more_writers_than_places_over_all_connections(database: Database) ->
         list(pool.map(write, range(16)))
     assert most == 2
     with database.connect() as connection:
-        assert connection.execute("SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory'").fetchone() == {"n": 0}
+        assert connection.execute("SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory'").fetchone() == {
+            "n": 0
+        }
 
 
 def test_a_writer_that_is_killed_frees_its_place_and_waiting_can_be_cancelled(database: Database) -> None:
@@ -110,7 +114,9 @@ def test_syncs_share_the_places_of_writers(world: World) -> None:
         world.add_items(3, slug=f"e{number}")
     world.settings = world.settings.model_copy(update={"max_destination_writers": 1})
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda number: sync_entity(world.database, "erp", f"e{number}", settings=world.settings), range(4)))
+        list(
+            pool.map(lambda number: sync_entity(world.database, "erp", f"e{number}", settings=world.settings), range(4))
+        )
     for number in range(4):
         world.assert_equal_to_truth(f"e{number}")
         world.assert_nothing_left_behind(f"e{number}")

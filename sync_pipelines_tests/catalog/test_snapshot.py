@@ -19,13 +19,20 @@ def test_fingerprint_follows_what_definitions_show_and_nothing_else(world: World
     world.discover()
     assert catalog_fingerprint(world.database) == first
     seen = {first}
-    for change in ({"sync_interval_seconds": 77}, {"sync_enabled": False}, {"status": "vanished"}, {"description": "other words"}):
+    for change in (
+        {"sync_interval_seconds": 77},
+        {"sync_enabled": False},
+        {"status": "vanished"},
+        {"description": "other words"},
+    ):
         world.set(**change)
         seen.add(catalog_fingerprint(world.database))
     assert len(seen) == 5
 
 
-def test_the_fingerprint_follows_the_settings_that_definitions_take_from_their_file(world: World, tmp_path: Path) -> None:
+def test_the_fingerprint_follows_the_settings_that_definitions_take_from_their_file(
+    world: World, tmp_path: Path
+) -> None:
     first = catalog_fingerprint(world.database, (), tmp_path / ".env")
     (tmp_path / ".env").write_text("BATCH_ROWS=7\n")
     assert catalog_fingerprint(world.database, (), tmp_path / ".env") == first, "every run reads this by itself"
@@ -50,7 +57,9 @@ def test_a_restricted_location_sees_its_connectors_only_and_keeps_its_own_file(w
     before = crm.fingerprint
     world.set(sync_interval_seconds=99)
     with world.database.connect() as connection:
-        connection.execute("UPDATE entities SET sync_interval_seconds = 300 WHERE connector_uid = (SELECT uid FROM connectors WHERE name = 'crm')")
+        connection.execute(
+            "UPDATE entities SET sync_interval_seconds = 300 WHERE connector_uid = (SELECT uid FROM connectors WHERE name = 'crm')"
+        )
     assert catalog_fingerprint(world.database, ("crm",)) == before
     assert catalog_fingerprint(world.database) != everything.fingerprint
 

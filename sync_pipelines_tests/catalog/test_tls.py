@@ -34,18 +34,25 @@ from sync_pipelines.settings import Settings
         ("postgresql:///b", None),
     ],
 )
-def test_a_server_beyond_this_machine_is_verified_unless_its_address_says_otherwise(url: str, sslmode: str | None) -> None:
+def test_a_server_beyond_this_machine_is_verified_unless_its_address_says_otherwise(
+    url: str, sslmode: str | None
+) -> None:
     made = conninfo_to_dict(with_verified_tls(url, environ={}).replace("+psycopg2", ""))
     assert made.get("sslmode") == sslmode
     before = conninfo_to_dict(url.replace("+psycopg2", ""))
-    assert {name: value for name, value in made.items() if name != "sslmode"} == {name: value for name, value in before.items() if name != "sslmode"}
+    assert {name: value for name, value in made.items() if name != "sslmode"} == {
+        name: value for name, value in before.items() if name != "sslmode"
+    }
 
 
 def test_what_the_environment_of_libpq_says_counts() -> None:
     url = "postgresql://u@db.example/b"
     assert with_verified_tls(url, environ={"PGSSLMODE": "require"}) == url
     assert "verify-full" in with_verified_tls("postgresql:///b", environ={"PGHOST": "db.example"})
-    assert conninfo_to_dict(with_verified_tls(url, rootcert="/etc/my ca.pem", environ={}))["sslrootcert"] == "/etc/my ca.pem"
+    assert (
+        conninfo_to_dict(with_verified_tls(url, rootcert="/etc/my ca.pem", environ={}))["sslrootcert"]
+        == "/etc/my ca.pem"
+    )
     assert with_verified_tls("postgresql://[bad", environ={}) == "postgresql://[bad"
 
 
@@ -83,7 +90,9 @@ def without_tls():
 def test_a_server_without_tls_is_refused_for_good_with_the_way_out(without_tls: int, tmp_path) -> None:
     port = without_tls
     for more in ("sslrootcert=system", f"sslrootcert={tmp_path / 'none.pem'}"):
-        settings = Settings(_env_file=None, postgres_url=f"postgresql://u:canary@127.0.0.1:{port}/b?sslmode=verify-full&{more}")
+        settings = Settings(
+            _env_file=None, postgres_url=f"postgresql://u:canary@127.0.0.1:{port}/b?sslmode=verify-full&{more}"
+        )
         with pytest.raises(DatabaseRefusedError, match="certificate") as caught, open_database(settings).connect():
             pass
         assert "POSTGRES_SSLROOTCERT" in caught.value.next_command and "?sslmode=" in caught.value.next_command

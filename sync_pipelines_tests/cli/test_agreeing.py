@@ -97,10 +97,21 @@ def test_a_changed_address_or_secret_asks_again(cli, file, stranger, monkeypatch
     moved = stranger.url.replace("127.0.0.1", "localhost")
     assert cli("connector", "apply", file(moved), "--plan", "--infer-again").code == 3
     monkeypatch.setenv("OTHER_KEY", CANARY + "2")
-    assert cli("connector", "apply", file(stranger.url, auth={"type": "bearer", "token": "env:OTHER_KEY"}), "--plan", "--infer-again").code == 3
+    assert (
+        cli(
+            "connector",
+            "apply",
+            file(stranger.url, auth={"type": "bearer", "token": "env:OTHER_KEY"}),
+            "--plan",
+            "--infer-again",
+        ).code
+        == 3
+    )
     assert len(stranger.heard) == heard
     monkeypatch.setenv("SECRET_ORIGINS", f"VICTIM_KEY={moved}")
-    assert cli("connector", "apply", file(moved), "--plan", "--infer-again").code == 0, "automation names it in the environment"
+    assert cli("connector", "apply", file(moved), "--plan", "--infer-again").code == 0, (
+        "automation names it in the environment"
+    )
     assert len(stranger.heard) > heard
     refused = cli("connector", "apply", file(stranger.url), "--yes", "--infer-again")
     assert refused.code == 3 and "SECRET_ORIGINS" in refused.stderr
@@ -112,10 +123,20 @@ def test_everything_that_a_file_would_use_is_told(cli, world, file, tmp_path):
         "https://api.example.com/v1",
         destination="trino",
         trino={"host": "lake.example.com", "port": 8443, "password": "env:LAKE_KEY", "staging_url": "s3://bucket/x"},
-        auth={"type": "oauth2", "token_url": "http://login.example.com/t", "client_id": "env:CLIENT", "client_secret": "env:CLIENT_KEY"},
+        auth={
+            "type": "oauth2",
+            "token_url": "http://login.example.com/t",
+            "client_id": "env:CLIENT",
+            "client_secret": "env:CLIENT_KEY",
+        },
         endpoints={
             "Users": {"path": "/users", "columns": columns},
-            "details": {"path": "/details/{id}", "columns": [dict(columns[0])], "key": ["id"], "ids": {"table": "hr.staff.social_security_number"}},
+            "details": {
+                "path": "/details/{id}",
+                "columns": [dict(columns[0])],
+                "key": ["id"],
+                "ids": {"table": "hr.staff.social_security_number"},
+            },
         },
     )
     cli("alerts", "webhook", "add", "https://hooks.example.com/T0/secret-path", "--secret", "env:HOOK_KEY")
@@ -123,7 +144,10 @@ def test_everything_that_a_file_would_use_is_told(cli, world, file, tmp_path):
     assert answer.code == 0, answer.text
     told = uses(answer)
     assert "base URL" in told["https://api.example.com/v1"]
-    assert "env:CLIENT, env:CLIENT_KEY" in told["http://login.example.com/t"] and "plain http" in told["http://login.example.com/t"]
+    assert (
+        "env:CLIENT, env:CLIENT_KEY" in told["http://login.example.com/t"]
+        and "plain http" in told["http://login.example.com/t"]
+    )
     assert "env:LAKE_KEY" in told["lake.example.com:8443"]
     assert "AWS_SECRET_ACCESS_KEY" in told["s3://bucket/x"]
     assert told["https://hooks.example.com/…"].startswith("address: webhook")
@@ -135,7 +159,13 @@ def test_everything_that_a_file_would_use_is_told(cli, world, file, tmp_path):
 
 @pytest.mark.parametrize(
     "value",
-    [CANARY, f"https://hooks.example.com/services/{CANARY}", f"https://user:{CANARY}@example.com", f"https://x.example/?key={CANARY}", f"postgresql://u:{CANARY}@db/x"],
+    [
+        CANARY,
+        f"https://hooks.example.com/services/{CANARY}",
+        f"https://user:{CANARY}@example.com",
+        f"https://x.example/?key={CANARY}",
+        f"postgresql://u:{CANARY}@db/x",
+    ],
 )
 def test_a_base_url_from_the_environment_shows_no_secret(cli, world, file, value, monkeypatch):
     monkeypatch.setenv("SOME_VALUE", value)
@@ -154,9 +184,15 @@ def test_a_base_url_from_the_environment_is_told_by_its_origin(cli, world, file,
     assert stranger.heard == []
 
 
-@pytest.mark.parametrize("url", ["http://10.0.0.5", "http://169.254.169.254", "http://2130706433", "http://0x7f.1:80", "http://[::ffff:10.0.0.1]"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://10.0.0.5", "http://169.254.169.254", "http://2130706433", "http://0x7f.1:80", "http://[::ffff:10.0.0.1]"],
+)
 def test_yes_does_not_agree_to_what_is_not_public(cli, world, file, url):
-    for command in (("connector", "apply", file(url), "--yes"), ("connector", "add", "gift", url, "--token", "env:VICTIM_KEY")):
+    for command in (
+        ("connector", "apply", file(url), "--yes"),
+        ("connector", "add", "gift", url, "--token", "env:VICTIM_KEY"),
+    ):
         answer = cli(*command)
         assert answer.code == 3, answer.text
         assert "not public" in answer.stderr or "four decimal" in answer.stderr
@@ -165,7 +201,9 @@ def test_yes_does_not_agree_to_what_is_not_public(cli, world, file, url):
 
 def test_a_private_address_is_named_with_the_connector(cli, world):
     refused = cli("connector", "add", "intranet", "http://10.0.0.5")
-    assert "connector add intranet http://10.0.0.5 --allow-private" in refused.stderr, "it is not stored, so it cannot be set"
+    assert "connector add intranet http://10.0.0.5 --allow-private" in refused.stderr, (
+        "it is not stored, so it cannot be set"
+    )
     assert "Nothing was published" not in refused.stderr
     added = cli("connector", "add", "intranet", "http://10.0.0.5", "--token", "env:TWIN_TOKEN", "--allow-private")
     assert added.code == 0, added.text
@@ -174,7 +212,10 @@ def test_a_private_address_is_named_with_the_connector(cli, world):
     assert cli("connector", "add", "named", "https://erp.intern", "--token", "env:TWIN_TOKEN").code == 0
     assert cli("connector", "set", "named", "--allow-private").code == 0
     agreed = get_connector(world.database, "named").agreed
-    assert (agreed["private"], agreed["secrets"]) == (["https://erp.intern:443"], [["env:TWIN_TOKEN", "https://erp.intern:443"]])
+    assert (agreed["private"], agreed["secrets"]) == (
+        ["https://erp.intern:443"],
+        [["env:TWIN_TOKEN", "https://erp.intern:443"]],
+    )
 
 
 def test_a_webhook_is_https_beyond_this_machine_and_public_unless_named(cli, monkeypatch):

@@ -35,7 +35,12 @@ def test_a_webhook_is_added_tested_told_and_removed(cli, world, receiver):
     assert cli("alerts", "run", "--json").json["closed"][0]["uid"] == row["uid"]
     assert "No incident is open." in cli("alerts", "--open").stdout
     (hook,) = cli("alerts", "webhook", "list", "--json").json
-    assert (hook["name"], hook["delivered"], hook["waiting"], hook["url"]) == ("ops", 2, 0, receiver.url.replace("/hook", "/…"))
+    assert (hook["name"], hook["delivered"], hook["waiting"], hook["url"]) == (
+        "ops",
+        2,
+        0,
+        receiver.url.replace("/hook", "/…"),
+    )
     assert cli("alerts", "webhook", "remove", "ops").code == 0
     assert "Nobody is told" in cli("alerts", "webhook", "list").stdout
 
@@ -75,13 +80,24 @@ def test_what_cannot_be_used_is_refused_and_not_repeated(cli, receiver, monkeypa
 
 def test_a_key_that_is_not_set_here_is_a_warning_and_two_addresses_need_two_names(cli, receiver, monkeypatch):
     monkeypatch.delenv("HOOK_KEY")
-    added = cli("alerts", "webhook", "add", "https://hooks.example.com/a", "--secret", "env:HOOK_KEY", "--kinds", "freshness")
+    added = cli(
+        "alerts", "webhook", "add", "https://hooks.example.com/a", "--secret", "env:HOOK_KEY", "--kinds", "freshness"
+    )
     assert (added.code, "HOOK_KEY is not set" in added.stderr) == (0, True)
     again = cli("alerts", "webhook", "add", "https://hooks.example.com/a", "--secret", "env:HOOK_KEY")
     assert "every incident" in again.stdout
     other = cli("alerts", "webhook", "add", "https://hooks.example.com/b", "--secret", "env:HOOK_KEY")
     assert (other.code, "--name" in other.stderr) == (2, True)
-    named = cli("alerts", "webhook", "add", "https://hooks.example.com/b", "--secret", "env:HOOK_KEY", "--name", "hooks.example.com")
+    named = cli(
+        "alerts",
+        "webhook",
+        "add",
+        "https://hooks.example.com/b",
+        "--secret",
+        "env:HOOK_KEY",
+        "--name",
+        "hooks.example.com",
+    )
     assert named.code == 0
     assert len(cli("alerts", "webhook", "list", "--json").json) == 1
 
@@ -120,7 +136,14 @@ def test_entities_show_a_word_for_how_they_are(cli, world):
     world.set("d", sync_enabled=False)
     world.set("e", status="action_required")
     words = {row["slug"]: row["freshness"] for row in cli("entities", "--json").json}
-    assert words == {"a": "on time", "b": "late", "c": "error", "d": "switched off", "e": "action required", "f": "never synced"}
+    assert words == {
+        "a": "on time",
+        "b": "late",
+        "c": "error",
+        "d": "switched off",
+        "e": "action required",
+        "f": "never synced",
+    }
     assert cli("entity", "show", "erp/c", "--json").json["freshness"] == "error"
     assert "action required" in cli("entities").stdout
     assert "never synced" in cli("entity", "show", "erp/f").stdout

@@ -22,7 +22,11 @@ def test_connectors_and_their_entities_are_completed(cli, world):
 def test_the_shell_asks_and_is_answered(cli, world):
     world.add_items(1)
     load_settings.cache_clear()
-    variables = {"_SYNC_PIPELINES_COMPLETE": "complete_bash", "COMP_WORDS": "sync-pipelines sync erp/", "COMP_CWORD": "2"}
+    variables = {
+        "_SYNC_PIPELINES_COMPLETE": "complete_bash",
+        "COMP_WORDS": "sync-pipelines sync erp/",
+        "COMP_CWORD": "2",
+    }
     answer = CliRunner().invoke(app, [], env=variables, prog_name="sync-pipelines")
     assert "erp/items" in answer.stdout
 

@@ -116,7 +116,9 @@ def test_write_back_shows_the_change_asks_and_sends_it(cli, shop, world):
     assert sent.code == 0 and sent.json["changes"] == {"name": ["user 3", "Ada"]}
     assert world.server.rest.endpoints["/users"].records[2]["name"] == "Ada"
     assert cli("write-back", "shop/users", "3", "--set", "name=Ada", "--yes", "--json").json["sent"] is False
-    assert cli("write-back", "shop/users", "3", "--null", "name", "--yes", "--json").json["changes"] == {"name": ["Ada", None]}
+    assert cli("write-back", "shop/users", "3", "--null", "name", "--yes", "--json").json["changes"] == {
+        "name": ["Ada", None]
+    }
     assert world.server.rest.endpoints["/users"].records[2]["name"] is None
     assert cli("write-back", "shop/users", "3", "--yes").code == 2
     assert cli("write-back", "shop/users", "999", "--set", "name=x", "--yes").code == 2
@@ -150,7 +152,10 @@ def test_a_shipped_connector_brings_its_gate_once(cli, world, monkeypatch, tmp_p
     world.server.rest.add(RestEndpoint("/api/v1/data", records, key="external_id", paging="page", envelope="data"))
     apply = ("connector", "apply", "processgit", "--base-url", world.server.url)
     planned = cli(*apply, "--plan", "--json")
-    assert [path.rpartition("/")[2] for path in planned.json["plan"]["gates"]] == ["customers.yaml", "decisions.dmn.xml"]
+    assert [path.rpartition("/")[2] for path in planned.json["plan"]["gates"]] == [
+        "customers.yaml",
+        "decisions.dmn.xml",
+    ]
     assert not (tmp_path / "gates").exists()
     assert cli(*apply, "--yes").code == 0
     file = tmp_path / "gates" / "processgit" / "customers.yaml"

@@ -38,7 +38,12 @@ def run_demo(folder):
     environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(_OURS)}
     environment |= {MARK: str(folder)}
     done = subprocess.run(
-        [COMMAND, "demo", "--rows", "300", "--json"], cwd=folder, env=environment, capture_output=True, text=True, timeout=150
+        [COMMAND, "demo", "--rows", "300", "--json"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=150,
     )
     assert done.returncode == 0, done.stderr
     return folder, json.loads(done.stdout), done.stderr, environment
@@ -73,7 +78,11 @@ def test_demo_database_can_be_asked_afterwards(finished_demo):
     # Two of the three bad records were repaired meanwhile.
     for arguments, expected in ([], 1), (["list", "--all"], 3):
         listed = subprocess.run(
-            [COMMAND, "quarantine", *arguments, "--json"], cwd=folder, env={**environment, **home}, capture_output=True, text=True
+            [COMMAND, "quarantine", *arguments, "--json"],
+            cwd=folder,
+            env={**environment, **home},
+            capture_output=True,
+            text=True,
         )
         assert len(json.loads(listed.stdout)) == expected
     hint = subprocess.run([COMMAND, "runs"], cwd=folder, env=environment, capture_output=True, text=True)
@@ -85,19 +94,27 @@ def test_up_serves_the_demo_and_leaves_nothing_behind(finished_demo):
     folder, _, _, environment = finished_demo
     port, published = free_port(), free_port()
     command = [COMMAND, "up", "--port", str(port), "--publish", f"127.0.0.1:{published}"]
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         line = process.stdout.readline()
         assert f"http://127.0.0.1:{port}" in line, process.stderr.read() if process.poll() is not None else line
         # The demo's own runs, which were made by other processes, are in the same storage: PostgreSQL, beside the catalog.
         runs = graphql(port, "{ runsOrError { ... on Runs { results { pipelineName tags { key } } } } }")
         # Beside them there may be runs that the sensor started, which the lease tells apart.
-        names = [run["pipelineName"] for run in runs["runsOrError"]["results"] if LEASE_TAG not in {tag["key"] for tag in run["tags"]}]
+        names = [
+            run["pipelineName"]
+            for run in runs["runsOrError"]["results"]
+            if LEASE_TAG not in {tag["key"] for tag in run["tags"]}
+        ]
         assert names.count("sync_demo") == 2
         # Joining the server the usual way would make this process one of its users, with whom it stays.
         socket_folder = (folder / ".sync_pipelines/demo/postgres/postmaster.pid").read_text().splitlines()[4]
         with psycopg.connect(host=socket_folder, user="postgres", dbname="postgres") as connection:
-            stored = connection.execute("SELECT count(*) FROM bridge_dagster.runs WHERE pipeline_name = 'sync_demo'").fetchone()
+            stored = connection.execute(
+                "SELECT count(*) FROM bridge_dagster.runs WHERE pipeline_name = 'sync_demo'"
+            ).fetchone()
         assert stored[0] >= 2
         assert not (folder / ".sync_pipelines/demo/dagster/.dagster/history").exists()
         endpoint = folder / ".sync_pipelines/demo/webserver.json"
@@ -107,17 +124,30 @@ def test_up_serves_the_demo_and_leaves_nothing_behind(finished_demo):
         assert f"read-only: http://127.0.0.1:{published}" in process.stdout.readline()
         assert_it_only_shows(published)
         assert_an_overgrown_log_is_put_aside(folder / ".sync_pipelines/demo/logs/source.log")
-        keys = {tuple(node["assetKey"]["path"]) for node in graphql(port, "{ assetNodes { assetKey { path } } }")["assetNodes"]}
+        keys = {
+            tuple(node["assetKey"]["path"])
+            for node in graphql(port, "{ assetNodes { assetKey { path } } }")["assetNodes"]
+        }
         assert {("demo", slug) for slug in ("airlines", "airports", "planes", "weather", "flights")} <= keys
-        second = subprocess.run([COMMAND, "up", "--port", str(free_port())], cwd=folder, env=environment, capture_output=True, text=True)
+        second = subprocess.run(
+            [COMMAND, "up", "--port", str(free_port())], cwd=folder, env=environment, capture_output=True, text=True
+        )
         assert second.returncode == 1
         assert "in use by process" in second.stderr
         home = {"SYNC_PIPELINES_HOME": ".sync_pipelines/demo"}
-        asked = subprocess.run([COMMAND, "doctor", "--json"], cwd=folder, env={**environment, **home}, capture_output=True, text=True)
+        asked = subprocess.run(
+            [COMMAND, "doctor", "--json"], cwd=folder, env={**environment, **home}, capture_output=True, text=True
+        )
         verdicts = {check["name"]: check["verdict"] for check in json.loads(asked.stdout)["checks"]}
-        assert [verdicts[name] for name in ("code server", "alerts", "web server", "read-only web server")] == ["PASSED"] * 4
+        assert [verdicts[name] for name in ("code server", "alerts", "web server", "read-only web server")] == [
+            "PASSED"
+        ] * 4
         synced = subprocess.run(
-            [COMMAND, "sync", "demo/airports", "--json"], cwd=folder, env={**environment, **home}, capture_output=True, text=True
+            [COMMAND, "sync", "demo/airports", "--json"],
+            cwd=folder,
+            env={**environment, **home},
+            capture_output=True,
+            text=True,
         )
         # The sensor syncs at the same time, so how much is left to read nobody knows.
         assert json.loads(synced.stdout)["results"][0]["ok"], synced.stderr
@@ -142,14 +172,22 @@ def assert_an_overgrown_log_is_put_aside(log):
     with log.open("ab") as output:
         output.write(b"x" * (LOG_BYTES + 1) + b"\n")
     aside = log.with_name(f"{log.name}.1")
-    wait_for(lambda: aside.exists() and aside.stat().st_size > LOG_BYTES and log.stat().st_size < LOG_BYTES, "the log is put aside")
+    wait_for(
+        lambda: aside.exists() and aside.stat().st_size > LOG_BYTES and log.stat().st_size < LOG_BYTES,
+        "the log is put aside",
+    )
     assert stat.S_IMODE(aside.stat().st_mode) == 0o600
 
 
 def test_up_tells_which_process_died_and_stops_the_others(finished_demo):
     folder, _, _, environment = finished_demo
     process = subprocess.Popen(
-        [COMMAND, "up", "--port", str(free_port())], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [COMMAND, "up", "--port", str(free_port())],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         assert "Dagster is at" in process.stdout.readline()
@@ -167,7 +205,12 @@ def test_up_tells_which_process_died_and_stops_the_others(finished_demo):
 def test_up_tells_when_its_database_died(finished_demo):
     folder, _, _, environment = finished_demo
     process = subprocess.Popen(
-        [COMMAND, "up", "--port", str(free_port())], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [COMMAND, "up", "--port", str(free_port())],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         assert "Dagster is at" in process.stdout.readline()
@@ -184,7 +227,12 @@ def test_up_whose_home_is_moved_away_says_so_and_leaves_no_server_behind(finishe
     folder, _, _, environment = finished_demo
     home, elsewhere = folder / ".sync_pipelines/demo", folder / ".sync_pipelines/elsewhere"
     process = subprocess.Popen(
-        [COMMAND, "up", "--port", str(free_port())], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [COMMAND, "up", "--port", str(free_port())],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         assert "Dagster is at" in process.stdout.readline()
@@ -237,7 +285,11 @@ def test_up_on_a_taken_port_names_another(process):
 def test_interrupted_demo_stops_everything(finished_demo, open_folder):
     _, _, _, environment = finished_demo
     process = subprocess.Popen(
-        [COMMAND, "demo", "--rows", "300"], cwd=open_folder, env={**environment, MARK: str(open_folder)}, stderr=subprocess.PIPE, text=True
+        [COMMAND, "demo", "--rows", "300"],
+        cwd=open_folder,
+        env={**environment, MARK: str(open_folder)},
+        stderr=subprocess.PIPE,
+        text=True,
     )
     for line in process.stderr:
         if line.startswith("Round 1"):
@@ -257,7 +309,9 @@ def answers(port):
 
 def graphql(port, query):
     with urllib3.PoolManager() as pool:
-        return pool.request("POST", f"http://127.0.0.1:{port}/graphql", json={"query": query}, timeout=20).json()["data"]
+        return pool.request("POST", f"http://127.0.0.1:{port}/graphql", json={"query": query}, timeout=20).json()[
+            "data"
+        ]
 
 
 def free_port():

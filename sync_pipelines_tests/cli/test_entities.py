@@ -41,7 +41,12 @@ def test_entities_show_table_rows_and_cursor(cli, world):
     world.add_items(3)
     world.sync()
     (entity,) = cli("entities", "--json").json
-    assert (entity["path"], entity["table"], entity["row_count"], entity["last_sync_status"]) == ("erp/items", "erp.items", 3, "success")
+    assert (entity["path"], entity["table"], entity["row_count"], entity["last_sync_status"]) == (
+        "erp/items",
+        "erp.items",
+        3,
+        "success",
+    )
     assert "erp/items" in cli("entities", "erp").stdout
     assert "item_number" in cli("entity", "show", "erp/items").stdout
     assert cli("entities", "nope").code == 2
@@ -49,12 +54,23 @@ def test_entities_show_table_rows_and_cursor(cli, world):
 
 def test_entity_set_changes_only_what_is_named(cli, world):
     world.add_items(1)
-    answer = cli("entity", "set", "erp/items", "--interval", "60", "--disable", "--max-vanished-share", "0.25", "--json")
-    assert (answer.json["sync_interval_seconds"], answer.json["sync_enabled"], answer.json["max_vanished_share"]) == (60, False, 0.25)
+    answer = cli(
+        "entity", "set", "erp/items", "--interval", "60", "--disable", "--max-vanished-share", "0.25", "--json"
+    )
+    assert (answer.json["sync_interval_seconds"], answer.json["sync_enabled"], answer.json["max_vanished_share"]) == (
+        60,
+        False,
+        0.25,
+    )
     assert cli("entity", "set", "erp/items", "--enable").code == 0
     entity = world.entity()
     assert (entity.sync_interval_seconds, entity.sync_enabled, entity.page_size) == (60, True, None)
-    for wrong in (["erp/items"], ["erp/items", "--interval", "0"], ["erp", "--interval", "5"], ["erp/nope", "--interval", "5"]):
+    for wrong in (
+        ["erp/items"],
+        ["erp/items", "--interval", "0"],
+        ["erp", "--interval", "5"],
+        ["erp/nope", "--interval", "5"],
+    ):
         assert cli("entity", "set", *wrong).code == 2
 
 

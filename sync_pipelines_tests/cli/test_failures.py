@@ -24,4 +24,8 @@ def test_unforeseen_error_is_one_redacted_line(cli, broken):
 
 def test_unforeseen_error_is_json_when_asked(cli, broken):
     answer = cli("connector", "list", "--json")
-    assert (answer.code, answer.json["error"], answer.json["what"]) == (1, "ZeroDivisionError", "ZeroDivisionError: [red]***\\nForged: line")
+    assert (answer.code, answer.json["error"], answer.json["what"]) == (
+        1,
+        "ZeroDivisionError",
+        "ZeroDivisionError: [red]***\\nForged: line",
+    )

@@ -40,7 +40,9 @@ def test_example_names_every_setting_and_nothing_else():
     shown = set(re.findall(r"^#([A-Za-z_]+)=", EXAMPLE, re.MULTILINE))
     ours = itertools.chain(names_of_settings(), names_of_trino_settings())
     of_containers = set(re.findall(r"\$\{(STORAGE_\w+?):", (ROOT / "docker-compose.yml").read_text()))
-    assert shown == {names[0] for _, names in ours} | DAGSTER_VARIABLES | secrets_of_shipped_connectors() | of_containers
+    assert (
+        shown == {names[0] for _, names in ours} | DAGSTER_VARIABLES | secrets_of_shipped_connectors() | of_containers
+    )
 
 
 def test_example_names_every_alias_above_its_setting():
@@ -53,7 +55,13 @@ def test_example_names_every_alias_above_its_setting():
 def test_example_shows_the_defaults():
     shown = dict(re.findall(r"^#([A-Za-z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
     for field, (name, *_) in itertools.chain(names_of_settings(), names_of_trino_settings()):
-        default = "" if field.default is None else str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+        default = (
+            ""
+            if field.default is None
+            else str(field.default).lower()
+            if isinstance(field.default, bool)
+            else str(field.default)
+        )
         assert shown[name] == default, name
 
 

@@ -55,7 +55,12 @@ def test_explain_says_why_and_what_would_let_a_record_pass(cli, stocked):
 
 def test_explain_does_not_pretend_to_judge_what_is_masked(cli, world, monkeypatch):
     monkeypatch.setenv("SYNC_PIPELINES_GATES", str(world.settings.gates))
-    put_gate(world, TABLE.replace("decision: {file: t.dmn}", "masks: {item_description: redact}\nscore: {reject_below: 70, review_below: 80}"))
+    put_gate(
+        world,
+        TABLE.replace(
+            "decision: {file: t.dmn}", "masks: {item_description: redact}\nscore: {reject_below: 70, review_below: 80}"
+        ),
+    )
     world.add_items(0).put(item(1, weight_per_unit=2, item_description="x"))
     world.sync(status=RunStatus.REJECTED)
     told = cli("gate", "explain", "erp/items", "A00001", "--json").json
@@ -66,7 +71,14 @@ def test_explain_does_not_pretend_to_judge_what_is_masked(cli, world, monkeypatc
 
 def test_shadow_counts_what_a_changed_table_would_do_and_changes_nothing(cli, world, stocked, tmp_path):
     (tmp_path / "new.yaml").write_text(TABLE)
-    (tmp_path / "t.dmn").write_text(dmn('>= 40 | true | "VALID"', '< 40 | true | "INVALID"', '- | false | "WARNING"', inputs="score:number required_present:boolean"))
+    (tmp_path / "t.dmn").write_text(
+        dmn(
+            '>= 40 | true | "VALID"',
+            '< 40 | true | "INVALID"',
+            '- | false | "WARNING"',
+            inputs="score:number required_present:boolean",
+        )
+    )
     before = world.state()
     told = cli("gate", "shadow", "erp/items", "--file", str(tmp_path / "new.yaml"), "--json").json
     assert {(one["now"], one["then"]): one["records"] for one in told["verdicts"]} == {
@@ -74,7 +86,10 @@ def test_shadow_counts_what_a_changed_table_would_do_and_changes_nothing(cli, wo
     }  # fmt: skip
     assert {one["key"] for one in told["examples"]} == {"A00002", "A00003", "A00004"}
     assert world.state() == before
-    assert "Examples of records that change" in cli("gate", "shadow", "erp/items", "--file", str(tmp_path / "new.yaml")).stdout
+    assert (
+        "Examples of records that change"
+        in cli("gate", "shadow", "erp/items", "--file", str(tmp_path / "new.yaml")).stdout
+    )
 
 
 def test_check_tells_every_wrong_file_and_show_what_is_understood(cli, world, stocked):
@@ -86,12 +101,17 @@ def test_check_tells_every_wrong_file_and_show_what_is_understood(cli, world, st
     put_gate(world, "rules: [{name: a, column: item_numbr, check: gt}]")
     answer = cli("gate", "check", "--json")
     assert answer.code == 3
-    assert [(one["state"], "Did you mean 'item_number'" in one["what"]) for one in answer.json] == [("wrong", True), ("wrong", False)]
+    assert [(one["state"], "Did you mean 'item_number'" in one["what"]) for one in answer.json] == [
+        ("wrong", True),
+        ("wrong", False),
+    ]
     assert cli("gate", "show", "erp/items").code == 3
 
 
 def test_a_hole_in_the_table_stops_it(cli, world, stocked):
-    (world.settings.gates / "erp" / "t.dmn").write_text(dmn(OPEN[0], OPEN[1].replace("80)", "79]"), *OPEN[2:], inputs="score:number required_present:boolean"))
+    (world.settings.gates / "erp" / "t.dmn").write_text(
+        dmn(OPEN[0], OPEN[1].replace("80)", "79]"), *OPEN[2:], inputs="score:number required_present:boolean")
+    )
     answer = cli("gate", "check")
     assert answer.code == 3
     assert "score = 79.5" in answer.text
@@ -101,7 +121,10 @@ def test_a_hole_in_the_table_stops_it(cli, world, stocked):
 def test_quarantine_is_worked_off_from_list_to_log(cli, world, stocked):
     (row,) = cli("quarantine", "list", "--rule", "heavy_enough", "--json").json
     assert row["business_key"] == ["A00003"]
-    assert [one["business_key"] for one in cli("quarantine", "list", "--rule", "rule 4", "--since", "2020-01-01", "--json").json] == [["A00004"]]
+    assert [
+        one["business_key"]
+        for one in cli("quarantine", "list", "--rule", "rule 4", "--since", "2020-01-01", "--json").json
+    ] == [["A00004"]]
     uid = row["uid"]
     assert cli("quarantine", "fix", uid, "--set", "weight_per_unit=0.25", *WHY).code == 2
     assert cli("quarantine", "fix", uid, *WHY).code == 2
@@ -115,7 +138,9 @@ def test_quarantine_is_worked_off_from_list_to_log(cli, world, stocked):
     assert [one["action"] for one in cli("quarantine", "log", "--record", uid, "--json").json] == ["release", "fix"]
     (left,) = cli("quarantine", "list", "--json").json
     assert cli("quarantine", "release", left["uid"], *WHY).code == 3
-    assert "1 records" in cli("quarantine", "expire", "erp", "--older-than-days", "1", *WHY).stdout or world.quarantine()
+    assert (
+        "1 records" in cli("quarantine", "expire", "erp", "--older-than-days", "1", *WHY).stdout or world.quarantine()
+    )
     (review,) = cli("review", "list", "erp/items", "--json").json
     assert cli("review", "accept", review["uid"], *WHY).code == 0
     assert "Nothing is under review" in cli("review", "list").stdout

@@ -57,7 +57,14 @@ def test_no_secret_is_ever_printed(process, cli, world, monkeypatch):
         assert CANARY not in answer.text
         assert PASSWORD not in answer.text
 
-    for command in ("connector list --json", "connector test erp", "sync erp", "runs --json", "doctor --json", "entities"):
+    for command in (
+        "connector list --json",
+        "connector test erp",
+        "sync erp",
+        "runs --json",
+        "doctor --json",
+        "entities",
+    ):
         check(cli(*command.split()))
     world.faults.add(Fault(times=None, echo_authorization=True, status=500))
     for command in ("sync erp", "discover", "connector test erp --json", "runs --json", "connector list"):
@@ -81,7 +88,9 @@ def test_unreachable_server_is_one_message_without_the_password(process):
 def test_dot_env_is_seen_by_references_and_the_log_holds_no_secret(process, world, tmp_path):
     world.add_items(2)
     log = tmp_path / "logs" / "sync.log"
-    (tmp_path / ".env").write_text(f"POSTGRES_URL={world.database.url}\nTWIN_TOKEN={world.server.token}\nLOG_FILE={log}\n")
+    (tmp_path / ".env").write_text(
+        f"POSTGRES_URL={world.database.url}\nTWIN_TOKEN={world.server.token}\nLOG_FILE={log}\n"
+    )
     answer = process("sync", "erp", "--json")
     assert answer.json["results"][0]["inserted"] == 2
     assert "erp/items" in log.read_text()
@@ -102,7 +111,9 @@ def test_interrupted_sync_ends_its_run(environment, world):
     world.add_items(30)
     world.server.latency_seconds = 0.3
     variables = {"POSTGRES_URL": world.database.url, "TWIN_TOKEN": world.server.token, "MAX_PAGE_SIZE": "1"}
-    process = subprocess.Popen([COMMAND, "sync", "erp"], env={**environment, **variables}, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [COMMAND, "sync", "erp"], env={**environment, **variables}, stderr=subprocess.PIPE, text=True
+    )
     wait_for(lambda: world.runs() and len(world.server.requests_log) > 4)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=20)
@@ -180,7 +191,9 @@ def test_child_that_ends_by_itself_is_reported_with_its_last_lines(tmp_path, cap
 
 
 def test_an_overgrown_log_is_put_aside_while_its_process_goes_on_writing(tmp_path):
-    script = "import time, itertools\nfor number in itertools.count(): print(f'line {number}', flush=True); time.sleep(0.01)"
+    script = (
+        "import time, itertools\nfor number in itertools.count(): print(f'line {number}', flush=True); time.sleep(0.01)"
+    )
     with Children({}, tmp_path) as children:
         child = children.start("chatty", [sys.executable, "-c", script])
         read = []

@@ -6,12 +6,36 @@ import pytest
 
 
 def test_connector_set_changes_only_what_is_named(cli, world):
-    answer = cli("connector", "set", "erp", "--sync-cron", "0 * * * *", "--time-zone", "Europe/Berlin", "--no-probe", "--set", "tries=5", "--json")
+    answer = cli(
+        "connector",
+        "set",
+        "erp",
+        "--sync-cron",
+        "0 * * * *",
+        "--time-zone",
+        "Europe/Berlin",
+        "--no-probe",
+        "--set",
+        "tries=5",
+        "--json",
+    )
     assert answer.code == 0, answer.text
     stored = answer.json
     assert (stored["sync_cron"], stored["time_zone"], stored["probe_changes"]) == ("0 * * * *", "Europe/Berlin", False)
     assert stored["settings"] == {"backoff_seconds": 0.01, "tries": 5}
-    again = cli("connector", "set", "erp", "--sync-cron", "off", "--full-refresh-cron", "H 4 * * *", "--set", "tries=null", "--probe", "--json").json
+    again = cli(
+        "connector",
+        "set",
+        "erp",
+        "--sync-cron",
+        "off",
+        "--full-refresh-cron",
+        "H 4 * * *",
+        "--set",
+        "tries=null",
+        "--probe",
+        "--json",
+    ).json
     assert (again["sync_cron"], again["full_refresh_cron"], again["probe_changes"]) == ("off", "H 4 * * *", True)
     assert (again["settings"], again["time_zone"]) == ({"backoff_seconds": 0.01}, "Europe/Berlin")
     assert cli("connector", "set", "erp", "--sync-cron", "default", "--inactive", "--json").json["sync_cron"] is None

@@ -10,7 +10,15 @@ import pytest
 from sync_pipelines.cli.output import columns_that_fit, show_fields, show_table
 
 COLUMNS = ("entity", "rows", "last success", "cursor", "message")
-ROWS = [("erp/items", 1_234_567_890, datetime(2026, 1, 31, 12, 0, 59, tzinfo=UTC), "2026-01-31T12:00:59.123456Z", "a sentence of many words " * 4)]
+ROWS = [
+    (
+        "erp/items",
+        1_234_567_890,
+        datetime(2026, 1, 31, 12, 0, 59, tzinfo=UTC),
+        "2026-01-31T12:00:59.123456Z",
+        "a sentence of many words " * 4,
+    )
+]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
@@ -48,9 +56,19 @@ def test_what_was_rejected_and_deleted_is_the_last_to_go_from_a_list_of_runs(cli
     assert "quarantined" not in shown.stderr and "deleted" not in shown.stderr
 
 
-def test_one_thing_shows_its_values_however_long_they_are(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_thing_shows_its_values_however_long_they_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    show_fields("demo", {"uid": uuid4(), "seen": datetime(2026, 1, 1, tzinfo=UTC), "settings": "a long text of settings " * 20, "rows": 7})
+    show_fields(
+        "demo",
+        {
+            "uid": uuid4(),
+            "seen": datetime(2026, 1, 1, tzinfo=UTC),
+            "settings": "a long text of settings " * 20,
+            "rows": 7,
+        },
+    )
     shown = capsys.readouterr()
     assert "value" in shown.out and "2026-01-01 00:00:00" in shown.out
     assert not shown.err, "no column is left out"

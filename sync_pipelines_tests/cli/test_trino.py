@@ -12,19 +12,47 @@ def world(trino_world):
 
 
 def test_a_connector_is_registered_for_trino_and_checked(cli, world):
-    reach = [f"--trino={name}={value}" for name, value in world.trino.options.model_dump().items() if name in ("host", "port")]
-    added = cli("connector", "add", "wms", world.server.url, "--token", "env:TWIN_TOKEN", "--destination", "trino", *reach, "--json")
+    reach = [
+        f"--trino={name}={value}"
+        for name, value in world.trino.options.model_dump().items()
+        if name in ("host", "port")
+    ]
+    added = cli(
+        "connector",
+        "add",
+        "wms",
+        world.server.url,
+        "--token",
+        "env:TWIN_TOKEN",
+        "--destination",
+        "trino",
+        *reach,
+        "--json",
+    )
     assert (added.json["destination"], added.json["destination_settings"]["host"]) == ("trino", "127.0.0.1")
     world.add_items(1)
     checks = {check["name"]: check for check in cli("connector", "test", "wms", "--json").json["checks"]}
     assert checks["trino"]["verdict"] == "PASSED"
     assert "Iceberg" in checks["trino"]["detail"]
-    cli("connector", "add", "away", world.server.url, "--destination", "trino", "--trino", "host=127.0.0.1", "--trino", "port=1")
+    cli(
+        "connector",
+        "add",
+        "away",
+        world.server.url,
+        "--destination",
+        "trino",
+        "--trino",
+        "host=127.0.0.1",
+        "--trino",
+        "port=1",
+    )
     assert "cannot be reached" in cli("connector", "test", "away").text
 
 
 def test_a_bare_password_is_refused_and_not_repeated(cli):
-    answer = cli("connector", "add", "wms", "http://127.0.0.1:9", "--destination", "trino", "--trino", "password=hunter2")
+    answer = cli(
+        "connector", "add", "wms", "http://127.0.0.1:9", "--destination", "trino", "--trino", "password=hunter2"
+    )
     assert answer.code == 2
     assert "hunter2" not in answer.text
     assert cli("connector", "add", "wms", "http://127.0.0.1:9", "--destination", "oracle").code == 2

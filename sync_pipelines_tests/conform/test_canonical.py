@@ -15,7 +15,11 @@ from sync_pipelines.conform.hashing import content_hashes
 
 NUMBERS = st.decimals(allow_nan=False, allow_infinity=False, places=None, min_value=-(10**30), max_value=10**30)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**40), 10**40) | NUMBERS | st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**40), 10**40)
+    | NUMBERS
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab\u00e9", max_size=2), inner, max_size=3),
     max_leaves=8,
 )
@@ -26,7 +30,13 @@ def spelled(value: object, *, other: bool) -> str:
     if isinstance(value, dict):
         members = list(value.items())[::-1] if other else list(value.items())
         blank = " " if other else ""
-        return "{" + ",".join(f"{blank}{json.dumps(name, ensure_ascii=other)}:{spelled(one, other=other)}" for name, one in members) + "}"
+        return (
+            "{"
+            + ",".join(
+                f"{blank}{json.dumps(name, ensure_ascii=other)}:{spelled(one, other=other)}" for name, one in members
+            )
+            + "}"
+        )
     if isinstance(value, list):
         return "[" + ("\n," if other else ",").join(spelled(one, other=other) for one in value) + "]"
     if isinstance(value, Decimal) or (isinstance(value, int) and not isinstance(value, bool)):

@@ -37,7 +37,9 @@ def test_truncate_cuts_what_is_finer_or_longer(declared: str, value: Any, expect
     assert coerce(value, parse_type(declared), "truncate") == (expected, True)
 
 
-@pytest.mark.parametrize(("declared", "value"), [("INTEGER", "abc"), ("NUMERIC(5,2)", Decimal(12345)), ("BOOLEAN", "yes"), ("DATE", "soon")])
+@pytest.mark.parametrize(
+    ("declared", "value"), [("INTEGER", "abc"), ("NUMERIC(5,2)", Decimal(12345)), ("BOOLEAN", "yes"), ("DATE", "soon")]
+)
 def test_truncate_does_not_help_what_is_something_else_and_lenient_makes_null_of_it(declared: str, value: Any) -> None:
     with pytest.raises(RecordError):
         coerce(value, parse_type(declared), "truncate")
@@ -46,7 +48,10 @@ def test_truncate_does_not_help_what_is_something_else_and_lenient_makes_null_of
 
 @pytest.mark.parametrize("words", ["truncate", "lenient", "truncate lenient"])
 def test_a_value_that_fits_is_not_touched(words: str) -> None:
-    assert coerce("2024-05-01T12:34:56.123456000Z", parse_type("TIMESTAMPTZ"), words) == ("2024-05-01 12:34:56.123456", False)
+    assert coerce("2024-05-01T12:34:56.123456000Z", parse_type("TIMESTAMPTZ"), words) == (
+        "2024-05-01 12:34:56.123456",
+        False,
+    )
     assert coerce(None, parse_type("INTEGER"), words) == (None, False)
 
 
@@ -97,10 +102,25 @@ def test_without_a_word_nothing_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    "sent", [b'["\xff"]', b"1" * 6000, b"[" * 300 + b"]" * 300, b"NaN", b"1e400000", b'"\\ud800"', b'"\\u0000"', b'{"a\xff": "\\ud800"}', b"[1.10, 2]"]
+    "sent",
+    [
+        b'["\xff"]',
+        b"1" * 6000,
+        b"[" * 300 + b"]" * 300,
+        b"NaN",
+        b"1e400000",
+        b'"\\ud800"',
+        b'"\\u0000"',
+        b'{"a\xff": "\\ud800"}',
+        b"[1.10, 2]",
+    ],
 )
 def test_whatever_was_sent_is_noted_in_letters_that_every_database_keeps(sent: bytes) -> None:
-    columns = (Column("id", "BIGINT", False, True), Column("amount", "INTEGER", coerce="lenient"), Column("b", "INTEGER", coerce="lenient"))
+    columns = (
+        Column("id", "BIGINT", False, True),
+        Column("amount", "INTEGER", coerce="lenient"),
+        Column("b", "INTEGER", coerce="lenient"),
+    )
     decoder = PageDecoder(Entity(uuid4(), "erp", "items", "Items", "", DeltaStrategy.FULL, columns, "erp", "items"))
     page = decoder.decode(1, b'{"rows":[{"data":{"id":1,"amount":' + sent + b',"b":"x"}}]}')
     decoder.settle([page])
@@ -108,4 +128,7 @@ def test_whatever_was_sent_is_noted_in_letters_that_every_database_keeps(sent: b
     assert names_in(noted) == ["amount", "b"]
     assert noted.encode().isascii()
     shown = sent.decode("ascii", "surrogateescape").encode("ascii", "backslashreplace").decode()
-    assert hide(noted, frozenset({"b"})) == f'{{"amount": {shown if sent != b"NaN" else chr(34) + "NaN" + chr(34)}, "b": "***"}}'
+    assert (
+        hide(noted, frozenset({"b"}))
+        == f'{{"amount": {shown if sent != b"NaN" else chr(34) + "NaN" + chr(34)}, "b": "***"}}'
+    )

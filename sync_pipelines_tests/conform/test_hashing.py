@@ -38,7 +38,9 @@ def test_rows_share_a_hash_only_when_they_are_equal(left: list[str | None], righ
         (("é",), ("e\u0301",)),
     ],
 )
-def test_rows_that_read_alike_have_different_hashes(left: tuple[str | None, ...], right: tuple[str | None, ...]) -> None:
+def test_rows_that_read_alike_have_different_hashes(
+    left: tuple[str | None, ...], right: tuple[str | None, ...]
+) -> None:
     assert hash_of(*left) != hash_of(*right)
 
 

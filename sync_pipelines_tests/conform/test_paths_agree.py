@@ -37,7 +37,8 @@ def fast(literals: list[str], column_type: ColumnType) -> pa.Array | None:
 
 def exact(literals: list[str], column_type: ColumnType) -> pa.Array:
     values = [
-        literal if column_type.kind is Kind.JSON and literal != "null" else _decoder.decode(literal) for literal in literals
+        literal if column_type.kind is Kind.JSON and literal != "null" else _decoder.decode(literal)
+        for literal in literals
     ]
     return from_canonical([convert(value, column_type) for value in values], column_type)
 
@@ -56,7 +57,9 @@ def test_the_fast_path_takes_plain_values_and_nulls(column_type: ColumnType) -> 
 
 @pytest.mark.parametrize("column_type", TYPES, ids=str)
 @given(data=st.data())
-def test_what_the_fast_path_takes_the_exact_path_takes_as_the_same(column_type: ColumnType, data: st.DataObject) -> None:
+def test_what_the_fast_path_takes_the_exact_path_takes_as_the_same(
+    column_type: ColumnType, data: st.DataObject
+) -> None:
     one = st.one_of(plain_literals(column_type), likely_literals(column_type), LITERALS)
     literals = data.draw(st.lists(one, min_size=1, max_size=2))
     # The page decoder never shows these to the fast path.
@@ -73,7 +76,9 @@ def test_what_the_fast_path_takes_the_exact_path_takes_as_the_same(column_type: 
 
 @pytest.mark.parametrize("column_type", TYPES, ids=str)
 @given(data=st.data())
-def test_any_value_is_converted_or_refused_and_never_breaks_the_read(column_type: ColumnType, data: st.DataObject) -> None:
+def test_any_value_is_converted_or_refused_and_never_breaks_the_read(
+    column_type: ColumnType, data: st.DataObject
+) -> None:
     literal = data.draw(LITERALS | likely_literals(column_type))
     try:
         array = exact([literal], column_type)
@@ -153,11 +158,18 @@ def test_a_page_is_the_same_whichever_path_decodes_it(rows: list[tuple[tuple[str
 
 
 @given(st.lists(st.tuples(st.lists(ROWS, max_size=3), st.booleans()), min_size=1, max_size=4))
-def test_pages_settled_together_are_what_each_is_by_itself(pages: list[tuple[list[tuple[tuple[str, ...], str, bool]], bool]]) -> None:
+def test_pages_settled_together_are_what_each_is_by_itself(
+    pages: list[tuple[list[tuple[tuple[str, ...], str, bool]], bool]],
+) -> None:
     bodies = [
         page_of(
             *[
-                ("{" + ", ".join([f'"id": {number}', *(f'"v{place}": {one}' for place, one in enumerate(literals))]) + "}", version)
+                (
+                    "{"
+                    + ", ".join([f'"id": {number}', *(f'"v{place}": {one}' for place, one in enumerate(literals))])
+                    + "}",
+                    version,
+                )
                 for number, (literals, version, _) in enumerate(rows)
             ]
         )

@@ -151,7 +151,9 @@ def test_a_value_that_is_not_of_the_type_is_refused_with_the_reason(declared: st
     assert reason in caught.value.what
 
 
-@pytest.mark.parametrize("declared", ["TEXT", "NUMBER", "INTEGER", "DOUBLE", "BOOLEAN", "DATE", "TIMESTAMPTZ", "UUID", "JSON", "BLOB"])
+@pytest.mark.parametrize(
+    "declared", ["TEXT", "NUMBER", "INTEGER", "DOUBLE", "BOOLEAN", "DATE", "TIMESTAMPTZ", "UUID", "JSON", "BLOB"]
+)
 def test_null_stays_null_in_every_type(declared: str) -> None:
     assert convert(None, parse_type(declared)) is None
 

@@ -50,7 +50,9 @@ def test_rows_that_move_while_an_ordered_source_is_read_are_not_lost(declared):
     declared.faults.on_request = move
     declared.sync("users")
     assert moved
-    assert {key: row["name"] for key, row in declared.table().items()} == {one["id"]: one["name"] for one in served.records}
+    assert {key: row["name"] for key, row in declared.table().items()} == {
+        one["id"]: one["name"] for one in served.records
+    }
 
 
 def test_a_source_that_is_declared_ordered_and_is_not_stops_the_delta(declared):
@@ -87,7 +89,9 @@ def test_a_cursor_that_nothing_can_order_asks_for_a_codec(declared):
     for place, record in enumerate(served.records):
         record["version"] = "x" * (place + 1)
     columns = [*COLUMNS, {"name": "version", "type": "text"}]
-    declared.apply_endpoint(records="$.items", pagination=NEXT, columns=columns, cursor={"field": "version", "param": "since"})
+    declared.apply_endpoint(
+        records="$.items", pagination=NEXT, columns=columns, cursor={"field": "version", "param": "since"}
+    )
     declared.sync("users")
     assert declared.entity("users").cursor is None, "everything is read every time, and nothing is guessed"
 
@@ -120,7 +124,10 @@ def test_bad_records_go_to_quarantine_with_everything_the_source_sent(declared):
     declared.apply_endpoint()
     result = declared.sync("users")
     assert (result.ledger.inserted, result.ledger.quarantined) == (1, 2)
-    record = next(bytes(one["record"]) for one in declared.sql_dicts("SELECT record FROM bridge.quarantine WHERE column_name = 'amount'"))
+    record = next(
+        bytes(one["record"])
+        for one in declared.sql_dicts("SELECT record FROM bridge.quarantine WHERE column_name = 'amount'")
+    )
     assert b'"colour":"red"' in record and b'"much"' in record
     assert result.undeclared == ("colour",)
 

@@ -46,7 +46,11 @@ def test_a_good_file_is_a_declaration():
     "old, new, said",
     [
         ("base_url", "base_ulr", ("shop.yaml:3: base_ulr", "did you mean base_url?")),
-        ("size_param: size", "sise_param: size", ("shop.yaml:13: endpoints.users.pagination.sise_param", "did you mean size_param?")),
+        (
+            "size_param: size",
+            "sise_param: size",
+            ("shop.yaml:13: endpoints.users.pagination.sise_param", "did you mean size_param?"),
+        ),
         ("token: env", "tokn: env", ("shop.yaml:6: auth.tokn", "did you mean token?")),
         ("path: /users", "path: users", ("shop.yaml:9: endpoints.users.path", "begins with one /")),
         ("path: /users", "path: //evil.example.com/users", ("shop.yaml:9",)),
@@ -56,11 +60,19 @@ def test_a_good_file_is_a_declaration():
         ("type: page", "type: pages", ("shop.yaml:11: endpoints.users.pagination", "'link_header'")),
         ("env:SHOP_TOKEN", "canary-bare-secret", ("shop.yaml:6: auth.token", "env:NAME")),
         ("kind: rest", "kind: rest\ndestination: kafka", ("shop.yaml:3: destination",)),
-        ("kind: rest", "kind: rest\ndestination: trino\ntrino:\n  hots: a", ("shop.yaml:5: trino.hots", "did you mean host?")),
+        (
+            "kind: rest",
+            "kind: rest\ndestination: trino\ntrino:\n  hots: a",
+            ("shop.yaml:5: trino.hots", "did you mean host?"),
+        ),
         ("kind: rest", "kind: rest\ntrino: {password: canary}", ("shop.yaml:3: trino", "env:")),
         ("kind: rest", "kind: rest\ntrino: {port: many}", ("shop.yaml:3: trino", "port")),
         ("    key: [id]", "    key: [id]\n    strategy: rowversion", ("endpoints.users", "needs a `cursor`")),
-        ("    key: [id]", "    key: [id]\n    ids: {param: ids}", ("shop.yaml:11: endpoints.users.ids", "`values` or from `table`")),
+        (
+            "    key: [id]",
+            "    key: [id]\n    ids: {param: ids}",
+            ("shop.yaml:11: endpoints.users.ids", "`values` or from `table`"),
+        ),
     ],
 )
 def test_a_wrong_file_says_where_and_what(old, new, said):
@@ -109,12 +121,16 @@ def test_texts_of_texts_do_not_fill_the_memory():
     file = parse_yaml("\n".join(["inputs:", *texts, "name: '${x13}'"]).encode(), "shop.yaml")
     with pytest.raises(SettingsError, match="inputs add more than 1000000 characters"):
         fill_inputs(file, {})
-    file = parse_yaml(b"inputs:\n  x: {default: '" + b"a" * 1000 + b"'}\nnames: [" + b"'${x}', " * 2000 + b"]\n", "shop.yaml")
+    file = parse_yaml(
+        b"inputs:\n  x: {default: '" + b"a" * 1000 + b"'}\nnames: [" + b"'${x}', " * 2000 + b"]\n", "shop.yaml"
+    )
     with pytest.raises(SettingsError, match="inputs add more than 1000000 characters"):
         fill_inputs(file, {})
 
 
-@pytest.mark.parametrize("table", ["pg_catalog.pg_authid.rolpassword", "PG_CATALOG.pg_authid.oid", "information_schema.tables.table_name"])
+@pytest.mark.parametrize(
+    "table", ["pg_catalog.pg_authid.rolpassword", "PG_CATALOG.pg_authid.oid", "information_schema.tables.table_name"]
+)
 def test_ids_are_not_read_from_the_tables_of_postgresql(table):
     with pytest.raises(ValueError, match="a table of yours"):
         IdList(table=table)
@@ -152,7 +168,13 @@ def test_a_file_cannot_smuggle_in_internal_keys():
 
 
 def test_a_secret_in_the_place_of_a_type_is_not_shown():
-    data = {"name": "a", "kind": "rest", "base_url": "http://a", "auth": {"type": "canary-17"}, "endpoints": {"users": {"path": "/u"}}}
+    data = {
+        "name": "a",
+        "kind": "rest",
+        "base_url": "http://a",
+        "auth": {"type": "canary-17"},
+        "endpoints": {"users": {"path": "/u"}},
+    }
     with pytest.raises(SettingsError, match="not known") as refused:
         validate(data, SourceFile("x.yaml", data))
     assert "canary" not in str(refused.value)

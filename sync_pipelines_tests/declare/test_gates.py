@@ -37,14 +37,25 @@ WHO = {"author": "ada", "reason": "asked"}
 
 def person(number, **changes):
     moment = f"2024-06-30T10:00:{number:02d}Z"
-    return {"id": number, "contact_email": f"{number}.{CANARY}@x", "name": {"first": CANARY}, "stock": 1, "updated_at": moment, **changes}
+    return {
+        "id": number,
+        "contact_email": f"{number}.{CANARY}@x",
+        "name": {"first": CANARY},
+        "stock": 1,
+        "updated_at": moment,
+        **changes,
+    }
 
 
 @pytest.fixture
 def shop(declared, monkeypatch):
     monkeypatch.setenv("MASK_KEY", "a-key-of-thirty-two-characters-00")
-    served = declared.serve(paging="page", records=[person(number) for number in range(1, 5)], since=("since", "updated_at"))
-    declared.apply_endpoint(columns=COLUMNS, mapping=MAPPING, pagination={"type": "page", "size_param": "size", "size": 10})
+    served = declared.serve(
+        paging="page", records=[person(number) for number in range(1, 5)], since=("since", "updated_at")
+    )
+    declared.apply_endpoint(
+        columns=COLUMNS, mapping=MAPPING, pagination={"type": "page", "size_param": "size", "size": 10}
+    )
     return declared, served
 
 
@@ -106,7 +117,12 @@ def test_what_is_masked_rests_nowhere_whatever_a_declared_source_sends(shop, cap
 def test_no_answer_is_kept_of_what_is_masked(shop):
     world, _ = shop
     put_gate(world, GATE + MASKS)
-    world.apply_endpoint(columns=COLUMNS, mapping=MAPPING, pagination={"type": "page", "size_param": "size", "size": 2}, resume_seconds=600)
+    world.apply_endpoint(
+        columns=COLUMNS,
+        mapping=MAPPING,
+        pagination={"type": "page", "size_param": "size", "size": 2},
+        resume_seconds=600,
+    )
     world.faults.add(Fault(kind="rest", nth=2, times=2, status=503))
     with pytest.raises(SyncError):
         world.sync("users")
@@ -119,7 +135,9 @@ def test_a_cursor_cannot_be_masked(shop):
     world, _ = shop
     put_gate(world, "masks: {updated_at: redact}\n")
     paging = {"type": "page", "size_param": "size", "size": 10}
-    world.apply_endpoint(columns=COLUMNS, mapping=MAPPING, pagination=paging, cursor={"field": "updated_at", "param": "since"})
+    world.apply_endpoint(
+        columns=COLUMNS, mapping=MAPPING, pagination=paging, cursor={"field": "updated_at", "param": "since"}
+    )
     world.fails(ConfigurationError, "users")
     (run,) = world.runs("users")
     assert "is its cursor" in run["error_message"]

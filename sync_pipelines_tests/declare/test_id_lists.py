@@ -13,8 +13,15 @@ WANTED = list(range(1, 21))
 
 def start(world, *, by_path=False, count=20, verified=None, **changes):
     records = users(count)
-    served = world.serve(path="/users/{id}" if by_path else "/users", records=records, ids=None if by_path else "ids", **changes)
-    ids = {"values": WANTED, "size": 10, **({} if by_path else {"param": "ids"}), **({"verified": verified} if verified else {})}
+    served = world.serve(
+        path="/users/{id}" if by_path else "/users", records=records, ids=None if by_path else "ids", **changes
+    )
+    ids = {
+        "values": WANTED,
+        "size": 10,
+        **({} if by_path else {"param": "ids"}),
+        **({"verified": verified} if verified else {}),
+    }
     columns = [*COLUMNS, *([{"name": verified, "type": "boolean"}] if verified else [])]
     world.apply_endpoint(path=served.path, ids=ids, columns=columns)
     return served
@@ -71,9 +78,13 @@ def test_an_id_of_a_table_that_no_request_can_name_is_set_aside_without_asking(d
     for record in served.records:
         record["id"] = str(record["id"])
     declared.sql("CREATE TABLE public.members (member text)")
-    declared.sql(f"INSERT INTO public.members SELECT generate_series(3, 12)::text UNION ALL SELECT '{bad}' UNION ALL SELECT NULL")
+    declared.sql(
+        f"INSERT INTO public.members SELECT generate_series(3, 12)::text UNION ALL SELECT '{bad}' UNION ALL SELECT NULL"
+    )
     columns = [{"name": "id", "type": "text", "key": True}, *COLUMNS[1:]]
-    declared.apply_endpoint(path=path, ids={"table": "public.members.member", **({} if by_path else {"param": "ids"})}, columns=columns)
+    declared.apply_endpoint(
+        path=path, ids={"table": "public.members.member", **({} if by_path else {"param": "ids"})}, columns=columns
+    )
     result = declared.sync("users")
     assert (result.ledger.inserted, result.ledger.quarantined) == (10, 1)
     assert "cannot be asked for" in declared.quarantine("users")[0]["reason"]
@@ -103,7 +114,10 @@ def test_unverified_and_empty_records_are_failures(declared):
     served.records[1].update(name="", amount=None, updated_at=None)
     result = declared.sync("users")
     assert (result.ledger.inserted, result.ledger.quarantined) == (18, 2)
-    assert {one["reason"] for one in declared.quarantine("users")} == {"The source has not verified it.", "It came back empty."}
+    assert {one["reason"] for one in declared.quarantine("users")} == {
+        "The source has not verified it.",
+        "It came back empty.",
+    }
 
 
 def test_a_record_that_was_not_asked_for_is_refused(declared):
@@ -152,7 +166,9 @@ def test_missing_ids_never_stop_the_syncs_after_the_first(declared, by_path):
     served = declared.serve(path=path, records=users(20), ids=None if by_path else "ids", since=("since", "updated_at"))
     del served.records[3:6]
     cursor = {"field": "updated_at", "param": "since", "lookback_seconds": 0}
-    declared.apply_endpoint(path=path, ids={"values": WANTED, "size": 10, **({} if by_path else {"param": "ids"})}, cursor=cursor)
+    declared.apply_endpoint(
+        path=path, ids={"values": WANTED, "size": 10, **({} if by_path else {"param": "ids"})}, cursor=cursor
+    )
     assert declared.sync("users").ledger.inserted == 17
     for number in range(2, 11):
         served.records[number].update(name=f"changed in sync {number}", updated_at=user(100 + number)["updated_at"])
@@ -167,7 +183,9 @@ def test_missing_ids_never_stop_the_syncs_after_the_first(declared, by_path):
 
 def test_a_full_refresh_asks_for_every_id_once(declared):
     served = declared.serve(20, ids="ids", since=("since", "updated_at"))
-    declared.apply_endpoint(ids={"values": WANTED, "size": 10, "param": "ids"}, cursor={"field": "updated_at", "param": "since"})
+    declared.apply_endpoint(
+        ids={"values": WANTED, "size": 10, "param": "ids"}, cursor={"field": "updated_at", "param": "since"}
+    )
     declared.sync("users")
     before = len(declared.requests(served.path))
     assert declared.sync("users", full_refresh=True).ledger.fetched == 20

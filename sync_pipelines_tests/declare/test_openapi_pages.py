@@ -20,36 +20,74 @@ def text(**schema: Any) -> dict[str, Any]:
     return {"type": "string", **schema}
 
 
-def plan(parameters: list[dict[str, Any]], beside: dict[str, Any] | None = None, headers: Any = None, **override: Any) -> Any:
+def plan(
+    parameters: list[dict[str, Any]], beside: dict[str, Any] | None = None, headers: Any = None, **override: Any
+) -> Any:
     """The plan of one operation with these query parameters and these properties beside its list."""
-    record = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}, "total": {"type": "integer"}, "next": text()}}
+    record = {
+        "type": "object",
+        "required": ["id"],
+        "properties": {"id": {"type": "integer"}, "total": {"type": "integer"}, "next": text()},
+    }
     items = {"type": "array", "items": record}
     schema = items if beside is None else {"type": "object", "properties": {"data": items, **beside}}
     answer = {"headers": headers or {}, "content": {"application/json": {"schema": schema}}}
-    document = {"openapi": "3.0.3", "paths": {"/customers": {"get": {"parameters": parameters, "responses": {"200": answer}}}}}
+    document = {
+        "openapi": "3.0.3",
+        "paths": {"/customers": {"get": {"parameters": parameters, "responses": {"200": answer}}}},
+    }
     return plan_endpoints(document, {"customers": override} if override else {})
 
 
 @pytest.mark.parametrize(
     ("parameters", "beside", "expected"),
     [
-        ([query("page"), query("per_page", maximum=100)], None, {"type": "page", "page_param": "page", "size_param": "per_page", "max_size": 100}),
+        (
+            [query("page"), query("per_page", maximum=100)],
+            None,
+            {"type": "page", "page_param": "page", "size_param": "per_page", "max_size": 100},
+        ),
         ([query("page", default=0)], None, {"type": "page", "page_param": "page", "first_page": 0}),
-        ([query("page[number]"), query("page[size]")], {}, {"type": "page", "page_param": "page[number]", "size_param": "page[size]"}),
-        ([query("offset"), query("limit")], {"total": {"type": "integer"}}, {"type": "offset", "offset_param": "offset", "size_param": "limit"}),
-        ([query("startAt"), query("maxResults")], {}, {"type": "offset", "offset_param": "startAt", "size_param": "maxResults"}),
+        (
+            [query("page[number]"), query("page[size]")],
+            {},
+            {"type": "page", "page_param": "page[number]", "size_param": "page[size]"},
+        ),
+        (
+            [query("offset"), query("limit")],
+            {"total": {"type": "integer"}},
+            {"type": "offset", "offset_param": "offset", "size_param": "limit"},
+        ),
+        (
+            [query("startAt"), query("maxResults")],
+            {},
+            {"type": "offset", "offset_param": "startAt", "size_param": "maxResults"},
+        ),
         (
             [query("pageToken", "string"), query("maxResults")],
             {"nextPageToken": text()},
-            {"type": "cursor", "cursor_path": "$.nextPageToken", "cursor_param": "pageToken", "size_param": "maxResults"},
+            {
+                "type": "cursor",
+                "cursor_path": "$.nextPageToken",
+                "cursor_param": "pageToken",
+                "size_param": "maxResults",
+            },
         ),
         (
             [query("cursor", "string")],
             {"response_metadata": {"type": "object", "properties": {"next_cursor": text()}}},
             {"type": "cursor", "cursor_path": "$.response_metadata.next_cursor", "cursor_param": "cursor"},
         ),
-        ([query("page", "string")], {"next_page": text(nullable=True)}, {"type": "cursor", "cursor_path": "$.next_page", "cursor_param": "page"}),
-        ([query("page")], {"count": {"type": "integer"}, "next": text(format="uri")}, {"type": "next_link", "next_path": "$.next"}),
+        (
+            [query("page", "string")],
+            {"next_page": text(nullable=True)},
+            {"type": "cursor", "cursor_path": "$.next_page", "cursor_param": "page"},
+        ),
+        (
+            [query("page")],
+            {"count": {"type": "integer"}, "next": text(format="uri")},
+            {"type": "next_link", "next_path": "$.next"},
+        ),
         (
             [],
             {"links": {"type": "object", "properties": {"next": text()}}},
@@ -58,7 +96,13 @@ def plan(parameters: list[dict[str, Any]], beside: dict[str, Any] | None = None,
         (
             [query("limit"), query("starting_after", "string"), query("ending_before", "string")],
             {"has_more": {"type": "boolean"}},
-            {"type": "cursor", "cursor_path": "$.data[-1].id", "cursor_param": "starting_after", "has_more_path": "$.has_more", "size_param": "limit"},
+            {
+                "type": "cursor",
+                "cursor_path": "$.data[-1].id",
+                "cursor_param": "starting_after",
+                "has_more_path": "$.has_more",
+                "size_param": "limit",
+            },
         ),
     ],
 )
@@ -70,7 +114,10 @@ def test_a_pagination_that_plainly_fits_is_used(parameters: Any, beside: Any, ex
 
 
 def test_a_declared_header_link_is_followed() -> None:
-    assert plan([query("per_page")], headers={"Link": {}}).endpoints["customers"]["pagination"] == {"type": "link_header", "size_param": "per_page"}
+    assert plan([query("per_page")], headers={"Link": {}}).endpoints["customers"]["pagination"] == {
+        "type": "link_header",
+        "size_param": "per_page",
+    }
 
 
 @pytest.mark.parametrize(
@@ -100,7 +147,9 @@ def test_a_declared_header_link_is_followed() -> None:
         ([], {"meta": {"type": "object", "properties": {"total_pages": {"type": "integer"}}}}),
     ],
 )
-def test_a_paged_operation_that_is_not_understood_is_left_out_with_the_lines_to_add(parameters: Any, beside: Any) -> None:
+def test_a_paged_operation_that_is_not_understood_is_left_out_with_the_lines_to_add(
+    parameters: Any, beside: Any
+) -> None:
     planned = plan(parameters, beside)
     assert planned.endpoints == {}
     why = planned.skipped["GET /customers"]
@@ -114,7 +163,9 @@ def test_a_paged_operation_that_is_not_understood_is_left_out_with_the_lines_to_
         assert Endpoint.model_validate(completed.endpoints["customers"]).pagination.type == added["pagination"]["type"]
 
 
-@pytest.mark.parametrize("header", ["X-Next-Page", "X-Total-Count", "X-WP-TotalPages", "Content-Range", "x-ms-continuation"])
+@pytest.mark.parametrize(
+    "header", ["X-Next-Page", "X-Total-Count", "X-WP-TotalPages", "Content-Range", "x-ms-continuation"]
+)
 def test_a_declared_header_that_tells_of_pages_is_a_sign(header: str) -> None:
     assert f"header {header}" in plan([], headers={header: {}}).skipped["GET /customers"]
 
@@ -123,7 +174,11 @@ def test_a_declared_header_that_tells_of_pages_is_a_sign(header: str) -> None:
     ("parameters", "beside"),
     [
         ([query("credit_limit"), query("landing_page", "string")], {"done": {"type": "integer"}}),
-        ([], None), ([query("active", "boolean")], {}), ([query("after", "string", format="date-time")], {"version": text()}), ([], {"info": text()})],
+        ([], None),
+        ([query("active", "boolean")], {}),
+        ([query("after", "string", format="date-time")], {"version": text()}),
+        ([], {"info": text()}),
+    ],
 )
 def test_what_shows_no_sign_of_pages_is_one_answer(parameters: Any, beside: Any) -> None:
     """Fields of the records, such as total and next, are no sign."""

@@ -70,7 +70,9 @@ def test_a_source_that_answers_empty_does_not_empty_the_table(declared, paging):
 
 @pytest.mark.parametrize("paging", ["cursor", "next_link"])
 def test_a_next_page_that_was_read_already_is_a_loop(declared, paging):
-    _, endpoint = start(declared, paging, next_url=lambda path, query: f"{path}?cursor=10&size=10" if paging == "next_link" else "10")
+    _, endpoint = start(
+        declared, paging, next_url=lambda path, query: f"{path}?cursor=10&size=10" if paging == "next_link" else "10"
+    )
     declared.apply_endpoint(**endpoint)
     assert "loop" in declared.fails(SourceContractError, "users").what
 
@@ -83,7 +85,15 @@ def test_a_source_that_ignores_its_page_is_a_loop(declared, paging):
 
 
 @pytest.mark.parametrize("paging", ["link_header", "next_link"])
-@pytest.mark.parametrize("target", ["http://evil.example.com/users", "//evil.example.com/users", "http://user:pw@127.0.0.1/users", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://evil.example.com/users",
+        "//evil.example.com/users",
+        "http://user:pw@127.0.0.1/users",
+        "file:///etc/passwd",
+    ],
+)
 def test_a_next_link_to_another_origin_is_refused_and_never_asked(declared, paging, target):
     _, endpoint = start(declared, paging, next_url=lambda path, query: target)
     declared.apply_endpoint(**endpoint)
@@ -95,7 +105,9 @@ def test_a_next_link_to_another_origin_is_refused_and_never_asked(declared, pagi
 def test_an_absolute_next_link_of_the_same_origin_is_followed(declared):
     from urllib.parse import urlencode
 
-    _, endpoint = start(declared, "next_link", next_url=lambda path, query: f"{declared.server.url}{path}?{urlencode(query)}")
+    _, endpoint = start(
+        declared, "next_link", next_url=lambda path, query: f"{declared.server.url}{path}?{urlencode(query)}"
+    )
     declared.apply_endpoint(**endpoint)
     assert declared.sync("users").ledger.inserted == 25
 
@@ -126,7 +138,9 @@ def test_a_source_that_caps_its_pages_silently_loses_no_row(declared, paging):
 
 
 @pytest.mark.parametrize("refuses", [False, True])
-def test_a_source_that_caps_its_pages_but_numbers_them_by_the_size_asked_for_loses_no_row(declared, monkeypatch, refuses):
+def test_a_source_that_caps_its_pages_but_numbers_them_by_the_size_asked_for_loses_no_row(
+    declared, monkeypatch, refuses
+):
     _, endpoint = start(declared, "page", 250, max_size=1000)
     endpoint["pagination"] = {**endpoint["pagination"], "size": 250 if refuses else 200}
     declared.apply_endpoint(**endpoint)
@@ -171,7 +185,9 @@ def test_a_bad_text_in_an_answer_does_not_hide_its_next_page(declared, paging):
     _, endpoint = start(declared, paging)
     declared.apply_endpoint(**endpoint)
     told = b'"next": "/users?cursor=10&size=10"' if paging == "next_link" else b'"meta": {"next": 10}'
-    declared.faults.add(Fault(kind="rest", body=b'{"items": [{"id": 1, "name": "\xff"}, {"id": 2, "name": "a\nb"}], ' + told + b"}"))
+    declared.faults.add(
+        Fault(kind="rest", body=b'{"items": [{"id": 1, "name": "\xff"}, {"id": 2, "name": "a\nb"}], ' + told + b"}")
+    )
     result = declared.sync("users")
     assert (result.ledger.inserted, result.ledger.quarantined) == (15, 2)
 
@@ -248,7 +264,9 @@ def test_one_answer_that_says_that_there_is_more_is_not_everything(declared, tol
     assert declared.sync("users").ledger.inserted == 3
 
 
-@pytest.mark.parametrize("headers", [{"Link": '</users?page=2>; rel="next"'}, {"X-Next-Page": "2"}, {"X-Total-Count": "4"}])
+@pytest.mark.parametrize(
+    "headers", [{"Link": '</users?page=2>; rel="next"'}, {"X-Next-Page": "2"}, {"X-Total-Count": "4"}]
+)
 def test_headers_tell_of_more_as_well(declared, headers):
     answering(declared, users(3), headers)
     declared.apply_endpoint(records="$.items")
@@ -281,7 +299,12 @@ def test_fields_of_records_are_no_words_about_the_list(declared):
     columns = [{"name": "id", "type": "bigint", "key": True}, {"name": "total", "type": "bigint"}]
     declared.serve(0)
     record = {"id": 1, "total": 9, "has_more": True, "next": "/users/2", "limit": 1}
-    for body, records in ((record, "$"), ({"item": record}, "$.item"), ([record], "$"), ({"items": [record]}, "$.items")):
+    for body, records in (
+        (record, "$"),
+        ({"item": record}, "$.item"),
+        ([record], "$"),
+        ({"items": [record]}, "$.items"),
+    ):
         declared.faults.clear()
         declared.faults.add(Fault(kind="rest", times=None, body=json.dumps(body).encode()))
         declared.apply_endpoint(records=records, columns=columns)
@@ -291,7 +314,10 @@ def test_fields_of_records_are_no_words_about_the_list(declared):
 @pytest.mark.parametrize("size, fails", [(3, True), (4, False)])
 def test_exactly_as_many_records_as_were_asked_for_are_no_end(declared, size, fails):
     answering(declared, users(3))
-    for ending in ({"pagination": {"type": "none", "size_param": "limit", "size": size}}, {"params": {"per_page": size}}):
+    for ending in (
+        {"pagination": {"type": "none", "size_param": "limit", "size": size}},
+        {"params": {"per_page": size}},
+    ):
         declared.apply_endpoint(records="$.items", **ending)
         if fails:
             assert "exactly as many" in declared.fails(SourceContractError, "users").what
@@ -403,7 +429,12 @@ def test_a_refused_secret_is_an_error_that_shows_nothing_of_it(declared, monkeyp
     for name in CANARIES:
         monkeypatch.setenv(name, CANARIES[name] + "-wrong")
     error = declared.fails(AuthenticationError, "users")
-    shown = [str(error), caplog.text, str(declared.runs("users")), str(declared.sql("SELECT * FROM bridge.connectors, bridge.errors"))]
+    shown = [
+        str(error),
+        caplog.text,
+        str(declared.runs("users")),
+        str(declared.sql("SELECT * FROM bridge.connectors, bridge.errors")),
+    ]
     for text in shown:
         assert "canary" not in text
     declared.faults.add(Fault(kind="rest", times=None, echo_authorization=True))
@@ -431,7 +462,12 @@ def test_an_oauth_token_that_ends_while_reading_is_fetched_anew(declared, monkey
     declared.apply_endpoint(auth=auth, **endpoint)
 
     def revoke(request):
-        if request.query.get("page") == "2" and "done" not in request.query and len(declared.rest.issued) == 1 and not revoked:
+        if (
+            request.query.get("page") == "2"
+            and "done" not in request.query
+            and len(declared.rest.issued) == 1
+            and not revoked
+        ):
             revoked.append(1)
             declared.rest.revoke_tokens()
 
@@ -472,7 +508,9 @@ def test_a_next_page_that_is_named_elsewhere_is_an_error_and_no_end(declared, pa
 
 @pytest.mark.parametrize("count, warned", [(10, True), (9, False)])
 @pytest.mark.parametrize("paging, wrong", WRONG)
-def test_a_next_page_that_no_answer_names_is_warned_about_unless_the_first_is_short(declared, paging, wrong, count, warned):
+def test_a_next_page_that_no_answer_names_is_warned_about_unless_the_first_is_short(
+    declared, paging, wrong, count, warned
+):
     start(declared, paging, count=count)
     declared.apply_endpoint(records="$.items", pagination={**PAGINATIONS[paging], **wrong})
     told = [warning for warning in declared.sync("users").warnings if "next page is named" in warning]
@@ -492,7 +530,10 @@ def test_as_many_as_were_asked_for_are_no_end_where_nothing_names_a_next_page(de
 
 def test_pages_that_are_told_and_do_not_come_are_an_error(declared):
     declared.serve(0)
-    answers = [{"items": users(3), "next": "/users?page=2", "pages": 3}, {"items": [{"id": 9, "name": "x"}], "next": None, "pages": 3}]
+    answers = [
+        {"items": users(3), "next": "/users?page=2", "pages": 3},
+        {"items": [{"id": 9, "name": "x"}], "next": None, "pages": 3},
+    ]
     for answer in answers:
         declared.faults.add(Fault(kind="rest", body=json.dumps(answer).encode()))
     declared.apply_endpoint(records="$.items", pagination={"type": "next_link"})

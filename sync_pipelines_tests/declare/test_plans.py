@@ -57,7 +57,9 @@ def test_connector_add_does_not_take_over_a_declared_source(declared):
         add_connector(declared.database, "shop", declared.server.url, "env:TWIN_TOKEN")
 
 
-@pytest.mark.parametrize("changes", [{"name": "Shop"}, {"base_url": "ftp://x"}, {"base_url": "http://u:canary@x"}, {"schema": "other"}])
+@pytest.mark.parametrize(
+    "changes", [{"name": "Shop"}, {"base_url": "ftp://x"}, {"base_url": "http://u:canary@x"}, {"schema": "other"}]
+)
 def test_a_file_that_cannot_be_a_connector_is_refused_before_anything_is_stored(declared, changes):
     declared.serve(3)
     declared.apply(declared.declare())
@@ -139,7 +141,9 @@ def test_an_inferred_type_keeps_every_value_of_the_sample(values, expected):
 
 
 def test_nested_records_are_flattened_where_asked():
-    body = json.dumps([{"id": 1, "a": {"b": {"c": 1}, "d.e": "x"}, "n": None}, {"id": 2, "a": None, "n": {"x": 1}}]).encode()
+    body = json.dumps(
+        [{"id": 1, "a": {"b": {"c": 1}, "d.e": "x"}, "n": None}, {"id": 2, "a": None, "n": {"x": 1}}]
+    ).encode()
     flat = infer_columns(Endpoint(path="/x", key=["id"], flatten=True), body, 10_000)
     assert [column.name for column in flat] == ["id", "a_b_c", "a_d.e", "n_x"]
     assert flat[2].source == ["a", "d.e"]
@@ -234,18 +238,31 @@ def test_a_discovery_follows_a_changed_openapi_document(declared):
 def test_an_entity_whose_pages_are_not_recognised_any_more_says_so_and_not_that_it_is_gone(declared):
     declared.rest.document = json.loads(json.dumps(DOCUMENT))
     declared.apply(openapi(declared))
-    declared.rest.document["paths"]["/orders"]["get"]["parameters"] = [{"name": "limit", "in": "query", "schema": {"type": "integer"}}]
+    declared.rest.document["paths"]["/orders"]["get"]["parameters"] = [
+        {"name": "limit", "in": "query", "schema": {"type": "integer"}}
+    ]
     assert declared.discover().vanished == ["orders"]
     reason = declared.entity("orders").status_reason
     assert "it is paged (" in reason and "endpoints: " in reason
     assert "does not list" not in reason
-    declared.rest.document["paths"]["/users"]["get"]["parameters"] = [{"name": "limit", "in": "query", "schema": {"type": "integer"}}]
+    declared.rest.document["paths"]["/users"]["get"]["parameters"] = [
+        {"name": "limit", "in": "query", "schema": {"type": "integer"}}
+    ]
     with pytest.raises(SourceContractError, match=r"users is left out: it is paged \("):
         declared.discover()
     assert declared.entity("users").status == "active"
 
 
-@pytest.mark.parametrize("document", [{}, {"swagger": "2.0"}, [], {"openapi": "3.1.0"}, {"openapi": "3.0.0", "paths": {"/x": {"get": {"responses": 3}}}}])
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"swagger": "2.0"},
+        [],
+        {"openapi": "3.1.0"},
+        {"openapi": "3.0.0", "paths": {"/x": {"get": {"responses": 3}}}},
+    ],
+)
 def test_a_document_that_offers_nothing_is_an_error_and_stores_nothing(declared, document):
     from sync_pipelines.errors import ConfigurationError
 
@@ -272,7 +289,11 @@ def records_of(schema, **schemas):
 
 def test_an_openapi_schema_of_itself_or_of_twos_of_twos_does_not_hang():
     own = {"anyOf": [{"$ref": "#/components/schemas/Own"}, {"type": "null"}]}
-    record = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}, "own": {"$ref": "#/components/schemas/Own"}}}
+    record = {
+        "type": "object",
+        "required": ["id"],
+        "properties": {"id": {"type": "integer"}, "own": {"$ref": "#/components/schemas/Own"}},
+    }
     assert "not readable" in plan_endpoints(records_of(record, Own=own), {}).skipped["GET /users"]
     twos = {f"A{n}": {"allOf": [{"$ref": f"#/components/schemas/A{n + 1}"}] * 2} for n in range(45)}
     twos["A45"] = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}, "any": True}}

@@ -36,7 +36,10 @@ def test_four_connectors_are_shipped():
 def valiant(declared, monkeypatch):
     monkeypatch.setenv("VALIANT_API_KEY", "valiant-canary-key")
     declared.rest.api_key = "valiant-canary-key"
-    people = [{"id": n, "name": f"user {n}", "email": f"u{n}@example.com", "created_at": "2024-06-30T10:00:00Z"} for n in range(1, 26)]
+    people = [
+        {"id": n, "name": f"user {n}", "email": f"u{n}@example.com", "created_at": "2024-06-30T10:00:00Z"}
+        for n in range(1, 26)
+    ]
     declared.rest.add(RestEndpoint("/users", people, paging="page", auth="api_key_header", max_size=10_000))
     return declared
 
@@ -63,7 +66,11 @@ def test_user_data_sync_fills_hive_default_users_of_trino(valiant, trino_place, 
     destination = TrinoDestination(valiant.database, get_connector(valiant.database, "user_data_sync"))
     try:
         result = valiant.sync("users")
-        assert (result.ledger.inserted, result.metrics["records_inserted"], result.metrics["batch_size_used"]) == (25, 25, 1000)
+        assert (result.ledger.inserted, result.metrics["records_inserted"], result.metrics["batch_size_used"]) == (
+            25,
+            25,
+            1000,
+        )
         rows = "SELECT id, name, email, created_at FROM hive.default.users WHERE NOT _bridge_deleted ORDER BY id"
         assert destination.session.query(rows)[3] == [4, "user 4", "u4@example.com", datetime(2024, 6, 30, 10)]  # noqa: DTZ001 - Hive has no zones
         valiant.rest.endpoints["/users"].records[3]["name"] = "another name"
@@ -109,8 +116,15 @@ def test_errors_of_user_data_sync_are_in_the_database_without_the_key(valiant):
 def processgit(declared, monkeypatch):
     monkeypatch.setenv("API_TOKEN", declared.server.token)
     records = [
-        {"external_id": f"C-{n}", "full_name": f"Customer {n}", "contact_email": f"c{n}@example.com", "created_date": f"2024-01-{n:02d}T08:00:00Z",
-         "record_type": "customer", "quality_score": 90, "remark": None}
+        {
+            "external_id": f"C-{n}",
+            "full_name": f"Customer {n}",
+            "contact_email": f"c{n}@example.com",
+            "created_date": f"2024-01-{n:02d}T08:00:00Z",
+            "record_type": "customer",
+            "quality_score": 90,
+            "remark": None,
+        }
         for n in range(1, 13)
     ]
     declared.rest.add(RestEndpoint("/api/v1/data", records, key="external_id", paging="page", envelope="data"))
@@ -128,7 +142,12 @@ def test_processgit_maps_its_four_fields_and_logs_its_syncs(processgit):
     }  # fmt: skip
     assert processgit.entity("customers").sync_interval_seconds == 3600
     (log,) = processgit.sql_dicts("SELECT * FROM bridge.sync_log")
-    assert (log["connector"], log["entity"], log["status"], log["records_processed"]) == ("processgit", "customers", "success", 12)
+    assert (log["connector"], log["entity"], log["status"], log["records_processed"]) == (
+        "processgit",
+        "customers",
+        "success",
+        12,
+    )
 
 
 def test_a_sync_never_writes_to_the_source(processgit):
@@ -146,7 +165,9 @@ def test_write_back_sends_the_whole_record_once_and_the_table_follows(processgit
     plan = order(email="new@example.com")
     assert plan.changes == {"email": ("c3@example.com", "new@example.com")}
     assert apply_write_back(processgit.database, plan, processgit.settings) == {}
-    assert apply_write_back(processgit.database, plan, processgit.settings) == {}, "the same order again changes nothing"
+    assert apply_write_back(processgit.database, plan, processgit.settings) == {}, (
+        "the same order again changes nothing"
+    )
     assert processgit.table("customers")["C-3"]["email"] == "new@example.com"
     (path, body), (_, again) = processgit.rest.written
     assert path == "/api/v1/data/C-3" and body == again
@@ -181,7 +202,11 @@ def test_processgit_judges_by_type_score_and_required_fields_of_the_record(proce
     missing = [n % 101 for n in range(505) if n % 121 == 120]
     valid = 5 * 21 - sum(score >= 80 for score in missing)
     warning = 5 * 30 - sum(50 <= score < 80 for score in missing)
-    assert (result.gate["passed"], result.gate["reviewed"], result.ledger.quarantined) == (valid, warning, 505 - valid - warning)
+    assert (result.gate["passed"], result.gate["reviewed"], result.ledger.quarantined) == (
+        valid,
+        warning,
+        505 - valid - warning,
+    )
 
 
 def install_gate(world, name):
@@ -192,17 +217,31 @@ def install_gate(world, name):
 def test_no_shipped_connector_has_an_assumption_that_is_no_input(name):
     needed = {"source": "crm", "user_ids": "1"} if name == "user_sync" else {}
     endpoint = next(iter(load_declaration(name, needed).endpoints.values()))
-    other = {"records": "$.else.where", "path": "/other/{id}" if endpoint.ids else "/other", "base_url": "https://other.example.com"}
+    other = {
+        "records": "$.else.where",
+        "path": "/other/{id}" if endpoint.ids else "/other",
+        "base_url": "https://other.example.com",
+    }
     declaration = load_declaration(name, {**needed, **other})
     changed = next(iter(declaration.endpoints.values()))
     assert (changed.records, changed.path, declaration.base_url) == (["$.else.where"], other["path"], other["base_url"])
-    fields = {"processgit": "score_field", "user_data_sync": "email_field", "user_sync": "phone_field", "randomuser": "seed"}
+    fields = {
+        "processgit": "score_field",
+        "user_data_sync": "email_field",
+        "user_sync": "phone_field",
+        "randomuser": "seed",
+    }
     assert "a_name" in load_declaration(name, {**needed, fields[name]: "a_name"}).model_dump_json()
 
 
 @pytest.mark.parametrize("name", ["processgit", "user_data_sync", "randomuser"])
 def test_pages_and_strategy_of_a_shipped_connector_are_inputs(name):
-    given = {"max_size": "700", "first_page": "0", "strategy": "full", "chunk_size" if name == "randomuser" else "batch_size": "700"}
+    given = {
+        "max_size": "700",
+        "first_page": "0",
+        "strategy": "full",
+        "chunk_size" if name == "randomuser" else "batch_size": "700",
+    }
     endpoint = next(iter(load_declaration(name, given).endpoints.values()))
     assert (endpoint.pagination.max_size, endpoint.pagination.first_page, endpoint.pagination.size) == (700, 0, 700)
     assert endpoint.strategy == "full"
@@ -217,7 +256,14 @@ def test_every_column_of_randomuser_may_come_from_another_field():
 
 
 def test_user_sync_may_ask_for_many_ids_in_a_parameter():
-    given = {"source": "crm", "user_ids": "1,2", "path": "/users", "ids_param": "id", "verified_field": "ok", "updated_codec": "http_date"}
+    given = {
+        "source": "crm",
+        "user_ids": "1,2",
+        "path": "/users",
+        "ids_param": "id",
+        "verified_field": "ok",
+        "updated_codec": "http_date",
+    }
     endpoint = load_declaration("user_sync", given).endpoints["users"]
     assert (endpoint.ids.param, endpoint.ids.verified, endpoint.cursor.codec) == ("id", "ok", "http_date")
 
@@ -231,9 +277,13 @@ def test_an_answer_of_another_shape_is_asked_for_once_and_has_a_next_step(proces
 
 def test_processgit_writes_to_the_path_that_a_person_names(processgit):
     assert load_declaration("processgit").endpoints["customers"].write_back.path == "/api/v1/data/{id}"
-    processgit.rest.add(RestEndpoint("/edit/{id}", processgit.rest.endpoints["/api/v1/data"].records, key="external_id"))
+    processgit.rest.add(
+        RestEndpoint("/edit/{id}", processgit.rest.endpoints["/api/v1/data"].records, key="external_id")
+    )
     processgit.apply_shipped("processgit", write_path="/edit/{id}")
-    plan = plan_write_back(processgit.database, "processgit", "customers", "C-1", {"customerName": "New"}, processgit.settings)
+    plan = plan_write_back(
+        processgit.database, "processgit", "customers", "C-1", {"customerName": "New"}, processgit.settings
+    )
     assert apply_write_back(processgit.database, plan, processgit.settings) == {}
     assert processgit.requests("/edit/C-1")
 
@@ -242,7 +292,9 @@ def test_randomuser_asks_with_the_parameters_that_a_person_names(declared):
     declared.rest.add(RestEndpoint("/api/", paging="people", auth="none"))
     declared.apply_shipped("randomuser", seed_param="s", seed="x", chunks="1", chunk_size="10")
     declared.sync("random_users")
-    assert {(request.query.get("s"), request.query.get("seed")) for request in declared.requests("/api/")} == {("x", None)}
+    assert {(request.query.get("s"), request.query.get("seed")) for request in declared.requests("/api/")} == {
+        ("x", None)
+    }
 
 
 @pytest.fixture
@@ -259,7 +311,10 @@ def test_randomuser_flattens_5000_users_into_more_than_30_columns(randomuser):
     for number in (0, 1, 4999):
         source = person(number)
         row = next(row for key, row in rows.items() if str(key) == source["login"]["uuid"])
-        assert (row["name_first"], row["location_street_number"]) == (source["name"]["first"], source["location"]["street"]["number"])
+        assert (row["name_first"], row["location_street_number"]) == (
+            source["name"]["first"],
+            source["location"]["street"]["number"],
+        )
         assert row["location_postcode"] == source["location"]["postcode"]
         assert row["location_coordinates_latitude"] == source["location"]["coordinates"]["latitude"]
     assert len(randomuser.requests("/api/")) == 10
@@ -412,7 +467,9 @@ def test_an_unknown_source_of_user_sync_is_refused_with_the_nearest():
         load_declaration("user_sync", {"source": "biling", "user_ids": "1"})
 
 
-def test_a_gate_of_which_only_a_part_could_be_written_is_not_there_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gate_of_which_only_a_part_could_be_written_is_not_there_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is there is never written again, so that a part of it would let everything else pass for good."""
     files = plan_gates("processgit", "processgit", tmp_path)
     assert len(files) > 1

@@ -58,4 +58,6 @@ def test_ten_syncs_of_randomuser(randomuser):  # noqa: F811
     assert randomuser.sync("random_users").ledger.inserted == 60
     for _ in range(9):
         assert randomuser.sync("random_users").ledger.unchanged == 60
-    assert {str(key) for key in randomuser.table("random_users")} == {person(number)["login"]["uuid"] for number in range(60)}
+    assert {str(key) for key in randomuser.table("random_users")} == {
+        person(number)["login"]["uuid"] for number in range(60)
+    }

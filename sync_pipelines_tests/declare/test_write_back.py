@@ -69,7 +69,11 @@ def test_a_column_out_of_an_object_changes_within_it(declared, whole_first):
 
 
 def test_bytes_are_not_sent_back_in_a_notation_that_is_not_the_sources(declared):
-    order = start(declared, {"id": 1, "raw": "3q2+7w==", "t": "x"}, [{"name": "raw", "type": "bytea"}, {"name": "t", "type": "text"}])
+    order = start(
+        declared,
+        {"id": 1, "raw": "3q2+7w==", "t": "x"},
+        [{"name": "raw", "type": "bytea"}, {"name": "t", "type": "text"}],
+    )
     with pytest.raises(ConfigurationError, match="has bytes"):
         order(t="y")
 
@@ -77,7 +81,9 @@ def test_bytes_are_not_sent_back_in_a_notation_that_is_not_the_sources(declared)
 def test_a_row_that_is_not_what_the_source_has_is_not_sent_back(declared):
     served = declared.serve(0, records=[{"id": 1, "at": "2024-06-30T10:00:00.1234567Z", "name": "Ada"}])
     columns = [ID, {"name": "at", "type": "timestamptz"}, {"name": "name", "type": "varchar(5)"}]
-    declared.apply_endpoint(columns=columns, coerce={"at": "truncate"}, write_back={"path": "/users/{id}", "columns": ["name"]})
+    declared.apply_endpoint(
+        columns=columns, coerce={"at": "truncate"}, write_back={"path": "/users/{id}", "columns": ["name"]}
+    )
     with pytest.raises(ConfigurationError, match="cut"):
         plan_write_back(declared.database, "shop", "users", "1", {"name": "Bob"}, declared.settings)
     served.records[0] = {"id": 1, "at": "2024-06-30T10:00:00Z", "name": "Ada"}
@@ -88,7 +94,9 @@ def test_a_row_that_is_not_what_the_source_has_is_not_sent_back(declared):
 
 
 def test_a_record_larger_than_the_limit_does_not_go_back_without_its_largest_values(declared):
-    order = start(declared, {**RECORD, "data": ["x" * 2000]}, [{"name": one, "type": kind} for one, kind in TYPES.items()])
+    order = start(
+        declared, {**RECORD, "data": ["x" * 2000]}, [{"name": one, "type": kind} for one, kind in TYPES.items()]
+    )
     order(t="y")
     small = declared.settings.model_copy(update={"max_record_bytes": 1024})
     connector, entity = get_connector(declared.database, "shop"), get_entity(declared.database, "shop", "users")

@@ -28,7 +28,9 @@ def parse(*raw: Any) -> tuple[dict[str, Entity], dict[str, Any]]:
 
 
 def test_a_full_description_becomes_an_entity() -> None:
-    described = api(description="Master data", business_key_columns=["id"], delta_strategy="RowVersion", rowversion_codec="HEX")
+    described = api(
+        description="Master data", business_key_columns=["id"], delta_strategy="RowVersion", rowversion_codec="HEX"
+    )
     entities, errors = parse(described | {"unknown_field": 1})
     assert errors == {}
     entity = entities["items"]
@@ -77,7 +79,9 @@ def test_a_bad_description_spoils_only_its_own_entity(changes: dict[str, Any], r
     assert errors["bad"].where == {"connector": "erp", "entity": "bad"}
 
 
-@pytest.mark.parametrize("raw", [None, 1, "items", [], {}, {"slug": 5}, {"slug": None, "columns": [ID]}, {"slug": ""}, {"columns": [ID]}])
+@pytest.mark.parametrize(
+    "raw", [None, 1, "items", [], {}, {"slug": 5}, {"slug": None, "columns": [ID]}, {"slug": ""}, {"columns": [ID]}]
+)
 def test_what_has_no_slug_is_told_by_its_place(raw: Any) -> None:
     entities, errors = parse(api("good"), raw)
     assert set(entities) == {"good"}

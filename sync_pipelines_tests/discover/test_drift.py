@@ -51,7 +51,10 @@ def test_what_loses_nothing_is_followed(changed: Entity, words: str, again: bool
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        (becomes(KEY, column("name", "VARCHAR(9)"), SIZE), "from character varying(10) to character varying(9) (not wider)"),
+        (
+            becomes(KEY, column("name", "VARCHAR(9)"), SIZE),
+            "from character varying(10) to character varying(9) (not wider)",
+        ),
         (becomes(KEY, column("name", "INTEGER"), SIZE), "(not wider)"),
         (becomes(KEY, NAME, column("size", "TEXT")), "from numeric(10,3) to text (not wider)"),
         (becomes(KEY, key("name", "VARCHAR(10)"), SIZE), "business key id becomes id, name"),
@@ -82,7 +85,10 @@ def test_a_new_strategy_by_rowversion_reads_everything_once() -> None:
 
 
 def test_bytes_in_another_notation_are_followed_and_read_again() -> None:
-    raw, blob = replace(STORED, columns=(KEY, column("b", "LONG RAW"))), replace(STORED, columns=(KEY, column("b", "BLOB")))
+    raw, blob = (
+        replace(STORED, columns=(KEY, column("b", "LONG RAW"))),
+        replace(STORED, columns=(KEY, column("b", "BLOB"))),
+    )
     drift = diff_entity(raw, blob)
     assert (drift.verdict, drift.read_everything_again) == (Verdict.FOLLOW, True)
     assert "written as BLOB, no longer as LONG RAW" in drift.plan

@@ -54,7 +54,10 @@ def test_the_version_follows_the_meaning_and_not_the_layout() -> None:
         ("DROP TABLE erp.items", "a model is one SELECT"),
         ("SELECT 1; SELECT 2", "a model is one SELECT"),
         ("WITH gone AS (DELETE FROM erp.items RETURNING *) SELECT * FROM gone", "changes data"),
-        ("SELECT 1 FROM erp.a WHERE x IN (WITH d AS (UPDATE erp.b SET c = 1 RETURNING c) SELECT c FROM d)", "changes data"),
+        (
+            "SELECT 1 FROM erp.a WHERE x IN (WITH d AS (UPDATE erp.b SET c = 1 RETURNING c) SELECT c FROM d)",
+            "changes data",
+        ),
         ("SELECT * INTO erp.copy FROM erp.items", "SELECT INTO"),
         ("SELECT * FROM erp.items FOR UPDATE", "locks rows"),
         ("SELECT lo_export(1, '/x')", "the function lo_export is not"),
@@ -116,12 +119,23 @@ def test_a_model_that_is_built_again_keeps_what_people_gave_to_it(world: World, 
     model = parse_model(MODEL, TEXT.replace(": table", f": {materialized}"))
     build_model(world.database, model)
     name = f"analyst_{world.database.name}"
-    world.sql(f"CREATE ROLE {name}; GRANT SELECT ON mart.heavy_items TO {name}; COMMENT ON {materialized} mart.heavy_items IS 'heavy'")
-    world.sql("CREATE VIEW mart.above AS SELECT item_number FROM mart.heavy_items; CREATE VIEW mart.higher AS SELECT * FROM mart.above")
+    world.sql(
+        f"CREATE ROLE {name}; GRANT SELECT ON mart.heavy_items TO {name}; COMMENT ON {materialized} mart.heavy_items IS 'heavy'"
+    )
+    world.sql(
+        "CREATE VIEW mart.above AS SELECT item_number FROM mart.heavy_items; CREATE VIEW mart.higher AS SELECT * FROM mart.above"
+    )
     if materialized == "table":
-        world.sql("CREATE UNIQUE INDEX by_item ON mart.heavy_items (item_number); ALTER TABLE mart.heavy_items ADD PRIMARY KEY (item_number)")
+        world.sql(
+            "CREATE UNIQUE INDEX by_item ON mart.heavy_items (item_number); ALTER TABLE mart.heavy_items ADD PRIMARY KEY (item_number)"
+        )
     try:
-        wider = parse_model(MODEL, TEXT.replace(": table", f": {materialized}").replace("weight_per_unit FROM", "weight_per_unit, base_uom FROM"))
+        wider = parse_model(
+            MODEL,
+            TEXT.replace(": table", f": {materialized}").replace(
+                "weight_per_unit FROM", "weight_per_unit, base_uom FROM"
+            ),
+        )
         assert build_model(world.database, wider).row_count == 16
         assert world.sql("SELECT count(*) FROM mart.higher") == [(16,)]
         query = f"SELECT has_table_privilege('{name}', 'mart.heavy_items', 'SELECT'), obj_description('mart.heavy_items'::regclass)"
@@ -156,7 +170,10 @@ def test_models_that_are_built_at_once_do_not_meet_in_a_grant(world: World) -> N
     world.sync()
     ensure_roles(world.database)
     model = parse_model(MODEL, TEXT)
-    crowd = [replace(model, name=f"{model.name}_{number}", query=f"{model.query} AND pg_sleep(0.01) IS NOT NULL") for number in range(6)]
+    crowd = [
+        replace(model, name=f"{model.name}_{number}", query=f"{model.query} AND pg_sleep(0.01) IS NOT NULL")
+        for number in range(6)
+    ]
     with ThreadPoolExecutor(len(crowd)) as threads:
         built = list(threads.map(lambda one: build_model(world.database, one), crowd))
     assert [one.row_count for one in built] == [16] * len(crowd)
@@ -169,7 +186,9 @@ def test_a_deleted_model_changes_the_fingerprint_and_stops_no_sync(world: World,
     world.add_items(3)
     before = models_fingerprint(tmp_path)
     entity = world.entity()
-    launches = Launches("erp", [entity], {dg.AssetKey(["mart", "heavy_items"]): {dg.AssetKey(["erp", "items"])}}, None, tmp_path)
+    launches = Launches(
+        "erp", [entity], {dg.AssetKey(["mart", "heavy_items"]): {dg.AssetKey(["erp", "items"])}}, None, tmp_path
+    )
     run = PlannedRun(Kind.REGULAR, (DueEntity(entity.uid, "items", "interval", 0, False, 3),))
     assert [key.path[-1] for key in launches.request(uuid4(), run).asset_selection or ()] == ["items", "heavy_items"]
     file.rename(tmp_path / "mart/light_items.sql")
@@ -192,7 +211,10 @@ def test_a_model_is_built_and_built_again_with_other_columns(world: World, mater
 def test_broken_checks_are_counted(world: World) -> None:
     world.add_items(3)
     world.sync()
-    text = TEXT.replace("SELECT item_number, weight_per_unit FROM live WHERE weight_per_unit > 1", "SELECT 1 AS item_number, NULL AS weight_per_unit FROM live")
+    text = TEXT.replace(
+        "SELECT item_number, weight_per_unit FROM live WHERE weight_per_unit > 1",
+        "SELECT 1 AS item_number, NULL AS weight_per_unit FROM live",
+    )
     assert build_model(world.database, parse_model(MODEL, text)).broken == {"unique": 1, "not_null": 3}
 
 
@@ -246,4 +268,7 @@ def test_a_model_that_is_built_drops_no_table_of_a_name_like_its_own(world: Worl
     for _ in range(2):
         build_model(world.database, parse_model(MODEL, TEXT))
     assert world.sql("SELECT * FROM mart.heavy_items__new") == [(1,)]
-    assert world.sql("SELECT tablename::text FROM pg_tables WHERE schemaname = 'mart' ORDER BY 1") == [("heavy_items",), ("heavy_items__new",)]
+    assert world.sql("SELECT tablename::text FROM pg_tables WHERE schemaname = 'mart' ORDER BY 1") == [
+        ("heavy_items",),
+        ("heavy_items__new",),
+    ]

@@ -103,7 +103,11 @@ class Source:
         """One answer of the API."""
         self.requests += 1
         self.on_fetch(self.requests)
-        rows = [row for row in self.rows.values() if rowversion_gt is None or not self.minds_filter or self._is_after(row, rowversion_gt)]
+        rows = [
+            row
+            for row in self.rows.values()
+            if rowversion_gt is None or not self.minds_filter or self._is_after(row, rowversion_gt)
+        ]
         if self.unstable:
             self.dice.shuffle(rows)
         if self.is_sorted:

@@ -42,7 +42,9 @@ def test_an_address_leads_as_far_as_what_it_carries(reach: Reach, address: str) 
     assert reach_of(ipaddress.ip_address(address)) is reach
 
 
-@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "127.0.1", "127.0.0.01", "0x7f.1", "1.2.3.4.5", "0"])
+@pytest.mark.parametrize(
+    "host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "127.0.1", "127.0.0.01", "0x7f.1", "1.2.3.4.5", "0"]
+)
 def test_numbers_in_another_spelling_are_refused(host: str) -> None:
     with pytest.raises(GuardError, match="four decimal numbers"):
         check_spelling(f"http://{host}:8080/x")
@@ -54,9 +56,10 @@ def test_names_are_no_numbers() -> None:
 
 
 def test_an_origin_has_one_spelling() -> None:
-    assert {origin_of(url) for url in ("HTTPS://Erp.Example.com/a", "https://erp.example.com.:443", "https://erp.example.com/b?c")} == {
-        "https://erp.example.com:443"
-    }
+    assert {
+        origin_of(url)
+        for url in ("HTTPS://Erp.Example.com/a", "https://erp.example.com.:443", "https://erp.example.com/b?c")
+    } == {"https://erp.example.com:443"}
     assert origin_of("http://[::1]:8/") == "http://[::1]:8"
     assert [travels_in_clear(url) for url in ("http://erp/", "https://erp/", "http://127.0.0.1/", "http://localhost:1", "http://10.0.0.1")] == [
         True, False, False, False, True,
@@ -67,7 +70,16 @@ def session(url: str, **outbound) -> GuardedSession:
     return GuardedSession(url, lambda: None, HttpLimits(tries=1, timeout_seconds=2), outbound=Outbound(**outbound))
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://localhost:9", "http://10.255.255.1:9", "http://169.254.169.254", "http://[::ffff:7f00:1]:9"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:9",
+        "http://localhost:9",
+        "http://10.255.255.1:9",
+        "http://169.254.169.254",
+        "http://[::ffff:7f00:1]:9",
+    ],
+)
 def test_what_is_not_named_is_not_connected_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("it connected"))
     with pytest.raises(GuardError, match="nothing was sent") as caught:
@@ -124,11 +136,16 @@ def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(server, mo
     url = f"http://rebinding.example.com:{server.server_port}"
     # A second look at the name would find the metadata service.
     asked = resolving(monkeypatch, ["127.0.0.1"], ["169.254.169.254"])
-    assert session(url, private=frozenset({origin_of(url)})).get("/") == f"rebinding.example.com:{server.server_port}".encode()
+    assert (
+        session(url, private=frozenset({origin_of(url)})).get("/")
+        == f"rebinding.example.com:{server.server_port}".encode()
+    )
     assert asked == ["rebinding.example.com"]
 
 
-def test_a_named_host_may_be_private_but_its_name_does_not_open_the_metadata_service(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_host_may_be_private_but_its_name_does_not_open_the_metadata_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     named = Outbound(private=frozenset({"http://erp.example.com:80"}))
     named.check_addresses("http", "erp.example.com", 80, [ipaddress.ip_address("10.0.0.5")])
     with pytest.raises(GuardError):
@@ -190,7 +207,9 @@ def test_a_certificate_is_verified_against_the_name_and_not_the_address(server, 
     assert names[0] == "named.example.com"
 
 
-def test_when_the_first_address_is_dead_the_next_that_was_checked_is_tried(server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_the_first_address_is_dead_the_next_that_was_checked_is_tried(
+    server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = f"http://two.example.com:{server.server_port}"
     resolving(monkeypatch, ["127.0.0.2", "127.0.0.1"])
     assert session(url, private=frozenset({origin_of(url)})).get("/")

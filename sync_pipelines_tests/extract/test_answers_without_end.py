@@ -70,16 +70,24 @@ def ask_for_apis(base: str) -> object:
 
 
 def ask_for_openapi(base: str) -> object:
-    declaration = Declaration.model_validate({"name": "shop", "kind": "openapi", "base_url": base, "openapi": {"path": "/openapi.json"}})
+    declaration = Declaration.model_validate(
+        {"name": "shop", "kind": "openapi", "base_url": base, "openapi": {"path": "/openapi.json"}}
+    )
     return resolve_openapi(declaration, GuardedSession(base, lambda: None, LIMITS))
 
 
-ASKING = {ask_for_token: MAX_TOKEN_ANSWER_BYTES, ask_for_apis: LIMITS.max_document_bytes, ask_for_openapi: LIMITS.max_document_bytes}
+ASKING = {
+    ask_for_token: MAX_TOKEN_ANSWER_BYTES,
+    ask_for_apis: LIMITS.max_document_bytes,
+    ask_for_openapi: LIMITS.max_document_bytes,
+}
 
 
 @pytest.mark.parametrize("kind", ["endless", "bomb"])
 @pytest.mark.parametrize("ask", ASKING)
-def test_what_is_no_page_is_read_to_its_limit_and_not_asked_for_again(url: str, ask: Callable[[str], object], kind: str) -> None:
+def test_what_is_no_page_is_read_to_its_limit_and_not_asked_for_again(
+    url: str, ask: Callable[[str], object], kind: str
+) -> None:
     with pytest.raises(GuardError, match=f"larger than {ASKING[ask]} bytes"):
         ask(f"{url}/{kind}")
     assert Hostile.requests == 1

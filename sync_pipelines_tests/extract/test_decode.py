@@ -33,10 +33,14 @@ def test_a_missing_field_is_null() -> None:
     assert values(page) == [[1, None], [None, None]]
 
 
-@pytest.mark.parametrize("poison", ['{"id": "x"}', "null", '{"id": 2147483648}', '{"id": 3, "v": 0.0001}', '{"id": 3, "v": NaN}'])
+@pytest.mark.parametrize(
+    "poison", ['{"id": "x"}', "null", '{"id": 2147483648}', '{"id": 3, "v": 0.0001}', '{"id": 3, "v": NaN}']
+)
 def test_poison_among_good_records_is_set_aside_and_places_are_kept(poison: str) -> None:
     good = '{"id": 1, "v": 1}'
-    page = decode(PageDecoder(ENTITY), 5, page_of((good, '"1"'), (poison, '"2"'), (good, '"3"'), (poison, '"4"'), (good, '"5"')))
+    page = decode(
+        PageDecoder(ENTITY), 5, page_of((good, '"1"'), (poison, '"2"'), (good, '"3"'), (poison, '"4"'), (good, '"5"'))
+    )
     assert page.fetched == 5
     assert page.rowversions == ["1", "3", "5"]
     assert [page.position(index) for index in range(3)] == [0, 2, 4]
@@ -66,7 +70,9 @@ def test_an_undeclared_name_is_told_so_that_a_database_can_store_it() -> None:
     assert all(name.isprintable() and len(name) <= 101 for name in told)
 
 
-@pytest.mark.parametrize("name", ['a"b', "a\\b", '"; DROP TABLE x; --', "é", "a b", "a/b", "{", "%s", "data", "row_version", "c1"])
+@pytest.mark.parametrize(
+    "name", ['a"b', "a\\b", '"; DROP TABLE x; --', "é", "a b", "a/b", "{", "%s", "data", "row_version", "c1"]
+)
 def test_a_column_may_have_any_name(name: str) -> None:
     import json
 
@@ -91,7 +97,16 @@ def test_a_double_too_small_to_hold_is_refused_and_does_not_become_zero(literal:
 
 def test_records_of_the_last_rowversion_can_be_left_to_the_next_page() -> None:
     decoder = PageDecoder(ENTITY)
-    page = decode(decoder, 1, page_of(('{"id": 1}', '"1"'), ('{"id": "x"}', '"1"'), ('{"id": 2}', '"2"'), ('{"id": "x"}', '"2"'), ('{"id": 3}', '"2"'))
+    page = decode(
+        decoder,
+        1,
+        page_of(
+            ('{"id": 1}', '"1"'),
+            ('{"id": "x"}', '"1"'),
+            ('{"id": 2}', '"2"'),
+            ('{"id": "x"}', '"2"'),
+            ('{"id": 3}', '"2"'),
+        ),
     )
     assert page.drop_after("1") == 3
     assert (page.rowversions, len(page.rejects)) == (["1"], 1)
@@ -99,7 +114,9 @@ def test_records_of_the_last_rowversion_can_be_left_to_the_next_page() -> None:
 
 
 def test_digests_tell_the_records_of_one_rowversion() -> None:
-    page = decode(PageDecoder(ENTITY), 1, page_of(('{"id": 1}', '"1"'), ('{"id": 1}', "1"), ('{"id": 2}', '"2"'), ("0", '"1"')))
+    page = decode(
+        PageDecoder(ENTITY), 1, page_of(('{"id": 1}', '"1"'), ('{"id": 1}', "1"), ('{"id": 2}', '"2"'), ("0", '"1"'))
+    )
     assert len(page.record_digests("1")) == 3
     assert len(set(page.record_digests("1"))) == 3
     assert page.record_digests("3") == []

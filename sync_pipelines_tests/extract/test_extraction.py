@@ -40,7 +40,9 @@ def table_of(twin: TwinServer, count: int, **options: Any) -> TwinTable:
 class Read:
     """One read of `items`, its batches already taken."""
 
-    def __init__(self, twin: TwinServer, *, after: str | None = None, keyset: bool = True, full: bool = True, **options: Any) -> None:
+    def __init__(
+        self, twin: TwinServer, *, after: str | None = None, keyset: bool = True, full: bool = True, **options: Any
+    ) -> None:
         session = GuardedSession(twin.url, lambda: TOKEN, HttpLimits(tries=2), sleep=lambda seconds: None)
         connector = Connector(uuid4(), "erp", twin.url, None, "erp")
         entities, _ = parse_apis(fetch_apis(session), connector, Settings(_env_file=None))  # type: ignore[call-arg]
@@ -133,7 +135,9 @@ def move_rows_while_reading(twin: TwinServer, table: TwinTable) -> None:
     twin.faults.on_request = change
 
 
-@pytest.mark.parametrize(("read", "finds_all"), [(walk_like_syncflow, False), (lambda twin: Read(twin).keys, True)], ids=["SyncFlow", "ours"])
+@pytest.mark.parametrize(
+    ("read", "finds_all"), [(walk_like_syncflow, False), (lambda twin: Read(twin).keys, True)], ids=["SyncFlow", "ours"]
+)
 def test_a_row_that_moves_over_the_border_is_lost_by_syncflows_loop_and_not_by_ours(
     twin: TwinServer, read: Callable[[TwinServer], set[str]], finds_all: bool
 ) -> None:
@@ -166,10 +170,14 @@ class Unordered:
     walks = False
     can_move = True
 
-    def __init__(self, rows: list[tuple[int, str | None]], page_size: int, cap: int | None = None, *, sends_always: bool = False) -> None:
+    def __init__(
+        self, rows: list[tuple[int, str | None]], page_size: int, cap: int | None = None, *, sends_always: bool = False
+    ) -> None:
         self.rows, self.page_size, self.cap, self.sends_always = rows, page_size, cap, sends_always
 
-    def page(self, decoder: Any, running: int, rowversion_gt: str | None, number: int, page_size: int, traffic: Any) -> Any:
+    def page(
+        self, decoder: Any, running: int, rowversion_gt: str | None, number: int, page_size: int, traffic: Any
+    ) -> Any:
         size = min(page_size, self.cap or page_size)
         after = rowversion_gt or ""
         passing = [row for row in self.rows if not after or (self.sends_always if row[1] is None else row[1] > after)]
@@ -182,7 +190,9 @@ class Unordered:
 @pytest.mark.parametrize("cap", [None, 3])
 @pytest.mark.parametrize("ordered, unordered", [(0, 25), (3, 2), (25, 3), (20, 30), (21, 9), (40, 1), (7, 41), (30, 0)])
 @pytest.mark.parametrize("nulls_first", [True, False])
-def test_a_full_read_finds_every_record_without_rowversion(ordered: int, unordered: int, nulls_first: bool, cap: int | None) -> None:
+def test_a_full_read_finds_every_record_without_rowversion(
+    ordered: int, unordered: int, nulls_first: bool, cap: int | None
+) -> None:
     with_version: list[tuple[int, str | None]] = [(number, f"{number:06d}") for number in range(ordered)]
     without: list[tuple[int, str | None]] = [(100 + number, None) for number in range(unordered)]
     source = Unordered(without + with_version if nulls_first else with_version + without, 10, cap)
@@ -198,7 +208,9 @@ def test_a_full_read_finds_every_record_without_rowversion(ordered: int, unorder
 
 
 def test_a_source_that_sends_its_records_without_rowversion_in_every_delta_is_followed() -> None:
-    source = Unordered([*((number, f"{number:06d}") for number in range(30)), (100, None), (101, None)], 10, sends_always=True)
+    source = Unordered(
+        [*((number, f"{number:06d}") for number in range(30)), (100, None), (101, None)], 10, sends_always=True
+    )
     extraction = Extraction(entity_of(key("item_number")), source, max_pages=100, batch_rows=25)  # type: ignore[arg-type]
     batches = list(extraction.batches(after="000029", keyset=True, full=False))
     assert [row["c0"] for _, table in batches for row in table.to_pylist()] == ["A00100", "A00101"]
@@ -207,7 +219,9 @@ def test_a_source_that_sends_its_records_without_rowversion_in_every_delta_is_fo
 def test_a_page_that_is_repeated_without_any_rowversion_is_a_loop() -> None:
     source = Unordered([(number, None) for number in range(10)], 10)
     plain = source.page
-    source.page = lambda decoder, running, after, number, size, traffic: plain(decoder, running, after, 1, size, traffic)  # type: ignore[method-assign]
+    source.page = lambda decoder, running, after, number, size, traffic: plain(
+        decoder, running, after, 1, size, traffic
+    )  # type: ignore[method-assign]
     extraction = Extraction(entity_of(key("item_number")), source, max_pages=100, batch_rows=25)  # type: ignore[arg-type]
     with pytest.raises(SourceContractError, match="looping"):
         list(extraction.batches(after=None, keyset=True, full=True))
@@ -247,7 +261,9 @@ def test_an_empty_answer_in_the_middle_of_a_full_read_is_no_end(twin: TwinServer
         (Fault(kind="data", nth=2, times=None, status=404), SourceContractError),
     ],
 )
-def test_an_answer_that_is_no_page_ends_the_read_and_says_where(twin: TwinServer, fault: Fault, error: type[Exception]) -> None:
+def test_an_answer_that_is_no_page_ends_the_read_and_says_where(
+    twin: TwinServer, fault: Fault, error: type[Exception]
+) -> None:
     table_of(twin, 35)
     twin.faults.add(fault)
     with pytest.raises(error, match="connector erp, entity items, page 2"):

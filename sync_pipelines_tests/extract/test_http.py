@@ -74,7 +74,9 @@ def open_session(twin: TwinServer, pauses: Pauses) -> Callable[..., GuardedSessi
 Opener = Callable[..., GuardedSession]
 
 
-def test_a_good_answer_comes_as_it_was_sent_with_the_token_on_the_request(twin: TwinServer, open_session: Opener) -> None:
+def test_a_good_answer_comes_as_it_was_sent_with_the_token_on_the_request(
+    twin: TwinServer, open_session: Opener
+) -> None:
     traffic = Traffic()
     body = fetch_data(open_session(), "items", "5", 1, 10, traffic, bytes)
     assert body == twin.store["items"].page("5", 1, 10)
@@ -162,7 +164,9 @@ def test_a_huge_retry_after_ends_the_run_instead_of_holding_it(
     assert (len(twin.requests_log), pauses) == (1, [])
 
 
-@pytest.mark.parametrize("header", ["", "soon", "-5", "1.5", "²", "Mon, 99 Foo 2024", "Mon, 01 Jan 99999999999 00:00:00 GMT"])
+@pytest.mark.parametrize(
+    "header", ["", "soon", "-5", "1.5", "²", "Mon, 99 Foo 2024", "Mon, 01 Jan 99999999999 00:00:00 GMT"]
+)
 def test_an_unreadable_retry_after_is_as_good_as_none(header: str) -> None:
     assert retry_after_seconds(header) is None
 
@@ -220,7 +224,9 @@ def test_a_body_that_always_breaks_off_is_a_broken_page(twin: TwinServer, open_s
 
 @pytest.mark.parametrize("ending", ["chunk", "size"])
 def test_a_chunked_body_without_its_end_is_a_broken_page(ending: str) -> None:
-    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n" + (b'{"rows":' if ending == "chunk" else b'{"rows":[\r\n')
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n" + (
+        b'{"rows":' if ending == "chunk" else b'{"rows":[\r\n'
+    )
     with raw_server(answer) as url, pytest.raises(BrokenPageError, match="broke off"):
         GuardedSession(url, lambda: None, HttpLimits(tries=1)).get("/")
 
@@ -318,7 +324,7 @@ def test_a_token_in_an_error_body_is_hidden_in_message_and_log(
     assert "upstream refused" in str(caught.value)
 
 
-@pytest.mark.parametrize("written", ["{}", "{}!", "?token={}", "rejected \"{}\""])
+@pytest.mark.parametrize("written", ["{}", "{}!", "?token={}", 'rejected "{}"'])
 def test_a_long_token_is_hidden_even_where_the_body_is_cut(
     twin: TwinServer, open_session: Opener, written: str
 ) -> None:
@@ -394,7 +400,9 @@ def test_no_more_requests_run_at_once_than_allowed(twin: TwinServer, open_sessio
     assert time.monotonic() - started >= 0.15
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b'{"apis": []}', b"null", b'"x"', b"[" * 100_000, b"[" + b"[]," * 3_000_000 + b"1]"])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b'{"apis": []}', b"null", b'"x"', b"[" * 100_000, b"[" + b"[]," * 3_000_000 + b"1]"]
+)
 def test_a_list_of_apis_that_is_none_is_refused(twin: TwinServer, open_session: Opener, body: bytes) -> None:
     twin.faults.add(Fault(kind="apis", body=body, times=None))
     with pytest.raises((BrokenPageError, SourceContractError), match="begins:"):

@@ -30,7 +30,7 @@ NEXT = "https://shop.example.com/api/users?page=2"
         '<?page=2>; anchor="/api/users?page=1"; rel=next',
         '<?page=2>; anchor=""; rel=next',
         '<x>; rel=next; anchor="/other", <?page=2>; rel=next',
-        '<?page=2>; title*=UTF-8\'de\'n%C3%A4chste%2C; rel="next";',
+        "<?page=2>; title*=UTF-8'de'n%C3%A4chste%2C; rel=\"next\";",
         '<?page=2>; rel="next", <?page=9>; rel="next"',
     ],
 )
@@ -55,7 +55,9 @@ def test_what_is_not_the_next_page_is_not_taken_for_it(header: str) -> None:
     assert next_target(header, BASE) is None
 
 
-@pytest.mark.parametrize("header", ["?page=2; rel=next", '<?page=2>; rel="next', "<?page=2; rel=next", "<?page=2> rel=next", "next"])
+@pytest.mark.parametrize(
+    "header", ["?page=2; rel=next", '<?page=2>; rel="next', "<?page=2; rel=next", "<?page=2> rel=next", "next"]
+)
 def test_a_header_that_cannot_be_read_is_an_error_and_no_end(header: str) -> None:
     with pytest.raises(SourceContractError, match="Link cannot be read"):
         next_target(header, BASE)
@@ -68,6 +70,9 @@ def cpu_seconds(header: str) -> float:
     return time.process_time() - started
 
 
-@pytest.mark.parametrize("begin, repeated", [('<a>; t="', "\\"), ("<a>", "; "), ("<a>;x=", '"'), ("", ","), ('<a>; a="', 'b\\"'), ("", "<a>;")])
+@pytest.mark.parametrize(
+    "begin, repeated",
+    [('<a>; t="', "\\"), ("<a>", "; "), ("<a>;x=", '"'), ("", ","), ('<a>; a="', 'b\\"'), ("", "<a>;")],
+)
 def test_a_hostile_header_takes_no_more_than_its_length(begin: str, repeated: str) -> None:
     assert cpu_seconds(begin + repeated * 100_000) < 2

@@ -32,7 +32,12 @@ AUTHS = [
     {"type": "api_key", "key": "env:CRM_KEY", "header": "X-Key"},
     {"type": "api_key", "key": "env:CRM_KEY", "query": "key"},
     {"type": "basic", "username": "env:CRM_KEY", "password": "env:CRM_KEY"},
-    {"type": "oauth2", "token_url": "https://login.example.com/token", "client_id": "env:CRM_KEY", "client_secret": "env:CRM_KEY"},
+    {
+        "type": "oauth2",
+        "token_url": "https://login.example.com/token",
+        "client_id": "env:CRM_KEY",
+        "client_secret": "env:CRM_KEY",
+    },
 ]
 
 
@@ -63,17 +68,31 @@ def test_a_client_of_oauth_goes_to_its_token_endpoint_only() -> None:
 
 
 def test_secret_origins_is_the_only_way_for_what_it_names() -> None:
-    bound = Settings(_env_file=None, secret_origins="CRM_KEY=https://crm.example.com, env:CRM_KEY=https://eu.crm.example.com:443/")
+    bound = Settings(
+        _env_file=None, secret_origins="CRM_KEY=https://crm.example.com, env:CRM_KEY=https://eu.crm.example.com:443/"
+    )
     good, evil = connector_with(AUTHS[0]), connector_with(AUTHS[0], "https://evil.example")
     of_connector(dataclasses.replace(good, agreed={}), bound).check_secret("env:CRM_KEY", good.base_url)
     assert agree(good, bound)["secrets"] == [["env:CRM_KEY", "https://crm.example.com:443"]]
-    with pytest.raises(GuardError, match=r"SECRET_ORIGINS lets the secret env:CRM_KEY go to https://crm.example.com:443, https://eu"):
+    with pytest.raises(
+        GuardError, match=r"SECRET_ORIGINS lets the secret env:CRM_KEY go to https://crm.example.com:443, https://eu"
+    ):
         agree(evil, bound)
     with pytest.raises(GuardError, match="SECRET_ORIGINS"):
         of_connector(evil, bound).check_secret("env:CRM_KEY", evil.base_url)
 
 
-@pytest.mark.parametrize("name", ["POSTGRES_PASSWORD", "POSTGRES_URL", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY", "SYNC_PIPELINES_DAGSTER_URL", "TRINO_PASSWORD"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "POSTGRES_PASSWORD",
+        "POSTGRES_URL",
+        "DB_PASSWORD",
+        "AWS_SECRET_ACCESS_KEY",
+        "SYNC_PIPELINES_DAGSTER_URL",
+        "TRINO_PASSWORD",
+    ],
+)
 def test_what_opens_our_own_stores_goes_to_no_source(name: str) -> None:
     connector = connector_with({"type": "bearer", "token": f"env:{name}"})
     with pytest.raises(GuardError, match="own stores"):
@@ -81,7 +100,9 @@ def test_what_opens_our_own_stores_goes_to_no_source(name: str) -> None:
     assert agree(connector, Settings(_env_file=None, secret_origins=f"{name}=https://crm.example.com"))
 
 
-@pytest.mark.parametrize("url", ["http://10.0.0.5", "http://169.254.169.254/latest", "http://[fd00::1]:8080", "http://100.64.1.1"])
+@pytest.mark.parametrize(
+    "url", ["http://10.0.0.5", "http://169.254.169.254/latest", "http://[fd00::1]:8080", "http://100.64.1.1"]
+)
 def test_a_private_address_has_to_be_named(url: str) -> None:
     connector = connector_with(AUTHS[0], url)
     with pytest.raises(GuardError, match="not public"):
@@ -120,10 +141,23 @@ def test_a_catalog_that_somebody_changed_sends_no_secret(world) -> None:
     assert changed.agreed["private"] == []
 
 
-@pytest.mark.parametrize("own", [{"host": "evil.example"}, {"port": 9443}, {"verify": "false"}, {"scheme": "https", "host": "trino.example.com", "port": 444}])
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"host": "evil.example"},
+        {"port": 9443},
+        {"verify": "false"},
+        {"scheme": "https", "host": "trino.example.com", "port": 444},
+    ],
+)
 def test_no_credentials_of_the_process_go_to_another_trino(own: dict) -> None:
     process = TrinoSettings(
-        _env_file=None, host="trino.example.com", port=8443, password=CANARY, certificate="/c.pem", certificate_key="/k.pem"
+        _env_file=None,
+        host="trino.example.com",
+        port=8443,
+        password=CANARY,
+        certificate="/c.pem",
+        certificate_key="/k.pem",
     )
     assert resolve_options({}, process).password.get_secret_value() == CANARY
     assert resolve_options({"catalog": "lake", "host": "trino.example.com"}, process).password is not None

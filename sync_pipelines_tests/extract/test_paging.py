@@ -263,7 +263,9 @@ def test_a_source_that_never_ends_is_stopped_after_max_pages() -> None:
     source = filled(20, Codec.INTEGER)
     source.on_fetch = lambda request: [source.write(key) for key in range(20)] and None
     with pytest.raises(SourceContractError, match="without coming to an end") as caught:
-        list(read_keyset(source.fetch, Reading(Codec.INTEGER), after=None, page_size=10, max_pages=30, confirm_end=False))
+        list(
+            read_keyset(source.fetch, Reading(Codec.INTEGER), after=None, page_size=10, max_pages=30, confirm_end=False)
+        )
     assert "MAX_PAGES" in str(caught.value)
     assert source.requests <= 31
 
@@ -305,6 +307,8 @@ def test_a_quiet_source_is_read_whole_whatever_its_ties_pages_and_caps(
             key += 1
             source.write(key, rowversion=str(8 + group))
     pieces = list(
-        read_keyset(source.fetch, Reading(Codec.INTEGER), after=None, page_size=page_size, max_pages=10_000, confirm_end=full)
+        read_keyset(
+            source.fetch, Reading(Codec.INTEGER), after=None, page_size=page_size, max_pages=10_000, confirm_end=full
+        )
     )
     assert {row.key for piece in pieces for row in kept(piece)} == set(source.rows)

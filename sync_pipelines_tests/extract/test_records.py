@@ -24,7 +24,9 @@ JSON = st.recursive(
 
 
 @given(st.lists(st.tuples(JSON, st.booleans(), BLANKS), max_size=5), JSON, BLANKS)
-def test_the_cut_records_are_the_bytes_between_the_commas(rows: list[tuple[object, bool, str]], other: object, blank: str) -> None:
+def test_the_cut_records_are_the_bytes_between_the_commas(
+    rows: list[tuple[object, bool, str]], other: object, blank: str
+) -> None:
     texts = [json.dumps(value, ensure_ascii=is_ascii) for value, is_ascii, _ in rows]
     padded = [f"{pad}{text}{pad}" for text, (_, _, pad) in zip(texts, rows, strict=True)]
     page = f'{blank}{{"before":{json.dumps(other)},{blank}"rows"{blank}:[{blank}{",".join(padded)}],"after":{json.dumps(other)}}}{blank}'
@@ -143,7 +145,10 @@ def test_what_has_no_data_is_refused(record: str) -> None:
     assert "not an object" in outcome.reason
 
 
-@pytest.mark.parametrize("version", ["1.5", "true", "[]", "{}", '""', '"a\\nb"', '"a\\u0000"', '"\\ud800"', '"' + "9" * 1001 + '"', "9" * 5000])
+@pytest.mark.parametrize(
+    "version",
+    ["1.5", "true", "[]", "{}", '""', '"a\\nb"', '"a\\u0000"', '"\\ud800"', '"' + "9" * 1001 + '"', "9" * 5000],
+)
 def test_a_rowversion_that_cannot_be_a_cursor_is_refused(version: str) -> None:
     raw = f'{{"data": {{"id": 1}}, "row_version": {version}}}'
     outcome = parse_record(raw, ENTITY, 1, 0).outcome

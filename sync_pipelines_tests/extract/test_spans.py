@@ -14,12 +14,16 @@ from sync_pipelines.extract.told import read_told
 DEEP = "[" * 50_000 + "]" * 50_000
 
 
-@pytest.mark.parametrize("value", ["[]", "{}", '{"a": "]}\\"["}', '["\\\\", {"b": [1, "}"]}]', DEEP, '{"é": ["😀"]}', '["a\nb"]'])
+@pytest.mark.parametrize(
+    "value", ["[]", "{}", '{"a": "]}\\"["}', '["\\\\", {"b": [1, "}"]}]', DEEP, '{"é": ["😀"]}', '["a\nb"]']
+)
 def test_the_end_of_a_value_is_its_last_bracket(value: str) -> None:
     assert end_of_nested(f"xx{value}, []]", 2) == 2 + len(value)
 
 
-@pytest.mark.parametrize("broken", ["[", '{"a": [}', "[}", '["a', '["a\\"', '["\\', "[" * 50_000, '["' + '\\"' * 200_000])
+@pytest.mark.parametrize(
+    "broken", ["[", '{"a": [}', "[}", '["a', '["a\\"', '["\\', "[" * 50_000, '["' + '\\"' * 200_000]
+)
 def test_a_value_without_an_end_is_an_error(broken: str) -> None:
     with pytest.raises(ValueError, match=r"no end|do not match"):
         end_of_nested(broken, 0)

@@ -16,7 +16,10 @@ ADDRESS = "https://x.example.com/users?page=2"
 
 def told(beside: Any, records: str = "$.items", **headers: str) -> Told:
     body = beside if isinstance(beside, list) else {"items": ROWS, **beside}
-    return read_told(Reply(json.dumps(body).encode(), {name.replace("_", "-"): value for name, value in headers.items()}, ADDRESS), records)
+    return read_told(
+        Reply(json.dumps(body).encode(), {name.replace("_", "-"): value for name, value in headers.items()}, ADDRESS),
+        records,
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,7 +88,10 @@ def test_the_total_beside_hits_and_in_another_element_of_a_list_counts() -> None
     assert told([{"page": 1, "pages": 3, "total": 120}, ROWS], "$[1]") == Told(total=120, pages=3)
 
 
-@pytest.mark.parametrize(("beside", "headers"), [({"last_page": 3}, {}), ({"nbPages": 3}, {}), ({}, {"x_total_pages": "3"}), ({}, {"x_wp_totalpages": "3"})])
+@pytest.mark.parametrize(
+    ("beside", "headers"),
+    [({"last_page": 3}, {}), ({"nbPages": 3}, {}), ({}, {"x_total_pages": "3"}), ({}, {"x_wp_totalpages": "3"})],
+)
 def test_numbers_of_pages_are_told_in_many_words(beside: dict[str, Any], headers: dict[str, str]) -> None:
     assert told(beside, **headers).pages == 3
 
@@ -102,7 +108,16 @@ def test_a_place_to_go_on_from_proves_no_more(beside: dict[str, Any]) -> None:
         ({"next_sync": "tomorrow", "next_update_at": "2026-01-01", "last": 0, "offset": 0, "limitation": 3}, {}),
         ({"user": {"done": False, "total": 9, "next": "tomorrow", "more": True}}, {}),
         ({"links": [{"rel": "self", "href": "/users"}], "next_page": "null"}, {}),
-        ({}, {"x_ratelimit_remaining": "70", "x_request_count": "9", "content_range": "bytes 0-9/120", "x_cost_total": "7", "x_cache_hits": "3"}),
+        (
+            {},
+            {
+                "x_ratelimit_remaining": "70",
+                "x_request_count": "9",
+                "content_range": "bytes 0-9/120",
+                "x_cost_total": "7",
+                "x_cache_hits": "3",
+            },
+        ),
         ({}, {"x_pagination": "{broken", "x_next_page": " "}),
     ],
 )

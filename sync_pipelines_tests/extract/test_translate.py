@@ -16,7 +16,9 @@ from sync_pipelines.model.declaration import Endpoint
 
 numbers = st.from_regex(r"\A-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,3})?\Z")
 texts = st.text(max_size=8).map(json.dumps)
-scalars = st.one_of(numbers, texts, st.sampled_from(["null", "true", "false", "[]", "{}", '[1, {"a" : 2}]', '"\\ud800"']))
+scalars = st.one_of(
+    numbers, texts, st.sampled_from(["null", "true", "false", "[]", "{}", '[1, {"a" : 2}]', '"\\ud800"'])
+)
 names = st.sampled_from(["id", "name", "a", "b.c", "source.name", "ü", 'q"'])
 records = st.recursive(
     scalars,
@@ -45,7 +47,9 @@ def test_every_value_arrives_as_its_own_bytes(found):
 @given(objects)
 def test_the_fast_and_the_patient_reader_agree(found):
     body = ("{" + ",".join(f"{json.dumps(name)}: {value}" for name, value in found.items()) + "}").encode()
-    assert {name: value.strip() for name, value in members(body).items()} == {name: value.strip() for name, value in members_of(body).items()}
+    assert {name: value.strip() for name, value in members(body).items()} == {
+        name: value.strip() for name, value in members_of(body).items()
+    }
     listed = b"[" + body + b" , 1]"
     assert [one.strip() for one in elements(listed)] == [one.strip() for one in elements_of(listed)]
 

@@ -89,7 +89,9 @@ def tiny_disk(folder: Path, size: str) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", f"size={size},mode=777", "tmpfs", str(folder)], capture_output=True, text=True
     )
     if mounted.returncode:
-        pytest.skip(f"FAULT NOT TESTED: a disk that is full needs the right to mount a tmpfs ({mounted.stderr.strip()})")
+        pytest.skip(
+            f"FAULT NOT TESTED: a disk that is full needs the right to mount a tmpfs ({mounted.stderr.strip()})"
+        )
     try:
         yield folder
     finally:

@@ -40,7 +40,9 @@ def test_fault_06_rate_limited_with_retry_after(world: World, monkeypatch: pytes
         refused(world, SourceBusyError, "429")
     assert pauses == [], "a day is not waited for"
     world.faults.add(Fault(kind="data", status=429, headers={"Retry-After": "7"}))
-    world.faults.add(Fault(kind="data", nth=3, status=429, headers={"Retry-After": formatdate(time.time() + 90, usegmt=True)}))
+    world.faults.add(
+        Fault(kind="data", nth=3, status=429, headers={"Retry-After": formatdate(time.time() + 90, usegmt=True)})
+    )
     assert world.sync().ledger.written == 13
     assert pauses[0] == 7
     assert 85 <= pauses[1] <= 91

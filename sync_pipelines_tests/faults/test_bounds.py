@@ -52,7 +52,9 @@ def test_by_default_a_run_may_take_four_fifths_of_the_memory_and_a_day(world: Wo
     assert bounds.max_seconds == 86_400
 
 
-def test_a_source_that_lists_a_million_apis_is_refused_and_what_is_known_is_not_taken_for_vanished(world: World) -> None:
+def test_a_source_that_lists_a_million_apis_is_refused_and_what_is_known_is_not_taken_for_vanished(
+    world: World,
+) -> None:
     world.add_items(1)
     asked = 0
 

@@ -23,7 +23,12 @@ HOSTILE = "=cmd|' /C calc'!A0\x1b[31m\r\nINFO forged<script>alert(1)</script>[re
 
 
 def typed(
-    world: World, declared: str, good: Mapping[str, str], bad: Mapping[str, str], *, status: RunStatus = RunStatus.SUCCESS
+    world: World,
+    declared: str,
+    good: Mapping[str, str],
+    bad: Mapping[str, str],
+    *,
+    status: RunStatus = RunStatus.SUCCESS,
 ) -> TwinTable:
     """One column of a type: good literals arrive as sent, bad ones lie in quarantine with their bytes."""
     slug = f"typed_{declared.split('(')[0].split()[0].lower()}"
@@ -100,7 +105,7 @@ def test_fault_23_timestamps_at_the_edges(world: World) -> None:
         "no_day": '"2024-02-30T00:00:00Z"',
     }
     typed(world, "TIMESTAMPTZ", good, bad, status=RunStatus.REJECTED)
-    stored = dict(world.sql('SELECT id, (v AT TIME ZONE \'UTC\')::text FROM erp.typed_timestamptz WHERE v IS NOT NULL'))
+    stored = dict(world.sql("SELECT id, (v AT TIME ZONE 'UTC')::text FROM erp.typed_timestamptz WHERE v IS NOT NULL"))
     assert stored["no_zone"] == "2024-01-01 00:00:00", "a moment without zone is taken as UTC"
     assert stored["far_east"] == "2023-12-31 10:00:00"
 
@@ -181,7 +186,11 @@ def test_fault_28_formulas_markup_and_control_characters(
     [name] = result.undeclared
     assert name.isprintable()
     [row] = world.quarantine()
-    for command in (["quarantine", "show", str(row["uid"])], ["quarantine", "list"], ["runs", "show", str(row["run_uid"])]):
+    for command in (
+        ["quarantine", "show", str(row["uid"])],
+        ["quarantine", "list"],
+        ["runs", "show", str(row["run_uid"])],
+    ):
         shown = CliRunner().invoke(app, command)
         assert shown.exit_code == 0
         assert "\x1b[31m" not in shown.stdout

@@ -133,7 +133,11 @@ def test_fault_33_disk_full_read_only_or_missing_privilege(world: World) -> None
     with world.session_with("-c default_transaction_read_only=on"), pytest.raises(DatabaseRefusedError, match="25006"):
         sync_entity(world.database, "erp", "items", settings=world.settings)
     assert world.state() == state
-    grants = ("GRANT ALL ON SCHEMA bridge TO", "GRANT ALL ON ALL TABLES IN SCHEMA bridge TO", "GRANT pg_read_all_data TO")
+    grants = (
+        "GRANT ALL ON SCHEMA bridge TO",
+        "GRANT ALL ON ALL TABLES IN SCHEMA bridge TO",
+        "GRANT pg_read_all_data TO",
+    )
     with login(world, "", *grants) as database:
         refused(world, DatabaseRefusedError, "may not change erp_staging.items__records", "GRANT", database=database)
     healed(world, 13 + fill_the_disk(world, table))

@@ -38,9 +38,7 @@ def refuse(stream: RecordStream, while_waiting: Callable[[], None]) -> None:
     stream.refusal = psycopg2.DataError("refused by the test")
 
 
-def test_fault_42_temp_folder_full_or_torn_file(
-    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_fault_42_temp_folder_full_or_torn_file(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     changed_items(world)
     original = CopyJob.run
     spoilers: dict[Callable[[str], None], type[FatalError]] = {half: FatalError, without_last_row: LedgerError}

@@ -19,7 +19,16 @@ UNSAFE = {"pickle", "marshal", "shelve", "lxml"}
 # Names that build nothing from what they read, and those of the reader that refuses entities.
 OF_YAML = {
     *("SafeLoader", "parse", "compose", "safe_dump", "constructor", "reader", "YAMLError"),
-    *("AliasEvent", "CollectionStartEvent", "CollectionEndEvent", "Node", "NodeEvent", "SequenceNode", "MappingNode", "ScalarNode"),
+    *(
+        "AliasEvent",
+        "CollectionStartEvent",
+        "CollectionEndEvent",
+        "Node",
+        "NodeEvent",
+        "SequenceNode",
+        "MappingNode",
+        "ScalarNode",
+    ),
 }
 OF_XML = {"Element", "ParseError", "TreeBuilder"}
 
@@ -39,11 +48,21 @@ def test_fault_43_input_that_is_a_trap(world: World, monkeypatch: pytest.MonkeyP
         with pytest.raises(SettingsError, match=next(iter(limits))):
             configure(world, **limits)
     # Members of a description that are ours to decide are ignored.
-    table.extra = {"target_schema": "pg_catalog", "target_table": "pg_class", "last_rowversion": "9999", "sync_enabled": False}
+    table.extra = {
+        "target_schema": "pg_catalog",
+        "target_table": "pg_class",
+        "last_rowversion": "9999",
+        "sync_enabled": False,
+    }
     before = world.entity()
     world.discover()
     assert world.entity() == before
-    for sql in ("SELECT 1; DROP TABLE erp.items", "DELETE FROM erp.items", "-- materialized: x\nSELECT 1", "-- run: rm\nSELECT 1"):
+    for sql in (
+        "SELECT 1; DROP TABLE erp.items",
+        "DELETE FROM erp.items",
+        "-- materialized: x\nSELECT 1",
+        "-- run: rm\nSELECT 1",
+    ):
         with pytest.raises(SettingsError, match="reports/evil.sql"):
             parse_model(Path("reports/evil.sql"), sql)
     with pytest.raises(dg.DagsterInvalidConfigError):

@@ -74,7 +74,19 @@ def certificate(folder: Path, name: str, subject: str, days: int) -> tuple[Path,
     extensions = folder / f"{name}.ext"
     extensions.write_text(f"subjectAltName={subject}\n")
     for command in (
-        ["req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(request)],
+        [
+            "req",
+            "-new",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            f"/CN={name}",
+            "-keyout",
+            str(key),
+            "-out",
+            str(request),
+        ],
         ["x509", "-req", "-in", str(request), "-signkey", str(key), "-days", str(days), "-out", str(made)]
         + ["-extfile", str(extensions)],
     ):

@@ -35,7 +35,9 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 
 def fan_of_records(size: int) -> bytes:
     """Many operations, one wide record."""
-    return _json({f"/p{n}": _answering(_list(_ref("R"))) for n in range(size // 200)}, {"R": _object(_fields(size // 80))})
+    return _json(
+        {f"/p{n}": _answering(_list(_ref("R"))) for n in range(size // 200)}, {"R": _object(_fields(size // 80))}
+    )
 
 
 def fan_of_answers(size: int) -> bytes:
@@ -50,13 +52,17 @@ def fan_of_answers(size: int) -> bytes:
 def fan_of_envelopes(size: int) -> bytes:
     """Many operations, one envelope of many lists."""
     lists = {f"l{n}": _list(_ref("R")) for n in range(size // 120)}
-    return _json({f"/p{n}": _answering(_ref("E")) for n in range(size // 200)}, {"R": _object(_fields(1)), "E": _object(lists)})
+    return _json(
+        {f"/p{n}": _answering(_ref("E")) for n in range(size // 200)}, {"R": _object(_fields(1)), "E": _object(lists)}
+    )
 
 
 def envelopes_in_envelopes(size: int) -> bytes:
     """Objects beside the list whose names mean the same, each with all of them again."""
     names = {f"me{'_' * n}ta": _ref("E") for n in range(int((size / 2) ** 0.5))}
-    return _json({"/p": _answering(_ref("E"))}, {"R": _object(_fields(1)), "E": _object({**names, "rows": _list(_ref("R"))})})
+    return _json(
+        {"/p": _answering(_ref("E"))}, {"R": _object(_fields(1)), "E": _object({**names, "rows": _list(_ref("R"))})}
+    )
 
 
 def wide_all_of(size: int) -> bytes:

@@ -52,7 +52,9 @@ from sync_pipelines_tests.gate.helpers import dmn, write_gate
 ENTITY = entity_of(key("id", "BIGINT"), column("name"), column("amount", "NUMERIC"), column("extra", "JSON"))
 CONNECTOR = Connector(uuid4(), "erp", "http://erp.example", None, "erp")
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
-LISTED = Endpoint.model_validate({"path": "/items", "records": "$.data", "key": ["id"], "mapping": {"a.b": "name"}, "flatten": True})
+LISTED = Endpoint.model_validate(
+    {"path": "/items", "records": "$.data", "key": ["id"], "mapping": {"a.b": "name"}, "flatten": True}
+)
 
 
 def _in_page(value: bytes) -> bytes:
@@ -95,8 +97,16 @@ def _table(content: bytes) -> object:
 
 def _apis(content: bytes) -> object:
     text = as_value(content)
-    one = {"slug": text, "name": text, "description": text, "columns": [{"name": text, "data_type": text}], "delta_strategy": text}
-    return parse_apis([one, text, {"slug": "a", "columns": [{"name": "id", "data_type": text[:200]}]}], CONNECTOR, Settings())
+    one = {
+        "slug": text,
+        "name": text,
+        "description": text,
+        "columns": [{"name": text, "data_type": text}],
+        "delta_strategy": text,
+    }
+    return parse_apis(
+        [one, text, {"slug": "a", "columns": [{"name": "id", "data_type": text[:200]}]}], CONNECTOR, Settings()
+    )
 
 
 def _decisions(content: bytes) -> object:
@@ -111,7 +121,9 @@ def _model(content: bytes) -> object:
 
 
 def _answer_with(header: str) -> Taker:
-    return lambda content: read_told(Reply(b'{"data":[1],"x":1}', {header: as_value(content)}, "http://erp.example/items"), "$.data")
+    return lambda content: read_told(
+        Reply(b'{"data":[1],"x":1}', {header: as_value(content)}, "http://erp.example/items"), "$.data"
+    )
 
 
 TAKERS: dict[str, Taker] = {
@@ -135,26 +147,40 @@ TAKERS: dict[str, Taker] = {
     "infer_columns": lambda content: infer_columns(LISTED, b'{"data":[{"id":1,"a":' + content + b"}]}", 10_000_000),
     "json_depth": lambda content: json_depth(as_value(content)),
     "compile_path": lambda content: compile_path(as_value(content)),
-    "masks": lambda content: Masks(ENTITY, {"name": b"k" * 16}, frozenset({"extra"})).hide_record(_in_page(content)[9:-2]),
+    "masks": lambda content: Masks(ENTITY, {"name": b"k" * 16}, frozenset({"extra"})).hide_record(
+        _in_page(content)[9:-2]
+    ),
     "token answer": token_of,
     "link header": lambda content: _pages({"type": "link_header"}).advance(_reply(b"{}", as_value(content)), 10),
-    "next link": lambda content: _pages({"type": "next_link", "next_path": "$.next"}).advance(_reply(b'{"next":' + content + b"}"), 10),
-    "next cursor": lambda content: _pages({"type": "cursor", "cursor_path": "next", "cursor_param": "c"}).advance(_reply(content), 10),
+    "next link": lambda content: _pages({"type": "next_link", "next_path": "$.next"}).advance(
+        _reply(b'{"next":' + content + b"}"), 10
+    ),
+    "next cursor": lambda content: _pages({"type": "cursor", "cursor_path": "next", "cursor_param": "c"}).advance(
+        _reply(content), 10
+    ),
     "retry after": lambda content: retry_after_seconds(as_value(content)),
-    "headers told": lambda content: [_answer_with(name)(content) for name in ("link", "x-next-page", "x-total-count", "x-total")],
+    "headers told": lambda content: [
+        _answer_with(name)(content) for name in ("link", "x-next-page", "x-total-count", "x-total")
+    ],
     "told beside a list": lambda content: read_told(_reply(b'{"data":[1],"meta":{"next":' + content + b"}}"), "$.data"),
     "write-back of a member": lambda content: write_back._changed(b'{"id":1,"a":' + content + b"}", ("a", "b"), b"1"),
     "write-back of a record": lambda content: write_back._changed(content, ("a", "b"), b"1"),
     "value of a row": lambda content: write_back._text(as_json(content)),
-    "edited record": lambda content: release._changed(b'{"data":{"id":1,"name":' + content + b"}}", {"name": "x"}, ENTITY),
+    "edited record": lambda content: release._changed(
+        b'{"data":{"id":1,"name":' + content + b"}}", {"name": "x"}, ENTITY
+    ),
     "edited file": lambda content: release.refusal_of(content, ENTITY, None),
     "SQL model": lambda content: _model(b"SELECT * FROM a.b WHERE " + content),
     "SQL model of a text": lambda content: _model(content),
     "DMN document": _decisions,
-    "DMN definitions": lambda content: _decisions(b'<definitions xmlns="https://www.omg.org/spec/DMN/20191111/MODEL/">' + content + b"</definitions>"),
+    "DMN definitions": lambda content: _decisions(
+        b'<definitions xmlns="https://www.omg.org/spec/DMN/20191111/MODEL/">' + content + b"</definitions>"
+    ),
     "yaml": read_yaml,
     "yaml of texts": lambda content: read_yaml(b"a: " + content, only_texts=True),
-    "connector file": lambda content: validate(fill_inputs(parse_yaml(b"name: shop\nkind: rest\nbase_url: " + content, "f"), {}), SourceFile("f", {}, {})),
+    "connector file": lambda content: validate(
+        fill_inputs(parse_yaml(b"name: shop\nkind: rest\nbase_url: " + content, "f"), {}), SourceFile("f", {}, {})
+    ),
     "openapi": lambda content: plan_endpoints(read_document(content, "d"), {}),
     "openapi path": lambda content: plan_endpoints(_document(as_value(content)), {}),
     "apis": _apis,
@@ -173,8 +199,13 @@ TAKERS: dict[str, Taker] = {
     "infer_codec": lambda content: infer_codec([as_value(content)] * 2),
 }
 TAKERS |= {f"codec {codec}": lambda content, codec=codec: order_key(codec, as_value(content)) for codec in Codec}
-TAKERS |= {f"order {codec}": lambda content, codec=codec: check_page_order(codec, [as_value(content)] * 2, "0") for codec in Codec}
-TAKERS |= {f"text as {one} {one.hexadecimal}": lambda content, one=one: convert(as_value(content), one) for one in TYPES}
+TAKERS |= {
+    f"order {codec}": lambda content, codec=codec: check_page_order(codec, [as_value(content)] * 2, "0")
+    for codec in Codec
+}
+TAKERS |= {
+    f"text as {one} {one.hexadecimal}": lambda content, one=one: convert(as_value(content), one) for one in TYPES
+}
 
 
 def _reply(body: bytes, link: str | None = None) -> Reply:
@@ -182,17 +213,27 @@ def _reply(body: bytes, link: str | None = None) -> Reply:
 
 
 def _document(path: str) -> dict[str, object]:
-    schema = {"type": "array", "items": {"type": "object", "properties": {"id": {"type": "string", "pattern": path, "format": path}}}}
+    schema = {
+        "type": "array",
+        "items": {"type": "object", "properties": {"id": {"type": "string", "pattern": path, "format": path}}},
+    }
     answer = {"200": {"content": {"application/" + path + "+json": {"schema": schema}, path: {}}}}
     parameters = [{"name": path, "in": "query"}, {"$ref": "#/" + path}]
-    return {"openapi": "3.0.0", "paths": {path: {"get": {"responses": answer}}, "/" + path: {"get": {"parameters": parameters}}}}
+    return {
+        "openapi": "3.0.0",
+        "paths": {path: {"get": {"responses": answer}}, "/" + path: {"get": {"parameters": parameters}}},
+    }
 
 
 @pytest.mark.parametrize("name", TAKERS)
 def test_no_text_takes_more_than_linear_time(name: str) -> None:
     # The parser of SQL takes microseconds a byte, whatever the bytes.
     most_bytes = 16_000 if name.startswith("SQL") else 256_000
-    faults = {family: fault for family, make in FAMILIES.items() if (fault := fault_of(TAKERS[name], make, most_bytes)) is not None}
+    faults = {
+        family: fault
+        for family, make in FAMILIES.items()
+        if (fault := fault_of(TAKERS[name], make, most_bytes)) is not None
+    }
     assert not faults
 
 

@@ -35,7 +35,10 @@ def gate_of(folder: Path, text: str, entity: Entity, **files: str) -> Gate:
 
 def batch_of(entity: Entity, *rows: tuple[Any, ...]) -> pa.Table:
     """Rows as a batch."""
-    arrays = [pa.array([_exact(row[place], one.type.arrow) for row in rows], one.type.arrow) for place, one in enumerate(entity.columns)]
+    arrays = [
+        pa.array([_exact(row[place], one.type.arrow) for row in rows], one.type.arrow)
+        for place, one in enumerate(entity.columns)
+    ]
     return pa.table(arrays, names=[f"c{place}" for place in range(len(arrays))])
 
 
@@ -57,10 +60,22 @@ def levels(gate: Gate, *rows: tuple[Any, ...]) -> list[str]:
     return ["reject" if place in rejected else "review" if reviews[place] else "pass" for place in range(len(rows))]
 
 
-def dmn(*rules: str, inputs: str = "score:number", outputs: str = "outcome", policy: str = "UNIQUE", values: str = "", default: str = "", aggregation: str = "") -> str:
+def dmn(
+    *rules: str,
+    inputs: str = "score:number",
+    outputs: str = "outcome",
+    policy: str = "UNIQUE",
+    values: str = "",
+    default: str = "",
+    aggregation: str = "",
+) -> str:
     """A DMN document of one table; a rule is its cells separated by |, outputs last; inputs are name:type."""
     names = inputs.split()
-    parts = [f'{_HEAD}<decision name="d"><decisionTable hitPolicy="{policy}"' + (f' aggregation="{aggregation}"' if aggregation else "") + ">"]
+    parts = [
+        f'{_HEAD}<decision name="d"><decisionTable hitPolicy="{policy}"'
+        + (f' aggregation="{aggregation}"' if aggregation else "")
+        + ">"
+    ]
     for one in names:
         name, _, kind = one.partition(":")
         parts.append(f'<input><inputExpression typeRef="{kind}"><text>{name}</text></inputExpression></input>')
@@ -69,7 +84,13 @@ def dmn(*rules: str, inputs: str = "score:number", outputs: str = "outcome", pol
         told += f"<defaultOutputEntry><text>{default}</text></defaultOutputEntry>" if default else ""
         parts.append(f'<output name="{name}">{told}</output>')
     for rule in rules:
-        cells = [cell.strip().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for cell in rule.split("|")]
+        cells = [
+            cell.strip().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for cell in rule.split("|")
+        ]
         tags = ["inputEntry"] * len(names) + ["outputEntry"] * (len(cells) - len(names))
-        parts.append("<rule>" + "".join(f"<{tag}><text>{cell}</text></{tag}>" for tag, cell in zip(tags, cells, strict=True)) + "</rule>")
+        parts.append(
+            "<rule>"
+            + "".join(f"<{tag}><text>{cell}</text></{tag}>" for tag, cell in zip(tags, cells, strict=True))
+            + "</rule>"
+        )
     return "".join([*parts, "</decisionTable></decision></definitions>"])

@@ -100,9 +100,7 @@ def test_the_gate_refuses_what_postgresql_refuses(
 
 
 @pytest.mark.parametrize("keys", [1, 2, 4, 16])
-def test_the_longest_keys_that_pass_fit_the_index_of_postgresql(
-    connection: psycopg.Connection[Any], keys: int
-) -> None:
+def test_the_longest_keys_that_pass_fit_the_index_of_postgresql(connection: psycopg.Connection[Any], keys: int) -> None:
     import random
 
     columns = ", ".join(f"k{number} text" for number in range(keys))

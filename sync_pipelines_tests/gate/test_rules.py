@@ -68,10 +68,16 @@ def changed(**values: Any) -> tuple[Any, ...]:
         ("stock", "between", "{min_value: 3, max_value: 3}", 2),
     ],
 )
-def test_every_built_in_check_of_pandera_judges_by_name(tmp_path: Path, column_name: str, check: str, arguments: str, bad: Any) -> None:
+def test_every_built_in_check_of_pandera_judges_by_name(
+    tmp_path: Path, column_name: str, check: str, arguments: str, bad: Any
+) -> None:
     text = f"rules: [{{name: it, column: {column_name}, check: {check}, arguments: {arguments}}}]"
     gate = gate_of(tmp_path, text, ENTITY)
-    assert levels(gate, GOOD, changed(**{column_name: bad}), changed(**{column_name: None})) == ["pass", "reject", "pass"]
+    assert levels(gate, GOOD, changed(**{column_name: bad}), changed(**{column_name: None})) == [
+        "pass",
+        "reject",
+        "pass",
+    ]
     strict = gate_of(tmp_path, text.replace("}}]", "}, nulls: fail}]"), ENTITY)
     assert levels(strict, GOOD, changed(**{column_name: None})) == ["pass", "reject"]
 
@@ -88,7 +94,14 @@ def test_the_names_of_checks_are_those_that_pandera_has_for_polars() -> None:
 def test_an_expression_compares_columns_of_a_record_and_when_restricts_it(tmp_path: Path) -> None:
     gate = gate_of(tmp_path, "rules: [{name: order, expression: begins <= ends, when: stock > 0}]", ENTITY)
     late = datetime.date(2025, 1, 1)
-    assert levels(gate, GOOD, changed(begins=late), changed(begins=late, stock=0), changed(begins=None), changed(begins=late, stock=None)) == [
+    assert levels(
+        gate,
+        GOOD,
+        changed(begins=late),
+        changed(begins=late, stock=0),
+        changed(begins=None),
+        changed(begins=late, stock=None),
+    ) == [
         *("pass", "reject", "pass", "pass", "pass"),
     ]
     (violation,) = judge(gate, changed(begins=late)).rejects
@@ -108,10 +121,16 @@ def ordered(first: pl.Expr, second: pl.Expr) -> pl.Expr:
 def test_functions_registered_by_the_decorator_judge_one_or_several_columns(tmp_path: Path) -> None:
     text = "rules:\n- {name: three, column: stock, function: is_multiple_of, arguments: {factor: 3}}\n- {name: order, columns: [begins, ends], function: in_order}"
     gate = gate_of(tmp_path, text, ENTITY)
-    assert levels(gate, GOOD, changed(stock=4), changed(begins=datetime.date(2030, 1, 1))) == ["pass", "reject", "reject"]
+    assert levels(gate, GOOD, changed(stock=4), changed(begins=datetime.date(2030, 1, 1))) == [
+        "pass",
+        "reject",
+        "reject",
+    ]
 
 
-def test_functions_come_from_the_python_files_of_the_folder_and_are_loaded_again_when_they_change(tmp_path: Path) -> None:
+def test_functions_come_from_the_python_files_of_the_folder_and_are_loaded_again_when_they_change(
+    tmp_path: Path,
+) -> None:
     code = "import polars as pl\nfrom sync_pipelines.gate.rules import rule\n@rule\ndef small(value: pl.Expr) -> pl.Expr:\n    return value < {}\n"
     (tmp_path / "mine.py").write_text(code.format(3))
     write_gate(tmp_path, "rules: [{name: small, column: stock, function: small}]", ENTITY)
@@ -141,7 +160,12 @@ rules:
 """
     gate = gate_of(tmp_path, text, ENTITY)
     assert gate.may_review
-    assert levels(gate, GOOD, changed(weight=0), changed(stock=0), changed(weight=0, stock=0)) == ["pass", "review", "reject", "reject"]
+    assert levels(gate, GOOD, changed(weight=0), changed(stock=0), changed(weight=0, stock=0)) == [
+        "pass",
+        "review",
+        "reject",
+        "reject",
+    ]
     verdicts = judge(gate, GOOD, changed(weight=0), changed(weight=0, stock=0))
     assert verdicts.reviews is not None
     assert verdicts.reviews.to_pylist() == [None, "Rule has_weight: weight: gt(min_value=0).", None]
@@ -149,7 +173,10 @@ rules:
 
 
 def test_the_score_is_the_share_of_the_weights_and_its_thresholds_close_on_each_other(tmp_path: Path) -> None:
-    rules = "\n".join(f"  - {{name: r{n}, column: stock, check: ge, arguments: {{min_value: {n}}}, severity: score, weight: {w}}}" for n, w in ((1, 50), (2, 29.5), (3, 20.5)))
+    rules = "\n".join(
+        f"  - {{name: r{n}, column: stock, check: ge, arguments: {{min_value: {n}}}, severity: score, weight: {w}}}"
+        for n, w in ((1, 50), (2, 29.5), (3, 20.5))
+    )
     gate = gate_of(tmp_path, f"rules:\n{rules}\nscore: {{reject_below: 50, review_below: 80}}", ENTITY)
     # 100, 79.5 (the hole between 79 and 80), 50 and 0
     assert levels(gate, *[changed(stock=n) for n in (3, 2, 1, 0)]) == ["pass", "review", "review", "reject"]
@@ -158,7 +185,12 @@ def test_the_score_is_the_share_of_the_weights_and_its_thresholds_close_on_each_
 
 def test_required_fields_are_neither_null_nor_blank(tmp_path: Path) -> None:
     gate = gate_of(tmp_path, "required: [name, stock]", ENTITY)
-    assert levels(gate, GOOD, changed(name="  "), changed(name=None), changed(stock=None)) == ["pass", "reject", "reject", "reject"]
+    assert levels(gate, GOOD, changed(name="  "), changed(name=None), changed(stock=None)) == [
+        "pass",
+        "reject",
+        "reject",
+        "reject",
+    ]
     (violation,) = judge(gate, changed(name=" ", stock=None)).rejects
     assert (violation.column, violation.reason) == ("name", "Required, but missing: name, stock.")
 
@@ -168,7 +200,14 @@ def test_what_the_contract_refuses_keeps_its_reason_and_is_counted_once(tmp_path
     gate = gate_of(tmp_path, "rules: [{name: has_stock, column: stock, check: gt, arguments: {min_value: 0}}]", ENTITY)
     verdicts = judge(gate, changed(id=None, stock=0), GOOD, changed(stock=0), tally=tally)
     assert [(one.index, one.column) for one in verdicts.rejects] == [(0, "id"), (2, "stock")]
-    assert tally.as_dict() == {"passed": 1, "reviewed": 0, "rejected": 2, "waived": 0, "failed": {"has_stock": 1}, "decided": {}}
+    assert tally.as_dict() == {
+        "passed": 1,
+        "reviewed": 0,
+        "rejected": 2,
+        "waived": 0,
+        "failed": {"has_stock": 1},
+        "decided": {},
+    }
 
 
 def test_a_value_that_breaks_an_expression_sends_its_own_record_to_quarantine_and_no_other(tmp_path: Path) -> None:
@@ -182,7 +221,9 @@ decision: {file: t.dmn, inputs: {kind: record_type}}
     rows = [changed(name=name) for name in ("7", "8", "canary", None, "7", "-1", "99999999999")]
     assert levels(gate, *rows) == ["pass", "review", "reject", "pass", "pass", "review", "reject"]
     verdicts, tally = judge(gate, *rows), Tally()
-    assert [violation.reason for violation in verdicts.rejects] == ["Rule number cannot be evaluated for this record: CAST(name AS INTEGER) > 0."] * 2
+    assert [violation.reason for violation in verdicts.rejects] == [
+        "Rule number cannot be evaluated for this record: CAST(name AS INTEGER) > 0."
+    ] * 2
     assert {violation.column for violation in verdicts.rejects} == {"name"}
     assert "canary" not in str(verdicts)
     judge(gate, *rows, tally=tally)
@@ -200,7 +241,9 @@ def test_a_record_type_that_cannot_be_told_is_a_reason_of_its_own(tmp_path: Path
     text = "record_type: CAST(CAST(name AS INTEGER) AS VARCHAR)\ndecision: {file: t.dmn, inputs: {kind: record_type}}"
     gate = gate_of(tmp_path, text, ENTITY, t_dmn=dmn('-  | "VALID"', inputs="kind:string"))
     rows = [changed(name=name) for name in ("7", "canary")]
-    assert [violation.reason for violation in judge(gate, *rows).rejects] == ["The record type cannot be evaluated for this record."]
+    assert [violation.reason for violation in judge(gate, *rows).rejects] == [
+        "The record type cannot be evaluated for this record."
+    ]
     assert levels(gate, *rows) == ["pass", "reject"]
 
 
@@ -212,28 +255,82 @@ def test_a_thousand_values_that_break_an_expression_are_found_one_by_one(tmp_pat
 
 WRONG = {
     "an unknown key": ("rulez: []", "1: rulez: there is no such key. Did you mean 'rules'?"),
-    "an unknown key of a rule": ("rules:\n- name: a\n  colum: stock\n  check: gt", "3: rules.0.colum: there is no such key. Did you mean 'column'?"),
-    "an unknown column": ("rules:\n- name: a\n  column: stok\n  check: gt", "3: rules.0.column: erp/items has no column 'stok'. Did you mean 'stock'?"),
-    "an unknown check": ("rules:\n- name: a\n  column: stock\n  check: in_rang", "4: rules.0.check: pandera has no check 'in_rang' for records. Did you mean 'in_range'?"),
-    "a check of whole columns": ("rules:\n- {name: a, column: stock, check: unique_values_eq}", "speaks of a whole column"),
-    "an unknown argument": ("rules:\n- name: a\n  column: stock\n  check: gt\n  arguments:\n    min_valu: 1", "6: rules.0.arguments.min_valu: gt takes no 'min_valu'. Did you mean 'min_value'?"),
-    "an argument of another type": ("rules:\n- name: a\n  column: stock\n  check: gt\n  arguments: {min_value: x}", "5: rules.0.arguments: gt(min_value=x) does not go with stock (BIGINT)"),
+    "an unknown key of a rule": (
+        "rules:\n- name: a\n  colum: stock\n  check: gt",
+        "3: rules.0.colum: there is no such key. Did you mean 'column'?",
+    ),
+    "an unknown column": (
+        "rules:\n- name: a\n  column: stok\n  check: gt",
+        "3: rules.0.column: erp/items has no column 'stok'. Did you mean 'stock'?",
+    ),
+    "an unknown check": (
+        "rules:\n- name: a\n  column: stock\n  check: in_rang",
+        "4: rules.0.check: pandera has no check 'in_rang' for records. Did you mean 'in_range'?",
+    ),
+    "a check of whole columns": (
+        "rules:\n- {name: a, column: stock, check: unique_values_eq}",
+        "speaks of a whole column",
+    ),
+    "an unknown argument": (
+        "rules:\n- name: a\n  column: stock\n  check: gt\n  arguments:\n    min_valu: 1",
+        "6: rules.0.arguments.min_valu: gt takes no 'min_valu'. Did you mean 'min_value'?",
+    ),
+    "an argument of another type": (
+        "rules:\n- name: a\n  column: stock\n  check: gt\n  arguments: {min_value: x}",
+        "5: rules.0.arguments: gt(min_value=x) does not go with stock (BIGINT)",
+    ),
     "a missing argument": ("rules:\n- {name: a, column: stock, check: gt}", "does not go with stock"),
-    "an unknown severity": ("rules:\n- {name: a, column: stock, check: gt, severity: rejct}", "'rejct' is not one of reject, review, score. Did you mean 'reject'?"),
-    "an unknown function": ("rules:\n- {name: a, column: stock, function: is_multiple_off}", "Did you mean 'is_multiple_of'?"),
-    "a function called wrongly": ("rules:\n- {name: a, column: stock, function: is_multiple_of, arguments: {fctor: 3}}", "is_multiple_of(value: 'pl.Expr', factor: 'int') -> 'pl.Expr' failed: TypeError"),
-    "two kinds at once": ("rules:\n- {name: a, column: stock, check: gt, expression: stock > 1}", "exactly one of check, function and expression"),
+    "an unknown severity": (
+        "rules:\n- {name: a, column: stock, check: gt, severity: rejct}",
+        "'rejct' is not one of reject, review, score. Did you mean 'reject'?",
+    ),
+    "an unknown function": (
+        "rules:\n- {name: a, column: stock, function: is_multiple_off}",
+        "Did you mean 'is_multiple_of'?",
+    ),
+    "a function called wrongly": (
+        "rules:\n- {name: a, column: stock, function: is_multiple_of, arguments: {fctor: 3}}",
+        "is_multiple_of(value: 'pl.Expr', factor: 'int') -> 'pl.Expr' failed: TypeError",
+    ),
+    "two kinds at once": (
+        "rules:\n- {name: a, column: stock, check: gt, expression: stock > 1}",
+        "exactly one of check, function and expression",
+    ),
     "an expression that is none": ("rules:\n- {name: a, expression: stock >}", "it is no SQL expression"),
-    "an expression with a typing error": ("rules:\n- {name: a, expression: stokk > 1}", "no column 'stokk'. Did you mean 'stock'?"),
-    "an expression over several records": ("rules:\n- {name: a, expression: stock > sum(stock)}", "a single record's columns"),
-    "an expression that reads files": ("rules:\n- {name: a, expression: \"stock > (select 1)\"}", "2: rules.0.expression: it cannot be evaluated"),
+    "an expression with a typing error": (
+        "rules:\n- {name: a, expression: stokk > 1}",
+        "no column 'stokk'. Did you mean 'stock'?",
+    ),
+    "an expression over several records": (
+        "rules:\n- {name: a, expression: stock > sum(stock)}",
+        "a single record's columns",
+    ),
+    "an expression that reads files": (
+        'rules:\n- {name: a, expression: "stock > (select 1)"}',
+        "2: rules.0.expression: it cannot be evaluated",
+    ),
     "an expression that is no condition": ("rules:\n- {name: a, expression: stock + 1}", "where Boolean is needed"),
-    "the same name twice": ("rules:\n- {name: a, expression: stock > 1}\n- {name: a, expression: stock > 2}", "3: rules.1.name"),
-    "a score that nothing uses": ("rules:\n- {name: a, expression: stock > 1, severity: score}", "nothing uses the score"),
-    "thresholds the wrong way round": ("score: {reject_below: 50, review_below: 40}", "1: score.review_below: review_below is lower"),
-    "a required column that is not there": ("required: [nam]", "required.0: erp/items has no column 'nam'. Did you mean 'name'?"),
+    "the same name twice": (
+        "rules:\n- {name: a, expression: stock > 1}\n- {name: a, expression: stock > 2}",
+        "3: rules.1.name",
+    ),
+    "a score that nothing uses": (
+        "rules:\n- {name: a, expression: stock > 1, severity: score}",
+        "nothing uses the score",
+    ),
+    "thresholds the wrong way round": (
+        "score: {reject_below: 50, review_below: 40}",
+        "1: score.review_below: review_below is lower",
+    ),
+    "a required column that is not there": (
+        "required: [nam]",
+        "required.0: erp/items has no column 'nam'. Did you mean 'name'?",
+    ),
     "a mask that is none": ("masks: {name: hide}", "1: masks.name: a mask is redact, drop, or {hash: env:NAME}."),
-    "a mask with its key in the file": ("masks:\n  name: {hash: verysecretvalue}", "masks.name: the key is given as a reference, env:NAME"),
+    "a mask with its key in the file": (
+        "masks:\n  name: {hash: verysecretvalue}",
+        "masks.name: the key is given as a reference, env:NAME",
+    ),
     "a mask of an unknown column": ("masks: {nme: redact}", "no column 'nme'. Did you mean 'name'?"),
     "a redacted key": ("masks: {id: redact}", "'id' is a business key: it may be hashed, but not redacted"),
     "a dropped key": ("masks: {id: drop}", "'id' is a business key: it may be hashed, but not dropped"),
@@ -265,7 +362,9 @@ def test_a_file_beyond_a_megabyte_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_billion_laughs_cost_nothing(tmp_path: Path) -> None:
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 20)]
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"] + [
+        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 20)
+    ]
     with pytest.raises(GateDefinitionError, match="anchors"):
         build_gate(write_gate(tmp_path, "\n".join(lines), ENTITY), ENTITY)
 

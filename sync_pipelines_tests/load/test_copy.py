@@ -27,7 +27,12 @@ ENTITY = Entity(uuid4(), "erp", "notes", "Notes", "", DeltaStrategy.FULL, COLUMN
 def write(path: Path, notes: list[str | None]) -> str:
     count = len(notes)
     columns = [range(count), ["1"] * count, ["h"] * count, range(count), notes]
-    pq.write_table(pa.table([pa.array(column) for column in columns], names=records_schema(ENTITY).names).cast(records_schema(ENTITY)), path)
+    pq.write_table(
+        pa.table([pa.array(column) for column in columns], names=records_schema(ENTITY).names).cast(
+            records_schema(ENTITY)
+        ),
+        path,
+    )
     return str(path)
 
 
@@ -46,15 +51,26 @@ def test_refused_rows_are_set_aside_and_all_others_copied(database: Database, tm
     assert all(json.loads(bytes(record))["data"]["note"] == "no json" for _, _, record in rejects)
 
 
-def test_a_refused_record_whose_bytes_are_gone_is_rebuilt_so_that_it_can_be_released(database: Database, tmp_path: Path) -> None:
-    columns = (*COLUMNS, *(Column(name, name) for name in ("TEXT", "BOOLEAN", "NUMERIC", "DOUBLE", "DATE", "BYTEA", "TIMESTAMPTZ")))
+def test_a_refused_record_whose_bytes_are_gone_is_rebuilt_so_that_it_can_be_released(
+    database: Database, tmp_path: Path
+) -> None:
+    columns = (
+        *COLUMNS,
+        *(Column(name, name) for name in ("TEXT", "BOOLEAN", "NUMERIC", "DOUBLE", "DATE", "BYTEA", "TIMESTAMPTZ")),
+    )
     sent = b'{"id":1,"note":[1.10],"TEXT":"1","BOOLEAN":true,"NUMERIC":1.50,"DOUBLE":1e300,"DATE":"2024-01-01","BYTEA":"\\\\x0f","TIMESTAMPTZ":null}'
     decoder = PageDecoder(replace(ENTITY, columns=columns))
     good = decoder.decode_one(b'{"row_version":"7","data":' + sent + b"}")
     row = {name: good[name].cast(pa.string())[0].as_py() for name in good.column_names}
     with psycopg2.connect(database.url) as connection, connection.cursor() as cursor:
         prepare_staging(cursor, ENTITY)
-        set_row_aside(cursor, {**row, "arrival": "0", "rowversion": "7"}, replace(ENTITY, columns=columns), "too large", Originals())
+        set_row_aside(
+            cursor,
+            {**row, "arrival": "0", "rowversion": "7"},
+            replace(ENTITY, columns=columns),
+            "too large",
+            Originals(),
+        )
         cursor.execute("SELECT record FROM erp_staging.notes__rejects")
         record = bytes(cursor.fetchone()[0])
     assert decoder.decode_one(record) == good

@@ -97,7 +97,9 @@ def test_a_widened_column_leaves_everything_that_hangs_on_it_as_it_was(zoo: Worl
 
 def test_what_hangs_on_a_table_that_is_set_aside_reads_the_new_one(zoo: World) -> None:
     # What speaks of texts cannot follow to numbers.
-    zoo.sql("DROP TABLE mart.seen; DROP PUBLICATION pieces; DROP TRIGGER on_uom ON erp.items; ALTER VIEW mart.uoms ALTER base_uom DROP DEFAULT")
+    zoo.sql(
+        "DROP TABLE mart.seen; DROP PUBLICATION pieces; DROP TRIGGER on_uom ON erp.items; ALTER VIEW mart.uoms ALTER base_uom DROP DEFAULT"
+    )
     zoo.sql("DROP FUNCTION mart.units")
     before = state(zoo)
     change(zoo, OTHER, numbers=True)
@@ -115,7 +117,9 @@ def test_what_hangs_on_a_table_that_is_set_aside_reads_the_new_one(zoo: World) -
 
 
 def test_a_view_that_no_longer_fits_is_named_and_nothing_is_done(zoo: World) -> None:
-    zoo.sql("DROP TABLE mart.seen; DROP PUBLICATION pieces; DROP TRIGGER on_uom ON erp.items; ALTER VIEW mart.uoms ALTER base_uom DROP DEFAULT")
+    zoo.sql(
+        "DROP TABLE mart.seen; DROP PUBLICATION pieces; DROP TRIGGER on_uom ON erp.items; ALTER VIEW mart.uoms ALTER base_uom DROP DEFAULT"
+    )
     zoo.sql("CREATE VIEW mart.letters AS SELECT base_uom FROM erp.items UNION SELECT 'none'::varchar(10)")
     change(zoo, OTHER, numbers=True)
     zoo.discover()

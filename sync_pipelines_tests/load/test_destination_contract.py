@@ -78,10 +78,19 @@ def test_staging_tables_are_ours_and_unlogged_and_dlt_leaves_them_alone(world: W
     world.add_items(3)
     world.sync()
     world.sync(full_refresh=True)
-    tables = dict(world.sql("SELECT relname, relpersistence FROM pg_class WHERE relnamespace = 'erp_staging'::regnamespace AND relkind = 'r'"))
-    assert {name for name, kind in tables.items() if kind == b"u" or kind == "u"} == {"items__records", "items__rejects"}
+    tables = dict(
+        world.sql(
+            "SELECT relname, relpersistence FROM pg_class WHERE relnamespace = 'erp_staging'::regnamespace AND relkind = 'r'"
+        )
+    )
+    assert {name for name, kind in tables.items() if kind == b"u" or kind == "u"} == {
+        "items__records",
+        "items__rejects",
+    }
     assert all(name.startswith("_dlt") for name in tables.keys() - {"items__records", "items__rejects"})
-    columns = world.sql("SELECT attname FROM pg_attribute WHERE attrelid = 'erp_staging.items__records'::regclass AND attnum > 0 ORDER BY attnum")
+    columns = world.sql(
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'erp_staging.items__records'::regclass AND attnum > 0 ORDER BY attnum"
+    )
     assert [name for (name,) in columns] == ["arrival", "rowversion", "hash", "c0", "c1", "c2", "c3"]
 
 

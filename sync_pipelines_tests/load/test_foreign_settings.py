@@ -68,21 +68,31 @@ def test_the_limit_of_a_transaction_is_taken_off_where_the_server_knows_it(world
         pass
     with psycopg.connect(world.database.session_url()) as known:
         assert known.execute("SELECT current_setting('transaction_timeout')").fetchone() == ("0",)
-    assert "transaction_timeout" not in session_options(server_version=160_000), "an older server would refuse the connection"
+    assert "transaction_timeout" not in session_options(server_version=160_000), (
+        "an older server would refuse the connection"
+    )
 
 
 def test_the_address_may_limit_our_patience_and_not_our_forms(database: Database) -> None:
     url = psycopg.conninfo.make_conninfo(database.url, options="-c statement_timeout=5s -c timezone=Asia/Kolkata")
     with Database(url).connect() as connection:
-        row = connection.execute("SELECT current_setting('statement_timeout') AS patience, current_setting('timezone') AS zone").fetchone()
+        row = connection.execute(
+            "SELECT current_setting('statement_timeout') AS patience, current_setting('timezone') AS zone"
+        ).fetchone()
     assert row == {"patience": "5s", "zone": "UTC"}
 
 
 @pytest.mark.parametrize(
     ("obstacle", "named"),
     [
-        ("CREATE TRIGGER swallow BEFORE INSERT ON erp.items FOR EACH ROW EXECUTE FUNCTION erp.nothing()", "trigger swallow on erp.items"),
-        ("CREATE TRIGGER swallow BEFORE UPDATE ON erp.items FOR EACH ROW EXECUTE FUNCTION erp.nothing()", "trigger swallow on erp.items"),
+        (
+            "CREATE TRIGGER swallow BEFORE INSERT ON erp.items FOR EACH ROW EXECUTE FUNCTION erp.nothing()",
+            "trigger swallow on erp.items",
+        ),
+        (
+            "CREATE TRIGGER swallow BEFORE UPDATE ON erp.items FOR EACH ROW EXECUTE FUNCTION erp.nothing()",
+            "trigger swallow on erp.items",
+        ),
         ("CREATE RULE swallow AS ON INSERT TO erp.items DO INSTEAD NOTHING", "rule swallow on erp.items"),
         (
             "CREATE TABLE erp.part (CHECK (item_number > '')) INHERITS (erp.items);"
@@ -121,8 +131,12 @@ def test_a_policy_that_would_hide_rows_is_refused_by_name(world: World) -> None:
     try:
         for schema in ("bridge", "erp", "erp_staging"):
             world.sql(f"GRANT ALL ON SCHEMA {schema} TO {name}; GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {name}")
-        world.sql(f"ALTER TABLE erp_staging.items__records OWNER TO {name}; ALTER TABLE erp_staging.items__rejects OWNER TO {name}")
-        world.sql("ALTER TABLE erp.items ENABLE ROW LEVEL SECURITY; CREATE POLICY later ON erp.items USING (item_number > 'A00001')")
+        world.sql(
+            f"ALTER TABLE erp_staging.items__records OWNER TO {name}; ALTER TABLE erp_staging.items__rejects OWNER TO {name}"
+        )
+        world.sql(
+            "ALTER TABLE erp.items ENABLE ROW LEVEL SECURITY; CREATE POLICY later ON erp.items USING (item_number > 'A00001')"
+        )
         table.put(item(0, base_uom="KG"))
         strong, world.database = world.database, Database(psycopg.conninfo.make_conninfo(world.database.url, user=name))
         with pytest.raises(DatabaseRefusedError, match="row-level security policy for table") as caught:
@@ -153,7 +167,9 @@ def test_a_role_without_create_on_the_database_works_in_schemas_that_are_there(w
     world.sql(f"CREATE ROLE {name} LOGIN")
     strong = world.database
     try:
-        world.sql(f"CREATE SCHEMA erp AUTHORIZATION {name}; CREATE SCHEMA erp_staging; GRANT USAGE, CREATE ON SCHEMA erp_staging TO {name}")
+        world.sql(
+            f"CREATE SCHEMA erp AUTHORIZATION {name}; CREATE SCHEMA erp_staging; GRANT USAGE, CREATE ON SCHEMA erp_staging TO {name}"
+        )
         world.sql(f"GRANT USAGE ON SCHEMA bridge TO {name}; GRANT ALL ON ALL TABLES IN SCHEMA bridge TO {name}")
         world.database = Database(psycopg.conninfo.make_conninfo(strong.url, user=name))
         world.sync()
@@ -165,5 +181,7 @@ def test_a_role_without_create_on_the_database_works_in_schemas_that_are_there(w
 
 def not_null(world: World) -> set[str]:
     """Columns of the table, ours and the key apart, that take no null."""
-    found = world.sql("SELECT attname FROM pg_attribute WHERE attrelid = 'erp.items'::regclass AND attnum > 0 AND attnotnull")
+    found = world.sql(
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'erp.items'::regclass AND attnum > 0 AND attnotnull"
+    )
     return {name for (name,) in found if not name.startswith("_bridge") and name != "item_number"}

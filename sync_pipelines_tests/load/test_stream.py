@@ -42,7 +42,10 @@ def at_page(world: World, number: int, action: Callable[[], None]) -> None:
 
 
 def indexes(world: World) -> set[str]:
-    return {name for (name,) in world.sql("SELECT indexname FROM pg_indexes WHERE schemaname = 'erp' AND tablename = 'items'")}
+    return {
+        name
+        for (name,) in world.sql("SELECT indexname FROM pg_indexes WHERE schemaname = 'erp' AND tablename = 'items'")
+    }
 
 
 def test_a_table_that_is_being_filled_looks_empty_and_nobody_waits_for_it(bulk: World) -> None:
@@ -74,7 +77,9 @@ def test_a_fill_whose_source_fails_leaves_an_empty_table_that_the_next_run_fills
     assert indexes(bulk) == CONSTRAINTS
 
 
-def test_constraints_that_a_dead_run_took_off_are_built_by_the_next_fill(bulk: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_constraints_that_a_dead_run_took_off_are_built_by_the_next_fill(
+    bulk: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     many_items(bulk, 0)
     bulk.sync()
     with psycopg.connect(bulk.database.url) as connection:
@@ -157,4 +162,3 @@ def test_a_run_that_fails_ends_its_copy_although_that_waits_for_a_lock(bulk: Wor
     bulk.faults.on_request = None
     assert bulk.sync().ledger.updated == 60
     bulk.assert_nothing_left_behind()
-

@@ -44,7 +44,9 @@ def iso_rowversions(draw: st.DrawFn) -> tuple[str, Decimal]:
 
 @given(st.lists(st.integers(-(10**30), 10**30), min_size=2))
 def test_integers_of_any_width_order_as_numbers(numbers: list[int]) -> None:
-    assert sorted(numbers) == [int(one) for one in sorted(map(str, numbers), key=lambda one: order_key(Codec.INTEGER, one))]
+    assert sorted(numbers) == [
+        int(one) for one in sorted(map(str, numbers), key=lambda one: order_key(Codec.INTEGER, one))
+    ]
 
 
 def test_nine_comes_before_ten_as_an_integer_and_is_refused_as_a_text() -> None:
@@ -182,7 +184,9 @@ def test_an_iso_time_less_some_seconds_is_that_much_earlier_in_the_same_notation
 
 
 @given(MOMENTS, st.integers(14, 20), st.floats(0, 1e7))
-def test_digits_less_some_seconds_are_that_much_earlier_and_as_wide(moment: datetime, width: int, seconds: float) -> None:
+def test_digits_less_some_seconds_are_that_much_earlier_and_as_wide(
+    moment: datetime, width: int, seconds: float
+) -> None:
     text = moment.strftime("%Y%m%d%H%M%S%f")[:width].ljust(width, "0")
     earlier = subtract_seconds(Codec.DIGITS, text, seconds)
     assert len(earlier) == width
@@ -310,7 +314,11 @@ def test_dates_in_calendar_notations_order_by_moment_and_step_back_in_their_nota
     assert (order_key(codec, left) < order_key(codec, right)) == (one < other)
     earlier = subtract_seconds(codec, left, seconds)
     assert CALENDARS[codec].format(order_key(codec, earlier)[0]) == earlier
-    assert timedelta(seconds=seconds) <= order_key(codec, left)[0] - order_key(codec, earlier)[0] <= timedelta(seconds=seconds + 3)
+    assert (
+        timedelta(seconds=seconds)
+        <= order_key(codec, left)[0] - order_key(codec, earlier)[0]
+        <= timedelta(seconds=seconds + 3)
+    )
 
 
 def test_what_only_the_source_orders_must_still_stand_in_groups_behind_the_cursor() -> None:
@@ -367,7 +375,14 @@ def test_marks_stay_few_and_the_cursor_follows_however_often_we_sync(interval: i
     rounds = 5 * lookback_seconds // interval + 50
     for number in range(1, rounds + 1):
         started_at = NOW + timedelta(seconds=number * interval)
-        cursor = plan(Codec.INTEGER, current=cursor, marks=marks, started_at=started_at, last=str(number), lookback_seconds=lookback_seconds)
+        cursor = plan(
+            Codec.INTEGER,
+            current=cursor,
+            marks=marks,
+            started_at=started_at,
+            last=str(number),
+            lookback_seconds=lookback_seconds,
+        )
         marks = plan_marks(marks, CursorMark(started_at, str(number)), started_at, lookback_seconds)
         assert len(marks) <= 25
     behind_seconds = (rounds - int(cursor or 0)) * interval

@@ -13,14 +13,28 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def word(age_seconds: float | None = 0, **changes) -> StatusWord:
-    known = {"status": EntityStatus.ACTIVE, "sync_enabled": True, "sync_interval_seconds": 300, "grace_seconds": 60, **changes}
+    known = {
+        "status": EntityStatus.ACTIVE,
+        "sync_enabled": True,
+        "sync_interval_seconds": 300,
+        "grace_seconds": 60,
+        **changes,
+    }
     last = None if age_seconds is None else NOW - timedelta(seconds=age_seconds)
     return status_word(**known, last_success_at=last, now=NOW)
 
 
 @pytest.mark.parametrize(
     ("age", "expected"),
-    [(0, "on time"), (360, "on time"), (360.001, "late"), (660, "late"), (660.001, "error"), (10**7, "error"), (-5, "on time")],
+    [
+        (0, "on time"),
+        (360, "on time"),
+        (360.001, "late"),
+        (660, "late"),
+        (660.001, "error"),
+        (10**7, "error"),
+        (-5, "on time"),
+    ],
 )
 def test_late_after_one_interval_and_in_error_after_two(age, expected):
     assert word(age) == expected

@@ -11,7 +11,9 @@ from sync_pipelines.model.entity import Column, DeltaStrategy, Entity
 from sync_pipelines.model.run import Ledger, Mode, RunStatus
 from sync_pipelines.model.verdict import RejectionLimits, plan_verdict
 
-ENTITY = Entity(uuid4(), "erp", "items", "Items", "", DeltaStrategy.FULL, (Column("id", "BIGINT", False, True),), "erp", "items")
+ENTITY = Entity(
+    uuid4(), "erp", "items", "Items", "", DeltaStrategy.FULL, (Column("id", "BIGINT", False, True),), "erp", "items"
+)
 
 
 def status(good: int, bad: int, mode: Mode = Mode.FULL, **facts: int) -> RunStatus:
@@ -31,7 +33,9 @@ def status(good: int, bad: int, mode: Mode = Mode.FULL, **facts: int) -> RunStat
         (8, 2, RunStatus.SUCCESS),
     ],
 )
-def test_nothing_good_is_no_success_and_a_share_counts_from_ten_records(good: int, bad: int, expected: RunStatus) -> None:
+def test_nothing_good_is_no_success_and_a_share_counts_from_ten_records(
+    good: int, bad: int, expected: RunStatus
+) -> None:
     assert status(good, bad) is expected
 
 
@@ -48,7 +52,13 @@ def test_a_table_without_any_row_is_no_success_whoever_knew_of_its_rejects() -> 
 
 def test_held_deletions_are_incomplete_and_name_the_way_out() -> None:
     verdict = plan_verdict(
-        replace(ENTITY, max_vanished_share=0.5), "RUN", Ledger(1, unchanged=1), Mode.FULL, RejectionLimits(), held_deletions=6, live_before=7
+        replace(ENTITY, max_vanished_share=0.5),
+        "RUN",
+        Ledger(1, unchanged=1),
+        Mode.FULL,
+        RejectionLimits(),
+        held_deletions=6,
+        live_before=7,
     )
     assert verdict.status is RunStatus.INCOMPLETE
     assert "6 of 7 live rows" in str(verdict.reason)

@@ -45,7 +45,10 @@ class Receiver(ThreadingHTTPServer):
     @property
     def events(self) -> list[tuple[str, str, str]]:
         """Type, kind and subject of what was taken, in order."""
-        return [(body["type"], body["data"]["kind"], body["data"]["subject"]) for body in (request["body"] for request in self.taken)]
+        return [
+            (body["type"], body["data"]["kind"], body["data"]["subject"])
+            for body in (request["body"] for request in self.taken)
+        ]
 
     def wait_for(self, count: int, seconds: float = 60) -> None:
         """Wait until so many requests have arrived."""
@@ -72,7 +75,14 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.arrived:
             status = self.server.answers.pop(0) if self.server.answers else 204
             self.server.requests.append(
-                {"id": self.headers["webhook-id"], "ok": ok, "body": json.loads(body), "headers": dict(self.headers), "path": self.path, "status": status}
+                {
+                    "id": self.headers["webhook-id"],
+                    "ok": ok,
+                    "body": json.loads(body),
+                    "headers": dict(self.headers),
+                    "path": self.path,
+                    "status": status,
+                }
             )
             self.server.arrived.notify_all()
         if status < 0:

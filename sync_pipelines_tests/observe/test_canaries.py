@@ -25,7 +25,11 @@ CANARY = "canary-9c41aa07-tokens-never-alert"
 
 
 def test_an_echoed_token_and_the_signing_key_are_nowhere(
-    database: Database, settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database: Database,
+    settings: Settings,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("CANARY_TOKEN", CANARY)
@@ -40,7 +44,10 @@ def test_an_echoed_token_and_the_signing_key_are_nowhere(
             with pytest.raises(SyncError):
                 sync_entity(database, "erp", "items", settings=settings)
         # A token that got into the catalog before the redactor knew it must not leave it, either.
-        world.sql("UPDATE bridge.sync_runs SET error_details = error_details || jsonb_build_object('next_command', %s::text)", f"curl -H 'Bearer {CANARY}'")
+        world.sql(
+            "UPDATE bridge.sync_runs SET error_details = error_details || jsonb_build_object('next_command', %s::text)",
+            f"curl -H 'Bearer {CANARY}'",
+        )
         receiver.answers, receiver.answer_body = [500], f"you sent {KEY} and {CANARY}".encode()
         look(lambda: database, settings)
         world.sql("UPDATE bridge.deliveries SET next_attempt_at = now()")

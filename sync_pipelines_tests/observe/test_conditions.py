@@ -25,12 +25,20 @@ def ago(seconds: float) -> datetime:
 
 def entity(slug: str = "items", **facts) -> EntityHealth:
     """An entity that synced a minute ago, and what differs."""
-    known = {"created_at": ago(10**6), "last_success_at": ago(60), "last_status": "success", "last_completed_at": ago(60), "last_uid": RUN}
+    known = {
+        "created_at": ago(10**6),
+        "last_success_at": ago(60),
+        "last_status": "success",
+        "last_completed_at": ago(60),
+        "last_uid": RUN,
+    }
     return EntityHealth("erp", slug, **{**known, **facts})
 
 
 def found(*entities: EntityHealth, connector: ConnectorHealth | None = None, **facts) -> list[Condition]:
-    settings = Settings(_env_file=None, **{name: facts.pop(name) for name in list(facts) if name in Settings.model_fields})
+    settings = Settings(
+        _env_file=None, **{name: facts.pop(name) for name in list(facts) if name in Settings.model_fields}
+    )
     return find_conditions(Health(NOW, entities, (connector or ConnectorHealth("erp"),), **facts), settings)
 
 
@@ -66,14 +74,19 @@ def test_nothing_is_wrong_with_what_is_well():
         ({"last_success_at": None, "created_at": ago(660)}, []),
         ({"last_success_at": None, "created_at": ago(661)}, ["freshness"]),
         ({"last_success_at": None, "running_uid": RUN, "running_seconds": 5.0}, []),
-        ({"status": EntityStatus.ACTION_REQUIRED, "status_reason": "why", "consecutive_failures": 9}, ["action_required"]),
+        (
+            {"status": EntityStatus.ACTION_REQUIRED, "status_reason": "why", "consecutive_failures": 9},
+            ["action_required"],
+        ),
         ({"status": EntityStatus.VANISHED, "last_success_at": ago(10**6)}, []),
         ({"sync_enabled": False, "last_success_at": ago(10**6), "consecutive_failures": 9}, []),
     ],
 )
 def test_an_entity_at_the_edge_of_each_threshold(facts, expected):
     settings = {name: facts[name] for name in facts if name.startswith("alert_")}
-    assert kinds(entity(**{name: value for name, value in facts.items() if name not in settings}), **settings) == expected
+    assert (
+        kinds(entity(**{name: value for name, value in facts.items() if name not in settings}), **settings) == expected
+    )
 
 
 def test_a_run_whose_process_is_gone_is_told_apart_from_one_that_works():
@@ -85,13 +98,16 @@ def test_a_run_whose_process_is_gone_is_told_apart_from_one_that_works():
 
 
 @pytest.mark.parametrize(
-    ("ended", "failed", "expected"), [(19, 19, []), (20, 1, []), (20, 2, ["failure_rate"]), (1000, 51, ["failure_rate"]), (1, 1, [])]
+    ("ended", "failed", "expected"),
+    [(19, 19, []), (20, 1, []), (20, 2, ["failure_rate"]), (1000, 51, ["failure_rate"]), (1, 1, [])],
 )
 def test_a_failure_rate_needs_enough_runs(ended, failed, expected):
     assert kinds(connector=ConnectorHealth("erp", runs_ended=ended, runs_failed=failed)) == expected
 
 
-@pytest.mark.parametrize(("used", "expected"), [(89, []), (90, ["database_connections"]), (100, ["database_connections"])])
+@pytest.mark.parametrize(
+    ("used", "expected"), [(89, []), (90, ["database_connections"]), (100, ["database_connections"])]
+)
 def test_connections_of_the_database_run_out(used, expected):
     assert kinds(connections_used=used, connections_usable=100) == expected
 
@@ -103,8 +119,15 @@ def test_a_sync_that_just_failed_for_want_of_a_connection_says_so_even_if_there_
 
 
 def failed_to_reach(slug: str = "items", seconds_ago: float = 10, failures: int = 3, **facts) -> EntityHealth:
-    known = {"last_success_at": ago(500), "last_status": "failed", "last_completed_at": ago(seconds_ago), "last_error": "refused"}
-    return entity(slug, **{**known, "last_error_kind": "SourceUnreachableError", "consecutive_failures": failures, **facts})
+    known = {
+        "last_success_at": ago(500),
+        "last_status": "failed",
+        "last_completed_at": ago(seconds_ago),
+        "last_error": "refused",
+    }
+    return entity(
+        slug, **{**known, "last_error_kind": "SourceUnreachableError", "consecutive_failures": failures, **facts}
+    )
 
 
 def test_a_source_is_unreachable_after_three_attempts_of_whatever_entity():
@@ -120,7 +143,13 @@ def test_any_answer_of_the_source_is_contact():
     refused = entity("d", last_status="failed", last_error_kind="AuthenticationError", last_completed_at=ago(9))
     assert unreachable_attempts(ConnectorHealth("erp"), [*down, refused])[0] == 0
     assert unreachable_attempts(ConnectorHealth("erp", last_discovered_at=ago(9)), down)[0] == 0
-    ours = entity("d", last_status="failed", last_error_kind="DatabaseUnavailableError", last_completed_at=ago(9), last_success_at=None)
+    ours = entity(
+        "d",
+        last_status="failed",
+        last_error_kind="DatabaseUnavailableError",
+        last_completed_at=ago(9),
+        last_success_at=None,
+    )
     assert unreachable_attempts(ConnectorHealth("erp"), [*down, ours])[0] == 3
 
 
@@ -133,20 +162,37 @@ def test_a_discovery_that_found_nobody_is_an_attempt():
 
 def test_every_condition_says_what_to_type_first():
     everything = found(
-        entity(consecutive_failures=3, last_seconds=700.0, last_response_seconds=11.0, rejecting_judged=10, rejecting_quarantined=9, last_success_at=None),
+        entity(
+            consecutive_failures=3,
+            last_seconds=700.0,
+            last_response_seconds=11.0,
+            rejecting_judged=10,
+            rejecting_quarantined=9,
+            last_success_at=None,
+        ),
         entity("b", status=EntityStatus.ACTION_REQUIRED),
         failed_to_reach("c"),
         connector=ConnectorHealth("erp", runs_ended=20, runs_failed=9),
         connections_used=100,
     )
-    assert {condition.kind for condition in everything} >= {"action_required", "failure_rate", "slow_source", "rejection_rate", "freshness"}
-    assert all(condition.message.endswith((".", "refused", "known")) and condition.next_command for condition in everything)
+    assert {condition.kind for condition in everything} >= {
+        "action_required",
+        "failure_rate",
+        "slow_source",
+        "rejection_rate",
+        "freshness",
+    }
+    assert all(
+        condition.message.endswith((".", "refused", "known")) and condition.next_command for condition in everything
+    )
 
 
 def test_thresholds_come_from_the_settings():
     assert kinds(entity(consecutive_failures=1), alert_consecutive_failures=1) == ["consecutive_failures"]
     assert kinds(entity(last_seconds=5.0), alert_duration_seconds=4) == ["run_duration"]
-    assert kinds(entity(rejecting_judged=2, rejecting_quarantined=1), alert_rejection_min_records=2, alert_rejection_rate=0.4) == ["rejection_rate"]
+    assert kinds(
+        entity(rejecting_judged=2, rejecting_quarantined=1), alert_rejection_min_records=2, alert_rejection_rate=0.4
+    ) == ["rejection_rate"]
 
 
 def test_an_attempt_whose_step_tries_again_is_no_failure_yet():
@@ -157,7 +203,11 @@ def test_an_attempt_whose_step_tries_again_is_no_failure_yet():
 
 
 def test_failures_of_another_cause_are_no_attempts_to_reach_the_source():
-    ended = (EndedRun(ago(10), Category.UNREACHABLE), EndedRun(ago(70), Category.DATABASE), EndedRun(ago(130), Category.DATABASE))
+    ended = (
+        EndedRun(ago(10), Category.UNREACHABLE),
+        EndedRun(ago(70), Category.DATABASE),
+        EndedRun(ago(130), Category.DATABASE),
+    )
     assert kinds(failed_to_reach(failures=3, recent=ended)) == ["consecutive_failures"]
     assert "source_unreachable" in kinds(failed_to_reach(failures=3, recent=ended[:1] * 3))
 
@@ -168,16 +218,30 @@ class ProxyRefusedError(SourceUnreachableError):
 
 def test_errors_count_by_what_they_tell_of_and_not_by_their_name():
     assert "source_unreachable" in kinds(failed_to_reach(failures=3, last_error_kind="ProxyRefusedError"))
-    assert "source_unreachable" in kinds(failed_to_reach(failures=3, last_error_kind="RenamedError", last_error_category="unreachable"))
+    assert "source_unreachable" in kinds(
+        failed_to_reach(failures=3, last_error_kind="RenamedError", last_error_category="unreachable")
+    )
     assert "source_unreachable" not in kinds(failed_to_reach(failures=3, last_error_kind="ValueError"))
     answered = failed_to_reach("b", last_error_kind="RenamedError", last_error_category="answered", seconds_ago=1)
     assert "source_unreachable" not in kinds(failed_to_reach(failures=3), answered)
 
 
 def test_what_does_not_pass_by_itself_says_so():
-    [refused] = found(entity(consecutive_failures=3, last_status="failed", last_error_kind="AuthenticationError", last_exit_code=3))
-    [broken] = found(entity(consecutive_failures=3, last_status="failed", last_error_kind="BrokenPageError", last_exit_code=1))
-    [few] = found(entity(consecutive_failures=3, last_status="incomplete", last_error_kind="IncompleteAnswerError", last_exit_code=3, last_is_retriable=True))
+    [refused] = found(
+        entity(consecutive_failures=3, last_status="failed", last_error_kind="AuthenticationError", last_exit_code=3)
+    )
+    [broken] = found(
+        entity(consecutive_failures=3, last_status="failed", last_error_kind="BrokenPageError", last_exit_code=1)
+    )
+    [few] = found(
+        entity(
+            consecutive_failures=3,
+            last_status="incomplete",
+            last_error_kind="IncompleteAnswerError",
+            last_exit_code=3,
+            last_is_retriable=True,
+        )
+    )
     assert "does not help" not in few.message
     assert refused.message.endswith("Trying again does not help.")
     assert "does not help" not in broken.message
@@ -194,7 +258,9 @@ def test_the_failure_rate_waits_until_it_is_known_whether_the_source_is_down():
 def test_after_an_outage_what_waits_for_its_turn_is_not_told_as_a_trouble_of_its_own(seconds, expected):
     back = ConnectorHealth("erp", outage_ended_at=ago(seconds))
     assert kinds(failed_to_reach(seconds_ago=seconds + 60, last_success_at=ago(10)), connector=back) == expected
-    assert kinds(failed_to_reach(seconds_ago=5, last_success_at=ago(600)), connector=back)[-1:] == ["consecutive_failures"]
+    assert kinds(failed_to_reach(seconds_ago=5, last_success_at=ago(600)), connector=back)[-1:] == [
+        "consecutive_failures"
+    ]
 
 
 def looked(looker: Looker, last_seconds_ago: float, resumed_seconds_ago: float | None = None) -> Heartbeat:

@@ -48,7 +48,9 @@ def test_a_message_is_signed_and_says_what_where_since_when_and_what_to_type(fai
     assert "Syncs fail again and again: erp/items" in body["text"]
 
 
-def test_a_wrong_key_does_not_verify_so_the_receiver_of_the_tests_can_fail(failing: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_key_does_not_verify_so_the_receiver_of_the_tests_can_fail(
+    failing: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOOK_KEY", "whsec_" + "A" * 40)
     failing.look()
     assert [request["ok"] for request in failing.receiver.requests] == [False]
@@ -67,7 +69,9 @@ def test_500_then_200_is_one_message_with_one_id(failing: Watch) -> None:
     assert failing.look().deliveries.delivered == 0
 
 
-def test_a_receiver_that_is_down_is_tried_again_until_the_message_is_given_up_and_shown(failing: Watch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_receiver_that_is_down_is_tried_again_until_the_message_is_given_up_and_shown(
+    failing: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
     failing.world.sql("UPDATE bridge.webhooks SET url = 'http://127.0.0.1:9/'")
     for _ in range(3):
         failing.look(alert_webhook_tries=3)
@@ -153,7 +157,9 @@ def test_a_missing_key_is_a_failed_try_that_names_the_variable(failing: Watch, m
     assert len(failing.receiver.taken) == 1
 
 
-def test_an_address_that_is_a_secret_stays_in_its_variable(watch: Watch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_address_that_is_a_secret_stays_in_its_variable(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("CHAT_URL", watch.receiver.url + "/T000/canary-path-7f3a")
     add_webhook(watch.world.database, "env:CHAT_URL", "env:HOOK_KEY")
@@ -187,10 +193,16 @@ watch.look(lambda: Database(os.environ["DATABASE"]), settings)
 
 
 @pytest.mark.parametrize(("point", "arrived"), [("before", 0), ("after", 1)])
-def test_a_process_killed_around_its_delivery_loses_nothing_and_repeats_the_same_id(failing: Watch, point: str, arrived: int) -> None:
+def test_a_process_killed_around_its_delivery_loses_nothing_and_repeats_the_same_id(
+    failing: Watch, point: str, arrived: int
+) -> None:
     variables = {"DATABASE": failing.world.database.url, "POINT": point, "ALERT_CONNECTION_SHARE": "1", "HOOK_KEY": KEY}
     dead = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(_CRASH)], env={**os.environ, **variables}, cwd=PROJECT, timeout=120, check=False
+        [sys.executable, "-c", textwrap.dedent(_CRASH)],
+        env={**os.environ, **variables},
+        cwd=PROJECT,
+        timeout=120,
+        check=False,
     )
     assert dead.returncode == -signal.SIGKILL
     assert failing.incidents() == [("consecutive_failures", "erp/items", "open")]
@@ -206,7 +218,9 @@ def test_a_process_killed_around_its_delivery_loses_nothing_and_repeats_the_same
     assert delivery["delivered_at"] is not None
 
 
-def test_an_incident_and_its_messages_are_written_together_or_not_at_all(failing: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incident_and_its_messages_are_written_together_or_not_at_all(
+    failing: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("killed between the two")
 
@@ -233,7 +247,19 @@ def test_pauses_double_up_to_an_hour_and_end() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["ftp://x/", "x", "", "http://", "http://u:canary@h/", "http://h/?key=canary", "http://h/#f", "http://h:0/", "http://h/ x", "env:", "http://[bad"],
+    [
+        "ftp://x/",
+        "x",
+        "",
+        "http://",
+        "http://u:canary@h/",
+        "http://h/?key=canary",
+        "http://h/#f",
+        "http://h:0/",
+        "http://h/ x",
+        "env:",
+        "http://[bad",
+    ],
 )
 def test_addresses_that_cannot_be_used_or_would_keep_a_secret_in_the_clear_are_refused(url: str) -> None:
     with pytest.raises(SettingsError) as caught:
@@ -241,7 +267,9 @@ def test_addresses_that_cannot_be_used_or_would_keep_a_secret_in_the_clear_are_r
     assert "canary" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["short", "whsec_" + "A" * 31, "not base64 at all, but long enough to be a key!", "whsec_"])
+@pytest.mark.parametrize(
+    "key", ["short", "whsec_" + "A" * 31, "not base64 at all, but long enough to be a key!", "whsec_"]
+)
 def test_keys_that_cannot_sign_are_refused_without_being_repeated(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setenv("BAD_KEY", key)
     answer = send_message("http://127.0.0.1:9/", "env:BAD_KEY", "msg_1", "{}", 1)
@@ -254,7 +282,9 @@ def test_keys_come_with_or_without_prefix_and_padding(monkeypatch: pytest.Monkey
     for key in (KEY, KEY.removeprefix("whsec_"), KEY.rstrip("=")):
         monkeypatch.setenv("SOME_KEY", key)
         assert signing_key("env:SOME_KEY") == key
-        assert send_message(receiver.url, "env:SOME_KEY", "msg_1", json.dumps({"a": "é"}, ensure_ascii=False), 5) == Answer(204)
+        assert send_message(
+            receiver.url, "env:SOME_KEY", "msg_1", json.dumps({"a": "é"}, ensure_ascii=False), 5
+        ) == Answer(204)
     assert all(request["ok"] for request in receiver.requests)
 
 

@@ -98,7 +98,9 @@ def test_an_unreachable_discovery_counts_and_its_kind_is_kept(watch: Watch) -> N
             discover(watch.world.database, "dead", settings=watch.settings)
     watch.look(alert_consecutive_failures=1)
     assert watch.incidents() == [("source_unreachable", "dead", "open")]
-    assert watch.world.sql("SELECT last_discovery_error_kind FROM bridge.connectors WHERE name = 'dead'") == [("SourceUnreachableError",)]
+    assert watch.world.sql("SELECT last_discovery_error_kind FROM bridge.connectors WHERE name = 'dead'") == [
+        ("SourceUnreachableError",)
+    ]
 
 
 @pytest.fixture
@@ -239,7 +241,10 @@ def test_the_failure_rate_counts_neither_repetitions_of_a_step_nor_what_an_outag
     watch.world.sql(insert, "success", None, 30)
     watch.world.sql(insert, "failed", '{"error": "BrokenPageError", "category": "answered", "tried_again": true}', 20)
     watch.world.sql(insert, "failed", '{"error": "SourceBusyError", "category": "unreachable"}', 20)
-    watch.world.sql("INSERT INTO bridge.incidents (kind, subject, message, quiet_since, closed_at) VALUES (%s, 'erp', 'm', now(), now())", "source_unreachable")
+    watch.world.sql(
+        "INSERT INTO bridge.incidents (kind, subject, message, quiet_since, closed_at) VALUES (%s, 'erp', 'm', now(), now())",
+        "source_unreachable",
+    )
     watch.look()
     assert watch.incidents() == [("source_unreachable", "erp", "over")]
     with watch.world.database.connect() as connection:
@@ -288,7 +293,9 @@ def test_a_paused_machine_is_noticed_by_the_gap_and_a_slow_rhythm_is_none(watch:
     assert watch.incidents() == [("freshness", "erp/items", "open")]
     for _ in range(3):
         watch.look(looker=Looker.CRON)
-        watch.world.sql("UPDATE bridge.heartbeats SET last_at = last_at - interval '5 minutes', resumed_at = NULL WHERE looker = 'cron'")
+        watch.world.sql(
+            "UPDATE bridge.heartbeats SET last_at = last_at - interval '5 minutes', resumed_at = NULL WHERE looker = 'cron'"
+        )
     watch.look(looker=Looker.CRON)
     assert watch.world.sql(gaps, "cron") == [(False,)]
 
@@ -343,9 +350,14 @@ def test_a_role_without_connections_left_is_told_apart_from_a_server_that_is_dow
                 pass
         finally:
             connection.execute(f"DROP ROLE {role}")
-    assert isinstance(classify_database_error(psycopg.OperationalError("FATAL:  sorry, too many clients already")), DatabaseConnectionsError)
+    assert isinstance(
+        classify_database_error(psycopg.OperationalError("FATAL:  sorry, too many clients already")),
+        DatabaseConnectionsError,
+    )
     assert isinstance(classify_database_error(psycopg.errors.TooManyConnections("x")), DatabaseConnectionsError)
-    assert not isinstance(classify_database_error(psycopg.OperationalError("connection refused")), DatabaseConnectionsError)
+    assert not isinstance(
+        classify_database_error(psycopg.OperationalError("connection refused")), DatabaseConnectionsError
+    )
 
 
 def test_two_looks_at_once_open_an_incident_once(watch: Watch) -> None:

@@ -20,7 +20,9 @@ def condition(kind: IncidentKind = K.FRESHNESS, subject: str = "erp/items", **de
     return Condition(kind, subject, "It is old.", "do it", details)
 
 
-def incident(kind: IncidentKind = K.FRESHNESS, subject: str = "erp/items", quiet_seconds: float | None = None) -> Incident:
+def incident(
+    kind: IncidentKind = K.FRESHNESS, subject: str = "erp/items", quiet_seconds: float | None = None
+) -> Incident:
     quiet = None if quiet_seconds is None else NOW - timedelta(seconds=quiet_seconds)
     return Incident(uuid4(), kind, subject, "It is old.", "do it", {}, NOW, NOW, quiet, None)
 
@@ -46,17 +48,25 @@ def test_what_follows_from_an_unreachable_source_is_not_told():
 
 
 def test_consequences_stay_untold_until_the_incident_is_over_so_that_syncs_can_catch_up():
-    assert without_consequences([condition(K.FRESHNESS)], [incident(K.SOURCE_UNREACHABLE, "erp", quiet_seconds=10)]) == []
+    assert (
+        without_consequences([condition(K.FRESHNESS)], [incident(K.SOURCE_UNREACHABLE, "erp", quiet_seconds=10)]) == []
+    )
 
 
 def test_what_was_told_already_goes_on_and_is_not_closed_by_a_larger_trouble():
     old = incident(K.FRESHNESS)
-    assert keys(without_consequences([condition(K.SOURCE_UNREACHABLE, "erp"), condition(K.FRESHNESS)], [old])) >= {old.key}
+    assert keys(without_consequences([condition(K.SOURCE_UNREACHABLE, "erp"), condition(K.FRESHNESS)], [old])) >= {
+        old.key
+    }
 
 
 def test_an_entity_that_fails_or_is_still_read_is_not_told_again_for_being_old():
-    assert keys(without_consequences([condition(K.CONSECUTIVE_FAILURES), condition(K.FRESHNESS)], [])) == {(K.CONSECUTIVE_FAILURES, "erp/items")}
-    assert keys(without_consequences([condition(K.RUN_DURATION), condition(K.FRESHNESS)], [])) == {(K.RUN_DURATION, "erp/items")}
+    assert keys(without_consequences([condition(K.CONSECUTIVE_FAILURES), condition(K.FRESHNESS)], [])) == {
+        (K.CONSECUTIVE_FAILURES, "erp/items")
+    }
+    assert keys(without_consequences([condition(K.RUN_DURATION), condition(K.FRESHNESS)], [])) == {
+        (K.RUN_DURATION, "erp/items")
+    }
 
 
 def test_many_new_troubles_of_a_kind_are_one():
@@ -89,9 +99,18 @@ def test_entities_with_incidents_of_their_own_keep_them_and_a_group_lives_to_its
 
 
 def test_new_is_opened_known_is_seen_gone_is_quiet_and_long_gone_is_closed():
-    seen, quiet, closed, waits = incident(subject="erp/a"), incident(subject="erp/b"), incident(subject="erp/c", quiet_seconds=300), incident(subject="erp/d", quiet_seconds=299)
-    diff = diff_incidents([seen, quiet, closed, waits], [condition(subject="erp/a"), condition(subject="erp/new")], NOW, 300)
-    assert diff == IncidentDiff((condition(subject="erp/new"),), ((seen, condition(subject="erp/a")),), (quiet,), (closed,))
+    seen, quiet, closed, waits = (
+        incident(subject="erp/a"),
+        incident(subject="erp/b"),
+        incident(subject="erp/c", quiet_seconds=300),
+        incident(subject="erp/d", quiet_seconds=299),
+    )
+    diff = diff_incidents(
+        [seen, quiet, closed, waits], [condition(subject="erp/a"), condition(subject="erp/new")], NOW, 300
+    )
+    assert diff == IncidentDiff(
+        (condition(subject="erp/new"),), ((seen, condition(subject="erp/a")),), (quiet,), (closed,)
+    )
 
 
 def test_a_sticky_incident_is_over_only_when_it_is_said():
@@ -101,7 +120,9 @@ def test_a_sticky_incident_is_over_only_when_it_is_said():
 
 
 @given(st.lists(st.booleans(), max_size=60), st.integers(0, 5))
-def test_however_it_flaps_every_beginning_has_at_most_one_end_and_gaps_shorter_than_the_quiet_time_are_not_told(there, quiet_ticks):
+def test_however_it_flaps_every_beginning_has_at_most_one_end_and_gaps_shorter_than_the_quiet_time_are_not_told(
+    there, quiet_ticks
+):
     open_: list[Incident] = []
     told: list[tuple[int, str]] = []
     for tick, present in enumerate(there):
@@ -110,7 +131,9 @@ def test_however_it_flaps_every_beginning_has_at_most_one_end_and_gaps_shorter_t
         for one in diff.opened:
             open_.append(Incident(uuid4(), one.kind, one.subject, "", "", {}, now, now, None, None))
             told.append((tick, "opened"))
-        open_ = [Incident(**{**vars(one), "quiet_since": None}) if one in [i for i, _ in diff.seen] else one for one in open_]
+        open_ = [
+            Incident(**{**vars(one), "quiet_since": None}) if one in [i for i, _ in diff.seen] else one for one in open_
+        ]
         open_ = [Incident(**{**vars(one), "quiet_since": now}) if one in diff.quiet else one for one in open_]
         open_ = [one for one in open_ if one not in diff.closed]
         told += [(tick, "closed")] * len(diff.closed)

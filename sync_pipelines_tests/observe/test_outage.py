@@ -70,7 +70,12 @@ def test_a_receiver_that_fails_meanwhile_is_tried_with_every_look_and_the_same_i
 def test_exhausted_connections_are_told_as_such(told: Watch) -> None:
     now = datetime.now(UTC)
     for seconds in range(2):
-        note_outage(told.settings.home, told.settings, DatabaseConnectionsError("PostgreSQL has no connection left."), now + timedelta(seconds=seconds))
+        note_outage(
+            told.settings.home,
+            told.settings,
+            DatabaseConnectionsError("PostgreSQL has no connection left."),
+            now + timedelta(seconds=seconds),
+        )
     assert told.receiver.events == [("incident.opened", "database_connections", "database")]
 
 
@@ -92,7 +97,9 @@ def test_a_broken_file_is_forgotten_and_not_a_reason_to_stop(told: Watch) -> Non
     assert len(told.receiver.events) == 1
 
 
-def test_a_home_that_cannot_be_written_does_not_stop_the_look(told: Watch, tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_home_that_cannot_be_written_does_not_stop_the_look(
+    told: Watch, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").touch()
     told.look(home=tmp_path / "file" / "home")
     assert "cannot be remembered" in caplog.text

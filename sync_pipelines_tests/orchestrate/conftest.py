@@ -32,7 +32,9 @@ def module_world(server_url: str, template: str, tmp_path_factory: pytest.TempPa
     name = f"sync_module_{os.getpid()}_{next(_modules)}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    settings = Settings(_env_file=None, home=tmp_path_factory.mktemp("home"), max_page_size=10, entity_wait_seconds=0.2, api_tries=2)
+    settings = Settings(
+        _env_file=None, home=tmp_path_factory.mktemp("home"), max_page_size=10, entity_wait_seconds=0.2, api_tries=2
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TWIN_TOKEN", TOKEN)
         with World.open(Database(with_database(server_url, name)), settings) as world:

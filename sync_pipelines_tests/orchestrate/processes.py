@@ -91,7 +91,9 @@ class RunningDagster:
 
     def graphql(self, query: str, **variables: Any) -> Any:
         """The data of an answer without errors."""
-        answer = self._pool.request("POST", f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=PATIENCE_SECONDS)
+        answer = self._pool.request(
+            "POST", f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=PATIENCE_SECONDS
+        )
         data = answer.json()
         assert not data.get("errors"), data
         return data["data"]
@@ -113,7 +115,9 @@ class RunningDagster:
     def jobs(self) -> set[str]:
         """Names of the jobs in the UI."""
         query = "{ repositoriesOrError { ... on RepositoryConnection { nodes { pipelines { name } } } } }"
-        return {job["name"] for node in self.graphql(query)["repositoriesOrError"]["nodes"] for job in node["pipelines"]}
+        return {
+            job["name"] for node in self.graphql(query)["repositoriesOrError"]["nodes"] for job in node["pipelines"]
+        }
 
     def loaded_at(self) -> float:
         """When the process that holds the definitions was started, in seconds since the epoch; each load has a new one."""
@@ -140,7 +144,11 @@ class RunningDagster:
 
     def status(self, run_id: str) -> str:
         """Status of a run."""
-        return str(self.graphql("query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", id=run_id)["runOrError"]["status"])
+        return str(
+            self.graphql("query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", id=run_id)[
+                "runOrError"
+            ]["status"]
+        )
 
     def finished(self, run_id: str) -> str:
         """Wait for the end of a run and return its status."""
@@ -191,7 +199,9 @@ def _started(world: World, folder: Path, children: Children) -> RunningDagster:
     migrated = dagster.command("migrate")
     assert migrated.returncode == 0, migrated.stderr
     socket_path, workspace = folder / "code.sock", folder / "workspace.yaml"
-    workspace.write_text(json.dumps({"load_from": [{"grpc_server": {"socket": str(socket_path), "location_name": LOCATION}}]}))
+    workspace.write_text(
+        json.dumps({"load_from": [{"grpc_server": {"socket": str(socket_path), "location_name": LOCATION}}]})
+    )
     children.start("code-server", python_module("sync_pipelines.supervise.code_server", "--socket", str(socket_path)))
     wait_for(lambda: _alive(children) and socket_path.exists(), "the code server listens")
     children.start("webserver", python_module(WEBSERVER, "-w", str(workspace), "--port", str(dagster.port)))

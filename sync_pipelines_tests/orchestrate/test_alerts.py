@@ -96,7 +96,14 @@ def told(sensor: Ticks) -> list[tuple[str, ...]]:
         if isinstance(event, dg.AssetObservation):
             found.append((path, event.metadata["state"].value, event.metadata["incident"].value))
         else:
-            found.append((path, event.check_name, "passed" if event.passed else event.severity.value, event.metadata["open"].value))
+            found.append(
+                (
+                    path,
+                    event.check_name,
+                    "passed" if event.passed else event.severity.value,
+                    event.metadata["open"].value,
+                )
+            )
     return found
 
 
@@ -134,14 +141,18 @@ def test_incidents_of_connector_job_database_and_of_nothing_known_have_their_pla
         (IncidentKind.RUN_FAILED, "database", {"run": "3"}),
         (IncidentKind.RUN_FAILED, "other/items", {"run": "4"}),
     ):
-        record_condition(world.database, load_settings(), Condition(kind, subject, "It died.", "sync-pipelines runs", details))
+        record_condition(
+            world.database, load_settings(), Condition(kind, subject, "It died.", "sync-pipelines runs", details)
+        )
     assert "Open: " in sensor.tick()
     observed = [(path, state) for path, state, *_ in told(sensor) if state in ("began", "over")]
     assert observed == [("erp", "began"), ("erp", "began"), ("erp", "began")]
     assert told(sensor)[-1] == ("erp", "incidents", "ERROR", 3)
 
 
-def test_the_check_of_a_connector_can_be_executed_by_hand(world: World, definitions: Load, environment: dict[str, str]) -> None:
+def test_the_check_of_a_connector_can_be_executed_by_hand(
+    world: World, definitions: Load, environment: dict[str, str]
+) -> None:
     world.add_items(1)
     [check] = [one for one in definitions().asset_checks or [] if one.check_key.asset_key == dg.AssetKey(["erp"])]
     assert check(bridge=Bridge()).passed
@@ -166,7 +177,9 @@ def test_a_database_that_is_down_fails_the_tick_without_showing_the_password(
 
 
 def new_run(instance: dg.DagsterInstance, definitions: Load, **tags: str) -> dg.DagsterRun:
-    return instance.create_run_for_job(definitions().resolve_job_def("sync_erp"), tags={"sync_pipelines/connector": "erp", **tags})
+    return instance.create_run_for_job(
+        definitions().resolve_job_def("sync_erp"), tags={"sync_pipelines/connector": "erp", **tags}
+    )
 
 
 def test_a_run_that_died_is_an_incident_until_a_run_of_its_job_succeeds(
@@ -176,12 +189,19 @@ def test_a_run_that_died_is_an_incident_until_a_run_of_its_job_succeeds(
     watcher, sensor = Ticks(definitions, "failed_runs", instance), Ticks(definitions, "alerts", instance)
     assert "Initiating" in watcher.tick()
     for _ in range(2):
-        instance.report_run_failed(new_run(instance, definitions, **{"dagster/max_retries": "0"}), "The run worker process was killed")
+        instance.report_run_failed(
+            new_run(instance, definitions, **{"dagster/max_retries": "0"}), "The run worker process was killed"
+        )
         watcher.tick()
         sensor.tick()
     assert receiver.events == [("incident.opened", "run_failed", "sync_erp")]
     assert "The run worker process was killed" in receiver.taken[0]["body"]["data"]["message"]
-    assert definitions().resolve_job_def("sync_erp").execute_in_process(instance=instance, tags={"sync_pipelines/connector": "erp"}).success
+    assert (
+        definitions()
+        .resolve_job_def("sync_erp")
+        .execute_in_process(instance=instance, tags={"sync_pipelines/connector": "erp"})
+        .success
+    )
     sensor.tick()
     assert receiver.events[1:] == [("incident.closed", "run_failed", "sync_erp")]
     assert incidents(world) == [("run_failed", "sync_erp", False)]
@@ -207,7 +227,12 @@ def test_a_run_whose_failed_syncs_have_their_own_rows_is_no_second_incident(
     watcher = Ticks(definitions, "failed_runs", instance)
     watcher.tick()
     world.faults.add(Fault("wrong", kind="data", slug="items", status=404, times=None))
-    assert not definitions().resolve_job_def("sync_erp").execute_in_process(instance=instance, raise_on_error=False).success
+    assert (
+        not definitions()
+        .resolve_job_def("sync_erp")
+        .execute_in_process(instance=instance, raise_on_error=False)
+        .success
+    )
     watcher.tick()
     assert incidents(world) == []
 
@@ -221,7 +246,12 @@ def test_an_entity_that_waits_for_a_decision_fails_its_run_without_a_second_inci
     world.discover()
     watcher, sensor = Ticks(definitions, "failed_runs", instance), Ticks(definitions, "alerts", instance)
     watcher.tick()
-    assert not definitions().resolve_job_def("sync_erp").execute_in_process(instance=instance, raise_on_error=False).success
+    assert (
+        not definitions()
+        .resolve_job_def("sync_erp")
+        .execute_in_process(instance=instance, raise_on_error=False)
+        .success
+    )
     watcher.tick()
     sensor.tick()
     assert incidents(world) == [("action_required", "erp/items", True)]
@@ -235,7 +265,12 @@ def test_a_discovery_that_the_source_refuses_is_an_incident_and_an_unreachable_s
     watcher.tick()
     for fault in (Fault(kind="apis", drop_connection=True, times=None), Fault(kind="apis", status=401, times=None)):
         world.faults.add(fault)
-        assert not definitions().resolve_job_def("discover_erp").execute_in_process(instance=instance, raise_on_error=False).success
+        assert (
+            not definitions()
+            .resolve_job_def("discover_erp")
+            .execute_in_process(instance=instance, raise_on_error=False)
+            .success
+        )
         world.faults.clear()
         watcher.tick()
     assert incidents(world) == [("run_failed", "discover_erp", True)]
@@ -262,13 +297,23 @@ def test_freshness_is_asked_of_what_is_synced_and_of_nothing_else(world: World, 
     world.set("off", sync_enabled=False)
     world.set("quick", sync_interval_seconds=1)
     graph = definitions().resolve_asset_graph()
-    policies = {key.path[1]: graph.get(key).freshness_policy for key in graph.get_all_asset_keys() if key.path[0] == "erp" and key.path[1:]}
-    assert {slug for slug, policy in policies.items() if policy} == {"items", "quick", "stuck"}, "a stopped table gets old all the same"
-    assert policies["items"] == dg.FreshnessPolicy.time_window(fail_window=timedelta(seconds=660), warn_window=timedelta(seconds=360))
+    policies = {
+        key.path[1]: graph.get(key).freshness_policy
+        for key in graph.get_all_asset_keys()
+        if key.path[0] == "erp" and key.path[1:]
+    }
+    assert {slug for slug, policy in policies.items() if policy} == {"items", "quick", "stuck"}, (
+        "a stopped table gets old all the same"
+    )
+    assert policies["items"] == dg.FreshnessPolicy.time_window(
+        fail_window=timedelta(seconds=660), warn_window=timedelta(seconds=360)
+    )
 
 
 @pytest.mark.parametrize("grace", ["0", "60"])
-def test_no_interval_is_too_short_for_a_policy(world: World, definitions: Load, monkeypatch: pytest.MonkeyPatch, grace: str) -> None:
+def test_no_interval_is_too_short_for_a_policy(
+    world: World, definitions: Load, monkeypatch: pytest.MonkeyPatch, grace: str
+) -> None:
     world.add_items(1)
     monkeypatch.setenv("FRESHNESS_GRACE_SECONDS", grace)
     for interval in (1, 29, 30, 59, 60, 61):
@@ -287,8 +332,10 @@ def test_the_share_of_rejects_that_a_check_allows_is_the_one_of_the_settings(
     for share in ("0.2", "0.05"):
         monkeypatch.setenv("ALERT_REJECTION_RATE", share)
         load_settings.cache_clear()
-        result = definitions().resolve_job_def("sync_erp").execute_in_process(
-            raise_on_error=False, tags={"sync_pipelines/full_refresh": "true"}
+        result = (
+            definitions()
+            .resolve_job_def("sync_erp")
+            .execute_in_process(raise_on_error=False, tags={"sync_pipelines/full_refresh": "true"})
         )
         [contract] = [one for one in result.get_asset_check_evaluations() if one.check_name == "contract"]
         severities.append(contract.severity)

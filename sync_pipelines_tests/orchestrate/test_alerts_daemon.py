@@ -48,7 +48,9 @@ def arrived(receiver: Receiver, count: int, log: Path) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_a_daemon_tells_of_an_incident_and_of_its_end(world: World, environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_daemon_tells_of_an_incident_and_of_its_end(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
     world.add_items(1)
     log = tmp_path / "daemon.log"
     with receiving() as receiver:
@@ -63,7 +65,9 @@ def test_a_daemon_tells_of_an_incident_and_of_its_end(world: World, environment:
             arrived(receiver, 2, log)
             world.set(consecutive_failures=0)
             arrived(receiver, 3, log)
-        assert [request["id"] for request in receiver.requests][0] == [request["id"] for request in receiver.requests][1]
+        assert [request["id"] for request in receiver.requests][0] == [request["id"] for request in receiver.requests][
+            1
+        ]
         assert receiver.events == [
             ("incident.opened", "consecutive_failures", "erp/items"),
             ("incident.closed", "consecutive_failures", "erp/items"),

@@ -106,7 +106,9 @@ def test_the_verdicts_of_a_gate_are_plotted_and_shown_by_the_contract_check(worl
     metadata = {name: entry.value for name, entry in materialization.metadata.items()}
     assert (metadata["gate_passed"], metadata["gate_reviewed"], metadata["gate_rejected"]) == (1, 1, 1)
     assert "| heavy_enough | 1 |" in metadata["gate_rules"]
-    assert {column.name: column.type for column in metadata["dagster/column_schema"].columns}["item_description"] == "text"
+    assert {column.name: column.type for column in metadata["dagster/column_schema"].columns}[
+        "item_description"
+    ] == "text"
     contract = checks(result)["contract"]
     assert not contract.passed
     assert contract.metadata["gate_rejected"].value == 1
@@ -127,14 +129,16 @@ def test_a_contract_broken_by_most_records_holds_back_what_is_downstream(world: 
     failure = result.failure_data_for_node("erp__items")
     assert failure.error.message.startswith("rejected: 10 of 11 records were rejected")
     assert list(failure.error.stack) == []
-    assert failure.user_failure_data.metadata["next_command"].value.startswith("sync-pipelines quarantine list erp/items --run")
+    assert failure.user_failure_data.metadata["next_command"].value.startswith(
+        "sync-pipelines quarantine list erp/items --run"
+    )
 
 
 def test_a_rejected_run_only_warns_where_a_person_says_so(world: World, definitions: Load) -> None:
     table = world.add_items(1)
     for number in range(10, 20):
         table.put(item(number, base_uom="far too long for ten"))
-    world.sql("UPDATE bridge.connectors SET settings = settings || '{\"rejected_severity\": \"warn\"}'")
+    world.sql('UPDATE bridge.connectors SET settings = settings || \'{"rejected_severity": "warn"}\'')
     result = run(definitions)
     assert result.success
     assert checks(result)["contract"].severity is dg.AssetCheckSeverity.WARN
@@ -172,7 +176,11 @@ def test_the_contract_stays_red_while_its_records_lie_in_quarantine(world: World
     result = run(definitions)
     assert world.runs()[0]["records_quarantined"] == 0
     contract = checks(result)["contract"]
-    assert (contract.passed, contract.metadata["open_quarantine"].value, contract.metadata["records_quarantined"].value) == (False, 1, 0)
+    assert (
+        contract.passed,
+        contract.metadata["open_quarantine"].value,
+        contract.metadata["records_quarantined"].value,
+    ) == (False, 1, 0)
     [materialization] = result.asset_materializations_for_node("erp__items")
     assert materialization.metadata["open_quarantine"].value == 1
     assert materialization.metadata["next_command"].value == "sync-pipelines quarantine list erp/items"
@@ -206,7 +214,9 @@ def test_a_source_that_is_down_fails_no_check_that_it_says_nothing_about(
     assert "503" in failure.error.message
     assert (list(failure.error.stack), failure.error.cause) == ([], None)
     retries = [event.step_retry_data.error for event in result.all_events if event.is_step_up_for_retry]
-    assert [(list(error.stack), error.message) for error in retries] == [([], failure.error.message)] * assets.MAX_RETRIES
+    assert [(list(error.stack), error.message) for error in retries] == [
+        ([], failure.error.message)
+    ] * assets.MAX_RETRIES
     [observation] = observations(result)
     assert observation.metadata["trouble"].value
 
@@ -215,7 +225,10 @@ def test_a_delta_of_known_rejects_leaves_the_table_rejecting_and_fresh(world: Wo
     table = world.add_items(2)
     world.sync()
     for number in range(20):
-        table.put_raw((f"B{number}",), json.dumps({**item(number), "item_number": f"B{number}", "base_uom": "far too long for ten"}).encode())
+        table.put_raw(
+            (f"B{number}",),
+            json.dumps({**item(number), "item_number": f"B{number}", "base_uom": "far too long for ten"}).encode(),
+        )
     assert not run(definitions).success
     assert (world.runs()[0]["status"], standing(world).is_rejecting) == ("rejected", True)
     before = world.entity().last_success_at
@@ -225,7 +238,9 @@ def test_a_delta_of_known_rejects_leaves_the_table_rejecting_and_fresh(world: Wo
     assert (world.runs()[0]["status"], world.runs()[0]["records_quarantined"]) == ("success", 20)
     assert standing(world).is_rejecting
     contract = checks(again)["contract"]
-    assert (contract.passed, contract.severity) == (False, dg.AssetCheckSeverity.WARN), "an error would fail a run that is a success"
+    assert (contract.passed, contract.severity) == (False, dg.AssetCheckSeverity.WARN), (
+        "an error would fail a run that is a success"
+    )
     assert "A read was rejected" in str(contract.description)
     assert world.entity().last_success_at > before
     assert again.asset_materializations_for_node("erp__items"), "Dagster's freshness follows"
@@ -267,14 +282,19 @@ def test_a_breaking_change_fails_the_entity_with_its_plan_and_is_not_retried(wor
     world.discover()
     result = run(definitions)
     assert not result.success
-    assert "base_uom changes from character varying(10) to character varying(5)" in checks(result)["schema_drift"].metadata["plan"].value
+    assert (
+        "base_uom changes from character varying(10) to character varying(5)"
+        in checks(result)["schema_drift"].metadata["plan"].value
+    )
     failure = result.failure_data_for_node("erp__items")
     assert "--accept items" in failure.error.message
     assert list(failure.error.stack) == []
     assert checks(result)["schema_drift"].severity is dg.AssetCheckSeverity.ERROR
     [observation] = observations(result)
     assert observation.metadata["next_command"].value == "sync-pipelines discover erp --accept items"
-    assert definitions().resolve_asset_graph().get(ITEMS).freshness_policy is not None, "a stopped table gets old all the same"
+    assert definitions().resolve_asset_graph().get(ITEMS).freshness_policy is not None, (
+        "a stopped table gets old all the same"
+    )
     assert not [event for event in result.all_events if event.is_step_up_for_retry]
 
 
@@ -356,7 +376,12 @@ def test_vanished_and_disabled_entities_stay_assets_but_leave_the_job(world: Wor
     world.discover()
     world.set("parts", sync_enabled=False)
     loaded = definitions()
-    assert {"/".join(key.path) for key in loaded.resolve_asset_graph().get_all_asset_keys()} == {"erp", "erp/items", "erp/orders", "erp/parts"}
+    assert {"/".join(key.path) for key in loaded.resolve_asset_graph().get_all_asset_keys()} == {
+        "erp",
+        "erp/items",
+        "erp/orders",
+        "erp/parts",
+    }
     selected = loaded.resolve_job_def("sync_erp").asset_layer.executable_asset_keys
     assert selected == {ITEMS}
 
@@ -371,8 +396,21 @@ def test_no_event_of_a_failing_run_shows_the_token(world: World, definitions: Lo
 
 def execute_job(environment: dict[str, str], job: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `dagster job execute` in a process of its own."""
-    command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "sync_pipelines.definitions", "-j", job, *arguments]
-    return subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "dagster",
+        "job",
+        "execute",
+        "-m",
+        "sync_pipelines.definitions",
+        "-j",
+        job,
+        *arguments,
+    ]
+    return subprocess.run(
+        command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def test_a_connector_that_is_switched_off_while_it_is_read_fails_no_finished_work(

@@ -106,7 +106,9 @@ def finished_run(dagster: RunningDagster) -> str:
     """A run of the connector that ended well; the newest run may be one that a sensor has just asked for."""
     query = "query($filter: RunsFilter!) { runsOrError(filter: $filter) { ... on Runs { results { runId } } } }"
     wanted = {"pipelineName": "sync_erp", "statuses": ["SUCCESS"]}
-    results = wait_for(lambda: dagster.graphql(query, filter=wanted)["runsOrError"]["results"], "a run succeeded", LONG_SECONDS)
+    results = wait_for(
+        lambda: dagster.graphql(query, filter=wanted)["runsOrError"]["results"], "a run succeeded", LONG_SECONDS
+    )
     return str(results[-1]["runId"])
 
 
@@ -130,8 +132,14 @@ def test_lists_tables_and_code_show_what_they_were_given(
     load_settings.cache_clear()
     with dg.DagsterInstance.get() as instance:
         for slug, text in HOSTILE.items():
-            metadata = {"listed": markdown_list([text]), "tabled": markdown_table(("rule", "records"), [(text, 7)]), "coded": markdown_code(text)}
-            instance.report_runless_asset_event(dg.AssetMaterialization(dg.AssetKey(["shown", slug]), metadata=metadata))
+            metadata = {
+                "listed": markdown_list([text]),
+                "tabled": markdown_table(("rule", "records"), [(text, 7)]),
+                "coded": markdown_code(text),
+            }
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(dg.AssetKey(["shown", slug]), metadata=metadata)
+            )
     load_settings.cache_clear()
     with watched(browser) as (page, asked):
         for slug, text in HOSTILE.items():
@@ -190,7 +198,9 @@ def test_a_page_of_another_site_starts_nothing(browser: Browser, dagster: Runnin
         sent: list[str] = []
         answered: list[int] = []
         page.on("request", lambda request: sent.append(request.method) if request.url.startswith(dagster.url) else None)
-        page.on("response", lambda answer: answered.append(answer.status) if answer.url.startswith(dagster.url) else None)
+        page.on(
+            "response", lambda answer: answered.append(answer.status) if answer.url.startswith(dagster.url) else None
+        )
         page.goto(f"http://{host}:{port}/")
         page.wait_for_function("document.title != ''", timeout=LONG_SECONDS * 1000)
         assert page.title() == "refused"
@@ -213,7 +223,10 @@ def test_an_image_on_a_page_of_our_own_starts_nothing(browser: Browser, dagster:
     before = run_count(dagster)
     with watched(browser) as (page, _):
         look(page, f"{dagster.url}/assets", "erp / image")
-        assert page.evaluate("address => fetch(address).then(answer => answer.status)", f"/graphql?query={quote(LAUNCH)}") == 405
+        assert (
+            page.evaluate("address => fetch(address).then(answer => answer.status)", f"/graphql?query={quote(LAUNCH)}")
+            == 405
+        )
         source = f"/graphql?query={quote(LAUNCH)}"
         loaded = "source => new Promise(done => { const image = new Image(); image.onload = image.onerror = event => done(event.type); image.src = source; })"
         assert page.evaluate(loaded, source) == "error"
@@ -227,10 +240,15 @@ def test_the_ui_asks_subscribes_and_reloads_through_the_guard(browser: Browser, 
         page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
         page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(str(frame))))
         look(page, f"{dagster.url}/assets", "erp / image")
-        with page.expect_response(lambda answer: "op=ReloadWorkspaceMutation" in answer.url, timeout=LONG_SECONDS * 1000) as reloaded:
+        with page.expect_response(
+            lambda answer: "op=ReloadWorkspaceMutation" in answer.url, timeout=LONG_SECONDS * 1000
+        ) as reloaded:
             page.get_by_text("Reload definitions").click()
         assert "errors" not in reloaded.value.json()
-        wait_for(lambda: page.wait_for_timeout(200) or any("connection_ack" in frame for frame in frames), "the socket is open")
+        wait_for(
+            lambda: page.wait_for_timeout(200) or any("connection_ack" in frame for frame in frames),
+            "the socket is open",
+        )
         assert refused == []
 
 

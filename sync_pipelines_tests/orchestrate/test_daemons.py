@@ -41,7 +41,9 @@ def wait_until(what: str, condition: Callable[[], object], children: Children) -
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
         children.check()
-        assert time.monotonic() < deadline, f"not within {DEADLINE_SECONDS} s: {what}\n" + "\n".join(children.all[0].last_lines(60))
+        assert time.monotonic() < deadline, f"not within {DEADLINE_SECONDS} s: {what}\n" + "\n".join(
+            children.all[0].last_lines(60)
+        )
         time.sleep(0.3)
 
 
@@ -122,7 +124,9 @@ def test_two_daemons_of_two_instances_never_double_a_run(
         world.assert_equal_to_truth(slug)
 
 
-def test_fifty_due_entities_behind_a_slow_source_share_one_run(world: World, quick: dict[str, str], tmp_path: Path) -> None:
+def test_fifty_due_entities_behind_a_slow_source_share_one_run(
+    world: World, quick: dict[str, str], tmp_path: Path
+) -> None:
     slugs = [f"e{number:02d}" for number in range(50)]
     for slug in slugs:
         table = TwinTable(slug, columns=ITEM_COLUMNS)

@@ -19,8 +19,20 @@ def test_a_declared_entity_is_an_asset_that_materializes_with_its_own_figures(wo
         "metrics": {"api_records_fetched": "fetched", "batch_size_used": "page_size"},
     }  # fmt: skip
     auth = {"type": "bearer", "token": "env:TWIN_TOKEN"}
-    path.write_text(yaml.safe_dump({"name": "shop", "kind": "rest", "base_url": world.server.url, "auth": auth, "endpoints": {"users": endpoint}}))
-    apply_connector(world.database, plan_connector(world.database, load_declaration(str(path)), world.settings), world.settings)
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "name": "shop",
+                "kind": "rest",
+                "base_url": world.server.url,
+                "auth": auth,
+                "endpoints": {"users": endpoint},
+            }
+        )
+    )
+    apply_connector(
+        world.database, plan_connector(world.database, load_declaration(str(path)), world.settings), world.settings
+    )
     key = dg.AssetKey(["shop", "users"])
     loaded = definitions()
     node = loaded.resolve_asset_graph().get(key)

@@ -32,7 +32,13 @@ class Dagster:
                 self.received.append(message)
             return
         self.bodies.append((await receive()).get("body", b""))
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-security-policy", b"object-src 'none'")]})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"content-security-policy", b"object-src 'none'")],
+            }
+        )
         await send({"type": "http.response.body", "body": b"dagster"})
 
 
@@ -40,7 +46,9 @@ def guarded(*names: str, bound: str = "127.0.0.1", read_only: bool = False) -> G
     return Guard(Dagster(), AllowedHosts(bound, names), read_only=read_only)
 
 
-def ask(guard: Guard, method: str, target: str, headers: dict[str, str] | list[tuple[str, str]] = (), body: bytes = b"") -> tuple[int, str, list]:
+def ask(
+    guard: Guard, method: str, target: str, headers: dict[str, str] | list[tuple[str, str]] = (), body: bytes = b""
+) -> tuple[int, str, list]:
     """Status, body and headers of the answer to one request."""
     path, _, query = target.partition("?")
     pairs = list(headers.items()) if isinstance(headers, dict) else list(headers)
@@ -95,7 +103,11 @@ def test_whatever_is_not_purely_a_query_is_refused_by_get(document: str) -> None
 @pytest.mark.parametrize("path", ["/graphql", "/graphql/", "//graphql", "/some/prefix/graphql"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_the_mutation_of_an_image_is_refused_under_every_spelling_of_the_path(method: str, path: str) -> None:
-    for query in (quote(MUTATION), quote(QUERY) + "&query=" + quote(MUTATION), quote(MUTATION) + "&query=" + quote(QUERY)):
+    for query in (
+        quote(MUTATION),
+        quote(QUERY) + "&query=" + quote(MUTATION),
+        quote(MUTATION) + "&query=" + quote(QUERY),
+    ):
         assert ask(guarded(), method, f"{path}?query={query}")[0] == 405
     for named in ("extensions=%7B%7D", "id=1", "documentId=abc", "operationName=m", "queryId=1&variables=%7B%7D"):
         assert ask(guarded(), method, f"{path}?{named}")[0] == 400
@@ -107,7 +119,9 @@ def test_queries_pages_and_files_of_the_ui_pass() -> None:
     for document in (QUERY, MUTATION):
         body = json.dumps({"query": document}).encode()
         own = {**JSON, "origin": "http://localhost:3000", "sec-fetch-site": "same-origin"}
-        assert passes(guarded(), "POST", "/graphql?op=AssetViewDefinitionQuery", own, body), "so the UI names what it asks"
+        assert passes(guarded(), "POST", "/graphql?op=AssetViewDefinitionQuery", own, body), (
+            "so the UI names what it asks"
+        )
         assert passes(guarded(), "POST", "/graphql", JSON, body), "a script sends neither Origin nor Sec-Fetch-Site"
     for path in ("/", "/assets/erp/items", "/server_info", "/logs/a/compute_logs/b.err", "/download_debug/1"):
         assert passes(guarded(), "GET", path, {"sec-fetch-site": "none", "sec-fetch-mode": "navigate"})
@@ -149,7 +163,16 @@ def test_another_origin_asks_in_vain(origin: str) -> None:
     body = json.dumps({"query": QUERY}).encode()
     assert ask(guarded(), "POST", "/graphql", {**JSON, "origin": origin}, body)[0] == 403
     assert ask(guarded(), "GET", "/server_info", {"origin": origin})[0] == 403
-    assert ask(guarded(), "POST", "/graphql", [*JSON.items(), ("origin", "http://localhost:3000"), ("origin", origin)], body)[0] == 403
+    assert (
+        ask(
+            guarded(),
+            "POST",
+            "/graphql",
+            [*JSON.items(), ("origin", "http://localhost:3000"), ("origin", origin)],
+            body,
+        )[0]
+        == 403
+    )
 
 
 def test_a_proxy_may_change_host_scheme_and_port() -> None:
@@ -169,9 +192,20 @@ def test_a_proxy_may_change_host_scheme_and_port() -> None:
 def test_another_site_may_link_to_a_page_and_nothing_else(site: str) -> None:
     visit = {"sec-fetch-site": site, "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
     assert passes(guarded(), "GET", "/assets/erp/items", visit)
-    for changed in ({"sec-fetch-dest": "iframe"}, {"sec-fetch-dest": "image", "sec-fetch-mode": "no-cors"}, {"sec-fetch-mode": "cors"}):
+    for changed in (
+        {"sec-fetch-dest": "iframe"},
+        {"sec-fetch-dest": "image", "sec-fetch-mode": "no-cors"},
+        {"sec-fetch-mode": "cors"},
+    ):
         assert ask(guarded(), "GET", "/assets/erp/items", {**visit, **changed})[0] == 403
-    for path in ("/graphql", f"/graphql?query={quote(QUERY)}", "/logs/a.out", "/download_debug/1", "//logs/a.out", "/notebook"):
+    for path in (
+        "/graphql",
+        f"/graphql?query={quote(QUERY)}",
+        "/logs/a.out",
+        "/download_debug/1",
+        "//logs/a.out",
+        "/notebook",
+    ):
         assert ask(guarded(), "GET", path, visit)[0] == 403, path
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
         assert ask(guarded(), method, "/report_asset_materialization/a", visit)[0] == 403
@@ -190,7 +224,9 @@ def test_another_site_may_link_to_a_page_and_nothing_else(site: str) -> None:
     ],
 )
 def test_a_form_is_no_graphql_request(kind: str | None) -> None:
-    assert ask(guarded(), "POST", "/graphql", {"content-type": kind}, json.dumps({"query": MUTATION}).encode())[0] == 415
+    assert (
+        ask(guarded(), "POST", "/graphql", {"content-type": kind}, json.dumps({"query": MUTATION}).encode())[0] == 415
+    )
 
 
 def test_a_posted_query_stands_in_the_body_and_nowhere_else() -> None:
@@ -222,7 +258,11 @@ def test_a_read_only_server_executes_no_mutation_and_takes_nothing() -> None:
 def connect(guard: Guard, headers: dict[str, str], *messages: str) -> list[dict[str, Any]]:
     """What a client of a websocket is sent."""
     raw = [(name.encode(), value.encode()) for name, value in {"host": "localhost:3000", **headers}.items()]
-    incoming = [{"type": "websocket.connect"}, *({"type": "websocket.receive", "text": text} for text in messages), {"type": "websocket.disconnect"}]
+    incoming = [
+        {"type": "websocket.connect"},
+        *({"type": "websocket.receive", "text": text} for text in messages),
+        {"type": "websocket.disconnect"},
+    ]
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -236,7 +276,12 @@ def connect(guard: Guard, headers: dict[str, str], *messages: str) -> list[dict[
 
 
 def test_a_websocket_is_for_pages_of_this_server() -> None:
-    for headers in ({"origin": "http://evil.example"}, {"origin": "null"}, {"host": "evil.example"}, {"sec-fetch-site": "cross-site"}):
+    for headers in (
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"host": "evil.example"},
+        {"sec-fetch-site": "cross-site"},
+    ):
         guard = guarded()
         assert [message["code"] for message in connect(guard, headers)] == [POLICY_VIOLATION]
         assert guard._application.received == []
@@ -245,11 +290,23 @@ def test_a_websocket_is_for_pages_of_this_server() -> None:
 
 
 def test_a_websocket_subscribes_and_never_mutates() -> None:
-    start = json.dumps({"type": "start", "id": "1", "payload": {"query": "subscription { locationStateChangeEvents { event { message } } }"}})
+    start = json.dumps(
+        {
+            "type": "start",
+            "id": "1",
+            "payload": {"query": "subscription { locationStateChangeEvents { event { message } } }"},
+        }
+    )
     guard = guarded()
     assert connect(guard, {}, '{"type": "connection_init", "payload": {}}', start, '{"type": "stop", "id": "1"}') == []
     assert len(guard._application.received) == 4
-    for bad in (json.dumps({"type": "start", "payload": {"query": MUTATION}}), '{"payload": {"query": []}}', "[]", "no json", "[" * 100_000):
+    for bad in (
+        json.dumps({"type": "start", "payload": {"query": MUTATION}}),
+        '{"payload": {"query": []}}',
+        "[]",
+        "no json",
+        "[" * 100_000,
+    ):
         assert [message["code"] for message in connect(guarded(), {}, bad)] == [POLICY_VIOLATION], bad[:60]
 
 

@@ -178,7 +178,9 @@ def test_runs_and_launches_at_once_fit_the_cores(cores, runs, launches, home, mo
     with dg.DagsterInstance.get() as instance:
         assert instance.get_concurrency_config().run_queue_config.max_concurrent_runs == runs
         assert instance.run_coordinator.dequeue_num_workers == launches
-        assert [limit["limit"] for limit in instance.get_concurrency_config().run_queue_config.tag_concurrency_limits] == [3]
+        assert [
+            limit["limit"] for limit in instance.get_concurrency_config().run_queue_config.tag_concurrency_limits
+        ] == [3]
 
 
 def test_a_person_overrules_the_number_of_runs(monkeypatch):

@@ -28,7 +28,9 @@ def two_connectors(world: World) -> World:
     return world
 
 
-def test_a_location_may_be_restricted_to_some_connectors(two_connectors: World, definitions: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_location_may_be_restricted_to_some_connectors(
+    two_connectors: World, definitions: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SYNC_PIPELINES_CONNECTORS", " crm ,")
     load_settings.cache_clear()
     loaded = definitions()
@@ -54,14 +56,18 @@ def test_each_op_syncs_its_own_entity_although_all_share_a_function(two_connecto
     assert materialization.metadata["dagster/row_count"].value == 2
 
 
-def test_sync_all_is_left_out_where_it_would_be_too_large(two_connectors: World, definitions: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sync_all_is_left_out_where_it_would_be_too_large(
+    two_connectors: World, definitions: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "sync_all" in {job.name for job in definitions().resolve_all_job_defs()}
     monkeypatch.setattr(jobs, "MAX_ENTITIES_OF_SYNC_ALL", 1)
     assert {"sync_erp", "sync_crm"} <= (names := {job.name for job in definitions().resolve_all_job_defs()})
     assert "sync_all" not in names
 
 
-def test_the_collector_of_garbage_works_again_after_a_load_even_one_that_failed(definitions: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_collector_of_garbage_works_again_after_a_load_even_one_that_failed(
+    definitions: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
     definitions()
     assert gc.isenabled()
     monkeypatch.setenv("SYNC_PIPELINES_EXECUTOR", "no such")

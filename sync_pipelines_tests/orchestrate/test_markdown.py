@@ -24,7 +24,10 @@ from sync_pipelines_tests.orchestrate.test_browser import HOSTILE
 ORCHESTRATE = Path(__file__).parents[2] / "sync_pipelines" / "orchestrate"
 READER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 # What Dagster's renderer makes links of in text, after escapes are resolved.
-AUTOLINKS = (re.compile(r"(https?://|www(?=\.))([-.\w]+)", re.IGNORECASE), re.compile(r"([-.\w+]+)@([-\w]+(?:\.[-\w]+)+)"))
+AUTOLINKS = (
+    re.compile(r"(https?://|www(?=\.))([-.\w]+)", re.IGNORECASE),
+    re.compile(r"([-.\w+]+)@([-\w]+(?:\.[-\w]+)+)"),
+)
 PIECES = st.sampled_from(
     [*"\\`*_[]()<>#+-.!|~&:/@\"'=${}^ \n\t\r0a1)", "www.", "http://", "![x](", "&lt;", "&#33;", "```", "~~~", "---", "\n\n", "    ", "<b>", "|--|", "x@y.z",
      "javascript:", "\u2028", "\x00", "\u200b", "é", "1. "]
@@ -50,7 +53,10 @@ def test_any_text_is_one_paragraph_of_that_text(text: str) -> None:
     for token in inline(tokens):
         if token.type == "text":
             assert not any(link.search(token.content) for link in AUTOLINKS)
-    escaped = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in " ".join(text.split()))
+    escaped = "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in " ".join(text.split())
+    )
     assert shown(tokens).replace("%60", "`").replace("%7C", "|") == escaped
 
 
@@ -81,5 +87,9 @@ def test_paragraphs_stay_and_are_bounded() -> None:
 
 
 def test_markdown_is_made_in_one_place() -> None:
-    makers = {path.name for path in ORCHESTRATE.parent.rglob("*.py") if re.search(r"MetadataValue\.md\(|MarkdownMetadataValue\(", path.read_text())}
+    makers = {
+        path.name
+        for path in ORCHESTRATE.parent.rglob("*.py")
+        if re.search(r"MetadataValue\.md\(|MarkdownMetadataValue\(", path.read_text())
+    }
     assert makers == {"markdown.py"}

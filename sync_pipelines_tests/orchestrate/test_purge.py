@@ -20,7 +20,9 @@ Load = Callable[[], dg.Definitions]
 
 
 @pytest.fixture(params=["catalog", ""], ids=["postgres", "sqlite"])
-def instance(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[dg.DagsterInstance]:
+def instance(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[dg.DagsterInstance]:
     """An instance of the repository's dagster.yaml on either storage."""
     monkeypatch.setenv("SYNC_PIPELINES_DAGSTER_URL", request.param)
     with dg.DagsterInstance.get() as opened:
@@ -30,7 +32,12 @@ def instance(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, reque
 def sync(definitions: Load, instance: dg.DagsterInstance, *slugs: str) -> str:
     """One run of Dagster that syncs the named entities."""
     selection = [dg.AssetKey(["erp", slug]) for slug in slugs] or None
-    return definitions().resolve_job_def("sync_erp").execute_in_process(instance=instance, asset_selection=selection).run_id
+    return (
+        definitions()
+        .resolve_job_def("sync_erp")
+        .execute_in_process(instance=instance, asset_selection=selection)
+        .run_id
+    )
 
 
 def age(instance: dg.DagsterInstance, days: int, *run_ids: str) -> None:
@@ -48,7 +55,9 @@ def count(instance: dg.DagsterInstance, table: str, storage: str = "run") -> int
         return int(connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar())
 
 
-def test_old_runs_go_and_the_newest_of_each_asset_stays(world: World, definitions: Load, instance: dg.DagsterInstance) -> None:
+def test_old_runs_go_and_the_newest_of_each_asset_stays(
+    world: World, definitions: Load, instance: dg.DagsterInstance
+) -> None:
     world.add_items(2)
     world.add_items(2, slug="orders")
     oldest = sync(definitions, instance)
@@ -93,7 +102,9 @@ def test_the_job_purges_both_and_tells_how_much(world: World, definitions: Load,
     old = sync(definitions, instance)
     sync(definitions, instance)
     age(instance, 30, old)
-    world.sql("UPDATE bridge.sync_runs SET started_at = now() - interval '100 days' WHERE triggered_by LIKE %s", f"%{old}")
+    world.sql(
+        "UPDATE bridge.sync_runs SET started_at = now() - interval '100 days' WHERE triggered_by LIKE %s", f"%{old}"
+    )
     result = definitions().resolve_job_def("purge_history").execute_in_process(instance=instance)
     metadata: dict[str, Any] = {}
     for event in result.all_events:
@@ -117,7 +128,9 @@ def test_runs_that_quarantine_names_stay_with_their_records(world: World) -> Non
     # The other entity's only run stays, however old it is.
     world.add_items(1, slug="orders")
     world.sync("orders")
-    world.sql("UPDATE bridge.sync_runs SET started_at = started_at - interval '100 days' WHERE started_at > now() - interval '1 day'")
+    world.sql(
+        "UPDATE bridge.sync_runs SET started_at = started_at - interval '100 days' WHERE started_at > now() - interval '1 day'"
+    )
     purged = purge_sync_runs(world.database, 90, batch_runs=2)
     assert purged == 5 - len({*held, newest})
     assert {run["uid"] for run in world.runs()} == {*held, newest}
@@ -140,7 +153,9 @@ def test_the_newest_success_stays_behind_newer_failures(world: World) -> None:
     assert success in {run["uid"] for run in world.runs()}
 
 
-def test_dagsters_tables_are_beside_the_catalog_in_a_schema_of_their_own(world: World, definitions: Load, instance: dg.DagsterInstance) -> None:
+def test_dagsters_tables_are_beside_the_catalog_in_a_schema_of_their_own(
+    world: World, definitions: Load, instance: dg.DagsterInstance
+) -> None:
     if "Postgres" not in type(instance.run_storage).__name__:
         pytest.skip("SQLite has no schemas")
     world.add_items(1)

@@ -41,7 +41,9 @@ def discovered(dagster: RunningDagster) -> None:
     assert reloaded(dagster) is Outcome.RELOADED
 
 
-def test_a_new_api_becomes_an_asset_by_the_command_line_and_syncs(running_dagster: RunningDagster, module_world: World) -> None:
+def test_a_new_api_becomes_an_asset_by_the_command_line_and_syncs(
+    running_dagster: RunningDagster, module_world: World
+) -> None:
     offer(module_world, "items", rows=3)
     assert ("erp", "items") not in running_dagster.assets()
     found = running_dagster.command("discover", "erp")
@@ -80,7 +82,9 @@ def test_a_discovery_without_change_reloads_nothing(running_dagster: RunningDags
     assert running_dagster.loaded_at() == before
 
 
-def test_a_vanished_api_keeps_asset_and_table_and_is_marked(running_dagster: RunningDagster, module_world: World) -> None:
+def test_a_vanished_api_keeps_asset_and_table_and_is_marked(
+    running_dagster: RunningDagster, module_world: World
+) -> None:
     offer(module_world, "passing")
     discovered(running_dagster)
     module_world.sync("passing")
@@ -122,7 +126,9 @@ def test_settings_of_entities_and_connectors_show_at_once(running_dagster: Runni
     offer(module_world, "timed")
     discovered(running_dagster)
     assert running_dagster.command("entity", "set", "erp/timed", "--interval", "4321").returncode == 0
-    entries = {entry["label"]: entry.get("intValue") for entry in running_dagster.assets()[("erp", "timed")]["metadataEntries"]}
+    entries = {
+        entry["label"]: entry.get("intValue") for entry in running_dagster.assets()[("erp", "timed")]["metadataEntries"]
+    }
     assert entries["sync_interval_seconds"] == 4321
     add = running_dagster.command("connector", "add", "crm", module_world.server.url, "--token", "env:TWIN_TOKEN")
     assert add.returncode == 0, add.stderr
@@ -157,7 +163,9 @@ def test_the_daemon_launches_a_job_that_came_while_it_ran(running_dagster: Runni
     assert reloaded(running_dagster) is Outcome.RELOADED
 
 
-def test_a_web_server_that_is_gone_does_not_fail_the_discovery(running_dagster: RunningDagster, module_world: World) -> None:
+def test_a_web_server_that_is_gone_does_not_fail_the_discovery(
+    running_dagster: RunningDagster, module_world: World
+) -> None:
     offer(module_world, "unseen")
     away = running_dagster.command("discover", "erp", DAGSTER_WEBSERVER_URL="http://somebody:canary-pw@127.0.0.1:9")
     assert away.returncode == 0

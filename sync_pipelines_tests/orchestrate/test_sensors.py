@@ -28,14 +28,18 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield opened
 
 
-def evaluate(definitions: Load, instance: dg.DagsterInstance, name: str = "sync_erp_when_due", at: datetime = NOON) -> Any:
+def evaluate(
+    definitions: Load, instance: dg.DagsterInstance, name: str = "sync_erp_when_due", at: datetime = NOON
+) -> Any:
     """Evaluate a sensor or schedule with freshly loaded definitions."""
     loaded = definitions()
     repository = loaded.get_repository_def()
     if repository.has_sensor_def(name):
         context = dg.build_sensor_context(instance=instance, repository_def=repository, resources={"bridge": Bridge()})
         return repository.get_sensor_def(name).evaluate_tick(context)
-    context = dg.build_schedule_context(instance=instance, repository_def=repository, resources={"bridge": Bridge()}, scheduled_execution_time=at)
+    context = dg.build_schedule_context(
+        instance=instance, repository_def=repository, resources={"bridge": Bridge()}, scheduled_execution_time=at
+    )
     return repository.get_schedule_def(name).evaluate_tick(context)
 
 
@@ -52,7 +56,10 @@ def queue(definitions: Load, instance: dg.DagsterInstance, request: dg.RunReques
     job = definitions().resolve_job_def("sync_erp")
     subset = job.get_subset(asset_selection=set(request.asset_selection))
     return instance.create_run_for_job(
-        subset, tags={**job.run_tags, **request.tags}, asset_selection=frozenset(request.asset_selection), status=dg.DagsterRunStatus.STARTED
+        subset,
+        tags={**job.run_tags, **request.tags},
+        asset_selection=frozenset(request.asset_selection),
+        status=dg.DagsterRunStatus.STARTED,
     )
 
 
@@ -115,7 +122,11 @@ def test_what_a_person_asked_for_in_the_ui_is_not_started_beside_it(
     world: World, definitions: Load, instance: dg.DagsterInstance
 ) -> None:
     world.add_items(3)
-    asked = queue(definitions, instance, dg.RunRequest(asset_selection=[ITEMS], tags={LEASE_TAG: "typed by hand", KIND_TAG: "odd"}))
+    asked = queue(
+        definitions,
+        instance,
+        dg.RunRequest(asset_selection=[ITEMS], tags={LEASE_TAG: "typed by hand", KIND_TAG: "odd"}),
+    )
     assert not evaluate(definitions, instance).run_requests
     instance.report_run_canceled(asked)
     assert evaluate(definitions, instance).run_requests
@@ -143,7 +154,9 @@ def test_a_removed_connector_leaves_a_sensor_that_says_so(
     assert "was removed" in (loaded.get_sensor_def("sync_erp_when_due").evaluate_tick(context).skip_message or "")
 
 
-def test_a_busy_entity_is_skipped_and_alarms_nobody(world: World, definitions: Load, instance: dg.DagsterInstance) -> None:
+def test_a_busy_entity_is_skipped_and_alarms_nobody(
+    world: World, definitions: Load, instance: dg.DagsterInstance
+) -> None:
     world.add_items(3)
     world.add_items(3, slug="orders")
     [request] = evaluate(definitions, instance).run_requests
@@ -197,7 +210,9 @@ def test_models_run_with_the_entities_that_they_read(
 
     (tmp_path / "models" / "erp").mkdir(parents=True)
     (tmp_path / "models" / "erp" / "item_count.sql").write_text("SELECT count(*) AS n FROM erp.items\n")
-    monkeypatch.setattr(location, "model_assets", lambda entities: sql_models.model_assets(entities, tmp_path / "models"))
+    monkeypatch.setattr(
+        location, "model_assets", lambda entities: sql_models.model_assets(entities, tmp_path / "models")
+    )
     models_there = launches._models_there
     monkeypatch.setattr(launches, "_models_there", lambda _: models_there(tmp_path / "models"))
     world.add_items(3)
@@ -235,10 +250,21 @@ def test_every_connector_has_its_sensor_and_its_schedules_switched_on(world: Wor
     assert schedules["full_refresh_erp"].cron_schedule.split()[1] == "3"
     connector = get_connector(world.database, "erp")
     change_connector(
-        world.database, connector, sync_cron="0 * * * *", full_refresh_cron="off", time_zone="Europe/Berlin", discovery_cron="off"
+        world.database,
+        connector,
+        sync_cron="0 * * * *",
+        full_refresh_cron="off",
+        time_zone="Europe/Berlin",
+        discovery_cron="off",
     )
-    [schedule] = [one for one in definitions().get_repository_def().schedule_defs if one.name != "purge_history_nightly"]
-    assert (schedule.name, schedule.cron_schedule, schedule.execution_timezone) == ("sync_erp_by_cron", "0 * * * *", "Europe/Berlin")
+    [schedule] = [
+        one for one in definitions().get_repository_def().schedule_defs if one.name != "purge_history_nightly"
+    ]
+    assert (schedule.name, schedule.cron_schedule, schedule.execution_timezone) == (
+        "sync_erp_by_cron",
+        "0 * * * *",
+        "Europe/Berlin",
+    )
 
 
 def test_sensor_and_schedules_start_the_named_job(world: World, definitions: Load) -> None:
@@ -273,7 +299,11 @@ def test_a_cron_that_somebody_broke_in_the_database_takes_nothing_else_down(
     world.add_items(1)
     world.sql("UPDATE bridge.connectors SET sync_cron = 'every monday'")
     loaded = definitions().get_repository_def()
-    assert {schedule.name for schedule in loaded.schedule_defs} == {"full_refresh_erp", "discover_erp_by_cron", "purge_history_nightly"}
+    assert {schedule.name for schedule in loaded.schedule_defs} == {
+        "full_refresh_erp",
+        "discover_erp_by_cron",
+        "purge_history_nightly",
+    }
     assert "every monday" in caplog.text
     assert evaluate(definitions, instance).run_requests, "its intervals count"
 
@@ -297,7 +327,9 @@ def test_the_reconciliation_finds_deleted_rows_and_overlaps_nothing(
     assert (set(later.asset_selection), later.tags[KIND_TAG]) == ({ORDERS}, "full read")
 
 
-def test_a_sync_cron_starts_everything_at_its_hour(world: World, definitions: Load, instance: dg.DagsterInstance) -> None:
+def test_a_sync_cron_starts_everything_at_its_hour(
+    world: World, definitions: Load, instance: dg.DagsterInstance
+) -> None:
     world.add_items(5)
     world.sync()
     change_connector(world.database, get_connector(world.database, "erp"), sync_cron="0 * * * *")

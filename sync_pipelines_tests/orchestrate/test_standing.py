@@ -58,7 +58,9 @@ def test_between_the_runs_nothing_is_said_of_a_contract_that_no_read_has_judged(
     assert watched.instance.event_log_storage.get_latest_asset_check_execution_by_key([key]) == {}
 
 
-def test_a_discovery_that_stops_an_entity_turns_its_drift_check_red_without_a_run(world: World, watched: Watched) -> None:
+def test_a_discovery_that_stops_an_entity_turns_its_drift_check_red_without_a_run(
+    world: World, watched: Watched
+) -> None:
     table = world.add_items(3)
     world.sync()
     watched.tick()

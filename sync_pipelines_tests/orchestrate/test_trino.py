@@ -35,7 +35,9 @@ def test_an_asset_in_trino_says_so_and_carries_snapshot_files_and_rows(world: Tr
     shown = {name: entry.value for name, entry in event.metadata.items()}
     assert shown["dagster/row_count"] == 25
     assert (shown["data_files"], shown["added_records"]) == (1, 25)
-    assert shown["snapshot_id"] == str(world.trino.number(f"SELECT max_by(snapshot_id, committed_at) FROM {world.table(suffix='$snapshots')}"))
+    assert shown["snapshot_id"] == str(
+        world.trino.number(f"SELECT max_by(snapshot_id, committed_at) FROM {world.table(suffix='$snapshots')}")
+    )
     assert all(evaluation.passed for evaluation in checks(result).values())
     assert len(checks(result)) == 4
     table.put_raw(("BAD",), b'{"item_number": "BAD", "weight_per_unit": "x"}')
@@ -54,7 +56,9 @@ def test_maintenance_is_a_job_with_a_schedule(world: TrinoWorld, definitions: Lo
     assert run(definitions, "maintain_trino").success
 
 
-def test_the_last_known_catalog_still_knows_where_tables_are(world: TrinoWorld, definitions: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_known_catalog_still_knows_where_tables_are(
+    world: TrinoWorld, definitions: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.add_items(5)
     definitions()
     from sync_pipelines.settings import load_settings

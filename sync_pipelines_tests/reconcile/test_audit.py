@@ -120,7 +120,9 @@ def test_a_source_that_sorts_by_its_key_is_audited_as_it_is_read(world: World, e
         world.sync()
     for number in range(5):
         table.put(item(number, base_uom="KG"))
-    report = audit_entity(world.database, "erp", "items", ranges=None if everything else 4, seed=1, settings=world.settings)
+    report = audit_entity(
+        world.database, "erp", "items", ranges=None if everything else 4, seed=1, settings=world.settings
+    )
     assert (report.missed, report.extra) == (0, 0)
     assert report.waiting or not everything
     if everything:

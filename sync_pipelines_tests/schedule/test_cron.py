@@ -18,14 +18,29 @@ def connector(name: str = "erp", **options: str | None) -> Connector:
     return Connector(uuid4(), name, "http://x", None, name, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("cron", ["0 3 * * *", "*/15 * * * *", "H 3 * * *", "h H * * 1-5", "0 0 1 jan,jul *", "30 2 * * sun"])
+@pytest.mark.parametrize(
+    "cron", ["0 3 * * *", "*/15 * * * *", "H 3 * * *", "h H * * 1-5", "0 0 1 jan,jul *", "30 2 * * sun"]
+)
 def test_what_is_accepted_is_accepted_by_dagster_as_well(cron: str) -> None:
     assert is_valid_cron_schedule(resolve_cron(cron, "erp"))
 
 
 @pytest.mark.parametrize(
     "cron",
-    ["", "hourly", "@daily", "* * * *", "* * * * * *", "60 * * * *", "0 24 * * *", "0 0 30 2 *", "0 0 * * 8", "0 3 H * *", "0;3 * * * *", "\x1b[31m * * * *"],
+    [
+        "",
+        "hourly",
+        "@daily",
+        "* * * *",
+        "* * * * * *",
+        "60 * * * *",
+        "0 24 * * *",
+        "0 0 30 2 *",
+        "0 0 * * 8",
+        "0 3 H * *",
+        "0;3 * * * *",
+        "\x1b[31m * * * *",
+    ],
 )
 def test_what_never_comes_or_is_no_cron_is_refused_printably(cron: str) -> None:
     with pytest.raises(SettingsError, match="five fields") as caught:

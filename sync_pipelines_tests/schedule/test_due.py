@@ -21,9 +21,13 @@ from sync_pipelines.twin import Fault
 from sync_pipelines_tests.world import World, item
 
 
-def tick(world: World, known: list[str] | None = None, endings: dict[UUID, Ending] | None = None, **options: Any) -> Tick:
+def tick(
+    world: World, known: list[str] | None = None, endings: dict[UUID, Ending] | None = None, **options: Any
+) -> Tick:
     known = [table.slug for table in world.store.tables()] if known is None else known
-    return tick_due(world.database, "erp", world.settings, Situation(known, endings=lambda leases: endings or {}, **options))
+    return tick_due(
+        world.database, "erp", world.settings, Situation(known, endings=lambda leases: endings or {}, **options)
+    )
 
 
 def taken(done: Tick) -> dict[str, list[str]]:
@@ -32,11 +36,15 @@ def taken(done: Tick) -> dict[str, list[str]]:
 
 def wait_for(world: World, slug: str = "items", seconds: float = 0) -> None:
     """Let an entity be due by its interval in so many seconds, negative = late."""
-    world.sql("UPDATE bridge.entities SET next_due_at = now() + %s * interval '1 second' WHERE slug = %s", seconds, slug)
+    world.sql(
+        "UPDATE bridge.entities SET next_due_at = now() + %s * interval '1 second' WHERE slug = %s", seconds, slug
+    )
 
 
 def seconds_until_due(world: World, slug: str = "items") -> float:
-    return float(world.sql("SELECT extract(epoch FROM next_due_at - now()) FROM bridge.entities WHERE slug = %s", slug)[0][0])
+    return float(
+        world.sql("SELECT extract(epoch FROM next_due_at - now()) FROM bridge.entities WHERE slug = %s", slug)[0][0]
+    )
 
 
 def lease_of(world: World, slug: str = "items") -> UUID | None:
@@ -97,7 +105,8 @@ def test_a_lease_of_a_run_that_never_came_ends_by_itself(quiet: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ending", "failures", "soon"), [(Ending.FAILED, 1, False), (Ending.CANCELED, 0, False), (Ending.SUCCEEDED, 0, True)]
+    ("ending", "failures", "soon"),
+    [(Ending.FAILED, 1, False), (Ending.CANCELED, 0, False), (Ending.SUCCEEDED, 0, True)],
 )
 def test_the_lease_ends_with_the_run_whatever_its_end(quiet: World, ending: Ending, failures: int, soon: bool) -> None:
     wait_for(quiet)
@@ -145,7 +154,9 @@ def test_a_run_of_a_person_leaves_the_lease_of_a_waiting_run_alone(quiet: World)
 
 
 @pytest.mark.parametrize(
-    "columns", [{"sync_enabled": False}, {"status": "action_required"}, {"status": "vanished"}], ids=lambda columns: str(columns)
+    "columns",
+    [{"sync_enabled": False}, {"status": "action_required"}, {"status": "vanished"}],
+    ids=lambda columns: str(columns),
 )
 def test_what_may_not_be_synced_is_not_due(quiet: World, columns: dict[str, Any]) -> None:
     wait_for(quiet)

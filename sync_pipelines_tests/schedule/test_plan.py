@@ -43,7 +43,10 @@ def test_what_was_new_is_followed_up_once_after_the_lookback() -> None:
     assert (60 < seconds < 66, reason) == (True, Reason.FOLLOW_UP)
     assert plan_next(uid, 86_400, 0, probed=True, moved=True)[0] > 2
     for interval, probed, moved in ((86_400, True, False), (86_400, False, True), (30, True, True)):
-        assert plan_next(uid, interval, 60, probed=probed, moved=moved) == (plan_next_seconds(uid, interval), Reason.INTERVAL)
+        assert plan_next(uid, interval, 60, probed=probed, moved=moved) == (
+            plan_next_seconds(uid, interval),
+            Reason.INTERVAL,
+        )
 
 
 def test_entities_of_one_discovery_do_not_stay_together() -> None:

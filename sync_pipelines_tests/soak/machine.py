@@ -192,7 +192,8 @@ class SoakMachine(RuleBasedStateMachine):
         name = key_of(number)[0].encode()
         bodies = (
             b'{"item_number": "%s", "weight_per_unit": "x"}' % name,
-            b'{"item_number": "%s", "base_uom": "far too long to be a unit of anything that was ever counted, weighed or measured"}' % name,
+            b'{"item_number": "%s", "base_uom": "far too long to be a unit of anything that was ever counted, weighed or measured"}'
+            % name,
             b'{"item_number": null, "base_uom": "%s"}' % name,
             b'{"item_number": "%s", "item_description": "\\u0000"}' % name,
         )
@@ -330,7 +331,11 @@ class SoakMachine(RuleBasedStateMachine):
         def other() -> None:
             try:
                 sync_entity(
-                    self.ground.database, self.connector, self.slug, settings=self.world.settings, full_refresh=full_refresh
+                    self.ground.database,
+                    self.connector,
+                    self.slug,
+                    settings=self.world.settings,
+                    full_refresh=full_refresh,
                 )
             except SyncError as error:
                 if not isinstance(error, (RetriableError, SourceContractError)):
@@ -406,7 +411,9 @@ class SoakMachine(RuleBasedStateMachine):
         cursor = order_key(Codec(entity.cursor_codec), entity.cursor)
         for pending, _ in self.pending.values():
             coming = order_key(Codec(entity.cursor_codec), pending.rowversion)
-            assert coming > cursor, f"the cursor {entity.cursor} is past {pending.rowversion}, which is not committed yet"
+            assert coming > cursor, (
+                f"the cursor {entity.cursor} is past {pending.rowversion}, which is not committed yet"
+            )
 
     def check_caught_up(self) -> None:
         """After a clean sync every good record of the source is in the table, whatever went wrong before."""
@@ -481,7 +488,9 @@ class SoakMachine(RuleBasedStateMachine):
         self.ground.syncs += 1
         result = None
         try:
-            result = sync_entity(self.ground.database, self.connector, self.slug, settings=self.world.settings, **options)
+            result = sync_entity(
+                self.ground.database, self.connector, self.slug, settings=self.world.settings, **options
+            )
         except SyncError as error:
             self.ground.failed += 1
             disturbed = moving or any(request.fault for request in faults.requests_log)
@@ -494,7 +503,11 @@ class SoakMachine(RuleBasedStateMachine):
             assert result.ledger.balances
             assert result.duplicate_keys == 0
             holds = result.status is RunStatus.INCOMPLETE
-            if not moving and not holds and not any(request.fault not in (None, "slow") for request in faults.requests_log):
+            if (
+                not moving
+                and not holds
+                and not any(request.fault not in (None, "slow") for request in faults.requests_log)
+            ):
                 self.check_caught_up()
         return result
 

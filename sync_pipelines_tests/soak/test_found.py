@@ -24,7 +24,9 @@ def test_a_record_put_back_as_it_was_within_the_same_second_leaves_quarantine(wo
 
 def test_a_key_that_is_not_of_its_type_does_no_harm_in_quarantine(world: World) -> None:
     columns = (TwinColumn("id", "INTEGER", is_nullable=False, is_business_key=True), TwinColumn("name", "VARCHAR(5)"))
-    table = TwinTable("numbers", "Numbers", "", columns, ("id",), rowversions=IntegerRowversions(1), comparator="integer")
+    table = TwinTable(
+        "numbers", "Numbers", "", columns, ("id",), rowversions=IntegerRowversions(1), comparator="integer"
+    )
     table.put({"id": 1, "name": "one"})
     world.add(table)
     world.sync("numbers")
@@ -65,7 +67,9 @@ def test_quarantined_keys_do_not_stop_a_source_that_names_its_key_columns_in_ano
         TwinColumn("code", "VARCHAR(5)", is_nullable=False, is_business_key=True),
         TwinColumn("name", "VARCHAR(5)"),
     ]
-    table = TwinTable("plans", "Plans", "", columns, ("year", "code"), rowversions=IntegerRowversions(1), comparator="integer")
+    table = TwinTable(
+        "plans", "Plans", "", columns, ("year", "code"), rowversions=IntegerRowversions(1), comparator="integer"
+    )
     table.put({"year": 2020, "code": "A", "name": "one"})
     table.put_raw((2021, "B"), b'{"year": 2021, "code": "B", "name": "too long"}')
     world.add(table)

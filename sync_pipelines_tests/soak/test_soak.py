@@ -66,7 +66,10 @@ def test_the_promise_holds_for_a_long_time(ground: Ground, capsys: pytest.Captur
                 run(ground, kind, settings, SEED + number)
             except BaseException:
                 print(f"failed as {kind!r} in round {number} of seed {SEED}; to repeat it:")
-                print(f"  SOAK_KIND={kind!r} python -m sync_pipelines_tests.soak --minutes 0.01 --seed {SEED + number}", flush=True)
+                print(
+                    f"  SOAK_KIND={kind!r} python -m sync_pipelines_tests.soak --minutes 0.01 --seed {SEED + number}",
+                    flush=True,
+                )
                 raise
             number += 1
             print(f"  {kind:<18}{_done(ground)}", flush=True)

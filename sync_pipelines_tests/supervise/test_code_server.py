@@ -11,7 +11,11 @@ import pytest
 from sync_pipelines.supervise.code_server import CodeServer, GivenUpError, Patience
 from sync_pipelines.supervise.ping import Answer, Pulse, main, ping
 
-ALIVE, DEAD, SLOW = Answer(Pulse.ALIVE), Answer(Pulse.DEAD, "UNKNOWN: gone"), Answer(Pulse.SLOW, "DEADLINE_EXCEEDED: late")
+ALIVE, DEAD, SLOW = (
+    Answer(Pulse.ALIVE),
+    Answer(Pulse.DEAD, "UNKNOWN: gone"),
+    Answer(Pulse.SLOW, "DEADLINE_EXCEEDED: late"),
+)
 QUICK = Patience(every_seconds=0.01, errors=3, silences=5, restarts=2, stop_seconds=5)
 SLEEPER = [sys.executable, "-c", "import time; print('started', flush=True); time.sleep(600)"]
 
@@ -51,7 +55,9 @@ def test_a_server_that_answers_is_left_alone(capfd: pytest.CaptureFixture[str]) 
     assert supervised([ALIVE] * 40, capfd) == 1
 
 
-def test_a_server_is_not_given_up_before_it_answered_once(slow_starts: list[Answer], capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_server_is_not_given_up_before_it_answered_once(
+    slow_starts: list[Answer], capfd: pytest.CaptureFixture[str]
+) -> None:
     assert supervised([*slow_starts, *[ALIVE] * 40], capfd) == 1
 
 
@@ -86,7 +92,9 @@ def test_where_nobody_listens_a_ping_says_dead(tmp_path) -> None:
     assert main(["--socket", f"{tmp_path}/nobody.sock", "--seconds", "5"]) == 1
 
 
-def test_a_stop_that_comes_while_a_server_is_started_ends_that_one(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_that_comes_while_a_server_is_started_ends_that_one(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A signal may come at any instruction, also between the look at what is wanted and the new process."""
     server = CodeServer(SLEEPER, lambda: ALIVE, QUICK)
     start = server._start

@@ -28,7 +28,9 @@ def test_a_daemon_is_healthy_while_it_is_heard_of(storage, capsys):
     assert main([]) == 1
     assert "never heard of" in capsys.readouterr().err
     with psycopg.connect(storage, autocommit=True) as connection:
-        connection.execute("INSERT INTO daemon_heartbeats VALUES ('SENSOR', now() AT TIME ZONE 'utc' - interval '100 seconds')")
+        connection.execute(
+            "INSERT INTO daemon_heartbeats VALUES ('SENSOR', now() AT TIME ZONE 'utc' - interval '100 seconds')"
+        )
         assert main([]) == 0
         assert silent_seconds(storage) >= 100
         assert main(["--seconds", "99"]) == 1

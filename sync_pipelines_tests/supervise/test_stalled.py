@@ -38,7 +38,11 @@ def dagster(module_world: World, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def proxy(dagster: RunningDagster) -> psutil.Process:
     """Dagster's code server, below its supervisor."""
-    [found] = [child for child in psutil.Process(dagster.child("code-server").process.pid).children() if "code-server" in child.cmdline()]
+    [found] = [
+        child
+        for child in psutil.Process(dagster.child("code-server").process.pid).children()
+        if "code-server" in child.cmdline()
+    ]
     return found
 
 
@@ -111,7 +115,11 @@ def test_a_daemon_that_stalls_is_told_from_outside_of_dagster_and_so_is_its_end(
     watch = python_module("sync_pipelines.cli.main", "alerts", "watch")
     with Children({**dagster.environment, **variables}, dagster.folder / "outside") as outside:
         watching = outside.start("alerts", watch)
-        wait_for(lambda: watching.running and (dagster.home / "heartbeat.json").exists(), f"a sign of life: {watching.log}", 60)
+        wait_for(
+            lambda: watching.running and (dagster.home / "heartbeat.json").exists(),
+            f"a sign of life: {watching.log}",
+            60,
+        )
         daemon.send_signal(signal.SIGSTOP)
         wait_for(lambda: dagster.world.sql(opened) == [(True,)], "the silence is told")
         before = (dagster.home / "heartbeat.json").read_text()
@@ -124,6 +132,10 @@ def test_a_daemon_that_stalls_is_told_from_outside_of_dagster_and_so_is_its_end(
 def test_every_process_writes_into_the_log_file(dagster: RunningDagster) -> None:
     syncs(dagster)
     written = Path(dagster.environment["LOG_FILE"]).read_text()
-    for logger, where in (("sync_pipelines.sync", "a run"), ("dagster.daemon", "the daemon"), ("dagster-webserver", "the web server")):
+    for logger, where in (
+        ("sync_pipelines.sync", "a run"),
+        ("dagster.daemon", "the daemon"),
+        ("dagster-webserver", "the web server"),
+    ):
         assert f" {logger}" in written, where
     assert dagster.world.server.token not in written

@@ -47,7 +47,12 @@ def examine(table: DecisionTable) -> list[Finding]:
     axes = [_examples(one, [rule.tests[index] for rule in table.rules]) for index, one in enumerate(table.inputs)]
     cases = math.prod(len(axis) for axis in axes)
     if cases > MAX_CASES:
-        return [Finding(True, f"The table tells {cases} cases apart, more than the {MAX_CASES} that can be proven free of gaps and overlaps.")]
+        return [
+            Finding(
+                True,
+                f"The table tells {cases} cases apart, more than the {MAX_CASES} that can be proven free of gaps and overlaps.",
+            )
+        ]
     frame = pl.DataFrame(
         {f"i{index}": list(column) for index, column in enumerate(zip(*itertools.product(*axes), strict=True))},
         schema={f"i{index}": POLARS[one.kind] for index, one in enumerate(table.inputs)},
@@ -88,7 +93,10 @@ def _contradicts(table: DecisionTable) -> pl.Expr:
     if table.policy is HitPolicy.UNIQUE:
         return pl.sum_horizontal([one.cast(pl.UInt32) for one in matched]) > 1
     answers = {outputs: place for place, outputs in enumerate(dict.fromkeys(rule.outputs for rule in table.rules))}
-    told = [pl.when(one).then(pl.lit(answers[rule.outputs], pl.Int32)) for one, rule in zip(matched, table.rules, strict=True)]
+    told = [
+        pl.when(one).then(pl.lit(answers[rule.outputs], pl.Int32))
+        for one, rule in zip(matched, table.rules, strict=True)
+    ]
     return pl.min_horizontal(told) != pl.max_horizontal(told)
 
 
@@ -106,7 +114,12 @@ def _silent(table: DecisionTable, frame: pl.DataFrame) -> Iterator[Finding]:
             yield Finding(False, f"Rule {number + 1} matches nothing.", (number + 1,))
         elif single and not (frame["chosen"] == number).any():
             row = next(frame.filter(pl.col(f"m{number}")).head(1).iter_rows(named=True))
-            yield Finding(False, f"Rule {number + 1} never answers: rule {row['chosen'] + 1} always comes before it.", (number + 1, row["chosen"] + 1), _told(table, row))
+            yield Finding(
+                False,
+                f"Rule {number + 1} never answers: rule {row['chosen'] + 1} always comes before it.",
+                (number + 1, row["chosen"] + 1),
+                _told(table, row),
+            )
 
 
 def _told(table: DecisionTable, row: dict[str, Value]) -> str:
@@ -115,7 +128,12 @@ def _told(table: DecisionTable, row: dict[str, Value]) -> str:
 
 def _examples(one: Input, cells: list[UnaryTests]) -> list[Value]:
     """One value of every stretch that the cells tell apart and the declared input values allow."""
-    literals = {value for cell in [*cells, *([one.allowed] if one.allowed else [])] for value in cell.values() if value is not None}
+    literals = {
+        value
+        for cell in [*cells, *([one.allowed] if one.allowed else [])]
+        for value in cell.values()
+        if value is not None
+    }
     found: list[Value]
     match one.kind:
         case "boolean":
@@ -140,7 +158,11 @@ def _texts(literals: set[str], longest: int | None) -> Iterator[str]:
     while other in literals and (longest is None or len(other) < longest):
         other += "_"
     # All literals are fewer than the letters that there are.
-    yield other if other not in literals else next(letter for letter in map(chr, range(97, 0x2000)) if letter not in literals)
+    yield (
+        other
+        if other not in literals
+        else next(letter for letter in map(chr, range(97, 0x2000)) if letter not in literals)
+    )
 
 
 def _multiples(points: list[float], step: float) -> Iterator[float]:

@@ -56,7 +56,11 @@ def read_table(path: Path, name: str | None = None) -> DecisionTable:
             raise definition_fault(path, None, f"there is no decision table {name!r}.{nearest(name, tables)}")
         return tables[name]
     if len(tables) != 1:
-        raise definition_fault(path, None, f"it holds {len(tables)} decision tables; name one under decision.decision.{nearest('', tables)}")
+        raise definition_fault(
+            path,
+            None,
+            f"it holds {len(tables)} decision tables; name one under decision.decision.{nearest('', tables)}",
+        )
     return next(iter(tables.values()))
 
 
@@ -89,10 +93,15 @@ class _Reader:
     def _table(self, name: str, element: Element) -> DecisionTable:
         policy = element.get("hitPolicy", "UNIQUE").upper()
         if policy not in HitPolicy.__members__:
-            raise self._fault(element, f"the hit policy {policy!r} is not supported.{nearest(policy, HitPolicy.__members__)}")
+            raise self._fault(
+                element, f"the hit policy {policy!r} is not supported.{nearest(policy, HitPolicy.__members__)}"
+            )
         aggregation = element.get("aggregation", "").upper() or None
         if aggregation is not None and (policy != "COLLECT" or aggregation not in Aggregation.__members__):
-            raise self._fault(element, f"the aggregation {aggregation!r} is not supported for {policy}; COLLECT has SUM, MIN, MAX, COUNT.")
+            raise self._fault(
+                element,
+                f"the aggregation {aggregation!r} is not supported for {policy}; COLLECT has SUM, MIN, MAX, COUNT.",
+            )
         rules = self._all(element, "rule")
         inputs, outputs = self._all(element, "input"), self._all(element, "output")
         if not inputs or not outputs or not rules or len(rules) > MAX_RULES:
@@ -118,13 +127,17 @@ class _Reader:
         if expression is None or not name:
             raise self._fault(element, "an input needs an inputExpression with the name of a value.")
         values = self._one(element, "inputValues")
-        allowed = None if values is None or not self._text(values) else self._tests(values, f"the input values of {name!r}")
+        allowed = (
+            None if values is None or not self._text(values) else self._tests(values, f"the input values of {name!r}")
+        )
         kinds = set().union(*(rule.tests[index].kinds for rule in rules), allowed.kinds if allowed else set())
         declared = _KINDS.get(expression.get("typeRef", "").rpartition(":")[2])
         if declared is not None:
             kinds.add(declared)
         if len(kinds) > 1:
-            raise self._fault(element, f"the input {name!r} is compared with values of several types: {', '.join(sorted(kinds))}.")
+            raise self._fault(
+                element, f"the input {name!r} is compared with values of several types: {', '.join(sorted(kinds))}."
+            )
         return Input(name, next(iter(kinds), "string"), allowed)
 
     def _output(self, table: str, element: Element) -> Output:
@@ -132,20 +145,29 @@ class _Reader:
         name = element.get("name") or element.get("label") or table
         return Output(
             name,
-            () if values is None or not self._text(values) else self._literals(values, f"the output values of {name!r}"),
+            ()
+            if values is None or not self._text(values)
+            else self._literals(values, f"the output values of {name!r}"),
             None if default is None else self._literals(default, f"the default of {name!r}")[0],
         )
 
     def _rule(self, number: int, element: Element, inputs: int, outputs: int) -> TableRule:
         conditions, answers = self._all(element, "inputEntry"), self._all(element, "outputEntry")
         if (len(conditions), len(answers)) != (inputs, outputs):
-            raise self._fault(element, f"rule {number} has {len(conditions)} conditions and {len(answers)} outputs, the table {inputs} and {outputs}.")
-        tests = tuple(self._tests(entry, f"rule {number}, condition {place}") for place, entry in enumerate(conditions, 1))
+            raise self._fault(
+                element,
+                f"rule {number} has {len(conditions)} conditions and {len(answers)} outputs, the table {inputs} and {outputs}.",
+            )
+        tests = tuple(
+            self._tests(entry, f"rule {number}, condition {place}") for place, entry in enumerate(conditions, 1)
+        )
         values = [self._literals(entry, f"rule {number}, output {place}") for place, entry in enumerate(answers, 1)]
         if any(len(found) != 1 for found in values):
             raise self._fault(element, f"rule {number}: an output is one literal.")
         note = self._one(element, "annotationEntry")
-        return TableRule(tests, tuple(found[0] for found in values), self._text(note) or None if note is not None else None)
+        return TableRule(
+            tests, tuple(found[0] for found in values), self._text(note) or None if note is not None else None
+        )
 
     def _check(self, element: Element, table: DecisionTable) -> None:
         if table.aggregation is not None:
@@ -156,7 +178,10 @@ class _Reader:
             for number, rule in enumerate(table.rules, 1):
                 if output.values and rule.outputs[place] not in output.values:
                     told = nearest(rule.outputs[place], map(str, output.values))
-                    raise self._fault(element, f"rule {number} answers {rule.outputs[place]!r}, which is not an output value of {output.name!r}.{told}")
+                    raise self._fault(
+                        element,
+                        f"rule {number} answers {rule.outputs[place]!r}, which is not an output value of {output.name!r}.{told}",
+                    )
         if table.policy is HitPolicy.PRIORITY and not any(output.values for output in table.outputs):
             raise self._fault(element, "PRIORITY needs outputValues, the most important first.")
 

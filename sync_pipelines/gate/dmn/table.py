@@ -93,14 +93,21 @@ class DecisionTable:
         if self.policy is not HitPolicy.PRIORITY:
             return order
         ranks = [{value: place for place, value in enumerate(output.values)} for output in self.outputs]
-        return sorted(order, key=lambda number: [rank.get(value, len(rank)) for rank, value in zip(ranks, self.rules[number].outputs, strict=True)])
+        return sorted(
+            order,
+            key=lambda number: [
+                rank.get(value, len(rank)) for rank, value in zip(ranks, self.rules[number].outputs, strict=True)
+            ],
+        )
 
     def chosen(self) -> pl.Expr:
         """Number of the rule that answers, from 0, over the columns m0, m1, …; null where none does, or too many do.
 
         For COLLECT without aggregation see `gate.verdict`, for UNIQUE more than one match is no answer.
         """
-        first = pl.coalesce([pl.when(pl.col(f"m{number}")).then(pl.lit(number, pl.Int32)) for number in self.precedence()])
+        first = pl.coalesce(
+            [pl.when(pl.col(f"m{number}")).then(pl.lit(number, pl.Int32)) for number in self.precedence()]
+        )
         if self.policy is HitPolicy.UNIQUE:
             hits = pl.sum_horizontal([pl.col(f"m{number}").cast(pl.UInt32) for number in range(len(self.rules))])
             return pl.when(hits <= 1).then(first)
@@ -112,10 +119,14 @@ class DecisionTable:
         matched = [pl.col(f"m{number}") for number in range(len(self.rules))]
         if self.aggregation is Aggregation.COUNT:
             distinct = {rule.outputs[0] for rule in self.rules}
-            groups = [[m for m, rule in zip(matched, self.rules, strict=True) if rule.outputs[0] == value] for value in distinct]
+            groups = [
+                [m for m, rule in zip(matched, self.rules, strict=True) if rule.outputs[0] == value]
+                for value in distinct
+            ]
             return pl.sum_horizontal([pl.any_horizontal(group).cast(pl.UInt32) for group in groups]).cast(pl.Float64)
         values = [
-            pl.when(match).then(pl.lit(rule.outputs[0], pl.Float64)) for match, rule in zip(matched, self.rules, strict=True)
+            pl.when(match).then(pl.lit(rule.outputs[0], pl.Float64))
+            for match, rule in zip(matched, self.rules, strict=True)
         ]
         if self.aggregation is Aggregation.SUM:
             return pl.when(pl.any_horizontal(matched)).then(pl.sum_horizontal(values))
@@ -138,9 +149,17 @@ class DecisionTable:
 
     def _answer(self, number: int) -> Any:
         values = self.rules[number].outputs
-        return values[0] if len(values) == 1 else {output.name: value for output, value in zip(self.outputs, values, strict=True)}
+        return (
+            values[0]
+            if len(values) == 1
+            else {output.name: value for output, value in zip(self.outputs, values, strict=True)}
+        )
 
     def _default(self) -> Any:
         if not self.has_default:
             return None
-        return self.outputs[0].default if len(self.outputs) == 1 else {output.name: output.default for output in self.outputs}
+        return (
+            self.outputs[0].default
+            if len(self.outputs) == 1
+            else {output.name: output.default for output in self.outputs}
+        )

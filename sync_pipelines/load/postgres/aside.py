@@ -61,11 +61,15 @@ def set_aside(cursor: Any, entity: Entity, suffix: str, successor: Entity | None
     with dependants_down(cursor, schema, table, moves=True, starts_empty=True) as followers:
         belongings = collect(cursor, oid, without=constraint_names(entity))
         _rename(cursor, oid, schema, table, old)
-        for statement in create_statements(replace(successor, own_columns=frozenset(OPTIONAL_COLUMNS.keys() & columns.keys()))):
+        for statement in create_statements(
+            replace(successor, own_columns=frozenset(OPTIONAL_COLUMNS.keys() & columns.keys()))
+        ):
             cursor.execute(statement)
         with belongings_fit(belongings, entity.table):
             belongings.put_on(cursor)
-    return SetAside(f"{schema}.{old}", tuple(one.called for one in followers), tuple(one.told for one in followers if one.told))
+    return SetAside(
+        f"{schema}.{old}", tuple(one.called for one in followers), tuple(one.told for one in followers if one.told)
+    )
 
 
 @contextmanager
@@ -99,8 +103,14 @@ def _rename(cursor: Any, oid: int, schema: str, table: str, old: str) -> None:
         f"SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = {oid} ORDER BY i.relname"
     )
     for position, (index,) in enumerate(cursor.fetchall()):
-        cursor.execute(f"ALTER INDEX {quote(schema, index)} RENAME TO {quote(shorten_identifier(f'{old}_index{position}'))}")
-    cursor.execute(f"SELECT n.nspname, s.stxname FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE s.stxrelid = {oid}")
+        cursor.execute(
+            f"ALTER INDEX {quote(schema, index)} RENAME TO {quote(shorten_identifier(f'{old}_index{position}'))}"
+        )
+    cursor.execute(
+        f"SELECT n.nspname, s.stxname FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE s.stxrelid = {oid}"
+    )
     for position, (place, statistics) in enumerate(cursor.fetchall()):
-        cursor.execute(f"ALTER STATISTICS {quote(place, statistics)} RENAME TO {quote(shorten_identifier(f'{old}_statistics{position}'))}")
+        cursor.execute(
+            f"ALTER STATISTICS {quote(place, statistics)} RENAME TO {quote(shorten_identifier(f'{old}_statistics{position}'))}"
+        )
     cursor.execute(f"ALTER TABLE {quote(schema, table)} RENAME TO {quote(old)}")

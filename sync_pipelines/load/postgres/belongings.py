@@ -51,7 +51,9 @@ class Belongings:
         Raises:
             psycopg.Error: one does not fit.
         """
-        cursor.execute(f"SELECT attname FROM pg_attribute WHERE attrelid = {literal(self.name)}::regclass AND attnum > 0 AND NOT attisdropped")
+        cursor.execute(
+            f"SELECT attname FROM pg_attribute WHERE attrelid = {literal(self.name)}::regclass AND attnum > 0 AND NOT attisdropped"
+        )
         there = {name for (name,) in cursor.fetchall()}
         for statement in (*self.statements, *(text for column, text in self.of_columns if column in there)):
             cursor.execute(statement)
@@ -60,7 +62,9 @@ class Belongings:
             cursor.execute(f"REVOKE ALL ON {self.name} FROM {grantee}")
         for grant in (one for one in self.grants if one.column is None or one.column in there):
             what = f"{grant.privilege} ({quote(grant.column)})" if grant.column else grant.privilege
-            cursor.execute(f"GRANT {what} ON {self.name} TO {grant.grantee}{' WITH GRANT OPTION' if grant.may_pass_on else ''}")
+            cursor.execute(
+                f"GRANT {what} ON {self.name} TO {grant.grantee}{' WITH GRANT OPTION' if grant.may_pass_on else ''}"
+            )
         cursor.execute("SELECT current_user")
         if cursor.fetchone()[0] != self.owner:
             cursor.execute(f"ALTER TABLE {self.name} OWNER TO {quote(self.owner)}")
@@ -104,7 +108,9 @@ def collect(cursor: Any, oid: int, *, without: Collection[str] = ()) -> Belongin
             *_storage(cursor, oid, name, kind),
             *(membership.up for membership in read_publications(cursor, f"pr.prrelid = {oid}")),
         ]
-    return Belongings(name, owner, tuple(read_grants(cursor, name)), tuple(_column_comments(cursor, oid, name)), tuple(statements))
+    return Belongings(
+        name, owner, tuple(read_grants(cursor, name)), tuple(_column_comments(cursor, oid, name)), tuple(statements)
+    )
 
 
 def read_grants(cursor: Any, name: str) -> list[Grant]:
@@ -164,7 +170,13 @@ def read_publications(cursor: Any, condition: str) -> list[Part]:
         chosen = f" ({', '.join(columns)})" if columns else ""
         rows = f" WHERE ({where})" if where else ""
         alter = f"ALTER PUBLICATION {quote(publication)}"
-        parts.append(Part(f"the publication {publication}", f"{alter} DROP TABLE {name}", f"{alter} ADD TABLE {name}{chosen}{rows}"))
+        parts.append(
+            Part(
+                f"the publication {publication}",
+                f"{alter} DROP TABLE {name}",
+                f"{alter} ADD TABLE {name}{chosen}{rows}",
+            )
+        )
     return parts
 
 
@@ -180,7 +192,9 @@ def _defaults(cursor: Any, oid: int, name: str, kind: str) -> list[str]:
         "SELECT a.attname, pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid"
         f" AND a.attnum = d.adnum WHERE d.adrelid = {oid}"
     )
-    return [f"ALTER VIEW {name} ALTER COLUMN {quote(column)} SET DEFAULT {value}" for column, value in cursor.fetchall()]
+    return [
+        f"ALTER VIEW {name} ALTER COLUMN {quote(column)} SET DEFAULT {value}" for column, value in cursor.fetchall()
+    ]
 
 
 def _indexes(cursor: Any, oid: int, name: str, without: Collection[str]) -> list[str]:
@@ -194,7 +208,9 @@ def _indexes(cursor: Any, oid: int, name: str, without: Collection[str]) -> list
     for index, definition, constraint, as_constraint, comment, schema in cursor.fetchall():
         if index in without:
             continue
-        statements.append(f"ALTER TABLE {name} ADD CONSTRAINT {quote(constraint)} {as_constraint}" if constraint else definition)
+        statements.append(
+            f"ALTER TABLE {name} ADD CONSTRAINT {quote(constraint)} {as_constraint}" if constraint else definition
+        )
         if comment:
             statements.append(f"COMMENT ON INDEX {quote(schema, index)} IS {literal(comment)}")
     return statements
@@ -204,7 +220,10 @@ def _checks(cursor: Any, oid: int, name: str) -> list[str]:
     cursor.execute(
         f"SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = {oid} AND contype IN ('c', 'f') AND conislocal ORDER BY conname"
     )
-    return [f"ALTER TABLE {name} ADD CONSTRAINT {quote(constraint)} {definition}" for constraint, definition in cursor.fetchall()]
+    return [
+        f"ALTER TABLE {name} ADD CONSTRAINT {quote(constraint)} {definition}"
+        for constraint, definition in cursor.fetchall()
+    ]
 
 
 def _column_comments(cursor: Any, oid: int, name: str) -> list[tuple[str, str]]:
@@ -212,7 +231,9 @@ def _column_comments(cursor: Any, oid: int, name: str) -> list[tuple[str, str]]:
         "SELECT a.attname, d.description FROM pg_description d JOIN pg_attribute a ON a.attrelid = d.objoid AND a.attnum = d.objsubid"
         f" WHERE d.objoid = {oid} AND d.classoid = 'pg_class'::regclass AND d.objsubid > 0 AND NOT a.attisdropped"
     )
-    return [(column, f"COMMENT ON COLUMN {name}.{quote(column)} IS {literal(text)}") for column, text in cursor.fetchall()]
+    return [
+        (column, f"COMMENT ON COLUMN {name}.{quote(column)} IS {literal(text)}") for column, text in cursor.fetchall()
+    ]
 
 
 def _triggers(cursor: Any, oid: int, name: str) -> list[str]:
@@ -245,7 +266,11 @@ def _rules(cursor: Any, oid: int, name: str) -> list[str]:
 
 def _flags(cursor: Any, oid: int, name: str) -> list[str]:
     cursor.execute(f"SELECT relrowsecurity, relforcerowsecurity, relreplident = 'f' FROM pg_class WHERE oid = {oid}")
-    flags = zip(("ENABLE ROW LEVEL SECURITY", "FORCE ROW LEVEL SECURITY", "REPLICA IDENTITY FULL"), cursor.fetchone(), strict=True)
+    flags = zip(
+        ("ENABLE ROW LEVEL SECURITY", "FORCE ROW LEVEL SECURITY", "REPLICA IDENTITY FULL"),
+        cursor.fetchone(),
+        strict=True,
+    )
     return [f"ALTER TABLE {name} {flag}" for flag, is_set in flags if is_set]
 
 
@@ -255,6 +280,8 @@ def _storage(cursor: Any, oid: int, name: str, kind: str) -> list[str]:
         return []
     cursor.execute(f"SELECT reloptions FROM pg_class WHERE oid = {oid}")
     options = cursor.fetchone()[0] or []
-    cursor.execute(f"SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = {oid} AND x.indisreplident")
+    cursor.execute(
+        f"SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = {oid} AND x.indisreplident"
+    )
     identity = [f"ALTER TABLE {name} REPLICA IDENTITY USING INDEX {quote(index)}" for (index,) in cursor.fetchall()]
     return [*([f"ALTER TABLE {name} SET ({', '.join(options)})"] if options else []), *identity]

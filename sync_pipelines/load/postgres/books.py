@@ -84,7 +84,9 @@ def resolve_quarantine(cursor: Any, plan: PublishPlan, *, filled: bool) -> None:
     except (psycopg2.DataError, psycopg.DataError):
         # A key from the time of another declaration is not of the type that its column has now.
         cursor.execute("ROLLBACK TO SAVEPOINT before_resolving")
-        cursor.execute(statement + "".join(f" AND g.{name}::text = q.business_key->>{index}" for index, name in enumerate(good)))
+        cursor.execute(
+            statement + "".join(f" AND g.{name}::text = q.business_key->>{index}" for index, name in enumerate(good))
+        )
     cursor.execute("RELEASE SAVEPOINT before_resolving")
 
 
@@ -156,7 +158,9 @@ def keep_reviews(cursor: Any, plan: PublishPlan, *, filled: bool) -> int:
         )
     else:
         names = {column.name: f"c{index}" for index, column in enumerate(entity.columns)}
-        match = " AND ".join(f"t.{quote(column.target_name)} = s.{names[column.name]}" for column in entity.business_keys)
+        match = " AND ".join(
+            f"t.{quote(column.target_name)} = s.{names[column.name]}" for column in entity.business_keys
+        )
         rows = f"{target} JOIN {quote(entity.staging_schema, entity.records_table)} s ON {match}"
     cursor.execute(f"SELECT EXISTS (SELECT FROM {reviews} WHERE entity_uid = {uid} AND closed_at IS NULL)")
     if cursor.fetchone()[0]:
@@ -192,7 +196,12 @@ def close_books(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
     warnings = [*plan.details.get("warnings", ()), *outcome.warnings]
     details = {**plan.details, "missing": outcome.missing, "row_count": outcome.row_count, "warnings": warnings}
     details |= {"held_deletions": outcome.held, "known_rejects": plan.known_rejects}
-    trouble = {"error": verdict.status.title(), "what": verdict.reason, "next_command": verdict.next_command, "retriable": False}
+    trouble = {
+        "error": verdict.status.title(),
+        "what": verdict.reason,
+        "next_command": verdict.next_command,
+        "retriable": False,
+    }
     is_release = bool(plan.released)
     # A release does not read the source, so it makes no table fresh and moves no due time.
     is_fresh = not is_release and freshens(verdict.status, ledger)

@@ -40,7 +40,9 @@ _OPTIONS = pa_csv.WriteOptions(include_header=False)
 
 def is_refusal(error: BaseException) -> bool:
     """Whether PostgreSQL's error is about a record, and not about the database."""
-    return isinstance(error, _REFUSALS) or (isinstance(error, psycopg2.errors.InternalError_) and _TOO_LARGE in str(error))
+    return isinstance(error, _REFUSALS) or (
+        isinstance(error, psycopg2.errors.InternalError_) and _TOO_LARGE in str(error)
+    )
 
 
 class CsvStream(io.RawIOBase):
@@ -141,8 +143,13 @@ def _copy_batch(cursor: Any, batch: pa.RecordBatch, entity: Entity, originals: O
 
     _, refused = write_by_halves(cursor, batch.num_rows, write, is_refusal)
     for place, error in refused:
-        row = {name: array[place : place + 1].cast(pa.string())[0].as_py() for name, array in zip(batch.schema.names, batch.columns, strict=True)}
-        set_row_aside(cursor, row, entity, f"PostgreSQL refuses it: {printable(str(error).splitlines()[0], 300)}", originals)
+        row = {
+            name: array[place : place + 1].cast(pa.string())[0].as_py()
+            for name, array in zip(batch.schema.names, batch.columns, strict=True)
+        }
+        set_row_aside(
+            cursor, row, entity, f"PostgreSQL refuses it: {printable(str(error).splitlines()[0], 300)}", originals
+        )
     return len(refused)
 
 

@@ -64,7 +64,9 @@ def find_oid(cursor: Any, schema: str, name: str) -> int | None:
 
 
 @contextmanager
-def dependants_down(cursor: Any, schema: str, table: str, *, moves: bool = False, starts_empty: bool = False) -> Iterator[list[Dependant]]:
+def dependants_down(
+    cursor: Any, schema: str, table: str, *, moves: bool = False, starts_empty: bool = False
+) -> Iterator[list[Dependant]]:
     """Take down what hangs on a table while the block changes it, and put it up on what then has the name.
 
     Args:
@@ -142,7 +144,9 @@ def _views(cursor: Any, chain: str, *, starts_empty: bool) -> list[Dependant]:
         up = f"CREATE {kind} {name}{given} AS {definition.rstrip().rstrip(';')}{filled}"
         told = f"REFRESH MATERIALIZED VIEW {name}" if is_stored and is_filled and starts_empty else ""
         called = f"the {kind.lower()} {schema}.{view}"
-        views.append(Dependant(called, owner, ours, f"DROP {kind} {name}", (up,), collect(cursor, oid) if ours else None, told))
+        views.append(
+            Dependant(called, owner, ours, f"DROP {kind} {name}", (up,), collect(cursor, oid) if ours else None, told)
+        )
     return views
 
 
@@ -156,7 +160,13 @@ def _rules(cursor: Any, chain: str, oid: int, *, moves: bool) -> list[Dependant]
         f" WHERE w.rulename <> '_RETURN' AND ({'false' if moves else 'true'} AND w.ev_class = {oid} OR w.ev_class NOT IN (SELECT oid FROM chain))"
     )
     return [
-        Dependant(f"the rule {rule} on {schema}.{table}", owner, ours, f"DROP RULE {quote(rule)} ON {quote(schema, table)}", (definition,))
+        Dependant(
+            f"the rule {rule} on {schema}.{table}",
+            owner,
+            ours,
+            f"DROP RULE {quote(rule)} ON {quote(schema, table)}",
+            (definition,),
+        )
         for rule, schema, table, definition, owner, ours in cursor.fetchall()
     ]
 

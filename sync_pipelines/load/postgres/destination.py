@@ -107,7 +107,9 @@ class BridgePostgresClient(PostgresClient):
         connection.autocommit = True
         try:
             with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (f"dlt-ddl:{self.config.dataset_name}",))
+                cursor.execute(
+                    "SELECT pg_advisory_lock(hashtextextended(%s, 0))", (f"dlt-ddl:{self.config.dataset_name}",)
+                )
             yield
         finally:
             connection.close()

@@ -40,4 +40,6 @@ def clear_columns(cursor: Any, entity: Entity, remask: Remask) -> None:
             cursor.execute(f"ALTER TABLE {target} ALTER COLUMN {name} TYPE text USING NULL")
             if column.name in remask.masks.dropped:
                 cursor.execute(f"ALTER TABLE {target} DROP COLUMN {name}")
-        cursor.execute(f"UPDATE {target} SET _bridge_hash = 'lost:' || _bridge_hash WHERE left(_bridge_hash, 5) <> 'lost:'")
+        cursor.execute(
+            f"UPDATE {target} SET _bridge_hash = 'lost:' || _bridge_hash WHERE left(_bridge_hash, 5) <> 'lost:'"
+        )

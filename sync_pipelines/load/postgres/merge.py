@@ -127,8 +127,13 @@ class Merge:
         columns = columns_to_check(self.plan)
         if not columns:
             return
-        sent = (f"EXISTS (SELECT 1 FROM {self.staging} e WHERE e.{self.staged[column.name]} IS NOT NULL)" for column in columns)
-        lost = (f"CASE WHEN {one} THEN 0 ELSE count(t.{_q(column)}) END" for one, column in zip(sent, columns, strict=True))
+        sent = (
+            f"EXISTS (SELECT 1 FROM {self.staging} e WHERE e.{self.staged[column.name]} IS NOT NULL)"
+            for column in columns
+        )
+        lost = (
+            f"CASE WHEN {one} THEN 0 ELSE count(t.{_q(column)}) END" for one, column in zip(sent, columns, strict=True)
+        )
         has_any = " OR ".join(f"t.{_q(column)} IS NOT NULL" for column in columns)
         self.cursor.execute(
             f"SELECT {', '.join(lost)} FROM {self.staging} s JOIN {self.target} t ON {self.match} WHERE NOT t._bridge_deleted AND ({has_any})"
@@ -172,7 +177,10 @@ class Merge:
             # The source sends it now, after the read that missed it.
             stale = f"({stale} AND NOT t._bridge_deleted)"
         columns = [column for column in self.entity.columns if not column.is_business_key]
-        differs = " OR ".join(f"t.{_q(column)} IS DISTINCT FROM s.{self.staged[column.name]}" for column in columns) or "false"
+        differs = (
+            " OR ".join(f"t.{_q(column)} IS DISTINCT FROM s.{self.staged[column.name]}" for column in columns)
+            or "false"
+        )
         prefix = literal(self.fingerprint)
         changed = (
             f"CASE WHEN left(t._bridge_hash, {len(self.fingerprint)}) = {prefix}"
@@ -206,7 +214,9 @@ class Merge:
     def _insert(self, source: str) -> int:
         flags = self.entity.flags
         names = ", ".join([*(_q(column) for column in self.entity.columns), *flags.values()])
-        values = ", ".join(f"s.{name}" for name in [*(self.staged[column.name] for column in self.entity.columns), *flags])
+        values = ", ".join(
+            f"s.{name}" for name in [*(self.staged[column.name] for column in self.entity.columns), *flags]
+        )
         return self.execute(
             f"INSERT INTO {self.target} ({names}, _bridge_hash, _bridge_rowversion)"
             f" SELECT {values}, {literal(self.fingerprint)} || s.hash, s.rowversion FROM {source}"

@@ -67,25 +67,38 @@ def set_misfits_aside(cursor: Any, entity: Entity, originals: Originals) -> int:
 
 def _make_trial(cursor: Any, entity: Entity) -> str:
     """Make the table of the trial; returns the statement that writes the staged rows into it, up to its condition."""
-    target, staging = quote(entity.target_schema, entity.target_table), quote(entity.staging_schema, entity.records_table)
+    target, staging = (
+        quote(entity.target_schema, entity.target_table),
+        quote(entity.staging_schema, entity.records_table),
+    )
     trial = quote(entity.staging_schema, shorten_identifier(f"{entity.target_table}__trial"))
-    cursor.execute(f"CREATE UNLOGGED TABLE {trial} (LIKE {target} INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING COMPRESSION)")
+    cursor.execute(
+        f"CREATE UNLOGGED TABLE {trial} (LIKE {target} INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING COMPRESSION)"
+    )
     columns = _read_attributes(cursor, entity)
     names = [name for name, is_dropped, _ in columns if not is_dropped]
-    changes = [f"ALTER COLUMN {quote(name)} DROP NOT NULL" for name, is_dropped, is_not_null in columns if is_not_null and not is_dropped]
+    changes = [
+        f"ALTER COLUMN {quote(name)} DROP NOT NULL"
+        for name, is_dropped, is_not_null in columns
+        if is_not_null and not is_dropped
+    ]
     # A dropped column still has its bit in every row.
     changes += [f"ADD COLUMN {quote(f'__gone{place}')} boolean" for place in range(len(columns) - len(names))]
     if changes:
         cursor.execute(f"ALTER TABLE {trial} {', '.join(changes)}")
     # Not unique: one key may be staged twice.
-    cursor.execute(f"CREATE INDEX ON {trial} ({', '.join(quote(column.target_name) for column in entity.business_keys)})")
+    cursor.execute(
+        f"CREATE INDEX ON {trial} ({', '.join(quote(column.target_name) for column in entity.business_keys)})"
+    )
     cursor.execute(f"CREATE INDEX ON {trial} (_bridge_rowversion)")
     for definition in _read_other_indexes(cursor, entity):
         cursor.execute(f"CREATE INDEX ON {trial} USING {definition}")
     for name, definition in _read_checks(cursor, entity):
         cursor.execute(f"ALTER TABLE {trial} ADD CONSTRAINT {quote(name)} {definition}")
     staged = {column.target_name: f"s.c{index}" for index, column in enumerate(entity.columns)}
-    match = " AND ".join(f"t.{quote(column.target_name)} = {staged[column.target_name]}" for column in entity.business_keys)
+    match = " AND ".join(
+        f"t.{quote(column.target_name)} = {staged[column.target_name]}" for column in entity.business_keys
+    )
     values = _values(entity, names, staged)
     return (
         f"INSERT INTO {trial} ({', '.join(map(quote, values))}) SELECT {', '.join(values.values())}"

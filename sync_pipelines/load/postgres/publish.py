@@ -154,7 +154,9 @@ def check_replication_role(cursor: Any, entity: Entity) -> None:
     Raises:
         DatabaseRefusedError: somebody set session_replication_role for our role or database.
     """
-    cursor.execute("SELECT current_setting('session_replication_role'), rolsuper, rolname FROM pg_roles WHERE rolname = current_user")
+    cursor.execute(
+        "SELECT current_setting('session_replication_role'), rolsuper, rolname FROM pg_roles WHERE rolname = current_user"
+    )
     role, is_superuser, user = cursor.fetchone()
     if role != "origin" and is_superuser:
         cursor.execute("SET LOCAL session_replication_role = origin")
@@ -174,11 +176,21 @@ def allow_nulls(cursor: Any, plan: PublishPlan) -> None:
         have = stored.get(column.target_name)
         if column.is_business_key or not column.is_nullable or have is None or not have.is_not_null:
             continue
-        cursor.execute(f"SELECT EXISTS (SELECT FROM {quote(entity.staging_schema, entity.records_table)} WHERE c{index} IS NULL)")
+        cursor.execute(
+            f"SELECT EXISTS (SELECT FROM {quote(entity.staging_schema, entity.records_table)} WHERE c{index} IS NULL)"
+        )
         if cursor.fetchone()[0]:
             name = quote(column.target_name)
-            require_rights(cursor, entity, entity.target_schema, entity.target_table, f"take NOT NULL off {name}, since the source sent a null")
-            cursor.execute(f"ALTER TABLE {quote(entity.target_schema, entity.target_table)} ALTER COLUMN {name} DROP NOT NULL")
+            require_rights(
+                cursor,
+                entity,
+                entity.target_schema,
+                entity.target_table,
+                f"take NOT NULL off {name}, since the source sent a null",
+            )
+            cursor.execute(
+                f"ALTER TABLE {quote(entity.target_schema, entity.target_table)} ALTER COLUMN {name} DROP NOT NULL"
+            )
             plan.allowed_nulls += (column.name,)
 
 

@@ -52,7 +52,9 @@ def mark_rejected(cursor: Any, merge: Merge) -> int:
         cursor.execute(f"SELECT DISTINCT t._bridge_id::text FROM {source} WHERE {rejected}")
         rows = [row for (row,) in cursor.fetchall()]
         marked = _mark_by_halves(cursor, merge.target, rows)
-        plan.notes += (f"{len(rows) - marked} rows whose newest record was rejected fill a page of PostgreSQL and have no room for {REJECTED_COLUMN}",)
+        plan.notes += (
+            f"{len(rows) - marked} rows whose newest record was rejected fill a page of PostgreSQL and have no room for {REJECTED_COLUMN}",
+        )
     cursor.execute("RELEASE SAVEPOINT before_marks")
     return marked
 
@@ -83,7 +85,8 @@ def make_ahead(cursor: Any, entity: Entity, bridge_schema: str) -> bool:
 def _rejected(entity: Entity, codec: Codec | None) -> str:
     """SQL for a row t and an open reject q of its key that is not older."""
     keys = " AND ".join(
-        f"t.{quote(column.target_name)} = (q.business_key->>{index})::{column.type.sql}" for index, column in enumerate(entity.business_keys)
+        f"t.{quote(column.target_name)} = (q.business_key->>{index})::{column.type.sql}"
+        for index, column in enumerate(entity.business_keys)
     )
     theirs, ours = order_of(codec, "q.rowversion"), order_of(codec, "t._bridge_rowversion")
     newer = f" AND NOT coalesce({ours} > {theirs}, false)" if theirs is not None else ""
@@ -100,7 +103,9 @@ def _marking(entity: Entity, bridge_schema: str, rejected: str) -> str:
 
 def _add_column(cursor: Any, entity: Entity) -> None:
     target = quote(entity.target_schema, entity.target_table)
-    cursor.execute(f"ALTER TABLE {target} ADD COLUMN IF NOT EXISTS {REJECTED_COLUMN} {OPTIONAL_COLUMNS[REJECTED_COLUMN]}")
+    cursor.execute(
+        f"ALTER TABLE {target} ADD COLUMN IF NOT EXISTS {REJECTED_COLUMN} {OPTIONAL_COLUMNS[REJECTED_COLUMN]}"
+    )
 
 
 def _try_add_column(cursor: Any, entity: Entity) -> str | None:
@@ -124,7 +129,11 @@ def _mark_by_halves(cursor: Any, target: str, rows: list[str]) -> int:
     escaped = target.replace("%", "%%")
 
     def write(start: int, stop: int) -> int:
-        cursor.execute(f"UPDATE {escaped} SET {REJECTED_COLUMN} = now() WHERE _bridge_id = ANY (%s::uuid[])", (rows[start:stop],))
+        cursor.execute(
+            f"UPDATE {escaped} SET {REJECTED_COLUMN} = now() WHERE _bridge_id = ANY (%s::uuid[])", (rows[start:stop],)
+        )
         return int(cursor.rowcount)
 
-    return write_by_halves(cursor, len(rows), write, lambda error: isinstance(error, psycopg2.errors.ProgramLimitExceeded))[0]
+    return write_by_halves(
+        cursor, len(rows), write, lambda error: isinstance(error, psycopg2.errors.ProgramLimitExceeded)
+    )[0]

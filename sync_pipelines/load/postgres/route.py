@@ -78,7 +78,9 @@ class PostgresDestination:
         with self._database.connect() as connection:
             return all_unchanged(connection.cursor(), plan, batch)
 
-    def accept_review(self, connection: psycopg.Connection[Any], entity: Entity, key: Sequence[str], content_hash: str) -> None:
+    def accept_review(
+        self, connection: psycopg.Connection[Any], entity: Entity, key: Sequence[str], content_hash: str
+    ) -> None:
         """In the transaction of the catalog."""
         pairs = zip(entity.business_keys, key, strict=True)
         keys = " AND ".join(f"t.{quote(column.target_name)}::text = {literal(part)}" for column, part in pairs)

@@ -27,16 +27,26 @@ _REJECTS_SQL = {
 def prepare_staging(cursor: Any, entity: Entity) -> None:
     """Make both staging tables, empty and with the right types; leftovers of killed runs go."""
     columns = {f"c{index}": column.type.sql for index, column in enumerate(entity.columns)}
-    records = {"arrival": "bigint", "rowversion": "text", "hash": "text", **columns, **dict.fromkeys(entity.flags, "text")}
+    records = {
+        "arrival": "bigint",
+        "rowversion": "text",
+        "hash": "text",
+        **columns,
+        **dict.fromkeys(entity.flags, "text"),
+    }
     ensure_schema(cursor, entity.staging_schema)
     for table, wanted in ((entity.records_table, records), (entity.rejects_table, _REJECTS_SQL)):
         name = quote(entity.staging_schema, table)
-        stored = {column.name: column.sql_type for column in read_columns(cursor, entity.staging_schema, table).values()}
+        stored = {
+            column.name: column.sql_type for column in read_columns(cursor, entity.staging_schema, table).values()
+        }
         if stored == wanted and _may_fill(cursor, name):
             cursor.execute(f"TRUNCATE {name}")
             continue
         if stored and not _owns_schema(cursor, entity.staging_schema):
-            require_rights(cursor, entity, entity.staging_schema, table, "make the staging table anew for other columns")
+            require_rights(
+                cursor, entity, entity.staging_schema, table, "make the staging table anew for other columns"
+            )
         cursor.execute(f"DROP TABLE IF EXISTS {name}")
         definition = ", ".join(f"{column} {sql_type}" for column, sql_type in wanted.items())
         cursor.execute(f"CREATE UNLOGGED TABLE {name} ({definition})")
@@ -44,7 +54,10 @@ def prepare_staging(cursor: Any, entity: Entity) -> None:
 
 def _may_fill(cursor: Any, name: str) -> bool:
     """Whether we may empty and fill a table that another role may have made."""
-    cursor.execute("SELECT bool_and(has_table_privilege(%s, needed)) FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS n(needed)", (name,))
+    cursor.execute(
+        "SELECT bool_and(has_table_privilege(%s, needed)) FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS n(needed)",
+        (name,),
+    )
     return bool(cursor.fetchone()[0])
 
 

@@ -65,7 +65,9 @@ class RecordStream:
     def __enter__(self) -> RecordStream:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def feed(self, batch: pa.Table, while_waiting: Callable[[], None]) -> None:

@@ -52,7 +52,9 @@ class Snapshot:
         }
 
 
-def find_snapshot(session: Session, catalog: str, schema: str, table: str, query_id: str | None = None) -> Snapshot | None:
+def find_snapshot(
+    session: Session, catalog: str, schema: str, table: str, query_id: str | None = None
+) -> Snapshot | None:
     """The snapshot that a query made; the newest one when no query is named."""
     which = f"WHERE element_at(summary, 'trino_query_id') = {literal(query_id)}" if query_id else ""
     rows = session.query(

@@ -164,7 +164,11 @@ class TrinoDestination:
         relation = inline_relation(batch, record_fields(entity), hive=self.is_hive)
         keys = [f"c{index}" for index, column in enumerate(entity.columns) if column.is_business_key]
         distinct = batch.group_by(["rowversion", "hash", *keys]).aggregate([])
-        if relation is None or len(distinct) != len(batch.group_by(keys).aggregate([])) or self._holds(plan, distinct, keys):
+        if (
+            relation is None
+            or len(distinct) != len(batch.group_by(keys).aggregate([]))
+            or self._holds(plan, distinct, keys)
+        ):
             return None
         statements = Statements(plan, self._target(entity), relation)
         if len(distinct) != len(batch):
@@ -188,7 +192,9 @@ class TrinoDestination:
         texts = set(zip(*(pc.cast(distinct[name], pa.string()).to_pylist() for name in keys), strict=True))
         return any(tuple(row["business_key"]) in texts for row in held)
 
-    def accept_review(self, connection: psycopg.Connection[Any], entity: Entity, key: Sequence[str], content_hash: str) -> None:
+    def accept_review(
+        self, connection: psycopg.Connection[Any], entity: Entity, key: Sequence[str], content_hash: str
+    ) -> None:
         """By one statement of its own; where the catalog's transaction then fails, the flag comes back with the next full read."""
         relation = inline_relation(*keys_table(entity, [tuple(key)]), hive=self.is_hive)
         same = f"substr(t._bridge_hash, -32) = {literal(content_hash)} AND t.{REVIEW_COLUMN} IS NOT NULL"
@@ -209,7 +215,9 @@ class TrinoDestination:
         if not self._wrote:
             return 0
         keys = ", ".join(quote(column.target_name) for column in entity.business_keys)
-        return self.session.number(f"SELECT count(*) FROM (SELECT 1 FROM {self._target(entity)} GROUP BY {keys} HAVING count(*) > 1) d")
+        return self.session.number(
+            f"SELECT count(*) FROM (SELECT 1 FROM {self._target(entity)} GROUP BY {keys} HAVING count(*) > 1) d"
+        )
 
     def set_aside(self, entity: Entity, suffix: str) -> str | None:
         """Rename the table."""

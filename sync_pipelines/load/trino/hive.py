@@ -63,7 +63,9 @@ def plan_hive_table(session: Session, catalog: str, entity: Entity, stored: dict
         where = quote(catalog, entity.target_schema, rows)
         # Killed between the two, the column is in the rows already.
         there = read_columns(session, catalog, entity.target_schema, rows)
-        added = [f"ALTER TABLE {where} ADD COLUMN {name} {OPTIONAL_TYPES[name]}" for name in missing if name not in there]
+        added = [
+            f"ALTER TABLE {where} ADD COLUMN {name} {OPTIONAL_TYPES[name]}" for name in missing if name not in there
+        ]
         return TablePlan((*added, view_statement(catalog, entity, rows)), tuple(f"add {name}" for name in missing))
     if stored != wanted:
         differing = sorted(name for name in stored.keys() | wanted.keys() if stored.get(name) != wanted.get(name))
@@ -126,13 +128,18 @@ def version_statement(entity: Entity, view: str, rows: str, condition: str, chan
     """
     values = {quote(column.target_name): f"t.{quote(column.target_name)}" for column in entity.columns}
     values |= {name: f"t.{name}" for name in bridge_types(entity)} | {VERSION: f"t.{VERSION} + 1"} | changes
-    return f"INSERT INTO {rows} ({', '.join(values)}) SELECT {', '.join(values.values())} FROM {view} t WHERE {condition}"
+    return (
+        f"INSERT INTO {rows} ({', '.join(values)}) SELECT {', '.join(values.values())} FROM {view} t WHERE {condition}"
+    )
 
 
 def _next_number(session: Session, catalog: str, entity: Entity) -> int:
     """Above every table of rows, and of this second: a folder that a dropped table or a killed write left behind has another."""
     prefix = f"{entity.target_table}__rows_".lower()
-    return max(int(time.time()), 1 + max((int(name[len(prefix) :]) for name in _tables_of_rows(session, catalog, entity)), default=0))
+    return max(
+        int(time.time()),
+        1 + max((int(name[len(prefix) :]) for name in _tables_of_rows(session, catalog, entity)), default=0),
+    )
 
 
 def _tables_of_rows(session: Session, catalog: str, entity: Entity) -> list[str]:
@@ -191,7 +198,9 @@ class HiveStatements(Statements):
         return ", ".join([*names, *own]), ", ".join([*values, *own.values()])
 
 
-def write_hive(session: Session, catalog: str, plan: PublishPlan, statements: HiveStatements, work: Work) -> dict[str, Any]:
+def write_hive(
+    session: Session, catalog: str, plan: PublishPlan, statements: HiveStatements, work: Work
+) -> dict[str, Any]:
     """Append or swap, and check what was announced against what Trino wrote.
 
     Args:

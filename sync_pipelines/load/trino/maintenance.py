@@ -44,7 +44,10 @@ class Upkeep:
 def plan_steps(condition: Condition, settings: TrinoSettings) -> tuple[str, ...]:
     """The steps that are due: optimize, expire_snapshots, remove_orphan_files."""
     steps: list[str] = []
-    if condition.small_files > settings.maintenance_max_small_files or condition.delete_files > settings.maintenance_max_small_files:
+    if (
+        condition.small_files > settings.maintenance_max_small_files
+        or condition.delete_files > settings.maintenance_max_small_files
+    ):
         steps.append("optimize")
     if condition.snapshots + bool(steps) > settings.maintenance_max_snapshots:
         steps += ["expire_snapshots", "remove_orphan_files"]
@@ -52,7 +55,12 @@ def plan_steps(condition: Condition, settings: TrinoSettings) -> tuple[str, ...]
 
 
 def maintain_entity(
-    database: Database, connector_name: str, slug: str, *, wait_seconds: float = 10, settings: TrinoSettings | None = None
+    database: Database,
+    connector_name: str,
+    slug: str,
+    *,
+    wait_seconds: float = 10,
+    settings: TrinoSettings | None = None,
 ) -> Upkeep | None:
     """Maintain the table of one entity while no sync of it runs.
 
@@ -96,7 +104,9 @@ def _maintain(session: Session, catalog: str, entity: Entity, settings: TrinoSet
     for name in ("expire_snapshots", "remove_orphan_files"):
         session.set_property(f"{catalog}.{name}_min_retention", settings.maintenance_retention)
     for step in steps:
-        session.execute(f"ALTER TABLE {quote(catalog, entity.target_schema, entity.target_table)} EXECUTE {step}({arguments[step]})")
+        session.execute(
+            f"ALTER TABLE {quote(catalog, entity.target_schema, entity.target_table)} EXECUTE {step}({arguments[step]})"
+        )
     after = read_condition(session, catalog, entity, settings) if steps else before
     logger.info("%s: %s, %s -> %s", entity.path, ", ".join(steps) or "nothing due", before, after)
     return Upkeep(entity.path, steps, before, after)

@@ -25,7 +25,11 @@ def plan_clearing(session: Session, catalog: str, entity: Entity, remask: Remask
         ConfigurationError: a business key among them, which a table cannot be without.
     """
     there = read_columns(session, catalog, entity.target_schema, entity.target_table)
-    found = [column for column in remask.masks.entity.columns if column.name in remask.names and column.target_name.lower() in there]
+    found = [
+        column
+        for column in remask.masks.entity.columns
+        if column.name in remask.names and column.target_name.lower() in there
+    ]
     if not found:
         return ()
     keys = [column for column in found if column.is_business_key]
@@ -45,5 +49,7 @@ def plan_clearing(session: Session, catalog: str, entity: Entity, remask: Remask
         statements.append(f"ALTER TABLE {table} DROP COLUMN {quote(column.target_name)}")
         if column.name not in remask.masks.dropped:
             statements.append(f"ALTER TABLE {table} ADD COLUMN {quote(column.target_name)} varchar")
-    statements.append(f"UPDATE {table} SET _bridge_hash = 'lost:' || _bridge_hash WHERE NOT starts_with(_bridge_hash, 'lost:')")
+    statements.append(
+        f"UPDATE {table} SET _bridge_hash = 'lost:' || _bridge_hash WHERE NOT starts_with(_bridge_hash, 'lost:')"
+    )
     return tuple(statements)

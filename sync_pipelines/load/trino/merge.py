@@ -128,7 +128,11 @@ class Statements:
             of_table |= {self.places[column.name]: _q(column) for column in self.entity.columns}
             source += f" UNION ALL SELECT {', '.join(f't.{of_table[name]}' for name in columns)}, true FROM {self.target} t WHERE {gone}"
             delete = f" WHEN MATCHED AND s.gone THEN UPDATE SET _bridge_deleted = true, _bridge_updated_at = {NOW}"
-        content = [f"{_q(column)} = s.{self.places[column.name]}" for column in self.entity.columns if not column.is_business_key]
+        content = [
+            f"{_q(column)} = s.{self.places[column.name]}"
+            for column in self.entity.columns
+            if not column.is_business_key
+        ]
         content += [f"{column} = s.{name}" for name, column in self.flags.items()]
         content += [f"{REJECTED_COLUMN} = NULL"] if self.entity.has_rejected else []
         content += [
@@ -191,11 +195,12 @@ class Statements:
             # The source sends it now, after the read that missed it.
             stale = f"({stale} AND NOT t._bridge_deleted)"
         columns = [column for column in self.entity.columns if not column.is_business_key]
-        differs = " OR ".join(f"t.{_q(column)} IS DISTINCT FROM s.{self.places[column.name]}" for column in columns) or "false"
-        same_columns = f"starts_with(t._bridge_hash, {self.prefix})"
-        changed = (
-            f"(t._bridge_deleted OR CASE WHEN {same_columns} THEN t._bridge_hash <> {self.prefix} || s.hash ELSE {differs} END)"
+        differs = (
+            " OR ".join(f"t.{_q(column)} IS DISTINCT FROM s.{self.places[column.name]}" for column in columns)
+            or "false"
         )
+        same_columns = f"starts_with(t._bridge_hash, {self.prefix})"
+        changed = f"(t._bridge_deleted OR CASE WHEN {same_columns} THEN t._bridge_hash <> {self.prefix} || s.hash ELSE {differs} END)"
         touches = ["t._bridge_rowversion IS DISTINCT FROM s.rowversion"]
         touches += [f"t.{column} IS DISTINCT FROM s.{name}" for name, column in self.flags.items()]
         other_hash = f"t._bridge_hash <> {self.prefix} || s.hash"
@@ -210,7 +215,9 @@ class Statements:
 
 def match_keys(entity: Entity) -> str:
     """Condition that the keys of t and s are the same."""
-    return " AND ".join(f"t.{_q(column)} = s.c{index}" for index, column in enumerate(entity.columns) if column.is_business_key)
+    return " AND ".join(
+        f"t.{_q(column)} = s.c{index}" for index, column in enumerate(entity.columns) if column.is_business_key
+    )
 
 
 def entity_marker(entity: Entity) -> str:

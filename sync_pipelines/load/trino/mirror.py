@@ -33,7 +33,10 @@ def records(database: Database, entity: Entity) -> Iterator[list[tuple[str, Kind
     columns = entity.columns
     rows = _read(database, entity, [quote(column.target_name) for column in columns], "NOT _bridge_deleted")
     for row in rows:
-        yield [(column.name, column.type.kind, as_python(value, column.type)) for column, value in zip(columns, row, strict=True)]
+        yield [
+            (column.name, column.type.kind, as_python(value, column.type))
+            for column, value in zip(columns, row, strict=True)
+        ]
 
 
 def mirror_keys(database: Database, connection: psycopg.Connection[Any], entity: Entity) -> str:
@@ -45,13 +48,19 @@ def mirror_keys(database: Database, connection: psycopg.Connection[Any], entity:
     there = read_columns(destination.session, destination.catalog, entity.target_schema, entity.target_table)
     columns = [column for column in entity.columns if column.target_name.lower() in there]
     types = {column.target_name: column.type.sql for column in columns} | _BRIDGE
-    connection.execute(f"CREATE TEMP TABLE {_MIRROR} ({', '.join(f'{pg_quote(name)} {kind}' for name, kind in types.items())})")
+    connection.execute(
+        f"CREATE TEMP TABLE {_MIRROR} ({', '.join(f'{pg_quote(name)} {kind}' for name, kind in types.items())})"
+    )
     is_by_hash = f"starts_with(_bridge_hash, {literal(f'{entity.columns_fingerprint}:')})"
     values = [
-        quote(column.target_name) if column.is_business_key else f"if({is_by_hash}, NULL, {quote(column.target_name)})" for column in columns
+        quote(column.target_name) if column.is_business_key else f"if({is_by_hash}, NULL, {quote(column.target_name)})"
+        for column in columns
     ]
     values += list(_BRIDGE)
-    with connection.cursor() as cursor, cursor.copy(f"COPY {_MIRROR} ({', '.join(map(pg_quote, types))}) FROM STDIN") as copy:
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY {_MIRROR} ({', '.join(map(pg_quote, types))}) FROM STDIN") as copy,
+    ):
         for row in _read(database, entity, values, "true"):
             own = [_for_copy(value, column.type) for value, column in zip(row, columns, strict=False)]
             copy.write_row([*own, *row[len(columns) :]])
@@ -59,7 +68,9 @@ def mirror_keys(database: Database, connection: psycopg.Connection[Any], entity:
     return _MIRROR
 
 
-def mirror_rows(database: Database, connection: psycopg.Connection[Any], entity: Entity, key: tuple[str, ...] | None = None) -> str:
+def mirror_rows(
+    database: Database, connection: psycopg.Connection[Any], entity: Entity, key: tuple[str, ...] | None = None
+) -> str:
     """Copy the live rows, or the row of a key, into a temporary table of the connection; returns its name.
 
     Columns that the table in Trino does not have are not in the temporary one either.
@@ -69,12 +80,17 @@ def mirror_rows(database: Database, connection: psycopg.Connection[Any], entity:
     columns = [column for column in entity.columns if column.target_name.lower() in there]
     types = {column.target_name: column.type.sql for column in columns} | {"_bridge_deleted": "boolean"}
     types |= {REVIEW_COLUMN: "text"} if REVIEW_COLUMN in there else {}
-    connection.execute(f"CREATE TEMP TABLE {_MIRROR} ({', '.join(f'{pg_quote(name)} {kind}' for name, kind in types.items())}) ON COMMIT DROP")
+    connection.execute(
+        f"CREATE TEMP TABLE {_MIRROR} ({', '.join(f'{pg_quote(name)} {kind}' for name, kind in types.items())}) ON COMMIT DROP"
+    )
     where = "NOT t._bridge_deleted"
     if key is not None:
         relation = inline_relation(*keys_table(entity, [key]), hive=destination.is_hive)
         where = f"EXISTS (SELECT 1 FROM {relation} s WHERE {match_keys(entity)})"
-    with connection.cursor() as cursor, cursor.copy(f"COPY {_MIRROR} ({', '.join(map(pg_quote, types))}) FROM STDIN") as copy:
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY {_MIRROR} ({', '.join(map(pg_quote, types))}) FROM STDIN") as copy,
+    ):
         for row in _read(database, entity, list(map(quote, types)), where):
             own = [_for_copy(value, column.type) for value, column in zip(row, columns, strict=False)]
             copy.write_row([*own, *row[len(columns) :]])

@@ -173,9 +173,13 @@ def _validated(values: dict[str, Any]) -> TrinoOptions:
         options = TrinoOptions(**values)
     except ValidationError as error:
         known = ", ".join(TrinoOptions.model_fields)
-        raise SettingsError(f"The Trino settings are wrong: {_problems(error)}; known: {known}.", state="Nothing was stored.") from None
+        raise SettingsError(
+            f"The Trino settings are wrong: {_problems(error)}; known: {known}.", state="Nothing was stored."
+        ) from None
     if options.has_credentials and options.effective_scheme == "http":
-        raise SettingsError("Credentials for Trino would travel in the clear over http; use https.", state="Nothing was stored.")
+        raise SettingsError(
+            "Credentials for Trino would travel in the clear over http; use https.", state="Nothing was stored."
+        )
     if options.password and options.access_token:
         raise SettingsError("Give Trino a password or an access token, not both.", state="Nothing was stored.")
     if bool(options.certificate) != bool(options.certificate_key):
@@ -195,7 +199,9 @@ def pairs(text: str, name: str) -> dict[str, str]:
     for part in filter(None, (one.strip() for one in text.split(","))):
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
-            raise SettingsError(f"{name} takes name=value, comma separated, not {printable(part, 60)!r}.", state="Nothing was stored.")
+            raise SettingsError(
+                f"{name} takes name=value, comma separated, not {printable(part, 60)!r}.", state="Nothing was stored."
+            )
         found[key.strip()] = value.strip()
     return found
 

@@ -8,9 +8,7 @@ from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.notations import NOTATIONS
 
 _WIDTH = 100
-_ISO = (
-    r"^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?(?:\.\d{1,9})?))?\s*(?:Z|([+-]\d{2}):?(\d{2}))?$"
-)
+_ISO = r"^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?(?:\.\d{1,9})?))?\s*(?:Z|([+-]\d{2}):?(\d{2}))?$"
 
 
 def order_of(codec: Codec | None, expression: str) -> str | None:

@@ -44,13 +44,17 @@ def mark_rejected(work: Work) -> int:
         rows = current_rows(work.session, work.catalog, entity)
         place = quote(work.catalog, entity.target_schema, rows)
         if not work.plan.entity.has_rejected:
-            work.session.execute(f"ALTER TABLE {place} ADD COLUMN IF NOT EXISTS {REJECTED_COLUMN} {HIVE_TYPES[REJECTED_COLUMN]}")
+            work.session.execute(
+                f"ALTER TABLE {place} ADD COLUMN IF NOT EXISTS {REJECTED_COLUMN} {HIVE_TYPES[REJECTED_COLUMN]}"
+            )
             work.session.execute(view_statement(work.catalog, entity, rows))
         condition = f"EXISTS (SELECT 1 FROM {relation} s WHERE {match} AND {live})"
         work.session.execute(version_statement(entity, target, place, condition, {REJECTED_COLUMN: HIVE_NOW}))
         return found
     if not work.plan.entity.has_rejected:
-        work.session.execute(f"ALTER TABLE {target} ADD COLUMN IF NOT EXISTS {REJECTED_COLUMN} {OPTIONAL_TYPES[REJECTED_COLUMN]}")
+        work.session.execute(
+            f"ALTER TABLE {target} ADD COLUMN IF NOT EXISTS {REJECTED_COLUMN} {OPTIONAL_TYPES[REJECTED_COLUMN]}"
+        )
     work.session.execute(
         f"{work.statements.marker}MERGE INTO {target} t USING {relation} s ON {match} WHEN MATCHED AND {live} THEN UPDATE SET {REJECTED_COLUMN} = {NOW}"
     )

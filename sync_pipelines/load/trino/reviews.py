@@ -25,7 +25,9 @@ def read_accepted(cursor: Any, plan: PublishPlan) -> frozenset[tuple[Key, str]]:
     """Keys and content hashes that a person accepted as they are; empty where nothing is ever flagged."""
     if not plan.entity.has_review:
         return frozenset()
-    cursor.execute(f"SELECT business_key::text, content_hash FROM {_reviews(plan)} WHERE {_of_entity(plan)} AND outcome = 'accepted'")
+    cursor.execute(
+        f"SELECT business_key::text, content_hash FROM {_reviews(plan)} WHERE {_of_entity(plan)} AND outcome = 'accepted'"
+    )
     return frozenset((tuple(json.loads(key)), content_hash) for key, content_hash in cursor.fetchall())
 
 
@@ -46,7 +48,9 @@ def reviews_agree(cursor: Any, plan: PublishPlan, table: pa.Table) -> bool:
     """Whether the list says of staged records what their flags say; not so after a run that was killed between commit and books."""
     if not plan.entity.has_review:
         return True
-    cursor.execute(f"SELECT business_key::text, content_hash FROM {_reviews(plan)} WHERE {_of_entity(plan)} AND closed_at IS NULL")
+    cursor.execute(
+        f"SELECT business_key::text, content_hash FROM {_reviews(plan)} WHERE {_of_entity(plan)} AND closed_at IS NULL"
+    )
     listed = {tuple(json.loads(key)): content_hash for key, content_hash in cursor.fetchall()}
     rows = zip(key_texts(plan.entity, table), table["hash"].to_pylist(), table["review"].to_pylist(), strict=True)
     return all(listed.get(key) == (None if review is None else content_hash) for key, content_hash, review in rows)
@@ -58,7 +62,10 @@ def drop_accepted_reviews(cursor: Any, plan: PublishPlan) -> None:
     if plan.spooled is None or not accepted:
         return
     kept = plan.spooled.with_name(f"accepted_{plan.spooled.name}")
-    with pq.ParquetFile(plan.spooled, pre_buffer=False) as source, pq.ParquetWriter(kept, source.schema_arrow) as target:
+    with (
+        pq.ParquetFile(plan.spooled, pre_buffer=False) as source,
+        pq.ParquetWriter(kept, source.schema_arrow) as target,
+    ):
         for batch in source.iter_batches():
             target.write_table(without_accepted(plan.entity, pa.Table.from_batches([batch]), accepted))
     plan.spooled = kept
@@ -86,7 +93,9 @@ def keep_reviews(work: Work) -> int:
         " ON CONFLICT (entity_uid, business_key) DO UPDATE SET reason = excluded.reason, content_hash = excluded.content_hash,"
         " run_uid = excluded.run_uid, last_seen_at = now(), closed_at = NULL, outcome = NULL,"
         " first_seen_at = CASE WHEN r.closed_at IS NULL THEN r.first_seen_at ELSE now() END",
-        [str(plan.entity.uid), str(plan.run_uid), *(list(part) for part in zip(*flagged, strict=True))] if flagged else [str(plan.entity.uid), str(plan.run_uid), [], [], []],
+        [str(plan.entity.uid), str(plan.run_uid), *(list(part) for part in zip(*flagged, strict=True))]
+        if flagged
+        else [str(plan.entity.uid), str(plan.run_uid), [], [], []],
     )
     return len(flagged)
 
@@ -119,8 +128,20 @@ def _candidates(plan: PublishPlan, known: set[Key]) -> dict[int, tuple[Key, str,
         table = pa.Table.from_batches([batch])
         if not known:
             table = table.filter(pc.is_valid(table["review"]))
-        rows = zip(table["arrival"].to_pylist(), key_texts(entity, table), table["hash"].to_pylist(), table["review"].to_pylist(), strict=True)
-        found.update({arrival: (key, content_hash, review) for arrival, key, content_hash, review in rows if review is not None or key in known})
+        rows = zip(
+            table["arrival"].to_pylist(),
+            key_texts(entity, table),
+            table["hash"].to_pylist(),
+            table["review"].to_pylist(),
+            strict=True,
+        )
+        found.update(
+            {
+                arrival: (key, content_hash, review)
+                for arrival, key, content_hash, review in rows
+                if review is not None or key in known
+            }
+        )
     return found
 
 
@@ -128,7 +149,9 @@ def _standing(work: Work, arrivals: list[int]) -> list[int]:
     """Those of the staged records that are what their row is to be."""
     if not arrivals or (not work.counts.stale and work.winners == pq.read_metadata(work.plan.spooled).num_rows):
         return arrivals
-    relation = work.staging.relation("reviewed", pa.table({"arrival": pa.array(arrivals, pa.int64())}), [Field("arrival", BIGINT)])
+    relation = work.staging.relation(
+        "reviewed", pa.table({"arrival": pa.array(arrivals, pa.int64())}), [Field("arrival", BIGINT)]
+    )
     return [int(arrival) for (arrival,) in work.session.query(work.statements.standing(relation))]
 
 

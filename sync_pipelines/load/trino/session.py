@@ -110,7 +110,9 @@ class Session:
             rows = cursor.fetchall()
         except (TrinoConnectionError, requests.RequestException) as error:
             query_id = getattr(getattr(cursor, "_query", None), "query_id", None)
-            raise LostAnswerError(f"Trino at {self.options.location} cannot be reached: {_short(error)}", query_id) from error
+            raise LostAnswerError(
+                f"Trino at {self.options.location} cannot be reached: {_short(error)}", query_id
+            ) from error
         except (Error, trino.exceptions.HttpError) as error:
             raise self._translated(error, getattr(getattr(cursor, "_query", None), "query_id", None)) from error
         written = rows[0][0] if cursor.update_type and rows and rows[0] and isinstance(rows[0][0], int) else 0

@@ -137,7 +137,12 @@ class Staging:
         filesystem, folder = self._open_folder(part)
         for file in files:
             try:
-                pa_fs.copy_files(str(file), f"{folder}/{file.name}", source_filesystem=pa_fs.LocalFileSystem(), destination_filesystem=filesystem)
+                pa_fs.copy_files(
+                    str(file),
+                    f"{folder}/{file.name}",
+                    source_filesystem=pa_fs.LocalFileSystem(),
+                    destination_filesystem=filesystem,
+                )
             except OSError as error:
                 raise self._storage_error(error) from error
         return self._over_files(part, fields)
@@ -185,7 +190,9 @@ class Staging:
         self.session.set_property(f"{catalog}.timestamp_precision", "MICROSECONDS")
         columns = ", ".join(f"{one.name} {staged_type(one.type)}" for one in fields)
         table = self._new_table(
-            catalog, part, f"({columns}) WITH (format = 'PARQUET', external_location = {literal(f'{root}/{self.name}/{part}')})"
+            catalog,
+            part,
+            f"({columns}) WITH (format = 'PARQUET', external_location = {literal(f'{root}/{self.name}/{part}')})",
         )
         values = ", ".join(f"{from_staged(one.name, one.type, hive=self.hive)} AS {one.name}" for one in fields)
         return f"(SELECT {values} FROM {table})"

@@ -82,7 +82,9 @@ def create_statements(catalog: str, entity: Entity) -> tuple[str, ...]:
     ]
     columns += [f"{name} {kind}" for name, kind in OPTIONAL_TYPES.items() if name in entity.own_columns]
     return (
-        f"CREATE TABLE IF NOT EXISTS {quote(catalog, entity.target_schema, entity.target_table)} (\n  " + ",\n  ".join(columns) + "\n)",
+        f"CREATE TABLE IF NOT EXISTS {quote(catalog, entity.target_schema, entity.target_table)} (\n  "
+        + ",\n  ".join(columns)
+        + "\n)",
     )
 
 
@@ -90,7 +92,11 @@ def _plan_columns(catalog: str, entity: Entity, stored: dict[str, str], *, rebui
     alter = f"ALTER TABLE {quote(catalog, entity.target_schema, entity.target_table)}"
     statements, changes, refused = [], [], []
     for column in entity.columns:
-        name, have, wanted = quote(column.target_name), stored.get(column.target_name.lower()), iceberg_type(column.type)
+        name, have, wanted = (
+            quote(column.target_name),
+            stored.get(column.target_name.lower()),
+            iceberg_type(column.type),
+        )
         if have is None and column.is_business_key:
             refused.append(f"{column.name}: the key column is missing in the table")
         elif have is None and not rebuild:
@@ -143,5 +149,7 @@ def set_aside(session: Session, catalog: str, entity: Entity, suffix: str, *, is
     while read_columns(session, catalog, schema, old):
         number += 1
         old = f"{table}__{suffix}_{number}"
-    session.execute(f"ALTER {'VIEW' if is_view else 'TABLE'} {quote(catalog, schema, table)} RENAME TO {quote(catalog, schema, old)}")
+    session.execute(
+        f"ALTER {'VIEW' if is_view else 'TABLE'} {quote(catalog, schema, table)} RENAME TO {quote(catalog, schema, old)}"
+    )
     return f"{schema}.{old}"

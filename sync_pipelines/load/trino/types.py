@@ -23,7 +23,13 @@ _ICEBERG = {
     Kind.BYTES: "varbinary",
 }
 # Hive knows neither zones nor times nor uuids: moments are kept in UTC, the others as their text.
-_HIVE = {**_ICEBERG, Kind.TIMESTAMPTZ: "timestamp(6)", Kind.TIME: "varchar", Kind.UUID: "varchar", Kind.SMALLINT: "smallint"}
+_HIVE = {
+    **_ICEBERG,
+    Kind.TIMESTAMPTZ: "timestamp(6)",
+    Kind.TIME: "varchar",
+    Kind.UUID: "varchar",
+    Kind.SMALLINT: "smallint",
+}
 # As the pages' Arrow types arrive in Parquet; see `model.types`.
 _STAGED = {**_HIVE, Kind.BYTES: "varchar"}
 _DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")

@@ -45,14 +45,18 @@ class Vanished:
         return replace(self, rows=0, condition="false", missing=0, deleted_ids=(), held=held)
 
 
-def plan_vanished(cursor: Any, session: Session, plan: PublishPlan, statements: Statements, staging: Staging) -> Vanished:
+def plan_vanished(
+    cursor: Any, session: Session, plan: PublishPlan, statements: Statements, staging: Staging
+) -> Vanished:
     """Find the live rows that a full read did not see; more than the configured share of the live ones is held."""
     # The rows that this run is going to insert or revive are not in the table yet, so all live ones were there before.
     live = session.number(f"SELECT count(*) FROM {statements.target} t WHERE NOT t._bridge_deleted")
     if live == 0:
         return Vanished()
     if plan.moved:
-        rows = session.query(f"SELECT cast(t._bridge_id AS varchar) FROM {statements.target} t WHERE {statements.absent(None)}")
+        rows = session.query(
+            f"SELECT cast(t._bridge_id AS varchar) FROM {statements.target} t WHERE {statements.absent(None)}"
+        )
         return Vanished(absent_ids=tuple(row[0] for row in rows), live_before=live)
     keys, fields = held_keys(cursor, plan)
     held = staging.relation("held", keys, fields) if keys.num_rows else None

@@ -28,7 +28,8 @@ def table_of(folder: Path, *rules: str, **options: str) -> DecisionTable:
 
 def ask(table: DecisionTable, *values: Any) -> Any:
     frame = pl.DataFrame(
-        {f"i{place}": [value] for place, value in enumerate(values)}, schema={f"i{place}": POLARS[one.kind] for place, one in enumerate(table.inputs)}
+        {f"i{place}": [value] for place, value in enumerate(values)},
+        schema={f"i{place}": POLARS[one.kind] for place, one in enumerate(table.inputs)},
     )
     return table.evaluate(frame)[0]
 
@@ -46,7 +47,9 @@ def naive_test(test: Comparison | Interval, value: Any) -> bool | None:
         return (value == test.value) is (test.operator == "=")
     if value is None:
         return None
-    return {"<": value < test.value, "<=": value <= test.value, ">": value > test.value, ">=": value >= test.value}[test.operator]
+    return {"<": value < test.value, "<=": value <= test.value, ">": value > test.value, ">=": value >= test.value}[
+        test.operator
+    ]
 
 
 def naive_cell(cell: UnaryTests, value: Any) -> bool:
@@ -58,7 +61,11 @@ def naive_cell(cell: UnaryTests, value: Any) -> bool:
 
 
 def naive(table: DecisionTable, values: tuple[Any, ...]) -> Any:
-    hits = [n for n, rule in enumerate(table.rules) if all(naive_cell(cell, value) for cell, value in zip(rule.tests, values, strict=True))]
+    hits = [
+        n
+        for n, rule in enumerate(table.rules)
+        if all(naive_cell(cell, value) for cell, value in zip(rule.tests, values, strict=True))
+    ]
     outputs = [table.rules[n].outputs[0] for n in hits]
     default = table.outputs[0].default if table.has_default else None
     if table.policy is HitPolicy.COLLECT:
@@ -108,14 +115,28 @@ def tables(draw: Any) -> DecisionTable:
     aggregation = draw(st.sampled_from([None, *Aggregation])) if policy is HitPolicy.COLLECT else None
     answers = (1.0, 2.0, 3.0, -4.0)
     rules = tuple(
-        TableRule(tuple(draw(cells(kind)) for kind in kinds), (draw(st.sampled_from(answers)),)) for _ in range(draw(st.integers(1, 5)))
+        TableRule(tuple(draw(cells(kind)) for kind in kinds), (draw(st.sampled_from(answers)),))
+        for _ in range(draw(st.integers(1, 5)))
     )
     has_default = aggregation is None and draw(st.booleans())
     output = Output("o", draw(st.permutations(answers).map(tuple)), 9.0 if has_default else None)
-    return DecisionTable("t", policy, tuple(Input(f"n{n}", kind) for n, kind in enumerate(kinds)), (output,), rules, aggregation, has_default)
+    return DecisionTable(
+        "t",
+        policy,
+        tuple(Input(f"n{n}", kind) for n, kind in enumerate(kinds)),
+        (output,),
+        rules,
+        aggregation,
+        has_default,
+    )
 
 
-VALUES = {"number": st.none() | NUMBERS | st.just(0.5), "string": st.none() | TEXTS | st.just("z"), "boolean": st.none() | st.booleans(), "date": st.none() | DAYS}
+VALUES = {
+    "number": st.none() | NUMBERS | st.just(0.5),
+    "string": st.none() | TEXTS | st.just("z"),
+    "boolean": st.none() | st.booleans(),
+    "date": st.none() | DAYS,
+}
 
 
 @given(st.data())
@@ -134,11 +155,23 @@ def test_a_table_said_to_have_no_gap_has_none_and_an_example_of_a_gap_is_one(dat
     table = data.draw(tables())
     findings = examine(table)
     row = data.draw(st.tuples(*(VALUES[one.kind] for one in table.inputs)))
-    hits = [n for n, rule in enumerate(table.rules) if all(naive_cell(cell, value) for cell, value in zip(rule.tests, row, strict=True))]
-    if not table.has_default and not any(finding.what == "No rule matches." for finding in findings) and None not in row:
+    hits = [
+        n
+        for n, rule in enumerate(table.rules)
+        if all(naive_cell(cell, value) for cell, value in zip(rule.tests, row, strict=True))
+    ]
+    if (
+        not table.has_default
+        and not any(finding.what == "No rule matches." for finding in findings)
+        and None not in row
+    ):
         assert hits
     if table.policy is HitPolicy.UNIQUE and None not in row and len(hits) > 1:
-        assert any(finding.is_error and set(finding.rules) <= {n + 1 for n in hits} for finding in findings if len(finding.rules) == 2)
+        assert any(
+            finding.is_error and set(finding.rules) <= {n + 1 for n in hits}
+            for finding in findings
+            if len(finding.rules) == 2
+        )
 
 
 @pytest.mark.parametrize(
@@ -165,7 +198,9 @@ def test_a_table_said_to_have_no_gap_has_none_and_an_example_of_a_gap_is_one(dat
 )
 def test_cells_of_numbers(cell: str, yes: list[Any], no: list[Any]) -> None:
     frame = pl.DataFrame({"v": [*yes, *no]}, schema={"v": pl.Float64})
-    assert frame.select(parse_tests(cell).expression(pl.col("v")).alias("m"))["m"].to_list() == [True] * len(yes) + [False] * len(no)
+    assert frame.select(parse_tests(cell).expression(pl.col("v")).alias("m"))["m"].to_list() == [True] * len(yes) + [
+        False
+    ] * len(no)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +221,25 @@ def test_literals(text: str, values: tuple[Any, ...]) -> None:
 
 @pytest.mark.parametrize(
     "cell",
-    ["a", "x + 1", "5 6", "[1..", "[3..1]", "[1,3]", "not(5", '< "a"', 'date("2024-02-30")', "? > 5", '"open', "5,", "not()", '["a".."b"]', "> true", "1e5x", "sum(1)"],
+    [
+        "a",
+        "x + 1",
+        "5 6",
+        "[1..",
+        "[3..1]",
+        "[1,3]",
+        "not(5",
+        '< "a"',
+        'date("2024-02-30")',
+        "? > 5",
+        '"open',
+        "5,",
+        "not()",
+        '["a".."b"]',
+        "> true",
+        "1e5x",
+        "sum(1)",
+    ],
 )
 def test_what_is_not_supported_is_refused_and_never_guessed(cell: str) -> None:
     with pytest.raises(FeelError):
@@ -202,7 +255,13 @@ def test_the_table_of_the_seeds_as_it_was_written_has_a_hole_between_79_and_80(t
 def test_the_table_that_is_shipped_has_no_hole() -> None:
     table = read_table(SHIPPED / "processgit" / "dmn" / "decisions.dmn.xml")
     assert examine(table) == []
-    assert [ask(table, "customer", score, True) for score in (100.0, 80.0, 79.5, 50.0, 49.9)] == ["VALID", "VALID", "WARNING", "WARNING", "INVALID"]
+    assert [ask(table, "customer", score, True) for score in (100.0, 80.0, 79.5, 50.0, 49.9)] == [
+        "VALID",
+        "VALID",
+        "WARNING",
+        "WARNING",
+        "INVALID",
+    ]
     assert ask(table, "transaction", 100.0, False) == "INVALID"
     assert ask(table, "shipment", 100.0, True) == "WARNING"
 
@@ -273,7 +332,9 @@ def test_xml_that_is_no_plain_table_is_refused(tmp_path: Path, case: str) -> Non
         (('> 5 | "a"',), {"policy": "PRIORITY"}, "PRIORITY needs outputValues"),
     ],
 )
-def test_a_wrong_table_is_told_with_its_line_and_rule(tmp_path: Path, rules: tuple[str, ...], options: dict[str, str], told: str) -> None:
+def test_a_wrong_table_is_told_with_its_line_and_rule(
+    tmp_path: Path, rules: tuple[str, ...], options: dict[str, str], told: str
+) -> None:
     with pytest.raises(GateDefinitionError) as caught:
         table_of(tmp_path, *rules, **options)
     assert "table.dmn:1: " in caught.value.what
@@ -290,9 +351,20 @@ def test_the_public_cases_of_level_2_get_the_answers_they_expect(case: str) -> N
     folder = TCK / case
     table = read_table(folder / f"{case}.dmn")
     asked = 0
-    for one in [element for file in folder.glob("*-test-*.xml") for element in parse(file).getroot().iter() if _tag(element) == "testCase"]:
+    for one in [
+        element
+        for file in folder.glob("*-test-*.xml")
+        for element in parse(file).getroot().iter()
+        if _tag(element) == "testCase"
+    ]:
         given = {child.get("name"): _value(child) for child in one if _tag(child) == "inputNode"}
-        expected = next(_value(inner) for child in one if _tag(child) == "resultNode" for inner in child if _tag(inner) == "expected")
+        expected = next(
+            _value(inner)
+            for child in one
+            if _tag(child) == "resultNode"
+            for inner in child
+            if _tag(inner) == "expected"
+        )
         found = ask(table, *(given[name.name] for name in table.inputs))
         assert found == expected, one.get("id")
         asked += 1

@@ -91,7 +91,9 @@ def test_a_first_sync_killed_there_is_finished_by_the_next_run(trino_world: Trin
     assert_recovered(trino_world, point, 70, 0)
 
 
-def test_a_lost_answer_of_a_merge_is_looked_up_and_not_merged_again(trino_world: TrinoWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_answer_of_a_merge_is_looked_up_and_not_merged_again(
+    trino_world: TrinoWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changed_items(trino_world)
     before = trino_world.snapshots()
     lost = lose_answers(monkeypatch, after=True, query_id_known=True)
@@ -104,7 +106,9 @@ def test_a_lost_answer_of_a_merge_is_looked_up_and_not_merged_again(trino_world:
     trino_world.assert_nothing_left_behind()
 
 
-def test_a_lost_answer_is_found_without_its_query_id_too(trino_world: TrinoWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_answer_is_found_without_its_query_id_too(
+    trino_world: TrinoWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changed_items(trino_world)
     before = trino_world.snapshots()
     lose_answers(monkeypatch, after=True, query_id_known=False)
@@ -115,7 +119,9 @@ def test_a_lost_answer_is_found_without_its_query_id_too(trino_world: TrinoWorld
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_statement_that_never_arrived_is_sent_again(trino_world: TrinoWorld, monkeypatch: pytest.MonkeyPatch, first: bool) -> None:
+def test_a_statement_that_never_arrived_is_sent_again(
+    trino_world: TrinoWorld, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
     if first:
         trino_world.add_items(70)
     else:
@@ -142,7 +148,9 @@ def lose_answers(monkeypatch: pytest.MonkeyPatch, *, after: bool, query_id_known
     return lost
 
 
-def test_a_conflicting_writer_makes_the_whole_merge_be_tried_again(trino_world: TrinoWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conflicting_writer_makes_the_whole_merge_be_tried_again(
+    trino_world: TrinoWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changed_items(trino_world)
     table = trino_world.table()
     stop, conflicts = threading.Event(), []

@@ -37,7 +37,9 @@ def test_deltas_are_appended_and_the_view_shows_the_newest_of_each_key(hive_worl
     assert (result.ledger.inserted, result.ledger.updated, result.row_count, result.duplicate_keys) == (1, 1, 71, 0)
     after = hive_world.rows()
     assert after[("A00003",)]["_bridge_id"] == before[("A00003",)]["_bridge_id"]
-    assert {key for key in before if after[key]["_bridge_updated_at"] != before[key]["_bridge_updated_at"]} == {("A00003",)}
+    assert {key for key in before if after[key]["_bridge_updated_at"] != before[key]["_bridge_updated_at"]} == {
+        ("A00003",)
+    }
     hive_world.assert_equal_to_truth()
     assert hive_world.sync().ledger.written == 0
     rows = tables_of_rows(hive_world)[0]
@@ -105,14 +107,18 @@ def test_a_change_of_columns_is_refused_and_names_iceberg(hive_world: TrinoWorld
     assert len(tables_of_rows(hive_world)) == 2
 
 
-def test_a_catalog_of_another_connector_is_refused(database: Database, settings: Settings, trino_place: TrinoPlace) -> None:
+def test_a_catalog_of_another_connector_is_refused(
+    database: Database, settings: Settings, trino_place: TrinoPlace
+) -> None:
     with TrinoWorld.open_in(database, settings, trino_place, catalog="system") as world:
         world.add_items(1)
         with pytest.raises(SettingsError, match="Iceberg"):
             world.sync()
 
 
-def test_a_catalog_that_is_not_there_is_refused_with_those_that_are(database: Database, settings: Settings, trino_place: TrinoPlace) -> None:
+def test_a_catalog_that_is_not_there_is_refused_with_those_that_are(
+    database: Database, settings: Settings, trino_place: TrinoPlace
+) -> None:
     with TrinoWorld.open_in(database, settings, trino_place, catalog="lake") as world:
         world.add_items(1)
         with pytest.raises(SettingsError, match="hive, iceberg, system"):

@@ -63,7 +63,9 @@ def test_no_trino_is_named(world: Any) -> None:
 
 def test_a_bare_password_is_never_stored(database: Database) -> None:
     with pytest.raises(SettingsError):
-        add_connector(database, "erp", "http://127.0.0.1:1", destination="trino", destination_settings={"password": "hunter2"})
+        add_connector(
+            database, "erp", "http://127.0.0.1:1", destination="trino", destination_settings={"password": "hunter2"}
+        )
     reach = {"host": "x", "password": "env:TRINO_PASS"}
     add_connector(database, "erp", "http://127.0.0.1:1", destination="trino", destination_settings=reach)
     connector = get_connector(database, "erp")
@@ -78,7 +80,11 @@ def test_a_connector_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRINO_HOST", "from-environment")
     monkeypatch.setenv("TRINO_CATALOG", "lake")
-    assert (resolve_options({}).host, resolve_options({"host": "own"}).host, resolve_options({}).catalog) == ("from-environment", "own", "lake")
+    assert (resolve_options({}).host, resolve_options({"host": "own"}).host, resolve_options({}).catalog) == (
+        "from-environment",
+        "own",
+        "lake",
+    )
 
 
 def test_credentials_choose_https_and_the_way_to_log_in(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,15 +112,23 @@ def test_verification_roles_and_timeouts_reach_the_client() -> None:
     assert (connection.request_timeout, connection.max_attempts) == (7, 1)
 
 
-def test_trino_sees_who_asks_and_under_which_properties(database: Database, settings: Settings, trino_place: TrinoPlace) -> None:
+def test_trino_sees_who_asks_and_under_which_properties(
+    database: Database, settings: Settings, trino_place: TrinoPlace
+) -> None:
     reach = {"client_tags": "nightly, erp", "session_properties": "query_max_run_time=7m"}
     with TrinoWorld.open_in(database, settings, trino_place, **reach) as world:
-        assert ["query_max_run_time", "7m"] in [row[:2] for row in world.trino.query("SHOW SESSION LIKE 'query_max_run_time'")]
-        rows = world.trino.query("SELECT source FROM system.runtime.queries WHERE query LIKE 'SHOW SESSION LIKE %max_run_time%'")
+        assert ["query_max_run_time", "7m"] in [
+            row[:2] for row in world.trino.query("SHOW SESSION LIKE 'query_max_run_time'")
+        ]
+        rows = world.trino.query(
+            "SELECT source FROM system.runtime.queries WHERE query LIKE 'SHOW SESSION LIKE %max_run_time%'"
+        )
         assert ["sync_pipelines"] in rows
 
 
-def test_a_trino_that_is_away_makes_a_run_fail_that_may_be_tried_again(database: Database, settings: Settings, trino_place: TrinoPlace) -> None:
+def test_a_trino_that_is_away_makes_a_run_fail_that_may_be_tried_again(
+    database: Database, settings: Settings, trino_place: TrinoPlace
+) -> None:
     with TrinoWorld.open_in(database, settings, trino_place) as world:
         table = world.add_items(5)
         world.sync()
@@ -129,7 +143,9 @@ def test_a_trino_that_is_away_makes_a_run_fail_that_may_be_tried_again(database:
 
 
 def test_staging_may_be_a_bucket_of_any_s3_compatible_store() -> None:
-    filesystem, folder = pa_fs.FileSystem.from_uri("s3://lake/staging?endpoint_override=storage:9000&scheme=http&region=us-east-1")
+    filesystem, folder = pa_fs.FileSystem.from_uri(
+        "s3://lake/staging?endpoint_override=storage:9000&scheme=http&region=us-east-1"
+    )
     assert (filesystem.type_name, filesystem.region, folder) == ("s3", "us-east-1", "lake/staging")
 
 
@@ -149,7 +165,9 @@ def test_a_secret_is_bound_to_the_trino_that_its_client_asks(reach: dict[str, An
 @pytest.mark.parametrize("host", ["trino.intern/x", "https://", "http://[x"])
 def test_a_host_that_is_none_is_refused_with_words(host: str, database: Database) -> None:
     with pytest.raises(SettingsError, match="is no host of a Trino"):
-        add_connector(database, "erp", "http://127.0.0.1:1", destination_settings={"host": host, "password": "env:TRINO_KEY"})
+        add_connector(
+            database, "erp", "http://127.0.0.1:1", destination_settings={"host": host, "password": "env:TRINO_KEY"}
+        )
 
 
 def test_what_is_still_missing_is_looked_up_once_and_not_for_every_row() -> None:

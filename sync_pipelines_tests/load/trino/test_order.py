@@ -32,9 +32,27 @@ SPELLINGS = {
         "0001-01-01T00:00:00Z",
         "9999-12-31T23:59:59.999999Z",
     ],
-    Codec.HTTP_DATE: ["Sun, 06 Nov 1994 08:49:37 GMT", "Tue, 08 Nov 1994 00:00:00 GMT", "Sat, 31 Dec 1994 00:00:00 GMT", "Wed, 04 Jan 1995 00:00:01 GMT"],
-    Codec.CTIME: ["Sun Nov 06 08:49:37 +0000 1994", "Sun Nov  6 08:49:38 1994", "Sat Dec 31 00:00:00 +0000 1994", "Wed Jan 04 00:00:01 GMT 1995"],
-    Codec.US_DATE: ["12/17/2024", "1/2/2025", "01/02/2025 12:00:00 AM", "1/2/2025, 12:30 PM", "1/2/2025 1:00 am", "1/2/2025 13:00:00.5", "1/2/2025 13:00:00.25"],
+    Codec.HTTP_DATE: [
+        "Sun, 06 Nov 1994 08:49:37 GMT",
+        "Tue, 08 Nov 1994 00:00:00 GMT",
+        "Sat, 31 Dec 1994 00:00:00 GMT",
+        "Wed, 04 Jan 1995 00:00:01 GMT",
+    ],
+    Codec.CTIME: [
+        "Sun Nov 06 08:49:37 +0000 1994",
+        "Sun Nov  6 08:49:38 1994",
+        "Sat Dec 31 00:00:00 +0000 1994",
+        "Wed Jan 04 00:00:01 GMT 1995",
+    ],
+    Codec.US_DATE: [
+        "12/17/2024",
+        "1/2/2025",
+        "01/02/2025 12:00:00 AM",
+        "1/2/2025, 12:30 PM",
+        "1/2/2025 1:00 am",
+        "1/2/2025 13:00:00.5",
+        "1/2/2025 13:00:00.25",
+    ],
     Codec.EU_DATE: ["17.12.2024", "2.1.2025", "02/01/2025 00:00:01", "3-1-2025 9:00 PM"],
 }
 
@@ -51,8 +69,13 @@ def test_postgresql_orders_as_the_codec_says_and_what_is_not_of_it_not_at_all(da
     pairs = itertools.product(SPELLINGS[Codec(codec)], repeat=2)
     values = ", ".join(f"({place}, {literal(one)}, {literal(other)})" for place, (one, other) in enumerate(pairs))
     with psycopg.connect(database.url) as connection:
-        rows = connection.execute(f"SELECT {left} < {right} FROM (VALUES {values}) AS v (place, l, r) ORDER BY place").fetchall()
-        assert connection.execute(f"SELECT {left} FROM (VALUES ('x'), (''), ('2024-01-01')) AS v (l)").fetchall() == [(None,)] * 3
+        rows = connection.execute(
+            f"SELECT {left} < {right} FROM (VALUES {values}) AS v (place, l, r) ORDER BY place"
+        ).fetchall()
+        assert (
+            connection.execute(f"SELECT {left} FROM (VALUES ('x'), (''), ('2024-01-01')) AS v (l)").fetchall()
+            == [(None,)] * 3
+        )
     assert wrongly_ordered(Codec(codec), [list(row) for row in rows]) == []
 
 

@@ -118,7 +118,9 @@ def test_a_moment_as_key_is_found_again(trino_world: TrinoWorld) -> None:
     columns = (TwinColumn("at", "TIMESTAMPTZ", is_nullable=False, is_business_key=True), TwinColumn("stock", "BIGINT"))
     table = trino_world.add(TwinTable("items", columns=columns))
     table.put({"at": "2024-05-01T10:00:00+02:00", "stock": -1})
-    put_gate(trino_world, "rules: [{name: in_stock, column: stock, check: ge, arguments: {min_value: 0}, severity: review}]")
+    put_gate(
+        trino_world, "rules: [{name: in_stock, column: stock, check: ge, arguments: {min_value: 0}, severity: review}]"
+    )
     trino_world.sync()
     (review,) = list_reviews(trino_world.database)
     accept_review(trino_world.database, review["uid"], **WHO)
@@ -153,7 +155,13 @@ def test_rows_of_every_type_can_be_judged_again(request: pytest.FixtureRequest, 
     world.add(typed_table())
     world.sync("typed")
     entity = world.entity("typed")
-    put_gate(world, "rules: [{name: any, expression: " + " AND ".join(f'(\"{one.name}\" IS NULL OR \"{one.name}\" = \"{one.name}\")' for one in entity.columns) + "}]", slug="typed")
+    put_gate(
+        world,
+        "rules: [{name: any, expression: "
+        + " AND ".join(f'("{one.name}" IS NULL OR "{one.name}" = "{one.name}")' for one in entity.columns)
+        + "}]",
+        slug="typed",
+    )
     opened = open_gate(world.settings.gates, entity)
     assert opened is not None
     assert dict(shadow(world.database, entity, opened).moved) == {("pass", "pass"): 5}

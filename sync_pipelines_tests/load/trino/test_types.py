@@ -26,7 +26,9 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_type_holds_what_postgresql_holds(database: Database, settings: Settings, trino_place: TrinoPlace, way: str) -> None:
+def test_every_type_holds_what_postgresql_holds(
+    database: Database, settings: Settings, trino_place: TrinoPlace, way: str
+) -> None:
     with TrinoWorld.open_in(database, settings, trino_place, **WAYS[way]) as world:
         world.add(typed_table())
         assert world.sync("typed").ledger.inserted == 5

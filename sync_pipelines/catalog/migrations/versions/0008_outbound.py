@@ -37,12 +37,16 @@ def upgrade() -> None:
         """
     )
     connection = op.get_bind()
-    rows = connection.execute(text("SELECT uid, name, base_url, auth_token, target_schema, destination_settings, declaration FROM connectors"))
+    rows = connection.execute(
+        text("SELECT uid, name, base_url, auth_token, target_schema, destination_settings, declaration FROM connectors")
+    )
     for row in rows.mappings().all():
         # A person registered it when nobody was asked; what worked goes on working.
         connector = Connector(**row)
         try:
-            agreed = agreement(wanted_secrets(connector), named_by(addresses_of(connector).values(), allow_private=True))
+            agreed = agreement(
+                wanted_secrets(connector), named_by(addresses_of(connector).values(), allow_private=True)
+            )
         except (SyncError, ValueError):  # an address that never worked; whoever corrects it agrees to it
             agreed = agreement((), ())
         connection.execute(
