@@ -27,7 +27,7 @@ demo-trino: $(STAMP) ## The same into Iceberg tables of a real Trino (fetched by
 	$(BIN)/sync-pipelines demo --trino
 
 trino: $(STAMP) ## Run a Trino with Iceberg and Hive on this disk until Ctrl-C (TRINO="--port 8080 --heap-mb 2048")
-	$(BIN)/python -m sync_pipelines.trino_server $(TRINO)
+	$(BIN)/python -m sync_pipelines.demo.trino_server $(TRINO)
 
 up: $(STAMP) ## Run database, Dagster UI and daemon until Ctrl-C
 	$(BIN)/sync-pipelines up

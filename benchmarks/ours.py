@@ -9,8 +9,8 @@ from typing import Any
 from benchmarks.measure import CHANGES, Place, measured
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.model.run import RunResult
+from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines.settings import Settings
-from sync_pipelines.sync import sync_entity
 
 CONNECTOR = "bench"
 SLUG = "items00"
@@ -37,7 +37,7 @@ def _warm_imports() -> float:
     import dlt  # noqa: F401
     import pandas  # noqa: F401 - Arrow imports it when it first sees a list
 
-    import sync_pipelines.load.postgres.destination  # noqa: F401
+    import sync_pipelines.destinations.postgres.dlt_client  # noqa: F401
 
     return time.monotonic() - started
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.measure import CHANGES
 from benchmarks.world import World, open_world
-from sync_pipelines.trino_server import ServerOptions, TrinoProcess
+from sync_pipelines.demo.trino_server import ServerOptions, TrinoProcess
 
 NAMES = (
     "first",

@@ -130,7 +130,7 @@ def _dagster_home(place: Place) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def _daemon(environment: dict[str, str]) -> Iterator[None]:
-    from sync_pipelines.cli.processes import Children
+    from sync_pipelines.cli.shell.processes import Children
 
     with Children(environment, Path(environment["DAGSTER_HOME"])) as children:
         children.start("daemon", [sys.executable, "-m", "dagster._daemon", "run", "-w", str(ROOT / "workspace.yaml")])

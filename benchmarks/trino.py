@@ -15,12 +15,12 @@ from benchmarks.measure import Place, measured
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
-from sync_pipelines.extract.extraction import Extraction
-from sync_pipelines.load.trino.destination import TrinoDestination
-from sync_pipelines.load.trino.staging import Staging, record_fields
+from sync_pipelines.destinations.trino.adapter import TrinoDestination
+from sync_pipelines.destinations.trino.staging import Staging, record_fields
 from sync_pipelines.model.entity import Entity
+from sync_pipelines.runs.extraction import Extraction
 from sync_pipelines.settings import Settings
-from sync_pipelines.sources import open_source
+from sync_pipelines.sources.registry import open_source
 
 INSERT_ROWS = 20_000
 INSERT_BATCH = 1000  # S0's batch_size

@@ -9,7 +9,7 @@ from logging.handlers import WatchedFileHandler
 from typing import TextIO
 
 from sync_pipelines.errors import SettingsError
-from sync_pipelines.private import make_private_folder, private_opener
+from sync_pipelines.files.private import make_private_folder, private_opener
 from sync_pipelines.secrets import printable, redact
 from sync_pipelines.settings import Settings
 

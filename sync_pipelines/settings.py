@@ -11,9 +11,9 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sync_pipelines.errors import SettingsError
-from sync_pipelines.extract.addresses import IpNetwork
 from sync_pipelines.model.limits import MAX_KEPT_RECORD_BYTES, MAX_RECORD_BYTES
-from sync_pipelines.outbound_settings import parse_private_origins, parse_secret_origins
+from sync_pipelines.network.addresses import IpNetwork
+from sync_pipelines.network.outbound_settings import parse_private_origins, parse_secret_origins
 from sync_pipelines.secrets import register_secret
 
 

@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.catalog.embedded import embedded_admin_url
 from sync_pipelines.catalog.migrate import migrate
+from sync_pipelines.postgres_server.embedded import embedded_admin_url
 from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines_tests.declared_world import DeclaredWorld
 from sync_pipelines_tests.trino import TrinoPlace, TrinoWorld, forget_trino, provide_trino, trino_of_session

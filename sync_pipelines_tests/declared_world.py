@@ -11,13 +11,13 @@ import psycopg
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.declare.files import SourceFile, load_declaration, validate
+from sync_pipelines.declare.connector_file import SourceFile, load_declaration, validate
 from sync_pipelines.declare.plan import ConnectorPlan, apply_connector, plan_connector
+from sync_pipelines.demo.twin import TwinServer, TwinStore
+from sync_pipelines.demo.twin.rest import RestEndpoint, RestTwin
 from sync_pipelines.discover.discovery import DiscoveryReport
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.settings import Settings
-from sync_pipelines.twin import TwinServer, TwinStore
-from sync_pipelines.twin.rest import RestEndpoint, RestTwin
 from sync_pipelines_tests.world import TOKEN, World
 
 BEARER = {"type": "bearer", "token": "env:TWIN_TOKEN"}

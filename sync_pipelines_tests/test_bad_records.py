@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sync_pipelines.catalog.quarantine import get_quarantined, list_quarantine
+from sync_pipelines.demo.twin import NULL_ROWVERSION, TwinColumn, TwinTable
 from sync_pipelines.model.run import RunStatus
-from sync_pipelines.twin import NULL_ROWVERSION, TwinColumn, TwinTable
 from sync_pipelines_tests.world import ITEM_COLUMNS, World, item
 
 COLUMNS = (

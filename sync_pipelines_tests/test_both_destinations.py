@@ -11,6 +11,7 @@ import pytest
 
 from sync_pipelines.catalog.connectors import add_connector
 from sync_pipelines.catalog.entities import change_destination
+from sync_pipelines.demo.twin import IntegerRowversions, TwinColumn
 from sync_pipelines.errors import (
     CursorProtocolError,
     InterruptedRunError,
@@ -19,8 +20,7 @@ from sync_pipelines.errors import (
     SupersededRunError,
 )
 from sync_pipelines.model.run import Mode, RunStatus
-from sync_pipelines.reconcile.audit import audit_entity
-from sync_pipelines.twin import IntegerRowversions, TwinColumn
+from sync_pipelines.runs.audit import audit_entity
 from sync_pipelines_tests.test_moving_rows import at_request
 from sync_pipelines_tests.trino import TrinoWorld
 from sync_pipelines_tests.world import ITEM_COLUMNS, World, item

@@ -9,9 +9,9 @@ import pytest
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.entities import change_coercion
-from sync_pipelines.discover.apis import parse_api
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.run import Mode, RunStatus
+from sync_pipelines.sources.descriptions import parse_api
 from sync_pipelines_tests.declared_world import DeclaredWorld, user
 from sync_pipelines_tests.test_gate_route import put_gate
 from sync_pipelines_tests.world import World, item

@@ -12,16 +12,18 @@ from typing import Any
 import pytest
 
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.demo.twin import Fault, IntegerRowversions, RequestInfo, TwinColumn, TwinTable
 from sync_pipelines.discover.discovery import discover
 from sync_pipelines.errors import EntityBusyError, SyncError
 from sync_pipelines.model.run import Mode
+from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines.settings import Settings
-from sync_pipelines.sync import sync_entity
-from sync_pipelines.twin import Fault, IntegerRowversions, RequestInfo, TwinColumn, TwinTable
 from sync_pipelines_tests.world import ITEM_COLUMNS, TOKEN, World, item
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["sync_pipelines_tests.test_concurrency", "sync_pipelines.load.postgres.destination"])
+_context.set_forkserver_preload(
+    ["sync_pipelines_tests.test_concurrency", "sync_pipelines.destinations.postgres.dlt_client"]
+)
 
 
 def attempt(world: World, slug: str, **options: Any) -> Any:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.demo.twin import IntegerRowversions, TwinTable
 from sync_pipelines.settings import Settings
-from sync_pipelines.twin import IntegerRowversions, TwinTable
 from sync_pipelines_tests.world import TOKEN, World, item
 
 # Children fork from a server that has imported everything and used nothing: no thread is copied in mid-air.
@@ -22,30 +22,35 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
         "sync_pipelines_tests.test_crashes",
-        "sync_pipelines.load.postgres.destination",
-        "sync_pipelines.load.trino.factory",
+        "sync_pipelines.destinations.postgres.dlt_client",
+        "sync_pipelines.destinations.trino.factory",
     ]
 )
 
 # Where the child dies: object to patch, how many calls it survives, and whether it dies before or after the call.
 POINTS: dict[str, tuple[str, str, int, str]] = {
-    "before the run's row": ("sync_pipelines.sync", "start_run", 0, "before"),
-    "after the run's row": ("sync_pipelines.sync", "start_run", 0, "after"),
-    "during table DDL": ("sync_pipelines.load.postgres.route", "apply_table", 0, "after"),
-    "during staging DDL": ("sync_pipelines.load.postgres.route", "prepare_staging", 0, "after"),
-    "before page 1": ("sync_pipelines.extract.source", "fetch_data", 0, "before"),
-    "after page 2": ("sync_pipelines.extract.source", "fetch_data", 1, "after"),
+    "before the run's row": ("sync_pipelines.runs.sync", "start_run", 0, "before"),
+    "after the run's row": ("sync_pipelines.runs.sync", "start_run", 0, "after"),
+    "during table DDL": ("sync_pipelines.destinations.postgres.adapter", "apply_table", 0, "after"),
+    "during staging DDL": ("sync_pipelines.destinations.postgres.adapter", "prepare_staging", 0, "after"),
+    "before page 1": ("sync_pipelines.sources.apismith.adapter", "fetch_data", 0, "before"),
+    "after page 2": ("sync_pipelines.sources.apismith.adapter", "fetch_data", 1, "after"),
     "after extract": ("dlt.pipeline.pipeline:Pipeline", "normalize", 0, "before"),
     "after normalize": ("dlt.pipeline.pipeline:Pipeline", "load", 0, "before"),
-    "while records are copied": ("sync_pipelines.load.postgres.stream:RecordStream", "feed", 1, "after"),
-    "after the records were copied": ("sync_pipelines.load.postgres.stream:RecordStream", "finish", 0, "after"),
-    "after dlt's jobs": ("sync_pipelines.load.postgres.destination:CopyJob", "run", 0, "after"),
-    "before publish": ("sync_pipelines.load.postgres.destination", "publish", 0, "before"),
-    "between rows and books": ("sync_pipelines.load.postgres.publish", "close_books", 0, "before"),
-    "between publish and dlt's row": ("sync_pipelines.load.postgres.destination", "publish", 0, "after"),
-    "before COMMIT": ("sync_pipelines.load.postgres.destination:PostgresClient", "complete_load", 0, "after"),
-    "after COMMIT": ("sync_pipelines.load.postgres.destination:BridgePostgresClient", "complete_load", 0, "after"),
-    "before the result": ("sync_pipelines.sync", "_result", 0, "before"),
+    "while records are copied": ("sync_pipelines.destinations.postgres.stream:RecordStream", "feed", 1, "after"),
+    "after the records were copied": ("sync_pipelines.destinations.postgres.stream:RecordStream", "finish", 0, "after"),
+    "after dlt's jobs": ("sync_pipelines.destinations.postgres.dlt_client:CopyJob", "run", 0, "after"),
+    "before publish": ("sync_pipelines.destinations.postgres.dlt_client", "publish", 0, "before"),
+    "between rows and books": ("sync_pipelines.destinations.postgres.publish", "close_books", 0, "before"),
+    "between publish and dlt's row": ("sync_pipelines.destinations.postgres.dlt_client", "publish", 0, "after"),
+    "before COMMIT": ("sync_pipelines.destinations.postgres.dlt_client:PostgresClient", "complete_load", 0, "after"),
+    "after COMMIT": (
+        "sync_pipelines.destinations.postgres.dlt_client:BridgePostgresClient",
+        "complete_load",
+        0,
+        "after",
+    ),
+    "before the result": ("sync_pipelines.runs.sync", "_result", 0, "before"),
 }
 PUBLISHED = {"after COMMIT", "before the result"}
 
@@ -76,9 +81,9 @@ def doomed_sync(url: str, home: str, point: tuple[str, str, int, str], full_refr
     """The child: syncs erp/items until it dies."""
     import dlt  # noqa: F401
 
-    import sync_pipelines.load.postgres.destination  # noqa: F401
-    import sync_pipelines.load.trino.factory  # noqa: F401
-    from sync_pipelines.sync import sync_entity
+    import sync_pipelines.destinations.postgres.dlt_client  # noqa: F401
+    import sync_pipelines.destinations.trino.factory  # noqa: F401
+    from sync_pipelines.runs.sync import sync_entity
 
     os.environ.update(TWIN_TOKEN=TOKEN, TMPDIR=home)
     settings = Settings(_env_file=None, home=Path(home), max_page_size=10, batch_rows=10, entity_wait_seconds=5)
@@ -166,7 +171,7 @@ def test_a_first_sync_killed_there_is_finished_by_the_next_run(world: World, poi
 def test_a_change_of_columns_killed_there_is_finished_by_the_next_run(world: World, point: str) -> None:
     table = changed_items(world)
     world.sync()
-    from sync_pipelines.twin import TwinColumn
+    from sync_pipelines.demo.twin import TwinColumn
 
     table.add_column(TwinColumn("colour", "VARCHAR(20)"), "red")
     table.change_column("weight_per_unit", "NUMERIC(12, 4)")

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from sync_pipelines.demo.twin import HexRowversions, IntegerRowversions, IsoRowversions, TimestampRowversions
 from sync_pipelines.errors import CursorProtocolError
 from sync_pipelines.model.run import Mode
-from sync_pipelines.twin import HexRowversions, IntegerRowversions, IsoRowversions, TimestampRowversions
 from sync_pipelines_tests.world import World, item
 
 

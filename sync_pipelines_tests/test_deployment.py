@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from sync_pipelines.cli.homes import DAGSTER_PATIENCE
-from sync_pipelines.load.trino.options import TrinoSettings
+from sync_pipelines.cli.shell.homes import DAGSTER_PATIENCE
+from sync_pipelines.demo.trino_server import TRINO_VERSION
+from sync_pipelines.destinations.trino.options import TrinoSettings
 from sync_pipelines.orchestrate.instance_storage import CATALOG, HOME_VARIABLE, URL_VARIABLE, psycopg2_url
 from sync_pipelines.settings import Settings
-from sync_pipelines.trino_server import TRINO_VERSION
 
 PROJECT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())

@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import pytest
 
+from sync_pipelines.demo.twin import IntegerRowversions, TwinColumn, TwinTable
 from sync_pipelines.errors import SchemaDriftError
 from sync_pipelines.model.run import Mode
-from sync_pipelines.twin import IntegerRowversions, TwinColumn, TwinTable
 from sync_pipelines_tests.world import ITEM_COLUMNS, World, item
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from sync_pipelines.demo.twin import Fault, IntegerRowversions
 from sync_pipelines.errors import ConfigurationError, SyncError
 from sync_pipelines.model.run import Mode, RunStatus
-from sync_pipelines.twin import Fault, IntegerRowversions
 from sync_pipelines_tests.world import World, item
 
 
@@ -207,7 +207,7 @@ def test_a_failed_full_refresh_is_repeated_in_full(world: World) -> None:
 
 
 def test_a_bulk_load_into_an_empty_table_has_its_keys_and_index(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync_pipelines.load.postgres.fill.BULK_ROWS", 10)
+    monkeypatch.setattr("sync_pipelines.destinations.postgres.fill.BULK_ROWS", 10)
     world.add_items(25)
     world.sync()
     indexes = {
@@ -219,7 +219,7 @@ def test_a_bulk_load_into_an_empty_table_has_its_keys_and_index(world: World, mo
 
 
 def test_a_bulk_load_leaves_constraints_that_others_need(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync_pipelines.load.postgres.fill.BULK_ROWS", 10)
+    monkeypatch.setattr("sync_pipelines.destinations.postgres.fill.BULK_ROWS", 10)
     table = world.add_items(0)
     world.sync()
     world.sql("CREATE TABLE notes (item varchar(50) REFERENCES erp.items (item_number))")

@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 from sync_pipelines.catalog.quarantine import expire_records, get_quarantined, list_log, list_quarantine
-from sync_pipelines.catalog.reviews import accept_review, list_reviews
 from sync_pipelines.errors import GateDefinitionError, SettingsError
 from sync_pipelines.model.run import RunStatus
-from sync_pipelines.release import fix_record, release_records, waive_record
+from sync_pipelines.runs.release import fix_record, release_records, waive_record
+from sync_pipelines.runs.reviews import accept_review, list_reviews
 from sync_pipelines_tests.world import World, item
 
 RULES = """

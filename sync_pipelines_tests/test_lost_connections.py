@@ -10,14 +10,14 @@ from typing import Any
 import psycopg
 import pytest
 
+from sync_pipelines.demo.twin import IntegerRowversions, TwinTable
+from sync_pipelines.destinations.postgres import dlt_client as destination
+from sync_pipelines.destinations.postgres import publish as publishing
+from sync_pipelines.destinations.postgres.adapter import PostgresDestination
+from sync_pipelines.destinations.postgres.stream import RecordStream
 from sync_pipelines.errors import DatabaseRefusedError, DatabaseUnavailableError, SupersededRunError, SyncError
-from sync_pipelines.load.postgres import destination
-from sync_pipelines.load.postgres import publish as publishing
-from sync_pipelines.load.postgres.route import PostgresDestination
-from sync_pipelines.load.postgres.stream import RecordStream
 from sync_pipelines.model.run import Mode
-from sync_pipelines.sync import sync_entity
-from sync_pipelines.twin import IntegerRowversions, TwinTable
+from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines_tests.world import World, item
 
 
@@ -92,7 +92,7 @@ def test_a_commit_whose_answer_was_lost_is_recognised_as_success(world: World, m
         try:
             lost(self, load_id)
         except Exception as error:
-            from sync_pipelines.load.plan import plan_of
+            from sync_pipelines.books.publish_plan import plan_of
 
             plan_of(self.schema.name).errors.append(error)
             plan_of(self.schema.name).outcome = None
@@ -112,7 +112,7 @@ def test_a_commit_whose_answer_was_lost_is_recognised_as_success(world: World, m
 def test_a_quiet_run_whose_commit_answer_was_lost_is_recognised_as_success(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sync_pipelines.sync as module
+    import sync_pipelines.runs.sync as module
 
     world.add_items(3)
     world.sync()
@@ -134,7 +134,7 @@ def test_losing_the_lock_connection_while_reading_is_a_passing_trouble(
     world: World, monkeypatch: pytest.MonkeyPatch, batch_rows: int
 ) -> None:
     changed_items(world)
-    monkeypatch.setattr("sync_pipelines.sync.HEARTBEAT_SECONDS", 0)
+    monkeypatch.setattr("sync_pipelines.runs.sync.HEARTBEAT_SECONDS", 0)
     world.settings = world.settings.model_copy(update={"batch_rows": batch_rows, "max_page_size": 3})
     count = []
 
@@ -238,7 +238,7 @@ def test_a_run_whose_lock_is_lost_is_one_attempt_of_several_and_names_the_databa
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.add_items(25)
-    monkeypatch.setattr("sync_pipelines.sync.HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr("sync_pipelines.runs.sync.HEARTBEAT_SECONDS", 0.0)
     asked: list[int] = []
 
     def operator_restarts() -> bool:
@@ -264,7 +264,7 @@ def test_an_unexpected_error_that_the_step_repeats_is_one_attempt_of_several(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.add_items(5)
-    monkeypatch.setattr("sync_pipelines.sync.load_batches", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("sync_pipelines.runs.sync.load_batches", lambda *_, **__: 1 / 0)
     for again in (True, True, False):
         with pytest.raises(ZeroDivisionError):
             sync_entity(world.database, "erp", "items", settings=world.settings, will_try_again=again)

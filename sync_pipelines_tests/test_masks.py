@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from sync_pipelines.catalog.connectors import get_connector
-from sync_pipelines.catalog.gates import forget_mask
 from sync_pipelines.catalog.quarantine import get_quarantined
+from sync_pipelines.demo.twin import Fault, TwinColumn, TwinTable
 from sync_pipelines.errors import ConfigurationError, MaskLostError, SecretMissingError, SettingsError, SyncError
-from sync_pipelines.extract.probe import probe_entity
-from sync_pipelines.extract.session import open_session
 from sync_pipelines.gate.judge import Gate
 from sync_pipelines.model.run import RunStatus
-from sync_pipelines.reconcile.audit import audit_entity
-from sync_pipelines.release import fix_record, release_records, waive_record
-from sync_pipelines.sync import sync_entity
-from sync_pipelines.twin import Fault, TwinColumn, TwinTable
+from sync_pipelines.runs.audit import audit_entity
+from sync_pipelines.runs.prepared_gate import forget_mask
+from sync_pipelines.runs.release import fix_record, release_records, waive_record
+from sync_pipelines.runs.sync import sync_entity
+from sync_pipelines.sources.http.connector_session import open_session
+from sync_pipelines.sources.probe import probe_entity
 from sync_pipelines_tests.test_canaries import every_text_with
 from sync_pipelines_tests.test_gate_route import put_gate
 from sync_pipelines_tests.trino import TrinoWorld
@@ -345,7 +345,7 @@ def test_without_a_proper_key_nothing_is_stored(world: World, monkeypatch: pytes
 
 
 def test_the_working_folder_holds_no_clear_value(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sync_pipelines.load.spool import Spool
+    from sync_pipelines.destinations.spool import Spool
 
     seen: dict[str, bytes] = {}
     close = Spool.__exit__

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from sync_pipelines.demo.twin import Fault, IntegerRowversions, RequestInfo, TwinTable
 from sync_pipelines.model.run import Mode
-from sync_pipelines.twin import Fault, IntegerRowversions, RequestInfo, TwinTable
 from sync_pipelines_tests.world import World, item
 
 

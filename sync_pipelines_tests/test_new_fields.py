@@ -8,13 +8,13 @@ import pytest
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.entities import change_coercion, get_entity
-from sync_pipelines.declare import describe
+from sync_pipelines.demo.twin import RequestInfo, TwinColumn
 from sync_pipelines.discover import follow
 from sync_pipelines.discover.discovery import discover
 from sync_pipelines.discover.follow import follow_fields
 from sync_pipelines.model.run import Mode
-from sync_pipelines.sources import connector_endpoints
-from sync_pipelines.twin import RequestInfo, TwinColumn
+from sync_pipelines.sources import describe
+from sync_pipelines.sources.registry import connector_endpoints
 from sync_pipelines_tests.declared_world import COLUMNS, DeclaredWorld
 from sync_pipelines_tests.world import World, item
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sync_pipelines.catalog.connectors import add_connector
+from sync_pipelines.demo.twin import IntegerRowversions, TwinColumn, TwinTable
 from sync_pipelines.errors import SettingsError
-from sync_pipelines.twin import IntegerRowversions, TwinColumn, TwinTable
 from sync_pipelines_tests.world import World
 
 ODD = [

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sync_pipelines.books.originals import Originals
 from sync_pipelines.catalog.quarantine import get_quarantined
-from sync_pipelines.load.originals import Originals
-from sync_pipelines.load.postgres.copy import copy_refusing
+from sync_pipelines.demo.twin import TwinColumn, TwinTable
+from sync_pipelines.destinations.postgres.copy import copy_refusing
 from sync_pipelines.model.run import RunStatus
 from sync_pipelines.model.staged import records_schema
-from sync_pipelines.twin import TwinColumn, TwinTable
 from sync_pipelines_tests.world import ITEM_COLUMNS, World, item
 
 # PostgreSQL moves no value of 24 bytes or less out of a row, and a row must fit into a page of 8 kB.

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from sync_pipelines.demo.twin import IntegerRowversions, TwinColumn, TwinTable
 from sync_pipelines.model.run import RunStatus
-from sync_pipelines.twin import IntegerRowversions, TwinColumn, TwinTable
 from sync_pipelines_tests.world import World
 
 MANY_DIGITS = "1234567890" * 3 + "12345678"

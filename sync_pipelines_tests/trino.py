@@ -23,10 +23,10 @@ import pytest
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.load.trino.destination import TrinoDestination
-from sync_pipelines.load.trino.quoting import quote
-from sync_pipelines.load.trino.session import Session
-from sync_pipelines.load.trino.staging import STAGING_SCHEMA
+from sync_pipelines.destinations.trino.adapter import TrinoDestination
+from sync_pipelines.destinations.trino.quoting import quote
+from sync_pipelines.destinations.trino.session import Session
+from sync_pipelines.destinations.trino.staging import STAGING_SCHEMA
 from sync_pipelines.settings import Settings
 from sync_pipelines_tests.world import World
 
@@ -92,7 +92,14 @@ def trino_of_session() -> TrinoPlace:
 
 
 def _start(folder: Path, ready: Path) -> None:
-    command = [sys.executable, "-m", "sync_pipelines.trino_server", "--root", str(folder / "server"), "--quick-start"]
+    command = [
+        sys.executable,
+        "-m",
+        "sync_pipelines.demo.trino_server",
+        "--root",
+        str(folder / "server"),
+        "--quick-start",
+    ]
     command += ["--heap-mb", "1024", "--ready-file", str(ready), "--until-pid", os.environ[f"{_FOLDER}_OWNER"]]
     with (folder / "supervisor.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)

@@ -18,14 +18,14 @@ from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.quarantine import list_quarantine
 from sync_pipelines.catalog.runs import list_runs
+from sync_pipelines.demo.twin import FaultPlan, TwinColumn, TwinServer, TwinStore, TwinTable
 from sync_pipelines.discover.discovery import DiscoveryReport, discover
 from sync_pipelines.errors import SyncError
-from sync_pipelines.load.postgres.quoting import quote
 from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.quoting import quote
 from sync_pipelines.model.run import RunResult, RunStatus
+from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines.settings import Settings
-from sync_pipelines.sync import sync_entity
-from sync_pipelines.twin import FaultPlan, TwinColumn, TwinServer, TwinStore, TwinTable
 
 TOKEN = "twin-token"
 ITEM_COLUMNS = (

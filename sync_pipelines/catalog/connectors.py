@@ -13,9 +13,10 @@ from psycopg.types.json import Jsonb
 from sync_pipelines.catalog.dagster_storage import storage_schema
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import NotFoundError, SettingsError, SyncError
-from sync_pipelines.extract.outbound import agree
 from sync_pipelines.model.entity import DESTINATIONS, Connector
+from sync_pipelines.model.limits import check_limits
 from sync_pipelines.model.names import check_connector_name
+from sync_pipelines.network.outbound import agree
 from sync_pipelines.secrets import check_reference, printable
 from sync_pipelines.settings import load_settings
 
@@ -99,9 +100,6 @@ def add_connector(
         SettingsError: a name, URL, reference or schema that cannot be used.
         GuardError: a secret or an address that the settings do not let go, or one that is not public and not named.
     """
-    from sync_pipelines.load.trino.options import check_connector_options
-    from sync_pipelines.model.limits import check_limits
-
     check_connector_name(name)
     schema = target_schema or name
     if (
@@ -121,8 +119,6 @@ def add_connector(
         check_reference(auth_token)
     check_limits(settings or {})
     check_destination(destination or "postgres")
-    if destination_settings:
-        check_connector_options(destination_settings)
     with database.connect() as connection:
         known = connection.execute(
             "SELECT kind, agreed, destination_settings FROM connectors WHERE name = %s FOR UPDATE", [name]
@@ -206,13 +202,11 @@ def change_connector(database: Database, connector: Connector, **changes: Any) -
         database: where the catalog is.
         connector: the connector to change.
         changes: any of sync_cron, full_refresh_cron, discovery_cron, time_zone, probe_changes, is_active, settings, agreed
-            (of `extract.outbound.agree`).
+            (of `network.outbound.agree`).
 
     Raises:
         SettingsError: an unknown name, or limits that a connector cannot have.
     """
-    from sync_pipelines.model.limits import check_limits
-
     unknown = set(changes) - _SETTABLE
     if unknown:
         raise SettingsError(f"Not settable: {', '.join(sorted(unknown))}; settable: {', '.join(sorted(_SETTABLE))}.")

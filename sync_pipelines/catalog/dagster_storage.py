@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 from psycopg.conninfo import conninfo_to_dict
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.catalog.session import ensure_schema, session_options
+from sync_pipelines.catalog.session_options import ensure_schema, session_options
 from sync_pipelines.model.names import shorten_identifier
 
 

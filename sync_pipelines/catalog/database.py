@@ -15,8 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 
-from sync_pipelines.catalog.embedded import embedded_url
-from sync_pipelines.catalog.session import session_url
+from sync_pipelines.catalog.session_options import session_url
 from sync_pipelines.catalog.tls import WAY_OUT, is_tls_trouble, with_verified_tls
 from sync_pipelines.errors import (
     ConfigurationError,
@@ -25,6 +24,7 @@ from sync_pipelines.errors import (
     DatabaseUnavailableError,
     SyncError,
 )
+from sync_pipelines.postgres_server.embedded import embedded_url
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings, load_settings
 
@@ -75,7 +75,7 @@ class Database:
         return str(psycopg.conninfo.conninfo_to_dict(self.url).get("dbname", "postgres"))
 
     def session_url(self, search_path: str | None = None) -> str:
-        """The address with our settings for the session, for a connection that is opened elsewhere; see `catalog.session`."""
+        """The address with our settings for the session, for a connection that is opened elsewhere; see `catalog.session_options`."""
         return session_url(self.url, search_path, server_version=_server_versions.get(self.url, 0))
 
     @contextmanager

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from psycopg import Connection
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.schedule.plan import FULL_READ_TRIES, DueEntity, PlannedRun, Reason, plan_retry_seconds
+from sync_pipelines.model.due import FULL_READ_TRIES, DueEntity, PlannedRun, Reason, plan_retry_seconds
 
 # With a cron the intervals rest; retries, changes and first syncs do not.
 _COUNTS = "(NOT %(by_cron)s OR e.due_reason <> 'interval')"

@@ -13,7 +13,7 @@ import psycopg
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import SyncError
-from sync_pipelines.fingerprints import Fingerprint, FingerprintKey, Recognizer, load_key, spellings
+from sync_pipelines.model.fingerprints import Fingerprint, FingerprintKey, Recognizer, load_key, spellings
 from sync_pipelines.secrets import HIDDEN, recognize_others, register_secret
 from sync_pipelines.settings import Settings
 

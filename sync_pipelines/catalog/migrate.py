@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, pool
 from sqlalchemy.exc import DBAPIError
 
 from sync_pipelines.catalog.database import Database, classify_database_error
-from sync_pipelines.catalog.session import ensure_schema
+from sync_pipelines.catalog.session_options import ensure_schema
 
 _LOCK = "sync_pipelines:migrate"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.schedule.plan import Reason, plan_probe_retry_seconds
+from sync_pipelines.model.due import Reason, plan_probe_retry_seconds
 
 
 @dataclass(frozen=True)

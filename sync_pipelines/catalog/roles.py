@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.catalog.session import ensure_schema, has_schema
+from sync_pipelines.catalog.session_options import ensure_schema, has_schema
 from sync_pipelines.model.entity import staging_schema
 from sync_pipelines.model.names import shorten_identifier
 

@@ -23,9 +23,9 @@ from sync_pipelines.errors import (
     RetriableError,
     SyncError,
 )
+from sync_pipelines.model.due import FULL_READ_TRIES, plan_retry_seconds
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import Mode, RunStatus
-from sync_pipelines.schedule.plan import FULL_READ_TRIES, plan_retry_seconds
 from sync_pipelines.secrets import redact_beginning, redact_data
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from sync_pipelines.extract.addresses import is_loopback_host
+from sync_pipelines.network.addresses import is_loopback_host
 
 DEFAULT_SSLMODE = "verify-full"
 WAY_OUT = (

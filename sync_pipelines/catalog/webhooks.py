@@ -11,9 +11,9 @@ import psycopg
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.incidents import require_incidents
 from sync_pipelines.errors import NotFoundError, SettingsError
-from sync_pipelines.extract.origins import check_spelling, travels_in_clear
-from sync_pipelines.extract.outbound import Outbound, named_by
 from sync_pipelines.model.incident import IncidentKind, Webhook
+from sync_pipelines.network.origins import check_spelling, travels_in_clear
+from sync_pipelines.network.outbound import Outbound, named_by
 from sync_pipelines.secrets import check_reference, printable, resolve_secret
 from sync_pipelines.settings import load_settings
 

@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
-from sync_pipelines.cli import (
+from sync_pipelines.cli.commands import (
     alerts,
     audit,
     backup,
     connectors,
     cursors,
-    demo,
     discovery,
     doctor,
     entities,
@@ -27,9 +26,10 @@ from sync_pipelines.cli import (
     up,
     writing,
 )
-from sync_pipelines.cli.context import prepare
-from sync_pipelines.cli.failures import SafeGroup
-from sync_pipelines.cli.output import examples
+from sync_pipelines.cli.shell.context import prepare
+from sync_pipelines.cli.shell.failures import SafeGroup
+from sync_pipelines.cli.shell.output import examples
+from sync_pipelines.demo import demo
 
 app = typer.Typer(
     name="sync-pipelines",

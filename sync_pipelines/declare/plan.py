@@ -7,26 +7,27 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from sync_pipelines.bounded_files import read_bounded
-from sync_pipelines.catalog.connectors import add_connector, check_base_url, get_connector
+from sync_pipelines.catalog.connectors import check_base_url, get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import list_entities
-from sync_pipelines.declare.describe import check_endpoint, describe_declaration
-from sync_pipelines.declare.infer import SAMPLE_RECORDS, infer_columns
-from sync_pipelines.declare.openapi import resolve_openapi
-from sync_pipelines.discover.apis import parse_apis
+from sync_pipelines.declare.register import register_connector
 from sync_pipelines.discover.discovery import DiscoveryReport, discover
 from sync_pipelines.discover.drift import Verdict, diff_entity
 from sync_pipelines.errors import NotFoundError, SettingsError, SyncError
-from sync_pipelines.extract.http import GuardedSession, Traffic
-from sync_pipelines.extract.outbound import Outbound, of_connector
-from sync_pipelines.extract.session import auth_key, connector_limits, new_session
-from sync_pipelines.extract.translate import id_column, source_paths
+from sync_pipelines.files.bounded import read_bounded
 from sync_pipelines.model.declaration import Declaration, Endpoint
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.model.names import check_connector_name
+from sync_pipelines.network.outbound import Outbound, of_connector
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
+from sync_pipelines.sources.describe import check_endpoint, describe_declaration
+from sync_pipelines.sources.descriptions import parse_apis
+from sync_pipelines.sources.http.connector_session import auth_key, connector_limits, new_session
+from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
+from sync_pipelines.sources.rest.infer import SAMPLE_RECORDS, infer_columns
+from sync_pipelines.sources.rest.openapi import resolve_openapi
+from sync_pipelines.sources.rest.translate import id_column, source_paths
 
 
 @dataclass
@@ -172,7 +173,7 @@ def apply_connector(
 def store_declaration(database: Database, declaration: Declaration, *, allow_private: bool = False) -> Connector:
     """Write a declaration as the connector of its name."""
     connector = as_connector(declaration)
-    return add_connector(
+    return register_connector(
         database,
         declaration.name,
         declaration.base_url,
@@ -270,8 +271,8 @@ def _shape(endpoint: Endpoint) -> tuple[Any, ...]:
 
 def fetch_sample(endpoint: Endpoint, session: GuardedSession) -> bytes:
     """One answer of an endpoint, not larger than a sample needs."""
-    from sync_pipelines.extract.declared import query_of, url_of
-    from sync_pipelines.extract.paginators import Pages
+    from sync_pipelines.sources.rest.adapter import query_of, url_of
+    from sync_pipelines.sources.rest.paginators import Pages
 
     if endpoint.recording is not None:
         try:

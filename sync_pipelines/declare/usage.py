@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sync_pipelines.discover.apis import table_name_for
-from sync_pipelines.extract.origins import is_loopback, origin_of, travels_in_clear
-from sync_pipelines.extract.outbound import addresses_of, trino_origin, wanted_secrets
 from sync_pipelines.model.declaration import Declaration, Endpoint
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.names import shorten_identifier
+from sync_pipelines.network.origins import is_loopback, origin_of, travels_in_clear
+from sync_pipelines.network.outbound import addresses_of, trino_origin, wanted_secrets
+from sync_pipelines.sources.descriptions import table_name_for
 
 _REFERENCE = re.compile(rb"\benv:([A-Za-z_][A-Za-z0-9_]*)")
 _STORES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")

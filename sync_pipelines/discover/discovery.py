@@ -13,14 +13,14 @@ from psycopg.rows import tuple_row
 from sync_pipelines.catalog.connectors import get_connector, record_discovery, stored_declaration, update_declaration
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import insert_entity, list_entities, mark_entity, update_definition
-from sync_pipelines.declare.describe import describe_source
-from sync_pipelines.discover.apis import parse_apis
+from sync_pipelines.destinations.postgres.aside import set_aside
+from sync_pipelines.destinations.registry import open_destination
 from sync_pipelines.discover.drift import Verdict, diff_entity
 from sync_pipelines.errors import NotFoundError, SourceContractError, SyncError
-from sync_pipelines.load.destination import open_destination
-from sync_pipelines.load.postgres.aside import set_aside
 from sync_pipelines.model.entity import Connector, Entity, EntityStatus
 from sync_pipelines.settings import Settings, load_settings
+from sync_pipelines.sources.describe import describe_source
+from sync_pipelines.sources.descriptions import parse_apis
 
 logger = logging.getLogger(__name__)
 

@@ -9,14 +9,14 @@ import psycopg
 from sync_pipelines.catalog.connectors import stored_declaration, update_declaration
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity, update_definition
-from sync_pipelines.declare.describe import describe_source
-from sync_pipelines.discover.apis import parse_apis
 from sync_pipelines.discover.discovery import keep_coercions
 from sync_pipelines.discover.drift import Verdict, diff_entity
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.settings import Settings
+from sync_pipelines.sources.describe import describe_source
+from sync_pipelines.sources.descriptions import parse_apis
 
 WAIT_SECONDS = 10.0
 

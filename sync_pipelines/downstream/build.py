@@ -12,13 +12,13 @@ from psycopg.rows import tuple_row
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.roles import open_to_models, reading_role
+from sync_pipelines.destinations.postgres.aside import belongings_fit
+from sync_pipelines.destinations.postgres.belongings import collect
+from sync_pipelines.destinations.postgres.dependants import dependants_down, find_oid
 from sync_pipelines.downstream.sql_model import SqlModel
 from sync_pipelines.errors import DatabaseRefusedError
-from sync_pipelines.load.postgres.aside import belongings_fit
-from sync_pipelines.load.postgres.belongings import collect
-from sync_pipelines.load.postgres.dependants import dependants_down, find_oid
-from sync_pipelines.load.postgres.quoting import quote
 from sync_pipelines.model.names import shorten_identifier
+from sync_pipelines.model.quoting import quote
 
 _DROPS = {"v": "DROP VIEW", "m": "DROP MATERIALIZED VIEW"}
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import polars as pl
 
+from sync_pipelines.files.safe_yaml import Location
 from sync_pipelines.gate.definition import Rule
 from sync_pipelines.gate.document import Document, nearest
 from sync_pipelines.gate.rules import registered_rules, signature_of
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.types import INTEGER_BITS, Kind
-from sync_pipelines.safe_yaml import Location
 from sync_pipelines.secrets import printable
 
 with warnings.catch_warnings():

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sync_pipelines.errors import SettingsError
+from sync_pipelines.files.safe_yaml import Location
 from sync_pipelines.gate.document import Document, load_document, nearest
-from sync_pipelines.safe_yaml import Location
 from sync_pipelines.secrets import check_reference
 
 Outcome = Literal["pass", "review", "reject"]

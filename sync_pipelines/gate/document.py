@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sync_pipelines import bounded_files
 from sync_pipelines.errors import GateDefinitionError, SettingsError
-from sync_pipelines.safe_yaml import Lines, Location, UnsafeYamlError, line_of, read_yaml
+from sync_pipelines.files import bounded as bounded_files
+from sync_pipelines.files.safe_yaml import Lines, Location, UnsafeYamlError, line_of, read_yaml
 from sync_pipelines.secrets import printable
 
 MAX_BYTES = 1_000_000

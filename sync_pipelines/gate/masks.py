@@ -17,8 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sync_pipelines.conform.arrays import from_canonical
-from sync_pipelines.conform.values import convert
+from sync_pipelines.batches.arrays import from_canonical
+from sync_pipelines.batches.values import convert
 from sync_pipelines.errors import RecordError, SecretMissingError
 from sync_pipelines.gate.definition import GateFile, HashMask
 from sync_pipelines.gate.document import Document, nearest

@@ -405,7 +405,7 @@ class Declaration(_Model):
     Attributes:
         owners: who answers for the data; they own the assets in Dagster, instead of SYNC_OWNERS.
         destination: where new entities go; None = PostgreSQL, or where they went before.
-        trino: how this connector reaches Trino, where that differs from the environment (`load.trino.options.TrinoOptions`).
+        trino: how this connector reaches Trino, where that differs from the environment (`destinations.trino.options.TrinoOptions`).
         overrides: not of a file: what the file said about endpoints before an OpenAPI document completed them.
     """
 

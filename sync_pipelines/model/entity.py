@@ -19,7 +19,7 @@ from sync_pipelines.model.types import ColumnType, Kind, parse_type
 MAX_COLUMNS = 1590  # PostgreSQL's limit is 1600; seven are ours
 DEFAULT_LOOKBACK_SECONDS = 60
 DESTINATIONS = ("postgres", "trino")
-JSON_HASH_VERSION = "canonical-1"  # of `conform.canonical`; another spelling needs another version
+JSON_HASH_VERSION = "canonical-1"  # of `batches.canonical`; another spelling needs another version
 
 BRIDGE_COLUMNS = {
     "_bridge_id": "_bridge_id uuid NOT NULL DEFAULT gen_random_uuid()",
@@ -58,7 +58,7 @@ class Column:
     """One declared column of an API, and its image in the table.
 
     Attributes:
-        coerce: what a person allows where a value does not fit: words of `conform.coercion`, none by default.
+        coerce: what a person allows where a value does not fit: words of `batches.coercion`, none by default.
     """
 
     name: str
@@ -100,8 +100,8 @@ class Connector:
             `schedule.cron`.
         probe_changes: look at the source between the intervals.
         destination: where newly discovered entities go, one of DESTINATIONS.
-        destination_settings: how it is reached, see `load.trino.options.TrinoOptions`; secrets as references.
-        agreed: which secret may go where and which addresses need not be public (`extract.outbound`); None = not from the
+        destination_settings: how it is reached, see `destinations.trino.options.TrinoOptions`; secrets as references.
+        agreed: which secret may go where and which addresses need not be public (`network.outbound`); None = not from the
             catalog: what it names itself.
     """
 

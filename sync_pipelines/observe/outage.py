@@ -26,11 +26,11 @@ from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.deliveries import enqueue_delivery
 from sync_pipelines.catalog.webhooks import list_webhooks
 from sync_pipelines.errors import DatabaseConnectionsError, SyncError
+from sync_pipelines.files.private import make_private_folder, private_opener
 from sync_pipelines.model.incident import DATABASE, TITLES, Condition, IncidentKind, Webhook
 from sync_pipelines.observe.lines import OPENED_WORD, over_line
 from sync_pipelines.observe.payload import CLOSED, OPENED, incident_payload
 from sync_pipelines.observe.webhooks import Answer, outbound_of, send_message
-from sync_pipelines.private import make_private_folder, private_opener
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 

@@ -8,7 +8,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sync_pipelines.extract.outbound import Outbound
+from sync_pipelines.network.outbound import Outbound
 from sync_pipelines.observe.webhooks import call_address
 from sync_pipelines.settings import Settings
 

@@ -14,12 +14,12 @@ from urllib3.exceptions import HTTPError
 
 from sync_pipelines.catalog.webhooks import check_address
 from sync_pipelines.errors import ConfigurationError, GuardError, SettingsError
-from sync_pipelines.extract.deadline import pool_with_deadline
-from sync_pipelines.extract.http import retry_after_seconds
-from sync_pipelines.extract.outbound import Outbound, named_by
 from sync_pipelines.model.incident import Webhook
+from sync_pipelines.network.deadline import pool_with_deadline
+from sync_pipelines.network.outbound import Outbound, named_by
 from sync_pipelines.secrets import check_reference, printable, register_secret, resolve_secret
 from sync_pipelines.settings import Settings
+from sync_pipelines.sources.http.guarded import retry_after_seconds
 
 GONE = 410
 _EXCERPT_BYTES = 2048

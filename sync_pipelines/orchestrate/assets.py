@@ -8,12 +8,12 @@ from uuid import UUID
 
 import dagster as dg
 
-import sync_pipelines.load.dlt_settings  # noqa: F401 - before there are threads
+import sync_pipelines.destinations.dlt_settings  # noqa: F401 - before there are threads
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.dues import lease_reason, release_lease
-from sync_pipelines.catalog.snapshot import CatalogView
 from sync_pipelines.catalog.standing import Standing, accept_command, list_standings
 from sync_pipelines.errors import EntityBusyError, RetriableError, SyncError
+from sync_pipelines.model.due import Kind
 from sync_pipelines.model.entity import Entity, EntityStatus
 from sync_pipelines.model.names import asset_name_for
 from sync_pipelines.model.run import RunResult, RunStatus
@@ -32,8 +32,8 @@ from sync_pipelines.orchestrate.metadata import (
     storage_kinds,
 )
 from sync_pipelines.orchestrate.resources import Bridge
+from sync_pipelines.orchestrate.snapshot import CatalogView
 from sync_pipelines.orchestrate.standing import rejected_severity
-from sync_pipelines.schedule.plan import Kind
 from sync_pipelines.secrets import redact
 
 logger = logging.getLogger(__name__)
@@ -274,7 +274,7 @@ def _sync_entity() -> Callable[..., RunResult]:
     Under a lock: two threads that import modules which import each other may see half of one.
     """
     with _importing:
-        from sync_pipelines.sync import sync_entity
+        from sync_pipelines.runs.sync import sync_entity
     return sync_entity
 
 

@@ -11,7 +11,6 @@ import dagster as dg
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.incidents import open_incidents
-from sync_pipelines.catalog.snapshot import CatalogView
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.incident import DATABASE, Incident, IncidentKind
@@ -19,6 +18,7 @@ from sync_pipelines.model.names import asset_name_for
 from sync_pipelines.orchestrate.assets import CONNECTOR_TAG, asset_key
 from sync_pipelines.orchestrate.markdown import markdown_list, markdown_paragraphs
 from sync_pipelines.orchestrate.resources import Bridge
+from sync_pipelines.orchestrate.snapshot import CatalogView
 from sync_pipelines.secrets import printable, redact
 
 CHECK = "incidents"

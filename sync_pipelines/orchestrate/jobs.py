@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as SyncJob
 
-from sync_pipelines.catalog.snapshot import CatalogView
 from sync_pipelines.discover.discovery import discover
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.entity import Entity, EntityStatus
@@ -14,6 +13,7 @@ from sync_pipelines.orchestrate.assets import CONNECTOR_TAG, asset_key
 from sync_pipelines.orchestrate.metadata import discovery_metadata
 from sync_pipelines.orchestrate.reload import Outcome, reload_definitions
 from sync_pipelines.orchestrate.resources import Bridge
+from sync_pipelines.orchestrate.snapshot import CatalogView
 from sync_pipelines.secrets import redact
 
 SYNC_ALL = "sync_all"

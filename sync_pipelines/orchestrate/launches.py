@@ -11,13 +11,13 @@ import dagster as dg
 from dagster import DagsterRunStatus
 from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
 
-from sync_pipelines.catalog.snapshot import CatalogView
 from sync_pipelines.downstream.sql_model import MODELS_FOLDER, load_models
+from sync_pipelines.model.due import Kind, PlannedRun
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.names import asset_name_for
 from sync_pipelines.orchestrate.assets import CONNECTOR_TAG, KIND_TAG, LEASE_TAG, asset_key
 from sync_pipelines.orchestrate.jobs import SYNC_ALL, SyncJob, sync_job_name, syncable_entities
-from sync_pipelines.schedule.plan import Kind, PlannedRun
+from sync_pipelines.orchestrate.snapshot import CatalogView
 from sync_pipelines.schedule.tick import Ending, Situation, Tick
 
 _MAX_RUNS = 1000

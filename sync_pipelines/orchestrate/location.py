@@ -10,7 +10,7 @@ import dagster as dg
 
 from sync_pipelines.catalog.database import Database, open_database
 from sync_pipelines.catalog.fingerprints import learn_secrets
-from sync_pipelines.catalog.snapshot import CatalogView, load_catalog
+from sync_pipelines.files.private import keep_new_files_private
 from sync_pipelines.logs import set_up_dagster_logging
 from sync_pipelines.orchestrate.alerts import alert_sensors
 from sync_pipelines.orchestrate.assets import entity_assets
@@ -23,9 +23,9 @@ from sync_pipelines.orchestrate.purge import purge_job, purge_schedule
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.orchestrate.schedules import connector_schedules
 from sync_pipelines.orchestrate.sensors import due_sensors
+from sync_pipelines.orchestrate.snapshot import CatalogView, load_catalog
 from sync_pipelines.orchestrate.sql_models import model_assets
 from sync_pipelines.orchestrate.standing import standing_sensor
-from sync_pipelines.private import keep_new_files_private
 from sync_pipelines.settings import Settings, load_settings
 
 

@@ -2,11 +2,11 @@
 
 import dagster as dg
 
-from sync_pipelines.catalog.snapshot import CatalogView
+from sync_pipelines.destinations.trino.maintenance import maintain_entity
+from sync_pipelines.destinations.trino.options import load_trino_settings
 from sync_pipelines.errors import EntityBusyError, SyncError
-from sync_pipelines.load.trino.maintenance import maintain_entity
-from sync_pipelines.load.trino.options import load_trino_settings
 from sync_pipelines.orchestrate.resources import Bridge
+from sync_pipelines.orchestrate.snapshot import CatalogView
 from sync_pipelines.secrets import redact
 
 JOB = "maintain_trino"

@@ -7,14 +7,14 @@ from typing import Any
 
 import dagster as dg
 
-from sync_pipelines.catalog.snapshot import CatalogView
 from sync_pipelines.catalog.standing import Standing
+from sync_pipelines.destinations.trino.options import load_trino_settings
+from sync_pipelines.destinations.trino.types import iceberg_type
 from sync_pipelines.discover.discovery import DiscoveryReport
-from sync_pipelines.load.trino.options import load_trino_settings
-from sync_pipelines.load.trino.types import iceberg_type
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.run import RunResult
 from sync_pipelines.orchestrate.markdown import markdown_list, markdown_table, markdown_text
+from sync_pipelines.orchestrate.snapshot import CatalogView
 from sync_pipelines.secrets import printable, redact
 
 MAX_SCHEMAS = 2000  # column schemas of more entities make the location's snapshot too large for the UI

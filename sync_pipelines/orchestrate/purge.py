@@ -15,10 +15,10 @@ from sync_pipelines.catalog.database import require_catalog
 from sync_pipelines.catalog.retention import purge_sync_runs
 from sync_pipelines.dotenv_file import dotenv_file
 from sync_pipelines.errors import SyncError
-from sync_pipelines.extract.answers import sweep_answers
 from sync_pipelines.orchestrate.reload import CONNECTORS, DOTENV, FINGERPRINT, MARKED_JOB
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.secrets import redact
+from sync_pipelines.sources.rest.kept_answers import sweep_answers
 
 PAGE_RUNS = 200
 _ASSETS_AT_ONCE = 500

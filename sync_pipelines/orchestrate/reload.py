@@ -22,9 +22,9 @@ import psutil
 import urllib3
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.catalog.snapshot import catalog_fingerprint
 from sync_pipelines.errors import SyncError
-from sync_pipelines.private import write_private
+from sync_pipelines.files.private import write_private
+from sync_pipelines.orchestrate.snapshot import catalog_fingerprint
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 

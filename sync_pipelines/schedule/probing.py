@@ -27,16 +27,16 @@ from sync_pipelines.errors import (
     SourceUnreachableError,
     SyncError,
 )
-from sync_pipelines.extract.http import GuardedSession
-from sync_pipelines.extract.probe import is_news, probe_entity
-from sync_pipelines.extract.session import open_session
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.limits import RunLimits
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
-from sync_pipelines.sources import connector_endpoints
+from sync_pipelines.sources.http.connector_session import open_session
+from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.probe import is_news, probe_entity
+from sync_pipelines.sources.registry import connector_endpoints
 
 logger = logging.getLogger(__name__)
 

@@ -20,10 +20,10 @@ from sync_pipelines.catalog.dues import (
     request_full_read,
     request_sync,
 )
+from sync_pipelines.model.due import DueEntity, Kind, PlannedRun, plan_runs
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.limits import RunLimits
 from sync_pipelines.schedule.cron import crons_of, next_tick
-from sync_pipelines.schedule.plan import DueEntity, Kind, PlannedRun, plan_runs
 from sync_pipelines.schedule.probing import probe_changes
 from sync_pipelines.settings import Settings
 

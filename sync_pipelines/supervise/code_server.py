@@ -22,7 +22,7 @@ from types import FrameType
 
 import psutil
 
-from sync_pipelines.private import keep_new_files_private
+from sync_pipelines.files.private import keep_new_files_private
 from sync_pipelines.supervise.ping import Answer, Pulse, ping, target_of
 
 logger = logging.getLogger("sync_pipelines.supervise")

@@ -11,6 +11,7 @@ from sync_pipelines.catalog.connectors import add_connector, get_connector, list
 from sync_pipelines.catalog.entities import change_entity, get_entity, list_entities, set_cursor
 from sync_pipelines.catalog.quarantine import get_quarantined, list_quarantine
 from sync_pipelines.catalog.runs import fail_run, get_run, list_runs, start_run
+from sync_pipelines.demo.twin import Fault
 from sync_pipelines.errors import (
     ConfigurationError,
     EntityDefinitionError,
@@ -21,7 +22,6 @@ from sync_pipelines.errors import (
 )
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.run import Mode
-from sync_pipelines.twin import Fault
 from sync_pipelines_tests.world import World, item
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.roles import PURPOSES, ensure_roles, role_name
+from sync_pipelines.demo.twin import TwinColumn
+from sync_pipelines.destinations.postgres.ahead import add_columns_ahead
 from sync_pipelines.errors import DatabaseRefusedError
-from sync_pipelines.load.postgres.ahead import add_columns_ahead
-from sync_pipelines.twin import TwinColumn
 from sync_pipelines_tests.world import World, item
 
 

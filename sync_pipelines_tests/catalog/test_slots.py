@@ -14,7 +14,7 @@ from sync_pipelines.catalog.connectors import change_connector, get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.slots import SharedRateLimiter, writer_place
 from sync_pipelines.errors import DatabaseUnavailableError, InterruptedRunError
-from sync_pipelines.sync import sync_entity
+from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines_tests.world import World
 
 _context = multiprocessing.get_context("forkserver")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipelines.bounded_files import read_bounded
-from sync_pipelines.declare.files import load_declaration
-from sync_pipelines.declare.gates import plan_gates
-from sync_pipelines.declare.openapi import resolve_openapi
+from sync_pipelines.declare.connector_file import load_declaration
+from sync_pipelines.declare.shipped_gates import plan_gates
 from sync_pipelines.errors import SettingsError
+from sync_pipelines.files.bounded import read_bounded
+from sync_pipelines.sources.rest.openapi import resolve_openapi
 
 FILE = """
 name: shop

@@ -14,18 +14,18 @@ from pathlib import Path
 import pytest
 
 from sync_pipelines.catalog.connectors import get_connector
-from sync_pipelines.declare import gates
-from sync_pipelines.declare.files import load_declaration, shipped_names
-from sync_pipelines.declare.gates import apply_gates, plan_gates
+from sync_pipelines.declare import shipped_gates as gates
+from sync_pipelines.declare.connector_file import load_declaration, shipped_names
+from sync_pipelines.declare.shipped_gates import apply_gates, plan_gates
+from sync_pipelines.demo.twin import Fault
+from sync_pipelines.demo.twin.people import RECORDED, person, write_recordings
+from sync_pipelines.demo.twin.rest import RestEndpoint
+from sync_pipelines.destinations.trino.adapter import TrinoDestination
 from sync_pipelines.errors import IncompleteAnswerError, SettingsError, SourceBusyError, SourceContractError
-from sync_pipelines.extract.answers import sweep_answers
-from sync_pipelines.load.trino.destination import TrinoDestination
+from sync_pipelines.files.private import write_private
 from sync_pipelines.model.run import RunStatus
-from sync_pipelines.private import write_private
-from sync_pipelines.twin import Fault
-from sync_pipelines.twin.people import RECORDED, person, write_recordings
-from sync_pipelines.twin.rest import RestEndpoint
-from sync_pipelines.write_back import apply_write_back, plan_write_back
+from sync_pipelines.runs.write_back import apply_write_back, plan_write_back
+from sync_pipelines.sources.rest.kept_answers import sweep_answers
 
 
 def test_four_connectors_are_shipped():
@@ -157,7 +157,7 @@ def test_a_sync_never_writes_to_the_source(processgit):
 
 
 def test_write_back_sends_the_whole_record_once_and_the_table_follows(processgit):
-    from sync_pipelines.write_back import apply_write_back, plan_write_back
+    from sync_pipelines.runs.write_back import apply_write_back, plan_write_back
 
     def order(**values):
         return plan_write_back(processgit.database, "processgit", "customers", "C-3", values, processgit.settings)
@@ -182,7 +182,7 @@ def test_write_back_sends_the_whole_record_once_and_the_table_follows(processgit
 
 @pytest.mark.parametrize("values", [{"customerId": "C-9"}, {"createdAt": "2024-01-01"}, {"nothing": "x"}])
 def test_write_back_refuses_what_is_not_declared(processgit, values):
-    from sync_pipelines.write_back import plan_write_back
+    from sync_pipelines.runs.write_back import plan_write_back
 
     with pytest.raises(SettingsError, match="may not be written"):
         plan_write_back(processgit.database, "processgit", "customers", "C-3", values, processgit.settings)
@@ -363,7 +363,7 @@ def test_randomuser_goes_on_after_its_process_was_killed(randomuser, tmp_path):
 
 
 def test_an_audit_keeps_nothing_and_uses_nothing_kept(randomuser):
-    from sync_pipelines.reconcile.audit import audit_entity
+    from sync_pipelines.runs.audit import audit_entity
 
     randomuser.apply_shipped("randomuser", chunk_size="20", chunks="3")
     randomuser.sync("random_users")

@@ -6,6 +6,7 @@ import pytest
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.entities import list_entities
+from sync_pipelines.demo.twin import Fault, TwinColumn, TwinTable
 from sync_pipelines.errors import (
     AuthenticationError,
     BrokenPageError,
@@ -17,7 +18,6 @@ from sync_pipelines.errors import (
     SyncError,
 )
 from sync_pipelines.model.entity import Entity, EntityStatus
-from sync_pipelines.twin import Fault, TwinColumn, TwinTable
 from sync_pipelines_tests.world import World, item
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from sync_pipelines.discover.drift import Verdict, diff_entity
 from sync_pipelines.model.entity import Column, DeltaStrategy, Entity
-from sync_pipelines_tests.extract.helpers import column, entity_of, key
+from sync_pipelines_tests.batches.helpers import column, entity_of, key
 
 KEY, NAME, SIZE = key("id", "INTEGER"), column("name", "VARCHAR(10)"), column("size", "NUMERIC(10,3)")
 STORED = entity_of(KEY, NAME, SIZE)

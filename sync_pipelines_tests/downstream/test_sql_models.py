@@ -11,15 +11,15 @@ import dagster as dg
 import pytest
 
 from sync_pipelines.catalog.roles import ensure_roles
-from sync_pipelines.catalog.snapshot import CatalogView
 from sync_pipelines.downstream.build import build_model
 from sync_pipelines.downstream.sql_model import MODELS_FOLDER, load_models, models_fingerprint, parse_model
 from sync_pipelines.errors import DatabaseRefusedError, SettingsError
+from sync_pipelines.model.due import DueEntity, Kind, PlannedRun
 from sync_pipelines.orchestrate.assets import entity_assets
 from sync_pipelines.orchestrate.launches import Launches
 from sync_pipelines.orchestrate.resources import Bridge
+from sync_pipelines.orchestrate.snapshot import CatalogView
 from sync_pipelines.orchestrate.sql_models import model_assets
-from sync_pipelines.schedule.plan import DueEntity, Kind, PlannedRun
 from sync_pipelines_tests.world import World, item
 
 MODEL = Path("mart/heavy_items.sql")

@@ -13,7 +13,7 @@ import pytest
 from sync_pipelines.catalog.connectors import add_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import SyncError
-from sync_pipelines.sync import sync_entity
+from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines_tests.world import TOKEN, World
 
 

@@ -9,6 +9,7 @@ from email.utils import formatdate
 import pytest
 
 from sync_pipelines.catalog.connectors import check_base_url, get_connector
+from sync_pipelines.demo.twin import NULL_ROWVERSION, Fault, IntegerRowversions, RequestInfo, TwinServer, TwinStore
 from sync_pipelines.errors import (
     AuthenticationError,
     BrokenPageError,
@@ -20,10 +21,9 @@ from sync_pipelines.errors import (
     SourceBusyError,
     SourceContractError,
 )
-from sync_pipelines.extract.session import open_session
 from sync_pipelines.model.run import RunStatus
-from sync_pipelines.reconcile.audit import audit_entity
-from sync_pipelines.twin import NULL_ROWVERSION, Fault, IntegerRowversions, RequestInfo, TwinServer, TwinStore
+from sync_pipelines.runs.audit import audit_entity
+from sync_pipelines.sources.http.connector_session import open_session
 from sync_pipelines_tests.faults.helpers import configure, healed, refused, settled
 from sync_pipelines_tests.test_lost_connections import changed_items
 from sync_pipelines_tests.test_moving_rows import at_request

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from sync_pipelines.bounds import RunBounds
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.slots import writer_place
-from sync_pipelines.discover.apis import MAX_APIS, parse_apis
 from sync_pipelines.errors import RunLimitError, SourceContractError
+from sync_pipelines.runs.bounds import RunBounds
+from sync_pipelines.sources.descriptions import MAX_APIS, parse_apis
 from sync_pipelines_tests.faults.helpers import configure, healed, refused
 from sync_pipelines_tests.test_lost_connections import changed_items
 from sync_pipelines_tests.world import World

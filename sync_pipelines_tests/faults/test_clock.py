@@ -9,10 +9,10 @@ from email.utils import formatdate
 import pytest
 
 from sync_pipelines.catalog.connectors import get_connector
-from sync_pipelines.extract.session import open_session
+from sync_pipelines.demo.twin import Fault, TimestampRowversions
 from sync_pipelines.model.run import Mode
-from sync_pipelines.reconcile.audit import audit_entity
-from sync_pipelines.twin import Fault, TimestampRowversions
+from sync_pipelines.runs.audit import audit_entity
+from sync_pipelines.sources.http.connector_session import open_session
 from sync_pipelines_tests.faults.helpers import healed, settled
 from sync_pipelines_tests.world import World, item
 

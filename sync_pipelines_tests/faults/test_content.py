@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from sync_pipelines.cli.main import app
+from sync_pipelines.demo.twin import Fault, IntegerRowversions, TwinColumn, TwinTable
 from sync_pipelines.errors import SchemaDriftError, SourceBusyError, SourceContractError
 from sync_pipelines.model.run import RunStatus
 from sync_pipelines.secrets import register_secret
-from sync_pipelines.twin import Fault, IntegerRowversions, TwinColumn, TwinTable
 from sync_pipelines_tests.faults.helpers import healed, refused, settled, stands_in_database
 from sync_pipelines_tests.test_lost_connections import changed_items
 from sync_pipelines_tests.test_odd_names import odd_table, values

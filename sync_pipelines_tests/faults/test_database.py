@@ -14,12 +14,12 @@ import psycopg
 import pytest
 
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.demo.twin import TwinTable
+from sync_pipelines.destinations.postgres import dlt_client as destination
+from sync_pipelines.destinations.postgres import publish as publishing
+from sync_pipelines.destinations.postgres.stream import RecordStream
 from sync_pipelines.errors import DatabaseRefusedError, DatabaseUnavailableError, SchemaDriftError
-from sync_pipelines.load.postgres import destination
-from sync_pipelines.load.postgres import publish as publishing
-from sync_pipelines.load.postgres.stream import RecordStream
-from sync_pipelines.sync import sync_entity
-from sync_pipelines.twin import TwinTable
+from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines_tests.faults.helpers import configure, healed, refused, settled, tiny_disk
 from sync_pipelines_tests.test_concurrency import attempt
 from sync_pipelines_tests.test_lost_connections import changed_items, run_at, second_session, terminate_all

@@ -10,9 +10,9 @@ import psycopg2
 import pyarrow.parquet as pq
 import pytest
 
+from sync_pipelines.destinations.postgres.dlt_client import CopyJob
+from sync_pipelines.destinations.postgres.stream import RecordStream
 from sync_pipelines.errors import FatalError, LedgerError, RunLimitError
-from sync_pipelines.load.postgres.destination import CopyJob
-from sync_pipelines.load.postgres.stream import RecordStream
 from sync_pipelines_tests.faults.helpers import healed, refused, tiny_disk
 from sync_pipelines_tests.test_lost_connections import changed_items
 from sync_pipelines_tests.world import World

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from sync_pipelines.demo.twin import Fault, RequestInfo, TcpProxy, TwinServer
 from sync_pipelines.errors import BrokenPageError, ConfigurationError, SourceUnreachableError
-from sync_pipelines.twin import Fault, RequestInfo, TcpProxy, TwinServer
 from sync_pipelines_tests.faults.helpers import configure, healed, refused, settled
 from sync_pipelines_tests.test_concurrency import attempt
 from sync_pipelines_tests.test_lost_connections import changed_items

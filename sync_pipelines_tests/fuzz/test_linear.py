@@ -12,24 +12,15 @@ from uuid import uuid4
 
 import pytest
 
-from sync_pipelines import release, write_back
-from sync_pipelines.conform.values import convert, json_depth
-from sync_pipelines.declare.files import SourceFile, fill_inputs, parse_yaml, validate
-from sync_pipelines.declare.infer import infer_columns
-from sync_pipelines.declare.openapi import plan_endpoints, read_document
-from sync_pipelines.discover.apis import parse_apis
+from sync_pipelines.batches.decode import PageDecoder
+from sync_pipelines.batches.raw_json import compile_path, find_records
+from sync_pipelines.batches.records import elements_of, key_of, members_of, rowversion_of, split_records
+from sync_pipelines.batches.values import convert, json_depth
+from sync_pipelines.declare.connector_file import SourceFile, fill_inputs, parse_yaml, validate
 from sync_pipelines.downstream.sql_model import parse_model
-from sync_pipelines.extract.auth import token_of
-from sync_pipelines.extract.decode import PageDecoder
-from sync_pipelines.extract.documents import decode_document
-from sync_pipelines.extract.http import Reply, retry_after_seconds
-from sync_pipelines.extract.paginators import Pages
-from sync_pipelines.extract.raw_json import compile_path, find_records
-from sync_pipelines.extract.records import elements_of, key_of, members_of, rowversion_of, split_records
-from sync_pipelines.extract.told import read_told
-from sync_pipelines.extract.translate import Translator
+from sync_pipelines.files.safe_yaml import read_yaml
 from sync_pipelines.gate.dmn.feel import parse_literals, parse_tests
-from sync_pipelines.gate.dmn.reader import read_table
+from sync_pipelines.gate.dmn_file import read_table
 from sync_pipelines.gate.files import build_gate
 from sync_pipelines.gate.masks import Masks
 from sync_pipelines.model.cursor import Codec, check_page_order, infer_codec, order_key
@@ -39,11 +30,20 @@ from sync_pipelines.model.incident import Condition, IncidentKind
 from sync_pipelines.model.names import asset_name_for, check_column_names, check_slug, pipeline_name_for, table_name_for
 from sync_pipelines.model.types import parse_type
 from sync_pipelines.observe.payload import OPENED, incident_payload
-from sync_pipelines.safe_yaml import read_yaml
+from sync_pipelines.runs import release, write_back
 from sync_pipelines.secrets import printable, redact, redact_beginning, redact_data
 from sync_pipelines.settings import Settings
-from sync_pipelines_tests.conform.cases import TYPES
-from sync_pipelines_tests.extract.helpers import column, decode, entity_of, key
+from sync_pipelines.sources.descriptions import parse_apis
+from sync_pipelines.sources.http.auth import token_of
+from sync_pipelines.sources.http.documents import decode_document
+from sync_pipelines.sources.http.guarded import Reply, retry_after_seconds
+from sync_pipelines.sources.rest.infer import infer_columns
+from sync_pipelines.sources.rest.openapi import plan_endpoints, read_document
+from sync_pipelines.sources.rest.paginators import Pages
+from sync_pipelines.sources.rest.told import read_told
+from sync_pipelines.sources.rest.translate import Translator
+from sync_pipelines_tests.batches.cases import TYPES
+from sync_pipelines_tests.batches.helpers import column, decode, entity_of, key
 from sync_pipelines_tests.fuzz.inputs import FAMILIES, as_json, as_value
 from sync_pipelines_tests.fuzz.openapi import DOCUMENTS
 from sync_pipelines_tests.fuzz.oracle import Taker, fault_of

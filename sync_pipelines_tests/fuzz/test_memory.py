@@ -9,10 +9,10 @@ import textwrap
 _HEAD = """
 import resource, tempfile
 from pathlib import Path
-from sync_pipelines.extract.decode import PageDecoder
-from sync_pipelines.extract.translate import Translator
+from sync_pipelines.batches.decode import PageDecoder
+from sync_pipelines.sources.rest.translate import Translator
 from sync_pipelines.model.declaration import Endpoint
-from sync_pipelines_tests.extract.helpers import column, decode, entity_of, key
+from sync_pipelines_tests.batches.helpers import column, decode, entity_of, key
 from sync_pipelines_tests.gate.helpers import dmn, levels, gate_of
 ENTITY = entity_of(key("id", "BIGINT"), column("name"), column("extra", "JSON"))
 

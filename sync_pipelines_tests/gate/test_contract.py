@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sync_pipelines.gate.contract import MAX_KEY_BYTES, Violation, judge_batch
 from sync_pipelines.model.entity import Column, Entity
-from sync_pipelines_tests.extract.helpers import column, entity_of, key
+from sync_pipelines_tests.batches.helpers import column, entity_of, key
 
 ENTITY = entity_of(key("id"), column("short", "VARCHAR(3)"), column("must", "INTEGER", is_nullable=False))
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sync_pipelines.destinations.postgres.target import stored_type
 from sync_pipelines.errors import UnknownTypeError
-from sync_pipelines.load.postgres.target import stored_type
 from sync_pipelines.model.types import ColumnType, Kind, parse_type, widens
 
 # Declared by a source, and the type that PostgreSQL's format_type() must then show.

@@ -11,12 +11,12 @@ from sync_pipelines.catalog.connectors import add_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.incidents import get_incident, list_incidents
 from sync_pipelines.catalog.webhooks import add_webhook
+from sync_pipelines.demo.twin import Fault, TwinServer, TwinStore
 from sync_pipelines.errors import SyncError
 from sync_pipelines.observe.outage import FILE_NAME
 from sync_pipelines.observe.watch import look
+from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines.settings import Settings
-from sync_pipelines.sync import sync_entity
-from sync_pipelines.twin import Fault, TwinServer, TwinStore
 from sync_pipelines_tests.observe.receiver import KEY, Receiver
 from sync_pipelines_tests.test_canaries import every_text_with
 from sync_pipelines_tests.world import World

@@ -18,14 +18,14 @@ from sync_pipelines.catalog.health import read_health
 from sync_pipelines.catalog.heartbeats import Looker
 from sync_pipelines.catalog.incidents import list_incidents
 from sync_pipelines.catalog.runs import hold_entity, start_run
+from sync_pipelines.demo.twin import Fault
 from sync_pipelines.discover.discovery import discover
 from sync_pipelines.errors import ConfigurationError, DatabaseConnectionsError, SyncError
 from sync_pipelines.model.incident import IncidentKind
 from sync_pipelines.model.run import Mode, RunStatus
 from sync_pipelines.observe.evaluate import evaluate
 from sync_pipelines.observe.sign_of_life import sign_file
-from sync_pipelines.sync import sync_entity
-from sync_pipelines.twin import Fault
+from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines_tests.conftest import with_database
 from sync_pipelines_tests.observe.conftest import Watch
 from sync_pipelines_tests.world import item

@@ -26,9 +26,9 @@ import psycopg
 import urllib3
 
 from sync_pipelines.catalog.dagster_storage import create_storage_schema, storage_url
-from sync_pipelines.cli.homes import python_module
-from sync_pipelines.cli.processes import Child, Children
-from sync_pipelines.cli.up import WEBSERVER
+from sync_pipelines.cli.commands.up import WEBSERVER
+from sync_pipelines.cli.shell.homes import python_module
+from sync_pipelines.cli.shell.processes import Child, Children
 from sync_pipelines.orchestrate.reload import write_endpoint
 from sync_pipelines_tests.conftest import PROJECT
 from sync_pipelines_tests.world import TOKEN, World

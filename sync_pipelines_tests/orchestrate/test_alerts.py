@@ -10,12 +10,12 @@ import pytest
 
 from sync_pipelines.catalog.incidents import list_incidents
 from sync_pipelines.catalog.webhooks import add_webhook
+from sync_pipelines.demo.twin import Fault
 from sync_pipelines.model.incident import Condition, IncidentKind
 from sync_pipelines.observe.evaluate import record_condition
 from sync_pipelines.orchestrate.alerts import _step_name
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.settings import load_settings
-from sync_pipelines.twin import Fault
 from sync_pipelines_tests.observe.receiver import KEY, Receiver, receiving
 from sync_pipelines_tests.world import World, item
 

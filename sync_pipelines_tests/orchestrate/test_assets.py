@@ -14,10 +14,10 @@ import pytest
 
 from sync_pipelines.catalog.health import read_health
 from sync_pipelines.catalog.standing import Standing, list_standings
-from sync_pipelines.cli.entities import status_words
+from sync_pipelines.cli.commands.entities import status_words
+from sync_pipelines.demo.twin import Fault, IntegerRowversions, TwinColumn
 from sync_pipelines.orchestrate import assets
 from sync_pipelines.orchestrate.checks import CHECKS
-from sync_pipelines.twin import Fault, IntegerRowversions, TwinColumn
 from sync_pipelines_tests.conftest import PROJECT
 from sync_pipelines_tests.test_gate_route import RULES, put_gate
 from sync_pipelines_tests.world import TOKEN, World, item

@@ -13,12 +13,12 @@ import dagster as dg
 import pytest
 from playwright.sync_api import Browser, Page
 
-from sync_pipelines.cli.homes import python_module
-from sync_pipelines.cli.processes import stop_all
-from sync_pipelines.cli.up import WEBSERVER
+from sync_pipelines.cli.commands.up import WEBSERVER
+from sync_pipelines.cli.shell.homes import python_module
+from sync_pipelines.cli.shell.processes import stop_all
+from sync_pipelines.demo.twin import TwinColumn, TwinTable
 from sync_pipelines.orchestrate.markdown import markdown_code, markdown_list, markdown_table
 from sync_pipelines.settings import load_settings
-from sync_pipelines.twin import TwinColumn, TwinTable
 from sync_pipelines_tests.browser import EVIL, open_browser
 from sync_pipelines_tests.orchestrate.processes import RunningDagster, answers, free_port, wait_for
 from sync_pipelines_tests.world import ITEM_COLUMNS, World, item

@@ -12,8 +12,8 @@ import dagster as dg
 import pytest
 
 from sync_pipelines.catalog.connectors import change_connector, get_connector
-from sync_pipelines.cli.processes import Children
-from sync_pipelines.twin import IsoRowversions, TwinTable
+from sync_pipelines.cli.shell.processes import Children
+from sync_pipelines.demo.twin import IsoRowversions, TwinTable
 from sync_pipelines_tests.conftest import PROJECT
 from sync_pipelines_tests.world import ITEM_COLUMNS, World, item
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dagster as dg
 import yaml
 
-from sync_pipelines.declare.files import load_declaration
+from sync_pipelines.declare.connector_file import load_declaration
 from sync_pipelines.declare.plan import apply_connector, plan_connector
-from sync_pipelines.twin.rest import RestEndpoint
+from sync_pipelines.demo.twin.rest import RestEndpoint
 from sync_pipelines_tests.declared_world import COLUMNS, users
 
 

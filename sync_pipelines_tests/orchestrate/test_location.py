@@ -9,10 +9,10 @@ import dagster as dg
 import pytest
 
 from sync_pipelines.catalog.connectors import add_connector
-from sync_pipelines.catalog.snapshot import catalog_fingerprint
 from sync_pipelines.discover.discovery import discover
 from sync_pipelines.orchestrate import jobs
 from sync_pipelines.orchestrate.reload import CONNECTORS, FINGERPRINT, MARKED_JOB
+from sync_pipelines.orchestrate.snapshot import catalog_fingerprint
 from sync_pipelines.settings import load_settings
 from sync_pipelines_tests.world import World
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sync_pipelines.catalog.connectors import add_connector, remove_connector
+from sync_pipelines.demo.twin import Fault, TwinColumn, TwinTable
 from sync_pipelines.orchestrate.reload import Outcome, reload_definitions
-from sync_pipelines.twin import Fault, TwinColumn, TwinTable
 from sync_pipelines_tests.orchestrate.processes import RunningDagster, wait_for
 from sync_pipelines_tests.world import ITEM_COLUMNS, World, item
 

@@ -12,9 +12,9 @@ import pytest
 
 from sync_pipelines.catalog.connectors import change_connector, get_connector, remove_connector
 from sync_pipelines.catalog.runs import hold_entity
+from sync_pipelines.demo.twin import Fault, IsoRowversions
 from sync_pipelines.orchestrate.assets import CONNECTOR_TAG, KIND_TAG, LEASE_TAG
 from sync_pipelines.orchestrate.resources import Bridge
-from sync_pipelines.twin import Fault, IsoRowversions
 from sync_pipelines_tests.world import World, item
 
 ITEMS, ORDERS = dg.AssetKey(["erp", "items"]), dg.AssetKey(["erp", "orders"])

@@ -13,11 +13,11 @@ from sync_pipelines.catalog.connectors import change_connector, get_connector
 from sync_pipelines.catalog.dues import list_agenda, list_leases
 from sync_pipelines.catalog.entities import change_entity
 from sync_pipelines.catalog.runs import hold_entity
+from sync_pipelines.demo.twin import Fault
 from sync_pipelines.errors import EntityBusyError, SourceUnreachableError, SyncError
-from sync_pipelines.schedule.plan import Kind
+from sync_pipelines.model.due import Kind
+from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines.schedule.tick import Ending, Situation, Tick, tick_cron, tick_due, tick_full_read
-from sync_pipelines.sync import sync_entity
-from sync_pipelines.twin import Fault
 from sync_pipelines_tests.world import World, item
 
 

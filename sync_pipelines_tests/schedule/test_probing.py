@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from sync_pipelines.catalog.connectors import change_connector, get_connector
-from sync_pipelines.extract.probe import UNVERSIONED, is_news
+from sync_pipelines.demo.twin import Fault, IsoRowversions, TimestampRowversions
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.schedule.probing import Probing, probe_changes
 from sync_pipelines.schedule.tick import Situation, tick_due
-from sync_pipelines.twin import Fault, IsoRowversions, TimestampRowversions
+from sync_pipelines.sources.probe import UNVERSIONED, is_news
 from sync_pipelines_tests.world import World, item
 
 

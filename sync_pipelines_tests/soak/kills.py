@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.demo.twin import IntegerRowversions, RequestInfo, TwinColumn
 from sync_pipelines.errors import SyncError
+from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines.settings import Settings
-from sync_pipelines.sync import sync_entity
-from sync_pipelines.twin import IntegerRowversions, RequestInfo, TwinColumn
 from sync_pipelines_tests.world import TOKEN, World, item
 
 PAGE_SIZE = 20
@@ -30,7 +30,9 @@ DECLARED_TYPES = {
 }
 
 _forkserver = multiprocessing.get_context("forkserver")
-_forkserver.set_forkserver_preload(["sync_pipelines_tests.soak.kills", "sync_pipelines.load.postgres.destination"])
+_forkserver.set_forkserver_preload(
+    ["sync_pipelines_tests.soak.kills", "sync_pipelines.destinations.postgres.dlt_client"]
+)
 
 
 def doomed_sync(url: str, home: str, full_refresh: bool, started: Any) -> None:

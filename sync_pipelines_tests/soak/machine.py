@@ -24,13 +24,7 @@ from psycopg.types.json import Jsonb
 
 from sync_pipelines.catalog.connectors import add_connector
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.errors import EntityBusyError, RetriableError, SourceContractError, SyncError
-from sync_pipelines.load.postgres.quoting import quote
-from sync_pipelines.model.cursor import Codec, order_key
-from sync_pipelines.model.run import PUBLISHED, RunStatus
-from sync_pipelines.settings import Settings
-from sync_pipelines.sync import sync_entity
-from sync_pipelines.twin import (
+from sync_pipelines.demo.twin import (
     Fault,
     HexRowversions,
     IntegerRowversions,
@@ -43,7 +37,13 @@ from sync_pipelines.twin import (
     TwinStore,
     TwinTable,
 )
-from sync_pipelines.twin.rows import encode_json
+from sync_pipelines.demo.twin.rows import encode_json
+from sync_pipelines.errors import EntityBusyError, RetriableError, SourceContractError, SyncError
+from sync_pipelines.model.cursor import Codec, order_key
+from sync_pipelines.model.quoting import quote
+from sync_pipelines.model.run import PUBLISHED, RunStatus
+from sync_pipelines.runs.sync import sync_entity
+from sync_pipelines.settings import Settings
 from sync_pipelines_tests.test_crashes import POINTS, die_at
 from sync_pipelines_tests.world import TOKEN, World, comparable
 
@@ -57,7 +57,9 @@ EXTRA_COLUMNS = ("colour", "size")
 
 _numbers = itertools.count(1)
 _forkserver = multiprocessing.get_context("forkserver")
-_forkserver.set_forkserver_preload(["sync_pipelines_tests.soak.machine", "sync_pipelines.load.postgres.destination"])
+_forkserver.set_forkserver_preload(
+    ["sync_pipelines_tests.soak.machine", "sync_pipelines.destinations.postgres.dlt_client"]
+)
 
 picks = st.lists(st.integers(0, KEYS - 1), min_size=1, max_size=6)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sync_pipelines.twin import IntegerRowversions, TimestampRowversions, TwinColumn, TwinTable
+from sync_pipelines.demo.twin import IntegerRowversions, TimestampRowversions, TwinColumn, TwinTable
 from sync_pipelines_tests.world import World, item
 
 

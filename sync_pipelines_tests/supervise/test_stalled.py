@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sync_pipelines.cli.homes import python_module
-from sync_pipelines.cli.processes import Children
+from sync_pipelines.cli.shell.homes import python_module
+from sync_pipelines.cli.shell.processes import Children
 from sync_pipelines.supervise.ping import Pulse, ping, target_of
 from sync_pipelines_tests.orchestrate.processes import RunningDagster, start_dagster, wait_for
 from sync_pipelines_tests.world import World
@@ -133,7 +133,7 @@ def test_every_process_writes_into_the_log_file(dagster: RunningDagster) -> None
     syncs(dagster)
     written = Path(dagster.environment["LOG_FILE"]).read_text()
     for logger, where in (
-        ("sync_pipelines.sync", "a run"),
+        ("sync_pipelines.runs.sync", "a run"),
         ("dagster.daemon", "the daemon"),
         ("dagster-webserver", "the web server"),
     ):

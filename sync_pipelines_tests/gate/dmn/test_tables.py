@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sync_pipelines.errors import GateDefinitionError
 from sync_pipelines.gate.dmn.coverage import POLARS, examine
 from sync_pipelines.gate.dmn.feel import Comparison, FeelError, Interval, UnaryTests, parse_literals, parse_tests
-from sync_pipelines.gate.dmn.reader import read_table
 from sync_pipelines.gate.dmn.table import Aggregation, DecisionTable, HitPolicy, Input, Output, TableRule
+from sync_pipelines.gate.dmn_file import read_table
 from sync_pipelines_tests.gate.helpers import SHIPPED, dmn
 
 

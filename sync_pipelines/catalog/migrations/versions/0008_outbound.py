@@ -10,9 +10,9 @@ from alembic import op
 from sqlalchemy import text
 
 from sync_pipelines.errors import SyncError
-from sync_pipelines.extract.origins import origin_of
-from sync_pipelines.extract.outbound import addresses_of, agreement, named_by, wanted_secrets
 from sync_pipelines.model.entity import Connector
+from sync_pipelines.network.origins import origin_of
+from sync_pipelines.network.outbound import addresses_of, agreement, named_by, wanted_secrets
 
 revision = "0008"
 down_revision = "0007"

@@ -1,0 +1,1 @@
+"""Pages into typed Arrow batches: decode, records, exact values, content hashes."""

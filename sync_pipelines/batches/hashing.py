@@ -1,0 +1,64 @@
+"""The content hash of a row: the same for the same values in every destination and version."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Collection
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sync_pipelines.batches.canonical import canonical_texts
+
+try:  # the module behind hashlib; it spares the context that OpenSSL makes for every short text
+    from _md5 import md5
+except ImportError:
+    from functools import partial
+    from hashlib import md5 as _openssl_md5
+
+    md5 = partial(_openssl_md5, usedforsecurity=False)
+
+_SEPARATOR = "\x1f"
+_ESCAPE = "\x1e"
+_NULL = "\x1e2"
+_HEX_DIGITS = 32
+
+
+def content_hashes(columns: list[pa.Array | pa.ChunkedArray], json_places: Collection[int] = ()) -> pa.Array:
+    """MD5 of each row's canonical text, as 32 hex digits.
+
+    The text joins Arrow's string form of every column with \\x1f; both control characters are escaped inside values
+    and null has a form of its own, so that different rows never share a text.
+
+    Args:
+        columns: equally long arrays in the declared order.
+        json_places: places of those that hold JSON, which counts by its value and not by its spelling.
+    """
+    texts = [
+        canonical_texts(column) if place in json_places else _as_text(column) for place, column in enumerate(columns)
+    ]
+    lines = _lines(texts)
+    # Only texts can hold the two control characters, and nearly none does: one look at all is cheaper than one at each.
+    content, nulls = b"".join(lines), sum(text.null_count for text in texts)
+    if content.count(b"\x1e") != nulls or content.count(b"\x1f") != (len(texts) - 1) * len(lines):
+        lines = _lines([_escaped(text) for text in texts])
+    digits = binascii.hexlify(b"".join([md5(line).digest() for line in lines]))
+    ends = pa.arange(0, len(digits) + 1, _HEX_DIGITS).cast(pa.int32())
+    return pa.StringArray.from_buffers(len(lines), ends.buffers()[1], pa.py_buffer(digits))
+
+
+def _lines(texts: list[pa.Array]) -> list[bytes]:
+    joined = pc.binary_join_element_wise(*texts, _SEPARATOR, null_handling="replace", null_replacement=_NULL)
+    return pc.cast(joined, pa.binary()).to_pylist()
+
+
+def _as_text(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return array if pa.types.is_string(array.type) else pc.cast(array, pa.string())
+
+
+def _escaped(texts: pa.Array) -> pa.Array:
+    for character, replacement in ((_ESCAPE, "\x1e0"), (_SEPARATOR, "\x1e1")):
+        if pc.any(pc.match_substring(texts, character)).as_py():
+            texts = pc.replace_substring(texts, character, replacement)
+    return texts

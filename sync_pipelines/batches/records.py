@@ -1,0 +1,346 @@
+"""Records one by one: cut out of the page byte for byte, then converted or rejected with a reason."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import msgspec
+
+from sync_pipelines.batches.coercion import Literal, coerce, note
+from sync_pipelines.batches.spans import end_of_nested
+from sync_pipelines.batches.values import NotANumber, convert
+from sync_pipelines.errors import BrokenPageError, RecordError
+from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.types import Kind
+from sync_pipelines.secrets import printable
+
+MAX_ROWVERSION_CHARACTERS = 1000
+# An entry of an index of PostgreSQL's holds at most 2704 bytes (BTMaxItemSize), and a letter has up to four.
+MAX_ROWVERSION_BYTES = 2000
+rows_decoder = msgspec.json.Decoder(msgspec.defstruct("Rows", [("rows", list[msgspec.Raw])]))
+_BLANK = re.compile(r"[ \t\r\n]*")
+_KEEP_INTEGER_DIGITS = 400
+_TOO_DEEP = "The record is nested too deeply."
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A record that goes to quarantine.
+
+    Attributes:
+        page, position: where it was in the run; position from 0 within the page.
+        reason, column: why, and in which column.
+        record: the record as the source sent it, byte for byte.
+        business_key: canonical texts of the key columns where all of them are good, else None.
+        rowversion: its rowversion where it has one.
+    """
+
+    page: int
+    position: int
+    reason: str
+    column: str | None
+    record: bytes
+    business_key: tuple[str, ...] | None = None
+    rowversion: str | None = None
+
+
+@dataclass(frozen=True)
+class ParsedRecord:
+    """One record: canonical texts in column order, or a reject; and what was coerced in it, in words for its row."""
+
+    outcome: list[str | None] | Reject
+    rowversion: str | None
+    field_names: frozenset[str]
+    coerced: str | None = None
+
+
+def _parse_integer(literal: str) -> int | Decimal:
+    return int(literal) if len(literal) < _KEEP_INTEGER_DIGITS else Decimal(literal)
+
+
+def _parse_number(literal: str) -> Decimal | NotANumber:
+    try:
+        return Decimal(literal)
+    except InvalidOperation:  # an exponent of 19 digits
+        return NotANumber(literal) if re.split("[eE]", literal)[0].strip("-0.") else Decimal(0)
+
+
+_decoder = json.JSONDecoder(parse_float=_parse_number, parse_int=_parse_integer, parse_constant=NotANumber)
+# Cuts records although one of them has a raw line end inside a text; that one is refused when it is parsed.
+_cutter = json.JSONDecoder(parse_float=_parse_number, parse_int=_parse_integer, parse_constant=NotANumber, strict=False)
+
+
+def split_records(body: bytes) -> list[str]:
+    """The texts of the records in a page; bytes that are not UTF-8 survive as lone surrogates.
+
+    Raises:
+        BrokenPageError: the answer is not JSON with a list under `rows`; shows its first characters, redacted.
+    """
+    text = body.decode("utf-8", errors="surrogateescape")
+    rows: list[str] | None = None
+    try:
+        for key, start in _members(text):
+            if key == "rows":
+                rows = [text[first:last] for first, last in _elements(text, start)]
+        # Only a page that is whole to its last brace may say "no more rows".
+        if rows is not None:
+            return rows
+    except (ValueError, RecursionError, IndexError) as error:
+        raise _not_json(body, error) from error
+    raise BrokenPageError(f'The answer has no list under "rows"; it begins: {_excerpt(body)}')
+
+
+def each_record(body: bytes) -> Iterator[str]:
+    """The texts that `split_records` gives, one after the other, so that only one of them is in memory beside the page.
+
+    Raises:
+        BrokenPageError: as `split_records`.
+    """
+    try:
+        rows = rows_decoder.decode(body).rows
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        yield from split_records(body)
+        return
+    for row in rows:
+        yield str(memoryview(row), "utf-8", "surrogateescape")
+
+
+def members_of(raw: bytes) -> dict[str, bytes]:
+    """The members of an object byte for byte, also where only a patient reader gets through.
+
+    Raises:
+        BrokenPageError: it is no JSON object.
+    """
+    text = raw.decode("utf-8", errors="surrogateescape")
+    try:
+        spans = {key: (start, _end(text, start)) for key, start in _members(text)}
+    except (ValueError, RecursionError, IndexError) as error:
+        raise _not_json(raw, error) from error
+    return {key: text[start:end].encode("utf-8", errors="surrogateescape") for key, (start, end) in spans.items()}
+
+
+def elements_of(raw: bytes) -> list[bytes]:
+    """The elements of a list byte for byte, also where only a patient reader gets through.
+
+    Raises:
+        BrokenPageError: it is no whole JSON list.
+    """
+    text = raw.decode("utf-8", errors="surrogateescape")
+    try:
+        start = _skip(text, 0)
+        spans = _elements(text, start)
+        if _skip(text, _end(text, start)) != len(text):
+            raise ValueError("more after the end")
+    except (ValueError, RecursionError, IndexError) as error:
+        raise _not_json(raw, error) from error
+    return [text[first:last].encode("utf-8", errors="surrogateescape") for first, last in spans]
+
+
+def _not_json(body: bytes, error: Exception) -> BrokenPageError:
+    reason = "nested too deeply" if isinstance(error, RecursionError) else f"not JSON ({printable(str(error), 80)})"
+    return BrokenPageError(f"The answer is {reason}; it begins: {_excerpt(body)}")
+
+
+def _excerpt(body: bytes) -> str:
+    return printable(body[:100_000].decode("utf-8", errors="backslashreplace"), 200) or "(empty)"
+
+
+def _skip(text: str, position: int) -> int:
+    match = _BLANK.match(text, position)
+    return match.end() if match else position
+
+
+def _end(text: str, start: int, *, only_objects: bool = False) -> int:
+    """Where the value at `start` ends, also one that is nested too deeply to be decoded.
+
+    Raises:
+        RecursionError: it is nested so deeply, and no object although only those may be.
+    """
+    try:
+        return _cutter.raw_decode(text, start)[1]
+    except RecursionError:
+        if only_objects and text[start] != "{":
+            raise
+        return end_of_nested(text, start)
+
+
+def _members(text: str) -> Iterator[tuple[str, int]]:
+    """Keys of the outermost object with the position of their values."""
+    position = _skip(text, 0)
+    if text[position : position + 1] != "{":
+        raise ValueError("no object")
+    position = _skip(text, position + 1)
+    while text[position] != "}":
+        key, position = _cutter.raw_decode(text, position)
+        position = _skip(text, position)
+        if text[position] != ":":
+            raise ValueError("no colon")
+        position = _skip(text, position + 1)
+        yield key, position
+        position = _skip(text, _end(text, position))
+        if text[position] == ",":
+            position = _skip(text, position + 1)
+        elif text[position] != "}":
+            raise ValueError("no comma")
+    if _skip(text, position + 1) != len(text):
+        raise ValueError("more after the end")
+
+
+def _elements(text: str, position: int) -> list[tuple[int, int]]:
+    """Start and end of each element of the list at `position`."""
+    if text[position] != "[":
+        raise ValueError("rows is no list")
+    spans = []
+    position = _skip(text, position + 1)
+    while text[position] != "]":
+        end = _end(text, position, only_objects=True)
+        spans.append((position, end))
+        position = _skip(text, end)
+        if text[position] == ",":
+            position = _skip(text, position + 1)
+        elif text[position] != "]":
+            raise ValueError("no comma between rows")
+    return spans
+
+
+def parse_record(raw: str, entity: Entity, page: int, position: int) -> ParsedRecord:
+    """Convert one record; the first failing column is the reason, key columns are tried in any case."""
+    record = raw.encode("utf-8", errors="surrogateescape")
+    rowversion: str | None = None
+    names: frozenset[str] = frozenset()
+    sent: dict[str, Any] = {}
+    try:
+        row = _decode_record(raw)
+        if not isinstance(row, dict) or not isinstance(row.get("data"), dict):
+            raise RecordError('The record is not an object with "data".')
+        names = frozenset(row["data"])
+        rowversion = _rowversion(row.get("row_version"))
+        outcome: list[str | None] | Reject = _convert_columns(row["data"], raw, entity, sent)
+    except (RecordError, RecursionError) as error:
+        refusal = error if isinstance(error, RecordError) else RecordError(_TOO_DEEP)
+        key, rowversion = key_of(raw, entity), rowversion or rowversion_of(raw)
+        outcome = Reject(page, position, refusal.what, refusal.column, record, key, rowversion)
+    return ParsedRecord(outcome, rowversion, names, note(sent))
+
+
+def decode_value(raw: bytes) -> Any:
+    """One JSON value as `batches.values.convert` takes it: numbers with all their digits.
+
+    Raises:
+        RecordError: it is no JSON.
+    """
+    return _decode_record(raw.strip().decode("utf-8", errors="surrogateescape"))
+
+
+def _decode_record(raw: str) -> Any:
+    try:
+        return _decoder.decode(raw)
+    except json.JSONDecodeError as error:
+        raise RecordError(f"The record is not JSON: {error.msg}.") from None
+    except RecursionError:
+        raise RecordError(_TOO_DEEP) from None
+
+
+def _convert_columns(data: dict[str, Any], raw: str, entity: Entity, sent: dict[str, Any]) -> list[str | None]:
+    """Canonical texts in column order; `sent` gets the values that were coerced."""
+    values: list[str | None] = []
+    raw_values = (
+        _raw_values(raw) if any(column.type.kind is Kind.JSON or column.coerce for column in entity.columns) else {}
+    )
+    for column in entity.columns:
+        value = data.get(column.name)
+        if column.type.kind is Kind.JSON and value is not None:
+            value = raw_values.get(column.name)
+        try:
+            text, is_coerced = (
+                coerce(value, column.type, column.coerce) if column.coerce else (convert(value, column.type), False)
+            )
+            values.append(text)
+            if is_coerced:
+                original = data[column.name]
+                sent[column.name] = original if isinstance(original, str) else Literal(raw_values[column.name].strip())
+        except RecordError as error:
+            raise RecordError(error.what, column=column.name) from None
+    return values
+
+
+def _raw_values(raw: str) -> dict[str, str]:
+    """The members of `data` as texts, the last of equal names as in `json`."""
+    start = next(position for key, position in _members(raw) if key == "data")
+    data = raw[start : _decoder.raw_decode(raw, start)[1]]
+    return {key: data[position : _decoder.raw_decode(data, position)[1]] for key, position in _members(data)}
+
+
+def _rowversion(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise RecordError("The row_version is neither a text nor a whole number.", column="row_version")
+    text = str(value)
+    if not text or len(text) > MAX_ROWVERSION_CHARACTERS or not text.isprintable():
+        raise RecordError(
+            f"The row_version is empty, longer than {MAX_ROWVERSION_CHARACTERS} characters or not printable.",
+            column="row_version",
+        )
+    if bytes_of(text) > MAX_ROWVERSION_BYTES:
+        raise RecordError(
+            f"The row_version is longer than the {MAX_ROWVERSION_BYTES} bytes that an index can hold.",
+            column="row_version",
+        )
+    return text
+
+
+def bytes_of(text: str) -> int:
+    """Bytes of a printable text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def key_of(raw: str, entity: Entity) -> tuple[str, ...] | None:
+    """Canonical texts of a record's key columns; None unless all of them are good."""
+    try:
+        data = _readable(raw)["data"]
+        key = tuple(convert(data.get(column.name), column.type) for column in entity.business_keys)
+    except (RecordError, ValueError, TypeError, LookupError, AttributeError):
+        return None
+    return None if any(part is None for part in key) else key  # type: ignore[return-value]
+
+
+def _readable(raw: str) -> Any:
+    """A record decoded; of one that is nested too deeply the members that can be."""
+    try:
+        return _decoder.decode(raw)
+    except RecursionError:
+        return shallow_members(raw, inside="data")
+
+
+def shallow_members(text: str, inside: str | None = None) -> dict[str, Any]:
+    """The members of an object that can be decoded, and of the member `inside` those in it."""
+    found: dict[str, Any] = {}
+    for name, start in _members(text):
+        found.pop(name, None)
+        value = text[start : _end(text, start)]
+        try:
+            found[name] = _decoder.decode(value)
+        except RecursionError:
+            if name == inside:
+                found[name] = shallow_members(value)
+    return found
+
+
+def fingerprint_of(record: bytes) -> str:
+    """What tells quarantined records apart; of the record as it is kept, so that it gives nothing away that the record hides."""
+    return hashlib.sha256(record).hexdigest()
+
+
+def rowversion_of(raw: str) -> str | None:
+    """The rowversion of a record's text, None where it has no usable one."""
+    try:
+        return _rowversion(_readable(raw).get("row_version"))
+    except (RecordError, ValueError, LookupError, AttributeError):
+        return None

@@ -1,0 +1,1 @@
+"""The commands of `sync-pipelines`, one module a group."""

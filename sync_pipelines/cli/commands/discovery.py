@@ -1,0 +1,108 @@
+"""`sync-pipelines discover`: what the sources offer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sync_pipelines.catalog.connectors import list_connectors
+from sync_pipelines.cli.commands.defaults import register_default
+from sync_pipelines.cli.shell.completion import complete_connectors
+from sync_pipelines.cli.shell.context import open_catalog, open_migrated
+from sync_pipelines.cli.shell.failures import show_error
+from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_table
+from sync_pipelines.cli.shell.running import show_in_dagster
+from sync_pipelines.discover.discovery import DiscoveryReport
+from sync_pipelines.errors import ConfigurationError, SettingsError, SyncError
+
+ACTION_REQUIRED = 3
+_KINDS = ("added", "changed", "returned", "vanished", "stopped", "invalid")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=examples("discover", "discover erp --accept items"))(discover)
+
+
+def discover(
+    context: typer.Context,
+    connector: Annotated[
+        str | None, typer.Argument(help="One connector; all when left out.", autocompletion=complete_connectors)
+    ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Slug whose breaking change is accepted: its table is set aside, a new one is read; repeatable."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the sources for their APIs and bring the catalog to them; nothing is dropped. Exit code 3: somebody has to decide."""
+    from sync_pipelines.discover.discovery import discover as ask
+
+    if accept and connector is None:
+        raise SettingsError("--accept needs a connector.", state="Nothing was changed.")
+    database = open_migrated(context.obj) if context.obj.default_apismith_url else open_catalog(context.obj)
+    register_default(database, context.obj)
+    names = [connector] if connector else [one.name for one in list_connectors(database) if one.is_active]
+    if not names:
+        raise ConfigurationError(
+            "There is no connector to discover.",
+            state="Nothing was changed.",
+            next_command="sync-pipelines connector add NAME URL --token env:NAME",
+        )
+    reports: list[DiscoveryReport] = []
+    errors: list[SyncError] = []
+    for name in names:
+        try:
+            reports.append(ask(database, name, accept=tuple(accept or ()), settings=context.obj))
+        except SyncError as error:
+            if connector is not None:
+                raise
+            errors.append(error)
+    definitions = show_in_dagster(context.obj, database, quiet=as_json)
+    if as_json:
+        shown = [report.as_dict() for report in reports]
+        print_json({"reports": shown, "errors": [error.details() for error in errors], "definitions": definitions})
+    else:
+        for report in reports:
+            _show(report)
+        for error in errors:
+            show_error(error)
+    code = max(
+        [error.exit_code for error in errors] + [ACTION_REQUIRED for report in reports if report.needs_action],
+        default=0,
+    )
+    if code:
+        raise typer.Exit(code)
+
+
+def _show(report: DiscoveryReport) -> None:
+    rows = []
+    for kind in _KINDS:
+        found = getattr(report, kind)
+        words = found if isinstance(found, dict) else dict.fromkeys(found, "")
+        rows += [(slug, kind, why) for slug, why in words.items()]
+    rows += [(slug, "set aside", _aside(report, slug, table)) for slug, table in report.set_aside.items()]
+    unchanged = len(report.unchanged)
+    nothing = (
+        f"{report.connector}: nothing changed, {unchanged} unchanged."
+        if unchanged
+        else f"{report.connector} offers nothing."
+    )
+    show_table(f"Discovery of {report.connector}", ("entity", "found", "why"), rows, empty=nothing)
+    if rows and unchanged:
+        say(f"{unchanged} unchanged.")
+    for statement in (one for statements in report.to_do.values() for one in statements):
+        say(f"After the next sync: {statement}", "cyan")
+    for slug in report.stopped:
+        say(
+            f"Next: sync-pipelines discover {report.connector} --accept {slug}, or undo the change at the source",
+            "cyan",
+        )
+
+
+def _aside(report: DiscoveryReport, slug: str, table: str) -> str:
+    followers = report.followers.get(slug, ())
+    return f"its table is kept as {table}" + (f"; {', '.join(followers)} read the new one" if followers else "")

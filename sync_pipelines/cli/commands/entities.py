@@ -1,0 +1,231 @@
+"""`sync-pipelines entities` and `entity`: what is synced, and how."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from sync_pipelines.batches.coercion import COERCIONS, LENIENT, TRUNCATE, words_of
+from sync_pipelines.catalog.connectors import get_connector
+from sync_pipelines.catalog.database import Database, clock
+from sync_pipelines.catalog.entities import (
+    change_coercion,
+    change_destination,
+    change_entity,
+    get_entity,
+    list_entities,
+)
+from sync_pipelines.catalog.standing import list_standings
+from sync_pipelines.cli.shell.completion import complete_connectors, complete_entities
+from sync_pipelines.cli.shell.context import open_catalog, split_entity_path
+from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
+from sync_pipelines.cli.shell.running import show_in_dagster
+from sync_pipelines.errors import SettingsError
+from sync_pipelines.model.entity import Entity, EntityStatus
+from sync_pipelines.model.freshness import StatusWord, status_word
+from sync_pipelines.model.run import RunStatus
+from sync_pipelines.settings import Settings
+
+PathArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONNECTOR/ENTITY", help="The entity, for example erp/items.", autocompletion=complete_entities
+    ),
+]
+
+_STYLES = {
+    StatusWord.ON_TIME: "green",
+    StatusWord.LATE: "yellow",
+    StatusWord.ERROR: "bold red",
+    StatusWord.ACTION_REQUIRED: "bold red",
+    StatusWord.REJECTED: "bold red",
+    StatusWord.DELETIONS_HELD: "bold red",
+    StatusWord.SWITCHED_OFF: "dim",
+    StatusWord.VANISHED: "dim",
+}
+
+group = typer.Typer(
+    no_args_is_help=True,
+    help="One entity: show it, change how it is synced.",
+    epilog=examples("entity show erp/items", "entity set erp/items --interval 60"),
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog=examples("entities", "entities erp --json"))(entities)
+    app.add_typer(group, name="entity")
+
+
+def entities(
+    context: typer.Context,
+    connector: Annotated[
+        str | None,
+        typer.Argument(help="One connector; all active ones when left out.", autocompletion=complete_connectors),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the entities with their state."""
+    database = open_catalog(context.obj)
+    if connector is not None:
+        get_connector(database, connector)
+    found = list_entities(database, connector)
+    words = status_words(database, found, context.obj)
+    if as_json:
+        print_json([{**shown(entity), "freshness": words[entity.path]} for entity in found])
+        return
+    show_table(
+        "Entities",
+        (
+            "entity",
+            "table",
+            "strategy",
+            "rows",
+            "last success",
+            "last run",
+            "status",
+            "interval s",
+            "next due",
+            "cursor",
+        ),
+        [
+            (
+                entity.path,
+                entity.table,
+                entity.delta_strategy.value,
+                entity.row_count,
+                entity.last_success_at,
+                entity.last_sync_status,
+                word_text(words[entity.path]),
+                entity.sync_interval_seconds,
+                entity.next_due_at if entity.sync_enabled and entity.status is EntityStatus.ACTIVE else None,
+                entity.cursor,
+            )
+            for entity in found
+        ],
+        right=("rows", "interval s"),
+        least=("cursor", "table", "next due", "interval s", "strategy", "last run"),
+        empty="There is no entity yet. Next: sync-pipelines discover",
+    )
+
+
+@group.command(epilog=examples("entity show erp/items", "entity show erp/items --json"))
+def show(context: typer.Context, path: PathArgument, as_json: JsonOption = False) -> None:
+    """Show one entity with its columns."""
+    database = open_catalog(context.obj)
+    entity = get_entity(database, *split_entity_path(path))
+    data = {**shown(entity), "freshness": status_words(database, [entity], context.obj)[entity.path]}
+    if as_json:
+        print_json(data)
+        return
+    show_fields(entity.path, {name: value for name, value in data.items() if name not in ("columns", "cursor_marks")})
+    show_table(
+        "Columns",
+        ("column", "declared", "in the table", "null", "key"),
+        [(c.name, c.data_type, c.type.sql, c.is_nullable, c.is_business_key) for c in entity.columns],
+    )
+
+
+@group.command("set", epilog=examples("entity set erp/items --interval 60", "entity set erp/items --disable"))
+def set_(
+    context: typer.Context,
+    path: PathArgument,
+    interval: Annotated[int | None, typer.Option(min=1, help="Seconds between two syncs.")] = None,
+    enabled: Annotated[bool | None, typer.Option("--enable/--disable", help="Sync it by schedule, or not.")] = None,
+    page_size: Annotated[int | None, typer.Option(min=1, help="Records per request.")] = None,
+    lookback_seconds: Annotated[int | None, typer.Option(min=0, help="How late a row may become visible.")] = None,
+    max_vanished_share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Most rows a full read may delete, as a share of the live ones.")
+    ] = None,
+    destination: Annotated[
+        str | None, typer.Option(help="postgres or trino; the next sync reads everything, the old table stays.")
+    ] = None,
+    coerce: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=WORD",
+            help="truncate, lenient, both joined by + or none: what becomes of values that do not fit.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change how an entity is synced."""
+    given = {
+        "sync_interval_seconds": interval,
+        "sync_enabled": enabled,
+        "page_size": page_size,
+        "lookback_seconds": lookback_seconds,
+        "max_vanished_share": max_vanished_share,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    if not changes and destination is None and not coerce:
+        raise SettingsError(
+            "Nothing to set.", state="Nothing was changed.", next_command="sync-pipelines entity set --help"
+        )
+    database = open_catalog(context.obj)
+    entity = get_entity(database, *split_entity_path(path))
+    if destination is not None:
+        entity, changes["destination"] = change_destination(database, entity, destination), destination
+    if coerce:
+        entity, changes["coerce"] = change_coercion(database, entity, _coercions(coerce)), ", ".join(coerce)
+    settable = {name: value for name, value in changes.items() if name not in ("destination", "coerce")}
+    entity = change_entity(database, entity, **settable)
+    show_in_dagster(context.obj, database, quiet=True)
+    if as_json:
+        print_json(shown(entity))
+        return
+    say(f"{entity.path}: " + ", ".join(f"{name} = {getattr(entity, name, value)}" for name, value in changes.items()))
+
+
+def _coercions(given: list[str]) -> dict[str, str]:
+    """`created_at=truncate+lenient` as words by column."""
+    words: dict[str, str] = {}
+    for one in given:
+        name, separator, told = one.rpartition("=")
+        chosen = [] if told == "none" else told.split("+")
+        if not separator or not set(chosen) <= set(COERCIONS):
+            raise SettingsError(
+                f"{one!r} is not COLUMN=truncate, =lenient, =truncate+lenient or =none.", state="Nothing was changed."
+            )
+        words[name] = words_of(truncate=TRUNCATE in chosen, lenient=LENIENT in chosen)
+    return words
+
+
+def status_words(database: Database, entities: list[Entity], settings: Settings) -> dict[str, str]:
+    """The status word of each entity by its path, by the clock of the database."""
+    now = clock(database)
+    rejected = {standing.path for standing in list_standings(database) if standing.is_rejecting}
+    return {
+        entity.path: status_word(
+            status=entity.status,
+            sync_enabled=entity.sync_enabled,
+            sync_interval_seconds=entity.sync_interval_seconds,
+            last_success_at=entity.last_success_at,
+            now=now,
+            grace_seconds=settings.freshness_grace_seconds,
+            last_status=RunStatus.REJECTED if entity.path in rejected else entity.last_sync_status,
+            held_deletions=entity.held_deletions,
+        ).value
+        for entity in entities
+    }
+
+
+def word_text(word: str) -> Text:
+    """A status word in its colour."""
+    return Text(word, style=_STYLES.get(word, ""))
+
+
+def shown(entity: Entity) -> dict[str, Any]:
+    """An entity as JSON-ready data."""
+    return {
+        "path": entity.path,
+        **{name: value for name, value in vars(entity).items() if not name.startswith("_") and name != "own_columns"},
+        "uid": str(entity.uid),
+        "table": entity.table,
+        "delta_strategy": entity.delta_strategy.value,
+        "status": entity.status.value,
+        "columns": [column.as_json() for column in entity.columns],
+        "cursor_marks": [mark.as_json() for mark in entity.cursor_marks],
+    }

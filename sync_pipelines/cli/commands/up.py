@@ -1,0 +1,391 @@
+"""`sync-pipelines up`: source of the demo, database, code server, web server and daemon together."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import psutil
+import typer
+import urllib3
+
+from sync_pipelines.catalog.connectors import list_connectors
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.cli.commands.defaults import register_default
+from sync_pipelines.cli.shell.context import open_migrated
+from sync_pipelines.cli.shell.homes import Home, dagster_storage, demo_home, own_home, python_module
+from sync_pipelines.cli.shell.output import examples, say
+from sync_pipelines.cli.shell.problems import Problems
+from sync_pipelines.cli.shell.processes import Children, ended_error, interruptible, sole_user
+from sync_pipelines.cli.shell.progress import step
+from sync_pipelines.demo.demo import NAME as DEMO
+from sync_pipelines.demo.source_process import resume_source
+from sync_pipelines.errors import ConfigurationError, RetriableError, SettingsError, SyncError
+from sync_pipelines.orchestrate.guard_hosts import parse_listed
+from sync_pipelines.orchestrate.reload import write_endpoint
+from sync_pipelines.postgres_server.embedded import embedded_pid, release_embedded
+from sync_pipelines.secrets import printable, redact_beginning
+from sync_pipelines.settings import Settings
+from sync_pipelines.supervise.code_server import LOCATION
+from sync_pipelines.supervise.ping import PING_SECONDS, Pulse, ping, target_of
+
+CODE_SOCKET = "code.sock"
+WEBSERVER = "sync_pipelines.orchestrate.webserver"  # Dagster's, behind a guard
+READY_SECONDS = 180
+DATABASE_GONE_SECONDS = 10
+SERVER_STOP_SECONDS = 20
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_READY = "{ version workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError { __typename ... on PythonError { message } } } } } }"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=examples("up", "up --port 3001", "up --publish 0.0.0.0:3001 --allowed-host data.example.com"))(
+        up
+    )
+
+
+def up(
+    context: typer.Context,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address of the UI. It has no login: keep it on loopback.")] = "127.0.0.1",
+    demo: Annotated[
+        bool | None,
+        typer.Option(
+            "--demo/--no-demo",
+            help="The demo's database and source, or your own; by default yours when it has a connector.",
+        ),
+    ] = None,
+    publish: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Serve a second UI here that shows everything and changes nothing, for others to see.",
+        ),
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:PORT]", help="A further name by which browsers ask for the UI, for example that of a proxy."
+        ),
+    ] = None,
+) -> None:
+    """Run everything until Ctrl-C: database, Dagster's code server, web server and daemon, and the demo's source."""
+    ui = _Ui(host, port, _published(publish), tuple(allowed_host or ()))
+    for address in (*ui.allowed_hosts, *context.obj.ui_host_names):
+        parse_listed(address)
+    if host not in LOOPBACK:
+        say(
+            f"Warning: the UI has no login and is about to be reachable at {host}; --publish {host}:{port + 1} serves one that only shows.",
+            "yellow",
+            stderr=True,
+        )
+    _check_port(host, port)
+    if ui.published:
+        _check_port(*ui.published)
+    home = _chosen_home(context.obj, demo)
+    with interruptible(), sole_user(home.lock, f"The home {home.root}"):
+        try:
+            _serve(context.obj, home, ui)
+        except KeyboardInterrupt:
+            say("Stopped.", stderr=True)
+
+
+@dataclass(frozen=True)
+class _Ui:
+    host: str
+    port: int
+    published: tuple[str, int] | None
+    allowed_hosts: tuple[str, ...]
+
+    @property
+    def url(self) -> str:
+        return _url(self.host, self.port)
+
+    def commands(self, workspace: Path) -> dict[str, list[str]]:
+        """Name of the process -> the command that serves the UI, or the one that only shows."""
+        options = ["-w", str(workspace), *(f"--allowed-host={name}" for name in self.allowed_hosts)]
+        found = {"webserver": python_module(WEBSERVER, *options, "--host", self.host, "--port", str(self.port))}
+        if self.published:
+            host, port = self.published
+            found["webserver-read-only"] = python_module(
+                WEBSERVER, *options, "--host", host, "--port", str(port), "--read-only"
+            )
+        return found
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _published(address: str | None) -> tuple[str, int] | None:
+    if address is None:
+        return None
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise SettingsError(
+            f"--publish {address!r} is no HOST:PORT.",
+            state="Nothing was started.",
+            next_command="sync-pipelines up --publish 0.0.0.0:3001",
+        )
+    return host.strip("[]"), int(port)
+
+
+def _check_port(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SettingsError(
+                f"{host}:{port} cannot be used: {error.strerror or error}.",
+                state="Nothing was started.",
+                next_command=f"sync-pipelines up --port {port + 1}",
+            ) from None
+
+
+def _chosen_home(settings: Settings, wanted: bool | None) -> Home:
+    own, demos = own_home(settings), demo_home(settings)
+    if wanted and not demos.is_demo:
+        raise ConfigurationError(
+            "No demo was run here yet.", state="Nothing was started.", next_command="sync-pipelines demo"
+        )
+    if wanted is False or not demos.is_demo:
+        return own
+    if wanted or not settings.embedded or settings.default_apismith_url is None and not _has_connectors(settings, own):
+        return demos
+    return own
+
+
+def _has_connectors(settings: Settings, home: Home) -> bool:
+    if not (home.postgres / "PG_VERSION").exists():
+        return False
+    return bool(list_connectors(open_migrated(home.settings(settings))))
+
+
+def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
+    settings = home.settings(settings)
+    if home.is_demo:
+        home.read_token()  # before the environment of the children is made: runs resolve the reference, too
+    with (
+        contextlib.ExitStack() as last,
+        tempfile.TemporaryDirectory(prefix="sync_pipelines_") as runtime,
+        Children(home.environment(home.prepare_dagster()), home.logs) as children,
+    ):
+        if settings.embedded:
+            last.callback(release_embedded, home.postgres)
+        with step(
+            "Start PostgreSQL and bring the catalog up to date" if settings.embedded else "Bring the catalog up to date"
+        ):
+            database = _open(settings)
+            server = _server_process(settings, home)
+            last.pop_all()
+            last.callback(_stop_server, home, server, _identity(home.postgres))
+            register_default(database, settings)
+            children.environment |= dagster_storage(database)
+        identity = _identity(home.root)
+        connectors = list_connectors(database)
+        if not connectors:
+            raise ConfigurationError(
+                "There is no connector yet, so there is nothing to show.",
+                state="Nothing was started.",
+                next_command="sync-pipelines demo, or sync-pipelines connector add NAME URL --token env:NAME",
+            )
+        if home.is_demo and any(connector.name == DEMO for connector in connectors):
+            with step("Start the demo's source"):
+                resume_source(children, home)
+        with step("Bring Dagster's storage up to date"):
+            _upgrade_storage(children)
+        with step("Start Dagster"):
+            _start_dagster(children, Path(runtime), ui)
+            _await_graphql(children, ui.url)
+        # Outside of Dagster: it notices when code server or daemon are dead, which the sensor in them cannot.
+        children.start("alerts", python_module("sync_pipelines.cli.main", "alerts", "watch"))
+        published = _local(_url(*ui.published), ui.published[0]) if ui.published else None
+        endpoint = write_endpoint(
+            home.root, _local(ui.url, ui.host), target_of(socket=str(Path(runtime) / CODE_SOCKET)), published
+        )
+        try:
+            say(f"Dagster is at {ui.url}   (Ctrl-C stops everything; logs in {home.logs})", "bold green")
+            if ui.published:
+                say(f"For others to see, read-only: {_url(*ui.published)}", "green")
+            _watch(children, home, server, identity)
+        finally:
+            endpoint.unlink(missing_ok=True)
+
+
+def _open(settings: Settings) -> Database:
+    try:
+        return open_migrated(settings)
+    except SyncError as error:
+        error.leaves("Nothing was started.")
+        raise
+
+
+def _upgrade_storage(children: Children) -> None:
+    """In a process of its own: this one stays small, and a failure shows as that of a child."""
+    upgrade = children.start("migrate", python_module("sync_pipelines.cli.main", "migrate"))
+    if upgrade.wait():
+        raise ended_error(upgrade)
+    children.all.remove(upgrade)
+
+
+def _local(url: str, host: str) -> str:
+    """The URL as a process on this machine reaches it: a server on all addresses has none of its own."""
+    return url.replace(host, "127.0.0.1", 1) if host == "0.0.0.0" else url.replace("[::]", "[::1]")  # noqa: S104
+
+
+def _watch(children: Children, home: Home, server: psutil.Process | None, identity: tuple[int, int] | None) -> None:
+    """Look after the processes until one ends.
+
+    The code server is looked after by its own supervisor, which starts it again a bounded number of times and says so in its log, whose
+    problems are shown here. Nothing else is ever started again behind one's back.
+
+    Args:
+        children: all that was started.
+        home: where they work.
+        server: the embedded PostgreSQL; None when another one is used.
+        identity: of the home, as it was when the database was started.
+
+    Raises:
+        SyncError: a child or the embedded PostgreSQL has ended, with its last lines, or the home is gone.
+    """
+    seen_at = time.monotonic()
+    incidents: set[str] = set()
+    problems: dict[str, Problems] = defaultdict(lambda: Problems(incidents))
+    while True:
+        # A process that was about to write may have made the folder anew.
+        if _identity(home.root) != identity:
+            raise _home_gone(home)
+        children.check()
+        for child in children.all:
+            for line in problems[child.name].of(child.new_lines()):
+                say(f"{child.name}: {line}", "red", stderr=True)
+            child.rotate_log()
+        # Another process that found none may have started it again, which is behind one's back, too.
+        if server is None or embedded_pid(home.postgres) == server.pid:
+            seen_at = time.monotonic()
+        elif time.monotonic() - seen_at > DATABASE_GONE_SECONDS:
+            raise _database_ended(home)
+        time.sleep(0.5)
+
+
+def _home_gone(home: Home) -> SyncError:
+    return SyncError(
+        f"The home {home.root} was moved or removed while it was in use.",
+        state="Everything that was started in it is stopped, the database too.",
+        next_command="set SYNC_PIPELINES_HOME to where it is now, then sync-pipelines up",
+    )
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from another one of the same name; None when it is not there."""
+    with contextlib.suppress(OSError):
+        found = folder.stat()
+        return found.st_dev, found.st_ino
+    return None
+
+
+def _stop_server(home: Home, server: psutil.Process | None, identity: tuple[int, int] | None) -> None:
+    """Give the embedded PostgreSQL back; when its folder is not where it was, nobody can use the server any more, so it is stopped."""
+    if server is None:
+        return
+    if _identity(home.postgres) == identity:
+        release_embedded(home.postgres)
+        return
+    _end_server(server)
+    made_anew = embedded_pid(home.postgres)
+    if made_anew is not None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            _end_server(psutil.Process(made_anew))
+
+
+def _end_server(server: psutil.Process) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        server.send_signal(signal.SIGINT)
+        try:
+            server.wait(SERVER_STOP_SECONDS)
+        except psutil.TimeoutExpired:
+            server.send_signal(signal.SIGQUIT)
+
+
+def _server_process(settings: Settings, home: Home) -> psutil.Process | None:
+    pid = embedded_pid(home.postgres) if settings.embedded else None
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid) if pid is not None else None
+    return None
+
+
+def _database_ended(home: Home) -> SyncError:
+    log = home.postgres / "log"
+    say("The last lines of PostgreSQL:", "bold", stderr=True)
+    with contextlib.suppress(OSError):
+        for line in log.read_text(errors="backslashreplace").splitlines()[-20:]:
+            say(f"    {printable(line, 500)}", stderr=True)
+    return SyncError(
+        f"The embedded PostgreSQL has been gone for {DATABASE_GONE_SECONDS} s.",
+        where={"log": log},
+        state="Everything that was started with it is stopped.",
+        next_command="sync-pipelines up",
+    )
+
+
+def _start_dagster(children: Children, runtime: Path, ui: _Ui) -> None:
+    """One code server for web server, daemon and runs, on a socket that only this user can reach."""
+    code_socket, workspace = runtime / CODE_SOCKET, runtime / "workspace.yaml"
+    workspace.write_text(
+        json.dumps({"load_from": [{"grpc_server": {"socket": str(code_socket), "location_name": LOCATION}}]})
+    )
+    children.start("code-server", python_module("sync_pipelines.supervise.code_server", "--socket", str(code_socket)))
+    deadline = time.monotonic() + READY_SECONDS
+    while ping(target_of(socket=str(code_socket)), PING_SECONDS).pulse is not Pulse.ALIVE:
+        _wait(children, deadline, "The code server")
+    for name, command in ui.commands(workspace).items():
+        children.start(name, command)
+    children.start("daemon", python_module("dagster._daemon", "run", "-w", str(workspace)))
+
+
+def _await_graphql(children: Children, url: str) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    with urllib3.PoolManager(retries=False) as pool:
+        while True:
+            _wait(children, deadline, "Dagster")
+            try:
+                answer = pool.request("POST", f"{url}/graphql", json={"query": _READY}, timeout=10)
+                entries = answer.json()["data"]["workspaceOrError"]["locationEntries"] if answer.status == 200 else []
+            except (urllib3.exceptions.HTTPError, ValueError, KeyError, TypeError):
+                continue
+            loaded = [entry["locationOrLoadError"] for entry in entries if entry["locationOrLoadError"]]
+            if loaded:
+                _say_load_error(loaded)
+                return
+
+
+def _say_load_error(loaded: list[dict[str, Any]]) -> None:
+    for one in loaded:
+        if one["__typename"] == "PythonError":
+            say(
+                f"The definitions did not load: {redact_beginning(one['message'].strip(), 2000)}",
+                "bold red",
+                stderr=True,
+            )
+
+
+def _wait(children: Children, deadline: float, what: str) -> None:
+    children.check()
+    if time.monotonic() > deadline:
+        raise RetriableError(
+            f"{what} was not ready after {READY_SECONDS} s.",
+            where={"logs": children.logs},
+            state="Everything was stopped.",
+        )
+    time.sleep(0.2)

@@ -1,0 +1,102 @@
+"""What every command starts from: settings, database, catalog, and the paths people type."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from sync_pipelines.catalog.database import Database, open_database, require_catalog
+from sync_pipelines.catalog.fingerprints import learn_secrets
+from sync_pipelines.dotenv_file import load_dotenv_file
+from sync_pipelines.errors import ConfigurationError, SettingsError
+from sync_pipelines.files.private import keep_new_files_private
+from sync_pipelines.logs import set_up_logging
+from sync_pipelines.model.names import check_connector_name
+from sync_pipelines.secrets import register_secret
+from sync_pipelines.settings import Settings, load_settings
+
+DEMO_TOKEN_VARIABLE = "SYNC_PIPELINES_DEMO_TOKEN"  # noqa: S105
+TOKEN_FILE = "token"  # noqa: S105
+
+
+def prepare() -> Settings:
+    """Read `.env` and the settings, set up logging; called once per command.
+
+    `.env` goes into the environment, so that `env:NAME` references and child processes see it, too.
+    """
+    keep_new_files_private()
+    load_dotenv_file()
+    load_settings.cache_clear()
+    settings = load_settings()
+    set_up_logging(settings)
+    register_secret(settings.postgres_url.get_secret_value() if settings.postgres_url else None)
+    load_demo_token(settings.home)
+    return settings
+
+
+def load_demo_token(home: Path) -> None:
+    """In a demo's home, let `env:SYNC_PIPELINES_DEMO_TOKEN` resolve."""
+    if DEMO_TOKEN_VARIABLE in os.environ:
+        return
+    try:
+        os.environ[DEMO_TOKEN_VARIABLE] = (home / TOKEN_FILE).read_text().strip()
+    except OSError:
+        logging.getLogger(__name__).debug("no demo token in %s", home)
+
+
+def open_catalog(settings: Settings) -> Database:
+    """The database with its catalog.
+
+    Raises:
+        ConfigurationError: there is none yet; names the command that makes one.
+    """
+    if settings.embedded and not (settings.home / "postgres" / "PG_VERSION").exists():
+        demo = settings.home / "demo"
+        hint = f" (the demo's is there: export SYNC_PIPELINES_HOME={demo})" if (demo / "postgres").exists() else ""
+        raise ConfigurationError(
+            f"There is no database in {settings.home / 'postgres'} yet{hint}.",
+            state="Nothing was changed.",
+            next_command="sync-pipelines doctor --migrate",
+        )
+    database = open_database(settings)
+    require_catalog(database)
+    learn_secrets(database, settings)
+    return database
+
+
+def open_migrated(settings: Settings) -> Database:
+    """The database with its catalog, created or upgraded where needed."""
+    from sync_pipelines.catalog.migrate import migrate
+
+    database = open_database(settings)
+    migrate(database)
+    learn_secrets(database, settings)
+    return database
+
+
+def split_path(path: str) -> tuple[str, str | None]:
+    """`connector/entity` or `connector` in its parts.
+
+    Raises:
+        SettingsError: neither of them.
+    """
+    connector, slash, slug = path.partition("/")
+    check_connector_name(connector)
+    return connector, (slug if slash else None)
+
+
+def split_entity_path(path: str) -> tuple[str, str]:
+    """`connector/entity` in its parts.
+
+    Raises:
+        SettingsError: the entity is missing.
+    """
+    connector, slug = split_path(path)
+    if not slug:
+        raise SettingsError(
+            f"{path!r} names a connector; an entity is named connector/entity.",
+            state="Nothing was changed.",
+            next_command=f"sync-pipelines entities {connector}",
+        )
+    return connector, slug

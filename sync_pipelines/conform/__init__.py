@@ -1,1 +1,0 @@
-"""Make records ours: exact types, canonical values, content hashes."""

@@ -1,0 +1,102 @@
+"""The demo's source: the twin in a process of its own, and its control endpoints."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import urllib3
+
+from sync_pipelines.cli.shell.context import DEMO_TOKEN_VARIABLE
+from sync_pipelines.cli.shell.homes import Home, python_module
+from sync_pipelines.cli.shell.processes import Child, Children
+from sync_pipelines.errors import SourceUnreachableError, SyncError
+
+START_SECONDS = 60
+ANSWER_SECONDS = 120
+
+
+@dataclass
+class Source:
+    """A running twin. What is changed at it is written down, so that a later one can be brought to the same point."""
+
+    home: Home
+    port: int
+    token: str
+    rows: int | None = None
+    changes: list[list[Any]] = field(default_factory=list)
+    _pool: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False))
+
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def counts(self) -> dict[str, int]:
+        """Records by slug."""
+        return {slug: table["rows"] for slug, table in self._ask("GET", "tables").items()}
+
+    def truth(self, slug: str) -> tuple[int, str]:
+        """Count and digest of what a faithful copy holds."""
+        answer = self._ask("GET", f"truth/{slug}")
+        return answer["count"], answer["md5"]
+
+    def change(self, action: str, slug: str, value: Any) -> dict[str, Any]:
+        """`put`, `delete` or `mutate`, and write it down."""
+        answer = self._ask("POST", f"{action}/{slug}", value)
+        self.changes.append([action, slug, value])
+        self.home.write_plan({"port": self.port, "rows": self.rows, "changes": self.changes})
+        return answer
+
+    def _ask(self, method: str, path: str, value: Any = None) -> Any:
+        try:
+            answer = self._pool.request(
+                method,
+                f"{self.url}/_twin/{path}",
+                body=None if value is None else json.dumps(value).encode(),
+                headers={"Authorization": f"Bearer {self.token}"},
+                timeout=ANSWER_SECONDS,
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise SourceUnreachableError(f"The demo's source does not answer: {type(error).__name__}.") from error
+        if answer.status != 200:
+            raise SyncError(f"The demo's source refused {path}: {answer.status}.", state="")
+        return json.loads(answer.data)
+
+
+def start_source(children: Children, home: Home, *, port: int, rows: int | None) -> tuple[Child, Path]:
+    """Start the twin with the flights data; it stops with this process."""
+    port_file = home.root / "port"
+    port_file.unlink(missing_ok=True)
+    arguments = ["--dataset", "flights", "--with-parent", "--gzip", "--port", str(port), "--port-file", str(port_file)]
+    arguments += ["--token-env", DEMO_TOKEN_VARIABLE, *(["--limit", str(rows)] if rows else [])]
+    return children.start("source", python_module("sync_pipelines.demo.twin", *arguments)), port_file
+
+
+def await_source(children: Children, home: Home, port_file: Path, token: str, rows: int | None) -> Source:
+    """Wait until the twin listens.
+
+    Raises:
+        SyncError: it ended, or took too long.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while not port_file.exists():
+        children.check()
+        if time.monotonic() > deadline:
+            raise SourceUnreachableError(f"The demo's source did not start within {START_SECONDS} s.")
+        time.sleep(0.05)
+    return Source(home, int(port_file.read_text()), token, rows)
+
+
+def resume_source(children: Children, home: Home) -> Source:
+    """Start the twin of an earlier demo again, on its port, with the changes made since."""
+    plan, token = home.read_plan(), home.read_token()
+    _, port_file = start_source(children, home, port=plan["port"], rows=plan["rows"])
+    source = await_source(children, home, port_file, token, plan["rows"])
+    for action, slug, value in plan["changes"]:
+        source._ask("POST", f"{action}/{slug}", value)
+    source.changes = plan["changes"]
+    return source

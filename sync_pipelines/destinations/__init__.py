@@ -1,0 +1,1 @@
+"""Where rows go: the port `Destination`, and a folder for each destination."""

@@ -1,0 +1,107 @@
+"""The seam between a run and the place where its rows go; one module a destination beside this one.
+
+The catalog (cursor, runs, quarantine, absences) is in PostgreSQL whatever the destination is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import psycopg
+import pyarrow as pa
+
+from sync_pipelines.books.publish_plan import Outcome, PublishPlan
+from sync_pipelines.gate.remask import Remask
+from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.run import Ledger
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` did to the table in words, whether the table is empty, which optional columns of ours it has, and how many letters
+    a record must have for the destination to be able to refuse its row later; None where it refuses none.
+    """
+
+    changes: tuple[str, ...]
+    is_empty: bool
+    own_columns: frozenset[str] = frozenset()
+    original_characters: int | None = None
+
+
+class RecordStream(AbstractContextManager["RecordStream"], Protocol):
+    """The good records of one run on their way into the destination while they are read.
+
+    Attributes:
+        fills: the records go straight into the target, which was empty.
+        rows: that the destination counted; complete after `finish`.
+        refusal: why the destination took none of them; None when it took all.
+    """
+
+    fills: bool
+    rows: int
+    refusal: BaseException | None
+
+    def feed(self, batch: pa.Table, while_waiting: Callable[[], None]) -> None:
+        """Hand a batch of records over; `while_waiting` is called while the destination is behind, and ends the wait by raising."""
+
+    def finish(self, while_waiting: Callable[[], None]) -> None:
+        """Wait until everything has arrived."""
+
+
+class Destination(Protocol):
+    """What a run asks of the place where its rows go."""
+
+    def prepare(self, entity: Entity, *, rebuild: bool, remask: Remask | None = None) -> Prepared:
+        """Bring target and staging into shape before any data moves; one process at a time per schema.
+
+        Args:
+            entity: as its table is to be; optional columns of ours that the table has are kept.
+            rebuild: everything is read again.
+            remask: what to take out of table and quarantine first.
+
+        Raises:
+            SchemaDriftError: the table cannot follow its source without loss.
+            ConfigurationError: a business key is to be masked under rows that are there.
+        """
+
+    def pipeline_target(self, entity: Entity) -> tuple[Any, str]:
+        """dlt's destination and the name of its dataset."""
+
+    def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> RecordStream | None:
+        """A way for the good records while they are read; None where they wait for the publish step.
+
+        Args:
+            entity: whose records.
+            fills_empty: the target holds no row.
+            first_rows: records in the first batch.
+        """
+
+    def publish_nothing(self, plan: PublishPlan) -> Outcome:
+        """Publish a full read that brought no record: rows may have vanished."""
+
+    def all_unchanged(self, plan: PublishPlan, batch: pa.Table) -> Ledger | None:
+        """The ledger of a small batch whose every record stands in the table as it is; None when one does not."""
+
+    def accept_review(
+        self, connection: psycopg.Connection[Any], entity: Entity, key: Sequence[str], content_hash: str
+    ) -> None:
+        """Take the flag off a row that has this content still.
+
+        Args:
+            connection: of the catalog, with an open transaction.
+            entity: whose row.
+            key: the row's business key as `bridge.reviews` has it.
+            content_hash: the hash of the content that was accepted.
+        """
+
+    def duplicate_keys(self, entity: Entity) -> int:
+        """Business keys that stand more than once in the table."""
+
+    def set_aside(self, entity: Entity, suffix: str) -> str | None:
+        """Rename the table, so that a new one can take the name; returns the new name, None without a table."""
+
+    def table_name(self, entity: Entity) -> str:
+        """The table with everything that names it, for people and metadata."""

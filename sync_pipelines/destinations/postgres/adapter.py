@@ -1,0 +1,112 @@
+"""PostgreSQL as a destination: the functions of this folder behind the seam of `destinations.destination`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+from psycopg.rows import tuple_row
+
+from sync_pipelines.books.masked import mask_catalog
+from sync_pipelines.books.originals import kept_from_characters
+from sync_pipelines.books.publish_plan import Outcome, PublishPlan
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.roles import grant_target
+from sync_pipelines.catalog.session_options import ensure_schema
+from sync_pipelines.destinations.destination import Prepared
+from sync_pipelines.destinations.postgres.aside import set_aside
+from sync_pipelines.destinations.postgres.duplicates import duplicate_keys
+from sync_pipelines.destinations.postgres.fill import BULK_ROWS, is_empty
+from sync_pipelines.destinations.postgres.masking import clear_columns
+from sync_pipelines.destinations.postgres.misfits import has_checks, has_other_indexes
+from sync_pipelines.destinations.postgres.peek import all_unchanged
+from sync_pipelines.destinations.postgres.publish import publish
+from sync_pipelines.destinations.postgres.staging import prepare_staging
+from sync_pipelines.destinations.postgres.stream import RecordStream
+from sync_pipelines.destinations.postgres.target import apply_table, plan_table, read_columns
+from sync_pipelines.gate.remask import Remask
+from sync_pipelines.model.entity import OPTIONAL_COLUMNS, REVIEW_COLUMN, Connector, Entity
+from sync_pipelines.model.quoting import literal, quote
+from sync_pipelines.model.run import Ledger
+
+
+class PostgresDestination:
+    """Tables beside the catalog; see `destinations.destination.Destination`."""
+
+    def __init__(self, database: Database, connector: Connector | None = None) -> None:
+        """`connector` is taken because every destination is; PostgreSQL is reached as the catalog is."""
+        self._database = database
+
+    def prepare(self, entity: Entity, *, rebuild: bool, remask: Remask | None = None) -> Prepared:
+        """Bring target and staging into shape in one transaction."""
+        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            lock_ddl(cursor, entity.target_schema)
+            ensure_schema(cursor, entity.target_schema)
+            if remask is not None:
+                mask_catalog(cursor, remask)
+                clear_columns(cursor, entity, remask)
+            stored = read_columns(cursor, entity.target_schema, entity.target_table)
+            entity = replace(entity, own_columns=entity.own_columns | (OPTIONAL_COLUMNS.keys() & stored.keys()))
+            plan = plan_table(entity, stored, rebuild=rebuild)
+            apply_table(cursor, entity, plan)
+            prepare_staging(cursor, entity)
+            if not stored:
+                grant_target(cursor, self._database.bridge_schema, entity.target_schema)
+            kept = kept_from_characters(
+                entity, has_other_indexes=has_other_indexes(cursor, entity), has_checks=has_checks(cursor, entity)
+            )
+            return Prepared(plan.changes, is_empty(cursor, entity), entity.own_columns, kept)
+
+    def pipeline_target(self, entity: Entity) -> tuple[Any, str]:
+        """dlt's postgres destination with our publish step."""
+        from sync_pipelines.destinations.postgres.dlt_client import LibpqCredentials, bridge_postgres
+
+        return bridge_postgres(credentials=LibpqCredentials.of(self._database.session_url())), entity.staging_schema
+
+    def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> RecordStream:
+        """COPY while the source is read, into staging or into the empty target."""
+        return RecordStream(self._database.session_url(), entity, fills=fills_empty, bulk=first_rows >= BULK_ROWS)
+
+    def publish_nothing(self, plan: PublishPlan) -> Outcome:
+        """dlt makes no load of nothing, yet rows may have vanished and the books must be closed."""
+        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            return publish(cursor, plan)
+
+    def all_unchanged(self, plan: PublishPlan, batch: pa.Table) -> Ledger | None:
+        """Compare by one query."""
+        with self._database.connect() as connection:
+            return all_unchanged(connection.cursor(), plan, batch)
+
+    def accept_review(
+        self, connection: psycopg.Connection[Any], entity: Entity, key: Sequence[str], content_hash: str
+    ) -> None:
+        """In the transaction of the catalog."""
+        pairs = zip(entity.business_keys, key, strict=True)
+        keys = " AND ".join(f"t.{quote(column.target_name)}::text = {literal(part)}" for column, part in pairs)
+        connection.execute(
+            f"UPDATE {quote(entity.target_schema, entity.target_table)} t SET {REVIEW_COLUMN} = NULL"
+            f" WHERE {keys} AND right(t._bridge_hash, 32) = {literal(content_hash)}"
+        )
+
+    def duplicate_keys(self, entity: Entity) -> int:
+        """None while the key constraint is whole."""
+        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            return duplicate_keys(cursor, entity)
+
+    def set_aside(self, entity: Entity, suffix: str) -> str | None:
+        """Rename the table with its constraints."""
+        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            kept = set_aside(cursor, entity, suffix)
+            return kept.kept_as if kept else None
+
+    def table_name(self, entity: Entity) -> str:
+        """database.schema.table."""
+        return f"{self._database.name}.{entity.table}"
+
+
+def lock_ddl(cursor: Any, schema: str) -> None:
+    """One process at a time changes tables of a schema, until the transaction ends."""
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"sync_pipelines:ddl:{schema}"])

@@ -1,0 +1,252 @@
+"""Merge staged records into the target: judge each by one join, then write only what differs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sync_pipelines.books.publish_plan import PublishPlan
+from sync_pipelines.destinations.contrary import refuse_contrary
+from sync_pipelines.destinations.emptied import columns_to_check, refuse_emptied
+from sync_pipelines.destinations.postgres.fill import indexes_afterwards, is_empty
+from sync_pipelines.destinations.postgres.order import order_of
+from sync_pipelines.model.entity import REJECTED_COLUMN, Column
+from sync_pipelines.model.names import shorten_identifier
+from sync_pipelines.model.quoting import literal, quote
+from sync_pipelines.model.run import Mode, check_stage
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How staged records and table compare.
+
+    Attributes:
+        new: keys that the table does not have.
+        stale: below the row that is there, with its content.
+        contrary: below the row that is there, with other content.
+        changed: other content.
+        returned: of rows that were deleted.
+        touched: same content under another rowversion.
+        same: nothing differs.
+        missing: live rows that no staged record has the key of; counted by full reads only.
+    """
+
+    new: int = 0
+    stale: int = 0
+    contrary: int = 0
+    changed: int = 0
+    returned: int = 0
+    touched: int = 0
+    same: int = 0
+    missing: int = 0
+
+    @property
+    def staged(self) -> int:
+        """Records that were compared."""
+        return self.new + self.stale + self.changed + self.returned + self.touched + self.same
+
+    @property
+    def live_before(self) -> int:
+        """Live rows that a full read found in the table before it changed anything."""
+        return self.changed + self.touched + self.same + self.missing
+
+
+class Merge:
+    """The statements of one merge; t is the target, s the staging, v the verdict on every pair of them."""
+
+    def __init__(self, cursor: Any, plan: PublishPlan) -> None:
+        entity = plan.entity
+        self.cursor, self.plan, self.entity = cursor, plan, entity
+        self.target = quote(entity.target_schema, entity.target_table)
+        self.staging = quote(entity.staging_schema, entity.records_table)
+        self.rejects = quote(entity.staging_schema, entity.rejects_table)
+        self.verdicts = quote(entity.staging_schema, shorten_identifier(f"{entity.target_table}__verdicts"))
+        self._repeated = quote(entity.staging_schema, shorten_identifier(f"{entity.target_table}__repeated"))
+        self.staged = {column.name: f"c{index}" for index, column in enumerate(entity.columns)}
+        self.staged_keys = ", ".join(self.staged[column.name] for column in entity.business_keys)
+        self.match = " AND ".join(f"t.{_q(column)} = s.{self.staged[column.name]}" for column in entity.business_keys)
+        self.fingerprint = f"{entity.columns_fingerprint}:"
+
+    def count_staged(self) -> int:
+        """Records in staging."""
+        return self.number(f"SELECT count(*) FROM {self.staging}")
+
+    def count_rejects(self) -> int:
+        """Rejects in staging, every reading of each."""
+        return self.number(f"SELECT count(*) FROM {self.rejects}")
+
+    def count_distinct_rejects(self) -> int:
+        """The same bad record read twice is one record in quarantine."""
+        return self.number(f"SELECT count(DISTINCT fingerprint) FROM {self.rejects}")
+
+    def drop_superseded(self) -> int:
+        """Keep the newest record of every key: highest rowversion, then the one read last."""
+        self.execute(
+            f"CREATE UNLOGGED TABLE {self._repeated} AS SELECT {self.staged_keys}, count(*) - 1 AS superseded"
+            f" FROM {self.staging} GROUP BY {self.staged_keys} HAVING count(*) > 1"
+        )
+        superseded = self.number(f"SELECT coalesce(sum(superseded), 0) FROM {self._repeated}")
+        if superseded:
+            self.execute(f"ANALYZE {self._repeated}")
+            order = [f"{expression} DESC NULLS LAST" for expression in [self.order("rowversion")] if expression]
+            dropped = self.execute(
+                f"DELETE FROM {self.staging} s USING (SELECT ctid AS place, row_number() OVER (PARTITION BY {self.staged_keys}"
+                f" ORDER BY {', '.join([*order, 'arrival DESC'])}) AS age FROM {self.staging}"
+                f" WHERE ({self.staged_keys}) IN (SELECT {self.staged_keys} FROM {self._repeated})) a"
+                " WHERE s.ctid = a.place AND a.age > 1"
+            )
+            check_stage("superseded", superseded, dropped)
+        self.execute(f"DROP TABLE {self._repeated}")
+        return superseded
+
+    def apply(self, winners: int) -> Counts:
+        """Insert and update what differs; what a full read misses is only counted."""
+        is_full = self.plan.mode is Mode.FULL
+        if winners == 0 and not is_full:
+            return Counts()
+        if is_empty(self.cursor, self.entity):
+            with indexes_afterwards(self.cursor, self.entity, winners):
+                inserted = self._insert(f"{self.staging} s")
+            check_stage("insert", winners, inserted)
+            return Counts(new=inserted)
+        self.execute(f"ANALYZE {self.staging}")
+        self._refuse_emptied()
+        counts = self._judge(is_full=is_full)
+        if counts.contrary:
+            refuse_contrary(self.plan, counts.contrary, self._contrary_pairs())
+        check_stage("compare", winners, counts.staged)
+        written = counts.changed + counts.returned + counts.touched
+        if written:
+            check_stage("update", written, self._update())
+        if counts.new:
+            new = f"{self.verdicts} v JOIN {self.staging} s ON s.ctid = v.staged_at WHERE v.verdict = 'new'"
+            check_stage("insert", counts.new, self._insert(new))
+        return counts
+
+    def _refuse_emptied(self) -> None:
+        columns = columns_to_check(self.plan)
+        if not columns:
+            return
+        sent = (
+            f"EXISTS (SELECT 1 FROM {self.staging} e WHERE e.{self.staged[column.name]} IS NOT NULL)"
+            for column in columns
+        )
+        lost = (
+            f"CASE WHEN {one} THEN 0 ELSE count(t.{_q(column)}) END" for one, column in zip(sent, columns, strict=True)
+        )
+        has_any = " OR ".join(f"t.{_q(column)} IS NOT NULL" for column in columns)
+        self.cursor.execute(
+            f"SELECT {', '.join(lost)} FROM {self.staging} s JOIN {self.target} t ON {self.match} WHERE NOT t._bridge_deleted AND ({has_any})"
+        )
+        refuse_emptied(self.plan, dict(zip((column.name for column in columns), self.cursor.fetchone(), strict=True)))
+
+    def _judge(self, *, is_full: bool) -> Counts:
+        """Compare by one join and keep the verdict on every record, and on every live row that a full read misses."""
+        stale, contrary, changed, touched = self._conditions()
+        join = "FULL JOIN" if is_full else "LEFT JOIN"
+        self.execute(
+            f"CREATE UNLOGGED TABLE {self.verdicts} AS SELECT s.ctid AS staged_at, t.ctid AS row_at, CASE"
+            " WHEN s.arrival IS NULL THEN 'missing' WHEN t._bridge_id IS NULL THEN 'new'"
+            f" WHEN {stale} THEN CASE WHEN {contrary} THEN 'contrary' ELSE 'stale' END WHEN t._bridge_deleted THEN 'returned'"
+            f" WHEN {changed} THEN 'changed' WHEN {touched} THEN 'touched' ELSE 'same' END AS verdict"
+            f" FROM {self.staging} s {join} {self.target} t ON {self.match}"
+            " WHERE s.arrival IS NOT NULL OR NOT t._bridge_deleted"
+        )
+        self.execute(f"ANALYZE {self.verdicts}")
+        self.cursor.execute(f"SELECT verdict, count(*) FROM {self.verdicts} GROUP BY verdict")
+        return Counts(**dict(self.cursor.fetchall()))
+
+    def _contrary_pairs(self) -> list[tuple[str, str]]:
+        """Some rowversions of contrary records, with those of their rows."""
+        self.cursor.execute(
+            f"SELECT s.rowversion, t._bridge_rowversion FROM {self.verdicts} v JOIN {self.staging} s ON s.ctid = v.staged_at"
+            f" JOIN {self.target} t ON t.ctid = v.row_at WHERE v.verdict = 'contrary' ORDER BY 1 LIMIT 3"
+        )
+        return [(theirs, ours) for theirs, ours in self.cursor.fetchall()]
+
+    def _conditions(self) -> tuple[str, str, str, str]:
+        """SQL for a known key: the stored row is newer; and that cannot be; the content differs; only rowversion, flag or hash differ.
+
+        A row whose hash covers other columns is compared by its content. A full read leaves its hash alone, since a new column
+        that is null almost everywhere would otherwise rewrite the whole table; a delta rewrites the few rows that it meets.
+        """
+        theirs, ours = self.order("s.rowversion"), self.order("t._bridge_rowversion")
+        guarded = theirs is not None and self.plan.mode is Mode.DELTA
+        stale = f"coalesce({theirs} < {ours}, false)" if guarded else "false"
+        if not self.plan.released:
+            # The source sends it now, after the read that missed it.
+            stale = f"({stale} AND NOT t._bridge_deleted)"
+        columns = [column for column in self.entity.columns if not column.is_business_key]
+        differs = (
+            " OR ".join(f"t.{_q(column)} IS DISTINCT FROM s.{self.staged[column.name]}" for column in columns)
+            or "false"
+        )
+        prefix = literal(self.fingerprint)
+        changed = (
+            f"CASE WHEN left(t._bridge_hash, {len(self.fingerprint)}) = {prefix}"
+            f" THEN t._bridge_hash <> {prefix} || s.hash ELSE {differs} END"
+        )
+        touched = "t._bridge_rowversion IS DISTINCT FROM s.rowversion"
+        touched += "".join(f" OR t.{column} IS DISTINCT FROM s.{name}" for name, column in self.entity.flags.items())
+        touched += f" OR t.{REJECTED_COLUMN} IS NOT NULL" if self.entity.has_rejected else ""
+        if self.plan.mode is Mode.DELTA:
+            touched += f" OR t._bridge_hash <> {prefix} || s.hash"
+        elif self.entity.has_review:
+            # What a person accepts is known by its hash.
+            touched += f" OR (s.review IS NOT NULL AND t._bridge_hash <> {prefix} || s.hash)"
+        # A record out of quarantine may well be older than its row.
+        contrary = "false" if self.plan.released else changed
+        return stale, contrary, changed, touched
+
+    def _update(self) -> int:
+        columns = [column for column in self.entity.columns if not column.is_business_key]
+        content = "".join(f"{_q(column)} = s.{self.staged[column.name]}, " for column in columns)
+        content += "".join(f"{column} = s.{name}, " for name, column in self.entity.flags.items())
+        content += f"{REJECTED_COLUMN} = NULL, " if self.entity.has_rejected else ""
+        return self.execute(
+            f"UPDATE {self.target} t SET {content}_bridge_hash = {literal(self.fingerprint)} || s.hash,"
+            f" _bridge_rowversion = s.rowversion, _bridge_deleted = false,"
+            f" _bridge_updated_at = CASE WHEN v.verdict = 'touched' THEN t._bridge_updated_at ELSE now() END"
+            f" FROM {self.verdicts} v JOIN {self.staging} s ON s.ctid = v.staged_at"
+            " WHERE t.ctid = v.row_at AND v.verdict IN ('changed', 'returned', 'touched')"
+        )
+
+    def _insert(self, source: str) -> int:
+        flags = self.entity.flags
+        names = ", ".join([*(_q(column) for column in self.entity.columns), *flags.values()])
+        values = ", ".join(
+            f"s.{name}" for name in [*(self.staged[column.name] for column in self.entity.columns), *flags]
+        )
+        return self.execute(
+            f"INSERT INTO {self.target} ({names}, _bridge_hash, _bridge_rowversion)"
+            f" SELECT {values}, {literal(self.fingerprint)} || s.hash, s.rowversion FROM {source}"
+        )
+
+    def count_rows(self, gained: int) -> int:
+        """Live rows: counted after full reads, carried forward otherwise."""
+        if self.plan.mode is Mode.DELTA and self.entity.row_count is not None:
+            return self.entity.row_count + gained
+        return self.number(f"SELECT count(*) FROM {self.target} WHERE NOT _bridge_deleted")
+
+    def empty_staging(self, rejected: int) -> None:
+        """Leave nothing of the records behind."""
+        self.execute(f"TRUNCATE {self.staging}" + (f", {self.rejects}" if rejected else ""))
+        self.execute(f"DROP TABLE IF EXISTS {self.verdicts}")
+
+    def order(self, expression: str) -> str | None:
+        """SQL that orders rowversions as the codec does; None when only the source knows."""
+        return order_of(self.plan.codec if self.plan.keyset else None, expression)
+
+    def execute(self, statement: str) -> int:
+        """Run a statement; returns the rows it touched."""
+        self.cursor.execute(statement)
+        return int(self.cursor.rowcount)
+
+    def number(self, statement: str) -> int:
+        """The single number of a query."""
+        self.cursor.execute(statement)
+        return int(self.cursor.fetchone()[0])
+
+
+def _q(column: Column) -> str:
+    return quote(column.target_name)

@@ -1,0 +1,54 @@
+"""Who may change a table. A role that only loads may not, and is told who does and what to type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sync_pipelines.errors import DatabaseRefusedError
+from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.quoting import quote
+
+
+def lacks_rights(cursor: Any, schema: str, table: str) -> tuple[str, str] | None:
+    """Who we are and who owns a table that we may not change, or a schema in which we may not make it; None where we may.
+
+    Args:
+        cursor: of psycopg 2 or 3, with rows as tuples.
+        schema: where the table is, or would be.
+        table: its name.
+    """
+    cursor.execute(
+        """
+        SELECT current_user, pg_get_userbyid(coalesce(c.relowner, n.nspowner)),
+               CASE WHEN c.oid IS NULL THEN has_schema_privilege(n.oid, 'CREATE') ELSE pg_has_role(c.relowner, 'USAGE') END
+        FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = %s AND c.relkind IN ('r', 'p')
+        WHERE n.nspname = %s
+        """,
+        (table, schema),
+    )
+    row = cursor.fetchone()
+    return None if row is None or row[2] else (str(row[0]), str(row[1]))
+
+
+def require_rights(cursor: Any, entity: Entity, schema: str, table: str, what: str) -> None:
+    """Make sure that we may change a table of an entity.
+
+    Args:
+        cursor: as for `lacks_rights`.
+        entity: whose table.
+        schema: of the table.
+        table: its name.
+        what: must be done with it.
+
+    Raises:
+        DatabaseRefusedError: we may not; names the owner, the command and the grant.
+    """
+    lacking = lacks_rights(cursor, schema, table)
+    if lacking is None:
+        return
+    user, owner = lacking
+    raise DatabaseRefusedError(
+        f"The role {user} may not change {schema}.{table}, which belongs to {owner}; to be done: {what}.",
+        where=dict(entity.where),
+        next_command=f"sync-pipelines sync {entity.path} with POSTGRES_USER={owner}, once; or GRANT {quote(owner)} TO {quote(user)}",
+    )

@@ -1,0 +1,80 @@
+"""Rows that a full read no longer found: marked as deleted, within reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sync_pipelines.destinations.postgres.merge import Counts, Merge
+from sync_pipelines.destinations.vanished_share import must_hold
+from sync_pipelines.model.quoting import literal, quote
+from sync_pipelines.model.run import check_stage
+
+
+@dataclass(frozen=True)
+class Absent:
+    """What became of the rows that a full read did not see.
+
+    Attributes:
+        deleted: rows that are marked as deleted now.
+        missing: rows that are missing for the first time.
+        held: rows that stay, because they are too many to be deleted unasked.
+    """
+
+    deleted: int = 0
+    missing: int = 0
+    held: int = 0
+
+
+def delete_vanished(merge: Merge, counts: Counts) -> Absent:
+    """Soft-delete live rows that a full read did not see.
+
+    A key that is in quarantine is at the source. Of a read whose pages moved, an absence proves nothing. Without rowversions a
+    row may hide between two pages while others are deleted, so it must be missed by two reads in a row. More than the configured share is not deleted unasked; that they
+    were missed is remembered.
+
+    Args:
+        merge: the merge that was just applied.
+        counts: what it found.
+    """
+    if counts.live_before == 0:
+        return Absent()
+    absences, entity = f"{quote(merge.plan.bridge_schema)}.absences", literal(str(merge.entity.uid))
+    if merge.plan.moved:
+        missing = (
+            f"SELECT 1 FROM {merge.target} t, {merge.verdicts} v WHERE t.ctid = v.row_at AND v.verdict = 'missing'"
+        )
+        merge.execute(
+            f"DELETE FROM {absences} a WHERE a.entity_uid = {entity} AND NOT EXISTS ({missing} AND t._bridge_id = a.row_id)"
+        )
+        return Absent()
+    absent = f"t.ctid = v.row_at AND v.verdict = 'missing'{_not_held(merge)}"
+    missing = f"FROM {merge.target} t, {merge.verdicts} v WHERE {absent}"
+    vanished = merge.number(f"SELECT count(*) {missing}") if counts.missing else 0
+    held = vanished if must_hold(merge.plan, vanished, counts.live_before) else 0
+    missed_before = f"t._bridge_id IN (SELECT row_id FROM {absences} WHERE entity_uid = {entity} AND since < now())"
+    first_time = 0
+    if vanished and merge.plan.can_hide_rows:
+        first_time = merge.execute(
+            f"INSERT INTO {absences} (entity_uid, row_id) SELECT {entity}, t._bridge_id {missing} AND NOT {missed_before}"
+        )
+        absent = f"{absent} AND {missed_before}"
+    deleted = 0
+    if vanished > first_time and not held:
+        deleted = merge.execute(
+            f"UPDATE {merge.target} t SET _bridge_deleted = true, _bridge_updated_at = now() FROM {merge.verdicts} v WHERE {absent}"
+        )
+    check_stage("vanished", 0 if held else vanished - first_time, deleted)
+    # A deleted row has moved to another place, so that only what is still missing keeps its note.
+    merge.execute(
+        f"DELETE FROM {absences} a WHERE a.entity_uid = {entity}"
+        f" AND NOT EXISTS (SELECT 1 {missing} AND t._bridge_id = a.row_id)"
+    )
+    return Absent(deleted, 0 if held else first_time, held)
+
+
+def _not_held(merge: Merge) -> str:
+    keys = " AND ".join(
+        f"t.{quote(column.target_name)} = (r.business_key->>{index})::{column.type.sql}"
+        for index, column in enumerate(merge.entity.business_keys)
+    )
+    return f" AND NOT EXISTS (SELECT 1 FROM {merge.rejects} r WHERE r.business_key IS NOT NULL AND {keys})"

@@ -1,0 +1,130 @@
+"""Keep Iceberg tables quick: join small files, forget old snapshots, remove files that nobody names; only where due."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+
+from sync_pipelines.catalog.connectors import get_connector
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.entities import get_entity
+from sync_pipelines.catalog.runs import hold_entity
+from sync_pipelines.destinations.trino.adapter import TrinoDestination
+from sync_pipelines.destinations.trino.options import TrinoSettings, load_trino_settings
+from sync_pipelines.destinations.trino.quoting import literal, quote
+from sync_pipelines.destinations.trino.session import Session
+from sync_pipelines.destinations.trino.table import read_columns
+from sync_pipelines.model.entity import Entity
+
+logger = logging.getLogger(__name__)
+
+_UNITS = {"kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a table is made of: files smaller than the wanted size, delete files, and snapshots."""
+
+    small_files: int
+    delete_files: int
+    snapshots: int
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What a maintenance did to one table, in words, and the table before and after."""
+
+    entity: str
+    steps: tuple[str, ...]
+    before: Condition
+    after: Condition
+
+
+def plan_steps(condition: Condition, settings: TrinoSettings) -> tuple[str, ...]:
+    """The steps that are due: optimize, expire_snapshots, remove_orphan_files."""
+    steps: list[str] = []
+    if (
+        condition.small_files > settings.maintenance_max_small_files
+        or condition.delete_files > settings.maintenance_max_small_files
+    ):
+        steps.append("optimize")
+    if condition.snapshots + bool(steps) > settings.maintenance_max_snapshots:
+        steps += ["expire_snapshots", "remove_orphan_files"]
+    return tuple(steps)
+
+
+def maintain_entity(
+    database: Database,
+    connector_name: str,
+    slug: str,
+    *,
+    wait_seconds: float = 10,
+    settings: TrinoSettings | None = None,
+) -> Upkeep | None:
+    """Maintain the table of one entity while no sync of it runs.
+
+    Args:
+        database: where the catalog is.
+        connector_name: the connector.
+        slug: the entity.
+        wait_seconds: how long to wait for a running sync.
+        settings: thresholds; of this process when None.
+
+    Returns:
+        What was done; None when there is no Iceberg table to maintain.
+
+    Raises:
+        EntityBusyError: a sync holds the entity.
+        SyncError: Trino fails or refuses.
+    """
+    settings = settings or load_trino_settings()
+    entity = get_entity(database, connector_name, slug)
+    if entity.destination != "trino":
+        return None
+    destination = TrinoDestination(database, get_connector(database, connector_name))
+    if destination.is_hive:
+        return None
+    with hold_entity(database, entity, wait_seconds):
+        if not read_columns(destination.session, destination.catalog, entity.target_schema, entity.target_table):
+            return None
+        return _maintain(destination.session, destination.catalog, entity, settings)
+
+
+def _maintain(session: Session, catalog: str, entity: Entity, settings: TrinoSettings) -> Upkeep:
+    before = read_condition(session, catalog, entity, settings)
+    steps = plan_steps(before, settings)
+    retention = f"retention_threshold => {literal(settings.maintenance_retention)}"
+    arguments = {
+        "optimize": f"file_size_threshold => {literal(settings.maintenance_file_size)}",
+        "expire_snapshots": retention,
+        "remove_orphan_files": retention,
+    }
+    # A retention that somebody configured here is meant; Trino's own minimum guards against slips of the hand.
+    for name in ("expire_snapshots", "remove_orphan_files"):
+        session.set_property(f"{catalog}.{name}_min_retention", settings.maintenance_retention)
+    for step in steps:
+        session.execute(
+            f"ALTER TABLE {quote(catalog, entity.target_schema, entity.target_table)} EXECUTE {step}({arguments[step]})"
+        )
+    after = read_condition(session, catalog, entity, settings) if steps else before
+    logger.info("%s: %s, %s -> %s", entity.path, ", ".join(steps) or "nothing due", before, after)
+    return Upkeep(entity.path, steps, before, after)
+
+
+def read_condition(session: Session, catalog: str, entity: Entity, settings: TrinoSettings) -> Condition:
+    """Count files and snapshots in the table's own metadata."""
+    name = f"{entity.target_table}$"
+    small = _bytes(settings.maintenance_file_size)
+    ((data, deletes),) = session.query(
+        f"SELECT count_if(content = 0 AND file_size_in_bytes < {small}), count_if(content <> 0)"
+        f" FROM {quote(catalog, entity.target_schema, name + 'files')}"
+    )
+    snapshots = session.number(f"SELECT count(*) FROM {quote(catalog, entity.target_schema, name + 'snapshots')}")
+    return Condition(int(data), int(deletes), snapshots)
+
+
+def _bytes(size: str) -> int:
+    match = re.fullmatch(r"(\d+)([kMG]B)", size)
+    assert match is not None
+    return int(match[1]) * _UNITS[match[2]]

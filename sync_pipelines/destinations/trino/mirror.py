@@ -1,0 +1,126 @@
+"""Rows of a Trino table brought here: keys and hashes for the audit, whole records for a proof or for another gate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from sync_pipelines.catalog.connectors import get_connector
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.destinations.trino.adapter import TrinoDestination
+from sync_pipelines.destinations.trino.merge import match_keys
+from sync_pipelines.destinations.trino.quoting import literal, quote
+from sync_pipelines.destinations.trino.reviews import keys_table
+from sync_pipelines.destinations.trino.staging import inline_relation
+from sync_pipelines.destinations.trino.table import read_columns
+from sync_pipelines.model.entity import REVIEW_COLUMN, Entity
+from sync_pipelines.model.quoting import quote as pg_quote
+from sync_pipelines.model.types import ColumnType, Kind
+
+_MIRROR = "mirrored"
+_BRIDGE = {"_bridge_id": "uuid", "_bridge_hash": "text", "_bridge_deleted": "boolean", "_bridge_rowversion": "text"}
+_BATCH_ROWS = 20_000
+
+
+def records(database: Database, entity: Entity) -> Iterator[list[tuple[str, Kind, Any]]]:
+    """Live rows as (name, kind, value) of each column, values as psycopg would give them."""
+    columns = entity.columns
+    rows = _read(database, entity, [quote(column.target_name) for column in columns], "NOT _bridge_deleted")
+    for row in rows:
+        yield [
+            (column.name, column.type.kind, as_python(value, column.type))
+            for column, value in zip(columns, row, strict=True)
+        ]
+
+
+def mirror_keys(database: Database, connection: psycopg.Connection[Any], entity: Entity) -> str:
+    """Copy keys, hashes and rowversions of all rows into a temporary table of the connection; returns its name.
+
+    The other columns come along for rows whose hash covers other columns, since those are compared by their content.
+    """
+    destination = TrinoDestination(database, get_connector(database, entity.connector))
+    there = read_columns(destination.session, destination.catalog, entity.target_schema, entity.target_table)
+    columns = [column for column in entity.columns if column.target_name.lower() in there]
+    types = {column.target_name: column.type.sql for column in columns} | _BRIDGE
+    connection.execute(
+        f"CREATE TEMP TABLE {_MIRROR} ({', '.join(f'{pg_quote(name)} {kind}' for name, kind in types.items())})"
+    )
+    is_by_hash = f"starts_with(_bridge_hash, {literal(f'{entity.columns_fingerprint}:')})"
+    values = [
+        quote(column.target_name) if column.is_business_key else f"if({is_by_hash}, NULL, {quote(column.target_name)})"
+        for column in columns
+    ]
+    values += list(_BRIDGE)
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY {_MIRROR} ({', '.join(map(pg_quote, types))}) FROM STDIN") as copy,
+    ):
+        for row in _read(database, entity, values, "true"):
+            own = [_for_copy(value, column.type) for value, column in zip(row, columns, strict=False)]
+            copy.write_row([*own, *row[len(columns) :]])
+    connection.execute(f"ANALYZE {_MIRROR}")
+    return _MIRROR
+
+
+def mirror_rows(
+    database: Database, connection: psycopg.Connection[Any], entity: Entity, key: tuple[str, ...] | None = None
+) -> str:
+    """Copy the live rows, or the row of a key, into a temporary table of the connection; returns its name.
+
+    Columns that the table in Trino does not have are not in the temporary one either.
+    """
+    destination = TrinoDestination(database, get_connector(database, entity.connector))
+    there = read_columns(destination.session, destination.catalog, entity.target_schema, entity.target_table)
+    columns = [column for column in entity.columns if column.target_name.lower() in there]
+    types = {column.target_name: column.type.sql for column in columns} | {"_bridge_deleted": "boolean"}
+    types |= {REVIEW_COLUMN: "text"} if REVIEW_COLUMN in there else {}
+    connection.execute(
+        f"CREATE TEMP TABLE {_MIRROR} ({', '.join(f'{pg_quote(name)} {kind}' for name, kind in types.items())}) ON COMMIT DROP"
+    )
+    where = "NOT t._bridge_deleted"
+    if key is not None:
+        relation = inline_relation(*keys_table(entity, [key]), hive=destination.is_hive)
+        where = f"EXISTS (SELECT 1 FROM {relation} s WHERE {match_keys(entity)})"
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY {_MIRROR} ({', '.join(map(pg_quote, types))}) FROM STDIN") as copy,
+    ):
+        for row in _read(database, entity, list(map(quote, types)), where):
+            own = [_for_copy(value, column.type) for value, column in zip(row, columns, strict=False)]
+            copy.write_row([*own, *row[len(columns) :]])
+    return _MIRROR
+
+
+def _for_copy(value: Any, column_type: ColumnType) -> Any:
+    return value if column_type.kind is Kind.JSON else as_python(value, column_type)
+
+
+def _read(database: Database, entity: Entity, values: list[str], where: str) -> Iterator[list[Any]]:
+    destination = TrinoDestination(database, get_connector(database, entity.connector))
+    table = quote(destination.catalog, entity.target_schema, entity.target_table)
+    cursor = destination.session.connection().cursor()
+    cursor.execute(f"SELECT {', '.join(values)} FROM {table} t WHERE {where}")
+    while rows := cursor.fetchmany(_BATCH_ROWS):
+        yield from rows
+
+
+def as_python(value: Any, column_type: ColumnType) -> Any:
+    """A value of the trino client as psycopg would give it."""
+    if value is None:
+        return None
+    if column_type.is_number_text:
+        return Decimal(value)
+    match column_type.kind:
+        case Kind.JSON:
+            return json.loads(value)
+        case Kind.UUID:
+            return UUID(str(value))
+        case Kind.TIMESTAMPTZ if isinstance(value, datetime):
+            return value if value.tzinfo else value.replace(tzinfo=UTC)
+    return value

@@ -1,0 +1,55 @@
+"""What the steps of one publish on Trino share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sync_pipelines.books.publish_plan import PublishPlan
+from sync_pipelines.destinations.contrary import refuse_contrary
+from sync_pipelines.destinations.emptied import columns_to_check, refuse_emptied
+from sync_pipelines.destinations.trino.merge import Counts, Statements, run_marker
+from sync_pipelines.destinations.trino.session import Session
+from sync_pipelines.destinations.trino.staging import Staging
+from sync_pipelines.destinations.trino.vanished import Vanished, plan_vanished
+from sync_pipelines.model.run import Mode, check_stage
+
+
+@dataclass
+class Work:
+    """What the steps of one publish share; `is_hive` tables are appended to and swapped instead of merged."""
+
+    cursor: Any
+    session: Session
+    catalog: str
+    plan: PublishPlan
+    staging: Staging
+    statements: Statements
+    winners: int = 0
+    counts: Counts = field(default_factory=Counts)
+    vanished: Vanished = field(default_factory=Vanished)
+    is_hive: bool = False
+
+    @property
+    def marker(self) -> str:
+        """Text that the writes of this run carry."""
+        return run_marker(self.plan)
+
+    def compare(self) -> None:
+        """What is new, changed, the same or stale, and which rows the source no longer has."""
+        if self.winners:
+            self.counts = Counts(*map(int, self.session.query(self.statements.compare())[0]))
+        check_stage("compare", self.winners, self.counts.records)
+        self.refuse_contradictions()
+        if self.plan.mode is Mode.FULL:
+            self.vanished = plan_vanished(self.cursor, self.session, self.plan, self.statements, self.staging)
+
+    def refuse_contradictions(self) -> None:
+        """Stop where a record contradicts the order of its row, or where no record has what the rows have."""
+        columns = columns_to_check(self.plan) if self.winners else []
+        if columns:
+            values = self.session.query(self.statements.count_values(columns))[0]
+            refuse_emptied(self.plan, dict(zip((column.name for column in columns), values, strict=True)))
+        if self.counts.contrary:
+            pairs = [(theirs, ours) for theirs, ours in self.session.query(self.statements.contrary_pairs())]
+            refuse_contrary(self.plan, self.counts.contrary, pairs)

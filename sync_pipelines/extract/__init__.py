@@ -1,1 +1,0 @@
-"""Get records: guarded HTTP, the paging protocol, pages decoded into Arrow."""

@@ -1,0 +1,1 @@
+"""Files: bounded, private, and YAML that is read without trust."""

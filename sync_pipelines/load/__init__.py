@@ -1,1 +1,0 @@
-"""Put rows down: staging by dlt, then one atomic publish."""

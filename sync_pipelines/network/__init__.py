@@ -1,0 +1,1 @@
+"""Addresses: where a request may go, and connections whose address was checked first."""

@@ -1,0 +1,170 @@
+"""What definitions are built from: the catalog, or the last known one from a file while the database is down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from sync_pipelines.catalog.connectors import list_connectors
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.entities import entity_from_row, list_entity_rows
+from sync_pipelines.dotenv_file import dotenv_file, values_in
+from sync_pipelines.downstream.sql_model import models_fingerprint
+from sync_pipelines.errors import SyncError
+from sync_pipelines.files.private import make_private_folder
+from sync_pipelines.model.entity import Connector, Entity
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "catalog.json"
+# What definitions take from the environment when they are loaded.
+DEFINITION_SETTINGS = ("ALERT_INTERVAL_SECONDS", "DUE_SENSOR_SECONDS", "FRESHNESS_GRACE_SECONDS", "SYNC_OWNERS")
+_DEFINITION_FIELDS = (
+    "uid", "connector", "slug", "api_name", "description", "delta_strategy", "columns", "target_schema", "target_table", "destination",
+    "sync_enabled", "sync_interval_seconds", "status", "status_reason",
+)  # fmt: skip
+
+_CONNECTOR_FIELDS = (
+    "uid", "name", "base_url", "target_schema", "sync_cron", "full_refresh_cron", "discovery_cron", "time_zone", "probe_changes",
+    "destination_settings", "kind", "declaration",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CatalogView:
+    """Entities to build definitions from.
+
+    Attributes:
+        database_name: name of the database that holds the tables.
+        connectors: the active ones, as far as definitions need them.
+        stale_because: why this is the last known catalog and not the current one; None when it is current.
+        fingerprint: changes when anything does that definitions show; empty for a last known catalog.
+    """
+
+    entities: tuple[Entity, ...] = ()
+    database_name: str = "postgres"
+    stale_because: str | None = None
+    connectors: tuple[Connector, ...] = ()
+    fingerprint: str = ""
+
+    @cached_property
+    def base_urls(self) -> dict[str, str]:
+        """Base URL by connector."""
+        return {one.name: one.base_url for one in self.connectors}
+
+    @cached_property
+    def paths(self) -> dict[str, str]:
+        """Path of each declared entity at its source, by `connector/slug`."""
+        return {
+            f"{one.name}/{slug}": endpoint.get("path", "/")
+            for one in self.connectors
+            for slug, endpoint in ((one.declaration or {}).get("endpoints") or {}).items()
+        }
+
+    @cached_property
+    def owners(self) -> dict[str, list[str]]:
+        """Owners by connector, where its file names some."""
+        declared = {one.name: (one.declaration or {}).get("owners") for one in self.connectors}
+        return {name: owners for name, owners in declared.items() if owners}
+
+    @cached_property
+    def trino_catalogs(self) -> dict[str, str]:
+        """Catalog in Trino by connector, where a connector sets its own."""
+        settings = {one.name: one.destination_settings or {} for one in self.connectors}
+        return {name: own["catalog"] for name, own in settings.items() if own.get("catalog")}
+
+
+def load_catalog(open_database: Callable[[], Database], home: Path, connectors: Sequence[str] = ()) -> CatalogView:
+    """Read the catalog, or these connectors of it, and remember it.
+
+    Falls back to what was remembered when the database does not answer.
+    """
+    path = home / _file_name(connectors)
+    try:
+        database = open_database()
+        view, content = _read(database, connectors)
+    except SyncError as error:
+        return _remembered(path, error)
+    _remember(path, content)
+    return view
+
+
+def catalog_fingerprint(database: Database, connectors: Sequence[str] = (), dotenv: Path | None = None) -> str:
+    """What the fingerprint of definitions would be if they were loaded now.
+
+    Args:
+        database: of the catalog.
+        connectors: that the location is restricted to; none = all.
+        dotenv: the file `.env` of the process that loads them; None = this process's.
+
+    Raises:
+        SyncError: the catalog cannot be read.
+    """
+    return _read(database, connectors, dotenv)[0].fingerprint
+
+
+def _file_name(connectors: Sequence[str]) -> str:
+    """Locations that are restricted to different connectors must not overwrite each other's file."""
+    if not connectors:
+        return FILE_NAME
+    digest = hashlib.sha256(",".join(connectors).encode()).hexdigest()[:8]
+    return FILE_NAME.replace(".", f"-{digest}.")
+
+
+def _read(database: Database, connectors: Sequence[str], dotenv: Path | None = None) -> tuple[CatalogView, str]:
+    """The view, and the content of its file."""
+    with database.connect() as connection:
+        found = connection.execute("SELECT to_regclass(%s) AS t", [f'"{database.bridge_schema}".entities']).fetchone()
+        if found is None or found["t"] is None:
+            active, rows = [], []
+        else:
+            active = [
+                one for one in list_connectors(database) if one.is_active and (not connectors or one.name in connectors)
+            ]
+            names = {one.name for one in active}
+            rows = [row for row in list_entity_rows(database) if row["connector"] in names]
+    content = json.dumps(
+        {
+            "database": database.name,
+            "connectors": [{name: getattr(one, name) for name in _CONNECTOR_FIELDS} for one in active],
+            "entities": [{name: row[name] for name in _DEFINITION_FIELDS} for row in rows],
+        },
+        default=str,
+    )
+    # Everything that definitions are built from. Gates are not: every run reads its own. What else is in the environment cannot change
+    # while a process lives.
+    settings = values_in(dotenv or dotenv_file(), DEFINITION_SETTINGS)
+    fingerprint = hashlib.sha256(f"{content}{models_fingerprint()}{json.dumps(settings)}".encode()).hexdigest()[:16]
+    return CatalogView(tuple(map(entity_from_row, rows)), database.name, None, tuple(active), fingerprint), content
+
+
+def _remember(path: Path, content: str) -> None:
+    """Write atomically: a run that loads at the same moment sees the old file or the new one."""
+    try:
+        make_private_folder(path.parent)
+        if path.exists() and path.read_text() == content:
+            return
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            file.write(content)
+        os.replace(file.name, path)
+    except OSError as error:
+        logger.warning("the catalog could not be remembered in %s: %s", path, error)
+
+
+def _remembered(path: Path, error: SyncError) -> CatalogView:
+    try:
+        stored = json.loads(path.read_text())
+        entities = tuple(entity_from_row({**row, "cursor_marks": []}) for row in stored["entities"])
+        logger.warning("the catalog cannot be read; definitions come from %s: %s", path, error)
+        connectors = tuple(Connector(**{**connector, "auth_token": None}) for connector in stored["connectors"])
+        return CatalogView(entities, stored["database"], str(error), connectors)
+    except (OSError, ValueError, KeyError, TypeError) as unreadable:
+        logger.error("the catalog cannot be read (%s) and none is remembered (%s)", error, type(unreadable).__name__)
+        return CatalogView(stale_because=str(error))

@@ -1,1 +1,0 @@
-"""Prove it: compare source and table, on demand."""

@@ -1,0 +1,1 @@
+"""The run of an entity: sync, checkpoint, release, write-back, audit."""

@@ -1,0 +1,652 @@
+"""One run of one entity, from lock to ledger: the only way in for assets, command line and tests."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property, partial
+from typing import Any, Protocol
+from uuid import UUID
+
+import psycopg
+import pyarrow as pa
+
+from sync_pipelines.books.originals import Originals
+from sync_pipelines.books.publish_plan import Outcome, PublishPlan
+from sync_pipelines.catalog.connectors import get_connector
+from sync_pipelines.catalog.database import Database, classify_database_error
+from sync_pipelines.catalog.entities import get_entity
+from sync_pipelines.catalog.runs import (
+    fail_run,
+    get_run,
+    hold_entity,
+    last_details,
+    note_details,
+    start_run,
+)
+from sync_pipelines.catalog.slots import writer_place
+from sync_pipelines.destinations.destination import Destination
+from sync_pipelines.destinations.engine import load_batches
+from sync_pipelines.destinations.postgres.peek import finish_without_load
+from sync_pipelines.destinations.registry import open_destination
+from sync_pipelines.discover.follow import follow_fields, waits_for
+from sync_pipelines.errors import (
+    UNPUBLISHED,
+    ConfigurationError,
+    CursorProtocolError,
+    IncompleteAnswerError,
+    InterruptedRunError,
+    RetriableError,
+    SchemaDriftError,
+    SourceContractError,
+    SyncError,
+    UnsortedPageError,
+)
+from sync_pipelines.gate.judge import Tally
+from sync_pipelines.gate.opened import OpenedGate, check_stored_masks, newly_masked
+from sync_pipelines.gate.remask import Remask
+from sync_pipelines.model.due import plan_next
+from sync_pipelines.model.entity import COERCED_COLUMN, REVIEW_COLUMN, Connector, DeltaStrategy, Entity, EntityStatus
+from sync_pipelines.model.run import Ledger, Mode, RunResult, RunStatus, is_published
+from sync_pipelines.model.verdict import RejectionLimits, Verdict
+from sync_pipelines.runs.bounds import RunBounds
+from sync_pipelines.runs.checkpoint import plan_checkpoint
+from sync_pipelines.runs.extraction import Extraction
+from sync_pipelines.runs.prepared_gate import prepare_gate
+from sync_pipelines.settings import Settings, load_settings
+from sync_pipelines.sources.registry import endpoint_of, named_metrics, open_source
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 1.0
+SHOWN_FIELDS = 20
+FOLLOWED_AT_MOST = 3  # reads of one run; what comes after is left to the discovery
+
+
+class _FieldsFollowed(SyncError):
+    """Ends an attempt: the catalog has columns now for fields that its records carry."""
+
+
+class Heartbeat(Protocol):
+    """Tells that a run is alive, and how many records it has; raises when it shall end."""
+
+    def __call__(self, fetched: int | None = None) -> None:
+        """Say so; without a number, as many records as last time."""
+
+
+@dataclass
+class _Run:
+    """What the steps of one run share; `entity` is as its table has it, `declared` as the source sends it."""
+
+    database: Database
+    destination: Destination
+    settings: Settings
+    connector: Connector
+    entity: Entity
+    uid: UUID
+    mode: Mode
+    started_at: datetime
+    started_monotonic: float
+    accept_vanished: bool
+    heartbeat: Heartbeat
+    held: psycopg.Connection[Any]
+    lease: UUID | None
+    gate: OpenedGate | None = None
+    remask: frozenset[str] = frozenset()
+    released: dict[UUID, bytes] = field(default_factory=dict)
+    table_changes: tuple[str, ...] = ()
+    fills_empty: bool = False
+    original_characters: int | None = None
+    warnings: list[str] = field(default_factory=list)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    last_details: dict[str, Any] = field(default_factory=dict)
+    asked_for: frozenset[str] = frozenset()
+    followed: int = 0
+    waits_for: str | None = None
+
+    def __post_init__(self) -> None:
+        self.declared = self.entity if self.gate is None else self.gate.entity
+        if self.gate is not None:
+            self.entity = self.gate.stored_entity
+
+    @cached_property
+    def bounds(self) -> RunBounds:
+        return RunBounds.of(self.settings, self.connector)
+
+    @property
+    def elapsed_seconds(self) -> float:
+        return time.monotonic() - self.started_monotonic
+
+
+@contextmanager
+def _leaving_all_as_it_was() -> Iterator[None]:
+    """Errors say that nothing was published, also those before there is a run."""
+    try:
+        yield
+    except SyncError as error:
+        error.leaves(UNPUBLISHED)
+        raise
+
+
+@_leaving_all_as_it_was()
+def sync_entity(
+    database: Database,
+    connector_name: str,
+    slug: str,
+    *,
+    full_refresh: bool = False,
+    accept_vanished: bool = False,
+    triggered_by: str = "command line",
+    released: dict[UUID, bytes] | None = None,
+    settings: Settings | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
+    lease: UUID | None = None,
+    will_try_again: bool = False,
+) -> RunResult:
+    """Sync one entity and return its balanced ledger.
+
+    Args:
+        database: where catalog and target are.
+        connector_name: the connector.
+        slug: the entity.
+        full_refresh: read everything again, compare, and soft-delete what vanished.
+        accept_vanished: delete vanished rows even beyond the configured share; without it they stay, and the run is INCOMPLETE.
+        triggered_by: who asked, for the run's record.
+        released: records out of quarantine, by their uid, that go the whole way instead of what the source has; the cursor stays.
+        settings: the process settings when None.
+        interrupted: asked before every page; True ends the run as cancelled, with nothing published.
+        lease: by which a sensor took the entity for this run; it ends with it.
+        will_try_again: the caller repeats what may pass, a `RetriableError` or an error that is none of ours, so that such a failure is not
+            counted yet.
+
+    While it reads, `records_fetched` of the running row in `bridge.sync_runs` tells how far it is.
+
+    Raises:
+        SyncError: any of ours; the run is closed as failed, cancelled or incomplete, and nothing was published.
+    """
+    settings = settings or load_settings()
+    connector = get_connector(database, connector_name)
+    started_monotonic = time.monotonic()
+    with hold_entity(database, get_entity(database, connector_name, slug), settings.entity_wait_seconds) as held:
+        # Read again under the lock: the run before us may have moved the cursor.
+        entity = _checked(connector, get_entity(database, connector_name, slug))
+        destination = open_destination(database, connector, entity)
+        try:
+            gate = prepare_gate(database, settings, entity)
+        except SyncError as error:
+            # A person reads of it where they read of every failure; that is what keeps the entity from starting at once again, too.
+            mode = plan_mode(entity, full_refresh=full_refresh)
+            uid, _ = start_run(held, entity, mode, triggered_by, entity.cursor if mode is Mode.DELTA else None)
+            is_release = bool(released)
+            told = error.at(**entity.where).leaves(UNPUBLISHED)
+            fail_run(database, entity, uid, told, lease=lease, tried_again=is_release, released=is_release)
+            raise
+        remask = newly_masked(entity, gate)
+        mode = Mode.DELTA if released else plan_mode(entity, full_refresh=full_refresh or bool(remask))
+        if released and gate is not None:
+            gate = _gate_of_released(entity, gate)
+        start = entity.cursor if mode is Mode.DELTA else None
+        uid, started_at = start_run(held, entity, mode, triggered_by, start)
+        heartbeat = _heartbeat(held, uid, interrupted)
+        run = _Run(
+            database,
+            destination,
+            settings,
+            connector,
+            entity,
+            uid,
+            mode,
+            started_at,
+            started_monotonic,
+            accept_vanished,
+            heartbeat,
+            held,
+            lease,
+            gate,
+            remask,
+            released or {},
+            last_details=last_details(held, entity),
+        )
+        try:
+            while True:
+                try:
+                    return _run(run)
+                except _FieldsFollowed:
+                    run = _with_new_columns(run)
+        except BaseException as error:
+            # From the connection that holds the entity; all others tell errors of ours.
+            told = classify_database_error(error) if isinstance(error, psycopg.Error) else error
+            if isinstance(told, SyncError):
+                told.at(**entity.where).leaves(UNPUBLISHED)
+            # A release reads nothing of the source: that it failed says nothing of when the entity is due.
+            tried_again = (will_try_again and _may_pass(told)) or bool(released)
+            fail_run(database, entity, uid, told, lease=lease, tried_again=tried_again, released=bool(released))
+            if told is error:
+                raise
+            raise told from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether a step repeats what failed so."""
+    if isinstance(error, SyncError):
+        return isinstance(error, RetriableError) and not isinstance(error, InterruptedRunError)
+    return isinstance(error, Exception)
+
+
+def _heartbeat(connection: psycopg.Connection[Any], uid: UUID, interrupted: Callable[[], bool]) -> Heartbeat:
+    """Tell how far a run is, at most once a second; it also notices a lost lock connection early."""
+    last, known = time.monotonic(), 0
+
+    def beat(fetched: int | None = None) -> None:
+        nonlocal last, known
+        known = known if fetched is None else fetched
+        if interrupted():
+            raise InterruptedRunError(f"The run was cancelled after {known} records.")
+        if time.monotonic() - last >= HEARTBEAT_SECONDS:
+            last = time.monotonic()
+            connection.execute(
+                "UPDATE sync_runs SET records_fetched = %s WHERE uid = %s AND status = 'running'", [known, uid]
+            )
+
+    return beat
+
+
+def plan_mode(entity: Entity, *, full_refresh: bool) -> Mode:
+    """FULL when everything must be read: on demand, after a change of columns, without cursor, or by strategy."""
+    incremental = entity.delta_strategy is DeltaStrategy.ROWVERSION and entity.cursor is not None
+    return Mode.FULL if full_refresh or entity.full_refresh_pending or not incremental else Mode.DELTA
+
+
+def _gate_of_released(entity: Entity, gate: OpenedGate) -> OpenedGate:
+    """The gate for records that lie in quarantine, where they are masked already."""
+    check_stored_masks(entity, gate)
+    return replace(gate.for_masked(), waived=gate.waived)
+
+
+def _checked(connector: Connector, entity: Entity) -> Entity:
+    if not connector.is_active:
+        raise ConfigurationError(
+            f"The connector {connector.name} is switched off.",
+            where=dict(entity.where),
+            next_command=f"sync-pipelines connector add {connector.name} … (switches it on again)",
+        )
+    if entity.status is EntityStatus.ACTION_REQUIRED:
+        raise SchemaDriftError(
+            entity.status_reason or "The entity needs a decision.",
+            where=dict(entity.where),
+            next_command=f"sync-pipelines discover {entity.connector} --accept {entity.slug}",
+        )
+    if entity.status is EntityStatus.VANISHED:
+        raise ConfigurationError(
+            f"The source does not list {entity.slug} any more; its table {entity.table} is kept as it was.",
+            where=dict(entity.where),
+            next_command=f"sync-pipelines discover {entity.connector}",
+        )
+    return entity
+
+
+def _with_new_columns(run: _Run) -> _Run:
+    """The run anew, with the entity as the catalog has it now; it reads everything, so that every row gets its values."""
+    entity = get_entity(run.database, run.connector.name, run.entity.slug)
+    connector = get_connector(run.database, run.connector.name)
+    gate = prepare_gate(run.database, run.settings, entity)
+    run.held.execute("UPDATE sync_runs SET mode = 'full', rowversion_start = NULL WHERE uid = %s", [run.uid])
+    return replace(
+        run,
+        destination=open_destination(run.database, connector, entity),
+        connector=connector,
+        entity=entity,
+        gate=gate,
+        mode=Mode.FULL,
+        remask=newly_masked(entity, gate),
+        table_changes=(),
+        warnings=[],
+        followed=run.followed + 1,
+        waits_for=None,
+    )
+
+
+def _notice(run: _Run, names: set[str]) -> None:
+    """Ask the source's description for fields that nobody declared; fields of the last run are left to the discovery.
+
+    Raises:
+        _FieldsFollowed: the catalog has columns for some of them now.
+    """
+    new = frozenset(names) - run.asked_for
+    run.asked_for |= new
+    if run.released or run.followed >= FOLLOWED_AT_MOST or new <= set(run.last_details.get("undeclared", ())):
+        return
+    run.waits_for = follow_fields(run.database, run.connector, run.entity, set(new), run.settings)
+    if run.waits_for is None:
+        raise _FieldsFollowed(f"{run.entity.path} has new columns.")
+
+
+def _tell_undeclared(run: _Run, names: set[str]) -> None:
+    endpoint = endpoint_of(run.connector, run.entity.slug)
+    if not names or run.released or (endpoint is not None and endpoint.fields is not None):
+        return
+    shown = ", ".join(sorted(names)[:SHOWN_FIELDS]) + (", …" if len(names) > SHOWN_FIELDS else "")
+    run.warnings.append(
+        f"fields that nobody declares are not stored: {shown}; {run.waits_for or waits_for(run.connector)}"
+    )
+
+
+def _run(run: _Run) -> RunResult:
+    keyset = run.entity.delta_strategy is DeltaStrategy.ROWVERSION
+    # Of a declared source its file says whether it is sorted.
+    may_be_unsorted = keyset and run.connector.declaration is None and not run.released
+    in_order = not (may_be_unsorted and run.mode is Mode.DELTA and run.last_details.get("unsorted"))
+    _prepare(run)
+    try:
+        for _ in range(2 if in_order else 0):
+            try:
+                return _attempt(run, keyset=keyset)
+            except UnsortedPageError as error:
+                if not may_be_unsorted:
+                    raise
+                logger.warning("%s: %s", run.entity.path, error.what)
+                _prepare(run)
+                if error.is_certain:
+                    break
+        run.warnings.append(
+            "the source does not sort its pages by rowversion, so they are read by number under the same filter: a row that an"
+            " update moves across a page border meanwhile can be missed until the next full refresh"
+        )
+        return _attempt(run, keyset=keyset, in_order=False)
+    except CursorProtocolError as error:
+        if run.mode is Mode.DELTA or not keyset:
+            error.next_command = error.next_command or f"sync-pipelines sync {run.entity.path} --full-refresh"
+            raise
+        # Everything is read anyway: go by page number, which needs no order.
+        hint = f" Next: {error.next_command}" if error.next_command else ""
+        run.warnings.append(f"read by page number, because rowversions cannot be followed: {error.what}{hint}")
+        logger.warning("%s: %s", run.entity.path, run.warnings[-1])
+        _prepare(run)
+        return _attempt(run, keyset=False)
+
+
+def _prepare(run: _Run) -> None:
+    """Bring target and staging into shape before any data moves."""
+    wanted = {REVIEW_COLUMN} if run.gate is not None and run.gate.gate.may_review else set()
+    wanted |= {COERCED_COLUMN} if run.entity.coerced else set()
+    masks = run.gate.masks if run.gate is not None else None
+    prepared = run.destination.prepare(
+        replace(run.entity, own_columns=frozenset(wanted)),
+        rebuild=run.mode is Mode.FULL,
+        remask=Remask(masks, run.remask, run.database.bridge_schema) if masks is not None and run.remask else None,
+    )
+    run.entity, run.remask = replace(run.entity, own_columns=prepared.own_columns), frozenset()
+    run.fills_empty, run.original_characters = prepared.is_empty, prepared.original_characters
+    run.table_changes = run.table_changes or prepared.changes
+
+
+_REFUSALS = (SourceContractError, IncompleteAnswerError)
+
+
+def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
+    entity, settings = run.entity, run.settings
+    masked = run.gate.masked if run.gate is not None else frozenset()
+    if run.gate is not None:
+        run.gate.tally = Tally()
+    originals = Originals()
+    extraction = Extraction(
+        run.declared,
+        open_source(run.database, run.connector, run.declared, settings, masked=masked, keep_answers=True),
+        max_pages=settings.max_pages,
+        batch_rows=settings.batch_rows,
+        batch_bytes=settings.batch_bytes,
+        max_record_bytes=settings.max_record_bytes,
+        own_columns=entity.own_columns,
+        gate=run.gate,
+        keep_original=originals.add,
+        original_characters=run.original_characters,
+        before_page=lambda fetched: _go_on(run, extraction, fetched),
+        on_undeclared=partial(_notice, run),
+    )
+    plan = PublishPlan(
+        entity=entity,
+        run_uid=run.uid,
+        mode=run.mode,
+        bridge_schema=run.database.bridge_schema,
+        cursor=entity.cursor,
+        codec=extraction.reading.codec,
+        marks=entity.cursor_marks,
+        keyset=keyset,
+        in_order=in_order,
+        walked=extraction.source.walks,
+        accept_vanished=run.accept_vanished,
+        lease=run.lease,
+        declared_columns=run.declared.columns,
+        masks=entity.stored_masks if run.released else run.gate.fingerprints if run.gate is not None else {},
+        released=tuple(run.released),
+        limits=RejectionLimits(settings.alert_rejection_rate, settings.alert_rejection_min_records),
+        originals=originals,
+    )
+    batches = _finished(run, extraction, plan)
+    try:
+        # Two, so that a read of a single batch is known to be over and the plan complete.
+        head = list(itertools.islice(batches, 2))
+        outcome = _without_load(run, extraction, plan, head) if len(head) < 2 and not run.released else None
+        if outcome is None:
+            outcome = _load(run, plan, itertools.chain(head, batches))
+    except SyncError as error:
+        if isinstance(error, _REFUSALS):
+            # Kept answers that were refused once would be refused by every run that goes on with them.
+            extraction.source.finish()
+        # COMMIT may have gone through although its answer was lost: the run's own row tells.
+        outcome = _recorded_outcome(run) if plan.details else None
+        if outcome is None:
+            raise
+    if not run.released:
+        extraction.source.finish()
+    return _result(run, extraction, plan, outcome)
+
+
+def _go_on(run: _Run, extraction: Extraction, fetched: int) -> None:
+    """Tell how far the run is; end it where somebody cancelled it, or where it would take more than it may."""
+    run.heartbeat(fetched)
+    read_bytes = extraction.traffic.bytes_decoded
+    run.bounds.check(rows=fetched, read_bytes=read_bytes, started_monotonic=run.started_monotonic)
+
+
+def _wait_on(run: _Run) -> None:
+    """As `_go_on`, while the destination keeps the run waiting."""
+    run.heartbeat()
+    run.bounds.check(rows=0, read_bytes=0, started_monotonic=run.started_monotonic)
+
+
+def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[tuple[str, pa.Table]]:
+    """The batches, and when they are through, the plan with its counts and its cursor."""
+    after = run.entity.cursor if run.mode is Mode.DELTA else None
+    full = run.mode is Mode.FULL
+    if run.released:
+        yield from extraction.released(list(run.released.values()))
+    else:
+        closing = full and not run.fills_empty
+        yield from extraction.batches(
+            after=after, keyset=plan.keyset, full=full, closing=closing, in_order=plan.in_order
+        )
+        run.warnings += extraction.source.warnings()
+        _tell_undeclared(run, extraction.undeclared)
+    plan.fetched, plan.reread, plan.rejected = extraction.fetched, extraction.reread, extraction.rejected
+    plan.moved, plan.absent = extraction.moved, extraction.absent
+    plan.codec, moved = extraction.reading.codec or plan.codec, False
+    if plan.keyset and not run.released:
+        checkpoint = plan_checkpoint(run.entity, run.mode, extraction.reading, run.started_at, run.elapsed_seconds)
+        plan.cursor, plan.marks = checkpoint.cursor, checkpoint.marks
+        plan.seen, plan.seen_is_sure = checkpoint.seen, checkpoint.seen_is_sure
+        moved = checkpoint.seen is not None and checkpoint.seen != run.entity.seen_rowversion
+        run.warnings += checkpoint.warnings
+        # By page number a row may have hidden between two pages, also where only some records were read so.
+        plan.walked = plan.walked or extraction.reading.by_number
+    elif not run.released:
+        plan.cursor, plan.marks = None, ()
+    without_rowversion = _without_rowversion(run, extraction, plan)
+    plan.next_due_seconds, plan.next_due_reason = plan_next(
+        run.entity.uid,
+        run.entity.sync_interval_seconds,
+        run.entity.lookback_seconds,
+        probed=run.connector.probe_changes and plan.seen_is_sure and not plan.walked,
+        moved=moved,
+    )
+    plan.details = {
+        "pages": extraction.pages,
+        "reread": extraction.reread,
+        "rowversion_last": extraction.reading.last,
+        "requests": extraction.traffic.requests,
+        "retries": extraction.traffic.retries,
+        "bytes_wire": extraction.traffic.bytes_wire,
+        "api_seconds_p95": round(extraction.traffic.percentile_seconds(0.95), 4),
+        "api_seconds_max": round(extraction.traffic.percentile_seconds(1.0), 4),
+        "undeclared": sorted(extraction.undeclared),
+        "without_rowversion": without_rowversion,
+        "table_changes": list(run.table_changes),
+        "quarantine_sample": extraction.sample,
+        "page_size": extraction.source.page_size,
+        "pages_moved": plan.moved,
+        "unsorted": bool(run.last_details.get("unsorted")) if run.released else not plan.in_order,
+        **({"coerced": dict(extraction.coerced)} if extraction.coerced else {}),
+        **({"gate": run.gate.tally.as_dict()} if run.gate is not None else {}),
+        "warnings": [*run.warnings, *extraction.reading.warnings],
+    }
+
+
+def _without_rowversion(run: _Run, extraction: Extraction, plan: PublishPlan) -> int:
+    """Records of the table that no delta can see, as the last full read counted them; told in the run's warnings."""
+    if not plan.keyset or run.released:
+        return int(run.last_details.get("without_rowversion", 0))
+    if run.mode is Mode.FULL:
+        count, seen = extraction.without_rowversion, "only a full read sees them"
+    else:
+        count, seen = (
+            int(run.last_details.get("without_rowversion", 0)),
+            "this delta could not see whether they changed",
+        )
+    if count > (extraction.without_rowversion if run.mode is Mode.DELTA else 0):
+        run.warnings.append(
+            f"{count} records have no {_cursor_name(run)}, so no delta finds them again: {seen} (sync-pipelines sync {run.entity.path} --full-refresh)"
+        )
+    return count
+
+
+def _cursor_name(run: _Run) -> str:
+    endpoint = endpoint_of(run.connector, run.entity.slug)
+    return endpoint.cursor.field if endpoint is not None and endpoint.cursor is not None else "row_version"
+
+
+def _without_load(
+    run: _Run, extraction: Extraction, plan: PublishPlan, head: list[tuple[str, pa.Table]]
+) -> Outcome | None:
+    """Finish a run whose records need not be staged; None when it must load."""
+    if run.mode is Mode.FULL:
+        if head:
+            return None
+        with _writing(run):
+            return run.destination.publish_nothing(plan)
+    small = extraction.fetched <= run.settings.max_page_size
+    if head and (not small or plan.fetched != plan.reread + len(head[0][1]) or head[0][0] != run.entity.records_table):
+        return None
+    ledger = Ledger() if not head else run.destination.all_unchanged(plan, head[0][1])
+    if ledger is None:
+        return None
+    with run.database.connect() as connection:
+        return finish_without_load(connection.cursor(), plan, ledger)
+
+
+def _load(run: _Run, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]]) -> Outcome:
+    load_batches(
+        run.destination,
+        plan,
+        batches,
+        run.stage_seconds,
+        home=run.settings.home,
+        fills_empty=run.fills_empty,
+        writing=lambda: _writing(run),
+        while_waiting=lambda: _wait_on(run),
+    )
+    assert plan.outcome is not None
+    return plan.outcome
+
+
+def _writing(run: _Run) -> AbstractContextManager[None]:
+    """A place among the writers to the destination; while it is waited for, the run can be cancelled and its limits hold."""
+    return writer_place(
+        run.held, run.database.bridge_schema, run.settings.max_destination_writers, lambda: _wait_on(run)
+    )
+
+
+def _recorded_outcome(run: _Run) -> Outcome | None:
+    """What the run's own row says of it; None when it was not published."""
+    row = get_run(run.database, run.uid)
+    if not is_published(row):
+        return None
+    details, trouble = row["details"], row["error_details"] or {}
+    verdict = Verdict(RunStatus(row["status"]), row["error_message"], trouble.get("next_command"))
+    return Outcome(Ledger.of_row(row), details["row_count"], details["missing"], details["held_deletions"], verdict)
+
+
+def _duplicate_keys(run: _Run) -> int:
+    """Keys that stand twice; a run that has published is not failed because nobody could look."""
+    try:
+        return run.destination.duplicate_keys(run.entity)
+    except SyncError as error:
+        run.warnings.append(f"whether a key stands twice in {run.entity.table} could not be looked up: {error.what}")
+        return 0
+
+
+def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outcome) -> RunResult:
+    entity, traffic = run.entity, extraction.traffic
+    duplicates = _duplicate_keys(run)
+    metrics = named_metrics(
+        endpoint_of(run.connector, entity.slug),
+        outcome.ledger,
+        traffic,
+        extraction.source.page_size,
+        run.elapsed_seconds,
+    )
+    late = {**({"metrics": metrics} if metrics else {}), **({"duplicate_keys": duplicates} if duplicates else {})}
+    if late:
+        try:
+            with run.database.connect() as connection:
+                note_details(connection, run.uid, late)
+        except SyncError as error:
+            logger.warning("%s: what was found after the publish is not in the run's row: %s", entity.path, error.what)
+    logger.info("%s: %s", entity.path, outcome.ledger.as_dict())
+    return RunResult(
+        uid=run.uid,
+        connector=entity.connector,
+        slug=entity.slug,
+        mode=run.mode,
+        ledger=outcome.ledger,
+        started_at=run.started_at,
+        duration_seconds=run.elapsed_seconds,
+        table=entity.table,
+        row_count=outcome.row_count,
+        rowversion_start=entity.cursor if run.mode is Mode.DELTA else None,
+        rowversion_end=plan.cursor,
+        pages=extraction.pages,
+        requests=traffic.requests,
+        bytes_wire=traffic.bytes_wire,
+        api_seconds_p95=traffic.percentile_seconds(0.95),
+        api_seconds_max=traffic.percentile_seconds(1.0),
+        stage_seconds=dict(run.stage_seconds),
+        undeclared=tuple(sorted(extraction.undeclared)),
+        table_changes=run.table_changes,
+        quarantine_sample=tuple(extraction.sample),
+        duplicate_keys=duplicates,
+        columns=entity.columns,
+        gate=run.gate.tally.as_dict() if run.gate is not None else {},
+        warnings=(*run.warnings, *extraction.reading.warnings, *outcome.warnings),
+        storage=dict(plan.details.get("trino", {})),
+        metrics=metrics,
+        coerced=dict(extraction.coerced),
+        status=outcome.verdict.status,
+        status_reason=outcome.verdict.reason,
+        next_command=outcome.verdict.next_command,
+        held_deletions=outcome.held,
+    )

@@ -1,0 +1,238 @@
+"""Write one corrected record to its source: ordered by a person, never by a sync.
+
+The table stays a copy of the source. So the entity is synced first, the whole record is sent with the changes by PUT, which may be
+repeated without harm, and a second sync brings back what the source made of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote as url_quote
+
+from sync_pipelines.batches.raw_json import members
+from sync_pipelines.batches.sieve import is_cut
+from sync_pipelines.batches.values import convert
+from sync_pipelines.catalog.connectors import get_connector
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.entities import get_entity
+from sync_pipelines.errors import ConfigurationError, NotFoundError, RecordError, SettingsError
+from sync_pipelines.model.declaration import WriteBack
+from sync_pipelines.model.entity import COERCED_COLUMN, REJECTED_COLUMN, Connector, Entity
+from sync_pipelines.model.quoting import quote
+from sync_pipelines.model.types import Kind
+from sync_pipelines.runs.sync import sync_entity
+from sync_pipelines.secrets import printable
+from sync_pipelines.settings import Settings
+from sync_pipelines.sources.http.connector_session import open_session
+from sync_pipelines.sources.http.guarded import Traffic
+from sync_pipelines.sources.registry import endpoint_of, open_source
+from sync_pipelines.sources.rest.adapter import DeclaredSource
+from sync_pipelines.sources.rest.translate import source_paths
+
+
+@dataclass(frozen=True)
+class WritePlan:
+    """What would be sent.
+
+    Attributes:
+        path: at the source.
+        changes: by column, (text before, text after); empty when the row is so already.
+        body: the JSON of the PUT.
+    """
+
+    connector: Connector
+    entity: Entity
+    key: str
+    path: str
+    changes: dict[str, tuple[str | None, str | None]]
+    body: bytes
+
+
+def plan_write_back(
+    database: Database, connector_name: str, slug: str, key: str, values: dict[str, str | None], settings: Settings
+) -> WritePlan:
+    """Sync the entity, then compare its row with the wanted values.
+
+    Args:
+        database: catalog and table.
+        connector_name, slug: the entity; its endpoint must declare `write_back`.
+        key: the row's business key.
+        values: new values by column, as text; None = null.
+        settings: of the process.
+
+    Raises:
+        ConfigurationError: the endpoint has no `write_back`, or the table is not what the source sent: it has masks, or is in
+            Trino, whose types are others.
+        SettingsError: a column that may not be changed, or a value that is not of its type.
+        NotFoundError: no live row has the key.
+        SyncError: from the sync.
+    """
+    connector, entity = get_connector(database, connector_name), get_entity(database, connector_name, slug)
+    endpoint = endpoint_of(connector, slug)
+    declared: WriteBack | None = endpoint.write_back if endpoint is not None else None
+    if endpoint is None or declared is None:
+        raise ConfigurationError(
+            f"{entity.path} declares no write_back, so nothing is ever written to its source.",
+            state="Nothing was sent.",
+        )
+    if entity.destination != "postgres":
+        raise ConfigurationError(
+            f"The table of {entity.path} is in Trino; only rows of PostgreSQL are written back.",
+            state="Nothing was sent.",
+        )
+    if binary := [column.name for column in entity.columns if column.type.kind is Kind.BYTES]:
+        # The row has the bytes, but not in which notation the source wrote them.
+        raise ConfigurationError(
+            f"{entity.path} has bytes ({', '.join(binary)}), which cannot be sent back as they came.",
+            state="Nothing was sent.",
+        )
+    columns = {column.name: column for column in entity.columns}
+    texts: dict[str, str | None] = {}
+    for name, value in values.items():
+        if name not in declared.columns or name not in columns:
+            raise SettingsError(
+                f"{name!r} may not be written; declared are {', '.join(declared.columns)}.", state="Nothing was sent."
+            )
+        try:
+            texts[name] = None if value is None else convert(_typed(value, columns[name].type.kind), columns[name].type)
+        except RecordError as error:
+            raise SettingsError(f"{name}: {error.what}", state="Nothing was sent.") from None
+        longest, text = columns[name].type.length, texts[name]
+        if text is not None and longest is not None and len(text) > longest:
+            raise SettingsError(f"{name}: it takes {longest} characters at most.", state="Nothing was sent.")
+    sync_entity(database, connector_name, slug, triggered_by="write-back", settings=settings)
+    if masked := get_entity(database, connector_name, slug).stored_masks:
+        raise ConfigurationError(
+            f"{entity.path} has masks ({', '.join(sorted(masked))}), so its rows are not what the source would get back.",
+            state="Nothing was sent.",
+        )
+    row = _row(database, entity, key)
+    _check_as_sent(entity, key, row)
+    now = {name: _text(row.get(columns[name].target_name)) for name in texts}
+    wanted = _as_in_a_row(database, {name: (text, columns[name].type.sql) for name, text in texts.items()})
+    changes = {name: (now[name], _text(raw)) for name, raw in wanted.items() if now[name] != _text(raw)}
+    paths = {column.name: (column.name,) for column in entity.columns} | source_paths(endpoint)
+    record = _raw_record(database, connector, entity, key, settings)
+    # An object that is a column as a whole goes before the columns out of it.
+    for name in sorted(changes, key=lambda name: len(paths[name])):
+        record = _changed(record, paths[name], wanted[name])
+    return WritePlan(connector, entity, key, declared.path.replace("{id}", url_quote(key, safe="")), changes, record)
+
+
+def _raw_record(database: Database, connector: Connector, entity: Entity, key: str, settings: Settings) -> bytes:
+    """The record as the source has it, byte for byte, so that nothing goes back but what it gave and what was asked."""
+    source = open_source(database, connector, entity, settings)
+    assert isinstance(source, DeclaredSource)  # only those declare a write-back
+    found = source.find_raw(key, Traffic(), settings.max_record_bytes)
+    if found is None:
+        raise NotFoundError(
+            f"The source of {entity.path} does not show the record {key!r} that its table has.",
+            where=dict(entity.where),
+            state="Nothing was sent.",
+            next_command=f"sync-pipelines sync {entity.path} --full-refresh",
+        )
+    if is_cut(found):
+        raise ConfigurationError(
+            f"The record {printable(key)} of {entity.path} is larger than MAX_RECORD_BYTES, so it would go back without its largest values.",
+            where=dict(entity.where),
+            state="Nothing was sent.",
+            next_command="raise MAX_RECORD_BYTES",
+        )
+    return found
+
+
+def apply_write_back(database: Database, plan: WritePlan, settings: Settings) -> dict[str, str | None]:
+    """Send the record, sync, and tell which of the changes the source does not show; empty when all is well.
+
+    Raises:
+        SyncError: the source refused, or the sync failed.
+    """
+    session = open_session(plan.connector, settings, database)
+    headers = {
+        "Content-Type": "application/json",
+        "Idempotency-Key": hashlib.sha256(plan.path.encode() + b"\n" + plan.body).hexdigest(),
+    }
+    session.request("PUT", f"{session.base_url}{plan.path}", headers=headers, body=plan.body)
+    sync_entity(database, plan.connector.name, plan.entity.slug, triggered_by="write-back", settings=settings)
+    row = _row(database, plan.entity, plan.key)
+    names = {column.name: column.target_name for column in plan.entity.columns}
+    shown = {name: _text(row.get(names[name])) for name in plan.changes}
+    return {name: shown[name] for name, (_, wanted) in plan.changes.items() if shown[name] != wanted}
+
+
+def _row(database: Database, entity: Entity, key: str) -> dict[str, bytes]:
+    """The live row's values as JSON, numbers with all their digits."""
+    column = entity.business_keys[0]
+    with database.connect() as connection:
+        found = connection.execute(
+            # A column may be called as the table's alias is; none of a source begins with _bridge.
+            f"SELECT to_jsonb(_bridge_row.*)::text AS row FROM {quote(entity.target_schema, entity.target_table)} _bridge_row"  # noqa: S608
+            f" WHERE {quote(column.target_name)}::text = %s AND NOT _bridge_deleted",
+            [key],
+        ).fetchone()
+    if found is None:
+        raise NotFoundError(
+            f"{entity.table} has no live row with the key {key!r}.", where=dict(entity.where), state="Nothing was sent."
+        )
+    return members(found["row"].encode()) or {}
+
+
+def _check_as_sent(entity: Entity, key: str, row: dict[str, bytes]) -> None:
+    """Refuse a row that is not what the source has: sent back whole, it would overwrite what nobody wanted to change."""
+    reasons = {
+        COERCED_COLUMN: "values of it were cut or left out when it came",
+        REJECTED_COLUMN: "its newest record is in quarantine",
+    }
+    for column, reason in reasons.items():
+        if _text(row.get(column)) is not None:
+            raise ConfigurationError(
+                f"The row {printable(key)} of {entity.table} is not what the source has: {reason}.",
+                state="Nothing was sent.",
+            )
+
+
+def _as_in_a_row(database: Database, values: dict[str, tuple[str | None, str]]) -> dict[str, bytes]:
+    """Texts with their types as the JSON of `_row` has them, so that both compare and times keep their zone."""
+    found: dict[str, bytes] = {}
+    with database.connect() as connection:
+        for name, (text, sql_type) in values.items():
+            row = connection.execute(f"SELECT to_jsonb(%s::text::{sql_type})::text AS value", [text]).fetchone()
+            found[name] = b"null" if row is None or row["value"] is None else row["value"].encode()
+    return found
+
+
+def _typed(value: str, kind: Kind) -> Any:
+    if kind is Kind.BOOLEAN and value in ("true", "false"):
+        return value == "true"
+    return value
+
+
+def _text(raw: bytes | None) -> str | None:
+    if raw is None or raw == b"null":
+        return None
+    value = json.loads(raw, parse_float=str, parse_int=str)
+    return value if isinstance(value, str) else raw.decode()
+
+
+def _changed(record: bytes, path: tuple[str, ...], raw: bytes) -> bytes:
+    """An object with one member changed, all others byte for byte; objects on the way are made where they are missing."""
+    found = members(record) or {}
+    old = found.get(path[0], b"null").strip()
+    if len(path) > 1:
+        found[path[0]] = _changed(old, path[1:], raw)
+    else:
+        found[path[0]] = _spelled_as(old, raw)
+    inside = (
+        json.dumps(name, ensure_ascii=False).encode("utf-8", "backslashreplace") + b":" + value
+        for name, value in found.items()
+    )
+    return b"{" + b",".join(inside) + b"}"
+
+
+def _spelled_as(old: bytes, raw: bytes) -> bytes:
+    """A number or a truth value as a text where the source writes it so."""
+    is_text = raw.startswith(b'"') or raw[:1] in (b"{", b"[") or raw == b"null"
+    return b'"' + raw + b'"' if old.startswith(b'"') and not is_text else raw

@@ -1,0 +1,1 @@
+"""Where records come from: the port `Source`, its kinds, and the paging protocol."""

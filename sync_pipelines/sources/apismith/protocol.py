@@ -1,0 +1,53 @@
+"""The APISmith protocol (S2): `/api/v1/apis` lists what exists, `/api/v1/data/{slug}` gives pages of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sync_pipelines.errors import BrokenPageError, SourceContractError
+from sync_pipelines.secrets import printable
+from sync_pipelines.sources.http.documents import NotADocumentError, decode_document
+from sync_pipelines.sources.http.guarded import GuardedSession, T, Traffic
+
+APIS_PATH = "/api/v1/apis"
+
+
+def fetch_apis(session: GuardedSession) -> list[Any]:
+    """The list of API descriptions as the source sends it, unchecked beyond being a list.
+
+    Raises:
+        SourceContractError: the answer is not a JSON list.
+        SyncError: from the session.
+    """
+    body = session.for_documents().get(APIS_PATH)
+    try:
+        answer = decode_document(body)
+    except NotADocumentError as error:
+        raise BrokenPageError(
+            f"{APIS_PATH} did not answer a JSON document, {error}; it begins: {_excerpt(body)}"
+        ) from None
+    if not isinstance(answer, list):
+        raise SourceContractError(f"{APIS_PATH} did not answer a list of APIs; it begins: {_excerpt(body)}")
+    return answer
+
+
+def fetch_data(
+    session: GuardedSession,
+    slug: str,
+    rowversion_gt: str | None,
+    page: int,
+    page_size: int,
+    traffic: Traffic,
+    parse: Callable[[bytes], T] = bytes,  # type: ignore[assignment]
+    patience_seconds: float | None = None,
+) -> T:
+    """What `parse` makes of one answer of `/api/v1/data/{slug}`; `rowversion_gt` is left out when there is no cursor."""
+    query: dict[str, str | int] = {"page": page, "page_size": page_size}
+    if rowversion_gt is not None:
+        query = {"rowversion_gt": rowversion_gt, **query}
+    return session.get(f"/api/v1/data/{slug}", query, traffic, parse, patience_seconds)
+
+
+def _excerpt(body: bytes) -> str:
+    return printable(body[:100_000].decode("utf-8", errors="backslashreplace"), 200) or "(empty)"

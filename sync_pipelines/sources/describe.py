@@ -1,0 +1,143 @@
+"""What a connector offers, in the words of `/api/v1/apis`, whatever its kind."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+
+from sync_pipelines.batches.coercion import words_of
+from sync_pipelines.batches.raw_json import compile_path
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.errors import EntityDefinitionError
+from sync_pipelines.model.declaration import Coercion, ColumnDeclaration, Declaration, Endpoint
+from sync_pipelines.model.entity import Connector
+from sync_pipelines.secrets import printable
+from sync_pipelines.settings import Settings
+from sync_pipelines.sources.apismith.protocol import fetch_apis
+from sync_pipelines.sources.http.connector_session import open_session
+from sync_pipelines.sources.rest.openapi import resolve_openapi
+from sync_pipelines.sources.rest.translate import id_column
+
+logger = logging.getLogger(__name__)
+
+
+class Description(NamedTuple):
+    """What a source offers.
+
+    Attributes:
+        apis: the descriptions of its entities.
+        declaration: as it is now; None where the source describes itself.
+        left_out: by slug, why what its OpenAPI document has is no entity.
+    """
+
+    apis: list[Any]
+    declaration: Declaration | None = None
+    left_out: dict[str, str] = {}
+
+
+def describe_source(connector: Connector, settings: Settings, database: Database | None = None) -> Description:
+    """The descriptions of a connector's entities: asked for, or as declared.
+
+    A rate limit is shared with other processes through `database`, if one is given.
+
+    Raises:
+        SyncError: the source does not answer, or answers something else.
+    """
+    if connector.declaration is None:
+        return Description(fetch_apis(open_session(connector, settings, database)))
+    declaration = Declaration.model_validate(connector.declaration)
+    left_out: dict[str, str] = {}
+    if declaration.openapi is not None and declaration.openapi.path is not None:
+        # What the document leaves out was told by `connector apply`; here it counts as not offered.
+        known = set(declaration.endpoints)
+        declaration, found = resolve_openapi(declaration, open_session(connector, settings, database))
+        left_out = found.left_out
+        for name, why in found.skipped.items() if known - set(declaration.endpoints) else ():
+            logger.warning("%s: %s is left out: %s", connector.name, name, why)
+    return Description(describe_declaration(declaration), declaration, left_out)
+
+
+def describe_declaration(declaration: Declaration) -> list[dict[str, Any]]:
+    """One description for each endpoint."""
+    return [_describe(slug, endpoint) for slug, endpoint in declaration.endpoints.items()]
+
+
+def _describe(slug: str, endpoint: Endpoint) -> dict[str, Any]:
+    columns = endpoint.columns or []
+    keys = endpoint.key or [column.name for column in columns if column.key]
+    description: dict[str, Any] = {
+        "slug": slug,
+        "name": endpoint.title or slug,
+        "description": endpoint.description,
+        "columns": [
+            _describe_column(column, endpoint.coerce.get(column.name), column.name in keys) for column in columns
+        ],
+        "business_key_columns": keys,
+        "delta_strategy": str(endpoint.delta_strategy),
+        "rowversion_codec": str(endpoint.cursor.codec) if endpoint.cursor and endpoint.cursor.codec else None,
+        "declared_interval_seconds": endpoint.interval_seconds,
+        "declared_lookback_seconds": endpoint.cursor.lookback_seconds if endpoint.cursor else None,
+    }
+    return description
+
+
+def _describe_column(column: ColumnDeclaration, coercion: Coercion | None, is_key: bool) -> dict[str, Any]:
+    described = {
+        "name": column.name,
+        "data_type": column.type,
+        "is_nullable": column.null and not is_key,
+        "is_business_key": is_key,
+    }
+    if coercion is not None:
+        described["data_type"] = coercion.type or column.type
+        described["is_nullable"] = described["is_nullable"] or (coercion.lenient and not is_key)
+        described["declared_coercion"] = words_of(truncate=coercion.truncate, lenient=coercion.lenient)
+    return described
+
+
+def check_endpoint(slug: str, endpoint: Endpoint) -> None:
+    """Refuse an endpoint whose parts do not fit together.
+
+    Raises:
+        EntityDefinitionError: names what does not exist.
+        SettingsError: a JSONPath that cannot be followed.
+    """
+    for path in [endpoint.records] if isinstance(endpoint.records, str) else endpoint.records:
+        compile_path(path)
+    names = [column.name for column in endpoint.columns or ()]
+    wanted = {
+        "cursor.field": endpoint.cursor.field if endpoint.cursor else None,
+        "ids.column": id_column(endpoint),
+        **{f"key {name}": name for name in endpoint.key},
+        **{f"coerce {name}": name for name in endpoint.coerce},
+        **{f"write_back.columns {name}": name for name in (endpoint.write_back.columns if endpoint.write_back else ())},
+    }
+    for what, name in wanted.items():
+        if name is not None and name not in names:
+            raise EntityDefinitionError(
+                f"{what} names {name!r}, which is not among the columns {printable(', '.join(names), 1000)}.",
+                where={"entity": slug},
+            )
+    cut_keys = [
+        name
+        for name in _keys(endpoint)
+        if name in endpoint.coerce and (endpoint.coerce[name].truncate or endpoint.coerce[name].lenient)
+    ]
+    if cut_keys:
+        raise EntityDefinitionError(
+            f"coerce names {cut_keys[0]!r}, which is the business key: cut, two records could become one row.",
+            where={"entity": slug},
+        )
+    if endpoint.ids is not None and id_column(endpoint) is None:
+        raise EntityDefinitionError("An id list needs `key` or `ids.column`.", where={"entity": slug})
+    if endpoint.ids is not None and [id_column(endpoint)] != _keys(endpoint):
+        # What did not come back is known by its id only, which must name the row that is to stay.
+        raise EntityDefinitionError(
+            "The ids of an id list are its business key; declare that column alone as `key`.", where={"entity": slug}
+        )
+    if endpoint.write_back is not None and len(_keys(endpoint)) != 1:
+        raise EntityDefinitionError("A write-back needs a business key of one column.", where={"entity": slug})
+
+
+def _keys(endpoint: Endpoint) -> list[str]:
+    return endpoint.key or [column.name for column in endpoint.columns or () if column.key]

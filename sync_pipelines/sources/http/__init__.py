@@ -1,0 +1,1 @@
+"""Guarded HTTP: sessions, credentials, limits and retries."""

@@ -1,0 +1,1 @@
+"""Declared REST sources: requests, pagination, OpenAPI, inference of columns."""

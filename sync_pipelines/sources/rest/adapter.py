@@ -1,0 +1,458 @@
+"""Read a declared endpoint: its requests, its pages, and what of an id list came back."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sync_pipelines.batches.decode import Page, PageDecoder
+from sync_pipelines.batches.raw_json import find_records, members
+from sync_pipelines.batches.records import decode_value
+from sync_pipelines.batches.values import convert
+from sync_pipelines.errors import (
+    BrokenPageError,
+    IncompleteAnswerError,
+    RecordError,
+    SettingsError,
+    SourceContractError,
+)
+from sync_pipelines.files.bounded import read_bounded
+from sync_pipelines.model.declaration import (
+    CursorPagination,
+    Endpoint,
+    NextLinkPagination,
+    NoPagination,
+    PagePagination,
+)
+from sync_pipelines.model.entity import Column, Entity
+from sync_pipelines.secrets import printable
+from sync_pipelines.sources.http.guarded import GuardedSession, Reply, Traffic
+from sync_pipelines.sources.rest.kept_answers import AnswerCache
+from sync_pipelines.sources.rest.page_words import SIZES, plain_name
+from sync_pipelines.sources.rest.paginators import Pages
+from sync_pipelines.sources.rest.told import Told, read_told
+from sync_pipelines.sources.rest.translate import Translated, Translator, id_column, missing_record, source_paths
+
+SHOWN_IDS = 10
+_UNASKABLE = "It cannot be asked for: a list or a path would not hold it as one id."
+
+
+@dataclass
+class IdRequest:
+    """All ids that a run asks for, in however many requests.
+
+    Attributes:
+        asked: number of ids.
+        min_success: least share of them that must be good.
+        faulty: those that failed, with the reason.
+    """
+
+    asked: int
+    min_success: float
+    faulty: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def good(self) -> int:
+        """Ids that have not failed; one whose row is there and did not change counts, too."""
+        return self.asked - len(self.faulty)
+
+    @property
+    def is_enough(self) -> bool:
+        """The share is reached still."""
+        return self.good >= round(self.min_success * self.asked, 6)  # 0.55 * 100 is more than 55
+
+
+class DeclaredSource:
+    """One endpoint of a connector of kind rest or openapi.
+
+    Args:
+        session: of the connector.
+        entity: with its columns.
+        endpoint: its declaration.
+        page_size: records to ask for.
+        max_pages: most answers of one read.
+        ids: the ids to ask for, where the endpoint takes some.
+        known_ids: those that have a row already, so that a delta may leave out what did not change.
+        cache: where answers are kept until the run is through.
+        masked: columns whose values must not rest anywhere.
+    """
+
+    def __init__(
+        self,
+        session: GuardedSession,
+        entity: Entity,
+        endpoint: Endpoint,
+        *,
+        page_size: int,
+        max_pages: int,
+        ids: Sequence[str] = (),
+        known_ids: frozenset[str] = frozenset(),
+        cache: AnswerCache | None = None,
+        masked: frozenset[str] = frozenset(),
+    ) -> None:
+        self.session, self._entity, self._endpoint = session, entity, endpoint
+        self.page_size, self._max_pages = page_size, max_pages
+        self._ids, self._known_ids, self._cache = list(dict.fromkeys(ids)), known_ids, cache
+        self._translator = Translator(endpoint, [column.name for column in entity.columns], masked)
+        self._shows_ids = id_column(endpoint) not in masked
+        self.walks = not endpoint.is_ascending
+        # By its id a record is found wherever it moved, so the last stretch need not be asked for again.
+        self.can_move = endpoint.ids is None
+        self.is_list = endpoint.ids is None and endpoint.recording is None
+        self._totals: set[int | None] = set()
+        self._records = 0
+        self._may_end_early = False
+
+    def page(
+        self,
+        decoder: PageDecoder,
+        running: int,
+        rowversion_gt: str | None,
+        number: int,
+        page_size: int,
+        traffic: Traffic,
+    ) -> Page:
+        """As `Source.page`."""
+        pages = Pages(self._endpoint, self._url(), self._params(rowversion_gt), page_size, number)
+        reply, page, _ = self._ask(pages, decoder, running, traffic)
+        if not page.fetched:
+            self._check_end(pages, reply, page, 1)
+        return page
+
+    def walk(
+        self, decoder: PageDecoder, after: str | None, traffic: Traffic, before: Callable[[], int], *, complete: bool
+    ) -> Iterator[Page]:
+        """As `Source.walk`."""
+        if self._endpoint.recording is not None:
+            yield self._recorded(decoder, before())
+            return
+        if self._cache is not None:
+            self._cache.open()
+        self._totals.clear()
+        if self._endpoint.ids is None:
+            for page, _ in self._pages(decoder, self._url(), self._params(after), traffic, before):
+                yield page
+            return
+        new = [one for one in self._ids if after is None or one not in self._known_ids]
+        known = [] if after is None else [one for one in self._ids if one in self._known_ids]
+        size = self._endpoint.ids.size
+        request = IdRequest(len(self._ids), self._endpoint.ids.min_success)
+        for ids, since in ((new, None), (known, after)):
+            for start in range(0, len(ids), size):
+                yield from self._batch(decoder, ids[start : start + size], since, traffic, before, request)
+                self._check(request)
+
+    def _batch(
+        self,
+        decoder: PageDecoder,
+        ids: list[str],
+        since: str | None,
+        traffic: Traffic,
+        before: Callable[[], int],
+        request: IdRequest,
+    ) -> Iterator[Page]:
+        """The records of some ids, and one for each id that did not come back; what failed is noted in `request`."""
+        declared = self._endpoint.ids
+        assert declared is not None
+        column, params = id_column(self._endpoint), self._params(since)
+        askable = [one for one in ids if _is_askable(one, declared.param)]
+        asks = [(self._url(one), params) for one in askable]
+        if declared.param is not None:
+            asks = [(self._url(), {**params, declared.param: ",".join(askable)})] if askable else []
+        answers = (
+            self._pages(decoder, url, query, traffic, before, absent_is_empty=declared.param is None)
+            for url, query in asks
+        )
+        wanted, good, faulty = set(ids), set(), dict.fromkeys((one for one in ids if one not in askable), _UNASKABLE)
+        unasked = list(faulty)
+        for page, translated in itertools.chain.from_iterable(answers):
+            for place, one in enumerate(translated.ids):
+                if one not in wanted:
+                    page.refused.setdefault(place, (column, "It was not asked for."))
+                elif place in page.refused:
+                    faulty[one] = page.refused[place][1]
+                else:
+                    good.add(one)
+            yield page
+        # What did not change since the cursor need not come; it has a row that is good.
+        absent = [] if since is not None else [one for one in ids if one not in good and one not in faulty]
+        faulty |= dict.fromkeys(absent, "It was asked for and did not come back.")
+        for one in [*unasked, *absent]:
+            page = decoder.decode(before(), missing_record(column or "", one))
+            page.refused[0] = (column, faulty[one])
+            yield page
+        request.faulty |= {one: why for one, why in faulty.items() if one not in good}
+
+    def _check(self, request: IdRequest) -> None:
+        """Refuse the read as soon as the share cannot be reached any more.
+
+        Raises:
+            IncompleteAnswerError: too many of all ids of the run failed.
+        """
+        if request.is_enough:
+            return
+        some = itertools.islice(request.faulty.items(), SHOWN_IDS)
+        shown = "; ".join(f"{one}: {why}" if self._shows_ids else why for one, why in some)
+        raise IncompleteAnswerError(
+            f"At most {request.good} of {request.asked} records that were asked for can come back good, less than the share of "
+            f"{request.min_success:g}. {printable(shown, 600)}",
+            where=dict(self._entity.where),
+            next_command=f"take the ids that are gone out of the list, or lower ids.min_success, then sync-pipelines sync {self._entity.path}",
+        )
+
+    def find_raw(self, key: str, traffic: Traffic, max_record_bytes: int) -> bytes | None:
+        """The record with a business key of one column, byte for byte as the source sends it; None when it shows none.
+
+        Args:
+            key: canonical text of the key.
+            traffic: counts requests.
+            max_record_bytes: a larger record comes without its largest values.
+        """
+        column, ids = self._entity.business_keys[0], self._endpoint.ids
+        path = source_paths(self._endpoint).get(column.name, (column.name,))
+        params = {**self._params(None), **({ids.param: key} if ids is not None and ids.param is not None else {})}
+        pages = Pages(self._endpoint, self._url(key if ids is not None else ""), params, self.page_size)
+        for _ in range(self._max_pages):
+            reply = self.session.request("GET", pages.request.url, pages.query, traffic, lambda reply: reply)
+            one = not self._endpoint.has_pages
+            records = find_records(
+                reply.body, self._endpoint.records, may_be_one=one, max_record_bytes=max_record_bytes
+            )
+            found = next((raw for raw in records if _key_at(raw, path, column) == key), None)
+            if found is not None or not records or not pages.advance(reply, len(records)):
+                return found
+        return None
+
+    def _pages(
+        self,
+        decoder: PageDecoder,
+        url: str,
+        params: dict[str, Any],
+        traffic: Traffic,
+        before: Callable[[], int],
+        *,
+        absent_is_empty: bool = False,
+    ) -> Iterator[tuple[Page, Translated]]:
+        pages = Pages(self._endpoint, url, params, self.page_size)
+        asked: set[str] = set()
+        digests: set[bytes] = set()
+        first = 0
+        while True:
+            if pages.signature in asked:
+                raise SourceContractError("The source leads back to a page that was read already: it is looping.")
+            asked.add(pages.signature)
+            if len(asked) > self._max_pages:
+                raise SourceContractError(
+                    f"The source was asked {len(asked)} times in one read without coming to an end.",
+                    next_command="raise MAX_PAGES if it really holds that much",
+                )
+            number = before()
+            try:
+                reply, page, translated = self._ask(pages, decoder, number, traffic)
+            except SourceContractError as error:
+                if absent_is_empty and " 404" in error.what.split(":")[0]:
+                    return
+                raise
+            if len(asked) == 1:
+                first = page.fetched
+            elif len(asked) == 2 and page.fetched and (size := pages.resize(first)) is not None:
+                # It caps its pages, and may number them by what was asked for; then this one left rows out.
+                try:
+                    reply, page, translated = self._ask(pages, decoder, number, traffic)
+                except SourceContractError:
+                    pages.request.params[pages.size_param] = size  # it does not know such a size
+            if page.fetched:
+                if page.digest in digests:
+                    raise SourceContractError("The source sends the same records for two pages: it is looping.")
+                digests.add(page.digest)
+                yield page, translated
+            elif pages.numbered:
+                self._confirm_end(pages, decoder, number, traffic)
+            if self._is_checked:
+                self._totals.add(read_told(reply, self._endpoint.records).total)
+            if not pages.advance(reply, page.fetched):
+                self._check_end(pages, reply, page, len(asked))
+                return
+
+    @property
+    def total(self) -> int | None:
+        """As `Source.total`."""
+        return next(iter(self._totals)) if len(self._totals) == 1 else None
+
+    @property
+    def _is_checked(self) -> bool:
+        """Whether answers are pages of a list whose end they may tell."""
+        pagination, ids = self._endpoint.pagination, self._endpoint.ids
+        # What was declared to end early does so.
+        is_cut = isinstance(pagination, PagePagination) and pagination.last_page is not None
+        return (
+            pagination.checked
+            and not is_cut
+            and self._endpoint.recording is None
+            and (ids is None or ids.param is not None)
+        )
+
+    def _check_end(self, pages: Pages, reply: Reply, page: Page, answers: int) -> None:
+        """Refuse an end at which the answer itself says that there is more, or at which nothing tells a cut list from a whole one.
+
+        Raises:
+            SourceContractError: it does.
+        """
+        size_param = self._endpoint.pagination.size_param
+        is_full = page.fetched > 0 and (size_param is None or page.fetched >= self.page_size)
+        self._may_end_early = self._may_end_early or (is_full and not pages.names_next)
+        if not self._is_checked:
+            return
+        told = read_told(reply, self._endpoint.records)
+        what = told.more
+        if what is None and self._endpoint.ids is None and not pages.numbered:
+            what = self._more_than_came(pages, told, page.fetched, answers)
+        names_in_body = isinstance(self._endpoint.pagination, (CursorPagination, NextLinkPagination))
+        if (
+            what is None
+            and names_in_body
+            and is_full
+            and size_param is not None
+            and not pages.names_next
+            and not told.ends
+        ):
+            what = f"it brought as many as were asked for, {page.fetched}, and no answer has the place where the next page is named"
+        if what is not None:
+            raise SourceContractError(
+                f"The read ended, but {what}: the pagination {self._endpoint.pagination.type!r} does not reach the rest.",
+                where=dict(self._entity.where),
+                next_command="declare `pagination` in the connector's file; if this is the end, `pagination: {…, checked: false}`",
+            )
+
+    def _more_than_came(self, pages: Pages, told: Told, records: int, answers: int) -> str | None:
+        """Why the answers so far are not everything; None when nothing says so."""
+        if told.pages is not None and told.pages > answers:
+            return (
+                f"there are {told.pages} pages, and {answers} came"
+                if answers > 1
+                else f"the answer is one of {told.pages} pages"
+            )
+        if not isinstance(self._endpoint.pagination, NoPagination):
+            return None
+        if told.position is not None and not told.ends and (told.total is None or told.total > records):
+            return told.position
+        asked = [value for name, value in pages.query.items() if plain_name(name) in SIZES and str(value).isdigit()]
+        limits = {int(value) for value in asked} | ({told.limit} if told.limit is not None else set())
+        if records in limits - {0} and not told.ends and (told.total is None or told.total > records):
+            return f"it brought exactly as many as a page has, {records}"
+        return None
+
+    def _confirm_end(self, pages: Pages, decoder: PageDecoder, number: int, traffic: Traffic) -> None:
+        """An empty page ends a numbered read only when it stays empty and the page behind it is empty, too."""
+        shown = f"The page {dict(pages.query)} was empty"
+        if self._ask(pages, decoder, number, traffic, fresh=True)[1].fetched:
+            self.finish()  # the next run must not begin with the empty one
+            raise BrokenPageError(f"{shown} once and had records when asked again.")
+        pages.beyond()
+        try:
+            behind = self._ask(pages, decoder, number, traffic)[1].fetched
+        except SourceContractError:
+            return  # many sources refuse to look beyond their end
+        if behind:
+            raise SourceContractError(f"{shown}, but the page behind it has records.")
+
+    def _ask(
+        self, pages: Pages, decoder: PageDecoder, number: int, traffic: Traffic, *, fresh: bool = False
+    ) -> tuple[Reply, Page, Translated]:
+        kept = self._cache.get(pages.signature) if self._cache is not None and not fresh else None
+        if kept is not None:
+            return self._decoded(kept, decoder, number)
+        answer = self.session.request(
+            "GET", pages.request.url, pages.query, traffic, lambda reply: self._decoded(reply, decoder, number)
+        )
+        if self._cache is not None:
+            self._cache.put(pages.signature, answer[0])
+        return answer
+
+    def _decoded(self, reply: Reply, decoder: PageDecoder, number: int) -> tuple[Reply, Page, Translated]:
+        try:
+            translated = self._translator.translate(reply.body, decoder.max_record_bytes)
+        except SourceContractError as error:
+            error.next_command = f"{error.next_command}: sync-pipelines connector test {self._entity.connector}"
+            raise
+        self._records += translated.count
+        page = decoder.decode(number, translated.body)
+        page.refused = translated.refused
+        return reply, page, translated
+
+    def _recorded(self, decoder: PageDecoder, number: int) -> Page:
+        path = Path(self._endpoint.recording or "")
+        try:
+            body = read_bounded(path, self.session.limits.max_page_bytes)
+        except OSError as error:
+            raise SettingsError(f"The recording {printable(str(path))} cannot be read: {error.strerror}.") from None
+        return self._decoded(Reply(body, {}, ""), decoder, number)[1]
+
+    def _url(self, one: str = "") -> str:
+        return url_of(self.session, self._endpoint, one)
+
+    def _params(self, after: str | None) -> dict[str, Any]:
+        return query_of(self._endpoint, after)
+
+    def warnings(self) -> list[str]:
+        """Columns that no record had, a next page that nothing ever named, and answers that were kept from a run that died."""
+        told = []
+        absent = [column.name for column in self._entity.columns if column.name not in self._translator.seen]
+        if self._records and absent:
+            told.append(f"no record had the fields of {', '.join(absent[:SHOWN_IDS])}: did the source rename them?")
+        if self._may_end_early:
+            told.append(
+                "no answer has the place where the next page is named: is the pagination of the connector's file right?"
+            )
+        if self._cache is not None and self._cache.reused:
+            told.append(f"{self._cache.reused} answers were kept from a run that did not end")
+        return told
+
+    def finish(self) -> None:
+        """Forget the kept answers."""
+        if self._cache is not None:
+            self._cache.clear()
+
+
+def _key_at(raw: bytes, path: tuple[str, ...], column: Column) -> str | None:
+    """The canonical text of the value at a path; None where it is none of its type."""
+    value: bytes | None = raw
+    for part in path:
+        value = (members(value) or {}).get(part) if value is not None else None
+    try:
+        return None if value is None else convert(decode_value(value), column.type)
+    except RecordError:
+        return None
+
+
+def _is_askable(one: str, param: str | None) -> bool:
+    """Whether a request can name this id: a comma separates ids, an empty one or one of dots is another path."""
+    return one != "" and ("," not in one if param is not None else one not in (".", ".."))
+
+
+def url_of(session: GuardedSession, endpoint: Endpoint, one: str = "") -> str:
+    """The address of an endpoint, for this id where it takes one."""
+    return f"{session.base_url}{endpoint.path.replace('{id}', quote(one, safe=''))}"
+
+
+def query_of(endpoint: Endpoint, after: str | None = None) -> dict[str, Any]:
+    """The query parameters of every request of an endpoint, with the filter by its cursor."""
+    params: dict[str, Any] = {
+        name: ",".join(map(_shown, value)) if isinstance(value, list) else _shown(value)
+        for name, value in endpoint.params.items()
+    }
+    if endpoint.fields is not None and endpoint.fields_param is not None and endpoint.columns is not None:
+        paths = source_paths(endpoint)
+        fields = dict.fromkeys(paths.get(one.name, (one.name,))[0] for one in endpoint.columns)
+        params[endpoint.fields_param] = ",".join(fields)
+    if after is not None and endpoint.cursor is not None:
+        params[endpoint.cursor.param] = after
+    return params
+
+
+def _shown(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

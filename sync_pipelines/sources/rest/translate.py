@@ -1,0 +1,188 @@
+"""A declared endpoint's records in the form that the rest of the route reads; values stay byte for byte.
+
+Each record becomes `{"row_version": …, "data": {…}}`: fields under the names of the table, nested ones where the mapping
+reaches into them. Fields that nobody declared travel along, so that quarantine keeps them and the run names them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from sync_pipelines.batches.raw_json import find_records, members
+from sync_pipelines.errors import BrokenPageError
+from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.limits import MAX_RECORD_BYTES
+
+SEPARATOR = "_"
+_NULL = b"null"
+# Deeper objects are no columns, and would take the reader beyond what Python can call.
+MAX_NESTED = 100
+_HIDDEN = b'"***"'
+# By field; under None the name in the table of the field itself.
+_Tree = dict[Any, Any]
+
+
+@dataclass
+class Translated:
+    """One answer in the internal form.
+
+    Attributes:
+        body: `{"rows":[…]}`.
+        count: records in it.
+        refused: what cannot pass whatever its types, by place: (column, reason).
+        ids: text of the id of each record, where an id column is declared.
+    """
+
+    body: bytes
+    count: int
+    refused: dict[int, tuple[str | None, str]] = field(default_factory=dict)
+    ids: list[str | None] = field(default_factory=list)
+
+
+class Translator:
+    """Translates the answers of one endpoint.
+
+    Args:
+        endpoint: its declaration.
+        column_names: names of the entity's columns, as the catalog has them.
+        masked: those whose values must not rest anywhere, not under the name of another field either.
+    """
+
+    def __init__(self, endpoint: Endpoint, column_names: list[str], masked: frozenset[str] = frozenset()) -> None:
+        self._endpoint = endpoint
+        self._declared = set(column_names)
+        self._tree: _Tree = {}
+        self.seen: set[str] = set()
+        paths = source_paths(endpoint)
+        for name in column_names:
+            self._plant(paths.get(name) or (name,), name)
+        for source, target in endpoint.mapping.items():
+            if target not in column_names:
+                self._plant(tuple(source.split(".")), target)
+        self._masked = masked | {paths.get(name, (name,))[0] for name in masked}
+        self._rowversion = endpoint.cursor.field if endpoint.cursor else None
+        self._id = id_column(endpoint)
+        self._verified = endpoint.ids.verified if endpoint.ids else None
+        self._apart = {*endpoint.key, self._id, self._verified, self._rowversion}
+
+    def _plant(self, path: tuple[str, ...], name: str) -> None:
+        node = self._tree
+        for part in path:
+            node = node.setdefault(part, {})
+        node[None] = name
+
+    def translate(self, body: bytes, max_record_bytes: int = MAX_RECORD_BYTES) -> Translated:
+        """The records of an answer; a record that is larger comes without its largest values.
+
+        Raises:
+            BrokenPageError: it has none at the declared path.
+        """
+        rows: list[bytes] = []
+        one = not self._endpoint.has_pages
+        records = find_records(body, self._endpoint.records, may_be_one=one, max_record_bytes=max_record_bytes)
+        result = Translated(b"", 0)
+        for place, raw in enumerate(records):
+            rows.append(self._row(raw, place, result))
+        result.body, result.count = b'{"rows":[' + b",".join(rows) + b"]}", len(rows)
+        return result
+
+    def _row(self, raw: bytes, place: int, result: Translated) -> bytes:
+        try:
+            found = members(raw)
+        except BrokenPageError:
+            found = None
+        if found is None:
+            result.ids.append(None)
+            return b'{"data":' + raw + b"}"
+        data: dict[str, bytes] = {}
+        self._walk(found, self._tree, (), data, place, result)
+        self.seen.update(data)
+        result.ids.append(_text(data.get(self._id)) if self._id else None)
+        if self._endpoint.ids is not None:
+            self._judge(data, place, result)
+        rowversion = data.get(self._rowversion, _NULL) if self._rowversion else _NULL
+        inside = b",".join(_key(name) + value for name, value in data.items())
+        return b'{"row_version":' + rowversion + b',"data":{' + inside + b"}}"
+
+    def _walk(
+        self,
+        found: dict[str, bytes],
+        tree: _Tree,
+        prefix: tuple[str, ...],
+        data: dict[str, bytes],
+        place: int,
+        result: Translated,
+    ) -> None:
+        for name, raw in found.items():
+            node, path = tree.get(name), (*prefix, name)
+            if node is not None and None in node:
+                data[node[None]] = raw
+            wanted = node is not None and len(node) > (None in node)
+            # Of an object that is a column as a whole nothing is left over.
+            whole = None in tree
+            inner = members(raw) if wanted or (node is None and self._endpoint.flatten and not whole) else None
+            if inner is not None and len(path) > MAX_NESTED:
+                result.refused.setdefault(place, (None, f"The record is nested more than {MAX_NESTED} levels deep."))
+                continue
+            if inner is not None:
+                self._walk(inner, node or {}, path, data, place, result)
+            elif wanted and raw.strip() != _NULL:
+                result.refused.setdefault(place, (_first_name(node), f"The field {'.'.join(path)} is no object."))
+            if inner is None and not whole and (node is None or (wanted and None not in node)):
+                free = SEPARATOR.join(path)
+                if self._masked and not self._masked.isdisjoint(path):
+                    raw = _HIDDEN
+                # A stray field must not take the place of a declared column.
+                data[free if free not in self._declared and free not in data else f"source.{free}"] = raw
+
+    def _judge(self, data: dict[str, bytes], place: int, result: Translated) -> None:
+        if self._verified is not None and data.get(self._verified, b"").strip() != b"true":
+            result.refused.setdefault(place, (self._verified, "The source has not verified it."))
+        content = [raw.strip() for name, raw in data.items() if name in self._declared and name not in self._apart]
+        if not any(raw not in (_NULL, b'""', b"[]", b"{}") for raw in content):
+            result.refused.setdefault(place, (None, "It came back empty."))
+
+
+def source_paths(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
+    """Where each column of the table comes from."""
+    paths = {target: tuple(source.split(".")) for source, target in endpoint.mapping.items()}
+    for column in endpoint.columns or ():
+        if isinstance(column.source, list):
+            paths[column.name] = tuple(column.source)
+        elif column.source is not None:
+            paths[column.name] = tuple(column.source.split("."))
+    return paths
+
+
+def id_column(endpoint: Endpoint) -> str | None:
+    """The column that holds the ids of an id list."""
+    if endpoint.ids is None:
+        return None
+    keys = endpoint.key or [column.name for column in endpoint.columns or () if column.key]
+    return endpoint.ids.column or (keys[0] if keys else None)
+
+
+def missing_record(column: str, value: str) -> bytes:
+    """An answer with one record that only has its id, as a text: what was asked for and did not come."""
+    return b'{"rows":[{"data":{' + _key(column) + json.dumps(value).encode() + b"}}]}"
+
+
+def _first_name(node: _Tree) -> str | None:
+    return next((inner if key is None else _first_name(inner) for key, inner in node.items()), None)
+
+
+def _key(name: str) -> bytes:
+    return json.dumps(name).encode() + b":"
+
+
+def _text(raw: bytes | None) -> str | None:
+    if raw is None or raw.strip() == _NULL:
+        return None
+    try:
+        return str(msgspec.json.decode(raw))
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
