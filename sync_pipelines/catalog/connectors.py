@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from sync_pipelines.catalog.dagster_storage import storage_schema
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import NotFoundError, SettingsError, SyncError
-from sync_pipelines.model.entity import DESTINATIONS, Connector
+from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.limits import check_limits
 from sync_pipelines.model.names import check_connector_name
 from sync_pipelines.network.outbound import agree
@@ -64,19 +64,6 @@ def check_base_url(base_url: str) -> str:
     return base_url.rstrip("/")
 
 
-def check_destination(destination: str) -> str:
-    """Return the name of a destination.
-
-    Raises:
-        SettingsError: there is none of that name.
-    """
-    if destination not in DESTINATIONS:
-        raise SettingsError(
-            f"There is no destination {destination!r}; known: {', '.join(DESTINATIONS)}.", state="Nothing was stored."
-        )
-    return destination
-
-
 def add_connector(
     database: Database,
     name: str,
@@ -118,7 +105,6 @@ def add_connector(
     if auth_token is not None:
         check_reference(auth_token)
     check_limits(settings or {})
-    check_destination(destination or "postgres")
     with database.connect() as connection:
         known = connection.execute(
             "SELECT kind, agreed, destination_settings FROM connectors WHERE name = %s FOR UPDATE", [name]

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from sync_pipelines.catalog.connectors import check_destination, get_connector
+from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import EntityDefinitionError, NotFoundError, SettingsError
 from sync_pipelines.model.cursor import Codec, CursorMark
@@ -213,8 +213,11 @@ def change_coercion(database: Database, entity: Entity, words: dict[str, str]) -
 
 
 def change_destination(database: Database, entity: Entity, destination: str) -> Entity:
-    """Let an entity's rows go elsewhere from now on: the next sync reads everything; the old table stays as it is."""
-    if check_destination(destination) != entity.destination:
+    """Let an entity's rows go elsewhere from now on: the next sync reads everything; the old table stays as it is.
+
+    The caller has checked the name of the destination.
+    """
+    if destination != entity.destination:
         with database.connect() as connection:
             connection.execute(
                 """

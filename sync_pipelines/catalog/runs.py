@@ -30,13 +30,8 @@ from sync_pipelines.secrets import redact_beginning, redact_data
 
 logger = logging.getLogger(__name__)
 
-_INTERRUPTED = "The process ended before the run did (killed, crashed or lost its connection); nothing was published."
 _ERROR_CHARACTERS = 10_000
 _DIED = {"error": DIED_KIND, "retriable": True, "category": str(Category.DIED), "exit_code": 1}
-_INTERRUPTED_AT_COMMIT = (
-    "The process ended before the run did (killed, crashed or lost its connection); the cursor was not moved. "
-    "Rows that it had committed to Trino are counted as unchanged by the next run."
-)
 
 
 @contextmanager
@@ -68,9 +63,23 @@ def lock_name(database: Database, entity_uid: UUID) -> str:
 
 
 def start_run(
-    connection: psycopg.Connection[Any], entity: Entity, mode: Mode, triggered_by: str, rowversion_start: str | None
+    connection: psycopg.Connection[Any],
+    entity: Entity,
+    mode: Mode,
+    triggered_by: str,
+    rowversion_start: str | None,
+    *,
+    interrupted: str,
 ) -> tuple[UUID, datetime]:
     """Open a run of an entity that is held; earlier runs that never ended are closed as failed.
+
+    Args:
+        connection: holds the entity.
+        entity: of the run.
+        mode: what is read.
+        triggered_by: who asked.
+        rowversion_start: the cursor that the read starts from.
+        interrupted: what an earlier run left behind whose process ended, in words.
 
     Returns:
         The run's uid and its start by the database clock.
@@ -81,7 +90,7 @@ def start_run(
             error_details = %s
         WHERE entity_uid = %s AND status = 'running'
         """,
-        [_INTERRUPTED_AT_COMMIT if entity.destination == "trino" else _INTERRUPTED, Jsonb(_DIED), entity.uid],
+        [interrupted, Jsonb(_DIED), entity.uid],
     )
     row = connection.execute(
         """

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sync_pipelines.catalog.connectors import check_base_url
-from sync_pipelines.destinations.trino.options import TrinoOptions, check_connector_options
+from sync_pipelines.destinations.registry import DEFAULT, NAMES, check_options, kind_with_options
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.files.bounded import is_within, read_bounded
 from sync_pipelines.files.safe_yaml import Lines, Location, UnsafeYamlError, line_of, read_yaml
@@ -375,16 +375,22 @@ def validate(data: Any, file: SourceFile) -> Declaration:
         declaration = Declaration.model_validate(data)
     except ValidationError as error:
         raise _refused(explain(error, file, Declaration)) from None
-    for name in declaration.trino or ():
-        if name not in TrinoOptions.model_fields:
-            raise _refused(
-                f"{file.place(('trino', name))}: unknown key; {_nearest(name, list(TrinoOptions.model_fields))}."
-            )
+    _check_destination(declaration, file)
+    return declaration
+
+
+def _check_destination(declaration: Declaration, file: SourceFile) -> None:
+    if declaration.destination is not None and declaration.destination not in NAMES:
+        raise _refused(f"{file.place(('destination',))}: {_nearest(declaration.destination, list(NAMES))}.")
+    options = declaration.trino or {}
+    known = kind_with_options(declaration.destination or DEFAULT).options
+    for name in options:
+        if name not in known:
+            raise _refused(f"{file.place(('trino', name))}: unknown key; {_nearest(name, list(known))}.")
     try:
-        check_connector_options(declaration.trino or {})
+        check_options(declaration.destination or DEFAULT, options)
     except SettingsError as error:
         raise _refused(f"{file.place(('trino',))}: {error.what}") from None
-    return declaration
 
 
 def explain(error: ValidationError, file: SourceFile, model: type[BaseModel], prefix: Location = ()) -> str:

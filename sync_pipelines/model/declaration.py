@@ -420,7 +420,7 @@ class Declaration(_Model):
     description: str = Field("", max_length=10_000)
     base_url: str
     target_schema: str | None = Field(None, alias="schema")
-    destination: Literal["postgres", "trino"] | None = None
+    destination: str | None = None
     trino: dict[str, Scalar] | None = None
     auth: Auth | None = None
     limits: HttpLimits | None = None

@@ -18,7 +18,6 @@ from sync_pipelines.model.types import ColumnType, Kind, parse_type
 
 MAX_COLUMNS = 1590  # PostgreSQL's limit is 1600; seven are ours
 DEFAULT_LOOKBACK_SECONDS = 60
-DESTINATIONS = ("postgres", "trino")
 JSON_HASH_VERSION = "canonical-1"  # of `batches.canonical`; another spelling needs another version
 
 BRIDGE_COLUMNS = {
@@ -99,7 +98,7 @@ class Connector:
         sync_cron, full_refresh_cron, discovery_cron, time_zone: None = the process's default, `off` = none; see
             `schedule.cron`.
         probe_changes: look at the source between the intervals.
-        destination: where newly discovered entities go, one of DESTINATIONS.
+        destination: where newly discovered entities go, a name of `destinations.registry`.
         destination_settings: how it is reached, see `destinations.trino.options.TrinoOptions`; secrets as references.
         agreed: which secret may go where and which addresses need not be public (`network.outbound`); None = not from
             the catalog: what it names itself.

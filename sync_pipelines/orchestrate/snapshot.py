@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from sync_pipelines.catalog.connectors import list_connectors
 from sync_pipelines.catalog.database import Database
@@ -97,10 +98,9 @@ class CatalogView:
         return {name: owners for name, owners in declared.items() if owners}
 
     @cached_property
-    def trino_catalogs(self) -> dict[str, str]:
-        """Catalog in Trino by connector, where a connector sets its own."""
-        settings = {one.name: one.destination_settings or {} for one in self.connectors}
-        return {name: own["catalog"] for name, own in settings.items() if own.get("catalog")}
+    def destination_options(self) -> dict[str, dict[str, Any]]:
+        """Options of the destination by connector, where a connector sets some."""
+        return {one.name: one.destination_settings for one in self.connectors if one.destination_settings}
 
 
 def load_catalog(open_database: Callable[[], Database], home: Path, connectors: Sequence[str] = ()) -> CatalogView:

@@ -21,6 +21,7 @@ from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.runs import last_details
 from sync_pipelines.destinations.postgres.copy import csv_of
 from sync_pipelines.destinations.postgres.order import order_of
+from sync_pipelines.destinations.registry import open_destination
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.gate.opened import check_stored_masks
 from sync_pipelines.model.cursor import Codec, order_key, seconds_between
@@ -179,11 +180,8 @@ def _create_tables(connection: psycopg.Connection[Any], entity: Entity) -> None:
 
 def _target(database: Database, connection: psycopg.Connection[Any], entity: Entity) -> str:
     """The table to compare with; keys and hashes of one elsewhere are copied here."""
-    if entity.destination == "trino":
-        from sync_pipelines.destinations.trino.mirror import mirror_keys
-
-        return mirror_keys(database, connection, entity)
-    return quote(entity.target_schema, entity.target_table)
+    destination = open_destination(database, get_connector(database, entity.connector), entity)
+    return destination.keys_table(connection, entity)
 
 
 def _copy(connection: psycopg.Connection[Any], batch: pa.Table) -> None:

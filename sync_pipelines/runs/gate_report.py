@@ -15,8 +15,10 @@ import pyarrow as pa
 
 from sync_pipelines.batches.arrays import from_canonical
 from sync_pipelines.batches.decode import PageDecoder
+from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.quarantine import get_quarantined
+from sync_pipelines.destinations.registry import open_destination
 from sync_pipelines.errors import NotFoundError
 from sync_pipelines.gate.contract import judge_batch
 from sync_pipelines.gate.explain import Explanation, Shadow, explain
@@ -119,13 +121,8 @@ def _table(
         pairs = zip(entity.business_keys, key, strict=True)
         where = " AND ".join(f"t.{quote(column.target_name)}::text = {literal(part)}" for column, part in pairs)
     with database.connect() as connection, connection.cursor("gate_rows", row_factory=psycopg.rows.tuple_row) as cursor:
-        if entity.destination == "trino":
-            from sync_pipelines.destinations.trino.mirror import mirror_rows
-
-            table = mirror_rows(database, connection, entity, key)
-            where = "true"
-        else:
-            table = quote(entity.target_schema, entity.target_table)
+        destination = open_destination(database, get_connector(database, entity.connector), entity)
+        table = destination.rows_table(connection, entity, key)
         with connection.cursor(row_factory=psycopg.rows.tuple_row) as look:
             look.execute(f"SELECT * FROM {table} LIMIT 0")
             there = {column.name for column in look.description or ()}

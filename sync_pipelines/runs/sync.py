@@ -33,7 +33,7 @@ from sync_pipelines.catalog.slots import writer_place
 from sync_pipelines.destinations.destination import Destination
 from sync_pipelines.destinations.engine import load_batches
 from sync_pipelines.destinations.postgres.peek import finish_without_load
-from sync_pipelines.destinations.registry import open_destination
+from sync_pipelines.destinations.registry import kind_of, open_destination
 from sync_pipelines.discover.follow import follow_fields, waits_for
 from sync_pipelines.errors import (
     UNPUBLISHED,
@@ -178,13 +178,15 @@ def sync_entity(
         # Read again under the lock: the run before us may have moved the cursor.
         entity = _checked(connector, get_entity(database, connector_name, slug))
         destination = open_destination(database, connector, entity)
+        interrupted_before = kind_of(entity.destination).interrupted
         try:
             gate = prepare_gate(database, settings, entity)
         except SyncError as error:
             # A person reads of it where they read of every failure; that is what keeps the entity from starting at once
             # again, too.
             mode = plan_mode(entity, full_refresh=full_refresh)
-            uid, _ = start_run(held, entity, mode, triggered_by, entity.cursor if mode is Mode.DELTA else None)
+            start = entity.cursor if mode is Mode.DELTA else None
+            uid, _ = start_run(held, entity, mode, triggered_by, start, interrupted=interrupted_before)
             is_release = bool(released)
             told = error.at(**entity.where).leaves(UNPUBLISHED)
             fail_run(database, entity, uid, told, lease=lease, tried_again=is_release, released=is_release)
@@ -194,7 +196,7 @@ def sync_entity(
         if released and gate is not None:
             gate = _gate_of_released(entity, gate)
         start = entity.cursor if mode is Mode.DELTA else None
-        uid, started_at = start_run(held, entity, mode, triggered_by, start)
+        uid, started_at = start_run(held, entity, mode, triggered_by, start, interrupted=interrupted_before)
         heartbeat = _heartbeat(held, uid, interrupted)
         run = _Run(
             database,

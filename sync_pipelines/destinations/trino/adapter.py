@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,7 @@ from sync_pipelines.destinations.trino.commit import end_leftovers
 from sync_pipelines.destinations.trino.hive import current_rows, plan_hive_table, version_statement
 from sync_pipelines.destinations.trino.masking import plan_clearing
 from sync_pipelines.destinations.trino.merge import Counts, Statements, entity_marker, match_keys
+from sync_pipelines.destinations.trino.mirror import live_rows, mirror_keys, mirror_rows
 from sync_pipelines.destinations.trino.options import resolve_options
 from sync_pipelines.destinations.trino.publish import publish
 from sync_pipelines.destinations.trino.quoting import literal, quote
@@ -234,6 +235,25 @@ class TrinoDestination:
     def table_name(self, entity: Entity) -> str:
         """catalog.schema.table."""
         return f"{self.catalog}.{entity.table}".lower()
+
+    def check(self) -> str:
+        """Where Trino is, and of which connector its catalog is."""
+        kind = "Hive: append and swap only" if self.is_hive else "Iceberg"
+        return f"{self.session.options.location} answers ({kind})"
+
+    def keys_table(self, connection: psycopg.Connection[Any], entity: Entity) -> str:
+        """A copy."""
+        return mirror_keys(self.session, self.catalog, connection, entity)
+
+    def rows_table(
+        self, connection: psycopg.Connection[Any], entity: Entity, key: tuple[str, ...] | None = None
+    ) -> str:
+        """A copy."""
+        return mirror_rows(self.session, self.catalog, connection, entity, key, is_hive=self.is_hive)
+
+    def live_rows(self, entity: Entity) -> Iterator[tuple[Any, ...]]:
+        """By one query that is read in parts."""
+        return live_rows(self.session, self.catalog, entity)
 
     def _target(self, entity: Entity) -> str:
         return quote(self.catalog, entity.target_schema, entity.target_table)
