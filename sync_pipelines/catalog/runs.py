@@ -125,7 +125,8 @@ def fail_run(
     tried_again: bool = False,
     released: bool = False,
 ) -> None:
-    """Close a run that published nothing with a secret-free message, on a fresh connection, and say when the entity is due again.
+    """Close a run that published nothing with a secret-free message, on a fresh connection, and say when the entity is
+    due again.
 
     It is cancelled when a person or a signal ended it, incomplete when too little of an id list came back, else failed.
 
@@ -135,7 +136,8 @@ def fail_run(
         run_uid: the run.
         error: what ended it; a cancelled run does not count as a failure of the entity.
         lease: by which the entity was taken for the run; it ends here.
-        tried_again: the caller is about to try once more, so that neither lease nor due time nor the count of failures change.
+        tried_again: the caller is about to try once more, so that neither lease nor due time nor the count of failures
+            change.
         released: the run was a release, which says nothing of how the entity stands.
 
     If the database does not let us, the next run of the entity closes it; the caller's error must come through.
@@ -186,14 +188,16 @@ def _fail_run(
         ).fetchone()
         if row is not None:
             connection.execute(
-                "UPDATE entities SET last_sync_at = CASE WHEN %s THEN last_sync_at ELSE now() END, last_sync_status = %s WHERE uid = %s",
+                "UPDATE entities SET last_sync_at = CASE WHEN %s THEN last_sync_at ELSE now() END, last_sync_status"
+                " = %s WHERE uid = %s",
                 [released, stands, entity.uid],
             )
         if row is not None and not tried_again:
             connection.execute(
                 """
                 UPDATE entities SET consecutive_failures = %(failures)s, due_reason = 'retry',
-                    next_due_at = now() + %(pause)s * interval '1 second', full_read_due = full_read_due AND %(keep_full_read)s,
+                    next_due_at = now() + %(pause)s * interval '1 second', full_read_due = full_read_due AND
+                        %(keep_full_read)s,
                     lease_uid = CASE WHEN lease_uid IS DISTINCT FROM %(lease)s::uuid THEN lease_uid END,
                     leased_at = CASE WHEN lease_uid IS DISTINCT FROM %(lease)s::uuid THEN leased_at END,
                     leased_until = CASE WHEN lease_uid IS DISTINCT FROM %(lease)s::uuid THEN leased_until END
@@ -220,7 +224,8 @@ def list_runs(
                 connection.execute(
                     """
                     SELECT r.*, c.name || '/' || e.slug AS path
-                    FROM sync_runs r JOIN entities e ON e.uid = r.entity_uid JOIN connectors c ON c.uid = e.connector_uid
+                    FROM sync_runs r JOIN entities e ON e.uid = r.entity_uid JOIN connectors c ON c.uid =
+                        e.connector_uid
                     WHERE (%(connector)s::text IS NULL OR c.name = %(connector)s)
                       AND (%(slug)s::text IS NULL OR e.slug = %(slug)s)
                     ORDER BY r.started_at DESC, r.uid LIMIT %(limit)s

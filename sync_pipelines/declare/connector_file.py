@@ -98,7 +98,8 @@ def read_file(name: str) -> SourceFile:
     near = difflib.get_close_matches(name, shipped_names(), 1)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise _refused(
-        f"There is no file {printable(name)}, and no shipped connector of that name; shipped: {', '.join(shipped_names())}.{hint}"
+        f"There is no file {printable(name)}, and no shipped connector of that name; shipped:"
+        f" {', '.join(shipped_names())}.{hint}"
     )
 
 
@@ -128,15 +129,18 @@ def part_beside(file: SourceFile, folder: Path, key: str, relative: Any) -> Path
     place = folder.joinpath(*parts)
     if not place.exists():
         raise SettingsError(
-            f"{file.place((key,))}: {printable(str(relative), 200)} is not beside the file; without it the connector would be another one.",
+            f"{file.place((key,))}: {printable(str(relative), 200)} is not beside the file; without it the connector"
+            " would be another one.",
             state="Nothing was stored.",
-            next_command="copy it along (sync-pipelines connector copy NAME FOLDER gives all files of a shipped connector),"
+            next_command="copy it along (sync-pipelines connector copy NAME FOLDER gives all files of a shipped"
+            " connector),"
             f" or take it out of `{key}`",
         )
     # What comes along may be installed by links.
     if folder != shipped_folder() and not is_within(place, folder):
         raise _refused(
-            f"{file.place((key,))}: {printable(str(relative), 200)} leads out of the folder of this file by a symbolic link."
+            f"{file.place((key,))}: {printable(str(relative), 200)} leads out of the folder of this file by a"
+            " symbolic link."
         )
     return place
 
@@ -327,7 +331,8 @@ def load_file(name: str, given: dict[str, str] | None = None, *, base_url: str |
     declaration = validate(data, file)
     if variable is not None and f"env:{variable}" in declaration.secrets:
         raise _refused(
-            f"{file.place(('base_url',))}: {printable(variable)} is a secret of this file; a base URL is shown and stored."
+            f"{file.place(('base_url',))}: {printable(variable)} is a secret of this file; a base URL is shown"
+            " and stored."
         )
     return LoadedFile(declaration, variable)
 
@@ -338,7 +343,10 @@ def load_declaration(name: str, given: dict[str, str] | None = None, *, base_url
 
 
 def _base_url_of(variable: str, file: SourceFile) -> str:
-    """The base URL that a variable holds. It is stored and shown, so what looks like a secret is refused; never repeats the value."""
+    """The base URL that a variable holds.
+
+    It is stored and shown, so what looks like a secret is refused; never repeats the value.
+    """
     place = file.place(("base_url",))
     value = os.environ.get(variable, "")
     if not value:
@@ -347,11 +355,13 @@ def _base_url_of(variable: str, file: SourceFile) -> str:
         check_base_url(value)
     except SettingsError:
         raise _refused(
-            f"{place}: what the variable {printable(variable)} holds is no base URL: http(s)://host[:port][/path], without credentials."
+            f"{place}: what the variable {printable(variable)} holds is no base URL: http(s)://host[:port][/path],"
+            " without credentials."
         ) from None
     if is_known_secret(value) or any(_LIKE_A_KEY.fullmatch(part) for part in urlsplit(value).path.split("/")):
         raise _refused(
-            f"{place}: the address in the variable {printable(variable)} looks as if it held a key, and a base URL is shown and stored; "
+            f"{place}: the address in the variable {printable(variable)} looks as if it held a key, and a base URL"
+            " is shown and stored; "
             "give the key by `auth`, or the address with --base-url URL."
         )
     return value

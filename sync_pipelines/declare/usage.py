@@ -1,4 +1,7 @@
-"""What a connector file would use: addresses, variables of the environment, tables and files; told before anything is asked."""
+"""What a connector file would use: addresses, variables of the environment, tables and files.
+
+Told before anything is asked.
+"""
 
 from __future__ import annotations
 

@@ -21,8 +21,9 @@ from sync_pipelines.model.run import Ledger
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` did to the table in words, whether the table is empty, which optional columns of ours it has, and how many letters
-    a record must have for the destination to be able to refuse its row later; None where it refuses none.
+    """What `prepare` did to the table in words, whether the table is empty, which optional columns of ours it has, and
+    how many letters a record must have for the destination to be able to refuse its row later; None where it refuses
+    none.
     """
 
     changes: tuple[str, ...]
@@ -45,7 +46,10 @@ class RecordStream(AbstractContextManager["RecordStream"], Protocol):
     refusal: BaseException | None
 
     def feed(self, batch: pa.Table, while_waiting: Callable[[], None]) -> None:
-        """Hand a batch of records over; `while_waiting` is called while the destination is behind, and ends the wait by raising."""
+        """Hand a batch of records over.
+
+        `while_waiting` is called while the destination is behind, and ends the wait by raising.
+        """
 
     def finish(self, while_waiting: Callable[[], None]) -> None:
         """Wait until everything has arrived."""

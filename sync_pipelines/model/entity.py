@@ -100,8 +100,8 @@ class Connector:
         probe_changes: look at the source between the intervals.
         destination: where newly discovered entities go, a name of `destinations.registry`.
         destination_settings: how it is reached, see `destinations.trino.options.TrinoOptions`; secrets as references.
-        agreed: which secret may go where and which addresses need not be public (`network.outbound`); None = not from the
-            catalog: what it names itself.
+        agreed: which secret may go where and which addresses need not be public (`network.outbound`); None = not from
+            the catalog: what it names itself.
     """
 
     uid: UUID
@@ -224,7 +224,7 @@ class Entity:
         return f"{self.target_schema}.{self.target_table}"
 
     def masked_columns(self, columns: tuple[Column, ...]) -> tuple[Column, ...]:
-        """Columns as a table has them under the masks that were last written: dropped ones left out, the others texts."""
+        """Columns of the table under the masks last written: without dropped columns, other masked columns as text."""
         kept = (column for column in columns if self.stored_masks.get(column.name) != "drop")
         return tuple(
             replace(column, data_type="TEXT") if column.name in self.stored_masks else column for column in kept
@@ -242,7 +242,7 @@ class Entity:
 
 
 def _hashed_as(column: Column) -> str:
-    """The type of a column, with the version of the spelling of JSON: rows hashed by another are compared by content."""
+    """The type of a column with the version of the JSON spelling: rows hashed by another are compared by content."""
     return f"{column.type.sql} {JSON_HASH_VERSION}" if column.type.kind is Kind.JSON else column.type.sql
 
 

@@ -28,14 +28,36 @@ FILE_NAME = "catalog.json"
 # What definitions take from the environment when they are loaded.
 DEFINITION_SETTINGS = ("ALERT_INTERVAL_SECONDS", "DUE_SENSOR_SECONDS", "FRESHNESS_GRACE_SECONDS", "SYNC_OWNERS")
 _DEFINITION_FIELDS = (
-    "uid", "connector", "slug", "api_name", "description", "delta_strategy", "columns", "target_schema", "target_table", "destination",
-    "sync_enabled", "sync_interval_seconds", "status", "status_reason",
-)  # fmt: skip
+    "uid",
+    "connector",
+    "slug",
+    "api_name",
+    "description",
+    "delta_strategy",
+    "columns",
+    "target_schema",
+    "target_table",
+    "destination",
+    "sync_enabled",
+    "sync_interval_seconds",
+    "status",
+    "status_reason",
+)
 
 _CONNECTOR_FIELDS = (
-    "uid", "name", "base_url", "target_schema", "sync_cron", "full_refresh_cron", "discovery_cron", "time_zone", "probe_changes",
-    "destination_settings", "kind", "declaration",
-)  # fmt: skip
+    "uid",
+    "name",
+    "base_url",
+    "target_schema",
+    "sync_cron",
+    "full_refresh_cron",
+    "discovery_cron",
+    "time_zone",
+    "probe_changes",
+    "destination_settings",
+    "kind",
+    "declaration",
+)
 
 
 @dataclass(frozen=True)
@@ -138,8 +160,8 @@ def _read(database: Database, connectors: Sequence[str], dotenv: Path | None = N
         },
         default=str,
     )
-    # Everything that definitions are built from. Gates are not: every run reads its own. What else is in the environment cannot change
-    # while a process lives.
+    # Everything that definitions are built from. Gates are not: every run reads its own. What else is in the
+    # environment cannot change while a process lives.
     settings = values_in(dotenv or dotenv_file(), DEFINITION_SETTINGS)
     fingerprint = hashlib.sha256(f"{content}{models_fingerprint()}{json.dumps(settings)}".encode()).hexdigest()[:16]
     return CatalogView(tuple(map(entity_from_row, rows)), database.name, None, tuple(active), fingerprint), content

@@ -148,7 +148,9 @@ def _check_source(connector: Connector, settings: Settings) -> list[Check]:
 
 
 def _check_declared(connector: Connector, settings: Settings) -> list[Check]:
-    """Secrets, then one answer of every endpoint whose address is known: reachable, accepted, records where they are declared."""
+    """Secrets, then one answer of every endpoint whose address is known: reachable, accepted, records where they are
+    declared.
+    """
     from sync_pipelines.batches.raw_json import find_records
     from sync_pipelines.batches.sieve import is_cut
     from sync_pipelines.declare.plan import fetch_sample
@@ -248,8 +250,10 @@ def check_target(database: Database, schema: str) -> Check:
         assert row is not None
         if row["may_write"] is False or (row["may_write"] is None and not row["may_create"]):
             raise ConfigurationError(
-                f"The database role may not {'write to' if row['may_write'] is False else 'create'} the schema {schema}.",
-                next_command=f"GRANT CREATE ON {'SCHEMA ' + schema if row['may_write'] is False else 'DATABASE …'} TO …",
+                f"The database role may not {'write to' if row['may_write'] is False else 'create'} the schema"
+                f" {schema}.",
+                next_command="GRANT CREATE"
+                f" ON {'SCHEMA ' + schema if row['may_write'] is False else 'DATABASE …'} TO …",
             )
         return f"schema {schema} {'exists' if row['may_write'] else 'can be created'} in {database.location}"
 

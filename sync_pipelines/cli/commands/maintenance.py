@@ -25,7 +25,9 @@ def maintain(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Join small files, expire snapshots and remove orphans of Trino tables, where TRINO_MAINTENANCE_… says that it is due."""
+    """Join small files, expire snapshots and remove orphans of Trino tables, where TRINO_MAINTENANCE_… says that it is
+    due.
+    """
     database = open_catalog(context.obj)
     connector, slug = split_path(path) if path else (None, None)
     chosen = [one for one in list_entities(database, connector) if slug in (None, one.slug)]

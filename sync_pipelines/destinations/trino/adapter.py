@@ -1,4 +1,4 @@
-"""Trino as a destination: what `destinations.destination.Destination` asks, answered with the modules of this folder."""
+"""Trino as a destination: `destinations.destination.Destination` by means of the modules of this folder."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ class TrinoDestination:
         kind = connector_of(self.session, self.catalog)
         if kind not in ("iceberg", "hive"):
             raise SettingsError(
-                f"The catalog {self.catalog!r} is of the connector {kind}, whose tables cannot be kept equal to a source.",
+                f"The catalog {self.catalog!r} is of the connector {kind}, whose tables cannot be kept equal to"
+                " a source.",
                 next_command="name an Iceberg catalog: TRINO_CATALOG, or connector add … --trino catalog=…",
             )
         return kind == "hive"
@@ -102,7 +103,8 @@ class TrinoDestination:
                 """
                 SELECT c.name || '/' || e.slug AS path FROM entities e JOIN connectors c ON c.uid = e.connector_uid
                 WHERE e.destination = 'trino'
-                  AND (e.created_at, e.uid) < (SELECT created_at, uid FROM entities WHERE uid = %s) AND lower(e.target_schema) = %s AND lower(e.target_table) = %s
+                  AND (e.created_at, e.uid) < (SELECT created_at, uid FROM entities WHERE uid = %s) AND
+                      lower(e.target_schema) = %s AND lower(e.target_table) = %s
                 """,
                 [entity.uid, entity.target_schema.lower(), entity.target_table.lower()],
             ).fetchone()
@@ -197,13 +199,17 @@ class TrinoDestination:
     def accept_review(
         self, connection: psycopg.Connection[Any], entity: Entity, key: Sequence[str], content_hash: str
     ) -> None:
-        """By one statement of its own; where the catalog's transaction then fails, the flag comes back with the next full read."""
+        """By one statement of its own.
+
+        Where the catalog's transaction then fails, the flag comes back with the next full read.
+        """
         relation = inline_relation(*keys_table(entity, [tuple(key)]), hive=self.is_hive)
         same = f"substr(t._bridge_hash, -32) = {literal(content_hash)} AND t.{REVIEW_COLUMN} IS NOT NULL"
         match = match_keys(entity)
         if not self.is_hive:
             self.session.execute(
-                f"MERGE INTO {self._target(entity)} t USING {relation} s ON {match} WHEN MATCHED AND {same} THEN UPDATE SET {REVIEW_COLUMN} = NULL"
+                f"MERGE INTO {self._target(entity)} t USING {relation} s ON {match} WHEN MATCHED"
+                f" AND {same} THEN UPDATE SET {REVIEW_COLUMN} = NULL"
             )
             return
         rows = quote(self.catalog, entity.target_schema, current_rows(self.session, self.catalog, entity))

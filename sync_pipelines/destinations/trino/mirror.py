@@ -80,7 +80,8 @@ def mirror_rows(
     types = {column.target_name: column.type.sql for column in columns} | {"_bridge_deleted": "boolean"}
     types |= {REVIEW_COLUMN: "text"} if REVIEW_COLUMN in there else {}
     connection.execute(
-        f"CREATE TEMP TABLE {_MIRROR} ({', '.join(f'{pg_quote(name)} {kind}' for name, kind in types.items())}) ON COMMIT DROP"
+        f"CREATE TEMP TABLE {_MIRROR} ({', '.join(f'{pg_quote(name)} {kind}' for name, kind in types.items())})"
+        " ON COMMIT DROP"
     )
     where = "NOT t._bridge_deleted"
     if key is not None:

@@ -13,7 +13,7 @@ from pydantic import AliasChoices
 from sync_pipelines.destinations.trino.options import TrinoSettings
 from sync_pipelines.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = (ROOT / ".env.example").read_text()
 DAGSTER_VARIABLES = {"SYNC_PIPELINES_DAGSTER_URL", "SYNC_PIPELINES_EXECUTOR", "SYNC_PIPELINES_MAX_RUNS"}
 
