@@ -1,4 +1,6 @@
-"""What is known of a destination without asking it: the port that a folder of `destinations/` offers beside its `Destination`."""
+"""What is known of a destination without asking it: the port beside its `Destination`."""
+`Destination`.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ class DestinationKind(Protocol):
         name: as `entities.destination` holds it.
         options: names of the options that a connector gives; empty where there is nothing to configure.
         interrupted: what a run left behind whose process ended, in sentences.
-        settings_hint: where a person looks when the destination does not answer; None where it is the catalog's own server.
+        settings_hint: where a person looks when the destination does not answer; None where it is the catalog's own
+            server.
         maintenance_cron: when `maintain` runs; None where tables need no maintenance.
     """
 
