@@ -1,6 +1,4 @@
 """What is known of a destination without asking it: the port beside its `Destination`."""
-`Destination`.
-"""
 
 from __future__ import annotations
 
