@@ -5,8 +5,8 @@
     sync_pipelines.discover("erp")
     run = sync_pipelines.sync("erp", "items")
 
-Names in `__all__` are the public interface; what else the package holds may change with any version. They are imported when they are
-first used, so that `import sync_pipelines` costs nothing.
+Names in `__all__` are the public interface; what else the package holds may change with any version.
+A name is imported when it is first used, so that `import sync_pipelines` costs nothing.
 """
 
 from __future__ import annotations

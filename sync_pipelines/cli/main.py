@@ -63,9 +63,25 @@ def start(
 
 
 COMMANDS = (
-    connectors, discovery, entities, cursors, syncing, writing, runs, schedule, gates, quarantine, audit, alerts, doctor,
-    migrate, maintenance, backup, demo, up,
-)  # fmt: skip
+    connectors,
+    discovery,
+    entities,
+    cursors,
+    syncing,
+    writing,
+    runs,
+    schedule,
+    gates,
+    quarantine,
+    audit,
+    alerts,
+    doctor,
+    migrate,
+    maintenance,
+    backup,
+    demo,
+    up,
+)
 for module in COMMANDS:
     module.register(app)
 

@@ -1,4 +1,4 @@
-"""`sync-pipelines demo`: five tables of New York's flights from a REST API into PostgreSQL or Trino, twice, with proof."""
+"""`sync-pipelines demo`: five tables of flights from a REST API into PostgreSQL or Trino, twice, with proof."""
 
 from __future__ import annotations
 
@@ -36,13 +36,43 @@ SCHEMAS = (NAME, f"{NAME}_staging")
 # The first two are repaired before the second round, the last one stays.
 BAD_RECORDS: dict[str, list[dict[str, Any]]] = {
     "planes": [
-        {"tailnum": "BAD001", "year": None, "speed": None, "type": "Fixed wing", "manufacturer": "BOEING", "model": "a model name that is longer than the thirty characters declared", "engines": 2, "seats": 200, "engine": "Turbo-fan"},
-        {"tailnum": "BAD002", "year": 2010, "speed": None, "type": "Fixed wing", "manufacturer": "AIRBUS", "model": "A320", "engines": 2, "seats": "many", "engine": "Turbo-fan"},
+        {
+            "tailnum": "BAD001",
+            "year": None,
+            "speed": None,
+            "type": "Fixed wing",
+            "manufacturer": "BOEING",
+            "model": "a model name that is longer than the thirty characters declared",
+            "engines": 2,
+            "seats": 200,
+            "engine": "Turbo-fan",
+        },
+        {
+            "tailnum": "BAD002",
+            "year": 2010,
+            "speed": None,
+            "type": "Fixed wing",
+            "manufacturer": "AIRBUS",
+            "model": "A320",
+            "engines": 2,
+            "seats": "many",
+            "engine": "Turbo-fan",
+        },
     ],
     "weather": [
-        {"origin": "JFK", "year": 2013, "month": 12, "day": 31, "hour": 23, "temp": 123456.78, "precip": 0, "visib": 10, "time_hour": "2014-01-01T04:30:00Z"},
+        {
+            "origin": "JFK",
+            "year": 2013,
+            "month": 12,
+            "day": 31,
+            "hour": 23,
+            "temp": 123456.78,
+            "precip": 0,
+            "visib": 10,
+            "time_hour": "2014-01-01T04:30:00Z",
+        },
     ],
-}  # fmt: skip
+}
 REPAIRED = {"model": "747-400", "seats": 200}
 
 
@@ -128,7 +158,10 @@ def _forget(settings: Settings, home: Home) -> str:
         wipe_embedded(home.postgres)
         where = "its own PostgreSQL"
     else:
-        where = f"on the server you named, the schemas {' and '.join(SCHEMAS)} and the connector {NAME} are dropped if a demo made them"
+        where = (
+            f"on the server you named, the schemas {' and '.join(SCHEMAS)} and the connector {NAME} are dropped"
+            " if a demo made them"
+        )
     home.start_afresh()
     return f"{home.root} is emptied; {where}."
 
@@ -147,7 +180,8 @@ def _forget_on_server(settings: Settings, database: Database) -> None:
         ).fetchone()
     if not ours and (known is not None or taken is not None):
         raise SettingsError(
-            f"{database.location} has a {'connector' if known else 'schema'} {NAME} that no demo is known to have made.",
+            f"{database.location} has a {'connector' if known else 'schema'} {NAME} that no demo is known to"
+            " have made.",
             state="Nothing was dropped.",
             next_command="unset POSTGRES_HOST and POSTGRES_URL to run the demo in a database of its own",
         )
@@ -245,7 +279,8 @@ def _change(work: _Demo) -> None:
             deleted + len(done["deleted"]),
         )
     say(
-        f"At the source: {changed:,} records changed, {inserted:,} inserted, {deleted:,} deleted, {len(repaired)} repaired.",
+        f"At the source: {changed:,} records changed, {inserted:,} inserted, {deleted:,} deleted, {len(repaired)}"
+        " repaired.",
         stderr=True,
     )
 
@@ -269,7 +304,8 @@ def _show_next(settings: Settings, home: Home, *, trino: bool) -> None:
     if trino:
         port = json.loads((home.root / "trino.json").read_text())["port"]
         say(
-            f"  python -m sync_pipelines.demo.trino_server --root {os.path.relpath(home.root)}/trino --port {port}   start its Trino again",
+            f"  python -m sync_pipelines.demo.trino_server --root {os.path.relpath(home.root)}/trino --port {port}  "
+            " start its Trino again",
             "cyan",
         )
     say("  sync-pipelines up            see it in the Dagster UI", "cyan")

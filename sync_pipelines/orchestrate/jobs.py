@@ -26,7 +26,10 @@ def sync_job_name(connector: str) -> str:
 
 
 def syncable_entities(view: CatalogView) -> dict[str, list[Entity]]:
-    """What is synced, by connector; switched off and vanished entities are left out, and connectors without any other."""
+    """What is synced, by connector.
+
+    Switched off and vanished entities are left out, and connectors without any other.
+    """
     found: dict[str, list[Entity]] = defaultdict(list)
     for entity in view.entities:
         if entity.sync_enabled and entity.status is not EntityStatus.VANISHED:

@@ -32,8 +32,8 @@ def connector_launches(
 ) -> list[Launches]:
     """One for each connector; a SQL model goes with the connector that provides everything it reads.
 
-    A run takes part of the connector's job, so that what the job leaves out, a vanished entity for example, is never started.
-    `folder` is where the files of the models are.
+    A run takes part of the connector's job, so that what the job leaves out, a vanished entity for example, is never
+    started. `folder` is where the files of the models are.
     """
     by_connector: dict[str, list[Entity]] = {connector.name: [] for connector in view.connectors}
     by_connector |= syncable_entities(view)
@@ -68,7 +68,8 @@ class Launches:
     Args:
         connector: its name.
         entities: those of its entities that its job syncs.
-        models: key of a SQL model -> keys that it reads, in order of their dependencies; those that this connector provides for.
+        models: key of a SQL model -> keys that it reads, in order of their dependencies; those that this connector
+            provides for.
         job: its job `sync_<connector>`, which every run belongs to; None when there is nothing to sync.
         folder: where the models are.
     """

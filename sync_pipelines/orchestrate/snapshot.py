@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from sync_pipelines.catalog.connectors import list_connectors
 from sync_pipelines.catalog.database import Database
@@ -28,14 +29,36 @@ FILE_NAME = "catalog.json"
 # What definitions take from the environment when they are loaded.
 DEFINITION_SETTINGS = ("ALERT_INTERVAL_SECONDS", "DUE_SENSOR_SECONDS", "FRESHNESS_GRACE_SECONDS", "SYNC_OWNERS")
 _DEFINITION_FIELDS = (
-    "uid", "connector", "slug", "api_name", "description", "delta_strategy", "columns", "target_schema", "target_table", "destination",
-    "sync_enabled", "sync_interval_seconds", "status", "status_reason",
-)  # fmt: skip
+    "uid",
+    "connector",
+    "slug",
+    "api_name",
+    "description",
+    "delta_strategy",
+    "columns",
+    "target_schema",
+    "target_table",
+    "destination",
+    "sync_enabled",
+    "sync_interval_seconds",
+    "status",
+    "status_reason",
+)
 
 _CONNECTOR_FIELDS = (
-    "uid", "name", "base_url", "target_schema", "sync_cron", "full_refresh_cron", "discovery_cron", "time_zone", "probe_changes",
-    "destination_settings", "kind", "declaration",
-)  # fmt: skip
+    "uid",
+    "name",
+    "base_url",
+    "target_schema",
+    "sync_cron",
+    "full_refresh_cron",
+    "discovery_cron",
+    "time_zone",
+    "probe_changes",
+    "destination_settings",
+    "kind",
+    "declaration",
+)
 
 
 @dataclass(frozen=True)
@@ -76,10 +99,9 @@ class CatalogView:
         return {name: owners for name, owners in declared.items() if owners}
 
     @cached_property
-    def trino_catalogs(self) -> dict[str, str]:
-        """Catalog in Trino by connector, where a connector sets its own."""
-        settings = {one.name: one.destination_settings or {} for one in self.connectors}
-        return {name: own["catalog"] for name, own in settings.items() if own.get("catalog")}
+    def destination_options(self) -> dict[str, dict[str, Any]]:
+        """Options of the destination by connector, where a connector sets some."""
+        return {one.name: one.destination_settings for one in self.connectors if one.destination_settings}
 
 
 def load_catalog(
@@ -146,8 +168,8 @@ def _read(
         },
         default=str,
     )
-    # Everything that definitions are built from. Gates are not: every run reads its own. What else is in the environment cannot change
-    # while a process lives.
+    # Everything that definitions are built from. Gates are not: every run reads its own. What else is in the
+    # environment cannot change while a process lives.
     settings = values_in(dotenv or dotenv_file(), DEFINITION_SETTINGS)
     files = models_fingerprint(models or load_settings().models)
     fingerprint = hashlib.sha256(f"{content}{files}{json.dumps(settings)}".encode()).hexdigest()[:16]

@@ -164,7 +164,7 @@ def test_a_run_that_goes_on_too_long_is_told_and_whether_its_process_lives(watch
     watch.world.add_items(1)
     entity = watch.world.entity()
     with hold_entity(watch.world.database, entity, 1) as held:
-        start_run(held, entity, Mode.FULL, "test", None)
+        start_run(held, entity, Mode.FULL, "test", None, interrupted="It died.")
         watch.world.sql("UPDATE bridge.sync_runs SET started_at = now() - interval '11 minutes'")
         opened = watch.look().evaluation.opened[0]
         assert (opened.kind, opened.details["still_going"]) == (IncidentKind.RUN_DURATION, True)

@@ -87,7 +87,8 @@ def _show(report: AuditReport) -> None:
         say(f"Bring them: sync-pipelines sync {report.entity} --full-refresh", "bold")
     if report.suggested_lookback_seconds is not None:
         say(
-            f"Records became visible up to {report.late_seconds:,.0f} s late, the lookback is {report.lookback_seconds} s. "
+            f"Records became visible up to {report.late_seconds:,.0f} s late, the lookback is"
+            f" {report.lookback_seconds} s. "
             f"Next: sync-pipelines entity set {report.entity} --lookback-seconds {report.suggested_lookback_seconds}",
             "bold",
         )

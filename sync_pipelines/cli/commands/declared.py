@@ -60,7 +60,8 @@ def apply_file(
         else:
             say(told)
             say(
-                f"Next: sync-pipelines connector apply {file} --plan --yes, which agrees to ask them for the rest of the plan",
+                f"Next: sync-pipelines connector apply {file} --plan --yes, which agrees to ask them for the rest"
+                " of the plan",
                 "cyan",
             )
         _leave(True)
@@ -96,7 +97,8 @@ def apply_file(
         )
     else:
         say(
-            f"{declaration.name} is applied: {len(plan.entities)} entities, tables go to the schema {declaration.target_schema or declaration.name}."
+            f"{declaration.name} is applied: {len(plan.entities)} entities, tables go to the schema"
+            f" {declaration.target_schema or declaration.name}."
         )
         say(f"Next: sync-pipelines connector test {declaration.name} && sync-pipelines sync {declaration.name}", "cyan")
         for slug in report.stopped:

@@ -1,4 +1,4 @@
-"""`sync-pipelines demo`: five tables of New York's flights from a REST API into PostgreSQL or Trino, twice, with proof."""
+"""`sync-pipelines demo`: five tables from a REST API into PostgreSQL or Trino, twice, with proof."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def demo(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Start from nothing, sync five APIs with Dagster, change the source, sync again, and prove that the tables are equal."""
+    """Start from nothing, sync five APIs with Dagster, change the source, sync again, and prove that the tables are
+    equal.
+    """
     # The demo is an extra; no other command loads it.
     from sync_pipelines.demo.demo import run_demo
 

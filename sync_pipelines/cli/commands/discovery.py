@@ -38,7 +38,10 @@ def discover(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask the sources for their APIs and bring the catalog to them; nothing is dropped. Exit code 3: somebody has to decide."""
+    """Ask the sources for their APIs and bring the catalog to them.
+
+    Nothing is dropped. Exit code 3: somebody has to decide.
+    """
     from sync_pipelines.discovery.discover import discover as ask
 
     if accept and connector is None:

@@ -133,7 +133,8 @@ def _privileges(database: Database) -> str:
     if missing:
         raise DatabaseRefusedError(
             f"The role {row['role']} may not create schemas in {database.name}, and it lacks {', '.join(missing)}.",
-            next_command=f'GRANT CREATE ON DATABASE "{database.name}" TO "{row["role"]}", or CREATE SCHEMA "{missing[0]}" AUTHORIZATION "{row["role"]}"',
+            next_command=f'GRANT CREATE ON DATABASE "{database.name}" TO "{row["role"]}", or CREATE SCHEMA'
+            f' "{missing[0]}" AUTHORIZATION "{row["role"]}"',
         )
     return "may create schemas" if row["may_create"] else "every schema is there"
 

@@ -39,7 +39,10 @@ def register(app: typer.Typer) -> None:
 
 @group.command(epilog=examples("gate check", "gate check --json"))
 def check(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Validate every file of the gates; tells what is wrong and what is doubtful. Exit code 3 when something is wrong."""
+    """Validate every file of the gates.
+
+    Tells what is wrong and what is doubtful. Exit code 3 when something is wrong.
+    """
     settings, database = context.obj, open_catalog(context.obj)
     found = _check_all(settings, database)
     if as_json:

@@ -70,7 +70,9 @@ def sync(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Sync entities now; one that fails does not stop the others. The exit code is the worst of them: 3 where somebody has to look, as at rejected or incomplete runs."""
+    """Sync entities now; one that fails does not stop the others. The exit code is the worst of them: 3 where somebody
+    has to look, as at rejected or incomplete runs.
+    """
     database = open_catalog(context.obj)
     entities = chosen_entities(database, paths)
     totals = {entity.path: _expected(entity, full_refresh) for entity in entities}

@@ -42,7 +42,10 @@ READY_SECONDS = 180
 DATABASE_GONE_SECONDS = 10
 SERVER_STOP_SECONDS = 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_READY = "{ version workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError { __typename ... on PythonError { message } } } } } }"
+_READY = (
+    "{ version workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError { __typename"
+    " ... on PythonError { message } } } } } }"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -83,7 +86,8 @@ def up(
         parse_listed(address)
     if host not in LOOPBACK:
         say(
-            f"Warning: the UI has no login and is about to be reachable at {host}; --publish {host}:{port + 1} serves one that only shows.",
+            f"Warning: the UI has no login and is about to be reachable at {host}; --publish {host}:{port + 1}"
+            " serves one that only shows.",
             "yellow",
             stderr=True,
         )
@@ -256,8 +260,8 @@ def _local(url: str, host: str) -> str:
 def _watch(children: Children, home: Home, server: psutil.Process | None, identity: tuple[int, int] | None) -> None:
     """Look after the processes until one ends.
 
-    The code server is looked after by its own supervisor, which starts it again a bounded number of times and says so in its log, whose
-    problems are shown here. Nothing else is ever started again behind one's back.
+    The code server is looked after by its own supervisor, which starts it again a bounded number of times and says so
+    in its log, whose problems are shown here. Nothing else is ever started again behind one's back.
 
     Args:
         children: all that was started.
@@ -305,7 +309,10 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 
 def _stop_server(home: Home, server: psutil.Process | None, identity: tuple[int, int] | None) -> None:
-    """Give the embedded PostgreSQL back; when its folder is not where it was, nobody can use the server any more, so it is stopped."""
+    """Give the embedded PostgreSQL back.
+
+    When its folder is not where it was, nobody can use the server any more, so it is stopped.
+    """
     if server is None:
         return
     if _identity(home.postgres) == identity:

@@ -1,4 +1,6 @@
-"""What a person does with quarantined records and reviews: `quarantine fix, waive, release, expire, export, log` and `review`."""
+"""What a person does with quarantined records and reviews: `quarantine fix, waive, release, expire, export, log` and
+`review`.
+"""
 
 from __future__ import annotations
 
@@ -241,7 +243,9 @@ def export(
 
 
 def harmless(value: Any) -> str:
-    """A cell that a spreadsheet or terminal shows as text: redacted, on one line, with an apostrophe where a formula would begin."""
+    """A cell that a spreadsheet or terminal shows as text: redacted, on one line, with an apostrophe where a formula
+    would begin.
+    """
     raw = redact("" if value is None else str(value))
     text = escape_controls(raw)
     begins = raw.lstrip(" ").startswith(_FORMULA) or raw.lstrip().startswith(_FORMULA)

@@ -34,7 +34,10 @@ def write_back(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Change one record at the source, where its endpoint declares it; the table follows by a sync. Exit code 1: the source did otherwise."""
+    """Change one record at the source, where its endpoint declares it.
+
+    The table follows by a sync. Exit code 1: the source did otherwise.
+    """
     from sync_pipelines.runs.write_back import apply_write_back, plan_write_back
 
     database = open_catalog(context.obj)

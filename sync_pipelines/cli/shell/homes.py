@@ -21,8 +21,9 @@ from sync_pipelines.settings import Settings
 PLAN_FILE = "demo.json"
 DEMO_MARK = ".sync_pipelines_demo"
 STORAGE_VARIABLE = "SYNC_PIPELINES_DAGSTER_URL"
-# Seconds that Dagster's processes wait for the code server. Launching a run is such a call and starts a process; Dagster's 60 s are
-# less than a busy machine may need, and a run that takes longer is lost. The environment overrules; docker-compose.yml has the same.
+# Seconds that Dagster's processes wait for the code server. Launching a run is such a call and starts a process;
+# Dagster's 60 s are less than a busy machine may need, and a run that takes longer is lost. The environment overrules;
+# docker-compose.yml has the same.
 DAGSTER_PATIENCE = {
     "DAGSTER_GRPC_TIMEOUT_SECONDS": "300",
     "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "120",
@@ -146,7 +147,7 @@ def shipped_file(name: str) -> Path:
 
 
 def dagster_storage(database: Database) -> dict[str, str]:
-    """The variable that puts Dagster's runs and events beside the catalog, unless the environment names another place."""
+    """The variable that puts Dagster's runs and events beside the catalog, unless the environment names a place."""
     if os.environ.get(STORAGE_VARIABLE, "").strip():
         return {}
     create_storage_schema(database)
