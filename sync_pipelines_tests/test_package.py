@@ -99,7 +99,7 @@ def test_demo_sync_up_and_a_sql_model_work_from_the_wheel_in_an_empty_folder(
         [synced] = json.loads(run("sync-pipelines", "sync", "demo/airlines", "--json", **home))["results"]
         assert synced["status"] == "success"
         material = ("asset", "materialize", "--select", "demo/airline_count", "-m", "sync_pipelines.definitions")
-        run("dagster", *material, **home, DAGSTER_HOME=str(folder / ".sync_pipelines/demo/dagster"))
+        run("python", "-m", "dagster", *material, **home, DAGSTER_HOME=str(folder / ".sync_pipelines/demo/dagster"))
         ask = (
             "import sync_pipelines.settings as s; from sync_pipelines.catalog.opening import open_catalog\n"
             "with open_catalog(s.load_settings()).connect() as c:\n"
