@@ -16,7 +16,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 
-from sync_pipelines.catalog.session_options import session_url
+from sync_pipelines.catalog.pool import POOL, Kept
+from sync_pipelines.catalog.session_options import late_patience, session_url
 from sync_pipelines.catalog.tls import WAY_OUT, is_tls_trouble, with_verified_tls
 from sync_pipelines.errors import (
     ConfigurationError,
@@ -56,10 +57,12 @@ class Database:
     Attributes:
         url: libpq URL with password; never shown.
         bridge_schema: name of the schema that holds the catalog.
+        kept_connections: how many idle connections this process keeps at most.
     """
 
     url: str
     bridge_schema: str = "bridge"
+    kept_connections: int = 4
 
     def __repr__(self) -> str:
         return f"Database({self.location})"
@@ -84,30 +87,69 @@ class Database:
         return session_url(self.url, search_path, server_version=_server_versions.get(self.url, 0))
 
     @contextmanager
-    def connect(self, *, autocommit: bool = False) -> Iterator[psycopg.Connection[DictRow]]:
+    def connect(self, *, autocommit: bool = False, alone: bool = False) -> Iterator[psycopg.Connection[DictRow]]:
         """A connection whose search path is the bridge schema; committed on leaving, rolled back on an error.
+
+        Args:
+            autocommit: each statement is a transaction.
+            alone: open one and close it, where a lock lives as long as the session; otherwise the pool of the process
+                lends one and takes it back.
 
         Raises:
             DatabaseUnavailableError: the server cannot be reached or the failure passes.
             DatabaseRefusedError: it refused for good.
         """
+        address = f"{self.url} {self.bridge_schema}"
         try:
-            with psycopg.connect(
-                self.session_url(f"{self.bridge_schema},public"),
-                autocommit=autocommit,
-                row_factory=dict_row,
-                connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                application_name="sync_pipelines",
-            ) as connection:
-                _server_versions[self.url] = connection.info.server_version
-                yield connection
+            kept = self._opened() if alone else POOL.take(address, self._opened)
+            try:
+                kept.connection.autocommit = autocommit
+                with _transaction(kept.connection) as connection:
+                    yield connection
+            finally:
+                POOL.give(address, kept, 0 if alone else self.kept_connections)
         except psycopg.Error as error:
             raise classify_database_error(error) from error
+
+    def _opened(self) -> Kept:
+        knew_version = self.url in _server_versions
+        connection = psycopg.connect(
+            self.session_url(f"{self.bridge_schema},public"),
+            autocommit=True,
+            row_factory=dict_row,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            application_name="sync_pipelines",
+        )
+        _server_versions[self.url] = connection.info.server_version
+        late = "" if knew_version else late_patience(self.url, connection.info.server_version)
+        if late:
+            connection.execute(late)
+        return Kept(connection, late)
 
     @property
     def bridge(self) -> sql.Identifier:
         """The bridge schema as an identifier."""
         return sql.Identifier(self.bridge_schema)
+
+
+@contextmanager
+def _transaction(connection: psycopg.Connection[DictRow]) -> Iterator[psycopg.Connection[DictRow]]:
+    """Commit on leaving, roll back on an error; a connection that something else interrupts is closed."""
+    try:
+        yield connection
+    except Exception:
+        if not connection.closed:
+            try:
+                connection.rollback()
+            except psycopg.Error as error:
+                logger.debug("the connection that failed cannot be rolled back: %s", error)
+        raise
+    except BaseException:
+        # A statement may be under way, and nobody is going to read its answer.
+        connection.close()
+        raise
+    if not connection.closed:
+        connection.commit()
 
 
 def open_database(settings: Settings | None = None) -> Database:
@@ -117,7 +159,7 @@ def open_database(settings: Settings | None = None) -> Database:
         url = embedded_url(settings.home / "postgres")
     else:
         url = with_verified_tls(settings.server_url(), rootcert=settings.postgres_sslrootcert)
-    return Database(url, settings.postgres_schema)
+    return Database(url, settings.postgres_schema, settings.postgres_kept_connections)
 
 
 def classify_database_error(error: Any) -> SyncError:

@@ -1,0 +1,157 @@
+"""Connections to PostgreSQL that this process keeps for its next statement, one pool for all addresses.
+
+psycopg_pool opens and resets connections in threads of its own: a refused one would become a timeout without its reason,
+and one that is given back is not there for the next statement, so that a sync would open more and not fewer.
+This pool never waits. Where no connection is kept, the caller opens one and sees why that fails.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+KEEP_SECONDS = 30.0
+"""How long a connection is kept that nobody uses."""
+MAX_AGE_SECONDS = 600.0
+"""How long a connection is used at most, so that new defaults of role and database take effect."""
+_TRUST_SECONDS = 1.0
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(eq=False)
+class Kept:
+    """A connection with what has to be known to use it again.
+
+    Attributes:
+        late_settings: statement that sets what could not be set when it was opened; empty when there is nothing.
+    """
+
+    connection: Connection
+    late_settings: str = ""
+    opened_at: float = field(default_factory=time.monotonic)
+    idle_since: float = 0.0
+
+
+class Pool:
+    """Idle connections by address. Each is handed to one user at a time, and comes back as new."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: dict[str, list[Kept]] = {}
+        self._timer: threading.Timer | None = None
+
+    def take(self, address: str, open_new: Callable[[], Kept]) -> Kept:
+        """A kept connection that answers, or a new one.
+
+        Args:
+            address: connections of the same address are the same.
+            open_new: opens one; its errors come through.
+        """
+        while (kept := self._pop(address)) is not None:
+            if _answers(kept):
+                return kept
+            kept.connection.close()
+        return open_new()
+
+    def give(self, address: str, kept: Kept, most: int) -> None:
+        """Keep a connection for the next user, or close it where it is broken, old, or one too many.
+
+        Locks, settings, temporary tables and prepared statements of its last user are gone.
+        """
+        if time.monotonic() - kept.opened_at > MAX_AGE_SECONDS or not _made_as_new(kept):
+            kept.connection.close()
+            return
+        kept.idle_since = time.monotonic()
+        with self._lock:
+            idle = self._idle.setdefault(address, [])
+            has_place = len(idle) < most
+            if has_place:
+                idle.append(kept)
+                self._look_later()
+        if not has_place:
+            kept.connection.close()
+
+    def close(self) -> None:
+        """Close every idle connection; those in use are closed or kept when they come back."""
+        self._close_idle_longer_than(-1)
+
+    def forget(self) -> None:
+        """In a child process: the connections belong to the parent, and are neither used nor closed here."""
+        self._lock = threading.Lock()
+        self._idle = {}
+        self._timer = None
+
+    def _pop(self, address: str) -> Kept | None:
+        with self._lock:
+            idle = self._idle.get(address)
+            return idle.pop() if idle else None
+
+    def _look_later(self) -> None:
+        if self._timer is None:
+            self._timer = threading.Timer(KEEP_SECONDS, self._look)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _look(self) -> None:
+        with self._lock:
+            self._timer = None
+        self._close_idle_longer_than(KEEP_SECONDS)
+        with self._lock:
+            if any(self._idle.values()):
+                self._look_later()
+
+    def _close_idle_longer_than(self, seconds: float) -> None:
+        now = time.monotonic()
+        with self._lock:
+            ended = [kept for idle in self._idle.values() for kept in idle if now - kept.idle_since > seconds]
+            for idle in self._idle.values():
+                idle[:] = [kept for kept in idle if kept not in ended]
+        for kept in ended:
+            kept.connection.close()
+
+
+def _answers(kept: Kept) -> bool:
+    """Whether the server is still there: it has said nothing since, and answers where that is longer ago."""
+    connection = kept.connection
+    try:
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        # A server that ends a session says so; nothing else is said to one that asks nothing.
+        if poll.poll(0):
+            return False
+        if time.monotonic() - kept.idle_since > _TRUST_SECONDS:
+            connection.execute("SELECT 1")
+    except (psycopg.Error, OSError):
+        return False
+    return True
+
+
+def _made_as_new(kept: Kept) -> bool:
+    connection = kept.connection
+    if connection.closed or connection.info.transaction_status is not TransactionStatus.IDLE:
+        return False
+    try:
+        connection.autocommit = True
+        connection.execute("DISCARD ALL")
+        if kept.late_settings:
+            connection.execute(kept.late_settings)
+    except psycopg.Error:
+        return False
+    return True
+
+
+POOL = Pool()
+atexit.register(POOL.close)
+with contextlib.suppress(AttributeError):  # not on every system
+    os.register_at_fork(after_in_child=POOL.forget)
