@@ -119,6 +119,8 @@ class Database:
             row_factory=dict_row,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             application_name="sync_pipelines",
+            # The driver would go on using statements that it prepared for an earlier user of the connection.
+            prepare_threshold=None,
         )
         _server_versions[self.url] = connection.info.server_version
         late = "" if knew_version else late_patience(self.url, connection.info.server_version)

@@ -1,7 +1,7 @@
 """Connections to PostgreSQL that this process keeps for its next statement, one pool for all addresses.
 
-psycopg_pool opens and resets connections in threads of its own: a refused one would become a timeout without its reason,
-and one that is given back is not there for the next statement, so that a sync would open more and not fewer.
+psycopg_pool opens and resets connections in threads of its own. A refused one would become a timeout without its reason,
+and one that is given back is not there for the next statement, so a sync would open more of them and not fewer.
 This pool never waits. Where no connection is kept, the caller opens one and sees why that fails.
 """
 
