@@ -13,7 +13,7 @@ def lacks_rights(cursor: Any, schema: str, table: str) -> tuple[str, str] | None
     """Who we are and who owns a table that we may not change, or a schema in which we may not make it; None where we may.
 
     Args:
-        cursor: of psycopg 2 or 3, with rows as tuples.
+        cursor: with rows as tuples.
         schema: where the table is, or would be.
         table: its name.
     """
