@@ -53,8 +53,8 @@ class Page:
         fetched: records in the answer.
         rowversions: rowversion of each good record (None where the source gave none).
         records: the decoded records of a page that is not settled yet, all of them taken for good; else None.
-        columns: one array per declared column, good records only; empty until the page is settled. Where columns may be coerced,
-            one more array tells of each record what was.
+        columns: one array per declared column, good records only; empty until the page is settled. Where columns may be
+            coerced, one more array tells of each record what was.
         positions: place of each good record in the answer, from 0; None when all are good.
         rejects: records that cannot be stored as declared.
         undeclared: names of fields that the API does not declare.
@@ -89,7 +89,8 @@ class Page:
     def drop_after(self, rowversion: str) -> int:
         """Forget the records after the last one of a rowversion, which are read again; returns how many they were.
 
-        Records without rowversion stay: the filter of the next request need not let them pass. A page that has any must be settled.
+        Records without rowversion stay: the filter of the next request need not let them pass. A page that has any must
+        be settled.
         """
         kept = len(self.rowversions)
         while kept and self.rowversions[kept - 1] != rowversion:
@@ -209,7 +210,10 @@ class PageDecoder:
         return self._decode_slow(number, body)
 
     def _look_for_others(self) -> None:
-        """Pass over the undeclared fields that are known, so that one that is new still stands in the way; not for ever."""
+        """Pass over the undeclared fields that are known, so that one that is new still stands in the way.
+
+        Not for ever.
+        """
         known = sorted(self._unknown)
         if len(known) > MAX_UNDECLARED or not all(map(_can_be_a_field, known)):
             self._fast = self._lax
@@ -221,8 +225,8 @@ class PageDecoder:
     def settle(self, pages: list[Page]) -> None:
         """Make the columns of pages, and find the records among them that cannot be stored as declared.
 
-        Whoever puts the columns of the pages together in their order finds every record at its place; the columns of a single
-        page may also hold the records of the pages after it.
+        Whoever puts the columns of the pages together in their order finds every record at its place; the columns of a
+        single page may also hold the records of the pages after it.
         """
         for is_waiting, run in itertools.groupby(pages, lambda page: page.records is not None):
             if is_waiting:
@@ -326,7 +330,8 @@ class PageDecoder:
         return Page(number, body, fetched, rowversions, None, columns, positions, rejects, undeclared)
 
     def decode_one(self, record: bytes) -> pa.Table | str:
-        """One record out of quarantine as a batch of the declared columns c0, c1, …; or the reason why it cannot be one.
+        """One record out of quarantine as a batch of the declared columns c0, c1, …; or the reason why it cannot be
+        one.
 
         Raises:
             BrokenPageError: it is no JSON.

@@ -1,4 +1,4 @@
-"""Rows that full reads missed once: where a row can hide between two pages, only the second absence in a row deletes it."""
+"""Rows that a full read missed: where a row can hide between two pages, only a second absence deletes it."""
 
 from __future__ import annotations
 

@@ -51,7 +51,8 @@ def _close_run(cursor: Any, request: PublishRequest, read: ReadResult, publicati
     }
     cursor.execute(
         f"""
-        UPDATE {quote(request.bridge_schema)}.sync_runs SET status = %s, completed_at = clock_timestamp(), records_fetched = %s,
+        UPDATE {quote(request.bridge_schema)}.sync_runs SET status = %s, completed_at = clock_timestamp(),
+            records_fetched = %s,
             records_inserted = %s, records_updated = %s, records_unchanged = %s, records_superseded = %s,
             records_quarantined = %s, rows_deleted = %s, rowversion_end = %s, details = %s,
             error_message = %s, error_details = %s

@@ -10,7 +10,9 @@ from sync_pipelines.model.quoting import literal, quote
 
 
 def fence(cursor: Any, request: PublishRequest) -> None:
-    """Lock the run's row until the transaction ends. A run that is published already is closed, so it is not published twice.
+    """Lock the run's row until the transaction ends.
+
+    A run that is published already is closed, so that it is not published twice.
 
     Args:
         cursor: with rows as tuples, in the transaction that publishes.

@@ -43,7 +43,7 @@ def count_rejects(cursor: Any, request: PublishRequest) -> tuple[int, int]:
 
 
 def count_known_rejects(cursor: Any, request: PublishRequest) -> int:
-    """Staged rejects that lie in quarantine already, or that a person settled for as long as the source repeats them."""
+    """Staged rejects that are in quarantine already, or that a person settled as long as the source repeats them."""
     cursor.execute(
         f"SELECT count(*) FROM {quote(request.bridge_schema)}.quarantine q"
         f" WHERE q.entity_uid = {literal(str(request.entity.uid))}"
@@ -91,7 +91,8 @@ def settle_superseded(cursor: Any, request: PublishRequest, table: str, keys: Se
     entity = request.entity
     columns = list(zip(keys, entity.business_keys, strict=True))
     statement = (
-        f"UPDATE {quote(request.bridge_schema)}.quarantine q SET resolved_at = now(), resolution = 'superseded' FROM {table} g"
+        f"UPDATE {quote(request.bridge_schema)}.quarantine q SET resolved_at = now(), resolution = 'superseded'"
+        f" FROM {table} g"
         f" WHERE q.entity_uid = {literal(str(entity.uid))} AND q.resolved_at IS NULL AND q.business_key IS NOT NULL"
         f" AND q.run_uid <> {literal(str(request.run_uid))} AND jsonb_array_length(q.business_key) = {len(columns)}"
     )
@@ -120,7 +121,8 @@ def settle_released(cursor: Any, request: PublishRequest) -> None:
 def settle_vanished(cursor: Any, request: PublishRequest, read: ReadResult, publication: Publication) -> None:
     """Settle what a full read no longer finds in any form: it is gone from the source, and no row waits for it.
 
-    A read that may have been cut short, or whose pages moved, settles nothing; where a record can hide between two pages, two full
+    A read that may have been cut short, or whose pages moved, settles nothing; where a record can hide between two
+    pages, two full
     reads must miss it. What a person is working on stays open, and whatever comes again opens again.
 
     Args:
@@ -134,7 +136,8 @@ def settle_vanished(cursor: Any, request: PublishRequest, read: ReadResult, publ
     bridge, entity = quote(request.bridge_schema), literal(str(request.entity.uid))
     run = literal(str(request.run_uid))
     missed_before = (
-        f" AND EXISTS (SELECT FROM {bridge}.sync_runs r WHERE r.entity_uid = {entity} AND r.uid <> {run} AND r.mode = 'full'"
+        f" AND EXISTS (SELECT FROM {bridge}.sync_runs r WHERE r.entity_uid = {entity} AND r.uid <> {run} AND"
+        " r.mode = 'full'"
         " AND r.status IN ('success', 'rejected') AND r.started_at > q.last_seen_at"
         " AND coalesce(r.details->>'pages_moved', '') <> 'true')"
     )

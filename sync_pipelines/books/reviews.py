@@ -29,7 +29,8 @@ def settle_reviews(cursor: Any, request: PublishRequest, keys: str, arguments: S
         arguments: of that query.
     """
     cursor.execute(
-        f"UPDATE {reviews_table(request)} r SET closed_at = now(), outcome = 'settled' FROM ({keys}) AS f (business_key)"
+        f"UPDATE {reviews_table(request)} r SET closed_at = now(), outcome = 'settled' FROM ({keys}) AS f"
+        " (business_key)"
         f" WHERE {of_entity(request)} AND r.closed_at IS NULL AND r.business_key = f.business_key",
         arguments,
     )
@@ -49,8 +50,10 @@ def list_flagged(cursor: Any, request: PublishRequest, rows: str, arguments: Seq
     """
     cursor.execute(
         f"INSERT INTO {reviews_table(request)} AS r (entity_uid, run_uid, business_key, reason, content_hash)"
-        f" SELECT {literal(str(request.entity.uid))}::uuid, {literal(str(request.run_uid))}::uuid, f.* FROM ({rows}) AS f"
-        " ON CONFLICT (entity_uid, business_key) DO UPDATE SET reason = excluded.reason, content_hash = excluded.content_hash,"
+        f" SELECT {literal(str(request.entity.uid))}::uuid, {literal(str(request.run_uid))}::uuid, f.* FROM"
+        f" ({rows}) AS f"
+        " ON CONFLICT (entity_uid, business_key) DO UPDATE SET reason = excluded.reason, content_hash ="
+        " excluded.content_hash,"
         " run_uid = excluded.run_uid, last_seen_at = now(), closed_at = NULL, outcome = NULL,"
         " first_seen_at = CASE WHEN r.closed_at IS NULL THEN r.first_seen_at ELSE now() END",
         arguments,

@@ -11,8 +11,8 @@ from sync_pipelines.catalog.connectors import check_base_url, get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import list_entities
 from sync_pipelines.declare.register import register_connector
-from sync_pipelines.discover.discovery import DiscoveryReport, discover
-from sync_pipelines.discover.drift import Verdict, diff_entity
+from sync_pipelines.discovery.discover import DiscoveryReport, discover
+from sync_pipelines.discovery.drift import Verdict, diff_entity
 from sync_pipelines.errors import NotFoundError, SettingsError, SyncError
 from sync_pipelines.files.bounded import read_bounded
 from sync_pipelines.model.declaration import Declaration, Endpoint
@@ -92,7 +92,8 @@ def plan_connector(
         stored = None
     if stored is not None and declaration.target_schema not in (None, stored.target_schema):
         raise SettingsError(
-            f"{declaration.name} writes to the schema {stored.target_schema!r}; a move to {declaration.target_schema!r} needs a new connector.",
+            f"{declaration.name} writes to the schema {stored.target_schema!r};"
+            f" a move to {declaration.target_schema!r} needs a new connector.",
             state="Nothing was changed.",
         )
     if stored is not None and stored.kind == "apismith":
@@ -254,7 +255,8 @@ def select_fields(endpoint: Endpoint) -> Endpoint:
     unknown = chosen - {column.name for column in columns} - set(sources.values())
     if unknown:
         raise SettingsError(
-            f"There is no field {printable(sorted(unknown)[0])!r}; known: {', '.join(sources.get(c.name, c.name) for c in columns)}."
+            f"There is no field {printable(sorted(unknown)[0])!r}; known:"
+            f" {', '.join(sources.get(c.name, c.name) for c in columns)}."
         )
     apart = {*endpoint.key, endpoint.cursor.field if endpoint.cursor else None, id_column(endpoint)}
     kept = [c for c in columns if c.key or c.name in apart or c.name in chosen or sources.get(c.name) in chosen]

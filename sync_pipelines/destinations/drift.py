@@ -1,4 +1,4 @@
-"""How a table follows its source, and why it may not, in the words that every destination uses; each names the way out."""
+"""How a table follows its source, and why it cannot, in words that all destinations use; each names the way out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches on their way from the source to the publish step: sent on while they are read, and kept until they are published."""
+"""Batches between source and publish step: sent on while they are read, and kept until they are published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of a run until they are published, for what reads them then: staging, and the fallback of a stream that was refused.
+"""Batches of a run until they are published: for staging, and for the fallback of a stream that was refused.
 
 A small run stays in memory. What is more than `MEMORY_BYTES` goes into one Parquet file a staging table.
 """

@@ -6,5 +6,7 @@ from sync_pipelines.model.publish import PublishRequest
 
 
 def must_hold(request: PublishRequest, vanished: int, live: int) -> bool:
-    """Whether the rows that a full read misses must stay: more than the configured share of the live ones, and nobody accepted it."""
+    """Whether the rows that a full read misses must stay: more than the configured share of the live ones, and nobody
+    accepted it.
+    """
     return vanished > request.entity.max_vanished_share * live and not request.accept_vanished

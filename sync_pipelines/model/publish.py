@@ -1,4 +1,4 @@
-"""What one run publishes: what was asked for, what was read, and what came of it. Nothing here changes once it is made."""
+"""What one run publishes: what was asked for, what was read, and what came of it; all of it frozen."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ class ReadResult:
         position: where the next read starts.
         keyset: True when the read followed rowversions, so that they tell which record is newer.
         in_order: False when the pages were read by number although rowversions were followed.
-        moved: True when the pages did not stay in place, so that an absence proves nothing and the next run reads again.
+        moved: True when the pages did not stay in place, so that an absence proves nothing and the next run reads
+            again.
         walked: True when the pages were in the source's own order, so that an absent row may have hidden between two.
         absent: columns whose field no record had.
         next_due: when the entity is due again.
@@ -104,7 +105,7 @@ class ReadResult:
 
     @property
     def can_hide_rows(self) -> bool:
-        """A row may have hidden between two pages while others were deleted, so that its absence needs a second read."""
+        """A row may have hidden between two pages while others were deleted: its absence needs a second read."""
         return self.walked or not self.keyset or not self.in_order
 
 

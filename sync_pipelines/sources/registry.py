@@ -70,7 +70,8 @@ def open_source(
         connector, entity: what to read.
         settings: of the process.
         masked: columns whose values must not rest anywhere, in an error or a kept answer as little as in a table.
-        keep_answers: for a run that publishes: go on with what a run that died has fetched, where the endpoint allows it.
+        keep_answers: for a run that publishes: go on with what a run that died has fetched, where the endpoint allows
+            it.
 
     Raises:
         ConfigurationError: the declaration cannot be used, or the cursor, which is kept in clear, is masked.
@@ -82,7 +83,8 @@ def open_source(
         return ApismithSource(session, entity.slug, entity.page_size or settings.max_page_size)
     if endpoint.cursor is not None and endpoint.cursor.field in masked:
         raise ConfigurationError(
-            f"The column {endpoint.cursor.field} of {entity.path} is its cursor, which is kept in clear; it cannot be masked.",
+            f"The column {endpoint.cursor.field} of {entity.path} is its cursor, which is kept in clear;"
+            " it cannot be masked.",
             where=dict(entity.where),
             next_command="take the mask out of the gate, or the cursor out of the connector's file",
         )
@@ -120,7 +122,8 @@ def _ids(
             if endpoint.ids.table is not None:
                 schema, table, column = endpoint.ids.table.split(".")
                 rows = connection.execute(
-                    f"SELECT DISTINCT {quote(column)}::text AS id FROM {quote(schema, table)} WHERE {quote(column)} IS NOT NULL ORDER BY 1"  # noqa: S608
+                    f"SELECT DISTINCT {quote(column)}::text AS id FROM {quote(schema, table)}"  # noqa: S608
+                    f" WHERE {quote(column)} IS NOT NULL ORDER BY 1"
                 )
                 ids = [row["id"] for row in rows]
             else:

@@ -37,7 +37,10 @@ class Source(Protocol):
         page_size: int,
         traffic: Traffic,
     ) -> Page:
-        """The page `number` of the records greater than a rowversion, in rowversion order; `running` counts the run's pages."""
+        """The page `number` of the records greater than a rowversion, in rowversion order.
+
+        `running` counts the run's pages.
+        """
 
     def walk(
         self, decoder: PageDecoder, after: str | None, traffic: Traffic, before: Callable[[], int], *, complete: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from sync_pipelines.destinations.spool import Spool
 from sync_pipelines.errors import FatalError, LedgerError, RunLimitError
 from sync_pipelines_tests.faults.helpers import healed, refused, tiny_disk
 from sync_pipelines_tests.test_lost_connections import changed_items
-from sync_pipelines_tests.world import World
+from sync_pipelines_tests.world import World, item
 
 
 def half(path: Path) -> None:
@@ -39,7 +40,7 @@ def refuse(stream: RecordStream, while_waiting: Callable[[], None]) -> None:
 
 
 def test_fault_42_temp_folder_full_or_torn_file(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    changed_items(world)
+    table = changed_items(world)
     # Also a small run goes over the disk.
     monkeypatch.setattr(spooling, "MEMORY_BYTES", 0)
     original = Spool.close
@@ -56,10 +57,11 @@ def test_fault_42_temp_folder_full_or_torn_file(world: World, monkeypatch: pytes
             patch.setattr(RecordStream, "finish", refuse)
             patch.setattr(Spool, "close", spoiled)
             refused(world, error)
-    with tiny_disk(tmp_path / "full", "4k") as folder, monkeypatch.context() as patch:
+    table.put_many([item(number, item_description=os.urandom(100).hex()) for number in range(100, 200)])
+    with tiny_disk(tmp_path / "full", "16k") as folder, monkeypatch.context() as patch:
         patch.setattr(world, "settings", world.settings.model_copy(update={"home": folder, "min_free_disk_bytes": 0}))
         refused(world, FatalError, "No space left")
         patch.setattr(world, "settings", world.settings.model_copy(update={"min_free_disk_bytes": 10_000_000}))
         refused(world, RunLimitError, "10000000 must stay free")
         assert list((folder / "spools").glob("run_*")) == []
-    healed(world)
+    healed(world, 113)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.cli.shell.output import cell, draw, print_json
+from sync_pipelines.destinations.registry import kind_of
 from sync_pipelines.errors import (
     AuthenticationError,
     Category,
@@ -96,8 +97,9 @@ def conclude(checks: Sequence[Check], *, as_json: bool) -> None:
 def check_connector(database: Database, connector: Connector, settings: Settings, prefix: str = "") -> list[Check]:
     """Tell apart: missing secret, unreachable source, refused token, wrong shape, refusing database."""
     checks = [*_check_source(connector, settings), check_target(database, connector.target_schema)]
-    if connector.destination == "trino":
-        checks.append(check_trino(database, connector))
+    kind = kind_of(connector.destination)
+    if kind.settings_hint is not None:
+        checks.append(check_destination(database, connector))
     return [Check(prefix + check.name, check.verdict, check.detail, check.next_command) for check in checks]
 
 
@@ -146,7 +148,9 @@ def _check_source(connector: Connector, settings: Settings) -> list[Check]:
 
 
 def _check_declared(connector: Connector, settings: Settings) -> list[Check]:
-    """Secrets, then one answer of every endpoint whose address is known: reachable, accepted, records where they are declared."""
+    """Secrets, then one answer of every endpoint whose address is known: reachable, accepted, records where they are
+    declared.
+    """
     from sync_pipelines.batches.raw_json import find_records
     from sync_pipelines.batches.sieve import is_cut
     from sync_pipelines.declare.plan import fetch_sample
@@ -225,16 +229,10 @@ def _check_apis(connector: Connector, settings: Settings, session: Any, apis: li
     return [*checks, attempt("data", first_page)]
 
 
-def check_trino(database: Database, connector: Connector) -> Check:
-    """Does Trino answer, and is the catalog one that can be written to?"""
-    from sync_pipelines.destinations.trino.adapter import TrinoDestination
-
-    def look() -> str:
-        destination = TrinoDestination(database, connector)
-        kind = "Hive: append and swap only" if destination.is_hive else "Iceberg"
-        return f"{destination.session.options.location} answers ({kind})"
-
-    return attempt("trino", look, "compare TRINO_… with .env.example")
+def check_destination(database: Database, connector: Connector) -> Check:
+    """Does a destination that is not the catalog's own server answer, and can it be written to?"""
+    kind = kind_of(connector.destination)
+    return attempt(kind.name, lambda: kind.open(database, connector).check(), kind.settings_hint)
 
 
 def check_target(database: Database, schema: str) -> Check:
@@ -252,8 +250,10 @@ def check_target(database: Database, schema: str) -> Check:
         assert row is not None
         if row["may_write"] is False or (row["may_write"] is None and not row["may_create"]):
             raise ConfigurationError(
-                f"The database role may not {'write to' if row['may_write'] is False else 'create'} the schema {schema}.",
-                next_command=f"GRANT CREATE ON {'SCHEMA ' + schema if row['may_write'] is False else 'DATABASE …'} TO …",
+                f"The database role may not {'write to' if row['may_write'] is False else 'create'} the schema"
+                f" {schema}.",
+                next_command="GRANT CREATE"
+                f" ON {'SCHEMA ' + schema if row['may_write'] is False else 'DATABASE …'} TO …",
             )
         return f"schema {schema} {'exists' if row['may_write'] else 'can be created'} in {database.location}"
 

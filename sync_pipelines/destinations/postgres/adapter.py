@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +29,7 @@ from sync_pipelines.destinations.postgres.publish import KeyTwiceError, publish
 from sync_pipelines.destinations.postgres.stream import RecordStream
 from sync_pipelines.destinations.postgres.target import apply_table, plan_table
 from sync_pipelines.gate.remask import Remask
-from sync_pipelines.model.entity import OPTIONAL_COLUMNS, REVIEW_COLUMN, Connector, Entity
+from sync_pipelines.model.entity import OPTIONAL_COLUMNS, REVIEW_COLUMN, Entity
 from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult
 from sync_pipelines.model.quoting import literal, quote
 from sync_pipelines.model.run import Ledger
@@ -40,8 +40,7 @@ logger = logging.getLogger(__name__)
 class PostgresDestination:
     """Tables beside the catalog; see `destinations.destination.Destination`."""
 
-    def __init__(self, database: Database, connector: Connector | None = None) -> None:
-        """`connector` is taken because every destination is; PostgreSQL is reached as the catalog is."""
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     def prepare(self, entity: Entity, *, rebuild: bool, remask: Remask | None = None) -> Prepared:
@@ -78,7 +77,10 @@ class PostgresDestination:
                 return publish(connection.cursor(), request, read, batches)
 
     def _connect(self) -> psycopg.Connection[Any]:
-        """A connection that triggers of people find their tables on; its statements are planned each time, since tables change."""
+        """A connection on which triggers of people find their tables.
+
+        Nothing is prepared on it, since tables change between two statements.
+        """
         return psycopg.connect(
             self._database.session_url(),
             prepare_threshold=None,
@@ -114,6 +116,28 @@ class PostgresDestination:
     def table_name(self, entity: Entity) -> str:
         """database.schema.table."""
         return f"{self._database.name}.{entity.table}"
+
+    def check(self) -> str:
+        """The server of the catalog answers whoever asks for it."""
+        with self._database.connect():
+            return f"{self._database.location} answers"
+
+    def keys_table(self, connection: Any, entity: Entity) -> str:
+        """The table itself."""
+        return quote(entity.target_schema, entity.target_table)
+
+    def rows_table(self, connection: Any, entity: Entity, key: tuple[str, ...] | None = None) -> str:
+        """The table itself."""
+        return quote(entity.target_schema, entity.target_table)
+
+    def live_rows(self, entity: Entity) -> Iterator[tuple[Any, ...]]:
+        """By a cursor of the server."""
+        columns = ", ".join(quote(column.target_name) for column in entity.columns)
+        table = quote(entity.target_schema, entity.target_table)
+        with self._connect() as connection, connection.cursor("live_rows") as cursor:
+            cursor.itersize = 20_000
+            statement = f"SELECT {columns} FROM {table} WHERE NOT _bridge_deleted"
+            yield from cursor.execute(statement)
 
 
 def _publish_streamed(

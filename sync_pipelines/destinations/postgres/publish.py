@@ -89,7 +89,8 @@ def publish(
         LedgerError: two counts of a stage differ.
         SupersededRunError: the run was closed by another one.
         DatabaseRefusedError: a trigger, rule, policy or partition of somebody else swallows rows.
-        KeyTwiceError: the records that fill an empty target are not one per key, or one does not fit; they must go through staging.
+        KeyTwiceError: the records that fill an empty target are not one per key, or one does not fit; they must go
+            through staging.
     """
     entity = request.entity
     for name, value in _SESSION.items():
@@ -128,7 +129,10 @@ def _publish_filled(cursor: Any, request: PublishRequest, read: ReadResult, fill
 def _publish_fitting(
     cursor: Any, request: PublishRequest, read: ReadResult, batches: StagedBatches, refused: int
 ) -> Publication:
-    """Publish what is staged; where a row does not fit the target, its indexes or a CHECK, set such rows aside and publish the others."""
+    """Publish what is staged.
+
+    Where a row does not fit the target, its indexes or a CHECK, set such rows aside and publish the others.
+    """
     cursor.execute("SAVEPOINT before_publish")
     try:
         publication = _publish(cursor, request, read, Staged(refused))
@@ -221,14 +225,16 @@ def check_replication_role(cursor: Any, entity: Entity) -> None:
         DatabaseRefusedError: somebody set session_replication_role for our role or database.
     """
     cursor.execute(
-        "SELECT current_setting('session_replication_role'), rolsuper, rolname FROM pg_roles WHERE rolname = current_user"
+        "SELECT current_setting('session_replication_role'), rolsuper, rolname FROM pg_roles"
+        " WHERE rolname = current_user"
     )
     role, is_superuser, user = cursor.fetchone()
     if role != "origin" and is_superuser:
         cursor.execute("SET LOCAL session_replication_role = origin")
     elif role != "origin":
         raise DatabaseRefusedError(
-            f"The session runs with session_replication_role = {role}, in which foreign keys and triggers of {entity.table} do not hold.",
+            f"The session runs with session_replication_role = {role}, in which foreign keys and triggers of"
+            f" {entity.table} do not hold.",
             where=dict(entity.where),
             next_command=f"ALTER ROLE {quote(user)} RESET session_replication_role, and the same of the database",
         )

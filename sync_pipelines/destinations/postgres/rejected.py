@@ -109,7 +109,10 @@ def _try_add_column(cursor: Any, entity: Entity) -> str | None:
     lacking = lacks_rights(cursor, entity.target_schema, entity.target_table)
     if lacking is not None:
         user, owner = lacking
-        return f"the role {user} may not add the column to {entity.table}; next: sync-pipelines migrate with POSTGRES_USER={owner}"
+        return (
+            f"the role {user} may not add the column to {entity.table}; next: sync-pipelines migrate with"
+            f" POSTGRES_USER={owner}"
+        )
     cursor.execute("SAVEPOINT before_column")
     try:
         _add_column(cursor, entity)

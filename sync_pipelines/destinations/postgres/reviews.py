@@ -15,7 +15,8 @@ def drop_accepted_reviews(cursor: Any, request: PublishRequest) -> None:
     entity = request.entity
     if entity.has_review:
         cursor.execute(
-            f"UPDATE {quote(entity.staging_schema, entity.records_table)} s SET review = NULL FROM {reviews_table(request)} r"
+            f"UPDATE {quote(entity.staging_schema, entity.records_table)} s SET review = NULL FROM"
+            f" {reviews_table(request)} r"
             f" WHERE s.review IS NOT NULL AND {of_entity(request)} AND r.outcome = 'accepted'"
             f" AND r.business_key = {_staged_key(request)} AND r.content_hash = s.hash"
         )
@@ -36,7 +37,8 @@ def keep_reviews(cursor: Any, request: PublishRequest, *, filled: bool) -> int:
     rows = f"{quote(entity.target_schema, entity.target_table)} t"
     if filled:
         cursor.execute(
-            f"UPDATE {rows} SET {REVIEW_COLUMN} = NULL FROM {reviews} r WHERE t.{REVIEW_COLUMN} IS NOT NULL AND {of_entity(request)}"
+            f"UPDATE {rows} SET {REVIEW_COLUMN} = NULL FROM {reviews} r WHERE t.{REVIEW_COLUMN} IS NOT NULL AND"
+            f" {of_entity(request)}"
             f" AND r.outcome = 'accepted' AND r.business_key = {key} AND r.content_hash = right(t._bridge_hash, 32)"
         )
     else:

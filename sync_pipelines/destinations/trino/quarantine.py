@@ -33,7 +33,8 @@ def settle_by_keys(cursor: Any, request: PublishRequest, spool: Spool) -> None:
     """
     entity = request.entity
     cursor.execute(
-        f"SELECT EXISTS (SELECT 1 FROM {quote(request.bridge_schema)}.quarantine WHERE entity_uid = {literal(str(entity.uid))}"
+        f"SELECT EXISTS (SELECT 1 FROM {quote(request.bridge_schema)}.quarantine WHERE entity_uid ="
+        f" {literal(str(entity.uid))}"
         f" AND resolved_at IS NULL AND business_key IS NOT NULL AND run_uid <> {literal(str(request.run_uid))})"
     )
     if entity.records_table not in spool.rows or not cursor.fetchone()[0]:

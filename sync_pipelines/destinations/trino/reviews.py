@@ -1,4 +1,4 @@
-"""The list of reviews in the control database, kept for a table in Trino as `destinations.postgres.reviews` keeps it for one there."""
+"""The flags of reviews in a table in Trino, and the list of reviews in the control database that follows them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def read_accepted(cursor: Any, request: PublishRequest) -> frozenset[tuple[Key, 
     if not request.entity.has_review:
         return frozenset()
     cursor.execute(
-        f"SELECT business_key::text, content_hash FROM {reviews_table(request)} r WHERE {of_entity(request)} AND outcome = 'accepted'"
+        f"SELECT business_key::text, content_hash FROM {reviews_table(request)} r WHERE {of_entity(request)} AND"
+        " outcome = 'accepted'"
     )
     return frozenset((tuple(json.loads(key)), content_hash) for key, content_hash in cursor.fetchall())
 
@@ -45,11 +46,15 @@ def without_accepted(entity: Entity, table: pa.Table, accepted: frozenset[tuple[
 
 
 def reviews_agree(cursor: Any, request: PublishRequest, table: pa.Table) -> bool:
-    """Whether the list says of staged records what their flags say; not so after a run that was killed between commit and books."""
+    """Whether the list says of staged records what their flags say.
+
+    Not so after a run that was killed between commit and books.
+    """
     if not request.entity.has_review:
         return True
     cursor.execute(
-        f"SELECT business_key::text, content_hash FROM {reviews_table(request)} r WHERE {of_entity(request)} AND closed_at IS NULL"
+        f"SELECT business_key::text, content_hash FROM {reviews_table(request)} r WHERE {of_entity(request)} AND"
+        " closed_at IS NULL"
     )
     listed = {tuple(json.loads(key)): content_hash for key, content_hash in cursor.fetchall()}
     rows = zip(key_texts(request.entity, table), table["hash"].to_pylist(), table["review"].to_pylist(), strict=True)
@@ -75,7 +80,10 @@ def drop_accepted_reviews(cursor: Any, request: PublishRequest, spool: Spool, ac
 
 
 def keep_reviews(work: Work) -> int:
-    """Bring the list of reviews to what the commit is going to leave in the table; returns how many rows of the run are flagged."""
+    """Bring the list of reviews to what the commit is going to leave in the table.
+
+    Returns how many rows of the run are flagged.
+    """
     cursor, request = work.cursor, work.request
     if not request.entity.has_review or not work.staged_rows:
         return 0
@@ -105,10 +113,11 @@ def keys_table(entity: Entity, keys: Sequence[Key]) -> tuple[pa.Table, list[Fiel
     fields = [Field(f"c{index}", column.type) for index, column in places]
     columns = []
     for place, (_, column) in enumerate(places):
-        texts = [key[place] for key in keys]
-        # Arrow writes a moment with its zone, but reads it only without.
-        is_moment = column.type.kind is Kind.TIMESTAMPTZ
-        columns.append(from_canonical([text.removesuffix("Z") for text in texts] if is_moment else texts, column.type))
+        texts: list[str | None] = [key[place] for key in keys]
+        if column.type.kind is Kind.TIMESTAMPTZ:
+            # Arrow writes a moment with its zone, but reads it only without.
+            texts = [key[place].removesuffix("Z") for key in keys]
+        columns.append(from_canonical(texts, column.type))
     return pa.table(columns, names=[one.name for one in fields]), fields
 
 

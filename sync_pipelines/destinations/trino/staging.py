@@ -63,7 +63,10 @@ def inline_relation(table: pa.Table, fields: list[Field], *, hive: bool = False)
         return None
     row_type = ", ".join(f"{one.name} {staged_type(one.type) if _is_direct(one) else 'varchar'}" for one in fields)
     values = ", ".join(f"{from_staged(_cast(one), one.type, hive=hive)} AS {one.name}" for one in fields)
-    return f"(SELECT {values} FROM UNNEST(CAST(json_parse({literal(text)}) AS array(row({row_type})))) AS j ({', '.join(one.name for one in fields)}))"
+    return (
+        f"(SELECT {values} FROM UNNEST(CAST(json_parse({literal(text)}) AS array(row({row_type})))) AS j"
+        f" ({', '.join(one.name for one in fields)}))"
+    )
 
 
 def _is_direct(field: Field) -> bool:
@@ -85,10 +88,11 @@ def _json_ready(column: pa.ChunkedArray) -> list[Any]:
         # Arrow's own text has neither year 1 nor all digits on every version.
         return [None if value is None else _moment(value) for value in column.cast(pa.int64()).to_pylist()]
     if pa.types.is_floating(kind):
-        return pc.cast(column, pa.string()).to_pylist()
-    if pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return column.to_pylist()
-    return [None if value is None else str(value) for value in column.to_pylist()]
+        column = pc.cast(column, pa.string())
+    values: list[Any] = column.to_pylist()
+    if pa.types.is_floating(kind) or pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return values
+    return [None if value is None else str(value) for value in values]
 
 
 def _moment(micros: int) -> str:

@@ -78,7 +78,9 @@ def plan_vanished(
 def _missed_twice(
     cursor: Any, session: Session, request: PublishRequest, statements: Statements, staging: Staging, absent: str
 ) -> Vanished:
-    """Without rowversions a row may hide between two pages while others are deleted: it must be missed by two reads in a row."""
+    """Without rowversions a row may hide between two pages while others are deleted: it must be missed by two reads in
+    a row.
+    """
     known = known_absences(cursor, request)
     rows = session.query(
         f"SELECT cast(t._bridge_id AS varchar), {absent} FROM {statements.target} t WHERE {statements.absent(None)}"

@@ -1,7 +1,8 @@
 """A declared endpoint's records in the form that the rest of the route reads; values stay byte for byte.
 
-Each record becomes `{"row_version": …, "data": {…}}`: fields under the names of the table, nested ones where the mapping
-reaches into them. Fields that nobody declared travel along, so that quarantine keeps them and the run names them.
+Each record becomes `{"row_version": …, "data": {…}}`: fields under the names of the table, nested ones where the
+mapping reaches into them. Fields that nobody declared travel along, so that quarantine keeps them and the run names
+them.
 """
 
 from __future__ import annotations
