@@ -16,9 +16,7 @@ from sync_pipelines.cli.shell.output import cell, draw, print_json
 from sync_pipelines.destinations.registry import kind_of
 from sync_pipelines.errors import (
     AuthenticationError,
-    Category,
     ConfigurationError,
-    GuardError,
     SecretMissingError,
     SourceContractError,
     SyncError,
@@ -131,10 +129,9 @@ def _check_source(connector: Connector, settings: Settings) -> list[Check]:
     try:
         apis = fetch_apis(session)
     except (SyncError, SecretMissingError) as error:
-        answered = isinstance(error, GuardError) or error.category is Category.ANSWERED
-        if answered:
+        if error.answered:
             checks.append(passed("reachable", connector.base_url))
-        if answered and not isinstance(error, AuthenticationError):
+        if error.answered and not isinstance(error, AuthenticationError):
             checks.append(passed("token", "not refused"))
         return rest(error)
     finally:
