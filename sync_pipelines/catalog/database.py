@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, TupleRow, dict_row, tuple_row
 
-from sync_pipelines.catalog.pool import POOL, Kept
+from sync_pipelines.catalog.pool import POOL, Session
 from sync_pipelines.catalog.session_options import late_patience, session_url
 from sync_pipelines.catalog.tls import WAY_OUT, is_tls_trouble, with_verified_tls
 from sync_pipelines.errors import (
@@ -98,21 +99,44 @@ class Database:
             DatabaseUnavailableError: the server cannot be reached or the failure passes.
             DatabaseRefusedError: it refused for good.
         """
-        address = f"{self.url} {self.bridge_schema}"
         try:
-            kept = self._opened() if alone else POOL.take(address, self._opened)
+            session = self._opened() if alone else POOL.take(self._address, self._opened)
             try:
-                kept.connection.autocommit = autocommit
-                with _transaction(kept.connection) as connection:
+                session.autocommit = autocommit
+                with _transaction(session) as connection:
                     yield connection
             finally:
-                POOL.give(address, kept, 0 if alone else self.kept_connections)
+                POOL.give(self._address, session, 0 if alone else self.kept_connections)
         except psycopg.Error as error:
             raise classify_database_error(error) from error
 
-    def _opened(self) -> Kept:
+    def borrow(self, search_path: str = "public") -> psycopg.Connection[TupleRow]:
+        """A connection for a user that closes it itself, once; closing gives it back to the pool.
+
+        Args:
+            search_path: schemas by comma; `public` is where functions of triggers may look for their tables.
+
+        Raises:
+            psycopg.Error: as PostgreSQL says it; see `classified_errors`.
+        """
+        session = POOL.take(self._address, self._opened)
+        session.lend(lambda: POOL.give(self._address, session, self.kept_connections))
+        try:
+            session.execute("SELECT set_config('search_path', %s, false)", [search_path])
+        except BaseException:
+            session.close()
+            raise
+        session.autocommit = False
+        session.row_factory = tuple_row
+        return session
+
+    @property
+    def _address(self) -> str:
+        return f"{self.url} {self.bridge_schema}"
+
+    def _opened(self) -> Session:
         knew_version = self.url in _server_versions
-        connection = psycopg.connect(
+        session = Session.connect(
             self.session_url(f"{self.bridge_schema},public"),
             autocommit=True,
             row_factory=dict_row,
@@ -121,11 +145,12 @@ class Database:
             # The driver would go on using statements that it prepared for an earlier user of the connection.
             prepare_threshold=None,
         )
-        _server_versions[self.url] = connection.info.server_version
-        late = "" if knew_version else late_patience(self.url, connection.info.server_version)
-        if late:
-            connection.execute(late)
-        return Kept(connection, late)
+        session.opened_at = time.monotonic()
+        _server_versions[self.url] = session.info.server_version
+        if not knew_version and (late := late_patience(self.url, session.info.server_version)):
+            session.late_settings = late
+            session.execute(late)
+        return session
 
     @property
     def bridge(self) -> sql.Identifier:

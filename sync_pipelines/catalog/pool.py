@@ -1,6 +1,6 @@
 """Connections to PostgreSQL that this process keeps for its next statement, one pool for all addresses.
 
-psycopg_pool opens and resets connections in threads of its own. A refused one would become a timeout without its reason,
+psycopg_pool opens and resets connections in threads of its own. A refused one would be a timeout without its reason,
 and one that is given back is not there for the next statement, so a sync would open more of them and not fewer.
 This pool never waits. Where no connection is kept, the caller opens one and sees why that fails.
 """
@@ -10,37 +10,45 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import select
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
+from psycopg.rows import dict_row
 
 KEEP_SECONDS = 30.0
 """How long a connection is kept that nobody uses."""
 MAX_AGE_SECONDS = 600.0
 """How long a connection is used at most, so that new defaults of role and database take effect."""
-_TRUST_SECONDS = 1.0
-
-Connection = psycopg.Connection[Any]
 
 
-@dataclass(eq=False)
-class Kept:
-    """A connection with what has to be known to use it again.
+class Session(psycopg.Connection[Any]):
+    """A connection that may be lent: then `close` gives it back to its pool.
 
     Attributes:
         late_settings: statement that sets what could not be set when it was opened; empty when there is nothing.
+        opened_at, idle_since: by the monotonic clock.
     """
 
-    connection: Connection
-    late_settings: str = ""
-    opened_at: float = field(default_factory=time.monotonic)
-    idle_since: float = 0.0
+    late_settings = ""
+    opened_at = 0.0
+    idle_since = 0.0
+    _give_back: Callable[[], None] | None = None
+
+    def lend(self, give_back: Callable[[], None]) -> None:
+        """Call this instead of closing, the next time it is to be closed; who borrows it closes it once."""
+        self._give_back = give_back
+
+    def close(self) -> None:
+        """Give the connection back where it is lent, else close it."""
+        give_back, self._give_back = self._give_back, None
+        if give_back is None:
+            super().close()
+        else:
+            give_back()
 
 
 class Pool:
@@ -48,10 +56,10 @@ class Pool:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._idle: dict[str, list[Kept]] = {}
+        self._idle: dict[str, list[Session]] = {}
         self._timer: threading.Timer | None = None
 
-    def take(self, address: str, open_new: Callable[[], Kept]) -> Kept:
+    def take(self, address: str, open_new: Callable[[], Session]) -> Session:
         """A kept connection that answers, or a new one.
 
         Args:
@@ -61,16 +69,17 @@ class Pool:
         while (kept := self._pop(address)) is not None:
             if _answers(kept):
                 return kept
-            kept.connection.close()
+            kept.close()
         return open_new()
 
-    def give(self, address: str, kept: Kept, most: int) -> None:
+    def give(self, address: str, kept: Session, most: int) -> None:
         """Keep a connection for the next user, or close it where it is broken, old, or one too many.
 
         Locks, settings, temporary tables and prepared statements of its last user are gone.
         """
-        if time.monotonic() - kept.opened_at > MAX_AGE_SECONDS or not _made_as_new(kept):
-            kept.connection.close()
+        # A server that is only left releases the locks a moment later.
+        if not _made_as_new(kept) or not most or time.monotonic() - kept.opened_at > MAX_AGE_SECONDS:
+            kept.close()
             return
         kept.idle_since = time.monotonic()
         with self._lock:
@@ -80,7 +89,7 @@ class Pool:
                 idle.append(kept)
                 self._look_later()
         if not has_place:
-            kept.connection.close()
+            kept.close()
 
     def close(self) -> None:
         """Close every idle connection; those in use are closed or kept when they come back."""
@@ -92,7 +101,7 @@ class Pool:
         self._idle = {}
         self._timer = None
 
-    def _pop(self, address: str) -> Kept | None:
+    def _pop(self, address: str) -> Session | None:
         with self._lock:
             idle = self._idle.get(address)
             return idle.pop() if idle else None
@@ -118,34 +127,28 @@ class Pool:
             for idle in self._idle.values():
                 idle[:] = [kept for kept in idle if kept not in ended]
         for kept in ended:
-            kept.connection.close()
+            kept.close()
 
 
-def _answers(kept: Kept) -> bool:
-    """Whether the server is still there: it has said nothing since, and answers where that is longer ago."""
-    connection = kept.connection
+def _answers(kept: Session) -> bool:
+    """Whether the session is still there; one question costs much less than a new session."""
     try:
-        poll = select.poll()
-        poll.register(connection.fileno(), select.POLLIN)
-        # A server that ends a session says so; nothing else is said to one that asks nothing.
-        if poll.poll(0):
-            return False
-        if time.monotonic() - kept.idle_since > _TRUST_SECONDS:
-            connection.execute("SELECT 1")
-    except (psycopg.Error, OSError):
+        kept.execute("SELECT 1")
+    except psycopg.Error:
         return False
     return True
 
 
-def _made_as_new(kept: Kept) -> bool:
-    connection = kept.connection
-    if connection.closed or connection.info.transaction_status is not TransactionStatus.IDLE:
+def _made_as_new(kept: Session) -> bool:
+    if kept.closed or kept.info.transaction_status is TransactionStatus.ACTIVE:
         return False
     try:
-        connection.autocommit = True
-        connection.execute("DISCARD ALL")
+        kept.rollback()
+        kept.autocommit = True
+        kept.row_factory = dict_row
+        kept.execute("DISCARD ALL")
         if kept.late_settings:
-            connection.execute(kept.late_settings)
+            kept.execute(kept.late_settings)
     except psycopg.Error:
         return False
     return True

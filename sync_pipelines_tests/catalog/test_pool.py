@@ -192,3 +192,16 @@ def sessions(database: Database, server_url: str) -> int:
                 return int(row[0])
             time.sleep(0.02)
     raise AssertionError(f"{row[1]} sessions are still open")
+
+
+def test_a_borrowed_connection_goes_back_when_it_is_closed(database: Database) -> None:
+    before = backend(database)
+    borrowed = database.borrow()
+    assert borrowed.info.backend_pid == before
+    assert borrowed.execute("SHOW search_path").fetchone() == ("public",)
+    borrowed.execute("CREATE TABLE half_done (a int)")
+    borrowed.close()
+    with database.connect() as connection:
+        assert connection.info.backend_pid == before
+        assert connection.execute("SELECT to_regclass('half_done') AS found").fetchone() == {"found": None}
+        assert connection.execute("SHOW search_path").fetchone() == {"search_path": "bridge,public"}
