@@ -14,7 +14,7 @@ from sync_pipelines.discover.discovery import discover
 from sync_pipelines.discover.follow import follow_fields
 from sync_pipelines.model.run import Mode
 from sync_pipelines.sources import describe
-from sync_pipelines.sources.registry import connector_endpoints
+from sync_pipelines.sources.declared.endpoints import declaration_of
 from sync_pipelines_tests.declared_world import COLUMNS, DeclaredWorld
 from sync_pipelines_tests.world import World, item
 
@@ -147,8 +147,7 @@ def test_a_run_that_follows_a_field_leaves_the_other_endpoints_and_a_new_file_al
     for slug in ("users", "orders"):  # both runs began before either of them followed
         entity = get_entity(declared.database, "shop", slug)
         assert follow_fields(declared.database, stale, entity, {"colour"}, declared.settings) is None
-    endpoints = connector_endpoints(get_connector(declared.database, "shop"))
-    assert endpoints is not None
+    endpoints = declaration_of(get_connector(declared.database, "shop")).endpoints
     assert [[column.name for column in endpoints[slug].columns or ()] for slug in ("orders", "users")] == [
         ["id", "name", "colour"]
     ] * 2

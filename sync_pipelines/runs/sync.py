@@ -34,7 +34,7 @@ from sync_pipelines.destinations.destination import Destination
 from sync_pipelines.destinations.engine import load_batches
 from sync_pipelines.destinations.postgres.peek import finish_without_load
 from sync_pipelines.destinations.registry import open_destination
-from sync_pipelines.discover.follow import follow_fields, waits_for
+from sync_pipelines.discover.follow import follow_fields
 from sync_pipelines.errors import (
     UNPUBLISHED,
     ConfigurationError,
@@ -59,7 +59,8 @@ from sync_pipelines.runs.checkpoint import plan_checkpoint
 from sync_pipelines.runs.extraction import Extraction
 from sync_pipelines.runs.prepared_gate import prepare_gate
 from sync_pipelines.settings import Settings, load_settings
-from sync_pipelines.sources.registry import endpoint_of, named_metrics, open_source
+from sync_pipelines.sources.named_metrics import named_metrics
+from sync_pipelines.sources.registry import kind_of, open_source
 
 logger = logging.getLogger(__name__)
 
@@ -327,19 +328,19 @@ def _notice(run: _Run, names: set[str]) -> None:
 
 
 def _tell_undeclared(run: _Run, names: set[str]) -> None:
-    endpoint = endpoint_of(run.connector, run.entity.slug)
-    if not names or run.released or (endpoint is not None and endpoint.fields is not None):
+    kind = kind_of(run.connector)
+    if not names or run.released or kind.words_for(run.connector, run.entity.slug).chooses_fields:
         return
     shown = ", ".join(sorted(names)[:SHOWN_FIELDS]) + (", …" if len(names) > SHOWN_FIELDS else "")
     run.warnings.append(
-        f"fields that nobody declares are not stored: {shown}; {run.waits_for or waits_for(run.connector)}"
+        f"fields that nobody declares are not stored: {shown}; {run.waits_for or kind.waits_for(run.connector)}"
     )
 
 
 def _run(run: _Run) -> RunResult:
     keyset = run.entity.delta_strategy is DeltaStrategy.ROWVERSION
     # Of a declared source its file says whether it is sorted.
-    may_be_unsorted = keyset and run.connector.declaration is None and not run.released
+    may_be_unsorted = keyset and not kind_of(run.connector).is_declared and not run.released
     in_order = not (may_be_unsorted and run.mode is Mode.DELTA and run.last_details.get("unsorted"))
     _prepare(run)
     try:
@@ -418,7 +419,7 @@ def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
         marks=entity.cursor_marks,
         keyset=keyset,
         in_order=in_order,
-        walked=extraction.source.walks,
+        walked=extraction.is_walked,
         accept_vanished=run.accept_vanished,
         lease=run.lease,
         declared_columns=run.declared.columns,
@@ -535,8 +536,7 @@ def _without_rowversion(run: _Run, extraction: Extraction, plan: PublishPlan) ->
 
 
 def _cursor_name(run: _Run) -> str:
-    endpoint = endpoint_of(run.connector, run.entity.slug)
-    return endpoint.cursor.field if endpoint is not None and endpoint.cursor is not None else "row_version"
+    return kind_of(run.connector).words_for(run.connector, run.entity.slug).cursor_name
 
 
 def _without_load(
@@ -603,7 +603,7 @@ def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outco
     entity, traffic = run.entity, extraction.traffic
     duplicates = _duplicate_keys(run)
     metrics = named_metrics(
-        endpoint_of(run.connector, entity.slug),
+        kind_of(run.connector).words_for(run.connector, entity.slug).metrics,
         outcome.ledger,
         traffic,
         extraction.source.page_size,
