@@ -26,7 +26,8 @@ from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources.http.guarded import Traffic
-from sync_pipelines.sources.registry import open_source
+from sync_pipelines.sources.registry import kind_of, open_source
+from sync_pipelines.sources.source import WritableSource
 
 
 @dataclass(frozen=True)
