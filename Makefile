@@ -4,8 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# requirements.lock has all extras, for work on the code; requirements-runtime.lock is what the image installs.
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --quiet --generate-hashes --no-header \
+	--no-annotate --no-emit-index-url --no-emit-find-links
+
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-trino trino up test soak soak-kills fuzz bench lint lock clean
+.PHONY: help venv demo demo-trino trino up test soak soak-kills fuzz bench check coverage lock clean
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +39,10 @@ up: $(STAMP) ## Run database, Dagster UI and daemon until Ctrl-C
 test: $(STAMP) ## Run all tests
 	$(BIN)/python -m pytest
 
+coverage: $(STAMP) ## Run all tests and compare the covered lines with the floor in pyproject.toml
+	COVERAGE_CORE=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') \
+		$(BIN)/python -m pytest --cov --cov-report=term
+
 soak: $(STAMP) ## Run the state machine of the tests for SOAK_MINUTES (5), with another seed every time (SOAK_SEED=N repeats one)
 	$(BIN)/python -m sync_pipelines_tests.soak
 
@@ -47,14 +55,17 @@ fuzz: $(STAMP) ## Look for new counterexamples to the tests of codecs and protoc
 bench: $(STAMP) ## Measure our syncs beside a hand-written floor and stock dlt (BENCH=--quick for a short run)
 	$(BIN)/python -m benchmarks $(BENCH)
 
-lint: $(STAMP) ## Check the style
-	$(BIN)/ruff check sync_pipelines sync_pipelines_tests
+check: $(STAMP) ## Check style, format, types and complexity of the code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/complexipy --plain --failed
 
-lock: $(STAMP) ## Resolve requirements.lock anew, for Python 3.11 to 3.13, with hashes, free of hosts and paths
-	$(BIN)/uv pip compile pyproject.toml --extra test --extra trino-server --universal --python-version 3.11 --upgrade --quiet \
-		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
+lock: $(STAMP) ## Resolve the locks anew, for Python 3.11 to 3.13, with hashes, free of hosts and paths
+	$(COMPILE) --all-extras --upgrade --output-file requirements.lock
+	$(COMPILE) --constraint requirements.lock --output-file requirements-runtime.lock
 
 clean: ## Remove caches and the demo; .venv and your own database stay
-	rm -rf .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .complexipy_cache .coverage .hypothesis build dist *.egg-info
 	find sync_pipelines sync_pipelines_tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf .sync_pipelines/demo .sync_pipelines/demo.lock

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.decode`: CPU of decoding a declared source's pages beside S2's pages of the same records, in one process."""
+"""`python -m benchmarks.decode`: CPU of decoding a declared source's pages beside S2's pages of the same records."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _measure(
 
 
 def _pages(count: int) -> tuple[list[bytes], list[bytes], list[bytes]]:
-    """The same records, which fill the same table: as S2 sends them, as plain objects, and with some fields in objects."""
+    """The same records for the same table: as S2 sends them, as plain objects, and with some fields in objects."""
     s2, flat, nested = [], [], []
     groups = set(_mapping())
     for page in range(count):

@@ -34,7 +34,8 @@ def prepare(place: Place) -> dict[str, Any]:
     with database.connect() as connection:
         connection.execute(
             """
-            INSERT INTO entities (connector_uid, slug, api_name, description, delta_strategy, business_keys, target_schema,
+            INSERT INTO entities (connector_uid, slug, api_name, description, delta_strategy, business_keys,
+                target_schema,
                 target_table, columns)
             SELECT %s, 'entity_' || lpad(n::text, 5, '0'), 'Entity ' || n, 'One of many.', 'rowversion', %s, 'bench',
                 'entity_' || lpad(n::text, 5, '0'), %s FROM generate_series(1, %s) n

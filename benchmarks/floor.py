@@ -1,10 +1,10 @@
 # ruff: noqa: S608 - every name in the statements is a constant of this module or a slug of our own source
 """The floor: what the same work costs when written by hand for one table, without ledger, gate, quarantine or retries.
 
-Pages are decoded with msgspec in one thread and copied into UNLOGGED staging by a second one; then the same SQL as ours:
-insert and index an empty table, or update where the hash differs, insert what is new, soft-delete what vanished.
-`absolute` is lower still: COPY straight into the empty target with the hash taken on the client, which
-can neither see duplicates nor be repeated.
+Pages are decoded with msgspec in one thread and copied into UNLOGGED staging by a second one; then the same SQL as
+ours: insert and index an empty table, or update where the hash differs, insert what is new, soft-delete what vanished.
+`absolute` is lower still: COPY straight into the empty target with the hash taken on the client, which can neither see
+duplicates nor be repeated.
 """
 
 from __future__ import annotations
@@ -169,7 +169,8 @@ def _create(connection: psycopg.Connection[Any], slug: str) -> None:
     connection.execute(f"CREATE UNLOGGED TABLE {slug}_staging ({columns}, rowversion text)")
     connection.execute(
         f"CREATE TABLE {slug} ({columns}, rowversion text, hash text, deleted boolean NOT NULL DEFAULT false,"
-        " id uuid NOT NULL DEFAULT gen_random_uuid(), created_at timestamptz DEFAULT now(), updated_at timestamptz DEFAULT now())"
+        " id uuid NOT NULL DEFAULT gen_random_uuid(), created_at timestamptz DEFAULT now(), updated_at timestamptz"
+        " DEFAULT now())"
     )
 
 
@@ -192,7 +193,8 @@ def load_first(place: Place, slug: str) -> int:
         _create(connection, slug)
         fetched = _stage(place, connection, slug, None)
         connection.execute(
-            f"INSERT INTO {slug} ({NAMES}, rowversion, hash) SELECT {ROW}, s.rowversion, md5(ROW({ROW})::text) FROM {slug}_staging s"
+            f"INSERT INTO {slug} ({NAMES}, rowversion, hash) SELECT {ROW}, s.rowversion, md5(ROW({ROW})::text)"
+            f" FROM {slug}_staging s"
         )
         _index(connection, slug)
     return fetched
@@ -214,7 +216,8 @@ def merge(place: Place, slug: str, *, full: bool) -> int:
             " WHERE t.item_number = s.item_number AND (t.hash <> s.hash OR t.deleted)"
         )
         connection.execute(
-            f"INSERT INTO {slug} ({NAMES}, rowversion, hash) SELECT {ROW}, s.rowversion, md5(ROW({ROW})::text) FROM {slug}_staging s"
+            f"INSERT INTO {slug} ({NAMES}, rowversion, hash) SELECT {ROW}, s.rowversion, md5(ROW({ROW})::text)"
+            f" FROM {slug}_staging s"
             f" WHERE NOT EXISTS (SELECT 1 FROM {slug} t WHERE t.item_number = s.item_number)"
         )
         if full:

@@ -1,4 +1,7 @@
-"""A gate for the benchmark's records: five rules, a score and a decision table; one record in a thousand is to be reviewed."""
+"""A gate for the benchmark's records: five rules, a score and a decision table.
+
+One record in a thousand is to be reviewed.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,13 @@ record_type: category
 required: [item_number, description, category]
 rules:
   - {name: some_left, column: quantity, check: ge, arguments: {min_value: 10}, severity: score, weight: 30}
-  - {name: plausible_price, column: unit_price, check: in_range, arguments: {min_value: 0, max_value: 99999999999999.999}, weight: 20}
-  - {name: described, column: description, check: str_length, arguments: {min_value: 5, max_value: 100}, severity: score, weight: 20}
+  - {name: plausible_price, column: unit_price, check: in_range, weight: 20,
+     arguments: {min_value: 0, max_value: 99999999999999.999}}
+  - {name: described, column: description, check: str_length, severity: score, weight: 20,
+     arguments: {min_value: 5, max_value: 100}}
   - {name: well_numbered, column: item_number, check: str_matches, arguments: {pattern: '^ITM-[0-9]{8}$'}, weight: 20}
-  - {name: valid_since, expression: valid_from <= CAST(modified_at AS DATE) OR is_active IS NOT NULL, severity: score, weight: 10}
+  - {name: valid_since, severity: score, weight: 10,
+     expression: valid_from <= CAST(modified_at AS DATE) OR is_active IS NOT NULL}
 decision: {file: validation.dmn}
 """
 _TABLE = """<?xml version="1.0" encoding="UTF-8"?>

@@ -31,7 +31,8 @@ def describe_machine() -> str:
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
     one, five, fifteen = os.getloadavg()
     return (
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {os.cpu_count()} cores ({processor[1] if processor else platform.machine()}), "
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {os.cpu_count()} cores"
+        f" ({processor[1] if processor else platform.machine()}), "
         f"{memory:.0f} GB, Python {platform.python_version()}, {versions}. "
         f"Load average before the start: {one:.2f} (5 min {five:.2f}, 15 min {fifteen:.2f})."
     )

@@ -1,4 +1,5 @@
-"""Records made by arithmetic: a page is one byte matrix whose columns are looked up, about a millisecond for 1000 records.
+"""Records made by arithmetic: a page is one byte matrix whose columns are looked up, about a millisecond for 1000
+records.
 
 A record is a pure function of its key and its revision, so nothing is stored and ten million cost no memory. All
 records are equally long: where a value may be shorter it is followed by blanks, which JSON allows.

@@ -1,4 +1,6 @@
-"""What automatic syncs cost: a tick of the due-sensor, one run for fifty entities, and the way of a change into its table."""
+"""What automatic syncs cost: a tick of the due-sensor, one run for fifty entities, and the way of a change into its
+table.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,22 @@ from sync_pipelines.schedule.tick import Situation, tick_due
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 300
 _COPY = """
-INSERT INTO bridge.entities (connector_uid, slug, api_name, delta_strategy, business_keys, target_schema, target_table, columns,
+INSERT INTO bridge.entities (connector_uid, slug, api_name, delta_strategy, business_keys, target_schema,
+    target_table, columns,
     cursor_codec, last_rowversion, seen_rowversion, row_count, last_sync_at, last_sync_status, due_reason, next_due_at)
-SELECT connector_uid, slug || '_' || n, api_name, delta_strategy, business_keys, target_schema, target_table || '_' || n, columns,
-    'digits', '20260101000000', '20260101000000', 1000, now(), 'success', 'interval', now() + interval '1 hour' + n * interval '1 millisecond'
+SELECT connector_uid, slug || '_' || n, api_name, delta_strategy, business_keys, target_schema,
+    target_table || '_' || n, columns,
+    'digits', '20260101000000', '20260101000000', 1000, now(), 'success', 'interval', now() + interval '1 hour' + n *
+        interval '1 millisecond'
 FROM bridge.entities, generate_series(1, %s) n
 """
 
 
 def tick(place: Place) -> dict[str, Any]:
-    """One tick without probes over `entities` entities, of which `due` are due; what it takes to build the run is included."""
+    """One tick without probes over `entities` entities, of which `due` are due.
+
+    What it takes to build the run is included.
+    """
     database, settings = Database(place.database_url), _settings()
     change_connector(database, get_connector(database, CONNECTOR), probe_changes=False)
     entities, due = place.options["entities"], place.options["due"]
@@ -82,7 +90,9 @@ def fifty(place: Place) -> dict[str, Any]:
 
 
 def latency(place: Place) -> dict[str, Any]:
-    """Seconds from a change at the source to its row in the table, with a real daemon and default settings; the worst of three.
+    """Seconds from a change at the source to its row in the table, with a real daemon and default settings.
+
+    The worst of three.
 
     The entity's interval is a day, so that only the probe can be the reason.
     """

@@ -1,4 +1,7 @@
-"""One task in a process of its own: `python -m benchmarks.worker MODULE:FUNCTION PLACE`; the result is its last line."""
+"""One task in a process of its own: `python -m benchmarks.worker MODULE:FUNCTION PLACE`.
+
+The result is its last line.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from dotenv import dotenv_values, load_dotenv
 
-# Names that came from the file, for child processes: in their environment nothing tells them from those of the shell, which win.
+# Names that came from the file, for child processes: in their environment nothing tells them from those of the shell,
+# which win.
 NAMES_VARIABLE = "SYNC_PIPELINES_DOTENV_NAMES"
 _lock = threading.Lock()
 
@@ -20,7 +21,10 @@ def dotenv_file() -> Path:
 
 
 def load_dotenv_file() -> None:
-    """Put the file's variables into the environment; those that are set already stay, unless they came from the file as well."""
+    """Put the file's variables into the environment.
+
+    Those that are set already stay, unless they came from the file as well.
+    """
     with _lock:
         before = set(os.environ) - _from_file()
         values = _values()
@@ -31,7 +35,10 @@ def load_dotenv_file() -> None:
 
 
 def current_value(name: str) -> str:
-    """A variable as it is now: of the environment, or of the file where it is new there or came from there; empty when in neither."""
+    """A variable as it is now: of the environment, or of the file where it is new there or came from there.
+
+    Empty when in neither.
+    """
     known = os.environ.get(name, "")
     if known and name not in _from_file():
         return known

@@ -254,7 +254,10 @@ class GateDefinitionError(ConfigurationError):
 
 
 class MaskLostError(ConfigurationError):
-    """Masks that an entity was stored with are not configured any more; its clear values must not be stored by accident."""
+    """Masks that an entity was stored with are not configured any more.
+
+    Its clear values must not be stored by accident.
+    """
 
 
 class SchemaDriftError(ConfigurationError):

@@ -47,7 +47,9 @@ class _CurrentStderr(logging.StreamHandler[TextIO]):
 
 
 def set_up_dagster_logging(settings: Settings) -> None:
-    """Let LOG_LEVEL and LOG_FILE hold in a process of Dagster: code server, run, daemon and web server; without them nothing changes.
+    """Let LOG_LEVEL and LOG_FILE hold in a process of Dagster: code server, run, daemon and web server.
+
+    Without them nothing changes.
 
     Dagster shows its own records on stderr itself, so only those of others are added there.
 
@@ -83,7 +85,8 @@ def set_up_logging(settings: Settings) -> None:
             make_private_folder(settings.log_file.parent)
             # Made before the handler opens it, which would leave a new one to the umask.
             os.close(private_opener(str(settings.log_file), os.O_WRONLY | os.O_CREAT | os.O_APPEND))
-            # Reopened when another program has put the file aside, as logrotate does; all processes append to the same one.
+            # Reopened when another program has put the file aside, as logrotate does; all processes append to the same
+            # one.
             handlers.append(WatchedFileHandler(settings.log_file, encoding="utf-8"))
         except OSError as error:
             raise SettingsError(

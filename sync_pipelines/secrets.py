@@ -58,8 +58,10 @@ def resolve_secret(reference: str | None, environ: Mapping[str, str] | None = No
     value = current_value(name) if environ is None else environ.get(name, "")
     if not value:
         raise SecretMissingError(
-            f"The secret {reference} is empty: the environment variable {name} is not set in this process, nor is it in {dotenv_file()}.",
-            next_command=f"put {name}=… into {dotenv_file()}, which is read again, or export {name}=… and start the process again",
+            f"The secret {reference} is empty: the environment variable {name} is not set in this process,"
+            f" nor is it in {dotenv_file()}.",
+            next_command=f"put {name}=… into {dotenv_file()}, which is read again, or export {name}=… and start the"
+            " process again",
         )
     if any(ord(letter) < 33 or ord(letter) > 126 for letter in value):
         raise SecretMissingError(
@@ -169,7 +171,9 @@ def redact_data(value: Any, redactor: Callable[[str], str] = redact) -> Any:
 
 
 def escape_controls(text: str) -> str:
-    """`text` without anything that acts on a terminal or a reader: control, format and line-ending characters as `\\x1b`."""
+    """`text` without anything that acts on a terminal or a reader: control, format and line-ending characters as
+    `\\x1b`.
+    """
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

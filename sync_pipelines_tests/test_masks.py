@@ -19,7 +19,7 @@ from sync_pipelines.runs.audit import audit_entity
 from sync_pipelines.runs.prepared_gate import forget_mask
 from sync_pipelines.runs.release import fix_record, release_records, waive_record
 from sync_pipelines.runs.sync import sync_entity
-from sync_pipelines.sources.registry import kind_of
+from sync_pipelines.sources.registry import source_kind
 from sync_pipelines_tests.test_canaries import every_text_with
 from sync_pipelines_tests.test_gate_route import put_gate
 from sync_pipelines_tests.trino import TrinoWorld
@@ -303,7 +303,7 @@ def test_a_probe_tells_nothing_of_an_answer(world: World) -> None:
     put_gate(world, MASKS)
     world.sync()
     connector = get_connector(world.database, "erp")
-    prober = kind_of(connector).open_prober(connector, world.settings, world.database, seconds=5.0)
+    prober = source_kind(connector).open_prober(connector, world.settings, world.database, seconds=5.0)
     for fault in (
         Fault(kind="data", times=1, body=f'{{"answer": "{CANARY}"}}'.encode()),
         Fault(kind="data", times=1, status=404, body=CANARY.encode()),

@@ -36,7 +36,8 @@ def coerce(value: Any, column_type: ColumnType, words: str) -> tuple[str | None,
     Args:
         value: as `batches.values.convert` takes it.
         column_type: the declared type.
-        words: of COERCIONS; `truncate` cuts what is finer or longer than the type, toward zero; `lenient` makes null of what is left.
+        words: of COERCIONS; `truncate` cuts what is finer or longer than the type, toward zero; `lenient` makes null of
+            what is left.
 
     Raises:
         RecordError: the value does not fit, and the words do not help.

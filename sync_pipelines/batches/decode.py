@@ -71,7 +71,8 @@ class PageDecoder:
         if page is None:
             page = self._decode_copy(number, self._layout.keep(body, self.max_record_bytes))
             if located is not None:
-                # Of the records as they came, whichever path reads them: a page that comes again may take the other one.
+                # Of the records as they came, whichever path reads them: a page that comes again may take the other
+                # one.
                 page.digest = digest_of(located)
         return page
 
@@ -137,8 +138,8 @@ class PageDecoder:
     def settle(self, pages: list[Page]) -> None:
         """Make the columns of pages, and find the records among them that cannot be stored as declared.
 
-        Whoever puts the columns of the pages together in their order finds every record at its place; the columns of a single
-        page may also hold the records of the pages after it.
+        Whoever puts the columns of the pages together in their order finds every record at its place; the columns of a
+        single page may also hold the records of the pages after it.
         """
         for reader, run in itertools.groupby(pages, lambda page: page.reader if page.records is not None else None):
             if reader is not None:
@@ -244,7 +245,8 @@ class PageDecoder:
         return Page(number, body, fetched, rowversions, None, columns, positions, rejects, undeclared)
 
     def decode_one(self, record: bytes) -> pa.Table | str:
-        """One record out of quarantine as a batch of the declared columns c0, c1, …; or the reason why it cannot be one.
+        """One record out of quarantine as a batch of the declared columns c0, c1, …; or the reason why it cannot be
+        one.
 
         Raises:
             BrokenPageError: it is no JSON.

@@ -30,7 +30,8 @@ class Page:
         fetched: records in the answer.
         rowversions: rowversion of each good record (None where the source gave none).
         records: the decoded records of a page that is not settled yet, all of them taken for good; else None.
-        columns: one array per declared column, good records only; empty until the page is settled. Where columns may be coerced,
+        columns: one array per declared column, good records only; empty until the page is settled. Where columns may
+            be coerced,
             one more array tells of each record what was.
         positions: place of each good record in the answer, from 0; None when all are good.
         rejects: records that cannot be stored as declared.
@@ -75,7 +76,7 @@ class Page:
         return each_record(self.kept_body)
 
     def large_records(self, least_characters: int) -> Iterator[tuple[int, bytes]]:
-        """Place and text, in the form in which records are kept, of each record of at least about so many characters."""
+        """Place and kept form of each record of at least about so many characters."""
         if len(self.body) < least_characters:
             return
         if self.layout is not None:
@@ -92,7 +93,8 @@ class Page:
     def drop_after(self, rowversion: str) -> int:
         """Forget the records after the last one of a rowversion, which are read again; returns how many they were.
 
-        Records without rowversion stay: the filter of the next request need not let them pass. A page that has any must be settled.
+        Records without rowversion stay: the filter of the next request need not let them pass. A page that has any
+        must be settled.
         """
         kept = len(self.rowversions)
         while kept and self.rowversions[kept - 1] != rowversion:

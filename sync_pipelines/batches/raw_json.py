@@ -85,7 +85,8 @@ def _steps(node: jsonpath_ng.JSONPath) -> list[Step]:
 def find_records(
     body: bytes, paths: str | Sequence[str], *, may_be_one: bool = True, max_record_bytes: int
 ) -> list[bytes]:
-    """The records of an answer: the elements of the list at the path, or, where there may be one alone, the object there.
+    """The records of an answer: the elements of the list at the path, or, where there may be one alone, the object
+    there.
 
     Args:
         body: the answer.

@@ -334,7 +334,10 @@ def shallow_members(text: str, inside: str | None = None) -> dict[str, Any]:
 
 
 def fingerprint_of(record: bytes) -> str:
-    """What tells quarantined records apart; of the record as it is kept, so that it gives nothing away that the record hides."""
+    """What tells quarantined records apart.
+
+    Of the record as it is kept, so that it gives nothing away that the record hides.
+    """
     return hashlib.sha256(record).hexdigest()
 
 

@@ -1,7 +1,7 @@
 """Records that are too large lose their largest values before anything copies or decodes them.
 
-What was left out is marked by a text that no column of any type takes, so that the record goes to quarantine with its key and
-every other field, and cannot be stored by accident when it is released.
+What was left out is marked by a text that no column of any type takes, so that the record goes to quarantine with its
+key and every other field, and cannot be stored by accident when it is released.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def sift_page(body: bytes, most_bytes: int) -> bytes:
         rows = [row.encode("utf-8", errors="surrogateescape") for row in split_records(body)]
     except _UNREADABLE as error:
         raise BrokenPageError(
-            f'The answer has {len(body)} bytes and is no JSON with a list under "rows" ({printable(str(error), 80)}); one of that size is'
+            f'The answer has {len(body)} bytes and is no JSON with a list under "rows"'
+            f" ({printable(str(error), 80)}); one of that size is"
             " not read leniently.",
             next_command="ask for smaller pages: sync-pipelines entity set … --page-size",
         ) from None
@@ -52,7 +53,8 @@ def sift_page(body: bytes, most_bytes: int) -> bytes:
 
 
 def sift_record(raw: msgspec.Raw | bytes, most_bytes: int, depth: int = 0) -> bytes | memoryview:
-    """A JSON text of at most about so many bytes: without its largest values, or as a whole replaced by what tells its size.
+    """A JSON text of at most about so many bytes: without its largest values, or as a whole replaced by what tells its
+    size.
 
     A record that is small enough comes back as it is, without a copy.
     """

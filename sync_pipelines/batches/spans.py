@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-# A text without its closing quote runs to the end, so that it is found in one pass; possessive, so that nothing is tried twice.
+# A text without its closing quote runs to the end, so that it is found in one pass; possessive, so that nothing is
+# tried twice.
 _MARK = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+("?)|[\[\]{}]', re.DOTALL)
 _CLOSING = {"{": "}", "[": "]"}
 

@@ -1,6 +1,7 @@
-"""Records of a page decoded by msgspec into structs, one field for each column, wherever in a record the column's value is.
+"""Records of a page decoded by msgspec into structs, one field for each column, wherever its value is.
 
-The decoder is strict: a value of another type, a field that nobody declared, or an object where none is expected is an error. The
+The decoder is strict: a value of another type, a field that nobody declared, or an object where none is expected is
+an error. The
 error sends the page to the exact path, which says what is wrong with which record.
 """
 
@@ -135,7 +136,7 @@ class TypedReader:
         return records
 
     def pass_over(self, paths: Iterable[Path]) -> None:
-        """Take fields for known, so that one that is new still is an error; after too many of them nothing is looked for any more."""
+        """Take fields for known, so that one that is new still is an error; after too many of them none is."""
         self._passed |= set(paths)
         if len(self._passed) > MAX_PASSED_OVER or not all(
             _can_be_named(part) for path in self._passed for part in path

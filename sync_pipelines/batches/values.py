@@ -89,7 +89,8 @@ def convert(value: Any, column_type: ColumnType) -> str | None:
 
 def _left_out(value: str) -> RecordError:
     return RecordError(
-        f"The value was too large and is left out here ({printable(value.removeprefix(LEFT_OUT), 100)}); the source has it still.",
+        f"The value was too large and is left out here ({printable(value.removeprefix(LEFT_OUT), 100)});"
+        " the source has it still.",
         next_command="raise MAX_RECORD_BYTES, then sync again; or leave the column out of what is asked for",
     )
 

@@ -20,10 +20,12 @@ from sync_pipelines.model.verdict import freshens
 
 
 def count_known_rejects(cursor: Any, plan: PublishPlan) -> int:
-    """Staged rejects that lie in quarantine already, or that a person settled for as long as the source repeats them."""
+    """Staged rejects that are in quarantine already, or that a person settled while the source repeats them."""
     cursor.execute(
-        f"SELECT count(*) FROM {quote(plan.bridge_schema)}.quarantine q WHERE q.entity_uid = {literal(str(plan.entity.uid))}"
-        " AND (q.resolved_at IS NULL OR (q.resolution = 'released' AND q.edited_record IS NOT NULL)) AND q.fingerprint IN"
+        f"SELECT count(*) FROM {quote(plan.bridge_schema)}.quarantine q"
+        f" WHERE q.entity_uid = {literal(str(plan.entity.uid))}"
+        " AND (q.resolved_at IS NULL OR (q.resolution = 'released' AND q.edited_record IS NOT NULL))"
+        " AND q.fingerprint IN"
         f" (SELECT fingerprint FROM {quote(plan.entity.staging_schema, plan.entity.rejects_table)})"
     )
     return int(cursor.fetchone()[0])
@@ -74,9 +76,11 @@ def resolve_quarantine(cursor: Any, plan: PublishPlan, *, filled: bool) -> None:
         for index, (name, column) in enumerate(zip(good, entity.business_keys, strict=True))
     )
     statement = (
-        f"UPDATE {quote(plan.bridge_schema)}.quarantine q SET resolved_at = now(), resolution = 'superseded' FROM {quote(*table)} g"
+        f"UPDATE {quote(plan.bridge_schema)}.quarantine q SET resolved_at = now(), resolution = 'superseded'"
+        f" FROM {quote(*table)} g"
         f" WHERE q.entity_uid = {literal(str(entity.uid))} AND q.resolved_at IS NULL AND q.business_key IS NOT NULL"
-        f" AND q.run_uid <> {literal(str(plan.run_uid))} AND jsonb_array_length(q.business_key) = {len(entity.business_keys)}"
+        f" AND q.run_uid <> {literal(str(plan.run_uid))} AND jsonb_array_length(q.business_key) ="
+        f" {len(entity.business_keys)}"
     )
     cursor.execute("SAVEPOINT before_resolving")
     try:
@@ -103,8 +107,8 @@ def settle_released(cursor: Any, plan: PublishPlan) -> None:
 def settle_vanished(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
     """Settle what a full read no longer finds in any form: it is gone from the source, and no row waits for it.
 
-    A read that may have been cut short, or whose pages moved, settles nothing; where a record can hide between two pages, two full
-    reads must miss it. What a person is working on stays open, and whatever comes again opens again.
+    A read that may have been cut short, or whose pages moved, settles nothing; where a record can hide between two
+    pages, two full reads must miss it. What a person is working on stays open, and whatever comes again opens again.
 
     Args:
         cursor: inside the publish transaction, after the quarantine was resolved.
@@ -115,7 +119,8 @@ def settle_vanished(cursor: Any, plan: PublishPlan, outcome: Outcome) -> None:
         return
     bridge, entity, run = quote(plan.bridge_schema), literal(str(plan.entity.uid)), literal(str(plan.run_uid))
     missed_before = (
-        f" AND EXISTS (SELECT FROM {bridge}.sync_runs r WHERE r.entity_uid = {entity} AND r.uid <> {run} AND r.mode = 'full'"
+        f" AND EXISTS (SELECT FROM {bridge}.sync_runs r WHERE r.entity_uid = {entity} AND r.uid <> {run}"
+        " AND r.mode = 'full'"
         " AND r.status IN ('success', 'rejected') AND r.started_at > q.last_seen_at"
         " AND coalesce(r.details->>'pages_moved', '') <> 'true')"
     )
@@ -131,7 +136,8 @@ def drop_accepted_reviews(cursor: Any, plan: PublishPlan) -> None:
     entity = plan.entity
     if entity.has_review:
         cursor.execute(
-            f"UPDATE {quote(entity.staging_schema, entity.records_table)} s SET review = NULL FROM {quote(plan.bridge_schema)}.reviews r"
+            f"UPDATE {quote(entity.staging_schema, entity.records_table)} s SET review = NULL"
+            f" FROM {quote(plan.bridge_schema)}.reviews r"
             f" WHERE s.review IS NOT NULL AND r.entity_uid = {literal(str(entity.uid))} AND r.outcome = 'accepted'"
             f" AND r.business_key = {_key_texts(plan, 's', staged=True)} AND r.content_hash = s.hash"
         )
@@ -153,7 +159,8 @@ def keep_reviews(cursor: Any, plan: PublishPlan, *, filled: bool) -> int:
     if filled:
         rows = target
         cursor.execute(
-            f"UPDATE {target} SET {REVIEW_COLUMN} = NULL FROM {reviews} r WHERE t.{REVIEW_COLUMN} IS NOT NULL AND r.entity_uid = {uid}"
+            f"UPDATE {target} SET {REVIEW_COLUMN} = NULL FROM {reviews} r WHERE t.{REVIEW_COLUMN} IS NOT NULL"
+            f" AND r.entity_uid = {uid}"
             f" AND r.outcome = 'accepted' AND r.business_key = {key} AND r.content_hash = right(t._bridge_hash, 32)"
         )
     else:
@@ -166,12 +173,15 @@ def keep_reviews(cursor: Any, plan: PublishPlan, *, filled: bool) -> int:
     if cursor.fetchone()[0]:
         cursor.execute(
             f"UPDATE {reviews} r SET closed_at = now(), outcome = 'settled' FROM {rows}"
-            f" WHERE r.entity_uid = {uid} AND r.closed_at IS NULL AND t.{REVIEW_COLUMN} IS NULL AND r.business_key = {key}"
+            f" WHERE r.entity_uid = {uid} AND r.closed_at IS NULL AND t.{REVIEW_COLUMN} IS NULL"
+            f" AND r.business_key = {key}"
         )
     cursor.execute(
         f"INSERT INTO {reviews} AS r (entity_uid, business_key, reason, content_hash, run_uid)"
-        f" SELECT {uid}, {key}, t.{REVIEW_COLUMN}, right(t._bridge_hash, 32), {run_uid} FROM {rows} WHERE t.{REVIEW_COLUMN} IS NOT NULL"
-        " ON CONFLICT (entity_uid, business_key) DO UPDATE SET reason = excluded.reason, content_hash = excluded.content_hash,"
+        f" SELECT {uid}, {key}, t.{REVIEW_COLUMN}, right(t._bridge_hash, 32), {run_uid} FROM {rows}"
+        f" WHERE t.{REVIEW_COLUMN} IS NOT NULL"
+        " ON CONFLICT (entity_uid, business_key) DO UPDATE SET reason = excluded.reason, content_hash ="
+        " excluded.content_hash,"
         " run_uid = excluded.run_uid, last_seen_at = now(), closed_at = NULL, outcome = NULL,"
         " first_seen_at = CASE WHEN r.closed_at IS NULL THEN r.first_seen_at ELSE now() END"
     )

@@ -1,4 +1,6 @@
-"""What the catalog keeps of a masked entity: quarantined records without clear values, and that its table is to be read anew."""
+"""What the catalog keeps of a masked entity: quarantined records without clear values, and that its table is to be read
+anew.
+"""
 
 from __future__ import annotations
 
@@ -41,14 +43,16 @@ def mask_catalog(cursor: Any, remask: Remask) -> None:
 def _mask_quarantine(cursor: Any, remask: Remask, fresh: frozenset[str], quarantine: str) -> int:
     masks = remask.masks.restricted(fresh)
     cursor.execute(
-        f"SELECT uid, record, edited_record, column_name, reason, business_key::text FROM {quarantine} WHERE entity_uid = %s",
+        f"SELECT uid, record, edited_record, column_name, reason, business_key::text FROM {quarantine}"
+        " WHERE entity_uid = %s",
         [masks.entity.uid],
     )
     rows = cursor.fetchall()
     for uid, record, edited, column, reason, key in rows:
         kept = masks.hide_record(bytes(record))
         cursor.execute(
-            f"UPDATE {quarantine} SET record = %s, edited_record = %s, reason = %s, fingerprint = %s, business_key = %s WHERE uid = %s",
+            f"UPDATE {quarantine} SET record = %s, edited_record = %s, reason = %s, fingerprint = %s, business_key ="
+            " %s WHERE uid = %s",
             [
                 kept,
                 None if edited is None else masks.hide_record(bytes(edited)),

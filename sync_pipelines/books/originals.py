@@ -1,7 +1,8 @@
 """Records as the source sent them, of those that PostgreSQL may refuse after their page is gone.
 
-Whether a row fits a page of PostgreSQL, or a value into jsonb, only PostgreSQL can tell, and it does so when the run publishes.
-Records that are large enough for it wait in a file of the run, so that the quarantine gets them byte for byte.
+Whether a row fits a page of PostgreSQL, or a value into jsonb, only PostgreSQL can tell, and it does so when the run
+publishes. Records that are large enough for it wait in a file of the run, so that the quarantine gets them byte for
+byte.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ MANY_COLUMNS = 200
 WIDE_RECORD_CHARACTERS = 4_000
 # An entry of an index has at most 2704 bytes, and a letter up to four.
 INDEXED_RECORD_CHARACTERS = 600
-# The smallest JSON that can be more than the 256 MB of a jsonb or the 1 GB that PostgreSQL parses it in: 32 bytes of memory a byte.
+# The smallest JSON that can be more than the 256 MB of a jsonb or the 1 GB that PostgreSQL parses it in: 32 bytes of
+# memory a byte.
 JSON_RECORD_CHARACTERS = 8 * 1024 * 1024
 
 

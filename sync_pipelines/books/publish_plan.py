@@ -64,7 +64,8 @@ class PublishPlan:
         copy_rejected: records that the database itself refused while they were copied.
         keyset: True when the read followed rowversions, so that they tell which record is newer.
         in_order: False when the pages were read by number although rowversions were followed.
-        moved: True when the pages did not stay in place, so that an absence proves nothing and the next run reads again.
+        moved: True when the pages did not stay in place, so that an absence proves nothing and the next run reads
+            again.
         walked: True when the pages were in the source's own order, so that an absent row may have hidden between two.
         accept_vanished: delete vanished rows whatever their share.
         stream: the records' way into the destination while they were read; belongs to the destination.
@@ -146,7 +147,7 @@ class PublishPlan:
 
     @property
     def can_hide_rows(self) -> bool:
-        """A row may have hidden between two pages while others were deleted, so that its absence needs a second read."""
+        """A row may have hidden between two pages while others were deleted: its absence needs a second read."""
         return self.walked or not self.keyset or not self.in_order
 
 

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from sync_pipelines.catalog.dagster_storage import storage_schema
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import NotFoundError, SettingsError, SyncError
-from sync_pipelines.model.entity import DESTINATIONS, Connector
+from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.limits import check_limits
 from sync_pipelines.model.names import check_connector_name
 from sync_pipelines.network.outbound import agree
@@ -64,19 +64,6 @@ def check_base_url(base_url: str) -> str:
     return base_url.rstrip("/")
 
 
-def check_destination(destination: str) -> str:
-    """Return the name of a destination.
-
-    Raises:
-        SettingsError: there is none of that name.
-    """
-    if destination not in DESTINATIONS:
-        raise SettingsError(
-            f"There is no destination {destination!r}; known: {', '.join(DESTINATIONS)}.", state="Nothing was stored."
-        )
-    return destination
-
-
 def add_connector(
     database: Database,
     name: str,
@@ -93,8 +80,8 @@ def add_connector(
 ) -> Connector:
     """Register a source, or change the one of that name; entities and cursors stay.
 
-    A destination is for entities that are discovered from now on; `change_destination` moves one that is known. The caller
-    speaks for a person who agrees that the secrets go to these addresses; that is recorded.
+    A destination is for entities that are discovered from now on; `change_destination` moves one that is known. The
+    caller speaks for a person who agrees that the secrets go to these addresses; that is recorded.
 
     Raises:
         SettingsError: a name, URL, reference or schema that cannot be used.
@@ -118,7 +105,6 @@ def add_connector(
     if auth_token is not None:
         check_reference(auth_token)
     check_limits(settings or {})
-    check_destination(destination or "postgres")
     with database.connect() as connection:
         known = connection.execute(
             "SELECT kind, agreed, destination_settings FROM connectors WHERE name = %s FOR UPDATE", [name]
@@ -140,11 +126,13 @@ def add_connector(
         row = connection.execute(
             f"""
             INSERT INTO connectors
-                (name, base_url, auth_token, target_schema, settings, destination, destination_settings, kind, declaration, agreed)
+                (name, base_url, auth_token, target_schema, settings, destination, destination_settings, kind,
+                    declaration, agreed)
             VALUES (%(name)s, %(url)s, %(token)s, %(schema)s, %(settings)s, coalesce(%(destination)s, 'postgres'),
                 coalesce(%(reach)s, '{{}}'::jsonb), %(kind)s, %(declaration)s, %(agreed)s)
             ON CONFLICT (name) DO UPDATE SET base_url = excluded.base_url, auth_token = excluded.auth_token,
-                settings = excluded.settings, kind = excluded.kind, declaration = excluded.declaration, is_active = true, agreed = excluded.agreed,
+                settings = excluded.settings, kind = excluded.kind, declaration = excluded.declaration,
+                    is_active = true, agreed = excluded.agreed,
                 updated_at = now(), destination = coalesce(%(destination)s, connectors.destination),
                 destination_settings = coalesce(%(reach)s, connectors.destination_settings)
             RETURNING {_FIELDS}
@@ -165,7 +153,8 @@ def add_connector(
     assert row is not None
     if row["target_schema"] != schema and target_schema is not None:
         raise SettingsError(
-            f"The connector {name!r} already writes to the schema {row['target_schema']!r}; a move needs a new connector.",
+            f"The connector {name!r} already writes to the schema {row['target_schema']!r}; a move needs a new"
+            " connector.",
             state="Address and token were updated, the schema was not.",
         )
     return Connector(**row)
@@ -201,8 +190,8 @@ def change_connector(database: Database, connector: Connector, **changes: Any) -
     Args:
         database: where the catalog is.
         connector: the connector to change.
-        changes: any of sync_cron, full_refresh_cron, discovery_cron, time_zone, probe_changes, is_active, settings, agreed
-            (of `network.outbound.agree`).
+        changes: any of sync_cron, full_refresh_cron, discovery_cron, time_zone, probe_changes, is_active, settings,
+            agreed (of `network.outbound.agree`).
 
     Raises:
         SettingsError: an unknown name, or limits that a connector cannot have.
@@ -247,7 +236,10 @@ def remove_connector(database: Database, name: str) -> int:
 def stored_declaration(
     connection: psycopg.Connection[Any], connector: Connector, *, locked: bool = False
 ) -> dict[str, Any] | None:
-    """The declaration as it is now; None where there is none. With `locked` nobody changes it before the caller's transaction ends."""
+    """The declaration as it is now.
+
+    None where there is none. With `locked` nobody changes it before the caller's transaction ends.
+    """
     row = connection.execute(
         f"SELECT declaration FROM connectors WHERE uid = %s{' FOR UPDATE' if locked else ''}", [connector.uid]
     ).fetchone()
@@ -260,9 +252,13 @@ def update_declaration(
     before: dict[str, Any] | None,
     declaration: dict[str, Any],
 ) -> None:
-    """Take over what an OpenAPI document says now; nothing happens where it is as before, or no longer what it was `before`."""
+    """Take over what an OpenAPI document says now.
+
+    Nothing happens where it is as before, or no longer what it was `before`.
+    """
     connection.execute(
-        "UPDATE connectors SET declaration = %s, updated_at = now() WHERE uid = %s AND declaration = %s AND declaration <> %s",
+        "UPDATE connectors SET declaration = %s, updated_at = now() WHERE uid = %s AND declaration = %s"
+        " AND declaration <> %s",
         [Jsonb(declaration), connector.uid, Jsonb(before), Jsonb(declaration)],
     )
 

@@ -37,7 +37,8 @@ _RETRIABLE_STATES = {"55P03", "25P03"}
 _TOO_MANY_CONNECTIONS = "53300"
 # A refused connection carries no SQLSTATE, only the server's words.
 _EXHAUSTED = re.compile(
-    r"too many (clients|connections)|remaining connection slots|max_client_conn|pool(er)?\b.*(timeout|timed out|exhausted)"
+    r"too many (clients|connections)|remaining connection slots|max_client_conn|pool(er)?\b.*(timeout|timed"
+    r" out|exhausted)"
     r"|couldn't get a connection",
     re.IGNORECASE,
 )
@@ -75,7 +76,10 @@ class Database:
         return str(psycopg.conninfo.conninfo_to_dict(self.url).get("dbname", "postgres"))
 
     def session_url(self, search_path: str | None = None) -> str:
-        """The address with our settings for the session, for a connection that is opened elsewhere; see `catalog.session_options`."""
+        """The address with our settings for the session, for a connection that is opened elsewhere.
+
+        See `catalog.session_options`.
+        """
         return session_url(self.url, search_path, server_version=_server_versions.get(self.url, 0))
 
     @contextmanager
@@ -166,9 +170,15 @@ def _way_out(state: str | None, message: str) -> str | None:
     if state == "0A000" and "generated column" in message:
         return "ALTER TABLE … DROP COLUMN that generated column, then the same again; add it anew afterwards"
     if state == "42501" and "row-level security" in message:
-        return "ALTER ROLE … BYPASSRLS for our role, or ALTER TABLE … NO FORCE ROW LEVEL SECURITY, or DISABLE it; a policy must not hide rows from us"
+        return (
+            "ALTER ROLE … BYPASSRLS for our role, or ALTER TABLE … NO FORCE ROW LEVEL SECURITY, or DISABLE it;"
+            " a policy must not hide rows from us"
+        )
     if state == "42501":
-        return "the same command as the owner of the tables (POSTGRES_USER), or GRANT owner TO our role; docs/operations.md, Database roles"
+        return (
+            "the same command as the owner of the tables (POSTGRES_USER), or GRANT owner TO our role;"
+            " docs/operations.md, Database roles"
+        )
     return None
 
 

@@ -30,8 +30,8 @@ def claim_delivery(
 ) -> dict[str, Any] | None:
     """Take the oldest message of a receiver that is due, and count the attempt; None when nothing is due.
 
-    It is due again after the lease, should this process die. A message about the end of an incident waits for the one about its
-    beginning.
+    It is due again after the lease, should this process die. A message about the end of an incident waits for the one
+    about its beginning.
     """
     return connection.execute(
         f"""
@@ -75,6 +75,7 @@ def switch_off_webhook(connection: psycopg.Connection[Any], webhook: Webhook, er
     """The receiver is gone for good (410): send it nothing more."""
     connection.execute("UPDATE webhooks SET is_active = false WHERE uid = %s", [webhook.uid])
     connection.execute(
-        f"UPDATE deliveries SET given_up_at = now(), last_error = coalesce(last_error, %s) WHERE webhook_uid = %s AND {_WAITING}",
+        "UPDATE deliveries SET given_up_at = now(), last_error = coalesce(last_error, %s) WHERE webhook_uid = %s"
+        f" AND {_WAITING}",
         [error, webhook.uid],
     )

@@ -1,6 +1,7 @@
 """Which entities are due, and the leases by which one of many daemons takes them.
 
-A lease is taken in the moment an entity is chosen for a run and ends with the entity's sync, with its run, or by itself.
+A lease is taken in the moment an entity is chosen for a run and ends with the entity's sync, with its run, or by
+itself.
 """
 
 from __future__ import annotations
@@ -115,8 +116,10 @@ def lease_due(
             lease = uuid4()
             rows = connection.execute(
                 f"""
-                UPDATE entities SET lease_uid = %(lease)s, leased_at = now(), leased_until = now() + %(seconds)s * interval '1 second'
-                WHERE uid IN (SELECT e.uid FROM entities e WHERE e.uid = ANY(%(uids)s) AND {_FREE} AND {_DUE} FOR UPDATE SKIP LOCKED)
+                UPDATE entities SET lease_uid = %(lease)s, leased_at = now(), leased_until = now() + %(seconds)s *
+                    interval '1 second'
+                WHERE uid IN (SELECT e.uid FROM entities e WHERE e.uid = ANY(%(uids)s) AND {_FREE} AND {_DUE} FOR
+                    UPDATE SKIP LOCKED)
                 RETURNING uid
                 """,
                 {
@@ -185,7 +188,8 @@ def end_lease(database: Database, lease: UUID, *, failed: bool) -> int:
             connection.execute(
                 """
                 UPDATE entities SET lease_uid = NULL, leased_at = NULL, leased_until = NULL, consecutive_failures = %s,
-                    due_reason = %s, next_due_at = now() + %s * interval '1 second', full_read_due = full_read_due AND %s
+                    due_reason = %s, next_due_at = now() + %s * interval '1 second',
+                        full_read_due = full_read_due AND %s
                 WHERE uid = %s
                 """,
                 [
@@ -208,7 +212,10 @@ def request_sync(database: Database, connector_uid: UUID, scheduled_at: datetime
 
 
 def request_full_read(database: Database, connector_uid: UUID, scheduled_at: datetime) -> int:
-    """Ask for one full read of every active entity of a connector; returns how many. Once for each moment, as `request_sync`."""
+    """Ask for one full read of every active entity of a connector.
+
+    Returns how many. Once for each moment, as `request_sync`.
+    """
     return _request(database, connector_uid, "full_refresh_cron_at", scheduled_at, "full_read_due = true")
 
 
@@ -248,8 +255,8 @@ def list_agenda(database: Database, connector_uid: UUID, *, by_cron: bool) -> li
     """Every entity of a connector with when it is due, why, and what keeps it from being started.
 
     Returns:
-        Rows of slug, seconds (until due, negative = late, None = only when asked), reason and hindrance (None = nothing),
-        those that are due first.
+        Rows of slug, seconds (until due, negative = late, None = only when asked), reason and hindrance (None =
+        nothing), those that are due first.
     """
     with database.connect() as connection:
         return list(
@@ -257,7 +264,8 @@ def list_agenda(database: Database, connector_uid: UUID, *, by_cron: bool) -> li
                 f"""{_HELD}
                 SELECT e.slug, CASE WHEN {_FULL_READ} THEN least(0, extract(epoch FROM e.next_due_at - now()))
                          WHEN {_COUNTS} THEN extract(epoch FROM e.next_due_at - now()) END::float AS seconds,
-                       CASE WHEN e.full_read_due THEN 'full reconciliation' WHEN {_COUNTS} THEN e.due_reason ELSE 'cron' END AS reason,
+                       CASE WHEN e.full_read_due THEN 'full reconciliation' WHEN {_COUNTS} THEN e.due_reason ELSE
+                           'cron' END AS reason,
                        CASE WHEN NOT c.is_active THEN 'connector switched off' WHEN NOT e.sync_enabled THEN 'disabled'
                             WHEN e.status <> 'active' THEN replace(e.status, '_', ' ')
                             WHEN {_RUNNING} THEN 'running' WHEN NOT {_FREE} THEN 'in a run' END AS hindrance,

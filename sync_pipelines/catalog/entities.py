@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from sync_pipelines.catalog.connectors import check_destination, get_connector
+from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import EntityDefinitionError, NotFoundError, SettingsError
 from sync_pipelines.model.cursor import Codec, CursorMark
@@ -16,7 +16,8 @@ from sync_pipelines.model.entity import Column, Connector, DeltaStrategy, Entity
 
 _SELECT = """
 SELECT e.uid, c.name AS connector, e.slug, e.api_name, e.description, e.delta_strategy, e.columns, e.target_schema,
-       e.target_table, e.destination, e.sync_enabled, e.sync_interval_seconds, e.page_size, e.lookback_seconds, e.max_vanished_share,
+       e.target_table, e.destination, e.sync_enabled, e.sync_interval_seconds, e.page_size, e.lookback_seconds,
+           e.max_vanished_share,
        e.cursor_codec, e.last_rowversion AS cursor, e.cursor_marks, e.full_refresh_pending, e.status, e.status_reason,
        e.row_count, e.last_sync_at, e.last_sync_status, e.consecutive_failures, e.last_success_at, e.next_due_at,
        e.due_reason, e.seen_rowversion, e.masks AS stored_masks, e.held_deletions
@@ -89,7 +90,8 @@ def insert_entity(connection: psycopg.Connection[Any], connector: Connector, ent
     connection.execute(
         """
         INSERT INTO entities (uid, connector_uid, slug, api_name, description, delta_strategy, business_keys,
-            target_schema, target_table, columns, sync_interval_seconds, lookback_seconds, max_vanished_share, cursor_codec,
+            target_schema, target_table, columns, sync_interval_seconds, lookback_seconds, max_vanished_share,
+                cursor_codec,
             destination)
         VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         """,
@@ -211,8 +213,11 @@ def change_coercion(database: Database, entity: Entity, words: dict[str, str]) -
 
 
 def change_destination(database: Database, entity: Entity, destination: str) -> Entity:
-    """Let an entity's rows go elsewhere from now on: the next sync reads everything; the old table stays as it is."""
-    if check_destination(destination) != entity.destination:
+    """Let an entity's rows go elsewhere from now on: the next sync reads everything; the old table stays as it is.
+
+    The caller has checked the name of the destination.
+    """
+    if destination != entity.destination:
         with database.connect() as connection:
             connection.execute(
                 """

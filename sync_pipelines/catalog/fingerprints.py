@@ -1,4 +1,6 @@
-"""The redactor learns every secret that the catalog refers to: its value where this process has it, else its fingerprint."""
+"""The redactor learns every secret that the catalog refers to: its value where this process has it, else its
+fingerprint.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ _MAX_GATE_BYTES = 1_000_000
 def learn_secrets(database: Database, settings: Settings, environ: Mapping[str, str] | None = None) -> None:
     """Teach the redactor the secrets of all references in the catalog and the gates; at the start of a process.
 
-    Values that this process has are known as they are, and leave fingerprints for the processes that do not have them. Never
+    Values that this process has are known as they are, and leave fingerprints for the processes that do not have them.
+    Never
     raises: what cannot be learned is logged.
 
     Args:
@@ -99,7 +102,8 @@ def _keep(
             if one.digest not in known:
                 connection.execute(
                     """
-                    INSERT INTO secret_fingerprints (reference, key_id, length, head, digest) VALUES (%s, %s, %s, %s, %s)
+                    INSERT INTO secret_fingerprints (reference, key_id, length, head, digest) VALUES (%s,
+                        %s, %s, %s, %s)
                     ON CONFLICT DO NOTHING
                     """,
                     [f"env:{name}", key.key_id, one.length, one.head.to_bytes(8, "big"), one.digest],

@@ -1,4 +1,4 @@
-"""What the catalog and the server tell about the health of everything, read in one go for the detection of incidents."""
+"""The health of all entities, connectors and processes, read in one statement each for the detection of incidents."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class EntityHealth:
     Attributes:
         last_*: of the run that ended last.
         last_tried_again: it was one attempt of several, and the next one is under way or to come.
-        recent: the last failures in a row, newest first, each counted once however often its step tried; None when unknown.
+        recent: the last failures in a row, newest first, each counted once however often its step tried; None when
+            unknown.
         running_held: False when the process of the running run is gone, so that nobody will end it but the next run.
         rejecting_*: of its last rejected run while it is rejecting (`catalog.rejecting`).
         held_deletions: rows that wait for a decision whether they vanished.
@@ -96,7 +97,8 @@ class ConnectorHealth:
     """An active connector: its last discovery, and its ended runs within the window.
 
     Attributes:
-        runs_failed: each failure once, however often its step tried, and without those that an outage of the source explains.
+        runs_failed: each failure once, however often its step tried, and without those that an outage of the source
+            explains.
         outage_ended_at: when the last incident about its unreachable source was over.
     """
 
@@ -140,8 +142,8 @@ class Health:
         return next((one for one in self.heartbeats if one.looker == looker), None)
 
 
-# Not counted: a run that somebody cancelled, which says nothing about the source; an attempt that its step repeats; and what an outage
-# of the source explains, which is told by an incident of its own.
+# Not counted: a run that somebody cancelled, which says nothing about the source; an attempt that its step repeats; and
+# what an outage of the source explains, which is told by an incident of its own.
 _CONNECTORS = """
 WITH outages AS (
     SELECT subject, opened_at, coalesce(quiet_since, closed_at) AS ended_at FROM incidents
@@ -169,7 +171,8 @@ FROM connectors c LEFT JOIN (
 WHERE c.is_active
 """
 _ENTITIES = """
-SELECT e.uid, c.name AS connector, e.slug, e.status, e.status_reason, e.sync_enabled, e.sync_interval_seconds, e.created_at,
+SELECT e.uid, c.name AS connector, e.slug, e.status, e.status_reason, e.sync_enabled, e.sync_interval_seconds,
+    e.created_at,
        e.last_success_at, e.consecutive_failures, e.held_deletions,
        l.uid AS last_uid, l.status AS last_status, l.completed_at AS last_completed_at,
        extract(epoch FROM l.completed_at - l.started_at)::float8 AS last_seconds,

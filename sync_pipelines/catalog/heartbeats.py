@@ -1,4 +1,6 @@
-"""Rows of `bridge.heartbeats`: when each of those who look for incidents was last heard of, and since when without a gap."""
+"""Rows of `bridge.heartbeats`: when each of those who look for incidents was last heard of, and since when without a
+gap.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,9 @@ from typing import Any
 
 import psycopg
 
-# A gap is a pause between two looks of more than so many seconds, and of more than so many times the pause before it: a paused machine,
-# a sleeping laptop, a program that was not running. Whoever looks every five minutes is not resumed every five minutes.
+# A gap is a pause between two looks of more than so many seconds, and of more than so many times the pause before it: a
+# paused machine, a sleeping laptop, a program that was not running. Whoever looks every five minutes is not resumed
+# every five minutes.
 GAP_SECONDS = 90
 GAP_FACTOR = 3
 
@@ -29,7 +32,8 @@ class Heartbeat:
 
     Attributes:
         last_at: its last look.
-        resumed_at: the end of its last gap, or its first look when others had looked before; None when it never had one.
+        resumed_at: the end of its last gap, or its first look when others had looked before; None when it never had
+            one.
     """
 
     looker: str
@@ -46,7 +50,8 @@ def beat(connection: psycopg.Connection[Any], looker: Looker) -> None:
             last_at = clock_timestamp(),
             pause_seconds = extract(epoch FROM clock_timestamp() - heartbeats.last_at),
             resumed_at = CASE WHEN extract(epoch FROM clock_timestamp() - heartbeats.last_at)
-                > greatest(%(gap)s, %(factor)s * heartbeats.pause_seconds) THEN clock_timestamp() ELSE heartbeats.resumed_at END
+                > greatest(%(gap)s, %(factor)s * heartbeats.pause_seconds) THEN clock_timestamp() ELSE
+                    heartbeats.resumed_at END
         """,
         {"looker": looker, "gap": GAP_SECONDS, "factor": GAP_FACTOR},
     )

@@ -89,7 +89,9 @@ def close_incident(connection: psycopg.Connection[Any], incident: Incident) -> I
 
 
 def list_incidents(database: Database, *, only_open: bool = False, limit: int = 50) -> list[dict[str, Any]]:
-    """The newest incidents as rows, open ones first, with how many of their messages were delivered, wait, or were given up."""
+    """The newest incidents as rows, open ones first, with how many of their messages were delivered, wait, or were
+    given up.
+    """
     with database.connect() as connection:
         require_incidents(connection)
         return list(

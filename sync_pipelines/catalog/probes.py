@@ -1,4 +1,4 @@
-"""Rows of `bridge.probes`: what the last look at the source saw of each entity, and whether the source answers at all."""
+"""Rows of `bridge.probes`: the newest rowversion that a probe found of each entity, and whether the source answers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def list_candidates(
 ) -> list[Candidate]:
     """Entities to probe, those first that were not looked at for longest.
 
-    Left out: what is due soon, taken, running or failing, and what has no rowversion that later ones could be compared with.
+    Left out: what is due soon, taken, running or failing, and what has no rowversion that later ones could be compared
+    with.
     """
     with database.connect() as connection:
         rows = connection.execute(
@@ -91,8 +92,10 @@ def record_probes(database: Database, quiet: Sequence[UUID], news: Mapping[UUID,
         connection.execute(
             """
             INSERT INTO probes AS p (entity_uid, probed_at, found_rowversion)
-            SELECT uid, now(), found FROM unnest(%s::uuid[], %s::text[]) AS s (uid, found) WHERE EXISTS (SELECT FROM entities WHERE uid = s.uid)
-            ON CONFLICT (entity_uid) DO UPDATE SET probed_at = now(), found_rowversion = coalesce(excluded.found_rowversion, p.found_rowversion)
+            SELECT uid, now(), found FROM unnest(%s::uuid[], %s::text[]) AS s (uid, found) WHERE EXISTS (SELECT FROM
+                entities WHERE uid = s.uid)
+            ON CONFLICT (entity_uid) DO UPDATE SET probed_at = now(),
+                found_rowversion = coalesce(excluded.found_rowversion, p.found_rowversion)
             """,
             [uids, found],
         )

@@ -41,21 +41,24 @@ def list_quarantine(
         with_record: also `record`, the bytes that came over the wire.
 
     Returns:
-        Rows with uid, path, run_uid, first_seen_at, last_seen_at, times_seen, resolved_at, resolution, waived_at, is_edited,
-        page, position, business_key, rowversion, column_name, reason.
+        Rows with uid, path, run_uid, first_seen_at, last_seen_at, times_seen, resolved_at, resolution, waived_at,
+        is_edited, page, position, business_key, rowversion, column_name, reason.
     """
     with database.connect() as connection:
         return list(
             connection.execute(
                 f"""
-                SELECT {"q.record, " if with_record else ""}q.uid, c.name || '/' || e.slug AS path, q.run_uid, q.first_seen_at, q.last_seen_at, q.times_seen,
-                       q.resolved_at, q.resolution, q.waived_at, q.edited_record IS NOT NULL AS is_edited, q.page, q.position, q.business_key, q.rowversion, q.column_name, q.reason
+                SELECT {"q.record, " if with_record else ""}q.uid, c.name || '/' || e.slug AS path, q.run_uid,
+                    q.first_seen_at, q.last_seen_at, q.times_seen,
+                       q.resolved_at, q.resolution, q.waived_at, q.edited_record IS NOT NULL AS is_edited, q.page,
+                           q.position, q.business_key, q.rowversion, q.column_name, q.reason
                 FROM quarantine q JOIN entities e ON e.uid = q.entity_uid JOIN connectors c ON c.uid = e.connector_uid
                 WHERE (%(connector)s::text IS NULL OR c.name = %(connector)s)
                   AND (%(slug)s::text IS NULL OR e.slug = %(slug)s)
                   AND (%(run)s::uuid IS NULL OR q.run_uid = %(run)s)
                   AND (%(reason)s::text IS NULL OR strpos(lower(q.reason), lower(%(reason)s)) > 0)
-                  AND (%(rule)s::text IS NULL OR q.reason ~* ('(Rule |Failed as well: ([A-Za-z0-9_]+, )*|[.]dmn )' || %(rule)s || '[:,. ]'))
+                  AND (%(rule)s::text IS NULL OR q.reason ~* ('(Rule |Failed as well: ([A-Za-z0-9_]+, )*|[.]dmn )' ||
+                      %(rule)s || '[:,. ]'))
                   AND (%(text)s::text IS NULL OR strpos(lower(convert_from(q.record, 'SQL_ASCII')), lower(%(text)s)) > 0
                        OR strpos(lower(q.business_key::text), lower(%(text)s)) > 0)
                   AND (%(since)s::timestamptz IS NULL OR q.last_seen_at >= %(since)s)
@@ -122,14 +125,19 @@ def set_waived(connection: psycopg.Connection[Any], uid: UUID) -> None:
 def expire_records(
     database: Database, connector: str | None, slug: str | None, *, days: int, author: str, reason: str
 ) -> int:
-    """Settle records that were last seen more than so many days ago; returns how many. One that is sent again opens again."""
+    """Settle records that were last seen more than so many days ago.
+
+    Returns how many. One that is sent again opens again.
+    """
     with database.connect() as connection:
         rows = connection.execute(
             """
             UPDATE quarantine q SET resolved_at = now(), resolution = 'expired'
             FROM entities e JOIN connectors c ON c.uid = e.connector_uid
-            WHERE e.uid = q.entity_uid AND q.resolved_at IS NULL AND q.last_seen_at < now() - make_interval(days => %(days)s)
-              AND (%(connector)s::text IS NULL OR c.name = %(connector)s) AND (%(slug)s::text IS NULL OR e.slug = %(slug)s)
+            WHERE e.uid = q.entity_uid AND q.resolved_at IS NULL AND q.last_seen_at < now() -
+                make_interval(days => %(days)s)
+              AND (%(connector)s::text IS NULL OR c.name = %(connector)s) AND (%(slug)s::text IS NULL OR
+                  e.slug = %(slug)s)
             RETURNING q.uid, c.name || '/' || e.slug AS path
             """,
             {"days": days, "connector": connector, "slug": slug},
@@ -169,7 +177,8 @@ def list_log(
         return list(
             connection.execute(
                 """
-                SELECT happened_at, entity_path AS path, record_uid, review_uid, action, author, reason, run_uid, details FROM quarantine_log
+                SELECT happened_at, entity_path AS path, record_uid, review_uid, action, author, reason, run_uid,
+                    details FROM quarantine_log
                 WHERE (%(path)s::text IS NULL OR entity_path = %(path)s OR entity_path LIKE %(path)s || '/%%')
                   AND (%(uid)s::uuid IS NULL OR record_uid = %(uid)s)
                 ORDER BY sequence DESC LIMIT %(limit)s

@@ -8,8 +8,9 @@ from uuid import UUID
 import psycopg
 
 REJECTING_DAYS = 7
-# One scan of an index that holds just the rejected runs; joined by the caller, since the planner cannot guess how many are left.
-# A delta judges anew what it writes and what it puts into quarantine; what it reads a second time it does not.
+# One scan of an index that holds just the rejected runs; joined by the caller, since the planner cannot guess how many
+# are left. A delta judges anew what it writes and what it puts into quarantine; what it reads a second time it does
+# not.
 _REJECTING = """
 WITH rejecting AS (
     SELECT DISTINCT ON (r.entity_uid) r.entity_uid, r.uid, r.records_fetched - r.records_superseded AS judged,
@@ -18,7 +19,8 @@ WITH rejecting AS (
     WHERE r.status = 'rejected' AND r.started_at > now() - make_interval(days => %(days)s)
     ORDER BY r.entity_uid, r.started_at DESC
 )
-SELECT b.entity_uid, b.uid AS rejecting_uid, b.judged AS rejecting_judged, b.records_quarantined AS rejecting_quarantined
+SELECT b.entity_uid, b.uid AS rejecting_uid, b.judged AS rejecting_judged, b.records_quarantined AS
+    rejecting_quarantined
 FROM rejecting b
 WHERE NOT EXISTS (
     SELECT FROM sync_runs r WHERE r.entity_uid = b.entity_uid AND r.started_at > b.started_at
@@ -32,7 +34,8 @@ WHERE NOT EXISTS (
 def read_rejecting(connection: psycopg.Connection[Any], min_records: int) -> dict[UUID, dict[str, Any]]:
     """Return the last rejected run of each entity that is still rejecting, by the entity's uid.
 
-    It is rejecting until a full read, or a delta with enough new records, is a success, or nothing of it is in quarantine any more.
+    It is rejecting until a full read, or a delta with enough new records, is a success, or nothing of it is in
+    quarantine any more.
 
     Args:
         connection: with the bridge schema as its search path.

@@ -1,6 +1,7 @@
 """Roles beside the owner: one that loads, one that reads, one that SQL models run as. Named after the bridge schema.
 
-The owner is the role that migrates: it makes and changes tables. The others are groups without login; grant them to logins.
+The owner is the role that migrates: it makes and changes tables. The others are groups without login; grant them to
+logins.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def is_granted(cursor: Any, bridge_schema: str, purpose: str) -> bool:
         purpose: one of PURPOSES.
     """
     cursor.execute(
-        "SELECT EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles u ON u.oid = m.member"
+        "SELECT EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles u"
+        " ON u.oid = m.member"
         " WHERE r.rolname = %s AND u.rolname <> current_user)",
         [role_name(bridge_schema, purpose)],
     )
@@ -87,8 +89,8 @@ def grant_target(cursor: Any, bridge_schema: str, target: str) -> None:
 def open_to_models(database: Database, reads: Iterable[tuple[str, str]], *, writes: str) -> None:
     """Let the role of SQL models, where there is one that we may be, read tables and make its own; committed at once.
 
-    Grants that meet in one row of PostgreSQL's catalog fail ("tuple concurrently updated"), so they wait for each other here,
-    and no build keeps them waiting.
+    Grants that meet in one row of PostgreSQL's catalog fail ("tuple concurrently updated"), so they wait for each other
+    here, and no build keeps them waiting.
 
     Args:
         database: whose roles.
@@ -114,7 +116,9 @@ def open_to_models(database: Database, reads: Iterable[tuple[str, str]], *, writ
 
 @contextmanager
 def reading_role(cursor: Any, database: Database, made: Iterable[tuple[str, str]] = ()) -> Iterator[str | None]:
-    """Run the block as the role of SQL models, where there is one that we may be; yields who we are otherwise, else None.
+    """Run the block as the role of SQL models, where there is one that we may be.
+
+    Yields who we are otherwise, else None.
 
     Args:
         cursor: with rows as tuples, inside a transaction.

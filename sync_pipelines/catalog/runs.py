@@ -30,13 +30,8 @@ from sync_pipelines.secrets import redact_beginning, redact_data
 
 logger = logging.getLogger(__name__)
 
-_INTERRUPTED = "The process ended before the run did (killed, crashed or lost its connection); nothing was published."
 _ERROR_CHARACTERS = 10_000
 _DIED = {"error": DIED_KIND, "retriable": True, "category": str(Category.DIED), "exit_code": 1}
-_INTERRUPTED_AT_COMMIT = (
-    "The process ended before the run did (killed, crashed or lost its connection); the cursor was not moved. "
-    "Rows that it had committed to Trino are counted as unchanged by the next run."
-)
 
 
 @contextmanager
@@ -68,9 +63,23 @@ def lock_name(database: Database, entity_uid: UUID) -> str:
 
 
 def start_run(
-    connection: psycopg.Connection[Any], entity: Entity, mode: Mode, triggered_by: str, rowversion_start: str | None
+    connection: psycopg.Connection[Any],
+    entity: Entity,
+    mode: Mode,
+    triggered_by: str,
+    rowversion_start: str | None,
+    *,
+    interrupted: str,
 ) -> tuple[UUID, datetime]:
     """Open a run of an entity that is held; earlier runs that never ended are closed as failed.
+
+    Args:
+        connection: holds the entity.
+        entity: of the run.
+        mode: what is read.
+        triggered_by: who asked.
+        rowversion_start: the cursor that the read starts from.
+        interrupted: what an earlier run left behind whose process ended, in words.
 
     Returns:
         The run's uid and its start by the database clock.
@@ -81,7 +90,7 @@ def start_run(
             error_details = %s
         WHERE entity_uid = %s AND status = 'running'
         """,
-        [_INTERRUPTED_AT_COMMIT if entity.destination == "trino" else _INTERRUPTED, Jsonb(_DIED), entity.uid],
+        [interrupted, Jsonb(_DIED), entity.uid],
     )
     row = connection.execute(
         """
@@ -116,7 +125,8 @@ def fail_run(
     tried_again: bool = False,
     released: bool = False,
 ) -> None:
-    """Close a run that published nothing with a secret-free message, on a fresh connection, and say when the entity is due again.
+    """Close a run that published nothing with a secret-free message, on a fresh connection, and say when the entity is
+    due again.
 
     It is cancelled when a person or a signal ended it, incomplete when too little of an id list came back, else failed.
 
@@ -126,7 +136,8 @@ def fail_run(
         run_uid: the run.
         error: what ended it; a cancelled run does not count as a failure of the entity.
         lease: by which the entity was taken for the run; it ends here.
-        tried_again: the caller is about to try once more, so that neither lease nor due time nor the count of failures change.
+        tried_again: the caller is about to try once more, so that neither lease nor due time nor the count of failures
+            change.
         released: the run was a release, which says nothing of how the entity stands.
 
     If the database does not let us, the next run of the entity closes it; the caller's error must come through.
@@ -177,14 +188,16 @@ def _fail_run(
         ).fetchone()
         if row is not None:
             connection.execute(
-                "UPDATE entities SET last_sync_at = CASE WHEN %s THEN last_sync_at ELSE now() END, last_sync_status = %s WHERE uid = %s",
+                "UPDATE entities SET last_sync_at = CASE WHEN %s THEN last_sync_at ELSE now() END, last_sync_status"
+                " = %s WHERE uid = %s",
                 [released, stands, entity.uid],
             )
         if row is not None and not tried_again:
             connection.execute(
                 """
                 UPDATE entities SET consecutive_failures = %(failures)s, due_reason = 'retry',
-                    next_due_at = now() + %(pause)s * interval '1 second', full_read_due = full_read_due AND %(keep_full_read)s,
+                    next_due_at = now() + %(pause)s * interval '1 second', full_read_due = full_read_due AND
+                        %(keep_full_read)s,
                     lease_uid = CASE WHEN lease_uid IS DISTINCT FROM %(lease)s::uuid THEN lease_uid END,
                     leased_at = CASE WHEN lease_uid IS DISTINCT FROM %(lease)s::uuid THEN leased_at END,
                     leased_until = CASE WHEN lease_uid IS DISTINCT FROM %(lease)s::uuid THEN leased_until END
@@ -211,7 +224,8 @@ def list_runs(
                 connection.execute(
                     """
                     SELECT r.*, c.name || '/' || e.slug AS path
-                    FROM sync_runs r JOIN entities e ON e.uid = r.entity_uid JOIN connectors c ON c.uid = e.connector_uid
+                    FROM sync_runs r JOIN entities e ON e.uid = r.entity_uid JOIN connectors c ON c.uid =
+                        e.connector_uid
                     WHERE (%(connector)s::text IS NULL OR c.name = %(connector)s)
                       AND (%(slug)s::text IS NULL OR e.slug = %(slug)s)
                     ORDER BY r.started_at DESC, r.uid LIMIT %(limit)s

@@ -1,6 +1,9 @@
-"""What a session of PostgreSQL must be set to, whatever ALTER ROLE, ALTER DATABASE or postgresql.conf say; and its schemas.
+"""What a session of PostgreSQL must be set to, whatever ALTER ROLE, ALTER DATABASE or postgresql.conf say.
 
-Every connection of ours is opened with these options, so that nobody's defaults decide how values are read or when we stop.
+And its schemas.
+
+Every connection of ours is opened with these options, so that nobody's defaults decide how values are read or when we
+stop.
 """
 
 from __future__ import annotations

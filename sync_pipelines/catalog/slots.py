@@ -23,8 +23,8 @@ _LOOK_SECONDS = 0.1
 class SharedRateLimiter:
     """Spaces the requests to one source evenly over all threads of all processes.
 
-    The next free moment is a row of `bridge.request_slots`; a request takes it and puts the next one. The statement is its own
-    transaction on a connection that stays open, so that a turn costs one round trip.
+    The next free moment is a row of `bridge.request_slots`; a request takes it and puts the next one. The statement is
+    its own transaction on a connection that stays open, so that a turn costs one round trip.
     """
 
     def __init__(self, database: Database, source: str, requests_per_second: float) -> None:
@@ -71,8 +71,10 @@ class SharedRateLimiter:
             self._connection = self._open.enter_context(self._database.connect(autocommit=True))
         row = self._connection.execute(
             """
-            INSERT INTO request_slots AS s (source, next_at) VALUES (%(source)s, clock_timestamp() + %(interval)s * interval '1 second')
-            ON CONFLICT (source) DO UPDATE SET next_at = greatest(s.next_at, clock_timestamp()) + %(interval)s * interval '1 second'
+            INSERT INTO request_slots AS s (source, next_at) VALUES (%(source)s, clock_timestamp() + %(interval)s *
+                interval '1 second')
+            ON CONFLICT (source) DO UPDATE SET next_at = greatest(s.next_at, clock_timestamp()) + %(interval)s *
+                interval '1 second'
               WHERE %(patience)s::float IS NULL OR s.next_at <= clock_timestamp() + %(patience)s * interval '1 second'
             RETURNING extract(epoch FROM next_at - clock_timestamp())::float - %(interval)s AS pause
             """,

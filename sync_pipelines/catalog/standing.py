@@ -1,4 +1,6 @@
-"""How a table stands now: what lies in quarantine, what waits for a decision, what went wrong last, when it is due again."""
+"""How a table stands now: what lies in quarantine, what waits for a decision, what went wrong last, when it is due
+again.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +15,23 @@ from sync_pipelines.model.run import RunStatus
 from sync_pipelines.model.verdict import RejectionLimits
 
 _STANDING = """
-SELECT e.uid, c.name AS connector, e.slug, e.status, e.status_reason, e.sync_enabled, e.next_due_at, e.last_success_at, e.held_deletions,
+SELECT e.uid, c.name AS connector, e.slug, e.status, e.status_reason, e.sync_enabled, e.next_due_at, e.last_success_at,
+    e.held_deletions,
        coalesce(q.open, 0) AS open_quarantine, q.since AS open_since,
        l.status AS last_status, l.error_message AS last_error, l.error_details->>'next_command' AS last_next_command,
        p.uid AS published_uid, p.status AS published_status, coalesce(p.details->'undeclared', '[]') AS undeclared,
        coalesce((p.details->>'duplicate_keys')::bigint, 0) AS duplicate_keys
 FROM entities e JOIN connectors c ON c.uid = e.connector_uid AND c.is_active
 LEFT JOIN (
-    SELECT entity_uid, count(*) AS open, min(first_seen_at) AS since FROM quarantine WHERE resolved_at IS NULL GROUP BY entity_uid
+    SELECT entity_uid, count(*) AS open, min(first_seen_at) AS since FROM quarantine WHERE resolved_at IS NULL GROUP
+        BY entity_uid
 ) q ON q.entity_uid = e.uid
 LEFT JOIN LATERAL (
     SELECT * FROM sync_runs r WHERE r.entity_uid = e.uid AND r.status <> 'running' ORDER BY r.started_at DESC LIMIT 1
 ) l ON true
 LEFT JOIN LATERAL (
-    SELECT * FROM sync_runs r WHERE r.entity_uid = e.uid AND r.details ? 'row_count' AND r.triggered_by NOT LIKE 'release by %%'
+    SELECT * FROM sync_runs r WHERE r.entity_uid = e.uid AND r.details ? 'row_count' AND r.triggered_by NOT LIKE
+        'release by %%'
     ORDER BY r.started_at DESC LIMIT 1
 ) p ON true
 WHERE (%(connector)s::text IS NULL OR c.name = %(connector)s) AND (%(slug)s::text IS NULL OR e.slug = %(slug)s)

@@ -14,12 +14,14 @@ from sync_pipelines.network.addresses import is_loopback_host
 
 DEFAULT_SSLMODE = "verify-full"
 WAY_OUT = (
-    "give its CA with POSTGRES_SSLROOTCERT=/path/ca.pem (or system), or say what the way there needs: POSTGRES_SSLMODE=verify-ca, require or "
+    "give its CA with POSTGRES_SSLROOTCERT=/path/ca.pem (or system), or say what the way there needs:"
+    " POSTGRES_SSLMODE=verify-ca, require or "
     "disable (in POSTGRES_URL and SYNC_PIPELINES_DAGSTER_URL: ?sslmode=…)"
 )
 _DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+://")
 _TLS_TROUBLE = re.compile(
-    r"root certificate file|certificate verify failed|does not support SSL|does not match host name|server certificate|weak sslmode",
+    r"root certificate file|certificate verify failed|does not support SSL|does not match host name|server"
+    r" certificate|weak sslmode",
     re.IGNORECASE,
 )
 
@@ -37,7 +39,8 @@ def with_verified_tls(url: str, *, rootcert: str | None = None, environ: Mapping
     """A libpq URL or conninfo with `sslmode=verify-full`, where the server is elsewhere and no mode is given.
 
     Args:
-        url: as given, possibly with a driver of SQLAlchemy; what cannot be read is returned as it is, for libpq to refuse.
+        url: as given, possibly with a driver of SQLAlchemy; what cannot be read is returned as it is, for libpq to
+            refuse.
         rootcert: the CA's file, or `system`; used where the URL names none.
         environ: of this process when None; PGSSLMODE counts as given.
     """

@@ -64,7 +64,8 @@ def check_address(address: str) -> str:
         )
     if travels_in_clear(address):
         raise SettingsError(
-            "The address of a webhook beyond this machine is https: a message can be read on its way, and its answer forged.",
+            "The address of a webhook beyond this machine is https: a message can be read on its way,"
+            " and its answer forged.",
             state="Nothing was sent.",
             next_command="give the receiver a certificate, or put a proxy with one in front",
         )
@@ -105,7 +106,8 @@ def add_webhook(
         row = connection.execute(
             f"""
             INSERT INTO webhooks AS w (name, url, secret, kinds, private_origins) VALUES (%s, %s, %s, %s, %s)
-            ON CONFLICT (name) DO UPDATE SET url = excluded.url, secret = excluded.secret, kinds = excluded.kinds, is_active = true,
+            ON CONFLICT (name) DO UPDATE SET url = excluded.url, secret = excluded.secret, kinds = excluded.kinds,
+                is_active = true,
                 private_origins = excluded.private_origins
             WHERE %s OR w.url = excluded.url RETURNING {_FIELDS}
             """,
@@ -144,10 +146,12 @@ def webhook_figures(database: Database) -> list[dict[str, Any]]:
             connection.execute(
                 f"""
                 SELECT {_FIELDS}, d.*, (
-                    SELECT last_error FROM deliveries WHERE webhook_uid = w.uid AND delivered_at IS NULL AND last_error IS NOT NULL
+                    SELECT last_error FROM deliveries WHERE webhook_uid = w.uid AND delivered_at IS NULL AND
+                        last_error IS NOT NULL
                     ORDER BY sequence DESC LIMIT 1) AS last_error
                 FROM webhooks w CROSS JOIN LATERAL (
-                    SELECT count(delivered_at) AS delivered, count(given_up_at) AS given_up, max(delivered_at) AS last_delivered_at,
+                    SELECT count(delivered_at) AS delivered, count(given_up_at) AS given_up, max(delivered_at) AS
+                        last_delivered_at,
                            count(*) FILTER (WHERE delivered_at IS NULL AND given_up_at IS NULL) AS waiting
                     FROM deliveries WHERE webhook_uid = w.uid
                 ) d ORDER BY name
@@ -185,7 +189,8 @@ def remove_webhook(database: Database, name: str) -> int:
     [webhook] = find_webhooks(database, name)
     with database.connect() as connection:
         row = connection.execute(
-            "SELECT count(*) AS n FROM deliveries WHERE webhook_uid = %s AND delivered_at IS NULL AND given_up_at IS NULL",
+            "SELECT count(*) AS n FROM deliveries WHERE webhook_uid = %s AND delivered_at IS NULL"
+            " AND given_up_at IS NULL",
             [webhook.uid],
         ).fetchone()
         connection.execute("DELETE FROM webhooks WHERE uid = %s", [webhook.uid])

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sync_pipelines.catalog.connectors import check_base_url
-from sync_pipelines.destinations.trino.options import TrinoOptions, check_connector_options
+from sync_pipelines.destinations.registry import DEFAULT, NAMES, check_options, kind_with_options
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.files.bounded import is_within, read_bounded
 from sync_pipelines.files.safe_yaml import Lines, Location, UnsafeYamlError, line_of, read_yaml
@@ -98,7 +98,8 @@ def read_file(name: str) -> SourceFile:
     near = difflib.get_close_matches(name, shipped_names(), 1)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise _refused(
-        f"There is no file {printable(name)}, and no shipped connector of that name; shipped: {', '.join(shipped_names())}.{hint}"
+        f"There is no file {printable(name)}, and no shipped connector of that name; shipped:"
+        f" {', '.join(shipped_names())}.{hint}"
     )
 
 
@@ -128,15 +129,18 @@ def part_beside(file: SourceFile, folder: Path, key: str, relative: Any) -> Path
     place = folder.joinpath(*parts)
     if not place.exists():
         raise SettingsError(
-            f"{file.place((key,))}: {printable(str(relative), 200)} is not beside the file; without it the connector would be another one.",
+            f"{file.place((key,))}: {printable(str(relative), 200)} is not beside the file; without it the connector"
+            " would be another one.",
             state="Nothing was stored.",
-            next_command="copy it along (sync-pipelines connector copy NAME FOLDER gives all files of a shipped connector),"
+            next_command="copy it along (sync-pipelines connector copy NAME FOLDER gives all files of a shipped"
+            " connector),"
             f" or take it out of `{key}`",
         )
     # What comes along may be installed by links.
     if folder != shipped_folder() and not is_within(place, folder):
         raise _refused(
-            f"{file.place((key,))}: {printable(str(relative), 200)} leads out of the folder of this file by a symbolic link."
+            f"{file.place((key,))}: {printable(str(relative), 200)} leads out of the folder of this file by a"
+            " symbolic link."
         )
     return place
 
@@ -327,7 +331,8 @@ def load_file(name: str, given: dict[str, str] | None = None, *, base_url: str |
     declaration = validate(data, file)
     if variable is not None and f"env:{variable}" in declaration.secrets:
         raise _refused(
-            f"{file.place(('base_url',))}: {printable(variable)} is a secret of this file; a base URL is shown and stored."
+            f"{file.place(('base_url',))}: {printable(variable)} is a secret of this file; a base URL is shown"
+            " and stored."
         )
     return LoadedFile(declaration, variable)
 
@@ -338,7 +343,10 @@ def load_declaration(name: str, given: dict[str, str] | None = None, *, base_url
 
 
 def _base_url_of(variable: str, file: SourceFile) -> str:
-    """The base URL that a variable holds. It is stored and shown, so what looks like a secret is refused; never repeats the value."""
+    """The base URL that a variable holds.
+
+    It is stored and shown, so what looks like a secret is refused; never repeats the value.
+    """
     place = file.place(("base_url",))
     value = os.environ.get(variable, "")
     if not value:
@@ -347,11 +355,13 @@ def _base_url_of(variable: str, file: SourceFile) -> str:
         check_base_url(value)
     except SettingsError:
         raise _refused(
-            f"{place}: what the variable {printable(variable)} holds is no base URL: http(s)://host[:port][/path], without credentials."
+            f"{place}: what the variable {printable(variable)} holds is no base URL: http(s)://host[:port][/path],"
+            " without credentials."
         ) from None
     if is_known_secret(value) or any(_LIKE_A_KEY.fullmatch(part) for part in urlsplit(value).path.split("/")):
         raise _refused(
-            f"{place}: the address in the variable {printable(variable)} looks as if it held a key, and a base URL is shown and stored; "
+            f"{place}: the address in the variable {printable(variable)} looks as if it held a key, and a base URL"
+            " is shown and stored; "
             "give the key by `auth`, or the address with --base-url URL."
         )
     return value
@@ -365,16 +375,22 @@ def validate(data: Any, file: SourceFile) -> Declaration:
         declaration = Declaration.model_validate(data)
     except ValidationError as error:
         raise _refused(explain(error, file, Declaration)) from None
-    for name in declaration.trino or ():
-        if name not in TrinoOptions.model_fields:
-            raise _refused(
-                f"{file.place(('trino', name))}: unknown key; {_nearest(name, list(TrinoOptions.model_fields))}."
-            )
+    _check_destination(declaration, file)
+    return declaration
+
+
+def _check_destination(declaration: Declaration, file: SourceFile) -> None:
+    if declaration.destination is not None and declaration.destination not in NAMES:
+        raise _refused(f"{file.place(('destination',))}: {_nearest(declaration.destination, list(NAMES))}.")
+    options = declaration.trino or {}
+    known = kind_with_options(declaration.destination or DEFAULT).options
+    for name in options:
+        if name not in known:
+            raise _refused(f"{file.place(('trino', name))}: unknown key; {_nearest(name, list(known))}.")
     try:
-        check_connector_options(declaration.trino or {})
+        check_options(declaration.destination or DEFAULT, options)
     except SettingsError as error:
         raise _refused(f"{file.place(('trino',))}: {error.what}") from None
-    return declaration
 
 
 def explain(error: ValidationError, file: SourceFile, model: type[BaseModel], prefix: Location = ()) -> str:

@@ -10,8 +10,8 @@ from sync_pipelines.catalog.connectors import check_base_url, get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import list_entities
 from sync_pipelines.declare.register import register_connector
-from sync_pipelines.discover.discovery import DiscoveryReport, discover
-from sync_pipelines.discover.drift import Verdict, diff_entity
+from sync_pipelines.discovery.discover import DiscoveryReport, discover
+from sync_pipelines.discovery.drift import Verdict, diff_entity
 from sync_pipelines.errors import NotFoundError, SettingsError, SyncError
 from sync_pipelines.model.declaration import Declaration, Endpoint
 from sync_pipelines.model.entity import Connector, Entity
@@ -25,7 +25,7 @@ from sync_pipelines.sources.declared.paths import id_column, source_paths
 from sync_pipelines.sources.descriptions import parse_apis
 from sync_pipelines.sources.http.connector_session import auth_key, connector_limits, new_session
 from sync_pipelines.sources.http.guarded import GuardedSession
-from sync_pipelines.sources.registry import kind_named, kind_of
+from sync_pipelines.sources.registry import source_kind, source_kind_named
 
 
 @dataclass
@@ -90,10 +90,11 @@ def plan_connector(
         stored = None
     if stored is not None and declaration.target_schema not in (None, stored.target_schema):
         raise SettingsError(
-            f"{declaration.name} writes to the schema {stored.target_schema!r}; a move to {declaration.target_schema!r} needs a new connector.",
+            f"{declaration.name} writes to the schema {stored.target_schema!r};"
+            f" a move to {declaration.target_schema!r} needs a new connector.",
             state="Nothing was changed.",
         )
-    if stored is not None and not kind_of(stored).is_declared:
+    if stored is not None and not source_kind(stored).is_declared:
         raise SettingsError(
             f"{declaration.name} is a connector of kind {stored.kind} already, which describes itself.",
             state="Nothing was changed.",
@@ -112,7 +113,7 @@ def plan_connector(
     before = Declaration.model_validate(stored.declaration) if stored is not None else None
     session = _session(declaration, settings, outbound)
     try:
-        resolved = kind_named(declaration.kind).resolve(declaration, session)
+        resolved = source_kind_named(declaration.kind).resolve(declaration, session)
         declaration, invalid = resolved.declaration, resolved.skipped
         approved = None if infer_again else before
         declaration, inferred, problems = _resolve_columns(declaration, approved, session, settings)
@@ -213,7 +214,7 @@ def _resolve_columns(
     declaration: Declaration, before: Declaration | None, session: GuardedSession, settings: Settings
 ) -> tuple[Declaration, list[str], dict[str, str]]:
     """Columns for the endpoints that declare none: those approved before, or from a sample."""
-    kind = kind_named(declaration.kind)
+    kind = source_kind_named(declaration.kind)
     endpoints, inferred, problems = dict(declaration.endpoints), [], {}
     for slug, endpoint in declaration.endpoints.items():
         try:
@@ -254,7 +255,8 @@ def select_fields(endpoint: Endpoint) -> Endpoint:
     unknown = chosen - {column.name for column in columns} - set(sources.values())
     if unknown:
         raise SettingsError(
-            f"There is no field {printable(sorted(unknown)[0])!r}; known: {', '.join(sources.get(c.name, c.name) for c in columns)}."
+            f"There is no field {printable(sorted(unknown)[0])!r}; known:"
+            f" {', '.join(sources.get(c.name, c.name) for c in columns)}."
         )
     apart = {*endpoint.key, endpoint.cursor.field if endpoint.cursor else None, id_column(endpoint)}
     kept = [c for c in columns if c.key or c.name in apart or c.name in chosen or sources.get(c.name) in chosen]

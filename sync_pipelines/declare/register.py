@@ -6,7 +6,7 @@ from typing import Any
 
 from sync_pipelines.catalog.connectors import add_connector
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.destinations.registry import check_options
+from sync_pipelines.destinations.registry import DEFAULT, check_options, kind_of
 from sync_pipelines.model.entity import Connector
 
 
@@ -26,8 +26,9 @@ def register_connector(
         SettingsError: a name, URL, reference, schema or option of the destination that cannot be used.
         GuardError: a secret or an address that the settings do not let go, or one that is not public and not named.
     """
+    kind_of(destination or DEFAULT)
     if destination_settings:
-        check_options(destination_settings)
+        check_options(destination or DEFAULT, destination_settings)
     return add_connector(
         database,
         name,

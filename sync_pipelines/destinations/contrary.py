@@ -1,4 +1,6 @@
-"""Records that passed the filter of a delta and yet order below their rows: their order, or the source, is not what we take it for."""
+"""Records that passed the filter of a delta and yet order below their rows: their order, or the source, is not what we
+take it for.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,12 @@ def refuse_contrary(plan: PublishPlan, count: int, pairs: list[tuple[str, str]])
     entity = plan.entity
     shown = "; ".join(f"{printable(theirs, 60)!r} where the row has {printable(ours, 60)!r}" for theirs, ours in pairs)
     raise CursorProtocolError(
-        f"{count} records that the source sent as greater than the cursor {entity.cursor!r} order below their rows under the codec"
+        f"{count} records that the source sent as greater than the cursor {entity.cursor!r} order below their rows"
+        " under the codec"
         f" {plan.codec}, with other content: {shown}. Either rowversions are not ordered so, or the source went back.",
         where=dict(entity.where),
-        next_command=f"declare the codec of the cursor (cursor.codec in the connector's file, or sync-pipelines cursor set"
-        f" {entity.path} --clear --codec opaque), or, if the source went back, sync-pipelines sync {entity.path} --full-refresh",
+        next_command="declare the codec of the cursor (cursor.codec in the connector's file, or sync-pipelines"
+        " cursor set"
+        f" {entity.path} --clear --codec opaque), or, if the source went back, sync-pipelines sync {entity.path}"
+        " --full-refresh",
     )

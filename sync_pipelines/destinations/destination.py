@@ -5,7 +5,7 @@ The catalog (cursor, runs, quarantine, absences) is in PostgreSQL whatever the d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,8 +21,9 @@ from sync_pipelines.model.run import Ledger
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` did to the table in words, whether the table is empty, which optional columns of ours it has, and how many letters
-    a record must have for the destination to be able to refuse its row later; None where it refuses none.
+    """What `prepare` did to the table in words, whether the table is empty, which optional columns of ours it has, and
+    how many letters a record must have for the destination to be able to refuse its row later; None where it refuses
+    none.
     """
 
     changes: tuple[str, ...]
@@ -45,7 +46,10 @@ class RecordStream(AbstractContextManager["RecordStream"], Protocol):
     refusal: BaseException | None
 
     def feed(self, batch: pa.Table, while_waiting: Callable[[], None]) -> None:
-        """Hand a batch of records over; `while_waiting` is called while the destination is behind, and ends the wait by raising."""
+        """Hand a batch of records over.
+
+        `while_waiting` is called while the destination is behind, and ends the wait by raising.
+        """
 
     def finish(self, while_waiting: Callable[[], None]) -> None:
         """Wait until everything has arrived."""
@@ -105,3 +109,34 @@ class Destination(Protocol):
 
     def table_name(self, entity: Entity) -> str:
         """The table with everything that names it, for people and metadata."""
+
+    def check(self) -> str:
+        """Say in words that the destination answers and can be written to.
+
+        Raises:
+            SyncError: it does not, or it cannot.
+        """
+
+    def keys_table(self, connection: psycopg.Connection[Any], entity: Entity) -> str:
+        """A table in reach of the connection with keys, hashes and rowversions of all rows; the audit compares with it.
+
+        The other columns are there for rows whose hash covers other columns, since those are compared by their content.
+
+        Args:
+            connection: of the catalog; a copy lives as long as it.
+            entity: whose rows.
+        """
+
+    def rows_table(
+        self, connection: psycopg.Connection[Any], entity: Entity, key: tuple[str, ...] | None = None
+    ) -> str:
+        """A table in reach of the connection with at least the live rows, or the row of a key.
+
+        Args:
+            connection: of the catalog, in a transaction; a copy ends with it.
+            entity: whose rows.
+            key: the business key as texts; all rows when None.
+        """
+
+    def live_rows(self, entity: Entity) -> Iterator[tuple[Any, ...]]:
+        """Live rows: a value of each declared column, as psycopg gives it."""

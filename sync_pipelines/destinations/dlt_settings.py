@@ -1,7 +1,7 @@
 """dlt's settings, in the environment because that is where it reads them.
 
-Imported before any thread is started, and not when the first load needs them: setting the environment while other threads read
-it (libpq does) can crash the process.
+Imported before any thread is started, and not when the first load needs them: setting the environment while other
+threads read it (libpq does) can crash the process.
 """
 
 import os

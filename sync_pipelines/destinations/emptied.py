@@ -1,4 +1,6 @@
-"""Fields that no record of a run has although rows of the table have values there: a source that renamed them would empty the column."""
+"""Fields that no record of a run has although rows of the table have values there: a source that renamed them would
+empty the column.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +37,8 @@ def refuse_emptied(plan: PublishPlan, values: dict[str, int]) -> None:
     raise SourceContractError(
         f"None of {plan.fetched} records has a field that the table has values of: {told}. They would all become null.",
         where=dict(entity.where),
-        next_command=f"where the source renamed it, sync-pipelines discover {entity.connector}, or the new name under `columns` or `mapping` of the"
-        f" connector's file; where the values are gone, sync-pipelines sync {entity.path} --full-refresh --accept-vanished",
+        next_command=f"where the source renamed it, sync-pipelines discover {entity.connector}, or the new name"
+        " under `columns` or `mapping` of the"
+        f" connector's file; where the values are gone, sync-pipelines sync {entity.path} --full-refresh"
+        " --accept-vanished",
     )

@@ -40,7 +40,9 @@ def load_batches(
     writing: Callable[[], AbstractContextManager[None]] = nullcontext,
     while_waiting: Callable[[], None] = lambda: None,
 ) -> None:
-    """Bring the batches to PostgreSQL while they are read, and publish them as `plan` says; `plan.outcome` is set afterwards.
+    """Bring the batches to PostgreSQL while they are read, and publish them as `plan` says.
+
+    `plan.outcome` is set afterwards.
 
     Args:
         destination: where the rows go.

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.destinations.destination import Destination
+from sync_pipelines.destinations.kind import DestinationKind
+from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Connector, Entity
 
-# Module and class; imported by name, so that a run pays only for the destination that it writes to.
-_CLASSES = {
-    "postgres": ("sync_pipelines.destinations.postgres.adapter", "PostgresDestination"),
-    "trino": ("sync_pipelines.destinations.trino.adapter", "TrinoDestination"),
+# Modules with a KIND; imported by name, so that a process pays only for the destinations that it uses.
+_MODULES = {
+    "postgres": "sync_pipelines.destinations.postgres.kind",
+    "trino": "sync_pipelines.destinations.trino.kind",
 }
+DEFAULT = "postgres"
+NAMES = tuple(_MODULES)
+
+
+def kind_of(name: str) -> DestinationKind:
+    """The destination of a name.
+
+    Raises:
+        SettingsError: there is none of that name.
+    """
+    if name not in _MODULES:
+        raise SettingsError(
+            f"There is no destination {name!r}; known: {', '.join(NAMES)}.", state="Nothing was stored."
+        )
+    kind: DestinationKind = importlib.import_module(_MODULES[name]).KIND
+    return kind
 
 
 def open_destination(database: Database, connector: Connector, entity: Entity) -> Destination:
@@ -22,17 +41,22 @@ def open_destination(database: Database, connector: Connector, entity: Entity) -
     Raises:
         SettingsError: its connection is not configured.
     """
-    module, name = _CLASSES[entity.destination]
-    kind = getattr(importlib.import_module(module), name)
-    destination: Destination = kind(database, connector)
-    return destination
+    return kind_of(entity.destination).open(database, connector)
 
 
-def check_options(options: dict[str, Any]) -> None:
-    """Refuse options of a connector's destination that cannot be used, before they are stored.
+def check_options(destination: str, options: Mapping[str, Any]) -> None:
+    """Refuse options of a connector that cannot be used, before they are stored.
 
     Raises:
-        SettingsError: says which, without the value.
+        SettingsError: names the option, never its value.
     """
-    # Only Trino has options: PostgreSQL is where the catalog is.
-    importlib.import_module("sync_pipelines.destinations.trino.options").check_connector_options(options)
+    kind_with_options(destination).check_options(options)
+
+
+def kind_with_options(destination: str) -> DestinationKind:
+    """The destination that a connector's options are for: its own, or Trino where its own takes none.
+
+    A connector whose new tables go to PostgreSQL may have single entities in Trino.
+    """
+    kind = kind_of(destination)
+    return kind if kind.options else kind_of("trino")

@@ -1,4 +1,6 @@
-"""Batches on disk until they are published: what the destination could not take while they were read is copied from here."""
+"""Batches on disk until they are published: what the destination could not take while they were read is copied from
+here.
+"""
 
 from __future__ import annotations
 

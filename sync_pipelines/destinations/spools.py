@@ -1,4 +1,6 @@
-"""Working folders of runs, in the home: private, each held by a file lock, so that what a dead process left is known at once."""
+"""Working folders of runs, in the home: private, each held by a file lock, so that what a dead process left is known at
+once.
+"""
 
 from __future__ import annotations
 

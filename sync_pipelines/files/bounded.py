@@ -1,4 +1,6 @@
-"""Files that a connector file names: regular ones within a bound, so that no device, pipe or sparse giant holds a process up."""
+"""Files that a connector file names: regular ones within a bound, so that no device, pipe or sparse giant holds a
+process up.
+"""
 
 from __future__ import annotations
 

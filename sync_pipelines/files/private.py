@@ -1,4 +1,7 @@
-"""Files and folders that only the owner of the process can read. What is there already keeps the mode that a person gave it."""
+"""Files and folders that only the owner of the process can read.
+
+What is there already keeps the mode that a person gave it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ _OTHERS = 0o077
 
 
 def keep_new_files_private() -> None:
-    """From here on, whatever this process and its children make is closed to others: logs, answers, exports, Dagster's home."""
+    """From here on, whatever this process and its children make is closed to others: logs, answers, exports, Dagster's
+    home.
+    """
     os.umask(_OTHERS)
 
 

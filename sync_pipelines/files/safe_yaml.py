@@ -1,4 +1,4 @@
-"""YAML from a person's or a source's hand, read without trust: plain data, bounded in depth, every key with its line."""
+"""YAML from a person or a source, read without trust: plain data, bounded in depth, every key with its line."""
 
 from __future__ import annotations
 

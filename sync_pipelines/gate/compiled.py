@@ -1,4 +1,6 @@
-"""Rules as something that runs: each gives one boolean per record, from pandera's built-in checks, functions, or SQL expressions."""
+"""Rules as something that runs: each gives one boolean per record, from pandera's built-in checks, functions, or SQL
+expressions.
+"""
 
 from __future__ import annotations
 
@@ -172,7 +174,10 @@ def _check_size(document: Document, location: Location, text: str) -> None:
     plain = " ".join(_QUOTED.sub("", text).split())
     operators = len(_OPERATOR.findall(plain))
     if operators > MAX_OPERATORS:
-        said = f"it holds {operators} operators and brackets, more than the {MAX_OPERATORS} of a rule; make several rules of it, or use isin."
+        said = (
+            f"it holds {operators} operators and brackets, more than the {MAX_OPERATORS} of a rule; make several"
+            " rules of it, or use isin."
+        )
         raise document.fault(said, location)
 
 
@@ -217,7 +222,7 @@ def _tree(expression: pl.Expr) -> Any:
 
 
 def _looks_around(tree: Any) -> bool:
-    """Whether an expression's tree looks beyond the record at hand, which would make the verdict depend on the batch."""
+    """Whether an expression reads beyond its own record, which would make the verdict depend on the batch."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()

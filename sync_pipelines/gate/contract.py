@@ -21,8 +21,8 @@ with warnings.catch_warnings():
     import pandera.polars as pandera
     from pandera.errors import SchemaErrors
 
-# An index entry of PostgreSQL's btree holds at most 2704 bytes. Trino has no such index, but the list of reviews, which is in
-# PostgreSQL for every destination, has; and one limit for all lets an entity change its destination.
+# An index entry of PostgreSQL's btree holds at most 2704 bytes. Trino has no such index, but the list of reviews, which
+# is in PostgreSQL for every destination, has; and one limit for all lets an entity change its destination.
 MAX_KEY_BYTES = 2000
 
 

@@ -75,7 +75,8 @@ class Decision(_Strict):
     Attributes:
         file: beside the YAML file or in a folder beside it.
         decision: name of the decision, when the file holds several tables.
-        inputs: input expression of the table to a column, or to one of record_type, score, required_present, failed_rules.
+        inputs: input expression of the table to a column, or to one of record_type, score, required_present,
+            failed_rules.
         output: name of the output column, when there are several.
         verdicts: output value to pass, review or reject.
     """

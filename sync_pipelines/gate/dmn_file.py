@@ -156,7 +156,8 @@ class _Reader:
         if (len(conditions), len(answers)) != (inputs, outputs):
             raise self._fault(
                 element,
-                f"rule {number} has {len(conditions)} conditions and {len(answers)} outputs, the table {inputs} and {outputs}.",
+                f"rule {number} has {len(conditions)} conditions and {len(answers)} outputs, the table {inputs} and"
+                f" {outputs}.",
             )
         tests = tuple(
             self._tests(entry, f"rule {number}, condition {place}") for place, entry in enumerate(conditions, 1)
@@ -180,7 +181,8 @@ class _Reader:
                     told = nearest(rule.outputs[place], map(str, output.values))
                     raise self._fault(
                         element,
-                        f"rule {number} answers {rule.outputs[place]!r}, which is not an output value of {output.name!r}.{told}",
+                        f"rule {number} answers {rule.outputs[place]!r}, which is not an output value of"
+                        f" {output.name!r}.{told}",
                     )
         if table.policy is HitPolicy.PRIORITY and not any(output.values for output in table.outputs):
             raise self._fault(element, "PRIORITY needs outputValues, the most important first.")

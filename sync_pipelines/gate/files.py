@@ -1,4 +1,4 @@
-"""Where gates are, and how one is made of its files: `<folder>/<connector>/<entity>.yaml`, decision tables beside it."""
+"""Gates made of files: `<folder>/<connector>/<entity>.yaml` with its decision tables beside it."""
 
 from __future__ import annotations
 
@@ -147,7 +147,8 @@ def _decision(
         raise document.fault("the decision table judges, so thresholds of the score are not used.", ("score",))
     if table.aggregation is not None and definition.score is None:
         raise document.fault(
-            f"the table gives a number ({table.aggregation}), so score must say from where on it is reviewed or rejected.",
+            f"the table gives a number ({table.aggregation}), so score must say from where on it is reviewed or"
+            " rejected.",
             ("decision",),
         )
     unknown = [name for name in used.inputs if name not in {one.name for one in table.inputs}]

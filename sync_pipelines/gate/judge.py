@@ -1,6 +1,8 @@
-"""The verdicts of a gate: rules, score and decision table over a whole batch, and a reason for every record that does not simply pass.
+"""The verdicts of a gate: rules, score and decision table over a whole batch, and a reason for every record that does
+not simply pass.
 
-A verdict is the worst of: rules that failed (by their severity), required fields that miss, and the decision table or else the score.
+A verdict is the worst of: rules that failed (by their severity), required fields that miss, and the decision table or
+else the score.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ class Tally:
     """What a gate did in a run.
 
     Attributes:
-        passed, reviewed, rejected: records by verdict; those that cannot be decoded or that the contract refuses are rejected, too.
+        passed, reviewed, rejected: records by verdict; those that cannot be decoded or that the contract refuses are
+        rejected, too.
         waived: of those that passed, the ones for which a person waived the rules.
         failed: records that failed each rule, by its name.
         decided: records by rule of the decision table, "rule 3", and "no rule".
@@ -107,8 +110,9 @@ class DecisionUse:
 class Gate:
     """The gate of an entity, ready to judge batches.
 
-    Its bits, a row per record: r0, r1, … which rules passed; q0, q1, … which required fields are there; kind, the record type;
-    broken, the rule that cannot be evaluated for the record (RECORD_TYPE = not its type), null where all can.
+    Its bits, a row per record: r0, r1, … which rules passed; q0, q1, … which required fields are there; kind, the
+    record type; broken, the rule that cannot be evaluated for the record (RECORD_TYPE = not its type), null where all
+    can.
     """
 
     entity: Entity
@@ -332,7 +336,10 @@ class Gate:
         return Verdicts(sorted([*violations, *rejects], key=lambda violation: violation.index), reviews)
 
     def reason(self, row: dict[str, Any]) -> tuple[str | None, str]:
-        """The column to look at first and the reason, of a record's bits, score, chosen rule and level; holds no value of the record."""
+        """The column to look at first and the reason, of a record's bits, score, chosen rule and level.
+
+        Holds no value of the record.
+        """
         failed = [rule for index, rule in enumerate(self.rules) if not row[f"r{index}"]]
         missing = [name for index, name in enumerate(self.definition.required) if not row[f"q{index}"]]
         guilty = [rule for rule in failed if LEVELS.get(rule.rule.severity, PASS) == row["level"]]

@@ -1,6 +1,7 @@
 """Masks: what of a record is never stored as it came. A mask is applied before anything is stored, quarantine included.
 
-hash: HMAC-SHA256 of the value's canonical text under a key of one's own, the same for the same value, so that keys still match
+hash: HMAC-SHA256 of the value's canonical text under a key of one's own, the same for the same value, so that keys
+    still match
 redact: `***` wherever there was a value
 drop: the column is not in the table at all
 """
@@ -128,7 +129,9 @@ class Masks:
         )
 
     def hide_reason(self, column: str | None, reason: str) -> str:
-        """A decoder's reason, which quotes the value, without it: also the value of another column may hold what is masked."""
+        """A decoder's reason, which quotes the value, without it: also the value of another column may hold what is
+        masked.
+        """
         declared = next((one.data_type for one in self.entity.columns if one.name == column), None)
         return (
             reason

@@ -66,7 +66,8 @@ class OpenedGate:
         judged |= set() if gate.record_type is None else set(gate.record_type.meta.root_names())
         if judged & hidden:
             raise ConfigurationError(
-                f"The decision table judges {sorted(judged & hidden)[0]}, which is masked, so the record cannot be judged again.",
+                f"The decision table judges {sorted(judged & hidden)[0]}, which is masked, so the record cannot be"
+                " judged again.",
                 where=dict(self.entity.where),
                 next_command="sync-pipelines quarantine waive UID, or fix it with the clear value",
             )
@@ -112,7 +113,8 @@ def open_gate(folder: Path, entity: Entity) -> OpenedGate | None:
         raise MaskLostError(
             f"The column {lost[0]} was masked so far, and {gate_path(folder, entity)} does not mask it any more.",
             where=dict(entity.where),
-            next_command=f"put the mask back, or store clear values on purpose: sync-pipelines gate unmask {entity.path} {lost[0]}",
+            next_command="put the mask back, or store clear values on purpose: sync-pipelines gate unmask"
+            f" {entity.path} {lost[0]}",
         )
     return None if gate is None else OpenedGate(entity, gate, masks)
 

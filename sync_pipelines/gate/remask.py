@@ -32,7 +32,9 @@ class Remask:
         """Rows cannot be found again under another key."""
         entity = self.masks.entity
         return ConfigurationError(
-            f"The business key {key.name} is to be hashed in another way than in the rows of {entity.table} that are there.",
+            f"The business key {key.name} is to be hashed in another way than in the rows of {entity.table} that"
+            " are there.",
             where=dict(entity.where),
-            next_command=f"empty or rename the table {entity.table}, then sync-pipelines sync {entity.path} --full-refresh",
+            next_command=f"empty or rename the table {entity.table}, then sync-pipelines sync {entity.path}"
+            " --full-refresh",
         )

@@ -25,8 +25,10 @@ class Codec(StrEnum):
 
     TEXT: fixed width, compared byte by byte. INTEGER: a whole number of any width. HEX: hexadecimal digits with
     or without 0x. DIGITS: a timestamp as 14 to 20 digits (YYYYMMDDHHMMSS and fractions). TIMESTAMP: ISO 8601.
-    HTTP_DATE: Sun, 06 Nov 1994 08:49:37 GMT (RFC 9110). CTIME: Sun Nov 06 08:49:37 +0000 1994. US_DATE: month, day, year;
-    EU_DATE: day, month, year; both with or without a time. OPAQUE: only the source knows the order; it is taken as sent.
+    HTTP_DATE: Sun, 06 Nov 1994 08:49:37 GMT (RFC 9110). CTIME: Sun Nov 06 08:49:37 +0000 1994. US_DATE: month, day,
+        year;
+    EU_DATE: day, month, year; both with or without a time. OPAQUE: only the source knows the order; it is taken as
+        sent.
     """
 
     TEXT = "text"
@@ -82,8 +84,8 @@ def infer_codec(rowversions: list[str]) -> Codec:
     """Choose the codec that fits all of a first page's rowversions.
 
     Digits that read as a date and time are DIGITS; other digits are INTEGER unless a leading zero shows a fixed
-    width. Hexadecimal digits of one width and one case sort as TEXT. One width alone proves no order (base64 and most dates
-    have one), so anything else is OPAQUE.
+    width. Hexadecimal digits of one width and one case sort as TEXT. One width alone proves no order (base64 and most
+    dates have one), so anything else is OPAQUE.
     """
     widths = {len(rowversion) for rowversion in rowversions}
     if all(_INTEGER.fullmatch(rowversion) for rowversion in rowversions):
@@ -154,7 +156,8 @@ def check_page_order(codec: Codec, rowversions: list[str], after: str | None) ->
         if set(map(len, rowversions)) != {width}:
             odd = next(rowversion for rowversion in rowversions if len(rowversion) != width)
             raise CursorProtocolError(
-                f"The rowversion {printable(odd, 100)!r} has {len(odd)} characters where the others have {width}; compared as "
+                f"The rowversion {printable(odd, 100)!r} has {len(odd)} characters where the others have {width};"
+                " compared as "
                 f"fixed-width {codec!s} it would sort wrongly and rows would be lost."
             )
     if codec in (Codec.TEXT, Codec.DIGITS) and (after is None or rowversions[0] > after) and _is_sorted(rowversions):
@@ -204,8 +207,9 @@ def plan_cursor(
     start, since this read saw whatever was committed late below it, (c) for codecs that tell time, the last
     rowversion less the read's duration, the lookback and one granule: no clock but a stopwatch is involved.
     A mark counts only up to the last rowversion of this read: an answer that was empty by mistake proves nothing.
-    A rowversion more than a day in the future is no time of a write and moves nothing. With a lookback of zero the position just below the last rowversion is safe.
-    The group of the last rowversion is never closed: however old it is, a record may still join it, so the cursor stays below it.
+    A rowversion more than a day in the future is no time of a write and moves nothing. With a lookback of zero the
+    position just below the last rowversion is safe. The group of the last rowversion is never closed: however old it
+    is, a record may still join it, so the cursor stays below it.
     Algorithm: docs/promise.md.
 
     Args:
@@ -241,7 +245,7 @@ def plan_cursor(
 def _below_last_group(
     codec: Codec, safe: list[str], current: str | None, last: str | None, below_last: str | None
 ) -> list[str]:
-    """The positions with those in or above the last group moved below it, or left out where nothing below it is known."""
+    """Move positions in or above the last group below it; leave them out where nothing below it is known."""
     if last is None:
         return safe
     kept = []

@@ -202,8 +202,8 @@ class CursorDeclaration(_Model):
     Attributes:
         field: column (name in the table) that grows with every change.
         param: query parameter by which the endpoint filters; without it the column only orders versions.
-        order: `ascending` when the endpoint sorts by the field and filters strictly greater, which allows the protocol that
-            loses nothing while the source is written to; `any` otherwise.
+        order: `ascending` when the endpoint sorts by the field and filters strictly greater, which allows the protocol
+            that loses nothing while the source is written to; `any` otherwise.
     """
 
     field: str
@@ -221,7 +221,8 @@ class IdList(_Model):
         param: query parameter for the ids, joined by commas; None when the path has `{id}`, one request each.
         column: the id's column; the business key when left out.
         verified: field that must be true in every record.
-        min_success: least share of all ids of a run that must be good, or nothing of the run is published; a row that did not change is good.
+        min_success: least share of all ids of a run that must be good, or nothing of the run is published; a row that
+            did not change is good.
     """
 
     values: list[int | str] | None = None
@@ -259,7 +260,8 @@ class ColumnDeclaration(_Model):
 
 
 class Coercion(_Model):
-    """What a person allows of one column: another type than inferred or described, and what becomes of values that do not fit it.
+    """What a person allows of one column: another type than inferred or described, and what becomes of values that do
+    not fit it.
 
     Attributes:
         type: instead of the column's own.
@@ -314,11 +316,12 @@ class Endpoint(_Model):
         path: where it is; only endpoints of an OpenAPI document may leave it out.
         records: JSONPath to the records in an answer, or several, of which the first that leads to some is taken.
         columns: None = inferred from a sample when the file is applied, then fixed.
-        fields: of the columns, only these, beside key and cursor; the source is told by `fields_param`, if that is given.
+        fields: of the columns, only these, beside key and cursor; the source is told by `fields_param`, if that is
+            given.
         mapping: field (dots lead into nested objects) -> column.
         flatten: nested objects become columns of their own, joined by _.
-        resume_seconds: answers are kept on disk until the run is through; a run that follows a crash within this time goes on
-            with them.
+        resume_seconds: answers are kept on disk until the run is through; a run that follows a crash within this time
+            goes on with them.
         recording: a file with one answer, read instead of asking the source.
         metrics: name -> figure of a run.
         coerce: column -> what is allowed where its values do not fit.
@@ -371,7 +374,9 @@ class Endpoint(_Model):
 
     @property
     def has_pages(self) -> bool:
-        """Its answers are pages of a list, so that an object alone is no record but an error that calls itself a success."""
+        """Its answers are pages of a list, so that an object alone is no record but an error that calls itself a
+        success.
+        """
         return not isinstance(self.pagination, NoPagination)
 
     @property
@@ -405,7 +410,8 @@ class Declaration(_Model):
     Attributes:
         owners: who answers for the data; they own the assets in Dagster, instead of SYNC_OWNERS.
         destination: where new entities go; None = PostgreSQL, or where they went before.
-        trino: how this connector reaches Trino, where that differs from the environment (`destinations.trino.options.TrinoOptions`).
+        trino: how this connector reaches Trino, where that differs from the environment
+            (`destinations.trino.options.TrinoOptions`).
         overrides: not of a file: what the file said about endpoints before an OpenAPI document completed them.
     """
 
@@ -414,7 +420,7 @@ class Declaration(_Model):
     description: str = Field("", max_length=10_000)
     base_url: str
     target_schema: str | None = Field(None, alias="schema")
-    destination: Literal["postgres", "trino"] | None = None
+    destination: str | None = None
     trino: dict[str, Scalar] | None = None
     auth: Auth | None = None
     limits: HttpLimits | None = None

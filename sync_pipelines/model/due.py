@@ -53,8 +53,8 @@ class Kind(StrEnum):
 def plan_next_seconds(uid: UUID, interval_seconds: float) -> float:
     """Seconds from the end of a successful sync until the entity is due again: never more than its interval.
 
-    Up to a tenth (at most 300 s) is taken off, always the same for an entity, so that those that were discovered together do
-    not stay together.
+    Up to a tenth (at most 300 s) is taken off, always the same for an entity, so that those that were discovered
+    together do not stay together.
     """
     return interval_seconds - _fraction(uid) * min(JITTER_SHARE * interval_seconds, MAX_JITTER_SECONDS)
 
@@ -64,8 +64,8 @@ def plan_next(
 ) -> tuple[float, Reason]:
     """When an entity is due again after a successful sync, and why.
 
-    A probe sees what is greater than everything read, and neither a late commit below it nor a record that shares the last
-    rowversion. So a sync that read something new is followed by another one, a lookback later, which sees both.
+    A probe sees what is greater than everything read, and neither a late commit below it nor a record that shares the
+    last rowversion. So a sync that read something new is followed by another one, a lookback later, which sees both.
 
     Args:
         uid: of the entity, for its jitter.
@@ -151,9 +151,9 @@ class PlannedRun:
 def plan_runs(due: Sequence[DueEntity], unfinished: Sequence[Kind], max_entities: int) -> list[PlannedRun]:
     """Choose the runs to start now, at most one of each kind.
 
-    While two runs of a kind have not finished, entities wait in the catalog and not in the queue: they stay in the order of
-    their lateness, and the next run takes all that came meanwhile. Large runs and full reads count as one kind, so that
-    they leave room for the deltas. An entity that is due only soon goes along, but starts no run.
+    While two runs of a kind have not finished, entities wait in the catalog and not in the queue: they stay in the
+    order of their lateness, and the next run takes all that came meanwhile. Large runs and full reads count as one
+    kind, so that they leave room for the deltas. An entity that is due only soon goes along, but starts no run.
 
     Args:
         due: candidates, the latest first.

@@ -18,7 +18,6 @@ from sync_pipelines.model.types import ColumnType, Kind, parse_type
 
 MAX_COLUMNS = 1590  # PostgreSQL's limit is 1600; seven are ours
 DEFAULT_LOOKBACK_SECONDS = 60
-DESTINATIONS = ("postgres", "trino")
 JSON_HASH_VERSION = "canonical-1"  # of `batches.canonical`; another spelling needs another version
 
 BRIDGE_COLUMNS = {
@@ -99,10 +98,10 @@ class Connector:
         sync_cron, full_refresh_cron, discovery_cron, time_zone: None = the process's default, `off` = none; see
             `schedule.cron`.
         probe_changes: look at the source between the intervals.
-        destination: where newly discovered entities go, one of DESTINATIONS.
+        destination: where newly discovered entities go, a name of `destinations.registry`.
         destination_settings: how it is reached, see `destinations.trino.options.TrinoOptions`; secrets as references.
-        agreed: which secret may go where and which addresses need not be public (`network.outbound`); None = not from the
-            catalog: what it names itself.
+        agreed: which secret may go where and which addresses need not be public (`network.outbound`); None = not from
+            the catalog: what it names itself.
     """
 
     uid: UUID
@@ -225,7 +224,7 @@ class Entity:
         return f"{self.target_schema}.{self.target_table}"
 
     def masked_columns(self, columns: tuple[Column, ...]) -> tuple[Column, ...]:
-        """Columns as a table has them under the masks that were last written: dropped ones left out, the others texts."""
+        """Columns of the table under the masks last written: without dropped columns, other masked columns as text."""
         kept = (column for column in columns if self.stored_masks.get(column.name) != "drop")
         return tuple(
             replace(column, data_type="TEXT") if column.name in self.stored_masks else column for column in kept
@@ -243,7 +242,7 @@ class Entity:
 
 
 def _hashed_as(column: Column) -> str:
-    """The type of a column, with the version of the spelling of JSON: rows hashed by another are compared by content."""
+    """The type of a column with the version of the JSON spelling: rows hashed by another are compared by content."""
     return f"{column.type.sql} {JSON_HASH_VERSION}" if column.type.kind is Kind.JSON else column.type.sql
 
 

@@ -1,15 +1,18 @@
 """Recognize secrets that this process never held, by keyed fingerprints, so that an echo of one is hidden as well.
 
-Of every secret that a process of this installation resolved the catalog keeps three figures, and nothing that leads back to it:
+Of every secret that a process of this installation resolved the catalog keeps three figures, and nothing that leads
+back to it:
 
-======  =================================================================================================================
-length  in characters
-head    a sum of the first eight characters, each multiplied by a secret 64-bit number, modulo 2^64: cheap to slide over a text
-digest  HMAC-SHA256 of the whole: decides
-======  =================================================================================================================
+======
+================================================================================================================= length
+in characters head    a sum of the first eight characters, each multiplied by a secret 64-bit number, modulo 2^64: cheap
+to slide over a text digest  HMAC-SHA256 of the whole: decides ======
+=================================================================================================================
 
-Numbers and HMAC are keyed by 32 random bytes in a file of the home (0600), so the catalog alone, or a dump of it, cannot be used to
-guess short secrets. A text is compared in one pass, whatever the number of fingerprints: where a head fits, the digest is asked.
+Numbers and HMAC are keyed by 32 random bytes in a file of the home (0600), so the catalog alone, or a dump of it,
+cannot be used to guess short secrets. A text is compared in one pass, whatever the number of fingerprints: where a head
+fits, the digest
+is asked.
 """
 
 from __future__ import annotations
@@ -97,7 +100,10 @@ class Recognizer:
         self._heads = np.array(sorted(self._by_head), dtype=np.uint64)
 
     def redact(self, text: str, hidden: str) -> str:
-        """`text` with `hidden` in place of every secret that is recognized; time grows with the length of the text alone."""
+        """`text` with `hidden` in place of every secret that is recognized.
+
+        Time grows with the length of the text alone.
+        """
         if not self._by_head or len(text) < HEAD_CHARACTERS:
             return text
         heads = self._key.heads(_codes(text))

@@ -43,7 +43,10 @@ def freshness_windows(sync_interval_seconds: int, grace_seconds: int = DEFAULT_G
 
 
 def plan_freshness(status: EntityStatus, *, sync_enabled: bool) -> bool:
-    """Whether freshness is asked of an entity: not of one that nobody syncs. One that waits for a decision gets old all the same."""
+    """Whether freshness is asked of an entity: not of one that nobody syncs.
+
+    One that waits for a decision gets old all the same.
+    """
     return sync_enabled and status is not EntityStatus.VANISHED
 
 

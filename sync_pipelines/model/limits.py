@@ -61,12 +61,13 @@ class RunLimits(BaseModel):
 
     Attributes:
         max_entities_per_run: most entities of a run that a sensor or schedule starts; None = MAX_ENTITIES_PER_RUN.
-        max_concurrent_entities: most entities synced at once by Dagster, over all runs; the limit of the connector's pool.
-            None leaves the pool as it is.
+        max_concurrent_entities: most entities synced at once by Dagster, over all runs; the limit of the connector's
+            pool. None leaves the pool as it is.
         probe_interval_seconds: least time between two probes of an entity; None = PROBE_INTERVAL_SECONDS.
-        max_run_rows, max_run_bytes, max_run_seconds: what one run of an entity may read, and how long; None = as the process says.
-        rejected_severity: what a rejected or incomplete run is in Dagster: `error` fails the step and holds back models downstream,
-            `warn` does not; None = REJECTED_SEVERITY.
+        max_run_rows, max_run_bytes, max_run_seconds: what one run of an entity may read, and how long; None = as the
+        process says.
+        rejected_severity: what a rejected or incomplete run is in Dagster: `error` fails the step and holds back models
+            downstream, `warn` does not; None = REJECTED_SEVERITY.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -41,7 +41,8 @@ def check_slug(slug: str) -> str:
     """
     if not isinstance(slug, str) or not _SLUG.fullmatch(slug) or ".." in slug:
         raise EntityDefinitionError(
-            f"The slug {printable(str(slug), 120)!r} is not usable: letters, digits, '_', '-' and '.' only, starting with a "
+            f"The slug {printable(str(slug), 120)!r} is not usable: letters, digits, '_', '-' and '.' only,"
+            " starting with a "
             "letter or digit, at most 100 characters."
         )
     return slug

@@ -41,7 +41,10 @@ class Notation:
         return re.compile(self.pattern, re.ASCII)
 
     def parse(self, text: str) -> tuple[datetime, int] | None:
-        """The moment (no zone = UTC) and its nanoseconds below the second; None when the text is not of this notation."""
+        """The moment (no zone = UTC) and its nanoseconds below the second.
+
+        None when the text is not of this notation.
+        """
         match = self._compiled.fullmatch(text)
         if match is None or text.endswith("\n"):
             return None
@@ -97,7 +100,10 @@ class Notation:
         if self.half:
             half = f"lower({extract(self.half)})"
             hours = f"CAST(coalesce({hour}, '0') AS integer)"
-            hour = f"CAST(CASE WHEN {half} IS NULL THEN {hours} ELSE mod({hours}, 12) END + CASE WHEN {half} = 'p' THEN 12 ELSE 0 END AS varchar)"
+            hour = (
+                f"CAST(CASE WHEN {half} IS NULL THEN {hours} ELSE mod({hours}, 12) END + CASE WHEN {half} = 'p'"
+                " THEN 12 ELSE 0 END AS varchar)"
+            )
         parts = [extract(self.year), _two(month), _two(extract(self.day)), _two(hour)]
         parts += [f"coalesce({extract(self.hour + place)}, '00')" for place in (1, 2)]
         if self.fraction:
@@ -145,6 +151,8 @@ def moment_of(notation: str, text: str) -> tuple[datetime, int] | None:
 
 
 def proven_notation(texts: list[str]) -> str | None:
-    """The notation that all texts have, where no other one fits them as well: 03/04/2025 alone proves neither order of day and month."""
+    """The notation that all texts have, where no other one fits them as well: 03/04/2025 alone proves neither order of
+    day and month.
+    """
     fitting = [name for name in NOTATIONS if all(moment_of(name, text) is not None for text in texts)]
     return fitting[0] if len(fitting) == 1 else None

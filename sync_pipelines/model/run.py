@@ -23,9 +23,9 @@ class Mode(StrEnum):
 class RunStatus(StrEnum):
     """How a run stands; the ledger, the command line and Dagster use the same words.
 
-    SUCCESS, REJECTED and INCOMPLETE are published: rows, ledger and cursor are written. REJECTED has too many records in
-    quarantine, INCOMPLETE holds something back (`bridge.sync_runs.error_message` says what). An id list of which too little came
-    back is INCOMPLETE, too, with nothing published. FAILED and CANCELLED publish nothing.
+    SUCCESS, REJECTED and INCOMPLETE are published: rows, ledger and cursor are written. REJECTED has too many records
+    in quarantine, INCOMPLETE holds something back (`bridge.sync_runs.error_message` says what). An id list of which too
+    little came back is INCOMPLETE, too, with nothing published. FAILED and CANCELLED publish nothing.
     """
 
     RUNNING = "running"
@@ -135,7 +135,8 @@ class RunResult:
     Attributes:
         stage_seconds: seconds by stage (extract, load, publish).
         undeclared: names of fields that records carried but the API does not declare.
-        gate: verdicts of the entity's gate: passed, reviewed, rejected, waived, failed by rule, decided by rule of the table; empty without one.
+        gate: verdicts of the entity's gate: passed, reviewed, rejected, waived, failed by rule, decided by rule of the
+            table; empty without one.
         columns: the table's columns, masks applied.
         quarantine_sample: up to 20 of the run's quarantined records as {page, key, column, reason}.
         storage: what the destination tells of the commit: snapshot_id, data_files, delete_files, …

@@ -31,7 +31,9 @@ class Verdict:
 
 
 def freshens(status: RunStatus, ledger: Ledger) -> bool:
-    """Whether a published read makes its table as fresh as the source: not one that was rejected without one good record."""
+    """Whether a published read makes its table as fresh as the source: not one that was rejected without one good
+    record.
+    """
     return ledger.good > 0 or status is not RunStatus.REJECTED
 
 
@@ -49,8 +51,8 @@ def plan_verdict(
 ) -> Verdict:
     """Judge a run that is about to close its books.
 
-    A run that fetched records and has no good one is REJECTED, however few they were; otherwise the share decides. A delta reads its
-    last group again: what lies in quarantine already was judged by the run that brought it there.
+    A run that fetched records and has no good one is REJECTED, however few they were; otherwise the share decides. A
+    delta reads its last group again: what lies in quarantine already was judged by the run that brought it there.
 
     Args:
         entity: whose run.
@@ -73,11 +75,15 @@ def plan_verdict(
         )
     share = rejected / judged if judged else 0.0
     if judged >= limits.min_records and share > limits.max_share:
-        said = f"{rejected} of {judged} records were rejected ({share:.1%}, allowed {limits.max_share:.1%}); the others are in the table."
+        said = (
+            f"{rejected} of {judged} records were rejected ({share:.1%}, allowed {limits.max_share:.1%});"
+            " the others are in the table."
+        )
         return Verdict(RunStatus.REJECTED, said, command)
     if held_deletions:
         said = (
-            f"A full read misses {held_deletions} of {live_before} live rows, more than the share of {entity.max_vanished_share:g}"
+            f"A full read misses {held_deletions} of {live_before} live rows, more than the share of"
+            f" {entity.max_vanished_share:g}"
             " that may vanish at once. They stay until somebody decides; what is new or changed is in the table."
         )
         accept = f"sync-pipelines sync {entity.path} --full-refresh --accept-vanished, if it is true"

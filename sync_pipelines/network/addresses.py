@@ -39,7 +39,8 @@ _PRIVATE = [
         "fec0::/10", "100::/64", "64:ff9b:1::/48",
     )
 ]  # fmt: skip
-# An IPv4 address lies in the last 32 bits of these, and the packet may end there: mapped, compatible, translated, NAT64.
+# An IPv4 address lies in the last 32 bits of these, and the packet may end there: mapped, compatible, translated,
+# NAT64.
 _CARRIERS = [ipaddress.ip_network(one) for one in ("::ffff:0:0/96", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96")]
 _6TO4 = ipaddress.ip_network("2002::/16")
 _TEREDO = ipaddress.ip_network("2001::/32")
@@ -52,7 +53,8 @@ def parse_host(host: str) -> IpAddress | None:
     """The IP address that a host of a URL spells, brackets and zone allowed; None for a name.
 
     Raises:
-        ValueError: a number in another spelling (decimal, octal, hexadecimal, too few parts), which resolvers read differently.
+        ValueError: a number in another spelling (decimal, octal, hexadecimal, too few parts), which resolvers read
+            differently.
     """
     bare = host.strip("[]").partition("%")[0]
     try:

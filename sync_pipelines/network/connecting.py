@@ -1,4 +1,6 @@
-"""Connections whose address was looked at first: a name is resolved once, and what was looked at is what is connected to."""
+"""Connections whose address was looked at first: a name is resolved once, and what was looked at is what is connected
+to.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ AddressCheck = Callable[[str, str, int, list[IpAddress]], None]
 
 
 def checked_connection(base: type[HTTPConnection], scheme: str, check: AddressCheck) -> type[HTTPConnection]:
-    """A connection class that resolves, asks `check` (scheme, host, port, addresses) and connects to one of just these addresses.
+    """A connection class that resolves, asks `check` (scheme, host, port, addresses) and connects to one of just these
+    addresses.
 
     Certificates are verified against the name, which also goes into SNI and the header Host, as before.
     """

@@ -1,9 +1,12 @@
-"""Where a connector's requests may go and which secrets may go with them: what a person agreed to, kept beside the connector.
+"""Where a connector's requests may go and which secrets may go with them: what a person agreed to, kept beside the
+connector.
 
-=====================  ==================================================================================================
-secret and origin      agreed by `connector add` and `connector apply`, or named in SECRET_ORIGINS, which then is the only way
-address not public     loopback that is written as such in what was agreed; others by `--allow-private` or ALLOWED_PRIVATE_ORIGINS
-=====================  ==================================================================================================
+=====================
+================================================================================================== secret and origin
+agreed by `connector add` and `connector apply`, or named in SECRET_ORIGINS, which then is the only way address not
+public     loopback that is written as such in what was agreed; others by `--allow-private` or ALLOWED_PRIVATE_ORIGINS
+=====================
+==================================================================================================
 """
 
 from __future__ import annotations
@@ -28,10 +31,16 @@ if TYPE_CHECKING:
 # What opens our own databases and stores goes to no source because a file says so.
 OUR_SECRETS = frozenset(
     {
-        "POSTGRES_URL", "POSTGRES_PASSWORD", "DB_PASSWORD", "PGPASSWORD", "SYNC_PIPELINES_DAGSTER_URL", "DAGSTER_WEBSERVER_URL",
-        "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
+        "POSTGRES_URL",
+        "POSTGRES_PASSWORD",
+        "DB_PASSWORD",
+        "PGPASSWORD",
+        "SYNC_PIPELINES_DAGSTER_URL",
+        "DAGSTER_WEBSERVER_URL",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
     }
-)  # fmt: skip
+)
 TRINO_SECRETS = frozenset({"TRINO_PASSWORD", "TRINO_ACCESS_TOKEN"})
 
 
@@ -80,7 +89,8 @@ class Outbound:
             return
         if bound:
             raise self._refused(
-                f"SECRET_ORIGINS lets the secret {reference} go to {', '.join(sorted(bound))} only, and not to {printable(origin)}.",
+                f"SECRET_ORIGINS lets the secret {reference} go to {', '.join(sorted(bound))} only,"
+                f" and not to {printable(origin)}.",
                 "correct SECRET_ORIGINS or the connector",
             )
         opens_trino = name.upper() in TRINO_SECRETS and not origin.startswith("trino://")
@@ -92,7 +102,8 @@ class Outbound:
         if (reference, origin) not in self.secrets:
             raise self._refused(
                 f"Nobody agreed that the secret {reference} goes to {printable(origin)}.",
-                f"sync-pipelines connector apply FILE (or add {self.connector or 'NAME'} URL --token {reference}), or SECRET_ORIGINS={name}={printable(origin)}",
+                f"sync-pipelines connector apply FILE (or add {self.connector or 'NAME'} URL --token {reference}),"
+                f" or SECRET_ORIGINS={name}={printable(origin)}",
             )
 
     def check_literal(self, url: str) -> None:
@@ -127,7 +138,8 @@ class Outbound:
             }.get(reach, f"{command} --allow-private, or {setting}" if command else setting)
             named = "" if str(address) == host.strip("[]") else f" is at {address}, which"
             raise self._refused(
-                f"The address {printable(host)}{named} is not public ({reach}); it was not named, and nothing was sent.",
+                f"The address {printable(host)}{named} is not public ({reach}); it was not named,"
+                " and nothing was sent.",
                 way,
             )
 
@@ -153,7 +165,10 @@ def _literal(host: str) -> IpAddress | None:
 
 
 def named_by(urls: Iterable[str], *, allow_private: bool = False) -> frozenset[str]:
-    """The origins that may be at an address which is not public: loopback that is written as such; all with `allow_private`."""
+    """The origins that may be at an address which is not public: loopback that is written as such.
+
+    All with `allow_private`.
+    """
     return frozenset(origin_of(url) for url in urls if allow_private or is_loopback(url))
 
 
@@ -264,6 +279,9 @@ def agree(connector: Connector, settings: Settings, *, allow_private: bool = Fal
 
 
 def agree_to_private(connector: Connector) -> dict[str, Any]:
-    """The agreement that there was, and that the connector's addresses need not be public; nothing is said of secrets."""
+    """The agreement that there was, and that the connector's addresses need not be public.
+
+    Nothing is said of secrets.
+    """
     secrets = (connector.agreed or {}).get("secrets", ())
     return agreement(secrets, named_by(addresses_of(connector).values(), allow_private=True))

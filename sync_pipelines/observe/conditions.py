@@ -14,7 +14,8 @@ from sync_pipelines.model.incident import DAGSTER, DATABASE, Condition, Incident
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 
-# What was late or failed because nobody worked, or because the source was away, has so long to catch up before it is reported.
+# What was late or failed because nobody worked, or because the source was away, has so long to catch up before it is
+# reported.
 CATCH_UP_SECONDS = 900
 _ANSWERS = frozenset({Category.ANSWERED, Category.DECISION})
 _MESSAGE_CHARACTERS = 400
@@ -48,7 +49,8 @@ def _silence(health: Health, settings: Settings) -> Iterator[Condition]:
     yield Condition(
         IncidentKind.DAGSTER_SILENT,
         DAGSTER,
-        f"The sensor alerts of Dagster was last heard of {silent / 60:.0f} min ago (allowed {allowed / 60:g} min): its code server or daemon "
+        f"The sensor alerts of Dagster was last heard of {silent / 60:.0f} min ago (allowed {allowed / 60:g} min):"
+        " its code server or daemon "
         "does not work, or somebody switched the sensor off. Nothing is synced by itself meanwhile.",
         "sync-pipelines doctor, then start `sync-pipelines up` or the containers code and daemon again",
         {"silent_seconds": round(silent), "allowed_seconds": allowed},
@@ -86,7 +88,8 @@ def _connector(connector: ConnectorHealth, entities: list[EntityHealth], setting
             f"sync-pipelines connector test {connector.name}",
             {"attempts": attempts, "error": _short(error)},
         )
-    # As long as the last attempt found nobody, it is not known yet whether this is an outage: that would be the cause, and told first.
+    # As long as the last attempt found nobody, it is not known yet whether this is an outage: that would be the cause,
+    # and told first.
     in_doubt = 0 < attempts < settings.alert_consecutive_failures
     share = connector.runs_failed / connector.runs_ended if connector.runs_ended else 0.0
     if not in_doubt and connector.runs_ended >= settings.alert_failure_min_runs and share > settings.alert_failure_rate:
@@ -94,7 +97,8 @@ def _connector(connector: ConnectorHealth, entities: list[EntityHealth], setting
         yield Condition(
             IncidentKind.FAILURE_RATE,
             connector.name,
-            f"{connector.runs_failed} of {connector.runs_ended} syncs of {connector.name} failed in the last {minutes:g} min "
+            f"{connector.runs_failed} of {connector.runs_ended} syncs of {connector.name} failed in the last"
+            f" {minutes:g} min "
             f"({share:.1%}, allowed {settings.alert_failure_rate:.1%}).",
             f"sync-pipelines runs {connector.name}",
             {"runs_ended": connector.runs_ended, "runs_failed": connector.runs_failed, "failure_rate": round(share, 4)},
@@ -102,10 +106,11 @@ def _connector(connector: ConnectorHealth, entities: list[EntityHealth], setting
 
 
 def unreachable_attempts(connector: ConnectorHealth, entities: list[EntityHealth]) -> tuple[int, str | None]:
-    """How many attempts in a row, of any entity or discovery, found the source unreachable, and how the last one failed.
+    """How many attempts in a row, of any entity or discovery, found the source unreachable, and how the last one
+    failed.
 
-    Any answer of the source, even a refusal, counts as contact, and only what failed after the last contact counts. A run whose step
-    tries again is one attempt with its repetitions.
+    Any answer of the source, even a refusal, counts as contact, and only what failed after the last contact counts. A
+    run whose step tries again is one attempt with its repetitions.
     """
     contacts: list[datetime] = []
     failures: list[tuple[datetime, str | None]] = []
@@ -211,7 +216,8 @@ def _slow_source(entity: EntityHealth, settings: Settings) -> Iterator[Condition
         yield Condition(
             IncidentKind.SLOW_SOURCE,
             entity.path,
-            f"The source took {seconds:.1f} s to answer a request for {entity.path} (allowed {settings.alert_response_seconds:g} s).",
+            f"The source took {seconds:.1f} s to answer a request for {entity.path} (allowed"
+            f" {settings.alert_response_seconds:g} s).",
             f"sync-pipelines runs show {entity.last_uid}",
             {"response_seconds": round(seconds, 3), "run": _text(entity.last_uid)},
         )
@@ -227,7 +233,8 @@ def _rejections(entity: EntityHealth, settings: Settings) -> Iterator[Condition]
         yield Condition(
             IncidentKind.REJECTION_RATE,
             entity.path,
-            f"{rejected} of {judged} records of {entity.path} were rejected ({share:.1%}, allowed {settings.alert_rejection_rate:.1%}).",
+            f"{rejected} of {judged} records of {entity.path} were rejected ({share:.1%},"
+            f" allowed {settings.alert_rejection_rate:.1%}).",
             f"sync-pipelines quarantine list {entity.path} --run {entity.rejecting_uid}",
             {
                 "records": judged,
@@ -243,7 +250,8 @@ def _held_deletions(entity: EntityHealth) -> Iterator[Condition]:
         yield Condition(
             IncidentKind.ACTION_REQUIRED,
             entity.path,
-            f"A full read misses {entity.held_deletions} rows of {entity.path}, too many to be deleted unasked; they stay until somebody decides.",
+            f"A full read misses {entity.held_deletions} rows of {entity.path}, too many to be deleted unasked;"
+            " they stay until somebody decides.",
             f"sync-pipelines sync {entity.path} --full-refresh --accept-vanished, if it is true",
             {"held_deletions": entity.held_deletions},
         )

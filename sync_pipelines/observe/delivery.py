@@ -72,9 +72,13 @@ def _serve(database: Database, settings: Settings, webhook: Webhook, ends_at: fl
         if message is None:
             break
         answer = send_message(
-            webhook.url, webhook.secret, f"msg_{message['uid'].hex}", message["body"], settings.alert_webhook_timeout_seconds,
+            webhook.url,
+            webhook.secret,
+            f"msg_{message['uid'].hex}",
+            message["body"],
+            settings.alert_webhook_timeout_seconds,
             outbound_of(webhook, settings),
-        )  # fmt: skip
+        )
         with database.connect() as connection:
             if answer.error is None:
                 mark_delivered(connection, message["uid"], answer.status or 0)

@@ -24,8 +24,8 @@ _OF_ENTITIES = frozenset(
 def without_consequences(conditions: Collection[Condition], open_incidents: Iterable[Incident]) -> list[Condition]:
     """Leave out what follows from another condition, unless it is an open incident already.
 
-    A source that is down makes its entities fail and their tables old; an entity that fails, or is being read for long, gets old; and
-    where Dagster does not work, every table does.
+    A source that is down makes its entities fail and their tables old; an entity that fails, or is being read for long,
+    gets old; and where Dagster does not work, every table does.
     """
     incidents = list(open_incidents)
     known = {incident.key for incident in incidents}

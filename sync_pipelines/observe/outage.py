@@ -1,7 +1,9 @@
-"""Incidents of the database itself, which cannot be kept in it: a file beside the last known catalog holds them meanwhile.
+"""Incidents of the database itself, which cannot be kept in it: a file beside the last known catalog holds them
+meanwhile.
 
-The file also remembers the receivers (addresses and references, no secrets), so that they can be told while the database is down. When it is
-back, the incident moves into the database, and the message about its end goes through the outbox like any other.
+The file also remembers the receivers (addresses and references, no secrets), so that they can be told while the
+database is down. When it is back, the incident moves into the database, and the message about its end goes through the
+outbox like any other.
 """
 
 from __future__ import annotations
@@ -139,7 +141,8 @@ def _move(database: Database, outage: Outage, webhooks: list[Webhook], settings:
     with database.connect() as connection:
         connection.execute(
             """
-            INSERT INTO incidents (uid, kind, subject, message, next_command, details, opened_at, last_seen_at, quiet_since, closed_at)
+            INSERT INTO incidents (uid, kind, subject, message, next_command, details, opened_at, last_seen_at,
+                quiet_since, closed_at)
             VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, now()) ON CONFLICT (uid) DO NOTHING
             """,
             [

@@ -1,4 +1,6 @@
-"""The dead-man's switch: a file and an address that hear something while all works, so that a monitor elsewhere notices silence."""
+"""The dead-man's switch: a file and an address that hear something while all works, so that a monitor elsewhere notices
+silence.
+"""
 
 from __future__ import annotations
 

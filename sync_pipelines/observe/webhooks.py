@@ -61,7 +61,8 @@ def signing_key(reference: str) -> str:
         key = b""
     if len(key) < _KEY_BYTES:
         raise SettingsError(
-            f"The secret {reference} is no key for signing: base64 of at least {_KEY_BYTES} bytes, with or without {_PREFIX} in front.",
+            f"The secret {reference} is no key for signing: base64 of at least {_KEY_BYTES} bytes, with or without"
+            f" {_PREFIX} in front.",
             state="Nothing was stored or sent.",
             next_command="export NAME=whsec_$(openssl rand -base64 32), and give the receiver the same",
         )

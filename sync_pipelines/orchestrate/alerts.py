@@ -38,7 +38,8 @@ def alert_sensors(settings: Settings, places: Places) -> list[dg.SensorDefinitio
         name="alerts",
         minimum_interval_seconds=settings.alert_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Opens and closes incidents and delivers messages about them; `sync-pipelines alerts list` shows them.",
+        description="Opens and closes incidents and delivers messages about them; `sync-pipelines alerts list`"
+        " shows them.",
     )
     def alerts(context: dg.SensorEvaluationContext, bridge: Bridge) -> dg.SensorResult | dg.SkipReason:
         try:
@@ -89,8 +90,8 @@ def plan_run_failure(
 ) -> Condition | None:
     """The condition that a failed run is; None when each of its failed steps is explained by a row of our own.
 
-    A run without any failed step died: killed, not launched, or its code location is broken. One that Dagster runs again is no
-    trouble before that has failed, too.
+    A run without any failed step died: killed, not launched, or its code location is broken. One that Dagster runs
+    again is no trouble before that has failed, too.
     """
     if run.tags.get(_WILL_RETRY_TAG) == "true":
         return None
@@ -108,7 +109,10 @@ def plan_run_failure(
     if not left:
         return None
     names = ", ".join(_step_name(str(event.step_key)) for event in left[:10])
-    said = f"{names[0].upper()}{names[1:]} failed in the run {run.run_id} of {subject}: {printable(_said(left[0]), _MESSAGE_CHARACTERS)}"
+    said = (
+        f"{names[0].upper()}{names[1:]} failed in the run {run.run_id} of {subject}:"
+        f" {printable(_said(left[0]), _MESSAGE_CHARACTERS)}"
+    )
     return Condition(
         IncidentKind.RUN_FAILED, subject, said, command, {**details, "steps": [event.step_key for event in left[:10]]}
     )
@@ -158,7 +162,8 @@ def _explained_steps(run: dg.DagsterRun, database: Database) -> set[str]:
         synced = connection.execute(
             """
             SELECT DISTINCT c.name, e.slug FROM sync_runs r JOIN entities e ON e.uid = r.entity_uid
-            JOIN connectors c ON c.uid = e.connector_uid WHERE r.triggered_by LIKE %s AND r.created_at > now() - interval '7 days'
+            JOIN connectors c ON c.uid = e.connector_uid WHERE r.triggered_by LIKE %s AND r.created_at > now() -
+                interval '7 days'
             """,
             [f"%dagster run {run.run_id}%"],
         ).fetchall()

@@ -196,7 +196,10 @@ def _materialize(
 def _finished(
     context: dg.AssetExecutionContext, entity: Entity, result: RunResult, bridge: Bridge
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult | dg.AssetObservation]:
-    """Tell of a run that published; the step fails where the ledger says that it is no success and nobody made that a warning."""
+    """Tell of a run that published.
+
+    The step fails where the ledger says that it is no success and nobody made that a warning.
+    """
     key, standing, severity = asset_key(entity), _standing(entity, bridge), _severity(entity, bridge)
     if standing is None:  # the connector was switched off, or the catalog went away: what was published stays so
         standing = Standing(
@@ -207,7 +210,8 @@ def _finished(
             published_status=result.status,
         )
     context.log.info("%s %s %s: %s", entity.path, result.mode, result.status, result.ledger.as_dict())
-    # On the page of an asset what its newest materialization says hides what its definition says, which is newer: the status.
+    # On the page of an asset what its newest materialization says hides what its definition says, which is newer: the
+    # status.
     stood = {name: value for name, value in standing_metadata(standing).items() if name != "status"}
     metadata = {**stood, **run_metadata(entity, result)}
     checks = check_results(key, entity, result, standing, severity)

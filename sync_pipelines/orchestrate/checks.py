@@ -14,11 +14,14 @@ from sync_pipelines.orchestrate.metadata import balance_sheet, gate_counts, reje
 from sync_pipelines.secrets import redact
 
 CHECKS = {
-    "contract": "Every record has the declared types, lengths and nulls, and passes the rules of its gate; those that do not are in quarantine, "
-    "and none of them is open there. An error, which holds back models downstream, while the last read was rejected (REJECTED_SEVERITY).",
+    "contract": "Every record has the declared types, lengths and nulls, and passes the rules of its gate;"
+    " those that do not are in quarantine, "
+    "and none of them is open there. An error, which holds back models downstream, while the last read was rejected"
+    " (REJECTED_SEVERITY).",
     "balance": "fetched = inserted + updated + unchanged + superseded + quarantined, counted twice at every stage.",
     "no_duplicate_keys": "No business key stands twice in the table.",
-    "schema_drift": "No change of the source waits for a decision, the records carry no field that the API does not declare, and the table "
+    "schema_drift": "No change of the source waits for a decision, the records carry no field that the API does not"
+    " declare, and the table "
     "follows the declaration.",
 }
 _NEVER_READ = "Not judged yet: the table was never read."
@@ -66,15 +69,20 @@ def check_results(
 def results_without_run(
     key: dg.AssetKey, standing: Standing, rejected: dg.AssetCheckSeverity
 ) -> list[dg.AssetCheckResult]:
-    """The checks that the catalog alone can judge, at any time; a table that was never read has no contract to judge."""
+    """The checks that the catalog alone can judge, at any time.
+
+    A table that was never read has no contract to judge.
+    """
     judged = [] if standing.published_uid is None else [_contract(key, standing, rejected)]
     return [*judged, _drift(key, standing)]
 
 
 def kept_results(key: dg.AssetKey, standing: Standing) -> list[dg.AssetCheckResult]:
-    """The checks that only a read can judge, as the last one that published judged them: a read that failed says nothing about them.
+    """The checks that only a read can judge, as the last one that published judged them: a read that failed says
+    nothing about them.
 
-    A failed run paints every check red that it planned and did not execute, so of a table that was never read they say just that.
+    A failed run paints every check red that it planned and did not execute, so of a table that was never read they say
+    just that.
     """
     if standing.published_uid is None:
         return [
@@ -110,7 +118,8 @@ def _contract(
             metadata["review_command"] = f"sync-pipelines review list {standing.path}"
         if result.quarantine_sample:
             metadata["failure_cases"] = reject_table(result)
-    # A later run that is a success must not fail by what it did not judge: blocking checks of severity ERROR fail their step.
+    # A later run that is a success must not fail by what it did not judge: blocking checks of severity ERROR fail their
+    # step.
     severity = rejected if standing.published_status is RunStatus.REJECTED else dg.AssetCheckSeverity.WARN
     said = (
         f"{standing.open_quarantine} records are in quarantine."

@@ -1,7 +1,7 @@
 """Which executor runs the steps: threads by default, Dagster's own one after the other as the configured fallback.
 
-The threaded one uses private names of Dagster and is imported only when it is chosen, so that the fallback still works after
-an upgrade that moved them.
+The threaded one uses private names of Dagster and is imported only when it is chosen, so that the fallback still works
+after an upgrade that moved them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How a step fails: with our sentence, and without Dagster's stack trace above it.
 
-Dagster shows the stack of whatever ends a step, unless the exception carries an error of its own (`DagsterUserCodeProcessError`); the
-seam is internal, and `orchestrate/test_failures.py` guards it.
+Dagster shows the stack of whatever ends a step, unless the exception carries an error of its own
+(`DagsterUserCodeProcessError`); the seam is internal, and `orchestrate/test_failures.py` guards it.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ MIN_WINDOW_SECONDS = 60
 def freshness_policy(entity: Entity) -> dg.FreshnessPolicy | None:
     """Warn beyond one interval, fail beyond two; None for an entity that nobody syncs.
 
-    Dagster measures materializations, in whole evaluations of 30 s, and knows no window below a minute. Every interval ends in a run, and so in
-    a materialization, whether or not the source had news.
+    Dagster measures materializations, in whole evaluations of 30 s, and knows no window below a minute. Every interval
+    ends in a run, and so in a materialization, whether or not the source had news.
     """
     if not plan_freshness(entity.status, sync_enabled=entity.sync_enabled):
         return None

@@ -25,8 +25,8 @@ class _Authority:
 class AllowedHosts:
     """The names of one server.
 
-    Loopback names are always among them. A server on all addresses is also known by any address, because nobody can bind
-    an address anew.
+    Loopback names are always among them. A server on all addresses is also known by any address, because nobody can
+    bind an address anew.
 
     Args:
         bound_host: the address that the server listens on.

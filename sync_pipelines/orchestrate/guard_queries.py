@@ -8,7 +8,9 @@ MAX_TOKENS = 20_000  # the largest document of Dagster's UI has 3 000
 
 
 def operations_of(document: object) -> set[str] | None:
-    """Return the kinds of operation of a document: `query`, `mutation`, `subscription`; all of them, whichever is chosen.
+    """Return the kinds of operation of a document: `query`, `mutation`, `subscription`.
+
+    All of them, whichever is chosen.
 
     None when it is no document, has no operation, or is too large to be one of the UI's.
     """

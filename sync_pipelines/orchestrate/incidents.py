@@ -1,4 +1,6 @@
-"""Incidents as Dagster shows them: an asset per connector with the check `incidents`, and observations on what an incident is about."""
+"""Incidents as Dagster shows them: an asset per connector with the check `incidents`, and observations on what an
+incident is about.
+"""
 
 from __future__ import annotations
 

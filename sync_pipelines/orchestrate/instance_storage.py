@@ -69,7 +69,8 @@ def catalog_url() -> str:
 
 
 def catalog_has_storage() -> bool:
-    """Return whether `up` or `migrate` made Dagster's tables beside the catalog, so that whatever runs by hand is shown there, too.
+    """Return whether `up` or `migrate` made Dagster's tables beside the catalog, so that whatever runs by hand is shown
+    there, too.
 
     Raises:
         SyncError: the database is named and does not answer, so that nobody knows.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as SyncJob
 
-from sync_pipelines.discover.discovery import discover
+from sync_pipelines.discovery.discover import discover
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.entity import Entity, EntityStatus
 from sync_pipelines.orchestrate.assets import CONNECTOR_TAG, asset_key
@@ -26,7 +26,10 @@ def sync_job_name(connector: str) -> str:
 
 
 def syncable_entities(view: CatalogView) -> dict[str, list[Entity]]:
-    """What is synced, by connector; switched off and vanished entities are left out, and connectors without any other."""
+    """What is synced, by connector.
+
+    Switched off and vanished entities are left out, and connectors without any other.
+    """
     found: dict[str, list[Entity]] = defaultdict(list)
     for entity in view.entities:
         if entity.sync_enabled and entity.status is not EntityStatus.VANISHED:

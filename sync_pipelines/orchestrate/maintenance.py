@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from sync_pipelines.destinations.trino.maintenance import maintain_entity
-from sync_pipelines.destinations.trino.options import load_trino_settings
+from sync_pipelines.destinations.registry import kind_of
 from sync_pipelines.errors import EntityBusyError, SyncError
+from sync_pipelines.model.entity import Entity
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.orchestrate.snapshot import CatalogView
 from sync_pipelines.secrets import redact
@@ -14,37 +14,37 @@ JOB = "maintain_trino"
 
 def maintenance(view: CatalogView) -> tuple[list[dg.JobDefinition], list[dg.ScheduleDefinition]]:
     """Job and schedule; nothing when no table is in Trino."""
-    entities = [(entity.connector, entity.slug) for entity in view.entities if entity.destination == "trino"]
+    entities = [entity for entity in view.entities if kind_of(entity.destination).maintenance_cron is not None]
     if not entities:
         return [], []
     job = _job(entities)
     schedule = dg.ScheduleDefinition(
         name=f"{JOB}_schedule",
         job=job,
-        cron_schedule=load_trino_settings().maintenance_cron,
+        cron_schedule=kind_of(entities[0].destination).maintenance_cron,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Looks after the Iceberg tables; those that need nothing cost two small queries.",
     )
     return [job], [schedule]
 
 
-def _job(entities: list[tuple[str, str]]) -> dg.JobDefinition:
+def _job(entities: list[Entity]) -> dg.JobDefinition:
     @dg.op(
         name="maintain_iceberg_tables", description="Join small files, expire snapshots and remove orphans where due."
     )
     def maintain(context: dg.OpExecutionContext, bridge: Bridge) -> None:
         database, failures = bridge.database(), []
         done, busy, steps = 0, 0, 0
-        for connector, slug in entities:
+        for entity in entities:
             try:
-                upkeep = maintain_entity(database, connector, slug, wait_seconds=1)
+                upkeep = kind_of(entity.destination).maintain(database, entity, 1)
             except EntityBusyError:
                 busy += 1
-                context.log.info("%s/%s is being synced; it is looked after next time", connector, slug)
+                context.log.info("%s is being synced; it is looked after next time", entity.path)
                 continue
             except SyncError as error:
                 failures.append(redact(str(error)))
-                context.log.error("%s/%s: %s", connector, slug, failures[-1])
+                context.log.error("%s: %s", entity.path, failures[-1])
                 continue
             if upkeep is not None:
                 done, steps = done + 1, steps + len(upkeep.steps)

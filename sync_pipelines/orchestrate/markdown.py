@@ -1,7 +1,7 @@
 """The one place where text becomes Markdown: whatever a source wrote is shown as text, and never read as markup.
 
-Dagster renders descriptions and some metadata as GitHub's Markdown. An image there is fetched by the browser of whoever opens
-the page, so text of a source that reaches it unescaped acts with that person's rights.
+Dagster renders descriptions and some metadata as GitHub's Markdown. An image there is fetched by the browser of whoever
+opens the page, so text of a source that reaches it unescaped acts with that person's rights.
 """
 
 from __future__ import annotations

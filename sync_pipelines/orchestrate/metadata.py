@@ -8,9 +8,8 @@ from typing import Any
 import dagster as dg
 
 from sync_pipelines.catalog.standing import Standing
-from sync_pipelines.destinations.trino.options import load_trino_settings
-from sync_pipelines.destinations.trino.types import iceberg_type
-from sync_pipelines.discover.discovery import DiscoveryReport
+from sync_pipelines.destinations.registry import kind_of
+from sync_pipelines.discovery.discover import DiscoveryReport
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.run import RunResult
 from sync_pipelines.orchestrate.markdown import markdown_list, markdown_table, markdown_text
@@ -32,23 +31,14 @@ def table_schema(entity: Entity) -> dg.TableSchema:
 
 
 def full_table_name(entity: Entity, view: CatalogView) -> str:
-    """Database or Trino catalog, schema and table."""
-    if entity.destination == "trino":
-        return f"{trino_catalog(entity, view)}.{entity.table}".lower()
-    return f"{view.database_name}.{entity.table}"
+    """Database or catalog, schema and table."""
+    options = view.destination_options.get(entity.connector, {})
+    return kind_of(entity.destination).table_name(entity, view.database_name, options)
 
 
 def storage_kinds(entity: Entity, view: CatalogView) -> set[str]:
     """What the table is, as Dagster's kinds."""
-    if entity.destination == "trino":
-        # Without asking Trino only the catalog's name can tell.
-        return {"trino", "hive" if trino_catalog(entity, view) == "hive" else "iceberg"}
-    return {"postgres"}
-
-
-def trino_catalog(entity: Entity, view: CatalogView) -> str:
-    """The catalog of an entity's table, its connector's own or the one of the settings."""
-    return view.trino_catalogs.get(entity.connector) or load_trino_settings().catalog
+    return kind_of(entity.destination).storage_kinds(view.destination_options.get(entity.connector, {}))
 
 
 def _table_column(column: Column, destination: str) -> dg.TableColumn:
@@ -60,7 +50,7 @@ def _table_column(column: Column, destination: str) -> dg.TableColumn:
         unique=False,
         other=["business key"] if column.is_business_key else [],
     )
-    sql_type = iceberg_type(column.type) if destination == "trino" else column.type.sql
+    sql_type = kind_of(destination).column_type(column.type)
     return dg.TableColumn(column.target_name, sql_type, description, constraints)
 
 

@@ -1,7 +1,7 @@
 """The queue of runs, as long and as fast as the machine can bear: named by dagster.yaml.
 
-A run that is launched is a process which imports Dagster and the definitions. When more are launched than there are cores, each takes
-longer than the caller waits, and runs are lost that nothing was wrong with.
+A run that is launched is a process which imports Dagster and the definitions. When more are launched than there are
+cores, each takes longer than the caller waits, and runs are lost that nothing was wrong with.
 """
 
 # ruff: noqa: TID251

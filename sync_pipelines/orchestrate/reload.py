@@ -1,7 +1,7 @@
 """Make a running Dagster show the catalog as it is now: ask its web server to load changed definitions again.
 
-Nothing of Dagster is imported here, so that the command line may use it. What is loaded is compared with the catalog, so
-that a discovery without change reloads nothing, and a reload that failed is made up for by the next discovery.
+Nothing of Dagster is imported here, so that the command line may use it. What is loaded is compared with the catalog,
+so that a discovery without change reloads nothing, and a reload that failed is made up for by the next discovery.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ logger = logging.getLogger(__name__)
 ENDPOINT_FILE = "webserver.json"
 # The one job that every location of ours has; GraphQL shows the metadata of jobs, but not of definitions.
 MARKED_JOB = "purge_history"
-FINGERPRINT, CONNECTORS, DOTENV = "catalog_fingerprint", "connectors", "dotenv_file"
+FINGERPRINT, CONNECTORS, DOTENV, MODELS = "catalog_fingerprint", "connectors", "dotenv_file", "models_folder"
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 30
 RELOAD_SECONDS = 200  # above code_servers.reload_timeout in dagster.yaml
 
-_LOCATIONS = """{ workspaceOrError { __typename ... on Workspace { locationEntries { name locationOrLoadError { __typename
-    ... on RepositoryLocation { repositories { name pipelines { name } } } } } } } }"""
+_LOCATIONS = """{ workspaceOrError { __typename ... on Workspace { locationEntries { name locationOrLoadError {
+    __typename ... on RepositoryLocation { repositories { name pipelines { name } } } } } } } }"""
 _MARK = """query($repository: String!, $location: String!, $job: String!) {
     pipelineOrError(params: {repositoryName: $repository, repositoryLocationName: $location, pipelineName: $job}) {
         __typename ... on Pipeline { metadataEntries { label ... on TextMetadataEntry { text } } } } }"""
@@ -70,9 +70,12 @@ class _Refused(Exception):
 
 
 def reload_definitions(settings: Settings, database: Database) -> Reload:
-    """Load the definitions of the running Dagster again where they differ from the catalog; never raises an error of ours.
+    """Load the definitions of the running Dagster again where they differ from the catalog.
 
-    The web server is the one that DAGSTER_WEBSERVER_URL names, else the one that `sync-pipelines up` started in this home.
+    Never raises an error of ours.
+
+    The web server is the one that DAGSTER_WEBSERVER_URL names, else the one that `sync-pipelines up` started in this
+    home.
     """
     url = webserver_url(settings)
     if url is None:
@@ -163,7 +166,8 @@ def write_endpoint(home: Path, url: str, code_server: str | None = None, read_on
 
 def _failed(why: str) -> Reload:
     message = (
-        f"The running Dagster could not load the definitions again: {printable(why, 500)}. The catalog itself is up to date. "
+        f"The running Dagster could not load the definitions again: {printable(why, 500)}. The catalog itself is up"
+        " to date. "
         'Next: "Reload" on the page Deployment of the UI, or the next discovery.'
     )
     logger.warning("%s", message)
@@ -175,7 +179,7 @@ def _differs(mark: dict[str, str] | None, database: Database) -> bool:
     if mark is None:
         return True
     names = tuple(name for name in mark[CONNECTORS].split(",") if name)
-    return mark[FINGERPRINT] != catalog_fingerprint(database, names, Path(mark[DOTENV]))
+    return mark[FINGERPRINT] != catalog_fingerprint(database, names, Path(mark[DOTENV]), Path(mark[MODELS]))
 
 
 class _WebServer:
@@ -207,13 +211,16 @@ class _WebServer:
         return ours
 
     def mark(self, location: str) -> dict[str, str] | None:
-        """The fingerprint, the connectors and the file `.env` that the location was loaded with; None when it did not load."""
+        """The fingerprint, the connectors and the file `.env` that the location was loaded with.
+
+        None when it did not load.
+        """
         if location not in self._repositories:
             return None
         variables = {"repository": self._repositories[location], "location": location, "job": MARKED_JOB}
         job = self._ask(_MARK, **variables)["pipelineOrError"]
         entries = {entry["label"]: entry.get("text", "") for entry in job.get("metadataEntries", [])}
-        names = (FINGERPRINT, CONNECTORS, DOTENV)
+        names = (FINGERPRINT, CONNECTORS, DOTENV, MODELS)
         return {name: entries[name] for name in names} if entries.keys() >= set(names) else None
 
     def reload(self, location: str) -> None:

@@ -29,7 +29,8 @@ def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinitio
         job=launches.job,
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Starts one run for the entities of {connector} that are due: by their interval, after a failure, or because "
+        description=f"Starts one run for the entities of {connector} that are due: by their interval,"
+        " after a failure, or because "
         "the source has something newer. Switch it off to stop automatic syncs of this connector.",
         tags={CONNECTOR_TAG: connector},
     )

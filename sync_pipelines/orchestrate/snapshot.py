@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from sync_pipelines.catalog.connectors import list_connectors
 from sync_pipelines.catalog.database import Database
@@ -20,6 +21,7 @@ from sync_pipelines.downstream.sql_model import models_fingerprint
 from sync_pipelines.errors import SyncError
 from sync_pipelines.files.private import make_private_folder
 from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.settings import load_settings
 
 logger = logging.getLogger(__name__)
 
@@ -27,14 +29,36 @@ FILE_NAME = "catalog.json"
 # What definitions take from the environment when they are loaded.
 DEFINITION_SETTINGS = ("ALERT_INTERVAL_SECONDS", "DUE_SENSOR_SECONDS", "FRESHNESS_GRACE_SECONDS", "SYNC_OWNERS")
 _DEFINITION_FIELDS = (
-    "uid", "connector", "slug", "api_name", "description", "delta_strategy", "columns", "target_schema", "target_table", "destination",
-    "sync_enabled", "sync_interval_seconds", "status", "status_reason",
-)  # fmt: skip
+    "uid",
+    "connector",
+    "slug",
+    "api_name",
+    "description",
+    "delta_strategy",
+    "columns",
+    "target_schema",
+    "target_table",
+    "destination",
+    "sync_enabled",
+    "sync_interval_seconds",
+    "status",
+    "status_reason",
+)
 
 _CONNECTOR_FIELDS = (
-    "uid", "name", "base_url", "target_schema", "sync_cron", "full_refresh_cron", "discovery_cron", "time_zone", "probe_changes",
-    "destination_settings", "kind", "declaration",
-)  # fmt: skip
+    "uid",
+    "name",
+    "base_url",
+    "target_schema",
+    "sync_cron",
+    "full_refresh_cron",
+    "discovery_cron",
+    "time_zone",
+    "probe_changes",
+    "destination_settings",
+    "kind",
+    "declaration",
+)
 
 
 @dataclass(frozen=True)
@@ -75,39 +99,43 @@ class CatalogView:
         return {name: owners for name, owners in declared.items() if owners}
 
     @cached_property
-    def trino_catalogs(self) -> dict[str, str]:
-        """Catalog in Trino by connector, where a connector sets its own."""
-        settings = {one.name: one.destination_settings or {} for one in self.connectors}
-        return {name: own["catalog"] for name, own in settings.items() if own.get("catalog")}
+    def destination_options(self) -> dict[str, dict[str, Any]]:
+        """Options of the destination by connector, where a connector sets some."""
+        return {one.name: one.destination_settings for one in self.connectors if one.destination_settings}
 
 
-def load_catalog(open_database: Callable[[], Database], home: Path, connectors: Sequence[str] = ()) -> CatalogView:
-    """Read the catalog, or these connectors of it, and remember it.
+def load_catalog(
+    open_database: Callable[[], Database], home: Path, connectors: Sequence[str] = (), *, models: Path | None = None
+) -> CatalogView:
+    """Read the catalog, or these connectors of it, and remember it; `models` as in `catalog_fingerprint`.
 
     Falls back to what was remembered when the database does not answer.
     """
     path = home / _file_name(connectors)
     try:
         database = open_database()
-        view, content = _read(database, connectors)
+        view, content = _read(database, connectors, None, models)
     except SyncError as error:
         return _remembered(path, error)
     _remember(path, content)
     return view
 
 
-def catalog_fingerprint(database: Database, connectors: Sequence[str] = (), dotenv: Path | None = None) -> str:
+def catalog_fingerprint(
+    database: Database, connectors: Sequence[str] = (), dotenv: Path | None = None, models: Path | None = None
+) -> str:
     """What the fingerprint of definitions would be if they were loaded now.
 
     Args:
         database: of the catalog.
         connectors: that the location is restricted to; none = all.
         dotenv: the file `.env` of the process that loads them; None = this process's.
+        models: the folder of SQL models of that process; None = this process's.
 
     Raises:
         SyncError: the catalog cannot be read.
     """
-    return _read(database, connectors, dotenv)[0].fingerprint
+    return _read(database, connectors, dotenv, models)[0].fingerprint
 
 
 def _file_name(connectors: Sequence[str]) -> str:
@@ -118,7 +146,9 @@ def _file_name(connectors: Sequence[str]) -> str:
     return FILE_NAME.replace(".", f"-{digest}.")
 
 
-def _read(database: Database, connectors: Sequence[str], dotenv: Path | None = None) -> tuple[CatalogView, str]:
+def _read(
+    database: Database, connectors: Sequence[str], dotenv: Path | None, models: Path | None
+) -> tuple[CatalogView, str]:
     """The view, and the content of its file."""
     with database.connect() as connection:
         found = connection.execute("SELECT to_regclass(%s) AS t", [f'"{database.bridge_schema}".entities']).fetchone()
@@ -138,10 +168,11 @@ def _read(database: Database, connectors: Sequence[str], dotenv: Path | None = N
         },
         default=str,
     )
-    # Everything that definitions are built from. Gates are not: every run reads its own. What else is in the environment cannot change
-    # while a process lives.
+    # Everything that definitions are built from. Gates are not: every run reads its own. What else is in the
+    # environment cannot change while a process lives.
     settings = values_in(dotenv or dotenv_file(), DEFINITION_SETTINGS)
-    fingerprint = hashlib.sha256(f"{content}{models_fingerprint()}{json.dumps(settings)}".encode()).hexdigest()[:16]
+    files = models_fingerprint(models or load_settings().models)
+    fingerprint = hashlib.sha256(f"{content}{files}{json.dumps(settings)}".encode()).hexdigest()[:16]
     return CatalogView(tuple(map(entity_from_row, rows)), database.name, None, tuple(active), fingerprint), content
 
 

@@ -1,4 +1,6 @@
-"""The sensor that keeps checks true between the runs: a change that waits for a decision, a quarantine that was worked off."""
+"""The sensor that keeps checks true between the runs: a change that waits for a decision, a quarantine that was worked
+off.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ def standing_sensor(settings: Settings) -> dg.SensorDefinition:
         name="table_checks",
         minimum_interval_seconds=settings.alert_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Judges the checks `contract` and `schema_drift` again where something changed without a run: a record was released, "
+        description="Judges the checks `contract` and `schema_drift` again where something changed without a run:"
+        " a record was released, "
         "expired or fixed, a discovery stopped an entity, a person decided.",
     )
     def table_checks(context: dg.SensorEvaluationContext, bridge: Bridge) -> dg.SkipReason:

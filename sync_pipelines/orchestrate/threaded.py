@@ -59,7 +59,9 @@ UNWIND_SECONDS = 2.0
 
 
 def default_threads() -> int:
-    """Return the number of steps run at once when the run config names none: SYNC_WORKER_THREADS of environment or `.env`."""
+    """Return the number of steps run at once when the run config names none: SYNC_WORKER_THREADS of environment or
+    `.env`.
+    """
     text = os.environ.get(THREADS_VARIABLE, "").strip()
     if not text:
         return load_settings().sync_worker_threads

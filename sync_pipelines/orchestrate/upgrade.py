@@ -15,7 +15,9 @@ logger = logging.getLogger(__name__)
 
 
 def upgrade_storage() -> str | None:
-    """Bring the storage of DAGSTER_HOME's instance to the version of the installed Dagster; an up-to-date one is left as it is.
+    """Bring the storage of DAGSTER_HOME's instance to the version of the installed Dagster.
+
+    An up-to-date one is left as it is.
 
     Returns:
         The kind of storage; None when DAGSTER_HOME is not set.

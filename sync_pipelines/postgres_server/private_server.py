@@ -1,8 +1,9 @@
 """The packaged PostgreSQL, closed to every other user of the machine.
 
-The package itself trusts whoever reaches its socket, moves that socket to a folder that everybody may enter when the path
-is long, opens parent folders to all when run as root, and shares one lock file with all users. Here the socket is in a
-folder of mode 0700, the system tells the server who connects (peer authentication), and the lock is beside the data.
+The package itself trusts whoever reaches its socket, moves that socket to a folder that everybody may enter when the
+path is long, opens parent folders to all when run as root, and shares one lock file with all users. Here the socket is
+in a folder of mode 0700, the system tells the server who connects (peer authentication), and the lock is beside the
+data.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class PrivateServer(PostgresServer):
         users = dict.fromkeys(filter(None, (pwd.getpwuid(os.geteuid()).pw_name, self.system_user)))
         changed = self._write(
             "pg_hba.conf",
-            f"# By sync_pipelines: who we are is told by the system; nobody comes by TCP.\nlocal all all peer map={MAP}\n",
+            "# By sync_pipelines: who we are is told by the system; nobody comes by TCP.\nlocal all all peer"
+            f" map={MAP}\n",
         )
         changed |= self._write("pg_ident.conf", "".join(f'{MAP} "{user}" all\n' for user in users))
         running = PostmasterInfo.read_from_pgdata(self.pgdata)
@@ -161,7 +163,10 @@ class PrivateServer(PostgresServer):
         return True
 
     def _socket_folder(self) -> Path:
-        """The data directory, which is closed to others; where its path is too long for a socket, a folder that is, too."""
+        """The data directory, which is closed to others.
+
+        Where its path is too long for a socket, a folder that is, too.
+        """
         if len(os.fsencode(self.pgdata / _SOCKET)) <= SOCKET_PATH_BYTES:
             return self.pgdata
         note = self.pgdata / _REMEMBERED

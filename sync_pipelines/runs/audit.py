@@ -21,6 +21,7 @@ from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.runs import last_details
 from sync_pipelines.destinations.postgres.copy import csv_of
 from sync_pipelines.destinations.postgres.order import order_of
+from sync_pipelines.destinations.registry import open_destination
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.gate.opened import check_stored_masks
 from sync_pipelines.model.cursor import Codec, order_key, seconds_between
@@ -116,7 +117,8 @@ def audit_entity(
         settings: the process settings when None.
 
     Raises:
-        ConfigurationError: the entity was never synced, its masks are new, or ranges are asked of one without rowversions.
+        ConfigurationError: the entity was never synced, its masks are new, or ranges are asked of one without
+            rowversions.
         SyncError: from the source or the database.
     """
     settings = settings or load_settings()
@@ -179,11 +181,8 @@ def _create_tables(connection: psycopg.Connection[Any], entity: Entity) -> None:
 
 def _target(database: Database, connection: psycopg.Connection[Any], entity: Entity) -> str:
     """The table to compare with; keys and hashes of one elsewhere are copied here."""
-    if entity.destination == "trino":
-        from sync_pipelines.destinations.trino.mirror import mirror_keys
-
-        return mirror_keys(database, connection, entity)
-    return quote(entity.target_schema, entity.target_table)
+    destination = open_destination(database, get_connector(database, entity.connector), entity)
+    return destination.keys_table(connection, entity)
 
 
 def _copy(connection: psycopg.Connection[Any], batch: pa.Table) -> None:
@@ -212,7 +211,8 @@ def _compare(connection: psycopg.Connection[Any], entity: Entity, target: str, r
     staged_keys = ", ".join(name for name, _ in keys)
     match = " AND ".join(f"t.{quote(column.target_name)} = s.{name}" for name, column in keys)
     connection.execute(
-        f"CREATE TEMP TABLE newest AS SELECT DISTINCT ON ({staged_keys}) * FROM audited ORDER BY {staged_keys}, arrival DESC"
+        f"CREATE TEMP TABLE newest AS SELECT DISTINCT ON ({staged_keys}) * FROM audited ORDER BY {staged_keys},"
+        " arrival DESC"
     )
     connection.execute("ANALYZE newest")
     same = _same_content(connection, entity, target)
@@ -251,7 +251,10 @@ def _same_content(connection: psycopg.Connection[Any], entity: Entity, target: s
     )
     prefix = literal(f"{entity.columns_fingerprint}:")
     by_hash = f"t._bridge_hash = {prefix} || s.hash"
-    return f"(NOT t._bridge_deleted AND CASE WHEN starts_with(t._bridge_hash, {prefix}) THEN {by_hash} ELSE NOT ({differs}) END)"
+    return (
+        f"(NOT t._bridge_deleted AND CASE WHEN starts_with(t._bridge_hash, {prefix}) THEN {by_hash} ELSE NOT"
+        f" ({differs}) END)"
+    )
 
 
 def _judge(
@@ -306,7 +309,8 @@ def _whole_table(
     keys: list[tuple[str, Any]],
 ) -> None:
     extra = connection.execute(
-        f"SELECT count(*) AS n FROM {target} t WHERE NOT t._bridge_deleted AND NOT EXISTS (SELECT 1 FROM newest s WHERE {match})"
+        f"SELECT count(*) AS n FROM {target} t WHERE NOT t._bridge_deleted AND NOT EXISTS (SELECT 1 FROM newest s"
+        f" WHERE {match})"
     ).fetchone()
     assert extra is not None
     report.extra = extra["n"]
@@ -320,7 +324,8 @@ def _whole_table(
     rows = connection.execute(
         f"WITH ours AS (SELECT {ours} AS b, count(*) AS n, {content.format(hash=our_hash)} AS h"
         f" FROM {target} t LEFT JOIN newest s ON {match} WHERE NOT t._bridge_deleted GROUP BY 1),"
-        f" theirs AS (SELECT {theirs} AS b, count(*) AS n, {content.format(hash='s.hash')} AS h FROM newest s GROUP BY 1)"
+        f" theirs AS (SELECT {theirs} AS b, count(*) AS n, {content.format(hash='s.hash')} AS h FROM newest s"
+        " GROUP BY 1)"
         " SELECT coalesce(ours.b, theirs.b) AS b, coalesce(theirs.n, 0) AS source, coalesce(ours.n, 0) AS stored,"
         " ours.h IS NOT DISTINCT FROM theirs.h AND ours.n IS NOT DISTINCT FROM theirs.n AS equal"
         " FROM ours FULL JOIN theirs ON ours.b = theirs.b ORDER BY 1"

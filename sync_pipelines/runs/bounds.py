@@ -81,13 +81,15 @@ class RunBounds:
         if used > self.max_memory_bytes:
             raise RunLimitError(
                 f"The process takes {used} bytes of memory, more than the {self.max_memory_bytes} that it may.",
-                next_command="lower BATCH_ROWS, BATCH_BYTES, MAX_PAGE_SIZE or SYNC_WORKER_THREADS, or raise MAX_PROCESS_MEMORY_BYTES",
+                next_command="lower BATCH_ROWS, BATCH_BYTES, MAX_PAGE_SIZE or SYNC_WORKER_THREADS,"
+                " or raise MAX_PROCESS_MEMORY_BYTES",
             )
         there = next(folder for folder in (self.folder.absolute(), *self.folder.absolute().parents) if folder.exists())
         free = shutil.disk_usage(there).free
         if free < self.min_free_disk_bytes:
             raise RunLimitError(
-                f"The disk of SYNC_PIPELINES_HOME has {free} bytes left, and {self.min_free_disk_bytes} must stay free.",
+                f"The disk of SYNC_PIPELINES_HOME has {free} bytes left, and {self.min_free_disk_bytes} must"
+                " stay free.",
                 next_command="free some space, move SYNC_PIPELINES_HOME, or lower MIN_FREE_DISK_BYTES",
             )
 

@@ -39,7 +39,8 @@ class Extraction:
     """One read of one entity. The counters are complete when `batches` is exhausted.
 
     Args:
-        keep_original, original_characters: takes good records of at least so many letters as they were sent, see `books.originals`.
+        keep_original, original_characters: takes good records of at least so many letters as they were sent, see
+        `books.originals`.
 
     Attributes:
         fetched: records in all accepted answers, re-reads included.
@@ -180,9 +181,11 @@ class Extraction:
         elif read.misses(self.source.total):
             self.source.finish()
             raise SourceContractError(
-                f"The source says that there are {self.source.total} records, and {read.records} came before its pages ended.",
+                f"The source says that there are {self.source.total} records, and {read.records} came before its"
+                " pages ended.",
                 where=dict(self.entity.where),
-                next_command="check `pagination` in the connector's file; `checked: false` there trusts the end of the pages",
+                next_command="check `pagination` in the connector's file; `checked: false` there trusts the end of"
+                " the pages",
             )
 
     @property

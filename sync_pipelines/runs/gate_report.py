@@ -1,4 +1,6 @@
-"""A gate before what is there: why a record of the table or of quarantine got its verdict, and what another gate would do to all of them."""
+"""A gate before what is there: why a record of the table or of quarantine got its verdict, and what another gate would
+do to all of them.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,10 @@ import pyarrow as pa
 
 from sync_pipelines.batches.arrays import from_canonical
 from sync_pipelines.batches.decode import PageDecoder
+from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.quarantine import get_quarantined
+from sync_pipelines.destinations.registry import open_destination
 from sync_pipelines.errors import NotFoundError
 from sync_pipelines.gate.contract import judge_batch
 from sync_pipelines.gate.explain import Explanation, Shadow, explain
@@ -39,7 +43,8 @@ def find_record(database: Database, entity: Entity, key: str) -> tuple[str, dict
     parts = key.split("/") if len(entity.business_keys) > 1 else [key]
     with database.connect() as connection:
         row = connection.execute(
-            "SELECT uid FROM quarantine WHERE entity_uid = %s AND resolved_at IS NULL AND (business_key = %s::jsonb OR uid::text = %s)"
+            "SELECT uid FROM quarantine WHERE entity_uid = %s AND resolved_at IS NULL AND (business_key = %s::jsonb"
+            " OR uid::text = %s)"
             " ORDER BY last_seen_at DESC LIMIT 1",
             [entity.uid, json.dumps(parts), key],
         ).fetchone()
@@ -77,7 +82,8 @@ def shadow(database: Database, entity: Entity, opened: OpenedGate) -> Shadow:
         report.add(keys, old, _verdicts(judged, batch, tally))
     with database.connect() as connection:
         held = connection.execute(
-            "SELECT coalesce(edited_record, record) AS record, business_key FROM quarantine WHERE entity_uid = %s AND resolved_at IS NULL",
+            "SELECT coalesce(edited_record, record) AS record, business_key FROM quarantine WHERE entity_uid = %s"
+            " AND resolved_at IS NULL",
             [entity.uid],
         ).fetchall()
     decoder = PageDecoder(judged.entity)
@@ -106,19 +112,17 @@ def _verdicts(judged: OpenedGate, batch: pa.Table, tally: Tally) -> list[tuple[s
 def _table(
     database: Database, entity: Entity, key: tuple[str, ...] | None = None
 ) -> Iterator[tuple[pa.Table, list[str], list[str]]]:
-    """Live rows of the table, or the row of a key, as batches of declared columns, with their keys and verdicts; what is not stored is null."""
+    """Live rows of the table, or the row of a key, as batches of declared columns, with their keys and verdicts.
+
+    What is not stored is null.
+    """
     where = "NOT t._bridge_deleted"
     if key is not None:
         pairs = zip(entity.business_keys, key, strict=True)
         where = " AND ".join(f"t.{quote(column.target_name)}::text = {literal(part)}" for column, part in pairs)
     with database.connect() as connection, connection.cursor("gate_rows", row_factory=psycopg.rows.tuple_row) as cursor:
-        if entity.destination == "trino":
-            from sync_pipelines.destinations.trino.mirror import mirror_rows
-
-            table = mirror_rows(database, connection, entity, key)
-            where = "true"
-        else:
-            table = quote(entity.target_schema, entity.target_table)
+        destination = open_destination(database, get_connector(database, entity.connector), entity)
+        table = destination.rows_table(connection, entity, key)
         with connection.cursor(row_factory=psycopg.rows.tuple_row) as look:
             look.execute(f"SELECT * FROM {table} LIMIT 0")
             there = {column.name for column in look.description or ()}

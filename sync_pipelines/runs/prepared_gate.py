@@ -1,4 +1,6 @@
-"""The gate of an entity with what the catalog knows of it: waivers of persons, and the masks that the table was written with."""
+"""The gate of an entity with what the catalog knows of it: waivers of persons, and the masks that the table was written
+with.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ def forget_mask(database: Database, entity: Entity, column: str) -> None:
     """
     if column not in entity.stored_masks:
         raise SettingsError(
-            f"{entity.path} is not stored with a mask on {column!r}; masked are: {', '.join(sorted(entity.stored_masks)) or 'none'}."
+            f"{entity.path} is not stored with a mask on {column!r}; masked are:"
+            f" {', '.join(sorted(entity.stored_masks)) or 'none'}."
         )
     with database.connect() as connection:
         connection.execute(

@@ -1,4 +1,7 @@
-"""What a person does with a quarantined record: fix it, waive the rules for it, release it, let it expire. Everything is logged."""
+"""What a person does with a quarantined record: fix it, waive the rules for it, release it, let it expire.
+
+Everything is logged.
+"""
 
 from __future__ import annotations
 

@@ -26,10 +26,12 @@ def list_reviews(
         return list(
             connection.execute(
                 """
-                SELECT r.uid, c.name || '/' || e.slug AS path, r.business_key, r.reason, r.run_uid, r.first_seen_at, r.last_seen_at,
+                SELECT r.uid, c.name || '/' || e.slug AS path, r.business_key, r.reason, r.run_uid, r.first_seen_at,
+                    r.last_seen_at,
                        r.closed_at, r.outcome
                 FROM reviews r JOIN entities e ON e.uid = r.entity_uid JOIN connectors c ON c.uid = e.connector_uid
-                WHERE (%(connector)s::text IS NULL OR c.name = %(connector)s) AND (%(slug)s::text IS NULL OR e.slug = %(slug)s)
+                WHERE (%(connector)s::text IS NULL OR c.name = %(connector)s) AND (%(slug)s::text IS NULL OR
+                    e.slug = %(slug)s)
                   AND (%(all)s OR r.closed_at IS NULL)
                 ORDER BY r.last_seen_at DESC, r.uid LIMIT %(limit)s
                 """,
@@ -47,7 +49,8 @@ def accept_review(database: Database, uid: UUID, *, author: str, reason: str) ->
     with database.connect() as connection:
         row = connection.execute(
             """
-            UPDATE reviews r SET closed_at = now(), outcome = 'accepted' FROM entities e JOIN connectors c ON c.uid = e.connector_uid
+            UPDATE reviews r SET closed_at = now(), outcome = 'accepted' FROM entities e JOIN connectors c ON c.uid =
+                e.connector_uid
             WHERE r.uid = %s AND r.closed_at IS NULL AND e.uid = r.entity_uid
             RETURNING c.name AS connector, e.slug, r.business_key, r.content_hash
             """,

@@ -33,8 +33,8 @@ from sync_pipelines.catalog.slots import writer_place
 from sync_pipelines.destinations.destination import Destination
 from sync_pipelines.destinations.engine import load_batches
 from sync_pipelines.destinations.postgres.peek import finish_without_load
-from sync_pipelines.destinations.registry import open_destination
-from sync_pipelines.discover.follow import follow_fields
+from sync_pipelines.destinations.registry import kind_of, open_destination
+from sync_pipelines.discovery.follow import follow_fields
 from sync_pipelines.errors import (
     UNPUBLISHED,
     ConfigurationError,
@@ -60,7 +60,7 @@ from sync_pipelines.runs.extraction import Extraction
 from sync_pipelines.runs.prepared_gate import prepare_gate
 from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines.sources.named_metrics import named_metrics
-from sync_pipelines.sources.registry import kind_of, open_source
+from sync_pipelines.sources.registry import open_source, source_kind
 
 logger = logging.getLogger(__name__)
 
@@ -156,14 +156,16 @@ def sync_entity(
         connector_name: the connector.
         slug: the entity.
         full_refresh: read everything again, compare, and soft-delete what vanished.
-        accept_vanished: delete vanished rows even beyond the configured share; without it they stay, and the run is INCOMPLETE.
+        accept_vanished: delete vanished rows even beyond the configured share; without it they stay, and the run is
+            INCOMPLETE.
         triggered_by: who asked, for the run's record.
-        released: records out of quarantine, by their uid, that go the whole way instead of what the source has; the cursor stays.
+        released: records out of quarantine, by their uid, that go the whole way instead of what the source has; the
+            cursor stays.
         settings: the process settings when None.
         interrupted: asked before every page; True ends the run as cancelled, with nothing published.
         lease: by which a sensor took the entity for this run; it ends with it.
-        will_try_again: the caller repeats what may pass, a `RetriableError` or an error that is none of ours, so that such a failure is not
-            counted yet.
+        will_try_again: the caller repeats what may pass, a `RetriableError` or an error that is none of ours, so that
+            such a failure is not counted yet.
 
     While it reads, `records_fetched` of the running row in `bridge.sync_runs` tells how far it is.
 
@@ -177,12 +179,15 @@ def sync_entity(
         # Read again under the lock: the run before us may have moved the cursor.
         entity = _checked(connector, get_entity(database, connector_name, slug))
         destination = open_destination(database, connector, entity)
+        interrupted_before = kind_of(entity.destination).interrupted
         try:
             gate = prepare_gate(database, settings, entity)
         except SyncError as error:
-            # A person reads of it where they read of every failure; that is what keeps the entity from starting at once again, too.
+            # A person reads of it where they read of every failure; that is what keeps the entity from starting at once
+            # again, too.
             mode = plan_mode(entity, full_refresh=full_refresh)
-            uid, _ = start_run(held, entity, mode, triggered_by, entity.cursor if mode is Mode.DELTA else None)
+            start = entity.cursor if mode is Mode.DELTA else None
+            uid, _ = start_run(held, entity, mode, triggered_by, start, interrupted=interrupted_before)
             is_release = bool(released)
             told = error.at(**entity.where).leaves(UNPUBLISHED)
             fail_run(database, entity, uid, told, lease=lease, tried_again=is_release, released=is_release)
@@ -192,7 +197,7 @@ def sync_entity(
         if released and gate is not None:
             gate = _gate_of_released(entity, gate)
         start = entity.cursor if mode is Mode.DELTA else None
-        uid, started_at = start_run(held, entity, mode, triggered_by, start)
+        uid, started_at = start_run(held, entity, mode, triggered_by, start, interrupted=interrupted_before)
         heartbeat = _heartbeat(held, uid, interrupted)
         run = _Run(
             database,
@@ -292,7 +297,10 @@ def _checked(connector: Connector, entity: Entity) -> Entity:
 
 
 def _with_new_columns(run: _Run) -> _Run:
-    """The run anew, with the entity as the catalog has it now; it reads everything, so that every row gets its values."""
+    """The run anew, with the entity as the catalog has it now.
+
+    It reads everything, so that every row gets its values.
+    """
     entity = get_entity(run.database, run.connector.name, run.entity.slug)
     connector = get_connector(run.database, run.connector.name)
     gate = prepare_gate(run.database, run.settings, entity)
@@ -328,7 +336,7 @@ def _notice(run: _Run, names: set[str]) -> None:
 
 
 def _tell_undeclared(run: _Run, names: set[str]) -> None:
-    kind = kind_of(run.connector)
+    kind = source_kind(run.connector)
     if not names or run.released or kind.words_for(run.connector, run.entity.slug).chooses_fields:
         return
     shown = ", ".join(sorted(names)[:SHOWN_FIELDS]) + (", …" if len(names) > SHOWN_FIELDS else "")
@@ -340,7 +348,7 @@ def _tell_undeclared(run: _Run, names: set[str]) -> None:
 def _run(run: _Run) -> RunResult:
     keyset = run.entity.delta_strategy is DeltaStrategy.ROWVERSION
     # Of a declared source its file says whether it is sorted.
-    may_be_unsorted = keyset and not kind_of(run.connector).is_declared and not run.released
+    may_be_unsorted = keyset and not source_kind(run.connector).is_declared and not run.released
     in_order = not (may_be_unsorted and run.mode is Mode.DELTA and run.last_details.get("unsorted"))
     _prepare(run)
     try:
@@ -355,7 +363,8 @@ def _run(run: _Run) -> RunResult:
                 if error.is_certain:
                     break
         run.warnings.append(
-            "the source does not sort its pages by rowversion, so they are read by number under the same filter: a row that an"
+            "the source does not sort its pages by rowversion, so they are read by number under the same filter:"
+            " a row that an"
             " update moves across a page border meanwhile can be missed until the next full refresh"
         )
         return _attempt(run, keyset=keyset, in_order=False)
@@ -530,13 +539,14 @@ def _without_rowversion(run: _Run, extraction: Extraction, plan: PublishPlan) ->
         )
     if count > (extraction.without_rowversion if run.mode is Mode.DELTA else 0):
         run.warnings.append(
-            f"{count} records have no {_cursor_name(run)}, so no delta finds them again: {seen} (sync-pipelines sync {run.entity.path} --full-refresh)"
+            f"{count} records have no {_cursor_name(run)}, so no delta finds them again: {seen} (sync-pipelines sync"
+            f" {run.entity.path} --full-refresh)"
         )
     return count
 
 
 def _cursor_name(run: _Run) -> str:
-    return kind_of(run.connector).words_for(run.connector, run.entity.slug).cursor_name
+    return source_kind(run.connector).words_for(run.connector, run.entity.slug).cursor_name
 
 
 def _without_load(
@@ -574,7 +584,10 @@ def _load(run: _Run, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]])
 
 
 def _writing(run: _Run) -> AbstractContextManager[None]:
-    """A place among the writers to the destination; while it is waited for, the run can be cancelled and its limits hold."""
+    """A place among the writers to the destination.
+
+    While it is waited for, the run can be cancelled and its limits hold.
+    """
     return writer_place(
         run.held, run.database.bridge_schema, run.settings.max_destination_writers, lambda: _wait_on(run)
     )
@@ -603,7 +616,7 @@ def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outco
     entity, traffic = run.entity, extraction.traffic
     duplicates = _duplicate_keys(run)
     metrics = named_metrics(
-        kind_of(run.connector).words_for(run.connector, entity.slug).metrics,
+        source_kind(run.connector).words_for(run.connector, entity.slug).metrics,
         outcome.ledger,
         traffic,
         extraction.source.page_size,

@@ -1,7 +1,7 @@
 """Write one corrected record to its source: ordered by a person, never by a sync.
 
-The table stays a copy of the source. So the entity is synced first, the whole record is sent with the changes by PUT, which may be
-repeated without harm, and a second sync brings back what the source made of it.
+The table stays a copy of the source. So the entity is synced first, the whole record is sent with the changes by PUT,
+which may be repeated without harm, and a second sync brings back what the source made of it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources.http.guarded import Traffic
-from sync_pipelines.sources.registry import kind_of, open_source
+from sync_pipelines.sources.registry import open_source, source_kind
 from sync_pipelines.sources.source import WritableSource
 
 
@@ -61,14 +61,14 @@ def plan_write_back(
         settings: of the process.
 
     Raises:
-        ConfigurationError: the endpoint has no `write_back`, or the table is not what the source sent: it has masks, or is in
-            Trino, whose types are others.
+        ConfigurationError: the endpoint has no `write_back`, or the table is not what the source sent: it has masks, or
+            is in Trino, whose types are others.
         SettingsError: a column that may not be changed, or a value that is not of its type.
         NotFoundError: no live row has the key.
         SyncError: from the sync.
     """
     connector, entity = get_connector(database, connector_name), get_entity(database, connector_name, slug)
-    declared = kind_of(connector).write_back_for(connector, slug)
+    declared = source_kind(connector).write_back_for(connector, slug)
     if declared is None:
         raise ConfigurationError(
             f"{entity.path} declares no write_back, so nothing is ever written to its source.",
@@ -102,7 +102,8 @@ def plan_write_back(
     sync_entity(database, connector_name, slug, triggered_by="write-back", settings=settings)
     if masked := get_entity(database, connector_name, slug).stored_masks:
         raise ConfigurationError(
-            f"{entity.path} has masks ({', '.join(sorted(masked))}), so its rows are not what the source would get back.",
+            f"{entity.path} has masks ({', '.join(sorted(masked))}), so its rows are not what the source would"
+            " get back.",
             state="Nothing was sent.",
         )
     row = _row(database, entity, key)
@@ -137,7 +138,8 @@ def _raw_record(source: WritableSource, entity: Entity, key: str, settings: Sett
         )
     if is_cut(found):
         raise ConfigurationError(
-            f"The record {printable(key)} of {entity.path} is larger than MAX_RECORD_BYTES, so it would go back without its largest values.",
+            f"The record {printable(key)} of {entity.path} is larger than MAX_RECORD_BYTES, so it would go back"
+            " without its largest values.",
             where=dict(entity.where),
             state="Nothing was sent.",
             next_command="raise MAX_RECORD_BYTES",
@@ -166,7 +168,8 @@ def _row(database: Database, entity: Entity, key: str) -> dict[str, bytes]:
     with database.connect() as connection:
         found = connection.execute(
             # A column may be called as the table's alias is; none of a source begins with _bridge.
-            f"SELECT to_jsonb(_bridge_row.*)::text AS row FROM {quote(entity.target_schema, entity.target_table)} _bridge_row"  # noqa: S608
+            f"SELECT to_jsonb(_bridge_row.*)::text AS row FROM {quote(entity.target_schema, entity.target_table)}"
+            " _bridge_row"  # noqa: S608
             f" WHERE {quote(column.target_name)}::text = %s AND NOT _bridge_deleted",
             [key],
         ).fetchone()
@@ -178,7 +181,7 @@ def _row(database: Database, entity: Entity, key: str) -> dict[str, bytes]:
 
 
 def _check_as_sent(entity: Entity, key: str, row: dict[str, bytes]) -> None:
-    """Refuse a row that is not what the source has: sent back whole, it would overwrite what nobody wanted to change."""
+    """Refuse a row that differs from the source: sent back whole, it would overwrite fields that nobody changed."""
     reasons = {
         COERCED_COLUMN: "values of it were cut or left out when it came",
         REJECTED_COLUMN: "its newest record is in quarantine",
@@ -215,7 +218,10 @@ def _text(raw: bytes | None) -> str | None:
 
 
 def _changed(record: bytes, path: tuple[str, ...], raw: bytes) -> bytes:
-    """An object with one member changed, all others byte for byte; objects on the way are made where they are missing."""
+    """An object with one member changed, all others byte for byte.
+
+    Objects on the way are made where they are missing.
+    """
     found = members(record) or {}
     old = found.get(path[0], b"null").strip()
     if len(path) > 1:

@@ -34,7 +34,7 @@ from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources.kind import Prober
 from sync_pipelines.sources.probe import is_news
-from sync_pipelines.sources.registry import kind_of
+from sync_pipelines.sources.registry import source_kind
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,9 @@ def probe_changes(
         database, connector.uid, by_cron=by_cron, interval_seconds=interval, limit=MAX_CANDIDATES
     )
     prober = (
-        kind_of(connector).open_prober(connector, settings, database, seconds=REQUEST_SECONDS) if candidates else None
+        source_kind(connector).open_prober(connector, settings, database, seconds=REQUEST_SECONDS)
+        if candidates
+        else None
     )
     candidates = [one for one in candidates if prober is not None and prober.can_probe(one.slug)]
     if prober is None or not candidates:

@@ -1,4 +1,7 @@
-"""One tick of a connector: settle what ended, look at the source, take what is due. Whoever starts the runs calls this."""
+"""One tick of a connector: settle what ended, look at the source, take what is due.
+
+Whoever starts the runs calls this.
+"""
 
 from __future__ import annotations
 
@@ -166,7 +169,8 @@ def _nothing(database: Database, connector: Connector, settings: Settings, situa
         words.append(f"next: {ahead[0]} in {ahead[1]:.0f} s ({ahead[2]})")
     if crons.sync:
         words.append(
-            f"cron {crons.sync} comes next at {next_tick(crons.sync, crons.time_zone, datetime.now(UTC)):%Y-%m-%d %H:%M %Z}"
+            f"cron {crons.sync} comes next at"
+            f" {next_tick(crons.sync, crons.time_zone, datetime.now(UTC)):%Y-%m-%d %H:%M %Z}"
         )
     if not situation.known:
         words.append("the definitions know no entity of it: discover it and reload them")

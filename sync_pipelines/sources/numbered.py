@@ -1,7 +1,7 @@
 """Whether the pages of a read by number stayed in place while they were read.
 
-One record with one content on two pages of a read proves that pages moved, so that as many others may have been missed; unless
-a second read brings the very same pages, which then hold the record twice.
+One record with one content on two pages of a read proves that pages moved, so that as many others may have been missed;
+unless a second read brings the very same pages, which then hold the record twice.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ class NumberedRead:
         """What a person should know of a read that never came to rest."""
         told = f" (the source says that there are {total})" if self.misses(total) else ""
         return (
-            f"{self.twice} records came twice, on two pages of one read, in each of {self.reads} reads: the pages moved, and as many"
-            f" records may be missing{told}. Nothing is deleted, and the next run reads everything again. Ask the source to sort, for"
+            f"{self.twice} records came twice, on two pages of one read, in each of {self.reads} reads:"
+            " the pages moved, and as many"
+            f" records may be missing{told}. Nothing is deleted, and the next run reads everything again."
+            " Ask the source to sort, for"
             " example params: {sort: id}"
         )

@@ -157,8 +157,8 @@ def read_keyset(
         _check(answer, reading, position)
         size = max(size, min(answer.count, page_size))
         if answer.count < size:
-            # Short: the end, or a server that caps its pages. Only an empty second page tells, of the size that came, since
-            # some servers count their offset by the size that was asked for.
+            # Short: the end, or a server that caps its pages. Only an empty second page tells, of the size that came,
+            # since some servers count their offset by the size that was asked for.
             next_size = answer.count if first == 1 else first_size
             second = fetch(position, first + 1, next_size)
             asked = _count_page(asked, max_pages)
@@ -188,7 +188,9 @@ def read_keyset(
 
 
 def read_tail(fetch: Fetch, reading: Reading, *, known: int, page_size: int, max_pages: int) -> Iterator[Piece]:
-    """Records without rowversion that an unfiltered read has after all others; the read by rowversions never comes there.
+    """Records without rowversion that an unfiltered read has after all others.
+
+    The read by rowversions never comes there.
 
     Args:
         fetch, max_pages: as for `read_keyset`.
@@ -224,7 +226,8 @@ def read_tail(fetch: Fetch, reading: Reading, *, known: int, page_size: int, max
         answer = fetch(None, number, size)
     if there > known and last is not None and reading.is_below_last(last):
         error = UnsortedPageError(
-            f"The last page ends with the rowversion {last!r} although {reading.last!r} came before it, and has records that were not read."
+            f"The last page ends with the rowversion {last!r} although {reading.last!r} came before it,"
+            " and has records that were not read."
         )
         error.is_certain = False
         raise error
@@ -273,7 +276,8 @@ def _drain_tie(
 
 
 def read_pages(fetch: Fetch, *, page_size: int, max_pages: int, after: str | None = None) -> Iterator[Piece]:
-    """Read everything greater than `after` by page number until an empty page, as SyncFlow does for sources without rowversions.
+    """Read everything greater than `after` by page number until an empty page, as SyncFlow does for sources without
+    rowversions.
 
     Yields:
         As `read_keyset`; nothing is read again.

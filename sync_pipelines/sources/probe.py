@@ -11,8 +11,8 @@ UNVERSIONED = "(none)"
 def is_news(codec: Codec, seen: str, first: str | None, found_before: str | None) -> bool:
     """Whether the answer to a probe is worth a sync.
 
-    A record that already started one and is still not read, for whatever reason, starts no other: the intervals go on. Nor does
-    one that is not after `seen`, from a source that ignores the filter.
+    A record that already started one and is still not read, for whatever reason, starts no other: the intervals go on.
+    Nor does one that is not after `seen`, from a source that ignores the filter.
 
     Args:
         codec: of the entity.

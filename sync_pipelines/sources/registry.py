@@ -19,7 +19,7 @@ KINDS = {
 }
 
 
-def kind_named(name: str) -> SourceKind:
+def source_kind_named(name: str) -> SourceKind:
     """The kind of a name.
 
     Raises:
@@ -32,14 +32,14 @@ def kind_named(name: str) -> SourceKind:
     return kind
 
 
-def kind_of(connector: Connector) -> SourceKind:
+def source_kind(connector: Connector) -> SourceKind:
     """The kind of a connector."""
-    return kind_named(connector.kind)
+    return source_kind_named(connector.kind)
 
 
 def declared_kinds() -> list[str]:
     """Names of the kinds whose entities a connector file declares."""
-    return [name for name in KINDS if kind_named(name).is_declared]
+    return [name for name in KINDS if source_kind_named(name).is_declared]
 
 
 def open_source(
@@ -58,9 +58,10 @@ def open_source(
         connector, entity: what to read.
         settings: of the process.
         masked: columns whose values must not rest anywhere, in an error or a kept answer as little as in a table.
-        keep_answers: for a run that publishes: go on with what a run that died has fetched, where the endpoint allows it.
+        keep_answers: for a run that publishes: go on with what a run that died has fetched, where the endpoint allows
+            it.
 
     Raises:
         ConfigurationError: the declaration cannot be used, or the cursor, which is kept in clear, is masked.
     """
-    return kind_of(connector).open(database, connector, entity, settings, masked=masked, keep_answers=keep_answers)
+    return source_kind(connector).open(database, connector, entity, settings, masked=masked, keep_answers=keep_answers)

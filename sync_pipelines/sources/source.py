@@ -1,6 +1,7 @@
 """The port `Source`: what a read asks of a source, whatever protocol it speaks.
 
-A source is read in one of two ways. A `PagedSource` answers any page of the records after a rowversion, in rowversion order, so that
+A source is read in one of two ways. A `PagedSource` answers any page of the records after a rowversion, in rowversion
+order, so that
 `sources.paging` can follow them. A `WalkedSource` shows its pages one after the other, in its own order.
 """
 
@@ -87,7 +88,10 @@ class PagedSource(Source):
         page_size: int,
         traffic: Traffic,
     ) -> Page:
-        """The page `number` of the records greater than a rowversion, in rowversion order; `running` counts the run's pages."""
+        """The page `number` of the records greater than a rowversion, in rowversion order.
+
+        `running` counts the run's pages.
+        """
 
 
 class WalkedSource(Source):

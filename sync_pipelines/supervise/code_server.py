@@ -1,8 +1,9 @@
-"""Dagster's code server under supervision: started again, a bounded number of times, when its definitions do not answer.
+"""Dagster's code server under supervision: started again, a bounded number of times, when its definitions do not
+answer.
 
 The process is what `up` and the containers start: `python -m sync_pipelines.supervise.code_server --port 4000`. It runs
-`dagster code-server start` as its child and pings the inner server behind it. Runs are grandchildren; a new code server leaves them
-alone, because they write to the storage themselves.
+`dagster code-server start` as its child and pings the inner server behind it. Runs are grandchildren; a new code server
+leaves them alone, because they write to the storage themselves.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from sync_pipelines.supervise.ping import Answer, Pulse, ping, target_of
 logger = logging.getLogger("sync_pipelines.supervise")
 
 LOCATION = "sync_pipelines"
-# Seconds without a heartbeat after which the inner server ends itself. Dagster's 30 s are less than a busy machine may need.
+# Seconds without a heartbeat after which the inner server ends itself. Dagster's 30 s are less than a busy machine may
+# need.
 HEARTBEAT_VARIABLE = "DAGSTER_GRPC_PROXY_HEARTBEAT_TTL_SECONDS"
 HEARTBEAT_SECONDS = 300
 

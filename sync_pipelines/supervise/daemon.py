@@ -1,7 +1,7 @@
 """Is Dagster's daemon heard of? `python -m sync_pipelines.supervise.daemon` is the health check of its container.
 
-It reads the heartbeats that the daemon writes every 30 s with one query. Dagster's own check imports all of Dagster, which is three
-CPU seconds each time, and bears half an hour of silence.
+It reads the heartbeats that the daemon writes every 30 s with one query. Dagster's own check imports all of Dagster,
+which is three CPU seconds each time, and bears half an hour of silence.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Ask a code server whether the definitions behind it answer; `python -m sync_pipelines.supervise.ping --port 4000`.
 
-`dagster code-server` is a proxy: its own health check says that the proxy serves, also when the inner server, which holds the
-definitions, is gone. The call `Ping` is passed on to the inner server. It is made here without importing Dagster, because a health
-check that takes three CPU seconds every ten is a third of a core.
+`dagster code-server` is a proxy: its own health check says that the proxy serves, also when the inner server, which
+holds the definitions, is gone. The call `Ping` is passed on to the inner server. It is made here without importing
+Dagster, because a health check that takes three CPU seconds every ten is a third of a core.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ class Answer:
 
 
 def ping(target: str, seconds: float = PING_SECONDS) -> Answer:
-    """Ask the inner server behind the code server at `target`, `host:port` or `unix:/path`; never raises for a dead one."""
+    """Ask the inner server behind the code server at `target`, `host:port` or `unix:/path`.
+
+    Never raises for a dead one.
+    """
     with grpc.insecure_channel(target) as channel:
         call = channel.unary_unary(_METHOD, request_serializer=_as_it_is, response_deserializer=_as_it_is)
         try:

@@ -154,7 +154,7 @@ def test_a_run_is_failed_once_and_a_finished_one_never(world: World) -> None:
     assert get_run(world.database, result.uid)["status"] == "success"
     assert world.entity().consecutive_failures == 0
     with world.database.connect() as connection:
-        uid, _ = start_run(connection, world.entity(), Mode.FULL, "test", None)
+        uid, _ = start_run(connection, world.entity(), Mode.FULL, "test", None, interrupted="It died.")
     fail_run(world.database, world.entity(), uid, ConfigurationError("why\x00not", where={"page": 7}))
     fail_run(world.database, world.entity(), uid, RuntimeError("again"))
     run = get_run(world.database, uid)

@@ -19,7 +19,7 @@ from sync_pipelines.catalog.heartbeats import Looker
 from sync_pipelines.catalog.incidents import list_incidents
 from sync_pipelines.catalog.runs import hold_entity, start_run
 from sync_pipelines.demo.twin import Fault
-from sync_pipelines.discover.discovery import discover
+from sync_pipelines.discovery.discover import discover
 from sync_pipelines.errors import ConfigurationError, DatabaseConnectionsError, SyncError
 from sync_pipelines.model.incident import IncidentKind
 from sync_pipelines.model.run import Mode, RunStatus
@@ -164,7 +164,7 @@ def test_a_run_that_goes_on_too_long_is_told_and_whether_its_process_lives(watch
     watch.world.add_items(1)
     entity = watch.world.entity()
     with hold_entity(watch.world.database, entity, 1) as held:
-        start_run(held, entity, Mode.FULL, "test", None)
+        start_run(held, entity, Mode.FULL, "test", None, interrupted="It died.")
         watch.world.sql("UPDATE bridge.sync_runs SET started_at = now() - interval '11 minutes'")
         opened = watch.look().evaluation.opened[0]
         assert (opened.kind, opened.details["still_going"]) == (IncidentKind.RUN_DURATION, True)

@@ -12,8 +12,8 @@ import typer
 
 from sync_pipelines.catalog.heartbeats import Looker
 from sync_pipelines.catalog.incidents import get_incident, list_incidents
+from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.catalog.webhooks import add_webhook, find_webhooks, remove_webhook, shown_address, webhook_figures
-from sync_pipelines.cli.shell.context import open_catalog
 from sync_pipelines.cli.shell.failures import ListingGroup
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.cli.shell.processes import interruptible
@@ -29,7 +29,8 @@ UID_EXAMPLE = "0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f"
 
 group = typer.Typer(
     cls=ListingGroup,
-    help="Incidents and who is told: `alerts` lists them, `alerts run` looks once, `alerts watch` goes on, `alerts webhook` names receivers.",
+    help="Incidents and who is told: `alerts` lists them, `alerts run` looks once, `alerts watch` goes on,"
+    " `alerts webhook` names receivers.",
     epilog=examples("alerts --open", "alerts webhook add https://hooks.example.com/sync --secret env:HOOK_KEY"),
 )
 webhooks = typer.Typer(
@@ -105,14 +106,20 @@ def show(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) 
         ("message", "webhook", "event", "tries", "delivered", "given up", "next try", "answer"),
         [
             (
-                f"msg_{row['uid'].hex}", row["webhook"], row["event"], row["attempts"], row["delivered_at"], row["given_up_at"],
-                None if row["delivered_at"] or row["given_up_at"] else row["next_attempt_at"], row["last_error"] or row["last_status"],
+                f"msg_{row['uid'].hex}",
+                row["webhook"],
+                row["event"],
+                row["attempts"],
+                row["delivered_at"],
+                row["given_up_at"],
+                None if row["delivered_at"] or row["given_up_at"] else row["next_attempt_at"],
+                row["last_error"] or row["last_status"],
             )
             for row in messages
         ],
         right=("tries",),
         empty="No webhook was to be told.",
-    )  # fmt: skip
+    )
     if incident.next_command and incident.closed_at is None:
         say(f"Next: {incident.next_command}", "cyan")
 
@@ -145,7 +152,10 @@ def watch(
         float | None, typer.Option(min=1, help="Seconds between two looks; ALERT_INTERVAL_SECONDS when left out.")
     ] = None,
 ) -> None:
-    """Look again and again until Ctrl-C, beside Dagster, so that somebody notices when Dagster itself is dead; `up` runs it."""
+    """Look again and again until Ctrl-C, beside Dagster, so that somebody notices when Dagster itself is dead.
+
+    `up` runs it.
+    """
     settings = context.obj
     pause = every or settings.alert_interval_seconds
     last_said = ""
@@ -198,7 +208,10 @@ def test(
 
 @group.command(epilog=examples(f"alerts close {UID_EXAMPLE}", f"alerts close {UID_EXAMPLE} --json"))
 def close(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) -> None:
-    """End an incident by hand, for example of a job that is no more; if it is still there, the next look opens a new one."""
+    """End an incident by hand, for example of a job that is no more.
+
+    If it is still there, the next look opens a new one.
+    """
     database = open_catalog(context.obj)
     incident, _ = get_incident(database, find_uid(database, Kind.INCIDENT, uid))
     done = close_by_hand(database, context.obj, incident)
@@ -212,7 +225,8 @@ def close(context: typer.Context, uid: UidArgument, as_json: JsonOption = False)
     "add",
     epilog=examples(
         "alerts webhook add https://hooks.example.com/sync --secret env:HOOK_KEY",
-        "alerts webhook add env:CHAT_URL --secret env:HOOK_KEY --name chat --kinds freshness --kinds source_unreachable",
+        "alerts webhook add env:CHAT_URL --secret env:HOOK_KEY --name chat --kinds freshness --kinds"
+        " source_unreachable",
     ),
 )
 def webhook_add(
@@ -264,17 +278,36 @@ def webhook_list(context: typer.Context, as_json: JsonOption = False) -> None:
         return
     show_table(
         "Webhooks",
-        ("webhook", "address", "key", "kinds", "active", "delivered", "waiting", "given up", "last delivered", "last error"),
+        (
+            "webhook",
+            "address",
+            "key",
+            "kinds",
+            "active",
+            "delivered",
+            "waiting",
+            "given up",
+            "last delivered",
+            "last error",
+        ),
         [
             (
-                row["name"], row["url"], row["secret"], ", ".join(row["kinds"]) if row["kinds"] else "all", row["is_active"],
-                row["delivered"], row["waiting"], row["given_up"], row["last_delivered_at"], row["last_error"],
+                row["name"],
+                row["url"],
+                row["secret"],
+                ", ".join(row["kinds"]) if row["kinds"] else "all",
+                row["is_active"],
+                row["delivered"],
+                row["waiting"],
+                row["given_up"],
+                row["last_delivered_at"],
+                row["last_error"],
             )
             for row in rows
         ],
         right=("delivered", "waiting", "given up"),
         empty="Nobody is told. Next: sync-pipelines alerts webhook add URL --secret env:NAME",
-    )  # fmt: skip
+    )
 
 
 @webhooks.command("remove", epilog=examples("alerts webhook remove ops", "alerts webhook remove ops --json"))

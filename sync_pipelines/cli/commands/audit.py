@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.cli.commands.entities import PathArgument
-from sync_pipelines.cli.shell.context import open_catalog, split_entity_path
+from sync_pipelines.cli.shell.context import split_entity_path
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def _show(report: AuditReport) -> None:
         say(f"Bring them: sync-pipelines sync {report.entity} --full-refresh", "bold")
     if report.suggested_lookback_seconds is not None:
         say(
-            f"Records became visible up to {report.late_seconds:,.0f} s late, the lookback is {report.lookback_seconds} s. "
+            f"Records became visible up to {report.late_seconds:,.0f} s late, the lookback is"
+            f" {report.lookback_seconds} s. "
             f"Next: sync-pipelines entity set {report.entity} --lookback-seconds {report.suggested_lookback_seconds}",
             "bold",
         )

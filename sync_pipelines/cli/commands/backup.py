@@ -1,4 +1,6 @@
-"""`sync-pipelines backup` and `restore`: one file with tables, cursors, quarantine and Dagster's history, consistent with each other."""
+"""`sync-pipelines backup` and `restore`: one file with tables, cursors, quarantine and Dagster's history, consistent
+with each other.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,24 @@ from sync_pipelines.postgres_server.embedded import postgres_program
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 
-# What libpq reads from the environment, so that no password is among the arguments, which every user of the machine can see.
+# What libpq reads from the environment, so that no password is among the arguments, which every user of the machine can
+# see.
 _VARIABLES = {
-    "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER", "password": "PGPASSWORD",
-    "passfile": "PGPASSFILE", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY",
-    "options": "PGOPTIONS", "connect_timeout": "PGCONNECT_TIMEOUT", "channel_binding": "PGCHANNELBINDING",
-}  # fmt: skip
+    "host": "PGHOST",
+    "hostaddr": "PGHOSTADDR",
+    "port": "PGPORT",
+    "dbname": "PGDATABASE",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "passfile": "PGPASSFILE",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "options": "PGOPTIONS",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+    "channel_binding": "PGCHANNELBINDING",
+}
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The file of the backup.")]
 
 
@@ -77,7 +91,10 @@ def restore(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring a backup into the database in one transaction and upgrade it where it is older; stop `up` and the containers before."""
+    """Bring a backup into the database in one transaction and upgrade it where it is older.
+
+    Stop `up` and the containers before.
+    """
     settings: Settings = context.obj
     if not file.is_file():
         raise SettingsError(f"There is no file {file}.", state="Nothing was changed.")

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.cli.shell.output import cell, draw, print_json
+from sync_pipelines.destinations.registry import kind_of
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.model.check import Check, Verdict, attempt
 from sync_pipelines.model.entity import Connector
@@ -38,24 +39,18 @@ def conclude(checks: Sequence[Check], *, as_json: bool) -> None:
 def check_connector(database: Database, connector: Connector, settings: Settings, prefix: str = "") -> list[Check]:
     """Tell apart: missing secret, unreachable source, refused token, wrong shape, refusing database."""
     # Here, since it brings pyarrow, which --help need not wait for.
-    from sync_pipelines.sources.registry import kind_of
+    from sync_pipelines.sources.registry import source_kind
 
-    checks = [*kind_of(connector).test(connector, settings), check_target(database, connector.target_schema)]
-    if connector.destination == "trino":
-        checks.append(check_trino(database, connector))
+    checks = [*source_kind(connector).test(connector, settings), check_target(database, connector.target_schema)]
+    if kind_of(connector.destination).settings_hint is not None:
+        checks.append(check_destination(database, connector))
     return [Check(prefix + check.name, check.verdict, check.detail, check.next_command) for check in checks]
 
 
-def check_trino(database: Database, connector: Connector) -> Check:
-    """Does Trino answer, and is the catalog one that can be written to?"""
-    from sync_pipelines.destinations.trino.adapter import TrinoDestination
-
-    def look() -> str:
-        destination = TrinoDestination(database, connector)
-        kind = "Hive: append and swap only" if destination.is_hive else "Iceberg"
-        return f"{destination.session.options.location} answers ({kind})"
-
-    return attempt("trino", look, "compare TRINO_… with .env.example")
+def check_destination(database: Database, connector: Connector) -> Check:
+    """Does a destination that is not the catalog's own server answer, and can it be written to?"""
+    kind = kind_of(connector.destination)
+    return attempt(kind.name, lambda: kind.open(database, connector).check(), kind.settings_hint)
 
 
 def check_target(database: Database, schema: str) -> Check:
@@ -73,8 +68,10 @@ def check_target(database: Database, schema: str) -> Check:
         assert row is not None
         if row["may_write"] is False or (row["may_write"] is None and not row["may_create"]):
             raise ConfigurationError(
-                f"The database role may not {'write to' if row['may_write'] is False else 'create'} the schema {schema}.",
-                next_command=f"GRANT CREATE ON {'SCHEMA ' + schema if row['may_write'] is False else 'DATABASE …'} TO …",
+                f"The database role may not {'write to' if row['may_write'] is False else 'create'} the schema"
+                f" {schema}.",
+                next_command="GRANT CREATE"
+                f" ON {'SCHEMA ' + schema if row['may_write'] is False else 'DATABASE …'} TO …",
             )
         return f"schema {schema} {'exists' if row['may_write'] else 'can be created'} in {database.location}"
 

@@ -14,9 +14,9 @@ from sync_pipelines.catalog.connectors import (
     remove_connector,
 )
 from sync_pipelines.catalog.fingerprints import learn_secrets
+from sync_pipelines.catalog.opening import open_catalog, open_migrated
 from sync_pipelines.cli.commands.checks import check_connector, conclude
 from sync_pipelines.cli.shell.completion import complete_connectors
-from sync_pipelines.cli.shell.context import open_catalog, open_migrated
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.cli.shell.running import show_in_dagster
 from sync_pipelines.declare.register import register_connector
@@ -29,7 +29,8 @@ from sync_pipelines.schedule.cron import DEFAULT, OFF, check_time_zone, resolve_
 _CRON_HELP = "Five fields, H as minute or hour lets the name choose; off, or default."
 
 _YES_HELP = (
-    "Do not ask: agrees to every address, variable and table that is shown and to each secret going where it is shown to go, "
+    "Do not ask: agrees to every address, variable and table that is shown and to each secret going where it is"
+    " shown to go, "
     "and remembers it. Not to addresses that are not public (--allow-private), nor to what SECRET_ORIGINS forbids."
 )
 AllowPrivate = Annotated[
@@ -58,7 +59,8 @@ def register(app: typer.Typer) -> None:
     epilog=examples(
         "connector add erp https://erp.example.com --token env:ERP_TOKEN",
         "connector add erp https://erp.example.com --set requests_per_second=5 --set max_connections=2",
-        "connector add erp https://erp.example.com --destination trino --trino host=trino.example.com --trino password=env:TRINO_PASS",
+        "connector add erp https://erp.example.com --destination trino --trino host=trino.example.com --trino"
+        " password=env:TRINO_PASS",
     )
 )
 def add(
@@ -85,9 +87,16 @@ def add(
     settings = parse_limits(limits or [])
     database = open_migrated(context.obj)
     connector = register_connector(
-        database, name, url, token, target_schema=schema, settings=settings, destination=destination,
-        destination_settings=parse_limits(trino, "--trino") if trino else None, allow_private=allow_private,
-    )  # fmt: skip
+        database,
+        name,
+        url,
+        token,
+        target_schema=schema,
+        settings=settings,
+        destination=destination,
+        destination_settings=parse_limits(trino, "--trino") if trino else None,
+        allow_private=allow_private,
+    )
     learn_secrets(database, context.obj)
     show_in_dagster(context.obj, database, quiet=True)
     if connector.auth_token and travels_in_clear(connector.base_url):
@@ -100,7 +109,8 @@ def add(
         print_json(_shown(connector))
         return
     say(
-        f"{name} is registered: {connector.base_url}, tables go to the schema {connector.target_schema} in {connector.destination}."
+        f"{name} is registered: {connector.base_url}, tables go to the schema {connector.target_schema} in"
+        f" {connector.destination}."
     )
     say(f"Next: sync-pipelines connector test {name} && sync-pipelines discover {name}", "cyan")
 
@@ -137,7 +147,10 @@ def set_(
     allow_private: AllowPrivate = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Change when and how a source is synced; what is not named stays. Reload the definitions to see new crons in Dagster."""
+    """Change when and how a source is synced.
+
+    What is not named stays. Reload the definitions to see new crons in Dagster.
+    """
     database = open_catalog(context.obj)
     connector = get_connector(database, name)
     changes: dict[str, Any] = {}
@@ -185,7 +198,7 @@ def copy(
     name: Annotated[str, typer.Argument(help="Name of a shipped connector.")],
     folder: Annotated[str, typer.Argument(help="Where its files go; none there is overwritten.")],
 ) -> None:
-    """Copy a shipped connector with its gate and everything else that belongs to it, to be changed and applied by path."""
+    """Copy a shipped connector with its gate and its other files, to change it and apply it by path."""
     from pathlib import Path
 
     from sync_pipelines.declare.shipped_gates import copy_shipped
@@ -217,13 +230,23 @@ def apply(
     yes: Annotated[bool, typer.Option("--yes", "-y", help=_YES_HELP)] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring a declared source to its file: what it would use and the plan are shown first. Exit code 3: somebody has to decide."""
+    """Bring a declared source to its file: what it would use and the plan are shown first.
+
+    Exit code 3: somebody has to decide.
+    """
     from sync_pipelines.cli.commands.declared import apply_file
 
     apply_file(
-        context.obj, file, inputs or [], base_url, infer_again=infer_again, plan_only=plan_only, allow_private=allow_private, yes=yes,
+        context.obj,
+        file,
+        inputs or [],
+        base_url,
+        infer_again=infer_again,
+        plan_only=plan_only,
+        allow_private=allow_private,
+        yes=yes,
         as_json=as_json,
-    )  # fmt: skip
+    )
 
 
 @group.command(epilog=examples("connector show crm", "connector show crm --json"))
@@ -304,7 +327,8 @@ def remove(
         print_json({"connector": name, "entities_forgotten": count, "schema_kept": connector.target_schema})
         return
     say(
-        f"{name} and its {count} entities are forgotten; the tables in the schema {connector.target_schema} stay as they are."
+        f"{name} and its {count} entities are forgotten; the tables in the schema {connector.target_schema} stay as"
+        " they are."
     )
 
 

@@ -14,8 +14,8 @@ import yaml
 from sync_pipelines.catalog.connectors import list_connectors
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.fingerprints import learn_secrets
+from sync_pipelines.catalog.opening import open_migrated
 from sync_pipelines.catalog.webhooks import list_webhooks, shown_address
-from sync_pipelines.cli.shell.context import open_migrated
 from sync_pipelines.cli.shell.output import print_json, say, show_table
 from sync_pipelines.cli.shell.running import show_in_dagster
 from sync_pipelines.declare.connector_file import LoadedFile, load_file
@@ -60,7 +60,8 @@ def apply_file(
         else:
             say(told)
             say(
-                f"Next: sync-pipelines connector apply {file} --plan --yes, which agrees to ask them for the rest of the plan",
+                f"Next: sync-pipelines connector apply {file} --plan --yes, which agrees to ask them for the rest"
+                " of the plan",
                 "cyan",
             )
         _leave(True)
@@ -96,7 +97,8 @@ def apply_file(
         )
     else:
         say(
-            f"{declaration.name} is applied: {len(plan.entities)} entities, tables go to the schema {declaration.target_schema or declaration.name}."
+            f"{declaration.name} is applied: {len(plan.entities)} entities, tables go to the schema"
+            f" {declaration.target_schema or declaration.name}."
         )
         say(f"Next: sync-pipelines connector test {declaration.name} && sync-pipelines sync {declaration.name}", "cyan")
         for slug in report.stopped:

@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from sync_pipelines.catalog.connectors import list_connectors
+from sync_pipelines.catalog.opening import open_catalog, open_migrated
 from sync_pipelines.cli.commands.defaults import register_default
 from sync_pipelines.cli.shell.completion import complete_connectors
-from sync_pipelines.cli.shell.context import open_catalog, open_migrated
 from sync_pipelines.cli.shell.failures import show_error
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_table
 from sync_pipelines.cli.shell.running import show_in_dagster
-from sync_pipelines.discover.discovery import DiscoveryReport
+from sync_pipelines.discovery.discover import DiscoveryReport
 from sync_pipelines.errors import ConfigurationError, SettingsError, SyncError
 
 ACTION_REQUIRED = 3
@@ -38,8 +38,11 @@ def discover(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask the sources for their APIs and bring the catalog to them; nothing is dropped. Exit code 3: somebody has to decide."""
-    from sync_pipelines.discover.discovery import discover as ask
+    """Ask the sources for their APIs and bring the catalog to them.
+
+    Nothing is dropped. Exit code 3: somebody has to decide.
+    """
+    from sync_pipelines.discovery.discover import discover as ask
 
     if accept and connector is None:
         raise SettingsError("--accept needs a connector.", state="Nothing was changed.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from sync_pipelines.catalog.database import Database, open_database, require_cat
 from sync_pipelines.catalog.session_options import has_schema
 from sync_pipelines.cli.commands.checks import check_connector, conclude
 from sync_pipelines.cli.shell.context import prepare
+from sync_pipelines.cli.shell.homes import shipped_file
 from sync_pipelines.cli.shell.output import JsonOption, examples
 from sync_pipelines.errors import ConfigurationError, DatabaseRefusedError, SyncError
 from sync_pipelines.model.check import Check, Verdict, attempt, failed, passed, skipped
@@ -31,7 +33,6 @@ from sync_pipelines.settings import Settings
 from sync_pipelines.supervise.ping import Pulse, ping
 
 MIGRATE = "sync-pipelines doctor --migrate"
-DAGSTER_FILES = ("dagster.yaml", "workspace.yaml")
 
 
 def register(app: typer.Typer) -> None:
@@ -124,7 +125,8 @@ def _privileges(database: Database) -> str:
     if missing:
         raise DatabaseRefusedError(
             f"The role {row['role']} may not create schemas in {database.name}, and it lacks {', '.join(missing)}.",
-            next_command=f'GRANT CREATE ON DATABASE "{database.name}" TO "{row["role"]}", or CREATE SCHEMA "{missing[0]}" AUTHORIZATION "{row["role"]}"',
+            next_command=f'GRANT CREATE ON DATABASE "{database.name}" TO "{row["role"]}", or CREATE SCHEMA'
+            f' "{missing[0]}" AUTHORIZATION "{row["role"]}"',
         )
     return "may create schemas" if row["may_create"] else "every schema is there"
 
@@ -222,6 +224,7 @@ def check_dagster() -> Check:
     home = Path(name)
     if not home.is_absolute():
         return failed("dagster", f"DAGSTER_HOME is {home}, not an absolute path", "export DAGSTER_HOME=$PWD")
-    if not (home / DAGSTER_FILES[0]).exists():
-        return failed("dagster", f"{home} has no dagster.yaml", f"copy the repository's dagster.yaml to {home}")
+    shipped = shlex.quote(str(shipped_file("dagster.yaml")))
+    if not (home / "dagster.yaml").exists():
+        return failed("dagster", f"{home} has no dagster.yaml", f"cp {shipped} {home}/")
     return passed("dagster", f"home {home}")

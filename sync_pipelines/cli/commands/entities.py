@@ -17,11 +17,13 @@ from sync_pipelines.catalog.entities import (
     get_entity,
     list_entities,
 )
+from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.catalog.standing import list_standings
 from sync_pipelines.cli.shell.completion import complete_connectors, complete_entities
-from sync_pipelines.cli.shell.context import open_catalog, split_entity_path
+from sync_pipelines.cli.shell.context import split_entity_path
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.cli.shell.running import show_in_dagster
+from sync_pipelines.destinations.registry import kind_of
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Entity, EntityStatus
 from sync_pipelines.model.freshness import StatusWord, status_word
@@ -167,7 +169,9 @@ def set_(
     database = open_catalog(context.obj)
     entity = get_entity(database, *split_entity_path(path))
     if destination is not None:
-        entity, changes["destination"] = change_destination(database, entity, destination), destination
+        kind_of(destination)
+        entity = change_destination(database, entity, destination)
+        changes["destination"] = destination
     if coerce:
         entity, changes["coerce"] = change_coercion(database, entity, _coercions(coerce)), ", ".join(coerce)
     settable = {name: value for name, value in changes.items() if name not in ("destination", "coerce")}

@@ -9,8 +9,9 @@ import typer
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity, list_entities
+from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.cli.commands.entities import PathArgument
-from sync_pipelines.cli.shell.context import open_catalog, split_entity_path
+from sync_pipelines.cli.shell.context import split_entity_path
 from sync_pipelines.cli.shell.failures import ListingGroup
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.errors import GateDefinitionError, NotFoundError, SyncError
@@ -38,7 +39,10 @@ def register(app: typer.Typer) -> None:
 
 @group.command(epilog=examples("gate check", "gate check --json"))
 def check(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Validate every file of the gates; tells what is wrong and what is doubtful. Exit code 3 when something is wrong."""
+    """Validate every file of the gates.
+
+    Tells what is wrong and what is doubtful. Exit code 3 when something is wrong.
+    """
     settings, database = context.obj, open_catalog(context.obj)
     found = _check_all(settings, database)
     if as_json:

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from sync_pipelines.catalog.entities import list_entities
+from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.cli.shell.completion import complete_paths
-from sync_pipelines.cli.shell.context import open_catalog, split_path
+from sync_pipelines.cli.shell.context import split_path
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, show_table
-from sync_pipelines.destinations.trino.maintenance import maintain_entity
+from sync_pipelines.destinations.registry import kind_of
 
 
 def register(app: typer.Typer) -> None:
@@ -25,16 +26,13 @@ def maintain(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Join small files, expire snapshots and remove orphans of Trino tables, where TRINO_MAINTENANCE_… says that it is due."""
+    """Join small files, expire snapshots and remove orphans of Trino tables, where TRINO_MAINTENANCE_… says that it is
+    due.
+    """
     database = open_catalog(context.obj)
     connector, slug = split_path(path) if path else (None, None)
-    chosen = [
-        one for one in list_entities(database, connector) if one.destination == "trino" and slug in (None, one.slug)
-    ]
-    done = [
-        maintain_entity(database, one.connector, one.slug, wait_seconds=context.obj.entity_wait_seconds)
-        for one in chosen
-    ]
+    chosen = [one for one in list_entities(database, connector) if slug in (None, one.slug)]
+    done = [kind_of(one.destination).maintain(database, one, context.obj.entity_wait_seconds) for one in chosen]
     upkeeps = [upkeep for upkeep in done if upkeep is not None]
     if as_json:
         print_json([{**vars(one), "before": vars(one.before), "after": vars(one.after)} for one in upkeeps])

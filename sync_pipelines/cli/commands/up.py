@@ -19,16 +19,15 @@ import urllib3
 
 from sync_pipelines.catalog.connectors import list_connectors
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.opening import open_migrated
 from sync_pipelines.cli.commands.defaults import register_default
-from sync_pipelines.cli.shell.context import open_migrated
 from sync_pipelines.cli.shell.homes import Home, dagster_storage, demo_home, own_home, python_module
 from sync_pipelines.cli.shell.output import examples, say
 from sync_pipelines.cli.shell.problems import Problems
 from sync_pipelines.cli.shell.processes import Children, ended_error, interruptible, sole_user
 from sync_pipelines.cli.shell.progress import step
-from sync_pipelines.demo.demo import NAME as DEMO
-from sync_pipelines.demo.source_process import resume_source
 from sync_pipelines.errors import ConfigurationError, RetriableError, SettingsError, SyncError
+from sync_pipelines.model.entity import Connector
 from sync_pipelines.orchestrate.guard_hosts import parse_listed
 from sync_pipelines.orchestrate.reload import write_endpoint
 from sync_pipelines.postgres_server.embedded import embedded_pid, release_embedded
@@ -43,7 +42,10 @@ READY_SECONDS = 180
 DATABASE_GONE_SECONDS = 10
 SERVER_STOP_SECONDS = 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_READY = "{ version workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError { __typename ... on PythonError { message } } } } } }"
+_READY = (
+    "{ version workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError { __typename"
+    " ... on PythonError { message } } } } } }"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -84,7 +86,8 @@ def up(
         parse_listed(address)
     if host not in LOOPBACK:
         say(
-            f"Warning: the UI has no login and is about to be reachable at {host}; --publish {host}:{port + 1} serves one that only shows.",
+            f"Warning: the UI has no login and is about to be reachable at {host}; --publish {host}:{port + 1}"
+            " serves one that only shows.",
             "yellow",
             stderr=True,
         )
@@ -200,9 +203,8 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
                 state="Nothing was started.",
                 next_command="sync-pipelines demo, or sync-pipelines connector add NAME URL --token env:NAME",
             )
-        if home.is_demo and any(connector.name == DEMO for connector in connectors):
-            with step("Start the demo's source"):
-                resume_source(children, home)
+        if home.is_demo:
+            _resume_demo(children, home, connectors)
         with step("Bring Dagster's storage up to date"):
             _upgrade_storage(children)
         with step("Start Dagster"):
@@ -221,6 +223,17 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
             _watch(children, home, server, identity)
         finally:
             endpoint.unlink(missing_ok=True)
+
+
+def _resume_demo(children: Children, home: Home, connectors: list[Connector]) -> None:
+    """Start the source of the demo again, unless its connector was removed."""
+    # The demo is an extra, which an installation of one's own does without.
+    from sync_pipelines.demo.demo import NAME
+    from sync_pipelines.demo.source_process import resume_source
+
+    if any(connector.name == NAME for connector in connectors):
+        with step("Start the demo's source"):
+            resume_source(children, home)
 
 
 def _open(settings: Settings) -> Database:
@@ -247,8 +260,8 @@ def _local(url: str, host: str) -> str:
 def _watch(children: Children, home: Home, server: psutil.Process | None, identity: tuple[int, int] | None) -> None:
     """Look after the processes until one ends.
 
-    The code server is looked after by its own supervisor, which starts it again a bounded number of times and says so in its log, whose
-    problems are shown here. Nothing else is ever started again behind one's back.
+    The code server is looked after by its own supervisor, which starts it again a bounded number of times and says so
+    in its log, whose problems are shown here. Nothing else is ever started again behind one's back.
 
     Args:
         children: all that was started.
@@ -296,7 +309,10 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 
 def _stop_server(home: Home, server: psutil.Process | None, identity: tuple[int, int] | None) -> None:
-    """Give the embedded PostgreSQL back; when its folder is not where it was, nobody can use the server any more, so it is stopped."""
+    """Give the embedded PostgreSQL back.
+
+    When its folder is not where it was, nobody can use the server any more, so it is stopped.
+    """
     if server is None:
         return
     if _identity(home.postgres) == identity:

@@ -1,4 +1,6 @@
-"""What a person does with quarantined records and reviews: `quarantine fix, waive, release, expire, export, log` and `review`."""
+"""What a person does with quarantined records and reviews: `quarantine fix, waive, release, expire, export, log` and
+`review`.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,10 @@ from typing import Annotated, Any
 
 import typer
 
+from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.catalog.quarantine import expire_records, list_log, list_quarantine, open_of
 from sync_pipelines.cli.shell.completion import complete_paths
-from sync_pipelines.cli.shell.context import open_catalog, split_path
+from sync_pipelines.cli.shell.context import split_path
 from sync_pipelines.cli.shell.failures import ListingGroup
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_table
 from sync_pipelines.cli.shell.uids import Kind, UidArgument, find_uid, find_uids, short
@@ -240,7 +243,9 @@ def export(
 
 
 def harmless(value: Any) -> str:
-    """A cell that a spreadsheet or terminal shows as text: redacted, on one line, with an apostrophe where a formula would begin."""
+    """A cell that a spreadsheet or terminal shows as text: redacted, on one line, with an apostrophe where a formula
+    would begin.
+    """
     raw = redact("" if value is None else str(value))
     text = escape_controls(raw)
     begins = raw.lstrip(" ").startswith(_FORMULA) or raw.lstrip().startswith(_FORMULA)

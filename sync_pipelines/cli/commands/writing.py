@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.cli.commands.declared import parse_inputs
 from sync_pipelines.cli.commands.entities import PathArgument
-from sync_pipelines.cli.shell.context import open_catalog, split_entity_path
+from sync_pipelines.cli.shell.context import split_entity_path
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_table
 from sync_pipelines.errors import SettingsError
 
@@ -33,7 +34,10 @@ def write_back(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Change one record at the source, where its endpoint declares it; the table follows by a sync. Exit code 1: the source did otherwise."""
+    """Change one record at the source, where its endpoint declares it.
+
+    The table follows by a sync. Exit code 1: the source did otherwise.
+    """
     from sync_pipelines.runs.write_back import apply_write_back, plan_write_back
 
     database = open_catalog(context.obj)

@@ -1,4 +1,7 @@
-"""What a shell completes: names of connectors and entities; quick, silent, and nothing where the catalog cannot be asked."""
+"""What a shell completes: names of connectors and entities.
+
+Quick, silent, and nothing where the catalog cannot be asked.
+"""
 
 from __future__ import annotations
 

@@ -44,7 +44,8 @@ class SafeGroup(TyperGroup):
                 shows = self._leaf(words) in SHOWING
                 why = printable(str(stdout.trouble))
                 say(
-                    f"The output could not be written ({why}); {'nothing else was to be done' if shows else 'the work was not affected'}.",
+                    f"The output could not be written ({why});"
+                    f" {'nothing else was to be done' if shows else 'the work was not affected'}.",
                     stderr=True,
                 )
                 raise SystemExit(ended.code or (1 if shows else 0)) from None

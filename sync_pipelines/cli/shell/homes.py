@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import sync_pipelines
+from sync_pipelines import orchestrate
 from sync_pipelines.catalog.dagster_storage import create_storage_schema, storage_url
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.cli.shell.context import DEMO_TOKEN_VARIABLE, TOKEN_FILE
@@ -21,8 +21,9 @@ from sync_pipelines.settings import Settings
 PLAN_FILE = "demo.json"
 DEMO_MARK = ".sync_pipelines_demo"
 STORAGE_VARIABLE = "SYNC_PIPELINES_DAGSTER_URL"
-# Seconds that Dagster's processes wait for the code server. Launching a run is such a call and starts a process; Dagster's 60 s are
-# less than a busy machine may need, and a run that takes longer is lost. The environment overrules; docker-compose.yml has the same.
+# Seconds that Dagster's processes wait for the code server. Launching a run is such a call and starts a process;
+# Dagster's 60 s are less than a busy machine may need, and a run that takes longer is lost. The environment overrules;
+# docker-compose.yml has the same.
 DAGSTER_PATIENCE = {
     "DAGSTER_GRPC_TIMEOUT_SECONDS": "300",
     "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "120",
@@ -99,9 +100,9 @@ class Home:
         }
 
     def prepare_dagster(self) -> Path:
-        """Make the DAGSTER_HOME with a copy of the repository's dagster.yaml, and return it."""
+        """Make the DAGSTER_HOME with the package's dagster.yaml, and return it."""
         make_private_folder(self.dagster)
-        shutil.copyfile(repository_file("dagster.yaml"), self.dagster / "dagster.yaml")
+        shutil.copyfile(shipped_file("dagster.yaml"), self.dagster / "dagster.yaml")
         return self.dagster
 
     def write_token(self, token: str) -> None:
@@ -140,21 +141,13 @@ def demo_home(settings: Settings) -> Home:
     return own if own.is_demo else Home(own.root / "demo")
 
 
-def repository_file(name: str) -> Path:
-    """A file that lies beside the package, or in the working directory.
-
-    Raises:
-        SettingsError: in neither.
-    """
-    places = [Path(sync_pipelines.__file__).resolve().parents[1] / name, Path.cwd() / name]
-    for place in places:
-        if place.exists():
-            return place
-    raise SettingsError(f"{name} is neither in {places[0].parent} nor here.", state="Nothing was started.")
+def shipped_file(name: str) -> Path:
+    """Where `dagster.yaml` or `workspace.yaml` lies in the installed package."""
+    return Path(orchestrate.__file__).parent / name
 
 
 def dagster_storage(database: Database) -> dict[str, str]:
-    """The variable that puts Dagster's runs and events beside the catalog, unless the environment names another place."""
+    """The variable that puts Dagster's runs and events beside the catalog, unless the environment names a place."""
     if os.environ.get(STORAGE_VARIABLE, "").strip():
         return {}
     create_storage_schema(database)

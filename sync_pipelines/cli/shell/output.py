@@ -102,14 +102,17 @@ def show_table(
     folds: Sequence[str] = (),
     empty: str = "",
 ) -> None:
-    """Print rows as wide as the terminal is; where they do not fit, whole columns are left out and named, and no number is broken.
+    """Print rows as wide as the terminal is.
+
+    Where they do not fit, whole columns are left out and named, and no number is broken.
 
     Args:
         title: above the table.
         columns: their names.
         rows: the values of each.
         right: columns of numbers.
-        least: columns that are left out first, in this order; then the others from the right. The first one always stays.
+        least: columns that are left out first, in this order; then the others from the right. The first one always
+            stays.
         folds: columns that take more lines where they are too long, whatever is in them.
         empty: what to say when there are no rows.
     """
@@ -130,9 +133,12 @@ def show_table(
     table = Table(title=Text(title), title_justify="left", header_style="bold")
     for place in kept:
         table.add_column(
-            columns[place], justify="right" if columns[place] in right else "left", overflow="fold", no_wrap=whole[place],
+            columns[place],
+            justify="right" if columns[place] in right else "left",
+            overflow="fold",
+            no_wrap=whole[place],
             min_width=widths[place],
-        )  # fmt: skip
+        )
     for row in cells:
         table.add_row(*(row[place] for place in kept))
     draw(table)
@@ -163,7 +169,9 @@ def _is_whole(value: Any) -> bool:
 
 
 def _least_width(name: str, texts: Sequence[str], whole: bool) -> int:
-    """How narrow a column may get: a number as wide as it is, a text as its longest word, at most a fifth of a usual screen."""
+    """How narrow a column may get: a number as wide as it is, a text as its longest word, at most a fifth of a usual
+    screen.
+    """
     header = max(map(len, name.split()), default=1)
     longest = max(
         (len(text) for text in texts) if whole else (len(word) for text in texts for word in text.split()), default=1
@@ -177,7 +185,10 @@ def show_fields(title: str, fields: dict[str, Any]) -> None:
 
 
 def print_json(data: Any) -> None:
-    """Print JSON-ready data on stdout; text is redacted, anything beyond ASCII and all control characters are escaped."""
+    """Print JSON-ready data on stdout.
+
+    Text is redacted, anything beyond ASCII and all control characters are escaped.
+    """
     sys.stdout.write(json.dumps(_clean(data), indent=2, default=str) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""What a person should see of the processes' logs: one line for one trouble, and not every event and traceback of it."""
+"""The lines of the processes' logs that a person sees: one line for one trouble, without its events and traceback."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ REPEAT_SECONDS = 600
 _MOST_KINDS = 1000
 _RECORD = re.compile(r"^\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d")
 _TROUBLE = re.compile(r"\b(ERROR|CRITICAL)\b")
-# dagster - ERROR - job - run - process - step - EVENT: a failed step or run. It is on the page of the run, and its cause becomes an incident.
+# dagster - ERROR - job - run - process - step - EVENT: a failed step or run. It is on the page of the run, and its
+# cause becomes an incident.
 _EVENT_OF_A_RUN = re.compile(r" - (ERROR|CRITICAL) - \S+ - [0-9a-f]{8}-[0-9a-f-]{27} - ")
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\)")
 _EXCEPTION = re.compile(r"^[\w.]+(Error|Exception|Interrupt|Exit)\b")
@@ -23,9 +24,9 @@ _VARIABLE = re.compile(r"0x[0-9a-f]+|[0-9a-f]{8}-[0-9a-f-]{27}|\d+(\.\d+)?")
 class Problems:
     """Finds the lines that tell of trouble in the output of one process.
 
-    A record is a line that begins with a time, and the lines below it belong to it. Of a traceback outside of any record the last line
-    counts. What differs from an earlier line in numbers alone is shown again after ten minutes, with how often it came. An incident is
-    shown once until it is over, whichever process tells of it.
+    A record is a line that begins with a time, and the lines below it belong to it. Of a traceback outside of any
+    record the last line counts. What differs from an earlier line in numbers alone is shown again after ten minutes,
+    with how often it came. An incident is shown once until it is over, whichever process tells of it.
 
     Args:
         told: the open incidents that were shown, shared by the logs that are shown together.

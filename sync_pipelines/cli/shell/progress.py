@@ -81,7 +81,7 @@ class Watch:
             self._try_to_look()
 
     def _try_to_look(self) -> None:
-        """Look, whatever comes of it: the work itself reports a database in trouble, and it is not to fail by its bars."""
+        """Look once and ignore a failure: the work itself reports a database in trouble, and bars must not fail it."""
         try:
             self.look()
         except Exception:  # noqa: BLE001 - progress decides nothing

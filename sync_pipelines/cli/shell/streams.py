@@ -1,4 +1,5 @@
-"""Output never decides how finished work ends: a closed pipe, a full disk or a narrow encoding costs lines and no exit code.
+"""Output never decides how finished work ends: a closed pipe, a full disk or a narrow encoding costs lines and no exit
+code.
 
 Where showing is all that a command does, a failed stdout is its failure, unless the reader has closed it.
 """

@@ -48,7 +48,9 @@ def short(uid: UUID | str) -> str:
 
 
 def find_uid(database: Database, kind: Kind, text: str) -> UUID:
-    """The one uid that begins with the text; a whole one is returned unseen, so that whoever looks for it says what is missing.
+    """The one uid that begins with the text.
+
+    A whole one is returned unseen, so that whoever looks for it says what is missing.
 
     Raises:
         SettingsError: the text is no beginning of a uid, or several begin with it; names them.

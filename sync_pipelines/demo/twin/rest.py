@@ -1,4 +1,6 @@
-"""Endpoints of declared sources on the twin: each kind of authentication, pagination, filter and envelope over real HTTP."""
+"""Endpoints of declared sources on the twin: each kind of authentication, pagination, filter and envelope over real
+HTTP.
+"""
 
 from __future__ import annotations
 

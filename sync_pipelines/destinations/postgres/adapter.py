@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from sync_pipelines.destinations.postgres.staging import prepare_staging
 from sync_pipelines.destinations.postgres.stream import RecordStream
 from sync_pipelines.destinations.postgres.target import apply_table, plan_table, read_columns
 from sync_pipelines.gate.remask import Remask
-from sync_pipelines.model.entity import OPTIONAL_COLUMNS, REVIEW_COLUMN, Connector, Entity
+from sync_pipelines.model.entity import OPTIONAL_COLUMNS, REVIEW_COLUMN, Entity
 from sync_pipelines.model.quoting import literal, quote
 from sync_pipelines.model.run import Ledger
 
@@ -36,8 +36,7 @@ from sync_pipelines.model.run import Ledger
 class PostgresDestination:
     """Tables beside the catalog; see `destinations.destination.Destination`."""
 
-    def __init__(self, database: Database, connector: Connector | None = None) -> None:
-        """`connector` is taken because every destination is; PostgreSQL is reached as the catalog is."""
+    def __init__(self, database: Database) -> None:
         self._database = database
 
     def prepare(self, entity: Entity, *, rebuild: bool, remask: Remask | None = None) -> Prepared:
@@ -105,6 +104,30 @@ class PostgresDestination:
     def table_name(self, entity: Entity) -> str:
         """database.schema.table."""
         return f"{self._database.name}.{entity.table}"
+
+    def check(self) -> str:
+        """The server of the catalog answers whoever asks for it."""
+        with self._database.connect():
+            return f"{self._database.location} answers"
+
+    def keys_table(self, connection: psycopg.Connection[Any], entity: Entity) -> str:
+        """The table itself."""
+        return quote(entity.target_schema, entity.target_table)
+
+    def rows_table(
+        self, connection: psycopg.Connection[Any], entity: Entity, key: tuple[str, ...] | None = None
+    ) -> str:
+        """The table itself."""
+        return quote(entity.target_schema, entity.target_table)
+
+    def live_rows(self, entity: Entity) -> Iterator[tuple[Any, ...]]:
+        """By a cursor of the server."""
+        columns = ", ".join(quote(column.target_name) for column in entity.columns)
+        table = quote(entity.target_schema, entity.target_table)
+        with psycopg.connect(self._database.session_url()) as connection, connection.cursor("live_rows") as cursor:
+            cursor.itersize = 20_000
+            statement = f"SELECT {columns} FROM {table} WHERE NOT _bridge_deleted"
+            yield from cursor.execute(statement)  # type: ignore[call-overload]
 
 
 def lock_ddl(cursor: Any, schema: str) -> None:

@@ -40,7 +40,8 @@ def set_aside(cursor: Any, entity: Entity, suffix: str, successor: Entity | None
         cursor: of psycopg 3 with rows as tuples, inside a transaction.
         entity: whose table.
         suffix: for its new name.
-        successor: the entity as its new, empty table is to be; None makes none, and what hangs on the table stays with it.
+        successor: the entity as its new, empty table is to be; None makes none, and what hangs on the table stays with
+            it.
 
     Returns:
         What became of it; None when there was no table.
@@ -83,7 +84,8 @@ def belongings_fit(belongings: Belongings, table: str) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise DatabaseRefusedError(
-            f"The table {table} cannot be made anew with all that {belongings.owner} gave to it: {error.diag.message_primary or error}.",
+            f"The table {table} cannot be made anew with all that {belongings.owner} gave to it:"
+            f" {error.diag.message_primary or error}.",
             state="Nothing was changed.",
             next_command="drop the index, check, trigger or policy that no longer fits, then the same command again",
         ) from error
@@ -100,17 +102,20 @@ def _free_name(cursor: Any, schema: str, wanted: str) -> str:
 def _rename(cursor: Any, oid: int, schema: str, table: str, old: str) -> None:
     """Rename the table, and its indexes and statistics, whose names belong to the schema."""
     cursor.execute(
-        f"SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = {oid} ORDER BY i.relname"
+        f"SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = {oid}"
+        " ORDER BY i.relname"
     )
     for position, (index,) in enumerate(cursor.fetchall()):
         cursor.execute(
             f"ALTER INDEX {quote(schema, index)} RENAME TO {quote(shorten_identifier(f'{old}_index{position}'))}"
         )
     cursor.execute(
-        f"SELECT n.nspname, s.stxname FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE s.stxrelid = {oid}"
+        "SELECT n.nspname, s.stxname FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace"
+        f" WHERE s.stxrelid = {oid}"
     )
     for position, (place, statistics) in enumerate(cursor.fetchall()):
         cursor.execute(
-            f"ALTER STATISTICS {quote(place, statistics)} RENAME TO {quote(shorten_identifier(f'{old}_statistics{position}'))}"
+            f"ALTER STATISTICS {quote(place, statistics)} RENAME TO"
+            f" {quote(shorten_identifier(f'{old}_statistics{position}'))}"
         )
     cursor.execute(f"ALTER TABLE {quote(schema, table)} RENAME TO {quote(old)}")

@@ -14,7 +14,10 @@ from sync_pipelines.model.quoting import literal, quote
 
 _WHICH = {"O": "ENABLE", "D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
 _COMMANDS = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "*": "ALL"}
-_COMMENT = "SELECT format('COMMENT ON %s %s IS %L', {kind}, {name}, obj_description({oid}, 'pg_class')) WHERE obj_description({oid}, 'pg_class') <> ''"
+_COMMENT = (
+    "SELECT format('COMMENT ON %s %s IS %L', {kind}, {name}, obj_description({oid}, 'pg_class'))"
+    " WHERE obj_description({oid}, 'pg_class') <> ''"
+)
 _KINDS = {"v": "VIEW", "m": "MATERIALIZED VIEW"}
 
 
@@ -52,7 +55,8 @@ class Belongings:
             psycopg.Error: one does not fit.
         """
         cursor.execute(
-            f"SELECT attname FROM pg_attribute WHERE attrelid = {literal(self.name)}::regclass AND attnum > 0 AND NOT attisdropped"
+            f"SELECT attname FROM pg_attribute WHERE attrelid = {literal(self.name)}::regclass AND attnum > 0"
+            " AND NOT attisdropped"
         )
         there = {name for (name,) in cursor.fetchall()}
         for statement in (*self.statements, *(text for column, text in self.of_columns if column in there)):
@@ -89,7 +93,8 @@ def collect(cursor: Any, oid: int, *, without: Collection[str] = ()) -> Belongin
         without: names of indexes that somebody else builds.
     """
     cursor.execute(
-        f"SELECT n.nspname, c.relname, c.relkind::text, r.rolname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        "SELECT n.nspname, c.relname, c.relkind::text, r.rolname FROM pg_class c JOIN pg_namespace n"
+        " ON n.oid = c.relnamespace"
         f" JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = {oid}"
     )
     schema, table, kind, owner = cursor.fetchone()
@@ -117,10 +122,12 @@ def read_grants(cursor: Any, name: str) -> list[Grant]:
     """What a relation grants to others than its owner."""
     relation = f"{literal(name)}::regclass"
     cursor.execute(
-        "SELECT a.privilege_type, a.grantee = 0, r.rolname, a.is_grantable, NULL FROM pg_class c CROSS JOIN aclexplode(c.relacl) a"
+        "SELECT a.privilege_type, a.grantee = 0, r.rolname, a.is_grantable, NULL FROM pg_class c CROSS"
+        " JOIN aclexplode(c.relacl) a"
         f" LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE c.oid = {relation} AND a.grantee <> c.relowner"
         " UNION ALL SELECT a.privilege_type, a.grantee = 0, r.rolname, a.is_grantable, t.attname FROM pg_class c"
-        " JOIN pg_attribute t ON t.attrelid = c.oid AND t.attnum > 0 AND NOT t.attisdropped CROSS JOIN aclexplode(t.attacl) a"
+        " JOIN pg_attribute t ON t.attrelid = c.oid AND t.attnum > 0 AND NOT t.attisdropped CROSS"
+        " JOIN aclexplode(t.attacl) a"
         f" LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE c.oid = {relation} AND a.grantee <> c.relowner"
     )
     return [
@@ -142,14 +149,19 @@ def read_policies(cursor: Any, condition: str) -> list[Part]:
     """Row-level-security policies, by a condition over pg_policy."""
     cursor.execute(
         "SELECT p.polname, n.nspname, c.relname, p.polpermissive, p.polcmd::text,"
-        " ARRAY(SELECT coalesce(quote_ident(r.rolname), 'PUBLIC') FROM unnest(p.polroles) one LEFT JOIN pg_roles r ON r.oid = one),"
+        " ARRAY(SELECT coalesce(quote_ident(r.rolname), 'PUBLIC') FROM unnest(p.polroles) one LEFT JOIN pg_roles r"
+        " ON r.oid = one),"
         " pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)"
-        f" FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {condition}"
+        " FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        f" WHERE {condition}"
     )
     parts = []
     for policy, schema, table, permissive, command, roles, using, check in cursor.fetchall():
         place = f"{quote(policy)} ON {quote(schema, table)}"
-        up = f"CREATE POLICY {place} AS {'PERMISSIVE' if permissive else 'RESTRICTIVE'} FOR {_COMMANDS[command]} TO {', '.join(roles)}"
+        up = (
+            f"CREATE POLICY {place} AS {'PERMISSIVE' if permissive else 'RESTRICTIVE'} FOR {_COMMANDS[command]} TO"
+            f" {', '.join(roles)}"
+        )
         up += f" USING ({using})" if using else ""
         up += f" WITH CHECK ({check})" if check else ""
         parts.append(Part(f"the policy {policy} on {schema}.{table}", f"DROP POLICY {place}", up))
@@ -160,7 +172,8 @@ def read_publications(cursor: Any, condition: str) -> list[Part]:
     """Memberships of tables in publications, by a condition over pg_publication_rel pr."""
     cursor.execute(
         "SELECT p.pubname, n.nspname, c.relname, pg_get_expr(pr.prqual, pr.prrelid),"
-        " ARRAY(SELECT quote_ident(a.attname) FROM pg_attribute a WHERE a.attrelid = pr.prrelid AND a.attnum = ANY (pr.prattrs::int2[]))"
+        " ARRAY(SELECT quote_ident(a.attname) FROM pg_attribute a WHERE a.attrelid = pr.prrelid"
+        " AND a.attnum = ANY (pr.prattrs::int2[]))"
         " FROM pg_publication_rel pr JOIN pg_publication p ON p.oid = pr.prpubid JOIN pg_class c ON c.oid = pr.prrelid"
         f" JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {condition}"
     )
@@ -189,7 +202,8 @@ def _defaults(cursor: Any, oid: int, name: str, kind: str) -> list[str]:
     if kind != "v":
         return []
     cursor.execute(
-        "SELECT a.attname, pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid"
+        "SELECT a.attname, pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d JOIN pg_attribute a"
+        " ON a.attrelid = d.adrelid"
         f" AND a.attnum = d.adnum WHERE d.adrelid = {oid}"
     )
     return [
@@ -199,9 +213,11 @@ def _defaults(cursor: Any, oid: int, name: str, kind: str) -> list[str]:
 
 def _indexes(cursor: Any, oid: int, name: str, without: Collection[str]) -> list[str]:
     cursor.execute(
-        "SELECT i.relname, pg_get_indexdef(x.indexrelid), k.conname, pg_get_constraintdef(k.oid), obj_description(i.oid, 'pg_class'), n.nspname"
+        "SELECT i.relname, pg_get_indexdef(x.indexrelid), k.conname, pg_get_constraintdef(k.oid),"
+        " obj_description(i.oid, 'pg_class'), n.nspname"
         " FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace"
-        " LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = x.indrelid AND k.contype IN ('p', 'u', 'x')"
+        " LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = x.indrelid AND k.contype IN ('p',"
+        " 'u', 'x')"
         f" WHERE x.indrelid = {oid} ORDER BY k.conname IS NULL, i.relname"
     )
     statements = []
@@ -218,7 +234,8 @@ def _indexes(cursor: Any, oid: int, name: str, without: Collection[str]) -> list
 
 def _checks(cursor: Any, oid: int, name: str) -> list[str]:
     cursor.execute(
-        f"SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = {oid} AND contype IN ('c', 'f') AND conislocal ORDER BY conname"
+        f"SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = {oid} AND contype IN ('c',"
+        " 'f') AND conislocal ORDER BY conname"
     )
     return [
         f"ALTER TABLE {name} ADD CONSTRAINT {quote(constraint)} {definition}"
@@ -228,7 +245,8 @@ def _checks(cursor: Any, oid: int, name: str) -> list[str]:
 
 def _column_comments(cursor: Any, oid: int, name: str) -> list[tuple[str, str]]:
     cursor.execute(
-        "SELECT a.attname, d.description FROM pg_description d JOIN pg_attribute a ON a.attrelid = d.objoid AND a.attnum = d.objsubid"
+        "SELECT a.attname, d.description FROM pg_description d JOIN pg_attribute a ON a.attrelid = d.objoid"
+        " AND a.attnum = d.objsubid"
         f" WHERE d.objoid = {oid} AND d.classoid = 'pg_class'::regclass AND d.objsubid > 0 AND NOT a.attisdropped"
     )
     return [
@@ -275,13 +293,17 @@ def _flags(cursor: Any, oid: int, name: str) -> list[str]:
 
 
 def _storage(cursor: Any, oid: int, name: str, kind: str) -> list[str]:
-    """Storage parameters of a table, and the index that replication knows its rows by; those of a view are part of its definition."""
+    """Storage parameters of a table, and the index that replication knows its rows by.
+
+    Those of a view are part of its definition.
+    """
     if kind in _KINDS:
         return []
     cursor.execute(f"SELECT reloptions FROM pg_class WHERE oid = {oid}")
     options = cursor.fetchone()[0] or []
     cursor.execute(
-        f"SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = {oid} AND x.indisreplident"
+        f"SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = {oid}"
+        " AND x.indisreplident"
     )
     identity = [f"ALTER TABLE {name} REPLICA IDENTITY USING INDEX {quote(index)}" for (index,) in cursor.fetchall()]
     return [*([f"ALTER TABLE {name} SET ({', '.join(options)})"] if options else []), *identity]

@@ -154,7 +154,8 @@ def _copy_batch(cursor: Any, batch: pa.RecordBatch, entity: Entity, originals: O
 
 
 def set_row_aside(cursor: Any, row: dict[str, str | None], entity: Entity, reason: str, originals: Originals) -> None:
-    """Put a staged record into the staging table of rejects, as it was sent where that is kept, else rebuilt from its columns.
+    """Put a staged record into the staging table of rejects, as it was sent where that is kept, else rebuilt from its
+    columns.
 
     Args:
         cursor: of the transaction that stages.

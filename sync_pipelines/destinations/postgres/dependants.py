@@ -1,7 +1,7 @@
 """What hangs on a table: taken down before the table changes, and put up again in the same transaction.
 
-Views of any depth are dropped and made anew; a function keeps its place and loses its body for the while. What a role of
-ours may not rebuild, or what no longer fits, is named, and nothing is done.
+Views of any depth are dropped and made anew; a function keeps its place and loses its body for the while. What a role
+of ours may not rebuild, or what no longer fits, is named, and nothing is done.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ WITH RECURSIVE above (oid, depth) AS (
     SELECT {oid}::oid, 0
     UNION
     SELECT r.ev_class, a.depth + 1 FROM above a
-    JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.oid AND d.classid = 'pg_rewrite'::regclass
+    JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.oid AND d.classid =
+        'pg_rewrite'::regclass
     JOIN pg_rewrite r ON r.oid = d.objid AND r.rulename = '_RETURN' AND r.ev_class <> a.oid
 ), chain AS (SELECT oid, max(depth) AS depth FROM above GROUP BY oid)
 """
@@ -119,7 +120,8 @@ def check_can_move(cursor: Any, oid: int, table: str) -> None:
     cursor.execute(
         "SELECT pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_class c JOIN pg_type t ON t.oid = c.reltype"
         " JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray)"
-        f" WHERE c.oid = {oid} AND d.deptype = 'n' UNION ALL SELECT 'table ' || inhrelid::regclass FROM pg_inherits WHERE inhparent = {oid}"
+        f" WHERE c.oid = {oid} AND d.deptype = 'n' UNION ALL SELECT 'table ' || inhrelid::regclass FROM pg_inherits"
+        f" WHERE inhparent = {oid}"
     )
     bound = [text for (text,) in cursor.fetchall()]
     if bound:
@@ -132,8 +134,10 @@ def check_can_move(cursor: Any, oid: int, table: str) -> None:
 
 def _views(cursor: Any, chain: str, *, starts_empty: bool) -> list[Dependant]:
     cursor.execute(
-        f"{chain} SELECT c.oid::bigint, n.nspname, c.relname, c.relkind = 'm', c.relispopulated, c.reloptions, pg_get_viewdef(c.oid),"
-        " r.rolname, pg_has_role(c.relowner, 'MEMBER') FROM chain JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace"
+        f"{chain} SELECT c.oid::bigint, n.nspname, c.relname, c.relkind = 'm', c.relispopulated, c.reloptions,"
+        " pg_get_viewdef(c.oid),"
+        " r.rolname, pg_has_role(c.relowner, 'MEMBER') FROM chain JOIN pg_class c USING (oid) JOIN pg_namespace n"
+        " ON n.oid = c.relnamespace"
         " JOIN pg_roles r ON r.oid = c.relowner WHERE depth > 0 ORDER BY depth, c.oid"
     )
     views = []
@@ -153,11 +157,14 @@ def _views(cursor: Any, chain: str, *, starts_empty: bool) -> list[Dependant]:
 def _rules(cursor: Any, chain: str, oid: int, *, moves: bool) -> list[Dependant]:
     """Rules of other tables that read one of the chain, and those of the table itself that name a column."""
     cursor.execute(
-        f"{chain} SELECT DISTINCT w.rulename, n.nspname, c.relname, pg_get_ruledef(w.oid), r.rolname, pg_has_role(c.relowner, 'MEMBER')"
+        f"{chain} SELECT DISTINCT w.rulename, n.nspname, c.relname, pg_get_ruledef(w.oid), r.rolname,"
+        " pg_has_role(c.relowner, 'MEMBER')"
         " FROM pg_rewrite w JOIN pg_class c ON c.oid = w.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " JOIN pg_roles r ON r.oid = c.relowner JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid"
+        " JOIN pg_roles r ON r.oid = c.relowner JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass"
+        " AND d.objid = w.oid"
         " AND d.refclassid = 'pg_class'::regclass JOIN chain ON chain.oid = d.refobjid"
-        f" WHERE w.rulename <> '_RETURN' AND ({'false' if moves else 'true'} AND w.ev_class = {oid} OR w.ev_class NOT IN (SELECT oid FROM chain))"
+        f" WHERE w.rulename <> '_RETURN' AND ({'false' if moves else 'true'} AND w.ev_class = {oid}"
+        " OR w.ev_class NOT IN (SELECT oid FROM chain))"
     )
     return [
         Dependant(
@@ -174,8 +181,10 @@ def _rules(cursor: Any, chain: str, oid: int, *, moves: bool) -> list[Dependant]
 def _parts(cursor: Any, chain: str, oid: int, *, moves: bool) -> list[Dependant]:
     """Policies that read the chain, and publications that choose rows or columns of the table."""
     cursor.execute(
-        f"{chain} SELECT DISTINCT p.oid::bigint, r.rolname, pg_has_role(c.relowner, 'MEMBER') FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid"
-        " JOIN pg_roles r ON r.oid = c.relowner JOIN pg_depend d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid"
+        f"{chain} SELECT DISTINCT p.oid::bigint, r.rolname, pg_has_role(c.relowner, 'MEMBER') FROM pg_policy p"
+        " JOIN pg_class c ON c.oid = p.polrelid"
+        " JOIN pg_roles r ON r.oid = c.relowner JOIN pg_depend d ON d.classid = 'pg_policy'::regclass"
+        " AND d.objid = p.oid"
         " AND d.refclassid = 'pg_class'::regclass JOIN chain ON chain.oid = d.refobjid"
         # Of the table itself when it only moves: they are among its belongings.
         f" WHERE d.deptype = 'n' AND ({'false' if moves else 'true'} OR p.polrelid <> {oid})"
@@ -187,8 +196,10 @@ def _parts(cursor: Any, chain: str, oid: int, *, moves: bool) -> list[Dependant]
     if moves:
         return found
     cursor.execute(
-        "SELECT pr.oid::bigint, r.rolname, pg_has_role(p.pubowner, 'MEMBER') FROM pg_publication_rel pr JOIN pg_publication p ON p.oid = pr.prpubid"
-        f" JOIN pg_roles r ON r.oid = p.pubowner WHERE pr.prrelid = {oid} AND (pr.prqual IS NOT NULL OR pr.prattrs IS NOT NULL)"
+        "SELECT pr.oid::bigint, r.rolname, pg_has_role(p.pubowner, 'MEMBER') FROM pg_publication_rel pr"
+        " JOIN pg_publication p ON p.oid = pr.prpubid"
+        f" JOIN pg_roles r ON r.oid = p.pubowner WHERE pr.prrelid = {oid} AND (pr.prqual IS NOT NULL"
+        " OR pr.prattrs IS NOT NULL)"
     )
     for membership, owner, ours in cursor.fetchall():
         part = read_publications(cursor, f"pr.oid = {membership}")[0]
@@ -199,9 +210,12 @@ def _parts(cursor: Any, chain: str, oid: int, *, moves: bool) -> list[Dependant]
 def _triggers(cursor: Any, oid: int) -> list[Dependant]:
     """Triggers of the table that name a column, which PostgreSQL does not let change its type then."""
     cursor.execute(
-        "SELECT t.tgname, n.nspname, c.relname, pg_get_triggerdef(t.oid), t.tgenabled::text, r.rolname, pg_has_role(c.relowner, 'MEMBER')"
-        " FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner"
-        f" WHERE t.tgrelid = {oid} AND NOT t.tgisinternal AND EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_trigger'::regclass"
+        "SELECT t.tgname, n.nspname, c.relname, pg_get_triggerdef(t.oid), t.tgenabled::text, r.rolname,"
+        " pg_has_role(c.relowner, 'MEMBER')"
+        " FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " JOIN pg_roles r ON r.oid = c.relowner"
+        f" WHERE t.tgrelid = {oid} AND NOT t.tgisinternal AND EXISTS (SELECT FROM pg_depend d"
+        " WHERE d.classid = 'pg_trigger'::regclass"
         " AND d.objid = t.oid AND d.refobjid = t.tgrelid AND d.refobjsubid > 0)"
     )
     found = []
@@ -217,9 +231,11 @@ def _triggers(cursor: Any, oid: int) -> list[Dependant]:
 def _foreign_keys(cursor: Any, oid: int, *, starts_empty: bool) -> list[Dependant]:
     """Foreign keys of other tables; on the new one they hold for rows to come, since it is still empty."""
     cursor.execute(
-        "SELECT k.conname, n.nspname, c.relname, pg_get_constraintdef(k.oid), k.convalidated, r.rolname, pg_has_role(c.relowner, 'MEMBER')"
+        "SELECT k.conname, n.nspname, c.relname, pg_get_constraintdef(k.oid), k.convalidated, r.rolname,"
+        " pg_has_role(c.relowner, 'MEMBER')"
         " FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-        f" JOIN pg_roles r ON r.oid = c.relowner WHERE k.confrelid = {oid} AND k.contype = 'f' AND k.conparentid = 0 AND k.conrelid <> {oid}"
+        f" JOIN pg_roles r ON r.oid = c.relowner WHERE k.confrelid = {oid} AND k.contype = 'f' AND k.conparentid = 0"
+        f" AND k.conrelid <> {oid}"
     )
     found = []
     for constraint, schema, table, definition, was_valid, owner, ours in cursor.fetchall():
@@ -235,9 +251,11 @@ def _foreign_keys(cursor: Any, oid: int, *, starts_empty: bool) -> list[Dependan
 def _functions(cursor: Any, chain: str) -> list[Dependant]:
     """Functions whose body PostgreSQL has parsed (BEGIN ATOMIC, RETURN); texts find the table by its name anyway."""
     cursor.execute(
-        f"{chain} SELECT DISTINCT p.oid::regprocedure::text, pg_get_functiondef(p.oid), pg_get_function_sqlbody(p.oid), r.rolname,"
+        f"{chain} SELECT DISTINCT p.oid::regprocedure::text, pg_get_functiondef(p.oid),"
+        " pg_get_function_sqlbody(p.oid), r.rolname,"
         " pg_has_role(p.proowner, 'MEMBER') FROM pg_proc p JOIN pg_roles r ON r.oid = p.proowner"
-        " JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_class'::regclass"
+        " JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid"
+        " AND d.refclassid = 'pg_class'::regclass"
         " JOIN chain ON chain.oid = d.refobjid WHERE p.prosqlbody IS NOT NULL"
     )
     found = []
@@ -263,6 +281,7 @@ def _refused(one: Dependant, table: str, why: str) -> DatabaseRefusedError:
     return DatabaseRefusedError(
         f"The table {table} cannot change: {one.called} hangs on it and cannot be made anew ({why}).",
         state="Nothing was changed.",
-        next_command=f"drop {one.called} or change it ({one.down.splitlines()[0]}), or let {one.owner} own it with our role as a member;"
+        next_command=f"drop {one.called} or change it ({one.down.splitlines()[0]}), or let {one.owner} own it with"
+        " our role as a member;"
         " then the same command again",
     )

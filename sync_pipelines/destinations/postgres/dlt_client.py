@@ -2,7 +2,8 @@
 
 dlt publishes a load by inserting its row into `_dlt_loads` (`complete_load`). Everything that a run changes happens in
 that transaction; killed before COMMIT nothing happened, killed after it the load id is found and nothing is done twice.
-The seams used here are semi-internal: dlt is pinned and `destinations/postgres/test_destination_contract.py` guards them.
+The seams used here are semi-internal: dlt is pinned and `destinations/postgres/test_destination_contract.py` guards
+them.
 """
 
 from __future__ import annotations

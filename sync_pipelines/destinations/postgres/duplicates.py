@@ -13,9 +13,11 @@ def duplicate_keys(cursor: Any, entity: Entity) -> int:
     """Keys that stand more than once in the table: 0 while its key constraint is whole, counted when it is not."""
     cursor.execute(
         """
-        SELECT 1 FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        SELECT 1 FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid =
+            c.relnamespace
         JOIN pg_index i ON i.indexrelid = k.conindid
-        WHERE n.nspname = %s AND c.relname = %s AND k.conname = %s AND k.contype = 'u' AND i.indisunique AND i.indisvalid
+        WHERE n.nspname = %s AND c.relname = %s AND k.conname = %s AND k.contype = 'u' AND i.indisunique
+            AND i.indisvalid
         """,
         (entity.target_schema, entity.target_table, constraint_names(entity)[1]),
     )

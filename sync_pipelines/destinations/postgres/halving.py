@@ -1,4 +1,6 @@
-"""Rows that PostgreSQL refuses among many that it takes, found by halving: only its error tells that there is one, and not which."""
+"""Rows that PostgreSQL refuses among many that it takes, found by halving: only its error tells that there is one, and
+not which.
+"""
 
 from __future__ import annotations
 

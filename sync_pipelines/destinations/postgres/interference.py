@@ -45,15 +45,21 @@ def find_interference(cursor: Any, entity: Entity) -> list[tuple[str, str]]:
     table = quote(entity.target_schema, entity.target_table)
     family = _FAMILY.format(table=literal(table))
     queries = (
-        f"{family} SELECT 'trigger ' || t.tgname || ' on ' || t.tgrelid::regclass || ', which calls ' || t.tgfoid::regproc,"
-        " format('ALTER TABLE %s DISABLE TRIGGER %I', t.tgrelid::regclass, t.tgname) FROM pg_trigger t JOIN family f ON f.oid = t.tgrelid"
+        f"{family} SELECT 'trigger ' || t.tgname || ' on ' || t.tgrelid::regclass || ', which calls ' ||"
+        " t.tgfoid::regproc,"
+        " format('ALTER TABLE %s DISABLE TRIGGER %I', t.tgrelid::regclass, t.tgname) FROM pg_trigger t JOIN family f"
+        " ON f.oid = t.tgrelid"
         " WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' ORDER BY t.tgtype & 2 = 0, 1",
         f"{family} SELECT 'rule ' || w.rulename || ' on ' || w.ev_class::regclass,"
         " format('ALTER TABLE %s DISABLE RULE %I', w.ev_class::regclass, w.rulename)"
-        " FROM pg_rewrite w JOIN family f ON f.oid = w.ev_class WHERE w.rulename <> '_RETURN' AND w.ev_enabled <> 'D' ORDER BY 1",
-        f"{family} SELECT 'policy ' || p.polname || ' on ' || p.polrelid::regclass, format('DROP POLICY %I ON %s', p.polname, p.polrelid::regclass)"
-        " FROM pg_policy p JOIN family f ON f.oid = p.polrelid JOIN pg_class c ON c.oid = p.polrelid WHERE c.relrowsecurity ORDER BY 1",
-        f"{family} SELECT 'child table ' || f.oid::regclass, format('ALTER TABLE %s NO INHERIT %s', f.oid::regclass, {literal(table)})"
+        " FROM pg_rewrite w JOIN family f ON f.oid = w.ev_class WHERE w.rulename <> '_RETURN'"
+        " AND w.ev_enabled <> 'D' ORDER BY 1",
+        f"{family} SELECT 'policy ' || p.polname || ' on ' || p.polrelid::regclass, format('DROP POLICY %I"
+        " ON %s', p.polname, p.polrelid::regclass)"
+        " FROM pg_policy p JOIN family f ON f.oid = p.polrelid JOIN pg_class c ON c.oid = p.polrelid"
+        " WHERE c.relrowsecurity ORDER BY 1",
+        f"{family} SELECT 'child table ' || f.oid::regclass, format('ALTER TABLE %s NO INHERIT %s', f.oid::regclass,"
+        f" {literal(table)})"
         f" FROM family f WHERE f.oid <> {literal(table)}::regclass ORDER BY 1",
     )
     found: list[tuple[str, str]] = []

@@ -36,7 +36,8 @@ def clear_columns(cursor: Any, entity: Entity, remask: Remask) -> None:
             name = quote(column.target_name)
             if not column.is_business_key:
                 cursor.execute(f"ALTER TABLE {target} ALTER COLUMN {name} DROP NOT NULL")
-            # A column of nulls can take any type, and the table is written anew: nothing of the old values stays in its files.
+            # A column of nulls can take any type, and the table is written anew: nothing of the old values stays in its
+            # files.
             cursor.execute(f"ALTER TABLE {target} ALTER COLUMN {name} TYPE text USING NULL")
             if column.name in remask.masks.dropped:
                 cursor.execute(f"ALTER TABLE {target} DROP COLUMN {name}")

@@ -90,7 +90,8 @@ class Merge:
             self.execute(f"ANALYZE {self._repeated}")
             order = [f"{expression} DESC NULLS LAST" for expression in [self.order("rowversion")] if expression]
             dropped = self.execute(
-                f"DELETE FROM {self.staging} s USING (SELECT ctid AS place, row_number() OVER (PARTITION BY {self.staged_keys}"
+                f"DELETE FROM {self.staging} s USING (SELECT ctid AS place, row_number() OVER (PARTITION BY"
+                f" {self.staged_keys}"
                 f" ORDER BY {', '.join([*order, 'arrival DESC'])}) AS age FROM {self.staging}"
                 f" WHERE ({self.staged_keys}) IN (SELECT {self.staged_keys} FROM {self._repeated})) a"
                 " WHERE s.ctid = a.place AND a.age > 1"
@@ -136,7 +137,8 @@ class Merge:
         )
         has_any = " OR ".join(f"t.{_q(column)} IS NOT NULL" for column in columns)
         self.cursor.execute(
-            f"SELECT {', '.join(lost)} FROM {self.staging} s JOIN {self.target} t ON {self.match} WHERE NOT t._bridge_deleted AND ({has_any})"
+            f"SELECT {', '.join(lost)} FROM {self.staging} s JOIN {self.target} t ON {self.match}"
+            f" WHERE NOT t._bridge_deleted AND ({has_any})"
         )
         refuse_emptied(self.plan, dict(zip((column.name for column in columns), self.cursor.fetchone(), strict=True)))
 
@@ -147,7 +149,8 @@ class Merge:
         self.execute(
             f"CREATE UNLOGGED TABLE {self.verdicts} AS SELECT s.ctid AS staged_at, t.ctid AS row_at, CASE"
             " WHEN s.arrival IS NULL THEN 'missing' WHEN t._bridge_id IS NULL THEN 'new'"
-            f" WHEN {stale} THEN CASE WHEN {contrary} THEN 'contrary' ELSE 'stale' END WHEN t._bridge_deleted THEN 'returned'"
+            f" WHEN {stale} THEN CASE WHEN {contrary} THEN 'contrary' ELSE 'stale' END WHEN t._bridge_deleted THEN"
+            " 'returned'"
             f" WHEN {changed} THEN 'changed' WHEN {touched} THEN 'touched' ELSE 'same' END AS verdict"
             f" FROM {self.staging} s {join} {self.target} t ON {self.match}"
             " WHERE s.arrival IS NOT NULL OR NOT t._bridge_deleted"
@@ -159,16 +162,21 @@ class Merge:
     def _contrary_pairs(self) -> list[tuple[str, str]]:
         """Some rowversions of contrary records, with those of their rows."""
         self.cursor.execute(
-            f"SELECT s.rowversion, t._bridge_rowversion FROM {self.verdicts} v JOIN {self.staging} s ON s.ctid = v.staged_at"
+            f"SELECT s.rowversion, t._bridge_rowversion FROM {self.verdicts} v JOIN {self.staging} s"
+            " ON s.ctid = v.staged_at"
             f" JOIN {self.target} t ON t.ctid = v.row_at WHERE v.verdict = 'contrary' ORDER BY 1 LIMIT 3"
         )
         return [(theirs, ours) for theirs, ours in self.cursor.fetchall()]
 
     def _conditions(self) -> tuple[str, str, str, str]:
-        """SQL for a known key: the stored row is newer; and that cannot be; the content differs; only rowversion, flag or hash differ.
+        """SQL for a known key: the stored row is newer.
 
-        A row whose hash covers other columns is compared by its content. A full read leaves its hash alone, since a new column
-        that is null almost everywhere would otherwise rewrite the whole table; a delta rewrites the few rows that it meets.
+        And that cannot be; the content differs; only rowversion, flag or hash differ.
+
+        A row whose hash covers other columns is compared by its content. A full read leaves its hash alone, since a new
+        column that is null almost everywhere would otherwise rewrite the whole table; a delta rewrites the few rows
+        that it
+        meets.
         """
         theirs, ours = self.order("s.rowversion"), self.order("t._bridge_rowversion")
         guarded = theirs is not None and self.plan.mode is Mode.DELTA

@@ -1,7 +1,10 @@
-"""Staged rows that do not fit the target: too wide for a page, with a key that its index cannot hold, or against somebody's CHECK.
+"""Staged rows that do not fit the target: too wide for a page, with a key that its index cannot hold, or against
+somebody's CHECK.
 
-The limits depend on how well PostgreSQL compresses the values, and a CHECK may call anything, so that only PostgreSQL can tell: the
-rows are written into a table with the target's columns, indexes and checks, and those that it refuses are found by halving.
+The limits depend on how well PostgreSQL compresses the values, and a CHECK may call anything, so that only PostgreSQL
+can tell: the rows are written into a table with the target's columns, indexes and checks, and those that it refuses are
+found by
+halving.
 """
 
 from __future__ import annotations
@@ -123,16 +126,21 @@ def _values(entity: Entity, names: list[str], staged: dict[str, str]) -> dict[st
 
 
 def has_other_indexes(cursor: Any, entity: Entity) -> bool:
-    """Whether people made indexes of the target, each of which may refuse a row; cursor of psycopg 2 or 3, with rows as tuples."""
+    """Whether people made indexes of the target, each of which may refuse a row.
+
+    Cursor of psycopg 2 or 3, with rows as tuples.
+    """
     return bool(_read_other_indexes(cursor, entity))
 
 
 def _read_other_indexes(cursor: Any, entity: Entity) -> list[str]:
     """What people's indexes of the target hold: method, columns and condition; not that they are unique."""
     cursor.execute(
-        "SELECT substr(d.text, strpos(d.text, d.place) + length(d.place)) FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid,"
+        "SELECT substr(d.text, strpos(d.text, d.place) + length(d.place)) FROM pg_index x JOIN pg_class i"
+        " ON i.oid = x.indexrelid,"
         " LATERAL (SELECT pg_get_indexdef(i.oid) AS text, format(' ON %%I.%%I USING ', %s::text, %s::text) AS place) d"
-        " WHERE x.indrelid = %s::regclass AND i.relkind = 'i' AND i.relname <> ALL (%s) AND strpos(d.text, d.place) > 0",
+        " WHERE x.indrelid = %s::regclass AND i.relkind = 'i' AND i.relname <> ALL (%s) AND strpos(d.text,"
+        " d.place) > 0",
         (
             entity.target_schema,
             entity.target_table,
@@ -149,10 +157,13 @@ def has_checks(cursor: Any, entity: Entity) -> bool:
 
 
 def _read_checks(cursor: Any, entity: Entity) -> list[tuple[str, str]]:
-    """Name and definition of each CHECK that a record alone decides: on its columns and on no others, which may have defaults."""
+    """Name and definition of each CHECK that a record alone decides: on its columns and on no others, which may have
+    defaults.
+    """
     cursor.execute(
         "SELECT k.conname, pg_get_constraintdef(k.oid) FROM pg_constraint k WHERE k.contype = 'c'"
-        " AND k.conrelid = (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s)"
+        " AND k.conrelid = (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = %s AND c.relname = %s)"
         " AND NOT EXISTS (SELECT 1 FROM pg_attribute a"
         " WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey) AND a.attname <> ALL (%s))",
         (entity.target_schema, entity.target_table, [column.target_name for column in entity.columns]),

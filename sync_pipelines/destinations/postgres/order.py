@@ -19,7 +19,8 @@ def order_of(codec: Codec | None, expression: str) -> str | None:
             return f"CASE WHEN {expression} ~ '^-?[0-9]+$' THEN ({expression})::numeric END"
         case Codec.HEX:
             digits = f"lower(regexp_replace({expression}, '^0[xX]', ''))"
-            return f"""(CASE WHEN {expression} ~ '^(0[xX])?[0-9a-fA-F]+$' THEN lpad({digits}, {MAX_ROWVERSION_CHARACTERS}, '0') END) COLLATE "C" """
+            is_hex = f"{expression} ~ '^(0[xX])?[0-9a-fA-F]+$'"
+            return f"""(CASE WHEN {is_hex} THEN lpad({digits}, {MAX_ROWVERSION_CHARACTERS}, '0') END) COLLATE "C" """
         case Codec.TIMESTAMP:
             return f"CASE WHEN {expression} ~ '^[0-9]{{4}}-' THEN replace({expression}, ',', '.')::timestamptz END"
         case Codec.TEXT | Codec.DIGITS:

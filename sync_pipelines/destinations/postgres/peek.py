@@ -38,7 +38,8 @@ def all_unchanged(cursor: Any, plan: PublishPlan, batch: pa.Table) -> Ledger | N
     key_texts = f"jsonb_build_array({', '.join(f's.{name}' for name in key_names)})"
     cursor.execute(
         f"""
-        SELECT count(*) FROM unnest({", ".join(["%s::text[]"] * len(arrays))}) AS s (hash, rowversion, {", ".join([*key_names, *flags])})
+        SELECT count(*) FROM unnest({", ".join(["%s::text[]"] * len(arrays))}) AS s (hash, rowversion,
+            {", ".join([*key_names, *flags])})
         JOIN {target} t ON {match}
         WHERE t._bridge_hash = {literal(entity.columns_fingerprint + ":")} || s.hash
           AND t._bridge_rowversion IS NOT DISTINCT FROM s.rowversion AND NOT t._bridge_deleted

@@ -59,7 +59,8 @@ def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
         LedgerError: two counts of a stage differ.
         SupersededRunError: the run was closed by another one.
         DatabaseRefusedError: a trigger, rule, policy or partition of somebody else swallows rows.
-        KeyTwiceError: the records that fill an empty target are not one per key, or one does not fit; they must go through staging.
+        KeyTwiceError: the records that fill an empty target are not one per key, or one does not fit; they must go
+            through staging.
     """
     for name, value in _SESSION.items():
         cursor.execute(f"SET LOCAL {name} = {literal(value)}")
@@ -75,7 +76,10 @@ def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
 
 
 def _publish_fitting(cursor: Any, plan: PublishPlan) -> Outcome:
-    """Publish what is staged; where a row does not fit the target, its indexes or a CHECK, set such rows aside and publish the others."""
+    """Publish what is staged.
+
+    Where a row does not fit the target, its indexes or a CHECK, set such rows aside and publish the others.
+    """
     allowed_nulls, notes = plan.allowed_nulls, plan.notes
     cursor.execute("SAVEPOINT before_publish")
     try:
@@ -155,14 +159,16 @@ def check_replication_role(cursor: Any, entity: Entity) -> None:
         DatabaseRefusedError: somebody set session_replication_role for our role or database.
     """
     cursor.execute(
-        "SELECT current_setting('session_replication_role'), rolsuper, rolname FROM pg_roles WHERE rolname = current_user"
+        "SELECT current_setting('session_replication_role'), rolsuper, rolname FROM pg_roles"
+        " WHERE rolname = current_user"
     )
     role, is_superuser, user = cursor.fetchone()
     if role != "origin" and is_superuser:
         cursor.execute("SET LOCAL session_replication_role = origin")
     elif role != "origin":
         raise DatabaseRefusedError(
-            f"The session runs with session_replication_role = {role}, in which foreign keys and triggers of {entity.table} do not hold.",
+            f"The session runs with session_replication_role = {role}, in which foreign keys and triggers of"
+            f" {entity.table} do not hold.",
             where=dict(entity.where),
             next_command=f"ALTER ROLE {quote(user)} RESET session_replication_role, and the same of the database",
         )

@@ -21,8 +21,8 @@ from sync_pipelines.model.quoting import literal, quote
 def mark_rejected(cursor: Any, merge: Merge) -> int:
     """Mark the live rows whose key this run put into quarantine; a good record of the key takes the mark off (`Merge`).
 
-    A row that is newer than the rejected record is not marked. The column is made when the first row needs it. Rows that
-    cannot be marked are in the plan's notes.
+    A row that is newer than the rejected record is not marked. The column is made when the first row needs it. Rows
+    that cannot be marked are in the plan's notes.
 
     Args:
         cursor: of psycopg2, inside the publish transaction, after the rejects were moved into quarantine.
@@ -53,7 +53,8 @@ def mark_rejected(cursor: Any, merge: Merge) -> int:
         rows = [row for (row,) in cursor.fetchall()]
         marked = _mark_by_halves(cursor, merge.target, rows)
         plan.notes += (
-            f"{len(rows) - marked} rows whose newest record was rejected fill a page of PostgreSQL and have no room for {REJECTED_COLUMN}",
+            f"{len(rows) - marked} rows whose newest record was rejected fill a page of PostgreSQL and have no room"
+            f" for {REJECTED_COLUMN}",
         )
     cursor.execute("RELEASE SAVEPOINT before_marks")
     return marked
@@ -113,7 +114,10 @@ def _try_add_column(cursor: Any, entity: Entity) -> str | None:
     lacking = lacks_rights(cursor, entity.target_schema, entity.target_table)
     if lacking is not None:
         user, owner = lacking
-        return f"the role {user} may not add the column to {entity.table}; next: sync-pipelines migrate with POSTGRES_USER={owner}"
+        return (
+            f"the role {user} may not add the column to {entity.table}; next: sync-pipelines migrate with"
+            f" POSTGRES_USER={owner}"
+        )
     cursor.execute("SAVEPOINT before_column")
     try:
         _add_column(cursor, entity)

@@ -10,7 +10,9 @@ from sync_pipelines.model.quoting import quote
 
 
 def lacks_rights(cursor: Any, schema: str, table: str) -> tuple[str, str] | None:
-    """Who we are and who owns a table that we may not change, or a schema in which we may not make it; None where we may.
+    """Who we are and who owns a table that we may not change, or a schema in which we may not make it.
+
+    None where we may.
 
     Args:
         cursor: of psycopg 2 or 3, with rows as tuples.
@@ -20,8 +22,10 @@ def lacks_rights(cursor: Any, schema: str, table: str) -> tuple[str, str] | None
     cursor.execute(
         """
         SELECT current_user, pg_get_userbyid(coalesce(c.relowner, n.nspowner)),
-               CASE WHEN c.oid IS NULL THEN has_schema_privilege(n.oid, 'CREATE') ELSE pg_has_role(c.relowner, 'USAGE') END
-        FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = %s AND c.relkind IN ('r', 'p')
+               CASE WHEN c.oid IS NULL THEN has_schema_privilege(n.oid, 'CREATE') ELSE
+                   pg_has_role(c.relowner, 'USAGE') END
+        FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = %s AND c.relkind
+            IN ('r', 'p')
         WHERE n.nspname = %s
         """,
         (table, schema),
@@ -50,5 +54,6 @@ def require_rights(cursor: Any, entity: Entity, schema: str, table: str, what: s
     raise DatabaseRefusedError(
         f"The role {user} may not change {schema}.{table}, which belongs to {owner}; to be done: {what}.",
         where=dict(entity.where),
-        next_command=f"sync-pipelines sync {entity.path} with POSTGRES_USER={owner}, once; or GRANT {quote(owner)} TO {quote(user)}",
+        next_command=f"sync-pipelines sync {entity.path} with POSTGRES_USER={owner}, once; or GRANT {quote(owner)}"
+        f" TO {quote(user)}",
     )

@@ -1,4 +1,5 @@
 """The two staging tables of an entity: its good records as they came, and its rejects.
+
 Their Arrow schemas are in `model.staged`.
 """
 
@@ -55,7 +56,8 @@ def prepare_staging(cursor: Any, entity: Entity) -> None:
 def _may_fill(cursor: Any, name: str) -> bool:
     """Whether we may empty and fill a table that another role may have made."""
     cursor.execute(
-        "SELECT bool_and(has_table_privilege(%s, needed)) FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS n(needed)",
+        "SELECT bool_and(has_table_privilege(%s, needed)) FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE',"
+        " 'TRUNCATE']) AS n(needed)",
         (name,),
     )
     return bool(cursor.fetchone()[0])

@@ -1,6 +1,8 @@
-"""COPY while the source is still being read, so that PostgreSQL works while we wait for the next page, and the other way round.
+"""COPY while the source is still being read, so that PostgreSQL works while we wait for the next page, and the other
+way round.
 
-Records go to staging, or straight into an empty target: then the transaction stays open until the publish step, which takes it
+Records go to staging, or straight into an empty target: then the transaction stays open until the publish step, which
+takes it
 over, so that no row is visible before its ledger is. Whatever PostgreSQL refuses ends the stream without harm:
 all batches lie in the spool, too.
 """

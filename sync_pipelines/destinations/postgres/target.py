@@ -160,7 +160,9 @@ def stored_type(sql_type: str) -> ColumnType | None:
 
 
 def apply_table(cursor: Any, entity: Entity, plan: TablePlan) -> None:
-    """Run the statements of a plan in the caller's transaction; what hangs on the table steps aside where a type changes.
+    """Run the statements of a plan in the caller's transaction.
+
+    What hangs on the table steps aside where a type changes.
 
     Raises:
         DatabaseRefusedError: we may not change the table, or something hangs on it that cannot be made anew.

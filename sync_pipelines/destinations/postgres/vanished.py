@@ -28,9 +28,9 @@ class Absent:
 def delete_vanished(merge: Merge, counts: Counts) -> Absent:
     """Soft-delete live rows that a full read did not see.
 
-    A key that is in quarantine is at the source. Of a read whose pages moved, an absence proves nothing. Without rowversions a
-    row may hide between two pages while others are deleted, so it must be missed by two reads in a row. More than the configured share is not deleted unasked; that they
-    were missed is remembered.
+    A key that is in quarantine is at the source. Of a read whose pages moved, an absence proves nothing. Without
+    rowversions a row may hide between two pages while others are deleted, so it must be missed by two reads in a row.
+    More than the configured share is not deleted unasked; that they were missed is remembered.
 
     Args:
         merge: the merge that was just applied.
@@ -44,7 +44,8 @@ def delete_vanished(merge: Merge, counts: Counts) -> Absent:
             f"SELECT 1 FROM {merge.target} t, {merge.verdicts} v WHERE t.ctid = v.row_at AND v.verdict = 'missing'"
         )
         merge.execute(
-            f"DELETE FROM {absences} a WHERE a.entity_uid = {entity} AND NOT EXISTS ({missing} AND t._bridge_id = a.row_id)"
+            f"DELETE FROM {absences} a WHERE a.entity_uid = {entity} AND NOT EXISTS ({missing}"
+            " AND t._bridge_id = a.row_id)"
         )
         return Absent()
     absent = f"t.ctid = v.row_at AND v.verdict = 'missing'{_not_held(merge)}"
@@ -55,13 +56,15 @@ def delete_vanished(merge: Merge, counts: Counts) -> Absent:
     first_time = 0
     if vanished and merge.plan.can_hide_rows:
         first_time = merge.execute(
-            f"INSERT INTO {absences} (entity_uid, row_id) SELECT {entity}, t._bridge_id {missing} AND NOT {missed_before}"
+            f"INSERT INTO {absences} (entity_uid, row_id) SELECT {entity}, t._bridge_id {missing}"
+            f" AND NOT {missed_before}"
         )
         absent = f"{absent} AND {missed_before}"
     deleted = 0
     if vanished > first_time and not held:
         deleted = merge.execute(
-            f"UPDATE {merge.target} t SET _bridge_deleted = true, _bridge_updated_at = now() FROM {merge.verdicts} v WHERE {absent}"
+            f"UPDATE {merge.target} t SET _bridge_deleted = true, _bridge_updated_at = now() FROM {merge.verdicts} v"
+            f" WHERE {absent}"
         )
     check_stage("vanished", 0 if held else vanished - first_time, deleted)
     # A deleted row has moved to another place, so that only what is still missing keeps its note.

@@ -1,8 +1,8 @@
-"""Trino as a destination: what `destinations.destination.Destination` asks, answered with the modules of this folder."""
+"""Trino as a destination: `destinations.destination.Destination` by means of the modules of this folder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,7 @@ from sync_pipelines.destinations.trino.commit import end_leftovers
 from sync_pipelines.destinations.trino.hive import current_rows, plan_hive_table, version_statement
 from sync_pipelines.destinations.trino.masking import plan_clearing
 from sync_pipelines.destinations.trino.merge import Counts, Statements, entity_marker, match_keys
+from sync_pipelines.destinations.trino.mirror import live_rows, mirror_keys, mirror_rows
 from sync_pipelines.destinations.trino.options import resolve_options
 from sync_pipelines.destinations.trino.publish import publish
 from sync_pipelines.destinations.trino.quoting import literal, quote
@@ -89,7 +90,8 @@ class TrinoDestination:
         kind = connector_of(self.session, self.catalog)
         if kind not in ("iceberg", "hive"):
             raise SettingsError(
-                f"The catalog {self.catalog!r} is of the connector {kind}, whose tables cannot be kept equal to a source.",
+                f"The catalog {self.catalog!r} is of the connector {kind}, whose tables cannot be kept equal to"
+                " a source.",
                 next_command="name an Iceberg catalog: TRINO_CATALOG, or connector add … --trino catalog=…",
             )
         return kind == "hive"
@@ -101,7 +103,8 @@ class TrinoDestination:
                 """
                 SELECT c.name || '/' || e.slug AS path FROM entities e JOIN connectors c ON c.uid = e.connector_uid
                 WHERE e.destination = 'trino'
-                  AND (e.created_at, e.uid) < (SELECT created_at, uid FROM entities WHERE uid = %s) AND lower(e.target_schema) = %s AND lower(e.target_table) = %s
+                  AND (e.created_at, e.uid) < (SELECT created_at, uid FROM entities WHERE uid = %s) AND
+                      lower(e.target_schema) = %s AND lower(e.target_table) = %s
                 """,
                 [entity.uid, entity.target_schema.lower(), entity.target_table.lower()],
             ).fetchone()
@@ -196,13 +199,17 @@ class TrinoDestination:
     def accept_review(
         self, connection: psycopg.Connection[Any], entity: Entity, key: Sequence[str], content_hash: str
     ) -> None:
-        """By one statement of its own; where the catalog's transaction then fails, the flag comes back with the next full read."""
+        """By one statement of its own.
+
+        Where the catalog's transaction then fails, the flag comes back with the next full read.
+        """
         relation = inline_relation(*keys_table(entity, [tuple(key)]), hive=self.is_hive)
         same = f"substr(t._bridge_hash, -32) = {literal(content_hash)} AND t.{REVIEW_COLUMN} IS NOT NULL"
         match = match_keys(entity)
         if not self.is_hive:
             self.session.execute(
-                f"MERGE INTO {self._target(entity)} t USING {relation} s ON {match} WHEN MATCHED AND {same} THEN UPDATE SET {REVIEW_COLUMN} = NULL"
+                f"MERGE INTO {self._target(entity)} t USING {relation} s ON {match} WHEN MATCHED"
+                f" AND {same} THEN UPDATE SET {REVIEW_COLUMN} = NULL"
             )
             return
         rows = quote(self.catalog, entity.target_schema, current_rows(self.session, self.catalog, entity))
@@ -228,6 +235,25 @@ class TrinoDestination:
     def table_name(self, entity: Entity) -> str:
         """catalog.schema.table."""
         return f"{self.catalog}.{entity.table}".lower()
+
+    def check(self) -> str:
+        """Where Trino is, and of which connector its catalog is."""
+        kind = "Hive: append and swap only" if self.is_hive else "Iceberg"
+        return f"{self.session.options.location} answers ({kind})"
+
+    def keys_table(self, connection: psycopg.Connection[Any], entity: Entity) -> str:
+        """A copy."""
+        return mirror_keys(self.session, self.catalog, connection, entity)
+
+    def rows_table(
+        self, connection: psycopg.Connection[Any], entity: Entity, key: tuple[str, ...] | None = None
+    ) -> str:
+        """A copy."""
+        return mirror_rows(self.session, self.catalog, connection, entity, key, is_hive=self.is_hive)
+
+    def live_rows(self, entity: Entity) -> Iterator[tuple[Any, ...]]:
+        """By one query that is read in parts."""
+        return live_rows(self.session, self.catalog, entity)
 
     def _target(self, entity: Entity) -> str:
         return quote(self.catalog, entity.target_schema, entity.target_table)

@@ -70,11 +70,13 @@ def plan_hive_table(session: Session, catalog: str, entity: Entity, stored: dict
     if stored != wanted:
         differing = sorted(name for name in stored.keys() | wanted.keys() if stored.get(name) != wanted.get(name))
         raise SchemaDriftError(
-            f"The columns {', '.join(differing)} of {entity.table} differ from the source, and tables of the Hive connector"
+            f"The columns {', '.join(differing)} of {entity.table} differ from the source, and tables of the Hive"
+            " connector"
             " cannot follow a change of columns; those of an Iceberg catalog can.",
             where=dict(entity.where),
             next_command="set TRINO_CATALOG to an Iceberg catalog, or sync-pipelines discover"
-            f" {entity.connector} --accept {entity.slug}  (keeps the old view under another name and reads everything again)",
+            f" {entity.connector} --accept {entity.slug}  (keeps the old view under another name and reads"
+            " everything again)",
         )
     return TablePlan()
 
@@ -89,7 +91,8 @@ def view_statement(catalog: str, entity: Entity, rows: str) -> str:
     names = ", ".join([*(quote(column.target_name) for column in entity.columns), *bridge_types(entity)])
     keys = ", ".join(quote(column.target_name) for column in entity.business_keys)
     return (
-        f"CREATE OR REPLACE VIEW {quote(catalog, entity.target_schema, entity.target_table)} SECURITY INVOKER AS SELECT {names} FROM (SELECT *,"
+        f"CREATE OR REPLACE VIEW {quote(catalog, entity.target_schema, entity.target_table)} SECURITY INVOKER AS"
+        f" SELECT {names} FROM (SELECT *,"
         f" row_number() OVER (PARTITION BY {keys} ORDER BY {VERSION} DESC, _bridge_id) AS _bridge_age"
         f" FROM {quote(catalog, entity.target_schema, rows)}) r WHERE _bridge_age = 1"
     )
@@ -103,7 +106,8 @@ def current_rows(session: Session, catalog: str, entity: Entity) -> str:
     """
     found = session.query(
         f"SELECT view_definition FROM {quote(catalog)}.information_schema.views"
-        f" WHERE table_schema = {literal(entity.target_schema.lower())} AND table_name = {literal(entity.target_table.lower())}"
+        f" WHERE table_schema = {literal(entity.target_schema.lower())}"
+        f" AND table_name = {literal(entity.target_table.lower())}"
     )
     match = re.search(r"(\w[^\s\".]*__rows_\d+|\"[^\"]+__rows_\d+\")", found[0][0]) if found else None
     if match is None:
@@ -134,7 +138,9 @@ def version_statement(entity: Entity, view: str, rows: str, condition: str, chan
 
 
 def _next_number(session: Session, catalog: str, entity: Entity) -> int:
-    """Above every table of rows, and of this second: a folder that a dropped table or a killed write left behind has another."""
+    """Above every table of rows, and of this second: a folder that a dropped table or a killed write left behind has
+    another.
+    """
     prefix = f"{entity.target_table}__rows_".lower()
     return max(
         int(time.time()),
@@ -145,7 +151,8 @@ def _next_number(session: Session, catalog: str, entity: Entity) -> int:
 def _tables_of_rows(session: Session, catalog: str, entity: Entity) -> list[str]:
     prefix = f"{entity.target_table}__rows_".lower()
     rows = session.query(
-        f"SELECT table_name FROM {quote(catalog)}.information_schema.tables WHERE table_schema = {literal(entity.target_schema.lower())}"
+        f"SELECT table_name FROM {quote(catalog)}.information_schema.tables"
+        f" WHERE table_schema = {literal(entity.target_schema.lower())}"
         f" AND starts_with(table_name, {literal(prefix)})"
     )
     return [name for (name,) in rows if name[len(prefix) :].isdigit()]
@@ -159,7 +166,8 @@ class HiveStatements(Statements):
         _, stale, changed, touched = self._conditions()
         names, values = self._version(changed)
         return (
-            f"{self.marker}INSERT INTO {rows} ({names}) SELECT {values} FROM {self.staged} s LEFT JOIN {self.target} t ON {self.match}"
+            f"{self.marker}INSERT INTO {rows} ({names}) SELECT {values} FROM {self.staged} s LEFT"
+            f" JOIN {self.target} t ON {self.match}"
             f" WHERE t._bridge_id IS NULL OR (NOT {stale} AND ({changed} OR {touched}))"
         )
 
@@ -171,7 +179,8 @@ class HiveStatements(Statements):
         kept = {name: f"t.{name}" for name in bridge_types(self.entity)}
         kept |= {
             "_bridge_deleted": f"(t._bridge_deleted OR {deleted})",
-            "_bridge_updated_at": f"CASE WHEN NOT t._bridge_deleted AND {deleted} THEN {NOW} ELSE t._bridge_updated_at END",
+            "_bridge_updated_at": f"CASE WHEN NOT t._bridge_deleted AND {deleted} THEN {NOW} ELSE"
+            " t._bridge_updated_at END",
         }
         own = [f"t.{quote(column.target_name)}" for column in self.entity.columns]
         return (
@@ -187,7 +196,8 @@ class HiveStatements(Statements):
         own = {
             "_bridge_id": "coalesce(t._bridge_id, cast(uuid() AS varchar))",
             "_bridge_created_at": f"coalesce(t._bridge_created_at, {NOW})",
-            "_bridge_updated_at": f"CASE WHEN t._bridge_id IS NULL OR {changed} THEN {NOW} ELSE t._bridge_updated_at END",
+            "_bridge_updated_at": f"CASE WHEN t._bridge_id IS NULL OR {changed} THEN {NOW} ELSE"
+            " t._bridge_updated_at END",
             "_bridge_hash": f"{self.prefix} || s.hash",
             "_bridge_deleted": "false",
             "_bridge_rowversion": "s.rowversion",
@@ -245,7 +255,8 @@ def _check(expected: int, written: int | None) -> None:
 def _drop_unseen(session: Session, catalog: str, entity: Entity) -> None:
     """Drop tables of rows that no view shows any more; a view that was set aside keeps its own."""
     views = session.query(
-        f"SELECT view_definition FROM {quote(catalog)}.information_schema.views WHERE table_schema = {literal(entity.target_schema.lower())}"
+        f"SELECT view_definition FROM {quote(catalog)}.information_schema.views"
+        f" WHERE table_schema = {literal(entity.target_schema.lower())}"
     )
     for name in _tables_of_rows(session, catalog, entity):
         if not any(re.search(rf"{re.escape(name)}(?!\d)", definition) for (definition,) in views):

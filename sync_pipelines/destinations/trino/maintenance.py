@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.runs import hold_entity
+from sync_pipelines.destinations.kind import Condition, Upkeep
 from sync_pipelines.destinations.trino.adapter import TrinoDestination
 from sync_pipelines.destinations.trino.options import TrinoSettings, load_trino_settings
 from sync_pipelines.destinations.trino.quoting import literal, quote
@@ -20,25 +20,6 @@ from sync_pipelines.model.entity import Entity
 logger = logging.getLogger(__name__)
 
 _UNITS = {"kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What a table is made of: files smaller than the wanted size, delete files, and snapshots."""
-
-    small_files: int
-    delete_files: int
-    snapshots: int
-
-
-@dataclass(frozen=True)
-class Upkeep:
-    """What a maintenance did to one table, in words, and the table before and after."""
-
-    entity: str
-    steps: tuple[str, ...]
-    before: Condition
-    after: Condition
 
 
 def plan_steps(condition: Condition, settings: TrinoSettings) -> tuple[str, ...]:

@@ -11,7 +11,9 @@ from sync_pipelines.model.entity import Entity
 
 
 def plan_clearing(session: Session, catalog: str, entity: Entity, remask: Remask, *, is_hive: bool) -> tuple[str, ...]:
-    """Statements that drop the columns, and make those anew that the mask leaves; every row is then compared by content.
+    """Statements that drop the columns, and make those anew that the mask leaves.
+
+    Every row is then compared by content.
 
     Args:
         session: of Trino; each statement is a commit of its own, and the next run repeats them all.
@@ -37,10 +39,12 @@ def plan_clearing(session: Session, catalog: str, entity: Entity, remask: Remask
         raise remask.refused_key(keys[0])
     if is_hive:
         raise SchemaDriftError(
-            f"{', '.join(column.name for column in found)} of {entity.table} cannot be masked in a table of the Hive connector that has rows.",
+            f"{', '.join(column.name for column in found)} of {entity.table} cannot be masked in a table of the Hive"
+            " connector that has rows.",
             where=dict(entity.where),
             next_command=f"sync-pipelines discover {entity.connector} --accept {entity.slug}"
-            "  (keeps the old view with its clear values under another name, to be dropped, and reads everything again)",
+            "  (keeps the old view with its clear values under another name, to be dropped,"
+            " and reads everything again)",
         )
     table = quote(catalog, entity.target_schema, entity.target_table)
     statements = []

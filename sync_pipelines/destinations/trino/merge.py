@@ -84,10 +84,12 @@ class Statements:
         """One row with the fields of `Counts`."""
         found, stale, changed, touched = self._conditions()
         return (
-            f"SELECT count_if(NOT {found}), count_if({found} AND {stale}), count_if({found} AND NOT {stale} AND {changed}),"
+            f"SELECT count_if(NOT {found}), count_if({found} AND {stale}), count_if({found} AND NOT {stale}"
+            f" AND {changed}),"
             f" count_if({found} AND NOT {stale} AND NOT {changed}),"
             f" count_if({found} AND NOT {stale} AND NOT {changed} AND {touched}),"
-            f" count_if({found} AND NOT {stale} AND t._bridge_deleted), count_if({found} AND {stale} AND {self._contrary(changed)})"
+            f" count_if({found} AND NOT {stale} AND t._bridge_deleted), count_if({found} AND {stale}"
+            f" AND {self._contrary(changed)})"
             f" FROM {self.staged} s LEFT JOIN {self.target} t ON {self.match}"
         )
 
@@ -102,7 +104,10 @@ class Statements:
     def count_values(self, columns: list[Column]) -> str:
         """For each of these columns, how many live rows would lose a value; none where a record has one."""
         lost = (f"if(count(s.{self.places[column.name]}) = 0, count(t.{_q(column)}), 0)" for column in columns)
-        return f"SELECT {', '.join(lost)} FROM {self.staged} s JOIN {self.target} t ON {self.match} WHERE NOT t._bridge_deleted"
+        return (
+            f"SELECT {', '.join(lost)} FROM {self.staged} s JOIN {self.target} t ON {self.match}"
+            " WHERE NOT t._bridge_deleted"
+        )
 
     def _contrary(self, changed: str) -> str:
         # A record out of quarantine may well be older than its row.
@@ -126,7 +131,10 @@ class Statements:
         if gone is not None:
             of_table = {"rowversion": "_bridge_rowversion", "hash": "_bridge_hash", **self.flags}
             of_table |= {self.places[column.name]: _q(column) for column in self.entity.columns}
-            source += f" UNION ALL SELECT {', '.join(f't.{of_table[name]}' for name in columns)}, true FROM {self.target} t WHERE {gone}"
+            source += (
+                f" UNION ALL SELECT {', '.join(f't.{of_table[name]}' for name in columns)}, true"
+                f" FROM {self.target} t WHERE {gone}"
+            )
             delete = f" WHEN MATCHED AND s.gone THEN UPDATE SET _bridge_deleted = true, _bridge_updated_at = {NOW}"
         content = [
             f"{_q(column)} = s.{self.places[column.name]}"
@@ -144,12 +152,14 @@ class Statements:
         names, values = self._inserted()
         return (
             f"{self.marker}MERGE INTO {self.target} t USING ({source}) s ON {self.match}{delete}"
-            f" WHEN MATCHED AND NOT s.gone AND NOT {stale} AND ({changed} OR {touched}) THEN UPDATE SET {', '.join(content)}"
+            f" WHEN MATCHED AND NOT s.gone AND NOT {stale} AND ({changed} OR {touched}) THEN UPDATE"
+            f" SET {', '.join(content)}"
             f" WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
         )
 
     def standing(self, candidates: str) -> str:
-        """Arrival numbers of those staged records that are what their row is to be: the newest of their key, and not stale.
+        """Arrival numbers of those staged records that are what their row is to be: the newest of their key, and not
+        stale.
 
         Args:
             candidates: a relation with the column `arrival`.
@@ -186,7 +196,10 @@ class Statements:
         return ", ".join([*names, *own]), ", ".join([*values, *own.values()])
 
     def _conditions(self) -> tuple[str, str, str, str]:
-        """SQL for: the key is known; the stored row is newer; the content differs; only rowversion, hash or flag differ."""
+        """SQL for: the key is known.
+
+        The stored row is newer; the content differs; only rowversion, hash or flag differ.
+        """
         found = "(t._bridge_id IS NOT NULL)"
         theirs, ours = order_of(self._codec, "s.rowversion"), order_of(self._codec, "t._bridge_rowversion")
         guarded = theirs is not None and self.plan.mode is Mode.DELTA
@@ -200,7 +213,10 @@ class Statements:
             or "false"
         )
         same_columns = f"starts_with(t._bridge_hash, {self.prefix})"
-        changed = f"(t._bridge_deleted OR CASE WHEN {same_columns} THEN t._bridge_hash <> {self.prefix} || s.hash ELSE {differs} END)"
+        changed = (
+            f"(t._bridge_deleted OR CASE WHEN {same_columns} THEN t._bridge_hash <> {self.prefix} || s.hash"
+            f" ELSE {differs} END)"
+        )
         touches = ["t._bridge_rowversion IS DISTINCT FROM s.rowversion"]
         touches += [f"t.{column} IS DISTINCT FROM s.{name}" for name, column in self.flags.items()]
         other_hash = f"t._bridge_hash <> {self.prefix} || s.hash"

@@ -11,12 +11,10 @@ from uuid import UUID
 
 import psycopg
 
-from sync_pipelines.catalog.connectors import get_connector
-from sync_pipelines.catalog.database import Database
-from sync_pipelines.destinations.trino.adapter import TrinoDestination
 from sync_pipelines.destinations.trino.merge import match_keys
 from sync_pipelines.destinations.trino.quoting import literal, quote
 from sync_pipelines.destinations.trino.reviews import keys_table
+from sync_pipelines.destinations.trino.session import Session
 from sync_pipelines.destinations.trino.staging import inline_relation
 from sync_pipelines.destinations.trino.table import read_columns
 from sync_pipelines.model.entity import REVIEW_COLUMN, Entity
@@ -28,24 +26,20 @@ _BRIDGE = {"_bridge_id": "uuid", "_bridge_hash": "text", "_bridge_deleted": "boo
 _BATCH_ROWS = 20_000
 
 
-def records(database: Database, entity: Entity) -> Iterator[list[tuple[str, Kind, Any]]]:
-    """Live rows as (name, kind, value) of each column, values as psycopg would give them."""
-    columns = entity.columns
-    rows = _read(database, entity, [quote(column.target_name) for column in columns], "NOT _bridge_deleted")
-    for row in rows:
-        yield [
-            (column.name, column.type.kind, as_python(value, column.type))
-            for column, value in zip(columns, row, strict=True)
-        ]
+def live_rows(session: Session, catalog: str, entity: Entity) -> Iterator[tuple[Any, ...]]:
+    """Live rows: a value of each declared column, as psycopg would give it."""
+    types = [column.type for column in entity.columns]
+    names = [quote(column.target_name) for column in entity.columns]
+    for row in _read(session, catalog, entity, names, "NOT _bridge_deleted"):
+        yield tuple(as_python(value, kind) for value, kind in zip(row, types, strict=True))
 
 
-def mirror_keys(database: Database, connection: psycopg.Connection[Any], entity: Entity) -> str:
+def mirror_keys(session: Session, catalog: str, connection: psycopg.Connection[Any], entity: Entity) -> str:
     """Copy keys, hashes and rowversions of all rows into a temporary table of the connection; returns its name.
 
     The other columns come along for rows whose hash covers other columns, since those are compared by their content.
     """
-    destination = TrinoDestination(database, get_connector(database, entity.connector))
-    there = read_columns(destination.session, destination.catalog, entity.target_schema, entity.target_table)
+    there = read_columns(session, catalog, entity.target_schema, entity.target_table)
     columns = [column for column in entity.columns if column.target_name.lower() in there]
     types = {column.target_name: column.type.sql for column in columns} | _BRIDGE
     connection.execute(
@@ -61,7 +55,7 @@ def mirror_keys(database: Database, connection: psycopg.Connection[Any], entity:
         connection.cursor() as cursor,
         cursor.copy(f"COPY {_MIRROR} ({', '.join(map(pg_quote, types))}) FROM STDIN") as copy,
     ):
-        for row in _read(database, entity, values, "true"):
+        for row in _read(session, catalog, entity, values, "true"):
             own = [_for_copy(value, column.type) for value, column in zip(row, columns, strict=False)]
             copy.write_row([*own, *row[len(columns) :]])
     connection.execute(f"ANALYZE {_MIRROR}")
@@ -69,29 +63,35 @@ def mirror_keys(database: Database, connection: psycopg.Connection[Any], entity:
 
 
 def mirror_rows(
-    database: Database, connection: psycopg.Connection[Any], entity: Entity, key: tuple[str, ...] | None = None
+    session: Session,
+    catalog: str,
+    connection: psycopg.Connection[Any],
+    entity: Entity,
+    key: tuple[str, ...] | None = None,
+    *,
+    is_hive: bool,
 ) -> str:
     """Copy the live rows, or the row of a key, into a temporary table of the connection; returns its name.
 
     Columns that the table in Trino does not have are not in the temporary one either.
     """
-    destination = TrinoDestination(database, get_connector(database, entity.connector))
-    there = read_columns(destination.session, destination.catalog, entity.target_schema, entity.target_table)
+    there = read_columns(session, catalog, entity.target_schema, entity.target_table)
     columns = [column for column in entity.columns if column.target_name.lower() in there]
     types = {column.target_name: column.type.sql for column in columns} | {"_bridge_deleted": "boolean"}
     types |= {REVIEW_COLUMN: "text"} if REVIEW_COLUMN in there else {}
     connection.execute(
-        f"CREATE TEMP TABLE {_MIRROR} ({', '.join(f'{pg_quote(name)} {kind}' for name, kind in types.items())}) ON COMMIT DROP"
+        f"CREATE TEMP TABLE {_MIRROR} ({', '.join(f'{pg_quote(name)} {kind}' for name, kind in types.items())})"
+        " ON COMMIT DROP"
     )
     where = "NOT t._bridge_deleted"
     if key is not None:
-        relation = inline_relation(*keys_table(entity, [key]), hive=destination.is_hive)
+        relation = inline_relation(*keys_table(entity, [key]), hive=is_hive)
         where = f"EXISTS (SELECT 1 FROM {relation} s WHERE {match_keys(entity)})"
     with (
         connection.cursor() as cursor,
         cursor.copy(f"COPY {_MIRROR} ({', '.join(map(pg_quote, types))}) FROM STDIN") as copy,
     ):
-        for row in _read(database, entity, list(map(quote, types)), where):
+        for row in _read(session, catalog, entity, list(map(quote, types)), where):
             own = [_for_copy(value, column.type) for value, column in zip(row, columns, strict=False)]
             copy.write_row([*own, *row[len(columns) :]])
     return _MIRROR
@@ -101,10 +101,9 @@ def _for_copy(value: Any, column_type: ColumnType) -> Any:
     return value if column_type.kind is Kind.JSON else as_python(value, column_type)
 
 
-def _read(database: Database, entity: Entity, values: list[str], where: str) -> Iterator[list[Any]]:
-    destination = TrinoDestination(database, get_connector(database, entity.connector))
-    table = quote(destination.catalog, entity.target_schema, entity.target_table)
-    cursor = destination.session.connection().cursor()
+def _read(session: Session, catalog: str, entity: Entity, values: list[str], where: str) -> Iterator[list[Any]]:
+    table = quote(catalog, entity.target_schema, entity.target_table)
+    cursor = session.connection().cursor()
     cursor.execute(f"SELECT {', '.join(values)} FROM {table} t WHERE {where}")
     while rows := cursor.fetchmany(_BATCH_ROWS):
         yield from rows

@@ -113,7 +113,9 @@ def load_trino_settings() -> TrinoSettings:
 
 
 def inherited_settings(connector_settings: dict[str, Any], settings: TrinoSettings) -> dict[str, Any]:
-    """What a connector takes over from the process: no credentials where it names another server, or another way to trust it."""
+    """What a connector takes over from the process: no credentials where it names another server, or another way to
+    trust it.
+    """
     known = TrinoOptions.model_fields
     values = {name: value for name, value in settings.model_dump().items() if name in known and value is not None}
     effective = {**values, **connector_settings}
@@ -207,7 +209,8 @@ def pairs(text: str, name: str) -> dict[str, str]:
 
 
 def _problems(error: ValidationError, prefix: str = "") -> str:
-    return "; ".join(
-        f"{prefix}{'.'.join(str(part) for part in problem['loc']).upper() if prefix else '.'.join(map(str, problem['loc']))}: {problem['msg']}"
-        for problem in error.errors(include_input=False, include_url=False)
-    )
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        place = ".".join(map(str, problem["loc"]))
+        lines.append(f"{prefix}{place.upper() if prefix else place}: {problem['msg']}")
+    return "; ".join(lines)

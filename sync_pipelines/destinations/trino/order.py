@@ -26,7 +26,10 @@ def order_of(codec: Codec | None, expression: str) -> str | None:
             )
         case Codec.HEX:
             digits = f"lower(regexp_replace({expression}, '^0[xX]', ''))"
-            return f"CASE WHEN regexp_like({expression}, '^(0[xX])?[0-9a-fA-F]+$') THEN lpad({digits}, {MAX_ROWVERSION_CHARACTERS}, '0') END"
+            return (
+                f"CASE WHEN regexp_like({expression}, '^(0[xX])?[0-9a-fA-F]+$') THEN lpad({digits},"
+                f" {MAX_ROWVERSION_CHARACTERS}, '0') END"
+            )
         case Codec.TIMESTAMP:
             text = f"replace(upper({expression}), ',', '.')"
             spelled = "m -> m[1] || ' ' || coalesce(m[2], '00:00') || ' ' || coalesce(m[3] || ':' || m[4], '+00:00')"

@@ -40,7 +40,8 @@ def resolve(cursor: Any, plan: PublishPlan) -> None:
     The keys of the good records are copied next to the quarantine, and only when something lies there.
     """
     cursor.execute(
-        f"SELECT EXISTS (SELECT 1 FROM {quote(plan.bridge_schema)}.quarantine WHERE entity_uid = {literal(str(plan.entity.uid))}"
+        f"SELECT EXISTS (SELECT 1 FROM {quote(plan.bridge_schema)}.quarantine"
+        f" WHERE entity_uid = {literal(str(plan.entity.uid))}"
         f" AND resolved_at IS NULL AND business_key IS NOT NULL AND run_uid <> {literal(str(plan.run_uid))})"
     )
     if plan.spooled is None or not cursor.fetchone()[0]:

@@ -56,7 +56,8 @@ def mark_rejected(work: Work) -> int:
             f"ALTER TABLE {target} ADD COLUMN IF NOT EXISTS {REJECTED_COLUMN} {OPTIONAL_TYPES[REJECTED_COLUMN]}"
         )
     work.session.execute(
-        f"{work.statements.marker}MERGE INTO {target} t USING {relation} s ON {match} WHEN MATCHED AND {live} THEN UPDATE SET {REJECTED_COLUMN} = {NOW}"
+        f"{work.statements.marker}MERGE INTO {target} t USING {relation} s ON {match} WHEN MATCHED"
+        f" AND {live} THEN UPDATE SET {REJECTED_COLUMN} = {NOW}"
     )
     return found
 

@@ -26,7 +26,8 @@ def read_accepted(cursor: Any, plan: PublishPlan) -> frozenset[tuple[Key, str]]:
     if not plan.entity.has_review:
         return frozenset()
     cursor.execute(
-        f"SELECT business_key::text, content_hash FROM {_reviews(plan)} WHERE {_of_entity(plan)} AND outcome = 'accepted'"
+        f"SELECT business_key::text, content_hash FROM {_reviews(plan)} WHERE {_of_entity(plan)}"
+        " AND outcome = 'accepted'"
     )
     return frozenset((tuple(json.loads(key)), content_hash) for key, content_hash in cursor.fetchall())
 
@@ -45,7 +46,10 @@ def without_accepted(entity: Entity, table: pa.Table, accepted: frozenset[tuple[
 
 
 def reviews_agree(cursor: Any, plan: PublishPlan, table: pa.Table) -> bool:
-    """Whether the list says of staged records what their flags say; not so after a run that was killed between commit and books."""
+    """Whether the list says of staged records what their flags say.
+
+    Not so after a run that was killed between commit and books.
+    """
     if not plan.entity.has_review:
         return True
     cursor.execute(
@@ -72,7 +76,10 @@ def drop_accepted_reviews(cursor: Any, plan: PublishPlan) -> None:
 
 
 def keep_reviews(work: Work) -> int:
-    """Bring the list of reviews to what the commit is going to leave in the table; returns how many rows of the run are flagged."""
+    """Bring the list of reviews to what the commit is going to leave in the table.
+
+    Returns how many rows of the run are flagged.
+    """
     cursor, plan = work.cursor, work.plan
     if not plan.entity.has_review or plan.spooled is None:
         return 0
@@ -82,7 +89,8 @@ def keep_reviews(work: Work) -> int:
     rows = [candidates[arrival] for arrival in standing]
     settled = [json.dumps(key) for key, _, review in rows if review is None]
     cursor.execute(
-        f"UPDATE {_reviews(plan)} SET closed_at = now(), outcome = 'settled' WHERE {_of_entity(plan)} AND closed_at IS NULL"
+        f"UPDATE {_reviews(plan)} SET closed_at = now(), outcome = 'settled' WHERE {_of_entity(plan)}"
+        " AND closed_at IS NULL"
         " AND business_key = ANY (%s::jsonb[])",
         [settled],
     )
@@ -90,7 +98,8 @@ def keep_reviews(work: Work) -> int:
     cursor.execute(
         f"INSERT INTO {_reviews(plan)} AS r (entity_uid, business_key, content_hash, reason, run_uid)"
         " SELECT %s, k::jsonb, h, w, %s FROM unnest(%s::text[], %s::text[], %s::text[]) AS f (k, h, w)"
-        " ON CONFLICT (entity_uid, business_key) DO UPDATE SET reason = excluded.reason, content_hash = excluded.content_hash,"
+        " ON CONFLICT (entity_uid, business_key) DO UPDATE SET reason = excluded.reason, content_hash ="
+        " excluded.content_hash,"
         " run_uid = excluded.run_uid, last_seen_at = now(), closed_at = NULL, outcome = NULL,"
         " first_seen_at = CASE WHEN r.closed_at IS NULL THEN r.first_seen_at ELSE now() END",
         [str(plan.entity.uid), str(plan.run_uid), *(list(part) for part in zip(*flagged, strict=True))]

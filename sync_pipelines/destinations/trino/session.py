@@ -197,7 +197,8 @@ def running_queries(session: Session, marker: str) -> list[str]:
     """Ids of unfinished statements of ours whose text carries `marker`."""
     rows = session.query(
         "SELECT query_id FROM system.runtime.queries WHERE state NOT IN ('FINISHED', 'FAILED')"
-        f" AND source = {literal(SOURCE)} AND strpos(query, {literal(marker)}) > 0 AND strpos(query, 'system.runtime') = 0"
+        f" AND source = {literal(SOURCE)} AND strpos(query, {literal(marker)}) > 0 AND strpos(query,"
+        " 'system.runtime') = 0"
     )
     return [row[0] for row in rows]
 

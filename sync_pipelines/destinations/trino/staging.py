@@ -63,7 +63,10 @@ def inline_relation(table: pa.Table, fields: list[Field], *, hive: bool = False)
         return None
     row_type = ", ".join(f"{one.name} {staged_type(one.type) if _is_direct(one) else 'varchar'}" for one in fields)
     values = ", ".join(f"{from_staged(_cast(one), one.type, hive=hive)} AS {one.name}" for one in fields)
-    return f"(SELECT {values} FROM UNNEST(CAST(json_parse({literal(text)}) AS array(row({row_type})))) AS j ({', '.join(one.name for one in fields)}))"
+    return (
+        f"(SELECT {values} FROM UNNEST(CAST(json_parse({literal(text)}) AS array(row({row_type})))) AS j"
+        f" ({', '.join(one.name for one in fields)}))"
+    )
 
 
 def _is_direct(field: Field) -> bool:

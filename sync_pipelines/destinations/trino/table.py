@@ -1,6 +1,7 @@
 """The Iceberg table of an entity: what it must look like, how it differs, and how to bring it there without loss.
 
-The rules are those of `destinations.postgres.target`; Iceberg widens less (docs/trino.md), and what it cannot is refused.
+The rules are those of `destinations.postgres.target`; Iceberg widens less (docs/trino.md), and what it cannot is
+refused.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def read_columns(session: Session, catalog: str, schema: str, table: str) -> dic
     """Types of a table's columns by name, as Trino spells them; empty when there is no such table."""
     rows = session.query(
         f"SELECT column_name, data_type FROM {quote(catalog)}.information_schema.columns"
-        f" WHERE table_schema = {literal(schema.lower())} AND table_name = {literal(table.lower())} ORDER BY ordinal_position"
+        f" WHERE table_schema = {literal(schema.lower())} AND table_name = {literal(table.lower())}"
+        " ORDER BY ordinal_position"
     )
     return {name: data_type for name, data_type in rows}
 
@@ -150,6 +152,7 @@ def set_aside(session: Session, catalog: str, entity: Entity, suffix: str, *, is
         number += 1
         old = f"{table}__{suffix}_{number}"
     session.execute(
-        f"ALTER {'VIEW' if is_view else 'TABLE'} {quote(catalog, schema, table)} RENAME TO {quote(catalog, schema, old)}"
+        f"ALTER {'VIEW' if is_view else 'TABLE'} {quote(catalog, schema, table)} RENAME TO"
+        f" {quote(catalog, schema, old)}"
     )
     return f"{schema}.{old}"

@@ -72,7 +72,9 @@ def plan_vanished(
 def _missed_twice(
     cursor: Any, session: Session, plan: PublishPlan, statements: Statements, staging: Staging, absent: str
 ) -> Vanished:
-    """Without rowversions a row may hide between two pages while others are deleted: it must be missed by two reads in a row."""
+    """Without rowversions a row may hide between two pages while others are deleted: it must be missed by two reads in
+    a row.
+    """
     known = _known_absences(cursor, plan)
     rows = session.query(
         f"SELECT cast(t._bridge_id AS varchar), {absent} FROM {statements.target} t WHERE {statements.absent(None)}"

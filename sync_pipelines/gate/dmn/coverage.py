@@ -1,7 +1,8 @@
-"""Gaps and overlaps of a decision table, found by asking it about one example of every case that its cells can tell apart.
+"""Gaps and overlaps of a decision table, found by asking it about one example of every case that its cells can tell
+apart.
 
-The literals of an input's cells cut its values into points and the stretches between them; within each, every cell says the same.
-One value of each, for all inputs in every combination, is all there is to ask.
+The literals of an input's cells cut its values into points and the stretches between them; within each, every cell says
+the same. One value of each, for all inputs in every combination, is all there is to ask.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def examine(table: DecisionTable) -> list[Finding]:
         return [
             Finding(
                 True,
-                f"The table tells {cases} cases apart, more than the {MAX_CASES} that can be proven free of gaps and overlaps.",
+                f"The table tells {cases} cases apart, more than the {MAX_CASES} that can be proven free of gaps and"
+                " overlaps.",
             )
         ]
     frame = pl.DataFrame(
@@ -88,7 +90,9 @@ def _overlaps(table: DecisionTable, frame: pl.DataFrame) -> Iterator[Finding]:
 
 
 def _contradicts(table: DecisionTable) -> pl.Expr:
-    """Whether a case is one that the hit policy does not allow: more than one match, or matches with more than one answer."""
+    """Whether a case is one that the hit policy does not allow: more than one match, or matches with more than one
+    answer.
+    """
     matched = [pl.col(f"m{number}") for number in range(len(table.rules))]
     if table.policy is HitPolicy.UNIQUE:
         return pl.sum_horizontal([one.cast(pl.UInt32) for one in matched]) > 1

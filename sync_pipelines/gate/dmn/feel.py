@@ -1,6 +1,7 @@
 """FEEL unary tests (the cells of a decision table): `-`, literals, comparisons, intervals, lists, `not(…)`.
 
-Logic is FEEL's: equality with null is false, a comparison with null is neither true nor false, and what is not true does not match.
+Logic is FEEL's: equality with null is false, a comparison with null is neither true nor false, and what is not true
+does not match.
 """
 
 from __future__ import annotations
@@ -218,7 +219,8 @@ def _literal(tokens: _Tokens) -> Value:
         case "word" if text in ("true", "false", "null"):
             return {"true": True, "false": False, "null": None}[text]
     raise FeelError(
-        f"{text or 'the end'!r} is not supported here; a cell holds -, literals, comparisons, intervals, lists and not(…)."
+        f"{text or 'the end'!r} is not supported here; a cell holds -, literals, comparisons, intervals,"
+        " lists and not(…)."
     )
 
 

@@ -133,7 +133,8 @@ class DecisionTable:
         return pl.min_horizontal(values) if self.aggregation is Aggregation.MIN else pl.max_horizontal(values)
 
     def evaluate(self, inputs: pl.DataFrame) -> list[Any]:
-        """The table's answer to every row, as DMN defines it: a value, a dict of several outputs, or a list for COLLECT.
+        """The table's answer to every row, as DMN defines it: a value, a dict of several outputs, or a list for
+        COLLECT.
 
         Args:
             inputs: columns i0, i1, … in the order of the inputs.

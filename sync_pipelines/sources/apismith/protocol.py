@@ -42,7 +42,7 @@ def fetch_data(
     parse: Callable[[bytes], T] = bytes,  # type: ignore[assignment]
     patience_seconds: float | None = None,
 ) -> T:
-    """What `parse` makes of one answer of `/api/v1/data/{slug}`; `rowversion_gt` is left out when there is no cursor."""
+    """The result of `parse` for one answer of `/api/v1/data/{slug}`; no `rowversion_gt` is sent without a cursor."""
     query: dict[str, str | int] = {"page": page, "page_size": page_size}
     if rowversion_gt is not None:
         query = {"rowversion_gt": rowversion_gt, **query}

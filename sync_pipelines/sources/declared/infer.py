@@ -1,4 +1,7 @@
-"""Columns from a sample of records: shown for approval, then fixed. A later record that does not fit goes to quarantine."""
+"""Columns from a sample of records: shown for approval, then fixed.
+
+A later record that does not fit goes to quarantine.
+"""
 
 from __future__ import annotations
 

@@ -2,8 +2,9 @@
 
 The exact path reads this form, and so does a release. The records of a page that is good do not take it.
 
-Each record becomes `{"row_version": …, "data": {…}}`: fields under the names of the table, nested ones where the mapping
-reaches into them. Fields that nobody declared travel along, so that quarantine keeps them and the run names them.
+Each record becomes `{"row_version": …, "data": {…}}`: fields under the names of the table, nested ones where the
+mapping reaches into them. Fields that nobody declared travel along, so that quarantine keeps them and the run names
+them.
 """
 
 from __future__ import annotations

@@ -22,24 +22,15 @@ from sync_pipelines.sources.http.guarded import GuardedSession
 from sync_pipelines.sources.kind import Description, EntityWords, SourceKind
 from sync_pipelines.sources.source import Source
 
-COMMON_KEYS = frozenset(
-    [
-        "title",
-        "description",
-        "records",
-        "key",
-        "strategy",
-        "cursor",
-        "columns",
-        "mapping",
-        "flatten",
-        "interval_seconds",
-        "metrics",
-        "coerce",
-    ]
-)
+COMMON_KEYS = frozenset({
+    "title", "description", "records", "key", "strategy", "cursor", "columns", "mapping", "flatten", "interval_seconds",
+    "metrics", "coerce",
+})  # fmt: skip
 """Keys of an endpoint that every declared kind takes."""
-_DECLARE = "declare them under `columns` of the connector's file and apply it, or apply it with --infer-again where columns were inferred"
+_DECLARE = (
+    "declare them under `columns` of the connector's file and apply it, or apply it with --infer-again where columns"
+    " were inferred"
+)
 
 
 class DeclaredKind(SourceKind):
@@ -68,7 +59,8 @@ class DeclaredKind(SourceKind):
         endpoint = endpoint_of(connector, entity.slug)
         if endpoint.cursor is not None and endpoint.cursor.field in masked:
             raise ConfigurationError(
-                f"The column {endpoint.cursor.field} of {entity.path} is its cursor, which is kept in clear; it cannot be masked.",
+                f"The column {endpoint.cursor.field} of {entity.path} is its cursor, which is kept in clear;"
+                " it cannot be masked.",
                 where=dict(entity.where),
                 next_command="take the mask out of the gate, or the cursor out of the connector's file",
             )

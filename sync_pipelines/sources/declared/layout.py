@@ -65,7 +65,7 @@ class DeclaredLayout:
         return self._locate_by_guess(body) or self._locate_by_parsing(body)
 
     def _locate_by_guess(self, body: bytes) -> bytes | None:
-        """The list between its name and where lists of earlier answers ended; None where a look at the rest does not prove it.
+        """The list between its name and where earlier ones ended; None where what is around it does not prove that.
 
         What is around the list is short, so this costs next to nothing. The typed decoder reads the list itself.
         """
@@ -138,7 +138,7 @@ def _places(endpoint: Endpoint, names: Sequence[str]) -> dict[str, Path]:
 
 
 def _steps(endpoint: Endpoint) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    """The names that lead to the list of records, and those from an element to its record; None where the path has an index."""
+    """The names that lead to the list of records, and those from an element to its record; None with an index."""
     first = endpoint.records if isinstance(endpoint.records, str) else endpoint.records[0]
     steps = compile_path(first)
     places = [place for place, step in enumerate(steps) if step is None]

@@ -17,7 +17,8 @@ class NotADocumentError(ValueError):
 def decode_document(body: bytes) -> Any:
     """The plain data of a JSON document.
 
-    A small text can stand for very many values, each of which takes far more memory than its text, so that they are counted first.
+    A small text can stand for very many values, each of which takes far more memory than its text, so that they are
+    counted first.
 
     Raises:
         NotADocumentError: it cannot be read, or holds more than `MAX_NODES` values.

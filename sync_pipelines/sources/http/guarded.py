@@ -47,7 +47,7 @@ _USER_AGENT = "sync_pipelines/0.1"
 
 @dataclass
 class Traffic:
-    """What a run cost the source: requests (retries included), bytes on the wire and unpacked, seconds of each answer."""
+    """The cost of a run for the source: requests, bytes on the wire and unpacked, seconds of each answer."""
 
     requests: int = 0
     retries: int = 0

@@ -32,5 +32,6 @@ def hiding(hides: bool) -> Iterator[None]:
         if isinstance(error, SyncError):
             raise
         raise FatalError(
-            f"The records could not be judged ({type(error).__name__}); the reason is not shown, since the entity has masks."
+            f"The records could not be judged ({type(error).__name__}); the reason is not shown, since the entity"
+            " has masks."
         ) from None

@@ -1,4 +1,4 @@
-"""The header Link by the grammar of RFC 8288: quoted texts, several relations of one link, anchors, relative addresses."""
+"""The header Link by the grammar of RFC 8288: quoted texts, several relations, anchors, relative addresses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from sync_pipelines.secrets import printable
 _BETWEEN = re.compile(r"[ \t,]*")
 _TARGET = re.compile(r"<([^>]*)>")
 _PARAMETER = re.compile(
-    r"""[ \t]*;[ \t]*(?:(?P<name>[^\s=;,"<>]+)[ \t]*(?:=[ \t]*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s;,"]*)))?)?""",
+    r"""[ \t]*;[ \t]*(?:(?P<name>[^\s=;,"<>]+)[ \t]*"""
+    r"""(?:=[ \t]*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s;,"]*)))?)?""",
     re.DOTALL,
 )
 _EXTENDED = re.compile(r"([^']*)'[^']*'(.*)", re.DOTALL)
@@ -91,5 +92,6 @@ def _after(pattern: re.Pattern[str], text: str, place: int) -> int:
 
 def _unreadable(header: str) -> SourceContractError:
     return SourceContractError(
-        f"The header Link cannot be read, so that nobody knows whether it names a next page: {printable(header, 200)!r}."
+        "The header Link cannot be read, so that nobody knows whether it names a next page:"
+        f" {printable(header, 200)!r}."
     )

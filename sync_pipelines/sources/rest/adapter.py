@@ -207,7 +207,8 @@ class RestSource(WritableSource):
         )
 
     def _check_end(self, pages: Pages, reply: Reply, page: Page, answers: int) -> None:
-        """Refuse an end at which the answer itself says that there is more, or at which nothing tells a cut list from a whole one.
+        """Refuse an end at which the answer itself says that there is more, or at which nothing tells a cut list from a
+        whole one.
 
         Raises:
             SourceContractError: it does.
@@ -230,12 +231,17 @@ class RestSource(WritableSource):
             and not pages.names_next
             and not told.ends
         ):
-            what = f"it brought as many as were asked for, {page.fetched}, and no answer has the place where the next page is named"
+            what = (
+                f"it brought as many as were asked for, {page.fetched}, and no answer has the place where the"
+                " next page is named"
+            )
         if what is not None:
             raise SourceContractError(
-                f"The read ended, but {what}: the pagination {self._endpoint.pagination.type!r} does not reach the rest.",
+                f"The read ended, but {what}: the pagination {self._endpoint.pagination.type!r} does not reach"
+                " the rest.",
                 where=dict(self._entity.where),
-                next_command="declare `pagination` in the connector's file; if this is the end, `pagination: {…, checked: false}`",
+                next_command="declare `pagination` in the connector's file; if this is the end, `pagination: {…,"
+                " checked: false}`",
             )
 
     def _more_than_came(self, pages: Pages, told: Told, records: int, answers: int) -> str | None:
@@ -299,7 +305,9 @@ class RestSource(WritableSource):
         return query_of(self._endpoint, after)
 
     def warnings(self) -> list[str]:
-        """Columns that no record had, a next page that nothing ever named, and answers that were kept from a run that died."""
+        """Columns that no record had, a next page that nothing ever named, and answers that were kept from a run that
+        died.
+        """
         told = []
         absent = [column.name for column in self._entity.columns if column.name in self.layout.absent]
         if self._records and absent:
@@ -415,10 +423,11 @@ class WalkedRestSource(RestSource, WalkedSource):
         some = itertools.islice(request.faulty.items(), SHOWN_IDS)
         shown = "; ".join(f"{one}: {why}" if self._shows_ids else why for one, why in some)
         raise IncompleteAnswerError(
-            f"At most {request.good} of {request.asked} records that were asked for can come back good, less than the share of "
-            f"{request.min_success:g}. {printable(shown, 600)}",
+            f"At most {request.good} of {request.asked} records that were asked for can come back good, less than the"
+            f" share of {request.min_success:g}. {printable(shown, 600)}",
             where=dict(self._entity.where),
-            next_command=f"take the ids that are gone out of the list, or lower ids.min_success, then sync-pipelines sync {self._entity.path}",
+            next_command="take the ids that are gone out of the list, or lower ids.min_success, then sync-pipelines"
+            f" sync {self._entity.path}",
         )
 
     def _recorded(self, decoder: PageDecoder, number: int) -> Page:

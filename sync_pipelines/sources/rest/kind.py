@@ -176,7 +176,8 @@ def _ids(
             if endpoint.ids.table is not None:
                 schema, table, column = endpoint.ids.table.split(".")
                 rows = connection.execute(
-                    f"SELECT DISTINCT {quote(column)}::text AS id FROM {quote(schema, table)} WHERE {quote(column)} IS NOT NULL ORDER BY 1"  # noqa: S608
+                    f"SELECT DISTINCT {quote(column)}::text AS id FROM {quote(schema, table)}"  # noqa: S608
+                    f" WHERE {quote(column)} IS NOT NULL ORDER BY 1"
                 )
                 ids = [row["id"] for row in rows]
             else:

@@ -1,7 +1,7 @@
 """How the operation of an OpenAPI document is paged, or that it is and we cannot say how.
 
-A parameter that asks for a size or a place, or a word about more beside the list, is proof of pages. What is not recognised is never
-taken for "one answer is everything".
+A parameter that asks for a size or a place, or a word about more beside the list, is proof of pages. What is not
+recognised is never taken for "one answer is everything".
 """
 
 from __future__ import annotations
@@ -34,12 +34,17 @@ _SIZE = {*SIZES, "count", "num", "maxpagesize", "n"}
 _PAGE = {"page", "pagenumber", "pageno", "pagenum", "pageindex", "currentpage", "pagenr"}
 _OFFSET = {"offset", "skip", "startat", "start", "startindex", "pageoffset", "startrow", "firstresult"}
 _PLAIN_OFFSET = {"offset", "skip", "startat", "pageoffset"}
-_CURSOR = {"cursor", "pagetoken", "nextpagetoken", "nexttoken", "nextcursor", "continuationtoken", "continuation", "pagecursor",
-           "marker", "startcursor", "scrollid", "bookmark", "after", "before", "startingafter", "endingbefore", "afterid", "beforeid",
-           "sinceid", "maxid", "startkey", "exclusivestartkey", "exclusivestartid", "pageinfo", "pageafter", "pagebefore", "pagekey", "skiptoken",
-           "searchafter", "scroll", "resumptiontoken", "fromid", "lastid", "lastkey"}  # fmt: skip
-_TOKENS = ("cursor", "pagetoken", "nextpagetoken", "nexttoken", "nextcursor", "continuationtoken", "pagecursor", "marker", "startcursor",
-           "scrollid", "bookmark", "after", "token", "page")  # fmt: skip
+_CURSOR = {
+    "cursor", "pagetoken", "nextpagetoken", "nexttoken", "nextcursor", "continuationtoken", "continuation",
+    "pagecursor", "marker", "startcursor", "scrollid", "bookmark", "after", "before", "startingafter", "endingbefore",
+    "afterid", "beforeid", "sinceid", "maxid", "startkey", "exclusivestartkey", "exclusivestartid", "pageinfo",
+    "pageafter", "pagebefore", "pagekey", "skiptoken", "searchafter", "scroll", "resumptiontoken", "fromid", "lastid",
+    "lastkey",
+}  # fmt: skip
+_TOKENS = (
+    "cursor", "pagetoken", "nextpagetoken", "nexttoken", "nextcursor", "continuationtoken", "pagecursor", "marker",
+    "startcursor", "scrollid", "bookmark", "after", "token", "page",
+)  # fmt: skip
 _AFTER_LAST = ("startingafter", "afterid", "after")
 _LINKS = {"nextpageurl", "nexturl", "nexturi", "nextlink", "nexthref", "odatanextlink", "nextpagelink", "nextpageuri"}
 _PLACES = {*_PAGE, *_OFFSET, *_CURSOR, "limit", "size", "pagesize", "perpage"} - {"start", "before", "after", "scroll"}
@@ -102,7 +107,8 @@ def beside_list(
 ) -> dict[str, dict[str, Any]]:
     """What an answer has beside its list, those of objects with known names included, by JSONPath.
 
-    Of other objects there only what can mean nothing but pages. A schema that stands at several places is told of at the first.
+    Of other objects there only what can mean nothing but pages. A schema that stands at several places is told of at
+    the first.
 
     Raises:
         EntityDefinitionError: it has so much that this is no list with something beside it.
@@ -126,7 +132,8 @@ def beside_list(
                 found[path] = resolved
             if len(found) > MAX_BESIDE:
                 raise EntityDefinitionError(
-                    f"its answer has more than {MAX_BESIDE} things beside its list; declare its `pagination` and `records`"
+                    f"its answer has more than {MAX_BESIDE} things beside its list; declare its `pagination` and"
+                    " `records`"
                 )
             if depth:
                 gather(resolved, path, depth - 1, is_known=is_known and (plain in ENVELOPES or names_next(plain)))
@@ -153,7 +160,8 @@ def plan_pagination(operation: Operation) -> dict[str, Any] | None:
     guess = _guess(operation, size)
     raise EntityDefinitionError(
         f"it is paged ({printable(', '.join(signs), 200)}), and nothing tells how its next page is asked for; add"
-        f" `endpoints: {{{operation.slug}: {{pagination: {_flow(guess)}}}}}` to the connector's file, with what is true of it, or"
+        f" `endpoints: {{{operation.slug}: {{pagination: {_flow(guess)}}}}}` to the connector's file, with what is"
+        " true of it, or"
         f" `endpoints: {{{operation.slug}: {{pagination: {{type: none}}}}}}` if one answer is everything"
     )
 

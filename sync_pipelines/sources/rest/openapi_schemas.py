@@ -1,7 +1,7 @@
 """What the schemas of an OpenAPI document say about records and columns.
 
-Many operations may share one schema, and a small document may refer to a large one thousands of times. So every schema is looked at
-once, and the columns of all operations together are bounded.
+Many operations may share one schema, and a small document may refer to a large one thousands of times. So every schema
+is looked at once, and the columns of all operations together are bounded.
 """
 
 from __future__ import annotations
@@ -194,7 +194,8 @@ class Schemas:
         self._columns += len(properties)
         if self._columns > MAX_DOCUMENT_COLUMNS:
             raise EntityDefinitionError(
-                f"the operations before it have {MAX_DOCUMENT_COLUMNS} columns already; name those that you want under openapi.include"
+                f"the operations before it have {MAX_DOCUMENT_COLUMNS} columns already; name those that you want"
+                " under openapi.include"
             )
         readable = {name: one for name, one in properties.items() if not self.resolve(one).get("writeOnly")}
         typed = {name: self.column_type(schema) for name, schema in readable.items()}

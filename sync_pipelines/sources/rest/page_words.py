@@ -1,21 +1,30 @@
-"""The words by which sources tell of pages: in answers, in headers and in OpenAPI documents, without case and punctuation."""
+"""The words by which sources tell of pages: in answers, in headers and in OpenAPI documents, without case and
+punctuation.
+"""
 
 from __future__ import annotations
 
 import re
 
-FLAGS = {"hasmore", "hasnext", "hasnextpage", "hasmorepages", "hasmoreitems", "hasmoreresults", "hasmoredata", "hasmorerecords", "morepages",
-         "moreavailable", "moreresult", "moreresults", "moredata", "morerecords", "moreitems", "moreitemsincollection", "istruncated",
-         "nextpageexists", "nextpageavailable"}  # fmt: skip
+FLAGS = {
+    "hasmore", "hasnext", "hasnextpage", "hasmorepages", "hasmoreitems", "hasmoreresults", "hasmoredata",
+    "hasmorerecords", "morepages", "moreavailable", "moreresult", "moreresults", "moredata", "morerecords", "moreitems",
+    "moreitemsincollection", "istruncated", "nextpageexists", "nextpageavailable",
+}  # fmt: skip
 MORE = {*FLAGS, "more", "truncated", "incompleteresults", "partial", "ispartial"}
 """A flag of one of these names that is true says that there is more."""
-LAST = {"last", "islast", "islastpage", "lastpage", "lastbatch", "isend", "endoflist", "end", "eof", "done", "isdone", "complete", "completed",
-        "iscomplete", "finished", "isfinished", "exhausted", "nomore"}  # fmt: skip
+LAST = {
+    "last", "islast", "islastpage", "lastpage", "lastbatch", "isend", "endoflist", "end", "eof", "done", "isdone",
+    "complete", "completed", "iscomplete", "finished", "isfinished", "exhausted", "nomore",
+}  # fmt: skip
 """One that is false says so, too."""
-NEXT = {"next", "nextpage", "nextpageurl", "nexturl", "nexturi", "nextlink", "nexthref", "nextpagelink", "nextpageuri", "odatanextlink",
-        "nextrecordsurl", "nextresults", "nextpagetoken", "nexttoken", "nextcursor", "nextpagecursor", "nextmarker", "nextoffset",
-        "nextstart", "nextpagenumber", "nextpageid", "nextstartingafter", "nextcontinuationtoken", "continuationtoken",
-        "continuation", "continuationkey", "continuationuri", "lastevaluatedkey"}  # fmt: skip
+NEXT = {
+    "next", "nextpage", "nextpageurl", "nexturl", "nexturi", "nextlink", "nexthref", "nextpagelink", "nextpageuri",
+    "odatanextlink", "nextrecordsurl", "nextresults", "nextpagetoken", "nexttoken", "nextcursor", "nextpagecursor",
+    "nextmarker", "nextoffset", "nextstart", "nextpagenumber", "nextpageid", "nextstartingafter",
+    "nextcontinuationtoken", "continuationtoken", "continuation", "continuationkey", "continuationuri",
+    "lastevaluatedkey",
+}  # fmt: skip
 _NEXT = re.compile(
     r"(odata|atom|iot)?next(page|results?|records?|items?|batch|set|chunk|request|query|starting|position|continuation|skip|scroll|list)?"
     r"(url|uri|link|href|ref|path|query|token|cursor|marker|offset|start|startat|index|after|from)?"
@@ -33,14 +42,18 @@ POSITIONS = {
     "resumptiontoken",
 }
 """A place to go on from, which some sources tell at the end as well."""
-TOTAL = {"total", "totalcount", "totalresults", "totalelements", "totalitems", "totalrecords", "totalrows", "totalhits", "totalsize",
-         "totalentries", "totalobjects", "totalmatches", "totalavailable", "totalresultcount", "totalnumber", "count", "recordcount",
-         "resultcount", "resultscount", "itemcount", "hitcount", "rowcount", "numfound", "nbhits", "hits", "matches", "numresults",
-         "numrecords", "numitems", "numberofresults", "numberofrecords", "numberofitems", "numberofelements", "numbermatched", "matched",
-         "recordstotal", "recordsfiltered", "itemstotal", "countall", "fullcount", "odatacount", "gesamt", "gesamtanzahl",
-         "anzahlgesamt"}  # fmt: skip
-PAGES = {"totalpages", "totalpage", "pagetotal", "pagecount", "pagescount", "pagestotal", "lastpage", "lastpagenumber", "numpages", "nbpages",
-         "numberofpages", "maxpage", "maxpages", "pages"}  # fmt: skip
+TOTAL = {
+    "total", "totalcount", "totalresults", "totalelements", "totalitems", "totalrecords", "totalrows", "totalhits",
+    "totalsize", "totalentries", "totalobjects", "totalmatches", "totalavailable", "totalresultcount", "totalnumber",
+    "count", "recordcount", "resultcount", "resultscount", "itemcount", "hitcount", "rowcount", "numfound", "nbhits",
+    "hits", "matches", "numresults", "numrecords", "numitems", "numberofresults", "numberofrecords", "numberofitems",
+    "numberofelements", "numbermatched", "matched", "recordstotal", "recordsfiltered", "itemstotal", "countall",
+    "fullcount", "odatacount", "gesamt", "gesamtanzahl", "anzahlgesamt",
+}  # fmt: skip
+PAGES = {
+    "totalpages", "totalpage", "pagetotal", "pagecount", "pagescount", "pagestotal", "lastpage", "lastpagenumber",
+    "numpages", "nbpages", "numberofpages", "maxpage", "maxpages", "pages",
+}  # fmt: skip
 REMAINING = {
     "remaining",
     "remainingcount",
@@ -76,9 +89,11 @@ SIZES = {
     "recordsperpage",
 }
 """Names of query parameters that ask for a number of records."""
-ENVELOPES = {"meta", "metadata", "pagination", "paging", "page", "pages", "pageinfo", "paginginfo", "paginationinfo", "links", "link",
-             "responsemetadata", "info", "resultinfo", "resultset", "cursors", "pager", "paginator", "additionaldata", "pagedetails", "xpagination",
-             "collection"}  # fmt: skip
+ENVELOPES = {
+    "meta", "metadata", "pagination", "paging", "page", "pages", "pageinfo", "paginginfo", "paginationinfo", "links",
+    "link", "responsemetadata", "info", "resultinfo", "resultset", "cursors", "pager", "paginator", "additionaldata",
+    "pagedetails", "xpagination", "collection",
+}  # fmt: skip
 _OF_PAGES = {
     "x",
     "ms",

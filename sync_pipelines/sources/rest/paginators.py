@@ -126,7 +126,10 @@ class Pages:
             return False
 
     def resize(self, records: int) -> int | None:
-        """Ask for fewer records from this page on, by page number only; returns what was asked for, None where it is no less."""
+        """Ask for fewer records from this page on, by page number only.
+
+        Returns what was asked for, None where it is no less.
+        """
         asked = self.query.get(self.size_param) if self.size_param is not None else None
         if asked is None or not 0 < records < asked:
             return None

@@ -1,7 +1,8 @@
-"""What an answer says about the list that it is a page of: that there is more, where the next page is, how many there are.
+"""What an answer says about the list that it is a page of: that there is more, where the next page is, how many there
+are.
 
-Only what stands beside the list, or in an object beside it, counts; a record's own fields never do. Of an object without a known
-name only what means nothing else counts.
+Only what stands beside the list, or in an object beside it, counts; a record's own fields never do. Of an object
+without a known name only what means nothing else counts.
 """
 
 from __future__ import annotations
@@ -200,7 +201,7 @@ def _is_address(value: Any) -> bool:
 
 
 def _beside(body: bytes, records: str) -> Iterator[tuple[str, Any, bool]]:
-    """Names and values beside the list on the way to it and in objects there, and whether the object has a known name."""
+    """Names and values beside the list, on the way to it and in objects there, and whether the object is known."""
     raw, prefix = body, ""
     found: list[tuple[str, Any]] = []
     for step in compile_path(records):

@@ -6,14 +6,16 @@ import itertools
 import os
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
+import yaml
 from pydantic import AliasChoices
 
 from sync_pipelines.destinations.trino.options import TrinoSettings
 from sync_pipelines.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = (ROOT / ".env.example").read_text()
 DAGSTER_VARIABLES = {"SYNC_PIPELINES_DAGSTER_URL", "SYNC_PIPELINES_EXECUTOR", "SYNC_PIPELINES_MAX_RUNS"}
 
@@ -84,7 +86,9 @@ def test_lock_pins_everything_and_names_no_host_or_path():
 
 def test_nothing_is_installed_without_its_hash():
     for name in ("Makefile", "Dockerfile"):
-        lines = [line for line in (ROOT / name).read_text().splitlines() if "-r requirements.lock" in line]
+        lines = [
+            line for line in (ROOT / name).read_text().splitlines() if re.search(r"-r requirements[\w-]*\.lock", line)
+        ]
         assert lines
         assert all("--require-hashes" in line for line in lines), name
     [lock] = re.findall(r"pip compile (?:.*\\\n)*.*", (ROOT / "Makefile").read_text())
@@ -94,7 +98,7 @@ def test_nothing_is_installed_without_its_hash():
 
 def test_make_lists_its_targets():
     listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("venv", "demo", "demo-trino", "trino", "up", "test", "lint", "lock", "clean"):
+    for target in ("venv", "demo", "demo-trino", "trino", "up", "test", "check", "coverage", "lock", "clean"):
         assert f"make {target} " in listed
 
 
@@ -102,4 +106,24 @@ def test_ci_runs_the_tests():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     assert "set -euo pipefail" in script.read_text()
-    assert "REQUIRE_BROWSER=1 REQUIRE_TRINO=1 make test" in script.read_text()
+    lines = script.read_text().splitlines()
+    assert lines.index("make check") < lines.index("REQUIRE_BROWSER=1 REQUIRE_TRINO=1 make coverage")
+
+
+def test_pre_commit_runs_the_commands_of_make_check():
+    [recipe] = re.findall(r"^check: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    checked = [line.strip().replace("$(BIN)/", ".venv/bin/") for line in recipe.splitlines()]
+    [repository] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"
+    assert [hook["entry"] for hook in repository["hooks"]] == checked
+    assert [line.split()[0].removeprefix(".venv/bin/") for line in checked] == ["ruff", "ruff", "mypy", "complexipy"]
+
+
+def test_the_gate_is_strict():
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    assert tools["mypy"]["strict"] is True
+    assert tools["mypy"]["plugins"] == ["pydantic.mypy"]
+    assert tools["ruff"]["line-length"] == 120
+    assert "E501" not in tools["ruff"]["lint"]["ignore"]
+    assert tools["complexipy"]["max-complexity-allowed"] == 15
+    assert tools["coverage"]["report"]["fail_under"] >= 80

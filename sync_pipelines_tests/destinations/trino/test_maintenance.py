@@ -6,7 +6,8 @@ import pytest
 
 from sync_pipelines.catalog.runs import hold_entity
 from sync_pipelines.demo.twin import IntegerRowversions
-from sync_pipelines.destinations.trino.maintenance import Condition, maintain_entity, plan_steps, read_condition
+from sync_pipelines.destinations.kind import Condition
+from sync_pipelines.destinations.trino.maintenance import maintain_entity, plan_steps, read_condition
 from sync_pipelines.destinations.trino.options import TrinoSettings
 from sync_pipelines.errors import EntityBusyError
 from sync_pipelines_tests.trino import TrinoWorld

@@ -29,15 +29,18 @@ def upgrade() -> None:
     op.execute(
         """
         ALTER TABLE sync_runs DROP CONSTRAINT sync_runs_status_check, DROP CONSTRAINT sync_runs_balance;
-        UPDATE sync_runs SET status = 'cancelled' WHERE status = 'failed' AND error_details->>'error' = 'InterruptedRunError';
-        UPDATE sync_runs SET status = 'incomplete' WHERE status = 'failed' AND error_details->>'error' = 'IncompleteAnswerError';
+        UPDATE sync_runs SET status = 'cancelled' WHERE status = 'failed' AND error_details->>'error' =
+            'InterruptedRunError';
+        UPDATE sync_runs SET status = 'incomplete' WHERE status = 'failed' AND error_details->>'error' =
+            'IncompleteAnswerError';
         UPDATE entities SET last_sync_status = (
             SELECT r.status FROM sync_runs r WHERE r.entity_uid = entities.uid ORDER BY r.started_at DESC LIMIT 1
         ) WHERE last_sync_status = 'failed' AND EXISTS (SELECT FROM sync_runs r WHERE r.entity_uid = entities.uid);
         ALTER TABLE sync_runs
             ADD CONSTRAINT sync_runs_status_check
                 CHECK (status IN ('running', 'success', 'rejected', 'incomplete', 'failed', 'cancelled')),
-            ADD CONSTRAINT sync_runs_balance CHECK ((status NOT IN ('success', 'rejected') AND NOT details ? 'row_count')
+            ADD CONSTRAINT sync_runs_balance CHECK ((status NOT IN ('success', 'rejected') AND NOT details
+                ? 'row_count')
                 OR records_fetched = records_inserted + records_updated + records_unchanged + records_superseded
                 + records_quarantined);
         DROP INDEX sync_runs_rejecting;
@@ -58,7 +61,8 @@ def downgrade() -> None:
         + """
         UPDATE quarantine SET resolution = 'superseded' WHERE resolution = 'vanished';
         ALTER TABLE quarantine DROP CONSTRAINT quarantine_resolution_check,
-            ADD CONSTRAINT quarantine_resolution_check CHECK (resolution IN ('superseded', 'released', 'expired', 'rebuilt'));
+            ADD CONSTRAINT quarantine_resolution_check CHECK (resolution IN ('superseded', 'released',
+                'expired', 'rebuilt'));
         DROP INDEX quarantine_open;
         ALTER TABLE entities DROP COLUMN held_deletions;
         ALTER TABLE sync_runs DROP CONSTRAINT sync_runs_status_check, DROP CONSTRAINT sync_runs_balance;

@@ -1,4 +1,6 @@
-"""Fields that a run meets and nobody declared: the source's description is asked at once, and followed where that loses nothing."""
+"""Fields that a run meets and nobody declared: the source's description is asked at once, and followed where that loses
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,14 @@ import psycopg
 from sync_pipelines.catalog.connectors import stored_declaration, update_declaration
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity, update_definition
-from sync_pipelines.discover.discovery import keep_coercions
-from sync_pipelines.discover.drift import Verdict, diff_entity
+from sync_pipelines.discovery.discover import keep_coercions
+from sync_pipelines.discovery.drift import Verdict, diff_entity
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources.descriptions import parse_apis
-from sync_pipelines.sources.registry import kind_of
+from sync_pipelines.sources.registry import source_kind
 
 WAIT_SECONDS = 10.0
 
@@ -36,12 +38,12 @@ def follow_fields(
         None when the catalog has new columns, so that everything must be read again; else what the fields wait for.
     """
     try:
-        raw_apis, declaration, _ = kind_of(connector).describe(connector, settings, database)
+        raw_apis, declaration, _ = source_kind(connector).describe(connector, settings, database)
         described = parse_apis(raw_apis, connector, settings)[0].get(entity.slug)
     except SyncError as error:
         return f"the source's description cannot be read now ({error.what})"
     if described is None or not names & {column.name for column in described.columns}:
-        return kind_of(connector).waits_for(connector)
+        return source_kind(connector).waits_for(connector)
     with database.connect() as connection:
         if not _can_lock(connection, connector):
             return "a discovery of the source is under way, which declares them"
@@ -53,7 +55,10 @@ def follow_fields(
             described = keep_coercions(stored, described)
         drift = diff_entity(stored, described)
         if drift.verdict is Verdict.DECIDE:
-            return f"the source's description changed in a way that needs a decision ({drift.plan}): sync-pipelines discover {connector.name}"
+            return (
+                f"the source's description changed in a way that needs a decision ({drift.plan}): sync-pipelines"
+                f" discover {connector.name}"
+            )
         update_definition(connection, stored, described, read_everything_again=True)
         if declaration is not None:
             _keep_endpoint(connection, connector, known, declaration, entity.slug)
@@ -63,7 +68,8 @@ def follow_fields(
 def _can_lock(connection: psycopg.Connection[Any], connector: Connector) -> bool:
     """Be the only one who changes the connector's entities; False where somebody else is for longer.
 
-    That may be a discovery which waits for the very table that the caller is filling, so nobody may wait for it without end.
+    That may be a discovery which waits for the very table that the caller is filling, so nobody may wait for it without
+    end.
     """
     connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(WAIT_SECONDS * 1000)}ms"])
     try:

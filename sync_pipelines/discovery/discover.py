@@ -15,12 +15,12 @@ from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import insert_entity, list_entities, mark_entity, update_definition
 from sync_pipelines.destinations.postgres.aside import set_aside
 from sync_pipelines.destinations.registry import open_destination
-from sync_pipelines.discover.drift import Verdict, diff_entity
+from sync_pipelines.discovery.drift import Verdict, diff_entity
 from sync_pipelines.errors import NotFoundError, SourceContractError, SyncError
 from sync_pipelines.model.entity import Connector, Entity, EntityStatus
 from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines.sources.descriptions import parse_apis
-from sync_pipelines.sources.registry import kind_of
+from sync_pipelines.sources.registry import source_kind
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def discover(
     settings = settings or load_settings()
     connector = get_connector(database, connector_name)
     try:
-        raw_apis, declaration, left_out = kind_of(connector).describe(connector, settings, database)
+        raw_apis, declaration, left_out = source_kind(connector).describe(connector, settings, database)
         entities, errors = parse_apis(raw_apis, connector, settings)
         unknown = [slug for slug in accept if slug not in entities]
         if unknown:
@@ -106,7 +106,8 @@ def discover(
             if declaration is not None:
                 update_declaration(connection, connector, connector.declaration, declaration.as_json())
     if is_outdated:
-        # A file was applied, or a run followed a field, while the source was asked: what it said answers older questions.
+        # A file was applied, or a run followed a field, while the source was asked: what it said answers older
+        # questions.
         return discover(database, connector_name, accept=accept, settings=settings)
     report.invalid = {slug: _told(error) for slug, error in errors.items()}
     record_discovery(database, connector, None)
@@ -145,7 +146,7 @@ def _apply(
         insert_entity(connection, connector, entity)
         report.added.append(entity.slug)
         return
-    if not kind_of(connector).is_declared:
+    if not source_kind(connector).is_declared:
         entity = keep_coercions(stored, entity)
     drift = diff_entity(stored, entity)
     if drift.verdict is Verdict.DECIDE and not accepted:
@@ -167,7 +168,9 @@ def _apply(
 
 
 def keep_coercions(stored: Entity, entity: Entity) -> Entity:
-    """What a person allows of the columns of a source that describes itself (`entity set --coerce`) outlives a discovery."""
+    """What a person allows of the columns of a source that describes itself (`entity set --coerce`) outlives a
+    discovery.
+    """
     words = {column.name: column.coerce for column in stored.coerced}
     columns = tuple(
         replace(column, coerce="" if column.is_business_key else words.get(column.name, ""))
@@ -186,7 +189,8 @@ def _start_over(
 ) -> None:
     suffix = f"{datetime.now(UTC):%Y%m%d%H%M%S}"
     if stored.destination == "postgres":
-        # In the same transaction as the catalog; elsewhere a rename is a commit of its own, and a repeated one finds nothing.
+        # In the same transaction as the catalog; elsewhere a rename is a commit of its own, and a repeated one finds
+        # nothing.
         with connection.cursor(row_factory=tuple_row) as cursor:
             aside = set_aside(cursor, stored, suffix, replace(stored, columns=stored.masked_columns(entity.columns)))
         kept = aside.kept_as if aside else None
@@ -206,7 +210,8 @@ def _start_over(
     )
     # What is still bad comes again when everything is read; keys of the old table mean nothing in the new one.
     connection.execute(
-        "UPDATE quarantine SET resolved_at = now(), resolution = 'rebuilt' WHERE entity_uid = %s AND resolved_at IS NULL",
+        "UPDATE quarantine SET resolved_at = now(), resolution = 'rebuilt' WHERE entity_uid = %s"
+        " AND resolved_at IS NULL",
         [stored.uid],
     )
     if kept:
