@@ -7,8 +7,9 @@ error sends the page to the exact path, which says what is wrong with which reco
 
 from __future__ import annotations
 
+import functools
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,7 +79,7 @@ class TypedReader:
     def __init__(
         self,
         columns: Sequence[Column],
-        places: dict[int, Path],
+        places: Mapping[int, Path],
         steps: Sequence[Step],
         *,
         rowversion: Path | None = None,
@@ -205,7 +206,7 @@ class TypedReader:
             known.may_be_null = True
 
     def _build(self, *, lax: bool) -> Any:
-        wanted = self._struct(self._root, lax=lax)
+        wanted: Any = self._struct(self._root, lax=lax)
         for step in reversed(self._steps):
             wanted = list[wanted] if step is None else msgspec.defstruct("At", [("f0", wanted)], rename={"f0": step})
         return msgspec.json.Decoder(wanted)
@@ -222,7 +223,7 @@ class TypedReader:
             if inner.is_required:
                 fields.append((name, made, msgspec.NODEFAULT))
             else:
-                missing = msgspec.field(default_factory=lambda empty=inner.empty: empty)
+                missing = msgspec.field(default_factory=functools.partial(_same, inner.empty))
                 fields.append((name, made | None if inner.may_be_null or lax else made, missing))
         names = {f"f{place}": name for place, name in enumerate(node.fields)}
         is_closed = not lax and not node.is_open
@@ -234,6 +235,10 @@ class TypedReader:
 def _inner(records: Any, step: str) -> Any:
     """What is at a name, of one object or of each of many."""
     return [one.f0 for one in records] if isinstance(records, list) else records.f0
+
+
+def _same(one: Any) -> Any:
+    return one
 
 
 def is_plain(name: str) -> bool:

@@ -268,7 +268,8 @@ def _plain(column: Any) -> dict[str, Any]:
 
 
 def _shape(endpoint: Endpoint) -> tuple[Any, ...]:
-    return endpoint.path, endpoint.records, endpoint.mapping, endpoint.flatten, endpoint.key, endpoint.fields
+    asked = (endpoint.path, endpoint.query, endpoint.variables)
+    return (*asked, endpoint.records, endpoint.mapping, endpoint.flatten, endpoint.key, endpoint.fields)
 
 
 def _diff_declarations(before: Declaration, after: Declaration) -> list[str]:

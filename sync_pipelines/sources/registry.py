@@ -16,6 +16,7 @@ KINDS = {
     "apismith": "sync_pipelines.sources.apismith.kind",
     "rest": "sync_pipelines.sources.rest.kind",
     "openapi": "sync_pipelines.sources.rest.kind",
+    "graphql": "sync_pipelines.sources.graphql.kind",
 }
 
 

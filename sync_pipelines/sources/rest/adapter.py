@@ -101,7 +101,8 @@ class RestSource(WritableSource):
         self._session, self._entity, self._endpoint = session, entity, endpoint
         self.page_size, self._max_pages = page_size, max_pages
         self._ids, self._known_ids, self._cache = list(dict.fromkeys(ids)), known_ids, cache
-        self.layout = DeclaredLayout(endpoint, entity.columns, masked)
+        self._layout = DeclaredLayout(endpoint, entity.columns, masked)
+        self.layout = self._layout
         self._shows_ids = id_column(endpoint) not in masked
         # By its id a record is found wherever it moved, so the last stretch need not be asked for again.
         self.can_move = endpoint.ids is None
@@ -309,7 +310,7 @@ class RestSource(WritableSource):
         died.
         """
         told = []
-        absent = [column.name for column in self._entity.columns if column.name in self.layout.absent]
+        absent = [column.name for column in self._entity.columns if column.name in self._layout.absent]
         if self._records and absent:
             told.append(f"no record had the fields of {', '.join(absent[:SHOWN_IDS])}: did the source rename them?")
         if self._may_end_early:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import psycopg
@@ -11,7 +12,7 @@ from sync_pipelines.batches.records import rowversion_of, split_records
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import DatabaseRefusedError, SettingsError
 from sync_pipelines.files.bounded import read_bounded
-from sync_pipelines.model.declaration import Declaration, Endpoint, WriteBack
+from sync_pipelines.model.declaration import ConnectionPagination, Declaration, Endpoint, WriteBack
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.model.quoting import quote
 from sync_pipelines.secrets import printable
@@ -80,6 +81,15 @@ class RestKind(DeclaredKind):
         for name, why in found.skipped.items() if known - set(declaration.endpoints) else ():
             logger.warning("%s: %s is left out: %s", connector.name, name, why)
         return Description(describe_declaration(declaration), declaration, found.left_out)
+
+    def check_declaration(self, declaration: Declaration) -> Iterable[tuple[tuple[str, ...], str]]:
+        """As `SourceKind.check_declaration`."""
+        yield from super().check_declaration(declaration)
+        for slug, endpoint in declaration.endpoints.items():
+            if declaration.openapi is None and "path" not in endpoint.model_fields_set:
+                yield ("endpoints", slug), f"the endpoint {slug} needs a `path`"
+            if isinstance(endpoint.pagination, ConnectionPagination):
+                yield ("endpoints", slug, "pagination"), "the pagination connection is one of the kind graphql"
 
     def open_endpoint(
         self,
@@ -188,11 +198,11 @@ def _ids(
                 where=dict(entity.where),
             ) from None
         target = quote(entity.target_schema, entity.target_table)
-        column = next(one for one in entity.columns if one.name == id_column(endpoint))
+        key = next(one for one in entity.columns if one.name == id_column(endpoint))
         exists = connection.execute("SELECT to_regclass(%s) AS t", [target]).fetchone()
         known: frozenset[str] = frozenset()
-        if column.name not in masked and exists is not None and exists["t"] is not None:
-            wanted = quote(column.target_name)
+        if key.name not in masked and exists is not None and exists["t"] is not None:
+            wanted = quote(key.target_name)
             live = f"SELECT {wanted}::text AS id FROM {target} WHERE NOT _bridge_deleted"  # noqa: S608
             rows = connection.execute(live)
             known = frozenset(row["id"] for row in rows)
