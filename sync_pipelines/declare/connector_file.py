@@ -424,7 +424,19 @@ def explain(error: ValidationError, file: SourceFile, model: type[BaseModel], pr
     return "; ".join(dict.fromkeys(told)) + "."
 
 
-_VARIANTS = {"api_key", "bearer", "basic", "oauth2", "none", "page", "offset", "cursor", "link_header", "next_link", "connection"}
+_VARIANTS = {
+    "api_key",
+    "bearer",
+    "basic",
+    "oauth2",
+    "none",
+    "page",
+    "offset",
+    "cursor",
+    "link_header",
+    "next_link",
+    "connection",
+}
 
 
 def _standing(location: Location, file: SourceFile, prefix: Location) -> Location:

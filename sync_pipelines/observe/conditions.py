@@ -17,7 +17,6 @@ from sync_pipelines.settings import Settings
 # What was late or failed because nobody worked, or because the source was away, has so long to catch up before it is
 # reported.
 CATCH_UP_SECONDS = 900
-_ANSWERS = frozenset({Category.ANSWERED, Category.DECISION})
 _MESSAGE_CHARACTERS = 400
 
 
@@ -119,13 +118,11 @@ def unreachable_attempts(connector: ConnectorHealth, entities: list[EntityHealth
     if connector.last_discovery_failed_at and connector.last_discovery_error:
         if connector.last_discovery_category is Category.UNREACHABLE:
             failures.append((connector.last_discovery_failed_at, connector.last_discovery_error))
-        elif connector.last_discovery_category in _ANSWERS:
+        elif connector.last_discovery_error_answered:
             contacts.append(connector.last_discovery_failed_at)
     for entity in entities:
-        if entity.last_success_at:
-            contacts.append(entity.last_success_at)
-        if entity.last_status == "failed" and entity.last_completed_at and entity.last_category in _ANSWERS:
-            contacts.append(entity.last_completed_at)
+        if entity.last_contact_at:
+            contacts.append(entity.last_contact_at)
         failures += [(moment, entity.last_error) for moment in entity.failures_with(Category.UNREACHABLE)]
     last_contact = max(contacts, default=None)
     since = [failure for failure in failures if last_contact is None or failure[0] > last_contact]

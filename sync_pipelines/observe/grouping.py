@@ -57,7 +57,7 @@ def without_consequences(conditions: Collection[Condition], open_incidents: Iter
 
 
 def _category(condition: Condition) -> Category:
-    return category_of(condition.details.get("category"), condition.details.get("error"))
+    return category_of(condition.details.get("category"))
 
 
 def group_conditions(

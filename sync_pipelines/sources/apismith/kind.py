@@ -10,9 +10,7 @@ from sync_pipelines.batches.records import rowversion_of, split_records
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import (
     AuthenticationError,
-    Category,
     ConfigurationError,
-    GuardError,
     SecretMissingError,
     SourceContractError,
     SyncError,
@@ -109,10 +107,9 @@ class ApismithKind(SourceKind):
         try:
             apis = fetch_apis(session)
         except (SyncError, SecretMissingError) as error:
-            answered = isinstance(error, GuardError) or error.category is Category.ANSWERED
-            if answered:
+            if error.answered:
                 checks.append(passed("reachable", connector.base_url))
-            if answered and not isinstance(error, AuthenticationError):
+            if error.answered and not isinstance(error, AuthenticationError):
                 checks.append(passed("token", "not refused"))
             return _failing(checks, error)
         finally:

@@ -110,7 +110,8 @@ def page_info_of(body: bytes, connection: Sequence[Step]) -> PageInfo:
     cursor = _decoded(info.get("endCursor", b"null"))
     if not isinstance(cursor, str) or not cursor:
         raise SourceContractError(
-            "The answer says that there is a next page (hasNextPage) and does not name it: endCursor is missing or no text.",
+            "The answer says that there is a next page (hasNextPage) and does not name it:"
+            " endCursor is missing or no text.",
             next_command="ask for pageInfo { hasNextPage endCursor } in `query`",
         )
     return PageInfo(has_next=True, end_cursor=cursor, total=total)

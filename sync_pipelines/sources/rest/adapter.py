@@ -165,7 +165,7 @@ class RestSource(WritableSource):
             try:
                 reply, page = self._ask(pages, decoder, number, traffic)
             except SourceContractError as error:
-                if absent_is_empty and " 404" in error.what.split(":")[0]:
+                if absent_is_empty and error.status == 404:
                     return
                 raise
             if len(asked) == 1:
