@@ -96,7 +96,7 @@ def plan_connector(
         )
     if stored is not None and not source_kind(stored).is_declared:
         raise SettingsError(
-            f"{declaration.name} is a connector of kind {stored.kind} already, which describes itself.",
+            f"{declaration.name} is {source_kind(stored).title} already.",
             state="Nothing was changed.",
             next_command=f"sync-pipelines connector remove {declaration.name}, or another name",
         )

@@ -90,14 +90,14 @@ class SourceKind(ABC):
     """One kind of source.
 
     Attributes:
+        title: what a connector of this kind is called.
         is_declared: a connector file declares its entities; otherwise the source describes itself.
         endpoint_keys: keys of an endpoint, beyond those that every declared kind takes, that this one takes.
-        needs_address: its connector file has a `base_url`.
     """
 
+    title: str = "a declared connector"
     is_declared: bool = True
     endpoint_keys: frozenset[str] = frozenset()
-    needs_address: bool = True
 
     @abstractmethod
     def describe(self, connector: Connector, settings: Settings, database: Database | None) -> Description:

@@ -54,6 +54,7 @@ class ApismithProber(Prober):
 class ApismithKind(SourceKind):
     """A source that describes itself."""
 
+    title = "an APISmith connector"
     is_declared = False
 
     def describe(self, connector: Connector, settings: Settings, database: Database | None) -> Description:
