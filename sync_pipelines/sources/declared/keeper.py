@@ -124,7 +124,7 @@ class Keeper:
                 continue
             if inner is not None:
                 self._walk(inner, node or {}, path, data, place, result)
-            elif wanted and raw.strip() != _NULL:
+            elif wanted and node is not None and raw.strip() != _NULL:
                 result.refused.setdefault(place, (_first_name(node), f"The field {'.'.join(path)} is no object."))
             if inner is None and not whole and (node is None or (wanted and None not in node)):
                 free = SEPARATOR.join(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -70,7 +71,7 @@ class GraphqlSource(WalkedSource):
                 self._endpoint,
                 variables,
                 traffic,
-                lambda reply, number=number: (decoder.decode(number, reply.body), info_of(self._endpoint, reply.body)),
+                functools.partial(self._decoded, decoder, number),
             )
             self._records += page.fetched
             if page.fetched:
@@ -91,6 +92,9 @@ class GraphqlSource(WalkedSource):
             f"The source was asked {self._max_pages} times in one read without coming to an end.",
             next_command="raise MAX_PAGES if it really holds that much",
         )
+
+    def _decoded(self, decoder: PageDecoder, number: int, reply: Reply) -> tuple[Page, PageInfo]:
+        return decoder.decode(number, reply.body), info_of(self._endpoint, reply.body)
 
     def warnings(self) -> list[str]:
         """Columns that no record had."""
