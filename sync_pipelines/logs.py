@@ -42,7 +42,7 @@ class _CurrentStderr(logging.StreamHandler[TextIO]):
         logging.Handler.__init__(self)
 
     @property
-    def stream(self) -> TextIO:
+    def stream(self) -> TextIO:  # type: ignore[override]  # the base class writes its attribute only in __init__
         return sys.stderr
 
 

@@ -174,7 +174,9 @@ def _fail_run(
     # In Trino its rows may be in, so that they have to be counted anew.
     stands = entity.last_sync_status if released and entity.destination == "postgres" else str(status)
     failures = entity.consecutive_failures + (status is not RunStatus.CANCELLED)
-    details = error.details() if isinstance(error, SyncError) else {"error": type(error).__name__, "what": str(error)}
+    details: dict[str, Any] = (
+        error.details() if isinstance(error, SyncError) else {"error": type(error).__name__, "what": str(error)}
+    )
     if tried_again:  # one attempt of several, which are one failure together
         details["tried_again"] = True
     with database.connect() as connection:

@@ -46,7 +46,7 @@ class Source:
 
     def change(self, action: str, slug: str, value: Any) -> dict[str, Any]:
         """`put`, `delete` or `mutate`, and write it down."""
-        answer = self._ask("POST", f"{action}/{slug}", value)
+        answer: dict[str, Any] = self._ask("POST", f"{action}/{slug}", value)
         self.changes.append([action, slug, value])
         self.home.write_plan({"port": self.port, "rows": self.rows, "changes": self.changes})
         return answer

@@ -87,7 +87,8 @@ def _composed(text: str) -> yaml.Node | None:
 def _check_events(text: str, loader: Any) -> None:
     depth = nodes = 0
     for event in yaml.parse(text, Loader=loader):
-        line = event.start_mark.line + 1
+        mark = event.start_mark
+        line = mark.line + 1 if mark else 1
         nodes += isinstance(event, yaml.NodeEvent)
         if nodes > MAX_NODES:
             raise UnsafeYamlError(f"it holds more than {MAX_NODES} values.", line)

@@ -28,7 +28,8 @@ class _Parser(DefusedXMLParser):
         self.kept: list[Element] = []
 
     def _start(self, tag: str, attributes: Any) -> Any:
-        element = super()._start(tag, attributes)
+        # The pure Python parser of the standard library builds elements here; its stubs know no private names.
+        element = super()._start(tag, attributes)  # type: ignore[misc]
         if isinstance(element, Element):
             self.lines[id(element)] = self.parser.CurrentLineNumber
             self.kept.append(element)
@@ -172,20 +173,27 @@ class _Reader:
 
     def _check(self, element: Element, table: DecisionTable) -> None:
         if table.aggregation is not None:
-            numbers = all(kind_of(rule.outputs[0]) == "number" for rule in table.rules if rule.outputs[0] is not None)
-            if len(table.outputs) != 1 or (table.aggregation is not Aggregation.COUNT and not numbers):
-                raise self._fault(element, f"{table.aggregation} needs a single output of numbers.")
+            self._check_aggregation(element, table, table.aggregation)
         for place, output in enumerate(table.outputs):
-            for number, rule in enumerate(table.rules, 1):
-                if output.values and rule.outputs[place] not in output.values:
-                    told = nearest(rule.outputs[place], map(str, output.values))
-                    raise self._fault(
-                        element,
-                        f"rule {number} answers {rule.outputs[place]!r}, which is not an output value of"
-                        f" {output.name!r}.{told}",
-                    )
+            if output.values:
+                self._check_answers(element, table, place, output)
         if table.policy is HitPolicy.PRIORITY and not any(output.values for output in table.outputs):
             raise self._fault(element, "PRIORITY needs outputValues, the most important first.")
+
+    def _check_aggregation(self, element: Element, table: DecisionTable, aggregation: Aggregation) -> None:
+        answers = [rule.outputs[0] for rule in table.rules if rule.outputs[0] is not None]
+        adds_up = aggregation is Aggregation.COUNT or all(kind_of(answer) == "number" for answer in answers)
+        if len(table.outputs) != 1 or not adds_up:
+            raise self._fault(element, f"{aggregation} needs a single output of numbers.")
+
+    def _check_answers(self, element: Element, table: DecisionTable, place: int, output: Output) -> None:
+        for number, rule in enumerate(table.rules, 1):
+            answer = rule.outputs[place]
+            if answer not in output.values:
+                hint = nearest(answer, map(str, output.values))
+                raise self._fault(
+                    element, f"rule {number} answers {answer!r}, which is not an output value of {output.name!r}.{hint}"
+                )
 
     def _tests(self, element: Element, place: str) -> UnaryTests:
         try:

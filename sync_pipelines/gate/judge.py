@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import polars as pl
@@ -152,12 +152,8 @@ class Gate:
 
     def view(self, batch: pa.Table) -> pl.DataFrame:
         """The columns of a batch that the gate looks at, by their declared names."""
-        frame = pl.from_arrow(
-            batch.select(
-                [f"c{index}" for index, column in enumerate(self.entity.columns) if column.name in self._names]
-            )
-        )
-        return frame.select(self._view)  # type: ignore[union-attr,return-value]
+        wanted = [f"c{index}" for index, column in enumerate(self.entity.columns) if column.name in self._names]
+        return pl.DataFrame(batch.select(wanted)).select(self._view)
 
     def bits(self, view: pl.DataFrame) -> pl.DataFrame:
         """What rules, required fields and record type say of each record."""
@@ -167,10 +163,7 @@ class Gate:
             return self._bits(view, [rule.passes(view) for rule in self.rules], kind, nothing)
         except pl.exceptions.PolarsError:
             # A value breaks an expression, a cast say: its record must not stop the others.
-            found = [
-                _by_halves(view, lambda part, rule=rule: part.select(rule.passes(part).alias("found")).to_series())
-                for rule in self.rules
-            ]
+            found = [_by_halves(view, partial(_passing, rule)) for rule in self.rules]
             kinds = _by_halves(view, lambda part: part.select(kind.is_not_null().alias("found")).to_series())
             broken = pl.coalesce(
                 [
@@ -342,23 +335,29 @@ class Gate:
         """
         failed = [rule for index, rule in enumerate(self.rules) if not row[f"r{index}"]]
         missing = [name for index, name in enumerate(self.definition.required) if not row[f"q{index}"]]
-        guilty = [rule for rule in failed if LEVELS.get(rule.rule.severity, PASS) == row["level"]]
-        broken = None if row["broken"] in (None, RECORD_TYPE) else self.rules[row["broken"]]
-        parts = [f"Rule {rule.rule.name}: {rule.words}." for rule in guilty if rule is not broken]
-        if broken is not None:
-            guilty = [broken, *(rule for rule in guilty if rule is not broken)]
-            parts.insert(0, f"Rule {broken.rule.name} cannot be evaluated for this record: {broken.words}.")
-        elif row["broken"] == RECORD_TYPE:
-            parts.append("The record type cannot be evaluated for this record.")
+        guilty, parts = self._guilty(row, failed)
         if missing:
             parts.append(f"Required, but missing: {', '.join(missing)}.")
         parts += self._decided(row)
         others = [rule.rule.name for rule in failed if rule not in guilty]
         if others:
             parts.append(f"Failed as well: {', '.join(others)}.")
-        first = next((name for rule in guilty for name in rule.columns), None) or next(iter(missing), None)
-        column = first or next((name for rule in failed for name in rule.columns), None)
+        candidates = [*_columns_of(guilty), *missing, *_columns_of(failed)]
+        column = candidates[0] if candidates else None
         return column, printable(" ".join(parts), MAX_REASON)
+
+    def _guilty(self, row: dict[str, Any], failed: list[CompiledRule]) -> tuple[list[CompiledRule], list[str]]:
+        """The rules that decide on the level of a record, a broken one first, and a sentence about each."""
+        guilty = [rule for rule in failed if LEVELS.get(rule.rule.severity, PASS) == row["level"]]
+        broken = None if row["broken"] in (None, RECORD_TYPE) else self.rules[row["broken"]]
+        others = [rule for rule in guilty if rule is not broken]
+        parts = [f"Rule {rule.rule.name}: {rule.words}." for rule in others]
+        if broken is not None:
+            parts.insert(0, f"Rule {broken.rule.name} cannot be evaluated for this record: {broken.words}.")
+            return [broken, *others], parts
+        if row["broken"] == RECORD_TYPE:
+            parts.append("The record type cannot be evaluated for this record.")
+        return guilty, parts
 
     def _decided(self, row: dict[str, Any]) -> list[str]:
         score = f"score {row['_score']:g}" if row["_score"] is not None else "no score"
@@ -389,6 +388,14 @@ def _by_halves(view: pl.DataFrame, evaluate: Callable[[pl.DataFrame], pl.Series]
             return pl.Series("found", [None] * len(view), pl.Boolean)
         middle = len(view) // 2
         return pl.concat([_by_halves(view[:middle], evaluate), _by_halves(view[middle:], evaluate)])
+
+
+def _passing(rule: CompiledRule, view: pl.DataFrame) -> pl.Series:
+    return view.select(rule.passes(view).alias("found")).to_series()
+
+
+def _columns_of(rules: list[CompiledRule]) -> list[str]:
+    return [name for rule in rules for name in rule.columns]
 
 
 def facts_level(definition: GateFile, decision: DecisionUse | None) -> pl.Expr:

@@ -112,24 +112,29 @@ def unreachable_attempts(connector: ConnectorHealth, entities: list[EntityHealth
     Any answer of the source, even a refusal, counts as contact, and only what failed after the last contact counts. A
     run whose step tries again is one attempt with its repetitions.
     """
-    contacts: list[datetime] = []
     failures: list[tuple[datetime, str | None]] = []
-    if connector.last_discovered_at:
-        contacts.append(connector.last_discovered_at)
-    if connector.last_discovery_failed_at and connector.last_discovery_error:
-        if connector.last_discovery_category is Category.UNREACHABLE:
-            failures.append((connector.last_discovery_failed_at, connector.last_discovery_error))
-        elif connector.last_discovery_category in _ANSWERS:
-            contacts.append(connector.last_discovery_failed_at)
+    failed_at = connector.last_discovery_failed_at if connector.last_discovery_error else None
+    if failed_at and connector.last_discovery_category is Category.UNREACHABLE:
+        failures.append((failed_at, connector.last_discovery_error))
     for entity in entities:
-        if entity.last_success_at:
-            contacts.append(entity.last_success_at)
-        if entity.last_status == "failed" and entity.last_completed_at and entity.last_category in _ANSWERS:
-            contacts.append(entity.last_completed_at)
         failures += [(moment, entity.last_error) for moment in entity.failures_with(Category.UNREACHABLE)]
-    last_contact = max(contacts, default=None)
+    last_contact = max(_contacts(connector, entities), default=None)
     since = [failure for failure in failures if last_contact is None or failure[0] > last_contact]
     return len(since), max(since, key=lambda failure: failure[0])[1] if since else None
+
+
+def _contacts(connector: ConnectorHealth, entities: list[EntityHealth]) -> Iterator[datetime]:
+    """When the source answered, with data or with a refusal."""
+    if connector.last_discovered_at:
+        yield connector.last_discovered_at
+    failed_at = connector.last_discovery_failed_at if connector.last_discovery_error else None
+    if failed_at and connector.last_discovery_category in _ANSWERS:
+        yield failed_at
+    for entity in entities:
+        if entity.last_success_at:
+            yield entity.last_success_at
+        if entity.last_status == "failed" and entity.last_completed_at and entity.last_category in _ANSWERS:
+            yield entity.last_completed_at
 
 
 def _entity(

@@ -152,7 +152,7 @@ def _description(entity: Entity) -> str:
 
 def _materialize(
     context: dg.AssetExecutionContext, entity: Entity, config: dict[str, bool], bridge: Bridge
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult | dg.AssetObservation]:
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetObservation]:
     key = asset_key(entity)
     tagged = _reads_all(context.run.tags)
     lease = _lease(context)
@@ -195,7 +195,7 @@ def _materialize(
 
 def _finished(
     context: dg.AssetExecutionContext, entity: Entity, result: RunResult, bridge: Bridge
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult | dg.AssetObservation]:
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetObservation]:
     """Tell of a run that published.
 
     The step fails where the ledger says that it is no success and nobody made that a warning.

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.errors import DagsterUserCodeProcessError
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 
 from sync_pipelines.errors import SyncError
 from sync_pipelines.secrets import redact

@@ -206,11 +206,13 @@ def _query_of(content: object) -> str:
     """
     if not isinstance(content, dict) or not isinstance(content.get("query"), str):
         raise ValueError("no query")
-    return content["query"]
+    query: str = content["query"]
+    return query
 
 
 def _is_graphql(scope: Scope) -> bool:
-    return scope["path"].rstrip("/").endswith("/graphql")
+    path: str = scope["path"]
+    return path.rstrip("/").endswith("/graphql")
 
 
 def _is_visit(scope: Scope, headers: _Headers) -> bool:

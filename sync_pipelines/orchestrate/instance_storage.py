@@ -106,7 +106,7 @@ class EnvSelectedStorage(DagsterStorage, ConfigurableClass):
         return {}
 
     @classmethod
-    def from_config_value(
+    def from_config_value(  # type: ignore[override]  # the environment decides on the class
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]
     ) -> DagsterStorage:
         """Return the storage the environment asks for."""
@@ -130,9 +130,7 @@ class HomeArtifactStorage(LocalArtifactStorage):
         return {}
 
     @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]
-    ) -> LocalArtifactStorage:
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]) -> t.Self:
         """Return the storage for the current DAGSTER_HOME."""
         return cls(str(files_directory()), inst_data)
 
@@ -146,8 +144,6 @@ class HomeComputeLogManager(LocalComputeLogManager):
         return {}
 
     @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]
-    ) -> LocalComputeLogManager:
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]) -> t.Self:
         """Return the manager for the current DAGSTER_HOME."""
         return cls(str(files_directory() / "compute_logs"), inst_data=inst_data)

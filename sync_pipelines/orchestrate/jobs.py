@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as SyncJob
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from sync_pipelines.discover.discovery import discover
 from sync_pipelines.errors import SyncError
@@ -18,6 +18,9 @@ from sync_pipelines.secrets import redact
 
 SYNC_ALL = "sync_all"
 MAX_ENTITIES_OF_SYNC_ALL = 2000  # beyond, nobody runs everything at once, and the job would cost 5 s of each load
+
+SyncJob = UnresolvedAssetJobDefinition
+"""A job whose assets Dagster looks up when definitions are loaded."""
 
 
 def sync_job_name(connector: str) -> str:

@@ -176,7 +176,11 @@ def balance_sheet(result: RunResult) -> dg.MarkdownMetadataValue:
     counts = ledger.as_dict()
     ends = ["inserted", "updated", "unchanged", "superseded", "quarantined"]
     accounted = f"{ledger.accounted} {'✓' if ledger.balances else '✗'}"
-    rows = [("fetched", ledger.fetched), *((name, counts[name]) for name in ends), ("accounted for", accounted)]
+    rows: list[tuple[str, str | int]] = [
+        ("fetched", ledger.fetched),
+        *((name, counts[name]) for name in ends),
+        ("accounted for", accounted),
+    ]
     return markdown_table(("", "records"), rows, f"rows deleted: {ledger.deleted}, live rows now: {result.row_count}")
 
 

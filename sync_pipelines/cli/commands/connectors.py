@@ -153,20 +153,12 @@ def set_(
     """
     database = open_catalog(context.obj)
     connector = get_connector(database, name)
-    changes: dict[str, Any] = {}
-    for field, value in (
-        ("sync_cron", sync_cron),
-        ("full_refresh_cron", full_refresh_cron),
-        ("discovery_cron", discovery_cron),
-    ):
-        if value is not None:
-            changes[field] = _checked_cron(value, name, field.replace("_", " "))
-    if time_zone is not None:
-        changes["time_zone"] = None if time_zone == DEFAULT else check_time_zone(time_zone)
-    changes |= {field: value for field, value in (("probe_changes", probe), ("is_active", active)) if value is not None}
+    crons = {"sync_cron": sync_cron, "full_refresh_cron": full_refresh_cron, "discovery_cron": discovery_cron}
+    changes = _schedule_changes(name, crons, time_zone)
+    switches = {"probe_changes": probe, "is_active": active}
+    changes |= _given(switches)
     if limits:
-        merged = {**connector.settings, **parse_limits(limits)}
-        changes["settings"] = {key: value for key, value in merged.items() if value is not None}
+        changes["settings"] = _given({**connector.settings, **parse_limits(limits)})
     if allow_private:
         changes["agreed"] = agree_to_private(connector)
     if not changes:
@@ -183,6 +175,22 @@ def set_(
             "Dagster shows it after its definitions are reloaded (Deployment, Reload); the sensor obeys at once.",
             "cyan",
         )
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _schedule_changes(connector: str, crons: dict[str, str | None], time_zone: str | None) -> dict[str, Any]:
+    """The crons and the time zone that are given, checked."""
+    changes: dict[str, Any] = {
+        field: _checked_cron(cron, connector, field.replace("_", " "))
+        for field, cron in crons.items()
+        if cron is not None
+    }
+    if time_zone is not None:
+        changes["time_zone"] = None if time_zone == DEFAULT else check_time_zone(time_zone)
+    return changes
 
 
 def _checked_cron(cron: str, name: str, what: str) -> str | None:

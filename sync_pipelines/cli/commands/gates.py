@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from sync_pipelines.cli.shell.failures import ListingGroup
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.errors import GateDefinitionError, NotFoundError, SyncError
 from sync_pipelines.gate.dmn.feel import number_or_value
+from sync_pipelines.gate.explain import Explanation
 from sync_pipelines.gate.files import build_gate, gate_path
 from sync_pipelines.gate.judge import Gate
 from sync_pipelines.gate.masks import open_masks
@@ -170,14 +172,20 @@ def explain_(
     if as_json:
         print_json({"where": place, "refused_for": refused_for, **vars(told)})
         return
-    fields = {
-        "found in": place,
-        "refused for": refused_for,
-        "verdict now": told.verdict,
-        "because": told.reason or None,
-        "score": told.score,
-    }
-    fields = {name: value for name, value in fields.items() if value is not None}
+    show_fields(f"{entity.path} {key}", _explained(told, place, refused_for))
+    _show_rules(told.rules)
+
+
+def _explained(told: Explanation, place: str, refused_for: str | None) -> dict[str, Any]:
+    """The verdict of a record and what would change it, as lines of a list."""
+    fields: dict[str, Any] = {"found in": place}
+    if refused_for is not None:
+        fields["refused for"] = refused_for
+    fields["verdict now"] = told.verdict
+    if told.reason:
+        fields["because"] = told.reason
+    if told.score is not None:
+        fields["score"] = told.score
     if told.table is not None:
         fields[told.table] = f"rule {told.chosen}" if told.chosen else "no rule"
     if told.missing:
@@ -186,22 +194,16 @@ def explain_(
         fields["it would pass with"] = "; or ".join(" and ".join(names) for names in told.remedies)
     if told.cells:
         fields["it would pass if"] = "; or ".join(told.cells)
-    show_fields(f"{entity.path} {key}", fields)
-    show_table(
-        "Rules",
-        ("rule", "asks for", "severity", "weight", "passed"),
-        [
-            (
-                one["name"],
-                one["asks"],
-                one["severity"],
-                one["weight"],
-                "masked" if one["passed"] is None else one["passed"],
-            )
-            for one in told.rules
-        ],
-    )
-    if any(one["passed"] is None for one in told.rules):
+    return fields
+
+
+def _show_rules(rules: Sequence[Mapping[str, Any]]) -> None:
+    rows = []
+    for one in rules:
+        passed = "masked" if one["passed"] is None else one["passed"]
+        rows.append((one["name"], one["asks"], one["severity"], one["weight"], passed))
+    show_table("Rules", ("rule", "asks for", "severity", "weight", "passed"), rows)
+    if any(one["passed"] is None for one in rules):
         say("Rules over masked values were judged when the record came; here they count as passed.", "yellow")
 
 

@@ -125,7 +125,7 @@ def steady_output() -> Iterator[SteadyStream]:
     """Let stdout and stderr of this process be steady; yields stdout."""
     before = sys.stdout, sys.stderr
     out, err = SteadyStream(sys.stdout), SteadyStream(sys.stderr)
-    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    sys.stdout, sys.stderr = out, err
     try:
         yield out
     finally:

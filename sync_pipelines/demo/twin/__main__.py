@@ -10,7 +10,8 @@ import threading
 import typing as t
 from pathlib import Path
 
-from sync_pipelines.demo.twin.flights import SOURCES, load_flights
+from sync_pipelines.demo.twin.flights import load_flights
+from sync_pipelines.demo.twin.flights_schema import SOURCES
 from sync_pipelines.demo.twin.server import TwinServer
 from sync_pipelines.demo.twin.store import TwinStore
 

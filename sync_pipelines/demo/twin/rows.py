@@ -13,7 +13,7 @@ Key = tuple[t.Any, ...]
 Record = dict[str, t.Any]
 
 
-class _NullRowversion:
+class NullRowversion:
     """The type of NULL_ROWVERSION."""
 
     def __repr__(self) -> str:
@@ -21,10 +21,12 @@ class _NullRowversion:
 
 
 #: Pass as `rowversion` to write a row whose row_version is JSON null.
-NULL_ROWVERSION: t.Final = _NullRowversion()
+NULL_ROWVERSION: t.Final = NullRowversion()
 
-#: None asks the table's generator; an int is sent as a JSON number.
-RowversionArgument = str | int | _NullRowversion | None
+#: What a row has; an int is sent as a JSON number, None as null.
+Rowversion = str | int | None
+#: None asks the table's generator.
+RowversionArgument = str | int | NullRowversion | None
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _SORTED_ENCODER = msgspec.json.Encoder(decimal_format="number", order="sorted")
@@ -57,7 +59,8 @@ class Row(msgspec.Struct, gc=False, eq=False):
     @property
     def record(self) -> Record:
         """The `data` object decoded; numbers with a fraction are exact Decimals."""
-        return decode_json(self.data)
+        record: Record = decode_json(self.data)
+        return record
 
 
 def make_row(key: Key, rowversion: str | int | None, seq: int, keys: bytes, data: bytes, poison: bool = False) -> Row:
