@@ -4,6 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# requirements.lock has all extras, for work on the code; requirements-runtime.lock is what the image installs.
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --quiet --generate-hashes --no-header \
+	--no-annotate --no-emit-index-url --no-emit-find-links
+
 .DEFAULT_GOAL := help
 .PHONY: help venv demo demo-trino trino up test soak soak-kills fuzz bench check coverage lock clean
 
@@ -57,9 +61,9 @@ check: $(STAMP) ## Check style, format, types and complexity of the code
 	$(BIN)/mypy
 	$(BIN)/complexipy --plain --failed
 
-lock: $(STAMP) ## Resolve requirements.lock anew, for Python 3.11 to 3.13, with hashes, free of hosts and paths
-	$(BIN)/uv pip compile pyproject.toml --extra test --extra trino-server --universal --python-version 3.11 --upgrade --quiet \
-		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
+lock: $(STAMP) ## Resolve the locks anew, for Python 3.11 to 3.13, with hashes, free of hosts and paths
+	$(COMPILE) --all-extras --upgrade --output-file requirements.lock
+	$(COMPILE) --constraint requirements.lock --output-file requirements-runtime.lock
 
 clean: ## Remove caches and the demo; .venv and your own database stay
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .complexipy_cache .coverage .hypothesis build dist *.egg-info

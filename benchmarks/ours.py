@@ -55,7 +55,7 @@ def prepare(place: Place) -> dict[str, Any]:
     from sync_pipelines.catalog.connectors import add_connector
     from sync_pipelines.catalog.entities import change_entity, get_entity
     from sync_pipelines.catalog.migrate import migrate
-    from sync_pipelines.discover.discovery import discover
+    from sync_pipelines.discovery.discover import discover
 
     database = Database(place.database_url)
     migrate(database)

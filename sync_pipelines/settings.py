@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     alert_heartbeat_file: Path | None = None
     alert_heartbeat_url: SecretStr | None = None
     gates_folder: Path | None = Field(None, validation_alias="SYNC_PIPELINES_GATES")
+    models_folder: Path | None = Field(None, validation_alias="SYNC_PIPELINES_MODELS")
     dagster_url: SecretStr | None = Field(None, validation_alias="SYNC_PIPELINES_DAGSTER_URL")
     dagster_webserver_url: SecretStr | None = Field(None, validation_alias="DAGSTER_WEBSERVER_URL")
     ui_hosts: str = Field("", validation_alias="SYNC_PIPELINES_UI_HOSTS")
@@ -146,6 +147,7 @@ class Settings(BaseSettings):
         "ui_url",
         "log_file",
         "gates_folder",
+        "models_folder",
         "dagster_url",
         "dagster_webserver_url",
         "alert_heartbeat_file",
@@ -201,6 +203,11 @@ class Settings(BaseSettings):
     def gates(self) -> Path:
         """The folder of the gates: SYNC_PIPELINES_GATES, or `gates` in the home."""
         return self.gates_folder or self.home / "gates"
+
+    @property
+    def models(self) -> Path:
+        """The folder of the SQL models: SYNC_PIPELINES_MODELS, or `dbt_like_sql` in the working directory."""
+        return (self.models_folder or Path("dbt_like_sql")).expanduser().absolute()
 
     @property
     def embedded(self) -> bool:

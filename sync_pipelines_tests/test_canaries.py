@@ -9,7 +9,7 @@ import pytest
 from sync_pipelines.catalog.connectors import add_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.demo.twin import Fault, TwinServer, TwinStore
-from sync_pipelines.discover.discovery import discover
+from sync_pipelines.discovery.discover import discover
 from sync_pipelines.errors import SyncError
 from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines.settings import Settings

@@ -13,7 +13,7 @@ import pytest
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.demo.twin import Fault, IntegerRowversions, RequestInfo, TwinColumn, TwinTable
-from sync_pipelines.discover.discovery import discover
+from sync_pipelines.discovery.discover import discover
 from sync_pipelines.errors import EntityBusyError, SyncError
 from sync_pipelines.model.run import Mode
 from sync_pipelines.runs.sync import sync_entity

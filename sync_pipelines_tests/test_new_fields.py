@@ -9,9 +9,9 @@ import pytest
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.entities import change_coercion, get_entity
 from sync_pipelines.demo.twin import RequestInfo, TwinColumn
-from sync_pipelines.discover import follow
-from sync_pipelines.discover.discovery import discover
-from sync_pipelines.discover.follow import follow_fields
+from sync_pipelines.discovery import follow
+from sync_pipelines.discovery.discover import discover
+from sync_pipelines.discovery.follow import follow_fields
 from sync_pipelines.model.run import Mode
 from sync_pipelines.sources import describe
 from sync_pipelines.sources.registry import connector_endpoints

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+import sync_pipelines
 from sync_pipelines.cli.commands import (
     alerts,
     audit,
     backup,
     connectors,
     cursors,
+    demo,
     discovery,
     doctor,
     entities,
@@ -29,7 +30,6 @@ from sync_pipelines.cli.commands import (
 from sync_pipelines.cli.shell.context import prepare
 from sync_pipelines.cli.shell.failures import SafeGroup
 from sync_pipelines.cli.shell.output import examples
-from sync_pipelines.demo import demo
 
 app = typer.Typer(
     name="sync-pipelines",
@@ -45,7 +45,7 @@ app = typer.Typer(
 
 def _show_version(value: bool) -> None:
     if value:
-        typer.echo(f"sync-pipelines {version('sync_pipelines')}")
+        typer.echo(f"sync-pipelines {sync_pipelines.__version__}")
         raise typer.Exit
 
 

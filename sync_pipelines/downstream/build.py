@@ -66,7 +66,7 @@ def _check_free(cursor: Any, model: SqlModel) -> None:
         raise DatabaseRefusedError(
             f"{model.schema}.{model.name} is the table of {entity[0]}, which a model must not take the place of.",
             state="Nothing was changed.",
-            next_command=f"give the file dbt_like_sql/{model.schema}/{model.name}.sql another name or folder",
+            next_command=f"give the file {model.path} another name or folder",
         )
 
 

@@ -21,7 +21,6 @@ _KEYS = {"materialized", "description", "unique", "not_null"}
 MATERIALIZATIONS = ("view", "table")
 MAX_MODEL_BYTES = 1_000_000
 MAX_SUBSCRIPTS = 200
-MODELS_FOLDER = Path(__file__).parents[2] / "dbt_like_sql"
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def _read(path: Path) -> str:
         raise _wrong(path, 1 + content.count(b"\n", 0, error.start), "it is not UTF-8") from None
 
 
-def models_fingerprint(folder: Path = MODELS_FOLDER) -> str:
+def models_fingerprint(folder: Path) -> str:
     """Changes when a model is added, changed, renamed or deleted."""
     return fingerprint(
         [(f"{path.parent.name}/{path.name}", path.read_bytes().hex()) for path in sorted(folder.glob("*/*.sql"))]

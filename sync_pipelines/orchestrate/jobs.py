@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from sync_pipelines.discover.discovery import discover
+from sync_pipelines.discovery.discover import discover
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.entity import Entity, EntityStatus
 from sync_pipelines.orchestrate.assets import CONNECTOR_TAG, asset_key

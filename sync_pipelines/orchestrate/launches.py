@@ -11,7 +11,7 @@ import dagster as dg
 from dagster import DagsterRunStatus
 from dagster._core.storage.dagster_run import FINISHED_STATUSES, NOT_FINISHED_STATUSES
 
-from sync_pipelines.downstream.sql_model import MODELS_FOLDER, load_models
+from sync_pipelines.downstream.sql_model import load_models
 from sync_pipelines.model.due import Kind, PlannedRun
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.names import asset_name_for
@@ -28,18 +28,18 @@ _ENDINGS = {DagsterRunStatus.SUCCESS: Ending.SUCCEEDED, DagsterRunStatus.CANCELE
 
 
 def connector_launches(
-    view: CatalogView, models: Sequence[dg.AssetsDefinition], jobs: Sequence[SyncJob]
+    view: CatalogView, models: Sequence[dg.AssetsDefinition], jobs: Sequence[SyncJob], folder: Path
 ) -> list[Launches]:
     """One for each connector; a SQL model goes with the connector that provides everything it reads.
 
     A run takes part of the connector's job, so that what the job leaves out, a vanished entity for example, is never
-    started.
+    started. `folder` is where the files of the models are.
     """
     by_connector: dict[str, list[Entity]] = {connector.name: [] for connector in view.connectors}
     by_connector |= syncable_entities(view)
     by_name = {job.name: job for job in jobs}
     return [
-        Launches(name, entities, _models_of(entities, models), by_name.get(sync_job_name(name)))
+        Launches(name, entities, _models_of(entities, models), by_name.get(sync_job_name(name)), folder)
         for name, entities in sorted(by_connector.items())
     ]
 
@@ -80,7 +80,7 @@ class Launches:
         entities: Sequence[Entity],
         models: Mapping[dg.AssetKey, set[dg.AssetKey]],
         job: SyncJob | None,
-        folder: Path = MODELS_FOLDER,
+        folder: Path,
     ) -> None:
         self.connector = connector
         self.job = job

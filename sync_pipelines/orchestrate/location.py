@@ -38,7 +38,7 @@ def build_definitions() -> dg.Definitions:
     settings = load_settings()
     set_up_dagster_logging(settings)
     with _settled_garbage():
-        view = load_catalog(lambda: _opened(settings), settings.home, settings.connector_names)
+        view = load_catalog(lambda: _opened(settings), settings.home, settings.connector_names, models=settings.models)
         return _definitions(view, settings)
 
 
@@ -61,11 +61,11 @@ def _settled_garbage() -> Iterator[None]:
 
 
 def _definitions(view: CatalogView, settings: Settings) -> dg.Definitions:
-    models = model_assets(view.entities)
+    models = model_assets(view.entities, settings.models)
     syncs = sync_jobs(view, models)
-    launches = connector_launches(view, models, syncs)
+    launches = connector_launches(view, models, syncs, settings.models)
     discoveries = discovery_jobs(view)
-    purge = purge_job(view.fingerprint, settings.connector_names)
+    purge = purge_job(view.fingerprint, settings.connector_names, settings.models)
     maintenance_jobs, maintenance_schedules = maintenance(view)
     sources, source_checks = connector_assets(view)
     return dg.Definitions(

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 from dagster._core.storage.dagster_run import FINISHED_STATUSES, RunRecord
@@ -15,7 +16,7 @@ from sync_pipelines.catalog.database import require_catalog
 from sync_pipelines.catalog.retention import purge_sync_runs
 from sync_pipelines.dotenv_file import dotenv_file
 from sync_pipelines.errors import SyncError
-from sync_pipelines.orchestrate.reload import CONNECTORS, DOTENV, FINGERPRINT, MARKED_JOB
+from sync_pipelines.orchestrate.reload import CONNECTORS, DOTENV, FINGERPRINT, MARKED_JOB, MODELS
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.secrets import redact
 from sync_pipelines.sources.rest.kept_answers import sweep_answers
@@ -105,7 +106,7 @@ def _delete_unused_snapshots(instance: dg.DagsterInstance, candidates: set[str])
     return len(unused)
 
 
-def purge_job(fingerprint: str, connectors: Sequence[str]) -> dg.JobDefinition:
+def purge_job(fingerprint: str, connectors: Sequence[str], models: Path) -> dg.JobDefinition:
     """`purge_history`. Its metadata say which catalog this location shows: see `reload.py`."""
 
     @dg.op(description="Delete old runs of Dagster and old rows of bridge.sync_runs.")
@@ -133,6 +134,7 @@ def purge_job(fingerprint: str, connectors: Sequence[str]) -> dg.JobDefinition:
             FINGERPRINT: dg.MetadataValue.text(fingerprint),
             CONNECTORS: dg.MetadataValue.text(",".join(connectors)),
             DOTENV: dg.MetadataValue.text(str(dotenv_file())),
+            MODELS: dg.MetadataValue.text(str(models)),
         },
     )
     def purge_history() -> None:

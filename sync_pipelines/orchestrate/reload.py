@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 ENDPOINT_FILE = "webserver.json"
 # The one job that every location of ours has; GraphQL shows the metadata of jobs, but not of definitions.
 MARKED_JOB = "purge_history"
-FINGERPRINT, CONNECTORS, DOTENV = "catalog_fingerprint", "connectors", "dotenv_file"
+FINGERPRINT, CONNECTORS, DOTENV, MODELS = "catalog_fingerprint", "connectors", "dotenv_file", "models_folder"
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 30
 RELOAD_SECONDS = 200  # above code_servers.reload_timeout in dagster.yaml
@@ -179,7 +179,7 @@ def _differs(mark: dict[str, str] | None, database: Database) -> bool:
     if mark is None:
         return True
     names = tuple(name for name in mark[CONNECTORS].split(",") if name)
-    return mark[FINGERPRINT] != catalog_fingerprint(database, names, Path(mark[DOTENV]))
+    return mark[FINGERPRINT] != catalog_fingerprint(database, names, Path(mark[DOTENV]), Path(mark[MODELS]))
 
 
 class _WebServer:
@@ -220,7 +220,7 @@ class _WebServer:
         repository = self._repositories[location]
         job = self._ask(_MARK, repository=repository, location=location, job=MARKED_JOB)["pipelineOrError"]
         entries = {entry["label"]: entry.get("text", "") for entry in job.get("metadataEntries", [])}
-        names = (FINGERPRINT, CONNECTORS, DOTENV)
+        names = (FINGERPRINT, CONNECTORS, DOTENV, MODELS)
         return {name: entries[name] for name in names} if entries.keys() >= set(names) else None
 
     def reload(self, location: str) -> None:

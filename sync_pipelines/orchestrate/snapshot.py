@@ -21,6 +21,7 @@ from sync_pipelines.downstream.sql_model import models_fingerprint
 from sync_pipelines.errors import SyncError
 from sync_pipelines.files.private import make_private_folder
 from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.settings import load_settings
 
 logger = logging.getLogger(__name__)
 
@@ -103,33 +104,38 @@ class CatalogView:
         return {one.name: one.destination_settings for one in self.connectors if one.destination_settings}
 
 
-def load_catalog(open_database: Callable[[], Database], home: Path, connectors: Sequence[str] = ()) -> CatalogView:
-    """Read the catalog, or these connectors of it, and remember it.
+def load_catalog(
+    open_database: Callable[[], Database], home: Path, connectors: Sequence[str] = (), *, models: Path | None = None
+) -> CatalogView:
+    """Read the catalog, or these connectors of it, and remember it; `models` as in `catalog_fingerprint`.
 
     Falls back to what was remembered when the database does not answer.
     """
     path = home / _file_name(connectors)
     try:
         database = open_database()
-        view, content = _read(database, connectors)
+        view, content = _read(database, connectors, None, models)
     except SyncError as error:
         return _remembered(path, error)
     _remember(path, content)
     return view
 
 
-def catalog_fingerprint(database: Database, connectors: Sequence[str] = (), dotenv: Path | None = None) -> str:
+def catalog_fingerprint(
+    database: Database, connectors: Sequence[str] = (), dotenv: Path | None = None, models: Path | None = None
+) -> str:
     """What the fingerprint of definitions would be if they were loaded now.
 
     Args:
         database: of the catalog.
         connectors: that the location is restricted to; none = all.
         dotenv: the file `.env` of the process that loads them; None = this process's.
+        models: the folder of SQL models of that process; None = this process's.
 
     Raises:
         SyncError: the catalog cannot be read.
     """
-    return _read(database, connectors, dotenv)[0].fingerprint
+    return _read(database, connectors, dotenv, models)[0].fingerprint
 
 
 def _file_name(connectors: Sequence[str]) -> str:
@@ -152,7 +158,9 @@ def _rows(database: Database, connectors: Sequence[str]) -> tuple[list[Connector
     return active, [row for row in list_entity_rows(database) if row["connector"] in names]
 
 
-def _read(database: Database, connectors: Sequence[str], dotenv: Path | None = None) -> tuple[CatalogView, str]:
+def _read(
+    database: Database, connectors: Sequence[str], dotenv: Path | None, models: Path | None
+) -> tuple[CatalogView, str]:
     """The view, and the content of its file."""
     active, rows = _rows(database, connectors)
     content = json.dumps(
@@ -166,7 +174,8 @@ def _read(database: Database, connectors: Sequence[str], dotenv: Path | None = N
     # Everything that definitions are built from. Gates are not: every run reads its own. What else is in the
     # environment cannot change while a process lives.
     settings = values_in(dotenv or dotenv_file(), DEFINITION_SETTINGS)
-    fingerprint = hashlib.sha256(f"{content}{models_fingerprint()}{json.dumps(settings)}".encode()).hexdigest()[:16]
+    files = models_fingerprint(models or load_settings().models)
+    fingerprint = hashlib.sha256(f"{content}{files}{json.dumps(settings)}".encode()).hexdigest()[:16]
     return CatalogView(tuple(map(entity_from_row, rows)), database.name, None, tuple(active), fingerprint), content
 
 

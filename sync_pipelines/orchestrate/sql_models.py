@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from sync_pipelines.downstream.build import build_model
-from sync_pipelines.downstream.sql_model import MODELS_FOLDER, SqlModel, load_models
+from sync_pipelines.downstream.sql_model import SqlModel, load_models
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.orchestrate.assets import asset_key
@@ -20,7 +20,7 @@ MODEL_STEP = "__model"
 """End of the name of a step that builds a model."""
 
 
-def model_assets(entities: tuple[Entity, ...], folder: Path = MODELS_FOLDER) -> list[dg.AssetsDefinition]:
+def model_assets(entities: tuple[Entity, ...], folder: Path) -> list[dg.AssetsDefinition]:
     """An asset per model whose tables are all known; the others are left out with a warning."""
     models, errors = load_models(folder)
     for error in errors:
@@ -71,7 +71,7 @@ def _model_asset(model: SqlModel, upstream: list[dg.AssetKey]) -> dg.AssetsDefin
         code_version=model.version,
         metadata={
             "dagster/table_name": f"{model.schema}.{model.name}",
-            "file": f"dbt_like_sql/{model.schema}/{model.name}.sql",
+            "file": f"{model.path.parent.parent.name}/{model.schema}/{model.name}.sql",
             "query": markdown_code(model.query, "sql"),
         },
     )

@@ -34,7 +34,7 @@ from sync_pipelines.destinations.destination import Destination
 from sync_pipelines.destinations.engine import load_batches
 from sync_pipelines.destinations.postgres.peek import finish_without_load
 from sync_pipelines.destinations.registry import kind_of, open_destination
-from sync_pipelines.discover.follow import follow_fields, waits_for
+from sync_pipelines.discovery.follow import follow_fields, waits_for
 from sync_pipelines.errors import (
     UNPUBLISHED,
     ConfigurationError,

@@ -12,7 +12,7 @@ import pytest
 
 from sync_pipelines.catalog.roles import ensure_roles
 from sync_pipelines.downstream.build import build_model
-from sync_pipelines.downstream.sql_model import MODELS_FOLDER, load_models, models_fingerprint, parse_model
+from sync_pipelines.downstream.sql_model import load_models, models_fingerprint, parse_model
 from sync_pipelines.errors import DatabaseRefusedError, SettingsError
 from sync_pipelines.model.due import DueEntity, Kind, PlannedRun
 from sync_pipelines.orchestrate.assets import entity_assets
@@ -22,6 +22,7 @@ from sync_pipelines.orchestrate.snapshot import CatalogView
 from sync_pipelines.orchestrate.sql_models import model_assets
 from sync_pipelines_tests.world import World, item
 
+PROJECT = Path(__file__).parents[2]
 MODEL = Path("mart/heavy_items.sql")
 TEXT = """-- materialized: table
 -- description: Items above 1 kg.
@@ -95,7 +96,7 @@ def test_a_file_that_no_parser_gets_through_spoils_only_itself(tmp_path: Path, c
 
 
 def test_the_shipped_models_are_right() -> None:
-    models, errors = load_models(MODELS_FOLDER)
+    models, errors = load_models(PROJECT / "dbt_like_sql")
     assert models and not errors
 
 

@@ -19,7 +19,7 @@ from sync_pipelines.catalog.heartbeats import Looker
 from sync_pipelines.catalog.incidents import list_incidents
 from sync_pipelines.catalog.runs import hold_entity, start_run
 from sync_pipelines.demo.twin import Fault
-from sync_pipelines.discover.discovery import discover
+from sync_pipelines.discovery.discover import discover
 from sync_pipelines.errors import ConfigurationError, DatabaseConnectionsError, SyncError
 from sync_pipelines.model.incident import IncidentKind
 from sync_pipelines.model.run import Mode, RunStatus

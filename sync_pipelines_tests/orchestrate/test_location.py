@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from sync_pipelines.catalog.connectors import add_connector
-from sync_pipelines.discover.discovery import discover
+from sync_pipelines.discovery.discover import discover
 from sync_pipelines.orchestrate import jobs
 from sync_pipelines.orchestrate.reload import CONNECTORS, FINGERPRINT, MARKED_JOB
 from sync_pipelines.orchestrate.snapshot import catalog_fingerprint

@@ -15,6 +15,7 @@ from sync_pipelines.catalog.runs import hold_entity
 from sync_pipelines.demo.twin import Fault, IsoRowversions
 from sync_pipelines.orchestrate.assets import CONNECTOR_TAG, KIND_TAG, LEASE_TAG
 from sync_pipelines.orchestrate.resources import Bridge
+from sync_pipelines.settings import load_settings
 from sync_pipelines_tests.world import World, item
 
 ITEMS, ORDERS = dg.AssetKey(["erp", "items"]), dg.AssetKey(["erp", "orders"])
@@ -206,15 +207,10 @@ def test_a_change_at_the_source_starts_a_run_long_before_the_interval(
 def test_models_run_with_the_entities_that_they_read(
     world: World, definitions: Load, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sync_pipelines.orchestrate import launches, location, sql_models
-
     (tmp_path / "models" / "erp").mkdir(parents=True)
     (tmp_path / "models" / "erp" / "item_count.sql").write_text("SELECT count(*) AS n FROM erp.items\n")
-    monkeypatch.setattr(
-        location, "model_assets", lambda entities: sql_models.model_assets(entities, tmp_path / "models")
-    )
-    models_there = launches._models_there
-    monkeypatch.setattr(launches, "_models_there", lambda _: models_there(tmp_path / "models"))
+    monkeypatch.setenv("SYNC_PIPELINES_MODELS", str(tmp_path / "models"))
+    load_settings.cache_clear()
     world.add_items(3)
     world.add_items(3, slug="orders")
     world.sync("items")

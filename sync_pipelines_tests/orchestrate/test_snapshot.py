@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sync_pipelines.catalog.connectors import add_connector
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.discover.discovery import discover
+from sync_pipelines.discovery.discover import discover
 from sync_pipelines.errors import DatabaseUnavailableError
 from sync_pipelines.orchestrate.snapshot import DEFINITION_SETTINGS, catalog_fingerprint, load_catalog
 from sync_pipelines_tests.world import World

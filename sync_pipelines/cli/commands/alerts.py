@@ -12,8 +12,8 @@ import typer
 
 from sync_pipelines.catalog.heartbeats import Looker
 from sync_pipelines.catalog.incidents import get_incident, list_incidents
+from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.catalog.webhooks import add_webhook, find_webhooks, remove_webhook, shown_address, webhook_figures
-from sync_pipelines.cli.shell.context import open_catalog
 from sync_pipelines.cli.shell.failures import ListingGroup
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.cli.shell.processes import interruptible

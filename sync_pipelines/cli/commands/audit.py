@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.cli.commands.entities import PathArgument
-from sync_pipelines.cli.shell.context import open_catalog, split_entity_path
+from sync_pipelines.cli.shell.context import split_entity_path
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from sync_pipelines.catalog.connectors import (
     remove_connector,
 )
 from sync_pipelines.catalog.fingerprints import learn_secrets
+from sync_pipelines.catalog.opening import open_catalog, open_migrated
 from sync_pipelines.cli.commands.checks import check_connector, conclude
 from sync_pipelines.cli.shell.completion import complete_connectors
-from sync_pipelines.cli.shell.context import open_catalog, open_migrated
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.cli.shell.running import show_in_dagster
 from sync_pipelines.declare.register import register_connector

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from sync_pipelines.catalog.entities import get_entity, set_cursor
+from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.catalog.runs import hold_entity
 from sync_pipelines.cli.commands.entities import PathArgument
-from sync_pipelines.cli.shell.context import open_catalog, split_entity_path
+from sync_pipelines.cli.shell.context import split_entity_path
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say
 from sync_pipelines.errors import CursorProtocolError, SettingsError
 from sync_pipelines.model.cursor import Codec, infer_codec, order_key

@@ -14,8 +14,8 @@ import yaml
 from sync_pipelines.catalog.connectors import list_connectors
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.fingerprints import learn_secrets
+from sync_pipelines.catalog.opening import open_migrated
 from sync_pipelines.catalog.webhooks import list_webhooks, shown_address
-from sync_pipelines.cli.shell.context import open_migrated
 from sync_pipelines.cli.shell.output import print_json, say, show_table
 from sync_pipelines.cli.shell.running import show_in_dagster
 from sync_pipelines.declare.connector_file import LoadedFile, load_file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +24,7 @@ from sync_pipelines.cli.commands.checks import (
     skipped,
 )
 from sync_pipelines.cli.shell.context import prepare
+from sync_pipelines.cli.shell.homes import shipped_file
 from sync_pipelines.cli.shell.output import JsonOption, examples
 from sync_pipelines.errors import ConfigurationError, DatabaseRefusedError, SyncError
 from sync_pipelines.model.entity import staging_schema
@@ -39,7 +41,6 @@ from sync_pipelines.settings import Settings
 from sync_pipelines.supervise.ping import Pulse, ping
 
 MIGRATE = "sync-pipelines doctor --migrate"
-DAGSTER_FILES = ("dagster.yaml", "workspace.yaml")
 
 
 def register(app: typer.Typer) -> None:
@@ -231,6 +232,7 @@ def check_dagster() -> Check:
     home = Path(name)
     if not home.is_absolute():
         return failed("dagster", f"DAGSTER_HOME is {home}, not an absolute path", "export DAGSTER_HOME=$PWD")
-    if not (home / DAGSTER_FILES[0]).exists():
-        return failed("dagster", f"{home} has no dagster.yaml", f"copy the repository's dagster.yaml to {home}")
+    shipped = shlex.quote(str(shipped_file("dagster.yaml")))
+    if not (home / "dagster.yaml").exists():
+        return failed("dagster", f"{home} has no dagster.yaml", f"cp {shipped} {home}/")
     return passed("dagster", f"home {home}")

@@ -17,9 +17,10 @@ from sync_pipelines.catalog.entities import (
     get_entity,
     list_entities,
 )
+from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.catalog.standing import list_standings
 from sync_pipelines.cli.shell.completion import complete_connectors, complete_entities
-from sync_pipelines.cli.shell.context import open_catalog, split_entity_path
+from sync_pipelines.cli.shell.context import split_entity_path
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.cli.shell.running import show_in_dagster
 from sync_pipelines.destinations.registry import kind_of

@@ -10,8 +10,9 @@ import typer
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity, list_entities
+from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.cli.commands.entities import PathArgument
-from sync_pipelines.cli.shell.context import open_catalog, split_entity_path
+from sync_pipelines.cli.shell.context import split_entity_path
 from sync_pipelines.cli.shell.failures import ListingGroup
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.errors import GateDefinitionError, NotFoundError, SyncError

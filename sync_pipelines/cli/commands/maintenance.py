@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from sync_pipelines.catalog.entities import list_entities
+from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.cli.shell.completion import complete_paths
-from sync_pipelines.cli.shell.context import open_catalog, split_path
+from sync_pipelines.cli.shell.context import split_path
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, show_table
 from sync_pipelines.destinations.registry import kind_of
 

@@ -9,8 +9,8 @@ import typer
 
 from sync_pipelines.catalog.dagster_storage import create_storage_schema
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.opening import open_migrated
 from sync_pipelines.catalog.roles import ensure_roles
-from sync_pipelines.cli.shell.context import open_migrated
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say
 from sync_pipelines.destinations.postgres.ahead import add_columns_ahead
 from sync_pipelines.errors import RetriableError

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.catalog.quarantine import get_quarantined, list_log, list_quarantine
 from sync_pipelines.cli.commands import workplace
 from sync_pipelines.cli.shell.completion import complete_paths
-from sync_pipelines.cli.shell.context import open_catalog, split_path
+from sync_pipelines.cli.shell.context import split_path
 from sync_pipelines.cli.shell.failures import ListingGroup
 from sync_pipelines.cli.shell.output import JsonOption, cell, draw, examples, print_json, show_fields, show_table
 from sync_pipelines.cli.shell.uids import Kind, UidArgument, find_uid, short

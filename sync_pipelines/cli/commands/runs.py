@@ -8,9 +8,10 @@ import typer
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.entities import get_entity
+from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.catalog.runs import get_run, list_runs
 from sync_pipelines.cli.shell.completion import complete_paths
-from sync_pipelines.cli.shell.context import open_catalog, split_path
+from sync_pipelines.cli.shell.context import split_path
 from sync_pipelines.cli.shell.failures import ListingGroup
 from sync_pipelines.cli.shell.ledgers import LEDGER_COLUMNS, LEDGER_NUMBERS, run_row
 from sync_pipelines.cli.shell.output import JsonOption, cell, examples, print_json, say, show_fields, show_table

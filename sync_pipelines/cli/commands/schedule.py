@@ -10,9 +10,9 @@ import typer
 from sync_pipelines.catalog.connectors import get_connector, list_connectors
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.dues import list_agenda
+from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.catalog.probes import source_health
 from sync_pipelines.cli.shell.completion import complete_connectors
-from sync_pipelines.cli.shell.context import open_catalog
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_table
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.schedule.cron import Crons, next_tick, usable_crons

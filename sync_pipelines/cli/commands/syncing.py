@@ -14,9 +14,10 @@ from rich.text import Text
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity, list_entities
+from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.catalog.runs import ending_of
 from sync_pipelines.cli.shell.completion import complete_paths
-from sync_pipelines.cli.shell.context import open_catalog, split_path
+from sync_pipelines.cli.shell.context import split_path
 from sync_pipelines.cli.shell.failures import show_error, show_unexpected
 from sync_pipelines.cli.shell.ledgers import COUNTERS, LEDGER_COLUMNS, LEDGER_NUMBERS, result_row
 from sync_pipelines.cli.shell.output import JsonOption, cell, examples, print_json, say, show_table

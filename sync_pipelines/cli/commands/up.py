@@ -19,16 +19,15 @@ import urllib3
 
 from sync_pipelines.catalog.connectors import list_connectors
 from sync_pipelines.catalog.database import Database
+from sync_pipelines.catalog.opening import open_migrated
 from sync_pipelines.cli.commands.defaults import register_default
-from sync_pipelines.cli.shell.context import open_migrated
 from sync_pipelines.cli.shell.homes import Home, dagster_storage, demo_home, own_home, python_module
 from sync_pipelines.cli.shell.output import examples, say
 from sync_pipelines.cli.shell.problems import Problems
 from sync_pipelines.cli.shell.processes import Children, ended_error, interruptible, sole_user
 from sync_pipelines.cli.shell.progress import step
-from sync_pipelines.demo.demo import NAME as DEMO
-from sync_pipelines.demo.source_process import resume_source
 from sync_pipelines.errors import ConfigurationError, RetriableError, SettingsError, SyncError
+from sync_pipelines.model.entity import Connector
 from sync_pipelines.orchestrate.guard_hosts import parse_listed
 from sync_pipelines.orchestrate.reload import write_endpoint
 from sync_pipelines.postgres_server.embedded import embedded_pid, release_embedded
@@ -204,9 +203,8 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
                 state="Nothing was started.",
                 next_command="sync-pipelines demo, or sync-pipelines connector add NAME URL --token env:NAME",
             )
-        if home.is_demo and any(connector.name == DEMO for connector in connectors):
-            with step("Start the demo's source"):
-                resume_source(children, home)
+        if home.is_demo:
+            _resume_demo(children, home, connectors)
         with step("Bring Dagster's storage up to date"):
             _upgrade_storage(children)
         with step("Start Dagster"):
@@ -225,6 +223,17 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
             _watch(children, home, server, identity)
         finally:
             endpoint.unlink(missing_ok=True)
+
+
+def _resume_demo(children: Children, home: Home, connectors: list[Connector]) -> None:
+    """Start the source of the demo again, unless its connector was removed."""
+    # The demo is an extra, which an installation of one's own does without.
+    from sync_pipelines.demo.demo import NAME
+    from sync_pipelines.demo.source_process import resume_source
+
+    if any(connector.name == NAME for connector in connectors):
+        with step("Start the demo's source"):
+            resume_source(children, home)
 
 
 def _open(settings: Settings) -> Database:

@@ -14,9 +14,10 @@ from typing import Annotated, Any
 
 import typer
 
+from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.catalog.quarantine import expire_records, list_log, list_quarantine, open_of
 from sync_pipelines.cli.shell.completion import complete_paths
-from sync_pipelines.cli.shell.context import open_catalog, split_path
+from sync_pipelines.cli.shell.context import split_path
 from sync_pipelines.cli.shell.failures import ListingGroup
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_table
 from sync_pipelines.cli.shell.uids import Kind, UidArgument, find_uid, find_uids, short

@@ -1,4 +1,4 @@
-"""What every command starts from: settings, database, catalog, and the paths people type."""
+"""What every command starts from: settings, and the paths people type."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import logging
 import os
 from pathlib import Path
 
-from sync_pipelines.catalog.database import Database, open_database, require_catalog
-from sync_pipelines.catalog.fingerprints import learn_secrets
 from sync_pipelines.dotenv_file import load_dotenv_file
-from sync_pipelines.errors import ConfigurationError, SettingsError
+from sync_pipelines.errors import SettingsError
 from sync_pipelines.files.private import keep_new_files_private
 from sync_pipelines.logs import set_up_logging
 from sync_pipelines.model.names import check_connector_name
@@ -43,36 +41,6 @@ def load_demo_token(home: Path) -> None:
         os.environ[DEMO_TOKEN_VARIABLE] = (home / TOKEN_FILE).read_text().strip()
     except OSError:
         logging.getLogger(__name__).debug("no demo token in %s", home)
-
-
-def open_catalog(settings: Settings) -> Database:
-    """The database with its catalog.
-
-    Raises:
-        ConfigurationError: there is none yet; names the command that makes one.
-    """
-    if settings.embedded and not (settings.home / "postgres" / "PG_VERSION").exists():
-        demo = settings.home / "demo"
-        hint = f" (the demo's is there: export SYNC_PIPELINES_HOME={demo})" if (demo / "postgres").exists() else ""
-        raise ConfigurationError(
-            f"There is no database in {settings.home / 'postgres'} yet{hint}.",
-            state="Nothing was changed.",
-            next_command="sync-pipelines doctor --migrate",
-        )
-    database = open_database(settings)
-    require_catalog(database)
-    learn_secrets(database, settings)
-    return database
-
-
-def open_migrated(settings: Settings) -> Database:
-    """The database with its catalog, created or upgraded where needed."""
-    from sync_pipelines.catalog.migrate import migrate
-
-    database = open_database(settings)
-    migrate(database)
-    learn_secrets(database, settings)
-    return database
 
 
 def split_path(path: str) -> tuple[str, str | None]:

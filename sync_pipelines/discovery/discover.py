@@ -16,7 +16,7 @@ from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import insert_entity, list_entities, mark_entity, update_definition
 from sync_pipelines.destinations.postgres.aside import set_aside
 from sync_pipelines.destinations.registry import open_destination
-from sync_pipelines.discover.drift import Verdict, diff_entity
+from sync_pipelines.discovery.drift import Verdict, diff_entity
 from sync_pipelines.errors import NotFoundError, SourceContractError, SyncError
 from sync_pipelines.model.entity import Connector, Entity, EntityStatus
 from sync_pipelines.settings import Settings, load_settings

@@ -11,8 +11,8 @@ import psycopg
 from sync_pipelines.catalog.connectors import stored_declaration, update_declaration
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity, update_definition
-from sync_pipelines.discover.discovery import keep_coercions
-from sync_pipelines.discover.drift import Verdict, diff_entity
+from sync_pipelines.discovery.discover import keep_coercions
+from sync_pipelines.discovery.drift import Verdict, diff_entity
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.model.entity import Connector, Entity
