@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from sync_pipelines.files.safe_yaml import Location
 from sync_pipelines.gate.definition import Rule
@@ -139,8 +140,6 @@ def empty_view(entity: Entity, rows: int = 0) -> pl.DataFrame:
 
 def polars_type(column: Column) -> pl.DataType:
     """The polars type of a column of a batch."""
-    import pyarrow as pa
-
     return pl.from_arrow(pa.array([], column.type.arrow)).dtype  # type: ignore[union-attr]
 
 

@@ -278,6 +278,7 @@ def _sync_entity() -> Callable[..., RunResult]:
     Under a lock: two threads that import modules which import each other may see half of one.
     """
     with _importing:
+        # Deferred: a process that only loads definitions need not wait for dlt.
         from sync_pipelines.runs.sync import sync_entity
     return sync_entity
 

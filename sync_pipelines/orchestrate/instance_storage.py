@@ -26,6 +26,9 @@ from dagster._core.storage.root import LocalArtifactStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
+from sync_pipelines.catalog.dagster_storage import create_storage_schema, storage_schema, storage_url
+from sync_pipelines.catalog.database import open_database
+from sync_pipelines.catalog.tls import with_verified_tls
 from sync_pipelines.logs import set_up_dagster_logging
 from sync_pipelines.settings import load_settings
 
@@ -60,9 +63,6 @@ def psycopg2_url(url: str) -> str:
 
 def catalog_url() -> str:
     """Return the URL of Dagster's schema in the catalog's database, which is made when it is missing."""
-    from sync_pipelines.catalog.dagster_storage import create_storage_schema, storage_url
-    from sync_pipelines.catalog.database import open_database
-
     database = open_database()
     create_storage_schema(database)
     return storage_url(database)
@@ -75,9 +75,6 @@ def catalog_has_storage() -> bool:
     Raises:
         SyncError: the database is named and does not answer, so that nobody knows.
     """
-    from sync_pipelines.catalog.dagster_storage import storage_schema
-    from sync_pipelines.catalog.database import open_database
-
     settings = load_settings()
     if settings.embedded and not (settings.home / "postgres" / "PG_VERSION").exists():
         return False
@@ -92,8 +89,6 @@ def catalog_has_storage() -> bool:
 
 def named_url(url: str) -> str:
     """Return the URL of a server that the environment names, with verified TLS unless it says otherwise."""
-    from sync_pipelines.catalog.tls import with_verified_tls
-
     return with_verified_tls(url, rootcert=load_settings().postgres_sslrootcert)
 
 

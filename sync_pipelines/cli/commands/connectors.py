@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,10 +17,12 @@ from sync_pipelines.catalog.connectors import (
 from sync_pipelines.catalog.fingerprints import learn_secrets
 from sync_pipelines.catalog.opening import open_catalog, open_migrated
 from sync_pipelines.cli.commands.checks import check_connector, conclude
+from sync_pipelines.cli.commands.declared import apply_file, export_file, show_endpoints
 from sync_pipelines.cli.shell.completion import complete_connectors
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.cli.shell.running import show_in_dagster
 from sync_pipelines.declare.register import register_connector
+from sync_pipelines.declare.shipped_gates import copy_shipped
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.network.origins import travels_in_clear
@@ -207,10 +210,6 @@ def copy(
     folder: Annotated[str, typer.Argument(help="Where its files go; none there is overwritten.")],
 ) -> None:
     """Copy a shipped connector with its gate and its other files, to change it and apply it by path."""
-    from pathlib import Path
-
-    from sync_pipelines.declare.shipped_gates import copy_shipped
-
     path = copy_shipped(name, Path(folder))
     say(f"{name} is copied to {folder}.")
     say(f"Next: sync-pipelines connector apply {path}", "cyan")
@@ -242,8 +241,6 @@ def apply(
 
     Exit code 3: somebody has to decide.
     """
-    from sync_pipelines.cli.commands.declared import apply_file
-
     apply_file(
         context.obj,
         file,
@@ -266,16 +263,12 @@ def show(context: typer.Context, name: NameArgument, as_json: JsonOption = False
         return
     show_fields(name, {field: value for field, value in _shown(connector).items() if field != "declaration"})
     if connector.declaration is not None:
-        from sync_pipelines.cli.commands.declared import show_endpoints
-
         show_endpoints(connector)
 
 
 @group.command(epilog=examples("connector export crm", "connector export crm > connectors/crm.yaml"))
 def export(context: typer.Context, name: NameArgument) -> None:
     """Print a declared source as a connector file, with the columns that were inferred."""
-    from sync_pipelines.cli.commands.declared import export_file
-
     typer.echo(export_file(get_connector(open_catalog(context.obj), name)), nl=False)
 
 

@@ -24,6 +24,7 @@ from sync_pipelines.gate.masks import open_masks
 from sync_pipelines.gate.opened import OpenedGate
 from sync_pipelines.gate.rules import load_rule_files
 from sync_pipelines.model.entity import Entity
+from sync_pipelines.runs.gate_report import explain_record, find_record, shadow
 from sync_pipelines.runs.prepared_gate import forget_mask, prepare_gate
 from sync_pipelines.settings import Settings
 
@@ -157,8 +158,6 @@ def explain_(
     as_json: JsonOption = False,
 ) -> None:
     """Say why a record got its verdict, and what would let it pass."""
-    from sync_pipelines.runs.gate_report import explain_record, find_record
-
     database = open_catalog(context.obj)
     entity, opened = _opened(context.obj, database, path)
     place, found = find_record(database, opened.stored_entity, key)
@@ -220,8 +219,6 @@ def shadow_(
     as_json: JsonOption = False,
 ) -> None:
     """Show what a changed gate would do to the rows that are there and to quarantine; nothing is changed."""
-    from sync_pipelines.runs.gate_report import shadow
-
     database = open_catalog(context.obj)
     connector, slug = split_entity_path(path)
     entity = get_entity(database, connector, slug)

@@ -127,6 +127,7 @@ def _expected(entity: Entity, full_refresh: bool) -> int | None:
 def _sync_all(
     database: Database, settings: Settings, entities: list[Entity], *, full_refresh: bool, accept_vanished: bool
 ) -> list[_Outcome]:
+    # Deferred: dlt and pyarrow take more than a second, which `--help` and the other commands need not wait.
     from sync_pipelines.runs.sync import sync_entity
 
     stop = threading.Event()

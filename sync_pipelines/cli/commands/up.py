@@ -227,7 +227,7 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
 
 def _resume_demo(children: Children, home: Home, connectors: list[Connector]) -> None:
     """Start the source of the demo again, unless its connector was removed."""
-    # The demo is an extra, which an installation of one's own does without.
+    # Deferred: the demo is an extra, which an installation may do without.
     from sync_pipelines.demo.demo import NAME
     from sync_pipelines.demo.source_process import resume_source
 
