@@ -175,7 +175,8 @@ def _make(cursor: Any, role: str) -> bool:
 
 def _grant(cursor: Any, schema: str, role: str, on_tables: str, on_schema: str) -> None:
     """Grant on the schema and its tables, as far as they are ours: what others put there is theirs to grant."""
-    place, name = sql.Identifier(schema), sql.Identifier(role)
+    place = sql.Identifier(schema)
+    name = sql.Identifier(role)
     cursor.execute("SELECT pg_has_role(nspowner, 'MEMBER') FROM pg_namespace WHERE nspname = %s", [schema])
     if cursor.fetchone()[0]:
         cursor.execute(sql.SQL(f"GRANT {on_schema} ON SCHEMA {{}} TO {{}}").format(place, name))

@@ -273,11 +273,9 @@ def _change(work: _Demo) -> None:
             "deletes": amount // 10 if slug in ("planes", "airports") else 0,
         }
         done = work.source.change("mutate", slug, {**wanted, "seed": seed})
-        changed, inserted, deleted = (
-            changed + len(done["changed"]),
-            inserted + len(done["inserted"]),
-            deleted + len(done["deleted"]),
-        )
+        changed = changed + len(done["changed"])
+        inserted = inserted + len(done["inserted"])
+        deleted = deleted + len(done["deleted"])
     say(
         f"At the source: {changed:,} records changed, {inserted:,} inserted, {deleted:,} deleted, {len(repaired)}"
         " repaired.",

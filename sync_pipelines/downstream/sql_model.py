@@ -54,7 +54,8 @@ class SqlModel:
 
 def load_models(folder: Path) -> tuple[list[SqlModel], list[SettingsError]]:
     """All models below `folder` as `<schema>/<name>.sql`, and what is wrong with the others."""
-    models, errors = [], []
+    models = []
+    errors = []
     for path in sorted(folder.glob("*/*.sql")):
         try:
             models.append(parse_model(path, _read(path)))
@@ -89,7 +90,8 @@ def parse_model(path: Path, text: str) -> SqlModel:
     Raises:
         SettingsError: names file and line, and what is allowed.
     """
-    schema, name = path.parent.name, path.stem
+    schema = path.parent.name
+    name = path.stem
     for part in (schema, name):
         if not _NAME.match(part):
             raise _wrong(path, 1, f"{part!r} is no name: lower-case letters, digits and _ only")

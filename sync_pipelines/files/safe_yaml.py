@@ -30,7 +30,8 @@ class UnsafeYamlError(ValueError):
 
     def __init__(self, what: str, line: int | None = None) -> None:
         super().__init__(what)
-        self.what, self.line = what, line
+        self.what = what
+        self.line = line
 
 
 def read_yaml(content: bytes, *, only_texts: bool = False) -> tuple[Any, Lines]:
@@ -54,7 +55,8 @@ def read_yaml(content: bytes, *, only_texts: bool = False) -> tuple[Any, Lines]:
     except RecursionError:
         raise UnsafeYamlError(f"it is nested deeper than {MAX_DEPTH} levels.") from None
     except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None)
         raise UnsafeYamlError(f"{printable(problem or 'it is not YAML')}.", mark.line + 1 if mark else None) from None
     return data, lines
 
@@ -110,7 +112,8 @@ def _build(node: yaml.Node, location: Location, lines: Lines, *, only_texts: boo
     if isinstance(node, yaml.MappingNode):
         built: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key, line = key_node.value, key_node.start_mark.line + 1
+            key = key_node.value
+            line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
                 raise UnsafeYamlError("a key is a plain text.", line)
             if key in built:

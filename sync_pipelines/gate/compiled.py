@@ -260,7 +260,8 @@ def compile_rule(document: Document, index: int, rule: Rule, entity: Entity) -> 
     else:
         assert rule.expression is not None
         expression = compile_sql(document, (*place, "expression"), rule.expression, entity, pl.Boolean)
-        named, words = list(dict.fromkeys(expression.meta.root_names())), rule.expression
+        named = list(dict.fromkeys(expression.meta.root_names()))
+        words = rule.expression
     return CompiledRule(rule, tuple(named), None, expression, when, rule.message or words)
 
 

@@ -76,7 +76,8 @@ class _Reader:
             raise definition_fault(path, None, f"a DTD or entities are not allowed ({type(error).__name__}).") from None
         except ParseError as error:
             raise definition_fault(path, error.position[0], f"it is not XML: {error}.") from None
-        self.lines, self._kept = parser.lines, parser.kept
+        self.lines = parser.lines
+        self._kept = parser.kept
         self.namespace = self.root.tag.partition("}")[0].removeprefix("{")
         if not self.namespace.startswith(_NAMESPACES) or self.root.tag != f"{{{self.namespace}}}definitions":
             raise definition_fault(path, 1, "it is no DMN document: the root is not dmn:definitions.")
@@ -104,7 +105,8 @@ class _Reader:
                 f"the aggregation {aggregation!r} is not supported for {policy}; COLLECT has SUM, MIN, MAX, COUNT.",
             )
         rules = self._all(element, "rule")
-        inputs, outputs = self._all(element, "input"), self._all(element, "output")
+        inputs = self._all(element, "input")
+        outputs = self._all(element, "output")
         if not inputs or not outputs or not rules or len(rules) > MAX_RULES:
             raise self._fault(element, f"a table needs inputs, outputs and 1 to {MAX_RULES} rules.")
         read = tuple(self._rule(number, rule, len(inputs), len(outputs)) for number, rule in enumerate(rules, 1))
@@ -142,7 +144,8 @@ class _Reader:
         return Input(name, next(iter(kinds), "string"), allowed)
 
     def _output(self, table: str, element: Element) -> Output:
-        values, default = self._one(element, "outputValues"), self._one(element, "defaultOutputEntry")
+        values = self._one(element, "outputValues")
+        default = self._one(element, "defaultOutputEntry")
         name = element.get("name") or element.get("label") or table
         return Output(
             name,
@@ -153,7 +156,8 @@ class _Reader:
         )
 
     def _rule(self, number: int, element: Element, inputs: int, outputs: int) -> TableRule:
-        conditions, answers = self._all(element, "inputEntry"), self._all(element, "outputEntry")
+        conditions = self._all(element, "inputEntry")
+        answers = self._all(element, "outputEntry")
         if (len(conditions), len(answers)) != (inputs, outputs):
             raise self._fault(
                 element,

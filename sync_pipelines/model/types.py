@@ -213,7 +213,8 @@ def _arrow(column_type: ColumnType) -> pa.DataType:
         case Kind.TIMESTAMPTZ:
             return pa.timestamp("us", tz="UTC")
         case Kind.NUMERIC if not column_type.is_number_text:
-            precision, scale = column_type.precision or 38, column_type.scale or 0
+            precision = column_type.precision or 38
+            scale = column_type.scale or 0
             return pa.decimal128(precision, scale)
         case _:
             return pa.string()

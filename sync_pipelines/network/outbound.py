@@ -83,7 +83,8 @@ class Outbound:
         """
         if reference is None:
             return
-        name, origin = reference.removeprefix("env:"), origin_of(url)
+        name = reference.removeprefix("env:")
+        origin = origin_of(url)
         bound = {place for variable, place in self.bound if variable == name}
         if origin in bound:
             return
@@ -194,11 +195,13 @@ def trino_origin(destination_settings: Mapping[str, Any]) -> str:
     Raises:
         SettingsError: the host is none.
     """
-    host, port = str(destination_settings.get("host") or "trino_host"), destination_settings.get("port") or 8080
+    host = str(destination_settings.get("host") or "trino_host")
+    port = destination_settings.get("port") or 8080
     try:
         if "://" in host:  # its client takes an address as well, whose port wins
             parts = urlsplit(host)
-            host, port = parts.hostname or "", parts.port or port
+            host = parts.hostname or ""
+            port = parts.port or port
         return origin_of(f"trino://{f'[{host}]' if ':' in host else host}:{port}")
     except ValueError:
         raise SettingsError(

@@ -39,7 +39,8 @@ def find_conditions(health: Health, settings: Settings) -> list[Condition]:
 def _silence(health: Health, settings: Settings) -> Iterator[Condition]:
     """Somebody beside Dagster notices that the sensor in it is not heard of any more."""
     allowed = settings.alert_silence_seconds
-    dagster, own = health.heard_of(Looker.DAGSTER), health.heard_of(health.looker)
+    dagster = health.heard_of(Looker.DAGSTER)
+    own = health.heard_of(health.looker)
     if not allowed or health.looker is Looker.DAGSTER or dagster is None or own is None:
         return
     silent = (health.now - dagster.last_at).total_seconds()
@@ -58,7 +59,8 @@ def _silence(health: Health, settings: Settings) -> Iterator[Condition]:
 
 
 def _database(health: Health, settings: Settings) -> Iterator[Condition]:
-    used, usable = health.connections_used, health.connections_usable
+    used = health.connections_used
+    usable = health.connections_usable
     recently = health.now - timedelta(seconds=settings.alert_close_after_seconds)
     refused = [
         entity
@@ -194,7 +196,9 @@ def _caught_up(held_up_until: datetime | None, now: datetime) -> bool:
 def _duration(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
     allowed = settings.alert_duration_seconds
     if entity.running_seconds is not None and entity.running_seconds > allowed:
-        said, run, seconds = "has been going on for", entity.running_uid, entity.running_seconds
+        said = "has been going on for"
+        run = entity.running_uid
+        seconds = entity.running_seconds
         command = f"sync-pipelines runs show {run}"
         if not entity.running_held:
             said = "was left by a process that is gone; it stands open for"
@@ -202,7 +206,9 @@ def _duration(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
     elif entity.running_uid is None and entity.last_seconds is not None and entity.last_seconds > allowed:
         if entity.last_category is Category.DIED:  # closed by the next run: the time in between is not its own
             return
-        said, run, seconds = "took", entity.last_uid, entity.last_seconds
+        said = "took"
+        run = entity.last_uid
+        seconds = entity.last_seconds
         command = f"sync-pipelines runs show {run}"
     else:
         return
@@ -229,7 +235,8 @@ def _slow_source(entity: EntityHealth, settings: Settings) -> Iterator[Condition
 
 
 def _rejections(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
-    judged, rejected = entity.rejecting_judged, entity.rejecting_quarantined
+    judged = entity.rejecting_judged
+    rejected = entity.rejecting_quarantined
     if not judged or rejected is None:
         return
     share = rejected / judged

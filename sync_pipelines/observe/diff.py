@@ -34,7 +34,9 @@ def diff_incidents(
     """
     current = {condition.key: condition for condition in conditions}
     known = {incident.key: incident for incident in open_incidents}
-    seen, quiet, closed = [], [], []
+    seen = []
+    quiet = []
+    closed = []
     for key, incident in known.items():
         if key in current:
             seen.append((incident, current[key]))

@@ -93,7 +93,8 @@ def note_outage(home: Path, settings: Settings, error: SyncError, now: datetime 
         ]
         if not waiting:
             return
-        message_id, body = f"msg_{UUID(outage.uid).hex}", outage.body
+        message_id = f"msg_{UUID(outage.uid).hex}"
+        body = outage.body
 
         def send(webhook: Webhook) -> Answer:
             return send_message(

@@ -181,7 +181,8 @@ def _materialize(
             release_lease(database, lease, entity.slug)
         return
     except SyncError as error:
-        failure, passes = failure_of(error), isinstance(error, RetriableError)
+        failure = failure_of(error)
+        passes = isinstance(error, RetriableError)
         yield from _failed_attempt(context, entity, bridge, failure, passes=passes)
     except Exception as error:  # noqa: BLE001 - shown as a failure of this entity, whatever it is
         # The chain of causes may quote a connection or a token, so only its redacted text is kept.
@@ -200,7 +201,9 @@ def _finished(
 
     The step fails where the ledger says that it is no success and nobody made that a warning.
     """
-    key, standing, severity = asset_key(entity), _standing(entity, bridge), _severity(entity, bridge)
+    key = asset_key(entity)
+    standing = _standing(entity, bridge)
+    severity = _severity(entity, bridge)
     if standing is None:  # the connector was switched off, or the catalog went away: what was published stays so
         standing = Standing(
             entity.connector,
@@ -244,7 +247,8 @@ def _failed_attempt(
     """Try again what may pass; at last tell how the table stands, which a failed read does not change, and fail."""
     if passes and context.retry_number < MAX_RETRIES:
         raise StepRetry(failure, MAX_RETRIES, _RETRIES.calculate_delay(context.retry_number + 1))
-    key, standing = asset_key(entity), _standing(entity, bridge)
+    key = asset_key(entity)
+    standing = _standing(entity, bridge)
     if standing is not None:
         severity = _severity(entity, bridge)
         yield dg.AssetObservation(key, metadata=standing_metadata(standing))

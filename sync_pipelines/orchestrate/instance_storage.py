@@ -37,7 +37,8 @@ if t.TYPE_CHECKING:
 
 URL_VARIABLE = "SYNC_PIPELINES_DAGSTER_URL"
 HOME_VARIABLE = "DAGSTER_HOME"
-CATALOG, SQLITE = "catalog", "sqlite"
+CATALOG = "catalog"
+SQLITE = "sqlite"
 
 _POSTGRES_SCHEME = re.compile(r"^postgres(?:ql)?(?:\+\w+)?://")
 

@@ -33,7 +33,10 @@ logger = logging.getLogger(__name__)
 ENDPOINT_FILE = "webserver.json"
 # The one job that every location of ours has; GraphQL shows the metadata of jobs, but not of definitions.
 MARKED_JOB = "purge_history"
-FINGERPRINT, CONNECTORS, DOTENV, MODELS = "catalog_fingerprint", "connectors", "dotenv_file", "models_folder"
+FINGERPRINT = "catalog_fingerprint"
+CONNECTORS = "connectors"
+DOTENV = "dotenv_file"
+MODELS = "models_folder"
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 30
 RELOAD_SECONDS = 200  # above code_servers.reload_timeout in dagster.yaml

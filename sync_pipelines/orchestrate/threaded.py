@@ -82,7 +82,8 @@ class _PoolClaims(InstanceConcurrencyContext):
 
     def claim(self, concurrency_key: str, step_key: str, step_priority: int = 0) -> bool:
         """Claim a slot, unless this run already holds or awaits as many as the pool has."""
-        pool, asked = self.get_pool_info(concurrency_key), self._asked[concurrency_key]
+        pool = self.get_pool_info(concurrency_key)
+        asked = self._asked[concurrency_key]
         if pool and step_key not in asked and len(asked) >= max(pool.limit, 1):
             return False
         claimed = super().claim(concurrency_key, step_key, step_priority)
@@ -151,7 +152,9 @@ class _ThreadedRun:
     """Drives the plan of one run; every method runs in the main thread."""
 
     def __init__(self, executor: ThreadedExecutor, context: PlanExecutionContext, active: ActiveExecution) -> None:
-        self.executor, self.context, self.active = executor, context, active
+        self.executor = executor
+        self.context = context
+        self.active = active
         self.cancel = threading.Event()
         self.inbox: queue.SimpleQueue[tuple[_Worker, dg.DagsterEvent | BaseException | None]] = queue.SimpleQueue()
         self.workers: set[_Worker] = set()
@@ -251,7 +254,8 @@ class _ThreadedRun:
 
     def _mark_run_canceling(self) -> None:
         """Tell Dagster that a bare SIGINT or SIGTERM is a cancellation too, or it reports the run as failed."""
-        instance, run_id = self.context.instance, self.context.run_id
+        instance = self.context.instance
+        run_id = self.context.run_id
         run = instance.get_run_by_id(run_id)
         if run and run.status == dg.DagsterRunStatus.STARTED and not instance.run_will_resume(run_id):
             instance.report_run_canceling(run, message="Received a signal to stop.")

@@ -212,7 +212,8 @@ class PrivateServer(PostgresServer):
             ensure_folder_permissions(self.bin_path.parent, stat.S_IRGRP | stat.S_IROTH | stat.S_IXGRP | stat.S_IXOTH)
 
     def _open_folder(self, folder: Path) -> None:
-        user, found = self._user(), folder.stat()
+        user = self._user()
+        found = folder.stat()
         mode = stat.S_IMODE(found.st_mode)
         if mode & stat.S_IXOTH or (found.st_uid == user.pw_uid and mode & stat.S_IXUSR):
             return

@@ -180,7 +180,8 @@ def test(
 ) -> None:
     """Send a signed test message now and show the answer; the exit code is 1 when a receiver did not take it."""
     found = find_webhooks(open_catalog(context.obj), name)
-    settings, body = context.obj, probe_payload(datetime.now(UTC))
+    settings = context.obj
+    body = probe_payload(datetime.now(UTC))
 
     def send(hook: Webhook) -> Answer:
         message_id = f"msg_{uuid4().hex}"

@@ -180,7 +180,8 @@ def _check_declared(connector: Connector, settings: Settings) -> list[Check]:
                 continue
 
             def ask(endpoint: Any = endpoint) -> str:
-                body, one = fetch_sample(endpoint, session), not endpoint.has_pages
+                body = fetch_sample(endpoint, session)
+                one = not endpoint.has_pages
                 found = find_records(body, endpoint.records, may_be_one=one, max_record_bytes=settings.max_record_bytes)
                 large = sum(map(is_cut, found))
                 told = f", {large} of them larger than MAX_RECORD_BYTES" if large else ""

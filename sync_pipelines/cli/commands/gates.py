@@ -46,7 +46,8 @@ def check(context: typer.Context, as_json: JsonOption = False) -> None:
 
     Tells what is wrong and what is doubtful. Exit code 3 when something is wrong.
     """
-    settings, database = context.obj, open_catalog(context.obj)
+    settings = context.obj
+    database = open_catalog(context.obj)
     found = _check_all(settings, database)
     if as_json:
         print_json(found)
@@ -62,7 +63,8 @@ def check(context: typer.Context, as_json: JsonOption = False) -> None:
 
 
 def _check_all(settings: Settings, database: Database) -> list[dict[str, Any]]:
-    folder, entities = settings.gates, {entity.path: entity for entity in list_entities(database)}
+    folder = settings.gates
+    entities = {entity.path: entity for entity in list_entities(database)}
     found: list[dict[str, Any]] = []
 
     def add(path: Path, entity: str | None, state: str, what: str) -> None:

@@ -157,7 +157,8 @@ def _check_port(host: str, port: int) -> None:
 
 
 def _chosen_home(settings: Settings, wanted: bool | None) -> Home:
-    own, demos = own_home(settings), demo_home(settings)
+    own = own_home(settings)
+    demos = demo_home(settings)
     if wanted and not demos.is_demo:
         raise ConfigurationError(
             "No demo was run here yet.", state="Nothing was started.", next_command="sync-pipelines demo"
@@ -357,7 +358,8 @@ def _database_ended(home: Home) -> SyncError:
 
 def _start_dagster(children: Children, runtime: Path, ui: _Ui) -> None:
     """One code server for web server, daemon and runs, on a socket that only this user can reach."""
-    code_socket, workspace = runtime / CODE_SOCKET, runtime / "workspace.yaml"
+    code_socket = runtime / CODE_SOCKET
+    workspace = runtime / "workspace.yaml"
     workspace.write_text(
         json.dumps({"load_from": [{"grpc_server": {"socket": str(code_socket), "location_name": LOCATION}}]})
     )

@@ -34,7 +34,9 @@ def arguments(argv: t.Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: t.Sequence[str] | None = None) -> int:
     """Serve until SIGINT, SIGTERM or, with --with-parent, the parent's death."""
-    options, parent, done = arguments(argv), os.getppid(), threading.Event()
+    options = arguments(argv)
+    parent = os.getppid()
+    done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: done.set())
     token = os.environ.get(options.token_env)

@@ -131,6 +131,7 @@ def _objects(columns: dict[str, pa.Array]) -> list[bytes]:
     for name, column in columns.items():
         pieces += [(b"," if pieces else b"{") + encode_json(name) + b":", column]
     scalars = [pa.scalar(piece, pa.binary()) if isinstance(piece, bytes) else piece for piece in pieces]
-    end, separator = pa.scalar(b"}", pa.binary()), pa.scalar(b"", pa.binary())
+    end = pa.scalar(b"}", pa.binary())
+    separator = pa.scalar(b"", pa.binary())
     objects: list[bytes] = pc.binary_join_element_wise(*scalars, end, separator).to_pylist()
     return objects

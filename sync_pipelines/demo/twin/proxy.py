@@ -57,7 +57,8 @@ class TcpProxy:
 
     def refuse(self) -> None:
         """Close the port and break every connection: new ones are refused until `heal()`."""
-        listener, self._listener = self._listener, None
+        listener = self._listener
+        self._listener = None
         if listener is not None:
             with contextlib.suppress(OSError):
                 # close() alone leaves a thread blocked in accept() holding the port open.

@@ -65,7 +65,10 @@ class RestTwin:
 
     def __init__(self) -> None:
         self.endpoints: dict[str, RestEndpoint] = {}
-        self.api_key, self.user, self.password = "twin-api-key", "twin-user", "twin-password"  # noqa: S105
+        # noqa: S105
+        self.api_key = "twin-api-key"
+        self.user = "twin-user"
+        self.password = "twin-password"
         self.client = ("twin-client", "twin-client-secret")
         self.lifetime_seconds = 3600.0
         self.issued: dict[str, float] = {}

@@ -31,7 +31,9 @@ RowversionArgument = str | int | NullRowversion | None
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _SORTED_ENCODER = msgspec.json.Encoder(decimal_format="number", order="sorted")
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)
-_HEAD, _MIDDLE, _TAIL = b'{"oracle_keys":', b',"row_version":', b',"data":'
+_HEAD = b'{"oracle_keys":'
+_MIDDLE = b',"row_version":'
+_TAIL = b',"data":'
 
 
 # gc=False: rows hold no cycles, and 337 000 tracked objects slow every collection.

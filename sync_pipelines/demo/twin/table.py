@@ -184,7 +184,8 @@ class TwinTable(EvolvingSchema):
     def touch(self, key: Key, rowversion: RowversionArgument = None) -> Rowversion:
         """Give the row a new row version and leave its content as it is."""
         with self.lock:
-            row, version = self._shelf.rows[key], self._version(rowversion)
+            row = self._shelf.rows[key]
+            version = self._version(rowversion)
             if row.poison or self.rowversion_column is None:
                 seq = self._shelf.next_seq()
                 fresh = make_row(key, version, seq, row.oracle_keys, row.data, row.poison)

@@ -10,7 +10,8 @@ import polars as pl
 
 from sync_pipelines.gate.dmn.feel import Kind, UnaryTests, Value
 
-RULE, OUTPUT = "rule", "output"
+RULE = "rule"
+OUTPUT = "output"
 
 
 class HitPolicy(StrEnum):
