@@ -138,7 +138,7 @@ def fail_run(
         lease: by which the entity was taken for the run; it ends here.
         tried_again: the caller is about to try once more, so that neither lease nor due time nor the count of failures
             change.
-        released: the run was a release, which says nothing of how the entity stands.
+        released: the run was a release, which says nothing about the entity as a whole.
 
     If the database does not let us, the next run of the entity closes it; the caller's error must come through.
     """

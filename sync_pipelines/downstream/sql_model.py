@@ -149,7 +149,7 @@ def _read_tables(path: Path, query: str, offset: int) -> tuple[tuple[str, str], 
         raise _wrong(path, offset + 1, "a model is one SELECT")
     for why in why_not(tree):
         raise _wrong(path, offset + 1, why)
-    # A version that cannot be told would come up later, where it stops more than this model.
+    # SQL that cannot be written back would fail later, where it stops more than this model.
     tree.sql("postgres")
     named = {cte.alias for cte in tree.find_all(exp.CTE)}
     found = []

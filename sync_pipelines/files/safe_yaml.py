@@ -25,7 +25,7 @@ class UnsafeYamlError(ValueError):
 
     Attributes:
         what: in a sentence.
-        line: from 1; None where none can be told.
+        line: from 1; None where the parser knows none.
     """
 
     def __init__(self, what: str, line: int | None = None) -> None:
@@ -71,7 +71,7 @@ def _check_letters(text: str) -> None:
 
 
 def line_of(lines: Lines, location: Location) -> int:
-    """The line of the nearest part of a location that stands in the file."""
+    """The line of the nearest part of a location that the file has."""
     return next((lines[location[:end]] for end in range(len(location), 0, -1) if location[:end] in lines), 1)
 
 
@@ -117,7 +117,7 @@ def _build(node: yaml.Node, location: Location, lines: Lines, *, only_texts: boo
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
                 raise UnsafeYamlError("a key is a plain text.", line)
             if key in built:
-                raise UnsafeYamlError(f"the key {printable(key)!r} stands twice.", line)
+                raise UnsafeYamlError(f"the key {printable(key)!r} is there twice.", line)
             lines[(*location, key)] = line
             built[key] = _build(value_node, (*location, key), lines, only_texts=only_texts)
         return built

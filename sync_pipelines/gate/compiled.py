@@ -303,7 +303,7 @@ def _function(document: Document, place: Location, rule: Rule, names: list[str],
     function = functions[rule.function]
     try:
         expression = function(*(pl.col(name) for name in names), **rule.arguments)
-    except Exception as error:  # noqa: BLE001 - whatever a person's function does wrong is told with the rule
+    except Exception as error:  # noqa: BLE001 - a person's function may raise anything; the message names the rule
         raise document.fault(
             f"{rule.function}{signature_of(function)} failed: {type(error).__name__}: {error}.", place
         ) from error

@@ -213,7 +213,7 @@ def _source(
     return pl.col(_FACTS[fact]), fact
 
 
-# Finer steps are not told apart by the doubles that a table is proven with.
+# The doubles that a table is proven with cannot tell finer steps apart.
 _PROVABLE_SCALE = 9
 
 

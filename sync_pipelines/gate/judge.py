@@ -377,7 +377,7 @@ def _level_of_broken() -> pl.Expr:
 
 
 def _by_halves(view: pl.DataFrame, evaluate: Callable[[pl.DataFrame], pl.Series]) -> pl.Series:
-    """One boolean per record, null for those of which it cannot be told; found in ever smaller parts."""
+    """One boolean per record, null for those that raise; found by halving the batch."""
     try:
         return evaluate(view)
     except pl.exceptions.PolarsError:

@@ -60,7 +60,7 @@ _ISO = re.compile(
 _DIGITS_WIDTHS = range(14, 21)
 _MAX_OFFSET = timedelta(hours=16)  # of PostgreSQL, which compares them, too
 _EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
-_MAX_AHEAD = timedelta(days=1)  # zones reach 14 hours; what lies further ahead is no time of a write
+_MAX_AHEAD = timedelta(days=1)  # zones reach 14 hours; a later moment is no time of a write
 _KEPT_MARKS = 20
 
 
@@ -147,7 +147,7 @@ def order_key(codec: Codec, rowversion: str) -> Any:
 def check_page_order(codec: Codec, rowversions: list[str], after: str | None) -> None:
     """Verify what the paging protocol relies on: one width, after the cursor, never decreasing.
 
-    Where only the source knows the order, equal ones must at least stand together, behind the cursor.
+    Where only the source knows the order, equal ones must at least follow each other, behind the cursor.
 
     Raises:
         UnsortedPageError: they decrease.
@@ -200,7 +200,7 @@ def _check_opaque(rowversions: list[str], after: str | None) -> None:
     if after is not None and after in groups:
         raise CursorProtocolError(f"The source was asked for rowversions greater than {after!r} and sent {after!r}.")
     if len(set(groups)) < len(groups):
-        raise UnsortedPageError("Equal rowversions do not stand together: the page is not sorted by them.")
+        raise UnsortedPageError("Equal rowversions do not follow each other: the page is not sorted by them.")
 
 
 def _is_sorted(values: list[str]) -> bool:
@@ -218,10 +218,10 @@ def plan_cursor(
     below_last: str | None,
     lookback_seconds: int,
 ) -> str | None:
-    """Where the cursor may stand after a read that reached the end of the source; never where a row could be missed.
+    """The highest cursor after a read to the end of the source that cannot miss a row.
 
     A rowversion may be assigned up to `lookback_seconds` before its row becomes visible. Safe positions are
-    (a) where the cursor already stands, (b) the newest mark that is at least the lookback older than this read's
+    (a) the current cursor, (b) the newest mark that is at least the lookback older than this read's
     start, since this read saw whatever was committed late below it, (c) for codecs that tell time, the last
     rowversion less the read's duration, the lookback and one granule: no clock but a stopwatch is involved.
     A mark counts only up to the last rowversion of this read: an answer that was empty by mistake proves nothing.
@@ -289,7 +289,7 @@ def _reached(codec: Codec, last: str | None, position: str, started_at: datetime
 
 
 def is_ahead(codec: Codec, rowversion: str, started_at: datetime) -> bool:
-    """True when a rowversion lies further in the future than any time zone explains."""
+    """True when a rowversion is further in the future than any time zone explains."""
     if not codec.tells_time:
         return False
     moment = _digits_time(rowversion) if codec is Codec.DIGITS else order_key(codec, rowversion)[0]

@@ -217,7 +217,7 @@ class IdList(_Model):
     """Records are asked for by their ids, so many in a request.
 
     Attributes:
-        values, table: the ids themselves, or `schema.table.column` of the same database where they stand.
+        values, table: the ids themselves, or `schema.table.column` of the same database that holds them.
         param: query parameter for the ids, joined by commas; None when the path has `{id}`, one request each.
         column: the id's column; the business key when left out.
         verified: field that must be true in every record.
@@ -316,7 +316,7 @@ class Endpoint(_Model):
         path: where it is; only endpoints of an OpenAPI document may leave it out.
         records: JSONPath to the records in an answer, or several, of which the first that leads to some is taken.
         columns: None = inferred from a sample when the file is applied, then fixed.
-        fields: of the columns, only these, beside key and cursor; the source is told by `fields_param`, if that is
+        fields: of the columns, only these, beside key and cursor; the source gets them in `fields_param`, if that is
             given.
         mapping: field (dots lead into nested objects) -> column.
         flatten: nested objects become columns of their own, joined by _.

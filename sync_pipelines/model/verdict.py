@@ -52,7 +52,7 @@ def plan_verdict(
     """Judge a run that is about to close its books.
 
     A run that fetched records and has no good one is REJECTED, however few they were; otherwise the share decides. A
-    delta reads its last group again: what lies in quarantine already was judged by the run that brought it there.
+    delta reads its last group again: what is in quarantine already was judged by the run that brought it there.
 
     Args:
         entity: whose run.

@@ -190,7 +190,7 @@ def from_agreement(agreed: Mapping[str, Any], connector: str) -> Outbound:
 
 
 def trino_origin(destination_settings: Mapping[str, Any]) -> str:
-    """Where a connector's secrets for Trino go; `trino_host` stands for the coordinator of TRINO_HOST.
+    """Where a connector's secrets for Trino go; `trino_host` is the coordinator of TRINO_HOST.
 
     Raises:
         SettingsError: the host is none.

@@ -201,7 +201,7 @@ def _duration(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
         seconds = entity.running_seconds
         command = f"sync-pipelines runs show {run}"
         if not entity.running_held:
-            said = "was left by a process that is gone; it stands open for"
+            said = "was left by a process that is gone; it has been open for"
             command = f"sync-pipelines sync {entity.path}"
     elif entity.running_uid is None and entity.last_seconds is not None and entity.last_seconds > allowed:
         if entity.last_category is Category.DIED:  # closed by the next run: the time in between is not its own

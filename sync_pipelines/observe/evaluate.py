@@ -117,7 +117,7 @@ def apply_incidents(
 ) -> tuple[list[Incident], list[Incident]]:
     """Write a diff and its messages on the caller's transaction; returns what was opened and closed.
 
-    The log is told before the commit: should the commit fail, it is told again rather than never.
+    Log lines are written before the commit: should it fail, the next evaluation writes them again.
     """
     webhooks = list_webhooks(connection, only_active=True) if diff.opened or diff.closed else []
     for incident, condition in diff.seen:

@@ -65,7 +65,7 @@ def group_conditions(
 ) -> list[Condition]:
     """Make one condition of a connector out of more than `above` new ones of a kind on its entities.
 
-    Entities with an open incident of their own keep it, so that nothing is told twice. A connector's incident goes on,
+    Entities with an open incident of their own keep it, so that nothing is sent twice. A connector's incident goes on,
     however few entities are left of it.
     """
     known = {incident.key for incident in open_incidents}

@@ -237,14 +237,14 @@ def _finished(
         )
     elif result.duplicate_keys:
         raise StepFailure(
-            f"{result.duplicate_keys} business keys stand twice in {result.table}.", {"error": "DuplicateKeys"}
+            f"{result.duplicate_keys} business keys are in two rows of {result.table}.", {"error": "DuplicateKeys"}
         ) from None
 
 
 def _failed_attempt(
     context: dg.AssetExecutionContext, entity: Entity, bridge: Bridge, failure: StepFailure, *, passes: bool
 ) -> Iterator[dg.AssetCheckResult | dg.AssetObservation]:
-    """Try again what may pass; at last tell how the table stands, which a failed read does not change, and fail."""
+    """Try again what may pass; at last report the standing of the table, which a failed read does not change, and fail."""
     if passes and context.retry_number < MAX_RETRIES:
         raise StepRetry(failure, MAX_RETRIES, _RETRIES.calculate_delay(context.retry_number + 1))
     key = asset_key(entity)
@@ -258,11 +258,11 @@ def _failed_attempt(
 
 
 def _standing(entity: Entity, bridge: Bridge) -> Standing | None:
-    """How the table stands; None while the catalog cannot be asked, and for a connector that is switched off."""
+    """The standing of the table; None while the catalog cannot be asked, and for a connector that is switched off."""
     try:
         return next(iter(list_standings(bridge.database(), entity.connector, entity.slug)), None)
     except SyncError as error:
-        logger.warning("how %s stands is not known: %s", entity.path, error)
+        logger.warning("the standing of %s is not known: %s", entity.path, error)
         return None
 
 

@@ -19,7 +19,7 @@ CHECKS = {
     "and none of them is open there. An error, which holds back models downstream, while the last read was rejected"
     " (REJECTED_SEVERITY).",
     "balance": "fetched = inserted + updated + unchanged + superseded + quarantined, counted twice at every stage.",
-    "no_duplicate_keys": "No business key stands twice in the table.",
+    "no_duplicate_keys": "No business key is in two rows of the table.",
     "schema_drift": "No change of the source waits for a decision, the records carry no field that the API does not"
     " declare, and the table "
     "follows the declaration.",

@@ -17,7 +17,7 @@ from sync_pipelines.secrets import redact
 
 
 class _Told(DagsterUserCodeProcessError):
-    """An error that Dagster shows as it is told, without the stack of the place where it was raised."""
+    """An error that Dagster shows as its sentence, without the stack of the place where it was raised."""
 
     def __init__(self, *arguments: Any) -> None:
         Exception.__init__(self, *arguments)

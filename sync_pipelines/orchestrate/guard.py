@@ -1,4 +1,4 @@
-"""What stands before Dagster's web server: it refuses what a page of somebody else makes a browser ask.
+"""A filter in front of Dagster's web server: it refuses what a page of somebody else makes a browser ask.
 
 Dagster has no login, executes GraphQL mutations by GET and does not look at who asks. An image in a description, a form
 of another site or a name that is bound anew to a loopback address could start runs with it. This is a plain ASGI

@@ -88,7 +88,7 @@ def _discovery_job(connector: str) -> dg.JobDefinition:
             raise dg.Failure(redact(str(error))) from None
         context.log.info("%s: %s", connector, report.as_dict())
         reload = reload_definitions(bridge.settings(), bridge.database())
-        # What a discovery found is stored, so a reload that fails is told and no failure of the run.
+        # What a discovery found is stored, so a reload that fails is logged and does not fail the run.
         (context.log.warning if reload.outcome is Outcome.FAILED else context.log.info)(reload.message)
         context.add_output_metadata({**discovery_metadata(report), "definitions": reload.message})
 

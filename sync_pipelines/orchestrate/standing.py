@@ -74,7 +74,7 @@ def digest(standing: Standing) -> str:
 
 
 def _read(bridge: Bridge) -> tuple[list[Standing], dict[str, dg.AssetCheckSeverity]]:
-    """How every table stands, and the severity of rejected records by connector."""
+    """The standing of every table, and the severity of rejected records by connector."""
     database = bridge.database()
     settings = bridge.settings()
     severities = {one.name: rejected_severity(one.settings, settings) for one in list_connectors(database)}
@@ -89,7 +89,7 @@ def _remembered(told: dict[str, str], standings: list[Standing], reported: list[
 
 
 def _changed(standings: list[Standing], told: dict[str, str]) -> list[Standing]:
-    """Those that are not as they were told last; one without trouble was told when it had some."""
+    """Those that changed since their last report; one without trouble is reported when it had some."""
     return [one for one in standings if told.get(one.path) != (digest(one) if one.trouble is not None else None)]
 
 

@@ -205,7 +205,7 @@ class _ThreadedRun:
         return min(due_in, POLL_SECONDS) if due_in > 0 else POLL_SECONDS
 
     def _handle(self, worker: _Worker, item: dg.DagsterEvent | BaseException | None) -> Iterator[dg.DagsterEvent]:
-        if worker not in self.workers:  # abandoned: its failure is already told
+        if worker not in self.workers:  # abandoned: its failure is already reported
             return
         if isinstance(item, dg.DagsterEvent):
             yield from self._tell(worker, item)

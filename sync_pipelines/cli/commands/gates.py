@@ -168,7 +168,7 @@ def explain_(
         if as_json:
             print_json({"where": place, "verdict": "reject", "reason": told})
         else:
-            say(f"It lies in quarantine and does not get as far as the rules: {told}")
+            say(f"It is in quarantine and does not get as far as the rules: {told}")
         return
     refused_for = found.get("reason")
     if as_json:
@@ -216,7 +216,7 @@ def shadow_(
     context: typer.Context,
     path: PathArgument,
     file: Annotated[
-        Path, typer.Option(exists=True, dir_okay=False, help="The changed gate; its decision table lies beside it.")
+        Path, typer.Option(exists=True, dir_okay=False, help="The changed gate; its decision table is beside it.")
     ],
     as_json: JsonOption = False,
 ) -> None:

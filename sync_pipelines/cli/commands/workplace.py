@@ -47,7 +47,7 @@ PathArgument = Annotated[str | None, typer.Argument(metavar="[CONNECTOR[/ENTITY]
 
 review_group = typer.Typer(
     cls=ListingGroup,
-    help="Records that stand in their table but should be looked at.",
+    help="Records that are in their table but should be looked at.",
     epilog=examples("review list erp/items", "review accept UID --reason 'checked by phone'"),
 )
 

@@ -76,7 +76,7 @@ def _plain(shown: Text | Table) -> str:
 
 
 def cell(value: Any) -> Text:
-    """A value, maybe from outside, as it may stand in a table."""
+    """A value, maybe from outside, made safe for a table on the terminal."""
     if value is None:
         return Text("–", style="dim")
     if isinstance(value, Text):

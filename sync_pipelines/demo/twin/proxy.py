@@ -10,7 +10,7 @@ import typing as t
 
 
 class TcpProxy:
-    """Forwards connections and misbehaves as told; a context manager.
+    """Forwards connections and misbehaves on command; a context manager.
 
     The settings may be changed while it runs and hold for bytes on their way
     from the server to the client:

@@ -89,7 +89,7 @@ def json_view(value: t.Any) -> t.Any:
 
 
 def canonical_line(key: Key, record: Mapping[str, t.Any]) -> bytes:
-    """Return the line that stands for one row in a truth digest.
+    """Return the line of one row in a truth digest.
 
     `[[key values], {record}]` with sorted names; 1.50 and 1.5 are the same number.
     """
