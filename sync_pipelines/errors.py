@@ -68,15 +68,26 @@ class Category(StrEnum):
     OTHER = "other"
 
 
+# What an error of a category says about the source, unless the error itself knows better.
+_ANSWERED = {Category.ANSWERED: True, Category.DECISION: True, Category.UNREACHABLE: False}
+
+
 class SyncError(Exception):
     """Base of all our errors: what happened, where, in what state we are, and what to type next.
 
     Attributes:
+        code: what kind of error it is, for programs; it stays when a class or a text is changed.
+        status: HTTP status of the source's answer, where there was one.
+        answered: True where the source answered, even by a refusal; False where it did not, or only that it is too
+            busy; None where it was not asked, or where nobody can tell.
+        excerpt: how the answer begins, which `what` ends with; None where it does not quote the answer.
+        without_excerpt: `what` without that.
         where: place of the failure, for example {"connector": "erp", "entity": "items", "page": 7, "key": "A1"}.
         state: what is true now ("cursor not moved, table unchanged"); empty where nothing was going to change.
         next_command: the command a person would type next, or None.
     """
 
+    code = "sync_failed"
     default_state = ""
     exit_code = 1
     category = Category.OTHER
@@ -88,12 +99,19 @@ class SyncError(Exception):
         where: dict[str, Any] | None = None,
         state: str | None = None,
         next_command: str | None = None,
+        status: int | None = None,
+        answered: bool | None = None,
+        excerpt: str | None = None,
     ) -> None:
-        self.what = what
+        self.what = what if excerpt is None else f"{what}; it begins: {excerpt}"
+        self.without_excerpt = what
+        self.excerpt = excerpt
         self.where = dict(where or {})
         self.state = state if state is not None else self.default_state
         self.next_command = next_command
-        super().__init__(what)
+        self.status = status
+        self.answered = _ANSWERED.get(self.category) if answered is None else answered
+        super().__init__(self.what)
 
     def at(self, **where: Any) -> SyncError:
         """Add places that only an outer caller knows; places already named win."""
@@ -119,6 +137,9 @@ class SyncError(Exception):
         """The error as JSON-ready data for `bridge.sync_runs.error_details` and `--json`."""
         return {
             "error": type(self).__name__,
+            "code": self.code,
+            "status": self.status,
+            "answered": self.answered,
             "what": self.what,
             "where": {name: str(value) for name, value in self.where.items()},
             "state": self.state,
@@ -141,28 +162,36 @@ UNPUBLISHED = "Nothing was published: table and cursor are as before."
 class RetriableError(SyncError):
     """A passing trouble: the same call may work later."""
 
+    code = "passing_trouble"
+
 
 class SourceUnreachableError(RetriableError):
     """The source did not answer: refused, DNS, TLS handshake cut, timeout, reset."""
 
+    code = "source_unreachable"
     category = Category.UNREACHABLE
 
 
 class SourceBusyError(RetriableError):
     """The source answered 429 or 5xx on every try."""
 
+    code = "source_busy"
     category = Category.UNREACHABLE
+    retry_after_seconds: float | None = None
+    """Seconds that the source asks for; None when it names none."""
 
 
 class NoTurnError(RetriableError):
     """Nothing was asked: the rate limit of the connector gives no turn soon enough."""
 
+    code = "no_turn"
     category = Category.BUSY
 
 
 class BrokenPageError(RetriableError):
     """An answer that is not a page: cut body, wrong content, wrong envelope."""
 
+    code = "broken_page"
     category = Category.ANSWERED
 
 
@@ -172,6 +201,7 @@ class IncompleteAnswerError(RetriableError):
     The next run may find more; as with every `incomplete` run somebody should look, so the exit code is the same.
     """
 
+    code = "incomplete_answer"
     category = Category.ANSWERED
     exit_code = 3
 
@@ -179,30 +209,35 @@ class IncompleteAnswerError(RetriableError):
 class EntityBusyError(RetriableError):
     """Another run is writing this entity; an entity never overlaps itself."""
 
+    code = "entity_busy"
     category = Category.BUSY
 
 
 class InterruptedRunError(RetriableError):
     """Somebody cancelled the run while it was reading."""
 
+    code = "cancelled"
     category = Category.CANCELLED
 
 
 class DatabaseUnavailableError(RetriableError):
     """The destination failed in a way that passes: connection, deadlock, lock timeout, disk full."""
 
+    code = "database_unavailable"
     category = Category.DATABASE
 
 
 class DatabaseConnectionsError(DatabaseUnavailableError):
     """No connection is left: the server's limit, the role's limit, or a pool is exhausted."""
 
+    code = "database_connections"
     category = Category.CONNECTIONS
 
 
 class ConfigurationError(SyncError):
     """Somebody has to change a setting, the source or the table before it can work."""
 
+    code = "configuration"
     category = Category.SETUP
     exit_code = 3
 
@@ -210,47 +245,60 @@ class ConfigurationError(SyncError):
 class SettingsError(ConfigurationError):
     """A setting or argument has a value that we cannot use."""
 
+    code = "settings"
     exit_code = 2
 
 
 class SecretMissingError(ConfigurationError):
     """A secret reference (`env:NAME`) resolves to nothing."""
 
+    code = "secret_missing"
+
 
 class AuthenticationError(ConfigurationError):
     """The source refused the token (401, 403)."""
 
+    code = "authentication"
     category = Category.ANSWERED
 
 
 class SourceContractError(ConfigurationError):
     """The source answered, but not in the protocol of its connector."""
 
+    code = "source_contract"
     category = Category.ANSWERED
 
 
 class GuardError(ConfigurationError):
     """A URL, redirect, size or depth outside of what the connector allows."""
 
+    code = "guard"
+
 
 class RunLimitError(ConfigurationError):
     """A run would take more rows, bytes, seconds, memory or disk than it may."""
+
+    code = "run_limit"
 
 
 class UnknownTypeError(ConfigurationError):
     """A declared column type that has no exact image in the destination."""
 
+    code = "unknown_type"
     category = Category.ANSWERED
 
 
 class EntityDefinitionError(ConfigurationError):
     """Metadata that cannot become a table: no key, colliding or reserved names, too many columns."""
 
+    code = "entity_definition"
     category = Category.ANSWERED
 
 
 class GateDefinitionError(ConfigurationError):
     """A file of a gate (rules, decision table, masks) that cannot be used; names file, line and key."""
+
+    code = "gate_definition"
 
 
 class MaskLostError(ConfigurationError):
@@ -259,28 +307,34 @@ class MaskLostError(ConfigurationError):
     Its clear values must not be stored by accident.
     """
 
+    code = "mask_lost"
+
 
 class SchemaDriftError(ConfigurationError):
     """The source changed in a way that would lose or reinterpret data; carries the plan."""
 
+    code = "schema_drift"
     category = Category.DECISION
 
 
 class NotFoundError(ConfigurationError):
     """No such connector, entity or run in the catalog."""
 
+    code = "not_found"
     exit_code = 2
 
 
 class DatabaseRefusedError(ConfigurationError):
     """The database refused for good: privilege, read-only, a table somebody altered."""
 
+    code = "database_refused"
     category = Category.DATABASE
 
 
 class RecordError(SyncError):
     """One record cannot be stored as declared; it goes to quarantine with this reason."""
 
+    code = "record"
     category = Category.ANSWERED
     default_state = "The record is in quarantine; the others passed."
 
@@ -292,16 +346,25 @@ class RecordError(SyncError):
 class FatalError(SyncError):
     """Going on would break the promise, so the run stops."""
 
+    code = "fatal"
+
 
 class LedgerError(FatalError):
     """Counts of the stages disagree; names the stage that lost count."""
 
+    code = "ledger"
     category = Category.ANSWERED
+
+    def __init__(self, what: str, *, counts: str | None = None, **kwargs: Any) -> None:
+        """`counts`: what came in and went out, without the advice that `what` adds."""
+        super().__init__(what, **kwargs)
+        self.counts = counts or what
 
 
 class CursorProtocolError(FatalError):
     """Rowversions are missing, out of order, of changing width, or went back."""
 
+    code = "cursor_protocol"
     category = Category.ANSWERED
     exit_code = 3
 
@@ -313,37 +376,23 @@ class UnsortedPageError(CursorProtocolError):
         is_certain: False when changes of the source during the read might look the same.
     """
 
+    code = "unsorted_page"
     is_certain = True
 
 
 class SupersededRunError(FatalError):
     """The run was declared dead while it worked; its publish is refused."""
 
+    code = "superseded_run"
     category = Category.BUSY
 
 
-# Written by the next run of an entity into the books of one that never ended.
-DIED_KIND = "InterruptedRun"
+# Of the error that the next run of an entity writes into the books of one that never ended.
+DIED_CODE = "process_died"
+# Of an error that is none of ours.
+UNEXPECTED_CODE = "unexpected"
 
 
-def category_of(category: str | None, kind: str | None) -> Category:
-    """The category of an error that was written down.
-
-    Args:
-        category: as written; None in rows of older versions.
-        kind: name of its class.
-    """
-    if category is not None and category in set(Category):
-        return Category(category)
-    if kind == DIED_KIND:
-        return Category.DIED
-    return next((one.category for one in _all_errors(SyncError) if one.__name__ == kind), Category.OTHER)
-
-
-def kinds_of(category: Category) -> list[str]:
-    """The names of all errors of a category, for rows of older versions, which have nothing else."""
-    return sorted({one.__name__ for one in _all_errors(SyncError) if one.category is category})
-
-
-def _all_errors(base: type[SyncError]) -> list[type[SyncError]]:
-    return [base, *(below for one in base.__subclasses__() for below in _all_errors(one))]
+def category_of(written: str | None) -> Category:
+    """The category of an error as it was written down; OTHER where none was, or where a later version wrote it."""
+    return Category(written) if written in set(Category) else Category.OTHER

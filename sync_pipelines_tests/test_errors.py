@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -94,3 +95,39 @@ def test_an_error_never_belongs_to_two_kinds_of_recovery() -> None:
     for error_class in CLASSES:
         if error_class is not SyncError:
             assert sum(issubclass(error_class, root) for root in roots) == 1
+
+
+def test_every_error_has_a_code_of_its_own() -> None:
+    codes = [vars(error_class).get("code") for error_class in CLASSES]
+    assert None not in codes
+    assert len(set(codes)) == len(codes)
+
+
+def test_an_error_says_whether_the_source_answered_and_with_which_status() -> None:
+    assert errors.SourceUnreachableError("No.").answered is False
+    assert errors.SourceBusyError("No.", status=503).details()["status"] == 503
+    assert errors.SourceBusyError("No.", status=503).answered is False
+    assert errors.IncompleteAnswerError("Few.").answered is True
+    assert errors.GuardError("Large.", answered=True).details()["answered"] is True
+    assert errors.DatabaseUnavailableError("Gone.").answered is None
+
+
+def test_what_an_answer_holds_is_kept_apart_from_what_is_wrong_with_it() -> None:
+    error = BrokenPageError("The answer is cut", excerpt='{"rows"')
+    assert error.what == 'The answer is cut; it begins: {"rows"'
+    assert (error.without_excerpt, error.excerpt) == ("The answer is cut", '{"rows"')
+
+
+def test_no_name_or_text_of_an_error_is_compared() -> None:
+    compared = re.compile(
+        r"__name__ (==|!=|in) |error_kind\b.*(==|ANY)|details->>'error'.*(=|ANY)"
+        r"|\bin (error|trouble|loss|failure)\.what|(error|trouble|loss)\.what\.(split|partition|startswith)"
+    )
+    found = [
+        f"{path}:{number}"
+        for path in sorted(Path(errors.__file__).parent.rglob("*.py"))
+        if "migrations" not in path.parts
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if "__main__" not in line and compared.search(line.replace("details->>'error' AS", ""))
+    ]
+    assert found == []

@@ -142,9 +142,11 @@ def _follow(raw: bytes, step: Step, path: str, body: bytes) -> list[bytes]:
 def _unexpected(what: str, body: bytes) -> SourceContractError | BrokenPageError:
     """An answer that is JSON of another shape, which no second try changes; or none at all, which may be cut."""
     excerpt = printable(body[:100_000].decode("utf-8", errors="backslashreplace"), 200) or "(empty)"
-    told = f"The answer {what}; it begins: {excerpt}"
+    told = f"The answer {what}"
     try:
         _any.decode(body)
     except _UNREADABLE:
-        return BrokenPageError(told)
-    return SourceContractError(told, next_command="compare `records` in the connector's file with the answer")
+        return BrokenPageError(told, excerpt=excerpt)
+    return SourceContractError(
+        told, next_command="compare `records` in the connector's file with the answer", excerpt=excerpt
+    )

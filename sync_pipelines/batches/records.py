@@ -93,7 +93,7 @@ def split_records(body: bytes) -> list[str]:
             return rows
     except (ValueError, RecursionError, IndexError) as error:
         raise _not_json(body, error) from error
-    raise BrokenPageError(f'The answer has no list under "rows"; it begins: {_excerpt(body)}')
+    raise BrokenPageError('The answer has no list under "rows"', excerpt=_excerpt(body))
 
 
 def each_record(body: bytes) -> Iterator[str]:
@@ -144,7 +144,7 @@ def elements_of(raw: bytes) -> list[bytes]:
 
 def _not_json(body: bytes, error: Exception) -> BrokenPageError:
     reason = "nested too deeply" if isinstance(error, RecursionError) else f"not JSON ({printable(str(error), 80)})"
-    return BrokenPageError(f"The answer is {reason}; it begins: {_excerpt(body)}")
+    return BrokenPageError(f"The answer is {reason}", excerpt=_excerpt(body))
 
 
 def _excerpt(body: bytes) -> str:

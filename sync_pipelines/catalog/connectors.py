@@ -270,7 +270,9 @@ def record_discovery(database: Database, connector: Connector, error: SyncError 
             connection.execute(
                 """
                 UPDATE connectors SET last_discovered_at = now(), last_discovery_error = NULL,
-                    last_discovery_error_kind = NULL, updated_at = now() WHERE uid = %s
+                    last_discovery_error_code = NULL, last_discovery_error_category = NULL,
+                    last_discovery_error_status = NULL, last_discovery_error_answered = NULL,
+                    updated_at = now() WHERE uid = %s
                 """,
                 [connector.uid],
             )
@@ -278,7 +280,8 @@ def record_discovery(database: Database, connector: Connector, error: SyncError 
         connection.execute(
             """
             UPDATE connectors SET last_discovery_failed_at = now(), last_discovery_error = %s,
-                last_discovery_error_kind = %s, updated_at = now() WHERE uid = %s
+                last_discovery_error_code = %s, last_discovery_error_category = %s,
+                last_discovery_error_status = %s, last_discovery_error_answered = %s, updated_at = now() WHERE uid = %s
             """,
-            [str(error), type(error).__name__, connector.uid],
+            [str(error), error.code, str(error.category), error.status, error.answered, connector.uid],
         )

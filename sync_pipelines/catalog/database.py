@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -183,7 +184,9 @@ def _way_out(state: str | None, message: str) -> str | None:
 
 
 def _is_connection_trouble(error: Any) -> bool:
-    return type(error).__name__ in ("OperationalError", "InterfaceError", "ConnectionTimeout")
+    # Errors of psycopg2, the driver of Dagster's storage, come from a process that has imported it.
+    drivers = [psycopg, *filter(None, [sys.modules.get("psycopg2")])]
+    return any(isinstance(error, (driver.OperationalError, driver.InterfaceError)) for driver in drivers)
 
 
 def clock(database: Database) -> datetime:

@@ -13,9 +13,10 @@ import psycopg
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.heartbeats import Heartbeat, Looker, read_heartbeats
 from sync_pipelines.catalog.rejecting import read_rejecting
-from sync_pipelines.errors import Category, category_of, kinds_of
+from sync_pipelines.errors import Category, category_of
 from sync_pipelines.model.entity import EntityStatus
 from sync_pipelines.model.incident import IncidentKind
+from sync_pipelines.model.run import RunStatus
 
 RECENT_RUNS = 20
 
@@ -58,6 +59,7 @@ class EntityHealth:
     last_response_seconds: float | None = None
     last_error_kind: str | None = None
     last_error_category: str | None = None
+    last_error_answered: bool | None = None
     last_exit_code: int | None = None
     last_is_retriable: bool | None = None
     last_tried_again: bool = False
@@ -80,7 +82,20 @@ class EntityHealth:
     @property
     def last_category(self) -> Category | None:
         """What the last run's error tells of; None when it had none."""
-        return category_of(self.last_error_category, self.last_error_kind) if self.last_error_kind else None
+        return category_of(self.last_error_category) if self.last_error_kind else None
+
+    @property
+    def last_contact_at(self) -> datetime | None:
+        """When the last run ended that is known to have had an answer of the source, whatever it came to."""
+        heard = self.last_completed_at if self.last_heard else None
+        return max((moment for moment in (heard, self.last_success_at) if moment is not None), default=None)
+
+    @property
+    def last_heard(self) -> bool:
+        """The source answered the last run: it read to the end, or its error says so."""
+        if self.last_error_kind is not None:
+            return bool(self.last_error_answered)
+        return self.last_status in (RunStatus.SUCCESS, RunStatus.REJECTED, RunStatus.INCOMPLETE)
 
     def failures_with(self, category: Category) -> list[datetime]:
         """When the last failures in a row ended that were of one category, newest first."""
@@ -106,7 +121,8 @@ class ConnectorHealth:
     last_discovered_at: datetime | None = None
     last_discovery_failed_at: datetime | None = None
     last_discovery_error: str | None = None
-    last_discovery_error_kind: str | None = None
+    last_discovery_error_category: str | None = None
+    last_discovery_error_answered: bool | None = None
     runs_ended: int = 0
     runs_failed: int = 0
     outage_ended_at: datetime | None = None
@@ -114,7 +130,7 @@ class ConnectorHealth:
     @property
     def last_discovery_category(self) -> Category | None:
         """What the error of the last discovery tells of; None when it had none."""
-        return category_of(None, self.last_discovery_error_kind) if self.last_discovery_error_kind else None
+        return category_of(self.last_discovery_error_category) if self.last_discovery_error else None
 
 
 @dataclass(frozen=True)
@@ -149,7 +165,8 @@ WITH outages AS (
     SELECT subject, opened_at, coalesce(quiet_since, closed_at) AS ended_at FROM incidents
     WHERE kind = %(outage)s AND coalesce(closed_at, now()) > now() - make_interval(secs => %(window)s)
 )
-SELECT c.name, c.last_discovered_at, c.last_discovery_failed_at, c.last_discovery_error, c.last_discovery_error_kind,
+SELECT c.name, c.last_discovered_at, c.last_discovery_failed_at, c.last_discovery_error,
+       c.last_discovery_error_category, c.last_discovery_error_answered,
        coalesce(r.ended, 0) AS runs_ended, coalesce(r.failed, 0) AS runs_failed,
        (SELECT max(o.ended_at) FROM outages o WHERE o.subject = c.name) AS outage_ended_at
 FROM connectors c LEFT JOIN (
@@ -157,11 +174,9 @@ FROM connectors c LEFT JOIN (
     FROM sync_runs r JOIN entities e ON e.uid = r.entity_uid JOIN connectors k ON k.uid = e.connector_uid
     WHERE r.status <> 'running' AND r.completed_at > now() - make_interval(secs => %(window)s)
       AND r.status <> 'cancelled' AND coalesce(r.error_details->>'tried_again', '') <> 'true'
-      AND coalesce(r.error_details->>'category', '') <> %(cancelled)s
-      AND coalesce(r.error_details->>'error', '') <> ALL(%(cancelled_kinds)s)
+      AND r.error_category IS DISTINCT FROM %(cancelled)s
       AND NOT (
-          (coalesce(r.error_details->>'category', '') = %(unreachable)s
-              OR coalesce(r.error_details->>'error', '') = ANY(%(unreachable_kinds)s))
+          r.error_category IS NOT DISTINCT FROM %(unreachable)s
           AND EXISTS (
               SELECT FROM outages o WHERE o.subject = k.name AND r.completed_at <= coalesce(o.ended_at, now())
                 AND r.completed_at > o.opened_at - make_interval(secs => %(window)s))
@@ -177,11 +192,12 @@ SELECT e.uid, c.name AS connector, e.slug, e.status, e.status_reason, e.sync_ena
        l.uid AS last_uid, l.status AS last_status, l.completed_at AS last_completed_at,
        extract(epoch FROM l.completed_at - l.started_at)::float8 AS last_seconds,
        (l.details->>'api_seconds_max')::float8 AS last_response_seconds, l.error_details->>'error' AS last_error_kind,
-       l.error_details->>'category' AS last_error_category, (l.error_details->>'exit_code')::int AS last_exit_code,
+       l.error_category AS last_error_category,
+       l.error_answered AS last_error_answered, (l.error_details->>'exit_code')::int AS last_exit_code,
        (l.error_details->>'retriable')::boolean AS last_is_retriable,
        coalesce(l.error_details->>'tried_again' = 'true', false) AS last_tried_again,
        CASE WHEN e.consecutive_failures > 1 AND l.status = 'failed' THEN ARRAY(
-           SELECT jsonb_build_array(s.completed_at, s.status, s.error_details->>'category', s.error_details->>'error')
+           SELECT jsonb_build_array(s.completed_at, s.status, s.error_category)
            FROM sync_runs s WHERE s.entity_uid = e.uid AND s.status <> 'running'
              AND coalesce(s.error_details->>'tried_again', '') <> 'true'
            ORDER BY s.started_at DESC LIMIT %(recent)s
@@ -230,9 +246,7 @@ def read_health(
     parameters = {
         "outage": IncidentKind.SOURCE_UNREACHABLE,
         "cancelled": Category.CANCELLED,
-        "cancelled_kinds": kinds_of(Category.CANCELLED),
         "unreachable": Category.UNREACHABLE,
-        "unreachable_kinds": kinds_of(Category.UNREACHABLE),
         "recent": RECENT_RUNS,
         "window": window_seconds,
         "lock": f"sync_pipelines:{database.bridge_schema}:entity:",
@@ -268,4 +282,4 @@ def _recent_failures(rows: list[list[Any]] | None) -> tuple[EndedRun, ...] | Non
     if rows is None:
         return None
     failed = takewhile(lambda row: row[1] == "failed", rows)
-    return tuple(EndedRun(datetime.fromisoformat(at), category_of(category, kind)) for at, _, category, kind in failed)
+    return tuple(EndedRun(datetime.fromisoformat(at), category_of(category)) for at, _, category in failed)

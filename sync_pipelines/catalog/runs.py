@@ -14,7 +14,8 @@ from psycopg.types.json import Jsonb
 
 from sync_pipelines.catalog.database import Database, classify_database_error
 from sync_pipelines.errors import (
-    DIED_KIND,
+    DIED_CODE,
+    UNEXPECTED_CODE,
     Category,
     EntityBusyError,
     IncompleteAnswerError,
@@ -31,7 +32,13 @@ from sync_pipelines.secrets import redact_beginning, redact_data
 logger = logging.getLogger(__name__)
 
 _ERROR_CHARACTERS = 10_000
-_DIED = {"error": DIED_KIND, "retriable": True, "category": str(Category.DIED), "exit_code": 1}
+_DIED = {
+    "error": "InterruptedRun",
+    "code": DIED_CODE,
+    "retriable": True,
+    "category": str(Category.DIED),
+    "exit_code": 1,
+}
 
 
 @contextmanager
@@ -160,6 +167,12 @@ def ending_of(error: BaseException) -> RunStatus:
     return RunStatus.INCOMPLETE if isinstance(error, IncompleteAnswerError) else RunStatus.FAILED
 
 
+def _unexpected(error: BaseException) -> dict[str, Any]:
+    """The details of an error that is none of ours."""
+    name = type(error).__name__
+    return {"error": name, "code": UNEXPECTED_CODE, "category": str(Category.OTHER), "what": str(error)}
+
+
 def _fail_run(
     database: Database,
     entity: Entity,
@@ -174,9 +187,7 @@ def _fail_run(
     # In Trino its rows may be in, so that they have to be counted anew.
     stands = entity.last_sync_status if released and entity.destination == "postgres" else str(status)
     failures = entity.consecutive_failures + (status is not RunStatus.CANCELLED)
-    details: dict[str, Any] = (
-        error.details() if isinstance(error, SyncError) else {"error": type(error).__name__, "what": str(error)}
-    )
+    details: dict[str, Any] = error.details() if isinstance(error, SyncError) else _unexpected(error)
     if tried_again:  # one attempt of several, which are one failure together
         details["tried_again"] = True
     with database.connect() as connection:

@@ -122,10 +122,9 @@ def check_stage(stage: str, came_in: int, went_out: int) -> None:
         LedgerError: names the stage that lost count.
     """
     if came_in != went_out:
-        raise LedgerError(
-            f"The stage {stage!r} lost count: {came_in} records came in, {went_out} are accounted for. "
-            "No cause outside of sync_pipelines was found; please report it with the run."
-        )
+        counts = f"The stage {stage!r} lost count: {came_in} records came in, {went_out} are accounted for."
+        advice = "No cause outside of sync_pipelines was found; please report it with the run."
+        raise LedgerError(f"{counts} {advice}", counts=counts)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from sync_pipelines.settings import Settings
 # What was late or failed because nobody worked, or because the source was away, has so long to catch up before it is
 # reported.
 CATCH_UP_SECONDS = 900
-_ANSWERS = frozenset({Category.ANSWERED, Category.DECISION})
 _MESSAGE_CHARACTERS = 400
 
 
@@ -130,13 +129,13 @@ def _contacts(connector: ConnectorHealth, entities: list[EntityHealth]) -> Itera
     if connector.last_discovered_at:
         yield connector.last_discovered_at
     failed_at = connector.last_discovery_failed_at if connector.last_discovery_error else None
-    if failed_at and connector.last_discovery_category in _ANSWERS:
+    # The category is looked at first: what was unreachable did not answer.
+    is_unreachable = connector.last_discovery_category is Category.UNREACHABLE
+    if failed_at and not is_unreachable and connector.last_discovery_error_answered:
         yield failed_at
     for entity in entities:
-        if entity.last_success_at:
-            yield entity.last_success_at
-        if entity.last_status == "failed" and entity.last_completed_at and entity.last_category in _ANSWERS:
-            yield entity.last_completed_at
+        if entity.last_contact_at:
+            yield entity.last_contact_at
 
 
 def _entity(

@@ -57,7 +57,7 @@ def _makes_stale(condition: Condition) -> bool:
 
 
 def _category(condition: Condition) -> Category:
-    return category_of(condition.details.get("category"), condition.details.get("error"))
+    return category_of(condition.details.get("category"))
 
 
 def group_conditions(

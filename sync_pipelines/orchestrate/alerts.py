@@ -8,7 +8,7 @@ from uuid import UUID
 import dagster as dg
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.errors import Category, ConfigurationError, DatabaseRefusedError, SyncError, category_of, kinds_of
+from sync_pipelines.errors import Category, ConfigurationError, DatabaseRefusedError, SyncError, category_of
 from sync_pipelines.model.incident import STICKY, Condition, Incident, IncidentKind
 from sync_pipelines.model.names import asset_name_for
 from sync_pipelines.observe.evaluate import record_condition
@@ -168,7 +168,7 @@ def _explained_steps(run: dg.DagsterRun, database: Database) -> set[str]:
             [f"%dagster run {run.run_id}%"],
         ).fetchall()
         unreachable = connection.execute(
-            "SELECT name FROM connectors WHERE last_discovery_error_kind = ANY(%s)", [kinds_of(Category.UNREACHABLE)]
+            "SELECT name FROM connectors WHERE last_discovery_error_category = %s", [Category.UNREACHABLE]
         ).fetchall()
     steps = {f"{row['name']}__{asset_name_for(row['slug'])}" for row in synced}
     return steps | {f"discover_{row['name']}_apis" for row in unreachable}
@@ -176,12 +176,9 @@ def _explained_steps(run: dg.DagsterRun, database: Database) -> set[str]:
 
 def _category(event: dg.DagsterEvent) -> Category:
     failure = event.step_failure_data.user_failure_data
-    written = {
-        name: str(failure.metadata[name].value)
-        for name in ("category", "error")
-        if failure and name in failure.metadata
-    }
-    return category_of(written.get("category"), written.get("error"))
+    if failure is None or "category" not in failure.metadata:
+        return Category.OTHER
+    return category_of(str(failure.metadata["category"].value))
 
 
 def _said(event: dg.DagsterEvent) -> str:

@@ -244,7 +244,7 @@ def _finished(
 def _failed_attempt(
     context: dg.AssetExecutionContext, entity: Entity, bridge: Bridge, failure: StepFailure, *, passes: bool
 ) -> Iterator[dg.AssetCheckResult | dg.AssetObservation]:
-    """Try again what may pass; at last report the standing of the table, which a failed read does not change, and fail."""
+    """Try again what may pass; at last report the standing of the table, which is as before, and fail."""
     if passes and context.retry_number < MAX_RETRIES:
         raise StepRetry(failure, MAX_RETRIES, _RETRIES.calculate_delay(context.retry_number + 1))
     key = asset_key(entity)

@@ -43,7 +43,7 @@ class StepRetry(dg.RetryRequested, _Told):
 
 def failure_of(error: SyncError) -> StepFailure:
     """A step failure that says what to do next."""
-    metadata: dict[str, Any] = {"error": type(error).__name__, "category": str(error.category)}
+    metadata: dict[str, Any] = {"error": type(error).__name__, "code": error.code, "category": str(error.category)}
     metadata |= {f"where_{name}": redact(str(value)) for name, value in error.where.items()}
     if error.next_command:
         metadata["next_command"] = redact(error.next_command)

@@ -121,7 +121,7 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
 
 
 def standing_metadata(standing: Standing) -> dict[str, Any]:
-    """The standing of the table: open quarantine, what is wrong in one sentence with the way out, and when it is due."""
+    """The standing of the table: open quarantine, what is wrong with the way out, and when it is due."""
     metadata: dict[str, Any] = {"status": str(standing.status), "open_quarantine": standing.open_quarantine}
     if standing.last_status is not None:
         metadata["last_run"] = str(standing.last_status)

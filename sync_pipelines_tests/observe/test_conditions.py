@@ -9,7 +9,16 @@ import pytest
 
 from sync_pipelines.catalog.health import ConnectorHealth, EndedRun, EntityHealth, Health
 from sync_pipelines.catalog.heartbeats import Heartbeat, Looker
-from sync_pipelines.errors import Category, SourceUnreachableError
+from sync_pipelines.errors import (
+    AuthenticationError,
+    BrokenPageError,
+    Category,
+    DatabaseConnectionsError,
+    DatabaseUnavailableError,
+    IncompleteAnswerError,
+    SourceUnreachableError,
+    SyncError,
+)
 from sync_pipelines.model.entity import EntityStatus
 from sync_pipelines.model.incident import Condition
 from sync_pipelines.observe.conditions import find_conditions, unreachable_attempts
@@ -57,7 +66,7 @@ def test_nothing_is_wrong_with_what_is_well():
         ({"consecutive_failures": 3}, ["consecutive_failures"]),
         ({"last_seconds": 600.0}, []),
         ({"last_seconds": 600.1}, ["run_duration"]),
-        ({"last_seconds": 9999.0, "last_error_kind": "InterruptedRun"}, []),
+        ({"last_seconds": 9999.0, "last_error_kind": "InterruptedRun", "last_error_category": "died"}, []),
         ({"running_uid": RUN, "running_seconds": 600.0}, []),
         ({"running_uid": RUN, "running_seconds": 601.0, "running_held": True}, ["run_duration"]),
         ({"last_response_seconds": 10.0}, []),
@@ -113,9 +122,18 @@ def test_connections_of_the_database_run_out(used, expected):
 
 
 def test_a_sync_that_just_failed_for_want_of_a_connection_says_so_even_if_there_are_some_now():
-    failed = {"last_status": "failed", "last_error_kind": "DatabaseConnectionsError"}
+    failed = {"last_status": "failed", **ended_by(DatabaseConnectionsError)}
     assert kinds(entity(**failed, last_completed_at=ago(299))) == ["database_connections"]
     assert kinds(entity(**failed, last_completed_at=ago(301))) == []
+
+
+def ended_by(error: type[SyncError]) -> dict[str, object]:
+    """What is written down of an error of this class."""
+    return {
+        "last_error_kind": error.__name__,
+        "last_error_category": str(error.category),
+        "last_error_answered": error("…").answered,
+    }
 
 
 def failed_to_reach(slug: str = "items", seconds_ago: float = 10, failures: int = 3, **facts) -> EntityHealth:
@@ -125,9 +143,7 @@ def failed_to_reach(slug: str = "items", seconds_ago: float = 10, failures: int 
         "last_completed_at": ago(seconds_ago),
         "last_error": "refused",
     }
-    return entity(
-        slug, **{**known, "last_error_kind": "SourceUnreachableError", "consecutive_failures": failures, **facts}
-    )
+    return entity(slug, **{**known, **ended_by(SourceUnreachableError), "consecutive_failures": failures, **facts})
 
 
 def test_a_source_is_unreachable_after_three_attempts_of_whatever_entity():
@@ -140,13 +156,13 @@ def test_any_answer_of_the_source_is_contact():
     down = [failed_to_reach(slug, 10, 1) for slug in "abc"]
     assert unreachable_attempts(ConnectorHealth("erp"), down) == (3, "refused")
     assert unreachable_attempts(ConnectorHealth("erp"), [*down, entity("d", last_success_at=ago(9))])[0] == 0
-    refused = entity("d", last_status="failed", last_error_kind="AuthenticationError", last_completed_at=ago(9))
+    refused = entity("d", last_status="failed", **ended_by(AuthenticationError), last_completed_at=ago(9))
     assert unreachable_attempts(ConnectorHealth("erp"), [*down, refused])[0] == 0
     assert unreachable_attempts(ConnectorHealth("erp", last_discovered_at=ago(9)), down)[0] == 0
     ours = entity(
         "d",
         last_status="failed",
-        last_error_kind="DatabaseUnavailableError",
+        **ended_by(DatabaseUnavailableError),
         last_completed_at=ago(9),
         last_success_at=None,
     )
@@ -154,9 +170,9 @@ def test_any_answer_of_the_source_is_contact():
 
 
 def test_a_discovery_that_found_nobody_is_an_attempt():
-    tried = ConnectorHealth("erp", ago(900), ago(5), "no answer", "SourceUnreachableError")
+    tried = ConnectorHealth("erp", ago(900), ago(5), "no answer", "unreachable", False)
     assert unreachable_attempts(tried, [failed_to_reach(failures=2)]) == (3, "no answer")
-    answered = ConnectorHealth("erp", ago(900), ago(5), "401", "AuthenticationError")
+    answered = ConnectorHealth("erp", ago(900), ago(5), "401", "answered", True)
     assert unreachable_attempts(answered, [failed_to_reach(failures=2)])[0] == 0
 
 
@@ -217,27 +233,29 @@ class ProxyRefusedError(SourceUnreachableError):
 
 
 def test_errors_count_by_what_they_tell_of_and_not_by_their_name():
-    assert "source_unreachable" in kinds(failed_to_reach(failures=3, last_error_kind="ProxyRefusedError"))
+    assert "source_unreachable" in kinds(failed_to_reach(failures=3, **ended_by(ProxyRefusedError)))
     assert "source_unreachable" in kinds(
         failed_to_reach(failures=3, last_error_kind="RenamedError", last_error_category="unreachable")
     )
-    assert "source_unreachable" not in kinds(failed_to_reach(failures=3, last_error_kind="ValueError"))
-    answered = failed_to_reach("b", last_error_kind="RenamedError", last_error_category="answered", seconds_ago=1)
+    assert "source_unreachable" not in kinds(
+        failed_to_reach(failures=3, last_error_kind="ValueError", last_error_category="other")
+    )
+    answered = failed_to_reach("b", last_error_kind="RenamedError", last_error_answered=True, seconds_ago=1)
     assert "source_unreachable" not in kinds(failed_to_reach(failures=3), answered)
 
 
 def test_what_does_not_pass_by_itself_says_so():
     [refused] = found(
-        entity(consecutive_failures=3, last_status="failed", last_error_kind="AuthenticationError", last_exit_code=3)
+        entity(consecutive_failures=3, last_status="failed", **ended_by(AuthenticationError), last_exit_code=3)
     )
     [broken] = found(
-        entity(consecutive_failures=3, last_status="failed", last_error_kind="BrokenPageError", last_exit_code=1)
+        entity(consecutive_failures=3, last_status="failed", **ended_by(BrokenPageError), last_exit_code=1)
     )
     [few] = found(
         entity(
             consecutive_failures=3,
             last_status="incomplete",
-            last_error_kind="IncompleteAnswerError",
+            **ended_by(IncompleteAnswerError),
             last_exit_code=3,
             last_is_retriable=True,
         )

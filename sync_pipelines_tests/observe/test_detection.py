@@ -17,10 +17,10 @@ from sync_pipelines.catalog.database import Database, classify_database_error, c
 from sync_pipelines.catalog.health import read_health
 from sync_pipelines.catalog.heartbeats import Looker
 from sync_pipelines.catalog.incidents import list_incidents
-from sync_pipelines.catalog.runs import hold_entity, start_run
+from sync_pipelines.catalog.runs import fail_run, hold_entity, start_run
 from sync_pipelines.demo.twin import Fault
 from sync_pipelines.discovery.discover import discover
-from sync_pipelines.errors import ConfigurationError, DatabaseConnectionsError, SyncError
+from sync_pipelines.errors import ConfigurationError, DatabaseConnectionsError, IncompleteAnswerError, SyncError
 from sync_pipelines.model.incident import IncidentKind
 from sync_pipelines.model.run import Mode, RunStatus
 from sync_pipelines.observe.evaluate import evaluate
@@ -91,6 +91,34 @@ def test_a_source_that_is_down_is_one_message_however_many_entities_it_has(watch
     assert watch.receiver.events[1:] == [("incident.closed", "source_unreachable", "erp")]
 
 
+def test_a_source_that_answers_too_little_is_reached_so_that_its_outage_is_over(watch: Watch) -> None:
+    watch.world.add_items(1)
+    watch.world.faults.add(Fault("down", kind="data", drop_connection=True, times=None))
+    fail(watch, times=3)
+    watch.look()
+    assert ("source_unreachable", "erp", "open") in watch.incidents()
+    entity = watch.world.entity()
+    with hold_entity(watch.world.database, entity, 1) as held:
+        run_uid, _ = start_run(held, entity, Mode.DELTA, "test", None, interrupted="")
+        fail_run(watch.world.database, entity, run_uid, IncompleteAnswerError("3 of 9 ids came back."))
+    facts = "status, error_code, error_category, error_answered"
+    assert watch.world.sql(f"SELECT {facts} FROM bridge.sync_runs ORDER BY started_at DESC LIMIT 2") == [
+        ("incomplete", "incomplete_answer", "answered", True),
+        ("failed", "source_unreachable", "unreachable", False),
+    ]
+    watch.look()
+    still = [kind for kind, _, state in watch.incidents() if state == "open"]
+    assert "source_unreachable" not in still
+
+
+def test_a_refusal_is_kept_with_its_status(watch: Watch) -> None:
+    watch.world.add_items(1)
+    watch.world.faults.add(Fault("wrong", kind="data", slug="items", status=404, times=None))
+    fail(watch)
+    facts = "error_code, error_status, error_answered"
+    assert watch.world.sql(f"SELECT {facts} FROM bridge.sync_runs") == [("source_contract", 404, True)]
+
+
 def test_an_unreachable_discovery_counts_and_its_kind_is_kept(watch: Watch) -> None:
     add_connector(watch.world.database, "dead", "http://127.0.0.1:9", settings={"tries": 1})
     for _ in range(2):
@@ -98,8 +126,9 @@ def test_an_unreachable_discovery_counts_and_its_kind_is_kept(watch: Watch) -> N
             discover(watch.world.database, "dead", settings=watch.settings)
     watch.look(alert_consecutive_failures=1)
     assert watch.incidents() == [("source_unreachable", "dead", "open")]
-    assert watch.world.sql("SELECT last_discovery_error_kind FROM bridge.connectors WHERE name = 'dead'") == [
-        ("SourceUnreachableError",)
+    facts = "last_discovery_error_code, last_discovery_error_category, last_discovery_error_answered"
+    assert watch.world.sql(f"SELECT {facts} FROM bridge.connectors WHERE name = 'dead'") == [
+        ("source_unreachable", "unreachable", False)
     ]
 
 

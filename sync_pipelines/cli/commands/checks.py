@@ -19,9 +19,7 @@ from sync_pipelines.declare.plan import fetch_sample
 from sync_pipelines.destinations.registry import kind_of
 from sync_pipelines.errors import (
     AuthenticationError,
-    Category,
     ConfigurationError,
-    GuardError,
     SecretMissingError,
     SourceContractError,
     SyncError,
@@ -137,10 +135,9 @@ def _check_source(connector: Connector, settings: Settings) -> list[Check]:
     try:
         apis = fetch_apis(session)
     except (SyncError, SecretMissingError) as error:
-        answered = isinstance(error, GuardError) or error.category is Category.ANSWERED
-        if answered:
+        if error.answered:
             checks.append(passed("reachable", connector.base_url))
-        if answered and not isinstance(error, AuthenticationError):
+        if error.answered and not isinstance(error, AuthenticationError):
             checks.append(passed("token", "not refused"))
         return rest(error)
     finally:

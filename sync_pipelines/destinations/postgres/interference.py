@@ -27,9 +27,8 @@ def explain_loss(cursor: Any, entity: Entity, loss: LedgerError) -> SyncError:
     if not found:
         return loss
     names = "; ".join(name for name, _ in found)
-    counts = loss.what.split(". ")[0]
     return DatabaseRefusedError(
-        f"{counts}. On the table {entity.table} there is what can swallow or redirect rows: {names}.",
+        f"{loss.counts} On the table {entity.table} there is what can swallow or redirect rows: {names}.",
         where=dict(entity.where),
         next_command=f"let it leave our rows alone, or {found[0][1]}; then sync-pipelines sync {entity.path}",
     )

@@ -24,11 +24,9 @@ def fetch_apis(session: GuardedSession) -> list[Any]:
     try:
         answer = decode_document(body)
     except NotADocumentError as error:
-        raise BrokenPageError(
-            f"{APIS_PATH} did not answer a JSON document, {error}; it begins: {_excerpt(body)}"
-        ) from None
+        raise BrokenPageError(f"{APIS_PATH} did not answer a JSON document, {error}", excerpt=_excerpt(body)) from None
     if not isinstance(answer, list):
-        raise SourceContractError(f"{APIS_PATH} did not answer a list of APIs; it begins: {_excerpt(body)}")
+        raise SourceContractError(f"{APIS_PATH} did not answer a list of APIs", excerpt=_excerpt(body))
     return answer
 
 

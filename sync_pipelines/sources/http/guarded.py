@@ -254,11 +254,11 @@ class GuardedSession:
         self._pool.clear()
 
     def _pause(self, attempt: int, error: RetriableError) -> float:
-        asked = getattr(error, "retry_after_seconds", None)
+        asked = error.retry_after_seconds if isinstance(error, SourceBusyError) else None
         if asked is not None:
             if asked > self.limits.max_retry_after_seconds:
                 raise error
-            return float(asked)
+            return asked
         return self.limits.backoff_seconds * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311
 
     def _request_once(
@@ -344,9 +344,13 @@ class GuardedSession:
                 raise GuardError(
                     f"The answer is larger than {self.limits.max_page_bytes} bytes.",
                     next_command=self._when_too_large,
+                    answered=True,
                 )
             if decoded > 1_000_000 and decoded > self.limits.max_ratio * max(wire, 1):
-                raise GuardError(f"The answer unpacks to more than {self.limits.max_ratio} times its size on the wire.")
+                raise GuardError(
+                    f"The answer unpacks to more than {self.limits.max_ratio} times its size on the wire.",
+                    answered=True,
+                )
             self._check_deadline(started)
         return whole.getvalue()
 
@@ -380,7 +384,8 @@ def _transport_error(error: Exception) -> RetriableError | ConfigurationError:
     reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     if isinstance(reason, SSLError) or isinstance(reason.__cause__, ssl.SSLError):
         cause = reason.__cause__ if isinstance(reason.__cause__, ssl.SSLError) else reason
-        if isinstance(cause, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY" in str(cause).upper():
+        # urllib3 hands the error of the ssl module over as an argument, without raising its own from it.
+        if any(isinstance(one, ssl.SSLCertVerificationError) for one in (cause, *reason.args)):
             return ConfigurationError(
                 f"The source's certificate is not valid: {_shown(cause)}.", next_command="renew the certificate"
             )
@@ -393,20 +398,25 @@ def _status_error(response: urllib3.BaseHTTPResponse, body: bytes) -> RetriableE
     excerpt = printable(body[:100_000].decode("utf-8", errors="backslashreplace"), 200)
     said = f"The source answered {status}" + (f": {excerpt}" if excerpt else ".")
     if status in _BUSY_STATUSES or status >= 500:
-        busy = SourceBusyError(said)
+        busy = SourceBusyError(said, status=status)
         # A date is meant by the clock of the one who wrote it, which may differ from ours.
         asked = retry_after_seconds(response.headers.get("Retry-After"), _moment(response.headers.get("Date")))
-        busy.retry_after_seconds = asked  # type: ignore[attr-defined]
+        busy.retry_after_seconds = asked
         return busy
     if status in (401, 403):
         return AuthenticationError(
             f"The source refused the token. {said}",
             next_command="check the token's variable, then sync-pipelines doctor",
+            status=status,
         )
     if 300 <= status < 400:
         target = printable(response.headers.get("Location", "elsewhere"), 120)
-        return GuardError(f"The source redirects to {target}; redirects are not followed, the token stays here.")
-    return SourceContractError(said)
+        return GuardError(
+            f"The source redirects to {target}; redirects are not followed, the token stays here.",
+            status=status,
+            answered=True,
+        )
+    return SourceContractError(said, status=status)
 
 
 def retry_after_seconds(header: str | None, now: datetime | None = None) -> float | None:

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 from sync_pipelines.errors import BrokenPageError, FatalError, SourceContractError, SyncError
 
-_EXCERPT = "; it begins:"
-
 
 @contextmanager
 def hiding(hides: bool) -> Iterator[None]:
@@ -23,10 +21,9 @@ def hiding(hides: bool) -> Iterator[None]:
     except Exception as error:
         if not hides:
             raise
-        if isinstance(error, BrokenPageError) or (isinstance(error, SourceContractError) and _EXCERPT in error.what):
-            told = error.what.partition(_EXCERPT)[0]
+        if isinstance(error, BrokenPageError) or (isinstance(error, SourceContractError) and error.excerpt is not None):
             raise type(error)(
-                f"{told}; how it begins is not shown, since it may hold what is masked.",
+                f"{error.without_excerpt}; how it begins is not shown, since it may hold what is masked.",
                 next_command=error.next_command,
             ) from None
         if isinstance(error, SyncError):

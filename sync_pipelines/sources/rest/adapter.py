@@ -256,7 +256,7 @@ class DeclaredSource:
             try:
                 reply, page, translated = self._ask(pages, decoder, number, traffic)
             except SourceContractError as error:
-                if absent_is_empty and " 404" in error.what.split(":")[0]:
+                if absent_is_empty and error.status == 404:
                     return
                 raise
             if len(asked) == 1:
