@@ -34,10 +34,9 @@ def _sync(place: Place, slug: str = SLUG, *, full_refresh: bool = False) -> RunR
 def _warm_imports() -> float:
     """Import what the first run of a process would, and tell the seconds."""
     started = time.monotonic()
-    import dlt  # noqa: F401
     import pandas  # noqa: F401 - Arrow imports it when it first sees a list
 
-    import sync_pipelines.destinations.postgres.dlt_client  # noqa: F401
+    import sync_pipelines.destinations.postgres.adapter  # noqa: F401
 
     return time.monotonic() - started
 

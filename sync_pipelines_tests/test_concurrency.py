@@ -22,7 +22,7 @@ from sync_pipelines_tests.world import ITEM_COLUMNS, TOKEN, World, item
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["sync_pipelines_tests.test_concurrency", "sync_pipelines.destinations.postgres.dlt_client"]
+    ["sync_pipelines_tests.test_concurrency", "sync_pipelines.destinations.postgres.adapter"]
 )
 
 

@@ -22,8 +22,8 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
         "sync_pipelines_tests.test_crashes",
-        "sync_pipelines.destinations.postgres.dlt_client",
-        "sync_pipelines.destinations.trino.factory",
+        "sync_pipelines.destinations.postgres.adapter",
+        "sync_pipelines.destinations.trino.adapter",
     ]
 )
 
@@ -35,21 +35,16 @@ POINTS: dict[str, tuple[str, str, int, str]] = {
     "during staging DDL": ("sync_pipelines.destinations.postgres.adapter", "prepare_staging", 0, "after"),
     "before page 1": ("sync_pipelines.sources.apismith.adapter", "fetch_data", 0, "before"),
     "after page 2": ("sync_pipelines.sources.apismith.adapter", "fetch_data", 1, "after"),
-    "after extract": ("dlt.pipeline.pipeline:Pipeline", "normalize", 0, "before"),
-    "after normalize": ("dlt.pipeline.pipeline:Pipeline", "load", 0, "before"),
     "while records are copied": ("sync_pipelines.destinations.postgres.stream:RecordStream", "feed", 1, "after"),
+    "after the records were read": ("sync_pipelines.destinations.load", "_read", 0, "after"),
+    "before the copy ends": ("sync_pipelines.destinations.postgres.stream:RecordStream", "finish", 0, "before"),
     "after the records were copied": ("sync_pipelines.destinations.postgres.stream:RecordStream", "finish", 0, "after"),
-    "after dlt's jobs": ("sync_pipelines.destinations.postgres.dlt_client:CopyJob", "run", 0, "after"),
-    "before publish": ("sync_pipelines.destinations.postgres.dlt_client", "publish", 0, "before"),
+    "before publish": ("sync_pipelines.destinations.postgres.adapter", "publish", 0, "before"),
+    "after the rejects were copied": ("sync_pipelines.destinations.postgres.publish", "stage_rejects", 0, "after"),
     "between rows and books": ("sync_pipelines.destinations.postgres.publish", "close_books", 0, "before"),
-    "between publish and dlt's row": ("sync_pipelines.destinations.postgres.dlt_client", "publish", 0, "after"),
-    "before COMMIT": ("sync_pipelines.destinations.postgres.dlt_client:PostgresClient", "complete_load", 0, "after"),
-    "after COMMIT": (
-        "sync_pipelines.destinations.postgres.dlt_client:BridgePostgresClient",
-        "complete_load",
-        0,
-        "after",
-    ),
+    "between books and staging": ("sync_pipelines.destinations.postgres.publish", "close_books", 0, "after"),
+    "before COMMIT": ("sync_pipelines.destinations.postgres.adapter", "publish", 0, "after"),
+    "after COMMIT": ("sync_pipelines.destinations.postgres.adapter:PostgresDestination", "publish", 0, "after"),
     "before the result": ("sync_pipelines.runs.sync", "_result", 0, "before"),
 }
 PUBLISHED = {"after COMMIT", "before the result"}
@@ -79,10 +74,8 @@ def die_at(point: tuple[str, str, int, str]) -> None:
 
 def doomed_sync(url: str, home: str, point: tuple[str, str, int, str], full_refresh: bool) -> None:
     """The child: syncs erp/items until it dies."""
-    import dlt  # noqa: F401
-
-    import sync_pipelines.destinations.postgres.dlt_client  # noqa: F401
-    import sync_pipelines.destinations.trino.factory  # noqa: F401
+    import sync_pipelines.destinations.postgres.adapter  # noqa: F401
+    import sync_pipelines.destinations.trino.adapter  # noqa: F401
     from sync_pipelines.runs.sync import sync_entity
 
     os.environ.update(TWIN_TOKEN=TOKEN, TMPDIR=home)
@@ -126,9 +119,6 @@ def assert_recovered(world: World, point: str, expected: dict[str, int]) -> None
         assert again["status"] == ("success" if was_published else "failed")
         assert was_published or "process ended" in again["error_message"]
     assert world.sync().ledger.written == 0
-    # dlt's own books know every published load once.
-    loads = world.sql("SELECT count(*), count(DISTINCT load_id) FROM erp_staging._dlt_loads")[0]
-    assert loads[0] == loads[1]
 
 
 @pytest.mark.parametrize("point", POINTS)

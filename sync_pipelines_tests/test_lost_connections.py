@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from sync_pipelines.demo.twin import IntegerRowversions, TwinTable
-from sync_pipelines.destinations.postgres import dlt_client as destination
+from sync_pipelines.destinations.postgres import adapter as destination
 from sync_pipelines.destinations.postgres import publish as publishing
 from sync_pipelines.destinations.postgres.adapter import PostgresDestination
 from sync_pipelines.destinations.postgres.stream import RecordStream
@@ -81,24 +81,13 @@ def test_a_connection_lost_before_commit_changes_nothing(
 
 def test_a_commit_whose_answer_was_lost_is_recognised_as_success(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     changed_items(world)
-    original = destination.BridgePostgresClient.complete_load
+    original = PostgresDestination.publish
 
-    def lost(self: Any, load_id: str) -> None:
-        original(self, load_id)
-        terminate_all(world)
-        self.sql_client.execute_sql("SELECT 1")
+    def lost(self: PostgresDestination, *arguments: Any) -> Any:
+        original(self, *arguments)
+        raise DatabaseUnavailableError("the answer to COMMIT was lost")
 
-    def raising(self: Any, load_id: str) -> None:
-        try:
-            lost(self, load_id)
-        except Exception as error:
-            from sync_pipelines.books.publish_plan import plan_of
-
-            plan_of(self.schema.name).errors.append(error)
-            plan_of(self.schema.name).outcome = None
-            raise
-
-    monkeypatch.setattr(destination.BridgePostgresClient, "complete_load", raising)
+    monkeypatch.setattr(PostgresDestination, "publish", lost)
     result = world.sync()
     assert (result.ledger.inserted, result.ledger.updated, result.row_count) == (1, 12, 26)
     monkeypatch.undo()
@@ -118,8 +107,8 @@ def test_a_quiet_run_whose_commit_answer_was_lost_is_recognised_as_success(
     world.sync()
     original = module.finish_without_load
 
-    def lost(cursor: Any, plan: Any, ledger: Any) -> Any:
-        original(cursor, plan, ledger)
+    def lost(cursor: Any, *arguments: Any) -> Any:
+        original(cursor, *arguments)
         cursor.connection.commit()
         raise DatabaseUnavailableError("the answer to COMMIT was lost")
 

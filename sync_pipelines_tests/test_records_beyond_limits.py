@@ -6,9 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import psycopg2
+import psycopg
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from sync_pipelines.books.originals import Originals
@@ -113,12 +112,10 @@ def test_json_for_which_postgresql_would_need_a_gigabyte_is_refused_alone_and_ke
     world.sync()
     entity, huge = world.entity(), b"[" + b"1," * 17_000_000 + b"1]"
     columns = [[0, 1], [None, None], ["h", "h"], ["SMALL", "HUGE"], ["[1]", huge.decode()]]
-    spooled, originals = tmp_path / "records.parquet", Originals()
-    pq.write_table(pa.table(columns, schema=records_schema(entity)), spooled)
-    with originals.writing(tmp_path):
-        originals.add([{"arrival": 1, "page": 4, "position": 2, "record": b"as it was sent"}])
-    with closing(psycopg2.connect(world.database.session_url())) as connection, connection.cursor() as cursor:
-        assert copy_refusing(cursor, str(spooled), entity, originals) == 1
+    records, originals = pa.table(columns, schema=records_schema(entity)), Originals(lambda: tmp_path)
+    originals.add([{"arrival": 1, "page": 4, "position": 2, "record": b"as it was sent"}])
+    with closing(psycopg.connect(world.database.session_url())) as connection, connection.cursor() as cursor:
+        assert copy_refusing(cursor, records.to_batches, entity, originals) == 1
         cursor.execute(
             f"SELECT page, position, business_key, reason, record FROM {entity.staging_schema}.{entity.rejects_table}"
         )

@@ -1,17 +1,17 @@
 """Records as the source sent them, of those that PostgreSQL may refuse after their page is gone.
 
 Whether a row fits a page of PostgreSQL, or a value into jsonb, only PostgreSQL can tell, and it does so when the run
-publishes. Records that are large enough for it wait in a file of the run, so that the quarantine gets them byte for
-byte.
+publishes.
+Records that are large enough for it are kept until then, so that the quarantine gets them byte for byte.
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -33,6 +33,9 @@ INDEXED_RECORD_CHARACTERS = 600
 # The smallest JSON that can be more than the 256 MB of a jsonb or the 1 GB that PostgreSQL parses it in: 32 bytes of
 # memory a byte.
 JSON_RECORD_CHARACTERS = 8 * 1024 * 1024
+
+MEMORY_BYTES = 8 * 1024 * 1024
+"""Beyond so many bytes they go into a file."""
 
 
 @dataclass(frozen=True)
@@ -62,46 +65,69 @@ def kept_from_characters(entity: Entity, *, has_other_indexes: bool, has_checks:
 
 
 class Originals:
-    """The originals of one run, in memory until its working folder is there."""
+    """The originals of one run: in memory while they are few, else in a file of the run.
 
-    def __init__(self) -> None:
-        self._waiting: list[pa.Table] = []
+    Args:
+        folder: gives the folder of the run; asked for when the file is needed.
+    """
+
+    def __init__(self, folder: Callable[[], Path]) -> None:
+        self._folder = folder
+        self._kept: list[pa.Table] = []
+        self._kept_bytes = 0
         self._path: Path | None = None
         self._writer: Any = None
-        # First number of arrival of each group of rows in the file, ascending; a publish may look for many records.
+        # First number of arrival of each group of rows, ascending; a publish may look for many records.
         self._starts: list[int] = []
 
-    def add(self, rows: list[dict[str, Any]]) -> None:
-        """Keep records: dictionaries with the names of SCHEMA."""
-        if rows:
-            self._waiting.append(pa.Table.from_pylist(rows, schema=SCHEMA))
-            self._write()
+    def __enter__(self) -> Originals:
+        return self
 
-    @contextmanager
-    def writing(self, folder: Path) -> Iterator[None]:
-        """Write what is kept, and what comes, into a folder of the run; left when the source is read.
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """Keep records: dictionaries with the names of SCHEMA.
 
         Raises:
             OSError: the disk is full.
         """
-        self._path = folder / "originals.parquet"
-        with pq.ParquetWriter(self._path, SCHEMA, compression="none", use_dictionary=False) as self._writer:
-            self._write()
-            yield
-        self._writer = None
+        if not rows:
+            return
+        table = pa.Table.from_pylist(rows, schema=SCHEMA)
+        self._starts.append(rows[0]["arrival"])
+        self._kept.append(table)
+        self._kept_bytes += table.nbytes
+        if self._path is not None or self._kept_bytes > MEMORY_BYTES:
+            self._write_kept()
 
-    def _write(self) -> None:
-        while self._writer is not None and self._waiting:
-            table = self._waiting.pop(0)
+    def close(self) -> None:
+        """End the writing; records can be found from now on."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _write_kept(self) -> None:
+        if self._path is None:
+            self._path = self._folder() / "originals.parquet"
+            self._writer = pq.ParquetWriter(self._path, SCHEMA, compression="none", use_dictionary=False)
+        for table in self._kept:
             self._writer.write_table(table, row_group_size=len(table))
-            self._starts.append(table["arrival"][0].as_py())
+        self._kept, self._kept_bytes = [], 0
 
     def find(self, arrival: int) -> Original | None:
         """The record with a number of arrival; None when it is not kept."""
-        group = bisect.bisect_right(self._starts, arrival) - 1
-        if self._path is None or group < 0:
+        place = bisect.bisect_right(self._starts, arrival) - 1
+        if place < 0:
             return None
-        with pq.ParquetFile(self._path, pre_buffer=False) as file:
-            found = file.read_row_group(group)
-        rows = found.filter(pc.equal(found["arrival"], arrival)).to_pylist()
+        group = self._read_group(place)
+        rows = group.filter(pc.equal(group["arrival"], arrival)).to_pylist()
         return Original(rows[0]["page"], rows[0]["position"], rows[0]["record"]) if rows else None
+
+    def _read_group(self, place: int) -> pa.Table:
+        if self._path is None:
+            return self._kept[place]
+        with pq.ParquetFile(self._path, pre_buffer=False) as file:
+            return file.read_row_group(place)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,13 +119,22 @@ def open_database(settings: Settings | None = None) -> Database:
     return Database(url, settings.postgres_schema)
 
 
+@contextmanager
+def classified_errors() -> Iterator[None]:
+    """Translate errors of psycopg into ours; see `classify_database_error`."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise classify_database_error(error) from error
+
+
 def classify_database_error(error: Any) -> SyncError:
-    """Translate a psycopg (2 or 3) error into one of ours, by its SQLSTATE.
+    """Translate an error of psycopg into one of ours, by its SQLSTATE.
 
     Connection, deadlock, serialization, resource and operator trouble (classes 08, 40, 53, 57, 58) passes; privilege,
     read-only, missing or altered objects do not.
     """
-    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    state = getattr(error, "sqlstate", None)
     whole = str(error).strip()
     message = printable(whole.split("\n")[0], 300)
     if state == _TOO_MANY_CONNECTIONS or (state is None and _EXHAUSTED.search(whole)):
@@ -161,9 +169,7 @@ _NAMING_STATES = ("2B", "0A", "42")
 def _depending(error: Any) -> str:
     detail = getattr(getattr(error, "diag", None), "message_detail", None)
     return (
-        f" ({printable(detail, 500)})"
-        if detail and str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None))[:2] in _NAMING_STATES
-        else ""
+        f" ({printable(detail, 500)})" if detail and str(getattr(error, "sqlstate", None))[:2] in _NAMING_STATES else ""
     )
 
 
@@ -184,9 +190,7 @@ def _way_out(state: str | None, message: str) -> str | None:
 
 
 def _is_connection_trouble(error: Any) -> bool:
-    # Errors of psycopg2, the driver of Dagster's storage, come from a process that has imported it.
-    drivers = [psycopg, *filter(None, [sys.modules.get("psycopg2")])]
-    return any(isinstance(error, (driver.OperationalError, driver.InterfaceError)) for driver in drivers)
+    return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
 
 
 def clock(database: Database) -> datetime:

@@ -78,7 +78,7 @@ def ensure_schema(connection: Any, schema: str) -> None:
     """Make a schema where there is none; only then is the right to create one needed.
 
     Args:
-        connection: a connection or cursor of psycopg 2 or 3.
+        connection: a connection or cursor.
         schema: its name.
     """
     if not has_schema(connection, schema):
@@ -90,10 +90,10 @@ def has_schema(connection: Any, schema: str) -> bool:
     """Whether a schema of that name is there, whoever owns it.
 
     Args:
-        connection: a connection or cursor of psycopg 2 or 3.
+        connection: a connection or cursor.
         schema: its name.
     """
     query = "SELECT count(*) AS found FROM pg_catalog.pg_namespace WHERE nspname = %s"
-    cursor = connection.execute(query, [schema]) or connection
+    cursor = connection.execute(query, [schema])
     row = cursor.fetchone()
     return bool(row["found"] if isinstance(row, dict) else row[0])

@@ -4,28 +4,30 @@ take it for.
 
 from __future__ import annotations
 
-from sync_pipelines.books.publish_plan import PublishPlan
 from sync_pipelines.errors import CursorProtocolError
+from sync_pipelines.model.publish import PublishRequest, ReadResult
 from sync_pipelines.secrets import printable
 
 
-def refuse_contrary(plan: PublishPlan, count: int, pairs: list[tuple[str, str]]) -> None:
+def refuse_contrary(request: PublishRequest, read: ReadResult, count: int, pairs: list[tuple[str, str]]) -> None:
     """Stop a run instead of throwing such records away as older versions.
 
     Args:
-        plan: of the run, a delta.
+        request: of the run, a delta.
+        read: of the run.
         count: records that order below their rows and have other content.
         pairs: rowversions of some of them, each with that of its row.
 
     Raises:
         CursorProtocolError: always.
     """
-    entity = plan.entity
+    entity = request.entity
     shown = "; ".join(f"{printable(theirs, 60)!r} where the row has {printable(ours, 60)!r}" for theirs, ours in pairs)
     raise CursorProtocolError(
         f"{count} records that the source sent as greater than the cursor {entity.cursor!r} order below their rows"
         " under the codec"
-        f" {plan.codec}, with other content: {shown}. Either rowversions are not ordered so, or the source went back.",
+        f" {read.position.codec}, with other content: {shown}. Either rowversions are not ordered so, or the"
+        " source went back.",
         where=dict(entity.where),
         next_command="declare the codec of the cursor (cursor.codec in the connector's file, or sync-pipelines"
         " cursor set"

@@ -1,4 +1,4 @@
-"""The seam between a run and the place where its rows go; one module a destination beside this one.
+"""The port `Destination`: what a run asks of the place where its rows go; one folder a destination beside this module.
 
 The catalog (cursor, runs, quarantine, absences) is in PostgreSQL whatever the destination is.
 """
@@ -10,12 +10,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import psycopg
 import pyarrow as pa
 
-from sync_pipelines.books.publish_plan import Outcome, PublishPlan
+from sync_pipelines.books.originals import Originals
+from sync_pipelines.destinations.spool import Spool
 from sync_pipelines.gate.remask import Remask
 from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult
 from sync_pipelines.model.run import Ledger
 
 
@@ -33,17 +34,7 @@ class Prepared:
 
 
 class RecordStream(AbstractContextManager["RecordStream"], Protocol):
-    """The good records of one run on their way into the destination while they are read.
-
-    Attributes:
-        fills: the records go straight into the target, which was empty.
-        rows: that the destination counted; complete after `finish`.
-        refusal: why the destination took none of them; None when it took all.
-    """
-
-    fills: bool
-    rows: int
-    refusal: BaseException | None
+    """The good records of one run on their way into the destination while they are read."""
 
     def feed(self, batch: pa.Table, while_waiting: Callable[[], None]) -> None:
         """Hand a batch of records over.
@@ -53,6 +44,21 @@ class RecordStream(AbstractContextManager["RecordStream"], Protocol):
 
     def finish(self, while_waiting: Callable[[], None]) -> None:
         """Wait until everything has arrived."""
+
+
+@dataclass(frozen=True)
+class StagedBatches:
+    """What a finished read left for the publish step.
+
+    Attributes:
+        spool: every batch of records and rejects.
+        originals: records as they were sent, of those that the destination itself may refuse.
+        stream: the way on which the good records went already; None where they wait in the spool.
+    """
+
+    spool: Spool
+    originals: Originals
+    stream: RecordStream | None = None
 
 
 class Destination(Protocol):
@@ -71,9 +77,6 @@ class Destination(Protocol):
             ConfigurationError: a business key is to be masked under rows that are there.
         """
 
-    def pipeline_target(self, entity: Entity) -> tuple[Any, str]:
-        """dlt's destination and the name of its dataset."""
-
     def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> RecordStream | None:
         """A way for the good records while they are read; None where they wait for the publish step.
 
@@ -83,22 +86,24 @@ class Destination(Protocol):
             first_rows: records in the first batch.
         """
 
-    def publish_nothing(self, plan: PublishPlan) -> Outcome:
-        """Publish a full read that brought no record: rows may have vanished."""
+    def publish(self, request: PublishRequest, read: ReadResult, batches: StagedBatches) -> Publication:
+        """Publish what was read, which may be nothing: rows, ledger, quarantine, reviews and cursor, all or none.
 
-    def all_unchanged(self, plan: PublishPlan, batch: pa.Table) -> Ledger | None:
+        Raises:
+            SyncError: nothing of it happened, or the run's row tells that it did.
+        """
+
+    def all_unchanged(self, request: PublishRequest, read: ReadResult, batch: pa.Table) -> Ledger | None:
         """The ledger of a small batch whose every record stands in the table as it is; None when one does not."""
 
-    def accept_review(
-        self, connection: psycopg.Connection[Any], entity: Entity, key: Sequence[str], content_hash: str
-    ) -> None:
+    def accept_review(self, entity: Entity, key: Sequence[str], content_hash: str, *, catalog: Any) -> None:
         """Take the flag off a row that has this content still.
 
         Args:
-            connection: of the catalog, with an open transaction.
             entity: whose row.
             key: the row's business key as `bridge.reviews` has it.
             content_hash: the hash of the content that was accepted.
+            catalog: the open transaction that closes the review; a destination in the same database takes part in it.
         """
 
     def duplicate_keys(self, entity: Entity) -> int:
@@ -117,7 +122,7 @@ class Destination(Protocol):
             SyncError: it does not, or it cannot.
         """
 
-    def keys_table(self, connection: psycopg.Connection[Any], entity: Entity) -> str:
+    def keys_table(self, connection: Any, entity: Entity) -> str:
         """A table in reach of the connection with keys, hashes and rowversions of all rows; the audit compares with it.
 
         The other columns are there for rows whose hash covers other columns, since those are compared by their content.
@@ -127,9 +132,7 @@ class Destination(Protocol):
             entity: whose rows.
         """
 
-    def rows_table(
-        self, connection: psycopg.Connection[Any], entity: Entity, key: tuple[str, ...] | None = None
-    ) -> str:
+    def rows_table(self, connection: Any, entity: Entity, key: tuple[str, ...] | None = None) -> str:
         """A table in reach of the connection with at least the live rows, or the row of a key.
 
         Args:
@@ -139,4 +142,4 @@ class Destination(Protocol):
         """
 
     def live_rows(self, entity: Entity) -> Iterator[tuple[Any, ...]]:
-        """Live rows: a value of each declared column, as psycopg gives it."""
+        """Live rows: a value of each declared column, in the Python types of its kind."""

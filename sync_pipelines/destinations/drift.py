@@ -1,11 +1,20 @@
-"""Why a table may not be written to, in the words that every destination uses; each names the way out."""
+"""How a table follows its source, and why it cannot, in words that all destinations use; each names the way out."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from sync_pipelines.errors import SchemaDriftError
 from sync_pipelines.model.entity import BRIDGE_COLUMNS, Entity
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """Statements that bring the table to the entity's columns, and what they do in words."""
+
+    statements: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 def check_may_be_made(entity: Entity, *, rebuild: bool) -> None:

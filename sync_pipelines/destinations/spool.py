@@ -1,9 +1,11 @@
-"""Batches on disk until they are published: what the destination could not take while they were read is copied from
-here.
+"""Batches of a run until they are published: for staging, and for the fallback of a stream that was refused.
+
+A small run stays in memory. What is more than `MEMORY_BYTES` goes into one Parquet file a staging table.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -11,21 +13,30 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sync_pipelines.destinations.spools import RunFolder
+
+MEMORY_BYTES = 16 * 1024 * 1024
+BATCH_ROWS = 20_000
 # Written once and read at most once, on this machine: size does not matter, time does.
 _CHEAP = {"compression": "none", "use_dictionary": False, "write_statistics": False}
 
 
 class Spool:
-    """One Parquet file per staging table, written batch by batch.
+    """The batches of one run by staging table.
+
+    Args:
+        folder: of the run.
+        name: begins the names of the files.
 
     Attributes:
         rows: records per table.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: RunFolder, name: str = "spool") -> None:
         self.rows: dict[str, int] = {}
-        self.schemas: dict[str, pa.Schema] = {}
-        self._folder = folder
+        self._folder, self._name = folder, name
+        self._kept: dict[str, list[pa.Table]] = {}
+        self._kept_bytes = 0
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._open = ExitStack()
 
@@ -35,20 +46,58 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the writing; the batches can be read from now on."""
         self._open.close()
 
-    def path(self, table: str) -> Path:
-        """The file of a staging table."""
-        return self._folder / f"spool_{list(self.rows).index(table)}.parquet"
+    def beside(self, name: str) -> Spool:
+        """Another spool in the same folder."""
+        return Spool(self._folder, name)
 
     def write(self, table: str, batch: pa.Table) -> None:
-        """Add a batch to the table's file.
+        """Add a batch to a table.
 
         Raises:
             OSError: the disk is full.
         """
-        if table not in self._writers:
-            self.rows[table], self.schemas[table] = 0, batch.schema
-            self._writers[table] = self._open.enter_context(pq.ParquetWriter(self.path(table), batch.schema, **_CHEAP))
-        self._writers[table].write_table(batch)
-        self.rows[table] += len(batch)
+        self.rows[table] = self.rows.get(table, 0) + len(batch)
+        self._kept.setdefault(table, []).append(batch)
+        self._kept_bytes += batch.nbytes
+        if self._writers or self._kept_bytes > MEMORY_BYTES:
+            self._write_kept()
+
+    def file(self, table: str) -> Path | None:
+        """The file of a table; None where it is in memory."""
+        return self._path(table) if table in self._writers else None
+
+    def batches(self, table: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The batches of a table, of some columns or all; none when nothing was written.
+
+        Raises:
+            OSError, pyarrow.ArrowException: the file cannot be read.
+        """
+        if table not in self.rows:
+            return
+        path = self.file(table)
+        if path is None:
+            for kept in self._kept[table]:
+                yield from (kept if columns is None else kept.select(columns)).to_batches(max_chunksize=BATCH_ROWS)
+            return
+        # With pre-buffering the whole file would be in memory.
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            yield from file.iter_batches(batch_size=BATCH_ROWS, columns=columns)
+
+    def _path(self, table: str) -> Path:
+        place = list(self.rows).index(table)
+        return self._folder.path / f"{self._name}_{place}.parquet"
+
+    def _write_kept(self) -> None:
+        for table, batches in self._kept.items():
+            for batch in batches:
+                if table not in self._writers:
+                    writer = pq.ParquetWriter(self._path(table), batch.schema, **_CHEAP)
+                    self._writers[table] = self._open.enter_context(writer)
+                self._writers[table].write_table(batch)
+        self._kept, self._kept_bytes = {}, 0

@@ -10,8 +10,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
+from types import TracebackType
 
 from sync_pipelines.files.private import FILE_MODE, make_private_folder
 
@@ -19,6 +21,31 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "spools"
 _LOCK = ".lock"
+
+
+class RunFolder:
+    """The working folder of one run, made when something is put into it: a small run never needs one."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._open = ExitStack()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    @cached_property
+    def path(self) -> Path:
+        """The folder.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        return self._open.enter_context(working_folder(self._home))
 
 
 @contextmanager

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sync_pipelines.books.publish_plan import PublishPlan
+from sync_pipelines.model.publish import PublishRequest
 
 
-def must_hold(plan: PublishPlan, vanished: int, live: int) -> bool:
+def must_hold(request: PublishRequest, vanished: int, live: int) -> bool:
     """Whether the rows that a full read misses must stay: more than the configured share of the live ones, and nobody
     accepted it.
     """
-    return vanished > plan.entity.max_vanished_share * live and not plan.accept_vanished
+    return vanished > request.entity.max_vanished_share * live and not request.accept_vanished

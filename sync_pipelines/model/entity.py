@@ -205,12 +205,12 @@ class Entity:
 
     @property
     def staging_schema(self) -> str:
-        """The schema in which dlt stages this entity's pages."""
+        """The schema of the entity's staging tables."""
         return staging_schema(self.target_schema)
 
     @property
     def records_table(self) -> str:
-        """The staging table of the good records; the suffix keeps it clear of names that dlt reserves, such as nul."""
+        """The staging table of the good records."""
         return shorten_identifier(f"{self.target_table}__records")
 
     @property

@@ -132,7 +132,7 @@ class RunResult:
     """What a finished run tells the asset, the command line and `bridge.sync_runs`.
 
     Attributes:
-        stage_seconds: seconds by stage (extract, load, publish).
+        stage_seconds: seconds by stage (read, publish).
         undeclared: names of fields that records carried but the API does not declare.
         gate: verdicts of the entity's gate: passed, reviewed, rejected, waived, failed by rule, decided by rule of the
             table; empty without one.

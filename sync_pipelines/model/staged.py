@@ -1,6 +1,6 @@
 """What travels from extract to load: good records and rejects, with neutral columns.
 
-Columns are called c0, c1, …, so that no name of a source can meet a reserved word of dlt or of PostgreSQL.
+Columns are called c0, c1, …, so that no name of a source can meet a reserved word of PostgreSQL.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import dagster as dg
 
-import sync_pipelines.destinations.dlt_settings  # noqa: F401 - before there are threads
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.dues import lease_reason, release_lease
 from sync_pipelines.catalog.standing import Standing, accept_command, list_standings

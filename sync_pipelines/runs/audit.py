@@ -15,11 +15,11 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
+from sync_pipelines.books.copying import csv_of
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.runs import last_details
-from sync_pipelines.destinations.postgres.copy import csv_of
 from sync_pipelines.destinations.postgres.order import order_of
 from sync_pipelines.destinations.registry import open_destination
 from sync_pipelines.errors import ConfigurationError

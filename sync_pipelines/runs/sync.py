@@ -16,8 +16,8 @@ from uuid import UUID
 import psycopg
 import pyarrow as pa
 
+from sync_pipelines.books.close import finish_without_load
 from sync_pipelines.books.originals import Originals
-from sync_pipelines.books.publish_plan import Outcome, PublishPlan
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database, classify_database_error
 from sync_pipelines.catalog.entities import get_entity
@@ -30,10 +30,11 @@ from sync_pipelines.catalog.runs import (
     start_run,
 )
 from sync_pipelines.catalog.slots import writer_place
-from sync_pipelines.destinations.destination import Destination
-from sync_pipelines.destinations.engine import load_batches
-from sync_pipelines.destinations.postgres.peek import finish_without_load
+from sync_pipelines.destinations.destination import Destination, StagedBatches
+from sync_pipelines.destinations.load import Batch, Loading, load_batches
 from sync_pipelines.destinations.registry import kind_of, open_destination
+from sync_pipelines.destinations.spool import Spool
+from sync_pipelines.destinations.spools import RunFolder
 from sync_pipelines.discovery.follow import follow_fields, waits_for
 from sync_pipelines.errors import (
     UNPUBLISHED,
@@ -50,8 +51,10 @@ from sync_pipelines.errors import (
 from sync_pipelines.gate.judge import Tally
 from sync_pipelines.gate.opened import OpenedGate, check_stored_masks, newly_masked
 from sync_pipelines.gate.remask import Remask
+from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.due import plan_next
 from sync_pipelines.model.entity import COERCED_COLUMN, REVIEW_COLUMN, Connector, DeltaStrategy, Entity, EntityStatus
+from sync_pipelines.model.publish import NextDue, Position, Publication, PublishRequest, ReadResult
 from sync_pipelines.model.run import Ledger, Mode, RunResult, RunStatus, is_published
 from sync_pipelines.model.verdict import RejectionLimits, Verdict
 from sync_pipelines.runs.bounds import RunBounds
@@ -397,12 +400,64 @@ def _prepare(run: _Run) -> None:
 _REFUSALS = (SourceContractError, IncompleteAnswerError)
 
 
+class _Attempt:
+    """One read of the source and what is published of it.
+
+    Attributes:
+        read: what the read told; None until it is over.
+    """
+
+    def __init__(self, run: _Run, folder: RunFolder, originals: Originals, *, keyset: bool, in_order: bool) -> None:
+        self.run, self.folder, self.originals = run, folder, originals
+        self.keyset, self.in_order = keyset, in_order
+        self.extraction = _open_extraction(run, originals)
+        self.request = _request_of(run)
+        self.read: ReadResult | None = None
+
+    def batches(self) -> Iterator[Batch]:
+        """The batches of the source, or of the records that are released."""
+        run, full = self.run, self.run.mode is Mode.FULL
+        if run.released:
+            return self.extraction.released(list(run.released.values()))
+        return self.extraction.batches(
+            after=None if full else run.entity.cursor,
+            keyset=self.keyset,
+            full=full,
+            closing=full and not run.fills_empty,
+            in_order=self.in_order,
+        )
+
+    def finish_read(self) -> ReadResult:
+        """What was read; the batches must be exhausted."""
+        if self.read is None:
+            self.read = _read_result(self)
+        return self.read
+
+
 def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
-    entity, settings = run.entity, run.settings
+    with RunFolder(run.settings.home) as folder, Originals(lambda: folder.path) as originals:
+        attempt = _Attempt(run, folder, originals, keyset=keyset, in_order=in_order)
+        try:
+            publication = _publish(attempt)
+        except SyncError as error:
+            if isinstance(error, _REFUSALS):
+                # Kept answers that were refused once would be refused by every run that goes on with them.
+                attempt.extraction.source.finish()
+            # COMMIT may have gone through although its answer was lost: the run's own row tells.
+            recorded = _recorded_publication(run) if attempt.read is not None else None
+            if recorded is None:
+                raise
+            publication = recorded
+    if not run.released:
+        attempt.extraction.source.finish()
+    return _result(attempt, publication)
+
+
+def _open_extraction(run: _Run, originals: Originals) -> Extraction:
+    settings = run.settings
     masked = run.gate.masked if run.gate is not None else frozenset()
     if run.gate is not None:
         run.gate.tally = Tally()
-    originals = Originals()
     extraction = Extraction(
         run.declared,
         open_source(run.database, run.connector, run.declared, settings, masked=masked, keep_answers=True),
@@ -410,50 +465,44 @@ def _attempt(run: _Run, *, keyset: bool, in_order: bool = True) -> RunResult:
         batch_rows=settings.batch_rows,
         batch_bytes=settings.batch_bytes,
         max_record_bytes=settings.max_record_bytes,
-        own_columns=entity.own_columns,
+        own_columns=run.entity.own_columns,
         gate=run.gate,
         keep_original=originals.add,
         original_characters=run.original_characters,
         before_page=lambda fetched: _go_on(run, extraction, fetched),
         on_undeclared=partial(_notice, run),
     )
-    plan = PublishPlan(
+    return extraction
+
+
+def _request_of(run: _Run) -> PublishRequest:
+    """What the run asks its destination to publish."""
+    entity, settings = run.entity, run.settings
+    masks = run.gate.fingerprints if run.gate is not None else {}
+    return PublishRequest(
         entity=entity,
         run_uid=run.uid,
         mode=run.mode,
         bridge_schema=run.database.bridge_schema,
-        cursor=entity.cursor,
-        codec=extraction.reading.codec,
-        marks=entity.cursor_marks,
-        keyset=keyset,
-        in_order=in_order,
-        walked=extraction.source.walks,
+        declared_columns=run.declared.columns,
+        masks=entity.stored_masks if run.released else masks,
+        released=tuple(run.released),
         accept_vanished=run.accept_vanished,
         lease=run.lease,
-        declared_columns=run.declared.columns,
-        masks=entity.stored_masks if run.released else run.gate.fingerprints if run.gate is not None else {},
-        released=tuple(run.released),
         limits=RejectionLimits(settings.alert_rejection_rate, settings.alert_rejection_min_records),
-        originals=originals,
     )
-    batches = _finished(run, extraction, plan)
-    try:
-        # Two, so that a read of a single batch is known to be over and the plan complete.
-        head = list(itertools.islice(batches, 2))
-        outcome = _without_load(run, extraction, plan, head) if len(head) < 2 and not run.released else None
-        if outcome is None:
-            outcome = _load(run, plan, itertools.chain(head, batches))
-    except SyncError as error:
-        if isinstance(error, _REFUSALS):
-            # Kept answers that were refused once would be refused by every run that goes on with them.
-            extraction.source.finish()
-        # COMMIT may have gone through although its answer was lost: the run's own row tells.
-        outcome = _recorded_outcome(run) if plan.details else None
-        if outcome is None:
-            raise
-    if not run.released:
-        extraction.source.finish()
-    return _result(run, extraction, plan, outcome)
+
+
+def _publish(attempt: _Attempt) -> Publication:
+    """Read the source to its end and publish what it sent."""
+    batches = attempt.batches()
+    # Two, so that a read of a single batch is known to be over.
+    head = list(itertools.islice(batches, 2))
+    if len(head) < 2 and not attempt.run.released:
+        publication = _without_load(attempt, attempt.finish_read(), head)
+        if publication is not None:
+            return publication
+    return _load(attempt, itertools.chain(head, batches))
 
 
 def _go_on(run: _Run, extraction: Extraction, fetched: int) -> None:
@@ -469,74 +518,95 @@ def _wait_on(run: _Run) -> None:
     run.bounds.check(rows=0, read_bytes=0, started_monotonic=run.started_monotonic)
 
 
-def _finished(run: _Run, extraction: Extraction, plan: PublishPlan) -> Iterator[tuple[str, pa.Table]]:
-    """The batches, and when they are through, the plan with its counts and its cursor."""
-    after = run.entity.cursor if run.mode is Mode.DELTA else None
-    full = run.mode is Mode.FULL
-    if run.released:
-        yield from extraction.released(list(run.released.values()))
-    else:
-        closing = full and not run.fills_empty
-        yield from extraction.batches(
-            after=after, keyset=plan.keyset, full=full, closing=closing, in_order=plan.in_order
-        )
+def _read_result(attempt: _Attempt) -> ReadResult:
+    """What the finished read tells, with what a person should know of it in the run's warnings."""
+    run, extraction = attempt.run, attempt.extraction
+    if not run.released:
         run.warnings += extraction.source.warnings()
         _tell_undeclared(run, extraction.undeclared)
-    plan.fetched, plan.reread, plan.rejected = extraction.fetched, extraction.reread, extraction.rejected
-    plan.moved, plan.absent = extraction.moved, extraction.absent
-    plan.codec, moved = extraction.reading.codec or plan.codec, False
-    if plan.keyset and not run.released:
-        checkpoint = plan_checkpoint(run.entity, run.mode, extraction.reading, run.started_at, run.elapsed_seconds)
-        plan.cursor, plan.marks = checkpoint.cursor, checkpoint.marks
-        plan.seen, plan.seen_is_sure = checkpoint.seen, checkpoint.seen_is_sure
-        moved = checkpoint.seen is not None and checkpoint.seen != run.entity.seen_rowversion
-        run.warnings += checkpoint.warnings
+    walked = extraction.source.walks
+    position, has_moved = _position_after(attempt)
+    if attempt.keyset and not run.released:
         # By page number a row may have hidden between two pages, also where only some records were read so.
-        plan.walked = plan.walked or extraction.reading.by_number
-    elif not run.released:
-        plan.cursor, plan.marks = None, ()
-    without_rowversion = _without_rowversion(run, extraction, plan)
-    plan.next_due_seconds, plan.next_due_reason = plan_next(
+        walked = walked or extraction.reading.by_number
+    without_rowversion = _without_rowversion(attempt)
+    seconds, reason = plan_next(
         run.entity.uid,
         run.entity.sync_interval_seconds,
         run.entity.lookback_seconds,
-        probed=run.connector.probe_changes and plan.seen_is_sure and not plan.walked,
-        moved=moved,
+        probed=run.connector.probe_changes and position.seen_is_sure and not walked,
+        moved=has_moved,
     )
-    plan.details = {
+    return ReadResult(
+        fetched=extraction.fetched,
+        reread=extraction.reread,
+        rejected=extraction.rejected,
+        position=position,
+        keyset=attempt.keyset,
+        in_order=attempt.in_order,
+        moved=extraction.moved,
+        walked=walked,
+        absent=extraction.absent,
+        next_due=NextDue(seconds, reason),
+        details=_details_of(attempt, without_rowversion),
+    )
+
+
+def _position_after(attempt: _Attempt) -> tuple[Position, bool]:
+    """Where the next read starts, and whether the source has moved since the last one."""
+    run, reading = attempt.run, attempt.extraction.reading
+    entity = run.entity
+    codec = reading.codec or (Codec(entity.cursor_codec) if entity.cursor_codec else None)
+    if run.released:
+        return Position(entity.cursor, codec, entity.cursor_marks), False
+    if not attempt.keyset:
+        return Position(None, codec), False
+    checkpoint = plan_checkpoint(entity, run.mode, reading, run.started_at, run.elapsed_seconds)
+    run.warnings += checkpoint.warnings
+    position = Position(checkpoint.cursor, codec, checkpoint.marks, checkpoint.seen, checkpoint.seen_is_sure)
+    return position, checkpoint.seen is not None and checkpoint.seen != entity.seen_rowversion
+
+
+def _details_of(attempt: _Attempt, without_rowversion: int) -> dict[str, Any]:
+    """What `bridge.sync_runs.details` keeps of the read."""
+    run, extraction = attempt.run, attempt.extraction
+    traffic = extraction.traffic
+    details: dict[str, Any] = {
         "pages": extraction.pages,
         "reread": extraction.reread,
         "rowversion_last": extraction.reading.last,
-        "requests": extraction.traffic.requests,
-        "retries": extraction.traffic.retries,
-        "bytes_wire": extraction.traffic.bytes_wire,
-        "api_seconds_p95": round(extraction.traffic.percentile_seconds(0.95), 4),
-        "api_seconds_max": round(extraction.traffic.percentile_seconds(1.0), 4),
+        "requests": traffic.requests,
+        "retries": traffic.retries,
+        "bytes_wire": traffic.bytes_wire,
+        "api_seconds_p95": round(traffic.percentile_seconds(0.95), 4),
+        "api_seconds_max": round(traffic.percentile_seconds(1.0), 4),
         "undeclared": sorted(extraction.undeclared),
         "without_rowversion": without_rowversion,
         "table_changes": list(run.table_changes),
         "quarantine_sample": extraction.sample,
         "page_size": extraction.source.page_size,
-        "pages_moved": plan.moved,
-        "unsorted": bool(run.last_details.get("unsorted")) if run.released else not plan.in_order,
-        **({"coerced": dict(extraction.coerced)} if extraction.coerced else {}),
-        **({"gate": run.gate.tally.as_dict()} if run.gate is not None else {}),
+        "pages_moved": extraction.moved,
+        "unsorted": bool(run.last_details.get("unsorted")) if run.released else not attempt.in_order,
         "warnings": [*run.warnings, *extraction.reading.warnings],
     }
+    if extraction.coerced:
+        details["coerced"] = dict(extraction.coerced)
+    if run.gate is not None:
+        details["gate"] = run.gate.tally.as_dict()
+    return details
 
 
-def _without_rowversion(run: _Run, extraction: Extraction, plan: PublishPlan) -> int:
+def _without_rowversion(attempt: _Attempt) -> int:
     """Records of the table that no delta can see, as the last full read counted them; told in the run's warnings."""
-    if not plan.keyset or run.released:
-        return int(run.last_details.get("without_rowversion", 0))
+    run, counted = attempt.run, attempt.extraction.without_rowversion
+    known = int(run.last_details.get("without_rowversion", 0))
+    if not attempt.keyset or run.released:
+        return known
     if run.mode is Mode.FULL:
-        count, seen = extraction.without_rowversion, "only a full read sees them"
+        count, unseen, seen = counted, counted, "only a full read sees them"
     else:
-        count, seen = (
-            int(run.last_details.get("without_rowversion", 0)),
-            "this delta could not see whether they changed",
-        )
-    if count > (extraction.without_rowversion if run.mode is Mode.DELTA else 0):
+        count, unseen, seen = known, known - counted, "this delta could not see whether they changed"
+    if unseen > 0:
         run.warnings.append(
             f"{count} records have no {_cursor_name(run)}, so no delta finds them again: {seen} (sync-pipelines sync"
             f" {run.entity.path} --full-refresh)"
@@ -549,38 +619,43 @@ def _cursor_name(run: _Run) -> str:
     return endpoint.cursor.field if endpoint is not None and endpoint.cursor is not None else "row_version"
 
 
-def _without_load(
-    run: _Run, extraction: Extraction, plan: PublishPlan, head: list[tuple[str, pa.Table]]
-) -> Outcome | None:
+def _without_load(attempt: _Attempt, read: ReadResult, head: list[Batch]) -> Publication | None:
     """Finish a run whose records need not be staged; None when it must load."""
+    run, request = attempt.run, attempt.request
     if run.mode is Mode.FULL:
         if head:
             return None
-        with _writing(run):
-            return run.destination.publish_nothing(plan)
-    small = extraction.fetched <= run.settings.max_page_size
-    if head and (not small or plan.fetched != plan.reread + len(head[0][1]) or head[0][0] != run.entity.records_table):
-        return None
-    ledger = Ledger() if not head else run.destination.all_unchanged(plan, head[0][1])
+        with _writing(run), Spool(attempt.folder) as nothing:
+            # Rows may have vanished all the same.
+            return run.destination.publish(request, read, StagedBatches(nothing, attempt.originals))
+    ledger = _unchanged_ledger(attempt, read, *head[0]) if head else Ledger()
     if ledger is None:
         return None
     with run.database.connect() as connection:
-        return finish_without_load(connection.cursor(), plan, ledger)
+        return finish_without_load(connection.cursor(), request, read, ledger)
 
 
-def _load(run: _Run, plan: PublishPlan, batches: Iterator[tuple[str, pa.Table]]) -> Outcome:
-    load_batches(
+def _unchanged_ledger(attempt: _Attempt, read: ReadResult, table: str, batch: pa.Table) -> Ledger | None:
+    """The ledger of a small delta of one batch whose every record is in the table already."""
+    run = attempt.run
+    is_small = read.fetched <= run.settings.max_page_size
+    is_whole = table == run.entity.records_table and read.fetched == read.reread + len(batch)
+    return run.destination.all_unchanged(attempt.request, read, batch) if is_small and is_whole else None
+
+
+def _load(attempt: _Attempt, batches: Iterator[Batch]) -> Publication:
+    run = attempt.run
+    loading = Loading(
         run.destination,
-        plan,
-        batches,
-        run.stage_seconds,
-        home=run.settings.home,
+        attempt.request,
+        attempt.folder,
+        attempt.originals,
         fills_empty=run.fills_empty,
         writing=lambda: _writing(run),
         while_waiting=lambda: _wait_on(run),
+        stage_seconds=run.stage_seconds,
     )
-    assert plan.outcome is not None
-    return plan.outcome
+    return load_batches(loading, batches, attempt.finish_read)
 
 
 def _writing(run: _Run) -> AbstractContextManager[None]:
@@ -593,14 +668,21 @@ def _writing(run: _Run) -> AbstractContextManager[None]:
     )
 
 
-def _recorded_outcome(run: _Run) -> Outcome | None:
+def _recorded_publication(run: _Run) -> Publication | None:
     """What the run's own row says of it; None when it was not published."""
     row = get_run(run.database, run.uid)
     if not is_published(row):
         return None
     details, trouble = row["details"], row["error_details"] or {}
     verdict = Verdict(RunStatus(row["status"]), row["error_message"], trouble.get("next_command"))
-    return Outcome(Ledger.of_row(row), details["row_count"], details["missing"], details["held_deletions"], verdict)
+    return Publication(
+        Ledger.of_row(row),
+        details["row_count"],
+        details["missing"],
+        details["held_deletions"],
+        verdict,
+        details=details,
+    )
 
 
 def _duplicate_keys(run: _Run) -> int:
@@ -612,12 +694,13 @@ def _duplicate_keys(run: _Run) -> int:
         return 0
 
 
-def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outcome) -> RunResult:
+def _result(attempt: _Attempt, publication: Publication) -> RunResult:
+    run, extraction, read = attempt.run, attempt.extraction, attempt.finish_read()
     entity, traffic = run.entity, extraction.traffic
     duplicates = _duplicate_keys(run)
     metrics = named_metrics(
         endpoint_of(run.connector, entity.slug),
-        outcome.ledger,
+        publication.ledger,
         traffic,
         extraction.source.page_size,
         run.elapsed_seconds,
@@ -629,19 +712,19 @@ def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outco
                 note_details(connection, run.uid, late)
         except SyncError as error:
             logger.warning("%s: what was found after the publish is not in the run's row: %s", entity.path, error.what)
-    logger.info("%s: %s", entity.path, outcome.ledger.as_dict())
+    logger.info("%s: %s", entity.path, publication.ledger.as_dict())
     return RunResult(
         uid=run.uid,
         connector=entity.connector,
         slug=entity.slug,
         mode=run.mode,
-        ledger=outcome.ledger,
+        ledger=publication.ledger,
         started_at=run.started_at,
         duration_seconds=run.elapsed_seconds,
         table=entity.table,
-        row_count=outcome.row_count,
+        row_count=publication.row_count,
         rowversion_start=entity.cursor if run.mode is Mode.DELTA else None,
-        rowversion_end=plan.cursor,
+        rowversion_end=read.position.cursor,
         pages=extraction.pages,
         requests=traffic.requests,
         bytes_wire=traffic.bytes_wire,
@@ -654,12 +737,12 @@ def _result(run: _Run, extraction: Extraction, plan: PublishPlan, outcome: Outco
         duplicate_keys=duplicates,
         columns=entity.columns,
         gate=run.gate.tally.as_dict() if run.gate is not None else {},
-        warnings=(*run.warnings, *extraction.reading.warnings, *outcome.warnings),
-        storage=dict(plan.details.get("trino", {})),
+        warnings=(*run.warnings, *extraction.reading.warnings, *publication.warnings),
+        storage=dict(publication.details.get("trino", {})),
         metrics=metrics,
         coerced=dict(extraction.coerced),
-        status=outcome.verdict.status,
-        status_reason=outcome.verdict.reason,
-        next_command=outcome.verdict.next_command,
-        held_deletions=outcome.held,
+        status=publication.verdict.status,
+        status_reason=publication.verdict.reason,
+        next_command=publication.verdict.next_command,
+        held_deletions=publication.held,
     )

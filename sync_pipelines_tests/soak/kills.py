@@ -30,9 +30,7 @@ DECLARED_TYPES = {
 }
 
 _forkserver = multiprocessing.get_context("forkserver")
-_forkserver.set_forkserver_preload(
-    ["sync_pipelines_tests.soak.kills", "sync_pipelines.destinations.postgres.dlt_client"]
-)
+_forkserver.set_forkserver_preload(["sync_pipelines_tests.soak.kills", "sync_pipelines.destinations.postgres.adapter"])
 
 
 def doomed_sync(url: str, home: str, full_refresh: bool, started: Any) -> None:

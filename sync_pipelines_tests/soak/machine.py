@@ -58,7 +58,7 @@ EXTRA_COLUMNS = ("colour", "size")
 _numbers = itertools.count(1)
 _forkserver = multiprocessing.get_context("forkserver")
 _forkserver.set_forkserver_preload(
-    ["sync_pipelines_tests.soak.machine", "sync_pipelines.destinations.postgres.dlt_client"]
+    ["sync_pipelines_tests.soak.machine", "sync_pipelines.destinations.postgres.adapter"]
 )
 
 picks = st.lists(st.integers(0, KEYS - 1), min_size=1, max_size=6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,25 +13,28 @@ from psycopg.rows import tuple_row
 
 from sync_pipelines.books.masked import mask_catalog
 from sync_pipelines.books.originals import kept_from_characters
-from sync_pipelines.books.publish_plan import Outcome, PublishPlan
-from sync_pipelines.catalog.database import Database
+from sync_pipelines.books.staging import lock_ddl, prepare_staging
+from sync_pipelines.catalog.database import CONNECT_TIMEOUT_SECONDS, Database, classified_errors
 from sync_pipelines.catalog.roles import grant_target
 from sync_pipelines.catalog.session_options import ensure_schema
-from sync_pipelines.destinations.destination import Prepared
+from sync_pipelines.catalog.stored_columns import read_columns
+from sync_pipelines.destinations.destination import Prepared, StagedBatches
 from sync_pipelines.destinations.postgres.aside import set_aside
 from sync_pipelines.destinations.postgres.duplicates import duplicate_keys
 from sync_pipelines.destinations.postgres.fill import BULK_ROWS, is_empty
 from sync_pipelines.destinations.postgres.masking import clear_columns
 from sync_pipelines.destinations.postgres.misfits import has_checks, has_other_indexes
 from sync_pipelines.destinations.postgres.peek import all_unchanged
-from sync_pipelines.destinations.postgres.publish import publish
-from sync_pipelines.destinations.postgres.staging import prepare_staging
+from sync_pipelines.destinations.postgres.publish import KeyTwiceError, publish
 from sync_pipelines.destinations.postgres.stream import RecordStream
-from sync_pipelines.destinations.postgres.target import apply_table, plan_table, read_columns
+from sync_pipelines.destinations.postgres.target import apply_table, plan_table
 from sync_pipelines.gate.remask import Remask
 from sync_pipelines.model.entity import OPTIONAL_COLUMNS, REVIEW_COLUMN, Entity
+from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult
 from sync_pipelines.model.quoting import literal, quote
 from sync_pipelines.model.run import Ledger
+
+logger = logging.getLogger(__name__)
 
 
 class PostgresDestination:
@@ -59,33 +63,41 @@ class PostgresDestination:
             )
             return Prepared(plan.changes, is_empty(cursor, entity), entity.own_columns, kept)
 
-    def pipeline_target(self, entity: Entity) -> tuple[Any, str]:
-        """dlt's postgres destination with our publish step."""
-        from sync_pipelines.destinations.postgres.dlt_client import LibpqCredentials, bridge_postgres
-
-        return bridge_postgres(credentials=LibpqCredentials.of(self._database.session_url())), entity.staging_schema
-
     def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> RecordStream:
         """COPY while the source is read, into staging or into the empty target."""
-        return RecordStream(self._database.session_url(), entity, fills=fills_empty, bulk=first_rows >= BULK_ROWS)
+        return RecordStream(self._connect(), entity, fills=fills_empty, bulk=first_rows >= BULK_ROWS)
 
-    def publish_nothing(self, plan: PublishPlan) -> Outcome:
-        """dlt makes no load of nothing, yet rows may have vanished and the books must be closed."""
-        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
-            return publish(cursor, plan)
+    def publish(self, request: PublishRequest, read: ReadResult, batches: StagedBatches) -> Publication:
+        """Publish in one transaction, on the connection of the stream where there is one."""
+        stream = batches.stream
+        with classified_errors():
+            if isinstance(stream, RecordStream):
+                return _publish_streamed(stream, request, read, batches)
+            with self._connect() as connection:
+                return publish(connection.cursor(), request, read, batches)
 
-    def all_unchanged(self, plan: PublishPlan, batch: pa.Table) -> Ledger | None:
+    def _connect(self) -> psycopg.Connection[Any]:
+        """A connection on which triggers of people find their tables.
+
+        Nothing is prepared on it, since tables change between two statements.
+        """
+        return psycopg.connect(
+            self._database.session_url(),
+            prepare_threshold=None,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            application_name="sync_pipelines",
+        )
+
+    def all_unchanged(self, request: PublishRequest, read: ReadResult, batch: pa.Table) -> Ledger | None:
         """Compare by one query."""
-        with self._database.connect() as connection:
-            return all_unchanged(connection.cursor(), plan, batch)
+        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+            return all_unchanged(cursor, request, read, batch)
 
-    def accept_review(
-        self, connection: psycopg.Connection[Any], entity: Entity, key: Sequence[str], content_hash: str
-    ) -> None:
+    def accept_review(self, entity: Entity, key: Sequence[str], content_hash: str, *, catalog: Any) -> None:
         """In the transaction of the catalog."""
         pairs = zip(entity.business_keys, key, strict=True)
         keys = " AND ".join(f"t.{quote(column.target_name)}::text = {literal(part)}" for column, part in pairs)
-        connection.execute(
+        catalog.execute(
             f"UPDATE {quote(entity.target_schema, entity.target_table)} t SET {REVIEW_COLUMN} = NULL"
             f" WHERE {keys} AND right(t._bridge_hash, 32) = {literal(content_hash)}"
         )
@@ -110,13 +122,11 @@ class PostgresDestination:
         with self._database.connect():
             return f"{self._database.location} answers"
 
-    def keys_table(self, connection: psycopg.Connection[Any], entity: Entity) -> str:
+    def keys_table(self, connection: Any, entity: Entity) -> str:
         """The table itself."""
         return quote(entity.target_schema, entity.target_table)
 
-    def rows_table(
-        self, connection: psycopg.Connection[Any], entity: Entity, key: tuple[str, ...] | None = None
-    ) -> str:
+    def rows_table(self, connection: Any, entity: Entity, key: tuple[str, ...] | None = None) -> str:
         """The table itself."""
         return quote(entity.target_schema, entity.target_table)
 
@@ -124,12 +134,25 @@ class PostgresDestination:
         """By a cursor of the server."""
         columns = ", ".join(quote(column.target_name) for column in entity.columns)
         table = quote(entity.target_schema, entity.target_table)
-        with psycopg.connect(self._database.session_url()) as connection, connection.cursor("live_rows") as cursor:
+        with self._connect() as connection, connection.cursor("live_rows") as cursor:
             cursor.itersize = 20_000
             statement = f"SELECT {columns} FROM {table} WHERE NOT _bridge_deleted"
-            yield from cursor.execute(statement)  # type: ignore[call-overload]
+            yield from cursor.execute(statement)
 
 
-def lock_ddl(cursor: Any, schema: str) -> None:
-    """One process at a time changes tables of a schema, until the transaction ends."""
-    cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"sync_pipelines:ddl:{schema}"])
+def _publish_streamed(
+    stream: RecordStream, request: PublishRequest, read: ReadResult, batches: StagedBatches
+) -> Publication:
+    """Publish on the stream's connection; records that cannot fill the target directly go through staging."""
+    connection = stream.connection
+    if stream.fills and stream.refusal is None:
+        try:
+            publication = publish(connection.cursor(), request, read, batches, stream=stream, fills=True)
+            connection.commit()
+            return publication
+        except KeyTwiceError as error:
+            logger.info("%s goes through staging: %s", request.entity.table, error)
+            connection.rollback()
+    publication = publish(connection.cursor(), request, read, batches, stream=stream)
+    connection.commit()
+    return publication

@@ -7,8 +7,8 @@ from psycopg.rows import tuple_row
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import list_entities
 from sync_pipelines.catalog.roles import is_granted
+from sync_pipelines.catalog.stored_columns import read_columns
 from sync_pipelines.destinations.postgres.rejected import make_ahead
-from sync_pipelines.destinations.postgres.target import read_columns
 
 
 def add_columns_ahead(database: Database) -> list[str]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import psycopg
 
+from sync_pipelines.catalog.stored_columns import read_columns
 from sync_pipelines.destinations.postgres.belongings import Belongings, collect
 from sync_pipelines.destinations.postgres.dependants import check_can_move, dependants_down, find_oid
-from sync_pipelines.destinations.postgres.target import constraint_names, create_statements, read_columns
+from sync_pipelines.destinations.postgres.target import constraint_names, create_statements
 from sync_pipelines.errors import DatabaseRefusedError
 from sync_pipelines.model.entity import OPTIONAL_COLUMNS, Entity
 from sync_pipelines.model.names import shorten_identifier

@@ -1,4 +1,4 @@
-"""Parquet to CSV to COPY: the cheapest way in, and it names the row when PostgreSQL refuses one.
+"""COPY of records into staging or into the target.
 
 A row that PostgreSQL refuses although its types fit (a JSON number beyond NUMERIC, say) is found by halving, set aside
 as a reject, and the others pass.
@@ -7,19 +7,16 @@ as a reject, and the others pass.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
-import psycopg2
-import psycopg2.errors
+import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
+from sync_pipelines.books.copying import copy_batches, copy_statement
 from sync_pipelines.books.originals import Original, Originals
 from sync_pipelines.destinations.postgres.halving import write_by_halves
 from sync_pipelines.model.entity import Column, Entity
@@ -28,72 +25,32 @@ from sync_pipelines.model.staged import records_schema
 from sync_pipelines.model.types import INTEGER_BITS, Kind
 from sync_pipelines.secrets import printable
 
-BATCH_ROWS = 20_000
 # What is wrong with a record and not with the database; a row that fills more than a page is "program limit exceeded".
-_REFUSALS = (psycopg2.DataError, psycopg2.errors.ProgramLimitExceeded)
+_REFUSALS = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded)
 # A value for which PostgreSQL would need more than 1 GB at once, such as an array of 20 million numbers in jsonb.
 _TOO_LARGE = "invalid memory alloc request size"
 _LITERALS = {Kind.JSON, Kind.BOOLEAN, Kind.NUMERIC, Kind.DOUBLE, Kind.REAL, *INTEGER_BITS}
+Batches = Callable[[], Iterable[pa.RecordBatch]]
 _any = msgspec.json.Decoder(msgspec.Raw)
-_OPTIONS = pa_csv.WriteOptions(include_header=False)
 
 
 def is_refusal(error: BaseException) -> bool:
     """Whether PostgreSQL's error is about a record, and not about the database."""
     return isinstance(error, _REFUSALS) or (
-        isinstance(error, psycopg2.errors.InternalError_) and _TOO_LARGE in str(error)
+        isinstance(error, psycopg.errors.InternalError_) and _TOO_LARGE in str(error)
     )
-
-
-class CsvStream(io.RawIOBase):
-    """Batches as CSV text, converted one by one while COPY reads them."""
-
-    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
-        self._batches = batches
-        self._text = memoryview(b"")
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes of text; no bytes at the end."""
-        if not self._text:
-            batch = next(self._batches, None)
-            if batch is None:
-                return b""
-            self._text = memoryview(csv_of(batch))
-        chunk = self._text[:size] if size >= 0 else self._text
-        self._text = self._text[len(chunk) :]
-        return bytes(chunk)
-
-
-def _open(path: str) -> pq.ParquetFile:
-    """A file whose batches are read as they are asked for; with pre-buffering the whole file would stand in memory."""
-    return pq.ParquetFile(path, pre_buffer=False)
-
-
-def copy_parquet(cursor: Any, path: str, schema: str, table: str) -> None:
-    """COPY a whole file into a table with the same column names.
-
-    Raises:
-        psycopg2.Error: see `is_refusal`; the transaction is broken.
-    """
-    file = _open(path)
-    batches = (batch for batch in file.iter_batches(batch_size=BATCH_ROWS) if batch.num_rows)
-    cursor.copy_expert(_statement(schema, table, file.schema_arrow.names), CsvStream(batches), size=1 << 18)
 
 
 def records_statement(entity: Entity) -> str:
     """COPY of staged records into their staging table."""
-    return _statement(entity.staging_schema, entity.records_table, records_schema(entity).names)
+    return copy_statement(entity.staging_schema, entity.records_table, records_schema(entity).names)
 
 
 def target_statement(entity: Entity) -> str:
     """COPY of the batches of `target_rows` into the target."""
     names = [*(column.target_name for column in entity.columns), "_bridge_hash", "_bridge_rowversion"]
     names += entity.flags.values()
-    return _statement(entity.target_schema, entity.target_table, names)
+    return copy_statement(entity.target_schema, entity.target_table, names)
 
 
 def target_rows(batch: pa.RecordBatch, entity: Entity) -> pa.RecordBatch:
@@ -104,42 +61,44 @@ def target_rows(batch: pa.RecordBatch, entity: Entity) -> pa.RecordBatch:
     return pa.record_batch(arrays, names=[str(number) for number in range(len(arrays))])
 
 
-def copy_refusing(cursor: Any, path: str, entity: Entity, originals: Originals) -> int:
-    """COPY the records of a file into staging, the quick way if PostgreSQL takes them all.
+def copy_refusing(cursor: Any, batches: Batches, entity: Entity, originals: Originals) -> int:
+    """COPY records into staging, the quick way if PostgreSQL takes them all.
+
+    Args:
+        cursor: of the transaction that stages.
+        batches: gives the batches of records; asked a second time where PostgreSQL refuses one of them.
+        entity: of the records.
+        originals: of the run.
 
     Returns:
         Number of records set aside, now in the staging table of rejects.
     """
-    cursor.execute("SAVEPOINT before_file")
+    cursor.execute("SAVEPOINT before_records")
     try:
-        copy_parquet(cursor, path, entity.staging_schema, entity.records_table)
-    except psycopg2.Error as error:
+        copy_batches(cursor, records_statement(entity), batches())
+    except psycopg.Error as error:
         if not is_refusal(error):
             raise
-        cursor.execute("ROLLBACK TO SAVEPOINT before_file")
-        return copy_by_halves(cursor, path, entity, originals)
-    cursor.execute("RELEASE SAVEPOINT before_file")
+        cursor.execute("ROLLBACK TO SAVEPOINT before_records")
+        return copy_by_halves(cursor, batches(), entity, originals)
+    cursor.execute("RELEASE SAVEPOINT before_records")
     return 0
 
 
-def copy_by_halves(cursor: Any, path: str, entity: Entity, originals: Originals) -> int:
-    """COPY the records of a file and set aside those that PostgreSQL refuses.
+def copy_by_halves(cursor: Any, batches: Iterable[pa.RecordBatch], entity: Entity, originals: Originals) -> int:
+    """COPY records into staging, and set aside those that PostgreSQL refuses.
 
     Returns:
         Number of records set aside, now in the staging table of rejects.
     """
-    refused = 0
-    for batch in _open(path).iter_batches(batch_size=BATCH_ROWS):
-        refused += _copy_batch(cursor, batch, entity, originals)
-    return refused
+    return sum(_copy_batch(cursor, batch, entity, originals) for batch in batches)
 
 
 def _copy_batch(cursor: Any, batch: pa.RecordBatch, entity: Entity, originals: Originals) -> int:
-    statement = _statement(entity.staging_schema, entity.records_table, batch.schema.names)
+    statement = records_statement(entity)
 
     def write(start: int, stop: int) -> int:
-        cursor.copy_expert(statement, io.BytesIO(csv_of(batch.slice(start, stop - start))))
-        return stop - start
+        return copy_batches(cursor, statement, [batch.slice(start, stop - start)])
 
     _, refused = write_by_halves(cursor, batch.num_rows, write, is_refusal)
     for place, error in refused:
@@ -147,9 +106,8 @@ def _copy_batch(cursor: Any, batch: pa.RecordBatch, entity: Entity, originals: O
             name: array[place : place + 1].cast(pa.string())[0].as_py()
             for name, array in zip(batch.schema.names, batch.columns, strict=True)
         }
-        set_row_aside(
-            cursor, row, entity, f"PostgreSQL refuses it: {printable(str(error).splitlines()[0], 300)}", originals
-        )
+        reason = f"PostgreSQL refuses it: {printable(str(error).splitlines()[0], 300)}"
+        set_row_aside(cursor, row, entity, reason, originals)
     return len(refused)
 
 
@@ -177,7 +135,7 @@ def set_row_aside(cursor: Any, row: dict[str, str | None], entity: Entity, reaso
             json.dumps(keys),
             row["rowversion"],
             hashlib.sha256(original.record).hexdigest(),
-            psycopg2.Binary(original.record),
+            original.record,
         ),
     )
 
@@ -200,14 +158,3 @@ def _literal(text: str | None, column: Column) -> str:
     except msgspec.MsgspecError:
         return json.dumps(text)
     return text
-
-
-def csv_of(batch: pa.RecordBatch) -> bytes:
-    """A batch as CSV that COPY reads exactly: null is empty, an empty text is quoted."""
-    text = io.BytesIO()
-    pa_csv.write_csv(batch, text, _OPTIONS)
-    return text.getvalue()
-
-
-def _statement(schema: str, table: str, columns: list[str]) -> str:
-    return f"COPY {quote(schema, table)} ({', '.join(map(quote, columns))}) FROM STDIN (FORMAT csv)"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psycopg2
+import psycopg
 
 from sync_pipelines.destinations.postgres.target import constraint_names, constraint_statements
 from sync_pipelines.model.entity import Entity
@@ -32,7 +32,7 @@ def indexes_afterwards(cursor: Any, entity: Entity, rows: int) -> Iterator[None]
     """Take constraints and index off an empty target while it is filled with many rows.
 
     Raises:
-        psycopg2.errors.UniqueViolation: on leaving, when a key stands twice.
+        psycopg.errors.UniqueViolation: on leaving, when a key stands twice.
     """
     if rows >= BULK_ROWS:
         take_off_constraints(cursor, entity)
@@ -49,7 +49,7 @@ def take_off_constraints(cursor: Any, entity: Entity) -> None:
         cursor.execute(f"DROP INDEX IF EXISTS {quote(entity.target_schema, index)}")
         for constraint in (primary, business):
             cursor.execute(f"ALTER TABLE {target} DROP CONSTRAINT IF EXISTS {quote(constraint)}")
-    except psycopg2.Error as error:
+    except psycopg.Error as error:
         # Somebody's foreign key or view needs the constraint: it stays, and filling takes longer.
         logger.info("constraints of %s stay while it is filled: %s", entity.table, error)
         cursor.execute("ROLLBACK TO SAVEPOINT before_bulk")
@@ -60,7 +60,7 @@ def build_constraints(cursor: Any, entity: Entity) -> None:
     """Build those of the target's constraints and index that are not there; a run that died may have left it bare.
 
     Raises:
-        psycopg2.errors.UniqueViolation: a key stands twice.
+        psycopg.errors.UniqueViolation: a key stands twice.
     """
     names = constraint_names(entity)
     cursor.execute(

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import psycopg2
+import psycopg
 
 Write = Callable[[int, int], int]
 """Writes the rows from a place up to another one, which is not included; returns how many were written."""
@@ -15,11 +15,11 @@ Write = Callable[[int, int], int]
 
 def write_by_halves(
     cursor: Any, count: int, write: Write, is_refusal: Callable[[BaseException], bool]
-) -> tuple[int, list[tuple[int, psycopg2.Error]]]:
+) -> tuple[int, list[tuple[int, psycopg.Error]]]:
     """Write rows, but for those that PostgreSQL refuses.
 
     Args:
-        cursor: of psycopg2, inside a transaction, which `write` uses.
+        cursor: inside a transaction, which `write` uses.
         count: how many rows there are.
         write: writes some of them.
         is_refusal: whether an error is about a row; any other is raised.
@@ -27,7 +27,7 @@ def write_by_halves(
     Returns:
         How many rows were written, and place and error of each refused one, ascending.
     """
-    refused: list[tuple[int, psycopg2.Error]] = []
+    refused: list[tuple[int, psycopg.Error]] = []
 
     def attempt(start: int, stop: int) -> int:
         if start == stop:
@@ -35,7 +35,7 @@ def write_by_halves(
         cursor.execute("SAVEPOINT before_rows")
         try:
             written = write(start, stop)
-        except psycopg2.Error as error:
+        except psycopg.Error as error:
             if not is_refusal(error):
                 raise
             cursor.execute("ROLLBACK TO SAVEPOINT before_rows; RELEASE SAVEPOINT before_rows")

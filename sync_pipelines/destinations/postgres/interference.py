@@ -38,7 +38,7 @@ def find_interference(cursor: Any, entity: Entity) -> list[tuple[str, str]]:
     """Triggers, rules, policies and children of the target, each with the statement that takes it out of the way.
 
     Args:
-        cursor: of psycopg 2 or 3 with rows as tuples.
+        cursor: with rows as tuples.
         entity: whose table.
     """
     table = quote(entity.target_schema, entity.target_table)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sync_pipelines.catalog.stored_columns import read_columns
 from sync_pipelines.destinations.postgres.dependants import dependants_down
 from sync_pipelines.destinations.postgres.fill import is_empty
-from sync_pipelines.destinations.postgres.target import read_columns
 from sync_pipelines.gate.remask import Remask
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.quoting import quote

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sync_pipelines.books.publish_plan import PublishPlan
+from sync_pipelines.books.rejects import staged_rejects
 from sync_pipelines.destinations.contrary import refuse_contrary
 from sync_pipelines.destinations.emptied import columns_to_check, refuse_emptied
 from sync_pipelines.destinations.postgres.fill import indexes_afterwards, is_empty
 from sync_pipelines.destinations.postgres.order import order_of
 from sync_pipelines.model.entity import REJECTED_COLUMN, Column
 from sync_pipelines.model.names import shorten_identifier
+from sync_pipelines.model.publish import PublishRequest, ReadResult
 from sync_pipelines.model.quoting import literal, quote
 from sync_pipelines.model.run import Mode, check_stage
 
@@ -54,12 +55,11 @@ class Counts:
 class Merge:
     """The statements of one merge; t is the target, s the staging, v the verdict on every pair of them."""
 
-    def __init__(self, cursor: Any, plan: PublishPlan) -> None:
-        entity = plan.entity
-        self.cursor, self.plan, self.entity = cursor, plan, entity
+    def __init__(self, cursor: Any, request: PublishRequest, read: ReadResult) -> None:
+        entity = request.entity
+        self.cursor, self.request, self.read, self.entity = cursor, request, read, entity
         self.target = quote(entity.target_schema, entity.target_table)
         self.staging = quote(entity.staging_schema, entity.records_table)
-        self.rejects = quote(entity.staging_schema, entity.rejects_table)
         self.verdicts = quote(entity.staging_schema, shorten_identifier(f"{entity.target_table}__verdicts"))
         self._repeated = quote(entity.staging_schema, shorten_identifier(f"{entity.target_table}__repeated"))
         self.staged = {column.name: f"c{index}" for index, column in enumerate(entity.columns)}
@@ -70,14 +70,6 @@ class Merge:
     def count_staged(self) -> int:
         """Records in staging."""
         return self.number(f"SELECT count(*) FROM {self.staging}")
-
-    def count_rejects(self) -> int:
-        """Rejects in staging, every reading of each."""
-        return self.number(f"SELECT count(*) FROM {self.rejects}")
-
-    def count_distinct_rejects(self) -> int:
-        """The same bad record read twice is one record in quarantine."""
-        return self.number(f"SELECT count(DISTINCT fingerprint) FROM {self.rejects}")
 
     def drop_superseded(self) -> int:
         """Keep the newest record of every key: highest rowversion, then the one read last."""
@@ -102,7 +94,7 @@ class Merge:
 
     def apply(self, winners: int) -> Counts:
         """Insert and update what differs; what a full read misses is only counted."""
-        is_full = self.plan.mode is Mode.FULL
+        is_full = self.request.mode is Mode.FULL
         if winners == 0 and not is_full:
             return Counts()
         if is_empty(self.cursor, self.entity):
@@ -114,7 +106,7 @@ class Merge:
         self._refuse_emptied()
         counts = self._judge(is_full=is_full)
         if counts.contrary:
-            refuse_contrary(self.plan, counts.contrary, self._contrary_pairs())
+            refuse_contrary(self.request, self.read, counts.contrary, self._contrary_pairs())
         check_stage("compare", winners, counts.staged)
         written = counts.changed + counts.returned + counts.touched
         if written:
@@ -125,7 +117,7 @@ class Merge:
         return counts
 
     def _refuse_emptied(self) -> None:
-        columns = columns_to_check(self.plan)
+        columns = columns_to_check(self.request, self.read)
         if not columns:
             return
         sent = (
@@ -140,7 +132,9 @@ class Merge:
             f"SELECT {', '.join(lost)} FROM {self.staging} s JOIN {self.target} t ON {self.match}"
             f" WHERE NOT t._bridge_deleted AND ({has_any})"
         )
-        refuse_emptied(self.plan, dict(zip((column.name for column in columns), self.cursor.fetchone(), strict=True)))
+        names = [column.name for column in columns]
+        values = dict(zip(names, self.cursor.fetchone(), strict=True))
+        refuse_emptied(self.request, self.read, values)
 
     def _judge(self, *, is_full: bool) -> Counts:
         """Compare by one join and keep the verdict on every record, and on every live row that a full read misses."""
@@ -179,9 +173,9 @@ class Merge:
         meets.
         """
         theirs, ours = self.order("s.rowversion"), self.order("t._bridge_rowversion")
-        guarded = theirs is not None and self.plan.mode is Mode.DELTA
+        guarded = theirs is not None and self.request.mode is Mode.DELTA
         stale = f"coalesce({theirs} < {ours}, false)" if guarded else "false"
-        if not self.plan.released:
+        if not self.request.released:
             # The source sends it now, after the read that missed it.
             stale = f"({stale} AND NOT t._bridge_deleted)"
         columns = [column for column in self.entity.columns if not column.is_business_key]
@@ -197,13 +191,13 @@ class Merge:
         touched = "t._bridge_rowversion IS DISTINCT FROM s.rowversion"
         touched += "".join(f" OR t.{column} IS DISTINCT FROM s.{name}" for name, column in self.entity.flags.items())
         touched += f" OR t.{REJECTED_COLUMN} IS NOT NULL" if self.entity.has_rejected else ""
-        if self.plan.mode is Mode.DELTA:
+        if self.request.mode is Mode.DELTA:
             touched += f" OR t._bridge_hash <> {prefix} || s.hash"
         elif self.entity.has_review:
             # What a person accepts is known by its hash.
             touched += f" OR (s.review IS NOT NULL AND t._bridge_hash <> {prefix} || s.hash)"
         # A record out of quarantine may well be older than its row.
-        contrary = "false" if self.plan.released else changed
+        contrary = "false" if self.request.released else changed
         return stale, contrary, changed, touched
 
     def _update(self) -> int:
@@ -232,18 +226,19 @@ class Merge:
 
     def count_rows(self, gained: int) -> int:
         """Live rows: counted after full reads, carried forward otherwise."""
-        if self.plan.mode is Mode.DELTA and self.entity.row_count is not None:
+        if self.request.mode is Mode.DELTA and self.entity.row_count is not None:
             return self.entity.row_count + gained
         return self.number(f"SELECT count(*) FROM {self.target} WHERE NOT _bridge_deleted")
 
     def empty_staging(self, rejected: int) -> None:
         """Leave nothing of the records behind."""
-        self.execute(f"TRUNCATE {self.staging}" + (f", {self.rejects}" if rejected else ""))
+        tables = [self.staging, *([staged_rejects(self.request)] if rejected else [])]
+        self.execute(f"TRUNCATE {', '.join(tables)}")
         self.execute(f"DROP TABLE IF EXISTS {self.verdicts}")
 
     def order(self, expression: str) -> str | None:
         """SQL that orders rowversions as the codec does; None when only the source knows."""
-        return order_of(self.plan.codec if self.plan.keyset else None, expression)
+        return order_of(self.read.order, expression)
 
     def execute(self, statement: str) -> int:
         """Run a statement; returns the rows it touched."""

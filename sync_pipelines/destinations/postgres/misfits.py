@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg2.errors
+import psycopg
 
 from sync_pipelines.books.originals import Originals
+from sync_pipelines.catalog.rights import lacks_rights
 from sync_pipelines.destinations.postgres.copy import set_row_aside
 from sync_pipelines.destinations.postgres.halving import write_by_halves
-from sync_pipelines.destinations.postgres.rights import lacks_rights
 from sync_pipelines.destinations.postgres.target import constraint_names
 from sync_pipelines.model.entity import BRIDGE_COLUMNS, OPTIONAL_COLUMNS, Entity
 from sync_pipelines.model.names import shorten_identifier
@@ -24,7 +24,7 @@ from sync_pipelines.model.quoting import literal, quote
 from sync_pipelines.model.staged import records_schema
 from sync_pipelines.secrets import printable
 
-MISFITS = (psycopg2.errors.ProgramLimitExceeded, psycopg2.errors.CheckViolation)
+MISFITS = (psycopg.errors.ProgramLimitExceeded, psycopg.errors.CheckViolation)
 """What PostgreSQL says of a row that does not fit."""
 
 
@@ -32,7 +32,7 @@ def set_misfits_aside(cursor: Any, entity: Entity, originals: Originals) -> int:
     """Move the staged rows that the target cannot take to the staging table of rejects.
 
     Args:
-        cursor: a psycopg2 cursor inside the publish transaction, before anything was merged.
+        cursor: inside the publish transaction, before anything was merged.
         entity: whose records are staged.
         originals: the records of the run that may not fit, as they were sent.
 
@@ -126,10 +126,7 @@ def _values(entity: Entity, names: list[str], staged: dict[str, str]) -> dict[st
 
 
 def has_other_indexes(cursor: Any, entity: Entity) -> bool:
-    """Whether people made indexes of the target, each of which may refuse a row.
-
-    Cursor of psycopg 2 or 3, with rows as tuples.
-    """
+    """Whether people made indexes of the target, each of which may refuse a row; cursor with rows as tuples."""
     return bool(_read_other_indexes(cursor, entity))
 
 
@@ -172,7 +169,7 @@ def _read_checks(cursor: Any, entity: Entity) -> list[tuple[str, str]]:
 
 
 def _told(error: Any) -> str:
-    if isinstance(error, psycopg2.errors.CheckViolation):
+    if isinstance(error, psycopg.errors.CheckViolation):
         return f"it violates the check constraint {error.diag.constraint_name}"
     return str(error).splitlines()[0]
 

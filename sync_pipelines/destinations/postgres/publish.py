@@ -5,32 +5,38 @@ Every count is taken twice, by independent statements, and compared; a differenc
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import psycopg2
+import psycopg
 
-from sync_pipelines.books.close import (
-    close_books,
+from sync_pipelines.books.close import close_books
+from sync_pipelines.books.fence import fence
+from sync_pipelines.books.rejects import (
     count_known_rejects,
-    drop_accepted_reviews,
-    keep_reviews,
+    count_rejects,
     move_rejects,
-    resolve_quarantine,
     settle_released,
+    settle_superseded,
     settle_vanished,
+    stage_rejects,
 )
-from sync_pipelines.books.publish_plan import Outcome, PublishPlan
+from sync_pipelines.catalog.rights import require_rights
+from sync_pipelines.catalog.stored_columns import read_columns
+from sync_pipelines.destinations.destination import StagedBatches
 from sync_pipelines.destinations.postgres.copy import copy_refusing
 from sync_pipelines.destinations.postgres.fill import build_constraints
 from sync_pipelines.destinations.postgres.interference import explain_loss
 from sync_pipelines.destinations.postgres.merge import Counts, Merge
 from sync_pipelines.destinations.postgres.misfits import MISFITS, set_misfits_aside
 from sync_pipelines.destinations.postgres.rejected import mark_rejected
-from sync_pipelines.destinations.postgres.rights import require_rights
-from sync_pipelines.destinations.postgres.target import read_columns
+from sync_pipelines.destinations.postgres.reviews import drop_accepted_reviews, keep_reviews
+from sync_pipelines.destinations.postgres.stream import RecordStream
 from sync_pipelines.destinations.postgres.vanished import Absent, delete_vanished
-from sync_pipelines.errors import DatabaseRefusedError, LedgerError, SupersededRunError
+from sync_pipelines.errors import DatabaseRefusedError, LedgerError
 from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult, judge_run
 from sync_pipelines.model.quoting import literal, quote
 from sync_pipelines.model.run import Ledger, Mode, check_stage
 
@@ -47,13 +53,37 @@ class KeyTwiceError(Exception):
     """The target cannot be filled directly: a key stands twice or does not fit its index; the transaction is broken."""
 
 
-def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
-    """Merge the staged records of a plan; the caller owns the transaction.
+@dataclass(frozen=True)
+class Staged:
+    """Where the good records are when they are compared, and what staging them cost.
+
+    Attributes:
+        refused: records that PostgreSQL itself refused; they are among the rejects now.
+        filled: rows that the stream copied into the empty target; None where the records are in staging.
+    """
+
+    refused: int = 0
+    filled: int | None = None
+
+
+def publish(
+    cursor: Any,
+    request: PublishRequest,
+    read: ReadResult,
+    batches: StagedBatches,
+    *,
+    stream: RecordStream | None = None,
+    fills: bool = False,
+) -> Publication:
+    """Merge what was read; the caller owns the transaction.
 
     Args:
-        cursor: a psycopg2 cursor inside the transaction that also writes dlt's load row.
-        plan: what was extracted and where the cursor goes.
-        fills: the cursor is of the transaction in which the plan's stream filled the empty target.
+        cursor: with rows as tuples.
+        request: of the run.
+        read: what was read and where the cursor goes.
+        batches: the records, of which the stream may have brought the good ones here already.
+        stream: that they went on.
+        fills: the cursor is of the transaction in which the stream filled the empty target.
 
     Raises:
         LedgerError: two counts of a stage differ.
@@ -62,94 +92,130 @@ def publish(cursor: Any, plan: PublishPlan, *, fills: bool = False) -> Outcome:
         KeyTwiceError: the records that fill an empty target are not one per key, or one does not fit; they must go
             through staging.
     """
+    entity = request.entity
     for name, value in _SESSION.items():
         cursor.execute(f"SET LOCAL {name} = {literal(value)}")
-    check_replication_role(cursor, plan.entity)
-    fence(cursor, plan)
-    if not fills:
-        _stage(cursor, plan)
+    check_replication_role(cursor, entity)
+    fence(cursor, request)
+    stage_rejects(cursor, request, batches.spool.batches(entity.rejects_table))
     try:
-        return _publish(cursor, plan, fills=True) if fills else _publish_fitting(cursor, plan)
+        if fills and stream is not None:
+            return _publish_filled(cursor, request, read, stream.rows)
+        refused = _stage_records(cursor, request, batches, stream)
+        return _publish_fitting(cursor, request, read, batches, refused)
     except LedgerError as loss:
-        told = explain_loss(cursor, plan.entity, loss)
+        told = explain_loss(cursor, entity, loss)
         raise told from (None if told is loss else loss)
 
 
-def _publish_fitting(cursor: Any, plan: PublishPlan) -> Outcome:
+def _stage_records(cursor: Any, request: PublishRequest, batches: StagedBatches, stream: RecordStream | None) -> int:
+    """Copy the good records into staging, unless the stream did; returns how many PostgreSQL refused."""
+    entity = request.entity
+    is_staged = stream is not None and stream.refusal is None and not stream.fills
+    if is_staged or entity.records_table not in batches.spool.rows:
+        return 0
+    spooled = partial(batches.spool.batches, entity.records_table)
+    return copy_refusing(cursor, spooled, entity, batches.originals)
+
+
+def _publish_filled(cursor: Any, request: PublishRequest, read: ReadResult, filled: int) -> Publication:
+    try:
+        build_constraints(cursor, request.entity)
+    except (psycopg.errors.UniqueViolation, psycopg.errors.ProgramLimitExceeded) as error:
+        raise KeyTwiceError(str(error).splitlines()[0]) from error
+    return _publish(cursor, request, read, Staged(filled=filled))
+
+
+def _publish_fitting(
+    cursor: Any, request: PublishRequest, read: ReadResult, batches: StagedBatches, refused: int
+) -> Publication:
     """Publish what is staged.
 
     Where a row does not fit the target, its indexes or a CHECK, set such rows aside and publish the others.
     """
-    allowed_nulls, notes = plan.allowed_nulls, plan.notes
     cursor.execute("SAVEPOINT before_publish")
     try:
-        outcome = _publish(cursor, plan, fills=False)
+        publication = _publish(cursor, request, read, Staged(refused))
     except MISFITS:
         cursor.execute("ROLLBACK TO SAVEPOINT before_publish")
-        misfits = set_misfits_aside(cursor, plan.entity, plan.originals)
+        misfits = set_misfits_aside(cursor, request.entity, batches.originals)
         if not misfits:
             raise
-        plan.copy_rejected += misfits
-        plan.allowed_nulls, plan.notes = allowed_nulls, notes
-        outcome = _publish(cursor, plan, fills=False)
+        publication = _publish(cursor, request, read, Staged(refused + misfits))
     cursor.execute("RELEASE SAVEPOINT before_publish")
-    return outcome
+    return publication
 
 
-def _publish(cursor: Any, plan: PublishPlan, *, fills: bool) -> Outcome:
-    merge = Merge(cursor, plan)
-    filled = _finish_fill(cursor, plan) if fills else None
-    staged, rejected = merge.count_staged(), merge.count_rejects()
-    check_stage("load", plan.fetched, plan.reread + (filled or 0) + staged + rejected)
-    check_stage("quarantine", plan.rejected + plan.copy_rejected, rejected)
-    quarantined = merge.count_distinct_rejects()
-    superseded, counts = 0, Counts(new=filled or 0)
-    if filled is None:
-        allow_nulls(cursor, plan)
-        drop_accepted_reviews(cursor, plan)
+def _publish(cursor: Any, request: PublishRequest, read: ReadResult, came: Staged) -> Publication:
+    entity, is_full = request.entity, request.mode is Mode.FULL
+    is_filled = came.filled is not None
+    merge = Merge(cursor, request, read)
+    staged = merge.count_staged()
+    rejected, quarantined = count_rejects(cursor, request)
+    check_stage("load", read.fetched, read.reread + (came.filled or 0) + staged + rejected)
+    check_stage("quarantine", read.rejected + came.refused, rejected)
+    superseded, counts = 0, Counts(new=came.filled or 0)
+    allowed_nulls: tuple[str, ...] = ()
+    if not is_filled:
+        allowed_nulls = allow_nulls(cursor, entity)
+        drop_accepted_reviews(cursor, request)
         superseded = merge.drop_superseded()
         counts = merge.apply(staged - superseded)
-    gained = counts.new + counts.returned
-    absent = delete_vanished(merge, counts) if plan.mode is Mode.FULL else Absent()
+    absent = delete_vanished(merge, counts) if is_full else Absent()
+    known_rejects = count_known_rejects(cursor, request) if quarantined else 0
+    check_stage("quarantine", quarantined, move_rejects(cursor, request))
+    settle_released(cursor, request)
+    _settle_superseded(cursor, request, is_filled=is_filled)
+    marked, notes = mark_rejected(merge) if quarantined else (0, ())
+    reviewed = keep_reviews(cursor, request, filled=is_filled)
+    gained = counts.new + counts.returned - absent.deleted
+    row_count = merge.count_rows(gained)
+    if is_full:
+        # Counted in the table itself; also tells whether somebody else wrote into it meanwhile.
+        check_stage("rows", counts.live_before + gained, row_count)
     ledger = Ledger(
-        fetched=plan.fetched,
+        fetched=read.fetched,
         inserted=counts.new,
         updated=counts.changed + counts.returned,
         unchanged=counts.same + counts.touched,
-        superseded=plan.reread + superseded + counts.stale + rejected - quarantined,
+        superseded=read.reread + superseded + counts.stale + rejected - quarantined,
         quarantined=quarantined,
         deleted=absent.deleted,
     )
-    plan.known_rejects = count_known_rejects(cursor, plan) if quarantined else 0
-    check_stage("quarantine", quarantined, move_rejects(cursor, plan))
-    settle_released(cursor, plan)
-    resolve_quarantine(cursor, plan, filled=filled is not None)
-    plan.details["marked_rejected"] = mark_rejected(cursor, merge) if quarantined else 0
-    plan.details["reviewed"] = keep_reviews(cursor, plan, filled=filled is not None)
-    row_count = merge.count_rows(gained - absent.deleted)
-    if plan.mode is Mode.FULL:
-        # Counted in the table itself; also tells whether somebody else wrote into it meanwhile.
-        check_stage("rows", counts.live_before + gained - absent.deleted, row_count)
-    outcome = plan.finished(ledger, row_count, missing=absent.missing, held=absent.held, live_before=counts.live_before)
-    settle_vanished(cursor, plan, outcome)
-    close_books(cursor, plan, outcome)
+    verdict = judge_run(
+        request,
+        ledger,
+        row_count,
+        known_rejects=known_rejects,
+        held=absent.held,
+        live_before=counts.live_before,
+    )
+    publication = Publication(
+        ledger,
+        row_count,
+        missing=absent.missing,
+        held=absent.held,
+        verdict=verdict,
+        allowed_nulls=allowed_nulls,
+        notes=notes,
+        details={"known_rejects": known_rejects, "marked_rejected": marked, "reviewed": reviewed},
+    )
+    settle_vanished(cursor, request, read, publication)
+    close_books(cursor, request, read, publication)
     merge.empty_staging(rejected)
-    return outcome
+    return publication
 
 
-def _finish_fill(cursor: Any, plan: PublishPlan) -> int:
-    """Rows that the stream copied into the target, which gets its constraints now."""
-    try:
-        build_constraints(cursor, plan.entity)
-    except (psycopg2.errors.UniqueViolation, psycopg2.errors.ProgramLimitExceeded) as error:
-        raise KeyTwiceError(str(error).splitlines()[0]) from error
-    return int(plan.stream.rows)
-
-
-def _stage(cursor: Any, plan: PublishPlan) -> None:
-    """Make sure that the records are in staging."""
-    if plan.spooled is not None and not plan.is_staged:
-        plan.copy_rejected += copy_refusing(cursor, str(plan.spooled), plan.entity, plan.originals)
+def _settle_superseded(cursor: Any, request: PublishRequest, *, is_filled: bool) -> None:
+    """Settle what lies in quarantine by the good records, wherever they are."""
+    entity = request.entity
+    if is_filled:
+        table = quote(entity.target_schema, entity.target_table)
+        keys = [quote(column.target_name) for column in entity.business_keys]
+    else:
+        table = quote(entity.staging_schema, entity.records_table)
+        keys = [f"c{index}" for index, column in enumerate(entity.columns) if column.is_business_key]
+    settle_superseded(cursor, request, table, keys)
 
 
 def check_replication_role(cursor: Any, entity: Entity) -> None:
@@ -174,45 +240,27 @@ def check_replication_role(cursor: Any, entity: Entity) -> None:
         )
 
 
-def allow_nulls(cursor: Any, plan: PublishPlan) -> None:
-    """Take NOT NULL off columns that may be null at the source, once a null has come; until then it stays."""
-    entity = plan.entity
+def allow_nulls(cursor: Any, entity: Entity) -> tuple[str, ...]:
+    """Take NOT NULL off columns that may be null at the source, once a null has come; until then it stays.
+
+    Returns:
+        Names of the columns that lost it.
+    """
     stored = read_columns(cursor, entity.target_schema, entity.target_table)
+    staging, target = (
+        quote(entity.staging_schema, entity.records_table),
+        quote(entity.target_schema, entity.target_table),
+    )
+    allowed = []
     for index, column in enumerate(entity.columns):
         have = stored.get(column.target_name)
         if column.is_business_key or not column.is_nullable or have is None or not have.is_not_null:
             continue
-        cursor.execute(
-            f"SELECT EXISTS (SELECT FROM {quote(entity.staging_schema, entity.records_table)} WHERE c{index} IS NULL)"
-        )
+        cursor.execute(f"SELECT EXISTS (SELECT FROM {staging} WHERE c{index} IS NULL)")
         if cursor.fetchone()[0]:
             name = quote(column.target_name)
-            require_rights(
-                cursor,
-                entity,
-                entity.target_schema,
-                entity.target_table,
-                f"take NOT NULL off {name}, since the source sent a null",
-            )
-            cursor.execute(
-                f"ALTER TABLE {quote(entity.target_schema, entity.target_table)} ALTER COLUMN {name} DROP NOT NULL"
-            )
-            plan.allowed_nulls += (column.name,)
-
-
-def fence(cursor: Any, plan: PublishPlan) -> None:
-    """Hold the run's row, so that nobody can close it while it publishes.
-
-    Raises:
-        SupersededRunError: somebody has.
-    """
-    cursor.execute(
-        f"SELECT status FROM {quote(plan.bridge_schema)}.sync_runs WHERE uid = {literal(str(plan.run_uid))} FOR UPDATE"
-    )
-    row = cursor.fetchone()
-    if row is None or row[0] != "running":
-        raise SupersededRunError(
-            f"The run {plan.run_uid} was closed by another one while it worked.",
-            where=dict(plan.entity.where),
-            next_command=f"sync-pipelines runs {plan.entity.path}",
-        )
+            what = f"take NOT NULL off {name}, since the source sent a null"
+            require_rights(cursor, entity, entity.target_schema, entity.target_table, what)
+            cursor.execute(f"ALTER TABLE {target} ALTER COLUMN {name} DROP NOT NULL")
+            allowed.append(column.name)
+    return tuple(allowed)

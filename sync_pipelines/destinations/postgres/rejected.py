@@ -7,64 +7,59 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg2.errors
+import psycopg
 
+from sync_pipelines.catalog.rights import lacks_rights
 from sync_pipelines.destinations.postgres.halving import write_by_halves
 from sync_pipelines.destinations.postgres.merge import Merge
 from sync_pipelines.destinations.postgres.order import order_of
-from sync_pipelines.destinations.postgres.rights import lacks_rights
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.entity import OPTIONAL_COLUMNS, REJECTED_COLUMN, Entity
 from sync_pipelines.model.quoting import literal, quote
 
 
-def mark_rejected(cursor: Any, merge: Merge) -> int:
+def mark_rejected(merge: Merge) -> tuple[int, tuple[str, ...]]:
     """Mark the live rows whose key this run put into quarantine; a good record of the key takes the mark off (`Merge`).
 
-    A row that is newer than the rejected record is not marked. The column is made when the first row needs it. Rows
-    that cannot be marked are in the plan's notes.
+    A row that is newer than the rejected record is not marked. The column is made when the first row needs it.
 
     Args:
-        cursor: of psycopg2, inside the publish transaction, after the rejects were moved into quarantine.
-        merge: of the run.
+        merge: of the run, after the rejects were moved into quarantine.
 
     Returns:
-        How many rows were marked.
+        How many rows were marked, and what to tell of rows that cannot be.
     """
-    plan, entity = merge.plan, merge.entity
-    codec = plan.codec if plan.keyset else None
-    rejected = f"{_rejected(entity, codec)} AND q.run_uid = {literal(str(plan.run_uid))}"
-    source = f"{merge.target} t, {quote(plan.bridge_schema)}.quarantine q"
+    cursor, request, entity = merge.cursor, merge.request, merge.entity
+    rejected = f"{_rejected(entity, merge.read.order)} AND q.run_uid = {literal(str(request.run_uid))}"
+    source = f"{merge.target} t, {quote(request.bridge_schema)}.quarantine q"
     if not entity.has_rejected:
         cursor.execute(f"SELECT EXISTS (SELECT FROM {source} WHERE {rejected})")
         if not cursor.fetchone()[0]:
-            return 0
+            return 0, ()
         trouble = _try_add_column(cursor, entity)
         if trouble is not None:
-            plan.notes += (f"rows whose newest record was rejected are not marked by {REJECTED_COLUMN}: {trouble}",)
-            return 0
+            return 0, (f"rows whose newest record was rejected are not marked by {REJECTED_COLUMN}: {trouble}",)
     rejected += f" AND t.{REJECTED_COLUMN} IS NULL"
+    notes: tuple[str, ...] = ()
     cursor.execute("SAVEPOINT before_marks")
     try:
-        marked = merge.execute(_marking(entity, plan.bridge_schema, rejected))
-    except psycopg2.errors.ProgramLimitExceeded:
+        marked = merge.execute(_marking(entity, request.bridge_schema, rejected))
+    except psycopg.errors.ProgramLimitExceeded:
         cursor.execute("ROLLBACK TO SAVEPOINT before_marks")
         cursor.execute(f"SELECT DISTINCT t._bridge_id::text FROM {source} WHERE {rejected}")
         rows = [row for (row,) in cursor.fetchall()]
         marked = _mark_by_halves(cursor, merge.target, rows)
-        plan.notes += (
-            f"{len(rows) - marked} rows whose newest record was rejected fill a page of PostgreSQL and have no room"
-            f" for {REJECTED_COLUMN}",
-        )
+        full = f"{len(rows) - marked} rows whose newest record was rejected fill a page of PostgreSQL"
+        notes = (f"{full} and have no room for {REJECTED_COLUMN}",)
     cursor.execute("RELEASE SAVEPOINT before_marks")
-    return marked
+    return marked, notes
 
 
 def make_ahead(cursor: Any, entity: Entity, bridge_schema: str) -> bool:
     """Add the column to a table that a role without that right loads, and mark what lies in quarantine.
 
     Args:
-        cursor: of psycopg 3, with rows as tuples, in a transaction of the table's owner.
+        cursor: with rows as tuples, in a transaction of the table's owner.
         entity: whose table is there.
         bridge_schema: where the quarantine is.
 
@@ -121,7 +116,7 @@ def _try_add_column(cursor: Any, entity: Entity) -> str | None:
     cursor.execute("SAVEPOINT before_column")
     try:
         _add_column(cursor, entity)
-    except psycopg2.errors.TooManyColumns:
+    except psycopg.errors.TooManyColumns:
         cursor.execute("ROLLBACK TO SAVEPOINT before_column")
         return f"{entity.table} has as many columns as PostgreSQL allows, dropped ones included"
     cursor.execute("RELEASE SAVEPOINT before_column")
@@ -139,5 +134,5 @@ def _mark_by_halves(cursor: Any, target: str, rows: list[str]) -> int:
         return int(cursor.rowcount)
 
     return write_by_halves(
-        cursor, len(rows), write, lambda error: isinstance(error, psycopg2.errors.ProgramLimitExceeded)
+        cursor, len(rows), write, lambda error: isinstance(error, psycopg.errors.ProgramLimitExceeded)
     )[0]

@@ -1,10 +1,11 @@
 """COPY while the source is still being read, so that PostgreSQL works while we wait for the next page, and the other
 way round.
 
-Records go to staging, or straight into an empty target: then the transaction stays open until the publish step, which
-takes it
-over, so that no row is visible before its ledger is. Whatever PostgreSQL refuses ends the stream without harm:
-all batches lie in the spool, too.
+Records go to staging, or straight into an empty target: then the transaction stays open until the publish step, so
+that no row is
+visible before its ledger is. The publish step goes on with the connection. Whatever PostgreSQL refuses ends the
+stream without harm:
+all batches are in the spool, too.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
-import psycopg2
+import psycopg
 import pyarrow as pa
 
+from sync_pipelines.books.copying import copy_batches
 from sync_pipelines.destinations.postgres.copy import (
-    CsvStream,
     is_refusal,
     records_statement,
     target_rows,
@@ -41,19 +42,19 @@ class RecordStream:
     """The records of one run on their way into PostgreSQL.
 
     Attributes:
-        connection: of psycopg2; its transaction is open while the stream fills.
+        connection: its transaction is open while the stream fills.
         fills: the records go straight into the target, which was empty.
         rows: that PostgreSQL counted; complete after `finish`.
         refusal: why PostgreSQL took none of them; None when it took all.
     """
 
-    def __init__(self, url: str, entity: Entity, *, fills: bool, bulk: bool) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], entity: Entity, *, fills: bool, bulk: bool) -> None:
         self.entity, self.fills = entity, fills
         self.rows = 0
         self.refusal: BaseException | None = None
         self._trouble: BaseException | None = None
         self._waiting: queue.Queue[pa.Table | BaseException | None] = queue.Queue(_WAITING_BATCHES)
-        self.connection: Any = psycopg2.connect(url)
+        self.connection = connection
         try:
             self._begin(bulk)
         except BaseException:
@@ -86,7 +87,7 @@ class RecordStream:
             while_waiting: called every half second of waiting; ends the wait by raising.
 
         Raises:
-            psycopg2.Error: PostgreSQL failed, and not because of a record.
+            psycopg.Error: PostgreSQL failed, and not because of a record.
         """
         self._put(batch, while_waiting)
         if self._trouble is not None:
@@ -99,7 +100,7 @@ class RecordStream:
             while_waiting: called every half second of waiting; ends the wait by raising.
 
         Raises:
-            psycopg2.Error: PostgreSQL failed, and not because of a record.
+            psycopg.Error: PostgreSQL failed, and not because of a record.
         """
         self._put(None, while_waiting)
         self._thread.join(_LOOK_SECONDS)
@@ -118,7 +119,7 @@ class RecordStream:
             self._thread.join(_LOOK_SECONDS)
             while self._thread.is_alive():
                 # COPY may wait for a lock that nobody gives back.
-                with contextlib.suppress(psycopg2.Error):
+                with contextlib.suppress(psycopg.Error):
                     self.connection.cancel()
                 self._thread.join(_LOOK_SECONDS)
         self.connection.close()
@@ -140,12 +141,11 @@ class RecordStream:
         statement = target_statement(entity) if self.fills else records_statement(entity)
         try:
             with self.connection.cursor() as cursor:
-                cursor.copy_expert(statement, CsvStream(self._batches()), size=1 << 18)
-                self.rows = int(cursor.rowcount)
+                self.rows = copy_batches(cursor, statement, self._batches())
         except _AbandonedError:
             return
         except BaseException as error:  # noqa: BLE001 - raised by the thread that feeds
-            if is_refusal(error) or isinstance(error, psycopg2.IntegrityError):
+            if is_refusal(error) or isinstance(error, psycopg.IntegrityError):
                 self.refusal = error
             else:
                 self._trouble = error

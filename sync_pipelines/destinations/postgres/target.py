@@ -7,42 +7,23 @@ would cut, reinterpret or drop data stops the entity with the plan in the messag
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
-from sync_pipelines.books.publish_plan import TablePlan
-from sync_pipelines.destinations.drift import check_can_follow, check_is_ours, check_may_be_made, lost_column
+from sync_pipelines.catalog.rights import require_rights
+from sync_pipelines.catalog.stored_columns import StoredColumn
+from sync_pipelines.destinations.drift import (
+    TablePlan,
+    check_can_follow,
+    check_is_ours,
+    check_may_be_made,
+    lost_column,
+)
 from sync_pipelines.destinations.postgres.dependants import dependants_down
-from sync_pipelines.destinations.postgres.rights import require_rights
 from sync_pipelines.errors import UnknownTypeError
 from sync_pipelines.model.entity import BRIDGE_COLUMNS, OPTIONAL_COLUMNS, Entity
 from sync_pipelines.model.names import shorten_identifier
 from sync_pipelines.model.quoting import literal, quote
 from sync_pipelines.model.types import ColumnType, Kind, parse_type, widens
-
-
-@dataclass(frozen=True)
-class StoredColumn:
-    """A column as the database has it; `sql_type` as `format_type()` spells it; one with a default fills itself."""
-
-    name: str
-    sql_type: str
-    is_not_null: bool
-    fills_itself: bool = False
-
-
-def read_columns(cursor: Any, schema: str, table: str) -> dict[str, StoredColumn]:
-    """The columns of a table by name; empty when there is no such table."""
-    cursor.execute(
-        """
-        SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef OR a.attidentity <> ''
-        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
-        ORDER BY a.attnum
-        """,
-        (schema, table),
-    )
-    return {row[0]: StoredColumn(*row) for row in cursor.fetchall()}
 
 
 def constraint_names(entity: Entity) -> tuple[str, str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sync_pipelines.books.absences import absences_table
+from sync_pipelines.books.rejects import staged_rejects
 from sync_pipelines.destinations.postgres.merge import Counts, Merge
 from sync_pipelines.destinations.vanished_share import must_hold
 from sync_pipelines.model.quoting import literal, quote
@@ -38,8 +40,8 @@ def delete_vanished(merge: Merge, counts: Counts) -> Absent:
     """
     if counts.live_before == 0:
         return Absent()
-    absences, entity = f"{quote(merge.plan.bridge_schema)}.absences", literal(str(merge.entity.uid))
-    if merge.plan.moved:
+    absences, entity = absences_table(merge.request), literal(str(merge.entity.uid))
+    if merge.read.moved:
         missing = (
             f"SELECT 1 FROM {merge.target} t, {merge.verdicts} v WHERE t.ctid = v.row_at AND v.verdict = 'missing'"
         )
@@ -51,10 +53,10 @@ def delete_vanished(merge: Merge, counts: Counts) -> Absent:
     absent = f"t.ctid = v.row_at AND v.verdict = 'missing'{_not_held(merge)}"
     missing = f"FROM {merge.target} t, {merge.verdicts} v WHERE {absent}"
     vanished = merge.number(f"SELECT count(*) {missing}") if counts.missing else 0
-    held = vanished if must_hold(merge.plan, vanished, counts.live_before) else 0
+    held = vanished if must_hold(merge.request, vanished, counts.live_before) else 0
     missed_before = f"t._bridge_id IN (SELECT row_id FROM {absences} WHERE entity_uid = {entity} AND since < now())"
     first_time = 0
-    if vanished and merge.plan.can_hide_rows:
+    if vanished and merge.read.can_hide_rows:
         first_time = merge.execute(
             f"INSERT INTO {absences} (entity_uid, row_id) SELECT {entity}, t._bridge_id {missing}"
             f" AND NOT {missed_before}"
@@ -80,4 +82,6 @@ def _not_held(merge: Merge) -> str:
         f"t.{quote(column.target_name)} = (r.business_key->>{index})::{column.type.sql}"
         for index, column in enumerate(merge.entity.business_keys)
     )
-    return f" AND NOT EXISTS (SELECT 1 FROM {merge.rejects} r WHERE r.business_key IS NOT NULL AND {keys})"
+    return (
+        f" AND NOT EXISTS (SELECT 1 FROM {staged_rejects(merge.request)} r WHERE r.business_key IS NOT NULL AND {keys})"
+    )

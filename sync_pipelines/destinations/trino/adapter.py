@@ -7,17 +7,15 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg.rows import tuple_row
 
 from sync_pipelines.books.masked import mask_catalog
-from sync_pipelines.books.publish_plan import Outcome, PublishPlan, TablePlan
+from sync_pipelines.books.staging import lock_ddl, prepare_staging
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.destinations.destination import Prepared
-from sync_pipelines.destinations.postgres.adapter import lock_ddl
-from sync_pipelines.destinations.postgres.staging import prepare_staging
+from sync_pipelines.destinations.destination import Prepared, StagedBatches
+from sync_pipelines.destinations.drift import TablePlan
 from sync_pipelines.destinations.trino.commit import end_leftovers
 from sync_pipelines.destinations.trino.hive import current_rows, plan_hive_table, version_statement
 from sync_pipelines.destinations.trino.masking import plan_clearing
@@ -33,6 +31,7 @@ from sync_pipelines.destinations.trino.table import apply_table, check_names, pl
 from sync_pipelines.errors import EntityDefinitionError, SettingsError
 from sync_pipelines.gate.remask import Remask
 from sync_pipelines.model.entity import OPTIONAL_COLUMNS, REVIEW_COLUMN, Connector, Entity
+from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult
 from sync_pipelines.model.quoting import literal as pg_literal
 from sync_pipelines.model.quoting import quote as pg_quote
 from sync_pipelines.model.run import Ledger
@@ -128,42 +127,31 @@ class TrinoDestination:
             return entity, plan_hive_table(self.session, self.catalog, entity, stored)
         return entity, plan_table(self.catalog, entity, stored, rebuild=rebuild)
 
-    def pipeline_target(self, entity: Entity) -> tuple[Any, str]:
-        """Our own dlt destination."""
-        from sync_pipelines.destinations.trino.factory import trino
-
-        return trino(), entity.target_schema
-
-    def publish(self, plan: PublishPlan) -> Outcome:
+    def publish(self, request: PublishRequest, read: ReadResult, batches: StagedBatches) -> Publication:
         """Commit the rows, then the books."""
         with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
-            outcome = publish(cursor, self.session, self.catalog, plan, is_hive=self.is_hive, compared=self._compared)
-        self._wrote = bool(plan.details["trino"])
-        return outcome
+            publication = publish(
+                cursor,
+                self.session,
+                self.catalog,
+                request,
+                read,
+                batches,
+                is_hive=self.is_hive,
+                compared=self._compared,
+            )
+        self._wrote = bool(publication.details["trino"])
+        return publication
 
     def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> None:
         """None: one statement brings all records, when they are complete."""
 
-    def publish_nothing(self, plan: PublishPlan) -> Outcome:
-        """The same without files."""
-        return self.publish(plan)
-
-    def stage_rejects(self, path: str, entity: Entity) -> None:
-        """Put a file of rejects next to the quarantine."""
-        import psycopg2
-
-        from sync_pipelines.destinations.postgres.copy import copy_parquet
-
-        with psycopg2.connect(self._database.session_url()) as connection, connection.cursor() as cursor:
-            copy_parquet(cursor, path, entity.staging_schema, entity.rejects_table)
-        connection.close()
-
-    def all_unchanged(self, plan: PublishPlan, batch: pa.Table) -> Ledger | None:
+    def all_unchanged(self, request: PublishRequest, read: ReadResult, batch: pa.Table) -> Ledger | None:
         """Compare by one query that carries the batch; what it says of a duplicate or a held key goes the long way."""
-        entity = plan.entity
+        entity = request.entity
         with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
-            batch = without_accepted(entity, batch, read_accepted(cursor, plan))
-            if not reviews_agree(cursor, plan, batch):
+            batch = without_accepted(entity, batch, read_accepted(cursor, request))
+            if not reviews_agree(cursor, request, batch):
                 return None
         relation = inline_relation(batch, record_fields(entity), hive=self.is_hive)
         keys = [f"c{index}" for index, column in enumerate(entity.columns) if column.is_business_key]
@@ -171,10 +159,10 @@ class TrinoDestination:
         if (
             relation is None
             or len(distinct) != len(batch.group_by(keys).aggregate([]))
-            or self._holds(plan, distinct, keys)
+            or self._holds(request, distinct, keys)
         ):
             return None
-        statements = Statements(plan, self._target(entity), relation)
+        statements = Statements(request, read, self._target(entity), relation)
         if len(distinct) != len(batch):
             statements.keep_winners()
         counts = Counts(*map(int, self.session.query(statements.compare())[0]))
@@ -182,23 +170,21 @@ class TrinoDestination:
             # The same comparison need not be made again when these records are published.
             self._compared = (len(batch), counts) if len(distinct) == len(batch) else None
             return None
-        return Ledger(plan.fetched, unchanged=counts.same, superseded=plan.reread + len(batch) - len(distinct))
+        return Ledger(read.fetched, unchanged=counts.same, superseded=read.reread + len(batch) - len(distinct))
 
-    def _holds(self, plan: PublishPlan, distinct: pa.Table, keys: list[str]) -> bool:
+    def _holds(self, request: PublishRequest, distinct: pa.Table, keys: list[str]) -> bool:
         """A good record whose key lies in quarantine must go the long way, which resolves it."""
         with self._database.connect() as connection:
             held = connection.execute(
-                f"SELECT business_key FROM {pg_quote(plan.bridge_schema)}.quarantine WHERE resolved_at IS NULL"
-                f" AND entity_uid = {pg_literal(str(plan.entity.uid))} AND business_key IS NOT NULL"
+                f"SELECT business_key FROM {pg_quote(request.bridge_schema)}.quarantine WHERE resolved_at IS NULL"
+                f" AND entity_uid = {pg_literal(str(request.entity.uid))} AND business_key IS NOT NULL"
             ).fetchall()
         if not held:
             return False
         texts = set(zip(*(pc.cast(distinct[name], pa.string()).to_pylist() for name in keys), strict=True))
         return any(tuple(row["business_key"]) in texts for row in held)
 
-    def accept_review(
-        self, connection: psycopg.Connection[Any], entity: Entity, key: Sequence[str], content_hash: str
-    ) -> None:
+    def accept_review(self, entity: Entity, key: Sequence[str], content_hash: str, *, catalog: Any) -> None:
         """By one statement of its own.
 
         Where the catalog's transaction then fails, the flag comes back with the next full read.
@@ -241,13 +227,11 @@ class TrinoDestination:
         kind = "Hive: append and swap only" if self.is_hive else "Iceberg"
         return f"{self.session.options.location} answers ({kind})"
 
-    def keys_table(self, connection: psycopg.Connection[Any], entity: Entity) -> str:
+    def keys_table(self, connection: Any, entity: Entity) -> str:
         """A copy."""
         return mirror_keys(self.session, self.catalog, connection, entity)
 
-    def rows_table(
-        self, connection: psycopg.Connection[Any], entity: Entity, key: tuple[str, ...] | None = None
-    ) -> str:
+    def rows_table(self, connection: Any, entity: Entity, key: tuple[str, ...] | None = None) -> str:
         """A copy."""
         return mirror_rows(self.session, self.catalog, connection, entity, key, is_hive=self.is_hive)
 

@@ -10,7 +10,7 @@ import re
 import time
 from typing import Any
 
-from sync_pipelines.books.publish_plan import PublishPlan, TablePlan
+from sync_pipelines.destinations.drift import TablePlan
 from sync_pipelines.destinations.trino.commit import commit
 from sync_pipelines.destinations.trino.merge import Statements
 from sync_pipelines.destinations.trino.quoting import literal, quote
@@ -20,6 +20,7 @@ from sync_pipelines.destinations.trino.types import hive_type
 from sync_pipelines.destinations.trino.work import Work
 from sync_pipelines.errors import LedgerError, SchemaDriftError
 from sync_pipelines.model.entity import COERCED_COLUMN, REJECTED_COLUMN, REVIEW_COLUMN, Entity
+from sync_pipelines.model.run import Mode
 
 VERSION = "_bridge_version"
 NOW = "cast(current_timestamp(6) AT TIME ZONE 'UTC' AS timestamp(6))"
@@ -208,25 +209,20 @@ class HiveStatements(Statements):
         return ", ".join([*names, *own]), ", ".join([*values, *own.values()])
 
 
-def write_hive(
-    session: Session, catalog: str, plan: PublishPlan, statements: HiveStatements, work: Work
-) -> dict[str, Any]:
+def write_hive(work: Work, statements: HiveStatements) -> dict[str, Any]:
     """Append or swap, and check what was announced against what Trino wrote.
 
     Args:
-        session: of Trino.
-        catalog: of the Hive connector.
-        plan: of the run.
-        statements: of the run.
         work: with its counts; `work.compare()` counts again.
+        statements: of the run.
 
     Raises:
         LedgerError: Trino wrote another number of rows.
     """
-    entity = plan.entity
+    session, catalog, entity = work.session, work.catalog, work.request.entity
     rows = current_rows(session, catalog, entity)
     where = quote(catalog, entity.target_schema, rows)
-    if plan.mode == "delta" or not session.query(f"SELECT 1 FROM {where} LIMIT 1"):
+    if work.request.mode is Mode.DELTA or not session.query(f"SELECT 1 FROM {where} LIMIT 1"):
 
         def again() -> str | None:
             work.compare()

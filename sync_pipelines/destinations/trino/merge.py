@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sync_pipelines.books.publish_plan import PublishPlan
 from sync_pipelines.destinations.trino.order import order_of
 from sync_pipelines.destinations.trino.quoting import literal, quote
 from sync_pipelines.model.entity import REJECTED_COLUMN, Column, Entity
+from sync_pipelines.model.publish import PublishRequest, ReadResult
 from sync_pipelines.model.run import Mode
 
 NOW = "current_timestamp(6)"
@@ -43,25 +43,26 @@ class Statements:
     """SQL of one run.
 
     Args:
-        plan: of the run.
+        request: of the run.
+        read: of the run.
         target: the quoted table.
         staged: a relation with the columns of `staging.record_fields`.
     """
 
-    def __init__(self, plan: PublishPlan, target: str, staged: str) -> None:
-        entity = plan.entity
-        self.plan, self.entity, self.target, self.staged = plan, entity, target, staged
+    def __init__(self, request: PublishRequest, read: ReadResult, target: str, staged: str) -> None:
+        entity = request.entity
+        self.request, self.entity, self.target, self.staged = request, entity, target, staged
         self.places = {column.name: f"c{index}" for index, column in enumerate(entity.columns)}
         self.keys = [self.places[column.name] for column in entity.business_keys]
         self.match = match_keys(entity)
         self.flags = entity.flags
         self.prefix = literal(f"{entity.columns_fingerprint}:")
-        self._codec = plan.codec if plan.keyset else None
+        self._codec = read.order
 
     @property
     def marker(self) -> str:
         """A comment by which a statement is found again."""
-        return f"/* {entity_marker(self.entity)} {run_marker(self.plan)} */ "
+        return f"/* {entity_marker(self.entity)} {run_marker(self.request)} */ "
 
     def count_staged(self) -> str:
         """Staged records, different keys, and records without a key (there must be none)."""
@@ -111,7 +112,7 @@ class Statements:
 
     def _contrary(self, changed: str) -> str:
         # A record out of quarantine may well be older than its row.
-        return "false" if self.plan.released else changed
+        return "false" if self.request.released else changed
 
     def fill(self) -> str:
         """Insert the winners into an empty table."""
@@ -202,9 +203,9 @@ class Statements:
         """
         found = "(t._bridge_id IS NOT NULL)"
         theirs, ours = order_of(self._codec, "s.rowversion"), order_of(self._codec, "t._bridge_rowversion")
-        guarded = theirs is not None and self.plan.mode is Mode.DELTA
+        guarded = theirs is not None and self.request.mode is Mode.DELTA
         stale = f"coalesce({theirs} < {ours}, false)" if guarded else "false"
-        if not self.plan.released:
+        if not self.request.released:
             # The source sends it now, after the read that missed it.
             stale = f"({stale} AND NOT t._bridge_deleted)"
         columns = [column for column in self.entity.columns if not column.is_business_key]
@@ -221,7 +222,7 @@ class Statements:
         touches += [f"t.{column} IS DISTINCT FROM s.{name}" for name, column in self.flags.items()]
         other_hash = f"t._bridge_hash <> {self.prefix} || s.hash"
         # As in `destinations.postgres.merge`: a full read leaves the hashes of other columns alone.
-        if self.plan.mode is Mode.DELTA:
+        if self.request.mode is Mode.DELTA:
             touches.append(other_hash)
         elif self.entity.has_review:
             touches.append(f"(s.review IS NOT NULL AND {other_hash})")
@@ -241,9 +242,9 @@ def entity_marker(entity: Entity) -> str:
     return f"sync_pipelines entity {entity.uid}"
 
 
-def run_marker(plan: PublishPlan) -> str:
+def run_marker(request: PublishRequest) -> str:
     """Text that only the writes of one run carry."""
-    return f"run {plan.run_uid}"
+    return f"run {request.run_uid}"
 
 
 def _q(column: Column) -> str:

@@ -10,30 +10,34 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 
-from sync_pipelines.books.close import (
-    close_books,
+from sync_pipelines.books.close import close_books
+from sync_pipelines.books.fence import fence
+from sync_pipelines.books.rejects import (
     count_known_rejects,
+    count_rejects,
     move_rejects,
     settle_released,
     settle_vanished,
+    stage_rejects,
 )
-from sync_pipelines.books.publish_plan import Outcome, PublishPlan
-from sync_pipelines.destinations.postgres.publish import fence
+from sync_pipelines.destinations.destination import StagedBatches
+from sync_pipelines.destinations.spool import Spool
 from sync_pipelines.destinations.trino.commit import Snapshot, commit, find_snapshot
 from sync_pipelines.destinations.trino.hive import HiveStatements, write_hive
 from sync_pipelines.destinations.trino.merge import Counts, Statements
-from sync_pipelines.destinations.trino.quarantine import count_rejects, empty_staging, resolve
+from sync_pipelines.destinations.trino.quarantine import empty_staging, settle_by_keys
 from sync_pipelines.destinations.trino.quoting import quote
 from sync_pipelines.destinations.trino.rejected import mark_rejected
 from sync_pipelines.destinations.trino.reviews import drop_accepted_reviews, keep_reviews
 from sync_pipelines.destinations.trino.session import Session
 from sync_pipelines.destinations.trino.staging import Staging, record_fields
-from sync_pipelines.destinations.trino.vanished import remember_absences
+from sync_pipelines.destinations.trino.vanished import note_absences
 from sync_pipelines.destinations.trino.work import Work
 from sync_pipelines.errors import FatalError
 from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult, judge_run
 from sync_pipelines.model.run import PUBLISHED, Ledger, Mode, check_stage
 from sync_pipelines.model.staged import records_schema
 
@@ -44,18 +48,22 @@ def publish(
     cursor: Any,
     session: Session,
     catalog: str,
-    plan: PublishPlan,
+    request: PublishRequest,
+    read: ReadResult,
+    batches: StagedBatches,
     *,
     is_hive: bool = False,
     compared: tuple[int, Counts] | None = None,
-) -> Outcome:
-    """Merge the staged records of a plan.
+) -> Publication:
+    """Merge what was read.
 
     Args:
-        cursor: a psycopg cursor of the control database; the caller commits right afterwards.
+        cursor: of the control database, with rows as tuples; the caller commits right afterwards.
         session: of Trino.
         catalog: that holds the table.
-        plan: what was extracted, with its Parquet files, and where the cursor goes.
+        request: of the run.
+        read: what was read and where the cursor goes.
+        batches: the records and rejects.
         is_hive: the catalog is of the Hive connector.
         compared: number and comparison of these very records, all of different keys, when it was made already.
 
@@ -64,64 +72,89 @@ def publish(
         SupersededRunError: the run was closed by another one.
         DatabaseUnavailableError: Trino does not commit.
     """
-    fence(cursor, plan)
-    entity = plan.entity
-    rejected, quarantined = count_rejects(cursor, plan)
-    check_stage("quarantine", plan.rejected, rejected)
+    fence(cursor, request)
+    entity = request.entity
+    stage_rejects(cursor, request, batches.spool.batches(entity.rejects_table))
+    rejected, quarantined = count_rejects(cursor, request)
+    check_stage("quarantine", read.rejected, rejected)
     staging = Staging(session, catalog, f"e{entity.uid.hex}", hive=is_hive)
-    try:
-        drop_accepted_reviews(cursor, plan)
-        spooled = pq.read_metadata(plan.spooled).num_rows if plan.spooled else 0
-        relation = _staged_relation(staging, plan, spooled)
-        target = quote(catalog, entity.target_schema, entity.target_table)
-        statements = (HiveStatements if is_hive else Statements)(plan, target, relation)
-        work = Work(cursor, session, catalog, plan, staging, statements, is_hive=is_hive)
-        if compared is not None and compared[0] == spooled and plan.mode is Mode.DELTA:
-            staged, work.winners, work.counts = spooled, spooled, compared[1]
-            work.refuse_contradictions()
-        else:
-            staged = _count_staged(work)
-            work.compare()
-        check_stage("load", plan.fetched, plan.reread + staged + rejected)
-        check_stage("compare", work.winners, work.counts.records)
-        plan.known_rejects = count_known_rejects(cursor, plan) if quarantined else 0
-        check_stage("quarantine", quarantined, move_rejects(cursor, plan))
-        settle_released(cursor, plan)
-        resolve(cursor, plan)
-        plan.details["reviewed"] = keep_reviews(work)
-        plan.details["trino"] = _write(work)
-        plan.details["marked_rejected"] = mark_rejected(work) if quarantined else 0
-    finally:
-        staging.clear()
-    superseded = plan.reread + staged - work.winners + work.counts.stale + rejected - quarantined
-    outcome = plan.finished(
-        _ledger(work, superseded, quarantined),
-        _count_rows(work),
-        missing=work.vanished.missing,
+    with batches.spool.beside("accepted") as accepted:
+        try:
+            spool = drop_accepted_reviews(cursor, request, batches.spool, accepted)
+            relation = _staged_relation(staging, entity, spool)
+            target = quote(catalog, entity.target_schema, entity.target_table)
+            statements = (HiveStatements if is_hive else Statements)(request, read, target, relation)
+            work = Work(cursor, session, catalog, request, read, spool, staging, statements, is_hive=is_hive)
+            staged = _compare(work, compared)
+            check_stage("load", read.fetched, read.reread + staged + rejected)
+            check_stage("compare", work.winners, work.counts.records)
+            known_rejects = count_known_rejects(cursor, request) if quarantined else 0
+            check_stage("quarantine", quarantined, move_rejects(cursor, request))
+            settle_released(cursor, request)
+            settle_by_keys(cursor, request, spool)
+            reviewed = keep_reviews(work)
+            commit_details = _write(work)
+            marked = mark_rejected(work) if quarantined else 0
+        finally:
+            staging.clear()
+    superseded = read.reread + staged - work.winners + work.counts.stale + rejected - quarantined
+    ledger, row_count = _ledger(work, superseded, quarantined), _count_rows(work)
+    verdict = judge_run(
+        request,
+        ledger,
+        row_count,
+        known_rejects=known_rejects,
         held=work.vanished.held,
         live_before=work.vanished.live_before,
     )
-    remember_absences(cursor, plan, work.vanished)
-    settle_vanished(cursor, plan, outcome)
-    close_books(cursor, plan, outcome)
-    empty_staging(cursor, plan)
-    return outcome
+    publication = Publication(
+        ledger,
+        row_count,
+        missing=work.vanished.missing,
+        held=work.vanished.held,
+        verdict=verdict,
+        details={
+            "known_rejects": known_rejects,
+            "marked_rejected": marked,
+            "reviewed": reviewed,
+            "trino": commit_details,
+        },
+    )
+    note_absences(cursor, request, work.vanished)
+    settle_vanished(cursor, request, read, publication)
+    close_books(cursor, request, read, publication)
+    empty_staging(cursor, request)
+    return publication
 
 
-def _staged_relation(staging: Staging, plan: PublishPlan, rows: int) -> str:
-    fields = record_fields(plan.entity)
-    if plan.spooled is None:
-        return staging.relation("records", records_schema(plan.entity).empty_table(), fields)
-    if rows <= staging.session.options.inline_rows:
-        return staging.relation("records", pq.read_table(plan.spooled, columns=[one.name for one in fields]), fields)
-    return staging.of_files("records", [plan.spooled], fields)
+def _compare(work: Work, compared: tuple[int, Counts] | None) -> int:
+    """Count and compare the staged records; returns how many there are."""
+    spooled = work.staged_rows
+    if compared is None or compared[0] != spooled or work.request.mode is not Mode.DELTA:
+        staged = _count_staged(work)
+        work.compare()
+        return staged
+    work.winners, work.counts = spooled, compared[1]
+    work.refuse_contradictions()
+    return spooled
+
+
+def _staged_relation(staging: Staging, entity: Entity, spool: Spool) -> str:
+    """The good records as a relation of Trino: inline while they are few, else over a file."""
+    fields, table = record_fields(entity), entity.records_table
+    names = [one.name for one in fields]
+    file = spool.file(table)
+    if file is not None and spool.rows[table] > staging.session.options.inline_rows:
+        return staging.of_files("records", [file], fields)
+    schema = pa.schema([records_schema(entity).field(name) for name in names])
+    return staging.relation("records", pa.Table.from_batches(spool.batches(table, names), schema), fields)
 
 
 def _count_staged(work: Work) -> int:
     """Records that Trino reads, of which from here on only the newest of each key counts."""
     staged, distinct, keyless = map(int, work.session.query(work.statements.count_staged())[0])
     if keyless:
-        raise FatalError(f"{keyless} staged records have no business key.", where=dict(work.plan.entity.where))
+        raise FatalError(f"{keyless} staged records have no business key.", where=dict(work.request.entity.where))
     if staged != distinct:
         work.statements.keep_winners()
     work.winners = distinct
@@ -150,12 +183,12 @@ def _write(work: Work) -> dict[str, Any]:
     def found(query_id: str) -> Snapshot | None:
         return find_snapshot(work.session, work.catalog, entity.target_schema, entity.target_table, query_id)
 
-    entity = work.plan.entity
+    entity = work.request.entity
     statement = _statement(work)
     if statement is None:
         return {}
     if isinstance(work.statements, HiveStatements):
-        return write_hive(work.session, work.catalog, work.plan, work.statements, work)
+        return write_hive(work, work.statements)
     written, query_id = commit(work.session, statement, work.marker, found, again)
     if not query_id:
         return {}
@@ -169,7 +202,7 @@ def _write(work: Work) -> dict[str, Any]:
 def _checked(work: Work, snapshot: Snapshot | None, query_id: str, written: int | None) -> dict[str, Any]:
     if snapshot is None:
         what = f"The snapshot of the query {query_id} is not in the table's history."
-        raise FatalError(what, where=dict(work.plan.entity.where))
+        raise FatalError(what, where=dict(work.request.entity.where))
     expected = work.counts.written + work.vanished.rows
     check_stage("commit", expected, snapshot.number("added-records"))
     if written is not None:
@@ -180,7 +213,7 @@ def _checked(work: Work, snapshot: Snapshot | None, query_id: str, written: int 
 def _ledger(work: Work, superseded: int, quarantined: int) -> Ledger:
     counts = work.counts
     return Ledger(
-        fetched=work.plan.fetched,
+        fetched=work.read.fetched,
         inserted=counts.new,
         updated=counts.changed,
         unchanged=counts.same,
@@ -192,8 +225,8 @@ def _ledger(work: Work, superseded: int, quarantined: int) -> Ledger:
 
 def _count_rows(work: Work) -> int:
     """Live rows: carried forward only from a run whose books are known to hold all its rows."""
-    entity: Entity = work.plan.entity
+    entity: Entity = work.request.entity
     gained = work.counts.new + work.counts.returned - work.vanished.rows
-    if work.plan.mode is Mode.DELTA and entity.row_count is not None and entity.last_sync_status in PUBLISHED:
+    if work.request.mode is Mode.DELTA and entity.row_count is not None and entity.last_sync_status in PUBLISHED:
         return entity.row_count + gained
     return work.session.number(f"SELECT count(*) FROM {work.statements.target} WHERE NOT _bridge_deleted")

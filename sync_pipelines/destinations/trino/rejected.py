@@ -25,13 +25,13 @@ from sync_pipelines.model.quoting import quote as pg_quote
 
 def mark_rejected(work: Work) -> int:
     """Mark the live rows whose key this run put into quarantine; returns how many rows were marked."""
-    entity, rejected = work.plan.entity, _rejected_keys(work)
+    entity, rejected = work.request.entity, _rejected_keys(work)
     if not rejected:
         return 0
     table, fields = keys_table(entity, list(rejected))
     table = table.append_column("rowversion", [list(rejected.values())])
     relation = work.staging.relation("rejected", table, [*fields, Field("rowversion", TEXT)])
-    codec = work.plan.codec if work.plan.keyset else None
+    codec = work.read.order
     theirs, ours = order_of(codec, "s.rowversion"), order_of(codec, "t._bridge_rowversion")
     live = "NOT t._bridge_deleted" + (f" AND NOT coalesce({ours} > {theirs}, false)" if theirs is not None else "")
     live += f" AND t.{REJECTED_COLUMN} IS NULL" if entity.has_rejected else ""
@@ -43,7 +43,7 @@ def mark_rejected(work: Work) -> int:
     if work.is_hive:
         rows = current_rows(work.session, work.catalog, entity)
         place = quote(work.catalog, entity.target_schema, rows)
-        if not work.plan.entity.has_rejected:
+        if not work.request.entity.has_rejected:
             work.session.execute(
                 f"ALTER TABLE {place} ADD COLUMN IF NOT EXISTS {REJECTED_COLUMN} {HIVE_TYPES[REJECTED_COLUMN]}"
             )
@@ -51,7 +51,7 @@ def mark_rejected(work: Work) -> int:
         condition = f"EXISTS (SELECT 1 FROM {relation} s WHERE {match} AND {live})"
         work.session.execute(version_statement(entity, target, place, condition, {REJECTED_COLUMN: HIVE_NOW}))
         return found
-    if not work.plan.entity.has_rejected:
+    if not work.request.entity.has_rejected:
         work.session.execute(
             f"ALTER TABLE {target} ADD COLUMN IF NOT EXISTS {REJECTED_COLUMN} {OPTIONAL_TYPES[REJECTED_COLUMN]}"
         )
@@ -64,10 +64,10 @@ def mark_rejected(work: Work) -> int:
 
 def _rejected_keys(work: Work) -> dict[Key, str | None]:
     """Keys of the run's open rejects with their rowversions; of several records of a key the one read last."""
-    plan = work.plan
+    request = work.request
     work.cursor.execute(
-        f"SELECT business_key::text, rowversion FROM {pg_quote(plan.bridge_schema)}.quarantine"
-        f" WHERE entity_uid = {pg_literal(str(plan.entity.uid))} AND run_uid = {pg_literal(str(plan.run_uid))}"
+        f"SELECT business_key::text, rowversion FROM {pg_quote(request.bridge_schema)}.quarantine"
+        f" WHERE entity_uid = {pg_literal(str(request.entity.uid))} AND run_uid = {pg_literal(str(request.run_uid))}"
         " AND resolved_at IS NULL AND business_key IS NOT NULL ORDER BY page NULLS FIRST, position"
     )
     return {tuple(json.loads(key)): rowversion for key, rowversion in work.cursor.fetchall()}

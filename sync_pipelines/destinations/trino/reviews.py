@@ -1,4 +1,4 @@
-"""The list of reviews in the control database, kept for a table in Trino as `books.close` keeps it for one there."""
+"""The flags of reviews in a table in Trino, and the list of reviews in the control database that follows them."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from sync_pipelines.batches.arrays import from_canonical
-from sync_pipelines.books.publish_plan import PublishPlan
+from sync_pipelines.books.reviews import list_flagged, of_entity, reviews_table, settle_reviews
+from sync_pipelines.destinations.spool import Spool
 from sync_pipelines.destinations.trino.staging import BIGINT, Field
 from sync_pipelines.destinations.trino.work import Work
 from sync_pipelines.model.entity import Entity
-from sync_pipelines.model.quoting import literal, quote
+from sync_pipelines.model.publish import PublishRequest
 from sync_pipelines.model.types import Kind
 
 Key = tuple[str, ...]
 
 
-def read_accepted(cursor: Any, plan: PublishPlan) -> frozenset[tuple[Key, str]]:
+def read_accepted(cursor: Any, request: PublishRequest) -> frozenset[tuple[Key, str]]:
     """Keys and content hashes that a person accepted as they are; empty where nothing is ever flagged."""
-    if not plan.entity.has_review:
+    if not request.entity.has_review:
         return frozenset()
     cursor.execute(
-        f"SELECT business_key::text, content_hash FROM {_reviews(plan)} WHERE {_of_entity(plan)}"
-        " AND outcome = 'accepted'"
+        f"SELECT business_key::text, content_hash FROM {reviews_table(request)} r WHERE {of_entity(request)} AND"
+        " outcome = 'accepted'"
     )
     return frozenset((tuple(json.loads(key)), content_hash) for key, content_hash in cursor.fetchall())
 
@@ -45,34 +45,38 @@ def without_accepted(entity: Entity, table: pa.Table, accepted: frozenset[tuple[
     return table.set_column(table.schema.get_field_index("review"), "review", pa.array(reviews, pa.string()))
 
 
-def reviews_agree(cursor: Any, plan: PublishPlan, table: pa.Table) -> bool:
+def reviews_agree(cursor: Any, request: PublishRequest, table: pa.Table) -> bool:
     """Whether the list says of staged records what their flags say.
 
     Not so after a run that was killed between commit and books.
     """
-    if not plan.entity.has_review:
+    if not request.entity.has_review:
         return True
     cursor.execute(
-        f"SELECT business_key::text, content_hash FROM {_reviews(plan)} WHERE {_of_entity(plan)} AND closed_at IS NULL"
+        f"SELECT business_key::text, content_hash FROM {reviews_table(request)} r WHERE {of_entity(request)} AND"
+        " closed_at IS NULL"
     )
     listed = {tuple(json.loads(key)): content_hash for key, content_hash in cursor.fetchall()}
-    rows = zip(key_texts(plan.entity, table), table["hash"].to_pylist(), table["review"].to_pylist(), strict=True)
+    rows = zip(key_texts(request.entity, table), table["hash"].to_pylist(), table["review"].to_pylist(), strict=True)
     return all(listed.get(key) == (None if review is None else content_hash) for key, content_hash, review in rows)
 
 
-def drop_accepted_reviews(cursor: Any, plan: PublishPlan) -> None:
-    """The same for the records on disk; they are written anew when there is anything that somebody accepted."""
-    accepted = read_accepted(cursor, plan)
-    if plan.spooled is None or not accepted:
-        return
-    kept = plan.spooled.with_name(f"accepted_{plan.spooled.name}")
-    with (
-        pq.ParquetFile(plan.spooled, pre_buffer=False) as source,
-        pq.ParquetWriter(kept, source.schema_arrow) as target,
-    ):
-        for batch in source.iter_batches():
-            target.write_table(without_accepted(plan.entity, pa.Table.from_batches([batch]), accepted))
-    plan.spooled = kept
+def drop_accepted_reviews(cursor: Any, request: PublishRequest, spool: Spool, accepted_spool: Spool) -> Spool:
+    """The records without flags that somebody accepted: written anew when there is anything accepted, else as they are.
+
+    Args:
+        cursor: of the control database.
+        request: of the run.
+        spool: with all batches of the run.
+        accepted_spool: takes the records where they must be written anew.
+    """
+    accepted, table = read_accepted(cursor, request), request.entity.records_table
+    if table not in spool.rows or not accepted:
+        return spool
+    for batch in spool.batches(table):
+        accepted_spool.write(table, without_accepted(request.entity, pa.Table.from_batches([batch]), accepted))
+    accepted_spool.close()
+    return accepted_spool
 
 
 def keep_reviews(work: Work) -> int:
@@ -80,33 +84,21 @@ def keep_reviews(work: Work) -> int:
 
     Returns how many rows of the run are flagged.
     """
-    cursor, plan = work.cursor, work.plan
-    if not plan.entity.has_review or plan.spooled is None:
+    cursor, request = work.cursor, work.request
+    if not request.entity.has_review or not work.staged_rows:
         return 0
-    cursor.execute(f"SELECT business_key::text FROM {_reviews(plan)} WHERE {_of_entity(plan)} AND closed_at IS NULL")
-    candidates = _candidates(plan, {tuple(json.loads(key)) for (key,) in cursor.fetchall()})
-    standing = _standing(work, list(candidates))
-    rows = [candidates[arrival] for arrival in standing]
+    cursor.execute(
+        f"SELECT business_key::text FROM {reviews_table(request)} r WHERE {of_entity(request)} AND closed_at IS NULL"
+    )
+    candidates = _candidates(request.entity, work.spool, {tuple(json.loads(key)) for (key,) in cursor.fetchall()})
+    rows = [candidates[arrival] for arrival in _standing(work, list(candidates))]
     settled = [json.dumps(key) for key, _, review in rows if review is None]
-    cursor.execute(
-        f"UPDATE {_reviews(plan)} SET closed_at = now(), outcome = 'settled' WHERE {_of_entity(plan)}"
-        " AND closed_at IS NULL"
-        " AND business_key = ANY (%s::jsonb[])",
-        [settled],
+    settle_reviews(cursor, request, "SELECT unnest(%s::jsonb[])", [settled])
+    flagged = [(json.dumps(key), review, content_hash) for key, content_hash, review in rows if review is not None]
+    columns = [list(column) for column in zip(*flagged, strict=True)] or [[], [], []]
+    return list_flagged(
+        cursor, request, "SELECT k::jsonb, w, h FROM unnest(%s::text[], %s::text[], %s::text[]) AS f (k, w, h)", columns
     )
-    flagged = [(json.dumps(key), content_hash, review) for key, content_hash, review in rows if review is not None]
-    cursor.execute(
-        f"INSERT INTO {_reviews(plan)} AS r (entity_uid, business_key, content_hash, reason, run_uid)"
-        " SELECT %s, k::jsonb, h, w, %s FROM unnest(%s::text[], %s::text[], %s::text[]) AS f (k, h, w)"
-        " ON CONFLICT (entity_uid, business_key) DO UPDATE SET reason = excluded.reason, content_hash ="
-        " excluded.content_hash,"
-        " run_uid = excluded.run_uid, last_seen_at = now(), closed_at = NULL, outcome = NULL,"
-        " first_seen_at = CASE WHEN r.closed_at IS NULL THEN r.first_seen_at ELSE now() END",
-        [str(plan.entity.uid), str(plan.run_uid), *(list(part) for part in zip(*flagged, strict=True))]
-        if flagged
-        else [str(plan.entity.uid), str(plan.run_uid), [], [], []],
-    )
-    return len(flagged)
 
 
 def key_texts(entity: Entity, table: pa.Table) -> list[Key]:
@@ -121,19 +113,19 @@ def keys_table(entity: Entity, keys: Sequence[Key]) -> tuple[pa.Table, list[Fiel
     fields = [Field(f"c{index}", column.type) for index, column in places]
     columns = []
     for place, (_, column) in enumerate(places):
-        texts = [key[place] for key in keys]
-        # Arrow writes a moment with its zone, but reads it only without.
-        is_moment = column.type.kind is Kind.TIMESTAMPTZ
-        columns.append(from_canonical([text.removesuffix("Z") for text in texts] if is_moment else texts, column.type))
+        texts: list[str | None] = [key[place] for key in keys]
+        if column.type.kind is Kind.TIMESTAMPTZ:
+            # Arrow writes a moment with its zone, but reads it only without.
+            texts = [key[place].removesuffix("Z") for key in keys]
+        columns.append(from_canonical(texts, column.type))
     return pa.table(columns, names=[one.name for one in fields]), fields
 
 
-def _candidates(plan: PublishPlan, known: set[Key]) -> dict[int, tuple[Key, str, str | None]]:
+def _candidates(entity: Entity, spool: Spool, known: set[Key]) -> dict[int, tuple[Key, str, str | None]]:
     """Staged records that are flagged, or whose key is under review, by arrival number: key, content hash, flag."""
-    entity, found = plan.entity, {}
-    names = [f"c{index}" for index, column in enumerate(entity.columns) if column.is_business_key]
-    columns = ["arrival", "hash", "review", *names]
-    for batch in pq.ParquetFile(plan.spooled, pre_buffer=False).iter_batches(columns=columns):
+    found = {}
+    keys = [f"c{index}" for index, column in enumerate(entity.columns) if column.is_business_key]
+    for batch in spool.batches(entity.records_table, ["arrival", "hash", "review", *keys]):
         table = pa.Table.from_batches([batch])
         if not known:
             table = table.filter(pc.is_valid(table["review"]))
@@ -144,29 +136,17 @@ def _candidates(plan: PublishPlan, known: set[Key]) -> dict[int, tuple[Key, str,
             table["review"].to_pylist(),
             strict=True,
         )
-        found.update(
-            {
-                arrival: (key, content_hash, review)
-                for arrival, key, content_hash, review in rows
-                if review is not None or key in known
-            }
-        )
+        for arrival, key, content_hash, review in rows:
+            if review is not None or key in known:
+                found[arrival] = (key, content_hash, review)
     return found
 
 
 def _standing(work: Work, arrivals: list[int]) -> list[int]:
     """Those of the staged records that are what their row is to be."""
-    if not arrivals or (not work.counts.stale and work.winners == pq.read_metadata(work.plan.spooled).num_rows):
+    if not arrivals or (not work.counts.stale and work.winners == work.staged_rows):
         return arrivals
     relation = work.staging.relation(
         "reviewed", pa.table({"arrival": pa.array(arrivals, pa.int64())}), [Field("arrival", BIGINT)]
     )
     return [int(arrival) for (arrival,) in work.session.query(work.statements.standing(relation))]
-
-
-def _reviews(plan: PublishPlan) -> str:
-    return f"{quote(plan.bridge_schema)}.reviews"
-
-
-def _of_entity(plan: PublishPlan) -> str:
-    return f"entity_uid = {literal(str(plan.entity.uid))}"

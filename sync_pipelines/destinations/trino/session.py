@@ -73,7 +73,7 @@ class Session:
     def connection(self) -> trino.dbapi.Connection:
         """A connection of the trino client; nothing is sent yet."""
         options = self.options
-        return trino.dbapi.connect(
+        connection: trino.dbapi.Connection = trino.dbapi.connect(  # type: ignore[no-untyped-call]
             host=options.host,
             port=options.port,
             user=options.user,
@@ -90,6 +90,7 @@ class Session:
             request_timeout=options.request_timeout_seconds,
             timezone="UTC",
         )
+        return connection
 
     def set_property(self, name: str, value: str) -> None:
         """Set a session property for all statements to come, unless the options set it."""

@@ -88,10 +88,11 @@ def _json_ready(column: pa.ChunkedArray) -> list[Any]:
         # Arrow's own text has neither year 1 nor all digits on every version.
         return [None if value is None else _moment(value) for value in column.cast(pa.int64()).to_pylist()]
     if pa.types.is_floating(kind):
-        return pc.cast(column, pa.string()).to_pylist()
-    if pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return column.to_pylist()
-    return [None if value is None else str(value) for value in column.to_pylist()]
+        column = pc.cast(column, pa.string())
+    values: list[Any] = column.to_pylist()
+    if pa.types.is_floating(kind) or pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return values
+    return [None if value is None else str(value) for value in values]
 
 
 def _moment(micros: int) -> str:

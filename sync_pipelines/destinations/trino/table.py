@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import re
 
-from sync_pipelines.books.publish_plan import TablePlan
-from sync_pipelines.destinations.drift import check_can_follow, check_is_ours, check_may_be_made, lost_column
+from sync_pipelines.destinations.drift import (
+    TablePlan,
+    check_can_follow,
+    check_is_ours,
+    check_may_be_made,
+    lost_column,
+)
 from sync_pipelines.destinations.trino.quoting import literal, quote
 from sync_pipelines.destinations.trino.session import Session
 from sync_pipelines.destinations.trino.types import iceberg_type, widens_in_iceberg

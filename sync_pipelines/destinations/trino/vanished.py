@@ -7,13 +7,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from sync_pipelines.books.publish_plan import PublishPlan
+from sync_pipelines.books.absences import known_absences, remember_absences
 from sync_pipelines.destinations.trino.merge import Statements
 from sync_pipelines.destinations.trino.quarantine import held_keys
 from sync_pipelines.destinations.trino.session import Session
 from sync_pipelines.destinations.trino.staging import TEXT, Field, Staging
 from sync_pipelines.destinations.vanished_share import must_hold
-from sync_pipelines.model.quoting import quote
+from sync_pipelines.model.publish import PublishRequest, ReadResult
+from sync_pipelines.model.run import Mode
 
 
 @dataclass(frozen=True)
@@ -46,36 +47,41 @@ class Vanished:
 
 
 def plan_vanished(
-    cursor: Any, session: Session, plan: PublishPlan, statements: Statements, staging: Staging
+    cursor: Any,
+    session: Session,
+    request: PublishRequest,
+    read: ReadResult,
+    statements: Statements,
+    staging: Staging,
 ) -> Vanished:
     """Find the live rows that a full read did not see; more than the configured share of the live ones is held."""
     # The rows that this run is going to insert or revive are not in the table yet, so all live ones were there before.
     live = session.number(f"SELECT count(*) FROM {statements.target} t WHERE NOT t._bridge_deleted")
     if live == 0:
         return Vanished()
-    if plan.moved:
+    if read.moved:
         rows = session.query(
             f"SELECT cast(t._bridge_id AS varchar) FROM {statements.target} t WHERE {statements.absent(None)}"
         )
         return Vanished(absent_ids=tuple(row[0] for row in rows), live_before=live)
-    keys, fields = held_keys(cursor, plan)
+    keys, fields = held_keys(cursor, request)
     held = staging.relation("held", keys, fields) if keys.num_rows else None
     absent = statements.absent(held)
     vanished = session.number(f"SELECT count(*) FROM {statements.target} t WHERE {absent}")
     found = Vanished(vanished, absent)
-    if plan.can_hide_rows:
-        found = _missed_twice(cursor, session, plan, statements, staging, absent)
+    if read.can_hide_rows:
+        found = _missed_twice(cursor, session, request, statements, staging, absent)
     found = replace(found, live_before=live)
-    return found.without_deletions(vanished) if must_hold(plan, vanished, live) else found
+    return found.without_deletions(vanished) if must_hold(request, vanished, live) else found
 
 
 def _missed_twice(
-    cursor: Any, session: Session, plan: PublishPlan, statements: Statements, staging: Staging, absent: str
+    cursor: Any, session: Session, request: PublishRequest, statements: Statements, staging: Staging, absent: str
 ) -> Vanished:
     """Without rowversions a row may hide between two pages while others are deleted: it must be missed by two reads in
     a row.
     """
-    known = _known_absences(cursor, plan)
+    known = known_absences(cursor, request)
     rows = session.query(
         f"SELECT cast(t._bridge_id AS varchar), {absent} FROM {statements.target} t WHERE {statements.absent(None)}"
     )
@@ -90,28 +96,10 @@ def _missed_twice(
     return Vanished(len(deleted), condition, len(new), everything, new, deleted)
 
 
-def _known_absences(cursor: Any, plan: PublishPlan) -> set[str]:
-    cursor.execute(
-        f"SELECT row_id::text FROM {quote(plan.bridge_schema)}.absences WHERE entity_uid = %s", [str(plan.entity.uid)]
-    )
-    return {row[0] for row in cursor.fetchall()}
-
-
-def remember_absences(cursor: Any, plan: PublishPlan, vanished: Vanished) -> None:
+def note_absences(cursor: Any, request: PublishRequest, vanished: Vanished) -> None:
     """Remember which rows were missed for the first time, and forget those that are back or gone."""
-    if vanished.absent_ids is None:
-        if plan.mode == "full":
-            _forget(cursor, plan, [])
+    if request.mode is not Mode.FULL:
         return
     deleted = frozenset(vanished.deleted_ids)
-    _forget(cursor, plan, [row_id for row_id in vanished.absent_ids if row_id not in deleted])
-    with cursor.copy(f"COPY {quote(plan.bridge_schema)}.absences (entity_uid, row_id) FROM STDIN") as copy:
-        for row_id in vanished.new_ids:
-            copy.write_row((str(plan.entity.uid), row_id))
-
-
-def _forget(cursor: Any, plan: PublishPlan, still_absent: list[str]) -> None:
-    cursor.execute(
-        f"DELETE FROM {quote(plan.bridge_schema)}.absences WHERE entity_uid = %s AND row_id <> ALL(%s::uuid[])",
-        [str(plan.entity.uid), still_absent],
-    )
+    still_absent = [row_id for row_id in vanished.absent_ids or () if row_id not in deleted]
+    remember_absences(cursor, request, still_absent, vanished.new_ids)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sync_pipelines.catalog.rights import require_rights
 from sync_pipelines.catalog.session_options import ensure_schema
-from sync_pipelines.destinations.postgres.rights import require_rights
-from sync_pipelines.destinations.postgres.target import read_columns
+from sync_pipelines.catalog.stored_columns import read_columns
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.quoting import quote
 
@@ -23,6 +23,11 @@ _REJECTS_SQL = {
     "fingerprint": "text",
     "record": "bytea",
 }
+
+
+def lock_ddl(cursor: Any, schema: str) -> None:
+    """Hold an advisory lock until the transaction ends, so that one process at a time changes tables of a schema."""
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"sync_pipelines:ddl:{schema}"])
 
 
 def prepare_staging(cursor: Any, entity: Entity) -> None:

@@ -15,7 +15,7 @@ def lacks_rights(cursor: Any, schema: str, table: str) -> tuple[str, str] | None
     None where we may.
 
     Args:
-        cursor: of psycopg 2 or 3, with rows as tuples.
+        cursor: with rows as tuples.
         schema: where the table is, or would be.
         table: its name.
     """
