@@ -127,7 +127,8 @@ class _Work:
 
     def __init__(self, prober: Prober, candidates: list[Candidate], ends_at: float) -> None:
         self.found = Probing()
-        self._prober, self._ends_at = prober, ends_at
+        self._prober = prober
+        self._ends_at = ends_at
         self._waiting: Iterator[Candidate] = iter(candidates[: self._affordable(len(candidates))])
         self._threads = min(prober.max_connections, len(candidates))
         self._lock = threading.Lock()
