@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from sync_pipelines.errors import GuardError, SettingsError
 from sync_pipelines.network.addresses import IpAddress, IpNetwork, Reach, parse_host, reach_of
-from sync_pipelines.network.origins import PORTS, check_spelling, is_loopback, origin_of
+from sync_pipelines.network.origins import PORTS, check_spelling, is_loopback, origin_of, travels_in_clear
 from sync_pipelines.secrets import printable
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ class Outbound:
         """
         if reference is None:
             return
-        name, origin = reference.removeprefix("env:"), origin_of(url)
+        name = reference.removeprefix("env:")
+        origin = origin_of(url)
         bound = {place for variable, place in self.bound if variable == name}
         if origin in bound:
             return
@@ -189,16 +190,18 @@ def from_agreement(agreed: Mapping[str, Any], connector: str) -> Outbound:
 
 
 def trino_origin(destination_settings: Mapping[str, Any]) -> str:
-    """Where a connector's secrets for Trino go; `trino_host` stands for the coordinator of TRINO_HOST.
+    """Where a connector's secrets for Trino go; `trino_host` is the coordinator of TRINO_HOST.
 
     Raises:
         SettingsError: the host is none.
     """
-    host, port = str(destination_settings.get("host") or "trino_host"), destination_settings.get("port") or 8080
+    host = str(destination_settings.get("host") or "trino_host")
+    port = destination_settings.get("port") or 8080
     try:
         if "://" in host:  # its client takes an address as well, whose port wins
             parts = urlsplit(host)
-            host, port = parts.hostname or "", parts.port or port
+            host = parts.hostname or ""
+            port = parts.port or port
         return origin_of(f"trino://{f'[{host}]' if ':' in host else host}:{port}")
     except ValueError:
         raise SettingsError(
@@ -226,6 +229,13 @@ def wanted_secrets(connector: Connector) -> set[tuple[str, str]]:
     return wanted | {
         (str(reach[name]), trino_origin(reach)) for name in ("password", "access_token") if reach.get(name)
     }
+
+
+def shown_secrets(connector: Connector) -> str:
+    """The references of a connector, and aloud where they travel in the clear."""
+    references = ", ".join(sorted({reference for reference, _ in wanted_secrets(connector)}))
+    plain = sorted(url for url in addresses_of(connector).values() if travels_in_clear(url))
+    return references + (f"; sent over plain http to {', '.join(plain)}, where others can read it" if plain else "")
 
 
 def of_connector(connector: Connector, settings: Settings) -> Outbound:
