@@ -56,7 +56,7 @@ def tick(place: Place) -> dict[str, Any]:
     with measured(place) as found:
         done = tick_due(database, CONNECTOR, settings, Situation(slugs))
     taken = sum(len(run.entities) for _, run in done.runs)
-    if taken != min(due, settings.max_entities_per_run):
+    if taken != min(due, settings.schedule.max_entities_per_run):
         raise RuntimeError(f"{taken} entities were taken, {due} are due")
     return {**found, "fetched": taken}
 

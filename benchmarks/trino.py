@@ -47,7 +47,7 @@ def _extraction(place: Place, entity: Entity) -> Extraction:
     settings = Settings(_env_file=None)  # type: ignore[call-arg]
     connector = get_connector(Database(place.database_url), ours.CONNECTOR)
     source = open_source(Database(place.database_url), connector, entity, settings)
-    return Extraction(entity, source, max_pages=settings.max_pages, batch_rows=settings.batch_rows)
+    return Extraction(entity, source, max_pages=settings.sources.max_pages, batch_rows=settings.runs.batch_rows)
 
 
 def floor(place: Place) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sync_pipelines.errors import SettingsError
@@ -17,17 +17,10 @@ from sync_pipelines.network.outbound_settings import parse_private_origins, pars
 from sync_pipelines.secrets import register_secret
 
 
-class Settings(BaseSettings):
-    """Every setting; `.env.example` lists them with their meaning.
+class DatabaseSettings(BaseModel):
+    """The PostgreSQL of catalog and tables; embedded unless POSTGRES_URL or POSTGRES_HOST names a server."""
 
-    The database is the embedded one unless POSTGRES_URL or POSTGRES_HOST (DB_HOST) names a server.
-    """
-
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", case_sensitive=False, populate_by_name=True)
-
-    app_env: Literal["development", "test", "production"] = "development"
-    debug: bool = False
-    home: Path = Field(Path(".sync_pipelines"), validation_alias="SYNC_PIPELINES_HOME")
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     postgres_url: SecretStr | None = None
     postgres_host: str | None = Field(None, validation_alias=AliasChoices("POSTGRES_HOST", "DB_HOST"))
@@ -42,27 +35,69 @@ class Settings(BaseSettings):
     postgres_schema: str = Field("bridge", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
     postgres_kept_connections: int = Field(4, ge=0, le=100)
 
+    @property
+    def embedded(self) -> bool:
+        """True when no server is named, so that the embedded PostgreSQL is used."""
+        return self.postgres_url is None and self.postgres_host is None
+
+    def server_url(self) -> str:
+        """The libpq URL of the named server, with its password; never show it.
+
+        Raises:
+            SettingsError: when no server is named.
+        """
+        if self.postgres_url is not None:
+            return self.postgres_url.get_secret_value()
+        if self.postgres_host is None:
+            raise SettingsError("No PostgreSQL server is named: set POSTGRES_URL or POSTGRES_HOST.")
+        password = f":{quote(self.postgres_password.get_secret_value(), safe='')}" if self.postgres_password else ""
+        query = f"?sslmode={self.postgres_sslmode}" if self.postgres_sslmode else ""
+        return (
+            f"postgresql://{quote(self.postgres_user, safe='')}{password}@{self.postgres_host}:{self.postgres_port}"
+            f"/{quote(self.postgres_db, safe='')}{query}"
+        )
+
+
+class SourceSettings(BaseModel):
+    """What sources are asked for, how patiently, and where secrets may go."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
     default_apismith_url: str | None = Field(
         None, validation_alias=AliasChoices("DEFAULT_APISmith_URL", "API_BASE_URL")
     )
     default_apismith_token: SecretStr | None = Field(
         None, validation_alias=AliasChoices("DEFAULT_APISmith_TOKEN", "API_TOKEN")
     )
-
     secret_origins: str = ""
     allowed_private_origins: str = ""
-
-    default_sync_interval_seconds: int = Field(300, ge=1)
-    default_lookback_seconds: int = Field(60, ge=0)
     max_page_size: int = Field(1000, ge=1, le=100_000)
     max_pages: int = Field(1_000_000, ge=1)
-    max_vanished_share: float = Field(0.5, ge=0, le=1)
-    sync_worker_threads: int = Field(4, ge=1, le=256)
-    batch_rows: int = Field(20_000, ge=1, le=1_000_000)
     api_timeout_seconds: float = Field(30, gt=0)
     api_tries: int = Field(3, ge=1, le=20)
     max_page_bytes: int = Field(256 * 1024 * 1024, ge=1024)
     max_document_bytes: int = Field(32 * 1024 * 1024, ge=1024)
+
+    @property
+    def bound_secrets(self) -> tuple[tuple[str, str], ...]:
+        """SECRET_ORIGINS: variables with the origins that they may go to."""
+        return parse_secret_origins(self.secret_origins)
+
+    @property
+    def private_origins(self) -> tuple[frozenset[str], tuple[IpNetwork, ...]]:
+        """ALLOWED_PRIVATE_ORIGINS: origins and hosts, and networks."""
+        return parse_private_origins(self.allowed_private_origins)
+
+
+class RunSettings(BaseModel):
+    """How much a run takes at once and in all, and what it may delete."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    default_lookback_seconds: int = Field(60, ge=0)
+    max_vanished_share: float = Field(0.5, ge=0, le=1)
+    sync_worker_threads: int = Field(4, ge=1, le=256)
+    batch_rows: int = Field(20_000, ge=1, le=1_000_000)
     max_record_bytes: int = Field(MAX_RECORD_BYTES, ge=1024, le=MAX_KEPT_RECORD_BYTES)
     batch_bytes: int = Field(64 * 1024 * 1024, ge=1024)
     max_run_rows: int = Field(1_000_000_000, ge=1)
@@ -71,10 +106,32 @@ class Settings(BaseSettings):
     max_process_memory_bytes: int = Field(0, ge=0)
     min_free_disk_bytes: int = Field(512 * 1024 * 1024, ge=0)
     entity_wait_seconds: float = Field(10, ge=0)
+    max_destination_writers: int = Field(8, ge=1)
 
-    sync_owners: str = "team:data-engineering"
 
-    ui_url: str | None = Field(None, validation_alias="DAGSTER_UI_URL", pattern=r"^https?://[^\s@?#]+$")
+class ScheduleSettings(BaseModel):
+    """When entities are due, and how long history is kept."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    default_sync_interval_seconds: int = Field(300, ge=1)
+    purge_dagster_runs_after_days: int = Field(14, ge=1, le=36_500)
+    purge_sync_runs_after_days: int = Field(90, ge=1, le=36_500)
+    default_sync_cron: str = ""
+    default_full_refresh_cron: str = "H 3 * * *"
+    default_discovery_cron: str = "H * * * *"
+    schedule_time_zone: str = "UTC"
+    max_entities_per_run: int = Field(100, ge=1, le=1000)
+    due_sensor_seconds: int = Field(10, ge=1)
+    probe_interval_seconds: float = Field(30, gt=0)
+    lease_seconds: float = Field(300, ge=5)
+
+
+class AlertSettings(BaseModel):
+    """What counts as an incident, and how it is told."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
     freshness_grace_seconds: int = Field(60, ge=0)
     alert_interval_seconds: int = Field(30, ge=5)
     alert_consecutive_failures: int = Field(3, ge=1)
@@ -96,8 +153,15 @@ class Settings(BaseSettings):
     alert_silence_seconds: int = Field(180, ge=0)
     alert_heartbeat_file: Path | None = None
     alert_heartbeat_url: SecretStr | None = None
-    gates_folder: Path | None = Field(None, validation_alias="SYNC_PIPELINES_GATES")
-    models_folder: Path | None = Field(None, validation_alias="SYNC_PIPELINES_MODELS")
+
+
+class UiSettings(BaseModel):
+    """Where Dagster, its storage and its web server are, and what they show."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    sync_owners: str = "team:data-engineering"
+    ui_url: str | None = Field(None, validation_alias="DAGSTER_UI_URL", pattern=r"^https?://[^\s@?#]+$")
     dagster_url: SecretStr | None = Field(None, validation_alias="SYNC_PIPELINES_DAGSTER_URL")
     dagster_webserver_url: SecretStr | None = Field(None, validation_alias="DAGSTER_WEBSERVER_URL")
     ui_hosts: str = Field("", validation_alias="SYNC_PIPELINES_UI_HOSTS")
@@ -105,18 +169,49 @@ class Settings(BaseSettings):
         None, validation_alias="SYNC_PIPELINES_CODE_SERVER", pattern=r"^(unix:/.+|[^\s/:]+:\d+)$"
     )
     connectors: str = Field("", validation_alias="SYNC_PIPELINES_CONNECTORS")
-    purge_dagster_runs_after_days: int = Field(14, ge=1, le=36_500)
-    purge_sync_runs_after_days: int = Field(90, ge=1, le=36_500)
-    default_sync_cron: str = ""
-    default_full_refresh_cron: str = "H 3 * * *"
-    default_discovery_cron: str = "H * * * *"
-    schedule_time_zone: str = "UTC"
-    max_entities_per_run: int = Field(100, ge=1, le=1000)
-    due_sensor_seconds: int = Field(10, ge=1)
-    probe_interval_seconds: float = Field(30, gt=0)
-    lease_seconds: float = Field(300, ge=5)
-    max_destination_writers: int = Field(8, ge=1)
 
+    @property
+    def owners(self) -> list[str]:
+        """Owners of the assets: `team:name` or mail addresses."""
+        return [owner.strip() for owner in self.sync_owners.split(",") if owner.strip()]
+
+    @property
+    def connector_names(self) -> tuple[str, ...]:
+        """The connectors this code location is restricted to; none means all."""
+        return tuple(sorted({name.strip() for name in self.connectors.split(",") if name.strip()}))
+
+    @property
+    def ui_host_names(self) -> tuple[str, ...]:
+        """Names, with a port where there is one, by which browsers and our own processes ask the web server."""
+        named = [name.strip() for name in self.ui_hosts.split(",") if name.strip()]
+        addresses = [self.ui_url, self.dagster_webserver_url.get_secret_value() if self.dagster_webserver_url else None]
+        named += [urlsplit(address).netloc.rpartition("@")[2] for address in addresses if address]
+        return tuple(dict.fromkeys(named))
+
+
+_Group = TypeVar("_Group", bound=BaseModel)
+
+
+def _group(kind: type[_Group], settings: BaseModel) -> _Group:
+    """The settings of one group; they were validated before."""
+    return kind.model_construct(**{name: getattr(settings, name) for name in kind.model_fields})
+
+
+class Settings(
+    BaseSettings, DatabaseSettings, SourceSettings, RunSettings, ScheduleSettings, AlertSettings, UiSettings
+):
+    """Every setting; `.env.example` lists them with their meaning.
+
+    They are set by name, in the environment and here, and read by group: `settings.schedule.lease_seconds`.
+    """
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", case_sensitive=False, populate_by_name=True)
+
+    app_env: Literal["development", "test", "production"] = "development"
+    debug: bool = False
+    home: Path = Field(Path(".sync_pipelines"), validation_alias="SYNC_PIPELINES_HOME")
+    gates_folder: Path | None = Field(None, validation_alias="SYNC_PIPELINES_GATES")
+    models_folder: Path | None = Field(None, validation_alias="SYNC_PIPELINES_MODELS")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_file: Path | None = None
 
@@ -173,32 +268,34 @@ class Settings(BaseSettings):
         return value
 
     @property
-    def bound_secrets(self) -> tuple[tuple[str, str], ...]:
-        """SECRET_ORIGINS: variables with the origins that they may go to."""
-        return parse_secret_origins(self.secret_origins)
+    def database(self) -> DatabaseSettings:
+        """The PostgreSQL of catalog and tables; embedded unless POSTGRES_URL or POSTGRES_HOST names a server."""
+        return _group(DatabaseSettings, self)
 
     @property
-    def private_origins(self) -> tuple[frozenset[str], tuple[IpNetwork, ...]]:
-        """ALLOWED_PRIVATE_ORIGINS: origins and hosts, and networks."""
-        return parse_private_origins(self.allowed_private_origins)
+    def sources(self) -> SourceSettings:
+        """What sources are asked for, how patiently, and where secrets may go."""
+        return _group(SourceSettings, self)
 
     @property
-    def owners(self) -> list[str]:
-        """Owners of the assets: `team:name` or mail addresses."""
-        return [owner.strip() for owner in self.sync_owners.split(",") if owner.strip()]
+    def runs(self) -> RunSettings:
+        """How much a run takes at once and in all, and what it may delete."""
+        return _group(RunSettings, self)
 
     @property
-    def connector_names(self) -> tuple[str, ...]:
-        """The connectors this code location is restricted to; none means all."""
-        return tuple(sorted({name.strip() for name in self.connectors.split(",") if name.strip()}))
+    def schedule(self) -> ScheduleSettings:
+        """When entities are due, and how long history is kept."""
+        return _group(ScheduleSettings, self)
 
     @property
-    def ui_host_names(self) -> tuple[str, ...]:
-        """Names, with a port where there is one, by which browsers and our own processes ask the web server."""
-        named = [name.strip() for name in self.ui_hosts.split(",") if name.strip()]
-        addresses = [self.ui_url, self.dagster_webserver_url.get_secret_value() if self.dagster_webserver_url else None]
-        named += [urlsplit(address).netloc.rpartition("@")[2] for address in addresses if address]
-        return tuple(dict.fromkeys(named))
+    def alerts(self) -> AlertSettings:
+        """What counts as an incident, and how it is told."""
+        return _group(AlertSettings, self)
+
+    @property
+    def ui(self) -> UiSettings:
+        """Where Dagster, its storage and its web server are, and what they show."""
+        return _group(UiSettings, self)
 
     @property
     def gates(self) -> Path:
@@ -209,28 +306,6 @@ class Settings(BaseSettings):
     def models(self) -> Path:
         """The folder of the SQL models: SYNC_PIPELINES_MODELS, or `dbt_like_sql` in the working directory."""
         return (self.models_folder or Path("dbt_like_sql")).expanduser().absolute()
-
-    @property
-    def embedded(self) -> bool:
-        """True when no server is named, so that the embedded PostgreSQL is used."""
-        return self.postgres_url is None and self.postgres_host is None
-
-    def server_url(self) -> str:
-        """The libpq URL of the named server, with its password; never show it.
-
-        Raises:
-            SettingsError: when no server is named.
-        """
-        if self.postgres_url is not None:
-            return self.postgres_url.get_secret_value()
-        if self.postgres_host is None:
-            raise SettingsError("No PostgreSQL server is named: set POSTGRES_URL or POSTGRES_HOST.")
-        password = f":{quote(self.postgres_password.get_secret_value(), safe='')}" if self.postgres_password else ""
-        query = f"?sslmode={self.postgres_sslmode}" if self.postgres_sslmode else ""
-        return (
-            f"postgresql://{quote(self.postgres_user, safe='')}{password}@{self.postgres_host}:{self.postgres_port}"
-            f"/{quote(self.postgres_db, safe='')}{query}"
-        )
 
 
 def _password_of(url: str) -> str | None:
@@ -259,9 +334,9 @@ def load_settings() -> Settings:
             state="Nothing was started.",
             next_command="compare your environment and .env with .env.example",
         ) from None
-    for secret in (settings.postgres_password, settings.default_apismith_token):
+    for secret in (settings.database.postgres_password, settings.sources.default_apismith_token):
         register_secret(secret.get_secret_value() if secret else None)
-    for url in (settings.postgres_url, settings.dagster_url, settings.dagster_webserver_url):
+    for url in (settings.database.postgres_url, settings.ui.dagster_url, settings.ui.dagster_webserver_url):
         if url is not None:
             register_secret(_password_of(url.get_secret_value()))
     return settings

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from pydantic import ValidationError
 
+import sync_pipelines.settings
 from sync_pipelines import secrets
 from sync_pipelines.errors import SettingsError
-from sync_pipelines.settings import Settings, load_settings
+from sync_pipelines.settings import (
+    AlertSettings,
+    DatabaseSettings,
+    RunSettings,
+    ScheduleSettings,
+    Settings,
+    SourceSettings,
+    UiSettings,
+    load_settings,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +44,9 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 def test_nothing_set_means_the_embedded_database() -> None:
     settings = load_settings()
-    assert settings.embedded
+    assert settings.database.embedded
     with pytest.raises(SettingsError, match="POSTGRES_URL or POSTGRES_HOST"):
-        settings.server_url()
+        settings.database.server_url()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +100,7 @@ def test_a_server_is_named_in_either_spelling_and_its_url_is_escaped(
     for variable, value in {**values, f"{prefix}_PASSWORD": "p@ss/w:rd?#%"}.items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setenv(f"{prefix}_SSLMODE", "require")
-    parts = psycopg.conninfo.conninfo_to_dict(load_settings().server_url())
+    parts = psycopg.conninfo.conninfo_to_dict(load_settings().database.server_url())
     assert parts == {
         "host": "db.example",
         "port": "6543",
@@ -110,13 +122,13 @@ def test_passwords_and_tokens_are_known_to_the_redactor_and_to_no_repr(monkeypat
 
 def test_an_odd_url_is_no_reason_to_fail_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTGRES_URL", "postgresql://[bad/db")
-    assert not load_settings().embedded
+    assert not load_settings().database.embedded
 
 
 def test_a_blank_url_or_host_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTGRES_URL", "")
     monkeypatch.setenv("POSTGRES_HOST", "")
-    assert load_settings().embedded
+    assert load_settings().database.embedded
 
 
 def test_the_log_level_may_be_written_small(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +142,7 @@ def test_settings_are_read_from_a_file_and_the_environment_wins(
     (tmp_path / ".env").write_text("MAX_PAGE_SIZE=11\nAPI_TRIES=5\nUNKNOWN_VARIABLE=1\n")
     monkeypatch.setenv("API_TRIES", "7")
     settings = load_settings()
-    assert (settings.max_page_size, settings.api_tries) == (11, 7)
+    assert (settings.sources.max_page_size, settings.sources.api_tries) == (11, 7)
 
 
 def test_settings_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,3 +150,54 @@ def test_settings_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAX_PAGE_SIZE", "5")
     assert load_settings() is first
     assert Settings().max_page_size == 5  # type: ignore[call-arg]
+
+
+GROUPS = {
+    "database": DatabaseSettings,
+    "sources": SourceSettings,
+    "runs": RunSettings,
+    "schedule": ScheduleSettings,
+    "alerts": AlertSettings,
+    "ui": UiSettings,
+}
+
+
+def test_every_setting_is_in_one_group_or_about_the_whole_process() -> None:
+    grouped = [name for group in GROUPS.values() for name in group.model_fields]
+    assert len(grouped) == len(set(grouped))
+    alone = {"app_env", "debug", "home", "gates_folder", "models_folder", "log_level", "log_file"}
+    assert set(Settings.model_fields) - set(grouped) == alone
+
+
+def test_a_group_has_the_values_of_the_whole_and_follows_a_copy() -> None:
+    settings = Settings(_env_file=None, lease_seconds=77)
+    assert settings.schedule.lease_seconds == 77
+    assert settings.model_copy(update={"lease_seconds": 88}).schedule.lease_seconds == 88
+    for name, kind in GROUPS.items():
+        group = getattr(settings, name)
+        assert isinstance(group, kind)
+        assert {field: getattr(group, field) for field in kind.model_fields} == {
+            field: getattr(settings, field) for field in kind.model_fields
+        }
+    with pytest.raises(ValidationError):
+        settings.schedule.lease_seconds = 1  # type: ignore[misc]
+
+
+def test_the_product_reads_settings_by_their_group() -> None:
+    grouped = {name for group in GROUPS.values() for name in group.model_fields}
+    package = Path(sync_pipelines.settings.__file__).parent
+    read = [
+        f"{path.relative_to(package)}:{node.lineno} {node.attr}"
+        for path in package.rglob("*.py")
+        if path.name != "settings.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in grouped and is_settings(ast.unparse(node.value))
+    ]
+    assert read == []
+
+
+def is_settings(owner: str) -> bool:
+    """Whether an expression names the settings, and not a group of them or a connector's own."""
+    if owner.startswith("connector"):
+        return False
+    return owner.endswith((".obj", "settings", "settings()", "_settings"))

@@ -181,11 +181,11 @@ def _transaction(connection: psycopg.Connection[DictRow]) -> Iterator[psycopg.Co
 def open_database(settings: Settings | None = None) -> Database:
     """The database of the settings; starts the embedded server when no other is named."""
     settings = settings or load_settings()
-    if settings.embedded:
+    if settings.database.embedded:
         url = embedded_url(settings.home / "postgres")
     else:
-        url = with_verified_tls(settings.server_url(), rootcert=settings.postgres_sslrootcert)
-    return Database(url, settings.postgres_schema, settings.postgres_kept_connections)
+        url = with_verified_tls(settings.database.server_url(), rootcert=settings.database.postgres_sslrootcert)
+    return Database(url, settings.database.postgres_schema, settings.database.postgres_kept_connections)
 
 
 @contextmanager

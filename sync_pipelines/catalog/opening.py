@@ -15,7 +15,7 @@ def open_catalog(settings: Settings) -> Database:
     Raises:
         ConfigurationError: there is none yet; names the command that makes one.
     """
-    if settings.embedded and not (settings.home / "postgres" / "PG_VERSION").exists():
+    if settings.database.embedded and not (settings.home / "postgres" / "PG_VERSION").exists():
         demo = settings.home / "demo"
         hint = f" (the demo's is there: export SYNC_PIPELINES_HOME={demo})" if (demo / "postgres").exists() else ""
         raise ConfigurationError(

@@ -225,7 +225,7 @@ def _resolve_columns(
                 columns = approved.columns if approved is not None and _shape(approved) == _shape(endpoint) else None
                 if columns is None:
                     sample = kind.sample(endpoint, session, settings)
-                    columns = infer_columns(endpoint, sample, settings.max_record_bytes)
+                    columns = infer_columns(endpoint, sample, settings.runs.max_record_bytes)
                     inferred.append(slug)
                 chosen = endpoint.model_copy(update={"columns": columns})
                 columns = (select_fields(chosen) if endpoint.fields is not None else chosen).columns or []

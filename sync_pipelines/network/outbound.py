@@ -68,8 +68,8 @@ class Outbound:
 
     def with_settings(self, settings: Settings) -> Outbound:
         """The same with what the process's settings say."""
-        allowed, networks = settings.private_origins
-        return replace(self, bound=settings.bound_secrets, allowed=allowed, networks=networks)
+        allowed, networks = settings.sources.private_origins
+        return replace(self, bound=settings.sources.bound_secrets, allowed=allowed, networks=networks)
 
     def with_private(self, origins: Iterable[str]) -> Outbound:
         """The same with further origins that need not be public."""

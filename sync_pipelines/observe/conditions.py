@@ -37,7 +37,7 @@ def find_conditions(health: Health, settings: Settings) -> list[Condition]:
 
 def _silence(health: Health, settings: Settings) -> Iterator[Condition]:
     """Somebody beside Dagster notices that the sensor in it is not heard of any more."""
-    allowed = settings.alert_silence_seconds
+    allowed = settings.alerts.alert_silence_seconds
     dagster = health.heard_of(Looker.DAGSTER)
     own = health.heard_of(health.looker)
     if not allowed or health.looker is Looker.DAGSTER or dagster is None or own is None:
@@ -60,7 +60,7 @@ def _silence(health: Health, settings: Settings) -> Iterator[Condition]:
 def _database(health: Health, settings: Settings) -> Iterator[Condition]:
     used = health.connections_used
     usable = health.connections_usable
-    recently = health.now - timedelta(seconds=settings.alert_close_after_seconds)
+    recently = health.now - timedelta(seconds=settings.alerts.alert_close_after_seconds)
     refused = [
         entity
         for entity in health.entities
@@ -68,7 +68,7 @@ def _database(health: Health, settings: Settings) -> Iterator[Condition]:
         and entity.last_completed_at
         and entity.last_completed_at >= recently
     ]
-    if used >= usable * settings.alert_connection_share or refused:
+    if used >= usable * settings.alerts.alert_connection_share or refused:
         failed = f"; {len(refused)} syncs failed for want of one, for example {refused[0].path}" if refused else ""
         yield Condition(
             IncidentKind.DATABASE_CONNECTIONS,
@@ -81,7 +81,7 @@ def _database(health: Health, settings: Settings) -> Iterator[Condition]:
 
 def _connector(connector: ConnectorHealth, entities: list[EntityHealth], settings: Settings) -> Iterator[Condition]:
     attempts, error = unreachable_attempts(connector, entities)
-    if attempts >= settings.alert_consecutive_failures:
+    if attempts >= settings.alerts.alert_consecutive_failures:
         yield Condition(
             IncidentKind.SOURCE_UNREACHABLE,
             connector.name,
@@ -91,16 +91,20 @@ def _connector(connector: ConnectorHealth, entities: list[EntityHealth], setting
         )
     # As long as the last attempt found nobody, it is not known yet whether this is an outage: that would be the cause,
     # and told first.
-    in_doubt = 0 < attempts < settings.alert_consecutive_failures
+    in_doubt = 0 < attempts < settings.alerts.alert_consecutive_failures
     share = connector.runs_failed / connector.runs_ended if connector.runs_ended else 0.0
-    if not in_doubt and connector.runs_ended >= settings.alert_failure_min_runs and share > settings.alert_failure_rate:
-        minutes = settings.alert_failure_window_seconds / 60
+    if (
+        not in_doubt
+        and connector.runs_ended >= settings.alerts.alert_failure_min_runs
+        and share > settings.alerts.alert_failure_rate
+    ):
+        minutes = settings.alerts.alert_failure_window_seconds / 60
         yield Condition(
             IncidentKind.FAILURE_RATE,
             connector.name,
             f"{connector.runs_failed} of {connector.runs_ended} syncs of {connector.name} failed in the last"
             f" {minutes:g} min "
-            f"({share:.1%}, allowed {settings.alert_failure_rate:.1%}).",
+            f"({share:.1%}, allowed {settings.alerts.alert_failure_rate:.1%}).",
             f"sync-pipelines runs {connector.name}",
             {"runs_ended": connector.runs_ended, "runs_failed": connector.runs_failed, "failure_rate": round(share, 4)},
         )
@@ -162,7 +166,7 @@ def _entity(
         return
     untried = held_up_until and entity.last_completed_at and entity.last_completed_at <= held_up_until
     of_outage = entity.last_category is Category.UNREACHABLE and untried and not _caught_up(held_up_until, now)
-    if entity.consecutive_failures >= settings.alert_consecutive_failures and not of_outage:
+    if entity.consecutive_failures >= settings.alerts.alert_consecutive_failures and not of_outage:
         yield Condition(
             IncidentKind.CONSECUTIVE_FAILURES,
             entity.path,
@@ -193,7 +197,7 @@ def _caught_up(held_up_until: datetime | None, now: datetime) -> bool:
 
 
 def _duration(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
-    allowed = settings.alert_duration_seconds
+    allowed = settings.alerts.alert_duration_seconds
     if entity.running_seconds is not None and entity.running_seconds > allowed:
         said = "has been going on for"
         run = entity.running_uid
@@ -222,12 +226,12 @@ def _duration(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
 
 def _slow_source(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
     seconds = entity.last_response_seconds
-    if seconds is not None and seconds > settings.alert_response_seconds:
+    if seconds is not None and seconds > settings.alerts.alert_response_seconds:
         yield Condition(
             IncidentKind.SLOW_SOURCE,
             entity.path,
             f"The source took {seconds:.1f} s to answer a request for {entity.path} (allowed"
-            f" {settings.alert_response_seconds:g} s).",
+            f" {settings.alerts.alert_response_seconds:g} s).",
             f"sync-pipelines runs show {entity.last_uid}",
             {"response_seconds": round(seconds, 3), "run": _text(entity.last_uid)},
         )
@@ -239,13 +243,13 @@ def _rejections(entity: EntityHealth, settings: Settings) -> Iterator[Condition]
     if not judged or rejected is None:
         return
     share = rejected / judged
-    enough = judged >= settings.alert_rejection_min_records and share > settings.alert_rejection_rate
+    enough = judged >= settings.alerts.alert_rejection_min_records and share > settings.alerts.alert_rejection_rate
     if enough or rejected == judged:
         yield Condition(
             IncidentKind.REJECTION_RATE,
             entity.path,
             f"{rejected} of {judged} records of {entity.path} were rejected ({share:.1%},"
-            f" allowed {settings.alert_rejection_rate:.1%}).",
+            f" allowed {settings.alerts.alert_rejection_rate:.1%}).",
             f"sync-pipelines quarantine list {entity.path} --run {entity.rejecting_uid}",
             {
                 "records": judged,
@@ -281,16 +285,16 @@ def _freshness(entity: EntityHealth, now: datetime, settings: Settings) -> Itera
         sync_interval_seconds=entity.sync_interval_seconds,
         last_success_at=since,
         now=now,
-        grace_seconds=settings.freshness_grace_seconds,
+        grace_seconds=settings.alerts.freshness_grace_seconds,
     )
     if (
         since is None
         or word is not StatusWord.ERROR
-        and not (word is StatusWord.LATE and settings.alert_freshness == "late")
+        and not (word is StatusWord.LATE and settings.alerts.alert_freshness == "late")
     ):
         return
-    windows = freshness_windows(entity.sync_interval_seconds, settings.freshness_grace_seconds)
-    allowed = windows.late_seconds if settings.alert_freshness == "late" else windows.error_seconds
+    windows = freshness_windows(entity.sync_interval_seconds, settings.alerts.freshness_grace_seconds)
+    allowed = windows.late_seconds if settings.alerts.alert_freshness == "late" else windows.error_seconds
     age = (now - since).total_seconds()
     what = "was never synced since it was discovered" if never else "was last synced"
     yield Condition(

@@ -44,9 +44,9 @@ def plan_retry(attempts: int, answer: Answer, settings: Settings, jitter: float 
         settings: tries and the first pause, which doubles.
         jitter: a factor near 1, so that receivers that failed together are not asked together.
     """
-    if answer.status == GONE or attempts >= settings.alert_webhook_tries:
+    if answer.status == GONE or attempts >= settings.alerts.alert_webhook_tries:
         return None
-    pause = settings.alert_webhook_backoff_seconds * 2.0 ** min(attempts - 1, 30) * jitter
+    pause = settings.alerts.alert_webhook_backoff_seconds * 2.0 ** min(attempts - 1, 30) * jitter
     return min(MAX_BACKOFF_SECONDS, max(pause, answer.retry_after_seconds or 0.0))
 
 
@@ -68,7 +68,7 @@ def _serve(database: Database, settings: Settings, webhook: Webhook, ends_at: fl
     done = Deliveries()
     while time.monotonic() < ends_at:
         with database.connect() as connection:
-            message = claim_delivery(connection, webhook, 2 * settings.alert_webhook_timeout_seconds + 5)
+            message = claim_delivery(connection, webhook, 2 * settings.alerts.alert_webhook_timeout_seconds + 5)
         if message is None:
             break
         answer = send_message(
@@ -76,7 +76,7 @@ def _serve(database: Database, settings: Settings, webhook: Webhook, ends_at: fl
             webhook.secret,
             f"msg_{message['uid'].hex}",
             message["body"],
-            settings.alert_webhook_timeout_seconds,
+            settings.alerts.alert_webhook_timeout_seconds,
             outbound_of(webhook, settings),
         )
         with database.connect() as connection:

@@ -82,14 +82,16 @@ def evaluate(
         health = read_health(
             connection,
             database,
-            window_seconds=settings.alert_failure_window_seconds,
-            min_records=settings.alert_rejection_min_records,
+            window_seconds=settings.alerts.alert_failure_window_seconds,
+            min_records=settings.alerts.alert_rejection_min_records,
             looker=looker,
         )
         known = open_incidents(connection)
         conditions = without_consequences(find_conditions(health, settings), known)
-        conditions = group_conditions(conditions, known, settings.alert_group_above)
-        diff = diff_incidents(known, conditions, health.now, settings.alert_close_after_seconds, find_over(known))
+        conditions = group_conditions(conditions, known, settings.alerts.alert_group_above)
+        diff = diff_incidents(
+            known, conditions, health.now, settings.alerts.alert_close_after_seconds, find_over(known)
+        )
         opened, closed = apply_incidents(connection, diff, settings, health.now)
     silent = any(condition.kind is IncidentKind.DAGSTER_SILENT for condition in conditions)
     return Evaluation(tuple(opened), tuple(closed), len(known) + len(opened) - len(closed), dagster_silent=silent)
@@ -154,7 +156,7 @@ def _enqueue(
         opened_at=incident.opened_at,
         at=now,
         over_since=incident.quiet_since if event == CLOSED else None,
-        ui_url=settings.ui_url,
+        ui_url=settings.ui.ui_url,
     )
     for webhook in webhooks:
         if webhook.kinds is None or incident.kind in webhook.kinds:

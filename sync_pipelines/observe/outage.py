@@ -102,7 +102,7 @@ def note_outage(home: Path, settings: Settings, error: SyncError, now: datetime 
                 webhook.secret,
                 message_id,
                 body,
-                settings.alert_webhook_timeout_seconds,
+                settings.alerts.alert_webhook_timeout_seconds,
                 outbound_of(webhook, settings),
             )
 
@@ -131,7 +131,9 @@ def end_outage(database: Database, home: Path, settings: Settings, now: datetime
             memory.outage = None
             return
         outage.quiet_since = outage.quiet_since or now.isoformat()
-        if (now - datetime.fromisoformat(outage.quiet_since)).total_seconds() < settings.alert_close_after_seconds:
+        if (
+            now - datetime.fromisoformat(outage.quiet_since)
+        ).total_seconds() < settings.alerts.alert_close_after_seconds:
             return
         _move(database, outage, webhooks, settings, now)
         memory.outage = None
@@ -168,7 +170,7 @@ def _body(outage: Outage, event: str, now: datetime, settings: Settings) -> str:
         opened_at=datetime.fromisoformat(outage.since),
         at=now,
         over_since=over_since,
-        ui_url=settings.ui_url,
+        ui_url=settings.ui.ui_url,
     )
 
 

@@ -21,7 +21,7 @@ FILE_NAME = "heartbeat.json"
 
 def sign_file(settings: Settings) -> Path:
     """The file whose age a monitor watches: ALERT_HEARTBEAT_FILE, or `heartbeat.json` in the home."""
-    return settings.alert_heartbeat_file or settings.home / FILE_NAME
+    return settings.alerts.alert_heartbeat_file or settings.home / FILE_NAME
 
 
 def give_sign_of_life(settings: Settings, looker: str, open_incidents: int) -> None:
@@ -37,11 +37,11 @@ def give_sign_of_life(settings: Settings, looker: str, open_incidents: int) -> N
         json.dumps({"at": datetime.now(UTC).isoformat(), "looker": looker, "open_incidents": open_incidents}) + "\n"
     )
     partial.replace(path)
-    if settings.alert_heartbeat_url is None:
+    if settings.alerts.alert_heartbeat_url is None:
         return
     error = call_address(
-        settings.alert_heartbeat_url.get_secret_value(),
-        settings.alert_webhook_timeout_seconds,
+        settings.alerts.alert_heartbeat_url.get_secret_value(),
+        settings.alerts.alert_webhook_timeout_seconds,
         Outbound().with_settings(settings),
     )
     if error is not None:

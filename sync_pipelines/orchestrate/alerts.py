@@ -36,7 +36,7 @@ def alert_sensors(settings: Settings, places: Places) -> list[dg.SensorDefinitio
 
     @dg.sensor(
         name="alerts",
-        minimum_interval_seconds=settings.alert_interval_seconds,
+        minimum_interval_seconds=settings.alerts.alert_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Opens and closes incidents and delivers messages about them; `sync-pipelines alerts list`"
         " shows them.",
@@ -61,7 +61,7 @@ def alert_sensors(settings: Settings, places: Places) -> list[dg.SensorDefinitio
 
     @dg.run_failure_sensor(
         name="failed_runs",
-        minimum_interval_seconds=settings.alert_interval_seconds,
+        minimum_interval_seconds=settings.alerts.alert_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Opens an incident for a run that died, or failed where no sync wrote it down.",
     )

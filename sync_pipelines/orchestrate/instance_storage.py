@@ -77,7 +77,7 @@ def catalog_has_storage() -> bool:
         SyncError: the database is named and does not answer, so that nobody knows.
     """
     settings = load_settings()
-    if settings.embedded and not (settings.home / "postgres" / "PG_VERSION").exists():
+    if settings.database.embedded and not (settings.home / "postgres" / "PG_VERSION").exists():
         return False
     database = open_database(settings)
     with database.connect() as connection:
@@ -90,7 +90,7 @@ def catalog_has_storage() -> bool:
 
 def named_url(url: str) -> str:
     """Return the URL of a server that the environment names, with verified TLS unless it says otherwise."""
-    return with_verified_tls(url, rootcert=load_settings().postgres_sslrootcert)
+    return with_verified_tls(url, rootcert=load_settings().database.postgres_sslrootcert)
 
 
 class EnvSelectedStorage(DagsterStorage, ConfigurableClass):

@@ -38,7 +38,9 @@ def build_definitions() -> dg.Definitions:
     settings = load_settings()
     set_up_dagster_logging(settings)
     with _settled_garbage():
-        view = load_catalog(lambda: _opened(settings), settings.home, settings.connector_names, models=settings.models)
+        view = load_catalog(
+            lambda: _opened(settings), settings.home, settings.ui.connector_names, models=settings.models
+        )
         return _definitions(view, settings)
 
 
@@ -65,15 +67,15 @@ def _definitions(view: CatalogView, settings: Settings) -> dg.Definitions:
     syncs = sync_jobs(view, models)
     launches = connector_launches(view, models, syncs, settings.models)
     discoveries = discovery_jobs(view)
-    purge = purge_job(view.fingerprint, settings.connector_names, settings.models)
+    purge = purge_job(view.fingerprint, settings.ui.connector_names, settings.models)
     maintenance_jobs, maintenance_schedules = maintenance(view)
     sources, source_checks = connector_assets(view)
     return dg.Definitions(
-        assets=[*sources, *entity_assets(view, settings.owners), *models],
+        assets=[*sources, *entity_assets(view, settings.ui.owners), *models],
         asset_checks=source_checks,
         jobs=[*syncs, *discoveries, *maintenance_jobs, purge],
         sensors=[
-            *due_sensors(launches, settings.due_sensor_seconds),
+            *due_sensors(launches, settings.schedule.due_sensor_seconds),
             *alert_sensors(settings, Places.of(view)),
             standing_sensor(settings),
         ],

@@ -115,10 +115,10 @@ def purge_job(fingerprint: str, connectors: Sequence[str], models: Path) -> dg.J
     def purge_old_runs(context: dg.OpExecutionContext, bridge: Bridge) -> None:
         started = time.monotonic()
         settings = bridge.settings()
-        found = purge_dagster_runs(context.instance, settings.purge_dagster_runs_after_days)
+        found = purge_dagster_runs(context.instance, settings.schedule.purge_dagster_runs_after_days)
         try:
             require_catalog(database := bridge.database())
-            found.sync_runs = purge_sync_runs(database, settings.purge_sync_runs_after_days)
+            found.sync_runs = purge_sync_runs(database, settings.schedule.purge_sync_runs_after_days)
             found.kept_answers = sweep_answers(settings.home)
         except SyncError as error:
             raise dg.Failure(redact(str(error))) from None

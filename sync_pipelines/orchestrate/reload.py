@@ -104,15 +104,15 @@ def reload_definitions(settings: Settings, database: Database) -> Reload:
 
 def webserver_url(settings: Settings) -> str | None:
     """The address of the running web server, maybe with credentials; None when none is known to run."""
-    if settings.dagster_webserver_url is not None:
-        return settings.dagster_webserver_url.get_secret_value().rstrip("/")
+    if settings.ui.dagster_webserver_url is not None:
+        return settings.ui.dagster_webserver_url.get_secret_value().rstrip("/")
     return _endpoint(settings, "url")
 
 
 def code_server_target(settings: Settings) -> str | None:
     """The address of the running code server as gRPC names it; None when none is known to run."""
-    if settings.code_server:
-        return settings.code_server
+    if settings.ui.code_server:
+        return settings.ui.code_server
     return _endpoint(settings, "code_server")
 
 

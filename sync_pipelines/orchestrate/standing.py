@@ -28,7 +28,7 @@ def standing_sensor(settings: Settings) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="table_checks",
-        minimum_interval_seconds=settings.alert_interval_seconds,
+        minimum_interval_seconds=settings.alerts.alert_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Judges the checks `contract` and `schema_drift` again where something changed without a run:"
         " a record was released, "
@@ -56,7 +56,7 @@ def standing_sensor(settings: Settings) -> dg.SensorDefinition:
 
 def rejected_severity(connector_settings: dict[str, object], settings: Settings) -> dg.AssetCheckSeverity:
     """How severe a rejected read of a connector is: its own setting, or the process's."""
-    chosen = RunLimits.from_settings(connector_settings).rejected_severity or settings.rejected_severity
+    chosen = RunLimits.from_settings(connector_settings).rejected_severity or settings.alerts.rejected_severity
     return dg.AssetCheckSeverity.ERROR if chosen == "error" else dg.AssetCheckSeverity.WARN
 
 

@@ -64,7 +64,7 @@ def default_threads() -> int:
     """
     text = os.environ.get(THREADS_VARIABLE, "").strip()
     if not text:
-        return load_settings().sync_worker_threads
+        return load_settings().runs.sync_worker_threads
     if not text.isdecimal() or int(text) < 1:
         raise ValueError(f"{THREADS_VARIABLE}={text!r}: expected a whole number of at least 1.")
     return int(text)

@@ -39,7 +39,7 @@ def serve(host: str, port: int, workspace: str, allowed_hosts: Sequence[str] = (
     Raises:
         SettingsError: a name in `allowed_hosts`, or in the settings, is no name of a host.
     """
-    hosts = AllowedHosts(host, [*load_settings().ui_host_names, *allowed_hosts])
+    hosts = AllowedHosts(host, [*load_settings().ui.ui_host_names, *allowed_hosts])
     with dg.DagsterInstance.get() as instance:
         instance.optimize_for_webserver(STATEMENT_TIMEOUT_MILLISECONDS, POOL_RECYCLE_SECONDS, POOL_MAX_OVERFLOW)
         target = WorkspaceFileTarget(paths=[workspace])

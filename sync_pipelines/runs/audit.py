@@ -148,10 +148,10 @@ def audit_entity(
     extraction = Extraction(
         entity,
         source,
-        max_pages=settings.max_pages,
-        batch_rows=settings.batch_rows,
-        batch_bytes=settings.batch_bytes,
-        max_record_bytes=settings.max_record_bytes,
+        max_pages=settings.sources.max_pages,
+        batch_rows=settings.runs.batch_rows,
+        batch_bytes=settings.runs.batch_bytes,
+        max_record_bytes=settings.runs.max_record_bytes,
         gate=gate,
     )
     entity = extraction.stored

@@ -48,11 +48,11 @@ class RunBounds:
         """
         own = RunLimits.from_settings(connector.settings)
         return cls(
-            max_rows=own.max_run_rows or settings.max_run_rows,
-            max_bytes=own.max_run_bytes or settings.max_run_bytes,
-            max_seconds=own.max_run_seconds or settings.max_run_seconds,
-            max_memory_bytes=settings.max_process_memory_bytes or int(_machine_memory_bytes() * MEMORY_SHARE),
-            min_free_disk_bytes=settings.min_free_disk_bytes,
+            max_rows=own.max_run_rows or settings.runs.max_run_rows,
+            max_bytes=own.max_run_bytes or settings.runs.max_run_bytes,
+            max_seconds=own.max_run_seconds or settings.runs.max_run_seconds,
+            max_memory_bytes=settings.runs.max_process_memory_bytes or int(_machine_memory_bytes() * MEMORY_SHARE),
+            min_free_disk_bytes=settings.runs.min_free_disk_bytes,
             folder=settings.home,
             connector=connector.name,
         )

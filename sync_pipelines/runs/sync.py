@@ -83,7 +83,7 @@ class Heartbeat(Protocol):
         """Say so; without a number, as many records as last time."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Run:
     """What the steps of one run share; `entity` is as its table has it, `declared` as the source sends it."""
 
@@ -178,7 +178,7 @@ def sync_entity(
     settings = settings or load_settings()
     connector = get_connector(database, connector_name)
     started_monotonic = time.monotonic()
-    with hold_entity(database, get_entity(database, connector_name, slug), settings.entity_wait_seconds) as held:
+    with hold_entity(database, get_entity(database, connector_name, slug), settings.runs.entity_wait_seconds) as held:
         # Read again under the lock: the run before us may have moved the cursor.
         entity = _checked(connector, get_entity(database, connector_name, slug))
         destination = open_destination(database, connector, entity)
@@ -203,22 +203,22 @@ def sync_entity(
         uid, started_at = start_run(held, entity, mode, triggered_by, start, interrupted=interrupted_before)
         heartbeat = _heartbeat(held, uid, interrupted)
         run = _Run(
-            database,
-            destination,
-            settings,
-            connector,
-            entity,
-            uid,
-            mode,
-            started_at,
-            started_monotonic,
-            accept_vanished,
-            heartbeat,
-            held,
-            lease,
-            gate,
-            remask,
-            released or {},
+            database=database,
+            destination=destination,
+            settings=settings,
+            connector=connector,
+            entity=entity,
+            uid=uid,
+            mode=mode,
+            started_at=started_at,
+            started_monotonic=started_monotonic,
+            accept_vanished=accept_vanished,
+            heartbeat=heartbeat,
+            held=held,
+            lease=lease,
+            gate=gate,
+            remask=remask,
+            released=released or {},
             last_details=last_details(held, entity),
         )
         try:
@@ -462,10 +462,10 @@ def _open_extraction(run: _Run, originals: Originals) -> Extraction:
     extraction = Extraction(
         run.declared,
         open_source(run.database, run.connector, run.declared, settings, masked=masked, keep_answers=True),
-        max_pages=settings.max_pages,
-        batch_rows=settings.batch_rows,
-        batch_bytes=settings.batch_bytes,
-        max_record_bytes=settings.max_record_bytes,
+        max_pages=settings.sources.max_pages,
+        batch_rows=settings.runs.batch_rows,
+        batch_bytes=settings.runs.batch_bytes,
+        max_record_bytes=settings.runs.max_record_bytes,
         own_columns=run.entity.own_columns,
         gate=run.gate,
         keep_original=originals.add,
@@ -490,7 +490,7 @@ def _request_of(run: _Run) -> PublishRequest:
         released=tuple(run.released),
         accept_vanished=run.accept_vanished,
         lease=run.lease,
-        limits=RejectionLimits(settings.alert_rejection_rate, settings.alert_rejection_min_records),
+        limits=RejectionLimits(settings.alerts.alert_rejection_rate, settings.alerts.alert_rejection_min_records),
     )
 
 
@@ -638,7 +638,7 @@ def _without_load(attempt: _Attempt, read: ReadResult, head: list[Batch]) -> Pub
 def _unchanged_ledger(attempt: _Attempt, read: ReadResult, table: str, batch: pa.Table) -> Ledger | None:
     """The ledger of a small delta of one batch whose every record is in the table already."""
     run = attempt.run
-    is_small = read.fetched <= run.settings.max_page_size
+    is_small = read.fetched <= run.settings.sources.max_page_size
     is_whole = table == run.entity.records_table and read.fetched == read.reread + len(batch)
     return run.destination.all_unchanged(attempt.request, read, batch) if is_small and is_whole else None
 
@@ -664,7 +664,7 @@ def _writing(run: _Run) -> AbstractContextManager[None]:
     While it is waited for, the run can be cancelled and its limits hold.
     """
     return writer_place(
-        run.held, run.database.bridge_schema, run.settings.max_destination_writers, lambda: _wait_on(run)
+        run.held, run.database.bridge_schema, run.settings.runs.max_destination_writers, lambda: _wait_on(run)
     )
 
 

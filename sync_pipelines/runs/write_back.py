@@ -128,7 +128,7 @@ def _writable(database: Database, connector: Connector, entity: Entity, settings
 
 def _raw_record(source: WritableSource, entity: Entity, key: str, settings: Settings) -> bytes:
     """The record as the source has it, byte for byte, so that nothing goes back but what it gave and what was asked."""
-    found = source.find_raw(key, Traffic(), settings.max_record_bytes)
+    found = source.find_raw(key, Traffic(), settings.runs.max_record_bytes)
     if found is None:
         raise NotFoundError(
             f"The source of {entity.path} does not show the record {key!r} that its table has.",

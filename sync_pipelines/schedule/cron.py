@@ -51,14 +51,16 @@ def usable_crons(connector: Connector, settings: Settings) -> tuple[Crons, list[
             return None
 
     try:
-        time_zone = check_time_zone(connector.time_zone or settings.schedule_time_zone)
+        time_zone = check_time_zone(connector.time_zone or settings.schedule.schedule_time_zone)
     except SettingsError as error:
         errors.append(error)
         time_zone = "UTC"
     crons = Crons(
-        sync=chosen(connector.sync_cron, settings.default_sync_cron, "sync cron"),
-        full_refresh=chosen(connector.full_refresh_cron, settings.default_full_refresh_cron, "full refresh cron"),
-        discovery=chosen(connector.discovery_cron, settings.default_discovery_cron, "discovery cron"),
+        sync=chosen(connector.sync_cron, settings.schedule.default_sync_cron, "sync cron"),
+        full_refresh=chosen(
+            connector.full_refresh_cron, settings.schedule.default_full_refresh_cron, "full refresh cron"
+        ),
+        discovery=chosen(connector.discovery_cron, settings.schedule.default_discovery_cron, "discovery cron"),
         time_zone=time_zone,
     )
     return crons, errors

@@ -100,7 +100,9 @@ def probe_changes(
     health = source_health(database, connector.uid)
     if health.silent_seconds > 0:
         return Probing(trouble=health.error, silent_seconds=health.silent_seconds)
-    interval = RunLimits.from_settings(connector.settings).probe_interval_seconds or settings.probe_interval_seconds
+    interval = (
+        RunLimits.from_settings(connector.settings).probe_interval_seconds or settings.schedule.probe_interval_seconds
+    )
     candidates = list_candidates(
         database, connector.uid, by_cron=by_cron, interval_seconds=interval, limit=MAX_CANDIDATES
     )

@@ -115,7 +115,9 @@ def settle_leases(database: Database, connector_uid: UUID, settings: Settings, s
     leases = [lease.uid for lease in found]
     endings = situation.endings(leases)
     renew_leases(
-        database, [lease for lease in leases if endings.get(lease) is Ending.UNFINISHED], settings.lease_seconds
+        database,
+        [lease for lease in leases if endings.get(lease) is Ending.UNFINISHED],
+        settings.schedule.lease_seconds,
     )
     for lease in [one.uid for one in found if one.expired and one.uid not in endings]:
         release_lease(database, lease)
@@ -136,12 +138,12 @@ def _take(
     by_cron: bool,
     only: Callable[[DueEntity], bool] = lambda entity: True,
 ) -> list[tuple[UUID, PlannedRun]]:
-    most = RunLimits.from_settings(connector.settings).max_entities_per_run or settings.max_entities_per_run
+    most = RunLimits.from_settings(connector.settings).max_entities_per_run or settings.schedule.max_entities_per_run
     return lease_due(
         database,
         connector.uid,
         lambda due: plan_runs([entity for entity in due if only(entity)], situation.unfinished, most),
-        lease_seconds=settings.lease_seconds,
+        lease_seconds=settings.schedule.lease_seconds,
         by_cron=by_cron,
         known=situation.known,
         queued=situation.queued,

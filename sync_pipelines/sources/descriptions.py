@@ -83,11 +83,11 @@ def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
         columns=columns,
         target_schema=connector.target_schema,
         target_table=shorten_identifier(table_name_for(slug), 53),
-        sync_interval_seconds=api.declared_interval_seconds or settings.default_sync_interval_seconds,
-        lookback_seconds=settings.default_lookback_seconds
+        sync_interval_seconds=api.declared_interval_seconds or settings.schedule.default_sync_interval_seconds,
+        lookback_seconds=settings.runs.default_lookback_seconds
         if api.declared_lookback_seconds is None
         else api.declared_lookback_seconds,
-        max_vanished_share=settings.max_vanished_share,
+        max_vanished_share=settings.runs.max_vanished_share,
         cursor_codec=_codec(api),
     )
 

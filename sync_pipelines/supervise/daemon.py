@@ -41,7 +41,7 @@ def storage_address() -> str:
         SyncError: the settings are wrong, or the catalog's database does not answer.
     """
     settings = load_settings()
-    url = settings.dagster_url.get_secret_value() if settings.dagster_url else _CATALOG
+    url = settings.ui.dagster_url.get_secret_value() if settings.ui.dagster_url else _CATALOG
     if url != _CATALOG:
         return url
     address = storage_url(open_database(settings))

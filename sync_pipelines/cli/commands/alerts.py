@@ -157,7 +157,7 @@ def watch(
     `up` runs it.
     """
     settings = context.obj
-    pause = every or settings.alert_interval_seconds
+    pause = every or settings.alerts.alert_interval_seconds
     last_said = ""
     with interruptible(), contextlib.suppress(KeyboardInterrupt):
         while True:
@@ -186,7 +186,12 @@ def test(
     def send(hook: Webhook) -> Answer:
         message_id = f"msg_{uuid4().hex}"
         return send_message(
-            hook.url, hook.secret, message_id, body, settings.alert_webhook_timeout_seconds, outbound_of(hook, settings)
+            hook.url,
+            hook.secret,
+            message_id,
+            body,
+            settings.alerts.alert_webhook_timeout_seconds,
+            outbound_of(hook, settings),
         )
 
     answers = [(hook, send(hook)) for hook in found]

@@ -99,7 +99,7 @@ def restore(
     if not file.is_file():
         raise SettingsError(f"There is no file {file}.", state="Nothing was changed.")
     with ExitStack() as stack:
-        if settings.embedded:
+        if settings.database.embedded:
             home = own_home(settings)
             stack.enter_context(sole_user(home.lock, f"The home {home.root}"))
         database = open_database(settings)

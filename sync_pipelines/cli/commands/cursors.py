@@ -61,7 +61,7 @@ def set_(
             order_key(chosen, value)
         except CursorProtocolError as error:
             raise SettingsError(error.what, state="Nothing was changed.") from None
-    with hold_entity(database, entity, context.obj.entity_wait_seconds):
+    with hold_entity(database, entity, context.obj.runs.entity_wait_seconds):
         set_cursor(database, entity, value, chosen)
     entity = get_entity(database, entity.connector, entity.slug)
     if as_json:

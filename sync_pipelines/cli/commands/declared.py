@@ -131,8 +131,8 @@ def _show_usage(
     with database.connect() as connection:
         receivers = {hook.name: shown_address(hook.url) for hook in list_webhooks(connection, only_active=True)}
     usage = plan_usage(
-        declaration, connector, stored, base_url_variable=loaded.base_url_variable, bound=settings.bound_secrets,
-        receivers=receivers, gates=gates.values(), infer_again=infer_again,
+        declaration, connector, stored, base_url_variable=loaded.base_url_variable,
+        bound=settings.sources.bound_secrets, receivers=receivers, gates=gates.values(), infer_again=infer_again,
     )  # fmt: skip
     if not as_json:
         show_table(

@@ -27,9 +27,9 @@ def token_reference(environ: Mapping[str, str] | None = None) -> str | None:
 
 def register_default(database: Database, settings: Settings) -> Connector | None:
     """Add the default connector; None when it is not asked for, or something of its URL or name exists."""
-    if not settings.default_apismith_url:
+    if not settings.sources.default_apismith_url:
         return None
-    base_url = check_base_url(settings.default_apismith_url)
+    base_url = check_base_url(settings.sources.default_apismith_url)
     known = list_connectors(database)
     if any(connector.base_url == base_url or connector.name == NAME for connector in known):
         return None

@@ -47,7 +47,7 @@ def discover(
     """
     if accept and connector is None:
         raise SettingsError("--accept needs a connector.", state="Nothing was changed.")
-    database = open_migrated(context.obj) if context.obj.default_apismith_url else open_catalog(context.obj)
+    database = open_migrated(context.obj) if context.obj.sources.default_apismith_url else open_catalog(context.obj)
     register_default(database, context.obj)
     names = [connector] if connector else _active_connectors(database)
     reports, errors = _ask_all(database, context.obj, names, tuple(accept or ()))

@@ -62,7 +62,7 @@ def doctor(
 
 def check_database(settings: Settings, *, migrate: bool) -> list[Check]:
     """Server, privileges, catalog, and each connector."""
-    if settings.embedded and not migrate and not (settings.home / "postgres" / "PG_VERSION").exists():
+    if settings.database.embedded and not migrate and not (settings.home / "postgres" / "PG_VERSION").exists():
         return [
             failed("database", f"there is no embedded database in {settings.home / 'postgres'} yet", MIGRATE),
             *(skipped(name, "needs the database") for name in ("privileges", "catalog", "connectors")),
@@ -84,7 +84,7 @@ def check_database(settings: Settings, *, migrate: bool) -> list[Check]:
     if database is None:
         return [*checks, *(skipped(name, "needs the database") for name in ("privileges", "catalog", "connectors"))]
     found: Database = database
-    if settings.embedded:
+    if settings.database.embedded:
         checks.append(attempt("embedded", lambda: _closed(settings.home / "postgres")))
     checks.append(attempt("privileges", lambda: _privileges(found)))
     checks.append(attempt("catalog", lambda: _catalog(found, migrate=migrate), MIGRATE))
@@ -209,7 +209,9 @@ def _code_and_alerts(settings: Settings) -> list[Check]:
     age = time.time() - sign.stat().st_mtime
     said = f"the last sign of life is {age:.0f} s old ({sign})"
     waited = min(age, up_seconds(settings))
-    if target is not None and waited > max(settings.alert_silence_seconds, 3 * settings.alert_interval_seconds):
+    if target is not None and waited > max(
+        settings.alerts.alert_silence_seconds, 3 * settings.alerts.alert_interval_seconds
+    ):
         return [answers, failed("alerts", said, "sync-pipelines alerts run")]
     return [answers, passed("alerts", said)]
 

@@ -209,7 +209,7 @@ def status_words(database: Database, entities: list[Entity], settings: Settings)
             sync_interval_seconds=entity.sync_interval_seconds,
             last_success_at=entity.last_success_at,
             now=now,
-            grace_seconds=settings.freshness_grace_seconds,
+            grace_seconds=settings.alerts.freshness_grace_seconds,
             last_status=RunStatus.REJECTED if entity.path in rejected else entity.last_sync_status,
             held_deletions=entity.held_deletions,
         ).value

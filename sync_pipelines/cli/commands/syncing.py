@@ -149,7 +149,7 @@ def _sync_all(
         except Exception as error:  # noqa: BLE001 - one entity's fault must not stop the others
             return _Outcome(entity, error=error)
 
-    with ThreadPoolExecutor(min(settings.sync_worker_threads, len(entities)), "sync") as pool:
+    with ThreadPoolExecutor(min(settings.runs.sync_worker_threads, len(entities)), "sync") as pool:
         futures = [pool.submit(work, entity) for entity in entities]
         try:
             # With a timeout, because a signal may be delivered to another thread and would not wake this one.

@@ -82,7 +82,7 @@ def up(
 ) -> None:
     """Run everything until Ctrl-C: database, Dagster's code server, web server and daemon, and the demo's source."""
     ui = _Ui(host, port, _published(publish), tuple(allowed_host or ()))
-    for address in (*ui.allowed_hosts, *context.obj.ui_host_names):
+    for address in (*ui.allowed_hosts, *context.obj.ui.ui_host_names):
         parse_listed(address)
     if host not in LOOPBACK:
         say(
@@ -165,7 +165,12 @@ def _chosen_home(settings: Settings, wanted: bool | None) -> Home:
         )
     if wanted is False or not demos.is_demo:
         return own
-    if wanted or not settings.embedded or settings.default_apismith_url is None and not _has_connectors(settings, own):
+    if (
+        wanted
+        or not settings.database.embedded
+        or settings.sources.default_apismith_url is None
+        and not _has_connectors(settings, own)
+    ):
         return demos
     return own
 
@@ -185,10 +190,12 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
         tempfile.TemporaryDirectory(prefix="sync_pipelines_") as runtime,
         Children(home.environment(home.prepare_dagster()), home.logs) as children,
     ):
-        if settings.embedded:
+        if settings.database.embedded:
             last.callback(release_embedded, home.postgres)
         with step(
-            "Start PostgreSQL and bring the catalog up to date" if settings.embedded else "Bring the catalog up to date"
+            "Start PostgreSQL and bring the catalog up to date"
+            if settings.database.embedded
+            else "Bring the catalog up to date"
         ):
             database = _open(settings)
             server = _server_process(settings, home)
@@ -336,7 +343,7 @@ def _end_server(server: psutil.Process) -> None:
 
 
 def _server_process(settings: Settings, home: Home) -> psutil.Process | None:
-    pid = embedded_pid(home.postgres) if settings.embedded else None
+    pid = embedded_pid(home.postgres) if settings.database.embedded else None
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid) if pid is not None else None
     return None

@@ -74,7 +74,7 @@ class ApismithKind(SourceKind):
         """As `SourceKind.open`."""
         session = open_session(connector, settings, database)
         session = session.hiding_bodies() if masked else session
-        return ApismithSource(session, entity.slug, entity.page_size or settings.max_page_size)
+        return ApismithSource(session, entity.slug, entity.page_size or settings.sources.max_page_size)
 
     def open_prober(self, connector: Connector, settings: Settings, database: Database, *, seconds: float) -> Prober:
         """As `SourceKind.open_prober`."""
@@ -93,7 +93,7 @@ class ApismithKind(SourceKind):
         checks: list[Check] = []
         try:
             limits = HttpLimits.from_settings(
-                connector.settings, timeout_seconds=min(10.0, settings.api_timeout_seconds)
+                connector.settings, timeout_seconds=min(10.0, settings.sources.api_timeout_seconds)
             )
             outbound = of_connector(connector, settings)
             outbound.check_secret(connector.auth_token, connector.base_url)

@@ -133,7 +133,7 @@ class DeclaredKind(SourceKind):
                 body,
                 endpoint.records,
                 may_be_one=not endpoint.has_pages,
-                max_record_bytes=settings.max_record_bytes,
+                max_record_bytes=settings.runs.max_record_bytes,
             )
             large = sum(map(is_cut, found))
             told = f", {large} of them larger than MAX_RECORD_BYTES" if large else ""

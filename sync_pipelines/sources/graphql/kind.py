@@ -56,8 +56,8 @@ class GraphqlKind(DeclaredKind):
             session.hiding_bodies() if masked else session,
             entity,
             endpoint,
-            page_size=_size(endpoint, entity.page_size or settings.max_page_size),
-            max_pages=settings.max_pages,
+            page_size=_size(endpoint, entity.page_size or settings.sources.max_page_size),
+            max_pages=settings.sources.max_pages,
             masked=masked,
         )
 

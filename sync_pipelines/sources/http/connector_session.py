@@ -47,10 +47,10 @@ def connector_limits(connector: Connector, settings: Settings) -> HttpLimits:
     """The connector's limits over the process-wide ones."""
     return HttpLimits.from_settings(
         connector.settings,
-        timeout_seconds=settings.api_timeout_seconds,
-        tries=settings.api_tries,
-        max_page_bytes=settings.max_page_bytes,
-        max_document_bytes=settings.max_document_bytes,
+        timeout_seconds=settings.sources.api_timeout_seconds,
+        tries=settings.sources.api_tries,
+        max_page_bytes=settings.sources.max_page_bytes,
+        max_document_bytes=settings.sources.max_document_bytes,
     )
 
 

@@ -114,7 +114,7 @@ class RestKind(DeclaredKind):
             entity,
             endpoint,
             page_size=page_size_of(endpoint, entity.page_size, settings),
-            max_pages=settings.max_pages,
+            max_pages=settings.sources.max_pages,
             ids=ids,
             known_ids=known,
             cache=cache,
@@ -171,7 +171,7 @@ class RestKind(DeclaredKind):
 
 def page_size_of(endpoint: Endpoint, wanted: int | None, settings: Settings) -> int:
     """Records to ask for: what a person set, or the declared size, or ours; never more than the declared most."""
-    size = wanted or endpoint.pagination.size or settings.max_page_size
+    size = wanted or endpoint.pagination.size or settings.sources.max_page_size
     return min(size, getattr(endpoint.pagination, "max_size", size))
 
 
