@@ -57,9 +57,7 @@ def test_files_get_exact_decimals(world: World, environment: dict[str, str], tmp
     table.put(item(0, weight_per_unit=Decimal("1234567.125")))
     target = dlt.destinations.filesystem(bucket_url=(tmp_path / "lake").as_uri())
     pipeline = pipeline_of(tmp_path, destination=target)
-    pipeline.run(
-        sync_pipelines.dlt_source("erp", "items"), loader_file_format="parquet"
-    ).raise_on_failed_jobs()
+    pipeline.run(sync_pipelines.dlt_source("erp", "items"), loader_file_format="parquet").raise_on_failed_jobs()
     import pyarrow.parquet as pq
 
     (file,) = (tmp_path / "lake" / "erp" / "items").glob("*.parquet")
