@@ -48,13 +48,19 @@ def _records(items: Iterable[Any]) -> Iterator[Any]:
             raise SourceContractError(f"The resource yields a {type(item).__name__}, which is no record.")
 
 
+def _not_finite(is_nan: bool, is_negative: bool) -> msgspec.Raw:
+    """The word that lenient writers of JSON have for it: its record goes to quarantine, where null would pass."""
+    return msgspec.Raw(b"NaN" if is_nan else b"-Infinity" if is_negative else b"Infinity")
+
+
 def _plain(value: Any) -> Any:
     match value:
         case None | bool() | str() | int():
             return value
-        case float() | Decimal():
-            # Without a word of JSON for it, so that the record goes to quarantine and does not become null.
-            return value if math.isfinite(value) else msgspec.Raw(str(value).encode())
+        case float():
+            return value if math.isfinite(value) else _not_finite(math.isnan(value), value < 0)
+        case Decimal():
+            return value if value.is_finite() else _not_finite(value.is_nan(), value.is_signed())
         case Mapping():
             return {str(name): _plain(inner) for name, inner in value.items()}
         case list() | tuple() | set() | frozenset():
