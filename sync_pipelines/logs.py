@@ -25,9 +25,11 @@ class RedactingFormatter(logging.Formatter):
         """The record as one line, its traceback below."""
         plain = logging.makeLogRecord({**vars(record), "exc_info": None, "exc_text": None, "stack_info": None})
         try:
-            plain.msg, plain.args = printable(record.getMessage(), LINE_CHARACTERS), ()
+            plain.msg = printable(record.getMessage(), LINE_CHARACTERS)
+            plain.args = ()
         except (TypeError, ValueError):
-            plain.msg, plain.args = printable(str(record.msg), LINE_CHARACTERS), ()
+            plain.msg = printable(str(record.msg), LINE_CHARACTERS)
+            plain.args = ()
         text = redact(super().format(plain))
         if record.exc_info:
             trace = redact(self.formatException(record.exc_info))
@@ -42,7 +44,7 @@ class _CurrentStderr(logging.StreamHandler[TextIO]):
         logging.Handler.__init__(self)
 
     @property
-    def stream(self) -> TextIO:
+    def stream(self) -> TextIO:  # type: ignore[override]  # the base class writes its attribute only in __init__
         return sys.stderr
 
 

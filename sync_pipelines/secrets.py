@@ -120,7 +120,8 @@ def redact_beginning(text: str, length: int) -> str:
 
 def _end_before_secret(text: str, length: int) -> int:
     """`length`, or where the known secret begins that a cut at `length` would halve."""
-    end, moved = length, True
+    end = length
+    moved = True
     with _known_lock:
         known = list(_known)
     while moved:
@@ -129,7 +130,8 @@ def _end_before_secret(text: str, length: int) -> int:
             start = max(0, end - len(value) + 1)
             found = text[start : end + len(value) - 1].find(value)
             if found >= 0:
-                end, moved = start + found, True
+                end = start + found
+                moved = True
     return end
 
 

@@ -22,7 +22,8 @@ def storage_url(database: Database) -> str:
     Always a URL, which SQLAlchemy needs, where PostgreSQL would take `host=… dbname=…` as well.
     """
     known = {name: str(value) for name, value in conninfo_to_dict(database.url).items() if value is not None}
-    user, password = known.pop("user", ""), known.pop("password", "")
+    user = known.pop("user", "")
+    password = known.pop("password", "")
     login = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
     name = quote(known.pop("dbname", ""), safe="")
     known["options"] = session_options(known.get("options", ""), storage_schema(database.bridge_schema))

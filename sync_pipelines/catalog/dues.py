@@ -68,7 +68,7 @@ def find_due(
         connection: on the catalog.
         bridge_schema: its schema.
         connector_uid: the connector.
-        by_cron: a cron stands in for the intervals.
+        by_cron: a cron replaces the intervals.
         known: slugs that can be started; None = all.
         queued: slugs in unfinished runs with the creation of the run; left out until they were synced since.
     """

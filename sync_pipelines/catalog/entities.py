@@ -200,7 +200,7 @@ def change_coercion(database: Database, entity: Entity, words: dict[str, str]) -
     changed = [replace(column, coerce=words.get(column.name, column.coerce)) for column in entity.columns]
     if get_connector(database, entity.connector).declaration is not None:
         raise SettingsError(
-            f"What may be coerced of {entity.path} stands in its connector's file, under `coerce`.",
+            f"What may be coerced of {entity.path} is set in its connector's file, under `coerce`.",
             state="Nothing was changed.",
             next_command=f"sync-pipelines connector export {entity.connector}",
         )

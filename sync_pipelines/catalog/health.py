@@ -159,7 +159,7 @@ class Health:
 
 
 # Not counted: a run that somebody cancelled, which says nothing about the source; an attempt that its step repeats; and
-# what an outage of the source explains, which is told by an incident of its own.
+# what an outage of the source explains, which has an incident of its own.
 _CONNECTORS = """
 WITH outages AS (
     SELECT subject, opened_at, coalesce(quiet_since, closed_at) AS ended_at FROM incidents

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sync_pipelines.catalog.database import Database, open_database, require_catalog
 from sync_pipelines.catalog.fingerprints import learn_secrets
+from sync_pipelines.catalog.migrate import migrate
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.settings import Settings
 
@@ -31,7 +32,6 @@ def open_catalog(settings: Settings) -> Database:
 def open_migrated(settings: Settings) -> Database:
     """The database with its catalog, created or upgraded where needed."""
     # Alembic and SQLAlchemy take a quarter of a second, and few commands migrate.
-    from sync_pipelines.catalog.migrate import migrate
 
     database = open_database(settings)
     migrate(database)

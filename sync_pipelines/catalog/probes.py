@@ -87,7 +87,8 @@ def record_probes(database: Database, quiet: Sequence[UUID], news: Mapping[UUID,
     """
     if not quiet and not news:
         return
-    uids, found = [*quiet, *news], [*[None] * len(quiet), *news.values()]
+    uids = [*quiet, *news]
+    found = [*[None] * len(quiet), *news.values()]
     with database.connect() as connection:
         connection.execute(
             """

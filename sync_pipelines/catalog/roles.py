@@ -175,10 +175,11 @@ def _make(cursor: Any, role: str) -> bool:
 
 def _grant(cursor: Any, schema: str, role: str, on_tables: str, on_schema: str) -> None:
     """Grant on the schema and its tables, as far as they are ours: what others put there is theirs to grant."""
-    place, name = sql.Identifier(schema), sql.Identifier(role)
+    place = sql.Identifier(schema)
+    name = sql.Identifier(role)
     cursor.execute("SELECT pg_has_role(nspowner, 'MEMBER') FROM pg_namespace WHERE nspname = %s", [schema])
     if cursor.fetchone()[0]:
-        cursor.execute(sql.SQL(f"GRANT {on_schema} ON SCHEMA {{}} TO {{}}").format(place, name))  # type: ignore[arg-type]
+        cursor.execute(sql.SQL(f"GRANT {on_schema} ON SCHEMA {{}} TO {{}}").format(place, name))
     cursor.execute(
         "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s"
         " AND c.relkind IN ('r', 'p', 'v', 'm') AND pg_has_role(c.relowner, 'MEMBER') ORDER BY 1",
@@ -186,6 +187,6 @@ def _grant(cursor: Any, schema: str, role: str, on_tables: str, on_schema: str) 
     )
     tables = [sql.Identifier(schema, table) for (table,) in cursor.fetchall()]
     if tables:
-        cursor.execute(sql.SQL(f"GRANT {on_tables} ON {{}} TO {{}}").format(sql.SQL(", ").join(tables), name))  # type: ignore[arg-type]
+        cursor.execute(sql.SQL(f"GRANT {on_tables} ON {{}} TO {{}}").format(sql.SQL(", ").join(tables), name))
     statement = f"ALTER DEFAULT PRIVILEGES IN SCHEMA {{}} GRANT {on_tables} ON TABLES TO {{}}"
-    cursor.execute(sql.SQL(statement).format(place, name))  # type: ignore[arg-type]
+    cursor.execute(sql.SQL(statement).format(place, name))

@@ -145,7 +145,7 @@ def fail_run(
         lease: by which the entity was taken for the run; it ends here.
         tried_again: the caller is about to try once more, so that neither lease nor due time nor the count of failures
             change.
-        released: the run was a release, which says nothing of how the entity stands.
+        released: the run was a release, which says nothing about the entity as a whole.
 
     If the database does not let us, the next run of the entity closes it; the caller's error must come through.
     """
@@ -187,7 +187,7 @@ def _fail_run(
     # In Trino its rows may be in, so that they have to be counted anew.
     stands = entity.last_sync_status if released and entity.destination == "postgres" else str(status)
     failures = entity.consecutive_failures + (status is not RunStatus.CANCELLED)
-    details = error.details() if isinstance(error, SyncError) else _unexpected(error)
+    details: dict[str, Any] = error.details() if isinstance(error, SyncError) else _unexpected(error)
     if tried_again:  # one attempt of several, which are one failure together
         details["tried_again"] = True
     with database.connect() as connection:

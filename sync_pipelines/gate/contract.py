@@ -78,7 +78,7 @@ def judge_batch(entity: Entity, batch: pa.Table) -> list[Violation]:
     """
     contract = build_contract(entity.columns)
     try:
-        contract.validate(pl.from_arrow(batch), lazy=True)  # type: ignore[arg-type]
+        contract.validate(pl.DataFrame(batch), lazy=True)
     except SchemaErrors as errors:
         return _violations(entity, errors)
     return []

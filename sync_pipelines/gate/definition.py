@@ -135,7 +135,7 @@ def read_gate_file(path: Path) -> tuple[GateFile, Document]:
     seen: set[str] = set()
     for index, rule in enumerate(gate.rules):
         if rule.name in seen:
-            raise document.fault(f"a rule {rule.name!r} stands above already.", ("rules", index, "name"))
+            raise document.fault(f"a rule {rule.name!r} is defined above already.", ("rules", index, "name"))
         seen.add(rule.name)
     return gate, document
 

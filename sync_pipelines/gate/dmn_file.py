@@ -28,7 +28,8 @@ class _Parser(DefusedXMLParser):
         self.kept: list[Element] = []
 
     def _start(self, tag: str, attributes: Any) -> Any:
-        element = super()._start(tag, attributes)
+        # The pure Python parser of the standard library builds elements here; its stubs know no private names.
+        element = super()._start(tag, attributes)  # type: ignore[misc]
         if isinstance(element, Element):
             self.lines[id(element)] = self.parser.CurrentLineNumber
             self.kept.append(element)
@@ -75,7 +76,8 @@ class _Reader:
             raise definition_fault(path, None, f"a DTD or entities are not allowed ({type(error).__name__}).") from None
         except ParseError as error:
             raise definition_fault(path, error.position[0], f"it is not XML: {error}.") from None
-        self.lines, self._kept = parser.lines, parser.kept
+        self.lines = parser.lines
+        self._kept = parser.kept
         self.namespace = self.root.tag.partition("}")[0].removeprefix("{")
         if not self.namespace.startswith(_NAMESPACES) or self.root.tag != f"{{{self.namespace}}}definitions":
             raise definition_fault(path, 1, "it is no DMN document: the root is not dmn:definitions.")
@@ -103,7 +105,8 @@ class _Reader:
                 f"the aggregation {aggregation!r} is not supported for {policy}; COLLECT has SUM, MIN, MAX, COUNT.",
             )
         rules = self._all(element, "rule")
-        inputs, outputs = self._all(element, "input"), self._all(element, "output")
+        inputs = self._all(element, "input")
+        outputs = self._all(element, "output")
         if not inputs or not outputs or not rules or len(rules) > MAX_RULES:
             raise self._fault(element, f"a table needs inputs, outputs and 1 to {MAX_RULES} rules.")
         read = tuple(self._rule(number, rule, len(inputs), len(outputs)) for number, rule in enumerate(rules, 1))
@@ -141,7 +144,8 @@ class _Reader:
         return Input(name, next(iter(kinds), "string"), allowed)
 
     def _output(self, table: str, element: Element) -> Output:
-        values, default = self._one(element, "outputValues"), self._one(element, "defaultOutputEntry")
+        values = self._one(element, "outputValues")
+        default = self._one(element, "defaultOutputEntry")
         name = element.get("name") or element.get("label") or table
         return Output(
             name,
@@ -152,7 +156,8 @@ class _Reader:
         )
 
     def _rule(self, number: int, element: Element, inputs: int, outputs: int) -> TableRule:
-        conditions, answers = self._all(element, "inputEntry"), self._all(element, "outputEntry")
+        conditions = self._all(element, "inputEntry")
+        answers = self._all(element, "outputEntry")
         if (len(conditions), len(answers)) != (inputs, outputs):
             raise self._fault(
                 element,
@@ -172,20 +177,27 @@ class _Reader:
 
     def _check(self, element: Element, table: DecisionTable) -> None:
         if table.aggregation is not None:
-            numbers = all(kind_of(rule.outputs[0]) == "number" for rule in table.rules if rule.outputs[0] is not None)
-            if len(table.outputs) != 1 or (table.aggregation is not Aggregation.COUNT and not numbers):
-                raise self._fault(element, f"{table.aggregation} needs a single output of numbers.")
+            self._check_aggregation(element, table, table.aggregation)
         for place, output in enumerate(table.outputs):
-            for number, rule in enumerate(table.rules, 1):
-                if output.values and rule.outputs[place] not in output.values:
-                    told = nearest(rule.outputs[place], map(str, output.values))
-                    raise self._fault(
-                        element,
-                        f"rule {number} answers {rule.outputs[place]!r}, which is not an output value of"
-                        f" {output.name!r}.{told}",
-                    )
+            if output.values:
+                self._check_answers(element, table, place, output)
         if table.policy is HitPolicy.PRIORITY and not any(output.values for output in table.outputs):
             raise self._fault(element, "PRIORITY needs outputValues, the most important first.")
+
+    def _check_aggregation(self, element: Element, table: DecisionTable, aggregation: Aggregation) -> None:
+        answers = [rule.outputs[0] for rule in table.rules if rule.outputs[0] is not None]
+        adds_up = aggregation is Aggregation.COUNT or all(kind_of(answer) == "number" for answer in answers)
+        if len(table.outputs) != 1 or not adds_up:
+            raise self._fault(element, f"{aggregation} needs a single output of numbers.")
+
+    def _check_answers(self, element: Element, table: DecisionTable, place: int, output: Output) -> None:
+        for number, rule in enumerate(table.rules, 1):
+            answer = rule.outputs[place]
+            if answer not in output.values:
+                hint = nearest(answer, map(str, output.values))
+                raise self._fault(
+                    element, f"rule {number} answers {answer!r}, which is not an output value of {output.name!r}.{hint}"
+                )
 
     def _tests(self, element: Element, place: str) -> UnaryTests:
         try:

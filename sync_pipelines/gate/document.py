@@ -18,7 +18,7 @@ MAX_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Document:
-    """A file's content and where each of its keys stands.
+    """A file's content and the line of each of its keys.
 
     Attributes:
         path: the file.

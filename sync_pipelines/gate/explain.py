@@ -105,7 +105,8 @@ def _cells(gate: Gate, view: pl.DataFrame, bits: pl.DataFrame) -> list[str]:
     if gate.decision is None or gate.decision.table.aggregation is not None:
         return []
     inputs = gate.table_inputs(view, bits)
-    table, told = gate.decision.table, []
+    table = gate.decision.table
+    told = []
     for number, rule in enumerate(table.rules):
         if gate.decision.levels[number] == PASS:
             unmet = [

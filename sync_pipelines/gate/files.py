@@ -103,21 +103,7 @@ def build_gate(path: Path, entity: Entity) -> tuple[Gate, list[Finding]]:
             raise document.fault(f"{entity.path} has no column {name!r}.{nearest(name, known)}", ("required", index))
     check_masks(document, definition, entity)
     rules = tuple(compile_rule(document, index, rule, entity) for index, rule in enumerate(definition.rules))
-    for index, rule in enumerate(definition.rules):
-        if rule.severity == "score" and not rule.weight:
-            raise document.fault(
-                "a rule that only counts for the score needs a weight above 0.", ("rules", index, "weight")
-            )
-        if rule.severity == "score" and definition.score is None and definition.decision is None:
-            raise document.fault(
-                "nothing uses the score: there is neither score nor decision.", ("rules", index, "severity")
-            )
-    if (
-        definition.score is not None
-        and definition.score.review_below
-        and definition.score.review_below < definition.score.reject_below
-    ):
-        raise document.fault("review_below is lower than reject_below.", ("score", "review_below"))
+    _check_score(document, definition)
     record_type = None
     if definition.record_type is not None:
         if definition.decision is None:
@@ -125,10 +111,28 @@ def build_gate(path: Path, entity: Entity) -> tuple[Gate, list[Finding]]:
         record_type = compile_sql(
             document, ("record_type",), definition.record_type, entity, None, may_be_constant=True
         )
-    decision, findings = (
-        (None, []) if definition.decision is None else _decision(document, definition, definition.decision, entity)
-    )
+    if definition.decision is None:
+        return Gate(entity, definition, rules, record_type, None), []
+    decision, findings = _decision(document, definition, definition.decision, entity)
     return Gate(entity, definition, rules, record_type, decision), findings
+
+
+def _check_score(document: Document, definition: GateFile) -> None:
+    """Refuse rules that count for a score which nothing uses, and thresholds that contradict each other."""
+    for index, rule in enumerate(definition.rules):
+        if rule.severity != "score":
+            continue
+        if not rule.weight:
+            raise document.fault(
+                "a rule that only counts for the score needs a weight above 0.", ("rules", index, "weight")
+            )
+        if definition.score is None and definition.decision is None:
+            raise document.fault(
+                "nothing uses the score: there is neither score nor decision.", ("rules", index, "severity")
+            )
+    score = definition.score
+    if score is not None and score.review_below and score.review_below < score.reject_below:
+        raise document.fault("review_below is lower than reject_below.", ("score", "review_below"))
 
 
 def _decision(
@@ -143,6 +147,14 @@ def _decision(
     for finding in findings:
         if finding.is_error:
             raise definition_fault(path, None, f"{table.name}: {finding}")
+    _check_use(document, definition, used, table)
+    sources, facts = _sources(document, definition, used, table, entity)
+    levels, default = _levels(document, used, table)
+    return DecisionUse(table, sources, levels, default, used.file, "required_present" in facts), findings
+
+
+def _check_use(document: Document, definition: GateFile, used: Decision, table: DecisionTable) -> None:
+    """Refuse a use of the table that contradicts it."""
     if table.aggregation is None and definition.score is not None:
         raise document.fault("the decision table judges, so thresholds of the score are not used.", ("score",))
     if table.aggregation is not None and definition.score is None:
@@ -155,7 +167,14 @@ def _decision(
     if unknown:
         told = nearest(unknown[0], [one.name for one in table.inputs])
         raise document.fault(f"{used.file} has no input {unknown[0]!r}.{told}", ("decision", "inputs", unknown[0]))
-    sources, facts = [], set()
+
+
+def _sources(
+    document: Document, definition: GateFile, used: Decision, table: DecisionTable, entity: Entity
+) -> tuple[tuple[pl.Expr, ...], set[str | None]]:
+    """What each input of the table reads, and the facts of the gate among them."""
+    sources: list[pl.Expr] = []
+    facts: set[str | None] = set()
     for one in table.inputs:
         given = used.inputs.get(one.name, one.name)
         location: Location = ("decision", "inputs", one.name) if one.name in used.inputs else ("decision",)
@@ -166,8 +185,7 @@ def _decision(
             raise document.fault(f"{used.file} asks for the required fields, so required must name them.", location)
         sources.append(source)
         facts.add(fact)
-    levels, default = _levels(document, used, table)
-    return DecisionUse(table, tuple(sources), levels, default, used.file, "required_present" in facts), findings
+    return tuple(sources), facts
 
 
 def _source(
@@ -195,7 +213,7 @@ def _source(
     return pl.col(_FACTS[fact]), fact
 
 
-# Finer steps are not told apart by the doubles that a table is proven with.
+# The doubles that a table is proven with cannot tell finer steps apart.
 _PROVABLE_SCALE = 9
 
 
@@ -228,41 +246,44 @@ def _feel_kind(kind: Kind) -> FeelKind:
 def _levels(document: Document, used: Decision, table: DecisionTable) -> tuple[tuple[int, ...], int]:
     if table.aggregation is not None:
         return tuple(REJECT for _ in table.rules), REJECT
+    place = _verdict_place(document, used, table)
+    output = table.outputs[place]
+    answers = [rule.outputs[place] for rule in table.rules]
+    possible = {str(answer) for answer in (*answers, *output.values)}
+    if table.has_default:
+        possible.add(str(output.default))
+    unknown = [answer for answer in used.verdicts if answer not in possible]
+    if unknown:
+        hint = nearest(unknown[0], possible)
+        raise document.fault(f"{used.file} never answers {unknown[0]!r}.{hint}", ("decision", "verdicts", unknown[0]))
+    if table.has_default:
+        default = _level(document, used, output.default)
+    else:
+        default = LEVELS["pass"] if table.policy is HitPolicy.COLLECT else REJECT
+    return tuple(_level(document, used, answer) for answer in answers), default
+
+
+def _level(document: Document, used: Decision, answer: Any) -> int:
+    verdict = used.verdicts.get(str(answer)) or _VERDICTS.get(str(answer).lower())
+    if verdict is None:
+        raise document.fault(
+            f"verdicts must say what the answer {answer!r} means: pass, review or reject.", ("decision", "verdicts")
+        )
+    return LEVELS[verdict]
+
+
+def _verdict_place(document: Document, used: Decision, table: DecisionTable) -> int:
+    """Which output of the table has the verdict."""
     names = [output.name for output in table.outputs]
-    if used.output is not None and used.output not in names:
+    if used.output is None:
+        if len(names) > 1:
+            raise document.fault(
+                f"{used.file} has several outputs; output must name the one with the verdict: {', '.join(names)}.",
+                ("decision",),
+            )
+        return 0
+    if used.output not in names:
         raise document.fault(
             f"{used.file} has no output {used.output!r}.{nearest(used.output, names)}", ("decision", "output")
         )
-    if used.output is None and len(names) > 1:
-        raise document.fault(
-            f"{used.file} has several outputs; output must name the one with the verdict: {', '.join(names)}.",
-            ("decision",),
-        )
-    place = names.index(used.output) if used.output else 0
-    answers = [rule.outputs[place] for rule in table.rules]
-    possible = {
-        str(answer)
-        for answer in [
-            *answers,
-            *([table.outputs[place].default] if table.has_default else []),
-            *table.outputs[place].values,
-        ]
-    }
-    for answer in used.verdicts:
-        if answer not in possible:
-            raise document.fault(
-                f"{used.file} never answers {answer!r}.{nearest(answer, possible)}", ("decision", "verdicts", answer)
-            )
-
-    def level(answer: Any) -> int:
-        verdict = used.verdicts.get(str(answer)) or _VERDICTS.get(str(answer).lower())
-        if verdict is None:
-            raise document.fault(
-                f"verdicts must say what the answer {answer!r} means: pass, review or reject.", ("decision", "verdicts")
-            )
-        return LEVELS[verdict]
-
-    default = level(table.outputs[place].default) if table.has_default else REJECT
-    if table.policy is HitPolicy.COLLECT and not table.has_default:
-        default = LEVELS["pass"]
-    return tuple(level(answer) for answer in answers), default
+    return names.index(used.output)

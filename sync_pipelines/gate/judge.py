@@ -8,9 +8,9 @@ else the score.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import polars as pl
@@ -24,12 +24,15 @@ from sync_pipelines.gate.dmn.table import DecisionTable, HitPolicy
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.secrets import printable
 
-PASS, REVIEW, REJECT = 0, 1, 2
+PASS = 0
+REVIEW = 1
+REJECT = 2
 LEVELS = {"pass": PASS, "review": REVIEW, "reject": REJECT}
 NO_RULE = -1
 RECORD_TYPE = -1
 MAX_REASON = 1000
 _FACTS = ["_score", "_required", "_failed"]
+_PASS = pl.lit(PASS, pl.Int32)
 
 
 @dataclass
@@ -103,7 +106,8 @@ class DecisionUse:
         if self.table.policy is not HitPolicy.COLLECT:
             return self.table.chosen()
         order = sorted(range(len(self.levels)), key=lambda number: -self.levels[number])
-        return pl.coalesce([pl.when(pl.col(f"m{number}")).then(pl.lit(number, pl.Int32)) for number in order])
+        matches = [pl.when(pl.col(f"m{number}")).then(pl.lit(number, pl.Int32)) for number in order]
+        return pl.coalesce(matches)
 
 
 @dataclass(frozen=True)
@@ -129,22 +133,28 @@ class Gate:
     @cached_property
     def may_review(self) -> bool:
         """Whether a record of this gate can be flagged for review."""
-        levels = () if self.decision is None else (*self.decision.levels, self.decision.default_level)
-        thresholds = self.definition.score is not None and self.definition.score.review_below > 0
-        return REVIEW in levels or thresholds or any(rule.rule.severity == "review" for rule in self.rules)
+        if any(rule.rule.severity == "review" for rule in self.rules):
+            return True
+        score = self.definition.score
+        if score is not None and score.review_below > 0:
+            return True
+        decision = self.decision
+        return decision is not None and REVIEW in (*decision.levels, decision.default_level)
 
     @cached_property
     def _names(self) -> set[str]:
-        names = (
-            {name for rule in self.rules for name in rule.columns}
-            | set(self.definition.required)
-            | {self.entity.columns[0].name}
-        )
+        names = set(_columns_of(self.rules))
+        names.update(self.definition.required)
         expressions = [rule.when for rule in self.rules if rule.when is not None]
-        expressions += [self.record_type] if self.record_type is not None else []
-        expressions += self.decision.sources if self.decision else []
-        columns = {column.name for column in self.entity.columns}
-        return names | {name for expression in expressions for name in expression.meta.root_names() if name in columns}
+        if self.record_type is not None:
+            expressions.append(self.record_type)
+        if self.decision is not None:
+            expressions += self.decision.sources
+        for expression in expressions:
+            names.update(expression.meta.root_names())
+        columns = [column.name for column in self.entity.columns]
+        # The first column tells how many records there are, whatever the gate looks at.
+        return names.intersection(columns) | {columns[0]}
 
     @cached_property
     def _view(self) -> list[pl.Expr]:
@@ -152,12 +162,8 @@ class Gate:
 
     def view(self, batch: pa.Table) -> pl.DataFrame:
         """The columns of a batch that the gate looks at, by their declared names."""
-        frame = pl.from_arrow(
-            batch.select(
-                [f"c{index}" for index, column in enumerate(self.entity.columns) if column.name in self._names]
-            )
-        )
-        return frame.select(self._view)  # type: ignore[union-attr,return-value]
+        wanted = [f"c{index}" for index, column in enumerate(self.entity.columns) if column.name in self._names]
+        return pl.DataFrame(batch.select(wanted)).select(self._view)
 
     def bits(self, view: pl.DataFrame) -> pl.DataFrame:
         """What rules, required fields and record type say of each record."""
@@ -167,79 +173,71 @@ class Gate:
             return self._bits(view, [rule.passes(view) for rule in self.rules], kind, nothing)
         except pl.exceptions.PolarsError:
             # A value breaks an expression, a cast say: its record must not stop the others.
-            found = [
-                _by_halves(view, lambda part, rule=rule: part.select(rule.passes(part).alias("found")).to_series())
-                for rule in self.rules
-            ]
-            kinds = _by_halves(view, lambda part: part.select(kind.is_not_null().alias("found")).to_series())
-            broken = pl.coalesce(
-                [
-                    pl.when(told.is_null()).then(pl.lit(index, pl.Int32))
-                    for index, told in [*enumerate(found), (RECORD_TYPE, kinds)]
-                ]
-            )
-            types = pl.Series("kind", [None] * len(view), pl.String)
-            if kinds.any():
-                types = types.scatter(
-                    kinds.arg_true(), view.filter(kinds.fill_null(False)).select(kind.alias("kind")).to_series()
-                )
-            return self._bits(view, [told.fill_null(False) for told in found], types, broken.alias("broken"))
+            return self._bits_by_halves(view, kind)
+
+    def _bits_by_halves(self, view: pl.DataFrame, kind: pl.Expr) -> pl.DataFrame:
+        """The bits where an expression cannot be evaluated for some records, which are marked as broken."""
+        found = [_by_halves(view, partial(_passing, rule)) for rule in self.rules]
+        has_kind = kind.is_not_null().alias("found")
+        kinds = _by_halves(view, lambda part: part.select(has_kind).to_series())
+        numbered = [*enumerate(found), (RECORD_TYPE, kinds)]
+        broken = [pl.when(bits.is_null()).then(pl.lit(index, pl.Int32)) for index, bits in numbered]
+        types = pl.Series("kind", [None] * len(view), pl.String)
+        if kinds.any():
+            with_kind = view.filter(kinds.fill_null(False))
+            types = types.scatter(kinds.arg_true(), with_kind.select(kind.alias("kind")).to_series())
+        passed: list[pl.Series | pl.Expr] = [bits.fill_null(False) for bits in found]
+        return self._bits(view, passed, types, pl.coalesce(broken).alias("broken"))
 
     def _bits(
         self, view: pl.DataFrame, found: list[pl.Series | pl.Expr], kind: pl.Series | pl.Expr, broken: pl.Expr
     ) -> pl.DataFrame:
         required = [_is_there(view, name) for name in self.definition.required]
-        return view.select(
-            [pl.repeat(True, pl.len()).alias("judged")]  # as many rows as records, whatever else there is
-            + [bit.alias(f"r{index}") for index, bit in enumerate(found)]
-            + [bit.alias(f"q{index}") for index, bit in enumerate(required)]
-            + [kind.alias("kind"), broken]
-        )
+        # As many rows as records, whatever else there is.
+        bits: list[pl.Series | pl.Expr] = [pl.repeat(True, pl.len()).alias("judged")]
+        bits += [bit.alias(f"r{index}") for index, bit in enumerate(found)]
+        bits += [bit.alias(f"q{index}") for index, bit in enumerate(required)]
+        return view.select(*bits, kind.alias("kind"), broken)
 
     def decide(self, view: pl.DataFrame, bits: pl.DataFrame) -> pl.DataFrame:
         """Score, chosen rule of the decision table (null or -1 where none) and level per record."""
         facts = self._facts(bits)
         levels = [self._severity(), _level_of_broken(), facts_level(self.definition, self.decision)]
+        none_chosen = pl.lit(None, pl.Int32).alias("chosen")
         if self.decision is None:
-            whole = pl.concat([bits, facts], how="horizontal").with_columns(
-                chosen=pl.lit(None, pl.Int32), level=pl.max_horizontal(levels)
-            )
-            return whole.select("_score", "chosen", "level")
+            whole = pl.concat([bits, facts], how="horizontal")
+            return whole.select("_score", none_chosen, level=pl.max_horizontal(levels))
         hits = self.table_inputs(view, bits).select(self.decision.matches)
         table = self.decision.table
         if table.aggregation is not None:
-            facts = facts.with_columns(hits.select(table.aggregated().cast(pl.Float64)).to_series().alias("_score"))
-            chosen = pl.Series("chosen", [None] * len(bits), pl.Int32)
-            whole = pl.concat([bits, facts], how="horizontal").with_columns(chosen)
+            score = hits.select(table.aggregated().cast(pl.Float64).alias("_score"))
+            whole = pl.concat([bits, facts.with_columns(score.to_series())], how="horizontal")
             levels = [self._severity(), _level_of_broken(), facts_level(self.definition, None)]
-            return whole.with_columns(level=pl.max_horizontal(levels)).select("_score", "chosen", "level")
+            return whole.select("_score", none_chosen, level=pl.max_horizontal(levels))
         chosen = hits.select(self.decision.chosen().fill_null(NO_RULE).alias("chosen")).to_series()
-        answer = chosen.replace_strict(
-            [*range(len(self.decision.levels)), NO_RULE],
-            [*self.decision.levels, self.decision.default_level],
-            return_dtype=pl.Int32,
-        )
+        rules = [*range(len(self.decision.levels)), NO_RULE]
+        answers = [*self.decision.levels, self.decision.default_level]
+        answer = chosen.replace_strict(rules, answers, return_dtype=pl.Int32)
         whole = pl.concat([bits, facts, pl.DataFrame({"chosen": chosen, "_answer": answer})], how="horizontal")
         return whole.select("_score", "chosen", level=pl.max_horizontal([*levels, pl.col("_answer")]))
 
     def _facts(self, bits: pl.DataFrame) -> pl.DataFrame:
-        required = pl.all_horizontal(
-            [pl.col(f"q{index}") for index in range(len(self.definition.required))] or [pl.lit(True)]
+        required = [pl.col(f"q{index}") for index in range(len(self.definition.required))]
+        failed = [(~pl.col(f"r{index}")).cast(pl.Int32) for index in range(len(self.rules))]
+        facts = bits.with_columns(
+            _score=self._score(),
+            _required=pl.all_horizontal(required or [pl.lit(True)]),
+            _failed=pl.sum_horizontal(failed or [pl.lit(0)]).cast(pl.Float64),
         )
-        failed = pl.sum_horizontal(
-            [(~pl.col(f"r{index}")).cast(pl.Int32) for index in range(len(self.rules))] or [pl.lit(0)]
-        )
-        facts = [self._score().alias("_score"), required.alias("_required"), failed.cast(pl.Float64).alias("_failed")]
-        return bits.with_columns(facts).select(_FACTS)
+        return facts.select(_FACTS)
 
     def table_inputs(self, view: pl.DataFrame, bits: pl.DataFrame) -> pl.DataFrame:
         """What the decision table is asked about, as i0, i1, …"""
         assert self.decision is not None
-        given = pl.concat(
-            [view, self._facts(bits), bits.select(pl.col("kind").cast(pl.String).alias("_record_type"))],
-            how="horizontal",
-        )
-        return given.select([source.alias(f"i{index}") for index, source in enumerate(self.decision.sources)])
+        record_type = bits.select(pl.col("kind").cast(pl.String).alias("_record_type"))
+        given = pl.concat([view, self._facts(bits), record_type], how="horizontal")
+        inputs = [source.alias(f"i{index}") for index, source in enumerate(self.decision.sources)]
+        return given.select(inputs)
 
     def _score(self) -> pl.Expr:
         total = sum(rule.rule.weight for rule in self.rules)
@@ -254,13 +252,11 @@ class Gate:
 
     def _severity(self) -> pl.Expr:
         worst = [
-            pl.when(~pl.col(f"r{index}"))
-            .then(pl.lit(LEVELS[rule.rule.severity], pl.Int32))
-            .otherwise(pl.lit(PASS, pl.Int32))
+            _level_where(~pl.col(f"r{index}"), LEVELS[rule.rule.severity])
             for index, rule in enumerate(self.rules)
             if rule.rule.severity != "score"
         ]
-        return pl.max_horizontal([*worst, pl.lit(PASS, pl.Int32)])
+        return pl.max_horizontal([*worst, _PASS])
 
     def judge(self, batch: pa.Table, violations: list[Violation], tally: Tally) -> Verdicts:
         """Judge a batch whose contract was checked.
@@ -280,22 +276,16 @@ class Gate:
         outcome = pl.concat([bits.drop("kind"), self.decide(view, bits)], how="horizontal")
         if violations:
             refused = pl.Series([violation.index for violation in violations], dtype=pl.UInt32)
-            outcome = (
-                outcome.with_row_index("row")
-                .with_columns(
-                    pl.when(pl.col("row").is_in(refused.implode())).then(None).otherwise(pl.col("level")).alias("level")
-                )
-                .drop("row")
-            )
+            is_refused = pl.int_range(pl.len(), dtype=pl.UInt32).is_in(refused.implode())
+            outcome = outcome.with_columns(level=pl.when(is_refused).then(None).otherwise(pl.col("level")))
         self._count(outcome, len(violations), tally)
         return self._told(outcome, violations)
 
     def _count(self, outcome: pl.DataFrame, refused: int, tally: Tally) -> None:
         judged = outcome.filter(pl.col("level").is_not_null()) if refused else outcome
-        sums = judged.select(
-            [(~pl.col(f"r{index}")).sum().alias(f"r{index}") for index in range(len(self.rules))]
-            + [(pl.col("level") == level).sum().alias(f"level{level}") for level in (PASS, REVIEW, REJECT)]
-        ).row(0, named=True)
+        failures = [(~pl.col(f"r{index}")).sum() for index in range(len(self.rules))]
+        levels = [(pl.col("level") == level).sum().alias(f"level{level}") for level in (PASS, REVIEW, REJECT)]
+        sums = judged.select(failures + levels).row(0, named=True)
         tally.passed += sums["level0"]
         tally.reviewed += sums["level1"]
         tally.rejected += sums["level2"] + refused
@@ -313,27 +303,22 @@ class Gate:
         flagged = outcome.with_row_index("row").filter(pl.col("level") > PASS)
         pattern = [name for name in flagged.columns if name != "row"]
         kinds = flagged.select(pattern).unique(maintain_order=True)
-        told = [self.reason(row) for row in kinds.iter_rows(named=True)]
+        pairs = [self.reason(row) for row in kinds.iter_rows(named=True)]
+        columns, reasons_of_kinds = zip(*pairs, strict=True)
         reasons = kinds.with_columns(
-            pl.Series("reason", [reason for _, reason in told], pl.String),
-            pl.Series("column", [column for column, _ in told], pl.String),
+            pl.Series("reason", reasons_of_kinds, pl.String), pl.Series("column", columns, pl.String)
         )
         flagged = flagged.join(reasons, on=pattern, how="left", nulls_equal=True, maintain_order="left")
         rejected = flagged.filter(pl.col("level") == REJECT)
-        rejects = [
-            Violation(row, column, reason)
-            for row, column, reason in rejected.select("row", "column", "reason").iter_rows()
-        ]
-        review = flagged.filter(pl.col("level") == REVIEW)
+        rejects = [Violation(*row) for row in rejected.select("row", "column", "reason").iter_rows()]
+        review = flagged.filter(pl.col("level") == REVIEW).select("row", "reason")
         reviews = None
         if len(review):
             places = pl.DataFrame({"row": pl.Series(range(len(outcome)), dtype=pl.UInt32)})
-            reviews = (
-                places.join(review.select("row", "reason"), on="row", how="left", maintain_order="left")["reason"]
-                .to_arrow()
-                .cast(pa.string())
-            )
-        return Verdicts(sorted([*violations, *rejects], key=lambda violation: violation.index), reviews)
+            placed = places.join(review, on="row", how="left", maintain_order="left")
+            reviews = placed["reason"].to_arrow().cast(pa.string())
+        in_order = sorted([*violations, *rejects], key=lambda violation: violation.index)
+        return Verdicts(in_order, reviews)
 
     def reason(self, row: dict[str, Any]) -> tuple[str | None, str]:
         """The column to look at first and the reason, of a record's bits, score, chosen rule and level.
@@ -342,46 +327,57 @@ class Gate:
         """
         failed = [rule for index, rule in enumerate(self.rules) if not row[f"r{index}"]]
         missing = [name for index, name in enumerate(self.definition.required) if not row[f"q{index}"]]
-        guilty = [rule for rule in failed if LEVELS.get(rule.rule.severity, PASS) == row["level"]]
-        broken = None if row["broken"] in (None, RECORD_TYPE) else self.rules[row["broken"]]
-        parts = [f"Rule {rule.rule.name}: {rule.words}." for rule in guilty if rule is not broken]
-        if broken is not None:
-            guilty = [broken, *(rule for rule in guilty if rule is not broken)]
-            parts.insert(0, f"Rule {broken.rule.name} cannot be evaluated for this record: {broken.words}.")
-        elif row["broken"] == RECORD_TYPE:
-            parts.append("The record type cannot be evaluated for this record.")
+        guilty, parts = self._guilty(row, failed)
         if missing:
             parts.append(f"Required, but missing: {', '.join(missing)}.")
         parts += self._decided(row)
         others = [rule.rule.name for rule in failed if rule not in guilty]
         if others:
             parts.append(f"Failed as well: {', '.join(others)}.")
-        first = next((name for rule in guilty for name in rule.columns), None) or next(iter(missing), None)
-        column = first or next((name for rule in failed for name in rule.columns), None)
+        candidates = [*_columns_of(guilty), *missing, *_columns_of(failed)]
+        column = candidates[0] if candidates else None
         return column, printable(" ".join(parts), MAX_REASON)
+
+    def _guilty(self, row: dict[str, Any], failed: list[CompiledRule]) -> tuple[list[CompiledRule], list[str]]:
+        """The rules that decide on the level of a record, a broken one first, and a sentence about each."""
+        guilty = [rule for rule in failed if LEVELS.get(rule.rule.severity, PASS) == row["level"]]
+        broken = None if row["broken"] in (None, RECORD_TYPE) else self.rules[row["broken"]]
+        others = [rule for rule in guilty if rule is not broken]
+        parts = [f"Rule {rule.rule.name}: {rule.words}." for rule in others]
+        if broken is not None:
+            parts.insert(0, f"Rule {broken.rule.name} cannot be evaluated for this record: {broken.words}.")
+            return [broken, *others], parts
+        if row["broken"] == RECORD_TYPE:
+            parts.append("The record type cannot be evaluated for this record.")
+        return guilty, parts
 
     def _decided(self, row: dict[str, Any]) -> list[str]:
         score = f"score {row['_score']:g}" if row["_score"] is not None else "no score"
+        level = row["level"]
         decision = self.decision
         if decision is None or decision.table.aggregation is not None:
             table = "" if decision is None else f" of {decision.file}"
-            level = _level_of_score(self.definition, row["_score"])
-            return [f"The {score}{table} is too low."] if level == row["level"] and level else []
-        if row["chosen"] in (None, NO_RULE):
-            return [f"{decision.file}: no rule matches ({score})."] if decision.default_level == row["level"] else []
-        if decision.levels[row["chosen"]] != row["level"]:
+            is_too_low = level and level == _level_of_score(self.definition, row["_score"])
+            return [f"The {score}{table} is too low."] if is_too_low else []
+        chosen = row["chosen"]
+        if chosen in (None, NO_RULE):
+            return [f"{decision.file}: no rule matches ({score})."] if decision.default_level == level else []
+        if decision.levels[chosen] != level:
             return []
-        rule = decision.table.rules[row["chosen"]]
-        answer = ", ".join(number_or_value(value) for value in rule.outputs)
-        return [f"{decision.file} rule {row['chosen'] + 1}: {answer} ({score})."]
+        answers = map(number_or_value, decision.table.rules[chosen].outputs)
+        return [f"{decision.file} rule {chosen + 1}: {', '.join(answers)} ({score})."]
+
+
+def _level_where(condition: pl.Expr, level: int, otherwise: pl.Expr = _PASS) -> pl.Expr:
+    return pl.when(condition).then(pl.lit(level, pl.Int32)).otherwise(otherwise)
 
 
 def _level_of_broken() -> pl.Expr:
-    return pl.when(pl.col("broken").is_not_null()).then(pl.lit(REJECT, pl.Int32)).otherwise(pl.lit(PASS, pl.Int32))
+    return _level_where(pl.col("broken").is_not_null(), REJECT)
 
 
 def _by_halves(view: pl.DataFrame, evaluate: Callable[[pl.DataFrame], pl.Series]) -> pl.Series:
-    """One boolean per record, null for those of which it cannot be told; found in ever smaller parts."""
+    """One boolean per record, null for those that raise; found by halving the batch."""
     try:
         return evaluate(view)
     except pl.exceptions.PolarsError:
@@ -391,22 +387,28 @@ def _by_halves(view: pl.DataFrame, evaluate: Callable[[pl.DataFrame], pl.Series]
         return pl.concat([_by_halves(view[:middle], evaluate), _by_halves(view[middle:], evaluate)])
 
 
+def _passing(rule: CompiledRule, view: pl.DataFrame) -> pl.Series:
+    return view.select(rule.passes(view).alias("found")).to_series()
+
+
+def _columns_of(rules: Sequence[CompiledRule]) -> list[str]:
+    return [name for rule in rules for name in rule.columns]
+
+
 def facts_level(definition: GateFile, decision: DecisionUse | None) -> pl.Expr:
     """The level by required fields and, where no table decides, by the score; over _score and _required."""
-    missing = pl.when(~pl.col("_required")).then(pl.lit(REJECT, pl.Int32)).otherwise(pl.lit(PASS, pl.Int32))
+    missing = _level_where(~pl.col("_required"), REJECT)
     if decision is not None:
-        return pl.lit(PASS, pl.Int32) if decision.uses_required else missing
+        return _PASS if decision.uses_required else missing
     return pl.max_horizontal([missing, _threshold_level(definition)])
 
 
 def _threshold_level(definition: GateFile) -> pl.Expr:
     if definition.score is None:
-        return pl.lit(PASS, pl.Int32)
+        return _PASS
     score = pl.col("_score").fill_null(0.0)
-    below = (
-        pl.when(score < definition.score.review_below).then(pl.lit(REVIEW, pl.Int32)).otherwise(pl.lit(PASS, pl.Int32))
-    )
-    return pl.when(score < definition.score.reject_below).then(pl.lit(REJECT, pl.Int32)).otherwise(below)
+    reviewed = _level_where(score < definition.score.review_below, REVIEW)
+    return _level_where(score < definition.score.reject_below, REJECT, reviewed)
 
 
 def _level_of_score(definition: GateFile, score: float | None) -> int:

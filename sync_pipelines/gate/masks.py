@@ -1,6 +1,6 @@
 """Masks: what of a record is never stored as it came. A mask is applied before anything is stored, quarantine included.
 
-hash: HMAC-SHA256 of the value's canonical text under a key of one's own, the same for the same value, so that keys
+hash: HMAC-SHA256 of the value's canonical text under a secret key, the same for the same value, so that keys
     still match
 redact: `***` wherever there was a value
 drop: the column is not in the table at all
@@ -140,7 +140,7 @@ class Masks:
         )
 
     def hide_record(self, record: bytes) -> bytes:
-        """A record as it may be kept: every member with the name of a masked column, wherever it stands, is masked."""
+        """A record as it may be kept: every member with the name of a masked column is masked, at any depth."""
         try:
             whole = json.loads(record, object_pairs_hook=_Pairs, parse_float=_Number, parse_int=_Number)
         except (ValueError, RecursionError):

@@ -18,7 +18,7 @@ from sync_pipelines.model.entity import Entity
 
 @dataclass
 class OpenedGate:
-    """What stands between extract and load for one entity.
+    """The step between extract and load for one entity.
 
     Attributes:
         entity: as declared, and as the catalog has it now; the gate's own may be older.

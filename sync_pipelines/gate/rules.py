@@ -1,4 +1,4 @@
-"""Rules of one's own, in Python: a function from polars expressions to a boolean one, registered by name.
+"""Rules in Python: a function from polars expressions to a boolean one, registered by name.
 
     from sync_pipelines.gate.rules import rule
 
@@ -64,7 +64,7 @@ def signature_of(function: RuleFunction) -> str:
 
 
 def load_rule_files(folder: Path) -> None:
-    """Load the Python files that stand directly in a folder; those that changed since are loaded again.
+    """Load the Python files directly in a folder; those that changed since are loaded again.
 
     Raises:
         GateDefinitionError: one of them does not load.
@@ -88,7 +88,7 @@ def _load(path: Path) -> None:
         spec.loader.exec_module(module)
     except GateDefinitionError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a person's file does wrong is told with the file
+    except Exception as error:  # noqa: BLE001 - a person's file may raise anything; the message names the file
         line = error.__traceback__
         while line is not None and line.tb_next is not None:
             line = line.tb_next

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import operator
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -59,7 +60,7 @@ _ISO = re.compile(
 _DIGITS_WIDTHS = range(14, 21)
 _MAX_OFFSET = timedelta(hours=16)  # of PostgreSQL, which compares them, too
 _EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
-_MAX_AHEAD = timedelta(days=1)  # zones reach 14 hours; what lies further ahead is no time of a write
+_MAX_AHEAD = timedelta(days=1)  # zones reach 14 hours; a later moment is no time of a write
 _KEPT_MARKS = 20
 
 
@@ -87,12 +88,9 @@ def infer_codec(rowversions: list[str]) -> Codec:
     width. Hexadecimal digits of one width and one case sort as TEXT. One width alone proves no order (base64 and most
     dates have one), so anything else is OPAQUE.
     """
-    widths = {len(rowversion) for rowversion in rowversions}
+    has_one_width = len(set(map(len, rowversions))) == 1
     if all(_INTEGER.fullmatch(rowversion) for rowversion in rowversions):
-        if len(widths) == 1 and all(_digits_time(rowversion) and rowversion >= "1900" for rowversion in rowversions):
-            return Codec.DIGITS
-        has_leading_zero = any(len(rowversion) > 1 and rowversion.startswith("0") for rowversion in rowversions)
-        return Codec.TEXT if has_leading_zero and len(widths) == 1 else Codec.INTEGER
+        return _infer_digits(rowversions, has_one_width)
     if all(_iso_time(rowversion) is not None for rowversion in rowversions):
         return Codec.TIMESTAMP
     if all(rowversion[:2].lower() == "0x" and _HEX.fullmatch(rowversion) for rowversion in rowversions):
@@ -100,7 +98,16 @@ def infer_codec(rowversions: list[str]) -> Codec:
     notation = proven_notation(rowversions)
     if notation is not None:
         return Codec(notation)
-    return Codec.TEXT if len(widths) == 1 and _is_padded_hex(rowversions) else Codec.OPAQUE
+    return Codec.TEXT if has_one_width and _is_padded_hex(rowversions) else Codec.OPAQUE
+
+
+def _infer_digits(rowversions: list[str], has_one_width: bool) -> Codec:
+    if not has_one_width:
+        return Codec.INTEGER
+    if all(_digits_time(rowversion) and rowversion >= "1900" for rowversion in rowversions):
+        return Codec.DIGITS
+    has_leading_zero = any(len(rowversion) > 1 and rowversion.startswith("0") for rowversion in rowversions)
+    return Codec.TEXT if has_leading_zero else Codec.INTEGER
 
 
 def _is_padded_hex(rowversions: list[str]) -> bool:
@@ -140,7 +147,7 @@ def order_key(codec: Codec, rowversion: str) -> Any:
 def check_page_order(codec: Codec, rowversions: list[str], after: str | None) -> None:
     """Verify what the paging protocol relies on: one width, after the cursor, never decreasing.
 
-    Where only the source knows the order, equal ones must at least stand together, behind the cursor.
+    Where only the source knows the order, equal ones must at least follow each other, behind the cursor.
 
     Raises:
         UnsortedPageError: they decrease.
@@ -152,29 +159,40 @@ def check_page_order(codec: Codec, rowversions: list[str], after: str | None) ->
         _check_opaque(rowversions, after)
         return
     if codec in (Codec.TEXT, Codec.DIGITS):
-        width = len(after or rowversions[0])
-        if set(map(len, rowversions)) != {width}:
-            odd = next(rowversion for rowversion in rowversions if len(rowversion) != width)
-            raise CursorProtocolError(
-                f"The rowversion {printable(odd, 100)!r} has {len(odd)} characters where the others have {width};"
-                " compared as "
-                f"fixed-width {codec!s} it would sort wrongly and rows would be lost."
-            )
-    if codec in (Codec.TEXT, Codec.DIGITS) and (after is None or rowversions[0] > after) and _is_sorted(rowversions):
-        if codec is Codec.DIGITS:
-            order_key(codec, rowversions[0])
-            order_key(codec, rowversions[-1])
-        return
+        _check_width(codec, rowversions, after)
+        if _sorts_as_text(codec, rowversions, after):
+            return
     keys = [order_key(codec, rowversion) for rowversion in rowversions]
     if after is not None and min(keys) <= order_key(codec, after):
         lowest = rowversions[keys.index(min(keys))]
         raise CursorProtocolError(f"The source was asked for rowversions greater than {after!r} and sent {lowest!r}.")
-    for position in range(1, len(keys)):
-        if keys[position] < keys[position - 1]:
-            raise UnsortedPageError(
-                f"The rowversion {rowversions[position]!r} follows {rowversions[position - 1]!r}: the page is not "
-                f"sorted under the codec {codec!s}."
-            )
+    falls = next((place for place in range(1, len(keys)) if keys[place] < keys[place - 1]), None)
+    if falls is not None:
+        raise UnsortedPageError(
+            f"The rowversion {rowversions[falls]!r} follows {rowversions[falls - 1]!r}: the page is not"
+            f" sorted under the codec {codec!s}."
+        )
+
+
+def _sorts_as_text(codec: Codec, rowversions: list[str], after: str | None) -> bool:
+    """Whether texts of one width are sorted and behind the cursor, which is cheaper to see than by their keys."""
+    if (after is not None and rowversions[0] <= after) or not _is_sorted(rowversions):
+        return False
+    if codec is Codec.DIGITS:
+        # Both ends must be times; what sorts between them as text needs no look.
+        order_key(codec, rowversions[0])
+        order_key(codec, rowversions[-1])
+    return True
+
+
+def _check_width(codec: Codec, rowversions: list[str], after: str | None) -> None:
+    width = len(after or rowversions[0])
+    odd = next((rowversion for rowversion in rowversions if len(rowversion) != width), None)
+    if odd is not None:
+        raise CursorProtocolError(
+            f"The rowversion {printable(odd, 100)!r} has {len(odd)} characters where the others have {width};"
+            f" compared as fixed-width {codec!s} it would sort wrongly and rows would be lost."
+        )
 
 
 def _check_opaque(rowversions: list[str], after: str | None) -> None:
@@ -182,7 +200,7 @@ def _check_opaque(rowversions: list[str], after: str | None) -> None:
     if after is not None and after in groups:
         raise CursorProtocolError(f"The source was asked for rowversions greater than {after!r} and sent {after!r}.")
     if len(set(groups)) < len(groups):
-        raise UnsortedPageError("Equal rowversions do not stand together: the page is not sorted by them.")
+        raise UnsortedPageError("Equal rowversions do not follow each other: the page is not sorted by them.")
 
 
 def _is_sorted(values: list[str]) -> bool:
@@ -200,10 +218,10 @@ def plan_cursor(
     below_last: str | None,
     lookback_seconds: int,
 ) -> str | None:
-    """Where the cursor may stand after a read that reached the end of the source; never where a row could be missed.
+    """The highest cursor after a read to the end of the source that cannot miss a row.
 
     A rowversion may be assigned up to `lookback_seconds` before its row becomes visible. Safe positions are
-    (a) where the cursor already stands, (b) the newest mark that is at least the lookback older than this read's
+    (a) the current cursor, (b) the newest mark that is at least the lookback older than this read's
     start, since this read saw whatever was committed late below it, (c) for codecs that tell time, the last
     rowversion less the read's duration, the lookback and one granule: no clock but a stopwatch is involved.
     A mark counts only up to the last rowversion of this read: an answer that was empty by mistake proves nothing.
@@ -222,16 +240,14 @@ def plan_cursor(
         below_last: highest rowversion read that is lower than `last`, None when there is none.
         lookback_seconds: the entity's lookback.
     """
-    safe = [position for position in [current] if position is not None]
-    if lookback_seconds == 0:
-        safe += [position for position in [below_last] if position is not None]
-    else:
+    safe = [] if current is None else [current]
+    if lookback_seconds == 0 and below_last is not None:
+        safe.append(below_last)
+    elif lookback_seconds != 0:
         horizon = started_at - timedelta(seconds=lookback_seconds)
         old = sorted((mark for mark in marks if mark.at <= horizon), key=lambda mark: mark.at)
         safe += [mark.position for mark in old if _reached(codec, last, mark.position, started_at)]
-        newest = next(
-            (one for one in (last, below_last) if one is not None and not is_ahead(codec, one, started_at)), None
-        )
+        newest = _newest_of_now(codec, (last, below_last), started_at)
         if codec.tells_time and newest is not None:
             safe.append(subtract_seconds(codec, newest, lookback_seconds + read_seconds))
         safe = _below_last_group(codec, safe, current, last, below_last)
@@ -258,6 +274,14 @@ def _below_last_group(
     return kept
 
 
+def _newest_of_now(codec: Codec, rowversions: Sequence[str | None], started_at: datetime) -> str | None:
+    """The first of the rowversions that is there and does not lie in the future."""
+    for rowversion in rowversions:
+        if rowversion is not None and not is_ahead(codec, rowversion, started_at):
+            return rowversion
+    return None
+
+
 def _reached(codec: Codec, last: str | None, position: str, started_at: datetime) -> bool:
     if last is None or is_ahead(codec, position, started_at):
         return False
@@ -265,12 +289,11 @@ def _reached(codec: Codec, last: str | None, position: str, started_at: datetime
 
 
 def is_ahead(codec: Codec, rowversion: str, started_at: datetime) -> bool:
-    """True when a rowversion lies further in the future than any time zone explains."""
+    """True when a rowversion is further in the future than any time zone explains."""
     if not codec.tells_time:
         return False
-    key = order_key(codec, rowversion)
-    moment = _digits_time(rowversion) if codec is Codec.DIGITS else key[0]
-    return bool(moment > started_at + _MAX_AHEAD)
+    moment = _digits_time(rowversion) if codec is Codec.DIGITS else order_key(codec, rowversion)[0]
+    return moment is not None and bool(moment > started_at + _MAX_AHEAD)
 
 
 def plan_marks(
@@ -307,9 +330,9 @@ def subtract_seconds(codec: Codec, rowversion: str, seconds: float) -> str:
         earlier = _earlier(told[0], back if notation.has_time(rowversion) else back + timedelta(days=1))
         return notation.write(earlier, rowversion)
     match = _ISO.fullmatch(rowversion)
-    moment = _iso_time(rowversion)
-    assert match is not None and moment is not None
-    earlier = _earlier(moment[0], back).replace(tzinfo=None) + _offset(match[4] or "")
+    instant = _iso_time(rowversion)
+    assert match is not None and instant is not None
+    earlier = _earlier(instant[0], back).replace(tzinfo=None) + _offset(match[4] or "")
     if match[2] is None:
         return _earlier(earlier.replace(tzinfo=UTC), timedelta(days=1)).date().isoformat() + rowversion[10:]
     text = earlier.isoformat(sep=rowversion[10], timespec="seconds")[: match.end(2)]

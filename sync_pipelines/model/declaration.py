@@ -217,7 +217,7 @@ class IdList(_Model):
     """Records are asked for by their ids, so many in a request.
 
     Attributes:
-        values, table: the ids themselves, or `schema.table.column` of the same database where they stand.
+        values, table: the ids themselves, or `schema.table.column` of the same database that holds them.
         param: query parameter for the ids, joined by commas; None when the path has `{id}`, one request each.
         column: the id's column; the business key when left out.
         verified: field that must be true in every record.
@@ -316,7 +316,7 @@ class Endpoint(_Model):
         path: where it is; only endpoints of an OpenAPI document may leave it out.
         records: JSONPath to the records in an answer, or several, of which the first that leads to some is taken.
         columns: None = inferred from a sample when the file is applied, then fixed.
-        fields: of the columns, only these, beside key and cursor; the source is told by `fields_param`, if that is
+        fields: of the columns, only these, beside key and cursor; the source gets them in `fields_param`, if that is
             given.
         mapping: field (dots lead into nested objects) -> column.
         flatten: nested objects become columns of their own, joined by _.
@@ -351,6 +351,17 @@ class Endpoint(_Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Endpoint:
+        self._check_cursor()
+        self._check_path()
+        for name, value in self.params.items():
+            texts = [str(one) for one in (value if isinstance(value, list) else [value])]
+            if any(_REFERENCE.fullmatch(text) for text in texts):
+                raise ValueError(
+                    f"a secret is sent by `auth` only, so the parameter {name} would be sent as the text env:…"
+                )
+        return self
+
+    def _check_cursor(self) -> None:
         if self.strategy is DeltaStrategy.ROWVERSION and self.cursor is None:
             raise ValueError("the strategy rowversion needs a `cursor`")
         if self.cursor is not None and self.strategy not in (None, DeltaStrategy.ROWVERSION):
@@ -361,16 +372,12 @@ class Endpoint(_Model):
             raise ValueError("resume_seconds would make a cursor move past changes that kept answers do not have")
         if self.is_ascending and self.ids is not None:
             raise ValueError("ids are asked for in any order, so the cursor's order is any")
+
+    def _check_path(self) -> None:
         if ("{id}" in self.path) != (self.ids is not None and self.ids.param is None):
             raise ValueError("ids go either into `ids.param` or into the path as {id}")
-        for name, value in self.params.items():
-            if any(_REFERENCE.fullmatch(str(one)) for one in (value if isinstance(value, list) else [value])):
-                raise ValueError(
-                    f"a secret is sent by `auth` only, so the parameter {name} would be sent as the text env:…"
-                )
         if re.search(r"[{}]", self.path.replace("{id}", "")):
             raise ValueError("the path has a placeholder other than {id}")
-        return self
 
     @property
     def has_pages(self) -> bool:

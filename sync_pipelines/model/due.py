@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -89,13 +90,18 @@ def plan_retry_seconds(uid: UUID, interval_seconds: float, failures: int) -> flo
         failures: in a row, the one that just happened included.
     """
     first = min(interval_seconds, RETRY_SECONDS)
-    delay = min(first * 2 ** min(max(failures, 1) - 1, 30), MAX_RETRY_SECONDS)
+    delay = min(first * _doubled(failures), MAX_RETRY_SECONDS)
     return delay * (1 + JITTER_SHARE * _fraction(uid))
 
 
 def plan_probe_retry_seconds(failures: int) -> float:
     """Seconds until a source that did not answer its probes is probed again: doubling, at most ten minutes."""
-    return min(PROBE_RETRY_SECONDS * 2 ** min(max(failures, 1) - 1, 30), MAX_PROBE_RETRY_SECONDS)
+    return min(PROBE_RETRY_SECONDS * _doubled(failures), MAX_PROBE_RETRY_SECONDS)
+
+
+def _doubled(failures: int) -> float:
+    """2 to the power of the failures after the first one, without an overflow."""
+    return math.ldexp(1.0, min(max(failures, 1) - 1, 30))
 
 
 def _fraction(uid: UUID) -> float:

@@ -1,4 +1,4 @@
-"""Recognize secrets that this process never held, by keyed fingerprints, so that an echo of one is hidden as well.
+"""Recognize secrets that this process does not have, by keyed fingerprints, so that an echo of one is hidden as well.
 
 Of every secret that a process of this installation resolved the catalog keeps three figures, and nothing that leads
 back to it:
@@ -127,7 +127,7 @@ class Recognizer:
 
 
 def spellings(value: str) -> set[str]:
-    """How a secret may be written: as it is, in JSON, in a URL; only what is long enough to be told from prose."""
+    """How a secret may be written: as it is, in JSON, in a URL; only what is long enough to differ from prose."""
     in_json = json.dumps(value)[1:-1]
     written = {value, in_json, in_json.replace("/", "\\/"), quote(value, safe=""), quote(value)}
     return {one for one in written if HEAD_CHARACTERS <= len(one) <= MAX_CHARACTERS}

@@ -61,7 +61,7 @@ def shorten_identifier(name: str, max_bytes: int = MAX_IDENTIFIER_BYTES) -> str:
 
 
 def check_column_names(names: Iterable[str]) -> None:
-    """Refuse column names that cannot stand side by side in one table.
+    """Refuse column names that cannot be columns of one table.
 
     Raises:
         EntityDefinitionError: an empty name, a control character, a name of ours (`_bridge_`) or of

@@ -73,6 +73,17 @@ class Notation:
         """A moment in the layout of another text; what that text does not tell is cut off."""
         match = self._compiled.fullmatch(like)
         assert match is not None
+        parts = self._parts(moment, match)
+        text = like
+        written = [group for group in parts if match[group] is not None]
+        for group in sorted(written, key=match.start, reverse=True):
+            blank = " " if match[group].startswith(" ") else "0"
+            part = parts[group].rjust(len(match[group]), blank)
+            text = text[: match.start(group)] + part + text[match.end(group) :]
+        return text
+
+    def _parts(self, moment: datetime, match: re.Match[str]) -> dict[int, str]:
+        """The texts of a moment by the groups of the layout that they replace."""
         half = match[self.half] if self.half else None
         hour = moment.hour if half is None else moment.hour % 12 or 12
         month = _MONTHS[3 * moment.month - 3 : 3 * moment.month] if self.names_months else str(moment.month)
@@ -85,11 +96,7 @@ class Notation:
             parts[self.weekday] = _DAYS[moment.weekday()]
         if self.fraction:
             parts[self.fraction] = "0" * len(match[self.fraction] or "")
-        text = like
-        for group in sorted((one for one in parts if match[one] is not None), key=match.start, reverse=True):
-            blank = " " if match[group].startswith(" ") else "0"
-            text = text[: match.start(group)] + parts[group].rjust(len(match[group]), blank) + text[match.end(group) :]
-        return text
+        return parts
 
     def order_sql(self, extract: Extract) -> str:
         """SQL for a text of digits that sorts as the moments do; NULL for what is not of this notation."""

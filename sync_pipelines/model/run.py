@@ -21,7 +21,7 @@ class Mode(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """How a run stands; the ledger, the command line and Dagster use the same words.
+    """The status of a run; the ledger, the command line and Dagster use the same words.
 
     SUCCESS, REJECTED and INCOMPLETE are published: rows, ledger and cursor are written. REJECTED has too many records
     in quarantine, INCOMPLETE holds something back (`bridge.sync_runs.error_message` says what). An id list of which too

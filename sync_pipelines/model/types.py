@@ -134,32 +134,43 @@ def parse_type(declared: str) -> ColumnType:
 
 
 def _checked(declared: str, name: str, kind: Kind, first: int | None, second: int | None) -> ColumnType:
-    def refuse(why: str) -> UnknownTypeError:
-        return UnknownTypeError(f"The declared type {declared!r} cannot be kept exactly: {why}.")
-
     if name == "float" and (first or 0) > 53:
         return ColumnType(Kind.NUMERIC)  # Oracle's binary precision, up to 126: more than a double holds
     if kind is Kind.TEXT:
-        length = None if name in _UNBOUNDED_TEXT else first or (1 if name in _SINGLE_CHARACTER else None)
-        if first == 0 or (length or 0) > MAX_TEXT_LENGTH:
-            raise refuse(f"a length must be 1 to {MAX_TEXT_LENGTH}")
-        return ColumnType(kind, length=length)
+        return _checked_text(declared, name, first)
     if kind is Kind.NUMERIC:
-        if first is None:
-            return ColumnType(kind) if second is None else ColumnType(kind, precision=38, scale=second)
-        scale = second or 0
-        if not 1 <= first <= MAX_NUMERIC_PRECISION or not 0 <= scale <= first:
-            raise refuse("precision must be 1 to 1000 and scale 0 to the precision")
-        return ColumnType(kind, precision=first, scale=scale)
+        return _checked_numeric(declared, first, second)
     if kind in (Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME):
         if first is not None and first > 6:
-            raise refuse("PostgreSQL keeps microseconds, so at most 6 fractional digits")
+            raise _inexact(declared, "PostgreSQL keeps microseconds, so at most 6 fractional digits")
         return ColumnType(kind, precision=6 if first is None else first)
     if kind is Kind.BYTES:
         return ColumnType(kind, length=first, hexadecimal="raw" in name)
     if second is not None or (first is not None and kind not in (Kind.DOUBLE, Kind.REAL, *INTEGER_BITS)):
-        raise refuse("this type takes no length")
+        raise _inexact(declared, "this type takes no length")
     return ColumnType(kind)
+
+
+def _checked_text(declared: str, name: str, first: int | None) -> ColumnType:
+    length = first or (1 if name in _SINGLE_CHARACTER else None)
+    if name in _UNBOUNDED_TEXT:
+        length = None
+    if first == 0 or (length or 0) > MAX_TEXT_LENGTH:
+        raise _inexact(declared, f"a length must be 1 to {MAX_TEXT_LENGTH}")
+    return ColumnType(Kind.TEXT, length=length)
+
+
+def _checked_numeric(declared: str, first: int | None, second: int | None) -> ColumnType:
+    if first is None:
+        return ColumnType(Kind.NUMERIC) if second is None else ColumnType(Kind.NUMERIC, precision=38, scale=second)
+    scale = second or 0
+    if not 1 <= first <= MAX_NUMERIC_PRECISION or not 0 <= scale <= first:
+        raise _inexact(declared, "precision must be 1 to 1000 and scale 0 to the precision")
+    return ColumnType(Kind.NUMERIC, precision=first, scale=scale)
+
+
+def _inexact(declared: str, why: str) -> UnknownTypeError:
+    return UnknownTypeError(f"The declared type {declared!r} cannot be kept exactly: {why}.")
 
 
 def _sql(column_type: ColumnType) -> str:
@@ -202,10 +213,23 @@ def _arrow(column_type: ColumnType) -> pa.DataType:
         case Kind.TIMESTAMPTZ:
             return pa.timestamp("us", tz="UTC")
         case Kind.NUMERIC if not column_type.is_number_text:
-            precision, scale = column_type.precision or 38, column_type.scale or 0
+            precision = column_type.precision or 38
+            scale = column_type.scale or 0
             return pa.decimal128(precision, scale)
         case _:
             return pa.string()
+
+
+def _widens_to_numeric(old: ColumnType, new: ColumnType) -> bool:
+    if new.precision is None:
+        # A float's shortest text is a number that NUMERIC keeps.
+        return old.kind in (Kind.NUMERIC, Kind.REAL, Kind.DOUBLE, *INTEGER_BITS)
+    whole_digits = new.precision - (new.scale or 0)
+    if old.kind in INTEGER_BITS:
+        return whole_digits >= INTEGER_DIGITS[old.kind]
+    if old.kind is Kind.NUMERIC and old.precision is not None:
+        return (new.scale or 0) >= (old.scale or 0) and whole_digits >= old.precision - (old.scale or 0)
+    return False
 
 
 def widens(old: ColumnType, new: ColumnType) -> bool:
@@ -220,19 +244,9 @@ def widens(old: ColumnType, new: ColumnType) -> bool:
         return _at_least(new.length, old.length)
     if old.kind in INTEGER_BITS and new.kind in INTEGER_BITS:
         return INTEGER_BITS[new.kind] >= INTEGER_BITS[old.kind]
-    if new.kind is Kind.NUMERIC and new.precision is None:
-        # A float's shortest text is a number that NUMERIC keeps.
-        return old.kind in (Kind.NUMERIC, Kind.REAL, Kind.DOUBLE, *INTEGER_BITS)
     if new.kind is Kind.NUMERIC:
-        whole_digits = (new.precision or 0) - (new.scale or 0)
-        if old.kind in INTEGER_BITS:
-            return whole_digits >= INTEGER_DIGITS[old.kind]
-        if old.kind is Kind.NUMERIC and old.precision is not None:
-            return (new.scale or 0) >= (old.scale or 0) and whole_digits >= old.precision - (old.scale or 0)
-        return False
-    if (old.kind, new.kind) == (Kind.REAL, Kind.DOUBLE):
-        return True
-    if (old.kind, new.kind) == (Kind.DATE, Kind.TIMESTAMP):
+        return _widens_to_numeric(old, new)
+    if (old.kind, new.kind) in ((Kind.REAL, Kind.DOUBLE), (Kind.DATE, Kind.TIMESTAMP)):
         return True
     if old.kind is new.kind and old.kind in (Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME):
         return (new.precision or 0) >= (old.precision or 0)

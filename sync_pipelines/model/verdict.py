@@ -52,7 +52,7 @@ def plan_verdict(
     """Judge a run that is about to close its books.
 
     A run that fetched records and has no good one is REJECTED, however few they were; otherwise the share decides. A
-    delta reads its last group again: what lies in quarantine already was judged by the run that brought it there.
+    delta reads its last group again: what is in quarantine already was judged by the run that brought it there.
 
     Args:
         entity: whose run.
@@ -65,9 +65,11 @@ def plan_verdict(
         held_deletions: rows that the read missed and that are not deleted.
         live_before: live rows that the read was compared with.
     """
-    rejected, judged = ledger.quarantined, ledger.judged
+    rejected = ledger.quarantined
+    judged = ledger.judged
     if mode is Mode.DELTA and row_count:
-        rejected, judged = rejected - known_rejects, judged - known_rejects
+        rejected = rejected - known_rejects
+        judged = judged - known_rejects
     command = f"sync-pipelines quarantine list {entity.path} --run {run_uid}"
     if rejected and not ledger.good:
         return Verdict(

@@ -39,7 +39,7 @@ _PRIVATE = [
         "fec0::/10", "100::/64", "64:ff9b:1::/48",
     )
 ]  # fmt: skip
-# An IPv4 address lies in the last 32 bits of these, and the packet may end there: mapped, compatible, translated,
+# The last 32 bits of these are an IPv4 address, and the packet may end there: mapped, compatible, translated,
 # NAT64.
 _CARRIERS = [ipaddress.ip_network(one) for one in ("::ffff:0:0/96", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96")]
 _6TO4 = ipaddress.ip_network("2002::/16")

@@ -25,6 +25,9 @@ def checked_connection(base: type[HTTPConnection], scheme: str, check: AddressCh
     """
 
     class Checked(base):  # type: ignore[misc,valid-type]
+        # The name that urllib3 resolves, while it stays in `host` for certificates and the header Host.
+        _dns_host: str
+
         def _new_conn(self) -> socket.socket:
             name = self._dns_host
             addresses = _resolve(self, name, self.port)
@@ -34,9 +37,11 @@ def checked_connection(base: type[HTTPConnection], scheme: str, check: AddressCh
                 # urllib3 connects to what it finds here; a number is not resolved again.
                 self._dns_host = str(address)
                 try:
-                    return super()._new_conn()
+                    connected: socket.socket = super()._new_conn()
                 except HTTPError as error:
                     trouble = error
+                else:
+                    return connected
                 finally:
                     self._dns_host = name
             assert trouble is not None

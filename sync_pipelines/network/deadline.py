@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from sync_pipelines.network.connecting import AddressCheck, checked_connection
 
@@ -28,7 +29,7 @@ class _Limited(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         if time.monotonic() > self._ends_at:
             raise TimeoutError("the answer took too long as a whole")
-        return self._raw.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
+        return self._raw.readinto(buffer)
 
     def close(self) -> None:
         self._raw.close()
@@ -53,8 +54,12 @@ def pool_with_deadline(seconds: float, check: AddressCheck, **options: Any) -> u
 
     manager = urllib3.PoolManager(**options)
     manager.pool_classes_by_scheme = {}
-    for scheme, pool in (("http", urllib3.HTTPConnectionPool), ("https", urllib3.HTTPSConnectionPool)):
-        checked = checked_connection(pool.ConnectionCls, scheme, check)
+    schemes = (
+        ("http", urllib3.HTTPConnectionPool, HTTPConnection),
+        ("https", urllib3.HTTPSConnectionPool, HTTPSConnection),
+    )
+    for scheme, pool, connection_class in schemes:
+        checked = checked_connection(connection_class, scheme, check)
         connection = type("Connection", (checked,), {"response_class": Response})
         manager.pool_classes_by_scheme[scheme] = type("Pool", (pool,), {"ConnectionCls": connection})
     return manager

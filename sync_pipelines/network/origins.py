@@ -15,7 +15,7 @@ def origin_of(url: str) -> str:
     """`scheme://host:port` of an address, in one spelling.
 
     Raises:
-        ValueError: it has no host, or no port can be told.
+        ValueError: it has no host, or no known port.
     """
     parts = urlsplit(url)
     port = parts.port or PORTS.get(parts.scheme.lower())

@@ -83,7 +83,8 @@ class Outbound:
         """
         if reference is None:
             return
-        name, origin = reference.removeprefix("env:"), origin_of(url)
+        name = reference.removeprefix("env:")
+        origin = origin_of(url)
         bound = {place for variable, place in self.bound if variable == name}
         if origin in bound:
             return
@@ -189,16 +190,18 @@ def from_agreement(agreed: Mapping[str, Any], connector: str) -> Outbound:
 
 
 def trino_origin(destination_settings: Mapping[str, Any]) -> str:
-    """Where a connector's secrets for Trino go; `trino_host` stands for the coordinator of TRINO_HOST.
+    """Where a connector's secrets for Trino go; `trino_host` is the coordinator of TRINO_HOST.
 
     Raises:
         SettingsError: the host is none.
     """
-    host, port = str(destination_settings.get("host") or "trino_host"), destination_settings.get("port") or 8080
+    host = str(destination_settings.get("host") or "trino_host")
+    port = destination_settings.get("port") or 8080
     try:
         if "://" in host:  # its client takes an address as well, whose port wins
             parts = urlsplit(host)
-            host, port = parts.hostname or "", parts.port or port
+            host = parts.hostname or ""
+            port = parts.port or port
         return origin_of(f"trino://{f'[{host}]' if ':' in host else host}:{port}")
     except ValueError:
         raise SettingsError(

@@ -38,7 +38,8 @@ def find_conditions(health: Health, settings: Settings) -> list[Condition]:
 def _silence(health: Health, settings: Settings) -> Iterator[Condition]:
     """Somebody beside Dagster notices that the sensor in it is not heard of any more."""
     allowed = settings.alert_silence_seconds
-    dagster, own = health.heard_of(Looker.DAGSTER), health.heard_of(health.looker)
+    dagster = health.heard_of(Looker.DAGSTER)
+    own = health.heard_of(health.looker)
     if not allowed or health.looker is Looker.DAGSTER or dagster is None or own is None:
         return
     silent = (health.now - dagster.last_at).total_seconds()
@@ -57,7 +58,8 @@ def _silence(health: Health, settings: Settings) -> Iterator[Condition]:
 
 
 def _database(health: Health, settings: Settings) -> Iterator[Condition]:
-    used, usable = health.connections_used, health.connections_usable
+    used = health.connections_used
+    usable = health.connections_usable
     recently = health.now - timedelta(seconds=settings.alert_close_after_seconds)
     refused = [
         entity
@@ -111,22 +113,29 @@ def unreachable_attempts(connector: ConnectorHealth, entities: list[EntityHealth
     Any answer of the source, even a refusal, counts as contact, and only what failed after the last contact counts. A
     run whose step tries again is one attempt with its repetitions.
     """
-    contacts: list[datetime] = []
     failures: list[tuple[datetime, str | None]] = []
-    if connector.last_discovered_at:
-        contacts.append(connector.last_discovered_at)
-    if connector.last_discovery_failed_at and connector.last_discovery_error:
-        if connector.last_discovery_category is Category.UNREACHABLE:
-            failures.append((connector.last_discovery_failed_at, connector.last_discovery_error))
-        elif connector.last_discovery_error_answered:
-            contacts.append(connector.last_discovery_failed_at)
+    failed_at = connector.last_discovery_failed_at if connector.last_discovery_error else None
+    if failed_at and connector.last_discovery_category is Category.UNREACHABLE:
+        failures.append((failed_at, connector.last_discovery_error))
     for entity in entities:
-        if entity.last_contact_at:
-            contacts.append(entity.last_contact_at)
         failures += [(moment, entity.last_error) for moment in entity.failures_with(Category.UNREACHABLE)]
-    last_contact = max(contacts, default=None)
+    last_contact = max(_contacts(connector, entities), default=None)
     since = [failure for failure in failures if last_contact is None or failure[0] > last_contact]
     return len(since), max(since, key=lambda failure: failure[0])[1] if since else None
+
+
+def _contacts(connector: ConnectorHealth, entities: list[EntityHealth]) -> Iterator[datetime]:
+    """When the source answered, with data or with a refusal."""
+    if connector.last_discovered_at:
+        yield connector.last_discovered_at
+    failed_at = connector.last_discovery_failed_at if connector.last_discovery_error else None
+    # The category is looked at first: what was unreachable did not answer.
+    is_unreachable = connector.last_discovery_category is Category.UNREACHABLE
+    if failed_at and not is_unreachable and connector.last_discovery_error_answered:
+        yield failed_at
+    for entity in entities:
+        if entity.last_contact_at:
+            yield entity.last_contact_at
 
 
 def _entity(
@@ -186,15 +195,19 @@ def _caught_up(held_up_until: datetime | None, now: datetime) -> bool:
 def _duration(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
     allowed = settings.alert_duration_seconds
     if entity.running_seconds is not None and entity.running_seconds > allowed:
-        said, run, seconds = "has been going on for", entity.running_uid, entity.running_seconds
+        said = "has been going on for"
+        run = entity.running_uid
+        seconds = entity.running_seconds
         command = f"sync-pipelines runs show {run}"
         if not entity.running_held:
-            said = "was left by a process that is gone; it stands open for"
+            said = "was left by a process that is gone; it has been open for"
             command = f"sync-pipelines sync {entity.path}"
     elif entity.running_uid is None and entity.last_seconds is not None and entity.last_seconds > allowed:
         if entity.last_category is Category.DIED:  # closed by the next run: the time in between is not its own
             return
-        said, run, seconds = "took", entity.last_uid, entity.last_seconds
+        said = "took"
+        run = entity.last_uid
+        seconds = entity.last_seconds
         command = f"sync-pipelines runs show {run}"
     else:
         return
@@ -221,7 +234,8 @@ def _slow_source(entity: EntityHealth, settings: Settings) -> Iterator[Condition
 
 
 def _rejections(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
-    judged, rejected = entity.rejecting_judged, entity.rejecting_quarantined
+    judged = entity.rejecting_judged
+    rejected = entity.rejecting_quarantined
     if not judged or rejected is None:
         return
     share = rejected / judged

@@ -30,11 +30,13 @@ def diff_incidents(
     """Compare the open incidents with the conditions.
 
     An incident closes when its condition has been gone for `close_after_seconds`; one that comes back before is the
-    same incident and nobody is told twice. Sticky kinds count as gone only when their uid is in `over`.
+    same incident and nobody gets a second message. Sticky kinds count as gone only when their uid is in `over`.
     """
     current = {condition.key: condition for condition in conditions}
     known = {incident.key: incident for incident in open_incidents}
-    seen, quiet, closed = [], [], []
+    seen = []
+    quiet = []
+    closed = []
     for key, incident in known.items():
         if key in current:
             seen.append((incident, current[key]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,7 +24,7 @@ from sync_pipelines.catalog.incidents import (
     update_incident,
 )
 from sync_pipelines.catalog.webhooks import list_webhooks
-from sync_pipelines.model.incident import Condition, Incident, IncidentKind
+from sync_pipelines.model.incident import Condition, Incident, IncidentKind, Webhook
 from sync_pipelines.observe.conditions import find_conditions
 from sync_pipelines.observe.diff import IncidentDiff, diff_incidents
 from sync_pipelines.observe.grouping import group_conditions, without_consequences
@@ -117,32 +117,9 @@ def apply_incidents(
 ) -> tuple[list[Incident], list[Incident]]:
     """Write a diff and its messages on the caller's transaction; returns what was opened and closed.
 
-    The log is told before the commit: should the commit fail, it is told again rather than never.
+    Log lines are written before the commit: should it fail, the next evaluation writes them again.
     """
     webhooks = list_webhooks(connection, only_active=True) if diff.opened or diff.closed else []
-
-    def tell(event: str, incident: Incident) -> None:
-        condition = Condition(
-            incident.kind, incident.subject, incident.message, incident.next_command or "", incident.details
-        )
-        over_since = incident.quiet_since if event == CLOSED else None
-        body = incident_payload(
-            event,
-            str(incident.uid),
-            condition,
-            opened_at=incident.opened_at,
-            at=now,
-            over_since=over_since,
-            ui_url=settings.ui_url,
-        )
-        for webhook in webhooks:
-            if webhook.kinds is None or incident.kind in webhook.kinds:
-                enqueue_delivery(connection, incident.uid, webhook, event, body)
-        if event == OPENED:
-            logger.error("%s", opened_line(incident))
-        else:
-            logger.warning("%s", over_line(incident.title, incident.subject))
-
     for incident, condition in diff.seen:
         update_incident(connection, incident, condition)
     for incident in diff.quiet:
@@ -150,10 +127,38 @@ def apply_incidents(
     closed = [done for incident in diff.closed if (done := close_incident(connection, incident))]
     opened = [new for condition in diff.opened if (new := insert_incident(connection, condition))]
     for incident in closed:
-        tell(CLOSED, incident)
+        _enqueue(connection, webhooks, CLOSED, incident, settings, now)
+        logger.warning("%s", over_line(incident.title, incident.subject))
     for incident in opened:
-        tell(OPENED, incident)
+        _enqueue(connection, webhooks, OPENED, incident, settings, now)
+        logger.error("%s", opened_line(incident))
     return opened, closed
+
+
+def _enqueue(
+    connection: psycopg.Connection[Any],
+    webhooks: Iterable[Webhook],
+    event: str,
+    incident: Incident,
+    settings: Settings,
+    now: datetime,
+) -> None:
+    """Write the message about an incident for each webhook that wants its kind."""
+    condition = Condition(
+        incident.kind, incident.subject, incident.message, incident.next_command or "", incident.details
+    )
+    body = incident_payload(
+        event,
+        str(incident.uid),
+        condition,
+        opened_at=incident.opened_at,
+        at=now,
+        over_since=incident.quiet_since if event == CLOSED else None,
+        ui_url=settings.ui_url,
+    )
+    for webhook in webhooks:
+        if webhook.kinds is None or incident.kind in webhook.kinds:
+            enqueue_delivery(connection, incident.uid, webhook, event, body)
 
 
 def _now(connection: psycopg.Connection[Any]) -> datetime:

@@ -29,18 +29,10 @@ def without_consequences(conditions: Collection[Condition], open_incidents: Iter
     """
     incidents = list(open_incidents)
     known = {incident.key for incident in incidents}
-    named = [*conditions, *incidents]
+    named: list[Condition | Incident] = [*conditions, *incidents]
     down = {one.subject for one in named if one.kind is IncidentKind.SOURCE_UNREACHABLE}
     nobody_works = any(one.kind is IncidentKind.DAGSTER_SILENT for one in named)
-    explained = {
-        one.subject for one in conditions if one.kind in (IncidentKind.CONSECUTIVE_FAILURES, IncidentKind.RUN_DURATION)
-    }
-    # Without one good record no table gets fresh.
-    explained |= {
-        one.subject
-        for one in conditions
-        if one.kind is IncidentKind.REJECTION_RATE and one.details.get("rejection_rate") == 1
-    }
+    explained = {one.subject for one in conditions if _makes_stale(one)}
 
     def follows(condition: Condition) -> bool:
         match condition.kind:
@@ -56,6 +48,14 @@ def without_consequences(conditions: Collection[Condition], open_incidents: Iter
     return [condition for condition in conditions if condition.key in known or not follows(condition)]
 
 
+def _makes_stale(condition: Condition) -> bool:
+    """Whether the table of a condition's entity cannot be fresh."""
+    if condition.kind is IncidentKind.REJECTION_RATE:
+        # Without one good record no table gets fresh.
+        return condition.details.get("rejection_rate") == 1
+    return condition.kind in (IncidentKind.CONSECUTIVE_FAILURES, IncidentKind.RUN_DURATION)
+
+
 def _category(condition: Condition) -> Category:
     return category_of(condition.details.get("category"))
 
@@ -65,7 +65,7 @@ def group_conditions(
 ) -> list[Condition]:
     """Make one condition of a connector out of more than `above` new ones of a kind on its entities.
 
-    Entities with an open incident of their own keep it, so that nothing is told twice. A connector's incident goes on,
+    Entities with an open incident of their own keep it, so that nothing is sent twice. A connector's incident goes on,
     however few entities are left of it.
     """
     known = {incident.key for incident in open_incidents}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sync_pipelines.model.incident import Incident
 from sync_pipelines.secrets import printable
 
-OPENED_WORD, OVER_WORD = "Incident opened", "Incident over"
+OPENED_WORD = "Incident opened"
+OVER_WORD = "Incident over"
 
 
 def opened_line(incident: Incident) -> str:

@@ -1,7 +1,7 @@
 """Incidents of the database itself, which cannot be kept in it: a file beside the last known catalog holds them
 meanwhile.
 
-The file also remembers the receivers (addresses and references, no secrets), so that they can be told while the
+The file also remembers the receivers (addresses and references, no secrets), so that they get messages while the
 database is down. When it is back, the incident moves into the database, and the message about its end goes through the
 outbox like any other.
 """
@@ -47,7 +47,7 @@ class Outage:
     """An incident of the database.
 
     Attributes:
-        failures: evaluations that could not reach the database; a single one may be a restart and is not told.
+        failures: evaluations that could not reach the database; a single one may be a restart and sends no message.
         told: names of the receivers that took the message.
     """
 
@@ -93,7 +93,8 @@ def note_outage(home: Path, settings: Settings, error: SyncError, now: datetime 
         ]
         if not waiting:
             return
-        message_id, body = f"msg_{UUID(outage.uid).hex}", outage.body
+        message_id = f"msg_{UUID(outage.uid).hex}"
+        body = outage.body
 
         def send(webhook: Webhook) -> Answer:
             return send_message(
@@ -112,7 +113,7 @@ def note_outage(home: Path, settings: Settings, error: SyncError, now: datetime 
                     outage.told.append(webhook.name)
                 else:
                     logger.warning(
-                        "the webhook %s was not told of the database: %s", printable(webhook.name), answer.error
+                        "the webhook %s got no message about the database: %s", printable(webhook.name), answer.error
                     )
 
 

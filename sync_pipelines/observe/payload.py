@@ -11,7 +11,9 @@ from sync_pipelines.model.incident import TITLES, Condition, IncidentKind
 from sync_pipelines.model.names import asset_name_for
 from sync_pipelines.secrets import redact_data
 
-OPENED, CLOSED, TEST = "incident.opened", "incident.closed", "test"
+OPENED = "incident.opened"
+CLOSED = "incident.closed"
+TEST = "test"
 
 
 def incident_payload(

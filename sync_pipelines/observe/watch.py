@@ -49,7 +49,7 @@ def look(
     Whoever looks beside Dagster gives the sign of life that a monitor elsewhere waits for, unless Dagster is silent.
 
     Raises:
-        SyncError: the database did not answer (receivers were told as far as possible), or holds no incidents yet.
+        SyncError: the database did not answer (receivers got a message as far as possible), or holds no incidents yet.
     """
     try:
         database = open_database()

@@ -151,7 +151,7 @@ def _description(entity: Entity) -> str:
 
 def _materialize(
     context: dg.AssetExecutionContext, entity: Entity, config: dict[str, bool], bridge: Bridge
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult | dg.AssetObservation]:
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetObservation]:
     key = asset_key(entity)
     tagged = _reads_all(context.run.tags)
     lease = _lease(context)
@@ -180,7 +180,8 @@ def _materialize(
             release_lease(database, lease, entity.slug)
         return
     except SyncError as error:
-        failure, passes = failure_of(error), isinstance(error, RetriableError)
+        failure = failure_of(error)
+        passes = isinstance(error, RetriableError)
         yield from _failed_attempt(context, entity, bridge, failure, passes=passes)
     except Exception as error:  # noqa: BLE001 - shown as a failure of this entity, whatever it is
         # The chain of causes may quote a connection or a token, so only its redacted text is kept.
@@ -194,12 +195,14 @@ def _materialize(
 
 def _finished(
     context: dg.AssetExecutionContext, entity: Entity, result: RunResult, bridge: Bridge
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult | dg.AssetObservation]:
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetObservation]:
     """Tell of a run that published.
 
     The step fails where the ledger says that it is no success and nobody made that a warning.
     """
-    key, standing, severity = asset_key(entity), _standing(entity, bridge), _severity(entity, bridge)
+    key = asset_key(entity)
+    standing = _standing(entity, bridge)
+    severity = _severity(entity, bridge)
     if standing is None:  # the connector was switched off, or the catalog went away: what was published stays so
         standing = Standing(
             entity.connector,
@@ -233,17 +236,18 @@ def _finished(
         )
     elif result.duplicate_keys:
         raise StepFailure(
-            f"{result.duplicate_keys} business keys stand twice in {result.table}.", {"error": "DuplicateKeys"}
+            f"{result.duplicate_keys} business keys are in two rows of {result.table}.", {"error": "DuplicateKeys"}
         ) from None
 
 
 def _failed_attempt(
     context: dg.AssetExecutionContext, entity: Entity, bridge: Bridge, failure: StepFailure, *, passes: bool
 ) -> Iterator[dg.AssetCheckResult | dg.AssetObservation]:
-    """Try again what may pass; at last tell how the table stands, which a failed read does not change, and fail."""
+    """Try again what may pass; at last report the standing of the table, which is as before, and fail."""
     if passes and context.retry_number < MAX_RETRIES:
         raise StepRetry(failure, MAX_RETRIES, _RETRIES.calculate_delay(context.retry_number + 1))
-    key, standing = asset_key(entity), _standing(entity, bridge)
+    key = asset_key(entity)
+    standing = _standing(entity, bridge)
     if standing is not None:
         severity = _severity(entity, bridge)
         yield dg.AssetObservation(key, metadata=standing_metadata(standing))
@@ -253,11 +257,11 @@ def _failed_attempt(
 
 
 def _standing(entity: Entity, bridge: Bridge) -> Standing | None:
-    """How the table stands; None while the catalog cannot be asked, and for a connector that is switched off."""
+    """The standing of the table; None while the catalog cannot be asked, and for a connector that is switched off."""
     try:
         return next(iter(list_standings(bridge.database(), entity.connector, entity.slug)), None)
     except SyncError as error:
-        logger.warning("how %s stands is not known: %s", entity.path, error)
+        logger.warning("the standing of %s is not known: %s", entity.path, error)
         return None
 
 
@@ -277,6 +281,7 @@ def _sync_entity() -> Callable[..., RunResult]:
     Under a lock: two threads that import modules which import each other may see half of one.
     """
     with _importing:
+        # Deferred: a process that only loads definitions need not wait for dlt.
         from sync_pipelines.runs.sync import sync_entity
     return sync_entity
 

@@ -19,7 +19,7 @@ CHECKS = {
     "and none of them is open there. An error, which holds back models downstream, while the last read was rejected"
     " (REJECTED_SEVERITY).",
     "balance": "fetched = inserted + updated + unchanged + superseded + quarantined, counted twice at every stage.",
-    "no_duplicate_keys": "No business key stands twice in the table.",
+    "no_duplicate_keys": "No business key is in two rows of the table.",
     "schema_drift": "No change of the source waits for a decision, the records carry no field that the API does not"
     " declare, and the table "
     "follows the declaration.",
@@ -133,6 +133,7 @@ def _contract(
 def _drift(
     key: dg.AssetKey, standing: Standing, entity: Entity | None = None, result: RunResult | None = None
 ) -> dg.AssetCheckResult:
+    metadata: dict[str, Any]
     if standing.is_stopped:
         reason, command = standing.trouble or ("It waits for a decision.", "")
         metadata = {"plan": redact(reason), "next_command": command}
@@ -156,10 +157,10 @@ def _drift(
     return _result(key, "schema_drift", not undeclared, dg.AssetCheckSeverity.WARN, metadata)
 
 
-def as_evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    """A result as the event that is reported outside of a run."""
+def as_evaluation(key: dg.AssetKey, result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    """A result for an asset as the event that is reported outside of a run."""
     return dg.AssetCheckEvaluation(
-        asset_key=result.asset_key,
+        asset_key=key,
         check_name=str(result.check_name),
         passed=result.passed,
         metadata=dict(result.metadata),

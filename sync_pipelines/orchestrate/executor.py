@@ -20,6 +20,7 @@ def selected_executor() -> dg.ExecutorDefinition:
         return dg.in_process_executor
     if name != "threaded":
         raise ValueError(f"{EXECUTOR_VARIABLE}={name!r}: allowed values are 'threaded' and 'in_process'.")
+    # Deferred: the fallback must work where the private names that this needs have moved.
     from sync_pipelines.orchestrate.threaded import threaded_executor
 
     return threaded_executor

@@ -10,14 +10,14 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.errors import DagsterUserCodeProcessError
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 
 from sync_pipelines.errors import SyncError
 from sync_pipelines.secrets import redact
 
 
 class _Told(DagsterUserCodeProcessError):
-    """An error that Dagster shows as it is told, without the stack of the place where it was raised."""
+    """An error that Dagster shows as its sentence, without the stack of the place where it was raised."""
 
     def __init__(self, *arguments: Any) -> None:
         Exception.__init__(self, *arguments)

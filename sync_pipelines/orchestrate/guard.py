@@ -1,4 +1,4 @@
-"""What stands before Dagster's web server: it refuses what a page of somebody else makes a browser ask.
+"""A filter in front of Dagster's web server: it refuses what a page of somebody else makes a browser ask.
 
 Dagster has no login, executes GraphQL mutations by GET and does not look at who asks. An image in a description, a form
 of another site or a name that is bound anew to a loopback address could start runs with it. This is a plain ASGI
@@ -206,11 +206,13 @@ def _query_of(content: object) -> str:
     """
     if not isinstance(content, dict) or not isinstance(content.get("query"), str):
         raise ValueError("no query")
-    return content["query"]
+    query: str = content["query"]
+    return query
 
 
 def _is_graphql(scope: Scope) -> bool:
-    return scope["path"].rstrip("/").endswith("/graphql")
+    path: str = scope["path"]
+    return path.rstrip("/").endswith("/graphql")
 
 
 def _is_visit(scope: Scope, headers: _Headers) -> bool:

@@ -99,7 +99,8 @@ def _origin(origin: str | None) -> tuple[str, _Authority] | None:
 
 def _authority(text: str) -> _Authority | None:
     """`name`, `name:port` or `[address]:port` taken apart; None when it is none of them."""
-    name, port = text.lower(), ""
+    name = text.lower()
+    port = ""
     if name.startswith("["):
         name, closed, rest = name[1:].partition("]")
         if not closed or _address(name) is None or rest and not rest.startswith(":"):

@@ -52,7 +52,10 @@ class Places:
         return [name] if name in self.connectors else []
 
     def asset_of(self, subject: str, connectors: Sequence[str]) -> dg.AssetKey | None:
-        """Where an incident is told: at its entity, else at its connector; None for the database, which is no asset."""
+        """Where an incident is shown: at its entity, else at its connector.
+
+        None for the database, which is no asset.
+        """
         connector, _, slug = subject.partition("/")
         key = dg.AssetKey([connector, asset_name_for(slug)]) if slug else None
         if key in self.entities:

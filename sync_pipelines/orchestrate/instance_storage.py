@@ -26,6 +26,9 @@ from dagster._core.storage.root import LocalArtifactStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
+from sync_pipelines.catalog.dagster_storage import create_storage_schema, storage_schema, storage_url
+from sync_pipelines.catalog.database import open_database
+from sync_pipelines.catalog.tls import with_verified_tls
 from sync_pipelines.logs import set_up_dagster_logging
 from sync_pipelines.settings import load_settings
 
@@ -34,7 +37,8 @@ if t.TYPE_CHECKING:
 
 URL_VARIABLE = "SYNC_PIPELINES_DAGSTER_URL"
 HOME_VARIABLE = "DAGSTER_HOME"
-CATALOG, SQLITE = "catalog", "sqlite"
+CATALOG = "catalog"
+SQLITE = "sqlite"
 
 _POSTGRES_SCHEME = re.compile(r"^postgres(?:ql)?(?:\+\w+)?://")
 
@@ -60,9 +64,6 @@ def psycopg2_url(url: str) -> str:
 
 def catalog_url() -> str:
     """Return the URL of Dagster's schema in the catalog's database, which is made when it is missing."""
-    from sync_pipelines.catalog.dagster_storage import create_storage_schema, storage_url
-    from sync_pipelines.catalog.database import open_database
-
     database = open_database()
     create_storage_schema(database)
     return storage_url(database)
@@ -75,9 +76,6 @@ def catalog_has_storage() -> bool:
     Raises:
         SyncError: the database is named and does not answer, so that nobody knows.
     """
-    from sync_pipelines.catalog.dagster_storage import storage_schema
-    from sync_pipelines.catalog.database import open_database
-
     settings = load_settings()
     if settings.embedded and not (settings.home / "postgres" / "PG_VERSION").exists():
         return False
@@ -92,8 +90,6 @@ def catalog_has_storage() -> bool:
 
 def named_url(url: str) -> str:
     """Return the URL of a server that the environment names, with verified TLS unless it says otherwise."""
-    from sync_pipelines.catalog.tls import with_verified_tls
-
     return with_verified_tls(url, rootcert=load_settings().postgres_sslrootcert)
 
 
@@ -106,7 +102,7 @@ class EnvSelectedStorage(DagsterStorage, ConfigurableClass):
         return {}
 
     @classmethod
-    def from_config_value(
+    def from_config_value(  # type: ignore[override]  # the environment decides on the class
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]
     ) -> DagsterStorage:
         """Return the storage the environment asks for."""
@@ -130,9 +126,7 @@ class HomeArtifactStorage(LocalArtifactStorage):
         return {}
 
     @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]
-    ) -> LocalArtifactStorage:
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]) -> t.Self:
         """Return the storage for the current DAGSTER_HOME."""
         return cls(str(files_directory()), inst_data)
 
@@ -146,8 +140,6 @@ class HomeComputeLogManager(LocalComputeLogManager):
         return {}
 
     @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]
-    ) -> LocalComputeLogManager:
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]) -> t.Self:
         """Return the manager for the current DAGSTER_HOME."""
         return cls(str(files_directory() / "compute_logs"), inst_data=inst_data)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as SyncJob
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from sync_pipelines.discovery.discover import discover
 from sync_pipelines.errors import SyncError
@@ -18,6 +18,9 @@ from sync_pipelines.secrets import redact
 
 SYNC_ALL = "sync_all"
 MAX_ENTITIES_OF_SYNC_ALL = 2000  # beyond, nobody runs everything at once, and the job would cost 5 s of each load
+
+SyncJob = UnresolvedAssetJobDefinition
+"""A job whose assets Dagster looks up when definitions are loaded."""
 
 
 def sync_job_name(connector: str) -> str:
@@ -85,7 +88,7 @@ def _discovery_job(connector: str) -> dg.JobDefinition:
             raise dg.Failure(redact(str(error))) from None
         context.log.info("%s: %s", connector, report.as_dict())
         reload = reload_definitions(bridge.settings(), bridge.database())
-        # What a discovery found is stored, so a reload that fails is told and no failure of the run.
+        # What a discovery found is stored, so a reload that fails is logged and does not fail the run.
         (context.log.warning if reload.outcome is Outcome.FAILED else context.log.info)(reload.message)
         context.add_output_metadata({**discovery_metadata(report), "definitions": reload.message})
 

@@ -33,8 +33,11 @@ def _job(entities: list[Entity]) -> dg.JobDefinition:
         name="maintain_iceberg_tables", description="Join small files, expire snapshots and remove orphans where due."
     )
     def maintain(context: dg.OpExecutionContext, bridge: Bridge) -> None:
-        database, failures = bridge.database(), []
-        done, busy, steps = 0, 0, 0
+        database = bridge.database()
+        failures = []
+        done = 0
+        busy = 0
+        steps = 0
         for entity in entities:
             try:
                 upkeep = kind_of(entity.destination).maintain(database, entity, 1)
@@ -47,7 +50,8 @@ def _job(entities: list[Entity]) -> dg.JobDefinition:
                 context.log.error("%s: %s", entity.path, failures[-1])
                 continue
             if upkeep is not None:
-                done, steps = done + 1, steps + len(upkeep.steps)
+                done = done + 1
+                steps = steps + len(upkeep.steps)
                 context.log.info(
                     "%s: %s, %s -> %s",
                     upkeep.entity,

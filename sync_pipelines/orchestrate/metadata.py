@@ -121,7 +121,7 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
 
 
 def standing_metadata(standing: Standing) -> dict[str, Any]:
-    """How the table stands: open quarantine, what is wrong in one sentence with the way out, and when it is due."""
+    """The standing of the table: open quarantine, what is wrong with the way out, and when it is due."""
     metadata: dict[str, Any] = {"status": str(standing.status), "open_quarantine": standing.open_quarantine}
     if standing.last_status is not None:
         metadata["last_run"] = str(standing.last_status)
@@ -176,7 +176,11 @@ def balance_sheet(result: RunResult) -> dg.MarkdownMetadataValue:
     counts = ledger.as_dict()
     ends = ["inserted", "updated", "unchanged", "superseded", "quarantined"]
     accounted = f"{ledger.accounted} {'✓' if ledger.balances else '✗'}"
-    rows = [("fetched", ledger.fetched), *((name, counts[name]) for name in ends), ("accounted for", accounted)]
+    rows: list[tuple[str, str | int]] = [
+        ("fetched", ledger.fetched),
+        *((name, counts[name]) for name in ends),
+        ("accounted for", accounted),
+    ]
     return markdown_table(("", "records"), rows, f"rows deleted: {ledger.deleted}, live rows now: {result.row_count}")
 
 

@@ -47,7 +47,8 @@ def purge_dagster_runs(instance: dg.DagsterInstance, after_days: int) -> Purged:
 
     The newest run of each asset stays, so that the UI keeps its last materialization and its checks.
     """
-    found, before = Purged(), datetime.now(UTC) - timedelta(days=after_days)
+    found = Purged()
+    before = datetime.now(UTC) - timedelta(days=after_days)
     kept = _newest_runs(instance)
     # Listed before anything is deleted: a page begins at a run, which must still be there.
     old = list(_pages(instance, dg.RunsFilter(statuses=list(FINISHED_STATUSES), updated_before=before)))
@@ -63,7 +64,8 @@ def purge_dagster_runs(instance: dg.DagsterInstance, after_days: int) -> Purged:
 
 
 def _newest_runs(instance: dg.DagsterInstance) -> set[str]:
-    keys, runs = list(instance.all_asset_keys()), set[str]()
+    keys = list(instance.all_asset_keys())
+    runs = set[str]()
     for start in range(0, len(keys), _ASSETS_AT_ONCE):
         for record in instance.get_asset_records(keys[start : start + _ASSETS_AT_ONCE]):
             entry = record.asset_entry
@@ -111,7 +113,8 @@ def purge_job(fingerprint: str, connectors: Sequence[str], models: Path) -> dg.J
 
     @dg.op(description="Delete old runs of Dagster and old rows of bridge.sync_runs.")
     def purge_old_runs(context: dg.OpExecutionContext, bridge: Bridge) -> None:
-        started, settings = time.monotonic(), bridge.settings()
+        started = time.monotonic()
+        settings = bridge.settings()
         found = purge_dagster_runs(context.instance, settings.purge_dagster_runs_after_days)
         try:
             require_catalog(database := bridge.database())

@@ -20,7 +20,8 @@ if t.TYPE_CHECKING:
     from dagster._serdes import ConfigurableClassData
 
 RUNS_VARIABLE = "SYNC_PIPELINES_MAX_RUNS"
-MOST_RUNS, RUNS_PER_CORE = 10, 3
+MOST_RUNS = 10
+RUNS_PER_CORE = 3
 MOST_LAUNCHES = 4
 
 

@@ -33,7 +33,10 @@ logger = logging.getLogger(__name__)
 ENDPOINT_FILE = "webserver.json"
 # The one job that every location of ours has; GraphQL shows the metadata of jobs, but not of definitions.
 MARKED_JOB = "purge_history"
-FINGERPRINT, CONNECTORS, DOTENV, MODELS = "catalog_fingerprint", "connectors", "dotenv_file", "models_folder"
+FINGERPRINT = "catalog_fingerprint"
+CONNECTORS = "connectors"
+DOTENV = "dotenv_file"
+MODELS = "models_folder"
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 30
 RELOAD_SECONDS = 200  # above code_servers.reload_timeout in dagster.yaml
@@ -217,8 +220,8 @@ class _WebServer:
         """
         if location not in self._repositories:
             return None
-        variables = {"repository": self._repositories[location], "location": location, "job": MARKED_JOB}
-        job = self._ask(_MARK, **variables)["pipelineOrError"]
+        repository = self._repositories[location]
+        job = self._ask(_MARK, repository=repository, location=location, job=MARKED_JOB)["pipelineOrError"]
         entries = {entry["label"]: entry.get("text", "") for entry in job.get("metadataEntries", [])}
         names = (FINGERPRINT, CONNECTORS, DOTENV, MODELS)
         return {name: entries[name] for name in names} if entries.keys() >= set(names) else None

@@ -10,7 +10,7 @@ from sync_pipelines.settings import Settings, load_settings
 _known: set[Database] = set()
 
 
-class Bridge(dg.ConfigurableResource):
+class Bridge(dg.ConfigurableResource[None]):
     """The catalog's database, opened at use from the environment's settings."""
 
     def settings(self) -> Settings:

@@ -49,7 +49,7 @@ def _schedules_of(
             _schedule(f"full_refresh_{connector}", crons.full_refresh, crons, launches, tick_full_read, text)
         )
     if crons.sync and launches and launches.job:
-        text = f"Makes every entity of {connector} due; stands in for their intervals."
+        text = f"Makes every entity of {connector} due; replaces their intervals."
         schedules.append(_schedule(f"sync_{connector}_by_cron", crons.sync, crons, launches, tick_cron, text))
     if crons.discovery:
         schedules.append(

@@ -35,7 +35,8 @@ def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinitio
         tags={CONNECTOR_TAG: connector},
     )
     def when_due(context: dg.SensorEvaluationContext, bridge: Bridge) -> dg.SensorResult | dg.SkipReason:
-        database, settings = bridge.database(), bridge.settings()
+        database = bridge.database()
+        settings = bridge.settings()
         try:
             _apply_pool_limit(context.instance, connector, get_connector(database, connector).settings)
         except NotFoundError:
@@ -51,7 +52,8 @@ def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinitio
 
 def _apply_pool_limit(instance: dg.DagsterInstance, connector: str, settings: dict[str, object]) -> None:
     """Bring the connector's pool to its `max_concurrent_entities`; without one the pool stays as a person set it."""
-    wanted, pool = RunLimits.from_settings(settings).max_concurrent_entities, f"source_{connector}"
+    wanted = RunLimits.from_settings(settings).max_concurrent_entities
+    pool = f"source_{connector}"
     if wanted is None:
         return
     limits = {limit.name: limit.limit for limit in instance.event_log_storage.get_pool_limits()}

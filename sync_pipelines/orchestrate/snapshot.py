@@ -146,20 +146,23 @@ def _file_name(connectors: Sequence[str]) -> str:
     return FILE_NAME.replace(".", f"-{digest}.")
 
 
+def _rows(database: Database, connectors: Sequence[str]) -> tuple[list[Connector], list[dict[str, Any]]]:
+    """The active connectors, of the named ones when some are named, and the rows of their entities."""
+    with database.connect() as connection:
+        found = connection.execute("SELECT to_regclass(%s) AS t", [f'"{database.bridge_schema}".entities']).fetchone()
+    if found is None or found["t"] is None:
+        return [], []
+    wanted = set(connectors)
+    active = [one for one in list_connectors(database) if one.is_active and (not wanted or one.name in wanted)]
+    names = {one.name for one in active}
+    return active, [row for row in list_entity_rows(database) if row["connector"] in names]
+
+
 def _read(
     database: Database, connectors: Sequence[str], dotenv: Path | None, models: Path | None
 ) -> tuple[CatalogView, str]:
     """The view, and the content of its file."""
-    with database.connect() as connection:
-        found = connection.execute("SELECT to_regclass(%s) AS t", [f'"{database.bridge_schema}".entities']).fetchone()
-        if found is None or found["t"] is None:
-            active, rows = [], []
-        else:
-            active = [
-                one for one in list_connectors(database) if one.is_active and (not connectors or one.name in connectors)
-            ]
-            names = {one.name for one in active}
-            rows = [row for row in list_entity_rows(database) if row["connector"] in names]
+    active, rows = _rows(database, connectors)
     content = json.dumps(
         {
             "database": database.name,

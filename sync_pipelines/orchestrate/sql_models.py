@@ -1,7 +1,6 @@
 """SQL models as assets: a blocking check of an entity holds back just the models that read it."""
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -32,24 +31,33 @@ def model_assets(entities: tuple[Entity, ...], folder: Path) -> list[dg.AssetsDe
         if entity.destination == "postgres"
     }
     schemas = {entity.target_schema for entity in entities}
+    assets, waiting = _in_order(models, known)
+    for model in waiting:
+        missing = [".".join(table) for table in model.reads if table not in known]
+        # A model of a connector that is not registered is no mistake: the demo's models are in this folder, too.
+        is_ours = any(schema in schemas for schema, _ in model.reads)
+        logger.log(
+            logging.WARNING if is_ours else logging.DEBUG,
+            "%s/%s.sql is left out: nothing in PostgreSQL provides %s",
+            model.schema,
+            model.name,
+            ", ".join(missing),
+        )
+    return assets
+
+
+def _in_order(
+    models: list[SqlModel], known: dict[tuple[str, str], dg.AssetKey]
+) -> tuple[list[dg.AssetsDefinition], list[SqlModel]]:
+    """Assets of the models whose tables are known, after those that they read; and the models that are left."""
     assets: list[dg.AssetsDefinition] = []
     waiting = models
-    while waiting:
-        ready = [model for model in waiting if all(table in known for table in model.reads)]
-        if not ready:
-            break
+    while ready := [model for model in waiting if known.keys() >= set(model.reads)]:
         for model in ready:
             assets.append(_model_asset(model, [known[table] for table in model.reads]))
-        known.update({(model.schema, model.name): dg.AssetKey([model.schema, model.name]) for model in ready})
+        known |= {(model.schema, model.name): dg.AssetKey([model.schema, model.name]) for model in ready}
         waiting = [model for model in waiting if model not in ready]
-    for model in waiting:
-        missing = ", ".join(".".join(table) for table in model.reads if table not in known)
-        # A model of a connector that is not registered is no mistake: the demo's models lie here, too.
-        tell: Callable[..., None] = (
-            logger.warning if any(schema in schemas for schema, _ in model.reads) else logger.debug
-        )
-        tell("%s/%s.sql is left out: nothing in PostgreSQL provides %s", model.schema, model.name, missing)
-    return assets
+    return assets, waiting
 
 
 def _model_asset(model: SqlModel, upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
@@ -74,7 +82,8 @@ def _model_asset(model: SqlModel, upstream: list[dg.AssetKey]) -> dg.AssetsDefin
         specs=[spec],
         check_specs=[dg.AssetCheckSpec(name, asset=key, blocking=True) for name in names],
     )
-    def build(context: dg.AssetExecutionContext, bridge: Bridge) -> dg.MaterializeResult:
+    def build(context: dg.AssetExecutionContext, bridge: Bridge) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster compares with the bare class
+
         try:
             built = build_model(bridge.database(), model)
         except SyncError as error:

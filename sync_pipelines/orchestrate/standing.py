@@ -36,25 +36,20 @@ def standing_sensor(settings: Settings) -> dg.SensorDefinition:
     )
     def table_checks(context: dg.SensorEvaluationContext, bridge: Bridge) -> dg.SkipReason:
         try:
-            database = bridge.database()
-            standings = list_standings(database)
-            severities = {
-                one.name: rejected_severity(one.settings, bridge.settings()) for one in list_connectors(database)
-            }
+            standings, severities = _read(bridge)
+        except DatabaseRefusedError as error:
+            raise dg.Failure(redact(str(error))) from None
+        except ConfigurationError as error:
+            return dg.SkipReason(redact(str(error)))
         except SyncError as error:
-            if isinstance(error, ConfigurationError) and not isinstance(error, DatabaseRefusedError):
-                return dg.SkipReason(redact(str(error)))
             raise dg.Failure(redact(str(error))) from None
         told: dict[str, str] = json.loads(context.cursor or "{}")
         changed = _changed(standings, told)[:MAX_REPORTS]
         for standing in changed:
             _report(context.instance, standing, severities[standing.connector])
-            told.pop(standing.path, None)
-            if standing.trouble is not None:
-                told[standing.path] = digest(standing)
-        known = {standing.path for standing in standings}
-        context.update_cursor(json.dumps({path: value for path, value in told.items() if path in known}))
-        return dg.SkipReason(f"{len(changed)} tables judged anew, {len(told)} with something to look at.")
+        remembered = _remembered(told, standings, changed)
+        context.update_cursor(json.dumps(remembered))
+        return dg.SkipReason(f"{len(changed)} tables judged anew, {len(remembered)} with something to look at.")
 
     return table_checks
 
@@ -78,13 +73,28 @@ def digest(standing: Standing) -> str:
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:12]
 
 
+def _read(bridge: Bridge) -> tuple[list[Standing], dict[str, dg.AssetCheckSeverity]]:
+    """The standing of every table, and the severity of rejected records by connector."""
+    database = bridge.database()
+    settings = bridge.settings()
+    severities = {one.name: rejected_severity(one.settings, settings) for one in list_connectors(database)}
+    return list_standings(database), severities
+
+
+def _remembered(told: dict[str, str], standings: list[Standing], reported: list[Standing]) -> dict[str, str]:
+    """The digests of the tables with trouble, by path, after a report of some of them."""
+    paths = {standing.path for standing in reported}
+    kept = {standing.path: told[standing.path] for standing in standings if standing.path in told.keys() - paths}
+    return kept | {standing.path: digest(standing) for standing in reported if standing.trouble is not None}
+
+
 def _changed(standings: list[Standing], told: dict[str, str]) -> list[Standing]:
-    """Those that are not as they were told last; one without trouble was told when it had some."""
+    """Those that changed since their last report; one without trouble is reported when it had some."""
     return [one for one in standings if told.get(one.path) != (digest(one) if one.trouble is not None else None)]
 
 
 def _report(instance: dg.DagsterInstance, standing: Standing, severity: dg.AssetCheckSeverity) -> None:
     key = dg.AssetKey([standing.connector, asset_name_for(standing.slug)])
     for result in results_without_run(key, standing, severity):
-        instance.report_runless_asset_event(as_evaluation(result))
+        instance.report_runless_asset_event(as_evaluation(key, result))
     instance.report_runless_asset_event(dg.AssetObservation(key, metadata=standing_metadata(standing)))

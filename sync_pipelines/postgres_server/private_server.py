@@ -77,7 +77,7 @@ class PrivateServer(PostgresServer):
         self.start()
 
     def ensure_pgdata_inited(self) -> None:
-        """Make the data directory where there is none, and close it in any case; the lock is held."""
+        """Make the data directory where there is none, and close it in any case; the caller has the lock."""
         if self.system_user is not None:
             self._open_way()
         if not (self.pgdata / "PG_VERSION").exists():
@@ -96,7 +96,7 @@ class PrivateServer(PostgresServer):
             pgexec("pg_ctl", ("-D", str(self.pgdata), "reload"), bin_path=self.bin_path, **self._as_user())
 
     def ensure_postgres_running(self) -> None:
-        """Start the server, or join the one that runs; the lock is held."""
+        """Start the server, or join the one that runs; the caller has the lock."""
         running = PostmasterInfo.read_from_pgdata(self.pgdata)
         if running is None or not running.is_running():
             folder = self._socket_folder()
@@ -212,7 +212,8 @@ class PrivateServer(PostgresServer):
             ensure_folder_permissions(self.bin_path.parent, stat.S_IRGRP | stat.S_IROTH | stat.S_IXGRP | stat.S_IXOTH)
 
     def _open_folder(self, folder: Path) -> None:
-        user, found = self._user(), folder.stat()
+        user = self._user()
+        found = folder.stat()
         mode = stat.S_IMODE(found.st_mode)
         if mode & stat.S_IXOTH or (found.st_uid == user.pw_uid and mode & stat.S_IXUSR):
             return

@@ -133,7 +133,9 @@ class _Work:
         self, session: GuardedSession, candidates: list[Candidate], ends_at: float, endpoints: Mapping[str, Endpoint]
     ) -> None:
         self.found = Probing()
-        self._session, self._ends_at, self._endpoints = session, ends_at, endpoints
+        self._session = session
+        self._ends_at = ends_at
+        self._endpoints = endpoints
         self._waiting: Iterator[Candidate] = iter(candidates[: self._affordable(len(candidates))])
         self._threads = min(session.limits.max_connections, len(candidates))
         self._lock = threading.Lock()

@@ -32,7 +32,7 @@ from sync_pipelines.settings import Settings
 
 
 class Ending(StrEnum):
-    """How the run of a lease stands."""
+    """The state of the run of a lease."""
 
     UNFINISHED = "unfinished"
     SUCCEEDED = "succeeded"
@@ -69,7 +69,7 @@ def tick_due(database: Database, connector_name: str, settings: Settings, situat
     """Find out what is due and take it.
 
     Raises:
-        SyncError: from the catalog; the source's troubles are remembered and told in the message.
+        SyncError: from the catalog; a source that does not answer is remembered and named in the message.
     """
     connector = _settled(database, connector_name, settings, situation)
     by_cron = crons_of(connector, settings).sync is not None

@@ -62,6 +62,45 @@ class Patience:
 USUAL = Patience()
 
 
+class _Pulses:
+    """The answers to the pings of one code server, and when they are reason enough to start it again."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._started_at = time.monotonic()
+        self._answered_once = False
+        self._errors = 0
+        self._silences = 0
+
+    @property
+    def pause_seconds(self) -> float:
+        """Time until the next ping; short until the first answer."""
+        every_seconds = self._patience.every_seconds
+        return every_seconds if self._answered_once else min(1, every_seconds)
+
+    def add(self, answer: Answer) -> str | None:
+        """Count an answer; returns why the code server must be started again, None when it need not."""
+        match answer.pulse:
+            case Pulse.ALIVE:
+                self._answered_once = True
+                self._errors = 0
+                self._silences = 0
+            case Pulse.SLOW:
+                self._silences += 1
+            case Pulse.DEAD:
+                self._errors += 1
+        patience = self._patience
+        if not self._answered_once:
+            if time.monotonic() - self._started_at > patience.start_seconds:
+                return f"it did not answer within {patience.start_seconds:g} s of its start ({answer.reason})"
+            return None
+        if self._errors >= patience.errors:
+            return f"its definitions answer with an error ({answer.reason})"
+        if self._silences >= patience.silences:
+            return f"{self._silences} pings in a row were not answered within {patience.ping_seconds:g} s"
+        return None
+
+
 class GivenUpError(Exception):
     """The code server died more often than it may be started again."""
 
@@ -112,26 +151,14 @@ class CodeServer:
     def _watch(self) -> str | None:
         """Wait until the code server must be started again and return why; None when it was stopped."""
         assert self._process is not None
-        patience, started_at = self._patience, time.monotonic()
-        answered_once, errors, silences = False, 0, 0
+        pulses = _Pulses(self._patience)
         while not self._stopping:
             with suppress(subprocess.TimeoutExpired):
-                code = self._process.wait(patience.every_seconds if answered_once else min(1, patience.every_seconds))
+                code = self._process.wait(pulses.pause_seconds)
                 return None if self._stopping else f"it ended with code {code}"
-            answer = self._ask()
-            match answer.pulse:
-                case Pulse.ALIVE:
-                    answered_once, errors, silences = True, 0, 0
-                case Pulse.SLOW:
-                    silences += 1
-                case Pulse.DEAD:
-                    errors += 1
-            if answered_once and errors >= patience.errors:
-                return f"its definitions answer with an error ({answer.reason})"
-            if answered_once and silences >= patience.silences:
-                return f"{silences} pings in a row were not answered within {patience.ping_seconds:g} s"
-            if not answered_once and time.monotonic() - started_at > patience.start_seconds:
-                return f"it did not answer within {patience.start_seconds:g} s of its start ({answer.reason})"
+            reason = pulses.add(self._ask())
+            if reason is not None:
+                return reason
         return None
 
     def _replace(self, reason: str) -> None:

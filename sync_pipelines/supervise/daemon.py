@@ -45,7 +45,8 @@ def storage_address() -> str:
     if url != _CATALOG:
         return url
     address = storage_url(open_database(settings))
-    register_secret(psycopg.conninfo.conninfo_to_dict(address).get("password"))
+    password = psycopg.conninfo.conninfo_to_dict(address).get("password")
+    register_secret(None if password is None else str(password))
     return address
 
 

@@ -88,7 +88,7 @@ def test_a_wrong_file_says_where_and_what(old, new, said):
         ("a: &x [1]\nb: *x\n", "shop.yaml:1: anchors"),
         ("a: !!python/object/apply:os.system [id]\n", "shop.yaml:1: tags"),
         ("a: 1\nb: 'x\x00y'\n", "shop.yaml:2: the character U+0000"),
-        ("a: 1\nb: 2\na: 3\n", "shop.yaml:3: the key 'a' stands twice"),
+        ("a: 1\nb: 2\na: 3\n", "shop.yaml:3: the key 'a' is there twice"),
         ("a: [1\n", "shop.yaml:2"),
         ("a: " + "[" * 60 + "]" * 60, "nested deeper than 30 levels"),
         ("a: " + "[" * 5000 + "]" * 5000, "shop.yaml"),

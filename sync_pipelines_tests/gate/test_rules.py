@@ -337,7 +337,7 @@ WRONG = {
     "a list": ("- a", "it must hold keys"),
     "nothing": ("", "it must hold keys"),
     "a broken file": ("rules: [", "1: "),
-    "a key twice": ("required: [name]\nrequired: [stock]", "2: the key 'required' stands twice."),
+    "a key twice": ("required: [name]\nrequired: [stock]", "2: the key 'required' is there twice."),
     "a Python tag": ("rules: !!python/object/apply:os.system [id]", "1: tags are not allowed"),
     "an alias": ("a: &a [x]\nb: *a", "1: anchors (&) and aliases (*) are not allowed."),
     "a bomb of depth": ("a: " + "[" * 50 + "]" * 50, "nested deeper than 30"),

@@ -1,4 +1,4 @@
-"""`sync-pipelines alerts`: incidents, and who is told of them."""
+"""`sync-pipelines alerts`: incidents, and who gets messages about them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UID_EXAMPLE = "0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f"
 
 group = typer.Typer(
     cls=ListingGroup,
-    help="Incidents and who is told: `alerts` lists them, `alerts run` looks once, `alerts watch` goes on,"
+    help="Incidents and who gets messages: `alerts` lists them, `alerts run` looks once, `alerts watch` goes on,"
     " `alerts webhook` names receivers.",
     epilog=examples("alerts --open", "alerts webhook add https://hooks.example.com/sync --secret env:HOOK_KEY"),
 )
@@ -118,7 +118,7 @@ def show(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) 
             for row in messages
         ],
         right=("tries",),
-        empty="No webhook was to be told.",
+        empty="No webhook wants a message.",
     )
     if incident.next_command and incident.closed_at is None:
         say(f"Next: {incident.next_command}", "cyan")
@@ -180,7 +180,8 @@ def test(
 ) -> None:
     """Send a signed test message now and show the answer; the exit code is 1 when a receiver did not take it."""
     found = find_webhooks(open_catalog(context.obj), name)
-    settings, body = context.obj, probe_payload(datetime.now(UTC))
+    settings = context.obj
+    body = probe_payload(datetime.now(UTC))
 
     def send(hook: Webhook) -> Answer:
         message_id = f"msg_{uuid4().hex}"
@@ -262,7 +263,7 @@ def webhook_add(
             }
         )
         return
-    say(f"{webhook.name} is told of {', '.join(webhook.kinds) if webhook.kinds else 'every incident'}.")
+    say(f"{webhook.name} gets messages about {', '.join(webhook.kinds) if webhook.kinds else 'every incident'}.")
     say(f"Next: sync-pipelines alerts test {webhook.name}", "cyan")
 
 
@@ -306,7 +307,7 @@ def webhook_list(context: typer.Context, as_json: JsonOption = False) -> None:
             for row in rows
         ],
         right=("delivered", "waiting", "given up"),
-        empty="Nobody is told. Next: sync-pipelines alerts webhook add URL --secret env:NAME",
+        empty="Nobody gets a message. Next: sync-pipelines alerts webhook add URL --secret env:NAME",
     )
 
 

@@ -11,8 +11,11 @@ import msgspec
 import typer
 from rich.text import Text
 
+from sync_pipelines.batches.raw_json import find_records
+from sync_pipelines.batches.sieve import is_cut
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.cli.shell.output import cell, draw, print_json
+from sync_pipelines.declare.plan import fetch_sample
 from sync_pipelines.destinations.registry import kind_of
 from sync_pipelines.errors import (
     AuthenticationError,
@@ -21,11 +24,17 @@ from sync_pipelines.errors import (
     SourceContractError,
     SyncError,
 )
+from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.model.entity import Connector
+from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.network.origins import travels_in_clear
 from sync_pipelines.network.outbound import addresses_of, of_connector, wanted_secrets
 from sync_pipelines.secrets import resolve_secret
 from sync_pipelines.settings import Settings
+from sync_pipelines.sources.apismith.protocol import APIS_PATH, fetch_apis, fetch_data
+from sync_pipelines.sources.descriptions import parse_apis
+from sync_pipelines.sources.http.connector_session import auth_key, connector_limits, new_session
+from sync_pipelines.sources.http.guarded import Traffic
 
 
 class Verdict(StrEnum):
@@ -104,9 +113,6 @@ def check_connector(database: Database, connector: Connector, settings: Settings
 def _check_source(connector: Connector, settings: Settings) -> list[Check]:
     if connector.declaration is not None:
         return _check_declared(connector, settings)
-    from sync_pipelines.model.limits import HttpLimits
-    from sync_pipelines.sources.apismith.protocol import APIS_PATH, fetch_apis
-    from sync_pipelines.sources.http.connector_session import auth_key, new_session
 
     names = ("secret", "reachable", "token", "protocol", "definitions", "data")
     checks: list[Check] = []
@@ -148,12 +154,6 @@ def _check_declared(connector: Connector, settings: Settings) -> list[Check]:
     """Secrets, then one answer of every endpoint whose address is known: reachable, accepted, records where they are
     declared.
     """
-    from sync_pipelines.batches.raw_json import find_records
-    from sync_pipelines.batches.sieve import is_cut
-    from sync_pipelines.declare.plan import fetch_sample
-    from sync_pipelines.model.declaration import Declaration
-    from sync_pipelines.sources.http.connector_session import auth_key, connector_limits, new_session
-
     declaration = Declaration.model_validate(connector.declaration)
     outbound = of_connector(connector, settings)
 
@@ -177,7 +177,8 @@ def _check_declared(connector: Connector, settings: Settings) -> list[Check]:
                 continue
 
             def ask(endpoint: Any = endpoint) -> str:
-                body, one = fetch_sample(endpoint, session), not endpoint.has_pages
+                body = fetch_sample(endpoint, session)
+                one = not endpoint.has_pages
                 found = find_records(body, endpoint.records, may_be_one=one, max_record_bytes=settings.max_record_bytes)
                 large = sum(map(is_cut, found))
                 told = f", {large} of them larger than MAX_RECORD_BYTES" if large else ""
@@ -197,10 +198,6 @@ def shown_secrets(connector: Connector) -> str:
 
 
 def _check_apis(connector: Connector, settings: Settings, session: Any, apis: list[Any]) -> list[Check]:
-    from sync_pipelines.sources.apismith.protocol import fetch_data
-    from sync_pipelines.sources.descriptions import parse_apis
-    from sync_pipelines.sources.http.guarded import Traffic
-
     entities, errors = parse_apis(apis, connector, settings)
     if errors:
         label, error = next(iter(errors.items()))
@@ -214,7 +211,7 @@ def _check_apis(connector: Connector, settings: Settings, session: Any, apis: li
 
     def first_page() -> str:
         slug = next(iter(entities))
-        body = fetch_data(session, slug, None, 1, 1, Traffic())
+        body: bytes = fetch_data(session, slug, None, 1, 1, Traffic())
         try:
             rows = msgspec.json.decode(body)["rows"]
             if not isinstance(rows, list):

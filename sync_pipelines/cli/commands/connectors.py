@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,10 +17,12 @@ from sync_pipelines.catalog.connectors import (
 from sync_pipelines.catalog.fingerprints import learn_secrets
 from sync_pipelines.catalog.opening import open_catalog, open_migrated
 from sync_pipelines.cli.commands.checks import check_connector, conclude
+from sync_pipelines.cli.commands.declared import apply_file, export_file, show_endpoints
 from sync_pipelines.cli.shell.completion import complete_connectors
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.cli.shell.running import show_in_dagster
 from sync_pipelines.declare.register import register_connector
+from sync_pipelines.declare.shipped_gates import copy_shipped
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.network.origins import travels_in_clear
@@ -153,20 +156,12 @@ def set_(
     """
     database = open_catalog(context.obj)
     connector = get_connector(database, name)
-    changes: dict[str, Any] = {}
-    for field, value in (
-        ("sync_cron", sync_cron),
-        ("full_refresh_cron", full_refresh_cron),
-        ("discovery_cron", discovery_cron),
-    ):
-        if value is not None:
-            changes[field] = _checked_cron(value, name, field.replace("_", " "))
-    if time_zone is not None:
-        changes["time_zone"] = None if time_zone == DEFAULT else check_time_zone(time_zone)
-    changes |= {field: value for field, value in (("probe_changes", probe), ("is_active", active)) if value is not None}
+    crons = {"sync_cron": sync_cron, "full_refresh_cron": full_refresh_cron, "discovery_cron": discovery_cron}
+    changes = _schedule_changes(name, crons, time_zone)
+    switches = {"probe_changes": probe, "is_active": active}
+    changes |= _given(switches)
     if limits:
-        merged = {**connector.settings, **parse_limits(limits)}
-        changes["settings"] = {key: value for key, value in merged.items() if value is not None}
+        changes["settings"] = _given({**connector.settings, **parse_limits(limits)})
     if allow_private:
         changes["agreed"] = agree_to_private(connector)
     if not changes:
@@ -185,6 +180,22 @@ def set_(
         )
 
 
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _schedule_changes(connector: str, crons: dict[str, str | None], time_zone: str | None) -> dict[str, Any]:
+    """The crons and the time zone that are given, checked."""
+    changes: dict[str, Any] = {
+        field: _checked_cron(cron, connector, field.replace("_", " "))
+        for field, cron in crons.items()
+        if cron is not None
+    }
+    if time_zone is not None:
+        changes["time_zone"] = None if time_zone == DEFAULT else check_time_zone(time_zone)
+    return changes
+
+
 def _checked_cron(cron: str, name: str, what: str) -> str | None:
     if cron == DEFAULT:
         return None
@@ -199,10 +210,6 @@ def copy(
     folder: Annotated[str, typer.Argument(help="Where its files go; none there is overwritten.")],
 ) -> None:
     """Copy a shipped connector with its gate and its other files, to change it and apply it by path."""
-    from pathlib import Path
-
-    from sync_pipelines.declare.shipped_gates import copy_shipped
-
     path = copy_shipped(name, Path(folder))
     say(f"{name} is copied to {folder}.")
     say(f"Next: sync-pipelines connector apply {path}", "cyan")
@@ -234,8 +241,6 @@ def apply(
 
     Exit code 3: somebody has to decide.
     """
-    from sync_pipelines.cli.commands.declared import apply_file
-
     apply_file(
         context.obj,
         file,
@@ -258,16 +263,12 @@ def show(context: typer.Context, name: NameArgument, as_json: JsonOption = False
         return
     show_fields(name, {field: value for field, value in _shown(connector).items() if field != "declaration"})
     if connector.declaration is not None:
-        from sync_pipelines.cli.commands.declared import show_endpoints
-
         show_endpoints(connector)
 
 
 @group.command(epilog=examples("connector export crm", "connector export crm > connectors/crm.yaml"))
 def export(context: typer.Context, name: NameArgument) -> None:
     """Print a declared source as a connector file, with the columns that were inferred."""
-    from sync_pipelines.cli.commands.declared import export_file
-
     typer.echo(export_file(get_connector(open_catalog(context.obj), name)), nl=False)
 
 

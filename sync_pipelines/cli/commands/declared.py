@@ -22,6 +22,7 @@ from sync_pipelines.declare.connector_file import LoadedFile, load_file
 from sync_pipelines.declare.plan import ConnectorPlan, apply_connector, as_connector, plan_connector
 from sync_pipelines.declare.shipped_gates import apply_gates, plan_gates
 from sync_pipelines.declare.usage import Usage, plan_usage
+from sync_pipelines.discovery.discover import DiscoveryReport
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.model.entity import Connector
@@ -54,16 +55,7 @@ def apply_file(
         database, settings, loaded, gates, infer_again=infer_again, allow_private=allow_private, as_json=as_json
     )
     if not _may_ask(usage, declaration.name, plan_only=plan_only, yes=yes, as_json=as_json):
-        told = "Nothing was asked and no secret was read: nobody has agreed to these addresses yet."
-        if as_json:
-            print_json({"plan": None, "usage": usage.as_json(), "applied": False, "message": told})
-        else:
-            say(told)
-            say(
-                f"Next: sync-pipelines connector apply {file} --plan --yes, which agrees to ask them for the rest"
-                " of the plan",
-                "cyan",
-            )
+        _say_not_agreed(usage, file, as_json=as_json)
         _leave(True)
     plan = plan_connector(database, declaration, settings, infer_again=infer_again, outbound=outbound)
     nothing_to_do = plan.is_empty and not gates
@@ -96,17 +88,30 @@ def apply_file(
             }
         )
     else:
-        say(
-            f"{declaration.name} is applied: {len(plan.entities)} entities, tables go to the schema"
-            f" {declaration.target_schema or declaration.name}."
-        )
-        say(f"Next: sync-pipelines connector test {declaration.name} && sync-pipelines sync {declaration.name}", "cyan")
-        for slug in report.stopped:
-            say(
-                f"Next: sync-pipelines discover {declaration.name} --accept {slug}, or undo the change in the file",
-                "cyan",
-            )
+        _say_applied(plan, report)
     _leave(bool(plan.invalid) or report.needs_action)
+
+
+def _say_not_agreed(usage: Usage, file: str, *, as_json: bool) -> None:
+    message = "Nothing was asked and no secret was read: nobody has agreed to these addresses yet."
+    if as_json:
+        print_json({"plan": None, "usage": usage.as_json(), "applied": False, "message": message})
+        return
+    say(message)
+    say(
+        f"Next: sync-pipelines connector apply {file} --plan --yes, which agrees to ask them for the rest of the plan",
+        "cyan",
+    )
+
+
+def _say_applied(plan: ConnectorPlan, report: DiscoveryReport) -> None:
+    declaration = plan.declaration
+    name = declaration.name
+    schema = declaration.target_schema or name
+    say(f"{name} is applied: {len(plan.entities)} entities, tables go to the schema {schema}.")
+    say(f"Next: sync-pipelines connector test {name} && sync-pipelines sync {name}", "cyan")
+    for slug in report.stopped:
+        say(f"Next: sync-pipelines discover {name} --accept {slug}, or undo the change in the file", "cyan")
 
 
 def _show_usage(

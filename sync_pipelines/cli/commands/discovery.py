@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sync_pipelines.catalog.connectors import list_connectors
+from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.opening import open_catalog, open_migrated
 from sync_pipelines.cli.commands.defaults import register_default
 from sync_pipelines.cli.shell.completion import complete_connectors
@@ -14,7 +15,9 @@ from sync_pipelines.cli.shell.failures import show_error
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_table
 from sync_pipelines.cli.shell.running import show_in_dagster
 from sync_pipelines.discovery.discover import DiscoveryReport
+from sync_pipelines.discovery.discover import discover as ask
 from sync_pipelines.errors import ConfigurationError, SettingsError, SyncError
+from sync_pipelines.settings import Settings
 
 ACTION_REQUIRED = 3
 _KINDS = ("added", "changed", "returned", "vanished", "stopped", "invalid")
@@ -42,43 +45,62 @@ def discover(
 
     Nothing is dropped. Exit code 3: somebody has to decide.
     """
-    from sync_pipelines.discovery.discover import discover as ask
-
     if accept and connector is None:
         raise SettingsError("--accept needs a connector.", state="Nothing was changed.")
     database = open_migrated(context.obj) if context.obj.default_apismith_url else open_catalog(context.obj)
     register_default(database, context.obj)
-    names = [connector] if connector else [one.name for one in list_connectors(database) if one.is_active]
+    names = [connector] if connector else _active_connectors(database)
+    reports, errors = _ask_all(database, context.obj, names, tuple(accept or ()))
+    if errors and connector is not None:
+        raise errors[0]
+    definitions = show_in_dagster(context.obj, database, quiet=as_json)
+    if as_json:
+        shown = [report.as_dict() for report in reports]
+        print_json({"reports": shown, "errors": [error.details() for error in errors], "definitions": definitions})
+    else:
+        _show_all(reports, errors)
+    code = _exit_code(reports, errors)
+    if code:
+        raise typer.Exit(code)
+
+
+def _active_connectors(database: Database) -> list[str]:
+    names = [one.name for one in list_connectors(database) if one.is_active]
     if not names:
         raise ConfigurationError(
             "There is no connector to discover.",
             state="Nothing was changed.",
             next_command="sync-pipelines connector add NAME URL --token env:NAME",
         )
+    return names
+
+
+def _show_all(reports: list[DiscoveryReport], errors: list[SyncError]) -> None:
+    for report in reports:
+        _show(report)
+    for error in errors:
+        show_error(error)
+
+
+def _exit_code(reports: list[DiscoveryReport], errors: list[SyncError]) -> int:
+    codes = [0, *(error.exit_code for error in errors)]
+    if any(report.needs_action for report in reports):
+        codes.append(ACTION_REQUIRED)
+    return max(codes)
+
+
+def _ask_all(
+    database: Database, settings: Settings, names: list[str], accept: tuple[str, ...]
+) -> tuple[list[DiscoveryReport], list[SyncError]]:
+    """Discover each connector; one that fails does not stop the others."""
     reports: list[DiscoveryReport] = []
     errors: list[SyncError] = []
     for name in names:
         try:
-            reports.append(ask(database, name, accept=tuple(accept or ()), settings=context.obj))
+            reports.append(ask(database, name, accept=accept, settings=settings))
         except SyncError as error:
-            if connector is not None:
-                raise
             errors.append(error)
-    definitions = show_in_dagster(context.obj, database, quiet=as_json)
-    if as_json:
-        shown = [report.as_dict() for report in reports]
-        print_json({"reports": shown, "errors": [error.details() for error in errors], "definitions": definitions})
-    else:
-        for report in reports:
-            _show(report)
-        for error in errors:
-            show_error(error)
-    code = max(
-        [error.exit_code for error in errors] + [ACTION_REQUIRED for report in reports if report.needs_action],
-        default=0,
-    )
-    if code:
-        raise typer.Exit(code)
+    return reports, errors
 
 
 def _show(report: DiscoveryReport) -> None:

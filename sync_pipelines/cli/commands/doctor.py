@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
+from sync_pipelines.catalog import migrate as migration
 from sync_pipelines.catalog.connectors import list_connectors
 from sync_pipelines.catalog.database import Database, open_database, require_catalog
 from sync_pipelines.catalog.session_options import has_schema
@@ -152,11 +155,6 @@ def _missing_schemas(database: Database) -> list[str]:
 
 
 def _catalog(database: Database, *, migrate: bool) -> str:
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
-
-    from sync_pipelines.catalog import migrate as migration
-
     if migrate:
         migration.migrate(database)
     require_catalog(database)

@@ -37,7 +37,7 @@ PathArgument = Annotated[
     ),
 ]
 
-_STYLES = {
+_STYLES: dict[str, str] = {
     StatusWord.ON_TIME: "green",
     StatusWord.LATE: "yellow",
     StatusWord.ERROR: "bold red",
@@ -161,7 +161,7 @@ def set_(
         "lookback_seconds": lookback_seconds,
         "max_vanished_share": max_vanished_share,
     }
-    changes = {name: value for name, value in given.items() if value is not None}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if not changes and destination is None and not coerce:
         raise SettingsError(
             "Nothing to set.", state="Nothing was changed.", next_command="sync-pipelines entity set --help"
@@ -173,7 +173,8 @@ def set_(
         entity = change_destination(database, entity, destination)
         changes["destination"] = destination
     if coerce:
-        entity, changes["coerce"] = change_coercion(database, entity, _coercions(coerce)), ", ".join(coerce)
+        entity = change_coercion(database, entity, _coercions(coerce))
+        changes["coerce"] = ", ".join(coerce)
     settable = {name: value for name, value in changes.items() if name not in ("destination", "coerce")}
     entity = change_entity(database, entity, **settable)
     show_in_dagster(context.obj, database, quiet=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,12 +17,14 @@ from sync_pipelines.cli.shell.failures import ListingGroup
 from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
 from sync_pipelines.errors import GateDefinitionError, NotFoundError, SyncError
 from sync_pipelines.gate.dmn.feel import number_or_value
+from sync_pipelines.gate.explain import Explanation
 from sync_pipelines.gate.files import build_gate, gate_path
 from sync_pipelines.gate.judge import Gate
 from sync_pipelines.gate.masks import open_masks
 from sync_pipelines.gate.opened import OpenedGate
 from sync_pipelines.gate.rules import load_rule_files
 from sync_pipelines.model.entity import Entity
+from sync_pipelines.runs.gate_report import explain_record, find_record, shadow
 from sync_pipelines.runs.prepared_gate import forget_mask, prepare_gate
 from sync_pipelines.settings import Settings
 
@@ -43,7 +46,8 @@ def check(context: typer.Context, as_json: JsonOption = False) -> None:
 
     Tells what is wrong and what is doubtful. Exit code 3 when something is wrong.
     """
-    settings, database = context.obj, open_catalog(context.obj)
+    settings = context.obj
+    database = open_catalog(context.obj)
     found = _check_all(settings, database)
     if as_json:
         print_json(found)
@@ -59,7 +63,8 @@ def check(context: typer.Context, as_json: JsonOption = False) -> None:
 
 
 def _check_all(settings: Settings, database: Database) -> list[dict[str, Any]]:
-    folder, entities = settings.gates, {entity.path: entity for entity in list_entities(database)}
+    folder = settings.gates
+    entities = {entity.path: entity for entity in list_entities(database)}
     found: list[dict[str, Any]] = []
 
     def add(path: Path, entity: str | None, state: str, what: str) -> None:
@@ -155,8 +160,6 @@ def explain_(
     as_json: JsonOption = False,
 ) -> None:
     """Say why a record got its verdict, and what would let it pass."""
-    from sync_pipelines.runs.gate_report import explain_record, find_record
-
     database = open_catalog(context.obj)
     entity, opened = _opened(context.obj, database, path)
     place, found = find_record(database, opened.stored_entity, key)
@@ -165,20 +168,26 @@ def explain_(
         if as_json:
             print_json({"where": place, "verdict": "reject", "reason": told})
         else:
-            say(f"It lies in quarantine and does not get as far as the rules: {told}")
+            say(f"It is in quarantine and does not get as far as the rules: {told}")
         return
     refused_for = found.get("reason")
     if as_json:
         print_json({"where": place, "refused_for": refused_for, **vars(told)})
         return
-    fields = {
-        "found in": place,
-        "refused for": refused_for,
-        "verdict now": told.verdict,
-        "because": told.reason or None,
-        "score": told.score,
-    }
-    fields = {name: value for name, value in fields.items() if value is not None}
+    show_fields(f"{entity.path} {key}", _explained(told, place, refused_for))
+    _show_rules(told.rules)
+
+
+def _explained(told: Explanation, place: str, refused_for: str | None) -> dict[str, Any]:
+    """The verdict of a record and what would change it, as lines of a list."""
+    fields: dict[str, Any] = {"found in": place}
+    if refused_for is not None:
+        fields["refused for"] = refused_for
+    fields["verdict now"] = told.verdict
+    if told.reason:
+        fields["because"] = told.reason
+    if told.score is not None:
+        fields["score"] = told.score
     if told.table is not None:
         fields[told.table] = f"rule {told.chosen}" if told.chosen else "no rule"
     if told.missing:
@@ -187,22 +196,16 @@ def explain_(
         fields["it would pass with"] = "; or ".join(" and ".join(names) for names in told.remedies)
     if told.cells:
         fields["it would pass if"] = "; or ".join(told.cells)
-    show_fields(f"{entity.path} {key}", fields)
-    show_table(
-        "Rules",
-        ("rule", "asks for", "severity", "weight", "passed"),
-        [
-            (
-                one["name"],
-                one["asks"],
-                one["severity"],
-                one["weight"],
-                "masked" if one["passed"] is None else one["passed"],
-            )
-            for one in told.rules
-        ],
-    )
-    if any(one["passed"] is None for one in told.rules):
+    return fields
+
+
+def _show_rules(rules: Sequence[Mapping[str, Any]]) -> None:
+    rows = []
+    for one in rules:
+        passed = "masked" if one["passed"] is None else one["passed"]
+        rows.append((one["name"], one["asks"], one["severity"], one["weight"], passed))
+    show_table("Rules", ("rule", "asks for", "severity", "weight", "passed"), rows)
+    if any(one["passed"] is None for one in rules):
         say("Rules over masked values were judged when the record came; here they count as passed.", "yellow")
 
 
@@ -213,13 +216,11 @@ def shadow_(
     context: typer.Context,
     path: PathArgument,
     file: Annotated[
-        Path, typer.Option(exists=True, dir_okay=False, help="The changed gate; its decision table lies beside it.")
+        Path, typer.Option(exists=True, dir_okay=False, help="The changed gate; its decision table is beside it.")
     ],
     as_json: JsonOption = False,
 ) -> None:
     """Show what a changed gate would do to the rows that are there and to quarantine; nothing is changed."""
-    from sync_pipelines.runs.gate_report import shadow
-
     database = open_catalog(context.obj)
     connector, slug = split_entity_path(path)
     entity = get_entity(database, connector, slug)

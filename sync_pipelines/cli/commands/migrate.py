@@ -30,6 +30,7 @@ def migrate(
     as_json: JsonOption = False,
 ) -> None:
     """Create or upgrade the catalog and the storage of the Dagster instance of DAGSTER_HOME; safe to repeat."""
+    # Deferred: Dagster takes seconds, which `--help` and the other commands need not wait.
     from sync_pipelines.orchestrate.upgrade import upgrade_storage
 
     database = _opened(context.obj, time.monotonic() + wait)

@@ -18,6 +18,8 @@ from sync_pipelines.model.entity import Connector
 from sync_pipelines.schedule.cron import Crons, next_tick, usable_crons
 from sync_pipelines.settings import Settings
 
+SHOWN_ENTITIES = 20
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -30,7 +32,7 @@ def due(
         str | None, typer.Argument(help="One connector; all when left out.", autocompletion=complete_connectors)
     ] = None,
     all_: Annotated[
-        bool, typer.Option("--all", help="Every entity; by default the next 20 of each connector.")
+        bool, typer.Option("--all", help=f"Every entity; by default the next {SHOWN_ENTITIES} of each connector.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -42,26 +44,37 @@ def due(
         print_json(agendas)
         return
     for agenda in agendas:
-        rows = agenda["entities"] if all_ else agenda["entities"][:20]
-        show_table(
-            f"{agenda['connector']}: {agenda['due_now']} of {len(agenda['entities'])} due",
-            ("entity", "due", "because", "kept by", "failures in a row"),
-            [
-                (row["path"], _when(row["seconds"]), row["reason"], row["hindrance"], row["consecutive_failures"])
-                for row in rows
-            ],
-            right=("failures in a row",),
-            empty=f"{agenda['connector']} has no entity. Next: sync-pipelines discover {agenda['connector']}",
-        )
-        if len(rows) < len(agenda["entities"]):
-            say(f"… and {len(agenda['entities']) - len(rows)} more: sync-pipelines due {agenda['connector']} --all")
-        for what, found in agenda["crons"].items():
-            if found:
-                say(f"{what}: {found['cron']} ({agenda['time_zone']}), next {found['next_at']}")
-        for error in agenda["cron_errors"]:
-            say(error, "bold red")
-        if agenda["probe"]["error"]:
-            say(f"not probed for {agenda['probe']['silent_seconds']:.0f} s: {agenda['probe']['error']}", "yellow")
+        _show_due(agenda, None if all_ else SHOWN_ENTITIES)
+        _show_schedule(agenda)
+
+
+def _show_due(agenda: dict[str, Any], limit: int | None) -> None:
+    connector = agenda["connector"]
+    entities = agenda["entities"]
+    shown = entities[:limit]
+    show_table(
+        f"{connector}: {agenda['due_now']} of {len(entities)} due",
+        ("entity", "due", "because", "kept by", "failures in a row"),
+        [
+            (row["path"], _when(row["seconds"]), row["reason"], row["hindrance"], row["consecutive_failures"])
+            for row in shown
+        ],
+        right=("failures in a row",),
+        empty=f"{connector} has no entity. Next: sync-pipelines discover {connector}",
+    )
+    if len(shown) < len(entities):
+        say(f"… and {len(entities) - len(shown)} more: sync-pipelines due {connector} --all")
+
+
+def _show_schedule(agenda: dict[str, Any]) -> None:
+    for what, found in agenda["crons"].items():
+        if found:
+            say(f"{what}: {found['cron']} ({agenda['time_zone']}), next {found['next_at']}")
+    for error in agenda["cron_errors"]:
+        say(error, "bold red")
+    probe = agenda["probe"]
+    if probe["error"]:
+        say(f"not probed for {probe['silent_seconds']:.0f} s: {probe['error']}", "yellow")
 
 
 def _agenda(database: Database, connector: Connector, settings: Settings) -> dict[str, Any]:

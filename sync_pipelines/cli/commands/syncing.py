@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
@@ -123,7 +124,10 @@ def _expected(entity: Entity, full_refresh: bool) -> int | None:
     return entity.row_count if reads_all else None
 
 
-def _sync_all(database: Database, settings: Settings, entities: list[Entity], **options: bool) -> list[_Outcome]:
+def _sync_all(
+    database: Database, settings: Settings, entities: list[Entity], *, full_refresh: bool, accept_vanished: bool
+) -> list[_Outcome]:
+    # Deferred: dlt and pyarrow take more than a second, which `--help` and the other commands need not wait.
     from sync_pipelines.runs.sync import sync_entity
 
     stop = threading.Event()
@@ -131,7 +135,13 @@ def _sync_all(database: Database, settings: Settings, entities: list[Entity], **
     def work(entity: Entity) -> _Outcome:
         try:
             result = sync_entity(
-                database, entity.connector, entity.slug, settings=settings, interrupted=stop.is_set, **options
+                database,
+                entity.connector,
+                entity.slug,
+                settings=settings,
+                interrupted=stop.is_set,
+                full_refresh=full_refresh,
+                accept_vanished=accept_vanished,
             )
             return _Outcome(entity, result)
         except SyncError as error:
@@ -154,40 +164,38 @@ def _sync_all(database: Database, settings: Settings, entities: list[Entity], **
 
 
 def _show(outcomes: list[_Outcome]) -> None:
-    rows = []
-    for outcome in outcomes:
-        if outcome.result is not None:
-            rows.append(result_row(outcome.result))
-        else:
-            rows.append(
-                (
-                    outcome.entity.path,
-                    *[None] * (len(COUNTERS) + 2),
-                    Text(ending_of(outcome.error or RuntimeError()).value, style="bold red"),
-                )
-            )
+    rows = [_ledger_row(outcome) for outcome in outcomes]
     show_table("Ledger", LEDGER_COLUMNS, rows, right=LEDGER_NUMBERS)
     for outcome in outcomes:
-        for warning in outcome.result.warnings if outcome.result else ():
-            say(f"{outcome.entity.path}: {cell(warning)}", "yellow", stderr=True)
-        if outcome.result and outcome.result.coerced:
-            counts = ", ".join(f"{name} {count:,}" for name, count in sorted(outcome.result.coerced.items()))
-            say(f"{outcome.entity.path}: coerced as a person allows: {cell(counts)}", "yellow", stderr=True)
-        if outcome.result and outcome.result.status_reason:
-            say(
-                f"{outcome.entity.path}: {outcome.result.status}. {outcome.result.status_reason}",
-                "bold red",
-                stderr=True,
-            )
-        if outcome.result and outcome.result.next_command:
-            say(f"{outcome.entity.path}: {outcome.result.next_command}", "cyan", stderr=True)
-        elif outcome.result and outcome.result.ledger.quarantined:
-            path, uid = outcome.entity.path, outcome.result.uid
-            say(f"{path}: sync-pipelines quarantine list {path} --run {uid}", "cyan", stderr=True)
+        if outcome.result is not None:
+            _say_remarks(outcome.entity.path, outcome.result)
         if isinstance(outcome.error, SyncError):
             show_error(outcome.error)
         elif outcome.error is not None:
             show_unexpected(outcome.error)
+
+
+def _ledger_row(outcome: _Outcome) -> Sequence[Any]:
+    if outcome.result is not None:
+        return result_row(outcome.result)
+    ending = ending_of(outcome.error or RuntimeError())
+    counters = [None] * (len(COUNTERS) + 2)
+    return (outcome.entity.path, *counters, Text(ending.value, style="bold red"))
+
+
+def _say_remarks(path: str, result: RunResult) -> None:
+    """What a run has to say besides its numbers, and the next command."""
+    for warning in result.warnings:
+        say(f"{path}: {cell(warning)}", "yellow", stderr=True)
+    if result.coerced:
+        counts = ", ".join(f"{name} {count:,}" for name, count in sorted(result.coerced.items()))
+        say(f"{path}: coerced as a person allows: {cell(counts)}", "yellow", stderr=True)
+    if result.status_reason:
+        say(f"{path}: {result.status}. {result.status_reason}", "bold red", stderr=True)
+    if result.next_command:
+        say(f"{path}: {result.next_command}", "cyan", stderr=True)
+    elif result.ledger.quarantined:
+        say(f"{path}: sync-pipelines quarantine list {path} --run {result.uid}", "cyan", stderr=True)
 
 
 def _shown(outcome: _Outcome) -> dict[str, Any]:

@@ -157,7 +157,8 @@ def _check_port(host: str, port: int) -> None:
 
 
 def _chosen_home(settings: Settings, wanted: bool | None) -> Home:
-    own, demos = own_home(settings), demo_home(settings)
+    own = own_home(settings)
+    demos = demo_home(settings)
     if wanted and not demos.is_demo:
         raise ConfigurationError(
             "No demo was run here yet.", state="Nothing was started.", next_command="sync-pipelines demo"
@@ -227,7 +228,7 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
 
 def _resume_demo(children: Children, home: Home, connectors: list[Connector]) -> None:
     """Start the source of the demo again, unless its connector was removed."""
-    # The demo is an extra, which an installation of one's own does without.
+    # Deferred: the demo is an extra, which an installation may do without.
     from sync_pipelines.demo.demo import NAME
     from sync_pipelines.demo.source_process import resume_source
 
@@ -357,7 +358,8 @@ def _database_ended(home: Home) -> SyncError:
 
 def _start_dagster(children: Children, runtime: Path, ui: _Ui) -> None:
     """One code server for web server, daemon and runs, on a socket that only this user can reach."""
-    code_socket, workspace = runtime / CODE_SOCKET, runtime / "workspace.yaml"
+    code_socket = runtime / CODE_SOCKET
+    workspace = runtime / "workspace.yaml"
     workspace.write_text(
         json.dumps({"load_from": [{"grpc_server": {"socket": str(code_socket), "location_name": LOCATION}}]})
     )

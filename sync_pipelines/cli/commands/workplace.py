@@ -47,7 +47,7 @@ PathArgument = Annotated[str | None, typer.Argument(metavar="[CONNECTOR[/ENTITY]
 
 review_group = typer.Typer(
     cls=ListingGroup,
-    help="Records that stand in their table but should be looked at.",
+    help="Records that are in their table but should be looked at.",
     epilog=examples("review list erp/items", "review accept UID --reason 'checked by phone'"),
 )
 
@@ -117,6 +117,7 @@ def fix(
     author: AuthorOption = "",
 ) -> None:
     """Keep an edited version of a record, which must pass; then release it."""
+    # Deferred: dlt and pyarrow take more than a second, which `--help` and the other commands need not wait.
     from sync_pipelines.runs.release import fix_record
 
     if bool(values) == (record is not None):
@@ -147,6 +148,7 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 def waive(context: typer.Context, uid: UidArgument, reason: ReasonOption, author: AuthorOption = "") -> None:
     """Let a record pass whatever its gate's rules say, now and when it is sent again; then release it."""
+    # Deferred: dlt and pyarrow take more than a second, which `--help` and the other commands need not wait.
     from sync_pipelines.runs.release import waive_record
 
     database = open_catalog(context.obj)
@@ -162,6 +164,7 @@ def release(
     as_json: JsonOption = False,
 ) -> None:
     """Send records the whole way again, as a run of their own. Exit code 3 when one is refused again."""
+    # Deferred: dlt and pyarrow take more than a second, which `--help` and the other commands need not wait.
     from sync_pipelines.runs.release import release_records
 
     database = open_catalog(context.obj)

@@ -38,6 +38,7 @@ def write_back(
 
     The table follows by a sync. Exit code 1: the source did otherwise.
     """
+    # Deferred: dlt and pyarrow take more than a second, which `--help` and the other commands need not wait.
     from sync_pipelines.runs.write_back import apply_write_back, plan_write_back
 
     database = open_catalog(context.obj)

@@ -55,7 +55,7 @@ class Home:
 
     @property
     def lock(self) -> Path:
-        """Lock file, beside the folder so that the folder can be wiped while it is held."""
+        """Lock file, beside the folder so that the folder can be wiped while the lock is taken."""
         return self.root.with_name(self.root.name + ".lock")
 
     @property
@@ -142,7 +142,7 @@ def demo_home(settings: Settings) -> Home:
 
 
 def shipped_file(name: str) -> Path:
-    """Where `dagster.yaml` or `workspace.yaml` lies in the installed package."""
+    """The path of `dagster.yaml` or `workspace.yaml` in the installed package."""
     return Path(orchestrate.__file__).parent / name
 
 

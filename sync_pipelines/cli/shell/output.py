@@ -76,7 +76,7 @@ def _plain(shown: Text | Table) -> str:
 
 
 def cell(value: Any) -> Text:
-    """A value, maybe from outside, as it may stand in a table."""
+    """A value, maybe from outside, made safe for a table on the terminal."""
     if value is None:
         return Text("–", style="dim")
     if isinstance(value, Text):
@@ -120,16 +120,15 @@ def show_table(
     if not rows and empty:
         say(empty)
         return
-    screen = console()
     cells = [[cell(value) for value in row] for row in rows]
-    whole = [
-        name not in folds and (name in right or any(_is_whole(row[place]) for row in rows))
-        for place, name in enumerate(columns)
-    ]
-    widths = [
-        _least_width(name, [row[place].plain for row in cells], whole[place]) for place, name in enumerate(columns)
-    ]
-    kept = columns_that_fit(columns, widths, least, screen.width)
+    whole = []
+    widths = []
+    for place, name in enumerate(columns):
+        has_wholes = name in right or any(_is_whole(row[place]) for row in rows)
+        stays_whole = name not in folds and has_wholes
+        whole.append(stays_whole)
+        widths.append(_least_width(name, [row[place].plain for row in cells], stays_whole))
+    kept = columns_that_fit(columns, widths, least, console().width)
     table = Table(title=Text(title), title_justify="left", header_style="bold")
     for place in kept:
         table.add_column(

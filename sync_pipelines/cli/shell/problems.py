@@ -56,7 +56,8 @@ class Problems:
 
     def _tells_of_trouble(self, line: str) -> bool:
         if _RECORD.match(line):
-            self._in_record, self._in_traceback = True, False
+            self._in_record = True
+            self._in_traceback = False
             return bool(_TROUBLE.search(line)) and not _EVENT_OF_A_RUN.search(line)
         if _TRACEBACK.match(line):
             self._in_traceback = not self._in_record
@@ -67,7 +68,8 @@ class Problems:
         return not self._in_record and bool(_TROUBLE.search(line) or line.startswith("Error: "))
 
     def _once(self, line: str) -> str | None:
-        kind, now = _VARIABLE.sub("#", line), self._clock()
+        kind = _VARIABLE.sub("#", line)
+        now = self._clock()
         shown_at = self._shown_at.get(kind)
         if shown_at is not None and now - shown_at < REPEAT_SECONDS:
             self._held_back[kind] = self._held_back.get(kind, 0) + 1

@@ -124,8 +124,10 @@ class SteadyStream:
 def steady_output() -> Iterator[SteadyStream]:
     """Let stdout and stderr of this process be steady; yields stdout."""
     before = sys.stdout, sys.stderr
-    out, err = SteadyStream(sys.stdout), SteadyStream(sys.stderr)
-    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    out = SteadyStream(sys.stdout)
+    err = SteadyStream(sys.stderr)
+    sys.stdout = out
+    sys.stderr = err
     try:
         yield out
     finally:

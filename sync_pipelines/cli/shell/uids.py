@@ -63,7 +63,8 @@ def find_uid(database: Database, kind: Kind, text: str) -> UUID:
             state="Nothing was changed.",
             next_command=f"sync-pipelines {_LISTS[kind]}",
         )
-    lowest, highest = UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
+    lowest = UUID(digits.ljust(32, "0"))
+    highest = UUID(digits.ljust(32, "f"))
     if lowest == highest:
         return lowest
     query = sql.SQL("SELECT uid FROM {} WHERE uid BETWEEN %s AND %s ORDER BY uid LIMIT %s").format(

@@ -36,7 +36,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM, or until the process of --until-pid ends."""
-    options, done = arguments(argv), threading.Event()
+    options = arguments(argv)
+    done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: done.set())
     try:

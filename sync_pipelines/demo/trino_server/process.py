@@ -140,7 +140,7 @@ class TrinoProcess:
 def answers(port: int) -> bool:
     """True when a query over an Iceberg table's schema succeeds; the first heartbeats may find no node."""
     try:
-        with trino.dbapi.connect(
+        with trino.dbapi.Connection(
             host="127.0.0.1", port=port, user=USER, max_attempts=1, request_timeout=5
         ) as connection:
             return bool(connection.cursor().execute("SHOW SCHEMAS FROM iceberg").fetchall())

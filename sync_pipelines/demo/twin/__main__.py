@@ -10,7 +10,8 @@ import threading
 import typing as t
 from pathlib import Path
 
-from sync_pipelines.demo.twin.flights import SOURCES, load_flights
+from sync_pipelines.demo.twin.flights import load_flights
+from sync_pipelines.demo.twin.flights_schema import SOURCES
 from sync_pipelines.demo.twin.server import TwinServer
 from sync_pipelines.demo.twin.store import TwinStore
 
@@ -33,7 +34,9 @@ def arguments(argv: t.Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: t.Sequence[str] | None = None) -> int:
     """Serve until SIGINT, SIGTERM or, with --with-parent, the parent's death."""
-    options, parent, done = arguments(argv), os.getppid(), threading.Event()
+    options = arguments(argv)
+    parent = os.getppid()
+    done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: done.set())
     token = os.environ.get(options.token_env)

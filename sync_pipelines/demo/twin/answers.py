@@ -19,7 +19,7 @@ _EMPTY_PAGE = (b'{"rows":[', b"]}")
 
 @dataclass
 class Answer:
-    """Status, headers and body; a body that is an iterator needs its length told."""
+    """Status, headers and body; a body that is an iterator needs its length."""
 
     status: int = 200
     body: bytes | Iterator[bytes] = b""

@@ -77,9 +77,11 @@ def _truth(table: TwinTable, _: t.Any, query: dict[str, str]) -> dict[str, t.Any
 
 
 def _column(table: TwinTable, value: dict[str, t.Any], _: dict[str, str]) -> dict[str, t.Any]:
-    action, name = value.pop("action"), value.pop("name")
+    action = value.pop("action")
+    name = value.pop("name")
     if action == "add":
-        default, touch = value.pop("default", None), value.pop("touch", False)
+        default = value.pop("default", None)
+        touch = value.pop("touch", False)
         table.add_column(TwinColumn(name, **value), default, touch=touch)
     elif action == "change":
         table.change_column(name, **value)

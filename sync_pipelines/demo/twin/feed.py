@@ -87,7 +87,8 @@ class Feed:
         if not rowversion_gt:
             return 0
         bound = rowversion_gt if self.comparator == "text" else int(rowversion_gt)
-        return self._entries.bisect_right((bound, _HIGHEST))
+        place: int = self._entries.bisect_right((bound, _HIGHEST))
+        return place
 
     def _shuffled_ties(self, start: int, stop: int) -> list[Row]:
         low = self._entries.bisect_left((self._entries[start][0], _LOWEST))

@@ -92,7 +92,8 @@ def _fill(table: TwinTable, rows: pa.RecordBatch, at: int) -> None:
 def _rowversions(rows: pa.RecordBatch, at: int) -> list[str]:
     """Derive row versions from the row's own time, else ten rows per minute: many ties, as in S2."""
     if "time_hour" in rows.schema.names:
-        return _mapped(rows["time_hour"], lambda text: "".join(filter(str.isdigit, text)), python=True)
+        digits: list[str] = _mapped(rows["time_hour"], lambda text: "".join(filter(str.isdigit, text)), python=True)
+        return digits
     minutes = (number // 10 for number in range(at, at + len(rows)))
     return [f"201301{1 + m // 1440:02d}{m // 60 % 24:02d}{m % 60:02d}00" for m in minutes]
 
@@ -130,5 +131,7 @@ def _objects(columns: dict[str, pa.Array]) -> list[bytes]:
     for name, column in columns.items():
         pieces += [(b"," if pieces else b"{") + encode_json(name) + b":", column]
     scalars = [pa.scalar(piece, pa.binary()) if isinstance(piece, bytes) else piece for piece in pieces]
-    end, separator = pa.scalar(b"}", pa.binary()), pa.scalar(b"", pa.binary())
-    return pc.binary_join_element_wise(*scalars, end, separator).to_pylist()
+    end = pa.scalar(b"}", pa.binary())
+    separator = pa.scalar(b"", pa.binary())
+    objects: list[bytes] = pc.binary_join_element_wise(*scalars, end, separator).to_pylist()
+    return objects

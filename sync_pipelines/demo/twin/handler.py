@@ -51,7 +51,8 @@ class TwinHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer a request of any method."""
-        twin, url = self.server.twin, urlsplit(self.path)
+        twin = self.server.twin
+        url = urlsplit(self.path)
         body = self._body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         query = dict(parse_qsl(url.query, keep_blank_values=True))
         if url.path.startswith(_CONTROL):
@@ -133,7 +134,8 @@ class TwinHandler(BaseHTTPRequestHandler):
 
     def _answer(self, answer: Answer, request: RequestInfo | None = None, fault: Fault | None = None) -> None:
         if request is not None:
-            request.status, request.bytes = answer.status, answer.content_length
+            request.status = answer.status
+            request.bytes = answer.content_length
         self.send_response(answer.status)
         headers = {"Content-Type": answer.content_type, "Content-Length": str(answer.content_length)}
         for name, value in (headers | answer.headers).items():

@@ -32,7 +32,8 @@ def mutate(table: TwinTable, changes: int = 0, inserts: int = 0, deletes: int = 
     with table.lock:
         keys = table.keys()
         chosen = rng.sample(keys, min(changes + deletes, len(keys)))
-        deleted, changed = chosen[:deletes], chosen[deletes:]
+        deleted = chosen[:deletes]
+        changed = chosen[deletes:]
         template = table.get(keys[0]) if keys else None
         for key in deleted:
             table.delete(key)
@@ -52,7 +53,8 @@ def random_value(column: TwinColumn, rng: random.Random) -> t.Any:
     if base in _INTEGERS or (base in ("NUMBER", "NUMERIC", "DECIMAL") and precision is not None and scale <= 0):
         return rng.randrange(1, 10 ** min(_INTEGERS.get(base, precision or 9), 9))
     if base in ("NUMBER", "NUMERIC", "DECIMAL"):
-        digits, places = min(precision or 9, 15), scale if precision is not None else 2
+        digits = min(precision or 9, 15)
+        places = scale if precision is not None else 2
         return Decimal(rng.randrange(10**digits)).scaleb(-places)
     if base in _FLOATS:
         return rng.randrange(100_000) / 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing as t
 
-from sync_pipelines.demo.twin.rows import NULL_ROWVERSION, Record
+from sync_pipelines.demo.twin.rows import NULL_ROWVERSION, Record, Rowversion
 
 if t.TYPE_CHECKING:
     from sync_pipelines.demo.twin.table import TwinTable
@@ -13,13 +13,13 @@ if t.TYPE_CHECKING:
 class Pending:
     """A write that has its row version but is not visible yet: a late commit."""
 
-    def __init__(self, table: TwinTable, record: Record, rowversion: t.Any) -> None:
+    def __init__(self, table: TwinTable, record: Record, rowversion: Rowversion) -> None:
         self.table = table
         self.record = record
         self.rowversion = rowversion
         self.is_open = True
 
-    def commit(self) -> str:
+    def commit(self) -> Rowversion:
         """Make the write visible with the row version taken at `begin()`."""
         self._close()
         return self.table.put(self.record, NULL_ROWVERSION if self.rowversion is None else self.rowversion)

@@ -61,9 +61,12 @@ _NOW = datetime(2024, 6, 30, tzinfo=UTC)
 def person(number: int, seed: str = SEED) -> dict[str, t.Any]:
     """The user of a number from 0."""
     chance = random.Random(f"{seed}/{number}")  # noqa: S311
-    first, last = chance.choice(_FIRST), chance.choice(_LAST)
+    first = chance.choice(_FIRST)
+    last = chance.choice(_LAST)
     city, country, nation = chance.choice(_PLACES)
-    username, password, salt = f"user{number:05d}", f"pass{chance.randrange(10**6)}", f"{chance.randrange(16**8):08x}"
+    username = f"user{number:05d}"
+    password = f"pass{chance.randrange(10**6)}"
+    salt = f"{chance.randrange(16**8):08x}"
     born = _NOW - timedelta(days=chance.randrange(18 * 365, 80 * 365), milliseconds=chance.randrange(86_400_000))
     joined = _NOW - timedelta(days=chance.randrange(1, 15 * 365), milliseconds=chance.randrange(86_400_000))
     gender = chance.choice(("female", "male"))

@@ -10,7 +10,7 @@ import typing as t
 
 
 class TcpProxy:
-    """Forwards connections and misbehaves as told; a context manager.
+    """Forwards connections and misbehaves on command; a context manager.
 
     The settings may be changed while it runs and hold for bytes on their way
     from the server to the client:
@@ -57,7 +57,8 @@ class TcpProxy:
 
     def refuse(self) -> None:
         """Close the port and break every connection: new ones are refused until `heal()`."""
-        listener, self._listener = self._listener, None
+        listener = self._listener
+        self._listener = None
         if listener is not None:
             with contextlib.suppress(OSError):
                 # close() alone leaves a thread blocked in accept() holding the port open.

@@ -65,7 +65,10 @@ class RestTwin:
 
     def __init__(self) -> None:
         self.endpoints: dict[str, RestEndpoint] = {}
-        self.api_key, self.user, self.password = "twin-api-key", "twin-user", "twin-password"  # noqa: S105
+        # noqa: S105
+        self.api_key = "twin-api-key"
+        self.user = "twin-user"
+        self.password = "twin-password"
         self.client = ("twin-client", "twin-client-secret")
         self.lifetime_seconds = 3600.0
         self.issued: dict[str, float] = {}
@@ -160,42 +163,67 @@ class RestTwin:
         )
 
     def _list(self, endpoint: RestEndpoint, path: str, query: dict[str, str]) -> Answer:
-        records = list(endpoint.records)
-        if endpoint.since is not None and (after := query.get(endpoint.since[0])):
-            records = [record for record in records if str(record[endpoint.since[1]] or "") > after]
-        if endpoint.sort is not None:
-            records.sort(key=lambda record: str(record[endpoint.sort or ""]))
-        if endpoint.ids is not None:
-            wanted = query.get(endpoint.ids, "").split(",")
-            records = [record for record in records if str(record[endpoint.key]) in wanted]
+        records = _selected(endpoint, query)
+        if endpoint.paging == "none":
+            return _answer(endpoint, records, {}, {})
         size = min(_whole(query, "size", _whole(query, "limit", 10)), endpoint.max_size)
-        numbered = endpoint.paging == "page"
-        start = {
-            "page": (_whole(query, "page", 1) - 1) * size,
-            "offset": _whole(query, "offset", 0),
-            "none": 0,
-        }.get(endpoint.paging, _whole(query, "cursor", 0))
-        part = records if endpoint.paging == "none" else records[start : start + size]
-        if start // size + 1 in endpoint.empty_pages and endpoint.paging != "none":
-            part = []
-        more = start + size < len(records) and endpoint.paging != "none" and not numbered
-        headers, told = {}, {}
-        following = {**{name: value for name, value in query.items() if name != "api_key"}, "cursor": str(start + size)}
-        url = f"{path}?{urlencode(following)}"
-        if endpoint.next_url is not None:
-            url = endpoint.next_url(path, following)
-        if endpoint.paging == "link_header" and more:
+        start = _start(endpoint, query, size)
+        is_empty = start // size + 1 in endpoint.empty_pages
+        part = [] if is_empty else records[start : start + size]
+        has_more = start + size < len(records) and endpoint.paging != "page"
+        following = {name: value for name, value in query.items() if name != "api_key"}
+        following["cursor"] = str(start + size)
+        make_url = endpoint.next_url or _url
+        url = make_url(path, following)
+        headers: dict[str, str] = {}
+        if endpoint.paging == "link_header" and has_more:
             headers["Link"] = f'<{url}>; rel="next"'
-        if endpoint.paging == "next_link":
-            told = {"next": url if more else None}
-        if endpoint.paging == "cursor":
-            told = {"meta": {"next": str(start + size) if more else None}}
-            if endpoint.next_url is not None:
-                told = {"meta": {"next": url}}
-        content: t.Any = part
-        if endpoint.envelope or told:
-            content = {endpoint.envelope or "items": part, **told}
-        return Answer(body=encode_json(content), headers=headers)
+        return _answer(endpoint, part, _beside(endpoint, url, following["cursor"], has_more), headers)
+
+
+def _selected(endpoint: RestEndpoint, query: dict[str, str]) -> list[t.Any]:
+    """The records that the query asks for, in the endpoint's order."""
+    records = list(endpoint.records)
+    if endpoint.since is not None:
+        parameter, field = endpoint.since
+        after = query.get(parameter)
+        if after:
+            records = [record for record in records if str(record[field] or "") > after]
+    if endpoint.sort is not None:
+        records.sort(key=lambda record: str(record[endpoint.sort or ""]))
+    if endpoint.ids is not None:
+        wanted = query.get(endpoint.ids, "").split(",")
+        records = [record for record in records if str(record[endpoint.key]) in wanted]
+    return records
+
+
+def _start(endpoint: RestEndpoint, query: dict[str, str], size: int) -> int:
+    """Number of records before the page that the query asks for."""
+    if endpoint.paging == "page":
+        return (_whole(query, "page", 1) - 1) * size
+    return _whole(query, "offset" if endpoint.paging == "offset" else "cursor", 0)
+
+
+def _url(path: str, query: dict[str, str]) -> str:
+    return f"{path}?{urlencode(query)}"
+
+
+def _beside(endpoint: RestEndpoint, url: str, cursor: str, has_more: bool) -> dict[str, t.Any]:
+    """What the body tells of the next page."""
+    if endpoint.paging == "next_link":
+        return {"next": url if has_more else None}
+    if endpoint.paging != "cursor":
+        return {}
+    if endpoint.next_url is not None:
+        return {"meta": {"next": url}}
+    return {"meta": {"next": cursor if has_more else None}}
+
+
+def _answer(endpoint: RestEndpoint, part: list[t.Any], beside: dict[str, t.Any], headers: dict[str, str]) -> Answer:
+    content: t.Any = part
+    if endpoint.envelope or beside:
+        content = {endpoint.envelope or "items": part, **beside}
+    return Answer(body=encode_json(content), headers=headers)
 
 
 def _whole(query: dict[str, str], name: str, default: int) -> int:

@@ -13,7 +13,7 @@ Key = tuple[t.Any, ...]
 Record = dict[str, t.Any]
 
 
-class _NullRowversion:
+class NullRowversion:
     """The type of NULL_ROWVERSION."""
 
     def __repr__(self) -> str:
@@ -21,15 +21,19 @@ class _NullRowversion:
 
 
 #: Pass as `rowversion` to write a row whose row_version is JSON null.
-NULL_ROWVERSION: t.Final = _NullRowversion()
+NULL_ROWVERSION: t.Final = NullRowversion()
 
-#: None asks the table's generator; an int is sent as a JSON number.
-RowversionArgument = str | int | _NullRowversion | None
+#: What a row has; an int is sent as a JSON number, None as null.
+Rowversion = str | int | None
+#: None asks the table's generator.
+RowversionArgument = str | int | NullRowversion | None
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _SORTED_ENCODER = msgspec.json.Encoder(decimal_format="number", order="sorted")
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)
-_HEAD, _MIDDLE, _TAIL = b'{"oracle_keys":', b',"row_version":', b',"data":'
+_HEAD = b'{"oracle_keys":'
+_MIDDLE = b',"row_version":'
+_TAIL = b',"data":'
 
 
 # gc=False: rows hold no cycles, and 337 000 tracked objects slow every collection.
@@ -57,7 +61,8 @@ class Row(msgspec.Struct, gc=False, eq=False):
     @property
     def record(self) -> Record:
         """The `data` object decoded; numbers with a fraction are exact Decimals."""
-        return decode_json(self.data)
+        record: Record = decode_json(self.data)
+        return record
 
 
 def make_row(key: Key, rowversion: str | int | None, seq: int, keys: bytes, data: bytes, poison: bool = False) -> Row:
@@ -84,7 +89,7 @@ def json_view(value: t.Any) -> t.Any:
 
 
 def canonical_line(key: Key, record: Mapping[str, t.Any]) -> bytes:
-    """Return the line that stands for one row in a truth digest.
+    """Return the line of one row in a truth digest.
 
     `[[key values], {record}]` with sorted names; 1.50 and 1.5 are the same number.
     """

@@ -10,10 +10,11 @@ from sync_pipelines.demo.twin.evolve import EvolvingSchema
 from sync_pipelines.demo.twin.feed import Comparator, TieOrder
 from sync_pipelines.demo.twin.pending import Pending
 from sync_pipelines.demo.twin.rows import (
-    NULL_ROWVERSION,
     Key,
+    NullRowversion,
     Record,
     Row,
+    Rowversion,
     RowversionArgument,
     digest_rows,
     encode_json,
@@ -111,7 +112,7 @@ class TwinTable(EvolvingSchema):
         except KeyError as error:
             raise KeyError(f"record has no business key column {error}; use put_raw() for broken rows") from None
 
-    def put(self, record: Mapping[str, t.Any], rowversion: RowversionArgument = None) -> str:
+    def put(self, record: Mapping[str, t.Any], rowversion: RowversionArgument = None) -> Rowversion:
         """Insert or update by business key; return the row version given."""
         with self.lock:
             version = self._version(rowversion)
@@ -150,7 +151,7 @@ class TwinTable(EvolvingSchema):
         *,
         duplicate: bool = False,
         poison: bool = True,
-    ) -> str:
+    ) -> Rowversion:
         """Put bytes into the feed as they are, valid JSON or not.
 
         Args:
@@ -180,10 +181,11 @@ class TwinTable(EvolvingSchema):
         with self.lock:
             self._shelf.remove(key)
 
-    def touch(self, key: Key, rowversion: RowversionArgument = None) -> str:
+    def touch(self, key: Key, rowversion: RowversionArgument = None) -> Rowversion:
         """Give the row a new row version and leave its content as it is."""
         with self.lock:
-            row, version = self._shelf.rows[key], self._version(rowversion)
+            row = self._shelf.rows[key]
+            version = self._version(rowversion)
             if row.poison or self.rowversion_column is None:
                 seq = self._shelf.next_seq()
                 fresh = make_row(key, version, seq, row.oracle_keys, row.data, row.poison)
@@ -238,8 +240,8 @@ class TwinTable(EvolvingSchema):
             )
         return b'{"rows":[' + b",".join([row.line for row in rows]) + b"]}"
 
-    def _version(self, given: RowversionArgument) -> t.Any:
-        if given is NULL_ROWVERSION or not self.has_rowversion:
+    def _version(self, given: RowversionArgument) -> Rowversion:
+        if isinstance(given, NullRowversion) or not self.has_rowversion:
             return None
         return self.rowversions() if given is None else given
 

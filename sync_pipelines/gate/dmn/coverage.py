@@ -145,9 +145,9 @@ def _examples(one: Input, cells: list[UnaryTests]) -> list[Value]:
         case "string":
             found = list(_texts({str(value) for value in literals}, one.longest))
         case "date":
-            found = list(_dates(sorted(literals)))  # type: ignore[type-var]
+            found = list(_dates(sorted(value for value in literals if isinstance(value, date))))
         case _:
-            points: list[float] = sorted(literals)  # type: ignore[type-var, assignment]
+            points = sorted(float(value) for value in literals if isinstance(value, int | float))
             found = list(_numbers(points) if one.step is None else _multiples(points, one.step))
     if one.allowed is None:
         return found

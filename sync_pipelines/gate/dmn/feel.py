@@ -233,7 +233,8 @@ class _Tokens:
     def __init__(self, text: str) -> None:
         self.text = text
         self._tokens: list[tuple[str, str]] = []
-        position, stripped = 0, text.rstrip()
+        position = 0
+        stripped = text.rstrip()
         while position < len(stripped):
             match = _TOKEN.match(stripped, position)
             if match is None:

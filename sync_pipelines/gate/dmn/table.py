@@ -10,7 +10,8 @@ import polars as pl
 
 from sync_pipelines.gate.dmn.feel import Kind, UnaryTests, Value
 
-RULE, OUTPUT = "rule", "output"
+RULE = "rule"
+OUTPUT = "output"
 
 
 class HitPolicy(StrEnum):
@@ -69,7 +70,7 @@ class TableRule:
 
 @dataclass(frozen=True)
 class DecisionTable:
-    """A table with at least one input, output and rule; rules are told to people from 1."""
+    """A table with at least one input, output and rule; messages count rules from 1."""
 
     name: str
     policy: HitPolicy

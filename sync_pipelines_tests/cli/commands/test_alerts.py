@@ -42,7 +42,7 @@ def test_a_webhook_is_added_tested_told_and_removed(cli, world, receiver):
         receiver.url.replace("/hook", "/…"),
     )
     assert cli("alerts", "webhook", "remove", "ops").code == 0
-    assert "Nobody is told" in cli("alerts", "webhook", "list").stdout
+    assert "Nobody gets a message" in cli("alerts", "webhook", "list").stdout
 
 
 def test_a_test_that_is_not_taken_is_exit_code_1_and_shows_the_answer(cli, receiver):
