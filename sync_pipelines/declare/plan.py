@@ -224,7 +224,7 @@ def _resolve_columns(
                 approved = before.endpoints.get(slug) if before else None
                 columns = approved.columns if approved is not None and _shape(approved) == _shape(endpoint) else None
                 if columns is None:
-                    sample = kind.sample(endpoint, session, settings)
+                    sample = kind.sample(declaration, slug, session, settings)
                     columns = infer_columns(endpoint, sample, settings.runs.max_record_bytes)
                     inferred.append(slug)
                 chosen = endpoint.model_copy(update={"columns": columns})
@@ -268,7 +268,7 @@ def _plain(column: Any) -> dict[str, Any]:
 
 
 def _shape(endpoint: Endpoint) -> tuple[Any, ...]:
-    asked = (endpoint.path, endpoint.query, endpoint.variables)
+    asked = (endpoint.path, endpoint.query, endpoint.variables, endpoint.resource)
     return (*asked, endpoint.records, endpoint.mapping, endpoint.flatten, endpoint.key, endpoint.fields)
 
 
