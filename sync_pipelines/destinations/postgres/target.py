@@ -20,7 +20,7 @@ from sync_pipelines.destinations.drift import (
 )
 from sync_pipelines.destinations.postgres.dependants import dependants_down
 from sync_pipelines.errors import UnknownTypeError
-from sync_pipelines.model.entity import BRIDGE_COLUMNS, OPTIONAL_COLUMNS, Entity
+from sync_pipelines.model.entity import BRIDGE_COLUMNS, OPTIONAL_COLUMNS, Column, Entity
 from sync_pipelines.model.names import shorten_identifier
 from sync_pipelines.model.quoting import literal, quote
 from sync_pipelines.model.types import ColumnType, Kind, parse_type, widens
@@ -86,34 +86,57 @@ def plan_table(entity: Entity, stored: dict[str, StoredColumn], *, rebuild: bool
     return _plan_columns(entity, stored)
 
 
+def _dropped(entity: Entity, stored: dict[str, StoredColumn]) -> list[str]:
+    """Columns that the source no longer has and that must take nulls from now on."""
+    declared = {column.target_name for column in entity.columns}
+    # What fills itself stays as its owner wants it.
+    needed = [name for name, have in stored.items() if have.is_not_null and not have.fills_itself]
+    return [name for name in needed if name not in declared and name not in BRIDGE_COLUMNS]
+
+
+def _takes(have: StoredColumn, column: Column) -> bool:
+    """Whether the column of the table is wider than the declared one."""
+    old = stored_type(have.sql_type)
+    return old is not None and widens(column.type, old)
+
+
+def _widening(column: Column, have: StoredColumn) -> str | None:
+    """The clause that widens the column of the table to the declared one; None where that is not wider."""
+    old = stored_type(have.sql_type)
+    if old is None or not widens(old, column.type):
+        return None
+    name = quote(column.target_name)
+    # Without a detour through its text a float would become a number of 6 or 15 digits.
+    using = f" USING {name}::text::{column.type.sql}" if is_float(old) and not is_float(column.type) else ""
+    return f"ALTER COLUMN {name} TYPE {column.type.sql}{using}"
+
+
 def _plan_columns(entity: Entity, stored: dict[str, StoredColumn]) -> TablePlan:
     alter = f"ALTER TABLE {quote(entity.target_schema, entity.target_table)}"
-    statements, changes, refused = [], [], []
+    statements: list[str] = []
+    changes: list[str] = []
+    refused: list[str] = []
     for column in entity.columns:
-        name, have = quote(column.target_name), stored.get(column.target_name)
+        have = stored.get(column.target_name)
         if have is None and column.is_business_key:
             refused.append(f"{column.name}: the key column is missing in the table")
         elif have is None:
-            statements += [f"{alter} ADD COLUMN {name} {column.type.sql}", _distrust_hashes(entity)]
+            statements.append(f"{alter} ADD COLUMN {quote(column.target_name)} {column.type.sql}")
+            statements.append(_distrust_hashes(entity))
             changes.append(f"add {column.name} {column.type.sql}")
         elif have.sql_type != column.type.sql:
-            old = stored_type(have.sql_type)
-            if old is not None and widens(old, column.type):
-                # Without a detour through its text a float would become a number of 6 or 15 digits.
-                using = f" USING {name}::text::{column.type.sql}" if is_float(old) and not is_float(column.type) else ""
-                statements.append(f"{alter} ALTER COLUMN {name} TYPE {column.type.sql}{using}")
+            widening = _widening(column, have)
+            if widening is not None:
+                statements.append(f"{alter} {widening}")
                 changes.append(f"widen {column.name} from {have.sql_type} to {column.type.sql}")
-            elif old is None or not widens(column.type, old):
+            elif not _takes(have, column):
                 refused.append(f"{column.name}: {have.sql_type} in the table, {column.type.sql} at the source")
     for name in sorted(entity.own_columns - stored.keys()):
         statements.append(f"{alter} ADD COLUMN {name} {OPTIONAL_COLUMNS[name]}")
         changes.append(f"add {name}")
-    declared = {column.target_name for column in entity.columns}
-    for name, have in stored.items():
-        # What fills itself stays as its owner wants it.
-        if name not in declared and name not in BRIDGE_COLUMNS and have.is_not_null and not have.fills_itself:
-            statements.append(f"{alter} ALTER COLUMN {quote(name)} DROP NOT NULL")
-            changes.append(f"keep {name}, which the source dropped")
+    for name in _dropped(entity, stored):
+        statements.append(f"{alter} ALTER COLUMN {quote(name)} DROP NOT NULL")
+        changes.append(f"keep {name}, which the source dropped")
     check_can_follow(entity, refused)
     return TablePlan(tuple(statements), tuple(changes))
 
