@@ -18,8 +18,7 @@ from sync_pipelines.runs.audit import audit_entity
 from sync_pipelines.runs.prepared_gate import forget_mask
 from sync_pipelines.runs.release import fix_record, release_records, waive_record
 from sync_pipelines.runs.sync import sync_entity
-from sync_pipelines.sources.http.connector_session import open_session
-from sync_pipelines.sources.probe import probe_entity
+from sync_pipelines.sources.registry import source_kind
 from sync_pipelines_tests.test_canaries import every_text_with
 from sync_pipelines_tests.test_gate_route import put_gate
 from sync_pipelines_tests.trino import TrinoWorld
@@ -302,15 +301,15 @@ def test_a_probe_tells_nothing_of_an_answer(world: World) -> None:
     people(world, person(1))
     put_gate(world, MASKS)
     world.sync()
-    session = open_session(get_connector(world.database, "erp"), world.settings, world.database, tries=1)
-    session.shows_bodies = False
+    connector = get_connector(world.database, "erp")
+    prober = source_kind(connector).open_prober(connector, world.settings, world.database, seconds=5.0)
     for fault in (
         Fault(kind="data", times=1, body=f'{{"answer": "{CANARY}"}}'.encode()),
         Fault(kind="data", times=1, status=404, body=CANARY.encode()),
     ):
         world.faults.add(fault)
         with pytest.raises(SyncError) as caught:
-            probe_entity(session, "items", "0")
+            prober.first_after("items", "0")
         assert CANARY not in f"{caught.value} {caught.value.details()}"
         world.faults.clear()
 

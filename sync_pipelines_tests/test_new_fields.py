@@ -13,8 +13,8 @@ from sync_pipelines.discovery import follow
 from sync_pipelines.discovery.discover import discover
 from sync_pipelines.discovery.follow import follow_fields
 from sync_pipelines.model.run import Mode
-from sync_pipelines.sources import describe
-from sync_pipelines.sources.registry import connector_endpoints
+from sync_pipelines.sources.declared.endpoints import declaration_of
+from sync_pipelines.sources.rest import kind as rest_kind
 from sync_pipelines_tests.declared_world import COLUMNS, DeclaredWorld
 from sync_pipelines_tests.world import World, item
 
@@ -147,8 +147,7 @@ def test_a_run_that_follows_a_field_leaves_the_other_endpoints_and_a_new_file_al
     for slug in ("users", "orders"):  # both runs began before either of them followed
         entity = get_entity(declared.database, "shop", slug)
         assert follow_fields(declared.database, stale, entity, {"colour"}, declared.settings) is None
-    endpoints = connector_endpoints(get_connector(declared.database, "shop"))
-    assert endpoints is not None
+    endpoints = declaration_of(get_connector(declared.database, "shop")).endpoints
     assert [[column.name for column in endpoints[slug].columns or ()] for slug in ("orders", "users")] == [
         ["id", "name", "colour"]
     ] * 2
@@ -164,7 +163,7 @@ def test_a_file_that_is_applied_while_a_source_is_asked_is_not_put_back(
     stale, entity = get_connector(declared.database, "shop"), get_entity(declared.database, "shop", "users")
     declared.rest.document = document_of("name", "colour")
     newer = {**data, "description": "what a person wrote meanwhile"}
-    original, applied = describe.resolve_openapi, []
+    original, applied = rest_kind.resolve_openapi, []
 
     def resolve(*arguments: Any) -> Any:
         answer = original(*arguments)
@@ -173,7 +172,7 @@ def test_a_file_that_is_applied_while_a_source_is_asked_is_not_put_back(
             declared.apply(newer)
         return answer
 
-    monkeypatch.setattr(describe, "resolve_openapi", resolve)
+    monkeypatch.setattr(rest_kind, "resolve_openapi", resolve)
     follow_fields(declared.database, stale, entity, {"colour"}, declared.settings)
     assert get_connector(declared.database, "shop").declaration["description"] == newer["description"]
     applied.clear()

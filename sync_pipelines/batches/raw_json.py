@@ -111,15 +111,26 @@ def _records_at(body: bytes, path: str, max_record_bytes: int, *, may_be_one: bo
     found = [body]
     for step in compile_path(path):
         found = [inner for raw in found for inner in _follow(raw, step, path, body)]
+    # An element of a list is never alone: whatever it is, it is judged as a record.
+    is_element = None in compile_path(path)
     records: list[bytes] = []
     for raw in found:
         inner = elements(raw, max_record_bytes)
-        if inner is None and not may_be_one:
+        if inner is None and not may_be_one and not is_element:
             raise _unexpected(f"has no list at {path}", body)
-        if inner is None and members(raw) is None:
+        if inner is None and not is_element and members(raw) is None:
             raise _unexpected(f"has neither a list nor an object at {path}", body)
         records += [bytes(sift_record(raw, max_record_bytes))] if inner is None else inner
     return records
+
+
+def follow(raw: bytes, step: Step) -> list[bytes]:
+    """What is at one step of a path.
+
+    Raises:
+        BrokenPageError, SourceContractError: nothing is.
+    """
+    return _follow(raw, step, "$", raw)
 
 
 def _follow(raw: bytes, step: Step, path: str, body: bytes) -> list[bytes]:

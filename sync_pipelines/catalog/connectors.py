@@ -107,9 +107,11 @@ def add_connector(
     check_limits(settings or {})
     with database.connect() as connection:
         known = connection.execute(
-            "SELECT kind, agreed, destination_settings FROM connectors WHERE name = %s FOR UPDATE", [name]
+            "SELECT kind, declaration IS NULL AS describes_itself, agreed, destination_settings FROM connectors"
+            " WHERE name = %s FOR UPDATE",
+            [name],
         ).fetchone()
-        if known is not None and (known["kind"] == "apismith") != (kind == "apismith"):
+        if known is not None and known["describes_itself"] != (declaration is None):
             raise SettingsError(
                 f"{name} is a connector of kind {known['kind']} already.",
                 state="Nothing was stored.",

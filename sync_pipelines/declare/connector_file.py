@@ -22,6 +22,7 @@ from sync_pipelines.files.bounded import is_within, read_bounded
 from sync_pipelines.files.safe_yaml import Lines, Location, UnsafeYamlError, line_of, read_yaml
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.secrets import is_known_secret, printable
+from sync_pipelines.sources.registry import declared_kinds, source_kind_named
 
 MAX_FILE_BYTES = 1_000_000
 MAX_FILLED_CHARACTERS = 1_000_000
@@ -375,8 +376,19 @@ def validate(data: Any, file: SourceFile) -> Declaration:
         declaration = Declaration.model_validate(data)
     except ValidationError as error:
         raise _refused(explain(error, file, Declaration)) from None
+    _check_kind(declaration, file)
     _check_destination(declaration, file)
     return declaration
+
+
+def _check_kind(declaration: Declaration, file: SourceFile) -> None:
+    known = declared_kinds()
+    if declaration.kind not in known:
+        raise _refused(f"{file.place(('kind',))}: this kind is not known; {_nearest(declaration.kind, known)}.")
+    problems = source_kind_named(declaration.kind).check_declaration(declaration)
+    told = [f"{file.place(place)}: {printable(why, 300)}" for place, why in problems]
+    if told:
+        raise _refused("; ".join(dict.fromkeys(told)) + ".")
 
 
 def _check_destination(declaration: Declaration, file: SourceFile) -> None:
@@ -412,7 +424,19 @@ def explain(error: ValidationError, file: SourceFile, model: type[BaseModel], pr
     return "; ".join(dict.fromkeys(told)) + "."
 
 
-_VARIANTS = {"api_key", "bearer", "basic", "oauth2", "none", "page", "offset", "cursor", "link_header", "next_link"}
+_VARIANTS = {
+    "api_key",
+    "bearer",
+    "basic",
+    "oauth2",
+    "none",
+    "page",
+    "offset",
+    "cursor",
+    "link_header",
+    "next_link",
+    "connection",
+}
 
 
 def _standing(location: Location, file: SourceFile, prefix: Location) -> Location:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -14,20 +13,19 @@ from sync_pipelines.declare.register import register_connector
 from sync_pipelines.discovery.discover import DiscoveryReport, discover
 from sync_pipelines.discovery.drift import Verdict, diff_entity
 from sync_pipelines.errors import NotFoundError, SettingsError, SyncError
-from sync_pipelines.files.bounded import read_bounded
 from sync_pipelines.model.declaration import Declaration, Endpoint
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.model.names import check_connector_name
 from sync_pipelines.network.outbound import Outbound, of_connector
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
-from sync_pipelines.sources.describe import check_endpoint, describe_declaration
+from sync_pipelines.sources.declared.describe import check_endpoint, describe_declaration
+from sync_pipelines.sources.declared.infer import infer_columns
+from sync_pipelines.sources.declared.paths import id_column, source_paths
 from sync_pipelines.sources.descriptions import parse_apis
 from sync_pipelines.sources.http.connector_session import auth_key, connector_limits, new_session
-from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
-from sync_pipelines.sources.rest.infer import SAMPLE_RECORDS, infer_columns
-from sync_pipelines.sources.rest.openapi import resolve_openapi
-from sync_pipelines.sources.rest.translate import id_column, source_paths
+from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.registry import source_kind, source_kind_named
 
 
 @dataclass
@@ -96,9 +94,9 @@ def plan_connector(
             f" a move to {declaration.target_schema!r} needs a new connector.",
             state="Nothing was changed.",
         )
-    if stored is not None and stored.kind == "apismith":
+    if stored is not None and not source_kind(stored).is_declared:
         raise SettingsError(
-            f"{declaration.name} is an APISmith connector already.",
+            f"{declaration.name} is {source_kind(stored).title} already.",
             state="Nothing was changed.",
             next_command=f"sync-pipelines connector remove {declaration.name}, or another name",
         )
@@ -115,10 +113,10 @@ def plan_connector(
     before = Declaration.model_validate(stored.declaration) if stored is not None else None
     session = _session(declaration, settings, outbound)
     try:
-        declaration, found = resolve_openapi(declaration, session)
-        invalid = found.skipped
+        resolved = source_kind_named(declaration.kind).resolve(declaration, session)
+        declaration, invalid = resolved.declaration, resolved.skipped
         approved = None if infer_again else before
-        declaration, inferred, problems = _resolve_columns(declaration, approved, session, settings.max_record_bytes)
+        declaration, inferred, problems = _resolve_columns(declaration, approved, session, settings)
     finally:
         session.close()
     plan = ConnectorPlan(declaration, stored is None, inferred=inferred, invalid=invalid | problems)
@@ -213,9 +211,10 @@ def _session(declaration: Declaration, settings: Settings, outbound: Outbound | 
 
 
 def _resolve_columns(
-    declaration: Declaration, before: Declaration | None, session: GuardedSession, max_record_bytes: int
+    declaration: Declaration, before: Declaration | None, session: GuardedSession, settings: Settings
 ) -> tuple[Declaration, list[str], dict[str, str]]:
     """Columns for the endpoints that declare none: those approved before, or from a sample."""
+    kind = source_kind_named(declaration.kind)
     endpoints, inferred, problems = dict(declaration.endpoints), [], {}
     for slug, endpoint in declaration.endpoints.items():
         try:
@@ -225,7 +224,8 @@ def _resolve_columns(
                 approved = before.endpoints.get(slug) if before else None
                 columns = approved.columns if approved is not None and _shape(approved) == _shape(endpoint) else None
                 if columns is None:
-                    columns = infer_columns(endpoint, fetch_sample(endpoint, session), max_record_bytes)
+                    sample = kind.sample(endpoint, session, settings)
+                    columns = infer_columns(endpoint, sample, settings.max_record_bytes)
                     inferred.append(slug)
                 chosen = endpoint.model_copy(update={"columns": columns})
                 columns = (select_fields(chosen) if endpoint.fields is not None else chosen).columns or []
@@ -268,34 +268,8 @@ def _plain(column: Any) -> dict[str, Any]:
 
 
 def _shape(endpoint: Endpoint) -> tuple[Any, ...]:
-    return endpoint.path, endpoint.records, endpoint.mapping, endpoint.flatten, endpoint.key, endpoint.fields
-
-
-def fetch_sample(endpoint: Endpoint, session: GuardedSession) -> bytes:
-    """One answer of an endpoint, not larger than a sample needs."""
-    from sync_pipelines.sources.rest.adapter import query_of, url_of
-    from sync_pipelines.sources.rest.paginators import Pages
-
-    if endpoint.recording is not None:
-        try:
-            return read_bounded(Path(endpoint.recording), session.limits.max_page_bytes)
-        except OSError as error:
-            raise SettingsError(
-                f"The recording {printable(endpoint.recording)} cannot be read: {error.strerror}."
-            ) from None
-    ids = [str(value) for value in (endpoint.ids.values or ())] if endpoint.ids else []
-    params = query_of(endpoint)
-    if endpoint.ids is not None and not ids:
-        raise SettingsError("An id list from a table has no sample yet; declare `columns`.")
-    if endpoint.ids is not None and endpoint.ids.param is not None:
-        params[endpoint.ids.param] = ",".join(ids[: min(endpoint.ids.size, SAMPLE_RECORDS)])
-    size = min(
-        SAMPLE_RECORDS,
-        endpoint.pagination.size or SAMPLE_RECORDS,
-        getattr(endpoint.pagination, "max_size", SAMPLE_RECORDS),
-    )
-    pages = Pages(endpoint, url_of(session, endpoint, ids[0] if ids else ""), params, size)
-    return session.request("GET", pages.request.url, pages.query, Traffic(), lambda reply: reply.body)
+    asked = (endpoint.path, endpoint.query, endpoint.variables)
+    return (*asked, endpoint.records, endpoint.mapping, endpoint.flatten, endpoint.key, endpoint.fields)
 
 
 def _diff_declarations(before: Declaration, after: Declaration) -> list[str]:

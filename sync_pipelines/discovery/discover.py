@@ -20,8 +20,8 @@ from sync_pipelines.discovery.drift import Verdict, diff_entity
 from sync_pipelines.errors import NotFoundError, SourceContractError, SyncError
 from sync_pipelines.model.entity import Connector, Entity, EntityStatus
 from sync_pipelines.settings import Settings, load_settings
-from sync_pipelines.sources.describe import describe_source
 from sync_pipelines.sources.descriptions import parse_apis
+from sync_pipelines.sources.registry import source_kind
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def discover(
     settings = settings or load_settings()
     connector = get_connector(database, connector_name)
     try:
-        raw_apis, declaration, left_out = describe_source(connector, settings, database)
+        raw_apis, declaration, left_out = source_kind(connector).describe(connector, settings, database)
         entities, errors = parse_apis(raw_apis, connector, settings)
         _check_accepted(accept, entities)
         if not entities:
@@ -164,7 +164,7 @@ def _apply(
         insert_entity(connection, connector, entity)
         report.added.append(entity.slug)
         return
-    if connector.declaration is None:
+    if not source_kind(connector).is_declared:
         entity = keep_coercions(stored, entity)
     drift = diff_entity(stored, entity)
     if drift.verdict is Verdict.DECIDE and not accepted:

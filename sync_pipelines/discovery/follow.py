@@ -17,8 +17,8 @@ from sync_pipelines.errors import SyncError
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.settings import Settings
-from sync_pipelines.sources.describe import describe_source
 from sync_pipelines.sources.descriptions import parse_apis
+from sync_pipelines.sources.registry import source_kind
 
 WAIT_SECONDS = 10.0
 
@@ -38,12 +38,12 @@ def follow_fields(
         None when the catalog has new columns, so that everything must be read again; else what the fields wait for.
     """
     try:
-        raw_apis, declaration, _ = describe_source(connector, settings, database)
+        raw_apis, declaration, _ = source_kind(connector).describe(connector, settings, database)
         described = parse_apis(raw_apis, connector, settings)[0].get(entity.slug)
     except SyncError as error:
         return f"the source's description cannot be read now ({error.what})"
     if described is None or not names & {column.name for column in described.columns}:
-        return waits_for(connector)
+        return source_kind(connector).waits_for(connector)
     with database.connect() as connection:
         if not _can_lock(connection, connector):
             return "a discovery of the source is under way, which declares them"
@@ -99,16 +99,3 @@ def _keep_endpoint(
     stored = Declaration.model_validate(known)
     endpoints = {**stored.endpoints, slug: declaration.endpoints[slug]}
     update_declaration(connection, connector, known, stored.model_copy(update={"endpoints": endpoints}).as_json())
-
-
-def waits_for(connector: Connector) -> str:
-    """What a field that nobody declares waits for."""
-    declaration = connector.declaration
-    if declaration is None:
-        return "the source's own description does not declare them; a discovery asks it again"
-    if declaration.get("kind") == "openapi" and (declaration.get("openapi") or {}).get("path"):
-        return "the OpenAPI document does not declare them; a discovery asks it again"
-    return (
-        "declare them under `columns` of the connector's file and apply it, or apply it with --infer-again where"
-        " columns were inferred"
-    )

@@ -190,8 +190,27 @@ class NextLinkPagination(_Sized):
     size_param: str | None = None
 
 
+class ConnectionPagination(_Sized):
+    """By the cursor connection of a GraphQL query: `pageInfo { hasNextPage endCursor }`.
+
+    Attributes:
+        after: variable of the query that takes the endCursor.
+        size_param: variable that takes the size of a page; None where the query has none.
+    """
+
+    type: Literal["connection"]
+    after: str = "after"
+    size_param: str | None = "first"
+
+
 Pagination = Annotated[
-    NoPagination | PagePagination | OffsetPagination | CursorPagination | LinkHeaderPagination | NextLinkPagination,
+    NoPagination
+    | PagePagination
+    | OffsetPagination
+    | CursorPagination
+    | LinkHeaderPagination
+    | NextLinkPagination
+    | ConnectionPagination,
     Field(discriminator="type"),
 ]
 
@@ -201,7 +220,7 @@ class CursorDeclaration(_Model):
 
     Attributes:
         field: column (name in the table) that grows with every change.
-        param: query parameter by which the endpoint filters; without it the column only orders versions.
+        param: query parameter by which the endpoint filters, or variable of its GraphQL query.
         order: `ascending` when the endpoint sorts by the field and filters strictly greater, which allows the protocol
             that loses nothing while the source is written to; `any` otherwise.
     """
@@ -314,6 +333,7 @@ class Endpoint(_Model):
 
     Attributes:
         path: where it is; only endpoints of an OpenAPI document may leave it out.
+        query, variables: of the kind graphql.
         records: JSONPath to the records in an answer, or several, of which the first that leads to some is taken.
         columns: None = inferred from a sample when the file is applied, then fixed.
         fields: of the columns, only these, beside key and cursor; the source gets them in `fields_param`, if that is
@@ -330,6 +350,8 @@ class Endpoint(_Model):
     path: UrlPath = "/"
     title: str | None = Field(None, max_length=200)
     description: str = Field("", max_length=10_000)
+    query: str | None = Field(None, max_length=100_000)
+    variables: dict[str, Any] = {}
     params: dict[str, Scalar | list[Scalar]] = {}
     records: str | Annotated[list[str], Field(min_length=1, max_length=10)] = "$"
     key: list[str] = []
@@ -353,7 +375,7 @@ class Endpoint(_Model):
     def _consistent(self) -> Endpoint:
         self._check_cursor()
         self._check_path()
-        for name, value in self.params.items():
+        for name, value in (*self.params.items(), *self.variables.items()):
             texts = [str(one) for one in (value if isinstance(value, list) else [value])]
             if any(_REFERENCE.fullmatch(text) for text in texts):
                 raise ValueError(
@@ -423,7 +445,7 @@ class Declaration(_Model):
     """
 
     name: str
-    kind: Literal["rest", "openapi"]
+    kind: str = Field(pattern=r"^[a-z][a-z0-9_]{0,19}$")
     description: str = Field("", max_length=10_000)
     base_url: str
     target_schema: str | None = Field(None, alias="schema")
@@ -440,11 +462,8 @@ class Declaration(_Model):
     def _matches_kind(self) -> Declaration:
         if (self.kind == "openapi") != (self.openapi is not None):
             raise ValueError("`openapi` belongs to the kind openapi, and that needs it")
-        if self.kind == "rest" and not self.endpoints:
-            raise ValueError("a connector of kind rest needs at least one endpoint")
-        for slug, endpoint in self.endpoints.items():
-            if self.kind == "rest" and "path" not in endpoint.model_fields_set:
-                raise ValueError(f"the endpoint {slug} needs a `path`")
+        if self.openapi is None and not self.endpoints:
+            raise ValueError(f"a connector of kind {self.kind} needs at least one endpoint")
         return self
 
     def as_json(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from sync_pipelines.errors import GuardError, SettingsError
 from sync_pipelines.network.addresses import IpAddress, IpNetwork, Reach, parse_host, reach_of
-from sync_pipelines.network.origins import PORTS, check_spelling, is_loopback, origin_of
+from sync_pipelines.network.origins import PORTS, check_spelling, is_loopback, origin_of, travels_in_clear
 from sync_pipelines.secrets import printable
 
 if TYPE_CHECKING:
@@ -229,6 +229,13 @@ def wanted_secrets(connector: Connector) -> set[tuple[str, str]]:
     return wanted | {
         (str(reach[name]), trino_origin(reach)) for name in ("password", "access_token") if reach.get(name)
     }
+
+
+def shown_secrets(connector: Connector) -> str:
+    """The references of a connector, and aloud where they travel in the clear."""
+    references = ", ".join(sorted({reference for reference, _ in wanted_secrets(connector)}))
+    plain = sorted(url for url in addresses_of(connector).values() if travels_in_clear(url))
+    return references + (f"; sent over plain http to {', '.join(plain)}, where others can read it" if plain else "")
 
 
 def of_connector(connector: Connector, settings: Settings) -> Outbound:

@@ -13,10 +13,11 @@ from typing import Any
 import pyarrow as pa
 
 from sync_pipelines.batches.coercion import hide, names_in
-from sync_pipelines.batches.decode import Page, PageDecoder
+from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.hashing import content_hashes
-from sync_pipelines.batches.records import Reject, each_record, fingerprint_of, key_of
-from sync_pipelines.errors import CursorProtocolError, SourceContractError, SyncError
+from sync_pipelines.batches.page import Page
+from sync_pipelines.batches.records import Reject, fingerprint_of, key_of
+from sync_pipelines.errors import CursorProtocolError, FatalError, SourceContractError, SyncError
 from sync_pipelines.gate.contract import Violation, judge_batch
 from sync_pipelines.gate.opened import OpenedGate
 from sync_pipelines.model.cursor import Codec, order_key, subtract_seconds
@@ -28,7 +29,7 @@ from sync_pipelines.sources.http.guarded import Traffic
 from sync_pipelines.sources.http.hiding import hiding
 from sync_pipelines.sources.numbered import MAX_READS, NumberedRead
 from sync_pipelines.sources.paging import Answer, Piece, Reading, note_unsorted, read_keyset, read_pages, read_tail
-from sync_pipelines.sources.source import Source
+from sync_pipelines.sources.source import PagedSource, Source, WalkedSource
 
 BATCH_BYTES = 64 * 1024 * 1024
 SAMPLE_REJECTS = 20
@@ -87,7 +88,7 @@ class Extraction:
         self._keep_original, self._original_characters = keep_original, original_characters
         self._numbered: NumberedRead | None = None
         self._in_order = True
-        self._decoder = PageDecoder(entity, max_record_bytes)
+        self._decoder = PageDecoder(entity, max_record_bytes, source.layout)
         self._schema = records_schema(self.stored)
         self._json_places = {place for place, column in enumerate(self.stored.columns) if column.type.kind is Kind.JSON}
 
@@ -159,7 +160,7 @@ class Extraction:
 
     def _until_still(self, after: str | None, keyset: bool, full: bool) -> Iterator[Iterator[Piece]]:
         """A read, repeated where its pages moved, or hold fewer records than the source says that there are."""
-        if not (self.source.is_list if self.source.walks else not (keyset and self._in_order)):
+        if not (self.source.is_list if self.is_walked else not (keyset and self._in_order)):
             yield self._read(after, keyset, full)
             return
         read = self._numbered = NumberedRead()
@@ -188,6 +189,11 @@ class Extraction:
             )
 
     @property
+    def is_walked(self) -> bool:
+        """The source shows its pages in its own order only."""
+        return isinstance(self.source, WalkedSource)
+
+    @property
     def absent(self) -> frozenset[str]:
         """Names of columns whose field was in no record."""
         return self._decoder.absent if self.fetched else frozenset()
@@ -202,14 +208,14 @@ class Extraction:
 
     def released(self, records: list[bytes]) -> Iterator[tuple[str, pa.Table]]:
         """Records out of quarantine as if the source had sent them; each must be JSON."""
-        page = self._decoder.decode(1, b'{"rows":[' + b",".join(records) + b"]}")
+        page = self._decoder.decode_kept(1, b'{"rows":[' + b",".join(records) + b"]}")
         self.pages, self.fetched = 1, page.fetched
         yield from self._batch([page])
 
     def _read(self, after: str | None, keyset: bool, full: bool) -> Iterator[Piece]:
         try:
-            if self.source.walks:
-                yield from self._walk(after, keyset, full)
+            if isinstance(self.source, WalkedSource):
+                yield from self._walk(self.source, after, keyset, full)
             elif keyset and self._in_order:
                 yield from read_keyset(
                     self._fetch,
@@ -252,13 +258,13 @@ class Extraction:
         if self._numbered is not None:
             self._numbered.note_page(page)
 
-    def _walk(self, after: str | None, keyset: bool, full: bool) -> Iterator[Piece]:
+    def _walk(self, source: WalkedSource, after: str | None, keyset: bool, full: bool) -> Iterator[Piece]:
         def before() -> int:
             self._before_page(self.fetched)
             return self.pages + 1
 
         with hiding(self._hides):
-            for page in self.source.walk(self._decoder, after, self.traffic, before, complete=full):
+            for page in source.walk(self._decoder, after, self.traffic, before, complete=full):
                 self._note_undeclared(page)
                 if keyset:
                     note_unsorted(self.reading, _rowversions(page))
@@ -266,6 +272,8 @@ class Extraction:
                 yield Piece(page)
 
     def _fetch(self, rowversion_gt: str | None, number: int, page_size: int) -> Answer:
+        if not isinstance(self.source, PagedSource):
+            raise FatalError(f"The source of {self.entity.path} has no pages by number.")
         self._before_page(self.fetched)
         with hiding(self._hides):
             page = self.source.page(self._decoder, self.pages + 1, rowversion_gt, number, page_size, self.traffic)
@@ -345,15 +353,18 @@ class Extraction:
         masks = self.gate.masks if self.gate is not None else None
         arrival = self._arrived
         for page in pages:
-            raw_records = list(each_record(page.body)) if len(page.body) >= self._original_characters else []
+            good = {page.position(index): index for index in range(len(page.rowversions))}
             rows = []
-            for index in range(len(page.rowversions)) if raw_records else ():
-                position = page.position(index)
-                if len(raw_records[position]) >= self._original_characters:
-                    record = raw_records[position].encode("utf-8", errors="surrogateescape")
+            for position, record in page.large_records(self._original_characters):
+                if position in good:
                     record = masks.hide_record(record) if masks is not None else record
                     rows.append(
-                        {"arrival": arrival + index, "page": page.number, "position": position, "record": record}
+                        {
+                            "arrival": arrival + good[position],
+                            "page": page.number,
+                            "position": position,
+                            "record": record,
+                        }
                     )
             self._keep_original(rows)
             arrival += len(page.rowversions)

@@ -35,7 +35,7 @@ from sync_pipelines.destinations.load import Batch, Loading, load_batches
 from sync_pipelines.destinations.registry import kind_of, open_destination
 from sync_pipelines.destinations.spool import Spool
 from sync_pipelines.destinations.spools import RunFolder
-from sync_pipelines.discovery.follow import follow_fields, waits_for
+from sync_pipelines.discovery.follow import follow_fields
 from sync_pipelines.errors import (
     UNPUBLISHED,
     ConfigurationError,
@@ -62,7 +62,8 @@ from sync_pipelines.runs.checkpoint import plan_checkpoint
 from sync_pipelines.runs.extraction import Extraction
 from sync_pipelines.runs.prepared_gate import prepare_gate
 from sync_pipelines.settings import Settings, load_settings
-from sync_pipelines.sources.registry import endpoint_of, named_metrics, open_source
+from sync_pipelines.sources.named_metrics import named_metrics
+from sync_pipelines.sources.registry import open_source, source_kind
 
 logger = logging.getLogger(__name__)
 
@@ -338,19 +339,19 @@ def _notice(run: _Run, names: set[str]) -> None:
 
 
 def _tell_undeclared(run: _Run, names: set[str]) -> None:
-    endpoint = endpoint_of(run.connector, run.entity.slug)
-    if not names or run.released or (endpoint is not None and endpoint.fields is not None):
+    kind = source_kind(run.connector)
+    if not names or run.released or kind.words_for(run.connector, run.entity.slug).chooses_fields:
         return
     shown = ", ".join(sorted(names)[:SHOWN_FIELDS]) + (", …" if len(names) > SHOWN_FIELDS else "")
     run.warnings.append(
-        f"fields that nobody declares are not stored: {shown}; {run.waits_for or waits_for(run.connector)}"
+        f"fields that nobody declares are not stored: {shown}; {run.waits_for or kind.waits_for(run.connector)}"
     )
 
 
 def _run(run: _Run) -> RunResult:
     keyset = run.entity.delta_strategy is DeltaStrategy.ROWVERSION
     # Of a declared source its file says whether it is sorted.
-    may_be_unsorted = keyset and run.connector.declaration is None and not run.released
+    may_be_unsorted = keyset and not source_kind(run.connector).is_declared and not run.released
     in_order = not (may_be_unsorted and run.mode is Mode.DELTA and run.last_details.get("unsorted"))
     _prepare(run)
     try:
@@ -524,7 +525,7 @@ def _read_result(attempt: _Attempt) -> ReadResult:
     if not run.released:
         run.warnings += extraction.source.warnings()
         _tell_undeclared(run, extraction.undeclared)
-    walked = extraction.source.walks
+    walked = extraction.is_walked
     position, has_moved = _position_after(attempt)
     if attempt.keyset and not run.released:
         # By page number a row may have hidden between two pages, also where only some records were read so.
@@ -615,8 +616,7 @@ def _without_rowversion(attempt: _Attempt) -> int:
 
 
 def _cursor_name(run: _Run) -> str:
-    endpoint = endpoint_of(run.connector, run.entity.slug)
-    return endpoint.cursor.field if endpoint is not None and endpoint.cursor is not None else "row_version"
+    return source_kind(run.connector).words_for(run.connector, run.entity.slug).cursor_name
 
 
 def _without_load(attempt: _Attempt, read: ReadResult, head: list[Batch]) -> Publication | None:
@@ -699,7 +699,7 @@ def _result(attempt: _Attempt, publication: Publication) -> RunResult:
     entity, traffic = run.entity, extraction.traffic
     duplicates = _duplicate_keys(run)
     metrics = named_metrics(
-        endpoint_of(run.connector, entity.slug),
+        source_kind(run.connector).words_for(run.connector, entity.slug).metrics,
         publication.ledger,
         traffic,
         extraction.source.page_size,

@@ -19,18 +19,15 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.errors import ConfigurationError, NotFoundError, RecordError, SettingsError
-from sync_pipelines.model.declaration import WriteBack
 from sync_pipelines.model.entity import COERCED_COLUMN, REJECTED_COLUMN, Connector, Entity
 from sync_pipelines.model.quoting import quote
 from sync_pipelines.model.types import Kind
 from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
-from sync_pipelines.sources.http.connector_session import open_session
 from sync_pipelines.sources.http.guarded import Traffic
-from sync_pipelines.sources.registry import endpoint_of, open_source
-from sync_pipelines.sources.rest.adapter import DeclaredSource
-from sync_pipelines.sources.rest.translate import source_paths
+from sync_pipelines.sources.registry import open_source, source_kind
+from sync_pipelines.sources.source import WritableSource
 
 
 @dataclass(frozen=True)
@@ -71,9 +68,8 @@ def plan_write_back(
         SyncError: from the sync.
     """
     connector, entity = get_connector(database, connector_name), get_entity(database, connector_name, slug)
-    endpoint = endpoint_of(connector, slug)
-    declared: WriteBack | None = endpoint.write_back if endpoint is not None else None
-    if endpoint is None or declared is None:
+    declared = source_kind(connector).write_back_for(connector, slug)
+    if declared is None:
         raise ConfigurationError(
             f"{entity.path} declares no write_back, so nothing is ever written to its source.",
             state="Nothing was sent.",
@@ -115,18 +111,23 @@ def plan_write_back(
     now = {name: _text(row.get(columns[name].target_name)) for name in texts}
     wanted = _as_in_a_row(database, {name: (text, columns[name].type.sql) for name, text in texts.items()})
     changes = {name: (now[name], _text(raw)) for name, raw in wanted.items() if now[name] != _text(raw)}
-    paths = {column.name: (column.name,) for column in entity.columns} | source_paths(endpoint)
-    record = _raw_record(database, connector, entity, key, settings)
+    source = _writable(database, connector, entity, settings)
+    paths = source.paths
+    record = _raw_record(source, entity, key, settings)
     # An object that is a column as a whole goes before the columns out of it.
     for name in sorted(changes, key=lambda name: len(paths[name])):
         record = _changed(record, paths[name], wanted[name])
     return WritePlan(connector, entity, key, declared.path.replace("{id}", url_quote(key, safe="")), changes, record)
 
 
-def _raw_record(database: Database, connector: Connector, entity: Entity, key: str, settings: Settings) -> bytes:
-    """The record as the source has it, byte for byte, so that nothing goes back but what it gave and what was asked."""
+def _writable(database: Database, connector: Connector, entity: Entity, settings: Settings) -> WritableSource:
     source = open_source(database, connector, entity, settings)
-    assert isinstance(source, DeclaredSource)  # only those declare a write-back
+    assert isinstance(source, WritableSource)  # only those declare a write-back
+    return source
+
+
+def _raw_record(source: WritableSource, entity: Entity, key: str, settings: Settings) -> bytes:
+    """The record as the source has it, byte for byte, so that nothing goes back but what it gave and what was asked."""
     found = source.find_raw(key, Traffic(), settings.max_record_bytes)
     if found is None:
         raise NotFoundError(
@@ -152,12 +153,8 @@ def apply_write_back(database: Database, plan: WritePlan, settings: Settings) ->
     Raises:
         SyncError: the source refused, or the sync failed.
     """
-    session = open_session(plan.connector, settings, database)
-    headers = {
-        "Content-Type": "application/json",
-        "Idempotency-Key": hashlib.sha256(plan.path.encode() + b"\n" + plan.body).hexdigest(),
-    }
-    session.request("PUT", f"{session.base_url}{plan.path}", headers=headers, body=plan.body)
+    once = hashlib.sha256(plan.path.encode() + b"\n" + plan.body).hexdigest()
+    _writable(database, plan.connector, plan.entity, settings).write(plan.path, plan.body, once=once)
     sync_entity(database, plan.connector.name, plan.entity.slug, triggered_by="write-back", settings=settings)
     row = _row(database, plan.entity, plan.key)
     names = {column.name: column.target_name for column in plan.entity.columns}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -28,15 +28,13 @@ from sync_pipelines.errors import (
     SyncError,
 )
 from sync_pipelines.model.cursor import Codec
-from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.limits import RunLimits
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
-from sync_pipelines.sources.http.connector_session import open_session
-from sync_pipelines.sources.http.guarded import GuardedSession
-from sync_pipelines.sources.probe import is_news, probe_entity
-from sync_pipelines.sources.registry import connector_endpoints
+from sync_pipelines.sources.kind import Prober
+from sync_pipelines.sources.probe import is_news
+from sync_pipelines.sources.registry import source_kind
 
 logger = logging.getLogger(__name__)
 
@@ -106,17 +104,15 @@ def probe_changes(
     candidates = list_candidates(
         database, connector.uid, by_cron=by_cron, interval_seconds=interval, limit=MAX_CANDIDATES
     )
-    endpoints = connector_endpoints(connector)
-    if endpoints is not None:
-        # Of a source in another order, one record says nothing about the others.
-        candidates = [one for one in candidates if one.slug in endpoints and endpoints[one.slug].is_ascending]
-    if not candidates:
-        return Probing()
-    session = open_session(
-        connector, settings, database, timeout_seconds=REQUEST_SECONDS, page_deadline_seconds=REQUEST_SECONDS, tries=1
+    prober = (
+        source_kind(connector).open_prober(connector, settings, database, seconds=REQUEST_SECONDS)
+        if candidates
+        else None
     )
-    session.shows_bodies = False  # a probe knows nothing of masks
-    work = _Work(session, candidates, time.monotonic() + deadline_seconds, endpoints or {})
+    candidates = [one for one in candidates if prober is not None and prober.can_probe(one.slug)]
+    if prober is None or not candidates:
+        return Probing()
+    work = _Work(prober, candidates, time.monotonic() + deadline_seconds)
     work.run()
     found = work.found
     found.left = len(candidates) - found.probed
@@ -129,20 +125,17 @@ def probe_changes(
 class _Work:
     """The threads of one tick."""
 
-    def __init__(
-        self, session: GuardedSession, candidates: list[Candidate], ends_at: float, endpoints: Mapping[str, Endpoint]
-    ) -> None:
+    def __init__(self, prober: Prober, candidates: list[Candidate], ends_at: float) -> None:
         self.found = Probing()
-        self._session = session
+        self._prober = prober
         self._ends_at = ends_at
-        self._endpoints = endpoints
         self._waiting: Iterator[Candidate] = iter(candidates[: self._affordable(len(candidates))])
-        self._threads = min(session.limits.max_connections, len(candidates))
+        self._threads = min(prober.max_connections, len(candidates))
         self._lock = threading.Lock()
         self._troubles = 0
 
     def _affordable(self, count: int) -> int:
-        rate = self._session.limits.requests_per_second
+        rate = self._prober.requests_per_second
         return (
             count if rate is None else min(count, max(1, int(rate * RATE_SHARE * (self._ends_at - time.monotonic()))))
         )
@@ -159,8 +152,7 @@ class _Work:
         while (candidate := self._next()) is not None:
             try:
                 patience = max(0.0, self._ends_at - time.monotonic())
-                endpoint = self._endpoints.get(candidate.slug)
-                first = probe_entity(self._session, candidate.slug, candidate.seen, patience, endpoint)
+                first = self._prober.first_after(candidate.slug, candidate.seen, patience)
             except NoTurnError:
                 self._ends_at = 0.0  # left for the next tick
                 return

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from sync_pipelines.batches.decode import Page
+from sync_pipelines.batches.page import Page
 
 MAX_READS = 3
 """Reads of a list whose pages move, before what came is taken for incomplete."""

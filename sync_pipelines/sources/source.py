@@ -1,33 +1,84 @@
-"""What a read asks of a source, whatever protocol it speaks."""
+"""The port `Source`: what a read asks of a source, whatever protocol it speaks.
+
+A source is read in one of two ways. A `PagedSource` answers any page of the records after a rowversion, in rowversion
+order, so that
+`sources.paging` can follow them. A `WalkedSource` shows its pages one after the other, in its own order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 
-from sync_pipelines.batches.decode import Page, PageDecoder
-from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
+from sync_pipelines.batches.decode import PageDecoder
+from sync_pipelines.batches.layout import Layout
+from sync_pipelines.batches.page import Page
+from sync_pipelines.sources.http.guarded import Traffic
 
 
-class Source(Protocol):
-    """Pages of one entity.
+class Source(ABC):
+    """One entity at its source.
 
     Attributes:
-        session: through which it is asked.
-        walks: it can only be read in its own order, by `walk`; otherwise `page` answers like S2's endpoint.
-        is_list: `walk` reads the pages of one list, in which every record has one place.
-        total: how many records the answers of the last walk said that there are; None where they did not, or not alike.
+        layout: where the answers have their records; None = in the form in which records are kept (S2's).
+        is_list: what `WalkedSource.walk` reads are the pages of one list, in which every record has one place.
         page_size: records to ask for in a request.
         can_move: a record can move behind the back of a read, so that a full one ends with its last stretch once more.
     """
 
-    session: GuardedSession
-    walks: bool
-    is_list: bool
-    total: int | None
+    layout: Layout | None = None
+    is_list: bool = True
     page_size: int
-    can_move: bool
+    can_move: bool = True
 
+    @property
+    def total(self) -> int | None:
+        """How many records the answers of the last walk said that there are; None where they did not, or not alike."""
+        return None
+
+    def warnings(self) -> list[str]:
+        """What a person should know of the answers."""
+        return []
+
+    def finish(self) -> None:  # noqa: B027 - most sources keep nothing
+        """The run is published, or its answers were refused: forget what was kept of them."""
+
+
+class WritableSource(Source):
+    """Takes one corrected record at a time, when a person orders it.
+
+    Attributes:
+        paths: where in a record the value of each column is, by column.
+    """
+
+    @property
+    @abstractmethod
+    def paths(self) -> Mapping[str, tuple[str, ...]]:
+        """Where in a record the value of each column is, by column."""
+
+    @abstractmethod
+    def find_raw(self, key: str, traffic: Traffic, max_record_bytes: int) -> bytes | None:
+        """The record with a business key of one column, byte for byte as the source sends it; None when it shows none.
+
+        Args:
+            key: canonical text of the key.
+            traffic: counts requests.
+            max_record_bytes: a larger record comes without its largest values.
+        """
+
+    @abstractmethod
+    def write(self, path: str, record: bytes, *, once: str) -> None:
+        """Send a whole record, which may be repeated without harm: `once` is the same for the same record.
+
+        Raises:
+            SyncError: the source refused.
+        """
+
+
+class PagedSource(Source):
+    """Answers any page of the records after a rowversion."""
+
+    @abstractmethod
     def page(
         self,
         decoder: PageDecoder,
@@ -42,10 +93,15 @@ class Source(Protocol):
         `running` counts the run's pages.
         """
 
+
+class WalkedSource(Source):
+    """Shows its pages in its own order."""
+
+    @abstractmethod
     def walk(
         self, decoder: PageDecoder, after: str | None, traffic: Traffic, before: Callable[[], int], *, complete: bool
     ) -> Iterator[Page]:
-        """Every page in the source's own order.
+        """Every page.
 
         Args:
             decoder: of the entity.
@@ -54,9 +110,3 @@ class Source(Protocol):
             before: called before every request; its answer is the running number of the next page.
             complete: absences of this read will be taken for deletions.
         """
-
-    def warnings(self) -> list[str]:
-        """What a person should know of the answers."""
-
-    def finish(self) -> None:
-        """The run is published."""

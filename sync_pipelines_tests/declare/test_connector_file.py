@@ -56,7 +56,7 @@ def test_a_good_file_is_a_declaration():
         ("path: /users", "path: //evil.example.com/users", ("shop.yaml:9",)),
         ("path: /users", "path: /a/../b", ("shop.yaml:9",)),
         ("path: /users", "path: /users/{id}", ("shop.yaml:8: endpoints.users", "ids")),
-        ("kind: rest", "kind: graphql", ("shop.yaml:2: kind",)),
+        ("kind: rest", "kind: rset", ("shop.yaml:2: kind", "did you mean rest")),
         ("type: page", "type: pages", ("shop.yaml:11: endpoints.users.pagination", "'link_header'")),
         ("env:SHOP_TOKEN", "canary-bare-secret", ("shop.yaml:6: auth.token", "env:NAME")),
         ("kind: rest", "kind: rest\ndestination: kafka", ("shop.yaml:3: destination",)),

@@ -11,7 +11,7 @@ from sync_pipelines.catalog.connectors import add_connector, get_connector
 from sync_pipelines.cli.commands.declared import export_file
 from sync_pipelines.errors import EntityDefinitionError, SettingsError, SourceContractError
 from sync_pipelines.model.declaration import Endpoint
-from sync_pipelines.sources.rest.infer import infer_columns, infer_type
+from sync_pipelines.sources.declared.infer import infer_columns, infer_type
 from sync_pipelines.sources.rest.openapi import plan_endpoints
 from sync_pipelines_tests.declared_world import COLUMNS
 

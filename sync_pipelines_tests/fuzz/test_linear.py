@@ -33,15 +33,15 @@ from sync_pipelines.observe.payload import OPENED, incident_payload
 from sync_pipelines.runs import release, write_back
 from sync_pipelines.secrets import printable, redact, redact_beginning, redact_data
 from sync_pipelines.settings import Settings
+from sync_pipelines.sources.declared.infer import infer_columns
+from sync_pipelines.sources.declared.keeper import Keeper
 from sync_pipelines.sources.descriptions import parse_apis
 from sync_pipelines.sources.http.auth import token_of
 from sync_pipelines.sources.http.documents import decode_document
 from sync_pipelines.sources.http.guarded import Reply, retry_after_seconds
-from sync_pipelines.sources.rest.infer import infer_columns
 from sync_pipelines.sources.rest.openapi import plan_endpoints, read_document
 from sync_pipelines.sources.rest.paginators import Pages
 from sync_pipelines.sources.rest.told import read_told
-from sync_pipelines.sources.rest.translate import Translator
 from sync_pipelines_tests.batches.cases import TYPES
 from sync_pipelines_tests.batches.helpers import column, decode, entity_of, key
 from sync_pipelines_tests.fuzz.inputs import FAMILIES, as_json, as_value
@@ -143,7 +143,7 @@ TAKERS: dict[str, Taker] = {
     "rowversion_of": lambda content: rowversion_of('{"row_version":' + as_value(content) + "}"),
     "find_records": lambda content: find_records(content, "$", max_record_bytes=len(content) // 2),
     "find_records deeper": lambda content: find_records(b'{"data":' + content + b"}", "$.data", max_record_bytes=1000),
-    "translate": lambda content: Translator(LISTED, ["id", "name"]).translate(b'{"data":' + content + b"}"),
+    "translate": lambda content: Keeper(LISTED, ["id", "name"]).keep(b'{"data":' + content + b"}"),
     "infer_columns": lambda content: infer_columns(LISTED, b'{"data":[{"id":1,"a":' + content + b"}]}", 10_000_000),
     "json_depth": lambda content: json_depth(as_value(content)),
     "compile_path": lambda content: compile_path(as_value(content)),

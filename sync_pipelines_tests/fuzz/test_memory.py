@@ -10,7 +10,7 @@ _HEAD = """
 import resource, tempfile
 from pathlib import Path
 from sync_pipelines.batches.decode import PageDecoder
-from sync_pipelines.sources.rest.translate import Translator
+from sync_pipelines.sources.declared.keeper import Keeper
 from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines_tests.batches.helpers import column, decode, entity_of, key
 from sync_pipelines_tests.gate.helpers import dmn, levels, gate_of
@@ -50,8 +50,8 @@ def test_a_huge_value_of_a_declared_source_is_not_copied_either() -> None:
         endpoint = Endpoint.model_validate({{"path": "/items", "records": "$.data", "key": ["id"]}})
         body = b'{{"data":[{{"id":7,"name":{{"deep":"' + b"x" * {VALUE_BYTES} + b'"}}}}]}}'
         BEFORE = peak_bytes()
-        translated = Translator(endpoint, ["id", "name", "extra"]).translate(body)
-        (reject,) = decode(PageDecoder(ENTITY), 1, translated.body).rejects
+        kept = Keeper(endpoint, ["id", "name", "extra"]).keep(body)
+        (reject,) = decode(PageDecoder(ENTITY), 1, kept.body).rejects
         assert reject.business_key == ("7",) and len(reject.record) < 1000
         """
     )

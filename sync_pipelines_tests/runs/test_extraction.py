@@ -20,6 +20,7 @@ from sync_pipelines.sources.apismith.adapter import ApismithSource
 from sync_pipelines.sources.apismith.protocol import fetch_apis
 from sync_pipelines.sources.descriptions import parse_apis
 from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.source import PagedSource
 from sync_pipelines_tests.batches.helpers import entity_of, key
 from sync_pipelines_tests.world import ITEM_COLUMNS, TOKEN, item
 
@@ -164,11 +165,8 @@ def test_poison_is_set_aside_with_its_place_and_its_bytes(twin: TwinServer) -> N
     assert len(read.extraction.sample) == 4
 
 
-class Unordered:
+class Unordered(PagedSource):
     """A source in memory of S2's protocol, some of whose records have no rowversion."""
-
-    walks = False
-    can_move = True
 
     def __init__(
         self, rows: list[tuple[int, str | None]], page_size: int, cap: int | None = None, *, sends_always: bool = False

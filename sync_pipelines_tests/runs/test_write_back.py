@@ -10,7 +10,7 @@ import pytest
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.errors import ConfigurationError, SettingsError
-from sync_pipelines.runs.write_back import _raw_record, apply_write_back, plan_write_back
+from sync_pipelines.runs.write_back import _raw_record, _writable, apply_write_back, plan_write_back
 
 RECORD = {
     "id": 1, "t": "x", "flag": True, "price": "1.50", "big": 9007199254740993, "at": "2024-06-30T10:00:00Z", "data": {"b": 1, "a": [1]},
@@ -101,4 +101,4 @@ def test_a_record_larger_than_the_limit_does_not_go_back_without_its_largest_val
     small = declared.settings.model_copy(update={"max_record_bytes": 1024})
     connector, entity = get_connector(declared.database, "shop"), get_entity(declared.database, "shop", "users")
     with pytest.raises(ConfigurationError, match="larger than MAX_RECORD_BYTES"):
-        _raw_record(declared.database, connector, entity, "1", small)
+        _raw_record(_writable(declared.database, connector, entity, small), entity, "1", small)

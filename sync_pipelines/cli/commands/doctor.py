@@ -16,20 +16,12 @@ from sync_pipelines.catalog import migrate as migration
 from sync_pipelines.catalog.connectors import list_connectors
 from sync_pipelines.catalog.database import Database, open_database, require_catalog
 from sync_pipelines.catalog.session_options import has_schema
-from sync_pipelines.cli.commands.checks import (
-    Check,
-    Verdict,
-    attempt,
-    check_connector,
-    conclude,
-    failed,
-    passed,
-    skipped,
-)
+from sync_pipelines.cli.commands.checks import check_connector, conclude
 from sync_pipelines.cli.shell.context import prepare
 from sync_pipelines.cli.shell.homes import shipped_file
 from sync_pipelines.cli.shell.output import JsonOption, examples
 from sync_pipelines.errors import ConfigurationError, DatabaseRefusedError, SyncError
+from sync_pipelines.model.check import Check, Verdict, attempt, failed, passed, skipped
 from sync_pipelines.model.entity import staging_schema
 from sync_pipelines.observe.sign_of_life import sign_file
 from sync_pipelines.orchestrate.reload import (

@@ -30,7 +30,7 @@ DEFAULT_PAGE_SIZE = 1000
 _APIS = "/api/v1/apis"
 _DATA = "/api/v1/data/"
 _CONTROL = "/_twin/"
-_REST = ("/oauth/token", "/openapi.json")
+_REST = ("/oauth/token", "/openapi.json", "/graphql")
 
 
 class TwinHandler(BaseHTTPRequestHandler):

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from sync_pipelines.demo.twin.answers import Answer, error_answer, json_answer
+from sync_pipelines.demo.twin.graphql import PATH as GRAPHQL_PATH
+from sync_pipelines.demo.twin.graphql import GraphqlTwin
 from sync_pipelines.demo.twin.people import answer as people_answer
 from sync_pipelines.demo.twin.rows import decode_json, encode_json
 
@@ -61,6 +63,7 @@ class RestTwin:
         issued: tokens that were given out, with the moment they end.
         written: bodies of accepted PUT requests by path.
         document: served at `/openapi.json`.
+        graphql: served at `/graphql`.
     """
 
     def __init__(self) -> None:
@@ -74,6 +77,7 @@ class RestTwin:
         self.issued: dict[str, float] = {}
         self.written: list[tuple[str, dict[str, t.Any]]] = []
         self.document: t.Any = None
+        self.graphql = GraphqlTwin()
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
 
@@ -100,6 +104,9 @@ class RestTwin:
         """The answer, or None where no endpoint is."""
         if path == "/oauth/token" and method == "POST":
             return self._token(headers, body)
+        if path == GRAPHQL_PATH and method == "POST":
+            sent = {name.lower(): value for name, value in headers.items()}
+            return self.graphql.answer(body) if self._may("bearer", token, query, sent) else error_answer(401, "no")
         if path == "/openapi.json" and self.document is not None:
             return json_answer(self.document)
         endpoint, one = self.find(method, path)

@@ -151,7 +151,7 @@ class GuardedSession:
         self.outbound = outbound or Outbound(private=named_by([base_url]))
         self.base_url = base_url.rstrip("/")
         self.limits = limits
-        self.shows_bodies = True  # False where an answer may hold what is masked
+        self._shows_bodies = True
         self._auth: Authentication = BearerToken(token) if callable(token) else token
         self._sleep = sleep
         self._when_too_large = "ask for smaller pages (sync-pipelines entity set … --page-size) or raise max_page_bytes"
@@ -201,7 +201,7 @@ class GuardedSession:
         """What `parse` makes of a good answer to an idempotent request.
 
         Args:
-            method: GET or PUT, or POST to a token endpoint.
+            method: GET or PUT, or POST of a query that changes nothing.
             url: a whole address; it must be of the base URL's origin.
             query: parameters to add; those in the URL of the same name give way.
             traffic: counts what it costs.
@@ -224,7 +224,7 @@ class GuardedSession:
                     raise NoTurnError(f"The rate limit gives no turn within {patience_seconds:g} s.")
                 with self._slots:
                     reply = self._request_once(method, url, query, traffic, headers, body)
-                with hiding(not self.shows_bodies):
+                with hiding(not self._shows_bodies):
                     return parse(reply)
             except AuthenticationError:
                 if renewed or not self._auth.renew():
@@ -248,6 +248,12 @@ class GuardedSession:
         bounded.limits = self.limits.model_copy(update={"max_page_bytes": smaller})
         bounded._when_too_large = "raise max_document_bytes: sync-pipelines connector set … --set max_document_bytes=…"
         return bounded
+
+    def hiding_bodies(self) -> GuardedSession:
+        """This session for one who may see what is masked: no error of it shows any part of an answer."""
+        hidden = copy.copy(self)
+        hidden._shows_bodies = False
+        return hidden
 
     def close(self) -> None:
         """Close idle connections."""
@@ -305,7 +311,7 @@ class GuardedSession:
             # A connection with an unread rest must not be used again.
             response.release_conn() if whole else response.close()
         if response.status != 200 and not (method != "GET" and 200 <= response.status < 300):
-            raise _status_error(response, body if self.shows_bodies else b"")
+            raise _status_error(response, body if self._shows_bodies else b"")
         # `items` tells a header that came twice twice; the index joins both by a comma.
         return Reply(body, {name.lower(): response.headers[name] for name in response.headers}, shown)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sync_pipelines.batches.decode import Page, PageDecoder
+from sync_pipelines.batches.decode import PageDecoder
+from sync_pipelines.batches.page import Page
 from sync_pipelines.batches.raw_json import find_records, members
 from sync_pipelines.batches.records import decode_value
 from sync_pipelines.batches.values import convert
@@ -30,12 +31,15 @@ from sync_pipelines.model.declaration import (
 )
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.secrets import printable
+from sync_pipelines.sources.declared.keeper import missing_record
+from sync_pipelines.sources.declared.layout import DeclaredLayout
+from sync_pipelines.sources.declared.paths import id_column, source_paths
 from sync_pipelines.sources.http.guarded import GuardedSession, Reply, Traffic
 from sync_pipelines.sources.rest.kept_answers import AnswerCache
 from sync_pipelines.sources.rest.page_words import SIZES, plain_name
 from sync_pipelines.sources.rest.paginators import Pages
 from sync_pipelines.sources.rest.told import Told, read_told
-from sync_pipelines.sources.rest.translate import Translated, Translator, id_column, missing_record, source_paths
+from sync_pipelines.sources.source import PagedSource, WalkedSource, WritableSource
 
 SHOWN_IDS = 10
 _UNASKABLE = "It cannot be asked for: a list or a path would not hold it as one id."
@@ -66,7 +70,7 @@ class IdRequest:
         return self.good >= round(self.min_success * self.asked, 6)  # 0.55 * 100 is more than 55
 
 
-class DeclaredSource:
+class RestSource(WritableSource):
     """One endpoint of a connector of kind rest or openapi.
 
     Args:
@@ -94,12 +98,12 @@ class DeclaredSource:
         cache: AnswerCache | None = None,
         masked: frozenset[str] = frozenset(),
     ) -> None:
-        self.session, self._entity, self._endpoint = session, entity, endpoint
+        self._session, self._entity, self._endpoint = session, entity, endpoint
         self.page_size, self._max_pages = page_size, max_pages
         self._ids, self._known_ids, self._cache = list(dict.fromkeys(ids)), known_ids, cache
-        self._translator = Translator(endpoint, [column.name for column in entity.columns], masked)
+        self._layout = DeclaredLayout(endpoint, entity.columns, masked)
+        self.layout = self._layout
         self._shows_ids = id_column(endpoint) not in masked
-        self.walks = not endpoint.is_ascending
         # By its id a record is found wherever it moved, so the last stretch need not be asked for again.
         self.can_move = endpoint.ids is None
         self.is_list = endpoint.ids is None and endpoint.recording is None
@@ -107,119 +111,24 @@ class DeclaredSource:
         self._records = 0
         self._may_end_early = False
 
-    def page(
-        self,
-        decoder: PageDecoder,
-        running: int,
-        rowversion_gt: str | None,
-        number: int,
-        page_size: int,
-        traffic: Traffic,
-    ) -> Page:
-        """As `Source.page`."""
-        pages = Pages(self._endpoint, self._url(), self._params(rowversion_gt), page_size, number)
-        reply, page, _ = self._ask(pages, decoder, running, traffic)
-        if not page.fetched:
-            self._check_end(pages, reply, page, 1)
-        return page
+    @property
+    def paths(self) -> dict[str, tuple[str, ...]]:
+        """As `WritableSource.paths`."""
+        return {column.name: (column.name,) for column in self._entity.columns} | source_paths(self._endpoint)
 
-    def walk(
-        self, decoder: PageDecoder, after: str | None, traffic: Traffic, before: Callable[[], int], *, complete: bool
-    ) -> Iterator[Page]:
-        """As `Source.walk`."""
-        if self._endpoint.recording is not None:
-            yield self._recorded(decoder, before())
-            return
-        if self._cache is not None:
-            self._cache.open()
-        self._totals.clear()
-        if self._endpoint.ids is None:
-            for page, _ in self._pages(decoder, self._url(), self._params(after), traffic, before):
-                yield page
-            return
-        new = [one for one in self._ids if after is None or one not in self._known_ids]
-        known = [] if after is None else [one for one in self._ids if one in self._known_ids]
-        size = self._endpoint.ids.size
-        request = IdRequest(len(self._ids), self._endpoint.ids.min_success)
-        for ids, since in ((new, None), (known, after)):
-            for start in range(0, len(ids), size):
-                yield from self._batch(decoder, ids[start : start + size], since, traffic, before, request)
-                self._check(request)
-
-    def _batch(
-        self,
-        decoder: PageDecoder,
-        ids: list[str],
-        since: str | None,
-        traffic: Traffic,
-        before: Callable[[], int],
-        request: IdRequest,
-    ) -> Iterator[Page]:
-        """The records of some ids, and one for each id that did not come back; what failed is noted in `request`."""
-        declared = self._endpoint.ids
-        assert declared is not None
-        column, params = id_column(self._endpoint), self._params(since)
-        askable = [one for one in ids if _is_askable(one, declared.param)]
-        asks = [(self._url(one), params) for one in askable]
-        if declared.param is not None:
-            asks = [(self._url(), {**params, declared.param: ",".join(askable)})] if askable else []
-        answers = (
-            self._pages(decoder, url, query, traffic, before, absent_is_empty=declared.param is None)
-            for url, query in asks
-        )
-        wanted, good, faulty = set(ids), set(), dict.fromkeys((one for one in ids if one not in askable), _UNASKABLE)
-        unasked = list(faulty)
-        for page, translated in itertools.chain.from_iterable(answers):
-            for place, one in enumerate(translated.ids):
-                if one not in wanted:
-                    page.refused.setdefault(place, (column, "It was not asked for."))
-                elif place in page.refused:
-                    faulty[one] = page.refused[place][1]
-                else:
-                    good.add(one)
-            yield page
-        # What did not change since the cursor need not come; it has a row that is good.
-        absent = [] if since is not None else [one for one in ids if one not in good and one not in faulty]
-        faulty |= dict.fromkeys(absent, "It was asked for and did not come back.")
-        for one in [*unasked, *absent]:
-            page = decoder.decode(before(), missing_record(column or "", one))
-            page.refused[0] = (column, faulty[one])
-            yield page
-        request.faulty |= {one: why for one, why in faulty.items() if one not in good}
-
-    def _check(self, request: IdRequest) -> None:
-        """Refuse the read as soon as the share cannot be reached any more.
-
-        Raises:
-            IncompleteAnswerError: too many of all ids of the run failed.
-        """
-        if request.is_enough:
-            return
-        some = itertools.islice(request.faulty.items(), SHOWN_IDS)
-        shown = "; ".join(f"{one}: {why}" if self._shows_ids else why for one, why in some)
-        raise IncompleteAnswerError(
-            f"At most {request.good} of {request.asked} records that were asked for can come back good,"
-            " less than the share of "
-            f"{request.min_success:g}. {printable(shown, 600)}",
-            where=dict(self._entity.where),
-            next_command="take the ids that are gone out of the list, or lower ids.min_success, then sync-pipelines"
-            f" sync {self._entity.path}",
-        )
+    def write(self, path: str, record: bytes, *, once: str) -> None:
+        """As `WritableSource.write`, by PUT."""
+        headers = {"Content-Type": "application/json", "Idempotency-Key": once}
+        self._session.request("PUT", f"{self._session.base_url}{path}", headers=headers, body=record)
 
     def find_raw(self, key: str, traffic: Traffic, max_record_bytes: int) -> bytes | None:
-        """The record with a business key of one column, byte for byte as the source sends it; None when it shows none.
-
-        Args:
-            key: canonical text of the key.
-            traffic: counts requests.
-            max_record_bytes: a larger record comes without its largest values.
-        """
+        """As `WritableSource.find_raw`."""
         column, ids = self._entity.business_keys[0], self._endpoint.ids
         path = source_paths(self._endpoint).get(column.name, (column.name,))
         params = {**self._params(None), **({ids.param: key} if ids is not None and ids.param is not None else {})}
         pages = Pages(self._endpoint, self._url(key if ids is not None else ""), params, self.page_size)
         for _ in range(self._max_pages):
-            reply = self.session.request("GET", pages.request.url, pages.query, traffic, lambda reply: reply)
+            reply = self._session.request("GET", pages.request.url, pages.query, traffic, lambda reply: reply)
             one = not self._endpoint.has_pages
             records = find_records(
                 reply.body, self._endpoint.records, may_be_one=one, max_record_bytes=max_record_bytes
@@ -238,7 +147,7 @@ class DeclaredSource:
         before: Callable[[], int],
         *,
         absent_is_empty: bool = False,
-    ) -> Iterator[tuple[Page, Translated]]:
+    ) -> Iterator[Page]:
         pages = Pages(self._endpoint, url, params, self.page_size)
         asked: set[str] = set()
         digests: set[bytes] = set()
@@ -254,7 +163,7 @@ class DeclaredSource:
                 )
             number = before()
             try:
-                reply, page, translated = self._ask(pages, decoder, number, traffic)
+                reply, page = self._ask(pages, decoder, number, traffic)
             except SourceContractError as error:
                 if absent_is_empty and error.status == 404:
                     return
@@ -264,14 +173,14 @@ class DeclaredSource:
             elif len(asked) == 2 and page.fetched and (size := pages.resize(first)) is not None:
                 # It caps its pages, and may number them by what was asked for; then this one left rows out.
                 try:
-                    reply, page, translated = self._ask(pages, decoder, number, traffic)
+                    reply, page = self._ask(pages, decoder, number, traffic)
                 except SourceContractError:
                     pages.request.params[pages.size_param] = size  # it does not know such a size
             if page.fetched:
                 if page.digest in digests:
                     raise SourceContractError("The source sends the same records for two pages: it is looping.")
                 digests.add(page.digest)
-                yield page, translated
+                yield page
             elif pages.numbered:
                 self._confirm_end(pages, decoder, number, traffic)
             if self._is_checked:
@@ -370,38 +279,28 @@ class DeclaredSource:
 
     def _ask(
         self, pages: Pages, decoder: PageDecoder, number: int, traffic: Traffic, *, fresh: bool = False
-    ) -> tuple[Reply, Page, Translated]:
+    ) -> tuple[Reply, Page]:
         kept = self._cache.get(pages.signature) if self._cache is not None and not fresh else None
         if kept is not None:
             return self._decoded(kept, decoder, number)
-        answer = self.session.request(
+        answer = self._session.request(
             "GET", pages.request.url, pages.query, traffic, lambda reply: self._decoded(reply, decoder, number)
         )
         if self._cache is not None:
             self._cache.put(pages.signature, answer[0])
         return answer
 
-    def _decoded(self, reply: Reply, decoder: PageDecoder, number: int) -> tuple[Reply, Page, Translated]:
+    def _decoded(self, reply: Reply, decoder: PageDecoder, number: int) -> tuple[Reply, Page]:
         try:
-            translated = self._translator.translate(reply.body, decoder.max_record_bytes)
+            page = decoder.decode(number, reply.body)
         except SourceContractError as error:
             error.next_command = f"{error.next_command}: sync-pipelines connector test {self._entity.connector}"
             raise
-        self._records += translated.count
-        page = decoder.decode(number, translated.body)
-        page.refused = translated.refused
-        return reply, page, translated
-
-    def _recorded(self, decoder: PageDecoder, number: int) -> Page:
-        path = Path(self._endpoint.recording or "")
-        try:
-            body = read_bounded(path, self.session.limits.max_page_bytes)
-        except OSError as error:
-            raise SettingsError(f"The recording {printable(str(path))} cannot be read: {error.strerror}.") from None
-        return self._decoded(Reply(body, {}, ""), decoder, number)[1]
+        self._records += page.fetched
+        return reply, page
 
     def _url(self, one: str = "") -> str:
-        return url_of(self.session, self._endpoint, one)
+        return url_of(self._session, self._endpoint, one)
 
     def _params(self, after: str | None) -> dict[str, Any]:
         return query_of(self._endpoint, after)
@@ -411,7 +310,7 @@ class DeclaredSource:
         died.
         """
         told = []
-        absent = [column.name for column in self._entity.columns if column.name not in self._translator.seen]
+        absent = [column.name for column in self._entity.columns if column.name in self._layout.absent]
         if self._records and absent:
             told.append(f"no record had the fields of {', '.join(absent[:SHOWN_IDS])}: did the source rename them?")
         if self._may_end_early:
@@ -426,6 +325,119 @@ class DeclaredSource:
         """Forget the kept answers."""
         if self._cache is not None:
             self._cache.clear()
+
+
+class SortedRestSource(RestSource, PagedSource):
+    """One that its file declares to answer sorted by its cursor, and with what is strictly greater only."""
+
+    def page(
+        self,
+        decoder: PageDecoder,
+        running: int,
+        rowversion_gt: str | None,
+        number: int,
+        page_size: int,
+        traffic: Traffic,
+    ) -> Page:
+        """As `PagedSource.page`."""
+        pages = Pages(self._endpoint, self._url(), self._params(rowversion_gt), page_size, number)
+        reply, page = self._ask(pages, decoder, running, traffic)
+        if not page.fetched:
+            self._check_end(pages, reply, page, 1)
+        return page
+
+
+class WalkedRestSource(RestSource, WalkedSource):
+    """One that follows its pagination to the end."""
+
+    def walk(
+        self, decoder: PageDecoder, after: str | None, traffic: Traffic, before: Callable[[], int], *, complete: bool
+    ) -> Iterator[Page]:
+        """As `WalkedSource.walk`."""
+        if self._endpoint.recording is not None:
+            yield self._recorded(decoder, before())
+            return
+        if self._cache is not None:
+            self._cache.open()
+        self._totals.clear()
+        if self._endpoint.ids is None:
+            yield from self._pages(decoder, self._url(), self._params(after), traffic, before)
+            return
+        new = [one for one in self._ids if after is None or one not in self._known_ids]
+        known = [] if after is None else [one for one in self._ids if one in self._known_ids]
+        size = self._endpoint.ids.size
+        request = IdRequest(len(self._ids), self._endpoint.ids.min_success)
+        for ids, since in ((new, None), (known, after)):
+            for start in range(0, len(ids), size):
+                yield from self._batch(decoder, ids[start : start + size], since, traffic, before, request)
+                self._check(request)
+
+    def _batch(
+        self,
+        decoder: PageDecoder,
+        ids: list[str],
+        since: str | None,
+        traffic: Traffic,
+        before: Callable[[], int],
+        request: IdRequest,
+    ) -> Iterator[Page]:
+        """The records of some ids, and one for each id that did not come back; what failed is noted in `request`."""
+        declared = self._endpoint.ids
+        assert declared is not None
+        column, params = id_column(self._endpoint), self._params(since)
+        askable = [one for one in ids if _is_askable(one, declared.param)]
+        asks = [(self._url(one), params) for one in askable]
+        if declared.param is not None:
+            asks = [(self._url(), {**params, declared.param: ",".join(askable)})] if askable else []
+        answers = (
+            self._pages(decoder, url, query, traffic, before, absent_is_empty=declared.param is None)
+            for url, query in asks
+        )
+        wanted, good, faulty = set(ids), set(), dict.fromkeys((one for one in ids if one not in askable), _UNASKABLE)
+        unasked = list(faulty)
+        for page in itertools.chain.from_iterable(answers):
+            for place, one in enumerate(page.ids):
+                if one not in wanted:
+                    page.refused.setdefault(place, (column, "It was not asked for."))
+                elif place in page.refused:
+                    faulty[one] = page.refused[place][1]
+                else:
+                    good.add(one)
+            yield page
+        # What did not change since the cursor need not come; it has a row that is good.
+        absent = [] if since is not None else [one for one in ids if one not in good and one not in faulty]
+        faulty |= dict.fromkeys(absent, "It was asked for and did not come back.")
+        for one in [*unasked, *absent]:
+            page = decoder.decode_kept(before(), missing_record(column or "", one))
+            page.refused[0] = (column, faulty[one])
+            yield page
+        request.faulty |= {one: why for one, why in faulty.items() if one not in good}
+
+    def _check(self, request: IdRequest) -> None:
+        """Refuse the read as soon as the share cannot be reached any more.
+
+        Raises:
+            IncompleteAnswerError: too many of all ids of the run failed.
+        """
+        if request.is_enough:
+            return
+        some = itertools.islice(request.faulty.items(), SHOWN_IDS)
+        shown = "; ".join(f"{one}: {why}" if self._shows_ids else why for one, why in some)
+        raise IncompleteAnswerError(
+            f"At most {request.good} of {request.asked} records that were asked for can come back good, less than the"
+            f" share of {request.min_success:g}. {printable(shown, 600)}",
+            where=dict(self._entity.where),
+            next_command="take the ids that are gone out of the list, or lower ids.min_success, then sync-pipelines"
+            f" sync {self._entity.path}",
+        )
+
+    def _recorded(self, decoder: PageDecoder, number: int) -> Page:
+        path = Path(self._endpoint.recording or "")
+        try:
+            body = read_bounded(path, self._session.limits.max_page_bytes)
+        except OSError as error:
+            raise SettingsError(f"The recording {printable(str(path))} cannot be read: {error.strerror}.") from None
+        return self._decoded(Reply(body, {}, ""), decoder, number)[1]
 
 
 def _key_at(raw: bytes, path: tuple[str, ...], column: Column) -> str | None:

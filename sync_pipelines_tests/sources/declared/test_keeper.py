@@ -12,7 +12,7 @@ from sync_pipelines.batches.raw_json import compile_path, elements, find_records
 from sync_pipelines.batches.records import elements_of, members_of
 from sync_pipelines.errors import BrokenPageError, SettingsError, SourceContractError
 from sync_pipelines.model.declaration import Endpoint
-from sync_pipelines.sources.rest.translate import Translator
+from sync_pipelines.sources.declared.keeper import Keeper
 
 numbers = st.from_regex(r"\A-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,3})?\Z")
 texts = st.text(max_size=8).map(json.dumps)
@@ -35,9 +35,9 @@ def test_every_value_arrives_as_its_own_bytes(found):
     texts_of = ["{" + ",".join(f"{json.dumps(name)}: {value}" for name, value in one.items()) + "}" for one in found]
     body = ("[" + ",".join(texts_of) + "]").encode()
     endpoint = Endpoint(path="/x", mapping={"name": "label"})
-    translated = Translator(endpoint, ["id", "label"]).translate(body)
-    rows = elements(members(translated.body)["rows"])
-    assert len(rows) == translated.count == len(found)
+    kept = Keeper(endpoint, ["id", "label"]).keep(body)
+    rows = elements(members(kept.body)["rows"])
+    assert len(rows) == kept.count == len(found)
     for row, source in zip(rows, found, strict=True):
         data = members(members(row)["data"])
         expected = {{"name": "label"}.get(name, name): value.encode() for name, value in source.items()}

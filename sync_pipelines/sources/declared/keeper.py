@@ -1,4 +1,6 @@
-"""A declared endpoint's records in the form that the rest of the route reads; values stay byte for byte.
+"""A declared endpoint's records in the form in which quarantine keeps them; values stay byte for byte.
+
+The exact path reads this form, and so does a release. The records of a page that is good do not take it.
 
 Each record becomes `{"row_version": …, "data": {…}}`: fields under the names of the table, nested ones where the
 mapping reaches into them. Fields that nobody declared travel along, so that quarantine keeps them and the run names
@@ -8,44 +10,26 @@ them.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
+from sync_pipelines.batches.layout import KeptRecords
 from sync_pipelines.batches.raw_json import find_records, members
 from sync_pipelines.errors import BrokenPageError
 from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines.model.limits import MAX_RECORD_BYTES
+from sync_pipelines.sources.declared.paths import MAX_NESTED, SEPARATOR, id_column, source_paths
 
-SEPARATOR = "_"
 _NULL = b"null"
-# Deeper objects are no columns, and would take the reader beyond what Python can call.
-MAX_NESTED = 100
 _HIDDEN = b'"***"'
 # By field; under None the name in the table of the field itself.
 _Tree = dict[Any, Any]
 
 
-@dataclass
-class Translated:
-    """One answer in the internal form.
-
-    Attributes:
-        body: `{"rows":[…]}`.
-        count: records in it.
-        refused: what cannot pass whatever its types, by place: (column, reason).
-        ids: text of the id of each record, where an id column is declared.
-    """
-
-    body: bytes
-    count: int
-    refused: dict[int, tuple[str | None, str]] = field(default_factory=dict)
-    ids: list[str | None] = field(default_factory=list)
-
-
-class Translator:
-    """Translates the answers of one endpoint.
+class Keeper:
+    """Puts the records of one endpoint into the form in which they are kept.
 
     Args:
         endpoint: its declaration.
@@ -76,22 +60,29 @@ class Translator:
             node = node.setdefault(part, {})
         node[None] = name
 
-    def translate(self, body: bytes, max_record_bytes: int = MAX_RECORD_BYTES) -> Translated:
+    def keep(self, body: bytes, max_record_bytes: int = MAX_RECORD_BYTES) -> KeptRecords:
         """The records of an answer; a record that is larger comes without its largest values.
 
         Raises:
             BrokenPageError: it has none at the declared path.
         """
-        rows: list[bytes] = []
         one = not self._endpoint.has_pages
-        records = find_records(body, self._endpoint.records, may_be_one=one, max_record_bytes=max_record_bytes)
-        result = Translated(b"", 0)
-        for place, raw in enumerate(records):
-            rows.append(self._row(raw, place, result))
+        return self.keep_each(
+            find_records(body, self._endpoint.records, may_be_one=one, max_record_bytes=max_record_bytes)
+        )
+
+    def keep_each(self, records: Iterable[bytes]) -> KeptRecords:
+        """These records."""
+        result = KeptRecords(b"", 0)
+        rows = [self._row(raw, place, result) for place, raw in enumerate(records)]
         result.body, result.count = b'{"rows":[' + b",".join(rows) + b"]}", len(rows)
         return result
 
-    def _row(self, raw: bytes, place: int, result: Translated) -> bytes:
+    def keep_one(self, record: bytes) -> bytes:
+        """One record."""
+        return self._row(record, 0, KeptRecords(b"", 0))
+
+    def _row(self, raw: bytes, place: int, result: KeptRecords) -> bytes:
         try:
             found = members(raw)
         except BrokenPageError:
@@ -116,12 +107,14 @@ class Translator:
         prefix: tuple[str, ...],
         data: dict[str, bytes],
         place: int,
-        result: Translated,
+        result: KeptRecords,
     ) -> None:
         for name, raw in found.items():
             node, path = tree.get(name), (*prefix, name)
             if node is not None and None in node:
                 data[node[None]] = raw
+                if node[None] not in self._declared:
+                    result.undeclared[node[None]] = path
             wanted = node is not None and len(node) > (None in node)
             # Of an object that is a column as a whole nothing is left over.
             whole = None in tree
@@ -131,40 +124,23 @@ class Translator:
                 continue
             if inner is not None:
                 self._walk(inner, node or {}, path, data, place, result)
-            elif wanted and raw.strip() != _NULL:
+            elif wanted and node is not None and raw.strip() != _NULL:
                 result.refused.setdefault(place, (_first_name(node), f"The field {'.'.join(path)} is no object."))
             if inner is None and not whole and (node is None or (wanted and None not in node)):
                 free = SEPARATOR.join(path)
                 if self._masked and not self._masked.isdisjoint(path):
                     raw = _HIDDEN
                 # A stray field must not take the place of a declared column.
-                data[free if free not in self._declared and free not in data else f"source.{free}"] = raw
+                free = free if free not in self._declared and free not in data else f"source.{free}"
+                data[free] = raw
+                result.undeclared[free] = path
 
-    def _judge(self, data: dict[str, bytes], place: int, result: Translated) -> None:
+    def _judge(self, data: dict[str, bytes], place: int, result: KeptRecords) -> None:
         if self._verified is not None and data.get(self._verified, b"").strip() != b"true":
             result.refused.setdefault(place, (self._verified, "The source has not verified it."))
         content = [raw.strip() for name, raw in data.items() if name in self._declared and name not in self._apart]
         if not any(raw not in (_NULL, b'""', b"[]", b"{}") for raw in content):
             result.refused.setdefault(place, (None, "It came back empty."))
-
-
-def source_paths(endpoint: Endpoint) -> dict[str, tuple[str, ...]]:
-    """Where each column of the table comes from."""
-    paths = {target: tuple(source.split(".")) for source, target in endpoint.mapping.items()}
-    for column in endpoint.columns or ():
-        if isinstance(column.source, list):
-            paths[column.name] = tuple(column.source)
-        elif column.source is not None:
-            paths[column.name] = tuple(column.source.split("."))
-    return paths
-
-
-def id_column(endpoint: Endpoint) -> str | None:
-    """The column that holds the ids of an id list."""
-    if endpoint.ids is None:
-        return None
-    keys = endpoint.key or [column.name for column in endpoint.columns or () if column.key]
-    return endpoint.ids.column or (keys[0] if keys else None)
 
 
 def missing_record(column: str, value: str) -> bytes:

@@ -1,60 +1,15 @@
-"""What a connector offers, in the words of `/api/v1/apis`, whatever its kind."""
+"""Declared endpoints in the words of `/api/v1/apis`, and whether their parts fit together."""
 
 from __future__ import annotations
 
-import logging
-from typing import Any, NamedTuple
+from typing import Any
 
 from sync_pipelines.batches.coercion import words_of
 from sync_pipelines.batches.raw_json import compile_path
-from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import EntityDefinitionError
 from sync_pipelines.model.declaration import Coercion, ColumnDeclaration, Declaration, Endpoint
-from sync_pipelines.model.entity import Connector
 from sync_pipelines.secrets import printable
-from sync_pipelines.settings import Settings
-from sync_pipelines.sources.apismith.protocol import fetch_apis
-from sync_pipelines.sources.http.connector_session import open_session
-from sync_pipelines.sources.rest.openapi import resolve_openapi
-from sync_pipelines.sources.rest.translate import id_column
-
-logger = logging.getLogger(__name__)
-
-
-class Description(NamedTuple):
-    """What a source offers.
-
-    Attributes:
-        apis: the descriptions of its entities.
-        declaration: as it is now; None where the source describes itself.
-        left_out: by slug, why what its OpenAPI document has is no entity.
-    """
-
-    apis: list[Any]
-    declaration: Declaration | None = None
-    left_out: dict[str, str] = {}
-
-
-def describe_source(connector: Connector, settings: Settings, database: Database | None = None) -> Description:
-    """The descriptions of a connector's entities: asked for, or as declared.
-
-    A rate limit is shared with other processes through `database`, if one is given.
-
-    Raises:
-        SyncError: the source does not answer, or answers something else.
-    """
-    if connector.declaration is None:
-        return Description(fetch_apis(open_session(connector, settings, database)))
-    declaration = Declaration.model_validate(connector.declaration)
-    left_out: dict[str, str] = {}
-    if declaration.openapi is not None and declaration.openapi.path is not None:
-        # What the document leaves out was told by `connector apply`; here it counts as not offered.
-        known = set(declaration.endpoints)
-        declaration, found = resolve_openapi(declaration, open_session(connector, settings, database))
-        left_out = found.left_out
-        for name, why in found.skipped.items() if known - set(declaration.endpoints) else ():
-            logger.warning("%s: %s is left out: %s", connector.name, name, why)
-    return Description(describe_declaration(declaration), declaration, left_out)
+from sync_pipelines.sources.declared.paths import id_column
 
 
 def describe_declaration(declaration: Declaration) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from sync_pipelines.batches.values import convert
 from sync_pipelines.errors import EntityDefinitionError, RecordError
 from sync_pipelines.model.declaration import ColumnDeclaration, Endpoint
 from sync_pipelines.model.types import parse_type
-from sync_pipelines.sources.rest.translate import MAX_NESTED, SEPARATOR
+from sync_pipelines.sources.declared.paths import MAX_NESTED, SEPARATOR
 
 SAMPLE_RECORDS = 100
 MAX_NAME_LENGTH = 1000

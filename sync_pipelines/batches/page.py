@@ -1,0 +1,155 @@
+"""A page of one read: its records as they came, and what the decoder made of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from sync_pipelines.batches.layout import Layout
+from sync_pipelines.batches.records import Reject, each_record, rowversion_of, split_records
+from sync_pipelines.batches.typed import TypedReader
+
+
+def digest_of(text: bytes) -> bytes:
+    """What tells texts apart within one run."""
+    return hashlib.blake2b(text, digest_size=16).digest()
+
+
+@dataclass
+class Page:
+    """A decoded page, at first without its columns: `PageDecoder.settle` makes those for many pages at once.
+
+    Attributes:
+        number: running number of the page in its run, from 1.
+        body: the records of the answer, kept until the gate has judged them.
+        fetched: records in the answer.
+        rowversions: rowversion of each good record (None where the source gave none).
+        records: the decoded records of a page that is not settled yet, all of them taken for good; else None.
+        columns: one array per declared column, good records only; empty until the page is settled. Where columns may
+            be coerced,
+            one more array tells of each record what was.
+        positions: place of each good record in the answer, from 0; None when all are good.
+        rejects: records that cannot be stored as declared.
+        undeclared: names of fields that the API does not declare.
+        refused: records that may not pass although they can be stored, by place in the answer: (column, reason).
+        ids: text of the id of each record of an id list.
+        reader: made `records`.
+        layout: of `body`; None where it is in the form in which records are kept.
+    """
+
+    number: int
+    body: bytes
+    fetched: int
+    rowversions: list[str | None]
+    records: list[Any] | None = None
+    columns: list[pa.Array] = field(default_factory=list)
+    positions: list[int] | None = None
+    rejects: list[Reject] = field(default_factory=list)
+    undeclared: set[str] = field(default_factory=set)
+    refused: dict[int, tuple[str | None, str]] = field(default_factory=dict)
+    ids: list[str | None] = field(default_factory=list)
+    reader: TypedReader | None = None
+    layout: Layout | None = None
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Digest of the records as they came, to tell pages apart."""
+        return digest_of(self.body)
+
+    @cached_property
+    def kept_body(self) -> bytes:
+        """The records in the form in which they are kept, `{"rows":[…]}`."""
+        return self.body if self.layout is None else self.layout.keep_located(self.body).body
+
+    @cached_property
+    def raw_records(self) -> list[str]:
+        """The texts of all records of the answer, in the form in which they are kept."""
+        return split_records(self.kept_body)
+
+    def each_record(self) -> Iterator[str]:
+        """As `raw_records`, one after the other."""
+        return each_record(self.kept_body)
+
+    def large_records(self, least_characters: int) -> Iterator[tuple[int, bytes]]:
+        """Place and kept form of each record of at least about so many characters."""
+        if len(self.body) < least_characters:
+            return
+        if self.layout is not None:
+            yield from self.layout.keep_large(self.body, least_characters)
+            return
+        for place, raw in enumerate(each_record(self.body)):
+            if len(raw) >= least_characters:
+                yield place, raw.encode("utf-8", errors="surrogateescape")
+
+    def position(self, index: int) -> int:
+        """Place in the answer of the good record `index`."""
+        return index if self.positions is None else self.positions[index]
+
+    def drop_after(self, rowversion: str) -> int:
+        """Forget the records after the last one of a rowversion, which are read again; returns how many they were.
+
+        Records without rowversion stay: the filter of the next request need not let them pass. A page that has any
+        must be settled.
+        """
+        kept = len(self.rowversions)
+        while kept and self.rowversions[kept - 1] != rowversion:
+            kept -= 1
+        places = [reject.position for reject in self.rejects if reject.rowversion == rowversion]
+        last_place = max([*places, self.position(kept - 1) if kept else -1])
+        while kept < len(self.rowversions) and self.position(kept) <= last_place:
+            kept += 1
+        unordered = [index for index in range(kept, len(self.rowversions)) if self.rowversions[index] is None]
+        rejects = [reject for reject in self.rejects if reject.position <= last_place or reject.rowversion is None]
+        dropped = len(self.rowversions) - kept - len(unordered) + len(self.rejects) - len(rejects)
+        self.rejects = rejects
+        if unordered:
+            self.keep([*range(kept), *unordered])
+            return dropped
+        self.rowversions = self.rowversions[:kept]
+        if self.records is not None:
+            self.records = self.records[:kept]
+        self.columns = [column.slice(0, kept) for column in self.columns]
+        return dropped
+
+    def keep(self, indexes: list[int]) -> None:
+        """Forget all good records but these; the page must be settled."""
+        self.columns = [column.take(pa.array(indexes, pa.int64())) for column in self.columns]
+        self.positions = [self.position(index) for index in indexes]
+        self.rowversions = [self.rowversions[index] for index in indexes]
+
+    def drop_with_rowversion(self, known: set[str]) -> int:
+        """Forget what was read by its rowversion; the page must be settled.
+
+        Args:
+            known: texts of records without rowversion that are known already.
+
+        Returns:
+            How many records were forgotten.
+        """
+        before = len(self.rowversions) + len(self.rejects)
+        raw = self.raw_records
+        places = enumerate(self.rowversions)
+        self.keep([index for index, version in places if version is None and raw[self.position(index)] not in known])
+        self.rejects = [
+            reject for reject in self.rejects if reject.rowversion is None and raw[reject.position] not in known
+        ]
+        return before - len(self.rowversions) - len(self.rejects)
+
+    def without_rowversion(self) -> set[str]:
+        """Texts of the records without rowversion that count."""
+        places = [self.position(index) for index, rowversion in enumerate(self.rowversions) if rowversion is None]
+        places += [reject.position for reject in self.rejects if reject.rowversion is None]
+        return {self.raw_records[place] for place in places}
+
+    def record_digests(self, rowversion: str) -> list[bytes]:
+        """Digests of the page's records of one rowversion, to see whether a tie group has come to rest."""
+        return [
+            digest_of(raw.encode("utf-8", errors="surrogateescape"))
+            for raw in self.each_record()
+            if rowversion_of(raw) == rowversion
+        ]

@@ -1,0 +1,36 @@
+"""The endpoints of a declared connector, as its row of the catalog has them."""
+
+from __future__ import annotations
+
+import functools
+import json
+
+from sync_pipelines.errors import ConfigurationError
+from sync_pipelines.model.declaration import Declaration, Endpoint
+from sync_pipelines.model.entity import Connector
+
+
+def declaration_of(connector: Connector) -> Declaration:
+    """What a connector file said, with everything resolved."""
+    return _declaration(json.dumps(connector.declaration, sort_keys=True))
+
+
+@functools.lru_cache(maxsize=100)
+def _declaration(text: str) -> Declaration:
+    return Declaration.model_validate_json(text)
+
+
+def endpoint_of(connector: Connector, slug: str) -> Endpoint:
+    """The endpoint of an entity.
+
+    Raises:
+        ConfigurationError: the connector does not declare it any more.
+    """
+    endpoint = declaration_of(connector).endpoints.get(slug)
+    if endpoint is None:
+        raise ConfigurationError(
+            f"The connector {connector.name} does not declare {slug} any more.",
+            where={"connector": connector.name, "entity": slug},
+            next_command=f"sync-pipelines discover {connector.name}",
+        )
+    return endpoint

@@ -1,0 +1,167 @@
+"""Read an endpoint of kind graphql: one query, page after page of its connection."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sync_pipelines.batches.decode import PageDecoder
+from sync_pipelines.batches.page import Page
+from sync_pipelines.batches.raw_json import Step, compile_path
+from sync_pipelines.errors import SourceContractError
+from sync_pipelines.model.declaration import ConnectionPagination, Endpoint
+from sync_pipelines.model.entity import Entity
+from sync_pipelines.sources.declared.layout import DeclaredLayout
+from sync_pipelines.sources.graphql.answers import PageInfo, check_errors, connection_of, page_info_of
+from sync_pipelines.sources.http.guarded import GuardedSession, Reply, Traffic
+from sync_pipelines.sources.source import WalkedSource
+
+SHOWN_COLUMNS = 10
+
+
+class GraphqlSource(WalkedSource):
+    """One endpoint of a connector of kind graphql.
+
+    Args:
+        session: of the connector.
+        entity: with its columns.
+        endpoint: its declaration.
+        page_size: records to ask for.
+        max_pages: most answers of one read.
+        masked: columns whose values must not rest anywhere.
+    """
+
+    def __init__(
+        self,
+        session: GuardedSession,
+        entity: Entity,
+        endpoint: Endpoint,
+        *,
+        page_size: int,
+        max_pages: int,
+        masked: frozenset[str] = frozenset(),
+    ) -> None:
+        self._session, self._entity, self._endpoint = session, entity, endpoint
+        self.page_size, self._max_pages = page_size, max_pages
+        self._layout = DeclaredLayout(endpoint, entity.columns, masked)
+        self.layout = self._layout
+        self._totals: set[int | None] = set()
+        self._records = 0
+
+    @property
+    def total(self) -> int | None:
+        """As `Source.total`."""
+        return next(iter(self._totals)) if len(self._totals) == 1 else None
+
+    def walk(
+        self, decoder: PageDecoder, after: str | None, traffic: Traffic, before: Callable[[], int], *, complete: bool
+    ) -> Iterator[Page]:
+        """As `WalkedSource.walk`."""
+        self._totals.clear()
+        cursor: str | None = None
+        known: set[str] = set()
+        digests: set[bytes] = set()
+        for _ in range(self._max_pages):
+            number = before()
+            variables = variables_for(self._endpoint, self.page_size, cursor=cursor, since=after)
+            page, info = ask(
+                self._session,
+                self._endpoint,
+                variables,
+                traffic,
+                functools.partial(self._decoded, decoder, number),
+            )
+            self._records += page.fetched
+            if page.fetched:
+                if page.digest in digests:
+                    raise SourceContractError("The source sends the same records for two pages: it is looping.")
+                digests.add(page.digest)
+                yield page
+            # What a filter leaves out may or may not be part of the count.
+            is_counted = after is None and self._endpoint.pagination.checked
+            self._totals.add(info.total if is_counted else None)
+            if not info.has_next:
+                return
+            cursor = info.end_cursor
+            if cursor in known:
+                raise SourceContractError("The source leads back to a page that was read already: it is looping.")
+            known.add(cursor or "")
+        raise SourceContractError(
+            f"The source was asked {self._max_pages} times in one read without coming to an end.",
+            next_command="raise MAX_PAGES if it really holds that much",
+        )
+
+    def _decoded(self, decoder: PageDecoder, number: int, reply: Reply) -> tuple[Page, PageInfo]:
+        return decoder.decode(number, reply.body), info_of(self._endpoint, reply.body)
+
+    def warnings(self) -> list[str]:
+        """Columns that no record had."""
+        absent = [column.name for column in self._entity.columns if column.name in self._layout.absent]
+        if not self._records or not absent:
+            return []
+        return [f"no record had the fields of {', '.join(absent[:SHOWN_COLUMNS])}: did the source rename them?"]
+
+
+def ask(
+    session: GuardedSession,
+    endpoint: Endpoint,
+    variables: dict[str, Any],
+    traffic: Traffic,
+    parse: Callable[[Reply], Any],
+) -> Any:
+    """What `parse` makes of an answer to the endpoint's query that has no errors.
+
+    Raises:
+        SyncError: from the session, or the answer has errors.
+    """
+
+    def checked(reply: Reply) -> Any:
+        check_errors(reply.body)
+        return parse(reply)
+
+    body = json.dumps({"query": endpoint.query, "variables": variables}).encode()
+    headers = {"Content-Type": "application/json"}
+    url = f"{session.base_url}{endpoint.path}"
+    return session.request("POST", url, None, traffic, checked, headers=headers, body=body)
+
+
+def variables_for(
+    endpoint: Endpoint, size: int, *, cursor: str | None = None, since: str | None = None
+) -> dict[str, Any]:
+    """The variables of one request: the declared ones, the place in the connection, and the filter by the cursor."""
+    variables = dict(endpoint.variables)
+    pagination = endpoint.pagination
+    if isinstance(pagination, ConnectionPagination):
+        variables[pagination.after] = cursor
+        if pagination.size_param is not None:
+            variables[pagination.size_param] = size
+    if endpoint.cursor is not None:
+        variables[endpoint.cursor.param] = since
+    return variables
+
+
+def info_of(endpoint: Endpoint, body: bytes) -> PageInfo:
+    """Where an answer's connection goes on.
+
+    Raises:
+        SourceContractError: it does not say it, or it goes on although its file declares that one answer is everything.
+    """
+    connection = connection_path(endpoint)
+    if isinstance(endpoint.pagination, ConnectionPagination):
+        return page_info_of(body, connection)
+    if "pageInfo" in connection_of(body, connection) and page_info_of(body, connection).has_next:
+        raise SourceContractError(
+            "The answer says that there is a next page, and the connector's file that one answer is everything.",
+            next_command="declare `pagination: {type: connection}` in the connector's file",
+        )
+    return PageInfo(has_next=False)
+
+
+def connection_path(endpoint: Endpoint) -> tuple[Step, ...]:
+    """Path of the object that holds the list of records, and `pageInfo` beside it."""
+    records = endpoint.records if isinstance(endpoint.records, str) else endpoint.records[0]
+    steps = compile_path(records)
+    at = steps.index(None) if None in steps else len(steps)
+    return steps[: max(at - 1, 0)]

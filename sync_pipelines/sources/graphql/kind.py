@@ -1,0 +1,125 @@
+"""The kind `graphql`: endpoints that are queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sync_pipelines.batches.raw_json import compile_path
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.errors import SettingsError
+from sync_pipelines.model.declaration import ConnectionPagination, Declaration, Endpoint, NoPagination
+from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.settings import Settings
+from sync_pipelines.sources.declared.infer import SAMPLE_RECORDS
+from sync_pipelines.sources.declared.kind import DeclaredKind
+from sync_pipelines.sources.graphql.adapter import GraphqlSource, ask, info_of, variables_for
+from sync_pipelines.sources.graphql.document import variables_of
+from sync_pipelines.sources.http.connector_session import open_session
+from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
+from sync_pipelines.sources.kind import Resolved
+from sync_pipelines.sources.source import Source
+
+DEFAULT_PATH = "/graphql"
+
+
+class GraphqlKind(DeclaredKind):
+    """Queries of a connector file."""
+
+    endpoint_keys = frozenset({"path", "query", "variables", "pagination"})
+
+    def check_declaration(self, declaration: Declaration) -> Iterable[tuple[tuple[str, ...], str]]:
+        """As `SourceKind.check_declaration`."""
+        yield from super().check_declaration(declaration)
+        for slug, endpoint in declaration.endpoints.items():
+            for place, why in _problems(endpoint):
+                yield ("endpoints", slug, *place), why
+
+    def resolve(self, declaration: Declaration, session: GuardedSession) -> Resolved:
+        """As `SourceKind.resolve`: what a file may leave out is written down, so that it never changes by itself."""
+        endpoints = {slug: _completed(endpoint) for slug, endpoint in declaration.endpoints.items()}
+        return Resolved(declaration.model_copy(update={"endpoints": endpoints}))
+
+    def open_endpoint(
+        self,
+        database: Database,
+        connector: Connector,
+        entity: Entity,
+        endpoint: Endpoint,
+        settings: Settings,
+        *,
+        masked: frozenset[str],
+        keep_answers: bool,
+    ) -> Source:
+        """As `SourceKind.open`."""
+        session = open_session(connector, settings, database)
+        return GraphqlSource(
+            session.hiding_bodies() if masked else session,
+            entity,
+            endpoint,
+            page_size=_size(endpoint, entity.page_size or settings.max_page_size),
+            max_pages=settings.max_pages,
+            masked=masked,
+        )
+
+    def sample(self, endpoint: Endpoint, session: GuardedSession, settings: Settings) -> bytes:
+        """As `SourceKind.sample`."""
+        variables = variables_for(endpoint, min(SAMPLE_RECORDS, _size(endpoint, SAMPLE_RECORDS)))
+        body = ask(session, endpoint, variables, Traffic(), lambda reply: reply.body)
+        info_of(endpoint, body)
+        assert isinstance(body, bytes)
+        return body
+
+
+def _size(endpoint: Endpoint, otherwise: int) -> int:
+    pagination = endpoint.pagination
+    return min(pagination.size or otherwise, getattr(pagination, "max_size", otherwise))
+
+
+def _completed(endpoint: Endpoint) -> Endpoint:
+    """The endpoint with the path and the pagination that its file leaves out."""
+    told = endpoint.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    if "path" not in endpoint.model_fields_set:
+        told["path"] = DEFAULT_PATH
+    if "pagination" not in endpoint.model_fields_set and _is_connection(endpoint):
+        told["pagination"] = {"type": "connection"}
+    return Endpoint.model_validate(told)
+
+
+def _is_connection(endpoint: Endpoint) -> bool:
+    records = endpoint.records if isinstance(endpoint.records, str) else endpoint.records[0]
+    steps = compile_path(records)
+    return steps[-1:] == ("nodes",) or steps[-3:] == ("edges", None, "node")
+
+
+def _problems(endpoint: Endpoint) -> Iterable[tuple[tuple[str, ...], str]]:
+    if endpoint.query is None:
+        yield (), "an endpoint of kind graphql needs a `query`"
+        return
+    try:
+        declared = variables_of(endpoint.query)
+        pagination = _completed(endpoint).pagination
+    except (ValueError, SettingsError) as error:
+        yield ("query",), f"this is no query that can be sent: {error}"
+        return
+    ours = {}
+    if isinstance(pagination, ConnectionPagination):
+        ours[pagination.after] = "the place in the connection"
+        if pagination.size_param is not None:
+            ours[pagination.size_param] = "the size of a page"
+    elif not isinstance(pagination, NoPagination):
+        yield ("pagination",), "an endpoint of kind graphql has the pagination connection or none"
+    elif pagination.size_param is not None or pagination.size is not None:
+        yield ("pagination",), "the pagination none has no size for a query; set it in `variables`"
+    if endpoint.cursor is not None:
+        ours[endpoint.cursor.param] = "the filter by the cursor"
+    for name, what in ours.items():
+        if name not in declared:
+            yield ("query",), f"the query declares no variable ${name}, which would take {what}"
+        if name in endpoint.variables:
+            yield ("variables", name), f"this variable takes {what}, so it has no value of the file"
+    for name in endpoint.variables:
+        if name not in declared:
+            yield ("variables", name), "the query declares no such variable"
+
+
+KIND = GraphqlKind()

@@ -1,0 +1,212 @@
+"""The kinds `rest` and `openapi`: endpoints of a connector file, or of an OpenAPI document, asked by GET."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import psycopg
+
+from sync_pipelines.batches.records import rowversion_of, split_records
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.errors import DatabaseRefusedError, SettingsError
+from sync_pipelines.files.bounded import read_bounded
+from sync_pipelines.model.declaration import ConnectionPagination, Declaration, Endpoint, WriteBack
+from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.model.quoting import quote
+from sync_pipelines.secrets import printable
+from sync_pipelines.settings import Settings
+from sync_pipelines.sources.declared.describe import describe_declaration
+from sync_pipelines.sources.declared.endpoints import declaration_of, endpoint_of
+from sync_pipelines.sources.declared.infer import SAMPLE_RECORDS
+from sync_pipelines.sources.declared.keeper import Keeper
+from sync_pipelines.sources.declared.kind import DeclaredKind
+from sync_pipelines.sources.declared.paths import id_column
+from sync_pipelines.sources.http.connector_session import open_session
+from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
+from sync_pipelines.sources.kind import Description, Prober, Resolved
+from sync_pipelines.sources.probe import UNVERSIONED
+from sync_pipelines.sources.rest.adapter import SortedRestSource, WalkedRestSource, query_of, url_of
+from sync_pipelines.sources.rest.kept_answers import AnswerCache
+from sync_pipelines.sources.rest.openapi import resolve_openapi
+from sync_pipelines.sources.rest.paginators import Pages
+from sync_pipelines.sources.source import Source
+
+logger = logging.getLogger(__name__)
+
+
+class RestProber(Prober):
+    """Asks endpoints that are sorted by their cursor for one record after a rowversion."""
+
+    def __init__(self, session: GuardedSession, endpoints: dict[str, Endpoint]) -> None:
+        self._session, self._endpoints = session, endpoints
+        self.max_connections = session.limits.max_connections
+        self.requests_per_second = session.limits.requests_per_second
+
+    def can_probe(self, slug: str) -> bool:
+        """Of a source in another order, one record says nothing about the others."""
+        return slug in self._endpoints and self._endpoints[slug].is_ascending
+
+    def first_after(self, slug: str, seen: str, patience_seconds: float | None = None) -> str | None:
+        """As `Prober.first_after`."""
+        endpoint = self._endpoints[slug]
+        pages = Pages(endpoint, url_of(self._session, endpoint), query_of(endpoint, seen), 1)
+        keeper = Keeper(endpoint, [column.name for column in endpoint.columns or ()])
+        records = self._session.request(
+            "GET",
+            pages.request.url,
+            pages.query,
+            parse=lambda reply: split_records(keeper.keep(reply.body).body),
+            patience_seconds=patience_seconds,
+        )
+        return (rowversion_of(records[0]) or UNVERSIONED) if records else None
+
+
+class RestKind(DeclaredKind):
+    """Endpoints that answer pages of JSON."""
+
+    endpoint_keys = frozenset(
+        ["path", "params", "pagination", "fields", "fields_param", "ids", "resume_seconds", "recording", "write_back"]
+    )
+
+    def describe(self, connector: Connector, settings: Settings, database: Database | None) -> Description:
+        """As `SourceKind.describe`: what the file says, with the endpoints of its OpenAPI document as that is now."""
+        declaration = declaration_of(connector)
+        if declaration.openapi is None or declaration.openapi.path is None:
+            return Description(describe_declaration(declaration), declaration)
+        # What the document leaves out was told by `connector apply`; here it counts as not offered.
+        known = set(declaration.endpoints)
+        declaration, found = resolve_openapi(declaration, open_session(connector, settings, database))
+        for name, why in found.skipped.items() if known - set(declaration.endpoints) else ():
+            logger.warning("%s: %s is left out: %s", connector.name, name, why)
+        return Description(describe_declaration(declaration), declaration, found.left_out)
+
+    def check_declaration(self, declaration: Declaration) -> Iterable[tuple[tuple[str, ...], str]]:
+        """As `SourceKind.check_declaration`."""
+        yield from super().check_declaration(declaration)
+        for slug, endpoint in declaration.endpoints.items():
+            if declaration.openapi is None and "path" not in endpoint.model_fields_set:
+                yield ("endpoints", slug), f"the endpoint {slug} needs a `path`"
+            if isinstance(endpoint.pagination, ConnectionPagination):
+                yield ("endpoints", slug, "pagination"), "the pagination connection is one of the kind graphql"
+
+    def open_endpoint(
+        self,
+        database: Database,
+        connector: Connector,
+        entity: Entity,
+        endpoint: Endpoint,
+        settings: Settings,
+        *,
+        masked: frozenset[str],
+        keep_answers: bool,
+    ) -> Source:
+        """As `SourceKind.open`."""
+        session = open_session(connector, settings, database)
+        ids, known = _ids(database, endpoint, entity, masked)
+        cache = None
+        if keep_answers and not masked and endpoint.resume_seconds is not None:
+            cache = AnswerCache(settings.home, entity.uid, endpoint.resume_seconds)
+        opened = SortedRestSource if endpoint.is_ascending else WalkedRestSource
+        return opened(
+            session.hiding_bodies() if masked else session,
+            entity,
+            endpoint,
+            page_size=page_size_of(endpoint, entity.page_size, settings),
+            max_pages=settings.max_pages,
+            ids=ids,
+            known_ids=known,
+            cache=cache,
+            masked=masked,
+        )
+
+    def open_prober(self, connector: Connector, settings: Settings, database: Database, *, seconds: float) -> Prober:
+        """As `SourceKind.open_prober`."""
+        session = open_session(
+            connector, settings, database, timeout_seconds=seconds, page_deadline_seconds=seconds, tries=1
+        )
+        # A probe knows nothing of masks.
+        return RestProber(session.hiding_bodies(), declaration_of(connector).endpoints)
+
+    def write_back_for(self, connector: Connector, slug: str) -> WriteBack | None:
+        """As `SourceKind.write_back_for`."""
+        return endpoint_of(connector, slug).write_back
+
+    def waits_for(self, connector: Connector) -> str:
+        """As `SourceKind.waits_for`."""
+        openapi = declaration_of(connector).openapi
+        if openapi is not None and openapi.path is not None:
+            return "the OpenAPI document does not declare them; a discovery asks it again"
+        return super().waits_for(connector)
+
+    def resolve(self, declaration: Declaration, session: GuardedSession) -> Resolved:
+        """As `SourceKind.resolve`: the endpoints of an OpenAPI document."""
+        resolved, found = resolve_openapi(declaration, session)
+        return Resolved(resolved, found.skipped, found.left_out)
+
+    def sample(self, endpoint: Endpoint, session: GuardedSession, settings: Settings) -> bytes:
+        """As `SourceKind.sample`."""
+        if endpoint.recording is not None:
+            try:
+                return read_bounded(Path(endpoint.recording), session.limits.max_page_bytes)
+            except OSError as error:
+                raise SettingsError(
+                    f"The recording {printable(endpoint.recording)} cannot be read: {error.strerror}."
+                ) from None
+        ids = [str(value) for value in (endpoint.ids.values or ())] if endpoint.ids else []
+        params = query_of(endpoint)
+        if endpoint.ids is not None and not ids:
+            raise SettingsError("An id list from a table has no sample yet; declare `columns`.")
+        if endpoint.ids is not None and endpoint.ids.param is not None:
+            params[endpoint.ids.param] = ",".join(ids[: min(endpoint.ids.size, SAMPLE_RECORDS)])
+        size = min(
+            SAMPLE_RECORDS,
+            endpoint.pagination.size or SAMPLE_RECORDS,
+            getattr(endpoint.pagination, "max_size", SAMPLE_RECORDS),
+        )
+        pages = Pages(endpoint, url_of(session, endpoint, ids[0] if ids else ""), params, size)
+        return session.request("GET", pages.request.url, pages.query, Traffic(), lambda reply: reply.body)
+
+
+def page_size_of(endpoint: Endpoint, wanted: int | None, settings: Settings) -> int:
+    """Records to ask for: what a person set, or the declared size, or ours; never more than the declared most."""
+    size = wanted or endpoint.pagination.size or settings.max_page_size
+    return min(size, getattr(endpoint.pagination, "max_size", size))
+
+
+def _ids(
+    database: Database, endpoint: Endpoint, entity: Entity, masked: frozenset[str]
+) -> tuple[list[str], frozenset[str]]:
+    """The ids to ask for, and those that have a live row, as far as the table tells."""
+    if endpoint.ids is None:
+        return [], frozenset()
+    with database.connect() as connection:
+        try:
+            if endpoint.ids.table is not None:
+                schema, table, column = endpoint.ids.table.split(".")
+                rows = connection.execute(
+                    f"SELECT DISTINCT {quote(column)}::text AS id FROM {quote(schema, table)}"  # noqa: S608
+                    f" WHERE {quote(column)} IS NOT NULL ORDER BY 1"
+                )
+                ids = [row["id"] for row in rows]
+            else:
+                ids = [str(value) for value in endpoint.ids.values or ()]
+        except psycopg.Error as error:
+            raise DatabaseRefusedError(
+                f"The ids cannot be read from {endpoint.ids.table}: {str(error).splitlines()[0]}.",
+                where=dict(entity.where),
+            ) from None
+        target = quote(entity.target_schema, entity.target_table)
+        key = next(one for one in entity.columns if one.name == id_column(endpoint))
+        exists = connection.execute("SELECT to_regclass(%s) AS t", [target]).fetchone()
+        known: frozenset[str] = frozenset()
+        if key.name not in masked and exists is not None and exists["t"] is not None:
+            wanted = quote(key.target_name)
+            live = f"SELECT {wanted}::text AS id FROM {target} WHERE NOT _bridge_deleted"  # noqa: S608
+            rows = connection.execute(live)
+            known = frozenset(row["id"] for row in rows)
+    return ids, known
+
+
+KIND = RestKind()
