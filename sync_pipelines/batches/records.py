@@ -23,7 +23,13 @@ from sync_pipelines.secrets import printable
 MAX_ROWVERSION_CHARACTERS = 1000
 # An entry of an index of PostgreSQL's holds at most 2704 bytes (BTMaxItemSize), and a letter has up to four.
 MAX_ROWVERSION_BYTES = 2000
-rows_decoder = msgspec.json.Decoder(msgspec.defstruct("Rows", [("rows", list[msgspec.Raw])]))
+
+
+class _Rows(msgspec.Struct):
+    rows: list[msgspec.Raw]
+
+
+rows_decoder = msgspec.json.Decoder(_Rows)
 _BLANK = re.compile(r"[ \t\r\n]*")
 _KEEP_INTEGER_DIGITS = 400
 _TOO_DEEP = "The record is nested too deeply."

@@ -192,8 +192,8 @@ def sync_entity(
             start = entity.cursor if mode is Mode.DELTA else None
             uid, _ = start_run(held, entity, mode, triggered_by, start, interrupted=interrupted_before)
             is_release = bool(released)
-            told = error.at(**entity.where).leaves(UNPUBLISHED)
-            fail_run(database, entity, uid, told, lease=lease, tried_again=is_release, released=is_release)
+            refused = error.at(**entity.where).leaves(UNPUBLISHED)
+            fail_run(database, entity, uid, refused, lease=lease, tried_again=is_release, released=is_release)
             raise
         remask = newly_masked(entity, gate)
         mode = Mode.DELTA if released else plan_mode(entity, full_refresh=full_refresh or bool(remask))
@@ -229,7 +229,7 @@ def sync_entity(
                     run = _with_new_columns(run)
         except BaseException as error:
             # From the connection that holds the entity; all others tell errors of ours.
-            told = classify_database_error(error) if isinstance(error, psycopg.Error) else error
+            told: BaseException = classify_database_error(error) if isinstance(error, psycopg.Error) else error
             if isinstance(told, SyncError):
                 told.at(**entity.where).leaves(UNPUBLISHED)
             # A release reads nothing of the source: that it failed says nothing of when the entity is due.

@@ -73,7 +73,7 @@ class Session:
     def connection(self) -> trino.dbapi.Connection:
         """A connection of the trino client; nothing is sent yet."""
         options = self.options
-        connection: trino.dbapi.Connection = trino.dbapi.connect(  # type: ignore[no-untyped-call]
+        connection: trino.dbapi.Connection = trino.dbapi.connect(
             host=options.host,
             port=options.port,
             user=options.user,

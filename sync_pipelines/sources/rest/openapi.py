@@ -95,7 +95,7 @@ def read_document(body: bytes, name: str) -> dict[str, Any]:
                 f"The OpenAPI document is neither JSON ({no_json}) nor YAML: {place}: {error.what}"
             ) from None
     version = document.get("openapi") if isinstance(document, dict) else None
-    if not isinstance(version, str) or not version.startswith("3."):
+    if not isinstance(document, dict) or not isinstance(version, str) or not version.startswith("3."):
         raise SourceContractError(f"{printable(name)} is no OpenAPI document of version 3.")
     return document
 
