@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     )
     postgres_sslrootcert: str | None = None
     postgres_schema: str = Field("bridge", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
+    postgres_kept_connections: int = Field(4, ge=0, le=100)
 
     default_apismith_url: str | None = Field(
         None, validation_alias=AliasChoices("DEFAULT_APISmith_URL", "API_BASE_URL")

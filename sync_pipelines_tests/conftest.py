@@ -16,6 +16,7 @@ import pytest
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.migrate import migrate
+from sync_pipelines.catalog.pool import POOL
 from sync_pipelines.postgres_server.embedded import embedded_admin_url
 from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines_tests.declared_world import DeclaredWorld
@@ -73,6 +74,8 @@ def template(server_url: str) -> str:
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     migrate(Database(with_database(server_url, name)))
+    # PostgreSQL copies no database that somebody is connected to.
+    POOL.close()
     return name
 
 

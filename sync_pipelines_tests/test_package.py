@@ -114,8 +114,6 @@ def test_demo_sync_up_and_a_sql_model_work_from_the_wheel_in_an_empty_folder(
 
 def test_the_package_imports_nothing_at_run_time_that_it_does_not_declare() -> None:
     providers = dict(packages_distributions())
-    # dagster-postgres brings psycopg2, the driver of Dagster's own storage.
-    providers["psycopg2"] = ["dagster-postgres"]
     declared = names_of(PYPROJECT["dependencies"])
     needed = {}
     for path in (PROJECT / "sync_pipelines").rglob("*.py"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, TupleRow, dict_row, tuple_row
 
-from sync_pipelines.catalog.session_options import session_url
+from sync_pipelines.catalog.pool import POOL, Session
+from sync_pipelines.catalog.session_options import late_patience, session_url
 from sync_pipelines.catalog.tls import WAY_OUT, is_tls_trouble, with_verified_tls
 from sync_pipelines.errors import (
     ConfigurationError,
@@ -55,10 +57,12 @@ class Database:
     Attributes:
         url: libpq URL with password; never shown.
         bridge_schema: name of the schema that holds the catalog.
+        kept_connections: how many idle connections this process keeps at most.
     """
 
     url: str
     bridge_schema: str = "bridge"
+    kept_connections: int = 4
 
     def __repr__(self) -> str:
         return f"Database({self.location})"
@@ -83,30 +87,95 @@ class Database:
         return session_url(self.url, search_path, server_version=_server_versions.get(self.url, 0))
 
     @contextmanager
-    def connect(self, *, autocommit: bool = False) -> Iterator[psycopg.Connection[DictRow]]:
+    def connect(self, *, autocommit: bool = False, alone: bool = False) -> Iterator[psycopg.Connection[DictRow]]:
         """A connection whose search path is the bridge schema; committed on leaving, rolled back on an error.
+
+        Args:
+            autocommit: each statement is a transaction.
+            alone: open one and close it, where a lock lives as long as the session; otherwise the pool of the process
+                lends one and takes it back.
 
         Raises:
             DatabaseUnavailableError: the server cannot be reached or the failure passes.
             DatabaseRefusedError: it refused for good.
         """
         try:
-            with psycopg.connect(
-                self.session_url(f"{self.bridge_schema},public"),
-                autocommit=autocommit,
-                row_factory=dict_row,
-                connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                application_name="sync_pipelines",
-            ) as connection:
-                _server_versions[self.url] = connection.info.server_version
-                yield connection
+            session = self._opened() if alone else POOL.take(self._address, self._opened)
+            try:
+                session.autocommit = autocommit
+                with _transaction(session) as connection:
+                    yield connection
+            finally:
+                POOL.give(self._address, session, 0 if alone else self.kept_connections)
         except psycopg.Error as error:
             raise classify_database_error(error) from error
+
+    def borrow(self, search_path: str = "public") -> psycopg.Connection[TupleRow]:
+        """A connection for a user that closes it itself, once; closing gives it back to the pool.
+
+        Args:
+            search_path: schemas by comma; `public` is where functions of triggers may look for their tables.
+
+        Raises:
+            psycopg.Error: as PostgreSQL says it; see `classified_errors`.
+        """
+        session = POOL.take(self._address, self._opened)
+        session.lend(lambda: POOL.give(self._address, session, self.kept_connections))
+        try:
+            session.execute("SELECT set_config('search_path', %s, false)", [search_path])
+        except BaseException:
+            session.close()
+            raise
+        session.autocommit = False
+        session.row_factory = tuple_row
+        return session
+
+    @property
+    def _address(self) -> str:
+        return f"{self.url} {self.bridge_schema}"
+
+    def _opened(self) -> Session:
+        knew_version = self.url in _server_versions
+        session = Session.connect(
+            self.session_url(f"{self.bridge_schema},public"),
+            autocommit=True,
+            row_factory=dict_row,
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            application_name="sync_pipelines",
+            # The driver would go on using statements that it prepared for an earlier user of the connection.
+            prepare_threshold=None,
+        )
+        session.opened_at = time.monotonic()
+        _server_versions[self.url] = session.info.server_version
+        if not knew_version and (late := late_patience(self.url, session.info.server_version)):
+            session.late_settings = late
+            session.execute(late)
+        return session
 
     @property
     def bridge(self) -> sql.Identifier:
         """The bridge schema as an identifier."""
         return sql.Identifier(self.bridge_schema)
+
+
+@contextmanager
+def _transaction(connection: psycopg.Connection[DictRow]) -> Iterator[psycopg.Connection[DictRow]]:
+    """Commit on leaving, roll back on an error; a connection that something else interrupts is closed."""
+    try:
+        yield connection
+    except Exception:
+        if not connection.closed:
+            try:
+                connection.rollback()
+            except psycopg.Error as error:
+                logger.debug("the connection that failed cannot be rolled back: %s", error)
+        raise
+    except BaseException:
+        # A statement may be under way, and nobody is going to read its answer.
+        connection.close()
+        raise
+    if not connection.closed:
+        connection.commit()
 
 
 def open_database(settings: Settings | None = None) -> Database:
@@ -116,7 +185,7 @@ def open_database(settings: Settings | None = None) -> Database:
         url = embedded_url(settings.home / "postgres")
     else:
         url = with_verified_tls(settings.server_url(), rootcert=settings.postgres_sslrootcert)
-    return Database(url, settings.postgres_schema)
+    return Database(url, settings.postgres_schema, settings.postgres_kept_connections)
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def hold_entity(database: Database, entity: Entity, wait_seconds: float) -> Iter
     Raises:
         EntityBusyError: another run holds it and did not finish within `wait_seconds`.
     """
-    with database.connect(autocommit=True) as connection:
+    with database.connect(autocommit=True, alone=True) as connection:
         connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{max(1, int(wait_seconds * 1000))}ms"])
         try:
             connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [lock_name(database, entity.uid)])

@@ -67,6 +67,19 @@ def session_options(own: str = "", search_path: str | None = None, *, server_ver
     return " ".join(part for part in (_as_options(patience), own, _as_options({**FORMS, **path})) if part)
 
 
+def late_patience(url: str, server_version: int) -> str:
+    """The statement that sets what a session was opened without, because nobody knew the server's version; or empty.
+
+    Args:
+        url: libpq URL or connection string; what it sets itself stays.
+        server_version: as libpq tells it.
+    """
+    if server_version < 170_000:
+        return ""
+    own = str(conninfo_to_dict(url).get("options") or "")
+    return "; ".join(f"SET {name} = {value}" for name, value in PATIENCE_SINCE_17.items() if name not in own)
+
+
 def _as_options(settings: dict[str, str]) -> str:
     return " ".join(
         f"-c {name}={value.replace(chr(92), chr(92) * 2).replace(' ', chr(92) + ' ')}"

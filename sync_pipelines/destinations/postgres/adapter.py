@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import psycopg
 import pyarrow as pa
 from psycopg.rows import tuple_row
 
 from sync_pipelines.books.masked import mask_catalog
 from sync_pipelines.books.originals import kept_from_characters
 from sync_pipelines.books.staging import lock_ddl, prepare_staging
-from sync_pipelines.catalog.database import CONNECT_TIMEOUT_SECONDS, Database, classified_errors
+from sync_pipelines.catalog.database import Database, classified_errors
 from sync_pipelines.catalog.roles import grant_target
 from sync_pipelines.catalog.session_options import ensure_schema
 from sync_pipelines.catalog.stored_columns import read_columns
@@ -65,7 +64,7 @@ class PostgresDestination:
 
     def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> RecordStream:
         """COPY while the source is read, into staging or into the empty target."""
-        return RecordStream(self._connect(), entity, fills=fills_empty, bulk=first_rows >= BULK_ROWS)
+        return RecordStream(self._database.borrow(), entity, fills=fills_empty, bulk=first_rows >= BULK_ROWS)
 
     def publish(self, request: PublishRequest, read: ReadResult, batches: StagedBatches) -> Publication:
         """Publish in one transaction, on the connection of the stream where there is one."""
@@ -73,20 +72,8 @@ class PostgresDestination:
         with classified_errors():
             if isinstance(stream, RecordStream):
                 return _publish_streamed(stream, request, read, batches)
-            with self._connect() as connection:
+            with self._database.borrow() as connection:
                 return publish(connection.cursor(), request, read, batches)
-
-    def _connect(self) -> psycopg.Connection[Any]:
-        """A connection on which triggers of people find their tables.
-
-        Nothing is prepared on it, since tables change between two statements.
-        """
-        return psycopg.connect(
-            self._database.session_url(),
-            prepare_threshold=None,
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            application_name="sync_pipelines",
-        )
 
     def all_unchanged(self, request: PublishRequest, read: ReadResult, batch: pa.Table) -> Ledger | None:
         """Compare by one query."""
@@ -134,7 +121,7 @@ class PostgresDestination:
         """By a cursor of the server."""
         columns = ", ".join(quote(column.target_name) for column in entity.columns)
         table = quote(entity.target_schema, entity.target_table)
-        with self._connect() as connection, connection.cursor("live_rows") as cursor:
+        with self._database.borrow() as connection, connection.cursor("live_rows") as cursor:
             cursor.itersize = 20_000
             statement = f"SELECT {columns} FROM {table} WHERE NOT _bridge_deleted"
             yield from cursor.execute(statement)

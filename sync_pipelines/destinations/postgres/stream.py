@@ -51,6 +51,7 @@ class RecordStream:
     def __init__(self, connection: psycopg.Connection[Any], entity: Entity, *, fills: bool, bulk: bool) -> None:
         self.entity, self.fills = entity, fills
         self.rows = 0
+        self._is_closed = False
         self.refusal: BaseException | None = None
         self._trouble: BaseException | None = None
         self._waiting: queue.Queue[pa.Table | BaseException | None] = queue.Queue(_WAITING_BATCHES)
@@ -114,14 +115,21 @@ class RecordStream:
 
     def close(self) -> None:
         """End the stream; what was not published is gone. Does nothing the second time."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         if self._thread.is_alive():
             self._put(_AbandonedError(), self._drop_one)
             self._thread.join(_LOOK_SECONDS)
+            was_cancelled = self._thread.is_alive()
             while self._thread.is_alive():
                 # COPY may wait for a lock that nobody gives back.
                 with contextlib.suppress(psycopg.Error):
                     self.connection.cancel()
                 self._thread.join(_LOOK_SECONDS)
+            if was_cancelled:
+                # A cancellation that comes late must not meet the next user of the connection.
+                self.connection.pgconn.finish()
         self.connection.close()
 
     def _put(self, item: pa.Table | BaseException | None, while_full: Callable[[], None]) -> None:

@@ -6,10 +6,10 @@ import ast
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 import sync_pipelines
+from sync_pipelines.catalog.pool import Session
 from sync_pipelines.demo.twin import IntegerRowversions
 from sync_pipelines.destinations import spool as spooling
 from sync_pipelines.destinations import spools
@@ -124,18 +124,20 @@ def test_a_working_folder_is_made_only_for_what_does_not_fit_into_memory(
     world.assert_equal_to_truth()
 
 
-def test_a_run_that_changes_rows_opens_one_connection_for_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_changes_rows_opens_a_connection_for_its_lock_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = world.add_items(25, rowversions=IntegerRowversions(1), comparator="integer")
     world.set(lookback_seconds=0)
     world.sync()
     table.put(item(3, base_uom="KG"))
     opened: list[str] = []
-    connect = psycopg.connect
+    connect = Session.connect
 
     def noted(conninfo: str = "", **options: Any) -> Any:
         opened.append(conninfo)
         return connect(conninfo, **options)
 
-    monkeypatch.setattr(adapter.psycopg, "connect", noted)
+    monkeypatch.setattr(Session, "connect", noted)
     assert world.sync().ledger.updated == 1
-    assert len([conninfo for conninfo in opened if "search_path=public" in conninfo]) == 1
+    assert len(opened) == 1
