@@ -237,8 +237,11 @@ def _of_others(one: Input, inputs: _Inputs, file: SourceFile, name: str) -> Inpu
     return one.model_copy(update={"default": _filled(one.default, inputs, file, ("inputs", name))})
 
 
-def _parts_of(text: str) -> list[str]:
-    parts = map(str.strip, text.split(","))
+def _parts_of(value: Any) -> list[str]:
+    """The members of a list, or of a text with commas."""
+    if isinstance(value, list):
+        return list(map(str, value))
+    parts = map(str.strip, str(value).split(","))
     return [part for part in parts if part]
 
 
@@ -256,16 +259,17 @@ def _input_value(file: SourceFile, name: str, one: Input, text: str | None) -> A
         raise _refused(f"{place}: needs a value: --set {name}=… ({one.description or one.type}).")
     if value is None:
         return None
-    if one.type == "secret":
-        if not re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*", str(value)):
-            raise _refused(f"{place}: a secret is given as a reference: --set {name}=env:NAME.")
-        return value
-    if one.type in ("list", "integers"):
-        parts = value if isinstance(value, list) else _parts_of(str(value))
-        texts = list(map(str, parts))
-        return texts if one.type == "list" else [_integer(place, part) for part in texts]
-    if one.type == "integer":
-        return _integer_within(place, value, one)
+    match one.type:
+        case "secret":
+            if not re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*", str(value)):
+                raise _refused(f"{place}: a secret is given as a reference: --set {name}=env:NAME.")
+            return value
+        case "list":
+            return _parts_of(value)
+        case "integers":
+            return [_integer(place, part) for part in _parts_of(value)]
+        case "integer":
+            return _integer_within(place, value, one)
     if one.choices is not None and value not in one.choices:
         raise _refused(f"{place}: {printable(str(value))!r} is not allowed; {_nearest(str(value), one.choices)}.")
     return str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -92,6 +93,18 @@ def _check_id_tables(declaration: Declaration, bridge_schema: str) -> None:
             )
 
 
+def _compare_all(plan: ConnectorPlan, stored: list[Entity]) -> None:
+    """Say of every entity of the plan and of the catalog what becomes of it."""
+    known = {entity.slug: entity for entity in stored}
+    for slug, entity in plan.entities.items():
+        if slug in known:
+            _compare(plan, known[slug], entity)
+        else:
+            plan.added.append(slug)
+    gone = known.keys() - plan.entities.keys()
+    plan.removed = [slug for slug, entity in known.items() if slug in gone and entity.status != "vanished"]
+
+
 def _compare(plan: ConnectorPlan, known: Entity, entity: Entity) -> None:
     """Put an entity that the catalog knows into the part of the plan where it belongs."""
     slug = entity.slug
@@ -133,31 +146,21 @@ def plan_connector(
     stored = _stored(database, declaration)
     _check_id_tables(declaration, database.bridge_schema)
     before = Declaration.model_validate(stored.declaration) if stored is not None else None
-    session = _session(declaration, settings, outbound)
-    try:
+    approved = None if infer_again else before
+    with contextlib.closing(_session(declaration, settings, outbound)) as session:
         resolved = source_kind_named(declaration.kind).resolve(declaration, session)
-        declaration, invalid = resolved.declaration, resolved.skipped
-        approved = None if infer_again else before
-        declaration, inferred, problems = _resolve_columns(declaration, approved, session, settings)
-    finally:
-        session.close()
-    plan = ConnectorPlan(declaration, stored is None, inferred=inferred, invalid=invalid | problems)
-    connector = as_connector(declaration)
+        declaration, inferred, problems = _resolve_columns(resolved.declaration, approved, session, settings)
+    plan = ConnectorPlan(declaration, stored is None, inferred=inferred, invalid=resolved.skipped | problems)
     descriptions = [one for one in describe_declaration(declaration) if one["slug"] not in problems]
-    plan.entities, errors = parse_apis(descriptions, connector, settings)
+    plan.entities, errors = parse_apis(descriptions, as_connector(declaration), settings)
     plan.invalid |= {slug: error.what for slug, error in errors.items()}
-    known: dict[str, Entity] = {}
-    if stored is not None and before is not None:
-        plan.changes = _diff_declarations(before, declaration)
-        if not stored.is_active:
-            plan.changes.append("it is switched on again")
-        known = {entity.slug: entity for entity in list_entities(database, declaration.name)}
-    for slug, entity in plan.entities.items():
-        if slug in known:
-            _compare(plan, known[slug], entity)
-        else:
-            plan.added.append(slug)
-    plan.removed = [slug for slug, entity in known.items() if slug not in plan.entities and entity.status != "vanished"]
+    if stored is None or before is None:
+        plan.added = list(plan.entities)
+        return plan
+    plan.changes = _diff_declarations(before, declaration)
+    if not stored.is_active:
+        plan.changes.append("it is switched on again")
+    _compare_all(plan, list_entities(database, declaration.name))
     return plan
 
 
@@ -253,7 +256,7 @@ def _resolve_columns(
         try:
             if endpoint.columns is not None and endpoint.fields is not None:
                 endpoints[slug] = select_fields(endpoint)
-            if endpoint.columns is None:
+            elif endpoint.columns is None:
                 columns = _approved_columns(endpoint, approved_endpoints.get(slug))
                 if columns is None:
                     sample = kind.sample(endpoint, session, settings)
