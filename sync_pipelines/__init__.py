@@ -15,18 +15,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sync_pipelines.api import discover, sync
+    from sync_pipelines.api import discover, dlt_source, sync
     from sync_pipelines.errors import SyncError
     from sync_pipelines.model.entity import Connector, Entity
 
 __version__: str
-__all__ = ["Connector", "Entity", "SyncError", "__version__", "discover", "sync"]
+__all__ = ["Connector", "Entity", "SyncError", "__version__", "discover", "dlt_source", "sync"]
 
 _HOMES = {
     "Connector": "sync_pipelines.model.entity",
     "Entity": "sync_pipelines.model.entity",
     "SyncError": "sync_pipelines.errors",
     "discover": "sync_pipelines.api",
+    "dlt_source": "sync_pipelines.api",
     "sync": "sync_pipelines.api",
 }
 

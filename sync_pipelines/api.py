@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.discovery.discover import DiscoveryReport
 from sync_pipelines.discovery.discover import discover as discover_connector
@@ -40,6 +42,30 @@ def sync(
         triggered_by="python",
         settings=settings,
     )
+
+
+def dlt_source(connector: str, *entities: str, settings: Settings | None = None) -> Any:
+    """Entities of a connector as a dlt source, to run into any destination of dlt.
+
+        dlt.pipeline("erp", destination="duckdb").run(sync_pipelines.dlt_source("erp", "items"))
+
+    Each entity is a resource of Arrow tables with the hints of its columns, its business key as primary key, and dlt's
+    incremental over the rowversion. Rejects go into a table of their own (`…__rejects`). The promise is dlt's: at least
+    once, position in the state of the pipeline. A row that a source commits late, below the position, comes with a full
+    refresh only (`pipeline.run(…, refresh="drop_resources")`), and a row that vanishes there stays.
+
+    Args:
+        connector: name of a connector in the catalog.
+        entities: some of its entities; all active ones where none is named.
+        settings: of the environment and `.env` when None.
+
+    Raises:
+        SyncError: there is no such catalog, connector or entity.
+    """
+    from sync_pipelines.runs.as_dlt import make_dlt_source  # here, since dlt takes half a second to import
+
+    settings = settings or load_settings()
+    return make_dlt_source(open_catalog(settings), connector, entities, settings)
 
 
 def discover(connector: str, *, accept: tuple[str, ...] = (), settings: Settings | None = None) -> DiscoveryReport:

@@ -9,9 +9,9 @@ from functools import partial
 
 import pytest
 
-from sync_pipelines.catalog.connectors import add_connector
 from sync_pipelines.catalog.entities import change_destination
 from sync_pipelines.demo.twin import IntegerRowversions, TwinColumn
+from sync_pipelines.destinations.registry import kind_of
 from sync_pipelines.errors import (
     CursorProtocolError,
     InterruptedRunError,
@@ -333,9 +333,9 @@ def test_an_entity_moves_to_the_other_destination_and_its_old_table_stays(trino_
     assert trino_world.rows()[("A00003",)]["base_uom"] == "PCS"
 
 
-def test_the_catalog_says_which_destinations_there_are(world: World) -> None:
+def test_the_registry_says_which_destinations_there_are() -> None:
     with pytest.raises(SettingsError, match="postgres, trino"):
-        add_connector(world.database, "other", "http://127.0.0.1:1", destination="oracle")
+        kind_of("oracle")
 
 
 def test_many_first_syncs_at_once_do_not_stand_in_each_others_way(any_world: World) -> None:

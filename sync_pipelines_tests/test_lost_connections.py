@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from sync_pipelines.demo.twin import IntegerRowversions, TwinTable
+from sync_pipelines.destinations import publish as sequence
 from sync_pipelines.destinations.postgres import adapter as destination
 from sync_pipelines.destinations.postgres import publish as publishing
 from sync_pipelines.destinations.postgres.adapter import PostgresDestination
@@ -62,7 +63,7 @@ def run_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, action: Calla
         (RecordStream, "feed", False),
         (RecordStream, "finish", False),
         (destination, "publish", False),
-        (publishing, "close_books", False),
+        (sequence, "close_books", False),
         (destination, "publish", True),
     ],
 )

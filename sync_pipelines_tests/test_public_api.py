@@ -11,7 +11,7 @@ import sync_pipelines
 from sync_pipelines.model.run import RunStatus
 from sync_pipelines_tests.world import World
 
-PUBLIC = {"Connector", "Entity", "SyncError", "__version__", "discover", "sync"}
+PUBLIC = {"Connector", "Entity", "SyncError", "__version__", "discover", "dlt_source", "sync"}
 
 
 def test_these_names_are_public_and_no_others() -> None:

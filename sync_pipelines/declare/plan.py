@@ -259,7 +259,7 @@ def _resolve_columns(
             elif endpoint.columns is None:
                 columns = _approved_columns(endpoint, approved_endpoints.get(slug))
                 if columns is None:
-                    sample = kind.sample(endpoint, session, settings)
+                    sample = kind.sample(declaration, slug, session, settings)
                     columns = infer_columns(endpoint, sample, settings.max_record_bytes)
                     inferred.append(slug)
                 endpoints[slug] = _with_columns(endpoint, columns)
@@ -296,7 +296,7 @@ def _plain(column: Any) -> dict[str, Any]:
 
 
 def _shape(endpoint: Endpoint) -> tuple[Any, ...]:
-    asked = (endpoint.path, endpoint.query, endpoint.variables)
+    asked = (endpoint.path, endpoint.query, endpoint.variables, endpoint.resource)
     return (*asked, endpoint.records, endpoint.mapping, endpoint.flatten, endpoint.key, endpoint.fields)
 
 

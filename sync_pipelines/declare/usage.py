@@ -145,6 +145,8 @@ def _addresses(declaration: Declaration, connector: Connector, variable: str | N
                 endpoint.write_back.path,
                 f"{slug}: written to by `write-back`, when a person orders it, and never by a sync",
             )
+    if declaration.source is not None:
+        yield Use("code", declaration.source, "runs in this process and asks the source by itself, past every limit")
     for name, why in kind_of(connector.destination).addresses(connector.destination_settings, secrets):
         yield Use("address", name, why)
 

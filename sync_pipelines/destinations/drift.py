@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sync_pipelines.errors import SchemaDriftError
-from sync_pipelines.model.entity import BRIDGE_COLUMNS, Entity
+from sync_pipelines.model.entity import BRIDGE_COLUMNS, Column, Entity
+from sync_pipelines.model.quoting import literal
 
 
 @dataclass(frozen=True)
@@ -69,3 +70,71 @@ def check_can_follow(entity: Entity, refused: Sequence[str]) -> None:
             next_command=f"sync-pipelines discover {entity.connector} --accept {entity.slug}"
             "  (keeps the old table under another name and reads everything again)",
         )
+
+
+@dataclass(frozen=True)
+class Alterations:
+    """How a destination spells changes of a table.
+
+    Attributes:
+        table: its quoted name.
+        quote: quotes a column.
+        stored_name: the name of a column as the destination keeps it.
+        type_of: the type that a column is to have.
+        widening: what follows ALTER TABLE to widen a column from a type; None when that would lose something.
+        holds: whether a type of the table holds every value of the column.
+        own_types: of the optional columns of ours.
+    """
+
+    table: str
+    quote: Callable[[str], str]
+    stored_name: Callable[[str], str]
+    type_of: Callable[[Column], str]
+    widening: Callable[[Column, str], str | None]
+    holds: Callable[[Column, str], bool]
+    own_types: Mapping[str, str]
+
+
+def plan_columns(entity: Entity, stored: Mapping[str, str], spelled: Alterations, *, rebuild: bool) -> TablePlan:
+    """Plan how a table of ours follows its source: new columns are added, wider types widened, and nothing is cut.
+
+    Args:
+        entity: with the columns that the source declares now.
+        stored: types of the table's columns by name.
+        spelled: by the destination.
+        rebuild: everything is read again, which fills a new column.
+
+    Raises:
+        SchemaDriftError: the table has lost a column that a delta cannot fill, or cannot follow.
+    """
+    statements: list[str] = []
+    changes: list[str] = []
+    refused: list[str] = []
+    for column in entity.columns:
+        have, wanted = stored.get(spelled.stored_name(column.target_name)), spelled.type_of(column)
+        if have is None and column.is_business_key:
+            refused.append(f"{column.name}: the key column is missing in the table")
+        elif have is None:
+            if not rebuild:
+                raise lost_column(entity, column.name)
+            added = f"ADD COLUMN {spelled.quote(column.target_name)} {wanted}"
+            statements += [f"ALTER TABLE {spelled.table} {added}", _distrust_hashes(entity, spelled.table)]
+            changes.append(f"add {column.name} {wanted}")
+        elif have != wanted:
+            widening = spelled.widening(column, have)
+            if widening is not None:
+                statements.append(f"ALTER TABLE {spelled.table} {widening}")
+                changes.append(f"widen {column.name} from {have} to {wanted}")
+            elif not spelled.holds(column, have):
+                refused.append(f"{column.name}: {have} in the table, {wanted} at the source")
+    for name in sorted(entity.own_columns - stored.keys()):
+        statements.append(f"ALTER TABLE {spelled.table} ADD COLUMN {name} {spelled.own_types[name]}")
+        changes.append(f"add {name}")
+    check_can_follow(entity, refused)
+    return TablePlan(tuple(statements), tuple(changes))
+
+
+def _distrust_hashes(entity: Entity, table: str) -> str:
+    """Rows whose hash covers a column that a person dropped must be compared by content to be filled again."""
+    prefix = literal(f"{entity.columns_fingerprint}:")
+    return f"UPDATE {table} SET _bridge_hash = 'lost:' || _bridge_hash WHERE starts_with(_bridge_hash, {prefix})"

@@ -334,6 +334,7 @@ class Endpoint(_Model):
     Attributes:
         path: where it is; only endpoints of an OpenAPI document may leave it out.
         query, variables: of the kind graphql.
+        resource: of the kind dlt; the entity's own name when left out.
         records: JSONPath to the records in an answer, or several, of which the first that leads to some is taken.
         columns: None = inferred from a sample when the file is applied, then fixed.
         fields: of the columns, only these, beside key and cursor; the source gets them in `fields_param`, if that is
@@ -352,6 +353,7 @@ class Endpoint(_Model):
     description: str = Field("", max_length=10_000)
     query: str | None = Field(None, max_length=100_000)
     variables: dict[str, Any] = {}
+    resource: str | None = Field(None, max_length=200)
     params: dict[str, Scalar | list[Scalar]] = {}
     records: str | Annotated[list[str], Field(min_length=1, max_length=10)] = "$"
     key: list[str] = []
@@ -441,6 +443,7 @@ class Declaration(_Model):
         destination: where new entities go; None = PostgreSQL, or where they went before.
         trino: how this connector reaches Trino, where that differs from the environment
             (`destinations.trino.options.TrinoOptions`).
+        source, arguments: of the kind dlt: `module.function`, and what it is called with; a secret as env:NAME.
         overrides: not of a file: what the file said about endpoints before an OpenAPI document completed them.
     """
 
@@ -454,6 +457,8 @@ class Declaration(_Model):
     auth: Auth | None = None
     limits: HttpLimits | None = None
     openapi: OpenApiSource | None = None
+    source: str | None = Field(None, pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$", max_length=500)
+    arguments: dict[str, Any] = {}
     owners: list[Owner] = []
     endpoints: dict[str, Endpoint] = {}
     overrides: dict[str, Any] | None = None
@@ -474,4 +479,5 @@ class Declaration(_Model):
     def secrets(self) -> list[str]:
         """The references it uses."""
         values = [] if self.auth is None else list(self.auth.model_dump().values())
+        values += self.arguments.values()
         return [value for value in values if isinstance(value, str) and _REFERENCE.fullmatch(value)]

@@ -93,10 +93,3 @@ def table_name_for(slug: str) -> str:
 def asset_name_for(slug: str) -> str:
     """The last part of the asset key; Dagster's op names allow only letters, digits and `_`."""
     return re.sub(r"[^A-Za-z0-9_]", "_", slug)
-
-
-def pipeline_name_for(connector: str, slug: str) -> str:
-    """A dlt pipeline and schema name that no reserved word or long slug can break."""
-    digest = hashlib.sha256(f"{connector}/{slug}".encode()).hexdigest()[:12]
-    readable = re.sub(r"[^a-z0-9]+", "_", f"{connector}_{slug}".lower())[:30].strip("_")
-    return f"sync_{readable}_{digest}"

@@ -221,7 +221,9 @@ def wanted_secrets(connector: Connector) -> set[tuple[str, str]]:
     """The secrets that a connector uses, with the origin that each is sent to."""
     auth = (connector.declaration or {}).get("auth") or {}
     source = auth.get("token_url") or connector.base_url
-    references = [value for value in auth.values() if isinstance(value, str) and value.startswith("env:")]
+    arguments = (connector.declaration or {}).get("arguments") or {}
+    given = [*auth.values(), *arguments.values()]
+    references = [value for value in given if isinstance(value, str) and value.startswith("env:")]
     if connector.declaration is None and connector.auth_token is not None:
         references.append(connector.auth_token)
     wanted = {(reference, origin_of(source)) for reference in references}

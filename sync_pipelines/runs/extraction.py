@@ -209,6 +209,11 @@ class Extraction:
             )
 
     @property
+    def no_records(self) -> pa.Table:
+        """A batch without any record."""
+        return self._schema.empty_table()
+
+    @property
     def is_walked(self) -> bool:
         """The source shows its pages in its own order only."""
         return isinstance(self.source, WalkedSource)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.check import Check
-from sync_pipelines.model.declaration import Declaration, Endpoint, WriteBack
+from sync_pipelines.model.declaration import Declaration, WriteBack
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources.http.guarded import GuardedSession
@@ -93,11 +93,13 @@ class SourceKind(ABC):
         title: what a connector of this kind is called.
         is_declared: a connector file declares its entities; otherwise the source describes itself.
         endpoint_keys: keys of an endpoint, beyond those that every declared kind takes, that this one takes.
+        connector_keys: the same of the file itself.
     """
 
     title: str = "a declared connector"
     is_declared: bool = True
     endpoint_keys: frozenset[str] = frozenset()
+    connector_keys: frozenset[str] = frozenset()
 
     @abstractmethod
     def describe(self, connector: Connector, settings: Settings, database: Database | None) -> Description:
@@ -154,7 +156,7 @@ class SourceKind(ABC):
         """
         return Resolved(declaration)
 
-    def sample(self, endpoint: Endpoint, session: GuardedSession, settings: Settings) -> bytes:
+    def sample(self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings) -> bytes:
         """One answer of an endpoint, not larger than a sample needs.
 
         Raises:

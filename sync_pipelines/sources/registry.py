@@ -17,6 +17,7 @@ KINDS = {
     "rest": "sync_pipelines.sources.rest.kind",
     "openapi": "sync_pipelines.sources.rest.kind",
     "graphql": "sync_pipelines.sources.graphql.kind",
+    "dlt": "sync_pipelines.sources.dlt_resource.kind",
 }
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.demo.twin import TwinTable
+from sync_pipelines.destinations import publish as sequence
 from sync_pipelines.destinations.postgres import adapter as destination
 from sync_pipelines.destinations.postgres import publish as publishing
 from sync_pipelines.destinations.postgres.stream import RecordStream
@@ -57,7 +58,7 @@ def test_fault_30_connection_killed_around_commit(world: World, monkeypatch: pyt
         (RecordStream, "feed", False),
         (RecordStream, "finish", False),
         (destination, "publish", False),
-        (publishing, "close_books", False),
+        (sequence, "close_books", False),
         (destination, "publish", True),
     ):
         with monkeypatch.context() as patch:

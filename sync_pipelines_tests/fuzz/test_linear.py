@@ -27,7 +27,7 @@ from sync_pipelines.model.cursor import Codec, check_page_order, infer_codec, or
 from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.incident import Condition, IncidentKind
-from sync_pipelines.model.names import asset_name_for, check_column_names, check_slug, pipeline_name_for, table_name_for
+from sync_pipelines.model.names import asset_name_for, check_column_names, check_slug, table_name_for
 from sync_pipelines.model.types import parse_type
 from sync_pipelines.observe.payload import OPENED, incident_payload
 from sync_pipelines.runs import release, write_back
@@ -189,7 +189,6 @@ TAKERS: dict[str, Taker] = {
     "slug": lambda content: check_slug(as_value(content)),
     "table name": lambda content: table_name_for(content.decode("utf-8", "replace")),
     "asset name": lambda content: asset_name_for(as_value(content)),
-    "pipeline name": lambda content: pipeline_name_for("erp", content.decode("utf-8", "replace")),
     "column names": lambda content: check_column_names([content.decode("utf-8", "replace"), "a"]),
     "feel tests": lambda content: parse_tests(as_value(content)),
     "feel literals": lambda content: parse_literals(as_value(content)),

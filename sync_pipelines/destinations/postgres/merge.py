@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from sync_pipelines.books.rejects import staged_rejects
@@ -10,46 +9,14 @@ from sync_pipelines.destinations.contrary import refuse_contrary
 from sync_pipelines.destinations.emptied import columns_to_check, refuse_emptied
 from sync_pipelines.destinations.postgres.fill import indexes_afterwards, is_empty
 from sync_pipelines.destinations.postgres.order import order_of
+from sync_pipelines.destinations.verdicts import Counts, Dialect, rules_of
 from sync_pipelines.model.entity import REJECTED_COLUMN, Column
 from sync_pipelines.model.names import shorten_identifier
 from sync_pipelines.model.publish import PublishRequest, ReadResult
 from sync_pipelines.model.quoting import literal, quote
 from sync_pipelines.model.run import Mode, check_stage
 
-
-@dataclass(frozen=True)
-class Counts:
-    """How staged records and table compare.
-
-    Attributes:
-        new: keys that the table does not have.
-        stale: below the row that is there, with its content.
-        contrary: below the row that is there, with other content.
-        changed: other content.
-        returned: of rows that were deleted.
-        touched: same content under another rowversion.
-        same: nothing differs.
-        missing: live rows that no staged record has the key of; counted by full reads only.
-    """
-
-    new: int = 0
-    stale: int = 0
-    contrary: int = 0
-    changed: int = 0
-    returned: int = 0
-    touched: int = 0
-    same: int = 0
-    missing: int = 0
-
-    @property
-    def staged(self) -> int:
-        """Records that were compared."""
-        return self.new + self.stale + self.changed + self.returned + self.touched + self.same
-
-    @property
-    def live_before(self) -> int:
-        """Live rows that a full read found in the table before it changed anything."""
-        return self.changed + self.touched + self.same + self.missing
+DIALECT = Dialect(quote, literal, order_of)
 
 
 class Merge:
@@ -64,7 +31,9 @@ class Merge:
         self._repeated = quote(entity.staging_schema, shorten_identifier(f"{entity.target_table}__repeated"))
         self.staged = {column.name: f"c{index}" for index, column in enumerate(entity.columns)}
         self.staged_keys = ", ".join(self.staged[column.name] for column in entity.business_keys)
-        self.match = " AND ".join(f"t.{_q(column)} = s.{self.staged[column.name]}" for column in entity.business_keys)
+        self.rules = rules_of(DIALECT, request, read)
+        self.match = self.rules.match
+        self._is_empty = False
         self.fingerprint = f"{entity.columns_fingerprint}:"
 
     def count_staged(self) -> int:
@@ -92,29 +61,33 @@ class Merge:
         self.execute(f"DROP TABLE {self._repeated}")
         return superseded
 
-    def apply(self, winners: int) -> Counts:
-        """Insert and update what differs; what a full read misses is only counted."""
+    def compare(self, winners: int) -> Counts:
+        """Compare the staged records with the table; what a full read misses is only counted."""
         is_full = self.request.mode is Mode.FULL
         if winners == 0 and not is_full:
             return Counts()
-        if is_empty(self.cursor, self.entity):
-            with indexes_afterwards(self.cursor, self.entity, winners):
-                inserted = self._insert(f"{self.staging} s")
-            check_stage("insert", winners, inserted)
-            return Counts(new=inserted)
+        self._is_empty = is_empty(self.cursor, self.entity)
+        if self._is_empty:
+            return Counts(new=winners)
         self.execute(f"ANALYZE {self.staging}")
         self._refuse_emptied()
         counts = self._judge(is_full=is_full)
         if counts.contrary:
             refuse_contrary(self.request, self.read, counts.contrary, self._contrary_pairs())
-        check_stage("compare", winners, counts.staged)
-        written = counts.changed + counts.returned + counts.touched
-        if written:
-            check_stage("update", written, self._update())
+        return counts
+
+    def write(self, counts: Counts) -> None:
+        """Insert and update what differs."""
+        if self._is_empty:
+            with indexes_afterwards(self.cursor, self.entity, counts.new):
+                inserted = self._insert(f"{self.staging} s")
+            check_stage("insert", counts.new, inserted)
+            return
+        if counts.updated:
+            check_stage("update", counts.updated, self._update())
         if counts.new:
             new = f"{self.verdicts} v JOIN {self.staging} s ON s.ctid = v.staged_at WHERE v.verdict = 'new'"
             check_stage("insert", counts.new, self._insert(new))
-        return counts
 
     def _refuse_emptied(self) -> None:
         columns = columns_to_check(self.request, self.read)
@@ -138,14 +111,10 @@ class Merge:
 
     def _judge(self, *, is_full: bool) -> Counts:
         """Compare by one join and keep the verdict on every record, and on every live row that a full read misses."""
-        stale, contrary, changed, touched = self._conditions()
         join = "FULL JOIN" if is_full else "LEFT JOIN"
         self.execute(
-            f"CREATE UNLOGGED TABLE {self.verdicts} AS SELECT s.ctid AS staged_at, t.ctid AS row_at, CASE"
-            " WHEN s.arrival IS NULL THEN 'missing' WHEN t._bridge_id IS NULL THEN 'new'"
-            f" WHEN {stale} THEN CASE WHEN {contrary} THEN 'contrary' ELSE 'stale' END WHEN t._bridge_deleted THEN"
-            " 'returned'"
-            f" WHEN {changed} THEN 'changed' WHEN {touched} THEN 'touched' ELSE 'same' END AS verdict"
+            f"CREATE UNLOGGED TABLE {self.verdicts} AS"
+            f" SELECT s.ctid AS staged_at, t.ctid AS row_at, {self.rules.verdict} AS verdict"
             f" FROM {self.staging} s {join} {self.target} t ON {self.match}"
             " WHERE s.arrival IS NOT NULL OR NOT t._bridge_deleted"
         )
@@ -161,44 +130,6 @@ class Merge:
             f" JOIN {self.target} t ON t.ctid = v.row_at WHERE v.verdict = 'contrary' ORDER BY 1 LIMIT 3"
         )
         return [(theirs, ours) for theirs, ours in self.cursor.fetchall()]
-
-    def _conditions(self) -> tuple[str, str, str, str]:
-        """SQL for a known key: the stored row is newer.
-
-        And that cannot be; the content differs; only rowversion, flag or hash differ.
-
-        A row whose hash covers other columns is compared by its content. A full read leaves its hash alone, since a new
-        column that is null almost everywhere would otherwise rewrite the whole table; a delta rewrites the few rows
-        that it
-        meets.
-        """
-        theirs, ours = self.order("s.rowversion"), self.order("t._bridge_rowversion")
-        guarded = theirs is not None and self.request.mode is Mode.DELTA
-        stale = f"coalesce({theirs} < {ours}, false)" if guarded else "false"
-        if not self.request.released:
-            # The source sends it now, after the read that missed it.
-            stale = f"({stale} AND NOT t._bridge_deleted)"
-        columns = [column for column in self.entity.columns if not column.is_business_key]
-        differs = (
-            " OR ".join(f"t.{_q(column)} IS DISTINCT FROM s.{self.staged[column.name]}" for column in columns)
-            or "false"
-        )
-        prefix = literal(self.fingerprint)
-        changed = (
-            f"CASE WHEN left(t._bridge_hash, {len(self.fingerprint)}) = {prefix}"
-            f" THEN t._bridge_hash <> {prefix} || s.hash ELSE {differs} END"
-        )
-        touched = "t._bridge_rowversion IS DISTINCT FROM s.rowversion"
-        touched += "".join(f" OR t.{column} IS DISTINCT FROM s.{name}" for name, column in self.entity.flags.items())
-        touched += f" OR t.{REJECTED_COLUMN} IS NOT NULL" if self.entity.has_rejected else ""
-        if self.request.mode is Mode.DELTA:
-            touched += f" OR t._bridge_hash <> {prefix} || s.hash"
-        elif self.entity.has_review:
-            # What a person accepts is known by its hash.
-            touched += f" OR (s.review IS NOT NULL AND t._bridge_hash <> {prefix} || s.hash)"
-        # A record out of quarantine may well be older than its row.
-        contrary = "false" if self.request.released else changed
-        return stale, contrary, changed, touched
 
     def _update(self) -> int:
         columns = [column for column in self.entity.columns if not column.is_business_key]

@@ -1,44 +1,37 @@
-"""The publish step: rows, ledger, quarantine and cursor become visible in one transaction, or none of them does.
+"""The publish step in PostgreSQL: all of it becomes visible in one transaction, or nothing does.
 
-Every count is taken twice, by independent statements, and compared; a difference rolls everything back.
+The sequence is that of `destinations.publish`; here is what PostgreSQL needs around it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import psycopg
 
-from sync_pipelines.books.close import close_books
 from sync_pipelines.books.fence import fence
-from sync_pipelines.books.rejects import (
-    count_known_rejects,
-    count_rejects,
-    move_rejects,
-    settle_released,
-    settle_superseded,
-    settle_vanished,
-    stage_rejects,
-)
+from sync_pipelines.books.rejects import settle_superseded, stage_rejects
 from sync_pipelines.catalog.rights import require_rights
 from sync_pipelines.catalog.stored_columns import read_columns
 from sync_pipelines.destinations.destination import StagedBatches
 from sync_pipelines.destinations.postgres.copy import copy_refusing
 from sync_pipelines.destinations.postgres.fill import build_constraints
 from sync_pipelines.destinations.postgres.interference import explain_loss
-from sync_pipelines.destinations.postgres.merge import Counts, Merge
+from sync_pipelines.destinations.postgres.merge import Merge
 from sync_pipelines.destinations.postgres.misfits import MISFITS, set_misfits_aside
 from sync_pipelines.destinations.postgres.rejected import mark_rejected
 from sync_pipelines.destinations.postgres.reviews import drop_accepted_reviews, keep_reviews
 from sync_pipelines.destinations.postgres.stream import RecordStream
-from sync_pipelines.destinations.postgres.vanished import Absent, delete_vanished
+from sync_pipelines.destinations.postgres.vanished import delete_vanished
+from sync_pipelines.destinations.publish import Arrived, Compared, Written, publish_table
+from sync_pipelines.destinations.verdicts import Counts
 from sync_pipelines.errors import DatabaseRefusedError, LedgerError
 from sync_pipelines.model.entity import Entity
-from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult, judge_run
+from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult
 from sync_pipelines.model.quoting import literal, quote
-from sync_pipelines.model.run import Ledger, Mode, check_stage
+from sync_pipelines.model.run import Mode, check_stage
 
 _SESSION = {
     "timezone": "UTC",
@@ -123,7 +116,7 @@ def _publish_filled(cursor: Any, request: PublishRequest, read: ReadResult, fill
         build_constraints(cursor, request.entity)
     except (psycopg.errors.UniqueViolation, psycopg.errors.ProgramLimitExceeded) as error:
         raise KeyTwiceError(str(error).splitlines()[0]) from error
-    return _publish(cursor, request, read, Staged(filled=filled))
+    return _publish_table(cursor, request, read, Staged(filled=filled))
 
 
 def _publish_fitting(
@@ -135,87 +128,80 @@ def _publish_fitting(
     """
     cursor.execute("SAVEPOINT before_publish")
     try:
-        publication = _publish(cursor, request, read, Staged(refused))
+        publication = _publish_table(cursor, request, read, Staged(refused))
     except MISFITS:
         cursor.execute("ROLLBACK TO SAVEPOINT before_publish")
         misfits = set_misfits_aside(cursor, request.entity, batches.originals)
         if not misfits:
             raise
-        publication = _publish(cursor, request, read, Staged(refused + misfits))
+        publication = _publish_table(cursor, request, read, Staged(refused + misfits))
     cursor.execute("RELEASE SAVEPOINT before_publish")
     return publication
 
 
-def _publish(cursor: Any, request: PublishRequest, read: ReadResult, came: Staged) -> Publication:
-    entity, is_full = request.entity, request.mode is Mode.FULL
-    is_filled = came.filled is not None
-    merge = Merge(cursor, request, read)
-    staged = merge.count_staged()
-    rejected, quarantined = count_rejects(cursor, request)
-    check_stage("load", read.fetched, read.reread + (came.filled or 0) + staged + rejected)
-    check_stage("quarantine", read.rejected + came.refused, rejected)
-    superseded, counts = 0, Counts(new=came.filled or 0)
-    allowed_nulls: tuple[str, ...] = ()
-    if not is_filled:
-        allowed_nulls = allow_nulls(cursor, entity)
-        drop_accepted_reviews(cursor, request)
-        superseded = merge.drop_superseded()
-        counts = merge.apply(staged - superseded)
-    absent = delete_vanished(merge, counts) if is_full else Absent()
-    known_rejects = count_known_rejects(cursor, request) if quarantined else 0
-    check_stage("quarantine", quarantined, move_rejects(cursor, request))
-    settle_released(cursor, request)
-    _settle_superseded(cursor, request, is_filled=is_filled)
-    marked, notes = mark_rejected(merge) if quarantined else (0, ())
-    reviewed = keep_reviews(cursor, request, filled=is_filled)
-    gained = counts.new + counts.returned - absent.deleted
-    row_count = merge.count_rows(gained)
-    if is_full:
-        # Counted in the table itself; also tells whether somebody else wrote into it meanwhile.
-        check_stage("rows", counts.live_before + gained, row_count)
-    ledger = Ledger(
-        fetched=read.fetched,
-        inserted=counts.new,
-        updated=counts.changed + counts.returned,
-        unchanged=counts.same + counts.touched,
-        superseded=read.reread + superseded + counts.stale + rejected - quarantined,
-        quarantined=quarantined,
-        deleted=absent.deleted,
-    )
-    verdict = judge_run(
-        request,
-        ledger,
-        row_count,
-        known_rejects=known_rejects,
-        held=absent.held,
-        live_before=counts.live_before,
-    )
-    publication = Publication(
-        ledger,
-        row_count,
-        missing=absent.missing,
-        held=absent.held,
-        verdict=verdict,
-        allowed_nulls=allowed_nulls,
-        notes=notes,
-        details={"known_rejects": known_rejects, "marked_rejected": marked, "reviewed": reviewed},
-    )
-    settle_vanished(cursor, request, read, publication)
-    close_books(cursor, request, read, publication)
-    merge.empty_staging(rejected)
-    return publication
+def _publish_table(cursor: Any, request: PublishRequest, read: ReadResult, came: Staged) -> Publication:
+    return publish_table(PostgresTable(cursor, request, read, came), cursor, request, read)
 
 
-def _settle_superseded(cursor: Any, request: PublishRequest, *, is_filled: bool) -> None:
-    """Settle what lies in quarantine by the good records, wherever they are."""
-    entity = request.entity
-    if is_filled:
-        table = quote(entity.target_schema, entity.target_table)
-        keys = [quote(column.target_name) for column in entity.business_keys]
-    else:
+class PostgresTable:
+    """A table beside the catalog, for `destinations.publish.publish_table`."""
+
+    def __init__(self, cursor: Any, request: PublishRequest, read: ReadResult, came: Staged) -> None:
+        self.cursor, self.request, self.came = cursor, request, came
+        self.entity, self.is_full = request.entity, request.mode is Mode.FULL
+        self.is_filled = came.filled is not None
+        self.merge = Merge(cursor, request, read)
+        self._allowed_nulls: tuple[str, ...] = ()
+        self._staged = 0
+
+    def count_staged(self) -> Arrived:
+        """What is in staging, and what the stream copied into the target."""
+        self._staged = self.merge.count_staged()
+        return Arrived(self._staged + (self.came.filled or 0), self.came.refused)
+
+    def compare(self) -> Compared:
+        """By one join, unless the records filled an empty table."""
+        if self.came.filled is not None:
+            return Compared(Counts(new=self.came.filled))
+        self._allowed_nulls = allow_nulls(self.cursor, self.entity)
+        drop_accepted_reviews(self.cursor, self.request)
+        superseded = self.merge.drop_superseded()
+        return Compared(self.merge.compare(self._staged - superseded), superseded)
+
+    def settle_superseded(self) -> None:
+        """By the good records, wherever they are."""
+        entity = self.entity
         table = quote(entity.staging_schema, entity.records_table)
         keys = [f"c{index}" for index, column in enumerate(entity.columns) if column.is_business_key]
-    settle_superseded(cursor, request, table, keys)
+        if self.is_filled:
+            table = quote(entity.target_schema, entity.target_table)
+            keys = [quote(column.target_name) for column in entity.business_keys]
+        settle_superseded(self.cursor, self.request, table, keys)
+
+    def write(self, counts: Counts) -> Written:
+        """Go by the verdicts; rows that fill the table are there already."""
+        if not self.is_filled:
+            self.merge.write(counts)
+        written = delete_vanished(self.merge, counts) if self.is_full else Written(counts)
+        reviewed = keep_reviews(self.cursor, self.request, filled=self.is_filled)
+        return replace(written, allowed_nulls=self._allowed_nulls, details={"reviewed": reviewed})
+
+    def mark_rejected(self) -> tuple[int, tuple[str, ...]]:
+        """See `destinations.postgres.rejected`."""
+        return mark_rejected(self.merge)
+
+    def count_rows(self, written: Written) -> int:
+        """After full reads counted in the table itself: somebody else may have written into it meanwhile."""
+        counts = written.counts
+        gained = counts.new + counts.returned - written.deleted
+        row_count = self.merge.count_rows(gained)
+        if self.is_full:
+            check_stage("rows", counts.live_before + gained, row_count)
+        return row_count
+
+    def leave(self, rejected: int) -> None:
+        """Absences are remembered while rows are deleted."""
+        self.merge.empty_staging(rejected)
 
 
 def check_replication_role(cursor: Any, entity: Entity) -> None:

@@ -12,17 +12,18 @@ from typing import Any
 from sync_pipelines.catalog.rights import require_rights
 from sync_pipelines.catalog.stored_columns import StoredColumn
 from sync_pipelines.destinations.drift import (
+    Alterations,
     TablePlan,
-    check_can_follow,
     check_is_ours,
     check_may_be_made,
     lost_column,
+    plan_columns,
 )
 from sync_pipelines.destinations.postgres.dependants import dependants_down
 from sync_pipelines.errors import UnknownTypeError
 from sync_pipelines.model.entity import BRIDGE_COLUMNS, OPTIONAL_COLUMNS, Column, Entity
 from sync_pipelines.model.names import shorten_identifier
-from sync_pipelines.model.quoting import literal, quote
+from sync_pipelines.model.quoting import quote
 from sync_pipelines.model.types import ColumnType, Kind, parse_type, widens
 
 
@@ -83,71 +84,47 @@ def plan_table(entity: Entity, stored: dict[str, StoredColumn], *, rebuild: bool
     lost = [column.name for column in entity.columns if column.target_name not in stored]
     if lost and not rebuild:
         raise lost_column(entity, lost[0])
-    return _plan_columns(entity, stored)
+    return _plan_columns(entity, stored, rebuild=rebuild)
 
 
-def _dropped(entity: Entity, stored: dict[str, StoredColumn]) -> list[str]:
-    """Columns that the source no longer has and that must take nulls from now on."""
-    declared = {column.target_name for column in entity.columns}
-    # What fills itself stays as its owner wants it.
-    needed = [name for name, have in stored.items() if have.is_not_null and not have.fills_itself]
-    return [name for name in needed if name not in declared and name not in BRIDGE_COLUMNS]
+def _plan_columns(entity: Entity, stored: dict[str, StoredColumn], *, rebuild: bool) -> TablePlan:
+    target = quote(entity.target_schema, entity.target_table)
+    spelled = Alterations(
+        table=target,
+        quote=quote,
+        stored_name=str,
+        type_of=lambda column: column.type.sql,
+        widening=_widening,
+        holds=_holds,
+        own_types=OPTIONAL_COLUMNS,
+    )
+    plan = plan_columns(entity, {name: have.sql_type for name, have in stored.items()}, spelled, rebuild=rebuild)
+    dropped = _dropped_at_source(entity, stored)
+    kept = [f"ALTER TABLE {target} ALTER COLUMN {quote(name)} DROP NOT NULL" for name in dropped]
+    told = [f"keep {name}, which the source dropped" for name in dropped]
+    return TablePlan((*plan.statements, *kept), (*plan.changes, *told))
 
 
-def _takes(have: StoredColumn, column: Column) -> bool:
-    """Whether the column of the table is wider than the declared one."""
-    old = stored_type(have.sql_type)
+def _widening(column: Column, have: str) -> str | None:
+    """What widens a column from its type in the table; None when PostgreSQL would lose something."""
+    old = stored_type(have)
+    if old is None or not widens(old, column.type):
+        return None
+    name, wanted = quote(column.target_name), column.type.sql
+    # Without a detour through its text a float would become a number of 6 or 15 digits.
+    using = f" USING {name}::text::{wanted}" if is_float(old) and not is_float(column.type) else ""
+    return f"ALTER COLUMN {name} TYPE {wanted}{using}"
+
+
+def _holds(column: Column, have: str) -> bool:
+    old = stored_type(have)
     return old is not None and widens(column.type, old)
 
 
-def _widening(column: Column, have: StoredColumn) -> str | None:
-    """The clause that widens the column of the table to the declared one; None where that is not wider."""
-    old = stored_type(have.sql_type)
-    if old is None or not widens(old, column.type):
-        return None
-    name = quote(column.target_name)
-    # Without a detour through its text a float would become a number of 6 or 15 digits.
-    using = f" USING {name}::text::{column.type.sql}" if is_float(old) and not is_float(column.type) else ""
-    return f"ALTER COLUMN {name} TYPE {column.type.sql}{using}"
-
-
-def _plan_columns(entity: Entity, stored: dict[str, StoredColumn]) -> TablePlan:
-    alter = f"ALTER TABLE {quote(entity.target_schema, entity.target_table)}"
-    statements: list[str] = []
-    changes: list[str] = []
-    refused: list[str] = []
-    for column in entity.columns:
-        have = stored.get(column.target_name)
-        if have is None and column.is_business_key:
-            refused.append(f"{column.name}: the key column is missing in the table")
-        elif have is None:
-            statements.append(f"{alter} ADD COLUMN {quote(column.target_name)} {column.type.sql}")
-            statements.append(_distrust_hashes(entity))
-            changes.append(f"add {column.name} {column.type.sql}")
-        elif have.sql_type != column.type.sql:
-            widening = _widening(column, have)
-            if widening is not None:
-                statements.append(f"{alter} {widening}")
-                changes.append(f"widen {column.name} from {have.sql_type} to {column.type.sql}")
-            elif not _takes(have, column):
-                refused.append(f"{column.name}: {have.sql_type} in the table, {column.type.sql} at the source")
-    for name in sorted(entity.own_columns - stored.keys()):
-        statements.append(f"{alter} ADD COLUMN {name} {OPTIONAL_COLUMNS[name]}")
-        changes.append(f"add {name}")
-    for name in _dropped(entity, stored):
-        statements.append(f"{alter} ALTER COLUMN {quote(name)} DROP NOT NULL")
-        changes.append(f"keep {name}, which the source dropped")
-    check_can_follow(entity, refused)
-    return TablePlan(tuple(statements), tuple(changes))
-
-
-def _distrust_hashes(entity: Entity) -> str:
-    """Rows whose hash covers a column that a person dropped must be compared by content to be filled again."""
-    prefix = f"{entity.columns_fingerprint}:"
-    return (
-        f"UPDATE {quote(entity.target_schema, entity.target_table)} SET _bridge_hash = 'lost:' || _bridge_hash"
-        f" WHERE left(_bridge_hash, {len(prefix)}) = {literal(prefix)}"
-    )
+def _dropped_at_source(entity: Entity, stored: dict[str, StoredColumn]) -> list[str]:
+    """Columns that must take nulls from now on; what fills itself stays as its owner wants it."""
+    known = {column.target_name for column in entity.columns} | BRIDGE_COLUMNS.keys()
+    return [name for name, have in stored.items() if name not in known and have.is_not_null and not have.fills_itself]
 
 
 def is_float(column_type: ColumnType) -> bool:

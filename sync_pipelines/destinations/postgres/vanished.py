@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sync_pipelines.books.absences import absences_table
 from sync_pipelines.books.rejects import staged_rejects
-from sync_pipelines.destinations.postgres.merge import Counts, Merge
+from sync_pipelines.destinations.postgres.merge import Merge
+from sync_pipelines.destinations.publish import Written
 from sync_pipelines.destinations.vanished_share import must_hold
+from sync_pipelines.destinations.verdicts import Counts
 from sync_pipelines.model.quoting import literal, quote
 from sync_pipelines.model.run import check_stage
 
 
-@dataclass(frozen=True)
-class Absent:
-    """What became of the rows that a full read did not see.
-
-    Attributes:
-        deleted: rows that are marked as deleted now.
-        missing: rows that are missing for the first time.
-        held: rows that stay, because they are too many to be deleted unasked.
-    """
-
-    deleted: int = 0
-    missing: int = 0
-    held: int = 0
-
-
-def delete_vanished(merge: Merge, counts: Counts) -> Absent:
+def delete_vanished(merge: Merge, counts: Counts) -> Written:
     """Soft-delete live rows that a full read did not see.
 
     A key that is in quarantine is at the source. Of a read whose pages moved, an absence proves nothing. Without
@@ -38,8 +23,9 @@ def delete_vanished(merge: Merge, counts: Counts) -> Absent:
         merge: the merge that was just applied.
         counts: what it found.
     """
-    if counts.live_before == 0:
-        return Absent()
+    live = counts.live_before
+    if live == 0:
+        return Written(counts)
     absences, entity = absences_table(merge.request), literal(str(merge.entity.uid))
     if merge.read.moved:
         missing = (
@@ -49,11 +35,11 @@ def delete_vanished(merge: Merge, counts: Counts) -> Absent:
             f"DELETE FROM {absences} a WHERE a.entity_uid = {entity} AND NOT EXISTS ({missing}"
             " AND t._bridge_id = a.row_id)"
         )
-        return Absent()
+        return Written(counts, live_before=live)
     absent = f"t.ctid = v.row_at AND v.verdict = 'missing'{_not_held(merge)}"
     missing = f"FROM {merge.target} t, {merge.verdicts} v WHERE {absent}"
     vanished = merge.number(f"SELECT count(*) {missing}") if counts.missing else 0
-    held = vanished if must_hold(merge.request, vanished, counts.live_before) else 0
+    held = vanished if must_hold(merge.request, vanished, live) else 0
     missed_before = f"t._bridge_id IN (SELECT row_id FROM {absences} WHERE entity_uid = {entity} AND since < now())"
     first_time = 0
     if vanished and merge.read.can_hide_rows:
@@ -74,7 +60,7 @@ def delete_vanished(merge: Merge, counts: Counts) -> Absent:
         f"DELETE FROM {absences} a WHERE a.entity_uid = {entity}"
         f" AND NOT EXISTS (SELECT 1 {missing} AND t._bridge_id = a.row_id)"
     )
-    return Absent(deleted, 0 if held else first_time, held)
+    return Written(counts, deleted, 0 if held else first_time, held, live)
 
 
 def _not_held(merge: Merge) -> str:

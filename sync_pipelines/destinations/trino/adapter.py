@@ -19,7 +19,7 @@ from sync_pipelines.destinations.drift import TablePlan
 from sync_pipelines.destinations.trino.commit import end_leftovers
 from sync_pipelines.destinations.trino.hive import current_rows, plan_hive_table, version_statement
 from sync_pipelines.destinations.trino.masking import plan_clearing
-from sync_pipelines.destinations.trino.merge import Counts, Statements, entity_marker, match_keys
+from sync_pipelines.destinations.trino.merge import Statements, entity_marker, match_keys
 from sync_pipelines.destinations.trino.mirror import live_rows, mirror_keys, mirror_rows
 from sync_pipelines.destinations.trino.options import resolve_options
 from sync_pipelines.destinations.trino.publish import publish
@@ -28,6 +28,8 @@ from sync_pipelines.destinations.trino.reviews import keys_table, read_accepted,
 from sync_pipelines.destinations.trino.session import Session, connector_of, create_schema, tune
 from sync_pipelines.destinations.trino.staging import inline_relation, record_fields
 from sync_pipelines.destinations.trino.table import apply_table, check_names, plan_table, read_columns, set_aside
+from sync_pipelines.destinations.trino.work import read_counts
+from sync_pipelines.destinations.verdicts import Counts
 from sync_pipelines.errors import EntityDefinitionError, SettingsError
 from sync_pipelines.gate.remask import Remask
 from sync_pipelines.model.entity import OPTIONAL_COLUMNS, REVIEW_COLUMN, Connector, Entity
@@ -165,8 +167,8 @@ class TrinoDestination:
         statements = Statements(request, read, self._target(entity), relation)
         if len(distinct) != len(batch):
             statements.keep_winners()
-        counts = Counts(*map(int, self.session.query(statements.compare())[0]))
-        if counts.stale or counts.written or counts.same != len(distinct):
+        counts = read_counts(self.session, statements)
+        if counts.same != len(distinct):
             # The same comparison need not be made again when these records are published.
             self._compared = (len(batch), counts) if len(distinct) == len(batch) else None
             return None

@@ -164,18 +164,17 @@ class HiveStatements(Statements):
 
     def append(self, rows: str) -> str:
         """Add the winners that are new or differ as newer versions of their rows."""
-        _, stale, changed, touched = self._conditions()
-        names, values = self._version(changed)
+        rules = self.rules
+        names, values = self._version(rules.moves)
         return (
             f"{self.marker}INSERT INTO {rows} ({names}) SELECT {values} FROM {self.staged} s LEFT"
             f" JOIN {self.target} t ON {self.match}"
-            f" WHERE t._bridge_id IS NULL OR (NOT {stale} AND ({changed} OR {touched}))"
+            f" WHERE t._bridge_id IS NULL OR (NOT {rules.stale} AND ({rules.moves} OR {rules.touched}))"
         )
 
     def swap(self, rows: str, gone: str | None) -> str:
         """Write all rows as they are to be into a new table: those read, and those only the table has."""
-        _, _, changed, _ = self._conditions()
-        names, values = self._version(changed)
+        names, values = self._version(self.rules.moves)
         deleted = f"({gone})" if gone else "false"
         kept = {name: f"t.{name}" for name in bridge_types(self.entity)}
         kept |= {
@@ -191,14 +190,13 @@ class HiveStatements(Statements):
             f" WHERE NOT EXISTS (SELECT 1 FROM {self.staged} s WHERE {self.match})"
         )
 
-    def _version(self, changed: str) -> tuple[str, str]:
+    def _version(self, moves: str) -> tuple[str, str]:
         names = [quote(column.target_name) for column in self.entity.columns]
         values = [f"s.{self.places[column.name]}" for column in self.entity.columns]
         own = {
             "_bridge_id": "coalesce(t._bridge_id, cast(uuid() AS varchar))",
             "_bridge_created_at": f"coalesce(t._bridge_created_at, {NOW})",
-            "_bridge_updated_at": f"CASE WHEN t._bridge_id IS NULL OR {changed} THEN {NOW} ELSE"
-            " t._bridge_updated_at END",
+            "_bridge_updated_at": f"CASE WHEN t._bridge_id IS NULL OR {moves} THEN {NOW} ELSE t._bridge_updated_at END",
             "_bridge_hash": f"{self.prefix} || s.hash",
             "_bridge_deleted": "false",
             "_bridge_rowversion": "s.rowversion",

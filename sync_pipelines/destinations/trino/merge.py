@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sync_pipelines.destinations.trino.order import order_of
 from sync_pipelines.destinations.trino.quoting import literal, quote
+from sync_pipelines.destinations.verdicts import Dialect, rules_of
+from sync_pipelines.destinations.verdicts import match_keys as match_quoted_keys
 from sync_pipelines.model.entity import REJECTED_COLUMN, Column, Entity
 from sync_pipelines.model.publish import PublishRequest, ReadResult
-from sync_pipelines.model.run import Mode
 
 NOW = "current_timestamp(6)"
 
 
-@dataclass(frozen=True)
-class Counts:
-    """How the winners of the staged records compare with the table.
-
-    `returned` are deleted rows that are back; `contrary` those of the stale that have other content than their row.
-    """
-
-    new: int = 0
-    stale: int = 0
-    changed: int = 0
-    same: int = 0
-    touched: int = 0
-    returned: int = 0
-    contrary: int = 0
-
-    @property
-    def records(self) -> int:
-        """Winners in all."""
-        return self.new + self.stale + self.changed + self.same
-
-    @property
-    def written(self) -> int:
-        """Rows that the write must touch."""
-        return self.new + self.changed + self.touched
+DIALECT = Dialect(quote, literal, order_of)
 
 
 class Statements:
@@ -54,7 +30,8 @@ class Statements:
         self.request, self.entity, self.target, self.staged = request, entity, target, staged
         self.places = {column.name: f"c{index}" for index, column in enumerate(entity.columns)}
         self.keys = [self.places[column.name] for column in entity.business_keys]
-        self.match = match_keys(entity)
+        self.rules = rules_of(DIALECT, request, read)
+        self.match = self.rules.match
         self.flags = entity.flags
         self.prefix = literal(f"{entity.columns_fingerprint}:")
         self._codec = read.order
@@ -82,25 +59,20 @@ class Statements:
         )
 
     def compare(self) -> str:
-        """One row with the fields of `Counts`."""
-        found, stale, changed, touched = self._conditions()
-        return (
-            f"SELECT count_if(NOT {found}), count_if({found} AND {stale}), count_if({found} AND NOT {stale}"
-            f" AND {changed}),"
-            f" count_if({found} AND NOT {stale} AND NOT {changed}),"
-            f" count_if({found} AND NOT {stale} AND NOT {changed} AND {touched}),"
-            f" count_if({found} AND NOT {stale} AND t._bridge_deleted), count_if({found} AND {stale}"
-            f" AND {self._contrary(changed)})"
-            f" FROM {self.staged} s LEFT JOIN {self.target} t ON {self.match}"
-        )
+        """Verdicts with their numbers; see `destinations.verdicts.Counts`."""
+        verdicts = f"SELECT {self.rules.verdict} AS verdict FROM {self._joined}"
+        return f"SELECT verdict, count(*) FROM ({verdicts}) v GROUP BY verdict"
 
     def contrary_pairs(self) -> str:
         """Some rowversions of contrary records, with those of their rows."""
-        found, stale, changed, _ = self._conditions()
         return (
-            f"SELECT s.rowversion, t._bridge_rowversion FROM {self.staged} s LEFT JOIN {self.target} t ON {self.match}"
-            f" WHERE {found} AND {stale} AND {self._contrary(changed)} ORDER BY 1 LIMIT 3"
+            f"SELECT s.rowversion, t._bridge_rowversion FROM {self._joined}"
+            f" WHERE {self.rules.verdict} = 'contrary' ORDER BY 1 LIMIT 3"
         )
+
+    @property
+    def _joined(self) -> str:
+        return f"{self.staged} s LEFT JOIN {self.target} t ON {self.match}"
 
     def count_values(self, columns: list[Column]) -> str:
         """For each of these columns, how many live rows would lose a value; none where a record has one."""
@@ -109,10 +81,6 @@ class Statements:
             f"SELECT {', '.join(lost)} FROM {self.staged} s JOIN {self.target} t ON {self.match}"
             " WHERE NOT t._bridge_deleted"
         )
-
-    def _contrary(self, changed: str) -> str:
-        # A record out of quarantine may well be older than its row.
-        return "false" if self.request.released else changed
 
     def fill(self) -> str:
         """Insert the winners into an empty table."""
@@ -125,7 +93,7 @@ class Statements:
         Args:
             gone: condition over t of rows to mark as deleted, None when there are none.
         """
-        found, stale, changed, touched = self._conditions()
+        rules = self.rules
         columns = ["rowversion", "hash", *self.flags, *self.places.values()]
         source = f"SELECT {', '.join(f's.{name}' for name in columns)}, false AS gone FROM {self.staged} s"
         delete = ""
@@ -148,12 +116,12 @@ class Statements:
             f"_bridge_hash = {self.prefix} || s.hash",
             "_bridge_rowversion = s.rowversion",
             "_bridge_deleted = false",
-            f"_bridge_updated_at = CASE WHEN {changed} THEN {NOW} ELSE t._bridge_updated_at END",
+            f"_bridge_updated_at = CASE WHEN {rules.moves} THEN {NOW} ELSE t._bridge_updated_at END",
         ]
         names, values = self._inserted()
         return (
             f"{self.marker}MERGE INTO {self.target} t USING ({source}) s ON {self.match}{delete}"
-            f" WHEN MATCHED AND NOT s.gone AND NOT {stale} AND ({changed} OR {touched}) THEN UPDATE"
+            f" WHEN MATCHED AND NOT s.gone AND NOT {rules.stale} AND ({rules.moves} OR {rules.touched}) THEN UPDATE"
             f" SET {', '.join(content)}"
             f" WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
         )
@@ -165,10 +133,9 @@ class Statements:
         Args:
             candidates: a relation with the column `arrival`.
         """
-        found, stale, _, _ = self._conditions()
         return (
             f"SELECT s.arrival FROM {self.staged} s JOIN {candidates} c ON c.arrival = s.arrival"
-            f" LEFT JOIN {self.target} t ON {self.match} WHERE NOT ({found} AND {stale})"
+            f" LEFT JOIN {self.target} t ON {self.match} WHERE t._bridge_id IS NULL OR NOT {self.rules.stale}"
         )
 
     def absent(self, held: str | None) -> str:
@@ -196,45 +163,10 @@ class Statements:
         }
         return ", ".join([*names, *own]), ", ".join([*values, *own.values()])
 
-    def _conditions(self) -> tuple[str, str, str, str]:
-        """SQL for: the key is known.
-
-        The stored row is newer; the content differs; only rowversion, hash or flag differ.
-        """
-        found = "(t._bridge_id IS NOT NULL)"
-        theirs, ours = order_of(self._codec, "s.rowversion"), order_of(self._codec, "t._bridge_rowversion")
-        guarded = theirs is not None and self.request.mode is Mode.DELTA
-        stale = f"coalesce({theirs} < {ours}, false)" if guarded else "false"
-        if not self.request.released:
-            # The source sends it now, after the read that missed it.
-            stale = f"({stale} AND NOT t._bridge_deleted)"
-        columns = [column for column in self.entity.columns if not column.is_business_key]
-        differs = (
-            " OR ".join(f"t.{_q(column)} IS DISTINCT FROM s.{self.places[column.name]}" for column in columns)
-            or "false"
-        )
-        same_columns = f"starts_with(t._bridge_hash, {self.prefix})"
-        changed = (
-            f"(t._bridge_deleted OR CASE WHEN {same_columns} THEN t._bridge_hash <> {self.prefix} || s.hash"
-            f" ELSE {differs} END)"
-        )
-        touches = ["t._bridge_rowversion IS DISTINCT FROM s.rowversion"]
-        touches += [f"t.{column} IS DISTINCT FROM s.{name}" for name, column in self.flags.items()]
-        other_hash = f"t._bridge_hash <> {self.prefix} || s.hash"
-        # As in `destinations.postgres.merge`: a full read leaves the hashes of other columns alone.
-        if self.request.mode is Mode.DELTA:
-            touches.append(other_hash)
-        elif self.entity.has_review:
-            touches.append(f"(s.review IS NOT NULL AND {other_hash})")
-        touches += [f"t.{REJECTED_COLUMN} IS NOT NULL"] if self.entity.has_rejected else []
-        return found, stale, changed, f"({' OR '.join(touches)})"
-
 
 def match_keys(entity: Entity) -> str:
     """Condition that the keys of t and s are the same."""
-    return " AND ".join(
-        f"t.{_q(column)} = s.c{index}" for index, column in enumerate(entity.columns) if column.is_business_key
-    )
+    return match_quoted_keys(quote, entity)
 
 
 def entity_marker(entity: Entity) -> str:

@@ -12,21 +12,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from sync_pipelines.books.close import close_books
 from sync_pipelines.books.fence import fence
-from sync_pipelines.books.rejects import (
-    count_known_rejects,
-    count_rejects,
-    move_rejects,
-    settle_released,
-    settle_vanished,
-    stage_rejects,
-)
+from sync_pipelines.books.rejects import stage_rejects
 from sync_pipelines.destinations.destination import StagedBatches
+from sync_pipelines.destinations.publish import Arrived, Compared, Written, publish_table
 from sync_pipelines.destinations.spool import Spool
 from sync_pipelines.destinations.trino.commit import Snapshot, commit, find_snapshot
 from sync_pipelines.destinations.trino.hive import HiveStatements, write_hive
-from sync_pipelines.destinations.trino.merge import Counts, Statements
+from sync_pipelines.destinations.trino.merge import Statements
 from sync_pipelines.destinations.trino.quarantine import empty_staging, settle_by_keys
 from sync_pipelines.destinations.trino.quoting import quote
 from sync_pipelines.destinations.trino.rejected import mark_rejected
@@ -35,10 +28,11 @@ from sync_pipelines.destinations.trino.session import Session
 from sync_pipelines.destinations.trino.staging import Staging, record_fields
 from sync_pipelines.destinations.trino.vanished import note_absences
 from sync_pipelines.destinations.trino.work import Work
+from sync_pipelines.destinations.verdicts import Counts
 from sync_pipelines.errors import FatalError
 from sync_pipelines.model.entity import Entity
-from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult, judge_run
-from sync_pipelines.model.run import PUBLISHED, Ledger, Mode, check_stage
+from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult
+from sync_pipelines.model.run import PUBLISHED, Mode, check_stage
 from sync_pipelines.model.staged import records_schema
 
 logger = logging.getLogger(__name__)
@@ -75,8 +69,6 @@ def publish(
     fence(cursor, request)
     entity = request.entity
     stage_rejects(cursor, request, batches.spool.batches(entity.rejects_table))
-    rejected, quarantined = count_rejects(cursor, request)
-    check_stage("quarantine", read.rejected, rejected)
     staging = Staging(session, catalog, f"e{entity.uid.hex}", hive=is_hive)
     with batches.spool.beside("accepted") as accepted:
         try:
@@ -85,58 +77,73 @@ def publish(
             target = quote(catalog, entity.target_schema, entity.target_table)
             statements = (HiveStatements if is_hive else Statements)(request, read, target, relation)
             work = Work(cursor, session, catalog, request, read, spool, staging, statements, is_hive=is_hive)
-            staged = _compare(work, compared)
-            check_stage("load", read.fetched, read.reread + staged + rejected)
-            check_stage("compare", work.winners, work.counts.records)
-            known_rejects = count_known_rejects(cursor, request) if quarantined else 0
-            check_stage("quarantine", quarantined, move_rejects(cursor, request))
-            settle_released(cursor, request)
-            settle_by_keys(cursor, request, spool)
-            reviewed = keep_reviews(work)
-            commit_details = _write(work)
-            marked = mark_rejected(work) if quarantined else 0
+            return publish_table(TrinoTable(work, compared), cursor, request, read)
         finally:
             staging.clear()
-    superseded = read.reread + staged - work.winners + work.counts.stale + rejected - quarantined
-    ledger, row_count = _ledger(work, superseded, quarantined), _count_rows(work)
-    verdict = judge_run(
-        request,
-        ledger,
-        row_count,
-        known_rejects=known_rejects,
-        held=work.vanished.held,
-        live_before=work.vanished.live_before,
-    )
-    publication = Publication(
-        ledger,
-        row_count,
-        missing=work.vanished.missing,
-        held=work.vanished.held,
-        verdict=verdict,
-        details={
-            "known_rejects": known_rejects,
-            "marked_rejected": marked,
-            "reviewed": reviewed,
-            "trino": commit_details,
-        },
-    )
-    note_absences(cursor, request, work.vanished)
-    settle_vanished(cursor, request, read, publication)
-    close_books(cursor, request, read, publication)
-    empty_staging(cursor, request)
-    return publication
 
 
-def _compare(work: Work, compared: tuple[int, Counts] | None) -> int:
-    """Count and compare the staged records; returns how many there are."""
-    spooled = work.staged_rows
-    if compared is None or compared[0] != spooled or work.request.mode is not Mode.DELTA:
-        staged = _count_staged(work)
-        work.compare()
-        return staged
-    work.winners, work.counts = spooled, compared[1]
-    work.refuse_contradictions()
-    return spooled
+class TrinoTable:
+    """A table in Trino, for `destinations.publish.publish_table`: one commit of rows, then the books.
+
+    Args:
+        work: with the staged records.
+        compared: as for `publish`.
+    """
+
+    def __init__(self, work: Work, compared: tuple[int, Counts] | None) -> None:
+        self.work = work
+        is_known = compared is not None and compared[0] == work.staged_rows and work.request.mode is Mode.DELTA
+        self._known = compared[1] if compared is not None and is_known else None
+        self._staged = 0
+
+    def count_staged(self) -> Arrived:
+        """What Trino reads."""
+        work = self.work
+        self._staged = work.winners = work.staged_rows
+        if self._known is None:
+            self._staged = _count_staged(work)
+        return Arrived(self._staged)
+
+    def compare(self) -> Compared:
+        """By one join, unless these very records were compared already."""
+        work = self.work
+        if self._known is None:
+            work.compare()
+        else:
+            work.counts = self._known
+            work.refuse_contradictions()
+        return Compared(work.counts, self._staged - work.winners)
+
+    def settle_superseded(self) -> None:
+        """By keys that are copied next to the quarantine."""
+        settle_by_keys(self.work.cursor, self.work.request, self.work.spool)
+
+    def write(self, counts: Counts) -> Written:
+        """One commit; after a conflict everything is compared again."""
+        work = self.work
+        reviewed = keep_reviews(work)
+        commit_details = _write(work)
+        return Written(
+            work.counts,
+            deleted=work.vanished.rows,
+            missing=work.vanished.missing,
+            held=work.vanished.held,
+            live_before=work.vanished.live_before,
+            details={"reviewed": reviewed, "trino": commit_details},
+        )
+
+    def mark_rejected(self) -> tuple[int, tuple[str, ...]]:
+        """In a commit of their own."""
+        return mark_rejected(self.work), ()
+
+    def count_rows(self, written: Written) -> int:
+        """See `_count_rows`."""
+        return _count_rows(self.work)
+
+    def leave(self, rejected: int) -> None:
+        """Absences follow the commit."""
+        note_absences(self.work.cursor, self.work.request, self.work.vanished)
+        empty_staging(self.work.cursor, self.work.request)
 
 
 def _staged_relation(staging: Staging, entity: Entity, spool: Spool) -> str:
@@ -208,19 +215,6 @@ def _checked(work: Work, snapshot: Snapshot | None, query_id: str, written: int 
     if written is not None:
         check_stage("merge", expected, written)
     return snapshot.details
-
-
-def _ledger(work: Work, superseded: int, quarantined: int) -> Ledger:
-    counts = work.counts
-    return Ledger(
-        fetched=work.read.fetched,
-        inserted=counts.new,
-        updated=counts.changed,
-        unchanged=counts.same,
-        superseded=superseded,
-        quarantined=quarantined,
-        deleted=work.vanished.rows,
-    )
 
 
 def _count_rows(work: Work) -> int:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 
 from sync_pipelines.destinations.drift import (
+    Alterations,
     TablePlan,
-    check_can_follow,
     check_is_ours,
     check_may_be_made,
-    lost_column,
+    plan_columns,
 )
 from sync_pipelines.destinations.trino.quoting import literal, quote
 from sync_pipelines.destinations.trino.session import Session
 from sync_pipelines.destinations.trino.types import iceberg_type, widens_in_iceberg
 from sync_pipelines.errors import EntityDefinitionError
-from sync_pipelines.model.entity import COERCED_COLUMN, REJECTED_COLUMN, REVIEW_COLUMN, Entity
+from sync_pipelines.model.entity import COERCED_COLUMN, REJECTED_COLUMN, REVIEW_COLUMN, Column, Entity
 
 BRIDGE_TYPES = {
     "_bridge_id": "uuid",
@@ -74,7 +74,7 @@ def plan_table(catalog: str, entity: Entity, stored: dict[str, str], *, rebuild:
         check_may_be_made(entity, rebuild=rebuild)
         return TablePlan(create_statements(catalog, entity), (f"create table {catalog}.{entity.table}",))
     check_is_ours(entity, stored)
-    return _plan_columns(catalog, entity, stored, rebuild=rebuild)
+    return plan_columns(entity, stored, _alterations(catalog, entity), rebuild=rebuild)
 
 
 def create_statements(catalog: str, entity: Entity) -> tuple[str, ...]:
@@ -95,40 +95,22 @@ def create_statements(catalog: str, entity: Entity) -> tuple[str, ...]:
     )
 
 
-def _plan_columns(catalog: str, entity: Entity, stored: dict[str, str], *, rebuild: bool) -> TablePlan:
-    alter = f"ALTER TABLE {quote(catalog, entity.target_schema, entity.target_table)}"
-    statements, changes, refused = [], [], []
-    for column in entity.columns:
-        name, have, wanted = (
-            quote(column.target_name),
-            stored.get(column.target_name.lower()),
-            iceberg_type(column.type),
-        )
-        if have is None and column.is_business_key:
-            refused.append(f"{column.name}: the key column is missing in the table")
-        elif have is None and not rebuild:
-            raise lost_column(entity, column.name)
-        elif have is None:
-            statements += [f"{alter} ADD COLUMN {name} {wanted}", _distrust_hashes(catalog, entity)]
-            changes.append(f"add {column.name} {wanted}")
-        elif have != wanted and widens_in_iceberg(have, wanted):
-            statements.append(f"{alter} ALTER COLUMN {name} SET DATA TYPE {wanted}")
-            changes.append(f"widen {column.name} from {have} to {wanted}")
-        elif have != wanted and not widens_in_iceberg(wanted, have):
-            refused.append(f"{column.name}: {have} in the table, {wanted} at the source")
-    for name in sorted(entity.own_columns - stored.keys()):
-        statements.append(f"{alter} ADD COLUMN {name} {OPTIONAL_TYPES[name]}")
-        changes.append(f"add {name}")
-    check_can_follow(entity, refused)
-    return TablePlan(tuple(statements), tuple(changes))
+def _alterations(catalog: str, entity: Entity) -> Alterations:
+    """How Trino changes an Iceberg table, which widens less than PostgreSQL does."""
 
+    def widening(column: Column, have: str) -> str | None:
+        wanted = iceberg_type(column.type)
+        is_wider = widens_in_iceberg(have, wanted)
+        return f"ALTER COLUMN {quote(column.target_name)} SET DATA TYPE {wanted}" if is_wider else None
 
-def _distrust_hashes(catalog: str, entity: Entity) -> str:
-    """Rows whose hash covers a column that a person dropped must be compared by content to be filled again."""
-    prefix = f"{entity.columns_fingerprint}:"
-    return (
-        f"UPDATE {quote(catalog, entity.target_schema, entity.target_table)} SET _bridge_hash = 'lost:' || _bridge_hash"
-        f" WHERE starts_with(_bridge_hash, {literal(prefix)})"
+    return Alterations(
+        table=quote(catalog, entity.target_schema, entity.target_table),
+        quote=quote,
+        stored_name=str.lower,
+        type_of=lambda column: iceberg_type(column.type),
+        widening=widening,
+        holds=lambda column, have: widens_in_iceberg(iceberg_type(column.type), have),
+        own_types=OPTIONAL_TYPES,
     )
 
 

@@ -8,10 +8,11 @@ from typing import Any
 from sync_pipelines.destinations.contrary import refuse_contrary
 from sync_pipelines.destinations.emptied import columns_to_check, refuse_emptied
 from sync_pipelines.destinations.spool import Spool
-from sync_pipelines.destinations.trino.merge import Counts, Statements, run_marker
+from sync_pipelines.destinations.trino.merge import Statements, run_marker
 from sync_pipelines.destinations.trino.session import Session
 from sync_pipelines.destinations.trino.staging import Staging
 from sync_pipelines.destinations.trino.vanished import Vanished, plan_vanished
+from sync_pipelines.destinations.verdicts import Counts
 from sync_pipelines.model.publish import PublishRequest, ReadResult
 from sync_pipelines.model.run import Mode, check_stage
 
@@ -46,8 +47,8 @@ class Work:
     def compare(self) -> None:
         """What is new, changed, the same or stale, and which rows the source no longer has."""
         if self.winners:
-            self.counts = Counts(*map(int, self.session.query(self.statements.compare())[0]))
-        check_stage("compare", self.winners, self.counts.records)
+            self.counts = read_counts(self.session, self.statements)
+        check_stage("compare", self.winners, self.counts.staged)
         self.refuse_contradictions()
         if self.request.mode is Mode.FULL:
             self.vanished = plan_vanished(
@@ -64,3 +65,8 @@ class Work:
         if self.counts.contrary:
             pairs = [(theirs, ours) for theirs, ours in self.session.query(self.statements.contrary_pairs())]
             refuse_contrary(self.request, self.read, self.counts.contrary, pairs)
+
+
+def read_counts(session: Session, statements: Statements) -> Counts:
+    """How the staged records compare with the table now."""
+    return Counts(**{verdict: int(number) for verdict, number in session.query(statements.compare())})

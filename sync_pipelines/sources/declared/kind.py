@@ -27,6 +27,7 @@ COMMON_KEYS = frozenset({
     "metrics", "coerce",
 })  # fmt: skip
 """Keys of an endpoint that every declared kind takes."""
+_KIND_KEYS = frozenset({"source", "arguments"})
 _DECLARE = (
     "declare them under `columns` of the connector's file and apply it, or apply it with --infer-again where columns"
     " were inferred"
@@ -94,6 +95,8 @@ class DeclaredKind(SourceKind):
 
     def check_declaration(self, declaration: Declaration) -> Iterable[tuple[tuple[str, ...], str]]:
         """As `SourceKind.check_declaration`: keys of endpoints that would do nothing."""
+        for name in sorted(declaration.model_fields_set & _KIND_KEYS - self.connector_keys):
+            yield (name,), f"a connector of kind {declaration.kind} has no `{name}`"
         for slug, endpoint in declaration.endpoints.items():
             for name in sorted(endpoint.model_fields_set - COMMON_KEYS - self.endpoint_keys):
                 yield ("endpoints", slug, name), f"an endpoint of kind {declaration.kind} has no `{name}`"
@@ -117,18 +120,19 @@ class DeclaredKind(SourceKind):
         patience = {"tries": 1, "timeout_seconds": min(10.0, limits.timeout_seconds)}
         session = new_session(connector.base_url, auth_key(connector), limits.model_copy(update=patience), outbound)
         try:
-            for slug, endpoint in declaration.endpoints.items():
-                checks.append(self._test_endpoint(slug, endpoint, session, settings))
+            for slug in declaration.endpoints:
+                checks.append(self._test_endpoint(declaration, slug, session, settings))
         finally:
             session.close()
         return checks
 
-    def _test_endpoint(self, slug: str, endpoint: Endpoint, session: GuardedSession, settings: Settings) -> Check:
+    def _test_endpoint(self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings) -> Check:
+        endpoint = declaration.endpoints[slug]
         if endpoint.ids is not None and endpoint.ids.table is not None:
             return skipped(slug, f"its ids are read from {endpoint.ids.table} by a sync")
 
         def ask() -> str:
-            body = self.sample(endpoint, session, settings)
+            body = self.sample(declaration, slug, session, settings)
             found = find_records(
                 body,
                 endpoint.records,

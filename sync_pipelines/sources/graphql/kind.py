@@ -61,8 +61,9 @@ class GraphqlKind(DeclaredKind):
             masked=masked,
         )
 
-    def sample(self, endpoint: Endpoint, session: GuardedSession, settings: Settings) -> bytes:
+    def sample(self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings) -> bytes:
         """As `SourceKind.sample`."""
+        endpoint = declaration.endpoints[slug]
         variables = variables_for(endpoint, min(SAMPLE_RECORDS, _size(endpoint, SAMPLE_RECORDS)))
         body = ask(session, endpoint, variables, Traffic(), lambda reply: reply.body)
         info_of(endpoint, body)

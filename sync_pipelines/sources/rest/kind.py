@@ -145,8 +145,9 @@ class RestKind(DeclaredKind):
         resolved, found = resolve_openapi(declaration, session)
         return Resolved(resolved, found.skipped, found.left_out)
 
-    def sample(self, endpoint: Endpoint, session: GuardedSession, settings: Settings) -> bytes:
+    def sample(self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings) -> bytes:
         """As `SourceKind.sample`."""
+        endpoint = declaration.endpoints[slug]
         if endpoint.recording is not None:
             try:
                 return read_bounded(Path(endpoint.recording), session.limits.max_page_bytes)

@@ -1,0 +1,150 @@
+"""The one sequence of a publish: fence, stage, compare, settle, write, count again, close.
+
+Every count is taken twice, by independent statements, and compared. What differs between destinations is a `Table`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sync_pipelines.books.close import close_books
+from sync_pipelines.books.rejects import (
+    count_known_rejects,
+    count_rejects,
+    move_rejects,
+    settle_released,
+    settle_vanished,
+)
+from sync_pipelines.destinations.verdicts import Counts
+from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult, judge_run
+from sync_pipelines.model.run import Ledger, check_stage
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """Good records that the destination counted, and those that it refused itself; these are among the rejects now."""
+
+    records: int
+    refused: int = 0
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How the newest record of each key compares with the table, and how many older ones there were."""
+
+    counts: Counts
+    superseded: int = 0
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a write did.
+
+    Attributes:
+        counts: by which it wrote; a conflict with another writer makes everything be compared again.
+        deleted: rows that are marked as deleted now.
+        missing: rows that are missing for the first time.
+        held: rows that stay, because they are too many to be deleted unasked.
+        live_before: live rows that a full read was compared with.
+        allowed_nulls: columns that lost NOT NULL.
+        details: of the write, for `bridge.sync_runs.details`.
+    """
+
+    counts: Counts
+    deleted: int = 0
+    missing: int = 0
+    held: int = 0
+    live_before: int = 0
+    allowed_nulls: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Table(Protocol):
+    """The target of one publish, with its staged records."""
+
+    def count_staged(self) -> Arrived:
+        """Count the good records where they are staged."""
+
+    def compare(self) -> Compared:
+        """Compare the newest record of each key with its row.
+
+        Raises:
+            CursorProtocolError: a record contradicts the order of its row.
+            SourceContractError: the run would empty a column.
+        """
+
+    def settle_superseded(self) -> None:
+        """Settle what is in quarantine by the good records of the same keys."""
+
+    def write(self, counts: Counts) -> Written:
+        """Write what differs, delete what vanished within its share, and bring reviews to what the table holds then."""
+
+    def mark_rejected(self) -> tuple[int, tuple[str, ...]]:
+        """Mark rows whose newest record was rejected; returns how many, and what to tell of those that cannot be."""
+
+    def count_rows(self, written: Written) -> int:
+        """Live rows after the write."""
+
+    def leave(self, rejected: int) -> None:
+        """Remember absences, and leave nothing of the records in staging."""
+
+
+def publish_table(table: Table, cursor: Any, request: PublishRequest, read: ReadResult) -> Publication:
+    """Publish what is staged.
+
+    Args:
+        table: its target.
+        cursor: of the transaction that holds the fence; rejects are staged in it.
+        request: of the run.
+        read: of the run.
+
+    Raises:
+        LedgerError: two counts of a stage differ.
+    """
+    arrived = table.count_staged()
+    rejected, quarantined = count_rejects(cursor, request)
+    check_stage("load", read.fetched, read.reread + arrived.records + rejected)
+    check_stage("quarantine", read.rejected + arrived.refused, rejected)
+    compared = table.compare()
+    check_stage("compare", arrived.records - compared.superseded, compared.counts.staged)
+    known_rejects = count_known_rejects(cursor, request) if quarantined else 0
+    check_stage("quarantine", quarantined, move_rejects(cursor, request))
+    settle_released(cursor, request)
+    table.settle_superseded()
+    written = table.write(compared.counts)
+    counts = written.counts
+    marked, notes = table.mark_rejected() if quarantined else (0, ())
+    row_count = table.count_rows(written)
+    ledger = Ledger(
+        fetched=read.fetched,
+        inserted=counts.new,
+        updated=counts.changed + counts.returned,
+        unchanged=counts.same + counts.touched,
+        superseded=read.reread + compared.superseded + counts.stale + rejected - quarantined,
+        quarantined=quarantined,
+        deleted=written.deleted,
+    )
+    verdict = judge_run(
+        request,
+        ledger,
+        row_count,
+        known_rejects=known_rejects,
+        held=written.held,
+        live_before=written.live_before,
+    )
+    publication = Publication(
+        ledger,
+        row_count,
+        missing=written.missing,
+        held=written.held,
+        verdict=verdict,
+        allowed_nulls=written.allowed_nulls,
+        notes=notes,
+        details={**written.details, "known_rejects": known_rejects, "marked_rejected": marked},
+    )
+    settle_vanished(cursor, request, read, publication)
+    close_books(cursor, request, read, publication)
+    table.leave(rejected)
+    return publication

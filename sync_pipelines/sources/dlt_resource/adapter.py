@@ -1,0 +1,174 @@
+"""Read one resource of a dlt source in its own order."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import dlt
+from dlt.extract import DltResource, DltSource
+
+from sync_pipelines.batches.decode import PageDecoder
+from sync_pipelines.batches.page import Page
+from sync_pipelines.errors import SettingsError, SourceContractError, SourceUnreachableError, SyncError
+from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.types import INTEGER_BITS, parse_type
+from sync_pipelines.network.outbound import Outbound
+from sync_pipelines.secrets import printable, resolve_secret
+from sync_pipelines.sources.declared.layout import DeclaredLayout
+from sync_pipelines.sources.declared.paths import source_paths
+from sync_pipelines.sources.dlt_resource.items import pages_of
+from sync_pipelines.sources.http.guarded import Traffic
+from sync_pipelines.sources.source import WalkedSource
+
+INCREMENTAL = "incremental"
+"""The `param` of a cursor: it is the start of dlt's incremental."""
+_SILENT = (ConnectionError, TimeoutError)
+
+
+def call_source(place: str, arguments: Mapping[str, Any], outbound: Outbound, base_url: str) -> Any:
+    """What a source or resource function returns.
+
+    Args:
+        place: `module.function`.
+        arguments: of the function; `env:NAME` stands for the value of a variable.
+        outbound: which secrets may go to the address.
+        base_url: the address that the source asks.
+
+    Raises:
+        SettingsError: there is no such function, or it is none of dlt's.
+        SecretMissingError, GuardError: a secret that is not there, or must not go to the address.
+    """
+    module, _, name = place.rpartition(".")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingsError(
+            f"The source {printable(place)} cannot be imported: {printable(str(error), 200)}.",
+            state="Nothing was read.",
+            next_command="install the package of the source, or put its folder on PYTHONPATH",
+        ) from None
+    given: dict[str, Any] = {}
+    for argument, value in arguments.items():
+        if isinstance(value, str) and value.startswith("env:"):
+            outbound.check_secret(value, base_url)
+            value = resolve_secret(value)
+        given[argument] = value
+    try:
+        return function(**given) if callable(function) else function
+    except SyncError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the code of somebody else
+        raise _refusal(error, place) from error
+
+
+def find_resource(made: Any, name: str, place: str) -> DltResource:
+    """The resource of a name.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if isinstance(made, DltResource):
+        return made
+    if not isinstance(made, DltSource):
+        raise SettingsError(f"{printable(place)} gives no source and no resource of dlt.", state="Nothing was read.")
+    if name not in made.resources:
+        known = ", ".join(made.resources)
+        raise SettingsError(
+            f"The source {printable(place)} has no resource {printable(name)!r}; it has {printable(known, 300)}.",
+            state="Nothing was read.",
+        )
+    return made.resources[name]
+
+
+def _refusal(error: BaseException, place: str) -> SyncError:
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        if isinstance(cause, SyncError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    last = chain[-1]
+    told = f"{type(last).__name__}: {printable(str(last), 300)}"
+    if any(isinstance(one, _SILENT) or type(one).__name__ in ("ConnectionError", "Timeout") for one in chain):
+        return SourceUnreachableError(f"The source {printable(place)} could not reach its API: {told}.")
+    return SourceContractError(f"The source {printable(place)} failed; it begins: {told}")
+
+
+class DltResourceSource(WalkedSource):
+    """One resource.
+
+    Args:
+        make: calls the source.
+        place: of its function, for messages.
+        name: of the resource.
+        entity: with its columns.
+        endpoint: its declaration.
+        page_size: records of a page.
+        max_pages: most pages of one read.
+        masked: columns whose values must not rest anywhere.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        place: str,
+        name: str,
+        entity: Entity,
+        endpoint: Endpoint,
+        *,
+        page_size: int,
+        max_pages: int,
+        masked: frozenset[str] = frozenset(),
+    ) -> None:
+        self._make, self._place, self._name = make, place, name
+        self._endpoint, self.page_size, self._max_pages = endpoint, page_size, max_pages
+        self.layout = DeclaredLayout(endpoint, entity.columns, masked)
+
+    def walk(
+        self, decoder: PageDecoder, after: str | None, traffic: Traffic, before: Callable[[], int], *, complete: bool
+    ) -> Iterator[Page]:
+        """As `WalkedSource.walk`."""
+        # Before each page, so that a cancelled run stops the resource and not only the table.
+        number = before()
+        bodies = bodies_of(self._make(), self._name, self._place, self._endpoint, self.page_size, after)
+        for asked, body in enumerate(bodies, 1):
+            if asked > self._max_pages:
+                raise SourceContractError(
+                    f"The resource gave {asked} pages in one read without coming to an end.",
+                    next_command="raise MAX_PAGES if it really holds that much",
+                )
+            traffic.bytes_decoded += len(body)
+            yield decoder.decode(number, body)
+            number = before()
+
+
+def bodies_of(
+    made: Any, name: str, place: str, endpoint: Endpoint, page_size: int, after: str | None = None
+) -> Iterator[bytes]:
+    """The records of a resource as pages of JSON.
+
+    Raises:
+        SyncError: the resource failed.
+    """
+    resource = find_resource(made, name, place)
+    if endpoint.cursor is not None:
+        path = ".".join(source_paths(endpoint).get(endpoint.cursor.field, (endpoint.cursor.field,)))
+        start = None if after is None else _typed(endpoint, after)
+        resource.apply_hints(incremental=dlt.sources.incremental(path, initial_value=start))
+    try:
+        yield from pages_of(resource, page_size)
+    except SyncError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the code of somebody else
+        raise _refusal(error, place) from error
+
+
+def _typed(endpoint: Endpoint, after: str) -> Any:
+    """The cursor as the resource compares it."""
+    field = endpoint.cursor.field if endpoint.cursor is not None else ""
+    declared = next((one.type for one in endpoint.columns or () if one.name == field), "text")
+    return int(after) if parse_type(declared).kind in INTEGER_BITS else after

@@ -1,0 +1,76 @@
+"""The kind `dlt`: entities are resources of a dlt source that somebody wrote or installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sync_pipelines.catalog.database import Database
+from sync_pipelines.model.declaration import Declaration, Endpoint
+from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.network.outbound import of_connector
+from sync_pipelines.settings import Settings
+from sync_pipelines.sources.declared.endpoints import declaration_of
+from sync_pipelines.sources.declared.infer import SAMPLE_RECORDS
+from sync_pipelines.sources.declared.kind import DeclaredKind
+from sync_pipelines.sources.dlt_resource.adapter import INCREMENTAL, DltResourceSource, bodies_of, call_source
+from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.source import Source
+
+
+class DltKind(DeclaredKind):
+    """Resources of a dlt source."""
+
+    endpoint_keys = frozenset({"resource"})
+    connector_keys = frozenset({"source", "arguments"})
+
+    def check_declaration(self, declaration: Declaration) -> Iterable[tuple[tuple[str, ...], str]]:
+        """As `SourceKind.check_declaration`."""
+        yield from super().check_declaration(declaration)
+        if declaration.source is None:
+            yield (), "a connector of kind dlt needs a `source`, module.function"
+        if declaration.auth is not None:
+            yield ("auth",), "the source authenticates itself; give its secrets in `arguments`, as env:NAME"
+        for slug, endpoint in declaration.endpoints.items():
+            if endpoint.records != "$":
+                yield ("endpoints", slug, "records"), "a resource yields its records themselves"
+            if endpoint.cursor is not None and endpoint.cursor.param != INCREMENTAL:
+                yield ("endpoints", slug, "cursor"), f"the cursor of a dlt resource has `param: {INCREMENTAL}`"
+
+    def open_endpoint(
+        self,
+        database: Database,
+        connector: Connector,
+        entity: Entity,
+        endpoint: Endpoint,
+        settings: Settings,
+        *,
+        masked: frozenset[str],
+        keep_answers: bool,
+    ) -> Source:
+        """As `SourceKind.open`."""
+        declaration, outbound = declaration_of(connector), of_connector(connector, settings)
+        place = declaration.source or ""
+        return DltResourceSource(
+            lambda: call_source(place, declaration.arguments, outbound, connector.base_url),
+            place,
+            endpoint.resource or entity.slug,
+            entity,
+            endpoint,
+            page_size=entity.page_size or settings.max_page_size,
+            max_pages=settings.max_pages,
+            masked=masked,
+        )
+
+    def sample(self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings) -> bytes:
+        """As `SourceKind.sample`."""
+        endpoint, place = declaration.endpoints[slug], declaration.source or ""
+        made = call_source(place, declaration.arguments, session.outbound, declaration.base_url)
+        pages = bodies_of(made, endpoint.resource or slug, place, endpoint, SAMPLE_RECORDS)
+        return next(pages, b"[]")
+
+    def place_of(self, endpoint: Endpoint) -> str:
+        """As `DeclaredKind.place_of`."""
+        return endpoint.resource or "the resource"
+
+
+KIND = DltKind()
