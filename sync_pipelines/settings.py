@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.limits import MAX_KEPT_RECORD_BYTES, MAX_RECORD_BYTES
@@ -124,15 +124,16 @@ class Settings(BaseSettings):
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
-        init_settings: Any,
-        env_settings: Any,
-        dotenv_settings: Any,
-        **sources: Any,
-    ) -> tuple[Any, ...]:
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Leave out HOME: `populate_by_name` would take the user's folder for the field `home`."""
         for source in (env_settings, dotenv_settings):
+            assert isinstance(source, EnvSettingsSource)
             source.env_vars = {name: value for name, value in source.env_vars.items() if name.lower() != "home"}
-        return init_settings, env_settings, dotenv_settings, *sources.values()
+        return init_settings, env_settings, dotenv_settings, file_secret_settings
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -248,7 +249,7 @@ def load_settings() -> Settings:
         SettingsError: names the variable, what is wrong with it, and never its value.
     """
     try:
-        settings = Settings()  # type: ignore[call-arg]
+        settings = Settings()
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"

@@ -140,3 +140,30 @@ def test_every_place_of_a_change_is_there() -> None:
     assert len(paths) > 25
     assert [place for place in paths if not any((root / place).exists() for root in known)] == []
     assert table.count("\n| ") - 1 >= 20
+
+
+def _unexplained_imports(module: str) -> Iterator[str]:
+    """Imports inside of functions without a comment on their line or above their block."""
+    text = MODULES[module].read_text()
+    lines = text.splitlines()
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    imports = {
+        node.lineno: node
+        for function in functions
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    ends = {node.end_lineno for node in imports.values()}
+    explained: set[int | None] = set()
+    for number, node in sorted(imports.items()):
+        above = lines[number - 2].strip()
+        continues = number - 1 in ends and number - 1 in explained
+        if "#" in lines[number - 1] or above.startswith("#") or continues:
+            explained.add(node.end_lineno)
+        else:
+            yield f"{module}:{number}: {lines[number - 1].strip()}"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_an_import_inside_a_function_has_its_reason_above_it(module: str) -> None:
+    assert list(_unexplained_imports(module)) == []

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -74,17 +75,22 @@ def _to_array(values: list[Any], column_type: ColumnType) -> pa.Array:
 
 def from_canonical(texts: list[str | None], column_type: ColumnType) -> pa.Array:
     """An array of `column_type.arrow` from the canonical texts of `batches.values.convert`."""
+    parse = _parser_of(column_type.kind)
+    if parse is not None:
+        return pa.array([None if text is None else parse(text) for text in texts], column_type.arrow)
     array = pa.array(texts, pa.string())
-    match column_type.kind:
-        case Kind.BOOLEAN:
-            return pa.array([None if text is None else text == "true" for text in texts], pa.bool_())
-        case Kind.DOUBLE | Kind.REAL:
-            return pa.array([None if text is None else float(text) for text in texts], column_type.arrow)
-        case kind if kind in INTEGER_BITS:
-            return pa.array([None if text is None else int(text) for text in texts], column_type.arrow)
-        case Kind.TIMESTAMPTZ:
-            return pc.assume_timezone(array.cast(pa.timestamp("us")), "UTC")
+    if column_type.kind is Kind.TIMESTAMPTZ:
+        return pc.assume_timezone(array.cast(pa.timestamp("us")), "UTC")
     return array.cast(column_type.arrow)
+
+
+def _parser_of(kind: Kind) -> Callable[[str], Any] | None:
+    """The Python function that reads a canonical text of the kind; None where Arrow's cast does."""
+    if kind is Kind.BOOLEAN:
+        return "true".__eq__
+    if kind in (Kind.DOUBLE, Kind.REAL):
+        return float
+    return int if kind in INTEGER_BITS else None
 
 
 def _matching(texts: pa.Array, pattern: str) -> pa.Array:

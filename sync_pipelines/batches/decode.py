@@ -204,7 +204,8 @@ class PageDecoder:
             return values
         for place in pc.indices_nonzero(lost).to_pylist():
             sent.setdefault(place, {})[column.name] = values[place]
-        return texts.to_pylist()
+        cut: list[Any] = texts.to_pylist()
+        return cut
 
     def _settle_slow(self, page: Page) -> None:
         """Record by record; of a page that lost its end to `drop_after`, only the records that are left."""

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from sync_pipelines.batches.canonical import canonical_texts
 
 try:  # the module behind hashlib; it spares the context that OpenSSL makes for every short text
-    from _md5 import md5
+    from _md5 import md5  # type: ignore[import-not-found]  # no stubs
 except ImportError:
     from functools import partial
     from hashlib import md5 as _openssl_md5
@@ -49,7 +49,8 @@ def content_hashes(columns: list[pa.Array | pa.ChunkedArray], json_places: Colle
 
 def _lines(texts: list[pa.Array]) -> list[bytes]:
     joined = pc.binary_join_element_wise(*texts, _SEPARATOR, null_handling="replace", null_replacement=_NULL)
-    return pc.cast(joined, pa.binary()).to_pylist()
+    lines: list[bytes] = pc.cast(joined, pa.binary()).to_pylist()
+    return lines
 
 
 def _as_text(column: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import jsonpath_ng
 import msgspec
+from jsonpath_ng.parser import parse as parse_jsonpath
 
 from sync_pipelines.batches.records import elements_of, members_of
 from sync_pipelines.batches.sieve import sift_record
@@ -55,7 +56,7 @@ def compile_path(path: str) -> tuple[Step, ...]:
             state="Nothing was stored.",
         )
     try:
-        return tuple(_steps(jsonpath_ng.parse(path)))
+        return tuple(_steps(parse_jsonpath(path)))
     except SettingsError:
         raise
     except Exception as error:  # noqa: BLE001 - the parser raises bare exceptions of its lexer

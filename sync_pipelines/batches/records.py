@@ -16,14 +16,20 @@ from sync_pipelines.batches.coercion import Literal, coerce, note
 from sync_pipelines.batches.spans import end_of_nested
 from sync_pipelines.batches.values import NotANumber, convert
 from sync_pipelines.errors import BrokenPageError, RecordError
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.types import Kind
 from sync_pipelines.secrets import printable
 
 MAX_ROWVERSION_CHARACTERS = 1000
 # An entry of an index of PostgreSQL's holds at most 2704 bytes (BTMaxItemSize), and a letter has up to four.
 MAX_ROWVERSION_BYTES = 2000
-rows_decoder = msgspec.json.Decoder(msgspec.defstruct("Rows", [("rows", list[msgspec.Raw])]))
+
+
+class _Rows(msgspec.Struct):
+    rows: list[msgspec.Raw]
+
+
+rows_decoder = msgspec.json.Decoder(_Rows)
 _BLANK = re.compile(r"[ \t\r\n]*")
 _KEEP_INTEGER_DIGITS = 400
 _TOO_DEEP = "The record is nested too deeply."
@@ -250,24 +256,28 @@ def _decode_record(raw: str) -> Any:
 def _convert_columns(data: dict[str, Any], raw: str, entity: Entity, sent: dict[str, Any]) -> list[str | None]:
     """Canonical texts in column order; `sent` gets the values that were coerced."""
     values: list[str | None] = []
-    raw_values = (
-        _raw_values(raw) if any(column.type.kind is Kind.JSON or column.coerce for column in entity.columns) else {}
-    )
+    needs_raw = any(column.type.kind is Kind.JSON or column.coerce for column in entity.columns)
+    raw_values = _raw_values(raw) if needs_raw else {}
     for column in entity.columns:
         value = data.get(column.name)
         if column.type.kind is Kind.JSON and value is not None:
             value = raw_values.get(column.name)
         try:
-            text, is_coerced = (
-                coerce(value, column.type, column.coerce) if column.coerce else (convert(value, column.type), False)
-            )
-            values.append(text)
-            if is_coerced:
-                original = data[column.name]
-                sent[column.name] = original if isinstance(original, str) else Literal(raw_values[column.name].strip())
+            text, is_coerced = _convert(value, column)
         except RecordError as error:
             raise RecordError(error.what, column=column.name) from None
+        values.append(text)
+        if is_coerced:
+            original = data[column.name]
+            sent[column.name] = original if isinstance(original, str) else Literal(raw_values[column.name].strip())
     return values
+
+
+def _convert(value: Any, column: Column) -> tuple[str | None, bool]:
+    """The canonical text of a value, and whether it was coerced."""
+    if column.coerce:
+        return coerce(value, column.type, column.coerce)
+    return convert(value, column.type), False
 
 
 def _raw_values(raw: str) -> dict[str, str]:

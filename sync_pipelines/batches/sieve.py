@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 import msgspec
 
@@ -36,6 +37,7 @@ def sift_page(body: bytes, most_bytes: int) -> bytes:
     """
     if len(body) <= most_bytes:
         return body
+    rows: Sequence[msgspec.Raw | bytes]
     try:
         rows = rows_decoder.decode(body).rows
     except RecursionError:
@@ -52,7 +54,7 @@ def sift_page(body: bytes, most_bytes: int) -> bytes:
     return b'{"rows":[' + b",".join(sift_record(row, most_bytes) for row in rows) + b"]}"
 
 
-def sift_record(raw: msgspec.Raw | bytes, most_bytes: int, depth: int = 0) -> bytes | memoryview:
+def sift_record(raw: msgspec.Raw | bytes | memoryview[int], most_bytes: int, depth: int = 0) -> bytes | memoryview[int]:
     """A JSON text of at most about so many bytes: without its largest values, or as a whole replaced by what tells its
     size.
 
@@ -64,7 +66,7 @@ def sift_record(raw: msgspec.Raw | bytes, most_bytes: int, depth: int = 0) -> by
     members = _members(view) if depth < MAX_DEPTH else None
     if members is None:
         return _told(view)
-    kept: dict[str, bytes | memoryview] = {name: memoryview(value) for name, value in members.items()}
+    kept: dict[str, bytes | memoryview[int]] = {name: memoryview(value) for name, value in members.items()}
     total = len(view)
     for name, value in sorted(kept.items(), key=lambda item: len(item[1]), reverse=True):
         if total <= most_bytes or len(value) <= _READABLE_BYTES:
@@ -73,11 +75,12 @@ def sift_record(raw: msgspec.Raw | bytes, most_bytes: int, depth: int = 0) -> by
         total += len(kept[name]) - len(value)
     if total > most_bytes:
         return _told(view)
-    return b"{" + b",".join(b"%b:%b" % (json.dumps(name).encode(), value) for name, value in kept.items()) + b"}"
+    written = [b"".join((json.dumps(name).encode(), b":", value)) for name, value in kept.items()]
+    return b"{" + b",".join(written) + b"}"
 
 
-def _members(view: memoryview) -> dict[str, msgspec.Raw] | None:
-    if view[:1] != b"{":
+def _members(view: memoryview[int]) -> dict[str, msgspec.Raw] | None:
+    if bytes(view[:1]) != b"{":
         return None
     try:
         return _object.decode(view)
@@ -85,7 +88,7 @@ def _members(view: memoryview) -> dict[str, msgspec.Raw] | None:
         return None
 
 
-def _told(view: memoryview) -> bytes:
+def _told(view: memoryview[int]) -> bytes:
     digest = hashlib.sha256(view).hexdigest()
     return json.dumps(f"{LEFT_OUT}{len(view)} bytes, sha256 {digest}").encode()
 

@@ -56,6 +56,13 @@ class _Node:
     empty: Any = None
     getter: Callable[[Any], Any] = operator.attrgetter("f0")
 
+    def objects_of(self, parents: list[Any]) -> list[Any]:
+        """The structs of this field, one per parent, empty ones where it is null or missing."""
+        found = list(map(self.getter, parents))
+        if self.is_required:
+            return found
+        return [self.empty if one is None else one for one in found]
+
     def put(self, name: str, inner: _Node) -> _Node:
         """Another field at the end."""
         inner.getter = operator.attrgetter(f"f{len(self.fields)}")
@@ -155,8 +162,7 @@ class TypedReader:
         def parents_at(path: Path) -> list[Any]:
             if path not in parents:
                 node = self._find(path)
-                found = list(map(node.getter, parents_at(path[:-1])))
-                parents[path] = found if node.is_required else [node.empty if one is None else one for one in found]
+                parents[path] = node.objects_of(parents_at(path[:-1]))
             return parents[path]
 
         def values(index: int) -> list[Any]:

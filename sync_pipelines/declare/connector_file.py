@@ -203,7 +203,8 @@ def fill_inputs(file: SourceFile, given: dict[str, str]) -> dict[str, Any]:
         except ValidationError as error:
             raise _refused(explain(error, file, Input, ("inputs", name))) from None
         inputs[name] = _input_value(file, name, _of_others(one, inputs, file, name), given.get(name))
-    return _filled(data, inputs, file, ())
+    filled: dict[str, Any] = _filled(data, inputs, file, ())
+    return filled
 
 
 class _Inputs(dict[str, Any]):
@@ -236,25 +237,39 @@ def _of_others(one: Input, inputs: _Inputs, file: SourceFile, name: str) -> Inpu
     return one.model_copy(update={"default": _filled(one.default, inputs, file, ("inputs", name))})
 
 
+def _parts_of(value: Any) -> list[str]:
+    """The members of a list, or of a text with commas."""
+    if isinstance(value, list):
+        return list(map(str, value))
+    parts = map(str.strip, str(value).split(","))
+    return [part for part in parts if part]
+
+
+def _integer_within(place: str, value: Any, one: Input) -> int:
+    number = _integer(place, value)
+    if (one.min is not None and number < one.min) or (one.max is not None and number > one.max):
+        raise _refused(f"{place}: {number} is not between {one.min} and {one.max}.")
+    return number
+
+
 def _input_value(file: SourceFile, name: str, one: Input, text: str | None) -> Any:
     place = file.place(("inputs", name))
     value: Any = one.default if text is None else text
+    if value is None and one.required:
+        raise _refused(f"{place}: needs a value: --set {name}=… ({one.description or one.type}).")
     if value is None:
-        if one.required:
-            raise _refused(f"{place}: needs a value: --set {name}=… ({one.description or one.type}).")
         return None
-    if one.type == "secret":
-        if not re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*", str(value)):
-            raise _refused(f"{place}: a secret is given as a reference: --set {name}=env:NAME.")
-        return value
-    if one.type in ("list", "integers"):
-        values = value if isinstance(value, list) else [part.strip() for part in str(value).split(",") if part.strip()]
-        return [_integer(place, part) for part in values] if one.type == "integers" else [str(part) for part in values]
-    if one.type == "integer":
-        number = _integer(place, value)
-        if (one.min is not None and number < one.min) or (one.max is not None and number > one.max):
-            raise _refused(f"{place}: {number} is not between {one.min} and {one.max}.")
-        return number
+    match one.type:
+        case "secret":
+            if not re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*", str(value)):
+                raise _refused(f"{place}: a secret is given as a reference: --set {name}=env:NAME.")
+            return value
+        case "list":
+            return _parts_of(value)
+        case "integers":
+            return [_integer(place, part) for part in _parts_of(value)]
+        case "integer":
+            return _integer_within(place, value, one)
     if one.choices is not None and value not in one.choices:
         raise _refused(f"{place}: {printable(str(value))!r} is not allowed; {_nearest(str(value), one.choices)}.")
     return str(value)
@@ -268,30 +283,37 @@ def _integer(place: str, value: Any) -> int:
 
 def _filled(value: Any, inputs: _Inputs, file: SourceFile, location: Location) -> Any:
     if isinstance(value, dict):
-        filled: dict[Any, Any] = {}
-        for key, inner in value.items():
-            name = _filled(key, inputs, file, (*location, key))
-            if not isinstance(name, str) or not name or name in filled:
-                raise _refused(f"{file.place((*location, key))}: {printable(str(key))!r} becomes no name of its own.")
-            filled[name] = _filled(inner, inputs, file, (*location, key))
-        # An input without a value leaves its key out.
-        return {key: inner for key, inner in filled.items() if inner is not _ABSENT}
+        return _filled_keys(value, inputs, file, location)
     if isinstance(value, list):
-        filled_list = [_filled(inner, inputs, file, (*location, place)) for place, inner in enumerate(value)]
-        return [inner for inner in filled_list if inner is not _ABSENT]
+        filled = [_filled(inner, inputs, file, (*location, place)) for place, inner in enumerate(value)]
+        return [inner for inner in filled if inner is not _ABSENT]
     if not isinstance(value, str):
         return value
-
+    place = file.place(location)
     whole = _INPUT.fullmatch(value)
     if whole:
-        found = inputs.take(whole[1], file.place(location))
+        found = inputs.take(whole[1], place)
         return _ABSENT if found is None else found
+    return _INPUT.sub(lambda match: _text_of(inputs.take(match[1], place)), value)
 
-    def text_of(match: re.Match[str]) -> str:
-        found = inputs.take(match[1], file.place(location))
-        return ",".join(map(str, found)) if isinstance(found, list) else "" if found is None else str(found)
 
-    return _INPUT.sub(text_of, value)
+def _filled_keys(value: dict[Any, Any], inputs: _Inputs, file: SourceFile, location: Location) -> dict[str, Any]:
+    filled: dict[str, Any] = {}
+    for key, inner in value.items():
+        place = (*location, key)
+        name = _filled(key, inputs, file, place)
+        if not isinstance(name, str) or not name or name in filled:
+            raise _refused(f"{file.place(place)}: {printable(str(key))!r} becomes no name of its own.")
+        filled[name] = _filled(inner, inputs, file, place)
+    # An input without a value leaves its key out.
+    return {key: inner for key, inner in filled.items() if inner is not _ABSENT}
+
+
+def _text_of(found: Any) -> str:
+    """The value of an input within a text."""
+    if found is None:
+        return ""
+    return ",".join(map(str, found)) if isinstance(found, list) else str(found)
 
 
 _ABSENT = object()
@@ -449,19 +471,20 @@ def _standing(location: Location, file: SourceFile, prefix: Location) -> Locatio
     return kept if not location or location[-1] not in ("int", "str", "bool", "list[str]") else kept[:-1]
 
 
+def _followed(option: type[BaseModel], part: Any) -> typing.Iterator[Any]:
+    """What a part of pydantic's location may mean in a model: one of its keys, or the model by its `type`."""
+    for name, info in option.model_fields.items():
+        if part in (name, info.alias):
+            yield info.annotation
+        if name == "type" and part in typing.get_args(info.annotation):
+            yield option
+
+
 def _names_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     """Valid keys of the model that pydantic's location leads to."""
     current: Any = model
     for part in location:
-        options = list(_models_in(current))
-        following = []
-        for option in options:
-            for name, info in option.model_fields.items():
-                if part in (name, info.alias):
-                    following.append(info.annotation)
-                variant = info.annotation if name == "type" else None
-                if variant is not None and part in typing.get_args(variant):
-                    following.append(option)
+        following = [found for option in _models_in(current) for found in _followed(option, part)]
         current = following[0] if following else current
     return [info.alias or name for option in _models_in(current) for name, info in option.model_fields.items()]
 

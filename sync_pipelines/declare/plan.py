@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -13,7 +14,7 @@ from sync_pipelines.declare.register import register_connector
 from sync_pipelines.discovery.discover import DiscoveryReport, discover
 from sync_pipelines.discovery.drift import Verdict, diff_entity
 from sync_pipelines.errors import NotFoundError, SettingsError, SyncError
-from sync_pipelines.model.declaration import Declaration, Endpoint
+from sync_pipelines.model.declaration import ColumnDeclaration, Declaration, Endpoint
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.model.names import check_connector_name
 from sync_pipelines.network.outbound import Outbound, of_connector
@@ -60,6 +61,64 @@ class ConnectorPlan:
         return not (self.is_new or self.changes or self.added or self.changed or self.breaking or self.removed)
 
 
+def _stored(database: Database, declaration: Declaration) -> Connector | None:
+    """The connector of that name, None where it is new; refuse one that has another schema or is not declared."""
+    try:
+        stored = get_connector(database, declaration.name)
+    except NotFoundError:
+        return None
+    if declaration.target_schema not in (None, stored.target_schema):
+        raise SettingsError(
+            f"{declaration.name} writes to the schema {stored.target_schema!r};"
+            f" a move to {declaration.target_schema!r} needs a new connector.",
+            state="Nothing was changed.",
+        )
+    if not source_kind(stored).is_declared:
+        raise SettingsError(
+            f"{declaration.name} is {source_kind(stored).title} already.",
+            state="Nothing was changed.",
+            next_command=f"sync-pipelines connector remove {declaration.name}, or another name",
+        )
+    return stored
+
+
+def _check_id_tables(declaration: Declaration, bridge_schema: str) -> None:
+    """Refuse ids out of the catalog's own tables."""
+    for slug, endpoint in declaration.endpoints.items():
+        table = endpoint.ids.table if endpoint.ids is not None else None
+        if table is not None and table.startswith(f"{bridge_schema}."):
+            raise SettingsError(
+                f"{slug}: the ids would be read from the catalog, {table}, and sent to the source.",
+                state="Nothing was stored.",
+            )
+
+
+def _compare_all(plan: ConnectorPlan, stored: list[Entity]) -> None:
+    """Say of every entity of the plan and of the catalog what becomes of it."""
+    known = {entity.slug: entity for entity in stored}
+    for slug, entity in plan.entities.items():
+        if slug in known:
+            _compare(plan, known[slug], entity)
+        else:
+            plan.added.append(slug)
+    gone = known.keys() - plan.entities.keys()
+    plan.removed = [slug for slug, entity in known.items() if slug in gone and entity.status != "vanished"]
+
+
+def _compare(plan: ConnectorPlan, known: Entity, entity: Entity) -> None:
+    """Put an entity that the catalog knows into the part of the plan where it belongs."""
+    slug = entity.slug
+    drift = diff_entity(known, entity)
+    if known.status == "vanished" and drift.verdict is not Verdict.DECIDE:
+        plan.changed[slug] = "it comes back"
+    elif drift.verdict is Verdict.SAME:
+        plan.unchanged.append(slug)
+    elif drift.verdict is Verdict.DECIDE:
+        plan.breaking[slug] = drift.plan
+    else:
+        plan.changed[slug] = drift.plan
+
+
 def plan_connector(
     database: Database,
     declaration: Declaration,
@@ -84,66 +143,24 @@ def plan_connector(
     """
     check_connector_name(declaration.name)
     check_base_url(declaration.base_url)
-    try:
-        stored: Connector | None = get_connector(database, declaration.name)
-    except NotFoundError:
-        stored = None
-    if stored is not None and declaration.target_schema not in (None, stored.target_schema):
-        raise SettingsError(
-            f"{declaration.name} writes to the schema {stored.target_schema!r};"
-            f" a move to {declaration.target_schema!r} needs a new connector.",
-            state="Nothing was changed.",
-        )
-    if stored is not None and not source_kind(stored).is_declared:
-        raise SettingsError(
-            f"{declaration.name} is {source_kind(stored).title} already.",
-            state="Nothing was changed.",
-            next_command=f"sync-pipelines connector remove {declaration.name}, or another name",
-        )
-    for slug, endpoint in declaration.endpoints.items():
-        if (
-            endpoint.ids is not None
-            and endpoint.ids.table is not None
-            and endpoint.ids.table.startswith(f"{database.bridge_schema}.")
-        ):
-            raise SettingsError(
-                f"{slug}: the ids would be read from the catalog, {endpoint.ids.table}, and sent to the source.",
-                state="Nothing was stored.",
-            )
+    stored = _stored(database, declaration)
+    _check_id_tables(declaration, database.bridge_schema)
     before = Declaration.model_validate(stored.declaration) if stored is not None else None
-    session = _session(declaration, settings, outbound)
-    try:
+    approved = None if infer_again else before
+    with contextlib.closing(_session(declaration, settings, outbound)) as session:
         resolved = source_kind_named(declaration.kind).resolve(declaration, session)
-        declaration, invalid = resolved.declaration, resolved.skipped
-        approved = None if infer_again else before
-        declaration, inferred, problems = _resolve_columns(declaration, approved, session, settings)
-    finally:
-        session.close()
-    plan = ConnectorPlan(declaration, stored is None, inferred=inferred, invalid=invalid | problems)
-    connector = as_connector(declaration)
+        declaration, inferred, problems = _resolve_columns(resolved.declaration, approved, session, settings)
+    plan = ConnectorPlan(declaration, stored is None, inferred=inferred, invalid=resolved.skipped | problems)
     descriptions = [one for one in describe_declaration(declaration) if one["slug"] not in problems]
-    plan.entities, errors = parse_apis(descriptions, connector, settings)
+    plan.entities, errors = parse_apis(descriptions, as_connector(declaration), settings)
     plan.invalid |= {slug: error.what for slug, error in errors.items()}
-    if before is not None:
-        plan.changes = _diff_declarations(before, declaration)
-    if stored is not None and not stored.is_active:
+    if stored is None or before is None:
+        plan.added = list(plan.entities)
+        return plan
+    plan.changes = _diff_declarations(before, declaration)
+    if not stored.is_active:
         plan.changes.append("it is switched on again")
-    known = {entity.slug: entity for entity in list_entities(database, declaration.name)} if stored else {}
-    for slug, entity in plan.entities.items():
-        if slug not in known:
-            plan.added.append(slug)
-            continue
-        drift = diff_entity(known[slug], entity)
-        if known[slug].status == "vanished" and drift.verdict is not Verdict.DECIDE:
-            plan.changed[slug] = "it comes back"
-            continue
-        if drift.verdict is Verdict.SAME:
-            plan.unchanged.append(slug)
-        elif drift.verdict is Verdict.DECIDE:
-            plan.breaking[slug] = drift.plan
-        else:
-            plan.changed[slug] = drift.plan
-    plan.removed = [slug for slug, entity in known.items() if slug not in plan.entities and entity.status != "vanished"]
+    _compare_all(plan, list_entities(database, declaration.name))
     return plan
 
 
@@ -210,32 +227,42 @@ def _session(declaration: Declaration, settings: Settings, outbound: Outbound | 
     return new_session(connector.base_url, auth_key(connector), connector_limits(connector, settings), outbound)
 
 
+def _approved_columns(endpoint: Endpoint, approved: Endpoint | None) -> list[ColumnDeclaration] | None:
+    """The columns that were approved before for an endpoint of the same shape."""
+    if approved is None or _shape(approved) != _shape(endpoint):
+        return None
+    return approved.columns
+
+
+def _with_columns(endpoint: Endpoint, columns: list[ColumnDeclaration]) -> Endpoint:
+    """The endpoint with columns, which count as given from now on; only its `fields`, where it names some."""
+    chosen = endpoint.model_copy(update={"columns": columns})
+    if endpoint.fields is not None:
+        chosen = select_fields(chosen)
+    given = endpoint.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return Endpoint.model_validate({**given, "columns": [_plain(one) for one in chosen.columns or []]})
+
+
 def _resolve_columns(
     declaration: Declaration, before: Declaration | None, session: GuardedSession, settings: Settings
 ) -> tuple[Declaration, list[str], dict[str, str]]:
     """Columns for the endpoints that declare none: those approved before, or from a sample."""
     kind = source_kind_named(declaration.kind)
-    endpoints, inferred, problems = dict(declaration.endpoints), [], {}
+    endpoints = dict(declaration.endpoints)
+    inferred: list[str] = []
+    problems: dict[str, str] = {}
+    approved_endpoints = before.endpoints if before else {}
     for slug, endpoint in declaration.endpoints.items():
         try:
             if endpoint.columns is not None and endpoint.fields is not None:
-                endpoints[slug] = endpoint = select_fields(endpoint)
-            if endpoint.columns is None:
-                approved = before.endpoints.get(slug) if before else None
-                columns = approved.columns if approved is not None and _shape(approved) == _shape(endpoint) else None
+                endpoints[slug] = select_fields(endpoint)
+            elif endpoint.columns is None:
+                columns = _approved_columns(endpoint, approved_endpoints.get(slug))
                 if columns is None:
                     sample = kind.sample(declaration, slug, session, settings)
                     columns = infer_columns(endpoint, sample, settings.max_record_bytes)
                     inferred.append(slug)
-                chosen = endpoint.model_copy(update={"columns": columns})
-                columns = (select_fields(chosen) if endpoint.fields is not None else chosen).columns or []
-                # `columns` counts as given from now on.
-                endpoints[slug] = Endpoint.model_validate(
-                    {
-                        **endpoint.model_dump(mode="json", by_alias=True, exclude_unset=True),
-                        "columns": [_plain(one) for one in columns],
-                    }
-                )
+                endpoints[slug] = _with_columns(endpoint, columns)
             check_endpoint(slug, endpoints[slug])
         except SyncError as error:
             if not isinstance(error, SettingsError) and endpoint.columns is None and slug not in inferred:
@@ -264,7 +291,8 @@ def select_fields(endpoint: Endpoint) -> Endpoint:
 
 
 def _plain(column: Any) -> dict[str, Any]:
-    return column.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    plain: dict[str, Any] = column.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return plain
 
 
 def _shape(endpoint: Endpoint) -> tuple[Any, ...]:

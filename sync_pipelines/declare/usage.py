@@ -13,10 +13,9 @@ from typing import Any
 from sync_pipelines.destinations.registry import DEFAULT, kind_of, kind_with_options
 from sync_pipelines.model.declaration import Declaration, Endpoint
 from sync_pipelines.model.entity import Connector
-from sync_pipelines.model.names import shorten_identifier
+from sync_pipelines.model.names import shorten_identifier, table_name_for
 from sync_pipelines.network.origins import is_loopback, origin_of, travels_in_clear
 from sync_pipelines.network.outbound import addresses_of, wanted_secrets
-from sync_pipelines.sources.descriptions import table_name_for
 
 _REFERENCE = re.compile(rb"\benv:([A-Za-z_][A-Za-z0-9_]*)")
 

@@ -53,6 +53,38 @@ def make_dlt_source(database: Database, connector_name: str, slugs: tuple[str, .
     return dlt.source(resources, name=connector.name, section=connector.name, max_table_nesting=0)()
 
 
+def _extraction(database: Database, connector: Connector, entity: Entity, settings: Settings) -> Extraction:
+    """The read of an entity through its gate, with the values of masked columns hidden."""
+    gate = prepare_gate(database, settings, entity)
+    masked = gate.masked if gate is not None else frozenset()
+    return Extraction(
+        gate.entity if gate is not None else entity,
+        open_source(database, connector, entity, settings, masked=masked),
+        max_pages=settings.max_pages,
+        batch_rows=settings.batch_rows,
+        batch_bytes=settings.batch_bytes,
+        max_record_bytes=settings.max_record_bytes,
+        gate=gate,
+    )
+
+
+def _records(
+    extraction: Extraction, entity: Entity, after: str | None, is_incremental: bool, waiting: list[pa.Table]
+) -> Iterator[pa.Table]:
+    """The records of a read as dlt gets them; `waiting` gets the rejects."""
+    # One behind, so that all rejects are there before the last records, which take them along.
+    last = _for_dlt(extraction.stored, extraction.no_records, Codec.TEXT if is_incremental else None)
+    # Without a cursor all is read, and the table is replaced.
+    for name, batch in extraction.batches(after=after, keyset=is_incremental, full=after is None):
+        if name == entity.rejects_table:
+            waiting.append(batch)
+            continue
+        if len(last):
+            yield last
+        last = _for_dlt(extraction.stored, batch, extraction.reading.codec if is_incremental else None)
+    yield last
+
+
 def _resources(database: Database, connector: Connector, entity: Entity, settings: Settings) -> tuple[Any, Any]:
     """The records of an entity, and what of them is rejected."""
     is_incremental = entity.delta_strategy is DeltaStrategy.ROWVERSION and entity.cursor_codec != Codec.OPAQUE
@@ -60,28 +92,7 @@ def _resources(database: Database, connector: Connector, entity: Entity, setting
 
     def read(after: str | None) -> Iterator[pa.Table]:
         waiting.clear()
-        gate = prepare_gate(database, settings, entity)
-        masked = gate.masked if gate is not None else frozenset()
-        extraction = Extraction(
-            gate.entity if gate is not None else entity,
-            open_source(database, connector, entity, settings, masked=masked),
-            max_pages=settings.max_pages,
-            batch_rows=settings.batch_rows,
-            batch_bytes=settings.batch_bytes,
-            max_record_bytes=settings.max_record_bytes,
-            gate=gate,
-        )
-        # One behind, so that all rejects are there before the last records, which take them along.
-        held = _for_dlt(extraction.stored, extraction.no_records, Codec.TEXT if is_incremental else None)
-        # Without a cursor all is read, and the table is replaced.
-        for name, batch in extraction.batches(after=after, keyset=is_incremental, full=after is None):
-            if name == entity.rejects_table:
-                waiting.append(batch)
-                continue
-            if len(held):
-                yield held
-            held = _for_dlt(extraction.stored, batch, extraction.reading.codec if is_incremental else None)
-        yield held
+        yield from _records(_extraction(database, connector, entity, settings), entity, after, is_incremental, waiting)
         if waiting:
             logger.warning("%s: %d batches of rejects were left, since nobody reads them", entity.path, len(waiting))
 

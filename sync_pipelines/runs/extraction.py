@@ -123,20 +123,7 @@ class Extraction:
             if piece.repeated:
                 self.reread += page.fetched
                 continue
-            if (
-                page.refused
-                or piece.only_without_rowversion
-                or (piece.keep_until is not None and None in page.rowversions)
-            ):
-                with hiding(self._hides):
-                    self._decoder.settle([page])
-                    _set_aside(page, self.entity)
-            if piece.only_without_rowversion:
-                self.reread += page.drop_with_rowversion(unordered)
-            if piece.keep_until is not None:
-                self.reread += page.drop_after(piece.keep_until)
-            if piece.keep_until is not None or any(reject.rowversion is None for reject in page.rejects):
-                unordered |= page.without_rowversion()
+            self._take(piece, page, unordered)
             if keyset and not piece.is_closing:
                 self.without_rowversion += page.rowversions.count(None)
             waiting.append(page)
@@ -144,9 +131,42 @@ class Extraction:
             held_bytes += len(page.body)
             if rows >= self._batch_rows or held_bytes >= self._batch_bytes:
                 yield from self._batch(waiting)
-                waiting, rows, held_bytes = [], 0, 0
+                waiting = []
+                rows = 0
+                held_bytes = 0
         if waiting:
             yield from self._batch(waiting)
+
+    def _table(self, pages: list[Page], columns: list[pa.Array], flags: dict[str, pa.Array | None]) -> pa.Table:
+        """The records of pages as they are staged: numbered, with rowversion, hash, columns and flags."""
+        rows = len(columns[0])
+        arrivals = pa.arange(self._arrived, self._arrived + rows)
+        self._arrived += rows
+        hashes = content_hashes(columns, self._json_places)
+        if self._numbered is not None:
+            self._numbered.note_records(pages, hashes)
+        rowversions = [rowversion for page in pages for rowversion in page.rowversions]
+        nulls = pa.nulls(rows, pa.string())
+        flagged = [nulls if flags[name] is None else flags[name] for name in self.stored.flags]
+        return pa.table([arrivals, pa.array(rowversions, pa.string()), hashes, *columns, *flagged], schema=self._schema)
+
+    def _count_coerced(self, table: pa.Table) -> None:
+        for noted in table["coerced"].drop_null().to_pylist():
+            self.coerced.update(names_in(noted))
+
+    def _take(self, piece: Piece, page: Page, unordered: set[str]) -> None:
+        """Drop the records of a page that do not count; `unordered` gets those without rowversion."""
+        is_incomplete = piece.keep_until is not None and None in page.rowversions
+        if page.refused or piece.only_without_rowversion or is_incomplete:
+            with hiding(self._hides):
+                self._decoder.settle([page])
+                _set_aside(page, self.entity)
+        if piece.only_without_rowversion:
+            self.reread += page.drop_with_rowversion(unordered)
+        if piece.keep_until is not None:
+            self.reread += page.drop_after(piece.keep_until)
+        if piece.keep_until is not None or any(reject.rowversion is None for reject in page.rejects):
+            unordered |= page.without_rowversion()
 
     def _reads(self, after: str | None, keyset: bool, full: bool, closing: bool) -> Iterator[Iterator[Piece]]:
         """One read after the other; each must be exhausted before the next is asked for."""
@@ -298,12 +318,7 @@ class Extraction:
 
     def _judged(self, pages: list[Page]) -> list[tuple[str, pa.Table]]:
         self._decoder.settle(pages)
-        columns = [
-            pa.concat_arrays(
-                [page.columns[index] for page in pages if len(page.columns[index])] or [pages[0].columns[index]]
-            )
-            for index in range(len(pages[0].columns))
-        ]
+        columns = [_joined(pages, index) for index in range(len(pages[0].columns))]
         coerced = self._noted(columns.pop()) if self.entity.coerced else None
         names = [f"c{index}" for index in range(len(columns))]
         batch = pa.table(columns, names=names)
@@ -318,36 +333,16 @@ class Extraction:
         for violation in violations:
             page, index = _locate(pages, starts, violation.index)
             rejects.append(self._reject(page, index, violation.column, violation.reason))
-        flags = {"review": review, "coerced": coerced}
         self._keep_originals(pages)
-        arrivals = pa.arange(self._arrived, self._arrived + len(columns[0]))
-        self._arrived += len(columns[0])
-        hashes = content_hashes(columns, self._json_places)
-        if self._numbered is not None:
-            self._numbered.note_records(pages, hashes)
-        table = pa.table(
-            [
-                arrivals,
-                pa.array([rowversion for page in pages for rowversion in page.rowversions], pa.string()),
-                hashes,
-                *columns,
-                *(
-                    flags[name] if flags[name] is not None else pa.nulls(len(columns[0]), pa.string())
-                    for name in self.stored.flags
-                ),
-            ],
-            schema=self._schema,
-        )
-        if violations:
-            refused = {violation.index for violation in violations}
-            table = table.filter(pa.array([place not in refused for place in range(len(table))]))
+        table = self._table(pages, columns, {"review": review, "coerced": coerced})
+        table = _without(table, violations)
         if coerced is not None:
-            self.coerced.update(name for noted in table["coerced"].drop_null().to_pylist() for name in names_in(noted))
+            self._count_coerced(table)
         self.staged += len(table)
         self.rejected += len(rejects)
         batches = [(self.stored.records_table, table)] if len(table) else []
         if rejects:
-            self.sample += [_shown(reject) for reject in rejects[: SAMPLE_REJECTS - len(self.sample)]]
+            self.sample += map(_shown, rejects[: SAMPLE_REJECTS - len(self.sample)])
             batches.append((self.entity.rejects_table, _rejects_table(rejects)))
         return batches
 
@@ -487,3 +482,17 @@ def _rejects_table(rejects: list[Reject]) -> pa.Table:
         for reject in rejects
     ]
     return pa.Table.from_pylist(rows, schema=rejects_schema())
+
+
+def _joined(pages: list[Page], index: int) -> pa.Array:
+    """A column of several pages as one array."""
+    arrays = [page.columns[index] for page in pages if len(page.columns[index])]
+    return pa.concat_arrays(arrays or [pages[0].columns[index]])
+
+
+def _without(table: pa.Table, violations: list[Violation]) -> pa.Table:
+    """The table without the records that are refused."""
+    if not violations:
+        return table
+    refused = {violation.index for violation in violations}
+    return table.filter(pa.array([place not in refused for place in range(len(table))]))

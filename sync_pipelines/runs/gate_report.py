@@ -126,24 +126,27 @@ def _table(
         with connection.cursor(row_factory=psycopg.rows.tuple_row) as look:
             look.execute(f"SELECT * FROM {table} LIMIT 0")
             there = {column.name for column in look.description or ()}
-        texts = [
-            _text(f"t.{quote(one.target_name)}", one.type.kind) if one.target_name in there else "NULL::text"
-            for one in entity.columns
-        ]
         keys = ", ".join(f"t.{quote(column.target_name)}::text" for column in entity.business_keys)
         flag = f"t.{REVIEW_COLUMN}" if REVIEW_COLUMN in there else "NULL::text"
-        cursor.execute(f"SELECT concat_ws(' / ', {keys}), {flag}, {', '.join(texts)} FROM {table} t WHERE {where}")
+        texts = ", ".join(_texts(entity, there))
+        cursor.execute(f"SELECT concat_ws(' / ', {keys}), {flag}, {texts} FROM {table} t WHERE {where}")
         while rows := cursor.fetchmany(BATCH_ROWS):
+            found_keys, flags, *values = zip(*rows, strict=True)
             arrays = [
-                from_canonical([row[index + 2] for row in rows], column.type)
-                for index, column in enumerate(entity.columns)
+                from_canonical(list(texts_of), column.type)
+                for texts_of, column in zip(values, entity.columns, strict=True)
             ]
             names = [f"c{index}" for index in range(len(arrays))]
-            yield (
-                pa.table(arrays, names=names),
-                [row[0] for row in rows],
-                ["review" if row[1] else "pass" for row in rows],
-            )
+            yield pa.table(arrays, names=names), list(found_keys), ["review" if one else "pass" for one in flags]
+
+
+def _texts(entity: Entity, there: set[str]) -> Iterator[str]:
+    """Per column the canonical text of its value, null where the table has no such column."""
+    for column in entity.columns:
+        if column.target_name in there:
+            yield _text(f"t.{quote(column.target_name)}", column.type.kind)
+        else:
+            yield "NULL::text"
 
 
 def _text(name: str, kind: Kind) -> str:

@@ -186,14 +186,13 @@ def sync_entity(
         try:
             gate = prepare_gate(database, settings, entity)
         except SyncError as error:
-            # A person reads of it where they read of every failure; that is what keeps the entity from starting at once
-            # again, too.
+            # A failed run shows the error where all failures are shown, and delays the next start of the entity.
             mode = plan_mode(entity, full_refresh=full_refresh)
             start = entity.cursor if mode is Mode.DELTA else None
             uid, _ = start_run(held, entity, mode, triggered_by, start, interrupted=interrupted_before)
+            refused = error.at(**entity.where).leaves(UNPUBLISHED)
             is_release = bool(released)
-            told = error.at(**entity.where).leaves(UNPUBLISHED)
-            fail_run(database, entity, uid, told, lease=lease, tried_again=is_release, released=is_release)
+            fail_run(database, entity, uid, refused, lease=lease, tried_again=is_release, released=is_release)
             raise
         remask = newly_masked(entity, gate)
         mode = Mode.DELTA if released else plan_mode(entity, full_refresh=full_refresh or bool(remask))
@@ -222,22 +221,32 @@ def sync_entity(
             last_details=last_details(held, entity),
         )
         try:
-            while True:
-                try:
-                    return _run(run)
-                except _FieldsFollowed:
-                    run = _with_new_columns(run)
+            return _run_with_fields(run)
         except BaseException as error:
-            # From the connection that holds the entity; all others tell errors of ours.
-            told = classify_database_error(error) if isinstance(error, psycopg.Error) else error
-            if isinstance(told, SyncError):
-                told.at(**entity.where).leaves(UNPUBLISHED)
-            # A release reads nothing of the source: that it failed says nothing of when the entity is due.
-            tried_again = (will_try_again and _may_pass(told)) or bool(released)
-            fail_run(database, entity, uid, told, lease=lease, tried_again=tried_again, released=bool(released))
-            if told is error:
+            failure = _classified(error, entity)
+            # A release reads nothing of the source, so its failure does not change when the entity is due.
+            tried_again = (will_try_again and _may_pass(failure)) or bool(released)
+            fail_run(database, entity, uid, failure, lease=lease, tried_again=tried_again, released=bool(released))
+            if failure is error:
                 raise
-            raise told from error
+            raise failure from error
+
+
+def _run_with_fields(run: _Run) -> RunResult:
+    """Run, and again with the new columns each time that the source has a new field to follow."""
+    while True:
+        try:
+            return _run(run)
+        except _FieldsFollowed:
+            run = _with_new_columns(run)
+
+
+def _classified(error: BaseException, entity: Entity) -> BaseException:
+    """The error as one of ours where it came from the connection that locks the entity, with the entity's names."""
+    classified: BaseException = classify_database_error(error) if isinstance(error, psycopg.Error) else error
+    if isinstance(classified, SyncError):
+        classified.at(**entity.where).leaves(UNPUBLISHED)
+    return classified
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -348,6 +357,21 @@ def _tell_undeclared(run: _Run, names: set[str]) -> None:
     )
 
 
+def _run_in_order(run: _Run, keyset: bool, *, may_be_unsorted: bool) -> RunResult | None:
+    """Read in the order of rowversions, twice at most; None where the source does not sort by them."""
+    for _ in range(2):
+        try:
+            return _attempt(run, keyset=keyset)
+        except UnsortedPageError as error:
+            if not may_be_unsorted:
+                raise
+            logger.warning("%s: %s", run.entity.path, error.what)
+            _prepare(run)
+            if error.is_certain:
+                break
+    return None
+
+
 def _run(run: _Run) -> RunResult:
     keyset = run.entity.delta_strategy is DeltaStrategy.ROWVERSION
     # Of a declared source its file says whether it is sorted.
@@ -355,16 +379,9 @@ def _run(run: _Run) -> RunResult:
     in_order = not (may_be_unsorted and run.mode is Mode.DELTA and run.last_details.get("unsorted"))
     _prepare(run)
     try:
-        for _ in range(2 if in_order else 0):
-            try:
-                return _attempt(run, keyset=keyset)
-            except UnsortedPageError as error:
-                if not may_be_unsorted:
-                    raise
-                logger.warning("%s: %s", run.entity.path, error.what)
-                _prepare(run)
-                if error.is_certain:
-                    break
+        result = _run_in_order(run, keyset, may_be_unsorted=may_be_unsorted) if in_order else None
+        if result is not None:
+            return result
         run.warnings.append(
             "the source does not sort its pages by rowversion, so they are read by number under the same filter:"
             " a row that an"

@@ -19,7 +19,7 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.errors import ConfigurationError, NotFoundError, RecordError, SettingsError
-from sync_pipelines.model.entity import COERCED_COLUMN, REJECTED_COLUMN, Connector, Entity
+from sync_pipelines.model.entity import COERCED_COLUMN, REJECTED_COLUMN, Column, Connector, Entity
 from sync_pipelines.model.quoting import quote
 from sync_pipelines.model.types import Kind
 from sync_pipelines.runs.sync import sync_entity
@@ -48,6 +48,20 @@ class WritePlan:
     body: bytes
 
 
+def _canonical(column: Column, value: str | None) -> str | None:
+    """The canonical text of a value that a person gives for a column; None = null."""
+    if value is None:
+        return None
+    try:
+        text = convert(_typed(value, column.type.kind), column.type)
+    except RecordError as error:
+        raise SettingsError(f"{column.name}: {error.what}", state="Nothing was sent.") from None
+    longest = column.type.length
+    if text is not None and longest is not None and len(text) > longest:
+        raise SettingsError(f"{column.name}: it takes {longest} characters at most.", state="Nothing was sent.")
+    return text
+
+
 def plan_write_back(
     database: Database, connector_name: str, slug: str, key: str, values: dict[str, str | None], settings: Settings
 ) -> WritePlan:
@@ -67,7 +81,8 @@ def plan_write_back(
         NotFoundError: no live row has the key.
         SyncError: from the sync.
     """
-    connector, entity = get_connector(database, connector_name), get_entity(database, connector_name, slug)
+    connector = get_connector(database, connector_name)
+    entity = get_entity(database, connector_name, slug)
     declared = source_kind(connector).write_back_for(connector, slug)
     if declared is None:
         raise ConfigurationError(
@@ -92,13 +107,7 @@ def plan_write_back(
             raise SettingsError(
                 f"{name!r} may not be written; declared are {', '.join(declared.columns)}.", state="Nothing was sent."
             )
-        try:
-            texts[name] = None if value is None else convert(_typed(value, columns[name].type.kind), columns[name].type)
-        except RecordError as error:
-            raise SettingsError(f"{name}: {error.what}", state="Nothing was sent.") from None
-        longest, text = columns[name].type.length, texts[name]
-        if text is not None and longest is not None and len(text) > longest:
-            raise SettingsError(f"{name}: it takes {longest} characters at most.", state="Nothing was sent.")
+        texts[name] = _canonical(columns[name], value)
     sync_entity(database, connector_name, slug, triggered_by="write-back", settings=settings)
     if masked := get_entity(database, connector_name, slug).stored_masks:
         raise ConfigurationError(

@@ -35,7 +35,8 @@ class Answer:
     @property
     def digest(self) -> bytes:
         """Digest of the answer's bytes."""
-        return self.page.digest
+        digest: bytes = self.page.digest
+        return digest
 
 
 @dataclass
@@ -124,67 +125,125 @@ def read_keyset(
 
     Records without rowversion are yielded where they come before the others; what comes after them is for `read_tail`.
     """
-    position, size, asked = after, page_size, 0
-    first, first_size = 1, page_size
-    unordered: set[bytes] = set()
-    while True:
-        answer = fetch(position, first, first_size)
-        asked = _count_page(asked, max_pages)
-        reading.largest_page = max(reading.largest_page, answer.count)
-        if answer.count == 0:
-            if confirm_end and fetch(position, first, first_size).count:
+    return _Keyset(
+        fetch, reading, after=after, page_size=page_size, max_pages=max_pages, confirm_end=confirm_end
+    ).pieces()
+
+
+class _Keyset:
+    """The state of one read by rowversions; see `read_keyset`."""
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        reading: Reading,
+        *,
+        after: str | None,
+        page_size: int,
+        max_pages: int,
+        confirm_end: bool,
+    ) -> None:
+        self.fetch = fetch
+        self.reading = reading
+        self.position = after
+        self.page_size = page_size
+        self.max_pages = max_pages
+        self.confirm_end = confirm_end
+        # Records of a full page, as far as the source sends that many.
+        self.size = page_size
+        self.asked = 0
+        # The page to ask for, which is above 1 only behind records without rowversion.
+        self.first = 1
+        self.first_size = page_size
+        self.unordered: set[bytes] = set()
+
+    def pieces(self) -> Iterator[Piece]:
+        """Every answer that has records, in the order read."""
+        while True:
+            answer = self.fetch(self.position, self.first, self.first_size)
+            self.asked = _count_page(self.asked, self.max_pages)
+            self.reading.largest_page = max(self.reading.largest_page, answer.count)
+            if answer.count == 0:
+                if self._is_over():
+                    return
                 continue
-            if unordered and reading.last is None:
-                reading.warnings.append("read by page number, because no record has a rowversion")
-            return
-        if not answer.rowversions:
-            if position is None:
-                # Ordered below all others. They are passed by page number.
-                reading.by_number = True
-                if answer.digest in unordered:
-                    raise SourceContractError(
-                        f"Page {first} repeats an earlier page byte for byte: the source is looping."
-                    )
-                unordered.add(answer.digest)
+            if not answer.rowversions:
+                is_last = self._note_unordered(answer)
                 yield Piece(answer.page)
-                first_size = answer.count if first == 1 else first_size
-                first += 1
+                if is_last:
+                    return
                 continue
-            if answer.count < size and fetch(position, 2, answer.count).count == 0:
+            _check(answer, self.reading, self.position)
+            self.size = max(self.size, min(answer.count, self.page_size))
+            if answer.count < self.size and self._is_last(answer):
+                self.reading.note(answer.rowversions)
                 yield Piece(answer.page)
                 return
+            yield from self._move_on(answer)
+
+    def _is_over(self) -> bool:
+        """Whether an empty answer is the end."""
+        if self.confirm_end and self.fetch(self.position, self.first, self.first_size).count:
+            return False
+        if self.unordered and self.reading.last is None:
+            self.reading.warnings.append("read by page number, because no record has a rowversion")
+        return True
+
+    def _note_unordered(self, answer: Answer) -> bool:
+        """Take in a page without any rowversion; True when it is the last one."""
+        if self.position is not None:
+            if answer.count < self.size and self.fetch(self.position, 2, answer.count).count == 0:
+                return True
             raise CursorProtocolError("No record of the page has a usable rowversion, so the read cannot follow them.")
-        _check(answer, reading, position)
-        size = max(size, min(answer.count, page_size))
-        if answer.count < size:
-            # Short: the end, or a server that caps its pages. Only an empty second page tells, of the size that came,
-            # since some servers count their offset by the size that was asked for.
-            next_size = answer.count if first == 1 else first_size
-            second = fetch(position, first + 1, next_size)
-            asked = _count_page(asked, max_pages)
-            if second.count == 0 and confirm_end:
-                second = fetch(position, first + 1, next_size)
-            if second.count == 0:
-                reading.note(answer.rowversions)
-                yield Piece(answer.page)
-                return
-            if second.digest == answer.digest and fetch(position, first + 2, next_size).digest == answer.digest:
-                raise SourceContractError("The source sends the same records for page 1 and page 2; it ignores `page`.")
-            if answer.count < size and first == 1:
-                size = answer.count
-        border = _last_below(answer.rowversions, answer.rowversions[-1])
-        if border is not None:
-            reading.note(_until(answer.rowversions, border))
-            yield Piece(answer.page, keep_until=border)
-            position = border
-        else:
-            tie = answer.rowversions[-1]
-            passes = yield from _drain_tie(
-                fetch, reading, position, tie, max_pages - asked, first=first, page_size=first_size
+        # Ordered below all others. They are passed by page number.
+        self.reading.by_number = True
+        if answer.digest in self.unordered:
+            raise SourceContractError(
+                f"Page {self.first} repeats an earlier page byte for byte: the source is looping."
             )
-            asked = _count_page(asked, max_pages, passes)
-            position = tie
-        reading.is_filtered, first, first_size = True, 1, page_size
+        self.unordered.add(answer.digest)
+        if self.first == 1:
+            self.first_size = answer.count
+        self.first += 1
+        return False
+
+    def _is_last(self, answer: Answer) -> bool:
+        """Whether a short answer is the end, and not that of a server that caps its pages.
+
+        Only an empty second page tells, of the size that came, since some servers count their offset by the size that
+        was asked for.
+        """
+        next_size = answer.count if self.first == 1 else self.first_size
+        second = self.fetch(self.position, self.first + 1, next_size)
+        self.asked = _count_page(self.asked, self.max_pages)
+        if second.count == 0 and self.confirm_end:
+            second = self.fetch(self.position, self.first + 1, next_size)
+        if second.count == 0:
+            return True
+        if second.digest == answer.digest:
+            third = self.fetch(self.position, self.first + 2, next_size)
+            if third.digest == answer.digest:
+                raise SourceContractError("The source sends the same records for page 1 and page 2; it ignores `page`.")
+        if self.first == 1:
+            self.size = answer.count
+        return False
+
+    def _move_on(self, answer: Answer) -> Iterator[Piece]:
+        """Yield what is complete of an answer and move the position behind it."""
+        tie = answer.rowversions[-1]
+        border = _last_below(answer.rowversions, tie)
+        if border is not None:
+            self.reading.note(_until(answer.rowversions, border))
+            yield Piece(answer.page, keep_until=border)
+            self.position = border
+        else:
+            group = _Tie(self.fetch, self.reading, self.position, tie, self.max_pages - self.asked)
+            yield from group.drain(self.first, self.first_size)
+            self.asked = _count_page(self.asked, self.max_pages, group.requests)
+            self.position = tie
+        self.reading.is_filtered = True
+        self.first = 1
+        self.first_size = self.page_size
 
 
 def read_tail(fetch: Fetch, reading: Reading, *, known: int, page_size: int, max_pages: int) -> Iterator[Piece]:
@@ -233,46 +292,71 @@ def read_tail(fetch: Fetch, reading: Reading, *, known: int, page_size: int, max
         raise error
 
 
-def _drain_tie(
-    fetch: Fetch, reading: Reading, position: str | None, tie: str, budget: int, *, first: int, page_size: int
-) -> Iterator[Piece]:
-    """Read a tie group that fills a page, by page number, again and again until nothing can be missing.
+class _Tie:
+    """A group of equal rowversions that fills a page.
 
-    A source that orders equal rowversions anew for every request shows some records twice and others not at all in one
-    pass. So a pass without news ends the group only when as many different records are known as the pass held in all,
-    or when it went exactly as the pass before.
+    Attributes:
+        position: the rowversion below the group.
+        tie: the rowversion of the group.
+        budget: most requests.
+        requests: those that were made.
     """
-    seen: set[bytes] = set()
-    previous: list[bytes] | None = None
-    pages: set[bytes] = set()
-    requests = 0
-    for _ in range(MAX_TIE_PASSES):
-        group: list[bytes] = []
-        before, number, size = len(seen), first, page_size
+
+    def __init__(self, fetch: Fetch, reading: Reading, position: str | None, tie: str, budget: int) -> None:
+        self.fetch = fetch
+        self.reading = reading
+        self.position = position
+        self.tie = tie
+        self.budget = budget
+        self.requests = 0
+        self._pages: set[bytes] = set()
+        self._group: list[bytes] = []
+
+    def drain(self, first: int, page_size: int) -> Iterator[Piece]:
+        """Read the group by page number, again and again until nothing can be missing.
+
+        A source that orders equal rowversions anew for every request shows some records twice and others not at all in
+        one pass. So a pass without news ends the group only when as many different records are known as the pass had in
+        all, or when it went exactly as the pass before.
+        """
+        seen: set[bytes] = set()
+        previous: list[bytes] | None = None
+        for _ in range(MAX_TIE_PASSES):
+            known = len(seen)
+            yield from self._read_once(first, page_size)
+            group = self._group
+            seen.update(group)
+            has_news = len(seen) > known
+            if previous is not None and not has_news and (len(seen) >= len(group) or group == previous):
+                return
+            previous = group
+        self.reading.drained = False
+        self.reading.warnings.append(
+            f"the records of rowversion {self.tie} did not come to rest in {MAX_TIE_PASSES} passes"
+        )
+
+    def _read_once(self, first: int, page_size: int) -> Iterator[Piece]:
+        """One pass over the group, whose record digests become `_group`."""
+        self._group = []
+        number = first
+        size = page_size
         while True:
-            answer = fetch(position, number, size)
-            requests += 1
-            if requests > budget:
-                raise _too_many(requests)
+            answer = self.fetch(self.position, number, size)
+            self.requests += 1
+            if self.requests > self.budget:
+                raise _too_many(self.requests)
             if answer.count:
-                _check(answer, reading, position)
-                reading.note(_until(answer.rowversions, tie))
-                yield Piece(answer.page, keep_until=tie, repeated=answer.digest in pages)
-                pages.add(answer.digest)
-            group += answer.page.record_digests(tie)
+                _check(answer, self.reading, self.position)
+                self.reading.note(_until(answer.rowversions, self.tie))
+                yield Piece(answer.page, keep_until=self.tie, repeated=answer.digest in self._pages)
+                self._pages.add(answer.digest)
+            self._group += answer.page.record_digests(self.tie)
             # A short page proves nothing here: only an empty one, or a later rowversion, ends the group.
-            if answer.rowversions[-1:] != [tie]:
-                break
+            if answer.rowversions[-1:] != [self.tie]:
+                return
             # Ask on in pages of the size that came: a server that caps its pages may count the offset either way.
             size = answer.count if number == 1 else size
             number += 1
-        seen.update(group)
-        if previous is not None and len(seen) == before and (len(seen) >= len(group) or group == previous):
-            return requests
-        previous = group
-    reading.drained = False
-    reading.warnings.append(f"the records of rowversion {tie} did not come to rest in {MAX_TIE_PASSES} passes")
-    return requests
 
 
 def read_pages(fetch: Fetch, *, page_size: int, max_pages: int, after: str | None = None) -> Iterator[Piece]:

@@ -102,24 +102,20 @@ class RestTwin:
         self, token: str, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes
     ) -> Answer | None:
         """The answer, or None where no endpoint is."""
+        sent = {name.lower(): value for name, value in headers.items()}
         if path == "/oauth/token" and method == "POST":
             return self._token(headers, body)
         if path == GRAPHQL_PATH and method == "POST":
-            sent = {name.lower(): value for name, value in headers.items()}
             return self.graphql.answer(body) if self._may("bearer", token, query, sent) else error_answer(401, "no")
         if path == "/openapi.json" and self.document is not None:
             return json_answer(self.document)
         endpoint, one = self.find(method, path)
         if endpoint is None or (method != "GET" and one is None):
             return None
-        if not self._may(endpoint.auth, token, query, {name.lower(): value for name, value in headers.items()}):
+        if not self._may(endpoint.auth, token, query, sent):
             return error_answer(401, "not authorized")
         if one is not None:
             return self._single(endpoint, method, path, one, query, body)
-        if endpoint.paging == "people":
-            return Answer(
-                body=people_answer(_whole(query, "results", 1), _whole(query, "page", 1), query.get("seed", "any"))
-            )
         return self._list(endpoint, path, query)
 
     def _may(self, kind: AuthKind, token: str, query: dict[str, str], headers: dict[str, str]) -> bool:
@@ -170,6 +166,9 @@ class RestTwin:
         )
 
     def _list(self, endpoint: RestEndpoint, path: str, query: dict[str, str]) -> Answer:
+        if endpoint.paging == "people":
+            people = people_answer(_whole(query, "results", 1), _whole(query, "page", 1), query.get("seed", "any"))
+            return Answer(body=people)
         records = _selected(endpoint, query)
         if endpoint.paging == "none":
             return _answer(endpoint, records, {}, {})

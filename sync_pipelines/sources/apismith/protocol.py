@@ -20,7 +20,7 @@ def fetch_apis(session: GuardedSession) -> list[Any]:
         SourceContractError: the answer is not a JSON list.
         SyncError: from the session.
     """
-    body = session.for_documents().get(APIS_PATH)
+    body: bytes = session.for_documents().get(APIS_PATH)
     try:
         answer = decode_document(body)
     except NotADocumentError as error:

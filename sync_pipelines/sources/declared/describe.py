@@ -60,29 +60,35 @@ def check_endpoint(slug: str, endpoint: Endpoint) -> None:
     for path in [endpoint.records] if isinstance(endpoint.records, str) else endpoint.records:
         compile_path(path)
     names = [column.name for column in endpoint.columns or ()]
-    wanted = {
-        "cursor.field": endpoint.cursor.field if endpoint.cursor else None,
-        "ids.column": id_column(endpoint),
-        **{f"key {name}": name for name in endpoint.key},
-        **{f"coerce {name}": name for name in endpoint.coerce},
-        **{f"write_back.columns {name}": name for name in (endpoint.write_back.columns if endpoint.write_back else ())},
-    }
-    for what, name in wanted.items():
+    for what, name in _named_columns(endpoint).items():
         if name is not None and name not in names:
             raise EntityDefinitionError(
                 f"{what} names {name!r}, which is not among the columns {printable(', '.join(names), 1000)}.",
                 where={"entity": slug},
             )
-    cut_keys = [
-        name
-        for name in _keys(endpoint)
-        if name in endpoint.coerce and (endpoint.coerce[name].truncate or endpoint.coerce[name].lenient)
-    ]
-    if cut_keys:
-        raise EntityDefinitionError(
-            f"coerce names {cut_keys[0]!r}, which is the business key: cut, two records could become one row.",
-            where={"entity": slug},
-        )
+    _check_keys(slug, endpoint)
+
+
+def _named_columns(endpoint: Endpoint) -> dict[str, str | None]:
+    """The columns that the parts of an endpoint name, by the part."""
+    written = endpoint.write_back.columns if endpoint.write_back else ()
+    return {
+        "cursor.field": endpoint.cursor.field if endpoint.cursor else None,
+        "ids.column": id_column(endpoint),
+        **{f"key {name}": name for name in endpoint.key},
+        **{f"coerce {name}": name for name in endpoint.coerce},
+        **{f"write_back.columns {name}": name for name in written},
+    }
+
+
+def _check_keys(slug: str, endpoint: Endpoint) -> None:
+    for name in _keys(endpoint):
+        coercion = endpoint.coerce.get(name)
+        if coercion is not None and (coercion.truncate or coercion.lenient):
+            raise EntityDefinitionError(
+                f"coerce names {name!r}, which is the business key: cut, two records could become one row.",
+                where={"entity": slug},
+            )
     if endpoint.ids is not None and id_column(endpoint) is None:
         raise EntityDefinitionError("An id list needs `key` or `ids.column`.", where={"entity": slug})
     if endpoint.ids is not None and [id_column(endpoint)] != _keys(endpoint):

@@ -51,29 +51,26 @@ def infer_columns(endpoint: Endpoint, body: bytes, max_record_bytes: int) -> lis
     columns = []
     fields = _without_parents(found)
     # The mapping may reach into an object that is one column as a whole.
-    fields |= {
-        path: values
-        for path in names
-        if path not in fields and (values := [v for r in records if (v := _at(r, path)) is not None])
-    }
+    for path in [path for path in names if path not in fields]:
+        values = [value for record in records if (value := _at(record, path)) is not None]
+        if values:
+            fields[path] = values
     for path, values in fields.items():
         name = names.get(path, SEPARATOR.join(path))
-        if not 0 < len(name) <= MAX_NAME_LENGTH:
-            raise EntityDefinitionError(
-                f"A field has a name of {len(name)} characters, which no column can have; declare `columns`."
-            )
-        source = list(path) if any("." in part for part in path) else ".".join(path)
-        columns.append(
-            ColumnDeclaration.model_validate(
-                {
-                    "name": name,
-                    "type": infer_type(values),
-                    "key": name in endpoint.key,
-                    **({"from": source} if source != name else {}),
-                }
-            )
-        )
+        columns.append(_column(name, path, values, is_key=name in endpoint.key))
     return columns
+
+
+def _column(name: str, path: tuple[str, ...], values: list[bytes], *, is_key: bool) -> ColumnDeclaration:
+    if not 0 < len(name) <= MAX_NAME_LENGTH:
+        raise EntityDefinitionError(
+            f"A field has a name of {len(name)} characters, which no column can have; declare `columns`."
+        )
+    column: dict[str, Any] = {"name": name, "type": infer_type(values), "key": is_key}
+    source = list(path) if any("." in part for part in path) else ".".join(path)
+    if source != name:
+        column["from"] = source
+    return ColumnDeclaration.model_validate(column)
 
 
 def _at(raw: bytes, path: tuple[str, ...]) -> bytes | None:

@@ -109,31 +109,56 @@ class Keeper:
         place: int,
         result: KeptRecords,
     ) -> None:
+        if len(prefix) > MAX_NESTED:
+            result.refused.setdefault(place, (None, f"The record is nested more than {MAX_NESTED} levels deep."))
+            return
+        # Of an object that is a column as a whole nothing is left over.
+        is_whole = None in tree
+        opens_unknown = self._endpoint.flatten and not is_whole
         for name, raw in found.items():
-            node, path = tree.get(name), (*prefix, name)
-            if node is not None and None in node:
-                data[node[None]] = raw
-                if node[None] not in self._declared:
-                    result.undeclared[node[None]] = path
-            wanted = node is not None and len(node) > (None in node)
-            # Of an object that is a column as a whole nothing is left over.
-            whole = None in tree
-            inner = members(raw) if wanted or (node is None and self._endpoint.flatten and not whole) else None
-            if inner is not None and len(path) > MAX_NESTED:
-                result.refused.setdefault(place, (None, f"The record is nested more than {MAX_NESTED} levels deep."))
-                continue
+            node = tree.get(name)
+            path = (*prefix, name)
+            inner = None
+            if node is not None:
+                inner = self._take(node, path, raw, data, place, result)
+            elif opens_unknown:
+                inner = members(raw)
             if inner is not None:
                 self._walk(inner, node or {}, path, data, place, result)
-            elif wanted and node is not None and raw.strip() != _NULL:
-                result.refused.setdefault(place, (_first_name(node), f"The field {'.'.join(path)} is no object."))
-            if inner is None and not whole and (node is None or (wanted and None not in node)):
-                free = SEPARATOR.join(path)
-                if self._masked and not self._masked.isdisjoint(path):
-                    raw = _HIDDEN
-                # A stray field must not take the place of a declared column.
-                free = free if free not in self._declared and free not in data else f"source.{free}"
-                data[free] = raw
-                result.undeclared[free] = path
+            elif not is_whole and (node is None or None not in node):
+                self._keep_free(path, raw, data, result)
+
+    def _take(
+        self,
+        node: _Tree,
+        path: tuple[str, ...],
+        raw: bytes,
+        data: dict[str, bytes],
+        place: int,
+        result: KeptRecords,
+    ) -> dict[str, bytes] | None:
+        """Keep a field that is a column; returns its members where columns are within it."""
+        if None in node:
+            data[node[None]] = raw
+            if node[None] not in self._declared:
+                result.undeclared[node[None]] = path
+        if len(node) == (None in node):
+            return None
+        inner = members(raw)
+        if inner is None and raw.strip() != _NULL:
+            result.refused.setdefault(place, (_first_name(node), f"The field {'.'.join(path)} is no object."))
+        return inner
+
+    def _keep_free(self, path: tuple[str, ...], raw: bytes, data: dict[str, bytes], result: KeptRecords) -> None:
+        """Keep a field that no column names."""
+        free = SEPARATOR.join(path)
+        if self._masked and not self._masked.isdisjoint(path):
+            raw = _HIDDEN
+        # A stray field must not take the place of a declared column.
+        if free in self._declared or free in data:
+            free = f"source.{free}"
+        data[free] = raw
+        result.undeclared[free] = path
 
     def _judge(self, data: dict[str, bytes], place: int, result: KeptRecords) -> None:
         if self._verified is not None and data.get(self._verified, b"").strip() != b"true":

@@ -92,6 +92,18 @@ def _is_connection(endpoint: Endpoint) -> bool:
     return steps[-1:] == ("nodes",) or steps[-3:] == ("edges", None, "node")
 
 
+def _own_variables(endpoint: Endpoint, pagination: object) -> dict[str, str]:
+    """The variables of the query that the read fills, and with what."""
+    ours = {}
+    if isinstance(pagination, ConnectionPagination):
+        ours[pagination.after] = "the place in the connection"
+        if pagination.size_param is not None:
+            ours[pagination.size_param] = "the size of a page"
+    if endpoint.cursor is not None:
+        ours[endpoint.cursor.param] = "the filter by the cursor"
+    return ours
+
+
 def _problems(endpoint: Endpoint) -> Iterable[tuple[tuple[str, ...], str]]:
     if endpoint.query is None:
         yield (), "an endpoint of kind graphql needs a `query`"
@@ -102,18 +114,12 @@ def _problems(endpoint: Endpoint) -> Iterable[tuple[tuple[str, ...], str]]:
     except (ValueError, SettingsError) as error:
         yield ("query",), f"this is no query that can be sent: {error}"
         return
-    ours = {}
-    if isinstance(pagination, ConnectionPagination):
-        ours[pagination.after] = "the place in the connection"
-        if pagination.size_param is not None:
-            ours[pagination.size_param] = "the size of a page"
-    elif not isinstance(pagination, NoPagination):
+    if isinstance(pagination, NoPagination):
+        if pagination.size_param is not None or pagination.size is not None:
+            yield ("pagination",), "the pagination none has no size for a query; set it in `variables`"
+    elif not isinstance(pagination, ConnectionPagination):
         yield ("pagination",), "an endpoint of kind graphql has the pagination connection or none"
-    elif pagination.size_param is not None or pagination.size is not None:
-        yield ("pagination",), "the pagination none has no size for a query; set it in `variables`"
-    if endpoint.cursor is not None:
-        ours[endpoint.cursor.param] = "the filter by the cursor"
-    for name, what in ours.items():
+    for name, what in _own_variables(endpoint, pagination).items():
         if name not in declared:
             yield ("query",), f"the query declares no variable ${name}, which would take {what}"
         if name in endpoint.variables:

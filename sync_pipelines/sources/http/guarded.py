@@ -265,7 +265,8 @@ class GuardedSession:
             if asked > self.limits.max_retry_after_seconds:
                 raise error
             return asked
-        return self.limits.backoff_seconds * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311
+        doubled: float = self.limits.backoff_seconds * 2 ** (attempt - 1)
+        return doubled * random.uniform(0.5, 1.5)  # noqa: S311
 
     def _request_once(
         self,

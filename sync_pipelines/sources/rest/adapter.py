@@ -153,41 +153,69 @@ class RestSource(WritableSource):
         digests: set[bytes] = set()
         first = 0
         while True:
-            if pages.signature in asked:
-                raise SourceContractError("The source leads back to a page that was read already: it is looping.")
-            asked.add(pages.signature)
-            if len(asked) > self._max_pages:
-                raise SourceContractError(
-                    f"The source was asked {len(asked)} times in one read without coming to an end.",
-                    next_command="raise MAX_PAGES if it really holds that much",
-                )
+            self._note_asked(pages.signature, asked)
             number = before()
-            try:
-                reply, page = self._ask(pages, decoder, number, traffic)
-            except SourceContractError as error:
-                if absent_is_empty and error.status == 404:
-                    return
-                raise
+            answer = self._ask_present(pages, decoder, number, traffic, absent_is_empty=absent_is_empty)
+            if answer is None:
+                return
+            reply, page = answer
             if len(asked) == 1:
                 first = page.fetched
-            elif len(asked) == 2 and page.fetched and (size := pages.resize(first)) is not None:
-                # It caps its pages, and may number them by what was asked for; then this one left rows out.
-                try:
-                    reply, page = self._ask(pages, decoder, number, traffic)
-                except SourceContractError:
-                    pages.request.params[pages.size_param] = size  # it does not know such a size
+            if len(asked) == 2 and page.fetched:
+                reply, page = self._ask_resized(pages, first, decoder, number, traffic) or (reply, page)
             if page.fetched:
-                if page.digest in digests:
-                    raise SourceContractError("The source sends the same records for two pages: it is looping.")
-                digests.add(page.digest)
+                _note_digest(page.digest, digests)
                 yield page
-            elif pages.numbered:
-                self._confirm_end(pages, decoder, number, traffic)
-            if self._is_checked:
-                self._totals.add(read_told(reply, self._endpoint.records).total)
+            self._note_end(pages, reply, page, decoder, number, traffic)
             if not pages.advance(reply, page.fetched):
                 self._check_end(pages, reply, page, len(asked))
                 return
+
+    def _ask_present(
+        self, pages: Pages, decoder: PageDecoder, number: int, traffic: Traffic, *, absent_is_empty: bool
+    ) -> tuple[Reply, Page] | None:
+        """One answer; None where the source says 404 and that means that there is no record."""
+        try:
+            return self._ask(pages, decoder, number, traffic)
+        except SourceContractError as error:
+            if absent_is_empty and error.status == 404:
+                return None
+            raise
+
+    def _ask_resized(
+        self, pages: Pages, first: int, decoder: PageDecoder, number: int, traffic: Traffic
+    ) -> tuple[Reply, Page] | None:
+        """The second page again, in the size of the first one; None where nothing is to be asked again.
+
+        A source that caps its pages may number them by what was asked for; then the second page left rows out.
+        """
+        size = pages.resize(first)
+        if size is None:
+            return None
+        try:
+            return self._ask(pages, decoder, number, traffic)
+        except SourceContractError:
+            pages.request.params[pages.size_param] = size  # it does not know such a size
+            return None
+
+    def _note_end(
+        self, pages: Pages, reply: Reply, page: Page, decoder: PageDecoder, number: int, traffic: Traffic
+    ) -> None:
+        """Confirm an end by page number, and note the total that the answer tells."""
+        if pages.numbered and not page.fetched:
+            self._confirm_end(pages, decoder, number, traffic)
+        if self._is_checked:
+            self._totals.add(read_told(reply, self._endpoint.records).total)
+
+    def _note_asked(self, signature: str, asked: set[str]) -> None:
+        if signature in asked:
+            raise SourceContractError("The source leads back to a page that was read already: it is looping.")
+        asked.add(signature)
+        if len(asked) > self._max_pages:
+            raise SourceContractError(
+                f"The source was asked {len(asked)} times in one read without coming to an end.",
+                next_command="raise MAX_PAGES if it really holds that much",
+            )
 
     @property
     def total(self) -> int | None:
@@ -384,34 +412,31 @@ class WalkedRestSource(RestSource, WalkedSource):
         """The records of some ids, and one for each id that did not come back; what failed is noted in `request`."""
         declared = self._endpoint.ids
         assert declared is not None
-        column, params = id_column(self._endpoint), self._params(since)
+        column = id_column(self._endpoint)
         askable = [one for one in ids if _is_askable(one, declared.param)]
-        asks = [(self._url(one), params) for one in askable]
-        if declared.param is not None:
-            asks = [(self._url(), {**params, declared.param: ",".join(askable)})] if askable else []
-        answers = (
-            self._pages(decoder, url, query, traffic, before, absent_is_empty=declared.param is None)
-            for url, query in asks
-        )
-        wanted, good, faulty = set(ids), set(), dict.fromkeys((one for one in ids if one not in askable), _UNASKABLE)
-        unasked = list(faulty)
-        for page in itertools.chain.from_iterable(answers):
-            for place, one in enumerate(page.ids):
-                if one not in wanted:
-                    page.refused.setdefault(place, (column, "It was not asked for."))
-                elif place in page.refused:
-                    faulty[one] = page.refused[place][1]
-                else:
-                    good.add(one)
-            yield page
+        good: set[str] = set()
+        unasked = [one for one in ids if one not in askable]
+        faulty = dict.fromkeys(unasked, _UNASKABLE)
+        for url, query in self._asks(declared.param, askable, self._params(since)):
+            pages = self._pages(decoder, url, query, traffic, before, absent_is_empty=declared.param is None)
+            for page in pages:
+                _sort_out(page, set(ids), column, good, faulty)
+                yield page
         # What did not change since the cursor need not come; it has a row that is good.
-        absent = [] if since is not None else [one for one in ids if one not in good and one not in faulty]
+        found = good.union(faulty) if since is None else set(ids)
+        absent = [one for one in ids if one not in found]
         faulty |= dict.fromkeys(absent, "It was asked for and did not come back.")
         for one in [*unasked, *absent]:
             page = decoder.decode_kept(before(), missing_record(column or "", one))
             page.refused[0] = (column, faulty[one])
             yield page
         request.faulty |= {one: why for one, why in faulty.items() if one not in good}
+
+    def _asks(self, param: str | None, askable: list[str], params: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        """URL and query of each request for some ids: one for all where a parameter takes them, else one for each."""
+        if param is None:
+            return [(self._url(one), params) for one in askable]
+        return [(self._url(), {**params, param: ",".join(askable)})] if askable else []
 
     def _check(self, request: IdRequest) -> None:
         """Refuse the read as soon as the share cannot be reached any more.
@@ -438,6 +463,23 @@ class WalkedRestSource(RestSource, WalkedSource):
         except OSError as error:
             raise SettingsError(f"The recording {printable(str(path))} cannot be read: {error.strerror}.") from None
         return self._decoded(Reply(body, {}, ""), decoder, number)[1]
+
+
+def _note_digest(digest: bytes, digests: set[bytes]) -> None:
+    if digest in digests:
+        raise SourceContractError("The source sends the same records for two pages: it is looping.")
+    digests.add(digest)
+
+
+def _sort_out(page: Page, wanted: set[str], column: str | None, good: set[str], faulty: dict[str, str]) -> None:
+    """Refuse the records of a page that were not asked for, and note of the others which are good."""
+    for place, one in enumerate(page.ids):
+        if one not in wanted:
+            page.refused.setdefault(place, (column, "It was not asked for."))
+        elif place in page.refused:
+            faulty[one] = page.refused[place][1]
+        else:
+            good.add(one)
 
 
 def _key_at(raw: bytes, path: tuple[str, ...], column: Column) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def read_document(body: bytes, name: str) -> dict[str, Any]:
                 f"The OpenAPI document is neither JSON ({no_json}) nor YAML: {place}: {error.what}"
             ) from None
     version = document.get("openapi") if isinstance(document, dict) else None
-    if not isinstance(version, str) or not version.startswith("3."):
+    if not isinstance(document, dict) or not isinstance(version, str) or not version.startswith("3."):
         raise SourceContractError(f"{printable(name)} is no OpenAPI document of version 3.")
     return document
 
@@ -109,27 +110,18 @@ def plan_endpoints(
         overrides: by slug, what the connector's file says on top (key, pagination, cursor, …).
         include: slugs to take; None = all.
     """
-    plan, schemas = OpenApiPlan(), Schemas(document)
-    paths = document.get("paths")
-    for path, item in (paths if isinstance(paths, dict) else {}).items():
-        operation = item.get("get") if isinstance(item, dict) else None
-        if not isinstance(operation, dict):
-            continue
+    plan = OpenApiPlan()
+    schemas = Schemas(document)
+    for path, item, operation in _operations(document):
         slug = _slug(path)
         label = printable(f"GET {path}", 200)
         if include is not None and slug not in include:
             plan.left_out.setdefault(slug, "`openapi.include` does not name it")
             continue
+        override = overrides.get(slug, {})
         try:
-            if "{" in path:
-                raise EntityDefinitionError("its path needs a value, so it is about one record")
-            check_slug(slug)
-            if slug in plan.endpoints:
-                raise EntityDefinitionError(f"another operation is called {slug}, too")
-            plan.endpoints[slug] = {
-                **_endpoint(schemas, path, item, operation, overrides.get(slug, {}), slug),
-                **overrides.get(slug, {}),
-            }
+            _check_usable(path, slug, plan)
+            plan.endpoints[slug] = {**_endpoint(schemas, path, item, operation, override, slug), **override}
         except SyncError as error:
             plan.leave_out(label, None if "{" in path else slug, error.what)
         except (TypeError, AttributeError, KeyError, ValueError, RecursionError):
@@ -147,34 +139,58 @@ def _slug(path: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", parts[-1]) if parts else "root"
 
 
+def _check_usable(path: str, slug: str, plan: OpenApiPlan) -> None:
+    if "{" in path:
+        raise EntityDefinitionError("its path needs a value, so it is about one record")
+    check_slug(slug)
+    if slug in plan.endpoints:
+        raise EntityDefinitionError(f"another operation is called {slug}, too")
+
+
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """The paths of a document that can be asked with GET, with their item and operation."""
+    paths = document.get("paths")
+    for path, item in (paths if isinstance(paths, dict) else {}).items():
+        operation = item.get("get") if isinstance(item, dict) else None
+        if isinstance(operation, dict):
+            yield path, item, operation
+
+
 def _endpoint(
     schemas: Schemas, path: str, item: dict[str, Any], operation: dict[str, Any], override: dict[str, Any], slug: str
 ) -> dict[str, Any]:
     parameters = [schemas.resolve(one) for one in [*item.get("parameters", ()), *operation.get("parameters", ())]]
-    required = [one.get("name") for one in parameters if one.get("required") and one.get("in") == "query"]
-    given = override.get("params", {})
-    if [name for name in required if name not in given]:
-        raise EntityDefinitionError(f"it needs the parameter {required[0]!r}; declare it under params")
+    _check_required(parameters, override.get("params", {}))
     schema = schemas.answer_schema(operation)
     records, record = schemas.records(schema)
     columns = schemas.columns(record, override.get("key"))
+    title = operation.get("summary") or operation.get("operationId") or path
     endpoint: dict[str, Any] = {
         "path": path,
-        "title": printable(str(operation.get("summary") or operation.get("operationId") or path), 190),
-        # Without what PostgreSQL's JSON cannot hold.
-        "description": str(operation.get("description") or "")
-        .replace("\x00", "")
-        .encode("utf-8", "replace")
-        .decode()[:10_000],
+        "title": printable(str(title), 190),
+        "description": _storable(operation.get("description"))[:10_000],
         "records": records,
         "columns": columns,
     }
     if "pagination" not in override and "ids" not in override:
         paged = _paging_of(schemas, operation, parameters, schema, override.get("records") or records)
-        paged.slug, paged.key = slug, [one["name"] for one in columns if one.get("key")]
-        if pagination := plan_pagination(paged):
+        paged.slug = slug
+        paged.key = [one["name"] for one in columns if one.get("key")]
+        pagination = plan_pagination(paged)
+        if pagination:
             endpoint["pagination"] = pagination
     return endpoint
+
+
+def _check_required(parameters: list[dict[str, Any]], given: dict[str, Any]) -> None:
+    required = [one.get("name") for one in parameters if one.get("required") and one.get("in") == "query"]
+    if any(name not in given for name in required):
+        raise EntityDefinitionError(f"it needs the parameter {required[0]!r}; declare it under params")
+
+
+def _storable(text: Any) -> str:
+    """A text without what PostgreSQL's JSON cannot have."""
+    return str(text or "").replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 def _paging_of(

@@ -102,45 +102,62 @@ class Operation:
         )
 
 
+def _means_pages(plain: str) -> bool:
+    """Whether a name can mean nothing but pages."""
+    return plain in FLAGS or (names_next(plain) and plain != "next")
+
+
 def beside_list(
     schema: dict[str, Any], records: str, resolve: Resolve, properties: Properties
 ) -> dict[str, dict[str, Any]]:
     """What an answer has beside its list, those of objects with known names included, by JSONPath.
 
-    Of other objects there only what can mean nothing but pages. A schema that stands at several places is told of at
-    the first.
+    Of other objects only names that can mean nothing but pages. A schema at several places is listed at the first.
 
     Raises:
         EntityDefinitionError: it has so much that this is no list with something beside it.
     """
-    found: dict[str, dict[str, Any]] = {}
+    gathered = _Beside(records, resolve, properties)
+    if records != "$":
+        gathered.add(schema, "$", 3, is_known=True)
+    return gathered.found
 
-    # With the schema itself, so that nothing else gets its identity meanwhile.
-    seen: dict[tuple[int, bool], tuple[int, dict[str, Any]]] = {}
 
-    def gather(inner: dict[str, Any], prefix: str, depth: int, *, is_known: bool) -> None:
-        before = seen.get((id(inner), is_known))
+class _Beside:
+    """The schemas beside a list, by JSONPath."""
+
+    def __init__(self, records: str, resolve: Resolve, properties: Properties) -> None:
+        self.found: dict[str, dict[str, Any]] = {}
+        self._records = records
+        self._resolve = resolve
+        self._properties = properties
+        # With the schema itself, so that nothing else gets its identity meanwhile.
+        self._seen: dict[tuple[int, bool], tuple[int, dict[str, Any]]] = {}
+
+    def add(self, inner: dict[str, Any], prefix: str, depth: int, *, is_known: bool) -> None:
+        """Add the properties of a schema, and those within them down to a depth."""
+        before = self._seen.get((id(inner), is_known))
         if before is not None and before[0] >= depth:
             return
-        seen[id(inner), is_known] = depth, inner
-        for name, one in properties(inner).items():
-            path, plain = f"{prefix}.{_quoted(name)}", plain_name(name)
-            if path == records:
+        self._seen[id(inner), is_known] = depth, inner
+        for name, one in self._properties(inner).items():
+            path = f"{prefix}.{_quoted(name)}"
+            if path == self._records:
                 continue
-            resolved = resolve(one)
-            if is_known or plain in FLAGS or (names_next(plain) and plain != "next"):
-                found[path] = resolved
-            if len(found) > MAX_BESIDE:
-                raise EntityDefinitionError(
-                    f"its answer has more than {MAX_BESIDE} things beside its list; declare its `pagination` and"
-                    " `records`"
-                )
+            plain = plain_name(name)
+            resolved = self._resolve(one)
+            if is_known or _means_pages(plain):
+                self._keep(path, resolved)
             if depth:
-                gather(resolved, path, depth - 1, is_known=is_known and (plain in ENVELOPES or names_next(plain)))
+                stays_known = is_known and (plain in ENVELOPES or names_next(plain))
+                self.add(resolved, path, depth - 1, is_known=stays_known)
 
-    if records != "$":
-        gather(schema, "$", 3, is_known=True)
-    return found
+    def _keep(self, path: str, schema: dict[str, Any]) -> None:
+        self.found[path] = schema
+        if len(self.found) > MAX_BESIDE:
+            raise EntityDefinitionError(
+                f"its answer has more than {MAX_BESIDE} things beside its list; declare its `pagination` and `records`"
+            )
 
 
 def plan_pagination(operation: Operation) -> dict[str, Any] | None:

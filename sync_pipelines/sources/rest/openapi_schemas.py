@@ -59,13 +59,17 @@ class Schemas:
                 return schema
             if not isinstance(reference, str) or not reference.startswith("#/"):
                 raise EntityDefinitionError(f"the reference {printable(str(reference), 100)} leads out of the document")
-            found: Any = self._document
-            for part in reference[2:].split("/"):
-                found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
-            if found is None:
-                raise EntityDefinitionError(f"the reference {printable(reference, 100)} leads nowhere")
-            schema = found
+            schema = self._at(reference)
         raise EntityDefinitionError("its references go in circles")
+
+    def _at(self, reference: str) -> Any:
+        """What a reference `#/…` of the document leads to."""
+        found: Any = self._document
+        for part in reference[2:].split("/"):
+            found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
+        if found is None:
+            raise EntityDefinitionError(f"the reference {printable(reference, 100)} leads nowhere")
+        return found
 
     def answer(self, operation: dict[str, Any]) -> Schema:
         """The answer of an operation that went well."""
@@ -220,16 +224,19 @@ class Schemas:
     def _type_of(self, schema: Schema) -> tuple[str, bool]:
         choices = schema.get("anyOf") or schema.get("oneOf")
         if choices:
-            resolved = [self.resolve(one) for one in choices]
-            others = [one for one in resolved if types_of(one) != ["null"]]
-            inner, nullable = self.column_type(others[0]) if len(others) == 1 else ("jsonb", False)
-            return inner, nullable or len(others) < len(resolved)
+            return self._type_of_choices(choices)
         if len(schema.get("allOf") or ()) == 1 and "type" not in schema and "properties" not in schema:
             inner, nullable = self.column_type(schema["allOf"][0])
             return inner, nullable or schema.get("nullable") is True
         types = [one for one in types_of(schema) if one != "null"]
         nullable = schema.get("nullable") is True or len(types) < len(types_of(schema))
         return (_scalar_type(types[0], schema) if len(types) == 1 else "jsonb"), nullable
+
+    def _type_of_choices(self, choices: list[Any]) -> tuple[str, bool]:
+        resolved = [self.resolve(one) for one in choices]
+        others = [one for one in resolved if types_of(one) != ["null"]]
+        inner, nullable = self.column_type(others[0]) if len(others) == 1 else ("jsonb", False)
+        return inner, nullable or len(others) < len(resolved)
 
 
 def types_of(schema: Schema) -> list[str]:

@@ -44,7 +44,7 @@ class _Response(requests.Response):
             return shallow_members(self.content.decode("utf-8", errors="surrogateescape"))
 
     @property
-    def links(self) -> dict[str, dict[str, str]]:  # type: ignore[override]
+    def links(self) -> dict[str, dict[str, str]]:
         """The links of the answer by relation in lower case, of equal ones the first."""
         found: dict[str, dict[str, str]] = {}
         for link in parse_links(self.headers.get("link", ""), self.url):

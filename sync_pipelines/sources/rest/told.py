@@ -200,30 +200,37 @@ def _is_address(value: Any) -> bool:
     return isinstance(value, str) and any(mark in value for mark in "/?=")
 
 
+def _step_into(raw: bytes, step: Any) -> tuple[bytes, list[tuple[str, Any]]] | None:
+    """What one step of a JSONPath leads to, with the names and values beside it; None where it leads nowhere."""
+    if isinstance(step, int):
+        items = _items(raw)
+        if items is None or not -len(items) <= step < len(items):
+            return None
+        place = step % len(items)
+        beside: list[tuple[str, Any]] = []
+        for number, item in enumerate(items):
+            if number != place:
+                beside += _short(_members(item) or {}, None)
+        return bytes(items[place]), beside
+    members = _members(raw)
+    if members is None or not isinstance(step, str) or step not in members:
+        return None
+    return bytes(members[step]), list(_short(members, step))
+
+
 def _beside(body: bytes, records: str) -> Iterator[tuple[str, Any, bool]]:
     """Names and values beside the list, on the way to it and in objects there, and whether the object is known."""
-    raw, prefix = body, ""
+    raw = body
+    prefix = ""
     found: list[tuple[str, Any]] = []
     for step in compile_path(records):
-        if isinstance(step, int):
-            items = _items(raw)
-            if items is None or not -len(items) <= step < len(items):
-                break
-            place = step % len(items)
-            beside = [
-                inner
-                for number, item in enumerate(items)
-                if number != place
-                for inner in _short(_members(item) or {}, None)
-            ]
-            found += [(f"{prefix}{name}", value) for name, value in beside]
-            raw = bytes(items[place])
-            continue
-        members = _members(raw)
-        if members is None or not isinstance(step, str) or step not in members:
+        taken = _step_into(raw, step)
+        if taken is None:
             break
-        found += [(f"{prefix}{name}", value) for name, value in _short(members, step)]
-        raw, prefix = bytes(members[step]), f"{prefix}{step}."
+        raw, beside = taken
+        found += [(f"{prefix}{name}", value) for name, value in beside]
+        if isinstance(step, str):
+            prefix = f"{prefix}{step}."
     if not raw.lstrip(b" \t\r\n").startswith(b"["):
         return  # one object is its own record
     for name, value in found:
