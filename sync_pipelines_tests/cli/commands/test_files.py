@@ -98,7 +98,7 @@ def test_nothing_is_installed_without_its_hash():
 
 def test_make_lists_its_targets():
     listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("venv", "demo", "demo-trino", "trino", "up", "test", "check", "coverage", "lock", "clean"):
+    for target in ("venv", "demo", "demo-trino", "trino", "up", "test", "check", "lock", "clean"):
         assert f"make {target} " in listed
 
 
