@@ -45,7 +45,7 @@ POINTS: dict[str, tuple[str, str, int, str]] = {
     "between books and staging": ("sync_pipelines.destinations.publish", "close_books", 0, "after"),
     "before COMMIT": ("sync_pipelines.destinations.postgres.adapter", "publish", 0, "after"),
     "after COMMIT": ("sync_pipelines.destinations.postgres.adapter:PostgresDestination", "publish", 0, "after"),
-    "before the result": ("sync_pipelines.runs.sync", "_result", 0, "before"),
+    "before the result": ("sync_pipelines.runs.sync", "result_of", 0, "before"),
 }
 PUBLISHED = {"after COMMIT", "before the result"}
 

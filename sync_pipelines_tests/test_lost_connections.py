@@ -102,7 +102,7 @@ def test_a_commit_whose_answer_was_lost_is_recognised_as_success(world: World, m
 def test_a_quiet_run_whose_commit_answer_was_lost_is_recognised_as_success(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sync_pipelines.runs.sync as module
+    import sync_pipelines.runs.attempt as module
 
     world.add_items(3)
     world.sync()
@@ -124,7 +124,7 @@ def test_losing_the_lock_connection_while_reading_is_a_passing_trouble(
     world: World, monkeypatch: pytest.MonkeyPatch, batch_rows: int
 ) -> None:
     changed_items(world)
-    monkeypatch.setattr("sync_pipelines.runs.sync.HEARTBEAT_SECONDS", 0)
+    monkeypatch.setattr("sync_pipelines.runs.run.HEARTBEAT_SECONDS", 0)
     world.settings = world.settings.model_copy(update={"batch_rows": batch_rows, "max_page_size": 3})
     count = []
 
@@ -228,7 +228,7 @@ def test_a_run_whose_lock_is_lost_is_one_attempt_of_several_and_names_the_databa
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.add_items(25)
-    monkeypatch.setattr("sync_pipelines.runs.sync.HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr("sync_pipelines.runs.run.HEARTBEAT_SECONDS", 0.0)
     asked: list[int] = []
 
     def operator_restarts() -> bool:
@@ -254,7 +254,7 @@ def test_an_unexpected_error_that_the_step_repeats_is_one_attempt_of_several(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.add_items(5)
-    monkeypatch.setattr("sync_pipelines.runs.sync.load_batches", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("sync_pipelines.runs.attempt.load_batches", lambda *_, **__: 1 / 0)
     for again in (True, True, False):
         with pytest.raises(ZeroDivisionError):
             sync_entity(world.database, "erp", "items", settings=world.settings, will_try_again=again)

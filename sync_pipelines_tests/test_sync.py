@@ -80,7 +80,7 @@ def test_a_release_that_fails_leaves_the_entity_as_it_stands(world: World, monke
     )
     before = world.sql(stands)
     (row,) = world.quarantine()
-    monkeypatch.setattr("sync_pipelines.runs.sync.load_batches", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("sync_pipelines.runs.attempt.load_batches", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         release_records(world.database, [row["uid"]], author="ada", reason="asked", settings=world.settings)
     assert world.runs()[0]["status"] == "failed"
