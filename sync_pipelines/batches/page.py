@@ -31,8 +31,7 @@ class Page:
         rowversions: rowversion of each good record (None where the source gave none).
         records: the decoded records of a page that is not settled yet, all of them taken for good; else None.
         columns: one array per declared column, good records only; empty until the page is settled. Where columns may
-            be coerced,
-            one more array tells of each record what was.
+            be coerced, one more array says of each record what was.
         positions: place of each good record in the answer, from 0; None when all are good.
         rejects: records that cannot be stored as declared.
         undeclared: names of fields that the API does not declare.

@@ -1,8 +1,7 @@
 """Records of a page decoded by msgspec into structs, one field for each column, wherever its value is.
 
 The decoder is strict: a value of another type, a field that nobody declared, or an object where none is expected is
-an error. The
-error sends the page to the exact path, which says what is wrong with which record.
+an error. The error sends the page to the exact path, which says what is wrong with which record.
 """
 
 from __future__ import annotations

@@ -122,8 +122,7 @@ def settle_vanished(cursor: Any, request: PublishRequest, read: ReadResult, publ
     """Settle what a full read no longer finds in any form: it is gone from the source, and no row waits for it.
 
     A read that may have been cut short, or whose pages moved, settles nothing; where a record can hide between two
-    pages, two full
-    reads must miss it. What a person is working on stays open, and whatever comes again opens again.
+    pages, two full reads must miss it. What a person is working on stays open, and whatever comes again opens again.
 
     Args:
         cursor: inside the publish transaction, after the quarantine was resolved.

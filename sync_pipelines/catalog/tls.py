@@ -15,8 +15,7 @@ from sync_pipelines.network.addresses import is_loopback_host
 DEFAULT_SSLMODE = "verify-full"
 WAY_OUT = (
     "give its CA with POSTGRES_SSLROOTCERT=/path/ca.pem (or system), or say what the way there needs:"
-    " POSTGRES_SSLMODE=verify-ca, require or "
-    "disable (in POSTGRES_URL and SYNC_PIPELINES_DAGSTER_URL: ?sslmode=…)"
+    " POSTGRES_SSLMODE=verify-ca, require or disable (in POSTGRES_URL and SYNC_PIPELINES_DAGSTER_URL: ?sslmode=…)"
 )
 _DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+://")
 _TLS_TROUBLE = re.compile(

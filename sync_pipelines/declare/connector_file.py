@@ -384,8 +384,7 @@ def _base_url_of(variable: str, file: SourceFile) -> str:
     if is_known_secret(value) or any(_LIKE_A_KEY.fullmatch(part) for part in urlsplit(value).path.split("/")):
         raise _refused(
             f"{place}: the address in the variable {printable(variable)} looks as if it held a key, and a base URL"
-            " is shown and stored; "
-            "give the key by `auth`, or the address with --base-url URL."
+            " is shown and stored; give the key by `auth`, or the address with --base-url URL."
         )
     return value
 

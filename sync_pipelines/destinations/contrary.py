@@ -25,12 +25,10 @@ def refuse_contrary(request: PublishRequest, read: ReadResult, count: int, pairs
     shown = "; ".join(f"{printable(theirs, 60)!r} where the row has {printable(ours, 60)!r}" for theirs, ours in pairs)
     raise CursorProtocolError(
         f"{count} records that the source sent as greater than the cursor {entity.cursor!r} order below their rows"
-        " under the codec"
-        f" {read.position.codec}, with other content: {shown}. Either rowversions are not ordered so, or the"
-        " source went back.",
+        f" under the codec {read.position.codec}, with other content: {shown}. Either rowversions are not ordered"
+        " so, or the source went back.",
         where=dict(entity.where),
         next_command="declare the codec of the cursor (cursor.codec in the connector's file, or sync-pipelines"
-        " cursor set"
-        f" {entity.path} --clear --codec opaque), or, if the source went back, sync-pipelines sync {entity.path}"
-        " --full-refresh",
+        f" cursor set {entity.path} --clear --codec opaque), or, if the source went back, sync-pipelines sync"
+        f" {entity.path} --full-refresh",
     )

@@ -39,7 +39,6 @@ def refuse_emptied(request: PublishRequest, read: ReadResult, values: dict[str, 
         f"None of {read.fetched} records has a field that the table has values of: {told}. They would all become null.",
         where=dict(entity.where),
         next_command=f"where the source renamed it, sync-pipelines discover {entity.connector}, or the new name"
-        " under `columns` or `mapping` of the"
-        f" connector's file; where the values are gone, sync-pipelines sync {entity.path} --full-refresh"
-        " --accept-vanished",
+        " under `columns` or `mapping` of the connector's file; where the values are gone, sync-pipelines sync"
+        f" {entity.path} --full-refresh --accept-vanished",
     )

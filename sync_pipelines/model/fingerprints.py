@@ -11,8 +11,7 @@ to slide over a text digest  HMAC-SHA256 of the whole: decides ======
 
 Numbers and HMAC are keyed by 32 random bytes in a file of the home (0600), so the catalog alone, or a dump of it,
 cannot be used to guess short secrets. A text is compared in one pass, whatever the number of fingerprints: where a head
-fits, the digest
-is asked.
+fits, the digest is asked.
 """
 
 from __future__ import annotations

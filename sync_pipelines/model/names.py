@@ -42,8 +42,7 @@ def check_slug(slug: str) -> str:
     if not isinstance(slug, str) or not _SLUG.fullmatch(slug) or ".." in slug:
         raise EntityDefinitionError(
             f"The slug {printable(str(slug), 120)!r} is not usable: letters, digits, '_', '-' and '.' only,"
-            " starting with a "
-            "letter or digit, at most 100 characters."
+            " starting with a letter or digit, at most 100 characters."
         )
     return slug
 
@@ -64,9 +63,8 @@ def check_column_names(names: Iterable[str]) -> None:
     """Refuse column names that cannot be columns of one table.
 
     Raises:
-        EntityDefinitionError: an empty name, a control character, a name of ours (`_bridge_`) or of
-            PostgreSQL itself, or two names
-            that are the same to a reader (case, Unicode form, the 63 bytes of an identifier).
+        EntityDefinitionError: an empty name, a control character, a name of ours (`_bridge_`) or of PostgreSQL
+            itself, or two names that are the same to a reader (case, Unicode form, the 63 bytes of an identifier).
     """
     seen: dict[str, str] = {}
     for name in names:

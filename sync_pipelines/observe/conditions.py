@@ -50,8 +50,8 @@ def _silence(health: Health, settings: Settings) -> Iterator[Condition]:
         IncidentKind.DAGSTER_SILENT,
         DAGSTER,
         f"The sensor alerts of Dagster was last heard of {silent / 60:.0f} min ago (allowed {allowed / 60:g} min):"
-        " its code server or daemon "
-        "does not work, or somebody switched the sensor off. Nothing is synced by itself meanwhile.",
+        " its code server or daemon does not work, or somebody switched the sensor off. Nothing is synced by"
+        " itself meanwhile.",
         "sync-pipelines doctor, then start `sync-pipelines up` or the containers code and daemon again",
         {"silent_seconds": round(silent), "allowed_seconds": allowed},
     )
@@ -103,8 +103,7 @@ def _connector(connector: ConnectorHealth, entities: list[EntityHealth], setting
             IncidentKind.FAILURE_RATE,
             connector.name,
             f"{connector.runs_failed} of {connector.runs_ended} syncs of {connector.name} failed in the last"
-            f" {minutes:g} min "
-            f"({share:.1%}, allowed {settings.alerts.alert_failure_rate:.1%}).",
+            f" {minutes:g} min ({share:.1%}, allowed {settings.alerts.alert_failure_rate:.1%}).",
             f"sync-pipelines runs {connector.name}",
             {"runs_ended": connector.runs_ended, "runs_failed": connector.runs_failed, "failure_rate": round(share, 4)},
         )

@@ -15,9 +15,8 @@ from sync_pipelines.secrets import redact
 
 CHECKS = {
     "contract": "Every record has the declared types, lengths and nulls, and passes the rules of its gate;"
-    " those that do not are in quarantine, "
-    "and none of them is open there. An error, which holds back models downstream, while the last read was rejected"
-    " (REJECTED_SEVERITY).",
+    " those that do not are in quarantine, and none of them is open there. An error, which holds back models"
+    " downstream, while the last read was rejected (REJECTED_SEVERITY).",
     "balance": "fetched = inserted + updated + unchanged + superseded + quarantined, counted twice at every stage.",
     "no_duplicate_keys": "No business key is in two rows of the table.",
     "schema_drift": "No change of the source waits for a decision, the records carry no field that the API does not"

@@ -129,10 +129,8 @@ def purge_job(fingerprint: str, connectors: Sequence[str], models: Path) -> dg.J
     @dg.job(
         name=MARKED_JOB,
         description="Delete finished Dagster runs older than PURGE_DAGSTER_RUNS_AFTER_DAYS, except the newest of"
-        " each asset, and "
-        "rows of bridge.sync_runs older than PURGE_SYNC_RUNS_AFTER_DAYS, except those that quarantine names,"
-        " and answers that were "
-        "kept for a run that never came.",
+        " each asset, and rows of bridge.sync_runs older than PURGE_SYNC_RUNS_AFTER_DAYS, except those that"
+        " quarantine names, and answers that were kept for a run that never came.",
         metadata={
             FINGERPRINT: dg.MetadataValue.text(fingerprint),
             CONNECTORS: dg.MetadataValue.text(",".join(connectors)),

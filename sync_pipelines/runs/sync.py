@@ -241,9 +241,8 @@ def _run(run: Run) -> RunResult:
         if result is not None:
             return result
         run.warnings.append(
-            "the source does not sort its pages by rowversion, so they are read by number under the same filter:"
-            " a row that an"
-            " update moves across a page border meanwhile can be missed until the next full refresh"
+            "the source does not sort its pages by rowversion, so they are read by number under the same filter: a"
+            " row that an update moves across a page border meanwhile can be missed until the next full refresh"
         )
         return _attempt(run, keyset=keyset, in_order=False)
     except CursorProtocolError as error:

@@ -85,9 +85,8 @@ def resolve_cron(cron: str, connector_name: str, what: str = "cron expression") 
     plain = " ".join(fields)
     if len(fields) != 5 or not _ever_comes(plain):
         raise SettingsError(
-            f"The {what} {printable(cron)!r} is not a cron expression of five fields: minute, hour,"
-            " day of month, month, "
-            "day of week. `H` as minute or hour lets the connector's name choose one.",
+            f"The {what} {printable(cron)!r} is not a cron expression of five fields: minute, hour, day of month,"
+            " month, day of week. `H` as minute or hour lets the connector's name choose one.",
             state="Nothing was stored.",
             next_command="for example '0 3 * * *' for every day at three, '*/15 * * * *' for every quarter of an"
             " hour, or off",

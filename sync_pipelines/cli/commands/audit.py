@@ -88,7 +88,7 @@ def _show(report: AuditReport) -> None:
     if report.suggested_lookback_seconds is not None:
         say(
             f"Records became visible up to {report.late_seconds:,.0f} s late, the lookback is"
-            f" {report.lookback_seconds} s. "
-            f"Next: sync-pipelines entity set {report.entity} --lookback-seconds {report.suggested_lookback_seconds}",
+            f" {report.lookback_seconds} s. Next: sync-pipelines entity set {report.entity} --lookback-seconds"
+            f" {report.suggested_lookback_seconds}",
             "bold",
         )

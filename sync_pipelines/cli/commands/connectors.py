@@ -33,8 +33,8 @@ _CRON_HELP = "Five fields, H as minute or hour lets the name choose; off, or def
 
 _YES_HELP = (
     "Do not ask: agrees to every address, variable and table that is shown and to each secret going where it is"
-    " shown to go, "
-    "and remembers it. Not to addresses that are not public (--allow-private), nor to what SECRET_ORIGINS forbids."
+    " shown to go, and remembers it. Not to addresses that are not public (--allow-private), nor to what"
+    " SECRET_ORIGINS forbids."
 )
 AllowPrivate = Annotated[
     bool,

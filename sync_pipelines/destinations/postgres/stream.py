@@ -1,11 +1,9 @@
 """COPY while the source is still being read, so that PostgreSQL works while we wait for the next page, and the other
 way round.
 
-Records go to staging, or straight into an empty target: then the transaction stays open until the publish step, so
-that no row is
-visible before its ledger is. The publish step goes on with the connection. Whatever PostgreSQL refuses ends the
-stream without harm:
-all batches are in the spool, too.
+Records go to staging, or straight into an empty target. Then the transaction stays open until the publish step, which
+goes on with the connection, so that no row is visible before its ledger is. Whatever PostgreSQL refuses ends the stream
+without harm: all batches are in the spool, too.
 """
 
 from __future__ import annotations

@@ -72,8 +72,7 @@ def plan_hive_table(session: Session, catalog: str, entity: Entity, stored: dict
         differing = sorted(name for name in stored.keys() | wanted.keys() if stored.get(name) != wanted.get(name))
         raise SchemaDriftError(
             f"The columns {', '.join(differing)} of {entity.table} differ from the source, and tables of the Hive"
-            " connector"
-            " cannot follow a change of columns; those of an Iceberg catalog can.",
+            " connector cannot follow a change of columns; those of an Iceberg catalog can.",
             where=dict(entity.where),
             next_command="set TRINO_CATALOG to an Iceberg catalog, or sync-pipelines discover"
             f" {entity.connector} --accept {entity.slug}  (keeps the old view under another name and reads"

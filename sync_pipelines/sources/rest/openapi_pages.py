@@ -178,8 +178,8 @@ def plan_pagination(operation: Operation) -> dict[str, Any] | None:
     raise EntityDefinitionError(
         f"it is paged ({printable(', '.join(signs), 200)}), and nothing tells how its next page is asked for; add"
         f" `endpoints: {{{operation.slug}: {{pagination: {_flow(guess)}}}}}` to the connector's file, with what is"
-        " true of it, or"
-        f" `endpoints: {{{operation.slug}: {{pagination: {{type: none}}}}}}` if one answer is everything"
+        f" true of it, or `endpoints: {{{operation.slug}: {{pagination: {{type: none}}}}}}` if one answer is"
+        " everything"
     )
 
 
