@@ -172,7 +172,7 @@ class TrinoWorld(World):
         keys = [column.target_name for column in self.entity(slug).business_keys]
         found = self.all_rows(slug, f"_bridge_deleted = {deleted}")
         by_key = {tuple(row[key] for key in keys): row for row in found}
-        assert len(by_key) == len(found), "a key stands twice"
+        assert len(by_key) == len(found), "a key is there twice"
         return by_key
 
     def change_row(self, key: str, **values: str) -> None:

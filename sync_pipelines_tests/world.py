@@ -150,7 +150,7 @@ class World:
             table = quote(entity.target_schema, entity.target_table)
             found = connection.execute(f"SELECT * FROM {table} WHERE _bridge_deleted = {deleted}").fetchall()
         by_key = {tuple(row[key] for key in keys): row for row in found}
-        assert len(by_key) == len(found), "a key stands twice"
+        assert len(by_key) == len(found), "a key is there twice"
         return by_key
 
     def change_row(self, key: str, **values: str) -> None:

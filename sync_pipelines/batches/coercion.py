@@ -1,6 +1,6 @@
 """What a person allows where a value does not fit its declared type: it is cut, or left out; never without a word.
 
-The words stand in a connector's file (`coerce`). What was sent is kept beside the row, in `_bridge_coerced`.
+The words are in a connector's file (`coerce`). What was sent is kept beside the row, in `_bridge_coerced`.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def cut_texts(texts: pa.Array, column_type: ColumnType, words: str) -> tuple[pa.
 
 
 def note(sent: dict[str, Any]) -> str | None:
-    """What stands in `_bridge_coerced`: column -> the value as it was sent, as JSON; None when nothing was coerced.
+    """The value of `_bridge_coerced`: column -> the value as it was sent, as JSON; None when nothing was coerced.
 
     Args:
         sent: texts as such, anything else as its JSON literal in `Literal`.

@@ -40,7 +40,7 @@ class _Node:
         fields: by name, in an order that never changes.
         is_open: fields beyond these are of no interest.
         is_required: a record without it is not read by the typed decoder.
-        may_be_null: null may stand where the object is expected.
+        may_be_null: null is allowed where the object is expected.
         empty: the struct of an object without members.
         getter: takes the value from the struct that holds it.
     """

@@ -36,7 +36,7 @@ PLAIN_DIGITS = 400
 _WIDE = Context(prec=MAX_NUMERIC_PRECISION + 1)
 MAX_JSON_DEPTH = 100
 _SHOWN_PARTS = 200
-# How the text begins that stands where a value was too large to be kept; no column takes one with a NUL.
+# How the text begins that replaces a value that was too large to be kept; no column takes one with a NUL.
 LEFT_OUT = "\x00left out: "
 
 

@@ -20,7 +20,7 @@ PENDING = "pending"
 
 
 def mask_catalog(cursor: Any, remask: Remask) -> None:
-    """Mask what lies in quarantine, and note that the table is about to lose its clear values.
+    """Mask what is in quarantine, and note that the table is about to lose its clear values.
 
     Until the full read is through, masks of what was stored before are pending: taken back, they stop the entity like
     any that is gone, and nothing is masked twice.

@@ -80,7 +80,7 @@ def move_rejects(cursor: Any, request: PublishRequest) -> int:
 
 
 def settle_superseded(cursor: Any, request: PublishRequest, table: str, keys: Sequence[str]) -> None:
-    """Mark what lies in quarantine as superseded where this run brought a good record of the same key.
+    """Mark what is in quarantine as superseded where this run brought a good record of the same key.
 
     Args:
         cursor: inside the publish transaction, after `move_rejects`.

@@ -64,7 +64,7 @@ class SourceFile:
     parts: dict[str, SourceFile] = field(default_factory=dict)
 
     def place(self, location: Location) -> str:
-        """`file:line: key` of the nearest part that stands in the file."""
+        """`file:line: key` of the nearest part that is in the file."""
         part = self.parts.get(str(location[0])) if location else None
         if part is not None:
             return part.place(location)
@@ -161,7 +161,9 @@ def _with_included(file: SourceFile, folder: Path) -> SourceFile:
             raise _refused(f"{part.name}:1: an included file is a mapping.")
         for key, value in part.data.items():
             if key in file.data or key == "include":
-                raise _refused(f"{part.place((key,))}: this stands in {file.name}, or it cannot be included.")
+                raise _refused(
+                    f"{part.place((key,))}: this key belongs into {file.name}; an included file cannot have it."
+                )
             file.data[key], file.parts[key] = value, part
     return file
 
@@ -231,7 +233,7 @@ class _Inputs(dict[str, Any]):
 
 
 def _of_others(one: Input, inputs: _Inputs, file: SourceFile, name: str) -> Input:
-    """An input whose default may name inputs that stand before it."""
+    """An input whose default may name inputs before it."""
     if not isinstance(one.default, str) or not _INPUT.search(one.default):
         return one
     return one.model_copy(update={"default": _filled(one.default, inputs, file, ("inputs", name))})
@@ -430,7 +432,7 @@ def explain(error: ValidationError, file: SourceFile, model: type[BaseModel], pr
     """All problems, one sentence each; no value is repeated, as it may be a secret."""
     told = []
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
-        # Discriminated unions put the variant's name into the location; it stands in no file.
+        # Discriminated unions put the variant's name into the location; it is in no file.
         location = tuple(part for part in problem["loc"] if part not in _VARIANTS or (*prefix, part) in file.lines)
         where = file.place((*prefix, *_standing(location, file, prefix)))
         if problem["type"] == "extra_forbidden":

@@ -77,7 +77,7 @@ def plan_usage(
         stored: the connector of that name, with what was agreed.
         base_url_variable: where the base URL was read from.
         bound: SECRET_ORIGINS.
-        receivers: addresses of webhooks by name, which are told of its incidents.
+        receivers: addresses of webhooks by name, which get messages about its incidents.
         gates: contents of the gate's files that come with it.
         infer_again: take a new sample.
     """
@@ -87,7 +87,7 @@ def plan_usage(
     usage.uses = [
         *_addresses(declaration, connector, base_url_variable),
         *(
-            Use("address", address, f"webhook {name}, told of its incidents")
+            Use("address", address, f"webhook {name}, gets messages about its incidents")
             for name, address in (receivers or {}).items()
         ),
         *_variables(declaration, connector, base_url_variable, gates),

@@ -94,7 +94,7 @@ class Destination(Protocol):
         """
 
     def all_unchanged(self, request: PublishRequest, read: ReadResult, batch: pa.Table) -> Ledger | None:
-        """The ledger of a small batch whose every record stands in the table as it is; None when one does not."""
+        """The ledger of a small batch whose every record is in the table as it is; None when one does not."""
 
     def accept_review(self, entity: Entity, key: Sequence[str], content_hash: str, *, catalog: Any) -> None:
         """Take the flag off a row that has this content still.
@@ -107,7 +107,7 @@ class Destination(Protocol):
         """
 
     def duplicate_keys(self, entity: Entity) -> int:
-        """Business keys that stand more than once in the table."""
+        """Business keys that are in the table more than once."""
 
     def set_aside(self, entity: Entity, suffix: str) -> str | None:
         """Rename the table, so that a new one can take the name; returns the new name, None without a table."""

@@ -49,7 +49,7 @@ class OpenedGate:
         return self.masks.names if self.masks else frozenset()
 
     def for_masked(self, clear: frozenset[str] = frozenset()) -> OpenedGate:
-        """This gate for records that are masked already, as they lie in quarantine, but for some columns given anew.
+        """This gate for records that are masked already, as they are in quarantine, but for some columns given anew.
 
         Rules over values that are hidden count as passed: they were judged when the values were there.
 

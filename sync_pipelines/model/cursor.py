@@ -275,7 +275,7 @@ def _below_last_group(
 
 
 def _newest_of_now(codec: Codec, rowversions: Sequence[str | None], started_at: datetime) -> str | None:
-    """The first of the rowversions that is there and does not lie in the future."""
+    """The first of the rowversions that is there and is not in the future."""
     for rowversion in rowversions:
         if rowversion is not None and not is_ahead(codec, rowversion, started_at):
             return rowversion

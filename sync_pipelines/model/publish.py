@@ -159,7 +159,7 @@ def judge_run(
         request: of the run.
         ledger: of the run.
         row_count: live rows after it.
-        known_rejects: rejected records that lay in quarantine before.
+        known_rejects: rejected records that were in quarantine before.
         held: rows that a full read missed and that stay.
         live_before: live rows that a full read was compared with.
     """
@@ -169,7 +169,7 @@ def judge_run(
         ledger,
         request.mode,
         request.limits,
-        # A release is about records that lie in quarantine: one that is refused again is rejected.
+        # A release is about records that are in quarantine: one that is refused again is rejected.
         known_rejects=0 if request.released else known_rejects,
         row_count=row_count,
         held_deletions=held,

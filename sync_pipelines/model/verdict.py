@@ -60,7 +60,7 @@ def plan_verdict(
         ledger: of the run.
         mode: of the run.
         limits: of the rejections.
-        known_rejects: rejected records of the run that lay in quarantine before.
+        known_rejects: rejected records of the run that were in quarantine before.
         row_count: live rows after the run.
         held_deletions: rows that the read missed and that are not deleted.
         live_before: live rows that the read was compared with.

@@ -170,7 +170,7 @@ def _sortable(number: int) -> str:
 
 
 def column_hints(entity: Entity, *, is_incremental: bool) -> dict[str, Any]:
-    """What dlt is told of each column."""
+    """What dlt gets for each column."""
     hints: dict[str, Any] = {
         column.target_name: {"nullable": column.is_nullable, **_hint(column.type)} for column in entity.columns
     }

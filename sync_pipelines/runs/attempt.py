@@ -37,7 +37,7 @@ class Attempt:
     """One read of the source and what is published of it.
 
     Attributes:
-        read: what the read told; None until it is over.
+        read: the result of the read; None until it is over.
     """
 
     def __init__(self, run: Run, folder: RunFolder, originals: Originals, *, keyset: bool, in_order: bool) -> None:
@@ -211,7 +211,7 @@ def _details_of(attempt: Attempt, without_rowversion: int) -> dict[str, Any]:
 
 
 def _without_rowversion(attempt: Attempt) -> int:
-    """Records of the table that no delta can see, as the last full read counted them; told in the run's warnings."""
+    """Records of the table that no delta can see, as the last full read counted them; named in the run's warnings."""
     run, counted = attempt.run, attempt.extraction.without_rowversion
     known = int(run.last_details.get("without_rowversion", 0))
     if not attempt.keyset or run.released:

@@ -56,7 +56,7 @@ class AuditReport:
         equal: of these, those that the table has with the same content.
         waiting: newer than the cursor, so the next sync brings them.
         missed: should be in the table as they are, but are not.
-        quarantined: of the missing ones, those that lie in quarantine.
+        quarantined: of the missing ones, those that are in quarantine.
         extra: live rows of the table that the source does not have (only when everything was read).
         late_seconds: by how much the latest missed record was late, where rowversions tell time.
         samples: up to 20 missed records as {key, rowversion, finding}.

@@ -1,4 +1,4 @@
-"""Where an entity's cursor may stand after a read: pure, and told in words when something is odd."""
+"""Where an entity's cursor may stand after a read: pure, and with warnings when something is odd."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Checkpoint:
         marks: what this and earlier reads knew.
         warnings: what a person should look at.
         seen: highest rowversion read; the change probe asks for what is greater. None = nothing was read.
-        seen_is_sure: False when it lies in the future, or its like was not read to the end, so that later ones cannot
+        seen_is_sure: False when it is in the future, or its like was not read to the end, so that later ones cannot
             be told.
     """
 
@@ -52,7 +52,7 @@ def plan_checkpoint(
         warnings.append(f"rowversions went back from {current} to {reading.last}: was the source restored?")
         current, marks = None, ()
     if reading.last is not None and is_ahead(codec, reading.last, started_at):
-        warnings.append(f"the rowversion {reading.last} lies in the future and does not move the cursor")
+        warnings.append(f"the rowversion {reading.last} is in the future and does not move the cursor")
         sure = False
     if not reading.drained:
         return Checkpoint(current, marks, tuple(warnings), reading.last, seen_is_sure=False)

@@ -1,4 +1,4 @@
-"""Fields that records carry and nobody declared: followed where the source describes them, else told in a warning."""
+"""Fields that records carry and nobody declared: followed where the source describes them, else named in a warning."""
 
 from __future__ import annotations
 

@@ -76,9 +76,9 @@ def result_of(attempt: Attempt, publication: Publication) -> RunResult:
 
 
 def _duplicate_keys(run: Run) -> int:
-    """Keys that stand twice; a run that has published is not failed because nobody could look."""
+    """Keys that are there twice; a run that has published is not failed because nobody could look."""
     try:
         return run.destination.duplicate_keys(run.entity)
     except SyncError as error:
-        run.warnings.append(f"whether a key stands twice in {run.entity.table} could not be looked up: {error.what}")
+        run.warnings.append(f"whether a key is there twice in {run.entity.table} could not be looked up: {error.what}")
         return 0

@@ -1,4 +1,4 @@
-"""Rows of `bridge.reviews`: records that stand in their table, but that a person should look at."""
+"""Rows of `bridge.reviews`: records that are in their table, but that a person should look at."""
 
 from __future__ import annotations
 

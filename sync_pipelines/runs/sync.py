@@ -188,7 +188,7 @@ def plan_mode(entity: Entity, *, full_refresh: bool) -> Mode:
 
 
 def _gate_of_released(entity: Entity, gate: OpenedGate) -> OpenedGate:
-    """The gate for records that lie in quarantine, where they are masked already."""
+    """The gate for records that are in quarantine, where they are masked already."""
     check_stored_masks(entity, gate)
     return replace(gate.for_masked(), waived=gate.waived)
 

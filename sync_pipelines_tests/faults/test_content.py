@@ -30,7 +30,7 @@ def typed(
     *,
     status: RunStatus = RunStatus.SUCCESS,
 ) -> TwinTable:
-    """One column of a type: good literals arrive as sent, bad ones lie in quarantine with their bytes."""
+    """One column of a type: good literals arrive as sent, bad ones are in quarantine with their bytes."""
     slug = f"typed_{declared.split('(')[0].split()[0].lower()}"
     columns = (TwinColumn("id", "VARCHAR(50)", is_business_key=True), TwinColumn("v", declared))
     table = world.add(TwinTable(slug, columns=columns, rowversions=IntegerRowversions(1), comparator="integer"))

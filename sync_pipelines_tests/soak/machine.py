@@ -401,7 +401,7 @@ class SoakMachine(RuleBasedStateMachine):
             return
         rows = self.sql(f"SELECT item_number, _bridge_id::text FROM {quote(entity.target_schema, entity.target_table)}")
         found = dict(rows)
-        assert len(found) == len(rows), "a key stands twice"
+        assert len(found) == len(rows), "a key is there twice"
         assert self.ids.items() <= found.items(), "a key has another _bridge_id, or its row is gone"
         self.ids = found
 

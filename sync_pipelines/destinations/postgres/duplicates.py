@@ -1,4 +1,4 @@
-"""Proof that no business key stands twice."""
+"""Proof that no business key is there twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sync_pipelines.model.quoting import quote
 
 
 def duplicate_keys(cursor: Any, entity: Entity) -> int:
-    """Keys that stand more than once in the table: 0 while its key constraint is whole, counted when it is not."""
+    """Keys that are in the table more than once: 0 while its key constraint is whole, counted when it is not."""
     cursor.execute(
         """
         SELECT 1 FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid =

@@ -1,6 +1,6 @@
 """Fill an empty target: constraints and index are built afterwards, which takes half the time.
 
-The unique constraint built over the filled table proves that no key stands twice.
+The unique constraint built over the filled table proves that no key is there twice.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def indexes_afterwards(cursor: Any, entity: Entity, rows: int) -> Iterator[None]
     """Take constraints and index off an empty target while it is filled with many rows.
 
     Raises:
-        psycopg.errors.UniqueViolation: on leaving, when a key stands twice.
+        psycopg.errors.UniqueViolation: on leaving, when a key is there twice.
     """
     if rows >= BULK_ROWS:
         take_off_constraints(cursor, entity)
@@ -60,7 +60,7 @@ def build_constraints(cursor: Any, entity: Entity) -> None:
     """Build those of the target's constraints and index that are not there; a run that died may have left it bare.
 
     Raises:
-        psycopg.errors.UniqueViolation: a key stands twice.
+        psycopg.errors.UniqueViolation: a key is there twice.
     """
     names = constraint_names(entity)
     cursor.execute(

@@ -11,7 +11,7 @@ from sync_pipelines.model.quoting import literal
 def order_of(codec: Codec | None, expression: str) -> str | None:
     """SQL that orders the rowversions of a codec; None when only the source knows.
 
-    A read by page number takes rowversions of any form, and such rows may still stand in the table: what is not
+    A read by page number takes rowversions of any form, and such rows may still be in the table: what is not
     of the codec becomes NULL instead of an error.
     """
     match codec:

@@ -14,7 +14,7 @@ from sync_pipelines.model.run import Ledger
 
 
 def all_unchanged(cursor: Any, request: PublishRequest, read: ReadResult, batch: pa.Table) -> Ledger | None:
-    """The ledger of a small batch whose every record stands in the table as it is; None when one does not.
+    """The ledger of a small batch whose every record is in the table as it is; None when one does not.
 
     Args:
         cursor: with rows as tuples.
@@ -34,7 +34,7 @@ def all_unchanged(cursor: Any, request: PublishRequest, read: ReadResult, batch:
         f"t.{quote(column.target_name)} = s.c{index}::{column.type.sql}".replace("%", "%%") for index, column in keys
     )
     target = quote(entity.target_schema, entity.target_table).replace("%", "%%")
-    # A good record whose key lies in quarantine must go the long way, which resolves it.
+    # A good record whose key is in quarantine must go the long way, which resolves it.
     key_texts = f"jsonb_build_array({', '.join(f's.{name}' for name in key_names)})"
     cursor.execute(
         f"""

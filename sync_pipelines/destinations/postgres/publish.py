@@ -43,7 +43,7 @@ _SESSION = {
 
 
 class KeyTwiceError(Exception):
-    """The target cannot be filled directly: a key stands twice or does not fit its index; the transaction is broken."""
+    """The target cannot be filled directly: a key comes twice or does not fit its index. The transaction is broken."""
 
 
 @dataclass(frozen=True)

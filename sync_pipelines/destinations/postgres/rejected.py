@@ -56,7 +56,7 @@ def mark_rejected(merge: Merge) -> tuple[int, tuple[str, ...]]:
 
 
 def make_ahead(cursor: Any, entity: Entity, bridge_schema: str) -> bool:
-    """Add the column to a table that a role without that right loads, and mark what lies in quarantine.
+    """Add the column to a table that a role without that right loads, and mark what is in quarantine.
 
     Args:
         cursor: with rows as tuples, in a transaction of the table's owner.

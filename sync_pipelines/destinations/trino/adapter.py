@@ -175,7 +175,7 @@ class TrinoDestination:
         return Ledger(read.fetched, unchanged=counts.same, superseded=read.reread + len(batch) - len(distinct))
 
     def _holds(self, request: PublishRequest, distinct: pa.Table, keys: list[str]) -> bool:
-        """A good record whose key lies in quarantine must go the long way, which resolves it."""
+        """A good record whose key is in quarantine must go the long way, which resolves it."""
         with self._database.connect() as connection:
             held = connection.execute(
                 f"SELECT business_key FROM {pg_quote(request.bridge_schema)}.quarantine WHERE resolved_at IS NULL"

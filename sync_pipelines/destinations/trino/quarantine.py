@@ -27,9 +27,9 @@ def held_keys(cursor: Any, request: PublishRequest) -> tuple[pa.Table, list[Fiel
 
 
 def settle_by_keys(cursor: Any, request: PublishRequest, spool: Spool) -> None:
-    """Mark what lies in quarantine as superseded where this run brought a good record of the same key.
+    """Mark what is in quarantine as superseded where this run brought a good record of the same key.
 
-    The keys of the good records are copied next to the quarantine, and only when something lies there.
+    The keys of the good records are copied next to the quarantine, and only when something is there.
     """
     entity = request.entity
     cursor.execute(

@@ -45,7 +45,7 @@ class Answer:
 
 
 class LostAnswerError(DatabaseUnavailableError):
-    """The connection broke while a statement ran: nobody told us how it ended."""
+    """The connection broke while a statement ran: no answer says how it ended."""
 
     def __init__(self, what: str, query_id: str | None) -> None:
         super().__init__(what, state="Whether the statement took effect is looked up by its query id.")

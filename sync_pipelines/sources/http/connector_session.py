@@ -76,7 +76,7 @@ def _session(
 def new_session(
     base_url: str, auth: str | None, limits: HttpLimits, outbound: Outbound, database: Database | None = None
 ) -> GuardedSession:
-    """A session of one's own; the rate limit is shared through the database, if one is given."""
+    """A session of its own; the rate limit is shared through the database, if one is given."""
     turns = None
     if database is not None and limits.requests_per_second:
         turns = SharedRateLimiter(database, base_url, limits.requests_per_second)

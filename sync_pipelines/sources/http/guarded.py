@@ -313,7 +313,7 @@ class GuardedSession:
             response.release_conn() if whole else response.close()
         if response.status != 200 and not (method != "GET" and 200 <= response.status < 300):
             raise _status_error(response, body if self._shows_bodies else b"")
-        # `items` tells a header that came twice twice; the index joins both by a comma.
+        # `items` lists a repeated header once per value; the index joins the values by a comma.
         return Reply(body, {name.lower(): response.headers[name] for name in response.headers}, shown)
 
     def _checked_url(self, address: str, query: Mapping[str, str | int]) -> str:

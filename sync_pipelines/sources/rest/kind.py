@@ -75,7 +75,7 @@ class RestKind(DeclaredKind):
         declaration = declaration_of(connector)
         if declaration.openapi is None or declaration.openapi.path is None:
             return Description(describe_declaration(declaration), declaration)
-        # What the document leaves out was told by `connector apply`; here it counts as not offered.
+        # What the document leaves out was shown by `connector apply`; here it counts as not offered.
         known = set(declaration.endpoints)
         declaration, found = resolve_openapi(declaration, open_session(connector, settings, database))
         for name, why in found.skipped.items() if known - set(declaration.endpoints) else ():

@@ -79,7 +79,7 @@ class Operation:
         slug: of the entity.
         query: schemas of its query parameters, by name.
         records: JSONPath to the list in the answer.
-        beside: schemas of what stands beside the list, by JSONPath.
+        beside: schemas of what is beside the list, by JSONPath.
         key: the business key.
         headers: names of the headers that the answer is declared to have.
     """

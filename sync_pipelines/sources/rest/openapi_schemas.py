@@ -178,7 +178,7 @@ class Schemas:
         properties.update(own)
 
     def beside(self, schema: Schema, records: str) -> dict[str, Schema]:
-        """What stands beside the list of an answer, see `openapi_pages.beside_list`."""
+        """What is beside the list of an answer, see `openapi_pages.beside_list`."""
         if (id(schema), records) not in self._beside:
             found = beside_list(schema, records, self.resolve, lambda one: self.properties(one)[0])
             self._beside[id(schema), records] = schema, found

@@ -1,7 +1,7 @@
 """What an answer says about the list that it is a page of: that there is more, where the next page is, how many there
 are.
 
-Only what stands beside the list, or in an object beside it, counts; a record's own fields never do. Of an object
+Only what is beside the list, or in an object beside it, counts; a record's own fields never do. Of an object
 without a known name only what means nothing else counts.
 """
 
