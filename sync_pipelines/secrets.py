@@ -46,6 +46,19 @@ def check_reference(reference: str) -> str:
     return reference
 
 
+def is_reference(value: object) -> bool:
+    """Whether a value is meant as a reference; one that is spelled wrongly is refused where it is resolved."""
+    return isinstance(value, str) and value.startswith("env:")
+
+
+def references_in(value: object) -> list[str]:
+    """The references in a value, however deep in lists and objects."""
+    if isinstance(value, str):
+        return [value] if is_reference(value) else []
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return [reference for inner in inside for reference in references_in(inner)]
+
+
 def resolve_secret(reference: str | None, environ: Mapping[str, str] | None = None) -> str | None:
     """The secret behind a reference; None when no reference is given. The redactor learns the value.
 

@@ -304,7 +304,7 @@ def _diff_declarations(before: Declaration, after: Declaration) -> list[str]:
     old, new = before.as_json(), after.as_json()
     told = [
         f"{name} changes"
-        for name in ("description", "auth", "limits", "openapi", "kind", "trino", "owners")
+        for name in ("description", "auth", "limits", "openapi", "kind", "source", "arguments", "trino", "owners")
         if old.get(name) != new.get(name)
     ]
     if old.get("destination") != new.get("destination"):

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.entity import DeltaStrategy
 from sync_pipelines.model.limits import HttpLimits
+from sync_pipelines.secrets import references_in
 
 MAX_PAGE_SIZE = 100_000
 MAX_RESUME_SECONDS = 7 * 86_400
@@ -478,6 +479,5 @@ class Declaration(_Model):
     @property
     def secrets(self) -> list[str]:
         """The references it uses."""
-        values = [] if self.auth is None else list(self.auth.model_dump().values())
-        values += self.arguments.values()
-        return [value for value in values if isinstance(value, str) and _REFERENCE.fullmatch(value)]
+        auth = {} if self.auth is None else self.auth.model_dump()
+        return references_in([auth, self.arguments])

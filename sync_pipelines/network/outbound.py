@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from sync_pipelines.errors import GuardError, SettingsError
 from sync_pipelines.network.addresses import IpAddress, IpNetwork, Reach, parse_host, reach_of
 from sync_pipelines.network.origins import PORTS, check_spelling, is_loopback, origin_of, travels_in_clear
-from sync_pipelines.secrets import printable
+from sync_pipelines.secrets import printable, references_in
 
 if TYPE_CHECKING:
     from sync_pipelines.model.entity import Connector
@@ -222,8 +222,7 @@ def wanted_secrets(connector: Connector) -> set[tuple[str, str]]:
     auth = (connector.declaration or {}).get("auth") or {}
     source = auth.get("token_url") or connector.base_url
     arguments = (connector.declaration or {}).get("arguments") or {}
-    given = [*auth.values(), *arguments.values()]
-    references = [value for value in given if isinstance(value, str) and value.startswith("env:")]
+    references = references_in([auth, arguments])
     if connector.declaration is None and connector.auth_token is not None:
         references.append(connector.auth_token)
     wanted = {(reference, origin_of(source)) for reference in references}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 import types
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,9 +13,15 @@ from typing import Any
 import dlt
 import pyarrow as pa
 import pytest
+from dlt.common.configuration.container import Container
+from dlt.common.pipeline import StateInjectableContext
 
+from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.declare.connector_file import SourceFile, validate
 from sync_pipelines.errors import SettingsError, SourceContractError, SourceUnreachableError
+from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.network.outbound import Outbound
+from sync_pipelines.sources.dlt_resource.adapter import bodies_of, call_source
 from sync_pipelines_tests.declared_world import DeclaredWorld
 
 COLUMNS = [
@@ -152,3 +159,186 @@ def test_a_rest_connector_has_no_source(declared: DeclaredWorld) -> None:
     data = {**declared.declare(), "source": "module_of_somebody.shop"}
     with pytest.raises(SettingsError, match="a connector of kind rest has no `source`"):
         validate(data, SourceFile("shop.yaml", data))
+
+
+def resource_of(module: Any, rows: list[dict[str, Any]], initial: Any = None, **options: Any) -> list[Any]:
+    """Put the resource `moves` into the module, which yields all rows every time; where it began comes back."""
+    starts: list[Any] = []
+
+    @dlt.resource(name="moves")
+    def moves(since: Any = dlt.sources.incremental("at", initial_value=initial)) -> Iterator[Any]:  # noqa: B008
+        starts.append(since.last_value)
+        yield pa.Table.from_pylist(rows) if options.get("as_arrow") else [dict(row) for row in rows]
+
+    module.moves = moves
+    return starts
+
+
+def moves_of(world: DeclaredWorld, column: str, codec: str | None, **changes: Any) -> dict[str, Any]:
+    columns = [{"name": "id", "type": "bigint", "key": True}, {"name": "at", "type": column}]
+    cursor = {"field": "at", "param": "incremental", **({"codec": codec} if codec else {})}
+    endpoints = {"moves": {"columns": columns, "cursor": cursor}}
+    return file_of(world, source="module_of_somebody.moves", arguments={}, endpoints=endpoints, **changes)
+
+
+@pytest.mark.parametrize(
+    "codec, first, later",
+    [
+        ("integer", ["8", "9"], "10"),
+        ("hex", ["8", "f"], "10"),
+        ("text", ["08", "09"], "10"),
+        ("digits", ["20240101100000", "20240101100001"], "20240101100002"),
+        ("timestamp", ["2024-01-01T09:00:00Z", "2024-01-01T10:00:00Z"], "2024-01-01T10:00:00.5Z"),
+        ("timestamp", ["2024-06-30T22:00:00Z", "2024-07-01T03:00:00Z"], "2024-06-30T23:30:00-05:00"),
+        ("http_date", ["Sat, 05 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT"],
+         "Mon, 07 Nov 1994 08:49:37 GMT"),
+        ("ctime", ["Sat Nov 05 08:49:37 +0000 1994", "Sun Nov 06 08:49:37 +0000 1994"],
+         "Mon Nov 07 08:49:37 +0000 1994"),
+        ("us_date", ["09/30/2024", "10/02/2024"], "01/03/2025"),
+        ("eu_date", ["30/09/2024", "02/10/2024"], "01/11/2024"),
+        ("opaque", ["b", "c"], "a"),
+    ],
+)  # fmt: skip
+def test_what_is_later_under_the_codec_comes_however_python_sorts_it(
+    declared: DeclaredWorld, module: Any, codec: str, first: list[str], later: str
+) -> None:
+    rows = [{"id": number, "at": at} for number, at in enumerate(first)]
+    resource_of(module, rows)
+    declared.apply(moves_of(declared, "text", codec))
+    declared.set("moves", lookback_seconds=0)
+    declared.sync("moves")
+    rows.append({"id": 99, "at": later})
+    result = declared.sync("moves")
+    # Of an order that only the source knows, there is no cursor to begin at.
+    assert result.mode == ("full" if codec == "opaque" else "delta")
+    assert (result.ledger.inserted, result.ledger.quarantined) == (1, 0)
+    assert 99 in declared.table("moves")
+
+
+@pytest.mark.parametrize("as_arrow", [True, False])
+@pytest.mark.parametrize(
+    "column, values, initial",
+    [
+        ("timestamptz", [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3)], datetime(2000, 1, 1, tzinfo=UTC)),
+        ("timestamptz", [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3)], None),
+        ("numeric", [Decimal(8), Decimal(9), Decimal(10)], Decimal(0)),
+        ("bigint", [8, 9, 10], 0),
+    ],
+)
+def test_a_cursor_of_any_type_is_followed_and_a_null_one_is_a_record(
+    declared: DeclaredWorld, module: Any, column: str, values: list[Any], initial: Any, as_arrow: bool
+) -> None:
+    rows = [{"id": number, "at": at} for number, at in enumerate(values[:2])]
+    rows.append({"id": 50, "at": None})
+    starts = resource_of(module, rows, initial, as_arrow=as_arrow)
+    declared.apply(moves_of(declared, column, "timestamp" if column == "timestamptz" else "integer"))
+    declared.set("moves", lookback_seconds=0)
+    assert declared.sync("moves").ledger.inserted == 3
+    rows.append({"id": 99, "at": values[2]})
+    result = declared.sync("moves")
+    assert (result.mode, result.ledger.inserted) == ("delta", 1)
+    assert starts[-1] is not None
+    assert initial is None or type(starts[-1]) is type(initial)
+
+
+def test_a_source_that_was_made_once_is_refused_since_its_second_read_would_be_empty(
+    declared: DeclaredWorld, module: Any
+) -> None:
+    module.made = module.shop("key")
+    module.bound = module.shop("key").resources["tables"]()
+    kept = module.shop("key")
+    module.cached = lambda: kept
+    for name in ("made", "bound"):
+        with pytest.raises(SettingsError, match="only once"):
+            declared.apply(file_of(declared, source=f"module_of_somebody.{name}", arguments={},
+                                   endpoints={"tables": {"key": ["id"]}}))  # fmt: skip
+
+
+def test_a_resource_of_another_name_does_not_fill_the_entity(declared: DeclaredWorld, module: Any) -> None:
+    resource_of(module, [{"id": 1, "at": 1}])
+    with pytest.raises(SettingsError, match="gives the resource 'moves' and not 'orders'"):
+        declared.apply(file_of(declared, source="module_of_somebody.moves", arguments={},
+                               endpoints={"orders": {"key": ["id"]}}))  # fmt: skip
+
+
+def test_a_text_that_is_no_unicode_costs_its_record_and_no_other(declared: DeclaredWorld, module: Any) -> None:
+    declared.apply(file_of(declared))
+    module.records[1]["name"] = "half \ud800"
+    result = declared.sync("items")
+    assert (result.ledger.inserted, result.ledger.quarantined) == (29, 1)
+
+
+def test_keys_that_are_no_text_cost_their_record_and_no_value_is_lost_silently(
+    declared: DeclaredWorld, module: Any
+) -> None:
+    columns = [*COLUMNS, {"name": "more", "type": "json"}]
+    declared.apply(file_of(declared, endpoints={"items": {"columns": columns}}))
+    module.records[1]["more"] = {1: "a", "1": "b"}
+    module.records[2]["more"] = {None: "a", "x\udfff": 1}
+    module.records[3][5] = 1
+    result = declared.sync("items")
+    assert (result.ledger.inserted, result.ledger.quarantined) == (27, 3)
+
+
+def test_secrets_of_arguments_are_found_and_given_however_deep_they_are(declared: DeclaredWorld, module: Any) -> None:
+    data = file_of(declared, arguments={"api_key": {"keys": ["env:SHOP_KEY"]}})
+    assert validate(data, SourceFile("shop.yaml", data)).secrets == ["env:SHOP_KEY"]
+    declared.apply(data)
+    declared.sync("items")
+    assert module.given[-1][0] == {"keys": ["canary-key-of-the-shop"]}
+    agreed = get_connector(declared.database, declared.connector).agreed
+    assert agreed is not None
+    assert [reference for reference, _ in agreed["secrets"]] == ["env:SHOP_KEY"]
+
+
+@pytest.mark.parametrize("name", ["password", "api_key", "client_secret", "accessToken"])
+def test_a_secret_of_arguments_in_clear_is_refused_without_being_repeated(
+    declared: DeclaredWorld, module: Any, name: str
+) -> None:
+    data = file_of(declared, arguments={"login": [{name: "canary-in-clear"}]})
+    with pytest.raises(SettingsError, match="env:NAME") as caught:
+        validate(data, SourceFile("shop.yaml", data))
+    assert "canary" not in str(caught.value)
+
+
+def test_another_source_or_other_arguments_are_a_change(declared: DeclaredWorld, module: Any) -> None:
+    declared.apply(file_of(declared))
+    module.store = module.shop
+    plan = declared.plan(file_of(declared, source="module_of_somebody.store"))
+    assert plan.changes == ["source changes"]
+    plan = declared.plan(file_of(declared, arguments={"api_key": "env:SHOP_KEY", "size": 3}))
+    assert plan.changes == ["arguments changes"]
+
+
+def test_the_cause_of_a_failure_keeps_no_secret_in_clear(declared: DeclaredWorld, module: Any) -> None:
+    declared.apply(file_of(declared))
+    module.failure = ConnectionError("down for canary-key-of-the-shop")
+    with pytest.raises(SourceUnreachableError) as caught:
+        declared.sync("items")
+    told = "".join(traceback.format_exception(caught.value))
+    assert "canary-key" not in told
+
+
+def test_a_source_does_not_see_the_state_of_a_pipeline_around_it(module: Any) -> None:
+    seen = []
+
+    @dlt.source
+    def stateful() -> Any:
+        dlt.current.source_state()["inner"] = 1
+
+        @dlt.resource(name="one")
+        def one() -> Iterator[Any]:
+            seen.append(dict(dlt.current.resource_state()))
+            dlt.current.resource_state()["inner"] = 1
+            yield {"id": 1}
+
+        return one
+
+    module.stateful = stateful
+    state: dict[str, Any] = {}
+    outbound = Outbound(frozenset(), frozenset())
+    with Container().injectable_context(StateInjectableContext(state=state)):  # type: ignore[typeddict-item]
+        for _ in range(2):
+            made = call_source("module_of_somebody.stateful", {}, outbound, "https://example.com")
+            assert list(bodies_of(made, "one", "", Endpoint(), 10)) == [b'[{"id":1}]']
+    assert (seen, state) == ([{}, {}], {})

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
-import dlt
 import requests
+from dlt.common.configuration.container import Container
+from dlt.common.pipeline import StateInjectableContext
 from dlt.extract import DltResource, DltSource
 
 from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.page import Page
 from sync_pipelines.errors import SettingsError, SourceContractError, SourceUnreachableError, SyncError
+from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines.model.entity import Entity
-from sync_pipelines.model.types import INTEGER_BITS, parse_type
 from sync_pipelines.network.outbound import Outbound
-from sync_pipelines.secrets import printable, resolve_secret
+from sync_pipelines.secrets import is_reference, printable, resolve_secret
 from sync_pipelines.sources.declared.layout import DeclaredLayout
-from sync_pipelines.sources.declared.paths import source_paths
-from sync_pipelines.sources.dlt_resource.items import pages_of
+from sync_pipelines.sources.dlt_resource.items import pages_of, records_of
+from sync_pipelines.sources.dlt_resource.start import begin_at, behind, cursor_path
 from sync_pipelines.sources.http.guarded import Traffic
 from sync_pipelines.sources.source import WalkedSource
 
@@ -34,7 +36,7 @@ def call_source(place: str, arguments: Mapping[str, Any], outbound: Outbound, ba
 
     Args:
         place: `module.function`.
-        arguments: of the function; `env:NAME` stands for the value of a variable.
+        arguments: of the function; `env:NAME`, however deep inside, stands for the value of a variable.
         outbound: which secrets may go to the address.
         base_url: the address that the source asks.
 
@@ -51,18 +53,44 @@ def call_source(place: str, arguments: Mapping[str, Any], outbound: Outbound, ba
             state="Nothing was read.",
             next_command="install the package of the source, or put its folder on PYTHONPATH",
         ) from None
-    given: dict[str, Any] = {}
-    for argument, value in arguments.items():
-        if isinstance(value, str) and value.startswith("env:"):
-            outbound.check_secret(value, base_url)
-            value = resolve_secret(value)
-        given[argument] = value
+    _check_callable(function, place)
+    given = {argument: _resolved(value, outbound, base_url) for argument, value in arguments.items()}
     try:
-        return function(**given) if callable(function) else function
+        with _own_state():
+            return function(**given)
     except SyncError:
         raise
     except Exception as error:  # noqa: BLE001 - the code of somebody else
-        raise _refusal(error, place) from error
+        raise _refusal(error, place) from None
+
+
+def _own_state() -> AbstractContextManager[Any]:
+    """Without the state of a pipeline that may be at work around us: the cursor is in the catalog."""
+    return Container().injectable_context(StateInjectableContext(state={}))
+
+
+def _check_callable(function: Any, place: str) -> None:
+    """Refuse a source that was made once: it is read to its end by the first run, and the next one gets nothing."""
+    if not callable(function) or (isinstance(function, DltResource) and function.args_bound):
+        raise _made_once(place)
+
+
+def _made_once(place: str) -> SettingsError:
+    return SettingsError(
+        f"The source {printable(place)} is no function that makes a source or a resource anew, but one that was made"
+        " already, and that can be read only once.",
+        state="Nothing was read.",
+        next_command="name a function that returns a new one, decorated with @dlt.source or @dlt.resource, as `source`",
+    )
+
+
+def _resolved(value: Any, outbound: Outbound, base_url: str) -> Any:
+    if is_reference(value):
+        outbound.check_secret(value, base_url)
+        return resolve_secret(value)
+    if isinstance(value, Mapping):
+        return {name: _resolved(inner, outbound, base_url) for name, inner in value.items()}
+    return [_resolved(inner, outbound, base_url) for inner in value] if isinstance(value, list) else value
 
 
 def find_resource(made: Any, name: str, place: str) -> DltResource:
@@ -72,9 +100,17 @@ def find_resource(made: Any, name: str, place: str) -> DltResource:
         SettingsError: there is none.
     """
     if isinstance(made, DltResource):
+        if made.name != name:
+            raise SettingsError(
+                f"{printable(place)} gives the resource {printable(made.name)!r} and not {printable(name)!r}.",
+                state="Nothing was read.",
+                next_command=f"write `resource: {printable(made.name)}` where it is the one that is meant",
+            )
         return made
     if not isinstance(made, DltSource):
         raise SettingsError(f"{printable(place)} gives no source and no resource of dlt.", state="Nothing was read.")
+    if made.exhausted:
+        raise _made_once(place)
     if name not in made.resources:
         known = ", ".join(made.resources)
         raise SettingsError(
@@ -95,7 +131,7 @@ def _refusal(error: BaseException, place: str) -> SyncError:
     last = chain[-1]
     told = f"{type(last).__name__}: {printable(str(last), 300)}"
     if any(isinstance(one, _SILENT) for one in chain):
-        return SourceUnreachableError(f"The source {printable(place)} could not reach its API: {told}.")
+        return SourceUnreachableError(f"The source {printable(place)} could not reach its API", excerpt=told)
     return SourceContractError(f"The source {printable(place)} failed", excerpt=told)
 
 
@@ -127,6 +163,7 @@ class DltResourceSource(WalkedSource):
     ) -> None:
         self._make, self._place, self._name = make, place, name
         self._endpoint, self.page_size, self._max_pages = endpoint, page_size, max_pages
+        self._codec = Codec(entity.cursor_codec) if entity.cursor_codec else None
         self.layout = DeclaredLayout(endpoint, entity.columns, masked)
 
     def walk(
@@ -135,7 +172,7 @@ class DltResourceSource(WalkedSource):
         """As `WalkedSource.walk`."""
         # Before each page, so that a cancelled run stops the resource and not only the table.
         number = before()
-        bodies = bodies_of(self._make(), self._name, self._place, self._endpoint, self.page_size, after)
+        bodies = bodies_of(self._make(), self._name, self._place, self._endpoint, self.page_size, after, self._codec)
         for asked, body in enumerate(bodies, 1):
             if asked > self._max_pages:
                 raise SourceContractError(
@@ -148,28 +185,30 @@ class DltResourceSource(WalkedSource):
 
 
 def bodies_of(
-    made: Any, name: str, place: str, endpoint: Endpoint, page_size: int, after: str | None = None
+    made: Any,
+    name: str,
+    place: str,
+    endpoint: Endpoint,
+    page_size: int,
+    after: str | None = None,
+    codec: Codec | None = None,
 ) -> Iterator[bytes]:
-    """The records of a resource as pages of JSON.
+    """The records of a resource as pages of JSON; of those before a cursor, none that its codec knows as such.
 
     Raises:
         SyncError: the resource failed.
     """
     resource = find_resource(made, name, place)
-    if endpoint.cursor is not None:
-        path = ".".join(source_paths(endpoint).get(endpoint.cursor.field, (endpoint.cursor.field,)))
-        start = None if after is None else _typed(endpoint, after)
-        resource.apply_hints(incremental=dlt.sources.incremental(path, initial_value=start))
     try:
-        yield from pages_of(resource, page_size)
+        if endpoint.cursor is not None:
+            begin_at(resource, endpoint, after)
+        with _own_state():
+            items = iter(resource)
+        records = records_of(items)
+        if endpoint.cursor is not None:
+            records = behind(records, cursor_path(endpoint), codec, after)
+        yield from pages_of(records, page_size)
     except SyncError:
         raise
     except Exception as error:  # noqa: BLE001 - the code of somebody else
-        raise _refusal(error, place) from error
-
-
-def _typed(endpoint: Endpoint, after: str) -> Any:
-    """The cursor as the resource compares it."""
-    field = endpoint.cursor.field if endpoint.cursor is not None else ""
-    declared = next((one.type for one in endpoint.columns or () if one.name == field), "text")
-    return int(after) if parse_type(declared).kind in INTEGER_BITS else after
+        raise _refusal(error, place) from None

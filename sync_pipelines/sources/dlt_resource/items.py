@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, time
@@ -18,15 +19,15 @@ from sync_pipelines.errors import SourceContractError
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
-def pages_of(items: Iterable[Any], size: int) -> Iterator[bytes]:
+def pages_of(records: Iterable[Any], size: int) -> Iterator[bytes]:
     """Lists of so many records.
 
     Raises:
-        SourceContractError: an item is no record, or has a value of a type that JSON has no word for.
+        SourceContractError: a record has a value of a type that JSON has no word for.
     """
     waiting: list[Any] = []
-    for record in _records(items):
-        waiting.append(_plain(record))
+    for record in records:
+        waiting.append(_plain(record) if _has_names(record) else _pairs(record))
         if len(waiting) >= size:
             yield _encoder.encode(waiting)
             waiting = []
@@ -34,12 +35,17 @@ def pages_of(items: Iterable[Any], size: int) -> Iterator[bytes]:
         yield _encoder.encode(waiting)
 
 
-def _records(items: Iterable[Any]) -> Iterator[Any]:
+def records_of(items: Iterable[Any]) -> Iterator[Any]:
+    """The records of what a resource yields.
+
+    Raises:
+        SourceContractError: an item is no record.
+    """
     for item in items:
         if isinstance(item, (pa.Table, pa.RecordBatch)):
             yield from item.to_pylist()
         elif isinstance(item, list):
-            yield from _records(item)
+            yield from records_of(item)
         elif isinstance(item, Mapping):
             yield item
         elif hasattr(item, "to_arrow"):
@@ -53,16 +59,51 @@ def _not_finite(is_nan: bool, is_negative: bool) -> msgspec.Raw:
     return msgspec.Raw(b"NaN" if is_nan else b"-Infinity" if is_negative else b"Infinity")
 
 
+def _is_text(value: str) -> bool:
+    """Whether a text can be stored: half of a surrogate pair cannot, and its record goes to quarantine."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _has_names(record: Any) -> bool:
+    return not isinstance(record, Mapping) or all(isinstance(name, str) and _is_text(name) for name in record)
+
+
+def _pairs(record: Mapping[Any, Any]) -> list[Any]:
+    """A record with a key that is no text as a list, which goes to quarantine as it is."""
+    return [[_plain(name), _plain(inner)] for name, inner in record.items()]
+
+
+def _object(value: Mapping[Any, Any]) -> Any:
+    """An object; one with a key that is no text is spelled so that no reader takes it.
+
+    1 and "1" would be one name in JSON, and one of their values would be lost.
+    """
+    if _has_names(value):
+        return {name: _plain(inner) for name, inner in value.items()}
+    spelled = (_name(name) + b":" + _encoder.encode(_plain(inner)) for name, inner in value.items())
+    return msgspec.Raw(b"{" + b",".join(spelled) + b"}")
+
+
+def _name(name: Any) -> bytes:
+    return json.dumps(name if isinstance(name, str) else f"\ud800 a key that is no text: {name!r}").encode()
+
+
 def _plain(value: Any) -> Any:
     match value:
-        case None | bool() | str() | int():
+        case str():
+            return value if _is_text(value) else msgspec.Raw(json.dumps(value).encode())
+        case None | bool() | int():
             return value
         case float():
             return value if math.isfinite(value) else _not_finite(math.isnan(value), value < 0)
         case Decimal():
             return value if value.is_finite() else _not_finite(value.is_nan(), value.is_signed())
         case Mapping():
-            return {str(name): _plain(inner) for name, inner in value.items()}
+            return _object(value)
         case list() | tuple() | set() | frozenset():
             return [_plain(inner) for inner in value]
         case datetime() | date() | time():

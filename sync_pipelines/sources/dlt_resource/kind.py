@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.model.declaration import Declaration, Endpoint
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.network.outbound import of_connector
+from sync_pipelines.secrets import is_reference
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources.declared.endpoints import declaration_of
 from sync_pipelines.sources.declared.infer import SAMPLE_RECORDS
@@ -15,6 +18,8 @@ from sync_pipelines.sources.declared.kind import DeclaredKind
 from sync_pipelines.sources.dlt_resource.adapter import INCREMENTAL, DltResourceSource, bodies_of, call_source
 from sync_pipelines.sources.http.guarded import GuardedSession
 from sync_pipelines.sources.source import Source
+
+_SECRET_NAME = re.compile(r"(?i)(password|passwd|secret|token|(api|access|private)_?key)$")
 
 
 class DltKind(DeclaredKind):
@@ -30,6 +35,8 @@ class DltKind(DeclaredKind):
             yield (), "a connector of kind dlt needs a `source`, module.function"
         if declaration.auth is not None:
             yield ("auth",), "the source authenticates itself; give its secrets in `arguments`, as env:NAME"
+        for place in _clear_secrets(declaration.arguments):
+            yield ("arguments", *place), "a secret is given as a reference, env:NAME"
         for slug, endpoint in declaration.endpoints.items():
             if endpoint.records != "$":
                 yield ("endpoints", slug, "records"), "a resource yields its records themselves"
@@ -71,6 +78,15 @@ class DltKind(DeclaredKind):
     def place_of(self, endpoint: Endpoint) -> str:
         """As `DeclaredKind.place_of`."""
         return endpoint.resource or "the resource"
+
+
+def _clear_secrets(value: Any) -> Iterator[tuple[str, ...]]:
+    """Places of texts that are secrets by their name, and no references."""
+    named = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for name, inner in named:
+        if _SECRET_NAME.search(str(name)) and isinstance(inner, str) and inner and not is_reference(inner):
+            yield (str(name),)
+        yield from ((str(name), *place) for place in _clear_secrets(inner))
 
 
 KIND = DltKind()
