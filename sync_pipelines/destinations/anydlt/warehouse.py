@@ -120,13 +120,17 @@ class Warehouse:
             self._forget_schema(client)
 
     def _forget_schema(self, client: Any) -> None:
-        """Let dlt look at the table itself instead of what it wrote of it."""
+        """Let dlt look at the table itself instead of what it wrote of it; also where it stages a merge."""
+        self._forget_version(client)
+        with client.with_staging_dataset():
+            self._forget_version(client)
+            with contextlib.suppress(DatabaseUndefinedRelation):
+                client.execute_sql(f"DROP TABLE IF EXISTS {self._table(client)}")
+
+    def _forget_version(self, client: Any) -> None:
         versions = client.make_qualified_table_name("_dlt_version")
         with contextlib.suppress(DatabaseUndefinedRelation):
             client.execute_sql(f"DELETE FROM {versions} WHERE schema_name = {literal(self._schema_name)}")
-        # dlt stages a merge in a dataset of its own, whose table has the older types.
-        with client.with_staging_dataset(), contextlib.suppress(DatabaseUndefinedRelation):
-            client.execute_sql(f"DROP TABLE IF EXISTS {self._table(client)}")
 
     def merge(self, batches: Iterator[pa.Table]) -> str:
         """Insert rows, or replace those of the same business key; returns dlt's id of the load.
@@ -178,7 +182,8 @@ def _as_ours(error: BaseException, entity: Entity | None) -> Exception:
                 next_command=f"sync-pipelines discover {entity.connector} --accept {entity.slug}"
                 "  (keeps the old table under another name and reads everything again)",
             )
-    what = f"dlt failed: {type(cause).__name__}: {printable(str(cause).splitlines()[0], 300) if str(cause) else ''}"
+    first_line = printable(str(cause).partition("\n")[0], 300)
+    what = f"dlt failed: {type(cause).__name__}: {first_line}"
     if isinstance(error, DestinationTransientException) or _is_locked(cause):
         return DatabaseUnavailableError(what, where=where)
     if isinstance(error, ConnectionError):
