@@ -22,6 +22,7 @@ from sync_pipelines.destinations.trino.session import Session
 from sync_pipelines.destinations.trino.staging import TEXT, Field, Staging
 from sync_pipelines.destinations.trino.vanished import Vanished, note_absences
 from sync_pipelines.errors import DatabaseUnavailableError, SecretMissingError, SettingsError
+from sync_pipelines.model.run import Mode
 from sync_pipelines.network.outbound import trino_origin
 from sync_pipelines.secrets import redact
 from sync_pipelines.settings import Settings
@@ -190,7 +191,7 @@ def test_what_is_still_missing_is_looked_up_once_and_not_for_every_row() -> None
 
     ids = tuple(str(UUID(int=number)) for number in range(500))
     cursor, entity = Cursor(), SimpleNamespace(uid=UUID(int=0))
-    plan: Any = SimpleNamespace(mode="full", bridge_schema="bridge", entity=entity)
+    plan: Any = SimpleNamespace(mode=Mode.FULL, bridge_schema="bridge", entity=entity)
     note_absences(cursor, plan, Vanished(absent_ids=ids, deleted_ids=Counted(ids[:400])))
     assert (cursor.kept, Counted.walks) == (list(ids[400:]), 1)
 
