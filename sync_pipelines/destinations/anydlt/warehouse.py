@@ -13,12 +13,19 @@ import dlt
 import pyarrow as pa
 from dlt.common.destination import Destination
 from dlt.common.destination.exceptions import DestinationTerminalException, DestinationTransientException
+from dlt.common.exceptions import MissingDependencyException
 from dlt.common.schema.exceptions import DataValidationError
 from dlt.common.schema.typing import TSchemaContractDict
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from sync_pipelines.errors import ConfigurationError, DatabaseRefusedError, DatabaseUnavailableError, SchemaDriftError
+from sync_pipelines.errors import (
+    ConfigurationError,
+    DatabaseRefusedError,
+    DatabaseUnavailableError,
+    SchemaDriftError,
+    SettingsError,
+)
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.quoting import literal
 from sync_pipelines.secrets import printable
@@ -165,6 +172,13 @@ def _our_errors(entity: Entity | None) -> Iterator[None]:
     """Errors of dlt as ours; their texts may quote values, so that only the first line of the cause is shown."""
     try:
         yield
+    except MissingDependencyException as error:
+        raise SettingsError(
+            "The client of this destination is not installed.",
+            where={} if entity is None else dict(entity.where),
+            state="Nothing was changed.",
+            next_command="pip install 'sync_pipelines[duckdb]'",
+        ) from error
     except (PipelineStepFailed, DestinationTerminalException, DestinationTransientException, ConnectionError) as error:
         raise _as_ours(error, entity) from error
 
