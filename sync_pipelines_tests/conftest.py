@@ -20,6 +20,7 @@ from sync_pipelines.catalog.pool import POOL
 from sync_pipelines.postgres_server.embedded import embedded_admin_url
 from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines_tests.declared_world import DeclaredWorld
+from sync_pipelines_tests.duckdb_world import DuckdbWorld
 from sync_pipelines_tests.trino import TrinoPlace, TrinoWorld, forget_trino, provide_trino, trino_of_session
 from sync_pipelines_tests.world import TOKEN, World
 
@@ -111,10 +112,17 @@ def trino_world(database: Database, settings: Settings, trino_place: TrinoPlace)
         yield opened
 
 
-@pytest.fixture(params=["postgres", "trino"])
+@pytest.fixture
+def duckdb_world(database: Database, settings: Settings, tmp_path: Path) -> Iterator[DuckdbWorld]:
+    """The same world, whose tables are in a file of duckdb."""
+    with DuckdbWorld.open_in(database, settings, tmp_path / "warehouse.duckdb") as opened:
+        yield opened
+
+
+@pytest.fixture(params=["world", "trino_world"])
 def any_world(request: pytest.FixtureRequest) -> World:
     """A world of each destination in turn."""
-    return request.getfixturevalue("world" if request.param == "postgres" else "trino_world")
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture

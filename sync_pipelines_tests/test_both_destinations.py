@@ -1,4 +1,4 @@
-"""The promise, told once and kept by every destination: the same scenes on PostgreSQL and on a real Trino."""
+"""The promise, kept by every destination: the same scenes on PostgreSQL, on a real Trino, and on duckdb by way of dlt."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ from sync_pipelines.runs.audit import audit_entity
 from sync_pipelines_tests.test_moving_rows import at_request
 from sync_pipelines_tests.trino import TrinoWorld
 from sync_pipelines_tests.world import ITEM_COLUMNS, World, item
+
+
+@pytest.fixture(params=["world", "trino_world", "duckdb_world"])
+def any_world(request: pytest.FixtureRequest) -> World:
+    """A world of each destination in turn, also of one behind dlt."""
+    return request.getfixturevalue(request.param)
 
 
 def test_first_sync_brings_every_record_and_the_second_writes_nothing(any_world: World) -> None:

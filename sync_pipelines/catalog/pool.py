@@ -10,17 +10,20 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import select
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.rows import dict_row
 
 KEEP_SECONDS = 30.0
-"""How long a connection is kept that nobody uses."""
+"""How long a connection is kept that nobody uses, and how often that is looked at."""
+ANSWER_SECONDS = 10.0
+"""How long a kept connection has to answer before it counts as broken."""
 MAX_AGE_SECONDS = 600.0
 """How long a connection is used at most, so that new defaults of role and database take effect."""
 
@@ -84,10 +87,9 @@ class Pool:
         kept.idle_since = time.monotonic()
         with self._lock:
             idle = self._idle.setdefault(address, [])
-            has_place = len(idle) < most
+            has_place = len(idle) < most and self._look_later()
             if has_place:
                 idle.append(kept)
-                self._look_later()
         if not has_place:
             kept.close()
 
@@ -106,11 +108,19 @@ class Pool:
             idle = self._idle.get(address)
             return idle.pop() if idle else None
 
-    def _look_later(self) -> None:
-        if self._timer is None:
-            self._timer = threading.Timer(KEEP_SECONDS, self._look)
-            self._timer.daemon = True
-            self._timer.start()
+    def _look_later(self) -> bool:
+        """Whether somebody will look for connections that are idle for too long."""
+        if self._timer is not None:
+            return True
+        timer = threading.Timer(KEEP_SECONDS, self._look)
+        timer.daemon = True
+        try:
+            timer.start()
+        except RuntimeError:
+            # The process may start no thread; what it has published must not fail for that.
+            return False
+        self._timer = timer
+        return True
 
     def _look(self) -> None:
         with self._lock:
@@ -132,26 +142,43 @@ class Pool:
 
 def _answers(kept: Session) -> bool:
     """Whether the session is still there; one question costs much less than a new session."""
-    try:
-        kept.execute("SELECT 1")
-    except psycopg.Error:
-        return False
-    return True
+    return _done_in_time(kept, "SELECT 1")
 
 
 def _made_as_new(kept: Session) -> bool:
-    if kept.closed or kept.info.transaction_status is TransactionStatus.ACTIVE:
+    status = kept.info.transaction_status if not kept.closed else TransactionStatus.UNKNOWN
+    if status in (TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN):
         return False
+    if status is not TransactionStatus.IDLE and not _done_in_time(kept, "ROLLBACK"):
+        return False
+    if not _done_in_time(kept, "DISCARD ALL") or (kept.late_settings and not _done_in_time(kept, kept.late_settings)):
+        return False
+    kept.autocommit = True
+    kept.row_factory = dict_row
+    return True
+
+
+def _done_in_time(kept: Session, statement: str) -> bool:
+    """Run a statement outside of transactions; a server that does not answer costs no more than a new connection.
+
+    A host that is gone answers nothing, and TCP would wait for a quarter of an hour.
+    """
+    socket = kept.pgconn
     try:
-        kept.rollback()
-        kept.autocommit = True
-        kept.row_factory = dict_row
-        kept.execute("DISCARD ALL")
-        if kept.late_settings:
-            kept.execute(kept.late_settings)
+        socket.send_query(statement.encode())
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while socket.flush() or socket.is_busy():
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([socket.socket], [], [], left)[0]:
+                socket.finish()
+                return False
+            socket.consume_input()
+        answers = []
+        while (answer := socket.get_result()) is not None:
+            answers.append(answer.status)
     except psycopg.Error:
         return False
-    return True
+    return all(status in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK) for status in answers)
 
 
 POOL = Pool()

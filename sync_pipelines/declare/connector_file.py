@@ -417,15 +417,16 @@ def _check_kind(declaration: Declaration, file: SourceFile) -> None:
 def _check_destination(declaration: Declaration, file: SourceFile) -> None:
     if declaration.destination is not None and declaration.destination not in NAMES:
         raise _refused(f"{file.place(('destination',))}: {_nearest(declaration.destination, list(NAMES))}.")
-    options = declaration.trino or {}
+    options = declaration.reach or {}
+    key = "trino" if declaration.trino is not None else "destination_options"
     known = kind_with_options(declaration.destination or DEFAULT).options
     for name in options:
         if name not in known:
-            raise _refused(f"{file.place(('trino', name))}: unknown key; {_nearest(name, list(known))}.")
+            raise _refused(f"{file.place((key, name))}: unknown key; {_nearest(name, list(known))}.")
     try:
         check_options(declaration.destination or DEFAULT, options)
     except SettingsError as error:
-        raise _refused(f"{file.place(('trino',))}: {error.what}") from None
+        raise _refused(f"{file.place((key,))}: {error.what}") from None
 
 
 def explain(error: ValidationError, file: SourceFile, model: type[BaseModel], prefix: Location = ()) -> str:

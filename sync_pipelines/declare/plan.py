@@ -28,6 +28,10 @@ from sync_pipelines.sources.http.connector_session import auth_key, connector_li
 from sync_pipelines.sources.http.guarded import GuardedSession
 from sync_pipelines.sources.registry import source_kind, source_kind_named
 
+_TOLD_KEYS = (
+    "description", "auth", "limits", "openapi", "kind", "source", "arguments", "trino", "destination_options", "owners",
+)  # fmt: skip
+
 
 @dataclass
 class ConnectorPlan:
@@ -197,7 +201,7 @@ def store_declaration(database: Database, declaration: Declaration, *, allow_pri
         target_schema=declaration.target_schema,
         settings=connector.settings,
         destination=declaration.destination,
-        destination_settings=declaration.trino,
+        destination_settings=declaration.reach,
         kind=declaration.kind,
         declaration=declaration.as_json(),
         allow_private=allow_private,
@@ -215,7 +219,7 @@ def as_connector(declaration: Declaration) -> Connector:
         target_schema=declaration.target_schema or declaration.name,
         settings=limits,
         destination=declaration.destination or "postgres",
-        destination_settings=declaration.trino or {},
+        destination_settings=declaration.reach or {},
         kind=declaration.kind,
         declaration=declaration.as_json(),
     )
@@ -304,7 +308,7 @@ def _diff_declarations(before: Declaration, after: Declaration) -> list[str]:
     old, new = before.as_json(), after.as_json()
     told = [
         f"{name} changes"
-        for name in ("description", "auth", "limits", "openapi", "kind", "source", "arguments", "trino", "owners")
+        for name in _TOLD_KEYS
         if old.get(name) != new.get(name)
     ]
     if old.get("destination") != new.get("destination"):

@@ -191,5 +191,5 @@ def _files(declaration: Declaration) -> Iterable[Use]:
         if endpoint.recording is not None:
             yield Use("file", endpoint.recording, f"{slug} is read from it")
     kind = kind_with_options(declaration.destination or DEFAULT)
-    for name, why in kind.files(declaration.trino or {}):
+    for name, why in kind.files(declaration.reach or {}):
         yield Use("file", name, why)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 
+import psycopg
 import pyarrow as pa
 
 from sync_pipelines.books.originals import Originals
@@ -14,7 +15,7 @@ from sync_pipelines.catalog.database import classified_errors
 from sync_pipelines.destinations.destination import Destination, RecordStream, StagedBatches
 from sync_pipelines.destinations.spool import Spool
 from sync_pipelines.destinations.spools import RunFolder
-from sync_pipelines.errors import FatalError
+from sync_pipelines.errors import FatalError, SyncError
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult
 from sync_pipelines.secrets import printable
@@ -59,7 +60,7 @@ def load_batches(loading: Loading, batches: Iterable[Batch], finish_read: Callab
     Raises:
         SyncError: ours, or a failure of a database or a file translated.
     """
-    with classified_errors(), _file_errors(loading.request.entity), loading.writing(), ExitStack() as stack:
+    with classified_errors(), file_errors(loading.request.entity), loading.writing(), ExitStack() as stack:
         started = time.monotonic()
         staged = _read(loading, batches, stack)
         read = finish_read()
@@ -71,11 +72,13 @@ def load_batches(loading: Loading, batches: Iterable[Batch], finish_read: Callab
 
 
 @contextmanager
-def _file_errors(entity: Entity) -> Iterator[None]:
-    """A disk that is full or a file that is torn ends the run for good."""
+def file_errors(entity: Entity) -> Iterator[None]:
+    """A full disk, a torn file or a fault of ours ends the run for good: the next try would do the same."""
     try:
         yield
-    except (OSError, pa.ArrowException) as error:
+    except (SyncError, psycopg.Error):
+        raise
+    except Exception as error:
         told = printable(str(error), 300)
         raise FatalError(f"The load failed: {type(error).__name__}: {told}", where=dict(entity.where)) from error
 

@@ -12,13 +12,14 @@ from sync_pipelines.destinations.kind import DestinationKind
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Connector, Entity
 
-# Modules with a KIND; imported by name, so that a process pays only for the destinations that it uses.
-_MODULES = {
-    "postgres": "sync_pipelines.destinations.postgres.kind",
-    "trino": "sync_pipelines.destinations.trino.kind",
+# Module and name; imported when it is asked for, so that a process pays only for the destinations that it uses.
+_KINDS = {
+    "postgres": ("sync_pipelines.destinations.postgres.kind", "KIND"),
+    "trino": ("sync_pipelines.destinations.trino.kind", "KIND"),
+    "duckdb": ("sync_pipelines.destinations.anydlt.kind", "DUCKDB"),
 }
 DEFAULT = "postgres"
-NAMES = tuple(_MODULES)
+NAMES = tuple(_KINDS)
 
 
 def kind_of(name: str) -> DestinationKind:
@@ -27,11 +28,12 @@ def kind_of(name: str) -> DestinationKind:
     Raises:
         SettingsError: there is none of that name.
     """
-    if name not in _MODULES:
+    if name not in _KINDS:
         raise SettingsError(
             f"There is no destination {name!r}; known: {', '.join(NAMES)}.", state="Nothing was stored."
         )
-    kind: DestinationKind = importlib.import_module(_MODULES[name]).KIND
+    module, attribute = _KINDS[name]
+    kind: DestinationKind = getattr(importlib.import_module(module), attribute)
     return kind
 
 

@@ -31,6 +31,7 @@ class RunFolder:
         self._open = ExitStack()
 
     def __enter__(self) -> RunFolder:
+        sweep_spools(self._home)
         return self
 
     def __exit__(

@@ -71,9 +71,12 @@ def _check_free(cursor: Any, model: SqlModel) -> None:
 
 
 def _as_view(model: SqlModel) -> Callable[[Any], None]:
-    return lambda cursor: cursor.execute(
-        f"CREATE VIEW {quote(model.schema, model.name)} AS {model.query}", prepare=True
-    )
+    return lambda cursor: _execute_alone(cursor, f"CREATE VIEW {quote(model.schema, model.name)} AS {model.query}")
+
+
+def _execute_alone(cursor: Any, statement: str) -> None:
+    """Run one statement, whatever its text says: with binary answers PostgreSQL refuses a second one behind it."""
+    cursor.execute(statement, binary=True)
 
 
 def _as_table(cursor: Any, database: Database, model: SqlModel) -> Callable[[Any], None]:
@@ -81,8 +84,7 @@ def _as_table(cursor: Any, database: Database, model: SqlModel) -> Callable[[Any
     # A name that nobody else has: it is gone when the transaction ends, and nothing is dropped for it.
     fresh = quote(model.schema, shorten_identifier(f"{model.name}__new_{uuid4().hex}"))
     with reading_role(cursor, database) as owner:
-        # Prepared, so that it is one statement, whatever its text says.
-        cursor.execute(f"CREATE TABLE {fresh} AS {model.query}", prepare=True)
+        _execute_alone(cursor, f"CREATE TABLE {fresh} AS {model.query}")
     if owner is not None:
         cursor.execute(f"ALTER TABLE {fresh} OWNER TO {quote(owner)}")
     return lambda then: then.execute(f"ALTER TABLE {fresh} RENAME TO {quote(model.name)}")

@@ -444,6 +444,7 @@ class Declaration(_Model):
         destination: where new entities go; None = PostgreSQL, or where they went before.
         trino: how this connector reaches Trino, where that differs from the environment
             (`destinations.trino.options.TrinoOptions`).
+        destination_options: the same for any other destination.
         source, arguments: of the kind dlt: `module.function`, and what it is called with; a secret as env:NAME.
         overrides: not of a file: what the file said about endpoints before an OpenAPI document completed them.
     """
@@ -455,6 +456,7 @@ class Declaration(_Model):
     target_schema: str | None = Field(None, alias="schema")
     destination: str | None = None
     trino: dict[str, Scalar] | None = None
+    destination_options: dict[str, Scalar] | None = None
     auth: Auth | None = None
     limits: HttpLimits | None = None
     openapi: OpenApiSource | None = None
@@ -470,7 +472,14 @@ class Declaration(_Model):
             raise ValueError("`openapi` belongs to the kind openapi, and that needs it")
         if self.openapi is None and not self.endpoints:
             raise ValueError(f"a connector of kind {self.kind} needs at least one endpoint")
+        if self.trino is not None and self.destination_options is not None:
+            raise ValueError("`trino` and `destination_options` say the same; give one of them")
         return self
+
+    @property
+    def reach(self) -> dict[str, Scalar] | None:
+        """The options of the destination."""
+        return self.destination_options if self.trino is None else self.trino
 
     def as_json(self) -> dict[str, Any]:
         """What `bridge.connectors.declaration` keeps: the file without what was left out of it."""

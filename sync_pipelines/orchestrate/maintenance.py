@@ -14,7 +14,8 @@ JOB = "maintain_trino"
 
 def maintenance(view: CatalogView) -> tuple[list[dg.JobDefinition], list[dg.ScheduleDefinition]]:
     """Job and schedule; nothing when no table is in Trino."""
-    entities = [entity for entity in view.entities if kind_of(entity.destination).maintenance_cron is not None]
+    crons = {name: kind_of(name).maintenance_cron for name in {entity.destination for entity in view.entities}}
+    entities = [entity for entity in view.entities if crons[entity.destination] is not None]
     if not entities:
         return [], []
     job = _job(entities)

@@ -205,3 +205,31 @@ def test_a_borrowed_connection_goes_back_when_it_is_closed(database: Database) -
         assert connection.info.backend_pid == before
         assert connection.execute("SELECT to_regclass('half_done') AS found").fetchone() == {"found": None}
         assert connection.execute("SHOW search_path").fetchone() == {"search_path": "bridge,public"}
+
+
+def test_a_kept_connection_that_does_not_answer_in_time_counts_as_broken(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "ANSWER_SECONDS", 0.2)
+    with database.connect(alone=True, autocommit=True) as connection:
+        assert pool._done_in_time(connection, "SELECT 1")
+        assert not pool._done_in_time(connection, "SELECT pg_sleep(30)")
+        assert connection.closed
+
+
+def test_a_process_that_may_start_no_thread_keeps_no_connection_and_fails_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    fresh = pool.Pool()
+    monkeypatch.setattr(threading.Timer, "start", refuse)
+    session = fresh.take("address", database._opened)
+    fresh.give("address", session, 4)
+    assert session.closed
+    monkeypatch.undo()
+    session = fresh.take("address", database._opened)
+    fresh.give("address", session, 4)
+    assert not session.closed, "the next one is kept and looked after again"
+    fresh.close()

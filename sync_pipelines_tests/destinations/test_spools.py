@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sync_pipelines.destinations.spools import FOLDER, sweep_spools, working_folder
+from sync_pipelines.destinations.spools import FOLDER, RunFolder, sweep_spools, working_folder
 
 _HOLDING = """
 import sys, time
@@ -55,3 +55,12 @@ def test_only_the_owner_can_look_into_a_working_folder(tmp_path: Path) -> None:
 
 def test_a_home_without_spools_has_nothing_to_sweep(tmp_path: Path) -> None:
     assert sweep_spools(tmp_path) == 0
+
+
+def test_a_run_that_needs_no_folder_sweeps_those_of_processes_that_died(tmp_path: Path) -> None:
+    with working_folder(tmp_path):
+        pass
+    left = tmp_path / FOLDER / "run_of_a_killed_process"
+    left.mkdir()
+    with RunFolder(tmp_path):
+        assert folders(tmp_path) == []

@@ -38,7 +38,7 @@ def killed(world: World, *points: str) -> None:
 
 
 def test_fault_36_killed_after_a_page(world: World) -> None:
-    killed(world, "after page 2", "after extract")
+    killed(world, "after page 2", "after the records were read")
 
 
 def test_fault_37_killed_after_stage_or_before_merge(world: World) -> None:

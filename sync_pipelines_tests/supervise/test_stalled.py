@@ -133,7 +133,7 @@ def test_every_process_writes_into_the_log_file(dagster: RunningDagster) -> None
     syncs(dagster)
     written = Path(dagster.environment["LOG_FILE"]).read_text()
     for logger, where in (
-        ("sync_pipelines.runs.sync", "a run"),
+        ("sync_pipelines.runs.result", "a run"),
         ("dagster.daemon", "the daemon"),
         ("dagster-webserver", "the web server"),
     ):

@@ -74,13 +74,15 @@ def add(
     schema: Annotated[str | None, typer.Option(help="Schema of the target tables.")] = None,
     limits: Annotated[list[str] | None, typer.Option("--set", help="A limit, key=value; repeatable.")] = None,
     destination: Annotated[
-        str | None, typer.Option(help="Where its tables go: postgres (the default) or trino.")
+        str | None, typer.Option(help="Where its tables go: postgres (the default), trino or duckdb.")
     ] = None,
     trino: Annotated[
         list[str] | None,
         typer.Option(
             "--trino",
-            help="How Trino is reached, key=value, where it differs from TRINO_…; repeatable. Secrets as env:NAME.",
+            "--destination-option",
+            help="How Trino is reached, key=value, where it differs from TRINO_…, or credentials=… of duckdb;"
+            " repeatable. Secrets as env:NAME.",
         ),
     ] = None,
     allow_private: AllowPrivate = False,

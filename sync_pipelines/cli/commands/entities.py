@@ -142,7 +142,7 @@ def set_(
         float | None, typer.Option(min=0, max=1, help="Most rows a full read may delete, as a share of the live ones.")
     ] = None,
     destination: Annotated[
-        str | None, typer.Option(help="postgres or trino; the next sync reads everything, the old table stays.")
+        str | None, typer.Option(help="postgres, trino or duckdb; the next sync reads everything, the old table stays.")
     ] = None,
     coerce: Annotated[
         list[str] | None,

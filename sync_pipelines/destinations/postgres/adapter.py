@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -72,8 +73,11 @@ class PostgresDestination:
         with classified_errors():
             if isinstance(stream, RecordStream):
                 return _publish_streamed(stream, request, read, batches)
-            with self._database.borrow() as connection:
-                return publish(connection.cursor(), request, read, batches)
+            # A connection whose COMMIT failed must be given back, too.
+            with closing(self._database.borrow()) as connection:
+                publication = publish(connection.cursor(), request, read, batches)
+                connection.commit()
+            return publication
 
     def all_unchanged(self, request: PublishRequest, read: ReadResult, batch: pa.Table) -> Ledger | None:
         """Compare by one query."""

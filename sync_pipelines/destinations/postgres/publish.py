@@ -5,6 +5,7 @@ The sequence is that of `destinations.publish`; here is what PostgreSQL needs ar
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -59,6 +60,10 @@ class Staged:
     filled: int | None = None
 
 
+MakeTable = Callable[[Any, PublishRequest, ReadResult, Staged], "PostgresTable"]
+"""Makes the target of a publish from its cursor, request, read, and what staging brought."""
+
+
 def publish(
     cursor: Any,
     request: PublishRequest,
@@ -67,6 +72,7 @@ def publish(
     *,
     stream: RecordStream | None = None,
     fills: bool = False,
+    make_table: MakeTable | None = None,
 ) -> Publication:
     """Merge what was read; the caller owns the transaction.
 
@@ -77,6 +83,7 @@ def publish(
         batches: the records, of which the stream may have brought the good ones here already.
         stream: that they went on.
         fills: the cursor is of the transaction in which the stream filled the empty target.
+        make_table: the target, where it is more than a table beside the catalog.
 
     Raises:
         LedgerError: two counts of a stage differ.
@@ -95,7 +102,7 @@ def publish(
         if fills and stream is not None:
             return _publish_filled(cursor, request, read, stream.rows)
         refused = _stage_records(cursor, request, batches, stream)
-        return _publish_fitting(cursor, request, read, batches, refused)
+        return _publish_fitting(cursor, request, read, batches, refused, make_table or PostgresTable)
     except LedgerError as loss:
         told = explain_loss(cursor, entity, loss)
         raise told from (None if told is loss else loss)
@@ -116,11 +123,16 @@ def _publish_filled(cursor: Any, request: PublishRequest, read: ReadResult, fill
         build_constraints(cursor, request.entity)
     except (psycopg.errors.UniqueViolation, psycopg.errors.ProgramLimitExceeded) as error:
         raise KeyTwiceError(str(error).splitlines()[0]) from error
-    return _publish_table(cursor, request, read, Staged(filled=filled))
+    return publish_table(PostgresTable(cursor, request, read, Staged(filled=filled)), cursor, request, read)
 
 
 def _publish_fitting(
-    cursor: Any, request: PublishRequest, read: ReadResult, batches: StagedBatches, refused: int
+    cursor: Any,
+    request: PublishRequest,
+    read: ReadResult,
+    batches: StagedBatches,
+    refused: int,
+    make_table: MakeTable,
 ) -> Publication:
     """Publish what is staged.
 
@@ -128,19 +140,16 @@ def _publish_fitting(
     """
     cursor.execute("SAVEPOINT before_publish")
     try:
-        publication = _publish_table(cursor, request, read, Staged(refused))
+        publication = publish_table(make_table(cursor, request, read, Staged(refused)), cursor, request, read)
     except MISFITS:
         cursor.execute("ROLLBACK TO SAVEPOINT before_publish")
         misfits = set_misfits_aside(cursor, request.entity, batches.originals)
         if not misfits:
             raise
-        publication = _publish_table(cursor, request, read, Staged(refused + misfits))
+        came = Staged(refused + misfits)
+        publication = publish_table(make_table(cursor, request, read, came), cursor, request, read)
     cursor.execute("RELEASE SAVEPOINT before_publish")
     return publication
-
-
-def _publish_table(cursor: Any, request: PublishRequest, read: ReadResult, came: Staged) -> Publication:
-    return publish_table(PostgresTable(cursor, request, read, came), cursor, request, read)
 
 
 class PostgresTable:

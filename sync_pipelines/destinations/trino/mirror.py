@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 import psycopg
 
@@ -17,6 +13,7 @@ from sync_pipelines.destinations.trino.reviews import keys_table
 from sync_pipelines.destinations.trino.session import Session
 from sync_pipelines.destinations.trino.staging import inline_relation
 from sync_pipelines.destinations.trino.table import read_columns
+from sync_pipelines.destinations.values import as_python
 from sync_pipelines.model.entity import REVIEW_COLUMN, Entity
 from sync_pipelines.model.quoting import quote as pg_quote
 from sync_pipelines.model.types import ColumnType, Kind
@@ -107,19 +104,3 @@ def _read(session: Session, catalog: str, entity: Entity, values: list[str], whe
     cursor.execute(f"SELECT {', '.join(values)} FROM {table} t WHERE {where}")
     while rows := cursor.fetchmany(_BATCH_ROWS):
         yield from rows
-
-
-def as_python(value: Any, column_type: ColumnType) -> Any:
-    """A value of the trino client as psycopg would give it."""
-    if value is None:
-        return None
-    if column_type.is_number_text:
-        return Decimal(value)
-    match column_type.kind:
-        case Kind.JSON:
-            return json.loads(value)
-        case Kind.UUID:
-            return UUID(str(value))
-        case Kind.TIMESTAMPTZ if isinstance(value, datetime):
-            return value if value.tzinfo else value.replace(tzinfo=UTC)
-    return value

@@ -130,8 +130,11 @@ class Staging:
         if self.session.options.staging_url is None:
             return self._by_statements(part, iter([table]), fields)
         filesystem, folder = self._open_folder(part)
-        with filesystem.open_output_stream(f"{folder}/rows.parquet") as stream:
-            pq.write_table(table.select([one.name for one in fields]), stream)
+        try:
+            with filesystem.open_output_stream(f"{folder}/rows.parquet") as stream:
+                pq.write_table(table.select([one.name for one in fields]), stream)
+        except OSError as error:
+            raise self._storage_error(error) from error
         return self._over_files(part, fields)
 
     def of_files(self, part: str, files: list[Path], fields: list[Field]) -> str:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
+import pyarrow as pa
 import pyarrow.fs as pa_fs
 import pytest
 import trino
@@ -18,8 +19,10 @@ from sync_pipelines.declare.register import register_connector as add_connector
 from sync_pipelines.destinations.trino.adapter import TrinoDestination
 from sync_pipelines.destinations.trino.options import TrinoOptions, TrinoSettings, resolve_options
 from sync_pipelines.destinations.trino.session import Session
-from sync_pipelines.destinations.trino.vanished import Vanished, remember_absences
+from sync_pipelines.destinations.trino.staging import TEXT, Field, Staging
+from sync_pipelines.destinations.trino.vanished import Vanished, note_absences
 from sync_pipelines.errors import DatabaseUnavailableError, SecretMissingError, SettingsError
+from sync_pipelines.model.run import Mode
 from sync_pipelines.network.outbound import trino_origin
 from sync_pipelines.secrets import redact
 from sync_pipelines.settings import Settings
@@ -188,6 +191,19 @@ def test_what_is_still_missing_is_looked_up_once_and_not_for_every_row() -> None
 
     ids = tuple(str(UUID(int=number)) for number in range(500))
     cursor, entity = Cursor(), SimpleNamespace(uid=UUID(int=0))
-    plan: Any = SimpleNamespace(mode="full", bridge_schema="bridge", entity=entity)
-    remember_absences(cursor, plan, Vanished(absent_ids=ids, deleted_ids=Counted(ids[:400])))
+    plan: Any = SimpleNamespace(mode=Mode.FULL, bridge_schema="bridge", entity=entity)
+    note_absences(cursor, plan, Vanished(absent_ids=ids, deleted_ids=Counted(ids[:400])))
     assert (cursor.kept, Counted.walks) == (list(ids[400:]), 1)
+
+
+def test_a_staging_storage_that_fails_is_a_passing_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def open_output_stream(self, path: str) -> Any:
+            raise OSError("503 Slow Down")
+
+    reach = SimpleNamespace(inline_rows=1, staging_url="s3://lake/staging")
+    session: Any = SimpleNamespace(options=reach)
+    staging = Staging(session, "iceberg", "e1")
+    monkeypatch.setattr(Staging, "_open_folder", lambda self, part: (Full(), "folder"))
+    with pytest.raises(DatabaseUnavailableError, match="503 Slow Down"):
+        staging.relation("records", pa.table({"c0": ["a", "b"]}), [Field("c0", TEXT)])

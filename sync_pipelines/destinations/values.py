@@ -1,0 +1,27 @@
+"""Values that a destination's client gives, in the Python types of psycopg."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sync_pipelines.model.types import ColumnType, Kind
+
+
+def as_python(value: Any, column_type: ColumnType) -> Any:
+    """A value of another client as psycopg gives it: numbers, JSON and uuids may come as texts."""
+    if value is None:
+        return None
+    if column_type.is_number_text:
+        return Decimal(value)
+    match column_type.kind:
+        case Kind.JSON:
+            return json.loads(value)
+        case Kind.UUID:
+            return UUID(str(value))
+        case Kind.TIMESTAMPTZ if isinstance(value, datetime):
+            return value if value.tzinfo else value.replace(tzinfo=UTC)
+    return value
