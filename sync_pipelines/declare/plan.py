@@ -306,11 +306,7 @@ def _shape(endpoint: Endpoint) -> tuple[Any, ...]:
 
 def _diff_declarations(before: Declaration, after: Declaration) -> list[str]:
     old, new = before.as_json(), after.as_json()
-    told = [
-        f"{name} changes"
-        for name in _TOLD_KEYS
-        if old.get(name) != new.get(name)
-    ]
+    told = [f"{name} changes" for name in _TOLD_KEYS if old.get(name) != new.get(name)]
     if old.get("destination") != new.get("destination"):
         told.append(f"destination of new entities changes to {new.get('destination') or 'what it was'}")
     if old.get("base_url") != new.get("base_url"):

@@ -42,7 +42,7 @@ class Usage:
     Attributes:
         uses: in the order to show them.
         asks_source: the source is asked already in order to plan.
-        is_agreed: a person agreed to the same addresses and secrets before, or SECRET_ORIGINS names them.
+        is_agreed: a person agreed to the same code, addresses and secrets before; SECRET_ORIGINS may name the latter two.
     """
 
     uses: list[Use] = field(default_factory=list)
@@ -83,7 +83,7 @@ def plan_usage(
     """
     before = Declaration.model_validate(stored.declaration) if stored is not None and stored.declaration else None
     usage = Usage(asks_source=_asks_source(declaration, before, infer_again=infer_again))
-    usage.is_agreed = _is_agreed(connector, stored, set(bound))
+    usage.is_agreed = _is_agreed(connector, stored, set(bound)) and _is_same_code(declaration, before)
     usage.uses = [
         *_addresses(declaration, connector, base_url_variable),
         *(
@@ -113,6 +113,11 @@ def _asks_source(declaration: Declaration, before: Declaration | None, *, infer_
     return declaration.openapi is not None or not all(
         is_known(slug, endpoint) for slug, endpoint in declaration.endpoints.items()
     )
+
+
+def _is_same_code(declaration: Declaration, before: Declaration | None) -> bool:
+    """Whether no code would run but what was agreed to; SECRET_ORIGINS says nothing of code."""
+    return declaration.source is None or (before is not None and before.source == declaration.source)
 
 
 def _is_agreed(connector: Connector, stored: Connector | None, bound: set[tuple[str, str]]) -> bool:

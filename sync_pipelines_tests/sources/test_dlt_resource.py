@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 import types
@@ -18,8 +19,11 @@ from dlt.common.pipeline import StateInjectableContext
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.declare.connector_file import SourceFile, validate
-from sync_pipelines.errors import SettingsError, SourceContractError, SourceUnreachableError
+from sync_pipelines.declare.plan import as_connector
+from sync_pipelines.declare.usage import plan_usage
+from sync_pipelines.errors import NotFoundError, SettingsError, SourceContractError, SourceUnreachableError
 from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.network.origins import origin_of
 from sync_pipelines.network.outbound import Outbound
 from sync_pipelines.sources.dlt_resource.adapter import bodies_of, call_source
 from sync_pipelines_tests.declared_world import DeclaredWorld
@@ -342,3 +346,21 @@ def test_a_source_does_not_see_the_state_of_a_pipeline_around_it(module: Any) ->
             made = call_source("module_of_somebody.stateful", {}, outbound, "https://example.com")
             assert list(bodies_of(made, "one", "", Endpoint(), 10)) == [b'[{"id":1}]']
     assert (seen, state) == ([{}, {}], {})
+
+
+def test_other_code_is_never_run_by_an_agreement_to_addresses_and_secrets(declared: DeclaredWorld, module: Any) -> None:
+    module.store = module.shop
+
+    def is_agreed(source: str) -> bool:
+        data = file_of(declared, source=source, endpoints={"tables": {"key": ["id"]}})
+        declaration = validate(data, SourceFile("shop.yaml", data))
+        stored = None
+        with contextlib.suppress(NotFoundError):
+            stored = get_connector(declared.database, declared.connector)
+        bound = [("SHOP_KEY", origin_of(declared.server.url))]
+        return plan_usage(declaration, as_connector(declaration), stored, bound=bound).is_agreed
+
+    assert not is_agreed("module_of_somebody.shop")
+    declared.apply(file_of(declared))
+    assert is_agreed("module_of_somebody.shop")
+    assert not is_agreed("module_of_somebody.store")

@@ -8,6 +8,7 @@ import json
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.model.declaration import Declaration, Endpoint
 from sync_pipelines.model.entity import Connector
+from sync_pipelines.settings import Settings
 
 
 def declaration_of(connector: Connector) -> Declaration:
@@ -34,3 +35,9 @@ def endpoint_of(connector: Connector, slug: str) -> Endpoint:
             next_command=f"sync-pipelines discover {connector.name}",
         )
     return endpoint
+
+
+def page_size_of(endpoint: Endpoint, wanted: int | None, settings: Settings) -> int:
+    """Records to ask for: what a person set, or the declared size, or ours; never more than the declared most."""
+    size = wanted or endpoint.pagination.size or settings.sources.max_page_size
+    return min(size, getattr(endpoint.pagination, "max_size", size))

@@ -9,12 +9,12 @@ from typing import Any
 
 from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.page import Page
-from sync_pipelines.batches.raw_json import Step, compile_path
+from sync_pipelines.batches.raw_json import Step, compile_path, follow
 from sync_pipelines.errors import SourceContractError
 from sync_pipelines.model.declaration import ConnectionPagination, Endpoint
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.sources.declared.layout import DeclaredLayout
-from sync_pipelines.sources.graphql.answers import PageInfo, check_errors, connection_of, page_info_of
+from sync_pipelines.sources.graphql.answers import PageInfo, check_errors, connection_of, goes_on, page_info_of
 from sync_pipelines.sources.http.guarded import GuardedSession, Reply, Traffic
 from sync_pipelines.sources.source import WalkedSource
 
@@ -146,22 +146,48 @@ def info_of(endpoint: Endpoint, body: bytes) -> PageInfo:
     """Where an answer's connection goes on.
 
     Raises:
-        SourceContractError: it does not say it, or it goes on although its file declares that one answer is everything.
+        SourceContractError: it does not say it, or it goes on although its file declares that one answer is everything,
+            or a list inside of its records goes on.
     """
     connection = connection_path(endpoint)
     if isinstance(endpoint.pagination, ConnectionPagination):
-        return page_info_of(body, connection)
+        info = page_info_of(body, connection)
+        _check_inside(endpoint, body, len(connection))
+        return info
     if "pageInfo" in connection_of(body, connection) and page_info_of(body, connection).has_next:
         raise SourceContractError(
             "The answer says that there is a next page, and the connector's file that one answer is everything.",
             next_command="declare `pagination: {type: connection}` in the connector's file",
         )
+    _check_inside(endpoint, body, len(connection))
     return PageInfo(has_next=False)
+
+
+def _check_inside(endpoint: Endpoint, body: bytes, paged: int) -> None:
+    """Refuse an answer with another connection on the way to its records that goes on: nobody would read its rest.
+
+    Args:
+        endpoint: its declaration.
+        body: of an answer without errors.
+        paged: steps that lead to the connection whose pages are followed.
+    """
+    found = [body]
+    for place, step in enumerate(compile_path(records_path(endpoint))):
+        if place != paged and b'"pageInfo"' in body and any(map(goes_on, found)):
+            raise SourceContractError(
+                "Another list on the way to the records says that there is a next page, which is never asked for.",
+                next_command="ask for the records by a query whose only list with pages is their own",
+            )
+        found = [inner for raw in found for inner in follow(raw, step)]
+
+
+def records_path(endpoint: Endpoint) -> str:
+    """JSONPath of the records; of several the first, and the kind takes one only."""
+    return endpoint.records if isinstance(endpoint.records, str) else endpoint.records[0]
 
 
 def connection_path(endpoint: Endpoint) -> tuple[Step, ...]:
     """Path of the object that holds the list of records, and `pageInfo` beside it."""
-    records = endpoint.records if isinstance(endpoint.records, str) else endpoint.records[0]
-    steps = compile_path(records)
+    steps = compile_path(records_path(endpoint))
     at = steps.index(None) if None in steps else len(steps)
     return steps[: max(at - 1, 0)]

@@ -44,13 +44,13 @@ def check_errors(body: bytes) -> None:
     """
     found = members(body)
     if found is None:
-        raise SourceContractError(f"The answer is no JSON object; it begins: {_shown(body)}")
+        raise SourceContractError("The answer is no JSON object", excerpt=_shown(body))
     errors = found.get("errors", b"").strip()
     if errors not in _NOTHING:
         has_data = found.get("data", b"").strip() not in (*_NOTHING, b"{}")
         raise _refusal(errors, has_data=has_data)
     if found.get("data", b"").strip() in _NOTHING:
-        raise SourceContractError(f"The answer has neither data nor errors; it begins: {_shown(body)}")
+        raise SourceContractError("The answer has neither data nor errors", excerpt=_shown(body))
 
 
 def _refusal(raw: bytes, *, has_data: bool) -> SyncError:
@@ -66,7 +66,8 @@ def _refusal(raw: bytes, *, has_data: bool) -> SyncError:
     more = f"; and {len(errors) - SHOWN_ERRORS} more" if len(errors) > SHOWN_ERRORS else ""
     beside = " beside its data, of which nobody knows what is missing" if has_data else ""
     return SourceContractError(
-        f"The answer has errors{beside}; it begins: {printable(shown, 400)}{more}",
+        f"The answer has errors{beside}",
+        excerpt=f"{printable(shown, 400)}{more}",
         next_command="compare `query` and `variables` in the connector's file with the schema of the source",
     )
 
@@ -126,6 +127,12 @@ def connection_of(body: bytes, connection: Sequence[Step]) -> dict[str, bytes]:
         except (BrokenPageError, SourceContractError, ValueError):
             return {}
     return members(found) or {}
+
+
+def goes_on(raw: bytes) -> bool:
+    """Whether an object says of its list that there are more."""
+    info = members((members(raw) or {}).get("pageInfo", b"null")) or {}
+    return info.get("hasNextPage", b"").strip() == b"true"
 
 
 def _decoded(raw: bytes) -> Any:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sync_pipelines.batches.raw_json import compile_path
+from sync_pipelines.batches.raw_json import Step, compile_path
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.declaration import ConnectionPagination, Declaration, Endpoint, NoPagination
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.settings import Settings
+from sync_pipelines.sources.declared.endpoints import page_size_of
 from sync_pipelines.sources.declared.infer import SAMPLE_RECORDS
 from sync_pipelines.sources.declared.kind import DeclaredKind
-from sync_pipelines.sources.graphql.adapter import GraphqlSource, ask, info_of, variables_for
+from sync_pipelines.sources.graphql.adapter import GraphqlSource, ask, info_of, records_path, variables_for
 from sync_pipelines.sources.graphql.document import variables_of
 from sync_pipelines.sources.http.connector_session import open_session
 from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
@@ -56,7 +57,7 @@ class GraphqlKind(DeclaredKind):
             session.hiding_bodies() if masked else session,
             entity,
             endpoint,
-            page_size=_size(endpoint, entity.page_size or settings.sources.max_page_size),
+            page_size=page_size_of(endpoint, entity.page_size, settings),
             max_pages=settings.sources.max_pages,
             masked=masked,
         )
@@ -64,16 +65,11 @@ class GraphqlKind(DeclaredKind):
     def sample(self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings) -> bytes:
         """As `SourceKind.sample`."""
         endpoint = declaration.endpoints[slug]
-        variables = variables_for(endpoint, min(SAMPLE_RECORDS, _size(endpoint, SAMPLE_RECORDS)))
+        variables = variables_for(endpoint, min(SAMPLE_RECORDS, page_size_of(endpoint, None, settings)))
         body = ask(session, endpoint, variables, Traffic(), lambda reply: reply.body)
         info_of(endpoint, body)
         assert isinstance(body, bytes)
         return body
-
-
-def _size(endpoint: Endpoint, otherwise: int) -> int:
-    pagination = endpoint.pagination
-    return min(pagination.size or otherwise, getattr(pagination, "max_size", otherwise))
 
 
 def _completed(endpoint: Endpoint) -> Endpoint:
@@ -87,9 +83,15 @@ def _completed(endpoint: Endpoint) -> Endpoint:
 
 
 def _is_connection(endpoint: Endpoint) -> bool:
-    records = endpoint.records if isinstance(endpoint.records, str) else endpoint.records[0]
-    steps = compile_path(records)
+    steps = compile_path(records_path(endpoint))
     return steps[-1:] == ("nodes",) or steps[-3:] == ("edges", None, "node")
+
+
+def _is_inside(steps: tuple[Step, ...]) -> bool:
+    """Whether a connection is inside of a list, or of one element of it."""
+    names = [place for place, step in enumerate(steps) if step in ("nodes", "edges")]
+    last = names[-1] if names else 0
+    return any(not isinstance(step, str) for step in steps[:last])
 
 
 def _own_variables(endpoint: Endpoint, pagination: object) -> dict[str, str]:
@@ -108,12 +110,23 @@ def _problems(endpoint: Endpoint) -> Iterable[tuple[tuple[str, ...], str]]:
     if endpoint.query is None:
         yield (), "an endpoint of kind graphql needs a `query`"
         return
+    if not isinstance(endpoint.records, str) and len(endpoint.records) > 1:
+        yield ("records",), "the records of a query have one path, beside which its pageInfo is"
+        return
     try:
         declared = variables_of(endpoint.query)
         pagination = _completed(endpoint).pagination
     except (ValueError, SettingsError) as error:
         yield ("query",), f"this is no query that can be sent: {error}"
         return
+    if _is_inside(compile_path(records_path(endpoint))):
+        yield (
+            ("records",),
+            (
+                "these lists are inside of another list, and only the pages of one list can be followed: each would"
+                " be cut at its first page; ask for them by a query of their own, from the root"
+            ),
+        )
     if isinstance(pagination, NoPagination):
         if pagination.size_param is not None or pagination.size is not None:
             yield ("pagination",), "the pagination none has no size for a query; set it in `variables`"

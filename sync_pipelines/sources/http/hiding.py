@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sync_pipelines.errors import BrokenPageError, FatalError, SourceContractError, SyncError
+from sync_pipelines.errors import BrokenPageError, FatalError, SyncError
 
 
 @contextmanager
@@ -13,7 +13,7 @@ def hiding(hides: bool) -> Iterator[None]:
     """No error of what happens to clear values inside tells any of them.
 
     Raises:
-        BrokenPageError, SourceContractError: one from inside, without how the answer begins.
+        BrokenPageError, SyncError: one from inside, without how the answer begins.
         FatalError: in place of what is no error of ours; those of ours hold no values and come through.
     """
     try:
@@ -21,10 +21,14 @@ def hiding(hides: bool) -> Iterator[None]:
     except Exception as error:
         if not hides:
             raise
-        if isinstance(error, BrokenPageError) or (isinstance(error, SourceContractError) and error.excerpt is not None):
+        if isinstance(error, SyncError) and (isinstance(error, BrokenPageError) or error.excerpt is not None):
             raise type(error)(
                 f"{error.without_excerpt}; how it begins is not shown, since it may hold what is masked.",
+                where=error.where,
+                state=error.state,
                 next_command=error.next_command,
+                status=error.status,
+                answered=error.answered,
             ) from None
         if isinstance(error, SyncError):
             raise

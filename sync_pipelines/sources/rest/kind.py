@@ -18,7 +18,7 @@ from sync_pipelines.model.quoting import quote
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources.declared.describe import describe_declaration
-from sync_pipelines.sources.declared.endpoints import declaration_of, endpoint_of
+from sync_pipelines.sources.declared.endpoints import declaration_of, endpoint_of, page_size_of
 from sync_pipelines.sources.declared.infer import SAMPLE_RECORDS
 from sync_pipelines.sources.declared.keeper import Keeper
 from sync_pipelines.sources.declared.kind import DeclaredKind
@@ -168,12 +168,6 @@ class RestKind(DeclaredKind):
         )
         pages = Pages(endpoint, url_of(session, endpoint, ids[0] if ids else ""), params, size)
         return session.request("GET", pages.request.url, pages.query, Traffic(), lambda reply: reply.body)
-
-
-def page_size_of(endpoint: Endpoint, wanted: int | None, settings: Settings) -> int:
-    """Records to ask for: what a person set, or the declared size, or ours; never more than the declared most."""
-    size = wanted or endpoint.pagination.size or settings.sources.max_page_size
-    return min(size, getattr(endpoint.pagination, "max_size", size))
 
 
 def _ids(

@@ -10,8 +10,18 @@ import pytest
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.declare.connector_file import SourceFile, validate
-from sync_pipelines.errors import AuthenticationError, SettingsError, SourceBusyError, SourceContractError
+from sync_pipelines.errors import (
+    AuthenticationError,
+    SettingsError,
+    SourceBusyError,
+    SourceContractError,
+    SourceUnreachableError,
+)
+from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines.model.run import RunStatus
+from sync_pipelines.sources.graphql.adapter import info_of
+from sync_pipelines.sources.graphql.answers import check_errors
+from sync_pipelines.sources.http.hiding import hiding
 from sync_pipelines.sources.registry import source_kind
 from sync_pipelines_tests.declared_world import DeclaredWorld
 from sync_pipelines_tests.world import TOKEN
@@ -204,6 +214,11 @@ def test_a_connector_test_asks_each_query_once(declared: DeclaredWorld) -> None:
         ({"variables": {"first": "env:TOKEN"}}, "a secret is sent by `auth` only"),
         ({"params": {"a": 1}}, "an endpoint of kind graphql has no `params`"),
         ({"pagination": {"type": "page"}}, "has the pagination connection or none"),
+        ({"records": "$.data.shops.nodes[*].items.nodes"}, "inside of another list"),
+        ({"records": "$.data.shops.edges[*].node.items.edges[*].node"}, "inside of another list"),
+        ({"records": "$.data.shops[*].items.nodes", "pagination": {"type": "none"}}, "inside of another list"),
+        ({"records": "$.data.shops.nodes[0].items.nodes"}, "inside of another list"),
+        ({"records": ["$.data.items.nodes", "$.data.others.nodes"]}, "have one path"),
     ],
 )
 def test_a_file_that_cannot_work_is_refused_with_its_place(
@@ -228,3 +243,47 @@ def test_a_kind_that_nobody_knows_names_the_nearest(declared: DeclaredWorld) -> 
     data = {**file_of(declared), "kind": "grapql"}
     with pytest.raises(SettingsError, match="did you mean graphql"):
         validate(data, SourceFile("shop.yaml", data))
+
+
+@pytest.mark.parametrize("pagination", [{"type": "none"}, {"type": "connection"}])
+def test_a_list_on_the_way_to_the_records_is_not_cut_silently(pagination: dict[str, Any]) -> None:
+    end, more = {"hasNextPage": False}, {"hasNextPage": True, "endCursor": "c"}
+
+    def answer(inner: dict[str, Any]) -> bytes:
+        shop = {"items": {"pageInfo": inner, "all": [{"id": 1}]}}
+        return json.dumps({"data": {"shops": {"pageInfo": end, "list": [{"items": {}} | shop]}}}).encode()
+
+    endpoint = Endpoint(records="$.data.shops.list[*].items.all", pagination=pagination)  # type: ignore[arg-type]
+    assert not info_of(endpoint, answer(end)).has_next
+    with pytest.raises(SourceContractError, match="Another list on the way"):
+        info_of(endpoint, answer(more))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'["canary"]',
+        b'{"canary": 1}',
+        b'{"errors": [{"message": "no rights on canary"}]}',
+        b'{"errors": "canary", "data": {"a": 1}}',
+    ],
+)
+def test_errors_about_masked_answers_tell_none_of_their_text(body: bytes) -> None:
+    with pytest.raises(SourceContractError, match="is not shown") as caught, hiding(True):
+        check_errors(body)
+    assert "canary" not in f"{caught.value} {caught.value.details()}"
+
+
+def test_an_unreachable_source_with_masks_tells_nothing_of_its_text() -> None:
+    with pytest.raises(SourceUnreachableError, match="is not shown") as caught, hiding(True):
+        raise SourceUnreachableError("It could not be reached", excerpt="canary", status=502)
+    assert ("canary" in str(caught.value), caught.value.status) == (False, 502)
+
+
+def test_the_page_size_that_a_person_sets_wins_over_the_declared_one(declared: DeclaredWorld) -> None:
+    serve(declared, pagination={"type": "connection", "size": 10, "max_size": 20})
+    for size, asked in ((5, 5), (50, 20)):
+        declared.rest.graphql.operations.clear()
+        declared.set("items", page_size=size)
+        declared.sync("items", full_refresh=True)
+        assert {one[1]["first"] for one in declared.rest.graphql.operations} == {asked}
