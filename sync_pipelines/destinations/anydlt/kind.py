@@ -84,8 +84,8 @@ class DltKind:
         given = options.get(CREDENTIALS, "")
         if not isinstance(given, str) or "://" in given or given.startswith("md:"):
             raise SettingsError(
-                f"The credentials of {self.name} are the path of a file; an address, which may hold a secret, is given as"
-                " a reference such as env:NAME.",
+                f"The credentials of {self.name} are the path of a file; an address, which may hold a secret, is"
+                " given as a reference such as env:NAME.",
                 state="Nothing was stored.",
             )
 
