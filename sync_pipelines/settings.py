@@ -305,8 +305,19 @@ class Settings(
 
     @property
     def models(self) -> Path:
-        """The folder of the SQL models: SYNC_PIPELINES_MODELS, or `dbt_like_sql` in the working directory."""
-        return (self.models_folder or Path("dbt_like_sql")).expanduser().absolute()
+        """The folder of the SQL models: SYNC_PIPELINES_MODELS, or `dbt_like_sql` in the working directory.
+
+        Raises:
+            SettingsError: the named folder is not there.
+        """
+        folder = (self.models_folder or Path("dbt_like_sql")).expanduser().absolute()
+        if self.models_folder is not None and not folder.is_dir():
+            raise SettingsError(
+                f"SYNC_PIPELINES_MODELS names {folder}, and there is no such folder.",
+                state="Nothing was started.",
+                next_command="make the folder, or take the variable out of the environment and .env",
+            )
+        return folder
 
 
 def _password_of(url: str) -> str | None:

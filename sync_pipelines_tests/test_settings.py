@@ -201,3 +201,11 @@ def is_settings(owner: str) -> bool:
     if owner.startswith("connector"):
         return False
     return owner.endswith((".obj", "settings", "settings()", "_settings"))
+
+
+def test_a_folder_of_models_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SYNC_PIPELINES_MODELS", str(tmp_path / "modles"))
+    with pytest.raises(SettingsError, match=r"modles, and there is no such folder"):
+        _ = load_settings().models
+    (tmp_path / "modles").mkdir()
+    assert load_settings().models == tmp_path / "modles"

@@ -5,6 +5,7 @@ A run that is killed between the load and the books leaves rows that the next ru
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -188,7 +189,9 @@ class DltDestination:
         A file of duckdb is open in one process only.
         """
         with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
-            lock_ddl(cursor, f"{self._name}:{self._credentials}")
+            # Credentials may be a secret, and the name of a lock may be logged.
+            place = hashlib.sha256(self._credentials.encode()).hexdigest()
+            lock_ddl(cursor, f"{self._name}:{place}")
             yield cursor
 
 

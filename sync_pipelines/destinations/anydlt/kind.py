@@ -81,9 +81,11 @@ class DltKind:
                 f"{self.name} takes no option {printable(unknown[0], 60)!r}; known: {CREDENTIALS}.",
                 state="Nothing was stored.",
             )
-        if not isinstance(options.get(CREDENTIALS, ""), str):
+        given = options.get(CREDENTIALS, "")
+        if not isinstance(given, str) or "://" in given or given.startswith("md:"):
             raise SettingsError(
-                f"The credentials of {self.name} are a text, or a reference such as env:NAME.",
+                f"The credentials of {self.name} are the path of a file; an address, which may hold a secret, is"
+                " given as a reference such as env:NAME.",
                 state="Nothing was stored.",
             )
 

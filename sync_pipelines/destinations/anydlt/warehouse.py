@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +18,7 @@ from dlt.common.schema.typing import TSchemaContractDict
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from sync_pipelines.destinations.spools import working_folder
 from sync_pipelines.errors import (
     ConfigurationError,
     DatabaseRefusedError,
@@ -29,6 +29,7 @@ from sync_pipelines.errors import (
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.quoting import literal
 from sync_pipelines.secrets import printable
+from sync_pipelines.settings import load_settings
 
 READ_ROWS = 20_000
 # New tables and columns are made; another type stops the load before anything is written.
@@ -51,9 +52,9 @@ def _pipeline(name: str, credentials: str, dataset: str) -> Iterator[Any]:
     # A person who wants dlt to report says so in the environment.
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
     factory = Destination.from_reference(name, credentials=credentials, naming_convention="direct")
-    with tempfile.TemporaryDirectory(prefix="sync_pipelines_dlt_") as folder:
+    with working_folder(load_settings().home) as folder:
         yield dlt.pipeline(
-            pipeline_name="sync_pipelines", pipelines_dir=folder, destination=factory, dataset_name=dataset
+            pipeline_name="sync_pipelines", pipelines_dir=str(folder), destination=factory, dataset_name=dataset
         )
 
 

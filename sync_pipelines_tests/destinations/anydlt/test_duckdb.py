@@ -33,7 +33,9 @@ endpoints:
 HOLD = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('held', flush=True); time.sleep(60)"
 
 
-@pytest.mark.parametrize("options", [{"path": "x.duckdb"}, {"credentials": 7}])
+@pytest.mark.parametrize(
+    "options", [{"path": "x.duckdb"}, {"credentials": 7}, {"credentials": "md:shop?motherduck_token=abc"}]
+)
 def test_options_that_cannot_be_used_are_refused_before_they_are_stored(
     database: Database, options: dict[str, object]
 ) -> None:
