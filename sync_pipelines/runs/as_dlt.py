@@ -8,29 +8,34 @@ key. Rejects are not left out: they go into a table of their own.
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import dlt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity, list_entities
+from sync_pipelines.catalog.runs import last_details
+from sync_pipelines.errors import CursorProtocolError, SourceContractError, UnsortedPageError
 from sync_pipelines.model.cursor import Codec, order_key
 from sync_pipelines.model.entity import Connector, DeltaStrategy, Entity, EntityStatus
 from sync_pipelines.model.types import INTEGER_BITS, ColumnType, Kind
 from sync_pipelines.runs.extraction import Extraction
 from sync_pipelines.runs.prepared_gate import prepare_gate
 from sync_pipelines.settings import Settings
-from sync_pipelines.sources.registry import open_source
+from sync_pipelines.sources.registry import open_source, source_kind
 
 logger = logging.getLogger(__name__)
 
 POSITION, ARRIVAL = "_bridge_position", "_bridge_arrival"
 """Columns beside the source's: the rowversion, spelled so that it sorts as its codec does; the order of arrival."""
-_SEPARATOR = "|"
+_SEPARATOR, _CODEC = "|", "codec"
 
 
 def make_dlt_source(database: Database, connector_name: str, slugs: tuple[str, ...], settings: Settings) -> Any:
@@ -69,20 +74,110 @@ def _extraction(database: Database, connector: Connector, entity: Entity, settin
 
 
 def _records(
-    extraction: Extraction, entity: Entity, after: str | None, is_incremental: bool, waiting: list[pa.Table]
+    extraction: Extraction, entity: Entity, after: str | None, waiting: list[pa.Table], *, in_order: bool
 ) -> Iterator[pa.Table]:
-    """The records of a read as dlt gets them; `waiting` gets the rejects."""
+    """The records of a read by rowversions as dlt gets them; `waiting` gets the rejects."""
     # One behind, so that all rejects are there before the last records, which take them along.
-    last = _for_dlt(extraction.stored, extraction.no_records, Codec.TEXT if is_incremental else None)
-    # Without a cursor all is read, and the table is replaced.
-    for name, batch in extraction.batches(after=after, keyset=is_incremental, full=after is None):
-        if name == entity.rejects_table:
-            waiting.append(batch)
-            continue
-        if len(last):
-            yield last
-        last = _for_dlt(extraction.stored, batch, extraction.reading.codec if is_incremental else None)
+    last = _for_dlt(extraction.stored, extraction.no_records, Codec.TEXT)
+    try:
+        for name, batch in extraction.batches(after=after, keyset=True, full=after is None, in_order=in_order):
+            codec = extraction.reading.codec
+            if codec is Codec.OPAQUE:
+                raise _unordered(entity)
+            if name == entity.rejects_table:
+                waiting.append(batch)
+                continue
+            if len(last):
+                yield last
+            last = _for_dlt(extraction.stored, batch, codec or Codec.TEXT)
+    except UnsortedPageError as error:
+        error.next_command = f"sync-pipelines sync {entity.path}, which notes that its source is not sorted, and again"
+        raise
+    _check_whole(extraction, entity)
     yield last
+
+
+def _all_records(extraction: Extraction, entity: Entity, waiting: list[pa.Table]) -> Iterator[pa.Table]:
+    """The records of a whole read, each key once and as it came last; nothing before the read is known to be whole.
+
+    The table is replaced without a look at keys, so what was read twice would be there twice.
+    """
+    keys = [f"c{place}" for place, column in enumerate(entity.columns) if column.is_business_key]
+    last: dict[tuple[Any, ...], int] = {}
+    with tempfile.TemporaryFile() as file:
+        with pa.ipc.new_file(file, extraction.no_records.schema) as spool:
+            for name, batch in extraction.batches(after=None, keyset=False, full=True):
+                if name == entity.rejects_table:
+                    waiting.append(batch)
+                    continue
+                spool.write_table(batch)
+                columns = [batch[key].to_pylist() for key in keys]
+                last.update(zip(zip(*columns, strict=True), batch["arrival"].to_pylist(), strict=True))
+        _check_whole(extraction, entity)
+        file.seek(0)
+        newest = pa.array(last.values(), pa.int64())
+        with pa.ipc.open_file(file) as spooled:
+            # With no record dlt still gets the columns, and empties the table.
+            yield _for_dlt(extraction.stored, extraction.no_records, None)
+            for place in range(spooled.num_record_batches):
+                table = pa.Table.from_batches([spooled.get_batch(place)])
+                table = table.filter(pc.is_in(table["arrival"], value_set=newest))
+                if len(table):
+                    yield _for_dlt(extraction.stored, table, None)
+
+
+def _check_whole(extraction: Extraction, entity: Entity) -> None:
+    """Tell what the read warns of, and refuse one that may lack records.
+
+    Raises:
+        SourceContractError: the source changed while it was read, so that its end is not sure.
+    """
+    for warning in extraction.reading.warnings:
+        logger.warning("%s: %s", entity.path, warning)
+    if extraction.moved or not extraction.reading.drained:
+        told = "; ".join(extraction.reading.warnings)
+        raise SourceContractError(
+            f"The source changed while it was read, so records may be missing: {told}.",
+            where=dict(entity.where),
+            state="The dlt pipeline loads nothing of this read.",
+            next_command="run the pipeline again when the source is quiet",
+        )
+
+
+def _unordered(entity: Entity) -> CursorProtocolError:
+    return CursorProtocolError(
+        "Only the source knows the order of its rowversions, so dlt cannot follow them.",
+        where=dict(entity.where),
+        state="The dlt pipeline loads nothing of this read.",
+        next_command=f"sync-pipelines sync {entity.path}, which stores that; then dlt gets all records each time",
+    )
+
+
+def _pinned(entity: Entity, state: dict[str, Any]) -> Entity:
+    """The entity with the codec by which the positions in the pipeline's state are spelled.
+
+    Raises:
+        CursorProtocolError: its codec is another one by now.
+    """
+    pinned = state.get(_CODEC)
+    if pinned is None or entity.cursor_codec == pinned:
+        return entity
+    if entity.cursor_codec is None:
+        return replace(entity, cursor_codec=pinned)
+    raise CursorProtocolError(
+        f"Rowversions are compared as {entity.cursor_codec!s} now, and the position of the pipeline is of {pinned}.",
+        where=dict(entity.where),
+        state="The dlt pipeline loads nothing of this read.",
+        next_command='run the pipeline once with refresh="drop_resources"',
+    )
+
+
+def _is_in_order(database: Database, connector: Connector, entity: Entity) -> bool:
+    """False where our own runs noted that the source does not sort its pages by rowversion."""
+    if source_kind(connector).is_declared:
+        return True
+    with database.connect() as connection:
+        return not last_details(connection, entity).get("unsorted")
 
 
 def _resources(database: Database, connector: Connector, entity: Entity, settings: Settings) -> tuple[Any, Any]:
@@ -90,9 +185,7 @@ def _resources(database: Database, connector: Connector, entity: Entity, setting
     is_incremental = entity.delta_strategy is DeltaStrategy.ROWVERSION and entity.cursor_codec != Codec.OPAQUE
     waiting: list[pa.Table] = []
 
-    def read(after: str | None) -> Iterator[pa.Table]:
-        waiting.clear()
-        yield from _records(_extraction(database, connector, entity, settings), entity, after, is_incremental, waiting)
+    def warn_of_unread() -> None:
         if waiting:
             logger.warning("%s: %d batches of rejects were left, since nobody reads them", entity.path, len(waiting))
 
@@ -101,11 +194,20 @@ def _resources(database: Database, connector: Connector, entity: Entity, setting
             POSITION, primary_key=(), range_start="open", on_cursor_value_missing="include"
         ),
     ) -> Iterator[pa.Table]:
-        last = cursor.last_value
-        yield from read(None if last is None else str(last).partition(_SEPARATOR)[2])
+        waiting.clear()
+        state = dlt.current.resource_state()
+        extraction = _extraction(database, connector, _pinned(entity, state), settings)
+        after = None if cursor.last_value is None else str(cursor.last_value).partition(_SEPARATOR)[2]
+        in_order = _is_in_order(database, connector, entity)
+        yield from _records(extraction, entity, after, waiting, in_order=in_order)
+        if extraction.reading.codec is not None:
+            state[_CODEC] = str(extraction.reading.codec)
+        warn_of_unread()
 
     def full() -> Iterator[pa.Table]:
-        yield from read(None)
+        waiting.clear()
+        yield from _all_records(_extraction(database, connector, entity, settings), entity, waiting)
+        warn_of_unread()
 
     def take_rejects(_: Any) -> Iterator[pa.Table]:
         while waiting:

@@ -106,19 +106,7 @@ def _own_variables(endpoint: Endpoint, pagination: object) -> dict[str, str]:
     return ours
 
 
-def _problems(endpoint: Endpoint) -> Iterable[tuple[tuple[str, ...], str]]:
-    if endpoint.query is None:
-        yield (), "an endpoint of kind graphql needs a `query`"
-        return
-    if not isinstance(endpoint.records, str) and len(endpoint.records) > 1:
-        yield ("records",), "the records of a query have one path, beside which its pageInfo is"
-        return
-    try:
-        declared = variables_of(endpoint.query)
-        pagination = _completed(endpoint).pagination
-    except (ValueError, SettingsError) as error:
-        yield ("query",), f"this is no query that can be sent: {error}"
-        return
+def _problems_of_pages(endpoint: Endpoint, pagination: object) -> Iterable[tuple[tuple[str, ...], str]]:
     if _is_inside(compile_path(records_path(endpoint))):
         yield (
             ("records",),
@@ -132,6 +120,22 @@ def _problems(endpoint: Endpoint) -> Iterable[tuple[tuple[str, ...], str]]:
             yield ("pagination",), "the pagination none has no size for a query; set it in `variables`"
     elif not isinstance(pagination, ConnectionPagination):
         yield ("pagination",), "an endpoint of kind graphql has the pagination connection or none"
+
+
+def _problems(endpoint: Endpoint) -> Iterable[tuple[tuple[str, ...], str]]:
+    if endpoint.query is None:
+        yield (), "an endpoint of kind graphql needs a `query`"
+        return
+    if not isinstance(endpoint.records, str) and len(endpoint.records) > 1:
+        yield ("records",), "the records of a query have one path, beside which its pageInfo is"
+        return
+    try:
+        declared = variables_of(endpoint.query)
+        pagination = _completed(endpoint).pagination
+    except (ValueError, SettingsError) as error:
+        yield ("query",), f"this is no query that can be sent: {error}"
+        return
+    yield from _problems_of_pages(endpoint, pagination)
     for name, what in _own_variables(endpoint, pagination).items():
         if name not in declared:
             yield ("query",), f"the query declares no variable ${name}, which would take {what}"
