@@ -42,7 +42,8 @@ class Usage:
     Attributes:
         uses: in the order to show them.
         asks_source: the source is asked already in order to plan.
-        is_agreed: a person agreed to the same code, addresses and secrets before; SECRET_ORIGINS may name the latter.
+        is_agreed: a person agreed to the same code, addresses and secrets before; SECRET_ORIGINS may name the latter
+            two.
     """
 
     uses: list[Use] = field(default_factory=list)
