@@ -250,8 +250,6 @@ def test_a_source_that_was_made_once_is_refused_since_its_second_read_would_be_e
 ) -> None:
     module.made = module.shop("key")
     module.bound = module.shop("key").resources["tables"]()
-    kept = module.shop("key")
-    module.cached = lambda: kept
     for name in ("made", "bound"):
         with pytest.raises(SettingsError, match="only once"):
             declared.apply(file_of(declared, source=f"module_of_somebody.{name}", arguments={},
