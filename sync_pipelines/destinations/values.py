@@ -1,4 +1,4 @@
-"""Values that a destination's client gives, in the Python types of psycopg."""
+"""Values between a destination and Arrow: as its client gives them, and as PostgreSQL spells them."""
 
 from __future__ import annotations
 
@@ -25,3 +25,11 @@ def as_python(value: Any, column_type: ColumnType) -> Any:
         case Kind.TIMESTAMPTZ if isinstance(value, datetime):
             return value if value.tzinfo else value.replace(tzinfo=UTC)
     return value
+
+
+def canonical_text(expression: str, kind: Kind) -> str:
+    """SQL of PostgreSQL: the canonical text of a value, which `batches.arrays.from_canonical` reads."""
+    if kind not in (Kind.TIMESTAMP, Kind.TIMESTAMPTZ):
+        return f"{expression}::text"
+    in_utc = f"{expression} AT TIME ZONE 'UTC'" if kind is Kind.TIMESTAMPTZ else expression
+    return f"to_char({in_utc}, 'YYYY-MM-DD HH24:MI:SS.US')"

@@ -19,6 +19,7 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.quarantine import get_quarantined
 from sync_pipelines.destinations.registry import open_destination
+from sync_pipelines.destinations.values import canonical_text
 from sync_pipelines.errors import NotFoundError
 from sync_pipelines.gate.contract import judge_batch
 from sync_pipelines.gate.explain import Explanation, Shadow, explain
@@ -26,7 +27,6 @@ from sync_pipelines.gate.judge import Tally
 from sync_pipelines.gate.opened import OpenedGate
 from sync_pipelines.model.entity import REVIEW_COLUMN, Entity
 from sync_pipelines.model.quoting import literal, quote
-from sync_pipelines.model.types import Kind
 
 BATCH_ROWS = 20_000
 
@@ -144,12 +144,6 @@ def _texts(entity: Entity, there: set[str]) -> Iterator[str]:
     """Per column the canonical text of its value, null where the table has no such column."""
     for column in entity.columns:
         if column.target_name in there:
-            yield _text(f"t.{quote(column.target_name)}", column.type.kind)
+            yield canonical_text(f"t.{quote(column.target_name)}", column.type.kind)
         else:
             yield "NULL::text"
-
-
-def _text(name: str, kind: Kind) -> str:
-    if kind is Kind.TIMESTAMPTZ:
-        return f"to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
-    return f"to_char({name}, 'YYYY-MM-DD HH24:MI:SS.US')" if kind is Kind.TIMESTAMP else f"{name}::text"

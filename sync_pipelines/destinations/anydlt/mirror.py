@@ -19,6 +19,7 @@ from sync_pipelines.destinations.anydlt.warehouse import READ_ROWS, Warehouse
 from sync_pipelines.destinations.postgres.publish import PostgresTable, Staged
 from sync_pipelines.destinations.postgres.target import constraint_statements
 from sync_pipelines.destinations.publish import Written
+from sync_pipelines.destinations.values import canonical_text
 from sync_pipelines.destinations.verdicts import Counts
 from sync_pipelines.model.entity import BRIDGE_COLUMNS, OPTIONAL_COLUMNS, Entity
 from sync_pipelines.model.names import shorten_identifier
@@ -110,8 +111,10 @@ class MirrorTable(PostgresTable):
 
     def _changed(self) -> str:
         """Rows that were inserted or updated, so that they are at a place where none was before."""
-        texts = [_text(f"t.{quote(column.target_name)}", column.type.kind) for column in self.entity.columns]
-        own = [f"t.{name}::text" if name not in _MOMENTS else _moment(f"t.{name}") for name in self._own_names]
+        texts = [canonical_text(f"t.{quote(column.target_name)}", column.type.kind) for column in self.entity.columns]
+        own = [
+            canonical_text(f"t.{name}", Kind.TIMESTAMPTZ if name in _MOMENTS else Kind.TEXT) for name in self._own_names
+        ]
         columns = ", ".join(f"{value} AS v{place}" for place, value in enumerate([*texts, *own]))
         return (
             f"SELECT {columns} FROM {self.merge.target} t LEFT JOIN {_KNOWN} k ON k.place = t.ctid"
@@ -147,14 +150,3 @@ def _own_arrays(columns: Iterable[tuple[str, tuple[Any, ...]]]) -> Iterator[tupl
         elif name in _MOMENTS:
             array = array.cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
         yield name, array
-
-
-def _text(name: str, kind: Kind) -> str:
-    """SQL: the canonical text of a value, see `batches.arrays.from_canonical`."""
-    if kind is Kind.TIMESTAMPTZ:
-        return _moment(name)
-    return f"to_char({name}, 'YYYY-MM-DD HH24:MI:SS.US')" if kind is Kind.TIMESTAMP else f"{name}::text"
-
-
-def _moment(name: str) -> str:
-    return f"to_char({name} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
