@@ -65,7 +65,7 @@ def result_of(attempt: Attempt, publication: Publication) -> RunResult:
         columns=entity.columns,
         gate=run.gate.tally.as_dict() if run.gate is not None else {},
         warnings=(*run.warnings, *extraction.reading.warnings, *publication.warnings),
-        storage=dict(publication.details.get("trino", {})),
+        storage={**publication.details.get("trino", {}), **publication.details.get("dlt", {})},
         metrics=metrics,
         coerced=dict(extraction.coerced),
         status=publication.verdict.status,
