@@ -104,7 +104,7 @@ def _typed(after: str, own: Any, endpoint: Endpoint) -> Any:
                     return moment
                 return moment.replace(tzinfo=UTC) if is_aware else moment.astimezone(UTC).replace(tzinfo=None)
             case date():
-                return date.fromisoformat(after[:10])
+                return datetime.fromisoformat(after).date()
             case bool() | str():
                 return after
             case int() | float() | Decimal():
