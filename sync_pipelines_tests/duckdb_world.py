@@ -13,7 +13,7 @@ import duckdb
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.settings import Settings
-from sync_pipelines_tests.world import World
+from sync_pipelines_tests.world import World, by_business_key
 
 
 @dataclass
@@ -48,11 +48,7 @@ class DuckdbWorld(World):
 
     def rows(self, slug: str = "items", *, deleted: bool = False) -> dict[tuple[Any, ...], dict[str, Any]]:
         """Rows of the target by business key; live ones unless `deleted`."""
-        keys = [column.target_name for column in self.entity(slug).business_keys]
-        found = self.all_rows(slug, f"_bridge_deleted = {deleted}")
-        by_key = {tuple(row[key] for key in keys): row for row in found}
-        assert len(by_key) == len(found), "a key is there twice"
-        return by_key
+        return by_business_key(self.entity(slug), self.all_rows(slug, f"_bridge_deleted = {deleted}"))
 
     def change_row(self, key: str, **values: str) -> None:
         changes = ", ".join(f"{name} = '{value}'" for name, value in values.items())

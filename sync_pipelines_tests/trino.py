@@ -28,7 +28,7 @@ from sync_pipelines.destinations.trino.quoting import quote
 from sync_pipelines.destinations.trino.session import Session
 from sync_pipelines.destinations.trino.staging import STAGING_SCHEMA
 from sync_pipelines.settings import Settings
-from sync_pipelines_tests.world import World
+from sync_pipelines_tests.world import World, by_business_key
 
 _FOLDER = "SYNC_PIPELINES_TEST_TRINO"
 START_SECONDS = 1500  # the first time, Maven fetches a gigabyte
@@ -169,11 +169,7 @@ class TrinoWorld(World):
 
     def rows(self, slug: str = "items", *, deleted: bool = False) -> dict[tuple[Any, ...], dict[str, Any]]:
         """Rows of the target by business key; live ones unless `deleted`."""
-        keys = [column.target_name for column in self.entity(slug).business_keys]
-        found = self.all_rows(slug, f"_bridge_deleted = {deleted}")
-        by_key = {tuple(row[key] for key in keys): row for row in found}
-        assert len(by_key) == len(found), "a key is there twice"
-        return by_key
+        return by_business_key(self.entity(slug), self.all_rows(slug, f"_bridge_deleted = {deleted}"))
 
     def change_row(self, key: str, **values: str) -> None:
         changes = ", ".join(f"{name} = '{value}'" for name, value in values.items())

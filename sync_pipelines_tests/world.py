@@ -36,6 +36,14 @@ ITEM_COLUMNS = (
 )
 
 
+def by_business_key(entity: Entity, rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Rows by business key, each of which is there once."""
+    keys = [column.target_name for column in entity.business_keys]
+    by_key = {tuple(row[key] for key in keys): row for row in rows}
+    assert len(by_key) == len(rows), "a key is there twice"
+    return by_key
+
+
 @dataclass
 class World:
     """Everything a scenario needs. The connector is called `erp`."""
@@ -145,13 +153,10 @@ class World:
     def rows(self, slug: str = "items", *, deleted: bool = False) -> dict[tuple[Any, ...], dict[str, Any]]:
         """Rows of the target by business key; live ones unless `deleted`."""
         entity = self.entity(slug)
-        keys = [column.target_name for column in entity.business_keys]
         with psycopg.connect(self.database.url, row_factory=dict_row) as connection:
             table = quote(entity.target_schema, entity.target_table)
             found = connection.execute(f"SELECT * FROM {table} WHERE _bridge_deleted = {deleted}").fetchall()
-        by_key = {tuple(row[key] for key in keys): row for row in found}
-        assert len(by_key) == len(found), "a key is there twice"
-        return by_key
+        return by_business_key(entity, found)
 
     def change_row(self, key: str, **values: str) -> None:
         """Change a row of `items` behind our back."""

@@ -60,7 +60,7 @@ def load_batches(loading: Loading, batches: Iterable[Batch], finish_read: Callab
     Raises:
         SyncError: ours, or a failure of a database or a file translated.
     """
-    with classified_errors(), file_errors(loading.request.entity), loading.writing(), ExitStack() as stack:
+    with classified_errors(), _faults_of(loading.request.entity), loading.writing(), ExitStack() as stack:
         started = time.monotonic()
         staged = _read(loading, batches, stack)
         read = finish_read()
@@ -72,15 +72,20 @@ def load_batches(loading: Loading, batches: Iterable[Batch], finish_read: Callab
 
 
 @contextmanager
-def file_errors(entity: Entity) -> Iterator[None]:
+def _faults_of(entity: Entity) -> Iterator[None]:
     """A full disk, a torn file or a fault of ours ends the run for good: the next try would do the same."""
     try:
         yield
     except (SyncError, psycopg.Error):
         raise
     except Exception as error:
-        told = printable(str(error), 300)
-        raise FatalError(f"The load failed: {type(error).__name__}: {told}", where=dict(entity.where)) from error
+        raise load_failure(error, entity) from error
+
+
+def load_failure(error: Exception, entity: Entity) -> FatalError:
+    """What is told of a load that failed by something else than a source or a database."""
+    shown = printable(str(error), 300)
+    return FatalError(f"The load failed: {type(error).__name__}: {shown}", where=dict(entity.where))
 
 
 def _clock(loading: Loading, stage: str, started: float) -> float:

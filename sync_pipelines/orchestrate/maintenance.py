@@ -22,7 +22,7 @@ def maintenance(view: CatalogView) -> tuple[list[dg.JobDefinition], list[dg.Sche
     schedule = dg.ScheduleDefinition(
         name=f"{JOB}_schedule",
         job=job,
-        cron_schedule=kind_of(entities[0].destination).maintenance_cron,
+        cron_schedule=crons[entities[0].destination],
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Looks after the Iceberg tables; those that need nothing cost two small queries.",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from sync_pipelines.catalog.runs import (
 )
 from sync_pipelines.catalog.slots import writer_place
 from sync_pipelines.destinations.destination import StagedBatches
-from sync_pipelines.destinations.load import Batch, Loading, file_errors, load_batches
+from sync_pipelines.destinations.load import Batch, Loading, load_batches, load_failure
 from sync_pipelines.destinations.spool import Spool
 from sync_pipelines.destinations.spools import RunFolder
 from sync_pipelines.gate.judge import Tally
@@ -110,24 +110,17 @@ def _request_of(run: Run) -> PublishRequest:
 def publish_read(attempt: Attempt) -> Publication:
     """Read the source to its end and publish what it sent."""
     batches = attempt.batches()
-    with _disk_errors(attempt.run):
+    try:
         # Two, so that a read of a single batch is known to be over.
         head = list(itertools.islice(batches, 2))
+    except OSError as error:
+        # While it is read, only the disk is our own trouble; what a source does has errors of its own.
+        raise load_failure(error, attempt.run.entity) from error
     if len(head) < 2 and not attempt.run.released:
         publication = _without_load(attempt, attempt.finish_read(), head)
         if publication is not None:
             return publication
     return _load(attempt, itertools.chain(head, batches))
-
-
-@contextmanager
-def _disk_errors(run: Run) -> Iterator[None]:
-    """While it is read, only the disk is our own trouble: what a source makes of its answers has errors of its own."""
-    try:
-        yield
-    except OSError as error:
-        with file_errors(run.entity):
-            raise error
 
 
 def _go_on(run: Run, extraction: Extraction, fetched: int) -> None:

@@ -21,7 +21,7 @@ from sync_pipelines.catalog.session_options import ensure_schema
 from sync_pipelines.destinations.anydlt.mirror import MirrorTable, fill_table, make_mirror, make_table, mirrored
 from sync_pipelines.destinations.anydlt.warehouse import Warehouse, check_warehouse
 from sync_pipelines.destinations.destination import Prepared, StagedBatches
-from sync_pipelines.destinations.drift import Alterations, check_is_ours, check_may_be_made, plan_columns
+from sync_pipelines.destinations.drift import Alterations, TablePlan, check_is_ours, check_may_be_made, plan_columns
 from sync_pipelines.destinations.postgres.publish import publish
 from sync_pipelines.destinations.values import as_python
 from sync_pipelines.errors import ConfigurationError, UnknownTypeError
@@ -71,20 +71,20 @@ class DltDestination:
             return ()
         check_is_ours(entity, stored)
         types = {name: self._spelled(sql_type) for name, sql_type in stored.items()}
-        with warehouse.alterations() as (table, quote, execute):
+
+        def plan(table: str, quote: Callable[[str], str]) -> TablePlan:
             spelled = Alterations(
                 table=table,
                 quote=quote,
                 stored_name=str,
                 type_of=lambda column: self._column_type(column.type),
                 widening=lambda column, have: self._widening(column, have, quote),
-                holds=lambda column, have: _holds(column, have),
+                holds=_holds,
                 own_types=dict.fromkeys(OPTIONAL_COLUMNS, "varchar") | {REJECTED_COLUMN: "timestamp with time zone"},
             )
-            plan = plan_columns(entity, types, spelled, rebuild=rebuild)
-            for statement in plan.statements:
-                execute(statement)
-        return plan.changes
+            return plan_columns(entity, types, spelled, rebuild=rebuild)
+
+        return warehouse.alter(plan)
 
     def _spelled(self, sql_type: str) -> str:
         """A type of the destination as this program spells it."""

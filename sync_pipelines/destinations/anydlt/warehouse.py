@@ -18,6 +18,7 @@ from dlt.common.schema.typing import TSchemaContractDict
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from sync_pipelines.destinations.drift import TablePlan
 from sync_pipelines.destinations.spools import working_folder
 from sync_pipelines.errors import (
     ConfigurationError,
@@ -113,12 +114,19 @@ class Warehouse:
             where = " AND ".join([*same, condition])
             client.execute_sql(f"UPDATE {self._table(client)} SET {assignment} WHERE {where}")
 
-    @contextmanager
-    def alterations(self) -> Iterator[tuple[str, Callable[[str], str], Callable[[str], object]]]:
-        """The quoted table, what quotes a column, and what runs a statement; dlt then learns the table anew."""
+    def alter(self, plan: Callable[[str, Callable[[str], str]], TablePlan]) -> tuple[str, ...]:
+        """Run the statements of a plan; returns what they change, in words.
+
+        Args:
+            plan: makes it from the quoted table and what quotes a column.
+        """
         with self._pipeline() as pipeline, pipeline.sql_client() as client:
-            yield self._table(client), client.escape_column_name, client.execute_sql
-            self._forget_schema(client)
+            planned = plan(self._table(client), client.escape_column_name)
+            for statement in planned.statements:
+                client.execute_sql(statement)
+            if planned.statements:
+                self._forget_schema(client)
+        return planned.changes
 
     def rename(self, other: str) -> None:
         """Give the table another name; dlt then makes a new one under the old name."""

@@ -13,6 +13,7 @@ from sync_pipelines.catalog.database import Database
 from sync_pipelines.declare.connector_file import parse_yaml, validate
 from sync_pipelines.declare.register import register_connector
 from sync_pipelines.destinations import publish
+from sync_pipelines.destinations.anydlt.kind import DUCKDB
 from sync_pipelines.destinations.registry import kind_of
 from sync_pipelines.errors import DatabaseUnavailableError, SchemaDriftError, SettingsError
 from sync_pipelines.model.types import parse_type
@@ -51,8 +52,6 @@ def test_a_connector_without_credentials_says_what_to_type(database: Database) -
 
 def test_credentials_may_be_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAREHOUSE", "/data/warehouse.duckdb")
-    from sync_pipelines.destinations.anydlt.kind import DUCKDB
-
     assert DUCKDB.credentials({"credentials": "env:WAREHOUSE"}) == "/data/warehouse.duckdb"
     assert [address.name for address in DUCKDB.addresses({"credentials": "env:WAREHOUSE"}, [])] == ["env:WAREHOUSE"]
 
