@@ -20,24 +20,37 @@ _BY_DEFAULT = tuple(name for name in NAMES if name != "memory")
 
 
 def bench(
-    rows: Annotated[int, typer.Option(min=10_000, help="Records of the main scenarios.")] = 1_000_000,
+    rows: Annotated[
+        int, typer.Option(min=10_000, help="Records of the main scenarios.")
+    ] = 1_000_000,
     only: Annotated[
-        list[str] | None, typer.Option(help=f"One of {', '.join(NAMES)}; may be repeated. All but memory by default.")
+        list[str] | None,
+        typer.Option(
+            help=f"One of {', '.join(NAMES)}; may be repeated. All but memory by default."
+        ),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Alternating repeats, of which the median is shown.")] = 3,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Alternating repeats, of which the median is shown.")
+    ] = 3,
     memory_rows: Annotated[int, typer.Option(help="Records of --only memory.")] = MEMORY_ROWS,
     out: Annotated[Path | None, typer.Option(help="Write the table as Markdown here.")] = None,
     samples: Annotated[Path | None, typer.Option(help="Write every sample as JSON here.")] = None,
-    quick: Annotated[bool, typer.Option(help=f"{QUICK_ROWS:,} records, one repeat, short lookback.")] = False,
+    quick: Annotated[
+        bool, typer.Option(help=f"{QUICK_ROWS:,} records, one repeat, short lookback.")
+    ] = False,
     profile: Annotated[bool, typer.Option(help="Only profile our first load.")] = False,
 ) -> None:
     """Measure our syncs beside the hand-written floor and stock dlt, each in processes and a database of its own."""
     console = Console(stderr=True)
     names = frozenset(only or _BY_DEFAULT)
     if unknown := names - set(NAMES):
-        raise typer.BadParameter(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(NAMES)}")
+        raise typer.BadParameter(
+            f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(NAMES)}"
+        )
     if quick:
-        scope = Scope(QUICK_ROWS, 1, names, min(memory_rows, 2 * QUICK_ROWS), 10_000, lookback_seconds=3)
+        scope = Scope(
+            QUICK_ROWS, 1, names, min(memory_rows, 2 * QUICK_ROWS), 10_000, lookback_seconds=3
+        )
     else:
         scope = Scope(rows, repeats, names, memory_rows, QUICK_ROWS)
     if profile:

@@ -26,7 +26,9 @@ CURSOR = Column("row_version", "TEXT")
 
 def decode(
     pages: Annotated[int, typer.Option(help=f"Pages of {PAGE_ROWS} records.")] = 300,
-    repeats: Annotated[int, typer.Option(help="Alternating repeats, of which the best is shown.")] = 5,
+    repeats: Annotated[
+        int, typer.Option(help="Alternating repeats, of which the best is shown.")
+    ] = 5,
 ) -> None:
     """CPU seconds for each way of reading the same records, and the ratio to S2's."""
     s2, flat, nested = _pages(pages)
@@ -42,7 +44,9 @@ def decode(
         "S2": lambda: _measure(columns, s2, None),
         "declared": lambda: _measure(columns, flat, DeclaredLayout(plain, columns)),
         "declared, nested": lambda: _measure(columns, nested, DeclaredLayout(deep, columns)),
-        "declared, by way of S2's form": lambda: _measure(columns, flat, None, lambda body: keeper.keep(body).body),
+        "declared, by way of S2's form": lambda: _measure(
+            columns, flat, None, lambda body: keeper.keep(body).body
+        ),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):
@@ -51,7 +55,9 @@ def decode(
     floor = min(seconds["S2"])
     for name, taken in seconds.items():
         each_million = min(taken) * 1_000_000 / (pages * PAGE_ROWS)
-        typer.echo(f"{name:<32} {each_million:6.2f} CPU s a million records, {min(taken) / floor:.2f} x S2's")
+        typer.echo(
+            f"{name:<32} {each_million:6.2f} CPU s a million records, {min(taken) / floor:.2f} x S2's"
+        )
 
 
 def _measure(
@@ -60,7 +66,9 @@ def _measure(
     layout: Layout | None,
     before: Callable[[bytes], bytes] = lambda body: body,
 ) -> float:
-    entity = Entity(uuid4(), "shop", "items", "Items", "", DeltaStrategy.ROWVERSION, columns, "shop", "items")
+    entity = Entity(
+        uuid4(), "shop", "items", "Items", "", DeltaStrategy.ROWVERSION, columns, "shop", "items"
+    )
     decoder = PageDecoder(entity, layout=layout)
     started = time.process_time()
     for start in range(0, len(bodies), BATCH_PAGES):
@@ -84,7 +92,9 @@ def _pages(count: int) -> tuple[list[bytes], list[bytes], list[bytes]]:
         sent = [{"data": record, "row_version": record[CURSOR.name]} for record in records]
         s2.append(msgspec.json.encode({"rows": sent}))
         flat.append(msgspec.json.encode({"data": {"items": records}}))
-        nested.append(msgspec.json.encode({"data": {"items": [_nest(record, groups) for record in records]}}))
+        nested.append(
+            msgspec.json.encode({"data": {"items": [_nest(record, groups) for record in records]}})
+        )
     return s2, flat, nested
 
 

@@ -60,5 +60,8 @@ def load(place: Place) -> dict[str, Any]:
         repository = defs.get_repository_def()
         found["fetched"] = len(repository.asset_graph.get_all_asset_keys())
         if place.options["snapshot"]:
-            found["snapshot_mb"] = len(serialize_value(RepositorySnap.from_def(repository, defer_snapshots=True))) / 1e6
+            found["snapshot_mb"] = (
+                len(serialize_value(RepositorySnap.from_def(repository, defer_snapshots=True)))
+                / 1e6
+            )
     return found

@@ -33,15 +33,24 @@ def first(place: Place) -> dict[str, Any]:
                     "name": "items00",
                     "primary_key": "item_number",
                     "write_disposition": "merge",
-                    "endpoint": {"path": "api/v1/data/items00", "params": {"page_size": 1000}, "data_selector": "rows"},
-                    "processing_steps": [{"map": lambda row: {**row["data"], "row_version": row["row_version"]}}],
+                    "endpoint": {
+                        "path": "api/v1/data/items00",
+                        "params": {"page_size": 1000},
+                        "data_selector": "rows",
+                    },
+                    "processing_steps": [
+                        {"map": lambda row: {**row["data"], "row_version": row["row_version"]}}
+                    ],
                 }
             ],
         }
     )
     with tempfile.TemporaryDirectory() as folder, measured(place) as found:
         pipeline = dlt.pipeline(
-            "stock", destination=postgres(_with_host(place.database_url)), dataset_name="stock", pipelines_dir=folder
+            "stock",
+            destination=postgres(_with_host(place.database_url)),
+            dataset_name="stock",
+            pipelines_dir=folder,
         )
         pipeline.run(source)
         with pipeline.sql_client() as client:

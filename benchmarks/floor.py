@@ -84,7 +84,9 @@ def read(place: Place, slug: str, after: str | None) -> Iterator[pa.Table]:
     rows = 0
     while True:
         query = f"page=1&page_size={PAGE}" + (f"&rowversion_gt={after}" if after else "")
-        records = decoder.decode(pool.request("GET", f"{place.source_url}/api/v1/data/{slug}?{query}").data).rows
+        records = decoder.decode(
+            pool.request("GET", f"{place.source_url}/api/v1/data/{slug}?{query}").data
+        ).rows
         is_last = len(records) < PAGE
         if not is_last:
             # The last rowversion of a full page may go on in the next one.
@@ -112,7 +114,9 @@ def _table(records: list[Row]) -> pa.Table:
         "quantity": pa.array([one.quantity for one in data], pa.int32()),
         "reorder_level": pa.array([one.reorder_level for one in data], pa.int32()),
         "supplier_id": pa.array([one.supplier_id for one in data], pa.int64()),
-        "unit_price": pa.array([bytes(one.unit_price) for one in data]).cast(pa.string()).cast(pa.decimal128(17, 3)),
+        "unit_price": pa.array([bytes(one.unit_price) for one in data])
+        .cast(pa.string())
+        .cast(pa.decimal128(17, 3)),
         "weight": pa.array([one.weight for one in data]).cast(pa.decimal128(8, 4)),
         "modified_at": pa.array([one.modified_at[:-1] for one in data]).cast(pa.timestamp("us")),
         "valid_from": pa.array([one.valid_from for one in data]).cast(pa.date32()),
@@ -123,7 +127,10 @@ def _table(records: list[Row]) -> pa.Table:
 
 
 def _copy(
-    connection: psycopg.Connection[Any], target: str, tables: Iterator[pa.Table], to_csv: Callable[[pa.Table], bytes]
+    connection: psycopg.Connection[Any],
+    target: str,
+    tables: Iterator[pa.Table],
+    to_csv: Callable[[pa.Table], bytes],
 ) -> int:
     """COPY in a second thread while the tables are made in this one."""
     waiting: queue.Queue[pa.Table | None] = queue.Queue(2)
@@ -160,7 +167,8 @@ def _csv(table: pa.Table) -> bytes:
 def _csv_hashed(table: pa.Table) -> bytes:
     lines = _csv(table).splitlines()
     return b"".join(
-        b"%b,%b\n" % (line, hashlib.md5(line, usedforsecurity=False).hexdigest().encode()) for line in lines
+        b"%b,%b\n" % (line, hashlib.md5(line, usedforsecurity=False).hexdigest().encode())
+        for line in lines
     )
 
 
@@ -181,7 +189,9 @@ def _index(connection: psycopg.Connection[Any], slug: str) -> None:
 
 def _stage(place: Place, connection: psycopg.Connection[Any], slug: str, after: str | None) -> int:
     connection.execute(f"TRUNCATE {slug}_staging")
-    fetched = _copy(connection, f"{slug}_staging ({NAMES}, rowversion)", read(place, slug, after), _csv)
+    fetched = _copy(
+        connection, f"{slug}_staging ({NAMES}, rowversion)", read(place, slug, after), _csv
+    )
     connection.commit()
     connection.execute(_SESSION)
     return fetched
@@ -208,7 +218,9 @@ def merge(place: Place, slug: str, *, full: bool) -> int:
         fetched = _stage(place, connection, slug, None if full else newest[0])
         connection.execute(f"ANALYZE {slug}_staging")
         content = ", ".join(
-            f"{name} = s.{name}" for name in [*SQL_TYPES, "rowversion", "hash"] if name != "item_number"
+            f"{name} = s.{name}"
+            for name in [*SQL_TYPES, "rowversion", "hash"]
+            if name != "item_number"
         )
         connection.execute(
             f"UPDATE {slug} t SET {content}, deleted = false, updated_at = now()"
@@ -255,7 +267,10 @@ def absolute(place: Place) -> dict[str, Any]:
         _create(connection, "items00")
         connection.execute(_SESSION)
         found["fetched"] = _copy(
-            connection, f"items00 ({NAMES}, rowversion, hash)", read(place, "items00", None), _csv_hashed
+            connection,
+            f"items00 ({NAMES}, rowversion, hash)",
+            read(place, "items00", None),
+            _csv_hashed,
         )
         _index(connection, "items00")
     return {**found, "live": _live(place)}

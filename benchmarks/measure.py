@@ -38,7 +38,9 @@ class Place:
 
     def control(self, action: str, **query: float) -> Any:
         """Ask the source for a change, or for its counts."""
-        with urllib.request.urlopen(f"{self.source_url}/control/{action}?{urlencode(query)}") as answer:  # noqa: S310
+        with urllib.request.urlopen(
+            f"{self.source_url}/control/{action}?{urlencode(query)}"
+        ) as answer:  # noqa: S310
             return json.load(answer)
 
 
@@ -48,9 +50,19 @@ def measured(place: Place) -> Iterator[dict[str, Any]]:
     found: dict[str, Any] = {}
     gc.collect()
     requests = place.control("stats")["requests"]
-    before = (time.monotonic(), own_cpu_seconds(), database_cpu_seconds(place), tree_cpu_seconds(place.source_pid))
+    before = (
+        time.monotonic(),
+        own_cpu_seconds(),
+        database_cpu_seconds(place),
+        tree_cpu_seconds(place.source_pid),
+    )
     yield found
-    after = (time.monotonic(), own_cpu_seconds(), database_cpu_seconds(place), tree_cpu_seconds(place.source_pid))
+    after = (
+        time.monotonic(),
+        own_cpu_seconds(),
+        database_cpu_seconds(place),
+        tree_cpu_seconds(place.source_pid),
+    )
     names = ("wall_seconds", "client_cpu", "database_cpu", "source_cpu")
     found |= {name: end - start for name, start, end in zip(names, before, after, strict=True)}
     found["requests"] = place.control("stats")["requests"] - requests
@@ -72,7 +84,9 @@ def own_cpu_seconds() -> float:
 def tree_cpu_seconds(pid: int) -> float:
     """CPU seconds of a process, of its living children, and of those that ended and were waited for."""
     own = _stat(Path(f"/proc/{pid}"))
-    children = (int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    children = (
+        int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    )
     living = [_stat(Path(f"/proc/{child}")) for child in children]
     return (sum(own) + sum(user + system for user, system, *_ in living)) / _TICKS
 
@@ -92,4 +106,6 @@ def peak_mb() -> float:
     Not `ru_maxrss`: that one survives exec(), so a child would begin with its parent's peak.
     """
     match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(match[1]) / 1024 if match else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return (
+        int(match[1]) / 1024 if match else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    )

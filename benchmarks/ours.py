@@ -45,7 +45,9 @@ def _told(result: RunResult) -> dict[str, Any]:
     return {
         **result.ledger.as_dict(),
         "live": result.row_count,
-        "stage_seconds": {name: round(seconds, 3) for name, seconds in result.stage_seconds.items()},
+        "stage_seconds": {
+            name: round(seconds, 3) for name, seconds in result.stage_seconds.items()
+        },
     }
 
 
@@ -60,13 +62,19 @@ def prepare(place: Place) -> dict[str, Any]:
     migrate(database)
     trino = place.options.get("trino")
     add_connector(
-        database, CONNECTOR, place.source_url, destination="trino" if trino else None, destination_settings=trino
+        database,
+        CONNECTOR,
+        place.source_url,
+        destination="trino" if trino else None,
+        destination_settings=trino,
     )
     found = discover(database, CONNECTOR, settings=_settings()).added
     if "lookback_seconds" in place.options:
         for slug in found:
             change_entity(
-                database, get_entity(database, CONNECTOR, slug), lookback_seconds=place.options["lookback_seconds"]
+                database,
+                get_entity(database, CONNECTOR, slug),
+                lookback_seconds=place.options["lookback_seconds"],
             )
     return {"added": found}
 

@@ -92,9 +92,9 @@ _SPANS = {letter: _span(letter.encode()) for letter in "abcdefghijklmnopqrstuvwx
 
 def _mixed(keys: Numbers, revisions: Numbers) -> Numbers:
     """Well spread 64 bits for each record (the finalizer of splitmix64)."""
-    bits = keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + revisions.astype(np.uint64) * np.uint64(
-        0xD1B54A32D192ED03
-    )
+    bits = keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + revisions.astype(
+        np.uint64
+    ) * np.uint64(0xD1B54A32D192ED03)
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits ^ (bits >> np.uint64(31))
@@ -161,7 +161,12 @@ def describe(slug: str) -> dict[str, Any]:
         "delta_strategy": "rowversion",
         "business_key_columns": [KEY],
         "columns": [
-            {"name": name, "data_type": kind, "is_nullable": nullable, "is_business_key": name == KEY}
+            {
+                "name": name,
+                "data_type": kind,
+                "is_nullable": nullable,
+                "is_business_key": name == KEY,
+            }
             for name, kind, nullable in COLUMNS
         ],
     }

@@ -60,13 +60,23 @@ def _line(members: list[Sample], floors: dict[int, Sample]) -> tuple[str, ...]:
         f"{median('peak_mb'):.0f}",
         f"{median('requests'):.0f}",
         _ratio(members, floors, lambda sample: sample.found["wall_seconds"]),
-        _ratio(members, floors, lambda sample: sample.found["client_cpu"] + sample.found["database_cpu"]),
+        _ratio(
+            members,
+            floors,
+            lambda sample: sample.found["client_cpu"] + sample.found["database_cpu"],
+        ),
     )
 
 
-def _ratio(members: list[Sample], floors: dict[int, Sample], cost: Callable[[Sample], float]) -> str:
-    pairs = [(cost(sample), cost(floors[sample.repeat])) for sample in members if sample.repeat in floors]
-    ratios = [ours / floor for ours, floor in pairs if floor >= 0.02]  # below, the clock's ticks show
+def _ratio(
+    members: list[Sample], floors: dict[int, Sample], cost: Callable[[Sample], float]
+) -> str:
+    pairs = [
+        (cost(sample), cost(floors[sample.repeat])) for sample in members if sample.repeat in floors
+    ]
+    ratios = [
+        ours / floor for ours, floor in pairs if floor >= 0.02
+    ]  # below, the clock's ticks show
     return f"{statistics.median(ratios):.2f}" if ratios else "–"
 
 

@@ -95,7 +95,12 @@ def _wanted(scope: Scope) -> set[str]:
 
 def _absolute(scope: Scope, repeat: int) -> Iterator[Sample]:
     with open_world(scope.rows) as world:
-        yield Sample("first load", "absolute floor", repeat, _checked(world.run("floor:absolute"), scope.rows))
+        yield Sample(
+            "first load",
+            "absolute floor",
+            repeat,
+            _checked(world.run("floor:absolute"), scope.rows),
+        )
 
 
 def _floor(scope: Scope, repeat: int) -> Iterator[Sample]:
@@ -121,13 +126,28 @@ def _chain(scope: Scope, world: World, who: str, repeat: int) -> Iterator[Sample
     yield Sample("first load", who, repeat, _checked(world.run(f"{who}:first"), live))
     if "refresh" in wanted:
         live -= world.place.control("evolve", changed=0.05, gone=0.01)["items00"]["gone"]
-        yield Sample("full refresh, 5 % changed, 1 % gone", who, repeat, _checked(world.run(f"{who}:refresh"), live))
+        yield Sample(
+            "full refresh, 5 % changed, 1 % gone",
+            who,
+            repeat,
+            _checked(world.run(f"{who}:refresh"), live),
+        )
     if "delta" in wanted:
         world.place.control("append", **CHANGES)
         live += CHANGES["new"]
-        yield Sample("1000 changes, new process", who, repeat, _cold(_checked(world.run(f"{who}:delta"), live)))
+        yield Sample(
+            "1000 changes, new process",
+            who,
+            repeat,
+            _cold(_checked(world.run(f"{who}:delta"), live)),
+        )
         live += 2 * CHANGES["new"]
-        yield Sample("1000 changes, warm process", who, repeat, _checked(world.run(f"{who}:delta", warm=True), live))
+        yield Sample(
+            "1000 changes, warm process",
+            who,
+            repeat,
+            _checked(world.run(f"{who}:delta", warm=True), live),
+        )
 
 
 def _cold(found: dict[str, Any]) -> dict[str, Any]:
@@ -143,7 +163,11 @@ def _checked(found: dict[str, Any], live: int) -> dict[str, Any]:
 
 def _dlt(scope: Scope) -> Iterator[Sample]:
     work = f"first load of {scope.dlt_rows:,}"
-    for who, task in (("stock dlt rest_api", "dlt_stock:first"), ("floor", "floor:first"), ("ours", "ours:first")):
+    for who, task in (
+        ("stock dlt rest_api", "dlt_stock:first"),
+        ("floor", "floor:first"),
+        ("ours", "ours:first"),
+    ):
         with open_world(scope.dlt_rows) as world:
             if who == "ours":
                 world.run("ours:prepare")
@@ -151,13 +175,21 @@ def _dlt(scope: Scope) -> Iterator[Sample]:
 
 
 def _concurrent(scope: Scope) -> Iterator[Sample]:
-    threads, rows = int(os.environ.get("SYNC_WORKER_THREADS", ENTITIES)), max(scope.rows // 10, 1000)
+    threads, rows = (
+        int(os.environ.get("SYNC_WORKER_THREADS", ENTITIES)),
+        max(scope.rows // 10, 1000),
+    )
     work = f"{ENTITIES} entities of {rows:,} at once, {threads} threads"
     for who in ("floor", "ours"):
         with open_world(rows, ENTITIES) as world:
             if who == "ours":
                 world.run("ours:prepare")
-            yield Sample(work, who, 0, _checked(world.run(f"{who}:concurrent", threads=threads), rows * ENTITIES))
+            yield Sample(
+                work,
+                who,
+                0,
+                _checked(world.run(f"{who}:concurrent", threads=threads), rows * ENTITIES),
+            )
 
 
 def _definitions(scope: Scope) -> Iterator[Sample]:
@@ -170,7 +202,9 @@ def _definitions(scope: Scope) -> Iterator[Sample]:
             ):
                 found = world.run("definitions:load", snapshot=snapshot)
                 if found["fetched"] != entities:
-                    raise RuntimeError(f"{found['fetched']} assets where the catalog has {entities} entities")
+                    raise RuntimeError(
+                        f"{found['fetched']} assets where the catalog has {entities} entities"
+                    )
                 yield Sample(work.format(entities), "ours", 0, found)
 
 
@@ -198,22 +232,32 @@ def _fifty(scope: Scope) -> Iterator[Sample]:
         )
         world.place.control("append", new=5, changed=5, same=0)
         yield Sample(
-            "50 due entities, 200 ms latency, one run", "ours", 0, world.run("schedule:fifty", latency_seconds=0.2)
+            "50 due entities, 200 ms latency, one run",
+            "ours",
+            0,
+            world.run("schedule:fifty", latency_seconds=0.2),
         )
 
 
 def _latency(scope: Scope) -> Iterator[Sample]:
     with open_world(1000) as world:
         world.run("ours:prepare")
-        yield Sample("from change to row, by probe, worst of three", "ours", 0, world.run("schedule:latency"))
+        yield Sample(
+            "from change to row, by probe, worst of three", "ours", 0, world.run("schedule:latency")
+        )
 
 
 def _gate(scope: Scope) -> Iterator[Sample]:
     for repeat in range(scope.repeats):
-        for who, task in (("no gate", "ours:first"), ("gate of 5 rules, score and table", "ours:gated")):
+        for who, task in (
+            ("no gate", "ours:first"),
+            ("gate of 5 rules, score and table", "ours:gated"),
+        ):
             with open_world(scope.rows) as world:
                 world.run("ours:prepare")
-                yield Sample("first load through a gate", who, repeat, _checked(world.run(task), scope.rows))
+                yield Sample(
+                    "first load through a gate", who, repeat, _checked(world.run(task), scope.rows)
+                )
 
 
 def _memory(scope: Scope) -> Iterator[Sample]:
@@ -242,8 +286,18 @@ def _trino(scope: Scope) -> Iterator[Sample]:
             # The floor goes first, so that the Java machine is warm for neither more than for the other.
             yield Sample(work, "floor", 0, world.run("trino:floor", **options))
             yield Sample(work, "ours", 0, _checked(world.run("trino:first", **options), scope.rows))
-            yield Sample("1000 changes into Iceberg, warm process", "ours", 0, _changed(world, scope, options))
-            yield Sample("INSERT … VALUES of the trino client", "plain", 0, world.run("trino:insert_values", **options))
+            yield Sample(
+                "1000 changes into Iceberg, warm process",
+                "ours",
+                0,
+                _changed(world, scope, options),
+            )
+            yield Sample(
+                "INSERT … VALUES of the trino client",
+                "plain",
+                0,
+                world.run("trino:insert_values", **options),
+            )
 
 
 def _changed(world: World, scope: Scope, options: dict[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,8 @@ def tick(place: Place) -> dict[str, Any]:
         connection.execute(_COPY, [entities])
         connection.execute("DELETE FROM entities WHERE slug NOT LIKE '%%\\_%%'")
         connection.execute(
-            "UPDATE entities SET next_due_at = now() WHERE uid IN (SELECT uid FROM entities LIMIT %s)", [due]
+            "UPDATE entities SET next_due_at = now() WHERE uid IN (SELECT uid FROM entities LIMIT %s)",
+            [due],
         )
         slugs = [row["slug"] for row in connection.execute("SELECT slug FROM entities")]
     with database.connect(autocommit=True) as connection:
@@ -98,7 +99,9 @@ def latency(place: Place) -> dict[str, Any]:
     """
     database = Database(place.database_url)
     with database.connect() as connection:
-        connection.execute("UPDATE entities SET sync_interval_seconds = 86400, lookback_seconds = 3600")
+        connection.execute(
+            "UPDATE entities SET sync_interval_seconds = 86400, lookback_seconds = 3600"
+        )
     seconds: list[float] = []
     with _dagster_home(place) as environment, measured(place) as found, _daemon(environment):
         _await(lambda: _live(database) is not None)
@@ -143,5 +146,8 @@ def _daemon(environment: dict[str, str]) -> Iterator[None]:
     from sync_pipelines.cli.shell.processes import Children
 
     with Children(environment, Path(environment["DAGSTER_HOME"])) as children:
-        children.start("daemon", [sys.executable, "-m", "dagster._daemon", "run", "-w", str(ROOT / "workspace.yaml")])
+        children.start(
+            "daemon",
+            [sys.executable, "-m", "dagster._daemon", "run", "-w", str(ROOT / "workspace.yaml")],
+        )
         yield

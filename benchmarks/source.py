@@ -40,7 +40,9 @@ class Table:
         """`rows` records; seven share each rowversion, and keys come in no order."""
         places = np.arange(rows, dtype=np.int64)
         keys, versions = (places * _STEP) % rows, places // TIED
-        return cls(keys, versions.astype(np.int32), np.zeros(rows, np.uint8), rows, rows // TIED + 1)
+        return cls(
+            keys, versions.astype(np.int32), np.zeros(rows, np.uint8), rows, rows // TIED + 1
+        )
 
     def page(self, rowversion_gt: str | None, number: int, size: int) -> bytes:
         """One answer of the data endpoint."""
@@ -54,7 +56,11 @@ class Table:
         """Change and remove evenly spread shares of the records; changed ones get new rowversions."""
         places = np.arange(len(self.keys))
         is_gone = places % round(1 / gone) == 1 if gone else np.zeros(len(places), bool)
-        is_changed = (places % round(1 / changed) == 0) & ~is_gone if changed else np.zeros(len(places), bool)
+        is_changed = (
+            (places % round(1 / changed) == 0) & ~is_gone
+            if changed
+            else np.zeros(len(places), bool)
+        )
         keys, revisions = self.keys[is_changed], self.revisions[is_changed] + np.uint8(1)
         self._replace(is_gone | is_changed, keys, revisions)
         return {"changed": int(is_changed.sum()), "gone": int(is_gone.sum())}
@@ -102,7 +108,9 @@ class Source:
             if table is None:
                 return 404, b"{}"
             return 200, table.page(
-                query.get("rowversion_gt"), int(query.get("page", 1)), int(query.get("page_size", 1000))
+                query.get("rowversion_gt"),
+                int(query.get("page", 1)),
+                int(query.get("page_size", 1000)),
             )
         if url.path == "/api/v1/apis":
             return 200, json.dumps([describe(slug) for slug in self.tables]).encode()
@@ -119,12 +127,16 @@ class Source:
             self.latency_seconds = float(query["seconds"])
         elif action == "evolve":
             return {
-                slug: table.evolve(float(query["changed"]), float(query["gone"])) for slug, table in self.tables.items()
+                slug: table.evolve(float(query["changed"]), float(query["gone"]))
+                for slug, table in self.tables.items()
             }
         elif action == "append":
             counts = {name: int(query[name]) for name in ("new", "changed", "same")}
             return {slug: table.append(**counts) for slug, table in self.tables.items()}
-        return {"requests": self.requests, "rows": {slug: len(table.keys) for slug, table in self.tables.items()}}
+        return {
+            "requests": self.requests,
+            "rows": {slug: len(table.keys) for slug, table in self.tables.items()},
+        }
 
 
 class Connection(asyncio.Protocol):
@@ -148,7 +160,9 @@ class Connection(asyncio.Protocol):
             head = f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
             answer = [head.encode(), body]
             if self.source.latency_seconds and target.startswith("/api/v1/data/"):
-                asyncio.get_running_loop().call_later(self.source.latency_seconds, self.transport.writelines, answer)
+                asyncio.get_running_loop().call_later(
+                    self.source.latency_seconds, self.transport.writelines, answer
+                )
             else:
                 self.transport.writelines(answer)
 

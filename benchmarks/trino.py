@@ -47,7 +47,9 @@ def _extraction(place: Place, entity: Entity) -> Extraction:
     settings = Settings(_env_file=None)  # type: ignore[call-arg]
     connector = get_connector(Database(place.database_url), ours.CONNECTOR)
     source = open_source(Database(place.database_url), connector, entity, settings)
-    return Extraction(entity, source, max_pages=settings.sources.max_pages, batch_rows=settings.runs.batch_rows)
+    return Extraction(
+        entity, source, max_pages=settings.sources.max_pages, batch_rows=settings.runs.batch_rows
+    )
 
 
 def floor(place: Place) -> dict[str, Any]:
@@ -66,7 +68,9 @@ def floor(place: Place) -> dict[str, Any]:
     relation = staging.of_files("records", files, record_fields(entity))
     destination.session.execute("CREATE SCHEMA IF NOT EXISTS iceberg.floor")
     with measured(place) as found:
-        written = destination.session.execute(f"CREATE TABLE iceberg.floor.items AS SELECT * FROM {relation} s").written  # noqa: S608
+        written = destination.session.execute(
+            f"CREATE TABLE iceberg.floor.items AS SELECT * FROM {relation} s"
+        ).written  # noqa: S608
     staging.clear()
     return {**found, "fetched": written, "live": place.rows}
 
@@ -92,7 +96,12 @@ def insert_values(place: Place) -> dict[str, Any]:
 
 
 def _rows(place: Place, entity: Entity, columns: list[str]) -> Iterator[tuple[Any, ...]]:
-    for table_name, table in _extraction(place, entity).batches(after=None, keyset=True, full=False):
+    for table_name, table in _extraction(place, entity).batches(
+        after=None, keyset=True, full=False
+    ):
         if table_name == entity.records_table:
-            texts = [[None if value is None else str(value) for value in table[name].to_pylist()] for name in columns]
+            texts = [
+                [None if value is None else str(value) for value in table[name].to_pylist()]
+                for name in columns
+            ]
             yield from zip(*texts, strict=True)

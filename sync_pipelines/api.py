@@ -62,13 +62,17 @@ def dlt_source(connector: str, *entities: str, settings: Settings | None = None)
     Raises:
         SyncError: there is no such catalog, connector or entity.
     """
-    from sync_pipelines.runs.as_dlt import make_dlt_source  # here, since dlt takes half a second to import
+    from sync_pipelines.runs.as_dlt import (
+        make_dlt_source,
+    )  # here, since dlt takes half a second to import
 
     settings = settings or load_settings()
     return make_dlt_source(open_catalog(settings), connector, entities, settings)
 
 
-def discover(connector: str, *, accept: tuple[str, ...] = (), settings: Settings | None = None) -> DiscoveryReport:
+def discover(
+    connector: str, *, accept: tuple[str, ...] = (), settings: Settings | None = None
+) -> DiscoveryReport:
     """Ask the source of a connector which APIs it offers, and bring the catalog up to date.
 
     Args:

@@ -58,6 +58,10 @@ def _from_file() -> set[str]:
 def _values(file: Path | None = None) -> dict[str, str]:
     """The file's variables; none when there is no file that can be read."""
     try:
-        return {name: value for name, value in dotenv_values(file or dotenv_file()).items() if value is not None}
+        return {
+            name: value
+            for name, value in dotenv_values(file or dotenv_file()).items()
+            if value is not None
+        }
     except OSError:
         return {}

@@ -126,7 +126,9 @@ class SyncError(Exception):
     def __str__(self) -> str:
         parts = [_sentence(self.what)]
         if self.where:
-            parts.append("Where: " + ", ".join(f"{name} {value}" for name, value in self.where.items()) + ".")
+            parts.append(
+                "Where: " + ", ".join(f"{name} {value}" for name, value in self.where.items()) + "."
+            )
         if self.state:
             parts.append(_sentence(self.state))
         if self.next_command:
@@ -152,7 +154,11 @@ class SyncError(Exception):
 
 def _sentence(text: str) -> str:
     """A text that ends as a sentence does, so that another one can follow."""
-    return text if text.rstrip().endswith((".", "!", "?", ":", "…")) or not text.strip() else f"{text.rstrip()}."
+    return (
+        text
+        if text.rstrip().endswith((".", "!", "?", ":", "…")) or not text.strip()
+        else f"{text.rstrip()}."
+    )
 
 
 UNPUBLISHED = "Nothing was published: table and cursor are as before."

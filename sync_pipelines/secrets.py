@@ -55,7 +55,13 @@ def references_in(value: object) -> list[str]:
     """The references in a value, however deep in lists and objects."""
     if isinstance(value, str):
         return [value] if is_reference(value) else []
-    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    inside = (
+        value.values()
+        if isinstance(value, Mapping)
+        else value
+        if isinstance(value, (list, tuple))
+        else ()
+    )
     return [reference for inner in inside for reference in references_in(inner)]
 
 
@@ -89,7 +95,9 @@ def register_secret(value: str | None) -> None:
     if value and len(value) >= 4:
         in_json = json.dumps(value)[1:-1]
         with _known_lock:
-            _known.update({value, in_json, in_json.replace("/", "\\/"), quote(value, safe=""), quote(value)})
+            _known.update(
+                {value, in_json, in_json.replace("/", "\\/"), quote(value, safe=""), quote(value)}
+            )
 
 
 def recognize_others(redactor: Callable[[str], str] | None) -> None:
@@ -177,7 +185,9 @@ def _without_url_password(run: re.Match[str]) -> str:
 def redact_data(value: Any, redactor: Callable[[str], str] = redact) -> Any:
     """JSON-ready data with every text in it redacted by `redactor`, and without what PostgreSQL's text cannot hold."""
     if isinstance(value, dict):
-        return {redact_data(key, redactor): redact_data(inner, redactor) for key, inner in value.items()}
+        return {
+            redact_data(key, redactor): redact_data(inner, redactor) for key, inner in value.items()
+        }
     if isinstance(value, list | tuple):
         return [redact_data(inner, redactor) for inner in value]
     if isinstance(value, str):
@@ -191,7 +201,10 @@ def escape_controls(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def printable(text: str, limit: int = 200) -> str:

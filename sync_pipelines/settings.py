@@ -7,8 +7,21 @@ from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.limits import MAX_KEPT_RECORD_BYTES, MAX_RECORD_BYTES
@@ -23,14 +36,24 @@ class DatabaseSettings(BaseModel):
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     postgres_url: SecretStr | None = None
-    postgres_host: str | None = Field(None, validation_alias=AliasChoices("POSTGRES_HOST", "DB_HOST"))
-    postgres_port: int = Field(5432, validation_alias=AliasChoices("POSTGRES_PORT", "DB_PORT"), ge=1, le=65535)
-    postgres_db: str = Field("bridge_v2_db", validation_alias=AliasChoices("POSTGRES_DB", "DB_NAME"), min_length=1)
-    postgres_user: str = Field("bridge_user", validation_alias=AliasChoices("POSTGRES_USER", "DB_USER"))
-    postgres_password: SecretStr | None = Field(None, validation_alias=AliasChoices("POSTGRES_PASSWORD", "DB_PASSWORD"))
-    postgres_sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = Field(
-        None, validation_alias=AliasChoices("POSTGRES_SSLMODE", "DB_SSLMODE")
+    postgres_host: str | None = Field(
+        None, validation_alias=AliasChoices("POSTGRES_HOST", "DB_HOST")
     )
+    postgres_port: int = Field(
+        5432, validation_alias=AliasChoices("POSTGRES_PORT", "DB_PORT"), ge=1, le=65535
+    )
+    postgres_db: str = Field(
+        "bridge_v2_db", validation_alias=AliasChoices("POSTGRES_DB", "DB_NAME"), min_length=1
+    )
+    postgres_user: str = Field(
+        "bridge_user", validation_alias=AliasChoices("POSTGRES_USER", "DB_USER")
+    )
+    postgres_password: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("POSTGRES_PASSWORD", "DB_PASSWORD")
+    )
+    postgres_sslmode: (
+        Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None
+    ) = Field(None, validation_alias=AliasChoices("POSTGRES_SSLMODE", "DB_SSLMODE"))
     postgres_sslrootcert: str | None = None
     postgres_schema: str = Field("bridge", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
     postgres_kept_connections: int = Field(4, ge=0, le=100)
@@ -50,7 +73,11 @@ class DatabaseSettings(BaseModel):
             return self.postgres_url.get_secret_value()
         if self.postgres_host is None:
             raise SettingsError("No PostgreSQL server is named: set POSTGRES_URL or POSTGRES_HOST.")
-        password = f":{quote(self.postgres_password.get_secret_value(), safe='')}" if self.postgres_password else ""
+        password = (
+            f":{quote(self.postgres_password.get_secret_value(), safe='')}"
+            if self.postgres_password
+            else ""
+        )
         query = f"?sslmode={self.postgres_sslmode}" if self.postgres_sslmode else ""
         return (
             f"postgresql://{quote(self.postgres_user, safe='')}{password}@{self.postgres_host}:{self.postgres_port}"
@@ -161,7 +188,9 @@ class UiSettings(BaseModel):
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     sync_owners: str = "team:data-engineering"
-    ui_url: str | None = Field(None, validation_alias="DAGSTER_UI_URL", pattern=r"^https?://[^\s@?#]+$")
+    ui_url: str | None = Field(
+        None, validation_alias="DAGSTER_UI_URL", pattern=r"^https?://[^\s@?#]+$"
+    )
     dagster_url: SecretStr | None = Field(None, validation_alias="SYNC_PIPELINES_DAGSTER_URL")
     dagster_webserver_url: SecretStr | None = Field(None, validation_alias="DAGSTER_WEBSERVER_URL")
     ui_hosts: str = Field("", validation_alias="SYNC_PIPELINES_UI_HOSTS")
@@ -184,7 +213,10 @@ class UiSettings(BaseModel):
     def ui_host_names(self) -> tuple[str, ...]:
         """Names, with a port where there is one, by which browsers and our own processes ask the web server."""
         named = [name.strip() for name in self.ui_hosts.split(",") if name.strip()]
-        addresses = [self.ui_url, self.dagster_webserver_url.get_secret_value() if self.dagster_webserver_url else None]
+        addresses = [
+            self.ui_url,
+            self.dagster_webserver_url.get_secret_value() if self.dagster_webserver_url else None,
+        ]
         named += [urlsplit(address).netloc.rpartition("@")[2] for address in addresses if address]
         return tuple(dict.fromkeys(named))
 
@@ -198,14 +230,22 @@ def _group(kind: type[_Group], settings: BaseModel) -> _Group:
 
 
 class Settings(
-    BaseSettings, DatabaseSettings, SourceSettings, RunSettings, ScheduleSettings, AlertSettings, UiSettings
+    BaseSettings,
+    DatabaseSettings,
+    SourceSettings,
+    RunSettings,
+    ScheduleSettings,
+    AlertSettings,
+    UiSettings,
 ):
     """Every setting; `.env.example` lists them with their meaning.
 
     They are set by name, in the environment and here, and read by group: `settings.schedule.lease_seconds`.
     """
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", case_sensitive=False, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", case_sensitive=False, populate_by_name=True
+    )
 
     app_env: Literal["development", "test", "production"] = "development"
     debug: bool = False
@@ -227,7 +267,9 @@ class Settings(
         """Leave out HOME: `populate_by_name` would take the user's folder for the field `home`."""
         for source in (env_settings, dotenv_settings):
             assert isinstance(source, EnvSettingsSource)
-            source.env_vars = {name: value for name, value in source.env_vars.items() if name.lower() != "home"}
+            source.env_vars = {
+                name: value for name, value in source.env_vars.items() if name.lower() != "home"
+            }
         return init_settings, env_settings, dotenv_settings, file_secret_settings
 
     @field_validator("log_level", mode="before")
@@ -348,7 +390,11 @@ def load_settings() -> Settings:
         ) from None
     for secret in (settings.database.postgres_password, settings.sources.default_apismith_token):
         register_secret(secret.get_secret_value() if secret else None)
-    for url in (settings.database.postgres_url, settings.ui.dagster_url, settings.ui.dagster_webserver_url):
+    for url in (
+        settings.database.postgres_url,
+        settings.ui.dagster_url,
+        settings.ui.dagster_webserver_url,
+    ):
         if url is not None:
             register_secret(_password_of(url.get_secret_value()))
     return settings

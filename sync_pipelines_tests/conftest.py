@@ -21,13 +21,23 @@ from sync_pipelines.postgres_server.embedded import embedded_admin_url
 from sync_pipelines.settings import Settings, load_settings
 from sync_pipelines_tests.declared_world import DeclaredWorld
 from sync_pipelines_tests.duckdb_world import DuckdbWorld
-from sync_pipelines_tests.trino import TrinoPlace, TrinoWorld, forget_trino, provide_trino, trino_of_session
+from sync_pipelines_tests.trino import (
+    TrinoPlace,
+    TrinoWorld,
+    forget_trino,
+    provide_trino,
+    trino_of_session,
+)
 from sync_pipelines_tests.world import TOKEN, World
 
 warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
 # The same examples on every machine, so that a change is judged by what it changed; `make fuzz` looks for others.
-hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, print_blob=True)
-hypothesis.settings.register_profile("fuzz", max_examples=2000, database=None, deadline=None, print_blob=True)
+hypothesis.settings.register_profile(
+    "repeatable", derandomize=True, database=None, deadline=None, print_blob=True
+)
+hypothesis.settings.register_profile(
+    "fuzz", max_examples=2000, database=None, deadline=None, print_blob=True
+)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 PROJECT = Path(__file__).parents[1]
 _numbers = itertools.count(1)
@@ -38,7 +48,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
     What a developer exported for `make trino` must not decide what the tests see.
     """
-    for name in [one for one in os.environ if one.upper().startswith("TRINO_") and one != "TRINO_CACHE_DIR"]:
+    for name in [
+        one for one in os.environ if one.upper().startswith("TRINO_") and one != "TRINO_CACHE_DIR"
+    ]:
         del os.environ[name]
     if not hasattr(config, "workerinput"):
         provide_trino()
@@ -95,7 +107,13 @@ def database(server_url: str, template: str) -> Iterator[Database]:
 def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     """Defaults, whatever the developer's environment says, with small pages."""
     monkeypatch.setenv("TWIN_TOKEN", TOKEN)
-    return Settings(_env_file=None, home=tmp_path / "home", max_page_size=10, entity_wait_seconds=0.2, api_tries=2)
+    return Settings(
+        _env_file=None,
+        home=tmp_path / "home",
+        max_page_size=10,
+        entity_wait_seconds=0.2,
+        api_tries=2,
+    )
 
 
 @pytest.fixture
@@ -106,7 +124,9 @@ def world(database: Database, settings: Settings) -> Iterator[World]:
 
 
 @pytest.fixture
-def trino_world(database: Database, settings: Settings, trino_place: TrinoPlace) -> Iterator[TrinoWorld]:
+def trino_world(
+    database: Database, settings: Settings, trino_place: TrinoPlace
+) -> Iterator[TrinoWorld]:
     """The same world, whose tables are in Trino."""
     with TrinoWorld.open_in(database, settings, trino_place) as opened:
         yield opened
@@ -133,7 +153,9 @@ def declared(database: Database, settings: Settings) -> Iterator[DeclaredWorld]:
 
 
 @pytest.fixture
-def environment(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, str]]:
+def environment(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[dict[str, str]]:
     """The environment in which every process finds the test's database; also set in this process."""
     home = tmp_path / "dagster_home"
     home.mkdir()

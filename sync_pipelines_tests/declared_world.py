@@ -32,7 +32,13 @@ COLUMNS = [
 def user(number: int, **changes: Any) -> dict[str, Any]:
     """One record of a declared endpoint; its updated_at grows with the number."""
     moment = f"2024-06-30T{10 + number // 3600:02d}:{number // 60 % 60:02d}:{number % 60:02d}Z"
-    return {"id": number, "name": f"user {number}", "amount": number / 4, "updated_at": moment, **changes}
+    return {
+        "id": number,
+        "name": f"user {number}",
+        "amount": number / 4,
+        "updated_at": moment,
+        **changes,
+    }
 
 
 def users(count: int) -> list[dict[str, Any]]:
@@ -64,16 +70,25 @@ class DeclaredWorld(World):
         options.setdefault("records", users(count))
         return self.rest.add(RestEndpoint(path, **options))
 
-    def declare(self, *, auth: Any = BEARER, slug: str = "users", **endpoint: Any) -> dict[str, Any]:
+    def declare(
+        self, *, auth: Any = BEARER, slug: str = "users", **endpoint: Any
+    ) -> dict[str, Any]:
         """The data of a connector file with one endpoint."""
         declared = {"path": "/users", "columns": COLUMNS, **endpoint}
         declared = {name: value for name, value in declared.items() if value is not None}
-        data = {"name": self.connector, "kind": "rest", "base_url": self.server.url, "endpoints": {slug: declared}}
+        data = {
+            "name": self.connector,
+            "kind": "rest",
+            "base_url": self.server.url,
+            "endpoints": {slug: declared},
+        }
         return {**data, "limits": {"backoff_seconds": 0.01}, **({"auth": auth} if auth else {})}
 
     def plan(self, data: dict[str, Any], **options: Any) -> ConnectorPlan:
         """What applying it would change."""
-        return plan_connector(self.database, validate(data, SourceFile("test.yaml", data)), self.settings, **options)
+        return plan_connector(
+            self.database, validate(data, SourceFile("test.yaml", data)), self.settings, **options
+        )
 
     def apply(self, data: dict[str, Any], **options: Any) -> DiscoveryReport:
         """Apply a connector file."""

@@ -27,7 +27,9 @@ class DuckdbWorld(World):
     def open_in(cls, database: Database, settings: Settings, file: Path) -> Iterator[Self]:
         """Start an empty twin and register it for duckdb."""
         options = {"credentials": str(file)}
-        with cls.open(database, settings, destination="duckdb", destination_settings=options) as world:
+        with cls.open(
+            database, settings, destination="duckdb", destination_settings=options
+        ) as world:
             world.file = file
             yield world
 
@@ -46,9 +48,13 @@ class DuckdbWorld(World):
             rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         return [{**row, "_bridge_id": UUID(row["_bridge_id"])} for row in rows]
 
-    def rows(self, slug: str = "items", *, deleted: bool = False) -> dict[tuple[Any, ...], dict[str, Any]]:
+    def rows(
+        self, slug: str = "items", *, deleted: bool = False
+    ) -> dict[tuple[Any, ...], dict[str, Any]]:
         """Rows of the target by business key; live ones unless `deleted`."""
-        return by_business_key(self.entity(slug), self.all_rows(slug, f"_bridge_deleted = {deleted}"))
+        return by_business_key(
+            self.entity(slug), self.all_rows(slug, f"_bridge_deleted = {deleted}")
+        )
 
     def change_row(self, key: str, **values: str) -> None:
         changes = ", ".join(f"{name} = '{value}'" for name, value in values.items())
@@ -69,11 +75,19 @@ class DuckdbWorld(World):
     def state(self, slug: str = "items") -> Any:
         """Everything that a sync may change: cursor, marks, row count and the whole table."""
         entity = self.entity(slug)
-        return entity.cursor, entity.cursor_marks, entity.row_count, sorted(map(str, self.all_rows(slug)))
+        return (
+            entity.cursor,
+            entity.cursor_marks,
+            entity.row_count,
+            sorted(map(str, self.all_rows(slug))),
+        )
 
     def assert_nothing_left_behind(self, slug: str = "items") -> None:
         """As in PostgreSQL, and no mirror."""
         entity = self.entity(slug)
         assert [run["status"] for run in self.runs(slug) if run["status"] == "running"] == []
-        mirrors = self.sql("SELECT tablename FROM pg_tables WHERE schemaname = %s", f"{entity.target_schema}_mirror")
+        mirrors = self.sql(
+            "SELECT tablename FROM pg_tables WHERE schemaname = %s",
+            f"{entity.target_schema}_mirror",
+        )
         assert mirrors == []

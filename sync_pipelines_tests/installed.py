@@ -22,8 +22,17 @@ def build_wheel(folder: Path) -> Path:
         shutil.copy(PROJECT / name, source)
     leave_out = shutil.ignore_patterns("__pycache__", "*.egg-info")
     shutil.copytree(PROJECT / "sync_pipelines", source / "sync_pipelines", ignore=leave_out)
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--wheel-dir", str(folder / "dist")]
-    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True, timeout=300)
+    options = [
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--quiet",
+        "--wheel-dir",
+        str(folder / "dist"),
+    ]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True, timeout=300
+    )
     shutil.rmtree(source)
     [wheel] = (folder / "dist").glob("*.whl")
     return wheel
@@ -35,7 +44,9 @@ def install(wheel: Path, environment: Path) -> Path:
     The dependencies are those of this environment, by a path file; the package itself is not, because path files of a folder that was
     added by a path file are not read.
     """
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True, timeout=120)
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True, timeout=120
+    )
     python = environment / "bin" / "python"
     options = ["--python", str(python), "install", "--no-deps", "--no-index", "--quiet"]
     subprocess.run([sys.executable, "-m", "pip", *options, str(wheel)], check=True, timeout=300)

@@ -86,7 +86,9 @@ def _room(module: str) -> str | None:
 
 def test_every_folder_of_the_product_is_on_the_page() -> None:
     folders = {_folder(module) for module in MODULES if MODULES[module].parent != PACKAGE}
-    without = {folder for folder in folders if _room(f"{folder.replace('/', '.')}") is None} - {"cli"}
+    without = {folder for folder in folders if _room(f"{folder.replace('/', '.')}") is None} - {
+        "cli"
+    }
     assert not without
 
 
@@ -117,7 +119,11 @@ def test_no_two_folders_import_each_other() -> None:
 
 
 def test_folders_that_meet_both_ways_do_so_for_a_type_checker_only() -> None:
-    upwards = [arrow for arrow in ARROWS if _folder(arrow.importer) == "network" and arrow.imported == "settings"]
+    upwards = [
+        arrow
+        for arrow in ARROWS
+        if _folder(arrow.importer) == "network" and arrow.imported == "settings"
+    ]
     assert upwards and all(arrow.for_types for arrow in upwards)
 
 
@@ -134,7 +140,12 @@ def test_a_name_that_says_what_a_module_is_stands_once(name: str) -> None:
 
 def test_every_place_of_a_change_is_there() -> None:
     table = PAGE.split("## Where do I change")[1]
-    places = [place for line in table.splitlines() if line.startswith("| ") for place in re.findall(r"`([^`]+)`", line)]
+    places = [
+        place
+        for line in table.splitlines()
+        if line.startswith("| ")
+        for place in re.findall(r"`([^`]+)`", line)
+    ]
     paths = [place for place in places if "/" in place or place.endswith(".py")]
     known = [PACKAGE, PACKAGE.parent]
     assert len(paths) > 25
@@ -146,7 +157,11 @@ def _unexplained_imports(module: str) -> Iterator[str]:
     """Imports inside of functions without a comment on their line or above their block."""
     text = MODULES[module].read_text()
     lines = text.splitlines()
-    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
     imports = {
         node.lineno: node
         for function in functions

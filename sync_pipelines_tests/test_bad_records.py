@@ -79,7 +79,10 @@ def assert_quarantined(world: World, table: TwinTable, data: bytes, **expected: 
 
 def test_every_kind_of_bad_value_sets_its_record_aside_and_the_others_pass(world: World) -> None:
     table = stocked(world)
-    sent = {kind: record(f"B{place:02d}".encode(), members) for place, (kind, (members, *_)) in enumerate(BAD.items())}
+    sent = {
+        kind: record(f"B{place:02d}".encode(), members)
+        for place, (kind, (members, *_)) in enumerate(BAD.items())
+    }
     for place, data in enumerate(sent.values()):
         table.put_raw((f"B{place:02d}",), data, f"2999010100{place:04d}")
     result = world.sync(status=RunStatus.REJECTED)
@@ -119,7 +122,9 @@ def test_a_null_in_a_column_that_allows_none_is_set_aside_with_its_key(world: Wo
     table = stocked(world)
     table.put_raw(("BAD",), b'{"item_number": "BAD"}')
     world.sync()
-    assert_quarantined(world, table, b'{"item_number": "BAD"}', column_name="owner", business_key=["BAD"])
+    assert_quarantined(
+        world, table, b'{"item_number": "BAD"}', column_name="owner", business_key=["BAD"]
+    )
 
 
 def test_a_record_without_rowversion_is_a_record_like_the_others(world: World) -> None:
@@ -131,11 +136,17 @@ def test_a_record_without_rowversion_is_a_record_like_the_others(world: World) -
     world.assert_equal_to_truth()
 
 
-def test_json_numbers_that_only_postgresql_refuses_are_all_found_and_set_aside(world: World) -> None:
+def test_json_numbers_that_only_postgresql_refuses_are_all_found_and_set_aside(
+    world: World,
+) -> None:
     table = stocked(world)
     numbers = [b"1e999999", b"-1E+131073", b"[1, 1e200000]", b'{"a": 1e999999}'] * 8
     for place, number in enumerate(numbers):
-        table.put_raw((f"B{place}",), record(b"B%d" % place, b'"notes": ' + number), f"299901010001{place:02d}")
+        table.put_raw(
+            (f"B{place}",),
+            record(b"B%d" % place, b'"notes": ' + number),
+            f"299901010001{place:02d}",
+        )
         table.put(item(100 + place, owner="me"), f"299901010001{place:02d}")
     result = world.sync(status=RunStatus.REJECTED)
     assert result.ledger.inserted == 4 + len(numbers)
@@ -183,13 +194,16 @@ def test_another_poison_of_the_same_key_is_another_row(world: World) -> None:
         table.put_raw(("BAD",), record(b"BAD", value))
         world.sync(full_refresh=True)
     (_, older) = sorted(
-        list_quarantine(world.database, "erp", "items", with_resolved=True), key=lambda row: row["resolution"] or ""
+        list_quarantine(world.database, "erp", "items", with_resolved=True),
+        key=lambda row: row["resolution"] or "",
     )
     assert older["resolution"] == "vanished", "the source has the newer poison only"
     assert [row["uid"] for row in world.quarantine()] != [older["uid"]]
 
 
-def test_a_bad_record_that_is_gone_from_the_source_leaves_quarantine_with_a_full_read(world: World) -> None:
+def test_a_bad_record_that_is_gone_from_the_source_leaves_quarantine_with_a_full_read(
+    world: World,
+) -> None:
     table = stocked(world)
     table.put_raw(("BAD",), record(b"BAD", b'"stock": "x"'))
     table.put_raw(("NOKEY",), b'{"item_number": null, "owner": "me"}')
@@ -214,7 +228,9 @@ def test_what_a_person_works_on_stays_open_although_the_source_has_it_no_more(wo
 
 
 def test_a_bad_record_between_two_pages_is_gone_only_when_two_reads_missed_it(world: World) -> None:
-    table = world.add(TwinTable("items", columns=COLUMNS, has_rowversion=False, delta_strategy="full"))
+    table = world.add(
+        TwinTable("items", columns=COLUMNS, has_rowversion=False, delta_strategy="full")
+    )
     table.put(item(1, owner="me"))
     table.put_raw(("BAD",), record(b"BAD", b'"stock": "x"'))
     world.sync()

@@ -35,7 +35,12 @@ def any_world(request: pytest.FixtureRequest) -> World:
 def test_first_sync_brings_every_record_and_the_second_writes_nothing(any_world: World) -> None:
     any_world.add_items(125)
     first = any_world.sync()
-    assert (first.mode, first.ledger.inserted, first.row_count, first.duplicate_keys) == (Mode.FULL, 125, 125, 0)
+    assert (first.mode, first.ledger.inserted, first.row_count, first.duplicate_keys) == (
+        Mode.FULL,
+        125,
+        125,
+        0,
+    )
     any_world.assert_equal_to_truth()
     again = any_world.sync()
     assert (again.mode, again.ledger.written) == (Mode.DELTA, 0)
@@ -55,13 +60,17 @@ def test_only_changed_records_are_updated_and_ids_stay(any_world: World) -> None
     for key, row in before.items():
         assert after[key]["_bridge_id"] == row["_bridge_id"]
         assert after[key]["_bridge_created_at"] == row["_bridge_created_at"]
-        assert (after[key]["_bridge_updated_at"] > row["_bridge_updated_at"]) is (key == ("A00003",))
+        assert (after[key]["_bridge_updated_at"] > row["_bridge_updated_at"]) is (
+            key == ("A00003",)
+        )
     any_world.assert_equal_to_truth()
     any_world.assert_nothing_left_behind()
 
 
 @pytest.mark.parametrize("strategy", ["full", "rowversion"])
-def test_every_strategy_follows_inserts_updates_and_deletes(any_world: World, strategy: str) -> None:
+def test_every_strategy_follows_inserts_updates_and_deletes(
+    any_world: World, strategy: str
+) -> None:
     table = any_world.add_items(25, delta_strategy=strategy)
     any_world.sync()
     identities = {key: row["_bridge_id"] for key, row in any_world.rows().items()}
@@ -89,7 +98,9 @@ def test_an_entity_without_a_single_record_is_synced_too(any_world: World) -> No
     any_world.assert_equal_to_truth()
 
 
-def test_a_full_refresh_that_would_delete_too_much_publishes_the_rest_and_holds_the_deletions(any_world: World) -> None:
+def test_a_full_refresh_that_would_delete_too_much_publishes_the_rest_and_holds_the_deletions(
+    any_world: World,
+) -> None:
     table = any_world.add_items(20)
     any_world.sync()
     for number in range(11):
@@ -97,7 +108,12 @@ def test_a_full_refresh_that_would_delete_too_much_publishes_the_rest_and_holds_
     table.put(item(15, base_uom="KG"))
     table.put(item(99))
     result = any_world.sync(full_refresh=True, status=RunStatus.INCOMPLETE)
-    assert (result.ledger.inserted, result.ledger.updated, result.ledger.deleted, result.held_deletions) == (
+    assert (
+        result.ledger.inserted,
+        result.ledger.updated,
+        result.ledger.deleted,
+        result.held_deletions,
+    ) == (
         1,
         1,
         0,
@@ -118,7 +134,9 @@ def test_an_empty_source_does_not_empty_the_table(any_world: World) -> None:
     assert len(any_world.rows()) == 5
 
 
-def test_a_read_by_page_number_deletes_only_what_was_missed_twice_and_takes_it_back(any_world: World) -> None:
+def test_a_read_by_page_number_deletes_only_what_was_missed_twice_and_takes_it_back(
+    any_world: World,
+) -> None:
     table = any_world.add_items(15, has_rowversion=False, delta_strategy="full")
     any_world.sync()
     before = any_world.rows()[("A00003",)]
@@ -141,20 +159,29 @@ def test_a_read_by_page_number_deletes_only_what_was_missed_twice_and_takes_it_b
     any_world.assert_equal_to_truth()
 
 
-def test_a_row_whose_record_is_rejected_now_is_marked_until_a_good_one_comes(any_world: World) -> None:
+def test_a_row_whose_record_is_rejected_now_is_marked_until_a_good_one_comes(
+    any_world: World,
+) -> None:
     table = any_world.add_items(20)
     any_world.sync()
-    assert "_bridge_rejected_at" not in any_world.rows()[("A00003",)], "only where something was rejected"
+    assert "_bridge_rejected_at" not in any_world.rows()[("A00003",)], (
+        "only where something was rejected"
+    )
     for key in (3, 4):
         table.put(item(key, base_uom="far too long for ten"))
     table.put(item(99, base_uom="far too long for ten"))
     any_world.sync()
     rows = any_world.rows()
-    assert sorted(key for (key,), row in rows.items() if row["_bridge_rejected_at"]) == ["A00003", "A00004"]
+    assert sorted(key for (key,), row in rows.items() if row["_bridge_rejected_at"]) == [
+        "A00003",
+        "A00004",
+    ]
     assert ("A00099",) not in rows
     marked_at = rows[("A00003",)]["_bridge_rejected_at"]
     any_world.sync(full_refresh=True)
-    assert any_world.rows()[("A00003",)]["_bridge_rejected_at"] == marked_at, "since when it is not current"
+    assert any_world.rows()[("A00003",)]["_bridge_rejected_at"] == marked_at, (
+        "since when it is not current"
+    )
     table.put(item(3))
     table.delete(("A00004",))
     any_world.sync()
@@ -169,7 +196,10 @@ def test_bad_records_go_to_quarantine_and_leave_it_when_they_are_good(any_world:
     table = any_world.add_items(12)
     any_world.sync()
     table.put_raw(("BAD",), b'{"item_number": "BAD", "weight_per_unit": "x"}')
-    table.put_raw(("A00002",), b'{"item_number": "A00002", "item_description": "bad now", "weight_per_unit": 1.23456}')
+    table.put_raw(
+        ("A00002",),
+        b'{"item_number": "A00002", "item_description": "bad now", "weight_per_unit": 1.23456}',
+    )
     table.put(item(50))
     result = any_world.sync()
     assert (result.ledger.quarantined, result.ledger.inserted, result.ledger.updated) == (2, 1, 0)
@@ -182,7 +212,9 @@ def test_bad_records_go_to_quarantine_and_leave_it_when_they_are_good(any_world:
     table.put({**item(7), "item_number": "BAD"})
     good = any_world.sync()
     assert (good.ledger.inserted, good.ledger.updated, good.ledger.quarantined) == (1, 1, 0)
-    assert any_world.sql("SELECT count(*) FROM bridge.quarantine WHERE resolved_at IS NULL") == [(0,)]
+    assert any_world.sql("SELECT count(*) FROM bridge.quarantine WHERE resolved_at IS NULL") == [
+        (0,)
+    ]
     any_world.assert_equal_to_truth()
     any_world.assert_nothing_left_behind()
 
@@ -204,7 +236,9 @@ def test_a_new_and_a_wider_column_are_taken_over_and_old_rows_are_filled(any_wor
     any_world.assert_equal_to_truth()
 
 
-def test_a_column_that_is_null_almost_everywhere_rewrites_only_the_rows_that_have_it(any_world: World) -> None:
+def test_a_column_that_is_null_almost_everywhere_rewrites_only_the_rows_that_have_it(
+    any_world: World,
+) -> None:
     table = any_world.add_items(30)
     any_world.sync()
     before = {key: row["_bridge_hash"] for key, row in any_world.rows().items()}
@@ -221,7 +255,9 @@ def test_a_column_that_is_null_almost_everywhere_rewrites_only_the_rows_that_hav
     assert all(bucket.equal for bucket in report.buckets)
 
 
-def test_a_change_that_would_lose_data_stops_the_entity_and_accepting_it_starts_a_new_table(any_world: World) -> None:
+def test_a_change_that_would_lose_data_stops_the_entity_and_accepting_it_starts_a_new_table(
+    any_world: World,
+) -> None:
     table = any_world.add_items(8)
     any_world.sync()
     before = any_world.state()
@@ -261,7 +297,9 @@ def test_of_one_key_twice_in_a_run_the_newest_wins(any_world: World, rows: int) 
     any_world.assert_equal_to_truth()
 
 
-def test_a_record_below_its_row_with_other_content_stops_the_run_and_overwrites_nothing(any_world: World) -> None:
+def test_a_record_below_its_row_with_other_content_stops_the_run_and_overwrites_nothing(
+    any_world: World,
+) -> None:
     table = any_world.add_items(0, rowversions=IntegerRowversions(95), comparator="integer")
     table.put_many([item(number) for number in range(10)])
     any_world.set(lookback_seconds=0)
@@ -295,7 +333,11 @@ def test_a_run_that_was_closed_while_it_worked_publishes_nothing(any_world: Worl
 
     def close() -> bool:
         if not closed:
-            closed.append(any_world.sql("UPDATE bridge.sync_runs SET status = 'failed' WHERE status = 'running'"))
+            closed.append(
+                any_world.sql(
+                    "UPDATE bridge.sync_runs SET status = 'failed' WHERE status = 'running'"
+                )
+            )
         return False
 
     any_world.fails(SupersededRunError, interrupted=close)
@@ -312,7 +354,11 @@ def test_pages_that_move_while_they_are_read_delete_nothing_and_say_so(
     honest, dice = table.page, random.Random(3)  # noqa: S311
 
     def shuffled(rowversion_gt: str | None = None, page: int = 1, page_size: int = 1000) -> bytes:
-        everything = [row for row in json.loads(honest(None, 1, 1000))["rows"] if row["data"]["item_number"] != "BAD"]
+        everything = [
+            row
+            for row in json.loads(honest(None, 1, 1000))["rows"]
+            if row["data"]["item_number"] != "BAD"
+        ]
         dice.shuffle(everything)
         return json.dumps({"rows": everything[(page - 1) * page_size : page * page_size]}).encode()
 
@@ -322,13 +368,17 @@ def test_pages_that_move_while_they_are_read_delete_nothing_and_say_so(
         assert any("came twice" in warning for warning in result.warnings)
         assert result.ledger.deleted == 0
     assert any_world.sql("SELECT count(*) FROM bridge.absences") == [(0,)]
-    assert len(any_world.quarantine()) == 1, "what pages that moved do not show is settled as little as deleted"
+    assert len(any_world.quarantine()) == 1, (
+        "what pages that moved do not show is settled as little as deleted"
+    )
     monkeypatch.setattr(table, "page", honest)
     any_world.sync()
     any_world.assert_equal_to_truth()
 
 
-def test_an_entity_moves_to_the_other_destination_and_its_old_table_stays(trino_world: TrinoWorld) -> None:
+def test_an_entity_moves_to_the_other_destination_and_its_old_table_stays(
+    trino_world: TrinoWorld,
+) -> None:
     table = trino_world.add_items(12)
     trino_world.sync()
     change_destination(trino_world.database, trino_world.entity(), "postgres")

@@ -37,13 +37,19 @@ def every_text_with(world: World, needle: str) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["data", "apis"])
 def test_an_echoed_token_is_nowhere_to_be_found(
-    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
+    database: Database,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("CANARY_TOKEN", CANARY)
     store = TwinStore()
     with TwinServer(store, token=CANARY) as server:
-        add_connector(database, "erp", server.url, "env:CANARY_TOKEN", settings={"backoff_seconds": 0})
+        add_connector(
+            database, "erp", server.url, "env:CANARY_TOKEN", settings={"backoff_seconds": 0}
+        )
         world = World(database, settings, store, server)
         world.add_items(3)
         world.sync()

@@ -24,7 +24,9 @@ def fine_users(count: int) -> list[dict[str, Any]]:
     return [user(number, updated_at=FINE.format(number % 10)) for number in range(1, count + 1)]
 
 
-def test_dotnets_seventh_digit_rejects_everything_until_a_person_lets_it_be_cut(declared: DeclaredWorld) -> None:
+def test_dotnets_seventh_digit_rejects_everything_until_a_person_lets_it_be_cut(
+    declared: DeclaredWorld,
+) -> None:
     declared.serve(records=fine_users(12))
     declared.apply_endpoint()
     assert declared.sync("users", status=RunStatus.REJECTED).ledger.quarantined == 12
@@ -47,13 +49,18 @@ def test_a_table_without_coerce_has_no_column_for_it(declared: DeclaredWorld) ->
     assert "_bridge_coerced" not in declared.rows("users")[(1,)]
 
 
-def test_one_column_of_an_openapi_document_is_changed_without_restating_the_others(declared: DeclaredWorld) -> None:
+def test_one_column_of_an_openapi_document_is_changed_without_restating_the_others(
+    declared: DeclaredWorld,
+) -> None:
     properties = {
         "id": {"type": "integer"},
         "at": {"type": "string", "format": "date-time"},
         "amount": {"type": "integer"},
     }
-    schema = {"type": "array", "items": {"type": "object", "required": ["id"], "properties": properties}}
+    schema = {
+        "type": "array",
+        "items": {"type": "object", "required": ["id"], "properties": properties},
+    }
     answer = {"200": {"description": "", "content": {"application/json": {"schema": schema}}}}
     document = {
         "openapi": "3.0.3",
@@ -61,7 +68,11 @@ def test_one_column_of_an_openapi_document_is_changed_without_restating_the_othe
         "paths": {"/users": {"get": {"responses": answer}}},
     }
     declared.rest.document = document
-    declared.serve(records=[{"id": n, "at": FINE.format(n), "amount": "many" if n == 2 else n} for n in range(1, 4)])
+    declared.serve(
+        records=[
+            {"id": n, "at": FINE.format(n), "amount": "many" if n == 2 else n} for n in range(1, 4)
+        ]
+    )
     coercions = {"at": "truncate", "amount": {"type": "smallint", "lenient": True}}
     data = {
         **declared.declare(),
@@ -73,8 +84,13 @@ def test_one_column_of_an_openapi_document_is_changed_without_restating_the_othe
     assert declared.plan(data).is_empty
     result = declared.sync("users")
     assert (result.ledger.inserted, result.coerced) == (3, {"at": 3, "amount": 1})
-    assert {column.name: column.type.sql for column in declared.entity("users").columns}["amount"] == "smallint"
-    assert json.loads(declared.rows("users")[(2,)]["_bridge_coerced"]) == {"at": FINE.format(2), "amount": "many"}
+    assert {column.name: column.type.sql for column in declared.entity("users").columns}[
+        "amount"
+    ] == "smallint"
+    assert json.loads(declared.rows("users")[(2,)]["_bridge_coerced"]) == {
+        "at": FINE.format(2),
+        "amount": "many",
+    }
 
 
 def test_a_business_key_is_not_cut(declared: DeclaredWorld) -> None:
@@ -95,12 +111,16 @@ def test_what_was_sent_for_a_masked_column_is_kept_nowhere(world: World) -> None
     assert "secret that" not in str(world.sql("SELECT t::text FROM erp.items t"))
 
 
-def test_a_column_of_a_source_that_describes_itself_is_coerced_by_entity_set(any_world: World) -> None:
+def test_a_column_of_a_source_that_describes_itself_is_coerced_by_entity_set(
+    any_world: World,
+) -> None:
     table = any_world.add_items(12)
     table.put(item(20, base_uom="far too long for ten", weight_per_unit=1.23456))
     assert any_world.sync().ledger.quarantined == 1
     entity = change_coercion(
-        any_world.database, any_world.entity(), {"base_uom": "truncate", "weight_per_unit": "truncate"}
+        any_world.database,
+        any_world.entity(),
+        {"base_uom": "truncate", "weight_per_unit": "truncate"},
     )
     assert [column.name for column in entity.coerced] == ["base_uom", "weight_per_unit"]
     any_world.discover()
@@ -109,7 +129,10 @@ def test_a_column_of_a_source_that_describes_itself_is_coerced_by_entity_set(any
     assert (result.mode, result.ledger.inserted, result.ledger.unchanged) == (Mode.FULL, 1, 12)
     row = any_world.rows()[("A00020",)]
     assert row["base_uom"] == "far too lo"
-    assert json.loads(row["_bridge_coerced"]) == {"base_uom": "far too long for ten", "weight_per_unit": 1.23456}
+    assert json.loads(row["_bridge_coerced"]) == {
+        "base_uom": "far too long for ten",
+        "weight_per_unit": 1.23456,
+    }
     assert any_world.quarantine() == []
     table.put(item(20, base_uom="KG"))
     any_world.sync()
@@ -122,12 +145,16 @@ def test_a_source_cannot_allow_its_own_columns_to_be_cut(world: World) -> None:
         {"name": "id", "data_type": "BIGINT", "is_business_key": True},
         {"name": "at", "data_type": "DATE", "declared_coercion": "truncate"},
     ]
-    entity = parse_api({"slug": "own", "columns": columns}, get_connector(world.database, "erp"), world.settings)
+    entity = parse_api(
+        {"slug": "own", "columns": columns}, get_connector(world.database, "erp"), world.settings
+    )
     assert entity.coerced == ()
 
 
 @pytest.mark.parametrize("words", [{"item_number": "truncate"}, {"nothing": "truncate"}])
-def test_entity_set_refuses_a_key_and_an_unknown_column(world: World, words: dict[str, str]) -> None:
+def test_entity_set_refuses_a_key_and_an_unknown_column(
+    world: World, words: dict[str, str]
+) -> None:
     world.add_items(1)
     with pytest.raises(SettingsError):
         change_coercion(world.database, world.entity(), words)

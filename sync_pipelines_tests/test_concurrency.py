@@ -93,7 +93,9 @@ def test_two_processes_on_one_entity_never_double_anything(world: World, tmp_pat
 
 
 @pytest.mark.parametrize("time", [1, 2, 3])
-def test_eight_entities_synced_first_at_the_same_moment_all_succeed(world: World, time: int) -> None:
+def test_eight_entities_synced_first_at_the_same_moment_all_succeed(
+    world: World, time: int
+) -> None:
     slugs = [f"items-{number}" for number in range(8)]
     for slug in slugs:
         world.add_items(6, slug)

@@ -32,19 +32,49 @@ POINTS: dict[str, tuple[str, str, int, str]] = {
     "before the run's row": ("sync_pipelines.runs.sync", "start_run", 0, "before"),
     "after the run's row": ("sync_pipelines.runs.sync", "start_run", 0, "after"),
     "during table DDL": ("sync_pipelines.destinations.postgres.adapter", "apply_table", 0, "after"),
-    "during staging DDL": ("sync_pipelines.destinations.postgres.adapter", "prepare_staging", 0, "after"),
+    "during staging DDL": (
+        "sync_pipelines.destinations.postgres.adapter",
+        "prepare_staging",
+        0,
+        "after",
+    ),
     "before page 1": ("sync_pipelines.sources.apismith.adapter", "fetch_data", 0, "before"),
     "after page 2": ("sync_pipelines.sources.apismith.adapter", "fetch_data", 1, "after"),
-    "while records are copied": ("sync_pipelines.destinations.postgres.stream:RecordStream", "feed", 1, "after"),
+    "while records are copied": (
+        "sync_pipelines.destinations.postgres.stream:RecordStream",
+        "feed",
+        1,
+        "after",
+    ),
     "after the records were read": ("sync_pipelines.destinations.load", "_read", 0, "after"),
-    "before the copy ends": ("sync_pipelines.destinations.postgres.stream:RecordStream", "finish", 0, "before"),
-    "after the records were copied": ("sync_pipelines.destinations.postgres.stream:RecordStream", "finish", 0, "after"),
+    "before the copy ends": (
+        "sync_pipelines.destinations.postgres.stream:RecordStream",
+        "finish",
+        0,
+        "before",
+    ),
+    "after the records were copied": (
+        "sync_pipelines.destinations.postgres.stream:RecordStream",
+        "finish",
+        0,
+        "after",
+    ),
     "before publish": ("sync_pipelines.destinations.postgres.adapter", "publish", 0, "before"),
-    "after the rejects were copied": ("sync_pipelines.destinations.postgres.publish", "stage_rejects", 0, "after"),
+    "after the rejects were copied": (
+        "sync_pipelines.destinations.postgres.publish",
+        "stage_rejects",
+        0,
+        "after",
+    ),
     "between rows and books": ("sync_pipelines.destinations.publish", "close_books", 0, "before"),
     "between books and staging": ("sync_pipelines.destinations.publish", "close_books", 0, "after"),
     "before COMMIT": ("sync_pipelines.destinations.postgres.adapter", "publish", 0, "after"),
-    "after COMMIT": ("sync_pipelines.destinations.postgres.adapter:PostgresDestination", "publish", 0, "after"),
+    "after COMMIT": (
+        "sync_pipelines.destinations.postgres.adapter:PostgresDestination",
+        "publish",
+        0,
+        "after",
+    ),
     "before the result": ("sync_pipelines.runs.sync", "result_of", 0, "before"),
 }
 PUBLISHED = {"after COMMIT", "before the result"}
@@ -79,12 +109,16 @@ def doomed_sync(url: str, home: str, point: tuple[str, str, int, str], full_refr
     from sync_pipelines.runs.sync import sync_entity
 
     os.environ.update(TWIN_TOKEN=TOKEN, TMPDIR=home)
-    settings = Settings(_env_file=None, home=Path(home), max_page_size=10, batch_rows=10, entity_wait_seconds=5)
+    settings = Settings(
+        _env_file=None, home=Path(home), max_page_size=10, batch_rows=10, entity_wait_seconds=5
+    )
     die_at(point)
     sync_entity(Database(url), "erp", "items", settings=settings, full_refresh=full_refresh)
 
 
-def kill_a_sync(world: World, point: str | tuple[str, str, int, str], *, full_refresh: bool = False) -> None:
+def kill_a_sync(
+    world: World, point: str | tuple[str, str, int, str], *, full_refresh: bool = False
+) -> None:
     place = POINTS[point] if isinstance(point, str) else point
     arguments = (world.database.url, str(world.settings.home.parent), place, full_refresh)
     child = _context.Process(target=doomed_sync, args=arguments)
@@ -158,7 +192,9 @@ def test_a_first_sync_killed_there_is_finished_by_the_next_run(world: World, poi
 
 
 @pytest.mark.parametrize("point", ["during table DDL", "before COMMIT", "after COMMIT"])
-def test_a_change_of_columns_killed_there_is_finished_by_the_next_run(world: World, point: str) -> None:
+def test_a_change_of_columns_killed_there_is_finished_by_the_next_run(
+    world: World, point: str
+) -> None:
     table = changed_items(world)
     world.sync()
     from sync_pipelines.demo.twin import TwinColumn

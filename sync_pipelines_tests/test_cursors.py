@@ -10,7 +10,12 @@ from typing import Any
 
 import pytest
 
-from sync_pipelines.demo.twin import HexRowversions, IntegerRowversions, IsoRowversions, TimestampRowversions
+from sync_pipelines.demo.twin import (
+    HexRowversions,
+    IntegerRowversions,
+    IsoRowversions,
+    TimestampRowversions,
+)
 from sync_pipelines.errors import CursorProtocolError
 from sync_pipelines.model.run import Mode
 from sync_pipelines_tests.world import World, item
@@ -37,16 +42,25 @@ def prefixed_hex() -> Callable[[], str]:
 
 # Codec as the catalog must know it, and the options of a table whose rowversions are of that kind.
 KINDS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
-    "integers of growing width": ("integer", lambda: {"rowversions": IntegerRowversions(1), "comparator": "integer"}),
+    "integers of growing width": (
+        "integer",
+        lambda: {"rowversions": IntegerRowversions(1), "comparator": "integer"},
+    ),
     "integers around nine digits": (
         "integer",
         lambda: {"rowversions": IntegerRowversions(999_999_990), "comparator": "integer"},
     ),
     "padded numbers": ("text", lambda: {"rowversions": IntegerRowversions(1, width=8)}),
-    "declared hex": ("hex", lambda: {"rowversions": HexRowversions(start=250), "extra": {"rowversion_codec": "hex"}}),
+    "declared hex": (
+        "hex",
+        lambda: {"rowversions": HexRowversions(start=250), "extra": {"rowversion_codec": "hex"}},
+    ),
     "prefixed hex": ("hex", lambda: {"rowversions": prefixed_hex()}),
     "fourteen digits": ("digits", lambda: {"rowversions": TimestampRowversions(clock=Clock())}),
-    "twenty digits": ("digits", lambda: {"rowversions": TimestampRowversions("%Y%m%d%H%M%S%f", clock=Clock())}),
+    "twenty digits": (
+        "digits",
+        lambda: {"rowversions": TimestampRowversions("%Y%m%d%H%M%S%f", clock=Clock())},
+    ),
     "iso": ("timestamp", lambda: {"rowversions": IsoRowversions(Clock())}),
     "opaque": (
         "opaque",
@@ -61,7 +75,9 @@ KINDS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
 
 @pytest.mark.parametrize("lookback_seconds", [0, 60])
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_change_is_missed_over_several_syncs(world: World, kind: str, lookback_seconds: int) -> None:
+def test_no_change_is_missed_over_several_syncs(
+    world: World, kind: str, lookback_seconds: int
+) -> None:
     codec, options = KINDS[kind]
     table = world.add_items(12, **options())
     world.set(lookback_seconds=lookback_seconds)
@@ -136,7 +152,12 @@ def test_ties_over_page_boundaries_arrive_whole(world: World, lookback_seconds: 
 
 
 def test_ties_in_an_order_that_changes_with_every_request_arrive_whole(world: World) -> None:
-    world.add_items(300, rowversions=IntegerRowversions(1, burst=30), comparator="integer", order_ties="unstable")
+    world.add_items(
+        300,
+        rowversions=IntegerRowversions(1, burst=30),
+        comparator="integer",
+        order_ties="unstable",
+    )
     result = world.sync()
     assert result.ledger.inserted == 300 or any("rest" in warning for warning in result.warnings)
 
@@ -159,7 +180,9 @@ def test_numbers_sent_as_json_numbers_are_followed(world: World) -> None:
     world.assert_equal_to_truth()
 
 
-def test_a_width_that_changes_under_text_stops_the_delta_and_a_full_refresh_follows(world: World) -> None:
+def test_a_width_that_changes_under_text_stops_the_delta_and_a_full_refresh_follows(
+    world: World,
+) -> None:
     table = world.add_items(0, extra={"rowversion_codec": "text"})
     for number in range(3):
         table.put(item(number), f"v{number}")
@@ -208,7 +231,10 @@ def test_an_older_record_never_overwrites_a_newer_row_and_stops_the_run_instead_
     assert "codec" in str(error.next_command)
     assert "--full-refresh" in str(error.next_command)
     assert world.rows()[("A00003",)]["base_uom"] == "PCS"
-    assert (world.entity().cursor, world.entity().cursor_marks) == (before.cursor, before.cursor_marks)
+    assert (world.entity().cursor, world.entity().cursor_marks) == (
+        before.cursor,
+        before.cursor_marks,
+    )
     assert world.sync(full_refresh=True).ledger.updated == 1
     world.assert_equal_to_truth()
 
@@ -271,7 +297,9 @@ def test_a_touch_counts_as_unchanged_but_moves_the_rowversion(world: World) -> N
 
 
 @pytest.mark.parametrize("fraction", [",5", ""])
-def test_iso_rowversions_order_in_the_database_as_they_do_in_the_cursor(world: World, fraction: str) -> None:
+def test_iso_rowversions_order_in_the_database_as_they_do_in_the_cursor(
+    world: World, fraction: str
+) -> None:
     table = world.add_items(0)
     for number in range(4):
         table.put(item(number), f"2024-01-01T12:00:0{number}{fraction}Z")
@@ -297,7 +325,13 @@ def test_a_read_by_page_number_survives_rowversions_of_another_kind(world: World
     world.set(lookback_seconds=0)
     world.sync()
     assert world.entity().cursor_codec == "integer"
-    table.put_raw(("A00001",), b'{"item_number": "A00001", "base_uom": "NEW"}', "x9", duplicate=True, poison=False)
+    table.put_raw(
+        ("A00001",),
+        b'{"item_number": "A00001", "base_uom": "NEW"}',
+        "x9",
+        duplicate=True,
+        poison=False,
+    )
     result = world.sync(full_refresh=True)
     assert result.ledger.superseded == 1
     assert world.rows()[("A00001",)]["base_uom"] == "NEW"
@@ -307,7 +341,9 @@ def test_a_read_by_page_number_survives_rowversions_of_another_kind(world: World
 def test_a_source_that_filters_by_rowversion_and_sorts_by_key_is_read_by_number_under_the_filter(
     world: World, lookback_seconds: int
 ) -> None:
-    table = world.add_items(60, rowversions=IntegerRowversions(1), comparator="integer", sorted_pages=False)
+    table = world.add_items(
+        60, rowversions=IntegerRowversions(1), comparator="integer", sorted_pages=False
+    )
     world.set(lookback_seconds=lookback_seconds)
     first = world.sync()
     assert first.ledger.inserted == 60
@@ -322,7 +358,10 @@ def test_a_source_that_filters_by_rowversion_and_sorts_by_key_is_read_by_number_
     assert (result.mode, result.ledger.updated) == (Mode.DELTA, 30)
     assert result.ledger.fetched <= 32
     for one in (first, result):
-        assert any("does not sort its pages" in warning and "same filter" in warning for warning in one.warnings)
+        assert any(
+            "does not sort its pages" in warning and "same filter" in warning
+            for warning in one.warnings
+        )
     requests = [one for one in world.server.requests_log if one.kind == "data"]
     assert all(one.rowversion_gt for one in requests)
     world.assert_equal_to_truth()

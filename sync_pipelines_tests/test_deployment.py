@@ -15,7 +15,12 @@ import yaml
 from sync_pipelines.cli.shell.homes import DAGSTER_PATIENCE
 from sync_pipelines.demo.trino_server import TRINO_VERSION
 from sync_pipelines.destinations.trino.options import TrinoSettings
-from sync_pipelines.orchestrate.instance_storage import CATALOG, HOME_VARIABLE, URL_VARIABLE, psycopg2_url
+from sync_pipelines.orchestrate.instance_storage import (
+    CATALOG,
+    HOME_VARIABLE,
+    URL_VARIABLE,
+    psycopg2_url,
+)
 from sync_pipelines.settings import Settings
 
 PROJECT = Path(__file__).parents[1]
@@ -45,14 +50,18 @@ def test_compose_names_only_services_volumes_and_files_that_exist() -> None:
 
 def test_every_image_has_a_tag_and_a_digest_and_is_named_in_one_place() -> None:
     images = COMPOSE["x-images"]
-    assert {service["image"] for service in COMPOSE["services"].values() if "build" not in service} == set(
-        images.values()
-    ) - {images["base"]}
+    assert {
+        service["image"] for service in COMPOSE["services"].values() if "build" not in service
+    } == set(images.values()) - {images["base"]}
     assert {service["build"]["args"]["BASE_IMAGE"] for service in OURS.values()} == {images["base"]}
-    [fallback] = re.findall(r"^ARG BASE_IMAGE=(.+)$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)
+    [fallback] = re.findall(
+        r"^ARG BASE_IMAGE=(.+)$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE
+    )
     assert fallback == images["base"]
     for name, image in images.items():
-        digest = "" if name == "iceberg-rest" else "@sha256:[0-9a-f]{64}"  # docs/security.md says why
+        digest = (
+            "" if name == "iceberg-rest" else "@sha256:[0-9a-f]{64}"
+        )  # docs/security.md says why
         assert re.fullmatch(rf"[a-z/-]+:(?!latest)[\w.-]+{digest}", image), image
     text = (PROJECT / "docker-compose.yml").read_text()
     assert [image for image in images.values() if text.count(image) != 1] == []
@@ -69,18 +78,28 @@ def test_no_password_has_a_default() -> None:
         if SECRET_NAMES.search(name)
     ]
     assert len(values) >= 5
-    assert [name for name, value in values if not re.fullmatch(r"\$\{\w+(:-|:\?[^}]+)\}", value)] == []
+    assert [
+        name for name, value in values if not re.fullmatch(r"\$\{\w+(:-|:\?[^}]+)\}", value)
+    ] == []
     for line in (PROJECT / ".env.example").read_text().splitlines():
         name, equals, value = line.lstrip("#").partition("=")
-        assert not (equals and SECRET_NAMES.search(name) and re.fullmatch(r"\w+", name) and value), line
-    for name in re.findall(r"^(?:ENV|ARG) (.+)$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE):
+        assert not (
+            equals and SECRET_NAMES.search(name) and re.fullmatch(r"\w+", name) and value
+        ), line
+    for name in re.findall(
+        r"^(?:ENV|ARG) (.+)$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE
+    ):
         assert not SECRET_NAMES.search(name)
 
 
 def test_a_storage_without_a_password_does_not_start_and_says_why() -> None:
     shell, option, script = COMPOSE["services"]["storage"]["entrypoint"]
     refused = subprocess.run(
-        [shell, option, script.replace("$$", "$")], env={}, capture_output=True, text=True, timeout=20
+        [shell, option, script.replace("$$", "$")],
+        env={},
+        capture_output=True,
+        text=True,
+        timeout=20,
     )
     assert (refused.returncode, refused.stderr) == (64, "set STORAGE_PASSWORD in .env\n")
 
@@ -106,14 +125,26 @@ def test_workspaces_load_the_one_code_location() -> None:
 
 def test_no_healthcheck_port_differs_from_its_command() -> None:
     services = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
-    for name, option in (("code", "--port"), ("webserver", "--port"), ("webserver-read-only", "--port")):
+    for name, option in (
+        ("code", "--port"),
+        ("webserver", "--port"),
+        ("webserver-read-only", "--port"),
+    ):
         port = services[name]["command"][services[name]["command"].index(option) + 1]
         assert port in " ".join(services[name]["healthcheck"]["test"])
 
 
 def test_only_a_ui_that_changes_nothing_leaves_this_host() -> None:
-    published = {name: service["ports"] for name, service in COMPOSE["services"].items() if "ports" in service}
-    beyond = {name for name, ports in published.items() if not all(port.startswith("127.0.0.1:") for port in ports)}
+    published = {
+        name: service["ports"]
+        for name, service in COMPOSE["services"].items()
+        if "ports" in service
+    }
+    beyond = {
+        name
+        for name, ports in published.items()
+        if not all(port.startswith("127.0.0.1:") for port in ports)
+    }
     assert beyond == {"webserver-read-only"}
     assert "--read-only" in OURS["webserver-read-only"]["command"]
     assert all("dagster-webserver" not in command for command in COMMANDS)
@@ -123,9 +154,13 @@ def test_only_a_ui_that_changes_nothing_leaves_this_host() -> None:
 @cache
 def help_of(*words: str) -> str:
     """What an installed command says of itself; fails for a subcommand that does not exist."""
-    command = Path(sys.executable) if words[0] == "python" else Path(sys.executable).with_name(words[0])
+    command = (
+        Path(sys.executable) if words[0] == "python" else Path(sys.executable).with_name(words[0])
+    )
     assert command.exists(), words
-    told = subprocess.run([command, *words[1:], "--help"], capture_output=True, text=True, timeout=120)
+    told = subprocess.run(
+        [command, *words[1:], "--help"], capture_output=True, text=True, timeout=120
+    )
     assert told.returncode == 0, told.stderr
     return told.stdout
 
@@ -140,7 +175,8 @@ def test_every_command_and_option_exists_in_what_the_image_installs(command: lis
         assert (PROJECT / f"{command[2].replace('.', '/')}.py").exists()
     start = 3 if command[0] == "python" else 0
     first_option = next(
-        (place for place, word in enumerate(command) if place >= start and word.startswith("-")), len(command)
+        (place for place, word in enumerate(command) if place >= start and word.startswith("-")),
+        len(command),
     )
     told = help_of(*command[:first_option])
     for word in command[first_option:]:
@@ -162,7 +198,8 @@ def test_every_variable_of_compose_and_image_is_one_that_somebody_reads() -> Non
     named = {name for service in OURS.values() for name in service["environment"]}
     named |= set(
         re.findall(
-            r"([A-Z_]+)=", " ".join(re.findall(r"^ENV (.+)$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE))
+            r"([A-Z_]+)=",
+            " ".join(re.findall(r"^ENV (.+)$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)),
         )
     )
     assert named
@@ -172,11 +209,19 @@ def test_every_variable_of_compose_and_image_is_one_that_somebody_reads() -> Non
 def aliases(field) -> list[str]:
     """The names that a setting has in the environment."""
     alias = field.validation_alias
-    return [] if alias is None else [alias] if isinstance(alias, str) else [str(choice) for choice in alias.choices]
+    return (
+        []
+        if alias is None
+        else [alias]
+        if isinstance(alias, str)
+        else [str(choice) for choice in alias.choices]
+    )
 
 
 def test_every_setting_is_listed_for_people() -> None:
-    listed = set(re.findall(r"^#?([A-Za-z_]+)=", (PROJECT / ".env.example").read_text(), re.MULTILINE))
+    listed = set(
+        re.findall(r"^#?([A-Za-z_]+)=", (PROJECT / ".env.example").read_text(), re.MULTILINE)
+    )
     for name, field in Settings.model_fields.items():
         assert {*aliases(field), name.upper()} & listed, f"{name} is missing in .env.example"
 
@@ -197,7 +242,9 @@ def test_every_service_that_stays_has_a_healthcheck_and_waits_for_what_it_needs(
             assert service["healthcheck"]["test"][0] == "CMD", name
         for other, condition in service.get("depends_on", {}).items():
             ends = COMPOSE["services"][other].get("restart") == "no"
-            assert condition["condition"] == ("service_completed_successfully" if ends else "service_healthy")
+            assert condition["condition"] == (
+                "service_completed_successfully" if ends else "service_healthy"
+            )
 
 
 def test_trino_and_what_it_needs_start_only_with_their_profile() -> None:
@@ -207,12 +254,19 @@ def test_trino_and_what_it_needs_start_only_with_their_profile() -> None:
     for name in services.keys() - profile:
         assert not set(services[name].get("depends_on", {})) & profile
     assert services["trino"]["image"].startswith(f"trinodb/trino:{TRINO_VERSION}@")
-    assert all(port.startswith("127.0.0.1:") for name in profile for port in services[name].get("ports", []))
+    assert all(
+        port.startswith("127.0.0.1:")
+        for name in profile
+        for port in services[name].get("ports", [])
+    )
 
 
 def test_the_catalogs_of_trino_name_services_and_variables_of_the_compose_file() -> None:
     services = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
-    for name, connector in (("iceberg", "iceberg"), (TrinoSettings(_env_file=None).staging_catalog, "hive")):
+    for name, connector in (
+        ("iceberg", "iceberg"),
+        (TrinoSettings(_env_file=None).staging_catalog, "hive"),
+    ):
         text = (PROJECT / "deploy/trino/catalog" / f"{name}.properties").read_text()
         lines = [line for line in text.splitlines() if line and not line.startswith("#")]
         known = dict(line.split("=", 1) for line in lines)
@@ -244,13 +298,16 @@ def test_no_container_has_more_rights_than_it_needs() -> None:
 def test_what_our_containers_write_is_in_volumes_that_their_user_owns() -> None:
     image = (PROJECT / "Dockerfile").read_text()
     [owned] = re.findall(r"chown -R sync (.+)$", image, re.MULTILINE)
-    folders = [f"/opt/sync_pipelines/{folder}" if not folder.startswith("/") else folder for folder in owned.split()]
+    folders = [
+        f"/opt/sync_pipelines/{folder}" if not folder.startswith("/") else folder
+        for folder in owned.split()
+    ]
     for service in OURS.values():
         for volume in service["volumes"]:
             target, _, mode = plain(volume).partition(":")[2].partition(":")
-            assert mode == "ro" or any(target == folder or target.startswith(f"{folder}/") for folder in folders), (
-                volume
-            )
+            assert mode == "ro" or any(
+                target == folder or target.startswith(f"{folder}/") for folder in folders
+            ), volume
     assert re.search(r"--uid \d{5}\b", image)
     assert image.rindex("USER sync") > image.rindex("RUN ")
 
@@ -258,22 +315,33 @@ def test_what_our_containers_write_is_in_volumes_that_their_user_owns() -> None:
 def test_gates_and_models_of_a_person_can_be_mounted() -> None:
     for service in OURS.values():
         targets = [plain(volume).split(":")[1] for volume in service["volumes"]]
-        assert f"{service['environment'].get('SYNC_PIPELINES_HOME', '/var/lib/sync_pipelines')}/gates" in targets
+        assert (
+            f"{service['environment'].get('SYNC_PIPELINES_HOME', '/var/lib/sync_pipelines')}/gates"
+            in targets
+        )
         assert "/opt/sync_pipelines/dbt_like_sql" in targets
 
 
 def test_the_engine_is_sent_what_the_image_copies_and_nothing_else() -> None:
-    lines = [line for line in (PROJECT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    lines = [
+        line
+        for line in (PROJECT / ".dockerignore").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
     assert lines[0] == "*"
     allowed = {line[1:] for line in lines if line.startswith("!")}
-    copied = " ".join(re.findall(r"^COPY (.+) \S+$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)).split()
+    copied = " ".join(
+        re.findall(r"^COPY (.+) \S+$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)
+    ).split()
     assert {source.removeprefix("./").split("/")[0] for source in copied} == allowed
 
 
 def test_health_checks_are_cheap_and_the_database_is_asked_by_tcp() -> None:
     for name, service in OURS.items():
         if "healthcheck" in service:
-            assert service["healthcheck"]["test"][1] == "python", f"{name}: a command of Dagster imports all of it"
+            assert service["healthcheck"]["test"][1] == "python", (
+                f"{name}: a command of Dagster imports all of it"
+            )
             assert int(service["healthcheck"]["interval"].removesuffix("s")) >= 30, name
     assert "-h" in COMPOSE["services"]["postgres"]["healthcheck"]["test"]
     assert "--wait" in OURS["migrate"]["command"]
@@ -281,7 +349,11 @@ def test_health_checks_are_cheap_and_the_database_is_asked_by_tcp() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["sync_pipelines.supervise.ping", "sync_pipelines.supervise.daemon", "sync_pipelines.supervise.code_server"],
+    [
+        "sync_pipelines.supervise.ping",
+        "sync_pipelines.supervise.daemon",
+        "sync_pipelines.supervise.code_server",
+    ],
 )
 def test_what_supervises_imports_no_dagster(module: str) -> None:
     code = f"import sys, {module}; sys.exit('dagster' in sys.modules)"

@@ -42,7 +42,9 @@ def test_a_secret_that_changed_in_the_file_is_seen_by_child_processes_too(folder
     (folder / ".env").write_text("NEW_KEY=second-value\n")
     assert resolve_secret("env:NEW_KEY") == "second-value"
     code = "from sync_pipelines.secrets import resolve_secret; print(resolve_secret('env:NEW_KEY'))"
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    child = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
+    )
     assert child.stdout.strip() == "second-value", child.stderr
 
 

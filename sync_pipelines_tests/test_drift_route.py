@@ -15,7 +15,9 @@ from sync_pipelines_tests.world import ITEM_COLUMNS, World, item
 def settled_items(world: World, count: int = 5, **options: object) -> TwinTable:
     """Synced items whose next delta re-reads nothing."""
     columns = (*ITEM_COLUMNS, TwinColumn("stock", "INTEGER"), TwinColumn("price", "NUMERIC(6,2)"))
-    table = world.add_items(0, columns=columns, rowversions=IntegerRowversions(1), comparator="integer", **options)
+    table = world.add_items(
+        0, columns=columns, rowversions=IntegerRowversions(1), comparator="integer", **options
+    )
     world.set(lookback_seconds=0)
     for number in range(count):
         table.put(item(number, stock=number, price=Decimal("1.50")))
@@ -24,9 +26,7 @@ def settled_items(world: World, count: int = 5, **options: object) -> TwinTable:
 
 
 def column_type(world: World, name: str, table: str = "erp.items") -> str:
-    statement = (
-        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s"
-    )
+    statement = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s"
     return world.sql(statement, table, name)[0][0]
 
 
@@ -52,9 +52,10 @@ def test_an_added_column_without_values_changes_no_row(world: World) -> None:
     assert (result.ledger.updated, result.ledger.unchanged) == (0, 5)
     assert {key: row["_bridge_updated_at"] for key, row in world.rows().items()} == before
     assert world.sync(full_refresh=True).ledger.unchanged == 5
-    assert world.sql("SELECT item_number, xmin::text, _bridge_hash FROM erp.items ORDER BY 1") == versions, (
-        "no row was rewritten"
-    )
+    assert (
+        world.sql("SELECT item_number, xmin::text, _bridge_hash FROM erp.items ORDER BY 1")
+        == versions
+    ), "no row was rewritten"
     table.put(item(2, base_uom="KG", colour="red"))
     assert world.sync().ledger.updated == 1
     world.assert_equal_to_truth()
@@ -160,7 +161,9 @@ def test_nullability_follows_the_source_to_and_fro(world: World) -> None:
         ("stock", "JSON"),
     ],
 )
-def test_a_narrower_or_other_type_stops_the_entity_with_the_plan(world: World, name: str, narrower: str) -> None:
+def test_a_narrower_or_other_type_stops_the_entity_with_the_plan(
+    world: World, name: str, narrower: str
+) -> None:
     table = settled_items(world)
     table.change_column(name, narrower)
     report = world.discover()
@@ -172,7 +175,11 @@ def test_a_narrower_or_other_type_stops_the_entity_with_the_plan(world: World, n
         name,
         next(
             column.data_type
-            for column in (*ITEM_COLUMNS, TwinColumn("stock", "INTEGER"), TwinColumn("price", "NUMERIC(6,2)"))
+            for column in (
+                *ITEM_COLUMNS,
+                TwinColumn("stock", "INTEGER"),
+                TwinColumn("price", "NUMERIC(6,2)"),
+            )
             if column.name == name
         ),
     )
@@ -195,7 +202,9 @@ def test_an_accepted_change_starts_over_and_keeps_the_old_table(world: World) ->
     world.assert_equal_to_truth()
     indexes = {
         name
-        for (name,) in world.sql("SELECT indexname FROM pg_indexes WHERE schemaname = 'erp' AND tablename = 'items'")
+        for (name,) in world.sql(
+            "SELECT indexname FROM pg_indexes WHERE schemaname = 'erp' AND tablename = 'items'"
+        )
     }
     assert indexes == {"items_pkey", "items_business_key", "idx_items_rowversion"}
 
@@ -231,7 +240,9 @@ def test_a_wider_business_key_is_followed(world: World) -> None:
     world.discover()
     result = world.sync()
     assert (result.ledger.inserted, result.ledger.updated) == (1, 0)
-    assert identities.items() <= {key: row["_bridge_id"] for key, row in world.rows().items()}.items()
+    assert (
+        identities.items() <= {key: row["_bridge_id"] for key, row in world.rows().items()}.items()
+    )
     world.assert_equal_to_truth()
 
 
@@ -353,4 +364,6 @@ def test_a_float_becomes_numeric_with_every_digit_that_it_shows(world: World) ->
     table.change_column("single", "NUMERIC")
     assert "wider" in world.discover().changed["items"]
     assert world.sync().ledger.unchanged == 1
-    assert world.sql("SELECT share::text, single::text FROM erp.items") == [("0.1234567890123456", "0.5")]
+    assert world.sql("SELECT share::text, single::text FROM erp.items") == [
+        ("0.1234567890123456", "0.5")
+    ]

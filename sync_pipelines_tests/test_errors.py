@@ -20,7 +20,9 @@ from sync_pipelines.errors import (
     SyncError,
 )
 
-CLASSES = [one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, SyncError)]
+CLASSES = [
+    one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, SyncError)
+]
 TREE = re.findall(r"^[ │├└─]*?(\w+Error)\b", errors.__doc__ or "", re.MULTILINE)
 
 
@@ -39,10 +41,15 @@ def test_the_tree_of_the_docstring_is_the_tree_of_the_classes() -> None:
 
 
 @pytest.mark.parametrize("error_class", CLASSES)
-def test_every_class_is_explained_and_tells_what_where_state_and_next(error_class: type[SyncError]) -> None:
+def test_every_class_is_explained_and_tells_what_where_state_and_next(
+    error_class: type[SyncError],
+) -> None:
     assert error_class.__doc__
     error = error_class(
-        "It broke.", where={"connector": "erp", "page": 7}, state="All is as before.", next_command="do it"
+        "It broke.",
+        where={"connector": "erp", "page": 7},
+        state="All is as before.",
+        next_command="do it",
     )
     assert str(error) == "It broke. Where: connector erp, page 7. All is as before. Next: do it"
     assert error.exit_code in (1, 2, 3)
@@ -91,7 +98,12 @@ def test_a_record_error_names_its_column() -> None:
 
 
 def test_an_error_never_belongs_to_two_kinds_of_recovery() -> None:
-    roots = [errors.RetriableError, errors.ConfigurationError, errors.RecordError, errors.FatalError]
+    roots = [
+        errors.RetriableError,
+        errors.ConfigurationError,
+        errors.RecordError,
+        errors.FatalError,
+    ]
     for error_class in CLASSES:
         if error_class is not SyncError:
             assert sum(issubclass(error_class, root) for root in roots) == 1

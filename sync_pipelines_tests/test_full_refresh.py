@@ -42,7 +42,9 @@ def test_an_entity_without_a_single_record_is_synced_too(world: World, strategy:
     world.assert_equal_to_truth()
 
 
-def test_a_full_refresh_that_would_delete_too_much_publishes_the_rest_and_holds_the_deletions(world: World) -> None:
+def test_a_full_refresh_that_would_delete_too_much_publishes_the_rest_and_holds_the_deletions(
+    world: World,
+) -> None:
     table = world.add_items(20)
     world.sync()
     for number in range(11):
@@ -50,7 +52,12 @@ def test_a_full_refresh_that_would_delete_too_much_publishes_the_rest_and_holds_
     table.put(item(15, base_uom="KG"))
     table.put(item(99))
     result = world.sync(full_refresh=True, status=RunStatus.INCOMPLETE)
-    assert (result.ledger.inserted, result.ledger.updated, result.ledger.deleted, result.held_deletions) == (
+    assert (
+        result.ledger.inserted,
+        result.ledger.updated,
+        result.ledger.deleted,
+        result.held_deletions,
+    ) == (
         1,
         1,
         0,
@@ -66,7 +73,9 @@ def test_a_full_refresh_that_would_delete_too_much_publishes_the_rest_and_holds_
     world.assert_equal_to_truth()
 
 
-def test_deletions_of_a_read_by_page_number_that_were_held_go_at_once_when_they_are_accepted(world: World) -> None:
+def test_deletions_of_a_read_by_page_number_that_were_held_go_at_once_when_they_are_accepted(
+    world: World,
+) -> None:
     table = world.add_items(20, has_rowversion=False, delta_strategy="full")
     world.sync()
     for number in range(11):
@@ -115,7 +124,9 @@ def test_an_empty_page_in_the_middle_of_a_full_refresh_deletes_nothing(world: Wo
 
 
 @pytest.mark.parametrize("strategy", ["full", "hash"])
-def test_a_read_by_page_number_deletes_only_what_was_missed_twice(world: World, strategy: str) -> None:
+def test_a_read_by_page_number_deletes_only_what_was_missed_twice(
+    world: World, strategy: str
+) -> None:
     table = world.add_items(15, has_rowversion=False, delta_strategy=strategy)
     world.sync()
     table.delete(("A00003",))
@@ -148,7 +159,9 @@ def test_a_rowversion_entity_without_rowversions_still_brings_its_records(world:
     world.assert_equal_to_truth()
 
 
-def test_a_small_rowversion_entity_without_rowversions_still_brings_its_records(world: World) -> None:
+def test_a_small_rowversion_entity_without_rowversions_still_brings_its_records(
+    world: World,
+) -> None:
     world.add_items(5, has_rowversion=False)
     assert world.sync().ledger.inserted == 5
 
@@ -206,26 +219,32 @@ def test_a_failed_full_refresh_is_repeated_in_full(world: World) -> None:
     world.assert_equal_to_truth()
 
 
-def test_a_bulk_load_into_an_empty_table_has_its_keys_and_index(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bulk_load_into_an_empty_table_has_its_keys_and_index(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sync_pipelines.destinations.postgres.fill.BULK_ROWS", 10)
     world.add_items(25)
     world.sync()
     indexes = {
         name
-        for (name,) in world.sql("SELECT indexname FROM pg_indexes WHERE tablename = 'items' AND schemaname = 'erp'")
+        for (name,) in world.sql(
+            "SELECT indexname FROM pg_indexes WHERE tablename = 'items' AND schemaname = 'erp'"
+        )
     }
     assert indexes == {"items_pkey", "items_business_key", "idx_items_rowversion"}
     world.assert_equal_to_truth()
 
 
-def test_a_bulk_load_leaves_constraints_that_others_need(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bulk_load_leaves_constraints_that_others_need(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sync_pipelines.destinations.postgres.fill.BULK_ROWS", 10)
     table = world.add_items(0)
     world.sync()
     world.sql("CREATE TABLE notes (item varchar(50) REFERENCES erp.items (item_number))")
     table.put_many([item(number) for number in range(25)])
     assert world.sync().ledger.inserted == 25
-    assert world.sql("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid = 'notes'::regclass") == [
-        (1,)
-    ]
+    assert world.sql(
+        "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid = 'notes'::regclass"
+    ) == [(1,)]
     world.assert_equal_to_truth()

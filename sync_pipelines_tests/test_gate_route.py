@@ -9,7 +9,12 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from sync_pipelines.catalog.quarantine import expire_records, get_quarantined, list_log, list_quarantine
+from sync_pipelines.catalog.quarantine import (
+    expire_records,
+    get_quarantined,
+    list_log,
+    list_quarantine,
+)
 from sync_pipelines.errors import GateDefinitionError, SettingsError
 from sync_pipelines.model.run import RunStatus
 from sync_pipelines.runs.release import fix_record, release_records, waive_record
@@ -39,7 +44,9 @@ def only_uid(world: World) -> UUID:
     return row["uid"]
 
 
-def test_an_entity_without_a_gate_has_no_column_of_ours_more_and_no_counts(any_world: World) -> None:
+def test_an_entity_without_a_gate_has_no_column_of_ours_more_and_no_counts(
+    any_world: World,
+) -> None:
     any_world.add_items(3)
     result = any_world.sync()
     assert result.gate == {}
@@ -47,7 +54,9 @@ def test_an_entity_without_a_gate_has_no_column_of_ours_more_and_no_counts(any_w
 
 
 @pytest.mark.parametrize("loaded", [True, False])
-def test_pass_goes_to_the_table_review_is_flagged_and_reject_goes_to_quarantine(any_world: World, loaded: bool) -> None:
+def test_pass_goes_to_the_table_review_is_flagged_and_reject_goes_to_quarantine(
+    any_world: World, loaded: bool
+) -> None:
     table = any_world.add_items(0)
     if loaded:
         table.put(item(0, weight_per_unit=5))
@@ -65,11 +74,21 @@ def test_pass_goes_to_the_table_review_is_flagged_and_reject_goes_to_quarantine(
     )
     assert any_world.runs()[0]["details"]["gate"] == result.gate
     why = "Rule known_unit: base_uom: isin(allowed_values=['PCS', 'KG'])."
-    assert {key: flag for key, flag in flags(any_world).items() if key != "A00000"} == {"A00001": None, "A00002": why}
+    assert {key: flag for key, flag in flags(any_world).items() if key != "A00000"} == {
+        "A00001": None,
+        "A00002": why,
+    }
     (review,) = list_reviews(any_world.database, "erp", "items")
-    assert (review["business_key"], review["reason"], review["run_uid"]) == (["A00002"], why, result.uid)
+    assert (review["business_key"], review["reason"], review["run_uid"]) == (
+        ["A00002"],
+        why,
+        result.uid,
+    )
     (held,) = any_world.quarantine()
-    assert held["reason"] == "Rule heavy_enough: weight_per_unit: ge(min_value=1). Failed as well: known_unit."
+    assert (
+        held["reason"]
+        == "Rule heavy_enough: weight_per_unit: ge(min_value=1). Failed as well: known_unit."
+    )
     assert (held["column_name"], held["business_key"]) == ("weight_per_unit", ["A00003"])
     any_world.assert_equal_to_truth()
     any_world.assert_nothing_left_behind()
@@ -90,7 +109,9 @@ def test_a_review_is_settled_by_a_better_version_and_an_accepted_one_stays_accep
     any_world.sync(full_refresh=True)
     assert flags(any_world) == {"A00001": None, "A00002": None}
     assert list_reviews(any_world.database) == []
-    assert {row["uid"]: row["outcome"] for row in list_reviews(any_world.database, with_closed=True)} == {
+    assert {
+        row["uid"]: row["outcome"] for row in list_reviews(any_world.database, with_closed=True)
+    } == {
         first["uid"]: "accepted",
         second["uid"]: "settled",
     }
@@ -111,7 +132,10 @@ def test_a_changed_gate_moves_only_the_flag_of_rows_that_are_read_again(any_worl
     assert (result.ledger.unchanged, result.ledger.updated) == (1, 0)
     after = any_world.rows()[("A00001",)]
     assert after["_bridge_review"] is not None
-    assert (after["_bridge_updated_at"], after["_bridge_id"]) == (before["_bridge_updated_at"], before["_bridge_id"])
+    assert (after["_bridge_updated_at"], after["_bridge_id"]) == (
+        before["_bridge_updated_at"],
+        before["_bridge_id"],
+    )
     (any_world.settings.gates / "erp" / "items.yaml").unlink()
     any_world.sync(full_refresh=True)
     assert flags(any_world) == {"A00001": None}
@@ -124,33 +148,59 @@ def test_a_broken_gate_stops_its_entity_and_changes_nothing(world: World) -> Non
     put_gate(world, "rules: [{name: a, column: wieght, check: gt}]")
     error = world.fails(GateDefinitionError)
     assert "items.yaml:1: rules.0.column" in error.what
-    assert (world.runs()[0]["status"], "rules.0.column" in world.runs()[0]["error_message"]) == ("failed", True)
+    assert (world.runs()[0]["status"], "rules.0.column" in world.runs()[0]["error_message"]) == (
+        "failed",
+        True,
+    )
     assert world.entity().consecutive_failures == 1
 
 
-def test_a_fixed_record_goes_the_whole_way_in_a_run_of_its_own_and_stays_settled(any_world: World) -> None:
+def test_a_fixed_record_goes_the_whole_way_in_a_run_of_its_own_and_stays_settled(
+    any_world: World,
+) -> None:
     table = any_world.add_items(0)
     put_gate(any_world)
     table.put(item(1, weight_per_unit=2))
     table.put(item(2, weight_per_unit=0.5))
     any_world.sync()
-    cursor, uid, success = any_world.entity().cursor, only_uid(any_world), any_world.entity().last_success_at
+    cursor, uid, success = (
+        any_world.entity().cursor,
+        only_uid(any_world),
+        any_world.entity().last_success_at,
+    )
     due = any_world.sql("SELECT next_due_at, due_reason, seen_rowversion FROM bridge.entities")
     with pytest.raises(SettingsError, match="would be refused again: Rule heavy_enough"):
-        fix_record(any_world.database, uid, {"weight_per_unit": 0.75}, None, settings=any_world.settings, **WHO)
-    fix_record(any_world.database, uid, {"weight_per_unit": 7.125}, None, settings=any_world.settings, **WHO)
+        fix_record(
+            any_world.database,
+            uid,
+            {"weight_per_unit": 0.75},
+            None,
+            settings=any_world.settings,
+            **WHO,
+        )
+    fix_record(
+        any_world.database,
+        uid,
+        {"weight_per_unit": 7.125},
+        None,
+        settings=any_world.settings,
+        **WHO,
+    )
     (result,) = release_records(any_world.database, [uid], settings=any_world.settings, **WHO)
     assert (result.ledger.fetched, result.ledger.inserted, result.ledger.quarantined) == (1, 1, 0)
     assert str(any_world.rows()[("A00002",)]["weight_per_unit"]) == "7.125"
     assert any_world.entity().cursor == cursor
     assert any_world.entity().last_success_at == success
-    assert any_world.sql("SELECT next_due_at, due_reason, seen_rowversion FROM bridge.entities") == due
+    assert (
+        any_world.sql("SELECT next_due_at, due_reason, seen_rowversion FROM bridge.entities") == due
+    )
     assert any_world.runs()[0]["triggered_by"] == "release by ada"
     row = get_quarantined(any_world.database, uid)
     assert (row["resolution"], row["resolved_at"] is not None) == ("released", True)
     assert b'"weight_per_unit":0.5' in bytes(row["record"]).replace(b" ", b"")
     assert [
-        (entry["action"], entry["author"], entry["reason"]) for entry in list_log(any_world.database, record_uid=uid)
+        (entry["action"], entry["author"], entry["reason"])
+        for entry in list_log(any_world.database, record_uid=uid)
     ] == [
         ("release", "ada", "seen by hand"),
         ("fix", "ada", "seen by hand"),
@@ -167,7 +217,9 @@ def test_a_fixed_record_goes_the_whole_way_in_a_run_of_its_own_and_stays_settled
         release_records(any_world.database, [uid], settings=any_world.settings, **WHO)
 
 
-def test_a_waived_record_passes_its_rules_now_and_whenever_it_is_sent_again(any_world: World) -> None:
+def test_a_waived_record_passes_its_rules_now_and_whenever_it_is_sent_again(
+    any_world: World,
+) -> None:
     table = any_world.add_items(0)
     put_gate(any_world)
     table.put(item(1, weight_per_unit=0.5))
@@ -216,7 +268,9 @@ def test_a_release_never_puts_an_older_record_over_a_newer_row(any_world: World)
     table.put(item(1, weight_per_unit=0.5), rowversion="20240101000000")
     any_world.sync(status=RunStatus.REJECTED)
     uid = only_uid(any_world)
-    fix_record(any_world.database, uid, {"weight_per_unit": 2}, None, settings=any_world.settings, **WHO)
+    fix_record(
+        any_world.database, uid, {"weight_per_unit": 2}, None, settings=any_world.settings, **WHO
+    )
     table.put(item(1, weight_per_unit=5), rowversion="20240101000001")
     any_world.sync()
     any_world.sql("UPDATE bridge.quarantine SET resolved_at = NULL, resolution = NULL")
@@ -227,7 +281,9 @@ def test_a_release_never_puts_an_older_record_over_a_newer_row(any_world: World)
 
 def test_what_is_no_json_is_released_only_as_a_whole_new_record(world: World) -> None:
     table = world.add_items(1)
-    table.put_raw(("B1",), b'{"item_number": "B1", "item_description": "\\ud800"}', "29990101000000")
+    table.put_raw(
+        ("B1",), b'{"item_number": "B1", "item_description": "\\ud800"}', "29990101000000"
+    )
     world.sync()
     uid = only_uid(world)
     with pytest.raises(SettingsError, match="not JSON"):
@@ -249,7 +305,10 @@ def test_quarantine_is_found_by_reason_rule_text_and_time_and_expires(world: Wor
     world.sync(status=RunStatus.REJECTED)
 
     def found(**filters: Any) -> list[str]:
-        return sorted(row["business_key"][0] for row in list_quarantine(world.database, "erp", "items", **filters))
+        return sorted(
+            row["business_key"][0]
+            for row in list_quarantine(world.database, "erp", "items", **filters)
+        )
 
     assert found() == ["A00001", "A00002", "A00003"]
     assert found(reason="HEAVY") == ["A00001", "A00003"]

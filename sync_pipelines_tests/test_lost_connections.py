@@ -16,7 +16,12 @@ from sync_pipelines.destinations.postgres import adapter as destination
 from sync_pipelines.destinations.postgres import publish as publishing
 from sync_pipelines.destinations.postgres.adapter import PostgresDestination
 from sync_pipelines.destinations.postgres.stream import RecordStream
-from sync_pipelines.errors import DatabaseRefusedError, DatabaseUnavailableError, SupersededRunError, SyncError
+from sync_pipelines.errors import (
+    DatabaseRefusedError,
+    DatabaseUnavailableError,
+    SupersededRunError,
+    SyncError,
+)
 from sync_pipelines.model.run import Mode
 from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines_tests.world import World, item
@@ -40,7 +45,14 @@ def terminate_all(world: World) -> None:
     )
 
 
-def run_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, action: Callable[[], None], *, after: bool) -> None:
+def run_at(
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+    action: Callable[[], None],
+    *,
+    after: bool,
+) -> None:
     """Call `action` at the first call of a function of the publish step."""
     original, done = getattr(owner, name), []
 
@@ -80,7 +92,9 @@ def test_a_connection_lost_before_commit_changes_nothing(
     world.assert_nothing_left_behind()
 
 
-def test_a_commit_whose_answer_was_lost_is_recognised_as_success(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_whose_answer_was_lost_is_recognised_as_success(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changed_items(world)
     original = PostgresDestination.publish
 
@@ -125,7 +139,9 @@ def test_losing_the_lock_connection_while_reading_is_a_passing_trouble(
 ) -> None:
     changed_items(world)
     monkeypatch.setattr("sync_pipelines.runs.run.HEARTBEAT_SECONDS", 0)
-    world.settings = world.settings.model_copy(update={"batch_rows": batch_rows, "max_page_size": 3})
+    world.settings = world.settings.model_copy(
+        update={"batch_rows": batch_rows, "max_page_size": 3}
+    )
     count = []
 
     def hook(request: Any) -> None:
@@ -154,7 +170,10 @@ def second_session(world: World, *statements: str) -> Iterator[psycopg.Connectio
 
 def test_a_lock_that_is_not_released_in_time_is_retriable(world: World) -> None:
     changed_items(world)
-    with world.session_with("-c lock_timeout=100ms"), second_session(world, "LOCK TABLE erp.items IN SHARE MODE"):
+    with (
+        world.session_with("-c lock_timeout=100ms"),
+        second_session(world, "LOCK TABLE erp.items IN SHARE MODE"),
+    ):
         world.fails(DatabaseUnavailableError)
     assert world.sync().ledger.written == 13
     world.assert_equal_to_truth()
@@ -163,7 +182,9 @@ def test_a_lock_that_is_not_released_in_time_is_retriable(world: World) -> None:
 def test_a_deadlock_is_retriable(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     changed_items(world)
     world.sql(f"ALTER DATABASE {world.database.name} SET deadlock_timeout = '20ms'")
-    with second_session(world, "SET deadlock_timeout = '60s'", "UPDATE erp.items SET base_uom = base_uom") as other:
+    with second_session(
+        world, "SET deadlock_timeout = '60s'", "UPDATE erp.items SET base_uom = base_uom"
+    ) as other:
 
         def wait_for_the_run() -> None:
             other.execute("UPDATE bridge.sync_runs SET triggered_by = triggered_by")
@@ -200,7 +221,10 @@ def test_a_unique_index_of_a_person_refuses_the_run_and_says_so(world: World) ->
 
 def test_a_read_only_database_is_refused_for_good(world: World) -> None:
     changed_items(world)
-    with world.session_with("-c default_transaction_read_only=on"), pytest.raises(SyncError) as caught:
+    with (
+        world.session_with("-c default_transaction_read_only=on"),
+        pytest.raises(SyncError) as caught,
+    ):
         sync_entity(world.database, "erp", "items", settings=world.settings)
     assert isinstance(caught.value, DatabaseRefusedError)
     assert world.sync().ledger.written == 13
@@ -213,7 +237,9 @@ def test_a_run_that_another_one_closed_cannot_publish(world: World, changes: boo
         world.sync()
 
     def close(request: Any) -> None:
-        world.sql("UPDATE bridge.sync_runs SET status = 'failed', completed_at = now() WHERE status = 'running'")
+        world.sql(
+            "UPDATE bridge.sync_runs SET status = 'failed', completed_at = now() WHERE status = 'running'"
+        )
 
     world.faults.on_request = close
     world.fails(SupersededRunError)
@@ -239,7 +265,12 @@ def test_a_run_whose_lock_is_lost_is_one_attempt_of_several_and_names_the_databa
 
     with pytest.raises(DatabaseUnavailableError):
         sync_entity(
-            world.database, "erp", "items", settings=world.settings, interrupted=operator_restarts, will_try_again=True
+            world.database,
+            "erp",
+            "items",
+            settings=world.settings,
+            interrupted=operator_restarts,
+            will_try_again=True,
         )
     details = world.runs()[0]["error_details"]
     assert (details["error"], details["category"], details["tried_again"]) == (
@@ -257,8 +288,14 @@ def test_an_unexpected_error_that_the_step_repeats_is_one_attempt_of_several(
     monkeypatch.setattr("sync_pipelines.runs.attempt.load_batches", lambda *_, **__: 1 / 0)
     for again in (True, True, False):
         with pytest.raises(ZeroDivisionError):
-            sync_entity(world.database, "erp", "items", settings=world.settings, will_try_again=again)
-    assert [bool(run["error_details"].get("tried_again")) for run in world.runs()] == [False, True, True]
+            sync_entity(
+                world.database, "erp", "items", settings=world.settings, will_try_again=again
+            )
+    assert [bool(run["error_details"].get("tried_again")) for run in world.runs()] == [
+        False,
+        True,
+        True,
+    ]
     assert world.entity().consecutive_failures == 1
 
 

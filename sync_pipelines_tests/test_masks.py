@@ -11,7 +11,13 @@ import pytest
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.quarantine import get_quarantined
 from sync_pipelines.demo.twin import Fault, TwinColumn, TwinTable
-from sync_pipelines.errors import ConfigurationError, MaskLostError, SecretMissingError, SettingsError, SyncError
+from sync_pipelines.errors import (
+    ConfigurationError,
+    MaskLostError,
+    SecretMissingError,
+    SettingsError,
+    SyncError,
+)
 from sync_pipelines.gate.judge import Gate
 from sync_pipelines.model.run import RunStatus
 from sync_pipelines.runs.audit import audit_entity
@@ -125,7 +131,9 @@ def test_no_masked_value_rests_anywhere_whatever_the_source_sends(
     ):
         any_world.faults.add(fault)
         with pytest.raises(SyncError) as caught:
-            sync_entity(any_world.database, "erp", "items", settings=any_world.settings, full_refresh=True)
+            sync_entity(
+                any_world.database, "erp", "items", settings=any_world.settings, full_refresh=True
+            )
         assert CANARY not in f"{caught.value} {caught.value.details()}"
         any_world.faults.clear()
     nowhere(any_world, CANARY)
@@ -146,7 +154,9 @@ def test_keys_may_be_hashed_and_quarantine_knows_them_by_their_hash(any_world: W
     assert any_world.rows().keys() == {(digest("P1"),), (digest("P2"),)}
 
 
-def test_numbers_and_moments_hash_the_same_in_the_table_and_in_a_record_that_is_released(any_world: World) -> None:
+def test_numbers_and_moments_hash_the_same_in_the_table_and_in_a_record_that_is_released(
+    any_world: World,
+) -> None:
     columns = (
         TwinColumn("id", "NUMERIC(10, 2)", is_nullable=False, is_business_key=True),
         TwinColumn("at", "TIMESTAMPTZ"),
@@ -164,13 +174,17 @@ def test_numbers_and_moments_hash_the_same_in_the_table_and_in_a_record_that_is_
     any_world.sync(status=RunStatus.REJECTED)
     (held,) = any_world.quarantine()
     waive_record(any_world.database, held["uid"], **WHO)
-    (result,) = release_records(any_world.database, [held["uid"]], settings=any_world.settings, **WHO)
+    (result,) = release_records(
+        any_world.database, [held["uid"]], settings=any_world.settings, **WHO
+    )
     assert (result.ledger.updated, result.ledger.inserted) == (1, 0)
     (row,) = any_world.rows().values()
     assert (row["stock"], row["at"]) == (-1, digest("2024-05-01 08:00:00.000000Z"))
 
 
-def test_a_masked_record_is_released_after_a_fix_with_a_clear_value_which_is_masked_too(any_world: World) -> None:
+def test_a_masked_record_is_released_after_a_fix_with_a_clear_value_which_is_masked_too(
+    any_world: World,
+) -> None:
     people(any_world, person(1), person(2, email=f"no-{CANARY}"), person(3, stock=-1))
     put_gate(any_world, MASKS)
     any_world.sync()
@@ -178,10 +192,28 @@ def test_a_masked_record_is_released_after_a_fix_with_a_clear_value_which_is_mas
     with pytest.raises(SettingsError, match="refused for email, which is masked"):
         release_records(any_world.database, [held["P2"]], settings=any_world.settings, **WHO)
     with pytest.raises(SettingsError, match="Rule has_at"):
-        fix_record(any_world.database, held["P2"], {"email": "still none"}, None, settings=any_world.settings, **WHO)
-    fix_record(any_world.database, held["P2"], {"email": f"yes@{CANARY}"}, None, settings=any_world.settings, **WHO)
-    fix_record(any_world.database, held["P3"], {"stock": 3}, None, settings=any_world.settings, **WHO)
-    (result,) = release_records(any_world.database, list(held.values())[::-1], settings=any_world.settings, **WHO)
+        fix_record(
+            any_world.database,
+            held["P2"],
+            {"email": "still none"},
+            None,
+            settings=any_world.settings,
+            **WHO,
+        )
+    fix_record(
+        any_world.database,
+        held["P2"],
+        {"email": f"yes@{CANARY}"},
+        None,
+        settings=any_world.settings,
+        **WHO,
+    )
+    fix_record(
+        any_world.database, held["P3"], {"stock": 3}, None, settings=any_world.settings, **WHO
+    )
+    (result,) = release_records(
+        any_world.database, list(held.values())[::-1], settings=any_world.settings, **WHO
+    )
     assert result.ledger.inserted == 2
     rows = any_world.rows()
     assert rows[("P2",)]["email"] == digest(f"yes@{CANARY}")
@@ -194,7 +226,9 @@ def test_a_masked_record_is_released_after_a_fix_with_a_clear_value_which_is_mas
     assert any_world.entity().stored_masks.keys() == {"email", "salary", "notes"}
 
 
-def test_a_mask_that_comes_later_takes_the_clear_values_out_of_table_and_quarantine(any_world: World) -> None:
+def test_a_mask_that_comes_later_takes_the_clear_values_out_of_table_and_quarantine(
+    any_world: World,
+) -> None:
     rules = MASKS.partition("masks:")[0]
     people(any_world, person(1), person(2, stock=-1))
     put_gate(any_world, rules)
@@ -209,7 +243,9 @@ def test_a_mask_that_comes_later_takes_the_clear_values_out_of_table_and_quarant
     nowhere(any_world, CANARY, "4711.77")
     assert any_world.rows()[("P1",)]["email"] == digest(f"1.{CANARY}@x")
     assert any_world.sync().mode == "delta"
-    assert b"***" in bytes(get_quarantined(any_world.database, any_world.quarantine()[0]["uid"])["record"])
+    assert b"***" in bytes(
+        get_quarantined(any_world.database, any_world.quarantine()[0]["uid"])["record"]
+    )
 
 
 def test_a_mask_that_is_gone_stops_the_entity_until_a_person_agrees(world: World) -> None:
@@ -244,7 +280,10 @@ def test_a_mask_that_is_withdrawn_before_its_full_read_was_through_loses_no_valu
     any_world.fails(MaskLostError)
     forget_mask(any_world.database, any_world.entity(), "email")
     assert any_world.sync().mode == "full"
-    assert {key[0]: row["email"] for key, row in any_world.rows().items()} == {"P1": f"1.{CANARY}@x", "P2": None}
+    assert {key[0]: row["email"] for key, row in any_world.rows().items()} == {
+        "P1": f"1.{CANARY}@x",
+        "P2": None,
+    }
     assert any_world.sync().mode == "delta"
 
 
@@ -258,7 +297,9 @@ def test_quarantine_is_masked_once_although_the_read_begins_anew(world: World) -
         with pytest.raises(SyncError):
             world.sync()
     world.faults.clear()
-    assert digest(f"2.{CANARY}@x").encode() in bytes(world.sql("SELECT record FROM bridge.quarantine")[0][0])
+    assert digest(f"2.{CANARY}@x").encode() in bytes(
+        world.sql("SELECT record FROM bridge.quarantine")[0][0]
+    )
 
 
 def test_a_value_that_breaks_a_cast_costs_its_own_record_and_is_told_nowhere(
@@ -274,7 +315,10 @@ def test_a_value_that_breaks_a_cast_costs_its_own_record_and_is_told_nowhere(
     assert (result.ledger.inserted, result.ledger.quarantined) == (2, 1)
     (held,) = any_world.quarantine()
     assert (held["business_key"], held["column_name"]) == (["P2"], "email")
-    assert held["reason"] == "Rule number cannot be evaluated for this record: CAST(email AS INTEGER) > 5."
+    assert (
+        held["reason"]
+        == "Rule number cannot be evaluated for this record: CAST(email AS INTEGER) > 5."
+    )
     nowhere(any_world, CANARY)
     assert CANARY not in f"{result} {caplog.text}"
     table.put(person(2, email="8"))
@@ -302,7 +346,9 @@ def test_a_probe_tells_nothing_of_an_answer(world: World) -> None:
     put_gate(world, MASKS)
     world.sync()
     connector = get_connector(world.database, "erp")
-    prober = source_kind(connector).open_prober(connector, world.settings, world.database, seconds=5.0)
+    prober = source_kind(connector).open_prober(
+        connector, world.settings, world.database, seconds=5.0
+    )
     for fault in (
         Fault(kind="data", times=1, body=f'{{"answer": "{CANARY}"}}'.encode()),
         Fault(kind="data", times=1, status=404, body=CANARY.encode()),
@@ -335,14 +381,18 @@ def test_hashing_the_key_of_a_table_with_rows_is_refused(any_world: World) -> No
 
 
 @pytest.mark.parametrize("value", ["", "short"])
-def test_without_a_proper_key_nothing_is_stored(world: World, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_without_a_proper_key_nothing_is_stored(
+    world: World, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
     people(world, person(1))
     put_gate(world, MASKS)
     monkeypatch.setenv("MASK_KEY", value)
     world.fails(SecretMissingError)
 
 
-def test_the_working_folder_holds_no_clear_value(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_working_folder_holds_no_clear_value(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from sync_pipelines.books import originals
     from sync_pipelines.destinations import spool
     from sync_pipelines.destinations.spools import RunFolder
@@ -366,4 +416,7 @@ def test_the_working_folder_holds_no_clear_value(world: World, monkeypatch: pyte
     world.sql("ALTER TABLE erp.items ADD CHECK (stock < 1000)")
     world.sync(full_refresh=True)
     assert len(seen) == 3 and "originals.parquet" in seen
-    assert not any(CANARY.encode() in content or CANARY.encode().hex().encode() in content for content in seen.values())
+    assert not any(
+        CANARY.encode() in content or CANARY.encode().hex().encode() in content
+        for content in seen.values()
+    )

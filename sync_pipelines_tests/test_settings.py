@@ -32,7 +32,18 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
     for name in list(os.environ):
         if name.upper().startswith(
-            ("POSTGRES_", "DB_", "API_", "MAX_", "DEFAULT_", "SYNC_", "LOG_", "APP_", "DEBUG", "BATCH_")
+            (
+                "POSTGRES_",
+                "DB_",
+                "API_",
+                "MAX_",
+                "DEFAULT_",
+                "SYNC_",
+                "LOG_",
+                "APP_",
+                "DEBUG",
+                "BATCH_",
+            )
         ):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -96,7 +107,12 @@ def test_a_server_is_named_in_either_spelling_and_its_url_is_escaped(
     monkeypatch: pytest.MonkeyPatch, prefix: str
 ) -> None:
     name = "POSTGRES_DB" if prefix == "POSTGRES" else "DB_NAME"
-    values = {f"{prefix}_HOST": "db.example", f"{prefix}_PORT": "6543", name: "a/b?c", f"{prefix}_USER": "u:s@r"}
+    values = {
+        f"{prefix}_HOST": "db.example",
+        f"{prefix}_PORT": "6543",
+        name: "a/b?c",
+        f"{prefix}_USER": "u:s@r",
+    }
     for variable, value in {**values, f"{prefix}_PASSWORD": "p@ss/w:rd?#%"}.items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setenv(f"{prefix}_SSLMODE", "require")
@@ -111,7 +127,9 @@ def test_a_server_is_named_in_either_spelling_and_its_url_is_escaped(
     }
 
 
-def test_passwords_and_tokens_are_known_to_the_redactor_and_to_no_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passwords_and_tokens_are_known_to_the_redactor_and_to_no_repr(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("POSTGRES_PASSWORD", "canary-password")
     monkeypatch.setenv("API_TOKEN", "canary-token")
     monkeypatch.setenv("POSTGRES_URL", "postgresql://user:canary%2Furl@host/db")
@@ -191,7 +209,9 @@ def test_the_product_reads_settings_by_their_group() -> None:
         for path in package.rglob("*.py")
         if path.name != "settings.py"
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Attribute) and node.attr in grouped and is_settings(ast.unparse(node.value))
+        if isinstance(node, ast.Attribute)
+        and node.attr in grouped
+        and is_settings(ast.unparse(node.value))
     ]
     assert read == []
 
@@ -203,7 +223,9 @@ def is_settings(owner: str) -> bool:
     return owner.endswith((".obj", "settings", "settings()", "_settings"))
 
 
-def test_a_folder_of_models_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_folder_of_models_that_is_named_must_be_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("SYNC_PIPELINES_MODELS", str(tmp_path / "modles"))
     with pytest.raises(SettingsError, match=r"modles, and there is no such folder"):
         _ = load_settings().models

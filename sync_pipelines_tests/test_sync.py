@@ -71,17 +71,19 @@ def test_an_error_of_megabytes_is_kept_by_its_beginning(world: World) -> None:
     assert len(run["error_message"]) + len(run["error_details"]["what"]) < 50_000
 
 
-def test_a_release_that_fails_leaves_the_entity_as_it_stands(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_that_fails_leaves_the_entity_as_it_stands(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = world.add_items(12)
     table.put_raw(("A00001",), b'{"item_number": "A00001", "weight_per_unit": "much"}')
     world.sync()
-    stands = (
-        "SELECT last_sync_status, last_sync_at, last_success_at, next_due_at, consecutive_failures FROM bridge.entities"
-    )
+    stands = "SELECT last_sync_status, last_sync_at, last_success_at, next_due_at, consecutive_failures FROM bridge.entities"
     before = world.sql(stands)
     (row,) = world.quarantine()
     monkeypatch.setattr("sync_pipelines.runs.attempt.load_batches", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        release_records(world.database, [row["uid"]], author="ada", reason="asked", settings=world.settings)
+        release_records(
+            world.database, [row["uid"]], author="ada", reason="asked", settings=world.settings
+        )
     assert world.runs()[0]["status"] == "failed"
     assert world.sql(stands) == before

@@ -100,7 +100,14 @@ def _start(folder: Path, ready: Path) -> None:
         str(folder / "server"),
         "--quick-start",
     ]
-    command += ["--heap-mb", "1024", "--ready-file", str(ready), "--until-pid", os.environ[f"{_FOLDER}_OWNER"]]
+    command += [
+        "--heap-mb",
+        "1024",
+        "--ready-file",
+        str(ready),
+        "--until-pid",
+        os.environ[f"{_FOLDER}_OWNER"],
+    ]
     with (folder / "supervisor.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     (folder / "pid").write_text(str(process.pid))
@@ -108,7 +115,9 @@ def _start(folder: Path, ready: Path) -> None:
     while not ready.exists():
         if process.poll() is not None or time.monotonic() > deadline:
             ready.write_text(
-                json.dumps({"error": (folder / "supervisor.log").read_text()[-2000:] or "it did not start"})
+                json.dumps(
+                    {"error": (folder / "supervisor.log").read_text()[-2000:] or "it did not start"}
+                )
             )
         time.sleep(0.1)
 
@@ -119,12 +128,18 @@ class TrinoWorld(World):
 
     @classmethod
     @contextmanager
-    def open_in(cls, database: Database, settings: Settings, place: TrinoPlace, **options: Any) -> Iterator[Self]:
+    def open_in(
+        cls, database: Database, settings: Settings, place: TrinoPlace, **options: Any
+    ) -> Iterator[Self]:
         """Start an empty twin and register it for Trino."""
         schema = f"erp_{os.getpid()}_{next(_numbers)}"
         reach = {**place.options, **options}
         with cls.open(
-            database, settings, target_schema=schema, destination="trino", destination_settings=reach
+            database,
+            settings,
+            target_schema=schema,
+            destination="trino",
+            destination_settings=reach,
         ) as world:
             yield world
             world.drop_everything(schema)
@@ -151,7 +166,9 @@ class TrinoWorld(World):
                 f"SELECT table_name, table_type FROM {catalog}.information_schema.tables WHERE table_schema = '{schema}' ORDER BY 2 DESC"
             )
             for name, kind in kinds:
-                self.trino.execute(f"DROP {'VIEW' if kind == 'VIEW' else 'TABLE'} {quote(catalog, schema, name)}")
+                self.trino.execute(
+                    f"DROP {'VIEW' if kind == 'VIEW' else 'TABLE'} {quote(catalog, schema, name)}"
+                )
 
     def _has(self, catalog: str, schema: str) -> bool:
         return [schema] in self.trino.query(f"SHOW SCHEMAS FROM {quote(catalog)}")
@@ -167,9 +184,13 @@ class TrinoWorld(World):
         rows = [dict(zip(names, row, strict=True)) for row in found]
         return [{**row, "_bridge_id": UUID(str(row["_bridge_id"]))} for row in rows]
 
-    def rows(self, slug: str = "items", *, deleted: bool = False) -> dict[tuple[Any, ...], dict[str, Any]]:
+    def rows(
+        self, slug: str = "items", *, deleted: bool = False
+    ) -> dict[tuple[Any, ...], dict[str, Any]]:
         """Rows of the target by business key; live ones unless `deleted`."""
-        return by_business_key(self.entity(slug), self.all_rows(slug, f"_bridge_deleted = {deleted}"))
+        return by_business_key(
+            self.entity(slug), self.all_rows(slug, f"_bridge_deleted = {deleted}")
+        )
 
     def change_row(self, key: str, **values: str) -> None:
         changes = ", ".join(f"{name} = '{value}'" for name, value in values.items())
@@ -178,9 +199,9 @@ class TrinoWorld(World):
     def has_table(self, slug: str = "items") -> bool:
         entity = self.entity(slug)
         catalog = self.destination.catalog
-        return self._has(catalog, entity.target_schema.lower()) and [entity.target_table.lower()] in self.trino.query(
-            f"SHOW TABLES FROM {quote(catalog, entity.target_schema)}"
-        )
+        return self._has(catalog, entity.target_schema.lower()) and [
+            entity.target_table.lower()
+        ] in self.trino.query(f"SHOW TABLES FROM {quote(catalog, entity.target_schema)}")
 
     def state(self, slug: str = "items") -> Any:
         """Everything that a sync may change: cursor, marks, row count and the whole table."""
@@ -201,7 +222,9 @@ class TrinoWorld(World):
             if self._has(catalog, STAGING_SCHEMA):
                 assert not [
                     one
-                    for (one,) in self.trino.query(f"SHOW TABLES FROM {quote(catalog, STAGING_SCHEMA)}")
+                    for (one,) in self.trino.query(
+                        f"SHOW TABLES FROM {quote(catalog, STAGING_SCHEMA)}"
+                    )
                     if name in one
                 ]
         if options.staging_url:

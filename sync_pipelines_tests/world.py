@@ -36,7 +36,9 @@ ITEM_COLUMNS = (
 )
 
 
-def by_business_key(entity: Entity, rows: list[dict[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]:
+def by_business_key(
+    entity: Entity, rows: list[dict[str, Any]]
+) -> dict[tuple[Any, ...], dict[str, Any]]:
     """Rows by business key, each of which is there once."""
     keys = [column.target_name for column in entity.business_keys]
     by_key = {tuple(row[key] for key in keys): row for row in rows}
@@ -61,7 +63,12 @@ class World:
         store = TwinStore()
         with TwinServer(store, token=TOKEN) as server:
             add_connector(
-                database, "erp", server.url, "env:TWIN_TOKEN", settings={"backoff_seconds": 0.01}, **connector
+                database,
+                "erp",
+                server.url,
+                "env:TWIN_TOKEN",
+                settings={"backoff_seconds": 0.01},
+                **connector,
             )
             yield cls(database, settings, store, server)
 
@@ -73,7 +80,9 @@ class World:
     def add_items(self, count: int = 0, slug: str = "items", **options: Any) -> TwinTable:
         """SyncFlow's example table with `count` records, discovered."""
         columns = options.pop("columns", ITEM_COLUMNS)
-        table = TwinTable(slug, "Items", "Product master data", columns, ("item_number",), **options)
+        table = TwinTable(
+            slug, "Items", "Product master data", columns, ("item_number",), **options
+        )
         for number in range(count):
             table.put(item(number))
         return self.add(table)
@@ -88,7 +97,9 @@ class World:
         """Run a discovery of the connector."""
         return discover(self.database, self.connector, accept=accept, settings=self.settings)
 
-    def sync(self, slug: str = "items", *, status: RunStatus = RunStatus.SUCCESS, **options: Any) -> RunResult:
+    def sync(
+        self, slug: str = "items", *, status: RunStatus = RunStatus.SUCCESS, **options: Any
+    ) -> RunResult:
         """Sync one entity and check that its ledger balances and that it ended so, in the answer and in the database."""
         result = sync_entity(self.database, self.connector, slug, settings=self.settings, **options)
         assert result.ledger.balances, result.ledger
@@ -117,7 +128,8 @@ class World:
         """Age the marks of earlier reads, as if so many seconds had passed since."""
         for (marks,) in self.sql("SELECT cursor_marks FROM bridge.entities WHERE slug = %s", slug):
             aged = [
-                {**mark, "at": str(datetime.fromisoformat(mark["at"]) - timedelta(seconds=seconds))} for mark in marks
+                {**mark, "at": str(datetime.fromisoformat(mark["at"]) - timedelta(seconds=seconds))}
+                for mark in marks
             ]
             self.set(slug, cursor_marks=json.dumps(aged))
 
@@ -136,7 +148,9 @@ class World:
         """Change columns of `bridge.entities` by hand, for example lookback_seconds."""
         names = ", ".join(f"{name} = %({name})s" for name in columns)
         with self.database.connect() as connection:
-            connection.execute(f"UPDATE entities SET {names} WHERE slug = %(slug)s", {**columns, "slug": slug})
+            connection.execute(
+                f"UPDATE entities SET {names} WHERE slug = %(slug)s", {**columns, "slug": slug}
+            )
 
     def entity(self, slug: str = "items") -> Entity:
         """The entity as the catalog has it now."""
@@ -150,24 +164,32 @@ class World:
         """Quarantined records of an entity."""
         return list_quarantine(self.database, self.connector, slug, limit=10_000)
 
-    def rows(self, slug: str = "items", *, deleted: bool = False) -> dict[tuple[Any, ...], dict[str, Any]]:
+    def rows(
+        self, slug: str = "items", *, deleted: bool = False
+    ) -> dict[tuple[Any, ...], dict[str, Any]]:
         """Rows of the target by business key; live ones unless `deleted`."""
         entity = self.entity(slug)
         with psycopg.connect(self.database.url, row_factory=dict_row) as connection:
             table = quote(entity.target_schema, entity.target_table)
-            found = connection.execute(f"SELECT * FROM {table} WHERE _bridge_deleted = {deleted}").fetchall()
+            found = connection.execute(
+                f"SELECT * FROM {table} WHERE _bridge_deleted = {deleted}"
+            ).fetchall()
         return by_business_key(entity, found)
 
     def change_row(self, key: str, **values: str) -> None:
         """Change a row of `items` behind our back."""
         changes = ", ".join(f"{name} = '{value}'" for name, value in values.items())
-        self.sql(f"UPDATE {quote(self.entity().target_schema, 'items')} SET {changes} WHERE item_number = '{key}'")
+        self.sql(
+            f"UPDATE {quote(self.entity().target_schema, 'items')} SET {changes} WHERE item_number = '{key}'"
+        )
 
     def assert_equal_to_truth(self, slug: str = "items") -> None:
         """Oracle (a) and (e) of the promise: table = truth minus quarantined keys; every run has ended."""
         table, rows = self.store[slug], self.rows(slug)
         held = {tuple(row["business_key"]) for row in self.quarantine(slug) if row["business_key"]}
-        truth = {key: record for key, record in table.truth().items() if tuple(map(str, key)) not in held}
+        truth = {
+            key: record for key, record in table.truth().items() if tuple(map(str, key)) not in held
+        }
         live = {key: row for key, row in rows.items() if tuple(map(str, key)) not in held}
         assert live.keys() == truth.keys()
         for key, record in truth.items():
@@ -216,14 +238,25 @@ def comparable(record: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, (int, float, Decimal)):
             return Decimal(str(value)).normalize()
         if isinstance(value, datetime):
-            return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+            return (
+                (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+            )
         if isinstance(value, date):
             return value.isoformat()
         if isinstance(value, (dict, list)):
             return json.dumps(value, sort_keys=True, default=str)
-        if isinstance(value, str) and len(value) >= 19 and value[4:5] == "-" and value[10:11] in ("T", " "):
+        if (
+            isinstance(value, str)
+            and len(value) >= 19
+            and value[4:5] == "-"
+            and value[10:11] in ("T", " ")
+        ):
             moment = datetime.fromisoformat(value)
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+            return (
+                (moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+                .astimezone(UTC)
+                .isoformat()
+            )
         return value
 
     return {name: form(value) for name, value in record.items()}

@@ -53,9 +53,16 @@ def _to_array(values: list[Any], column_type: ColumnType) -> pa.Array:
         case Kind.NUMERIC:
             literals = pa.array(list(map(bytes, values)), pa.binary()).cast(pa.string())
             texts = pc.utf8_trim(
-                pc.replace_with_mask(literals, pc.equal(literals, "null"), pa.scalar(None, pa.string())), '"'
+                pc.replace_with_mask(
+                    literals, pc.equal(literals, "null"), pa.scalar(None, pa.string())
+                ),
+                '"',
             )
-            return _number_texts(texts, column_type) if column_type.is_number_text else _decimals(texts, column_type)
+            return (
+                _number_texts(texts, column_type)
+                if column_type.is_number_text
+                else _decimals(texts, column_type)
+            )
         case Kind.JSON:
             return pa.array([_json_text(bytes(value)) for value in values], pa.string())
     texts = pa.array(values, pa.string())
@@ -77,7 +84,9 @@ def from_canonical(texts: list[str | None], column_type: ColumnType) -> pa.Array
     """An array of `column_type.arrow` from the canonical texts of `batches.values.convert`."""
     parse = _parser_of(column_type.kind)
     if parse is not None:
-        return pa.array([None if text is None else parse(text) for text in texts], column_type.arrow)
+        return pa.array(
+            [None if text is None else parse(text) for text in texts], column_type.arrow
+        )
     array = pa.array(texts, pa.string())
     if column_type.kind is Kind.TIMESTAMPTZ:
         return pc.assume_timezone(array.cast(pa.timestamp("us")), "UTC")
@@ -101,7 +110,10 @@ def _matching(texts: pa.Array, pattern: str) -> pa.Array:
 
 def _reals(numbers: pa.Array) -> pa.Array:
     reals = numbers.cast(pa.float32(), safe=False)
-    if pc.all(pc.is_finite(reals)).as_py() is False or pc.any(pc.xor(pc.equal(reals, 0), pc.equal(numbers, 0))).as_py():
+    if (
+        pc.all(pc.is_finite(reals)).as_py() is False
+        or pc.any(pc.xor(pc.equal(reals, 0), pc.equal(numbers, 0))).as_py()
+    ):
         raise NotExactError("beyond what a real holds")
     return reals
 
@@ -117,7 +129,10 @@ def _decimals(texts: pa.Array, column_type: ColumnType) -> pa.Array:
 
 def _number_texts(texts: pa.Array, column_type: ColumnType) -> pa.Array:
     """One spelling per number, the one of `batches.values`: the content hash is taken of the text."""
-    if column_type.precision is not None or (pc.max(pc.utf8_length(texts)).as_py() or 0) >= PLAIN_DIGITS:
+    if (
+        column_type.precision is not None
+        or (pc.max(pc.utf8_length(texts)).as_py() or 0) >= PLAIN_DIGITS
+    ):
         raise NotExactError("digits to be counted")
     return _matching(texts, _PLAIN_NUMBER_PATTERN)
 
@@ -182,7 +197,9 @@ def python_type(column_type: ColumnType) -> Any:
     """The type as which msgspec decodes a column for `to_array`; always optional, nulls are the gate's business."""
     match column_type.kind:
         case Kind.NUMERIC:
-            return msgspec.Raw  # the literal itself: a float in between would change 12345678901234.567
+            return (
+                msgspec.Raw
+            )  # the literal itself: a float in between would change 12345678901234.567
         case Kind.BOOLEAN:
             return bool | None
         case Kind.DOUBLE | Kind.REAL:

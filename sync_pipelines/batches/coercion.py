@@ -46,7 +46,9 @@ def coerce(value: Any, column_type: ColumnType, words: str) -> tuple[str | None,
     try:
         if not too_long:
             return convert(value, column_type), False
-        refusal = RecordError(f"It has more than the {column_type.length} characters of {column_type}; nothing is cut.")
+        refusal = RecordError(
+            f"It has more than the {column_type.length} characters of {column_type}; nothing is cut."
+        )
     except RecordError as error:
         refusal = error
     if TRUNCATE in words:
@@ -103,7 +105,9 @@ def _cut_number(value: Any, scale: int) -> Any:
         return value
 
 
-def cut_texts(texts: pa.Array, column_type: ColumnType, words: str) -> tuple[pa.Array, pa.Array | None]:
+def cut_texts(
+    texts: pa.Array, column_type: ColumnType, words: str
+) -> tuple[pa.Array, pa.Array | None]:
     """The vectorised way for fractions of seconds: the texts to go on with, and which of them lost something.
 
     None where nothing did; then every doubt is for the exact path.
@@ -111,7 +115,9 @@ def cut_texts(texts: pa.Array, column_type: ColumnType, words: str) -> tuple[pa.
     if TRUNCATE not in words or column_type.kind not in _MOMENTS:
         return texts, None
     digits = column_type.precision or 0
-    lost = pc.fill_null(pc.match_substring_regex(texts, rf"[.,][0-9]{{{digits}}}[0-9]*[1-9]"), False)
+    lost = pc.fill_null(
+        pc.match_substring_regex(texts, rf"[.,][0-9]{{{digits}}}[0-9]*[1-9]"), False
+    )
     if not pc.any(lost).as_py():
         return texts, None
     pattern, replacement = _finer(column_type)
@@ -163,5 +169,7 @@ def hide(noted: str | None, masked: frozenset[str]) -> str | None:
     return (
         noted
         if masked.isdisjoint(parts)
-        else note({name: "***" if name in masked else Literal(text) for name, text in parts.items()})
+        else note(
+            {name: "***" if name in masked else Literal(text) for name, text in parts.items()}
+        )
     )

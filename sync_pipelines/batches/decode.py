@@ -47,12 +47,16 @@ class PageDecoder:
         layout: of the answers; None = they are in the form in which records are kept, as S2's are.
     """
 
-    def __init__(self, entity: Entity, max_record_bytes: int = MAX_RECORD_BYTES, layout: Layout | None = None) -> None:
+    def __init__(
+        self, entity: Entity, max_record_bytes: int = MAX_RECORD_BYTES, layout: Layout | None = None
+    ) -> None:
         self.entity, self.max_record_bytes, self._layout = entity, max_record_bytes, layout
         self._reader = kept_reader(entity.columns)
         self._unknown: set[str] = set()
         self._unseen = {column.name: _forms(column.name) for column in entity.columns}
-        self._doubles = [index for index, column in enumerate(entity.columns) if column.type.kind is Kind.DOUBLE]
+        self._doubles = [
+            index for index, column in enumerate(entity.columns) if column.type.kind is Kind.DOUBLE
+        ]
         self._has_json = any(column.type.kind is Kind.JSON for column in entity.columns)
 
     def decode(self, number: int, body: bytes) -> Page:
@@ -64,7 +68,9 @@ class PageDecoder:
         if self._layout is None:
             return self.decode_kept(number, body)
         is_small = len(body) <= self.max_record_bytes  # so that none of its records is larger
-        located = self._layout.locate(body) if is_small and self._layout.reader.is_possible else None
+        located = (
+            self._layout.locate(body) if is_small and self._layout.reader.is_possible else None
+        )
         page = None
         if located is not None and not self._is_odd(located):
             page = self._decode_located(number, located, self._layout)
@@ -78,7 +84,11 @@ class PageDecoder:
 
     def decode_kept(self, number: int, body: bytes) -> Page:
         """As `decode`, of records in the form in which they are kept."""
-        self._unseen = {name: forms for name, forms in self._unseen.items() if not any(form in body for form in forms)}
+        self._unseen = {
+            name: forms
+            for name, forms in self._unseen.items()
+            if not any(form in body for form in forms)
+        }
         return self._decode_sifted(number, sift_page(body, self.max_record_bytes))
 
     @property
@@ -141,7 +151,9 @@ class PageDecoder:
         Whoever puts the columns of the pages together in their order finds every record at its place; the columns of a
         single page may also hold the records of the pages after it.
         """
-        for reader, run in itertools.groupby(pages, lambda page: page.reader if page.records is not None else None):
+        for reader, run in itertools.groupby(
+            pages, lambda page: page.reader if page.records is not None else None
+        ):
             if reader is not None:
                 self._settle_run(list(run), reader)
 
@@ -155,14 +167,24 @@ class PageDecoder:
                 except NOT_TYPED:
                     self._settle_slow(page)
 
-    def _decode_fast(self, number: int, body: bytes, reader: TypedReader, *, lax: bool = False) -> Page:
+    def _decode_fast(
+        self, number: int, body: bytes, reader: TypedReader, *, lax: bool = False
+    ) -> Page:
         records = reader.decode(body, lax=lax)
         rowversions = reader.rowversions_of(records)
         told = [rowversion for rowversion in rowversions if rowversion is not None]
         lengths = list(map(len, told))
-        if told and (min(lengths) == 0 or max(lengths) > MAX_ROWVERSION_CHARACTERS or not "".join(told).isprintable()):
+        if told and (
+            min(lengths) == 0
+            or max(lengths) > MAX_ROWVERSION_CHARACTERS
+            or not "".join(told).isprintable()
+        ):
             raise NotExactError("rowversion")
-        if told and max(lengths) * 4 > MAX_ROWVERSION_BYTES and max(map(bytes_of, told)) > MAX_ROWVERSION_BYTES:
+        if (
+            told
+            and max(lengths) * 4 > MAX_ROWVERSION_BYTES
+            and max(map(bytes_of, told)) > MAX_ROWVERSION_BYTES
+        ):
             raise NotExactError("rowversion in bytes")
         return Page(number, body, len(records), rowversions, records, reader=reader)
 
@@ -175,7 +197,9 @@ class PageDecoder:
             for index, column in enumerate(self.entity.columns)
         ]
         if self.entity.coerced:
-            columns.append(pa.array([note(sent.get(place, {})) for place in range(len(records))], pa.string()))
+            columns.append(
+                pa.array([note(sent.get(place, {})) for place in range(len(records))], pa.string())
+            )
         if any(pc.any(pc.equal(columns[index], 0)).as_py() for index in self._doubles) and any(
             _TINY.search(page.body) for page in pages
         ):
@@ -186,7 +210,11 @@ class PageDecoder:
             page.records = None
 
     def _values(
-        self, values_of: Callable[[int], list[Any]], index: int, column: Column, sent: dict[int, dict[str, Any]]
+        self,
+        values_of: Callable[[int], list[Any]],
+        index: int,
+        column: Column,
+        sent: dict[int, dict[str, Any]],
     ) -> list[Any]:
         """The values of a column, cut where a person allows it; `sent` gets what was sent instead, by record.
 
@@ -197,7 +225,10 @@ class PageDecoder:
         if not column.coerce or column.type.kind not in _TEXTS:
             return values
         texts = pa.array(values, pa.string())
-        if column.type.length is not None and (pc.max(pc.utf8_length(texts)).as_py() or 0) > column.type.length:
+        if (
+            column.type.length is not None
+            and (pc.max(pc.utf8_length(texts)).as_py() or 0) > column.type.length
+        ):
             raise NotExactError("longer than declared")
         texts, lost = cut_texts(texts, column.type, column.coerce)
         if lost is None:
@@ -243,7 +274,9 @@ class PageDecoder:
             for index, column in enumerate(self.entity.columns)
         ]
         columns += [pa.array(coerced, pa.string())] if self.entity.coerced else []
-        return Page(number, body, fetched, rowversions, None, columns, positions, rejects, undeclared)
+        return Page(
+            number, body, fetched, rowversions, None, columns, positions, rejects, undeclared
+        )
 
     def decode_one(self, record: bytes) -> pa.Table | str:
         """One record out of quarantine as a batch of the declared columns c0, c1, …; or the reason why it cannot be
@@ -262,7 +295,10 @@ class PageDecoder:
 
 def _forms(name: str) -> set[bytes]:
     """A name as JSON writes it."""
-    return {json.dumps(name).encode(), json.dumps(name, ensure_ascii=False).encode("utf-8", errors="surrogatepass")}
+    return {
+        json.dumps(name).encode(),
+        json.dumps(name, ensure_ascii=False).encode("utf-8", errors="surrogatepass"),
+    }
 
 
 def _shown(names: Set[str]) -> set[str]:

@@ -24,7 +24,9 @@ _NULL = "\x1e2"
 _HEX_DIGITS = 32
 
 
-def content_hashes(columns: list[pa.Array | pa.ChunkedArray], json_places: Collection[int] = ()) -> pa.Array:
+def content_hashes(
+    columns: list[pa.Array | pa.ChunkedArray], json_places: Collection[int] = ()
+) -> pa.Array:
     """MD5 of each row's canonical text, as 32 hex digits.
 
     The text joins Arrow's string form of every column with \\x1f; both control characters are escaped inside values
@@ -35,7 +37,8 @@ def content_hashes(columns: list[pa.Array | pa.ChunkedArray], json_places: Colle
         json_places: places of those that hold JSON, which counts by its value and not by its spelling.
     """
     texts = [
-        canonical_texts(column) if place in json_places else _as_text(column) for place, column in enumerate(columns)
+        canonical_texts(column) if place in json_places else _as_text(column)
+        for place, column in enumerate(columns)
     ]
     lines = _lines(texts)
     # Only texts can hold the two control characters, and nearly none does: one look at all is cheaper than one at each.
@@ -48,7 +51,9 @@ def content_hashes(columns: list[pa.Array | pa.ChunkedArray], json_places: Colle
 
 
 def _lines(texts: list[pa.Array]) -> list[bytes]:
-    joined = pc.binary_join_element_wise(*texts, _SEPARATOR, null_handling="replace", null_replacement=_NULL)
+    joined = pc.binary_join_element_wise(
+        *texts, _SEPARATOR, null_handling="replace", null_replacement=_NULL
+    )
     lines: list[bytes] = pc.cast(joined, pa.binary()).to_pylist()
     return lines
 

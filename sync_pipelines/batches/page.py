@@ -102,8 +102,14 @@ class Page:
         last_place = max([*places, self.position(kept - 1) if kept else -1])
         while kept < len(self.rowversions) and self.position(kept) <= last_place:
             kept += 1
-        unordered = [index for index in range(kept, len(self.rowversions)) if self.rowversions[index] is None]
-        rejects = [reject for reject in self.rejects if reject.position <= last_place or reject.rowversion is None]
+        unordered = [
+            index for index in range(kept, len(self.rowversions)) if self.rowversions[index] is None
+        ]
+        rejects = [
+            reject
+            for reject in self.rejects
+            if reject.position <= last_place or reject.rowversion is None
+        ]
         dropped = len(self.rowversions) - kept - len(unordered) + len(self.rejects) - len(rejects)
         self.rejects = rejects
         if unordered:
@@ -133,15 +139,27 @@ class Page:
         before = len(self.rowversions) + len(self.rejects)
         raw = self.raw_records
         places = enumerate(self.rowversions)
-        self.keep([index for index, version in places if version is None and raw[self.position(index)] not in known])
+        self.keep(
+            [
+                index
+                for index, version in places
+                if version is None and raw[self.position(index)] not in known
+            ]
+        )
         self.rejects = [
-            reject for reject in self.rejects if reject.rowversion is None and raw[reject.position] not in known
+            reject
+            for reject in self.rejects
+            if reject.rowversion is None and raw[reject.position] not in known
         ]
         return before - len(self.rowversions) - len(self.rejects)
 
     def without_rowversion(self) -> set[str]:
         """Texts of the records without rowversion that count."""
-        places = [self.position(index) for index, rowversion in enumerate(self.rowversions) if rowversion is None]
+        places = [
+            self.position(index)
+            for index, rowversion in enumerate(self.rowversions)
+            if rowversion is None
+        ]
         places += [reject.position for reject in self.rejects if reject.rowversion is None]
         return {self.raw_records[place] for place in places}
 

@@ -40,7 +40,9 @@ def elements(raw: bytes, most_bytes: int | None = None) -> list[bytes] | None:
         found = _list.decode(raw)
     except _UNREADABLE:
         return [bytes(sift_record(value, most_bytes or len(value))) for value in elements_of(raw)]
-    return [bytes(value if most_bytes is None else sift_record(value, most_bytes)) for value in found]
+    return [
+        bytes(value if most_bytes is None else sift_record(value, most_bytes)) for value in found
+    ]
 
 
 @lru_cache(maxsize=1000)
@@ -61,7 +63,8 @@ def compile_path(path: str) -> tuple[Step, ...]:
         raise
     except Exception as error:  # noqa: BLE001 - the parser raises bare exceptions of its lexer
         raise SettingsError(
-            f"{printable(path)!r} is no JSONPath: {printable(str(error), 100)}.", state="Nothing was stored."
+            f"{printable(path)!r} is no JSONPath: {printable(str(error), 100)}.",
+            state="Nothing was stored.",
         ) from None
 
 
@@ -160,5 +163,7 @@ def _unexpected(what: str, body: bytes) -> SourceContractError | BrokenPageError
     except _UNREADABLE:
         return BrokenPageError(told, excerpt=excerpt)
     return SourceContractError(
-        told, next_command="compare `records` in the connector's file with the answer", excerpt=excerpt
+        told,
+        next_command="compare `records` in the connector's file with the answer",
+        excerpt=excerpt,
     )

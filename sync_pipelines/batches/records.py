@@ -77,9 +77,13 @@ def _parse_number(literal: str) -> Decimal | NotANumber:
         return NotANumber(literal) if re.split("[eE]", literal)[0].strip("-0.") else Decimal(0)
 
 
-_decoder = json.JSONDecoder(parse_float=_parse_number, parse_int=_parse_integer, parse_constant=NotANumber)
+_decoder = json.JSONDecoder(
+    parse_float=_parse_number, parse_int=_parse_integer, parse_constant=NotANumber
+)
 # Cuts records although one of them has a raw line end inside a text; that one is refused when it is parsed.
-_cutter = json.JSONDecoder(parse_float=_parse_number, parse_int=_parse_integer, parse_constant=NotANumber, strict=False)
+_cutter = json.JSONDecoder(
+    parse_float=_parse_number, parse_int=_parse_integer, parse_constant=NotANumber, strict=False
+)
 
 
 def split_records(body: bytes) -> list[str]:
@@ -128,7 +132,10 @@ def members_of(raw: bytes) -> dict[str, bytes]:
         spans = {key: (start, _end(text, start)) for key, start in _members(text)}
     except (ValueError, RecursionError, IndexError) as error:
         raise _not_json(raw, error) from error
-    return {key: text[start:end].encode("utf-8", errors="surrogateescape") for key, (start, end) in spans.items()}
+    return {
+        key: text[start:end].encode("utf-8", errors="surrogateescape")
+        for key, (start, end) in spans.items()
+    }
 
 
 def elements_of(raw: bytes) -> list[bytes]:
@@ -149,7 +156,11 @@ def elements_of(raw: bytes) -> list[bytes]:
 
 
 def _not_json(body: bytes, error: Exception) -> BrokenPageError:
-    reason = "nested too deeply" if isinstance(error, RecursionError) else f"not JSON ({printable(str(error), 80)})"
+    reason = (
+        "nested too deeply"
+        if isinstance(error, RecursionError)
+        else f"not JSON ({printable(str(error), 80)})"
+    )
     return BrokenPageError(f"The answer is {reason}", excerpt=_excerpt(body))
 
 
@@ -253,7 +264,9 @@ def _decode_record(raw: str) -> Any:
         raise RecordError(_TOO_DEEP) from None
 
 
-def _convert_columns(data: dict[str, Any], raw: str, entity: Entity, sent: dict[str, Any]) -> list[str | None]:
+def _convert_columns(
+    data: dict[str, Any], raw: str, entity: Entity, sent: dict[str, Any]
+) -> list[str | None]:
     """Canonical texts in column order; `sent` gets the values that were coerced."""
     values: list[str | None] = []
     needs_raw = any(column.type.kind is Kind.JSON or column.coerce for column in entity.columns)
@@ -269,7 +282,9 @@ def _convert_columns(data: dict[str, Any], raw: str, entity: Entity, sent: dict[
         values.append(text)
         if is_coerced:
             original = data[column.name]
-            sent[column.name] = original if isinstance(original, str) else Literal(raw_values[column.name].strip())
+            sent[column.name] = (
+                original if isinstance(original, str) else Literal(raw_values[column.name].strip())
+            )
     return values
 
 
@@ -284,14 +299,19 @@ def _raw_values(raw: str) -> dict[str, str]:
     """The members of `data` as texts, the last of equal names as in `json`."""
     start = next(position for key, position in _members(raw) if key == "data")
     data = raw[start : _decoder.raw_decode(raw, start)[1]]
-    return {key: data[position : _decoder.raw_decode(data, position)[1]] for key, position in _members(data)}
+    return {
+        key: data[position : _decoder.raw_decode(data, position)[1]]
+        for key, position in _members(data)
+    }
 
 
 def _rowversion(value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise RecordError("The row_version is neither a text nor a whole number.", column="row_version")
+        raise RecordError(
+            "The row_version is neither a text nor a whole number.", column="row_version"
+        )
     text = str(value)
     if not text or len(text) > MAX_ROWVERSION_CHARACTERS or not text.isprintable():
         raise RecordError(

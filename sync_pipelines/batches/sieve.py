@@ -54,7 +54,9 @@ def sift_page(body: bytes, most_bytes: int) -> bytes:
     return b'{"rows":[' + b",".join(sift_record(row, most_bytes) for row in rows) + b"]}"
 
 
-def sift_record(raw: msgspec.Raw | bytes | memoryview[int], most_bytes: int, depth: int = 0) -> bytes | memoryview[int]:
+def sift_record(
+    raw: msgspec.Raw | bytes | memoryview[int], most_bytes: int, depth: int = 0
+) -> bytes | memoryview[int]:
     """A JSON text of at most about so many bytes: without its largest values, or as a whole replaced by what tells its
     size.
 
@@ -66,12 +68,16 @@ def sift_record(raw: msgspec.Raw | bytes | memoryview[int], most_bytes: int, dep
     members = _members(view) if depth < MAX_DEPTH else None
     if members is None:
         return _told(view)
-    kept: dict[str, bytes | memoryview[int]] = {name: memoryview(value) for name, value in members.items()}
+    kept: dict[str, bytes | memoryview[int]] = {
+        name: memoryview(value) for name, value in members.items()
+    }
     total = len(view)
     for name, value in sorted(kept.items(), key=lambda item: len(item[1]), reverse=True):
         if total <= most_bytes or len(value) <= _READABLE_BYTES:
             break
-        kept[name] = sift_record(value, max(most_bytes - (total - len(value)), _READABLE_BYTES), depth + 1)
+        kept[name] = sift_record(
+            value, max(most_bytes - (total - len(value)), _READABLE_BYTES), depth + 1
+        )
         total += len(kept[name]) - len(value)
     if total > most_bytes:
         return _told(view)

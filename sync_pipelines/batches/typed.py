@@ -18,7 +18,13 @@ from sync_pipelines.batches.arrays import NotExactError, python_type
 from sync_pipelines.model.entity import Column
 from sync_pipelines.model.types import Kind
 
-NOT_TYPED = (msgspec.MsgspecError, NotExactError, UnicodeDecodeError, RecursionError, AttributeError)
+NOT_TYPED = (
+    msgspec.MsgspecError,
+    NotExactError,
+    UnicodeDecodeError,
+    RecursionError,
+    AttributeError,
+)
 """What sends a page to the exact path."""
 MAX_PASSED_OVER = 200
 Path = tuple[str, ...]
@@ -213,7 +219,11 @@ class TypedReader:
     def _build(self, *, lax: bool) -> Any:
         wanted: Any = self._struct(self._root, lax=lax)
         for step in reversed(self._steps):
-            wanted = list[wanted] if step is None else msgspec.defstruct("At", [("f0", wanted)], rename={"f0": step})
+            wanted = (
+                list[wanted]
+                if step is None
+                else msgspec.defstruct("At", [("f0", wanted)], rename={"f0": step})
+            )
         return msgspec.json.Decoder(wanted)
 
     def _struct(self, node: _Node, *, lax: bool) -> Any:

@@ -29,7 +29,9 @@ _TIMESTAMP = re.compile(
     r"(\d{4}-\d{2}-\d{2})(?:[Tt ](\d{2}(?::\d{2}(?::\d{2})?)?)(?:[.,](\d+))?\s*([Zz]|[+-]\d{2}(?::?\d{2})?)?)?",
     re.ASCII,
 )
-_UUID = re.compile(r"(?:urn:uuid:)?\{?[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\}?", re.IGNORECASE)
+_UUID = re.compile(
+    r"(?:urn:uuid:)?\{?[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\}?", re.IGNORECASE
+)
 _JSON_MARKS = re.compile(r'\\.|["\[{\]}]', re.DOTALL)
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*")
 PLAIN_DIGITS = 400
@@ -60,7 +62,9 @@ def convert(value: Any, column_type: ColumnType) -> str | None:
     if isinstance(value, str) and value.startswith(LEFT_OUT):
         raise _left_out(value)
     if isinstance(value, NotANumber):
-        raise RecordError(f"{printable(value, 60)} is not a JSON value and has no place in {column_type}.")
+        raise RecordError(
+            f"{printable(value, 60)} is not a JSON value and has no place in {column_type}."
+        )
     match column_type.kind:
         case Kind.TEXT:
             return _text(value)
@@ -96,9 +100,18 @@ def _left_out(value: str) -> RecordError:
 
 
 def _mismatch(value: Any, column_type: ColumnType) -> RecordError:
-    kind = {bool: "a boolean", str: "a text", int: "a number", Decimal: "a number", dict: "an object", list: "a list"}
+    kind = {
+        bool: "a boolean",
+        str: "a text",
+        int: "a number",
+        Decimal: "a number",
+        dict: "an object",
+        list: "a list",
+    }
     shown = _beginning(value) if isinstance(value, dict | list) else str(value)
-    return RecordError(f"{kind.get(type(value), 'a value')} ({printable(shown, 60)}) is not a {column_type}.")
+    return RecordError(
+        f"{kind.get(type(value), 'a value')} ({printable(shown, 60)}) is not a {column_type}."
+    )
 
 
 def _beginning(value: Any) -> str:
@@ -140,10 +153,14 @@ def _integer(value: Any, column_type: ColumnType) -> str:
         raise _mismatch(value, column_type)
     number = _number(value, column_type)
     if number.adjusted() > 40 or number != number.to_integral_value():
-        raise RecordError(f"{printable(str(value), 60)} is not a whole number that fits {column_type}.")
+        raise RecordError(
+            f"{printable(str(value), 60)} is not a whole number that fits {column_type}."
+        )
     bits = INTEGER_BITS[column_type.kind]
     if not -(2 ** (bits - 1)) <= int(number) < 2 ** (bits - 1):
-        raise RecordError(f"{printable(str(value), 60)} does not fit the {bits} bits of {column_type}.")
+        raise RecordError(
+            f"{printable(str(value), 60)} does not fit the {bits} bits of {column_type}."
+        )
     return str(int(number))
 
 
@@ -157,7 +174,9 @@ def _numeric(value: Any, column_type: ColumnType) -> str:
     scale = column_type.scale or 0
     text = "".join(map(str, number.as_tuple().digits))
     if number and -_exponent(number) - (len(text) - len(text.rstrip("0"))) > scale:
-        raise RecordError(f"{printable(str(value), 60)} has more than {scale} digits after the point ({column_type}).")
+        raise RecordError(
+            f"{printable(str(value), 60)} has more than {scale} digits after the point ({column_type})."
+        )
     if number and number.adjusted() + 1 > column_type.precision - scale:
         raise RecordError(f"{printable(str(value), 60)} is too large for {column_type}.")
     if -_exponent(number) > scale:
@@ -191,7 +210,9 @@ def _date(value: Any, column_type: ColumnType) -> str:
     if match is None:
         raise _mismatch(value, column_type)
     if match[2] and (
-        match[2].replace(":", "").strip("0") or (match[3] or "").strip("0") or match[4] not in (None, "Z", "z")
+        match[2].replace(":", "").strip("0")
+        or (match[3] or "").strip("0")
+        or match[4] not in (None, "Z", "z")
     ):
         raise RecordError(f"{printable(value, 60)} has a time of day, which a date would lose.")
     try:
@@ -203,7 +224,9 @@ def _date(value: Any, column_type: ColumnType) -> str:
 def _fraction(value: str, digits: str | None, column_type: ColumnType) -> int:
     kept = (digits or "").rstrip("0")
     if len(kept) > (column_type.precision or 0):
-        raise RecordError(f"{printable(value, 60)} is finer than the {column_type.precision} digits of {column_type}.")
+        raise RecordError(
+            f"{printable(value, 60)} is finer than the {column_type.precision} digits of {column_type}."
+        )
     return int(kept.ljust(6, "0") or 0)
 
 
@@ -215,10 +238,14 @@ def _timestamp(value: Any, column_type: ColumnType) -> str:
     if len(zone) == 3:
         zone += ":00"
     try:
-        moment = datetime.fromisoformat(f"{match[1]}T{match[2] or '00:00'}{'+00:00' if zone == 'Z' else zone}")
+        moment = datetime.fromisoformat(
+            f"{match[1]}T{match[2] or '00:00'}{'+00:00' if zone == 'Z' else zone}"
+        )
         moment = moment.astimezone(UTC).replace(microsecond=_fraction(value, match[3], column_type))
     except (ValueError, OverflowError):
-        raise RecordError(f"{printable(value, 60)} is not a moment of the calendar (years 1 to 9999, UTC).") from None
+        raise RecordError(
+            f"{printable(value, 60)} is not a moment of the calendar (years 1 to 9999, UTC)."
+        ) from None
     return moment.replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
 
 
@@ -245,7 +272,10 @@ def _json(raw: Any) -> str:
         raise RecordError(f"The JSON value is nested deeper than {MAX_JSON_DEPTH} levels.")
     refused: list[str] = []
     parsed = json.loads(
-        raw, parse_int=_json_number, parse_float=_json_number, parse_constant=lambda name: refused.append(name)
+        raw,
+        parse_int=_json_number,
+        parse_float=_json_number,
+        parse_constant=lambda name: refused.append(name),
     )
     if refused:
         raise RecordError(f"The JSON value holds {refused[0]}, which is not JSON.")
@@ -259,8 +289,14 @@ def _json_number(literal: str) -> None:
     The number itself is of no use here: millions of them would take the memory of texts.
     """
     mantissa, _, exponent = literal.lower().partition("e")
-    if len(mantissa) > 16_000 or len(exponent) > 6 or abs(int(exponent or 0)) + len(mantissa) > 16_000:
-        raise RecordError(f"The JSON value holds {printable(literal, 40)}, which is beyond what PostgreSQL keeps.")
+    if (
+        len(mantissa) > 16_000
+        or len(exponent) > 6
+        or abs(int(exponent or 0)) + len(mantissa) > 16_000
+    ):
+        raise RecordError(
+            f"The JSON value holds {printable(literal, 40)}, which is beyond what PostgreSQL keeps."
+        )
 
 
 def _check_json_texts(value: Any) -> None:
@@ -297,7 +333,9 @@ def _bytes(value: Any, column_type: ColumnType) -> str:
         raise _mismatch(value, column_type)
     raw = decode_bytes(value, column_type)
     if column_type.length is not None and len(raw) > column_type.length:
-        raise RecordError(f"{len(raw)} bytes are more than the {column_type.length} of the declared type.")
+        raise RecordError(
+            f"{len(raw)} bytes are more than the {column_type.length} of the declared type."
+        )
     return "\\x" + raw.hex()
 
 
@@ -315,4 +353,6 @@ def decode_bytes(value: str, column_type: ColumnType) -> bytes:
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
-        raise RecordError("The bytes are neither base64 nor hexadecimal digits after \\x.") from None
+        raise RecordError(
+            "The bytes are neither base64 nor hexadecimal digits after \\x."
+        ) from None

@@ -22,7 +22,9 @@ def known_absences(cursor: Any, request: PublishRequest) -> set[str]:
     return {row_id for (row_id,) in cursor.fetchall()}
 
 
-def remember_absences(cursor: Any, request: PublishRequest, still_absent: list[str], new: Iterable[str]) -> None:
+def remember_absences(
+    cursor: Any, request: PublishRequest, still_absent: list[str], new: Iterable[str]
+) -> None:
     """Keep what is known of rows that are still absent, forget all others, and add those missed for the first time.
 
     Args:

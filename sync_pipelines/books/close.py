@@ -12,7 +12,9 @@ from sync_pipelines.model.run import Ledger, Mode
 from sync_pipelines.model.verdict import freshens
 
 
-def close_books(cursor: Any, request: PublishRequest, read: ReadResult, publication: Publication) -> None:
+def close_books(
+    cursor: Any, request: PublishRequest, read: ReadResult, publication: Publication
+) -> None:
     """Write the run as finished, with the verdict on it, and move the entity's cursor.
 
     A rejected run without one good record makes no table fresh. How many deletions wait is known by full reads.
@@ -24,7 +26,9 @@ def close_books(cursor: Any, request: PublishRequest, read: ReadResult, publicat
     _move_entity(cursor, request, read, publication)
 
 
-def finish_without_load(cursor: Any, request: PublishRequest, read: ReadResult, ledger: Ledger) -> Publication:
+def finish_without_load(
+    cursor: Any, request: PublishRequest, read: ReadResult, ledger: Ledger
+) -> Publication:
     """Close the books of a run that writes no row; the caller owns the transaction."""
     row_count = request.entity.row_count or 0
     publication = Publication(ledger, row_count, verdict=judge_run(request, ledger, row_count))
@@ -32,7 +36,9 @@ def finish_without_load(cursor: Any, request: PublishRequest, read: ReadResult, 
     return publication
 
 
-def _close_run(cursor: Any, request: PublishRequest, read: ReadResult, publication: Publication) -> None:
+def _close_run(
+    cursor: Any, request: PublishRequest, read: ReadResult, publication: Publication
+) -> None:
     ledger, verdict = publication.ledger, publication.verdict
     details = {
         **read.details,
@@ -75,10 +81,14 @@ def _close_run(cursor: Any, request: PublishRequest, read: ReadResult, publicati
         ),
     )
     if cursor.rowcount != 1:
-        raise SupersededRunError(f"The run {request.run_uid} is not open any more.", where=dict(request.entity.where))
+        raise SupersededRunError(
+            f"The run {request.run_uid} is not open any more.", where=dict(request.entity.where)
+        )
 
 
-def _move_entity(cursor: Any, request: PublishRequest, read: ReadResult, publication: Publication) -> None:
+def _move_entity(
+    cursor: Any, request: PublishRequest, read: ReadResult, publication: Publication
+) -> None:
     entity, position, status = request.entity, read.position, publication.verdict.status
     is_full, is_delta = request.mode is Mode.FULL, request.mode is Mode.DELTA
     # A release does not read the source, so it makes no table fresh and moves no due time.

@@ -22,7 +22,9 @@ def fence(cursor: Any, request: PublishRequest) -> None:
         SupersededRunError: the run is not open any more.
     """
     run = literal(str(request.run_uid))
-    cursor.execute(f"SELECT status FROM {quote(request.bridge_schema)}.sync_runs WHERE uid = {run} FOR UPDATE")
+    cursor.execute(
+        f"SELECT status FROM {quote(request.bridge_schema)}.sync_runs WHERE uid = {run} FOR UPDATE"
+    )
     row = cursor.fetchone()
     if row is None or row[0] != "running":
         raise SupersededRunError(

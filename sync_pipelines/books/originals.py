@@ -22,7 +22,12 @@ from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.types import Kind
 
 SCHEMA = pa.schema(
-    [("arrival", pa.int64()), ("page", pa.int64()), ("position", pa.int64()), ("record", pa.large_binary())]
+    [
+        ("arrival", pa.int64()),
+        ("page", pa.int64()),
+        ("position", pa.int64()),
+        ("record", pa.large_binary()),
+    ]
 )
 # A value takes at most 24 bytes of a page of 8160 when PostgreSQL moves it out, so that fewer columns always fit.
 MANY_COLUMNS = 200
@@ -47,7 +52,9 @@ class Original:
     record: bytes
 
 
-def kept_from_characters(entity: Entity, *, has_other_indexes: bool, has_checks: bool) -> int | None:
+def kept_from_characters(
+    entity: Entity, *, has_other_indexes: bool, has_checks: bool
+) -> int | None:
     """How large a record must be to be kept as it was sent; None where no record of the entity can be refused later.
 
     Args:
@@ -61,7 +68,11 @@ def kept_from_characters(entity: Entity, *, has_other_indexes: bool, has_checks:
         return INDEXED_RECORD_CHARACTERS
     if len(entity.columns) >= MANY_COLUMNS:
         return WIDE_RECORD_CHARACTERS
-    return JSON_RECORD_CHARACTERS if any(column.type.kind is Kind.JSON for column in entity.columns) else None
+    return (
+        JSON_RECORD_CHARACTERS
+        if any(column.type.kind is Kind.JSON for column in entity.columns)
+        else None
+    )
 
 
 class Originals:
@@ -84,7 +95,10 @@ class Originals:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -112,7 +126,9 @@ class Originals:
     def _write_kept(self) -> None:
         if self._path is None:
             self._path = self._folder() / "originals.parquet"
-            self._writer = pq.ParquetWriter(self._path, SCHEMA, compression="none", use_dictionary=False)
+            self._writer = pq.ParquetWriter(
+                self._path, SCHEMA, compression="none", use_dictionary=False
+            )
         for table in self._kept:
             self._writer.write_table(table, row_group_size=len(table))
         self._kept, self._kept_bytes = [], 0

@@ -32,7 +32,9 @@ def stage_rejects(cursor: Any, request: PublishRequest, batches: Iterable[pa.Rec
         batches: with the schema of `model.staged.rejects_schema`.
     """
     entity = request.entity
-    copy_batches(cursor, copy_statement(entity.staging_schema, entity.rejects_table, list(REJECTS)), batches)
+    copy_batches(
+        cursor, copy_statement(entity.staging_schema, entity.rejects_table, list(REJECTS)), batches
+    )
 
 
 def count_rejects(cursor: Any, request: PublishRequest) -> tuple[int, int]:
@@ -79,7 +81,9 @@ def move_rejects(cursor: Any, request: PublishRequest) -> int:
     return int(cursor.rowcount)
 
 
-def settle_superseded(cursor: Any, request: PublishRequest, table: str, keys: Sequence[str]) -> None:
+def settle_superseded(
+    cursor: Any, request: PublishRequest, table: str, keys: Sequence[str]
+) -> None:
     """Mark what is in quarantine as superseded where this run brought a good record of the same key.
 
     Args:
@@ -96,7 +100,10 @@ def settle_superseded(cursor: Any, request: PublishRequest, table: str, keys: Se
         f" WHERE q.entity_uid = {literal(str(entity.uid))} AND q.resolved_at IS NULL AND q.business_key IS NOT NULL"
         f" AND q.run_uid <> {literal(str(request.run_uid))} AND jsonb_array_length(q.business_key) = {len(columns)}"
     )
-    typed = [f"g.{key} = (q.business_key->>{place})::{column.type.sql}" for place, (key, column) in enumerate(columns)]
+    typed = [
+        f"g.{key} = (q.business_key->>{place})::{column.type.sql}"
+        for place, (key, column) in enumerate(columns)
+    ]
     as_texts = [f"g.{key}::text = q.business_key->>{place}" for place, key in enumerate(keys)]
     cursor.execute("SAVEPOINT before_resolving")
     try:
@@ -118,7 +125,9 @@ def settle_released(cursor: Any, request: PublishRequest) -> None:
         )
 
 
-def settle_vanished(cursor: Any, request: PublishRequest, read: ReadResult, publication: Publication) -> None:
+def settle_vanished(
+    cursor: Any, request: PublishRequest, read: ReadResult, publication: Publication
+) -> None:
     """Settle what a full read no longer finds in any form: it is gone from the source, and no row waits for it.
 
     A read that may have been cut short, or whose pages moved, settles nothing; where a record can hide between two

@@ -19,7 +19,9 @@ def of_entity(request: PublishRequest, alias: str = "r") -> str:
     return f"{alias}.entity_uid = {literal(str(request.entity.uid))}"
 
 
-def settle_reviews(cursor: Any, request: PublishRequest, keys: str, arguments: Sequence[Any] | None = None) -> None:
+def settle_reviews(
+    cursor: Any, request: PublishRequest, keys: str, arguments: Sequence[Any] | None = None
+) -> None:
     """Close open reviews whose row carries no flag any more.
 
     Args:
@@ -36,7 +38,9 @@ def settle_reviews(cursor: Any, request: PublishRequest, keys: str, arguments: S
     )
 
 
-def list_flagged(cursor: Any, request: PublishRequest, rows: str, arguments: Sequence[Any] | None = None) -> int:
+def list_flagged(
+    cursor: Any, request: PublishRequest, rows: str, arguments: Sequence[Any] | None = None
+) -> int:
     """Open a review for each flagged row, or note that it was seen again.
 
     Args:

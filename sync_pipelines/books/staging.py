@@ -27,7 +27,9 @@ _REJECTS_SQL = {
 
 def lock_ddl(cursor: Any, schema: str) -> None:
     """Hold an advisory lock until the transaction ends, so that one process at a time changes tables of a schema."""
-    cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"sync_pipelines:ddl:{schema}"])
+    cursor.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"sync_pipelines:ddl:{schema}"]
+    )
 
 
 def prepare_staging(cursor: Any, entity: Entity) -> None:
@@ -44,14 +46,19 @@ def prepare_staging(cursor: Any, entity: Entity) -> None:
     for table, wanted in ((entity.records_table, records), (entity.rejects_table, _REJECTS_SQL)):
         name = quote(entity.staging_schema, table)
         stored = {
-            column.name: column.sql_type for column in read_columns(cursor, entity.staging_schema, table).values()
+            column.name: column.sql_type
+            for column in read_columns(cursor, entity.staging_schema, table).values()
         }
         if stored == wanted and _may_fill(cursor, name):
             cursor.execute(f"TRUNCATE {name}")
             continue
         if stored and not _owns_schema(cursor, entity.staging_schema):
             require_rights(
-                cursor, entity, entity.staging_schema, table, "make the staging table anew for other columns"
+                cursor,
+                entity,
+                entity.staging_schema,
+                table,
+                "make the staging table anew for other columns",
             )
         cursor.execute(f"DROP TABLE IF EXISTS {name}")
         definition = ", ".join(f"{column} {sql_type}" for column, sql_type in wanted.items())
@@ -70,5 +77,7 @@ def _may_fill(cursor: Any, name: str) -> bool:
 
 def _owns_schema(cursor: Any, schema: str) -> bool:
     """Whether we may drop whatever is in a schema."""
-    cursor.execute("SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = %s", (schema,))
+    cursor.execute(
+        "SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = %s", (schema,)
+    )
     return bool(cursor.fetchone()[0])

@@ -48,7 +48,11 @@ def check_base_url(base_url: str) -> str:
     """
     try:
         parts = urlsplit(base_url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        usable = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and (parts.port is None or parts.port > 0)
+        )
     except ValueError:
         usable = False
     if not usable or parts.query or parts.fragment or any(ord(letter) <= 32 for letter in base_url):
@@ -118,7 +122,9 @@ def add_connector(
                 next_command=f"choose another name, or sync-pipelines connector remove {name}",
             )
         reach = (
-            (known["destination_settings"] if known else {}) if destination_settings is None else destination_settings
+            (known["destination_settings"] if known else {})
+            if destination_settings is None
+            else destination_settings
         )
         wanted = Connector(
             uuid4(), name, check_base_url(base_url), auth_token, schema, destination_settings=reach, kind=kind,
@@ -165,7 +171,10 @@ def add_connector(
 def list_connectors(database: Database) -> list[Connector]:
     """All connectors by name."""
     with database.connect() as connection:
-        return [Connector(**row) for row in connection.execute(f"SELECT {_FIELDS} FROM connectors ORDER BY name")]
+        return [
+            Connector(**row)
+            for row in connection.execute(f"SELECT {_FIELDS} FROM connectors ORDER BY name")
+        ]
 
 
 def get_connector(database: Database, name: str) -> Connector:
@@ -175,8 +184,13 @@ def get_connector(database: Database, name: str) -> Connector:
         NotFoundError: lists those that exist.
     """
     with database.connect() as connection:
-        row = connection.execute(f"SELECT {_FIELDS} FROM connectors WHERE name = %s", [name]).fetchone()
-        known = [other["name"] for other in connection.execute("SELECT name FROM connectors ORDER BY name LIMIT 20")]
+        row = connection.execute(
+            f"SELECT {_FIELDS} FROM connectors WHERE name = %s", [name]
+        ).fetchone()
+        known = [
+            other["name"]
+            for other in connection.execute("SELECT name FROM connectors ORDER BY name LIMIT 20")
+        ]
     if row is None:
         raise NotFoundError(
             f"There is no connector {name!r}; known: {', '.join(known) or 'none'}.",
@@ -200,7 +214,9 @@ def change_connector(database: Database, connector: Connector, **changes: Any) -
     """
     unknown = set(changes) - _SETTABLE
     if unknown:
-        raise SettingsError(f"Not settable: {', '.join(sorted(unknown))}; settable: {', '.join(sorted(_SETTABLE))}.")
+        raise SettingsError(
+            f"Not settable: {', '.join(sorted(unknown))}; settable: {', '.join(sorted(_SETTABLE))}."
+        )
     if "settings" in changes:
         check_limits(changes["settings"])
         changes["settings"] = Jsonb(changes["settings"])
@@ -243,7 +259,8 @@ def stored_declaration(
     None where there is none. With `locked` nobody changes it before the caller's transaction ends.
     """
     row = connection.execute(
-        f"SELECT declaration FROM connectors WHERE uid = %s{' FOR UPDATE' if locked else ''}", [connector.uid]
+        f"SELECT declaration FROM connectors WHERE uid = %s{' FOR UPDATE' if locked else ''}",
+        [connector.uid],
     ).fetchone()
     return None if row is None else row["declaration"]
 
@@ -285,5 +302,12 @@ def record_discovery(database: Database, connector: Connector, error: SyncError 
                 last_discovery_error_code = %s, last_discovery_error_category = %s,
                 last_discovery_error_status = %s, last_discovery_error_answered = %s, updated_at = now() WHERE uid = %s
             """,
-            [str(error), error.code, str(error.category), error.status, error.answered, connector.uid],
+            [
+                str(error),
+                error.code,
+                str(error.category),
+                error.status,
+                error.answered,
+                connector.uid,
+            ],
         )

@@ -21,12 +21,18 @@ def storage_url(database: Database) -> str:
 
     Always a URL, which SQLAlchemy needs, where PostgreSQL would take `host=… dbname=…` as well.
     """
-    known = {name: str(value) for name, value in conninfo_to_dict(database.url).items() if value is not None}
+    known = {
+        name: str(value)
+        for name, value in conninfo_to_dict(database.url).items()
+        if value is not None
+    }
     user = known.pop("user", "")
     password = known.pop("password", "")
     login = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
     name = quote(known.pop("dbname", ""), safe="")
-    known["options"] = session_options(known.get("options", ""), storage_schema(database.bridge_schema))
+    known["options"] = session_options(
+        known.get("options", ""), storage_schema(database.bridge_schema)
+    )
     return f"postgresql://{login}@/{name}?{urlencode(known, quote_via=quote, safe='/')}"
 
 
@@ -37,5 +43,8 @@ def create_storage_schema(database: Database) -> None:
         DatabaseUnavailableError, DatabaseRefusedError: from PostgreSQL.
     """
     with database.connect() as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", ["sync_pipelines:dagster_schema"])
+        connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
+            ["sync_pipelines:dagster_schema"],
+        )
         ensure_schema(connection, storage_schema(database.bridge_schema))

@@ -87,7 +87,9 @@ class Database:
         return session_url(self.url, search_path, server_version=_server_versions.get(self.url, 0))
 
     @contextmanager
-    def connect(self, *, autocommit: bool = False, alone: bool = False) -> Iterator[psycopg.Connection[DictRow]]:
+    def connect(
+        self, *, autocommit: bool = False, alone: bool = False
+    ) -> Iterator[psycopg.Connection[DictRow]]:
         """A connection whose search path is the bridge schema; committed on leaving, rolled back on an error.
 
         Args:
@@ -184,8 +186,12 @@ def open_database(settings: Settings | None = None) -> Database:
     if settings.database.embedded:
         url = embedded_url(settings.home / "postgres")
     else:
-        url = with_verified_tls(settings.database.server_url(), rootcert=settings.database.postgres_sslrootcert)
-    return Database(url, settings.database.postgres_schema, settings.database.postgres_kept_connections)
+        url = with_verified_tls(
+            settings.database.server_url(), rootcert=settings.database.postgres_sslrootcert
+        )
+    return Database(
+        url, settings.database.postgres_schema, settings.database.postgres_kept_connections
+    )
 
 
 @contextmanager
@@ -218,7 +224,8 @@ def classify_database_error(error: Any) -> SyncError:
             )
         if is_tls_trouble(whole):
             return DatabaseRefusedError(
-                f"PostgreSQL is not spoken to without a certificate that holds: {message}", next_command=WAY_OUT
+                f"PostgreSQL is not spoken to without a certificate that holds: {message}",
+                next_command=WAY_OUT,
             )
         return DatabaseUnavailableError(
             f"PostgreSQL cannot be reached: {message}", next_command="sync-pipelines doctor"
@@ -238,7 +245,9 @@ _NAMING_STATES = ("2B", "0A", "42")
 def _depending(error: Any) -> str:
     detail = getattr(getattr(error, "diag", None), "message_detail", None)
     return (
-        f" ({printable(detail, 500)})" if detail and str(getattr(error, "sqlstate", None))[:2] in _NAMING_STATES else ""
+        f" ({printable(detail, 500)})"
+        if detail and str(getattr(error, "sqlstate", None))[:2] in _NAMING_STATES
+        else ""
     )
 
 
@@ -279,7 +288,9 @@ def require_catalog(database: Database) -> None:
     """
     newest = max(path.name[:4] for path in _VERSIONS.glob("[0-9]*.py"))
     with database.connect() as connection:
-        row = connection.execute("SELECT to_regclass(%s) AS found", [f'"{database.bridge_schema}".entities']).fetchone()
+        row = connection.execute(
+            "SELECT to_regclass(%s) AS found", [f'"{database.bridge_schema}".entities']
+        ).fetchone()
         is_there = row is not None and row["found"] is not None
         row = (
             connection.execute("SELECT max(version_num) AS version FROM alembic_version").fetchone()

@@ -52,12 +52,17 @@ def claim_delivery(
 def mark_delivered(connection: psycopg.Connection[Any], uid: UUID, status: int) -> None:
     """The receiver took the message."""
     connection.execute(
-        "UPDATE deliveries SET delivered_at = now(), last_status = %s, last_error = NULL WHERE uid = %s", [status, uid]
+        "UPDATE deliveries SET delivered_at = now(), last_status = %s, last_error = NULL WHERE uid = %s",
+        [status, uid],
     )
 
 
 def mark_failed(
-    connection: psycopg.Connection[Any], uid: UUID, status: int | None, error: str, retry_seconds: float | None
+    connection: psycopg.Connection[Any],
+    uid: UUID,
+    status: int | None,
+    error: str,
+    retry_seconds: float | None,
 ) -> None:
     """The attempt failed; without `retry_seconds` it was the last one."""
     connection.execute(

@@ -15,7 +15,13 @@ from uuid import UUID, uuid4
 from psycopg import Connection
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.model.due import FULL_READ_TRIES, DueEntity, PlannedRun, Reason, plan_retry_seconds
+from sync_pipelines.model.due import (
+    FULL_READ_TRIES,
+    DueEntity,
+    PlannedRun,
+    Reason,
+    plan_retry_seconds,
+)
 
 # With a cron the intervals rest; retries, changes and first syncs do not.
 _COUNTS = "(NOT %(by_cron)s OR e.due_reason <> 'interval')"
@@ -35,7 +41,8 @@ WITH held AS MATERIALIZED (
 """
 _RUNNING = "hashtextextended('sync_pipelines:' || %(bridge)s || ':entity:' || e.uid, 0) IN (SELECT key FROM held)"
 _READS_ALL = (
-    "(e.full_read_due OR e.full_refresh_pending OR e.delta_strategy <> 'rowversion' OR e.last_rowversion IS NULL)"
+    "(e.full_read_due OR e.full_refresh_pending OR e.delta_strategy <> 'rowversion'"
+    " OR e.last_rowversion IS NULL)"
 )
 _ENTITY = f"""
 e.uid, e.slug, e.due_reason AS reason, e.full_read_due, e.row_count, {_READS_ALL} AS reads_all,
@@ -111,7 +118,14 @@ def lease_due(
     """
     taken: list[tuple[UUID, PlannedRun]] = []
     with database.connect() as connection:
-        due = find_due(connection, database.bridge_schema, connector_uid, by_cron=by_cron, known=known, queued=queued)
+        due = find_due(
+            connection,
+            database.bridge_schema,
+            connector_uid,
+            by_cron=by_cron,
+            known=known,
+            queued=queued,
+        )
         for run in plan(due) if due else []:
             lease = uuid4()
             rows = connection.execute(
@@ -131,7 +145,12 @@ def lease_due(
             )
             got = {row["uid"] for row in rows}
             if got:
-                taken.append((lease, PlannedRun(run.kind, tuple(one for one in run.entities if one.uid in got))))
+                taken.append(
+                    (
+                        lease,
+                        PlannedRun(run.kind, tuple(one for one in run.entities if one.uid in got)),
+                    )
+                )
     return taken
 
 
@@ -208,7 +227,13 @@ def request_sync(database: Database, connector_uid: UUID, scheduled_at: datetime
 
     Asked again for the same or an earlier moment, by another daemon or after a crash, it does nothing.
     """
-    return _request(database, connector_uid, "sync_cron_at", scheduled_at, "next_due_at = now(), due_reason = 'cron'")
+    return _request(
+        database,
+        connector_uid,
+        "sync_cron_at",
+        scheduled_at,
+        "next_due_at = now(), due_reason = 'cron'",
+    )
 
 
 def request_full_read(database: Database, connector_uid: UUID, scheduled_at: datetime) -> int:
@@ -216,10 +241,14 @@ def request_full_read(database: Database, connector_uid: UUID, scheduled_at: dat
 
     Returns how many. Once for each moment, as `request_sync`.
     """
-    return _request(database, connector_uid, "full_refresh_cron_at", scheduled_at, "full_read_due = true")
+    return _request(
+        database, connector_uid, "full_refresh_cron_at", scheduled_at, "full_read_due = true"
+    )
 
 
-def _request(database: Database, connector_uid: UUID, column: str, scheduled_at: datetime, assignment: str) -> int:
+def _request(
+    database: Database, connector_uid: UUID, column: str, scheduled_at: datetime, assignment: str
+) -> int:
     with database.connect() as connection:
         first = connection.execute(
             f"UPDATE connectors SET {column} = %s WHERE uid = %s AND ({column} IS NULL OR {column} < %s)",
@@ -236,7 +265,9 @@ def _request(database: Database, connector_uid: UUID, column: str, scheduled_at:
         ).rowcount
 
 
-def next_due(database: Database, connector_uid: UUID, *, by_cron: bool) -> tuple[str, float, str] | None:
+def next_due(
+    database: Database, connector_uid: UUID, *, by_cron: bool
+) -> tuple[str, float, str] | None:
     """The entity that is due next of those nobody has taken: slug, seconds until then, reason."""
     with database.connect() as connection:
         row = connection.execute(
@@ -282,6 +313,13 @@ def lease_reason(database: Database, lease: UUID, slug: str) -> str | None:
     """Why an entity was taken, in words; None when the lease is not its own any more."""
     with database.connect() as connection:
         row = connection.execute(
-            "SELECT due_reason, full_read_due FROM entities WHERE lease_uid = %s AND slug = %s", [lease, slug]
+            "SELECT due_reason, full_read_due FROM entities WHERE lease_uid = %s AND slug = %s",
+            [lease, slug],
         ).fetchone()
-    return None if row is None else Reason.FULL_READ.value if row["full_read_due"] else row["due_reason"]
+    return (
+        None
+        if row is None
+        else Reason.FULL_READ.value
+        if row["full_read_due"]
+        else row["due_reason"]
+    )

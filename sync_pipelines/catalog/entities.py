@@ -23,7 +23,13 @@ SELECT e.uid, c.name AS connector, e.slug, e.api_name, e.description, e.delta_st
        e.due_reason, e.seen_rowversion, e.masks AS stored_masks, e.held_deletions
 FROM entities e JOIN connectors c ON c.uid = e.connector_uid
 """
-_SETTABLE = {"sync_enabled", "sync_interval_seconds", "page_size", "lookback_seconds", "max_vanished_share"}
+_SETTABLE = {
+    "sync_enabled",
+    "sync_interval_seconds",
+    "page_size",
+    "lookback_seconds",
+    "max_vanished_share",
+}
 
 
 def entity_from_row(row: dict[str, Any]) -> Entity:
@@ -42,7 +48,9 @@ def entity_from_row(row: dict[str, Any]) -> Entity:
 
 def list_entity_rows(database: Database, connector: str | None = None) -> list[dict[str, Any]]:
     """Catalog rows of all entities (of active connectors when none is named), ordered by path."""
-    where, parameters = ("WHERE c.name = %s", [connector]) if connector else ("WHERE c.is_active", [])
+    where, parameters = (
+        ("WHERE c.name = %s", [connector]) if connector else ("WHERE c.is_active", [])
+    )
     with database.connect() as connection:
         return list(connection.execute(f"{_SELECT} {where} ORDER BY c.name, e.slug", parameters))
 
@@ -59,7 +67,9 @@ def get_entity(database: Database, connector: str, slug: str) -> Entity:
         NotFoundError: lists what the connector has.
     """
     with database.connect() as connection:
-        row = connection.execute(f"{_SELECT} WHERE c.name = %s AND e.slug = %s", [connector, slug]).fetchone()
+        row = connection.execute(
+            f"{_SELECT} WHERE c.name = %s AND e.slug = %s", [connector, slug]
+        ).fetchone()
     if row is None:
         known = [entity.slug for entity in list_entities(database, connector)]
         raise NotFoundError(
@@ -70,7 +80,9 @@ def get_entity(database: Database, connector: str, slug: str) -> Entity:
     return entity_from_row(row)
 
 
-def insert_entity(connection: psycopg.Connection[Any], connector: Connector, entity: Entity) -> None:
+def insert_entity(
+    connection: psycopg.Connection[Any], connector: Connector, entity: Entity
+) -> None:
     """Store a newly discovered entity.
 
     Raises:
@@ -116,7 +128,11 @@ def insert_entity(connection: psycopg.Connection[Any], connector: Connector, ent
 
 
 def update_definition(
-    connection: psycopg.Connection[Any], current: Entity, discovered: Entity, *, read_everything_again: bool
+    connection: psycopg.Connection[Any],
+    current: Entity,
+    discovered: Entity,
+    *,
+    read_everything_again: bool,
 ) -> None:
     """Take over a changed definition; the cursor stays unless everything must be read again."""
     connection.execute(
@@ -139,7 +155,9 @@ def update_definition(
     )
 
 
-def mark_entity(connection: psycopg.Connection[Any], entity: Entity, status: EntityStatus, reason: str | None) -> None:
+def mark_entity(
+    connection: psycopg.Connection[Any], entity: Entity, status: EntityStatus, reason: str | None
+) -> None:
     """Set an entity's status with its reason."""
     connection.execute(
         "UPDATE entities SET status = %s, status_reason = %s, updated_at = now() WHERE uid = %s",
@@ -160,7 +178,9 @@ def change_entity(database: Database, entity: Entity, **changes: Any) -> Entity:
     """
     unknown = set(changes) - _SETTABLE
     if unknown:
-        raise SettingsError(f"Not settable: {', '.join(sorted(unknown))}; settable: {', '.join(sorted(_SETTABLE))}.")
+        raise SettingsError(
+            f"Not settable: {', '.join(sorted(unknown))}; settable: {', '.join(sorted(_SETTABLE))}."
+        )
     assignments = ", ".join(f"{name} = %({name})s" for name in sorted(changes))
     if "sync_interval_seconds" in changes:
         # A shorter interval counts from now, and not only after the old one is over.
@@ -174,7 +194,9 @@ def change_entity(database: Database, entity: Entity, **changes: Any) -> Entity:
                     {**changes, "uid": entity.uid},
                 )
         except psycopg.errors.CheckViolation as error:
-            raise SettingsError(f"A value is out of range: {error.diag.constraint_name}.") from error
+            raise SettingsError(
+                f"A value is out of range: {error.diag.constraint_name}."
+            ) from error
     return get_entity(database, entity.connector, entity.slug)
 
 
@@ -192,12 +214,17 @@ def change_coercion(database: Database, entity: Entity, words: dict[str, str]) -
     columns = {column.name: column for column in entity.columns}
     for name in words:
         if name not in columns:
-            raise SettingsError(f"{entity.path} has no column {name!r}.", state="Nothing was changed.")
+            raise SettingsError(
+                f"{entity.path} has no column {name!r}.", state="Nothing was changed."
+            )
         if columns[name].is_business_key:
             raise SettingsError(
-                f"{name} is the business key: cut, two records could become one row.", state="Nothing was changed."
+                f"{name} is the business key: cut, two records could become one row.",
+                state="Nothing was changed.",
             )
-    changed = [replace(column, coerce=words.get(column.name, column.coerce)) for column in entity.columns]
+    changed = [
+        replace(column, coerce=words.get(column.name, column.coerce)) for column in entity.columns
+    ]
     if get_connector(database, entity.connector).declaration is not None:
         raise SettingsError(
             f"What may be coerced of {entity.path} is set in its connector's file, under `coerce`.",

@@ -15,7 +15,13 @@ import psycopg
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import SyncError
-from sync_pipelines.model.fingerprints import Fingerprint, FingerprintKey, Recognizer, load_key, spellings
+from sync_pipelines.model.fingerprints import (
+    Fingerprint,
+    FingerprintKey,
+    Recognizer,
+    load_key,
+    spellings,
+)
 from sync_pipelines.secrets import HIDDEN, recognize_others, register_secret
 from sync_pipelines.settings import Settings
 
@@ -25,7 +31,9 @@ _REFERENCE = re.compile(r"\benv:([A-Za-z_][A-Za-z0-9_]*)")
 _MAX_GATE_BYTES = 1_000_000
 
 
-def learn_secrets(database: Database, settings: Settings, environ: Mapping[str, str] | None = None) -> None:
+def learn_secrets(
+    database: Database, settings: Settings, environ: Mapping[str, str] | None = None
+) -> None:
     """Teach the redactor the secrets of all references in the catalog and the gates; at the start of a process.
 
     Values that this process has are known as they are, and leave fingerprints for the processes that do not have them.
@@ -40,7 +48,9 @@ def learn_secrets(database: Database, settings: Settings, environ: Mapping[str, 
     environ = os.environ if environ is None else environ
     try:
         with database.connect() as connection:
-            found = connection.execute("SELECT to_regclass('secret_fingerprints') AS found").fetchone()
+            found = connection.execute(
+                "SELECT to_regclass('secret_fingerprints') AS found"
+            ).fetchone()
             if found is None or found["found"] is None:
                 return  # a catalog that `migrate` has not seen yet
             names = _names(connection, settings.gates)
@@ -55,7 +65,11 @@ def learn_secrets(database: Database, settings: Settings, environ: Mapping[str, 
     except SyncError as error:
         logger.warning("secrets of other processes are not recognized: %s", error.what)
         return
-    own = {fingerprint.digest for value in values.values() for fingerprint in map(key.fingerprint, spellings(value))}
+    own = {
+        fingerprint.digest
+        for value in values.values()
+        for fingerprint in map(key.fingerprint, spellings(value))
+    }
     foreign = [fingerprint for digest, fingerprint in stored.items() if digest not in own]
     recognizer = Recognizer(key, foreign)
     recognize_others((lambda text: recognizer.redact(text, HIDDEN)) if foreign else None)
@@ -81,11 +95,15 @@ def _gate_texts(gates: Path) -> Iterable[str]:
             if path.stat().st_size <= _MAX_GATE_BYTES:
                 yield path.read_text(encoding="utf-8", errors="replace")
         except OSError as error:
-            logger.warning("the secrets of the gate %s are not known: %s", path.name, error.strerror)
+            logger.warning(
+                "the secrets of the gate %s are not known: %s", path.name, error.strerror
+            )
 
 
 def _stored(connection: psycopg.Connection[Any], key: FingerprintKey) -> dict[bytes, Fingerprint]:
-    rows = connection.execute("SELECT length, head, digest FROM secret_fingerprints WHERE key_id = %s", [key.key_id])
+    rows = connection.execute(
+        "SELECT length, head, digest FROM secret_fingerprints WHERE key_id = %s", [key.key_id]
+    )
     return {
         bytes(row["digest"]): Fingerprint(
             row["length"], int.from_bytes(bytes(row["head"]), "big"), bytes(row["digest"])
@@ -95,7 +113,10 @@ def _stored(connection: psycopg.Connection[Any], key: FingerprintKey) -> dict[by
 
 
 def _keep(
-    connection: psycopg.Connection[Any], key: FingerprintKey, values: Mapping[str, str], known: set[bytes]
+    connection: psycopg.Connection[Any],
+    key: FingerprintKey,
+    values: Mapping[str, str],
+    known: set[bytes],
 ) -> None:
     for name, value in values.items():
         for one in map(key.fingerprint, sorted(spellings(value))):
@@ -106,5 +127,11 @@ def _keep(
                         %s, %s, %s, %s)
                     ON CONFLICT DO NOTHING
                     """,
-                    [f"env:{name}", key.key_id, one.length, one.head.to_bytes(8, "big"), one.digest],
+                    [
+                        f"env:{name}",
+                        key.key_id,
+                        one.length,
+                        one.head.to_bytes(8, "big"),
+                        one.digest,
+                    ],
                 )

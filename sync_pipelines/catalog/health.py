@@ -88,7 +88,9 @@ class EntityHealth:
     def last_contact_at(self) -> datetime | None:
         """When the last run ended that is known to have had an answer of the source, whatever it came to."""
         heard = self.last_completed_at if self.last_heard else None
-        return max((moment for moment in (heard, self.last_success_at) if moment is not None), default=None)
+        return max(
+            (moment for moment in (heard, self.last_success_at) if moment is not None), default=None
+        )
 
     @property
     def last_heard(self) -> bool:
@@ -102,8 +104,15 @@ class EntityHealth:
         if self.last_status != "failed" or self.last_completed_at is None:
             return []
         if self.recent is not None:
-            return [run.completed_at for run in takewhile(lambda run: run.category is category, self.recent)]
-        counted = self.consecutive_failures if self.last_tried_again else max(1, self.consecutive_failures)
+            return [
+                run.completed_at
+                for run in takewhile(lambda run: run.category is category, self.recent)
+            ]
+        counted = (
+            self.consecutive_failures
+            if self.last_tried_again
+            else max(1, self.consecutive_failures)
+        )
         return [self.last_completed_at] * counted if self.last_category is category else []
 
 
@@ -130,7 +139,9 @@ class ConnectorHealth:
     @property
     def last_discovery_category(self) -> Category | None:
         """What the error of the last discovery tells of; None when it had none."""
-        return category_of(self.last_discovery_error_category) if self.last_discovery_error else None
+        return (
+            category_of(self.last_discovery_error_category) if self.last_discovery_error else None
+        )
 
 
 @dataclass(frozen=True)
@@ -149,7 +160,9 @@ class Health:
     def resumed_at(self) -> datetime | None:
         """When somebody who looks was last heard of again after a gap; before that nothing may have been synced."""
         resumed = [
-            one.resumed_at for one in self.heartbeats if one.looker != Looker.CRON and one.resumed_at is not None
+            one.resumed_at
+            for one in self.heartbeats
+            if one.looker != Looker.CRON and one.resumed_at is not None
         ]
         return max(resumed, default=None)
 
@@ -282,4 +295,6 @@ def _recent_failures(rows: list[list[Any]] | None) -> tuple[EndedRun, ...] | Non
     if rows is None:
         return None
     failed = takewhile(lambda row: row[1] == "failed", rows)
-    return tuple(EndedRun(datetime.fromisoformat(at), category_of(category)) for at, _, category in failed)
+    return tuple(
+        EndedRun(datetime.fromisoformat(at), category_of(category)) for at, _, category in failed
+    )

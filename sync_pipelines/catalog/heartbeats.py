@@ -61,5 +61,7 @@ def read_heartbeats(connection: psycopg.Connection[Any]) -> tuple[Heartbeat, ...
     """All lookers that were ever heard of."""
     return tuple(
         Heartbeat(**row)
-        for row in connection.execute("SELECT looker, last_at, resumed_at FROM heartbeats ORDER BY looker")
+        for row in connection.execute(
+            "SELECT looker, last_at, resumed_at FROM heartbeats ORDER BY looker"
+        )
     )

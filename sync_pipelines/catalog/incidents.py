@@ -36,12 +36,16 @@ def require_incidents(connection: psycopg.Connection[Any]) -> None:
 
 def incident_from_row(row: dict[str, Any]) -> Incident:
     """Build an incident from its row."""
-    return Incident(**{**{name: row[name] for name in _FIELDS.split(", ")}, "kind": IncidentKind(row["kind"])})
+    return Incident(
+        **{**{name: row[name] for name in _FIELDS.split(", ")}, "kind": IncidentKind(row["kind"])}
+    )
 
 
 def open_incidents(connection: psycopg.Connection[Any]) -> list[Incident]:
     """The incidents that are not over, oldest first."""
-    rows = connection.execute(f"SELECT {_FIELDS} FROM incidents WHERE closed_at IS NULL ORDER BY opened_at, uid")
+    rows = connection.execute(
+        f"SELECT {_FIELDS} FROM incidents WHERE closed_at IS NULL ORDER BY opened_at, uid"
+    )
     return [incident_from_row(row) for row in rows]
 
 
@@ -57,7 +61,9 @@ def insert_incident(connection: psycopg.Connection[Any], condition: Condition) -
     return incident_from_row(row) if row else None
 
 
-def update_incident(connection: psycopg.Connection[Any], incident: Incident, condition: Condition) -> None:
+def update_incident(
+    connection: psycopg.Connection[Any], incident: Incident, condition: Condition
+) -> None:
     """The condition is still there, or there again."""
     connection.execute(
         """
@@ -88,7 +94,9 @@ def close_incident(connection: psycopg.Connection[Any], incident: Incident) -> I
     return incident_from_row(row) if row else None
 
 
-def list_incidents(database: Database, *, only_open: bool = False, limit: int = 50) -> list[dict[str, Any]]:
+def list_incidents(
+    database: Database, *, only_open: bool = False, limit: int = 50
+) -> list[dict[str, Any]]:
     """The newest incidents as rows, open ones first, with how many of their messages were delivered, wait, or were
     given up.
     """
@@ -116,7 +124,9 @@ def get_incident(database: Database, uid: UUID) -> tuple[Incident, list[dict[str
     """
     with database.connect() as connection:
         require_incidents(connection)
-        row = connection.execute(f"SELECT {_FIELDS} FROM incidents WHERE uid = %s", [uid]).fetchone()
+        row = connection.execute(
+            f"SELECT {_FIELDS} FROM incidents WHERE uid = %s", [uid]
+        ).fetchone()
         messages = connection.execute(
             """
             SELECT d.uid, w.name AS webhook, d.event, d.created_at, d.attempts, d.delivered_at, d.given_up_at,
@@ -126,10 +136,16 @@ def get_incident(database: Database, uid: UUID) -> tuple[Incident, list[dict[str
             [uid],
         ).fetchall()
     if row is None:
-        raise NotFoundError(f"There is no incident {uid}.", state="", next_command="sync-pipelines alerts list")
+        raise NotFoundError(
+            f"There is no incident {uid}.", state="", next_command="sync-pipelines alerts list"
+        )
     return incident_from_row(row), messages
 
 
 def _texts(condition: Condition) -> list[Any]:
     """Message, next command and details; what they quote may be older than a secret that is known by now."""
-    return [redact_data(condition.message), redact_data(condition.next_command), Jsonb(redact_data(condition.details))]
+    return [
+        redact_data(condition.message),
+        redact_data(condition.next_command),
+        Jsonb(redact_data(condition.details)),
+    ]

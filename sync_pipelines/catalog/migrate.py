@@ -26,7 +26,9 @@ def migrate(database: Database) -> None:
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)
     engine = create_engine(
-        "postgresql+psycopg://", creator=lambda: psycopg.connect(database.session_url()), poolclass=pool.NullPool
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(database.session_url()),
+        poolclass=pool.NullPool,
     )
     try:
         with engine.connect() as connection:
@@ -43,7 +45,9 @@ def migrate(database: Database) -> None:
             connection.commit()
     except psycopg.Error as error:
         raise classify_database_error(error) from error
-    except DBAPIError as error:  # what the driver raised while SQLAlchemy connected or alembic worked
+    except (
+        DBAPIError
+    ) as error:  # what the driver raised while SQLAlchemy connected or alembic worked
         if not isinstance(error.orig, psycopg.Error):
             raise
         raise classify_database_error(error.orig) from error

@@ -17,7 +17,11 @@ def open_catalog(settings: Settings) -> Database:
     """
     if settings.database.embedded and not (settings.home / "postgres" / "PG_VERSION").exists():
         demo = settings.home / "demo"
-        hint = f" (the demo's is there: export SYNC_PIPELINES_HOME={demo})" if (demo / "postgres").exists() else ""
+        hint = (
+            f" (the demo's is there: export SYNC_PIPELINES_HOME={demo})"
+            if (demo / "postgres").exists()
+            else ""
+        )
         raise ConfigurationError(
             f"There is no database in {settings.home / 'postgres'} yet{hint}.",
             state="Nothing was changed.",

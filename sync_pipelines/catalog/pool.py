@@ -81,7 +81,11 @@ class Pool:
         Locks, settings, temporary tables and prepared statements of its last user are gone.
         """
         # A server that is only left releases the locks a moment later.
-        if not _made_as_new(kept) or not most or time.monotonic() - kept.opened_at > MAX_AGE_SECONDS:
+        if (
+            not _made_as_new(kept)
+            or not most
+            or time.monotonic() - kept.opened_at > MAX_AGE_SECONDS
+        ):
             kept.close()
             return
         kept.idle_since = time.monotonic()
@@ -133,7 +137,12 @@ class Pool:
     def _close_idle_longer_than(self, seconds: float) -> None:
         now = time.monotonic()
         with self._lock:
-            ended = [kept for idle in self._idle.values() for kept in idle if now - kept.idle_since > seconds]
+            ended = [
+                kept
+                for idle in self._idle.values()
+                for kept in idle
+                if now - kept.idle_since > seconds
+            ]
             for idle in self._idle.values():
                 idle[:] = [kept for kept in idle if kept not in ended]
         for kept in ended:
@@ -151,7 +160,9 @@ def _made_as_new(kept: Session) -> bool:
         return False
     if status is not TransactionStatus.IDLE and not _done_in_time(kept, "ROLLBACK"):
         return False
-    if not _done_in_time(kept, "DISCARD ALL") or (kept.late_settings and not _done_in_time(kept, kept.late_settings)):
+    if not _done_in_time(kept, "DISCARD ALL") or (
+        kept.late_settings and not _done_in_time(kept, kept.late_settings)
+    ):
         return False
     kept.autocommit = True
     kept.row_factory = dict_row

@@ -106,7 +106,9 @@ def record_probes(database: Database, quiet: Sequence[UUID], news: Mapping[UUID,
         )
 
 
-def record_source_health(database: Database, connector_uid: UUID, error: str | None) -> SourceHealth:
+def record_source_health(
+    database: Database, connector_uid: UUID, error: str | None
+) -> SourceHealth:
     """Remember that the source answered (None), or why it did not and how long it is left alone."""
     before = source_health(database, connector_uid)
     failures = before.failures + 1 if error else 0

@@ -97,7 +97,9 @@ def get_quarantined(database: Database, uid: UUID) -> dict[str, Any]:
         ).fetchone()
     if row is None:
         raise NotFoundError(
-            f"There is no quarantined record {uid}.", state="", next_command="sync-pipelines quarantine list"
+            f"There is no quarantined record {uid}.",
+            state="",
+            next_command="sync-pipelines quarantine list",
         )
     return row
 
@@ -123,7 +125,13 @@ def set_waived(connection: psycopg.Connection[Any], uid: UUID) -> None:
 
 
 def expire_records(
-    database: Database, connector: str | None, slug: str | None, *, days: int, author: str, reason: str
+    database: Database,
+    connector: str | None,
+    slug: str | None,
+    *,
+    days: int,
+    author: str,
+    reason: str,
 ) -> int:
     """Settle records that were last seen more than so many days ago.
 
@@ -143,7 +151,15 @@ def expire_records(
             {"days": days, "connector": connector, "slug": slug},
         ).fetchall()
         for row in rows:
-            log_action(connection, row["path"], "expire", author, reason, record_uid=row["uid"], details={"days": days})
+            log_action(
+                connection,
+                row["path"],
+                "expire",
+                author,
+                reason,
+                record_uid=row["uid"],
+                details={"days": days},
+            )
     return len(rows)
 
 

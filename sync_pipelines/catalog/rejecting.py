@@ -31,7 +31,9 @@ WHERE NOT EXISTS (
 """
 
 
-def read_rejecting(connection: psycopg.Connection[Any], min_records: int) -> dict[UUID, dict[str, Any]]:
+def read_rejecting(
+    connection: psycopg.Connection[Any], min_records: int
+) -> dict[UUID, dict[str, Any]]:
     """Return the last rejected run of each entity that is still rejecting, by the entity's uid.
 
     It is rejecting until a full read, or a delta with enough new records, is a success, or nothing of it is in

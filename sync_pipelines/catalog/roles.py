@@ -35,11 +35,15 @@ def ensure_roles(database: Database) -> tuple[str, ...]:
     """
     with database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
         _one_at_a_time(cursor)
-        cursor.execute("SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user")
+        cursor.execute(
+            "SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user"
+        )
         may_make = bool(cursor.fetchone()[0])  # type: ignore[index]
         names = {purpose: role_name(database.bridge_schema, purpose) for purpose in PURPOSES}
         there = [
-            purpose for purpose, name in names.items() if _is_there(cursor, name) or (may_make and _make(cursor, name))
+            purpose
+            for purpose, name in names.items()
+            if _is_there(cursor, name) or (may_make and _make(cursor, name))
         ]
         if len(there) < len(PURPOSES):
             return ()
@@ -110,12 +114,16 @@ def open_to_models(database: Database, reads: Iterable[tuple[str, str]], *, writ
         )
         if not cursor.fetchone()[0]:  # type: ignore[index]
             cursor.execute(
-                sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(sql.Identifier(writes), sql.Identifier(role))
+                sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(
+                    sql.Identifier(writes), sql.Identifier(role)
+                )
             )
 
 
 @contextmanager
-def reading_role(cursor: Any, database: Database, made: Iterable[tuple[str, str]] = ()) -> Iterator[str | None]:
+def reading_role(
+    cursor: Any, database: Database, made: Iterable[tuple[str, str]] = ()
+) -> Iterator[str | None]:
     """Run the block as the role of SQL models, where there is one that we may be.
 
     Yields who we are otherwise, else None.
@@ -138,7 +146,10 @@ def reading_role(cursor: Any, database: Database, made: Iterable[tuple[str, str]
 def _models_role(cursor: Any, database: Database) -> tuple[str | None, str]:
     """The role of SQL models, None where there is none that we may be; and who we are."""
     role = role_name(database.bridge_schema, "models")
-    cursor.execute("SELECT current_user, (SELECT pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = %s)", [role])
+    cursor.execute(
+        "SELECT current_user, (SELECT pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = %s)",
+        [role],
+    )
     user, may_be = cursor.fetchone()
     return (role if may_be else None), user
 
@@ -149,7 +160,9 @@ def _grant_missing(cursor: Any, role: str, reads: Iterable[tuple[str, str]]) -> 
     for schema, table in reads:
         cursor.execute("SELECT has_schema_privilege(%s, %s, 'USAGE')", [role, schema])
         if not cursor.fetchone()[0]:
-            cursor.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), name))
+            cursor.execute(
+                sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), name)
+            )
         place = sql.Identifier(schema, table)
         cursor.execute("SELECT has_table_privilege(%s, %s, 'SELECT')", [role, place.as_string()])
         if not cursor.fetchone()[0]:
@@ -177,7 +190,9 @@ def _grant(cursor: Any, schema: str, role: str, on_tables: str, on_schema: str) 
     """Grant on the schema and its tables, as far as they are ours: what others put there is theirs to grant."""
     place = sql.Identifier(schema)
     name = sql.Identifier(role)
-    cursor.execute("SELECT pg_has_role(nspowner, 'MEMBER') FROM pg_namespace WHERE nspname = %s", [schema])
+    cursor.execute(
+        "SELECT pg_has_role(nspowner, 'MEMBER') FROM pg_namespace WHERE nspname = %s", [schema]
+    )
     if cursor.fetchone()[0]:
         cursor.execute(sql.SQL(f"GRANT {on_schema} ON SCHEMA {{}} TO {{}}").format(place, name))
     cursor.execute(
@@ -187,6 +202,8 @@ def _grant(cursor: Any, schema: str, role: str, on_tables: str, on_schema: str) 
     )
     tables = [sql.Identifier(schema, table) for (table,) in cursor.fetchall()]
     if tables:
-        cursor.execute(sql.SQL(f"GRANT {on_tables} ON {{}} TO {{}}").format(sql.SQL(", ").join(tables), name))
+        cursor.execute(
+            sql.SQL(f"GRANT {on_tables} ON {{}} TO {{}}").format(sql.SQL(", ").join(tables), name)
+        )
     statement = f"ALTER DEFAULT PRIVILEGES IN SCHEMA {{}} GRANT {on_tables} ON TABLES TO {{}}"
     cursor.execute(sql.SQL(statement).format(place, name))

@@ -42,7 +42,9 @@ _DIED = {
 
 
 @contextmanager
-def hold_entity(database: Database, entity: Entity, wait_seconds: float) -> Iterator[psycopg.Connection[Any]]:
+def hold_entity(
+    database: Database, entity: Entity, wait_seconds: float
+) -> Iterator[psycopg.Connection[Any]]:
     """Hold the entity for one writer, whoever it is: schedule, UI, command line.
 
     The lock lives on its own connection and goes away with the process.
@@ -51,9 +53,15 @@ def hold_entity(database: Database, entity: Entity, wait_seconds: float) -> Iter
         EntityBusyError: another run holds it and did not finish within `wait_seconds`.
     """
     with database.connect(autocommit=True, alone=True) as connection:
-        connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{max(1, int(wait_seconds * 1000))}ms"])
+        connection.execute(
+            "SELECT set_config('lock_timeout', %s, false)",
+            [f"{max(1, int(wait_seconds * 1000))}ms"],
+        )
         try:
-            connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [lock_name(database, entity.uid)])
+            connection.execute(
+                "SELECT pg_advisory_lock(hashtextextended(%s, 0))",
+                [lock_name(database, entity.uid)],
+            )
         except psycopg.errors.LockNotAvailable as error:
             raise EntityBusyError(
                 f"Another run is syncing {entity.path} and did not finish within {wait_seconds:g} s.",
@@ -106,7 +114,9 @@ def start_run(
         """,
         [entity.uid, mode, triggered_by, rowversion_start],
     ).fetchone()
-    connection.execute("UPDATE entities SET last_sync_status = 'running' WHERE uid = %s", [entity.uid])
+    connection.execute(
+        "UPDATE entities SET last_sync_status = 'running' WHERE uid = %s", [entity.uid]
+    )
     assert row is not None
     return row["uid"], row["started_at"]
 
@@ -150,9 +160,13 @@ def fail_run(
     If the database does not let us, the next run of the entity closes it; the caller's error must come through.
     """
     try:
-        _fail_run(database, entity, run_uid, error, lease, tried_again=tried_again, released=released)
+        _fail_run(
+            database, entity, run_uid, error, lease, tried_again=tried_again, released=released
+        )
     except SyncError as trouble:
-        logger.warning("run %s could not be closed as failed, the next one will: %s", run_uid, trouble)
+        logger.warning(
+            "run %s could not be closed as failed, the next one will: %s", run_uid, trouble
+        )
 
 
 def _shortened(text: str) -> str:
@@ -170,7 +184,12 @@ def ending_of(error: BaseException) -> RunStatus:
 def _unexpected(error: BaseException) -> dict[str, Any]:
     """The details of an error that is none of ours."""
     name = type(error).__name__
-    return {"error": name, "code": UNEXPECTED_CODE, "category": str(Category.OTHER), "what": str(error)}
+    return {
+        "error": name,
+        "code": UNEXPECTED_CODE,
+        "category": str(Category.OTHER),
+        "what": str(error),
+    }
 
 
 def _fail_run(
@@ -185,9 +204,13 @@ def _fail_run(
 ) -> None:
     status = ending_of(error)
     # In Trino its rows may be in, so that they have to be counted anew.
-    stands = entity.last_sync_status if released and entity.destination == "postgres" else str(status)
+    stands = (
+        entity.last_sync_status if released and entity.destination == "postgres" else str(status)
+    )
     failures = entity.consecutive_failures + (status is not RunStatus.CANCELLED)
-    details: dict[str, Any] = error.details() if isinstance(error, SyncError) else _unexpected(error)
+    details: dict[str, Any] = (
+        error.details() if isinstance(error, SyncError) else _unexpected(error)
+    )
     if tried_again:  # one attempt of several, which are one failure together
         details["tried_again"] = True
     with database.connect() as connection:
@@ -197,7 +220,12 @@ def _fail_run(
             UPDATE sync_runs SET status = %s, completed_at = now(), error_message = %s, error_details = %s
             WHERE uid = %s AND status = 'running' RETURNING mode
             """,
-            [str(status), redact_data(str(error), _shortened), Jsonb(redact_data(details, _shortened)), run_uid],
+            [
+                str(status),
+                redact_data(str(error), _shortened),
+                Jsonb(redact_data(details, _shortened)),
+                run_uid,
+            ],
         ).fetchone()
         if row is not None:
             connection.execute(
@@ -250,9 +278,14 @@ def list_runs(
         raise classify_database_error(error) from error
 
 
-def note_details(connection: psycopg.Connection[Any], run_uid: UUID, details: dict[str, Any]) -> None:
+def note_details(
+    connection: psycopg.Connection[Any], run_uid: UUID, details: dict[str, Any]
+) -> None:
     """Keep what is known of a finished run only after its publish."""
-    connection.execute("UPDATE sync_runs SET details = details || %s::jsonb WHERE uid = %s", [Jsonb(details), run_uid])
+    connection.execute(
+        "UPDATE sync_runs SET details = details || %s::jsonb WHERE uid = %s",
+        [Jsonb(details), run_uid],
+    )
 
 
 def get_run(database: Database, run_uid: UUID) -> dict[str, Any]:
@@ -271,5 +304,7 @@ def get_run(database: Database, run_uid: UUID) -> dict[str, Any]:
             [run_uid],
         ).fetchone()
     if row is None:
-        raise NotFoundError(f"There is no run {run_uid}.", state="", next_command="sync-pipelines runs")
+        raise NotFoundError(
+            f"There is no run {run_uid}.", state="", next_command="sync-pipelines runs"
+        )
     return row

@@ -56,15 +56,21 @@ def session_url(url: str, search_path: str | None = None, *, server_version: int
     """
     own = str(conninfo_to_dict(url).get("options") or "")
     return make_conninfo(
-        url, options=session_options(own, search_path, server_version=server_version), client_encoding="UTF8"
+        url,
+        options=session_options(own, search_path, server_version=server_version),
+        client_encoding="UTF8",
     )
 
 
-def session_options(own: str = "", search_path: str | None = None, *, server_version: int = 0) -> str:
+def session_options(
+    own: str = "", search_path: str | None = None, *, server_version: int = 0
+) -> str:
     """The options of `session_url` alone."""
     path = {"search_path": search_path or "public"}
     patience = PATIENCE | (PATIENCE_SINCE_17 if server_version >= 170_000 else {})
-    return " ".join(part for part in (_as_options(patience), own, _as_options({**FORMS, **path})) if part)
+    return " ".join(
+        part for part in (_as_options(patience), own, _as_options({**FORMS, **path})) if part
+    )
 
 
 def late_patience(url: str, server_version: int) -> str:
@@ -77,7 +83,9 @@ def late_patience(url: str, server_version: int) -> str:
     if server_version < 170_000:
         return ""
     own = str(conninfo_to_dict(url).get("options") or "")
-    return "; ".join(f"SET {name} = {value}" for name, value in PATIENCE_SINCE_17.items() if name not in own)
+    return "; ".join(
+        f"SET {name} = {value}" for name, value in PATIENCE_SINCE_17.items() if name not in own
+    )
 
 
 def _as_options(settings: dict[str, str]) -> str:

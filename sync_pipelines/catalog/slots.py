@@ -79,7 +79,11 @@ class SharedRateLimiter:
               WHERE %(patience)s::float IS NULL OR s.next_at <= clock_timestamp() + %(patience)s * interval '1 second'
             RETURNING extract(epoch FROM next_at - clock_timestamp())::float - %(interval)s AS pause
             """,
-            {"source": self._source, "interval": self._interval_seconds, "patience": patience_seconds},
+            {
+                "source": self._source,
+                "interval": self._interval_seconds,
+                "patience": patience_seconds,
+            },
         ).fetchone()
         return None if row is None else float(row["pause"])
 
@@ -95,7 +99,10 @@ class SharedRateLimiter:
 
 @contextmanager
 def writer_place(
-    connection: psycopg.Connection[Any], bridge_schema: str, places: int, waiting: Callable[[], None]
+    connection: psycopg.Connection[Any],
+    bridge_schema: str,
+    places: int,
+    waiting: Callable[[], None],
 ) -> Iterator[None]:
     """Hold one of the places of writers to the destination, over all processes; it goes away with the connection.
 
@@ -122,7 +129,9 @@ def writer_place(
 def _try_places(connection: psycopg.Connection[Any], bridge_schema: str, places: int) -> str | None:
     for number in range(places):
         name = f"sync_pipelines:{bridge_schema}:writer:{number}"
-        row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0)) AS taken", [name]).fetchone()
+        row = connection.execute(
+            "SELECT pg_try_advisory_lock(hashtextextended(%s, 0)) AS taken", [name]
+        ).fetchone()
         if row is not None and row["taken"]:
             return name
     return None

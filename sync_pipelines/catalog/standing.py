@@ -84,7 +84,9 @@ class Standing:
     def trouble(self) -> tuple[str, str] | None:
         """What somebody should look at first, in one sentence, with the command for it; None when all is well."""
         if self.is_stopped:
-            return self.status_reason or "It waits for a decision.", accept_command(self.connector, self.slug)
+            return self.status_reason or "It waits for a decision.", accept_command(
+                self.connector, self.slug
+            )
         if self.last_error and self.last_status is not RunStatus.SUCCESS:
             return self.last_error, self.last_next_command or f"sync-pipelines runs {self.path}"
         if self.held_deletions:
@@ -93,7 +95,10 @@ class Standing:
                 f"sync-pipelines sync {self.path} --full-refresh --accept-vanished, if it is true",
             )
         if self.open_quarantine:
-            return f"{self.open_quarantine} records are in quarantine.", f"sync-pipelines quarantine list {self.path}"
+            return (
+                f"{self.open_quarantine} records are in quarantine.",
+                f"sync-pipelines quarantine list {self.path}",
+            )
         return None
 
 
@@ -102,7 +107,9 @@ def accept_command(connector: str, slug: str) -> str:
     return f"sync-pipelines discover {connector} --accept {slug}"
 
 
-def list_standings(database: Database, connector: str | None = None, slug: str | None = None) -> list[Standing]:
+def list_standings(
+    database: Database, connector: str | None = None, slug: str | None = None
+) -> list[Standing]:
     """The standing of the tables of active connectors, by path; of one connector or one entity when named."""
     with database.connect() as connection:
         rows = connection.execute(_STANDING, {"connector": connector, "slug": slug}).fetchall()
@@ -114,7 +121,9 @@ def list_standings(database: Database, connector: str | None = None, slug: str |
                 **row,
                 "status": EntityStatus(row["status"]),
                 "last_status": RunStatus(row["last_status"]) if row["last_status"] else None,
-                "published_status": RunStatus(row["published_status"]) if row["published_status"] else None,
+                "published_status": RunStatus(row["published_status"])
+                if row["published_status"]
+                else None,
                 "undeclared": tuple(row["undeclared"]),
             }
         )

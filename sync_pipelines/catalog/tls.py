@@ -29,12 +29,21 @@ def is_local(conninfo: Mapping[str, object], environ: Mapping[str, str] | None =
     """The server is on this machine: a socket, or loopback; of several hosts, all of them."""
     environ = os.environ if environ is None else environ
     hosts = str(
-        conninfo.get("hostaddr") or conninfo.get("host") or environ.get("PGHOSTADDR") or environ.get("PGHOST") or ""
+        conninfo.get("hostaddr")
+        or conninfo.get("host")
+        or environ.get("PGHOSTADDR")
+        or environ.get("PGHOST")
+        or ""
     )
-    return all(not host or host.startswith(("/", "@")) or is_loopback_host(host) for host in hosts.split(","))
+    return all(
+        not host or host.startswith(("/", "@")) or is_loopback_host(host)
+        for host in hosts.split(",")
+    )
 
 
-def with_verified_tls(url: str, *, rootcert: str | None = None, environ: Mapping[str, str] | None = None) -> str:
+def with_verified_tls(
+    url: str, *, rootcert: str | None = None, environ: Mapping[str, str] | None = None
+) -> str:
     """A libpq URL or conninfo with `sslmode=verify-full`, where the server is elsewhere and no mode is given.
 
     Args:
@@ -59,7 +68,10 @@ def with_verified_tls(url: str, *, rootcert: str | None = None, environ: Mapping
         return psycopg.conninfo.make_conninfo(url, **wanted)
     head, question, query = url.partition("?")
     joined = "&".join(
-        [*([query] if question and query else []), *(f"{name}={quote(value)}" for name, value in wanted.items())]
+        [
+            *([query] if question and query else []),
+            *(f"{name}={quote(value)}" for name, value in wanted.items()),
+        ]
     )
     return f"{head}?{joined}"
 

@@ -48,7 +48,11 @@ def check_address(address: str) -> str:
     """
     try:
         parts = urlsplit(address)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        usable = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and (parts.port is None or parts.port > 0)
+        )
     except ValueError:
         usable = False
     if (
@@ -97,9 +101,13 @@ def add_webhook(
     """
     check_webhook_url(url)
     check_reference(secret)
-    chosen = name or (url.removeprefix("env:").lower() if url.startswith("env:") else str(urlsplit(url).hostname))
+    chosen = name or (
+        url.removeprefix("env:").lower() if url.startswith("env:") else str(urlsplit(url).hostname)
+    )
     if not chosen.isprintable() or not chosen.strip() or len(chosen) > 100:
-        raise SettingsError("The name of a webhook is 1 to 100 printable characters.", state="Nothing was stored.")
+        raise SettingsError(
+            "The name of a webhook is 1 to 100 printable characters.", state="Nothing was stored."
+        )
     private = _private_origins(url, allow_private=allow_private)
     with database.connect() as connection:
         require_incidents(connection)
@@ -124,7 +132,9 @@ def add_webhook(
 
 def _private_origins(url: str, *, allow_private: bool) -> list[str]:
     """The origin that need not be public; of an address in a variable, as it is now."""
-    address = url if not url.startswith("env:") else (resolve_secret(url) if allow_private else None)
+    address = (
+        url if not url.startswith("env:") else (resolve_secret(url) if allow_private else None)
+    )
     if address is None:
         return []
     private = named_by([check_address(address)], allow_private=allow_private)
@@ -132,9 +142,13 @@ def _private_origins(url: str, *, allow_private: bool) -> list[str]:
     return sorted(private)
 
 
-def list_webhooks(connection: psycopg.Connection[Any], *, only_active: bool = False) -> list[Webhook]:
+def list_webhooks(
+    connection: psycopg.Connection[Any], *, only_active: bool = False
+) -> list[Webhook]:
     """The receivers by name."""
-    rows = connection.execute(f"SELECT {_FIELDS} FROM webhooks WHERE is_active OR NOT %s ORDER BY name", [only_active])
+    rows = connection.execute(
+        f"SELECT {_FIELDS} FROM webhooks WHERE is_active OR NOT %s ORDER BY name", [only_active]
+    )
     return [_from_row(row) for row in rows]
 
 
@@ -201,5 +215,11 @@ def remove_webhook(database: Database, name: str) -> int:
 def _from_row(row: dict[str, Any]) -> Webhook:
     kinds = row["kinds"] and tuple(IncidentKind(kind) for kind in row["kinds"])
     return Webhook(
-        row["uid"], row["name"], row["url"], row["secret"], kinds, row["is_active"], tuple(row["private_origins"])
+        row["uid"],
+        row["name"],
+        row["url"],
+        row["secret"],
+        kinds,
+        row["is_active"],
+        tuple(row["private_origins"]),
     )

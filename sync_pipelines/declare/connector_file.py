@@ -27,7 +27,9 @@ from sync_pipelines.sources.registry import declared_kinds, source_kind_named
 MAX_FILE_BYTES = 1_000_000
 MAX_FILLED_CHARACTERS = 1_000_000
 # Longer than a word, with letters and digits: what services put into addresses that are secrets themselves.
-_LIKE_A_KEY = re.compile(r"(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[A-Za-z0-9_~.%+=-]{20,}|[A-Za-z0-9_~.%+=-]{40,}")
+_LIKE_A_KEY = re.compile(
+    r"(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[A-Za-z0-9_~.%+=-]{20,}|[A-Za-z0-9_~.%+=-]{40,}"
+)
 _INPUT = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
 
 
@@ -69,7 +71,9 @@ class SourceFile:
         if part is not None:
             return part.place(location)
         key = ".".join(map(str, location))
-        return f"{self.name}:{line_of(self.lines, location)}" + (f": {printable(key, 100)}" if key else "")
+        return f"{self.name}:{line_of(self.lines, location)}" + (
+            f": {printable(key, 100)}" if key else ""
+        )
 
 
 def shipped_folder() -> Path:
@@ -92,7 +96,8 @@ def read_file(name: str) -> SourceFile:
         found = locate(name)
         if found is not None:
             return _with_included(
-                parse_yaml(_read_bounded(found), name if Path(name).is_file() else found.name), found.parent
+                parse_yaml(_read_bounded(found), name if Path(name).is_file() else found.name),
+                found.parent,
             )
     except OSError as error:
         raise _refused(f"{printable(name)} cannot be read: {error.strerror}.") from None
@@ -126,7 +131,9 @@ def part_beside(file: SourceFile, folder: Path, key: str, relative: Any) -> Path
     """
     parts = Path(relative).parts if isinstance(relative, str) and relative else ("..",)
     if ".." in parts or Path(*parts).is_absolute():
-        raise _refused(f"{file.place((key,))}: a file beside this one is named by a path without .. .")
+        raise _refused(
+            f"{file.place((key,))}: a file beside this one is named by a path without .. ."
+        )
     place = folder.joinpath(*parts)
     if not place.exists():
         raise SettingsError(
@@ -187,7 +194,9 @@ def fill_inputs(file: SourceFile, given: dict[str, str]) -> dict[str, Any]:
         SettingsError: an unknown or missing input, or a value that is not allowed.
     """
     if not isinstance(file.data, dict):
-        raise _refused(f"{file.name}:1: a connector file is a mapping with name, kind, base_url and endpoints.")
+        raise _refused(
+            f"{file.name}:1: a connector file is a mapping with name, kind, base_url and endpoints."
+        )
     data = dict(file.data)
     data.pop("include", None)
     # The gates are files beside this one and no part of what the catalog keeps.
@@ -197,14 +206,18 @@ def fill_inputs(file: SourceFile, given: dict[str, str]) -> dict[str, Any]:
         raise _refused(f"{file.place(('inputs',))}: inputs are a mapping of names.")
     for name in given:
         if name not in declared:
-            raise _refused(f"{file.name} has no input {printable(name)!r}; {_nearest(name, list(declared))}.")
+            raise _refused(
+                f"{file.name} has no input {printable(name)!r}; {_nearest(name, list(declared))}."
+            )
     inputs = _Inputs()
     for name, raw in declared.items():
         try:
             one = Input.model_validate(raw or {})
         except ValidationError as error:
             raise _refused(explain(error, file, Input, ("inputs", name))) from None
-        inputs[name] = _input_value(file, name, _of_others(one, inputs, file, name), given.get(name))
+        inputs[name] = _input_value(
+            file, name, _of_others(one, inputs, file, name), given.get(name)
+        )
     filled: dict[str, Any] = _filled(data, inputs, file, ())
     return filled
 
@@ -228,7 +241,9 @@ class _Inputs(dict[str, Any]):
         parts = value if isinstance(value, list) else [value]
         self._left_characters -= sum(len(str(part)) + 1 for part in parts)
         if self._left_characters < 0:
-            raise _refused(f"{place}: the inputs add more than {MAX_FILLED_CHARACTERS} characters to the file.")
+            raise _refused(
+                f"{place}: the inputs add more than {MAX_FILLED_CHARACTERS} characters to the file."
+            )
         return value
 
 
@@ -273,7 +288,9 @@ def _input_value(file: SourceFile, name: str, one: Input, text: str | None) -> A
         case "integer":
             return _integer_within(place, value, one)
     if one.choices is not None and value not in one.choices:
-        raise _refused(f"{place}: {printable(str(value))!r} is not allowed; {_nearest(str(value), one.choices)}.")
+        raise _refused(
+            f"{place}: {printable(str(value))!r} is not allowed; {_nearest(str(value), one.choices)}."
+        )
     return str(value)
 
 
@@ -287,7 +304,9 @@ def _filled(value: Any, inputs: _Inputs, file: SourceFile, location: Location) -
     if isinstance(value, dict):
         return _filled_keys(value, inputs, file, location)
     if isinstance(value, list):
-        filled = [_filled(inner, inputs, file, (*location, place)) for place, inner in enumerate(value)]
+        filled = [
+            _filled(inner, inputs, file, (*location, place)) for place, inner in enumerate(value)
+        ]
         return [inner for inner in filled if inner is not _ABSENT]
     if not isinstance(value, str):
         return value
@@ -299,13 +318,17 @@ def _filled(value: Any, inputs: _Inputs, file: SourceFile, location: Location) -
     return _INPUT.sub(lambda match: _text_of(inputs.take(match[1], place)), value)
 
 
-def _filled_keys(value: dict[Any, Any], inputs: _Inputs, file: SourceFile, location: Location) -> dict[str, Any]:
+def _filled_keys(
+    value: dict[Any, Any], inputs: _Inputs, file: SourceFile, location: Location
+) -> dict[str, Any]:
     filled: dict[str, Any] = {}
     for key, inner in value.items():
         place = (*location, key)
         name = _filled(key, inputs, file, place)
         if not isinstance(name, str) or not name or name in filled:
-            raise _refused(f"{file.place(place)}: {printable(str(key))!r} becomes no name of its own.")
+            raise _refused(
+                f"{file.place(place)}: {printable(str(key))!r} becomes no name of its own."
+            )
         filled[name] = _filled(inner, inputs, file, place)
     # An input without a value leaves its key out.
     return {key: inner for key, inner in filled.items() if inner is not _ABSENT}
@@ -334,7 +357,9 @@ class LoadedFile:
     base_url_variable: str | None = None
 
 
-def load_file(name: str, given: dict[str, str] | None = None, *, base_url: str | None = None) -> LoadedFile:
+def load_file(
+    name: str, given: dict[str, str] | None = None, *, base_url: str | None = None
+) -> LoadedFile:
     """A connector file, filled and validated.
 
     Args:
@@ -362,7 +387,9 @@ def load_file(name: str, given: dict[str, str] | None = None, *, base_url: str |
     return LoadedFile(declaration, variable)
 
 
-def load_declaration(name: str, given: dict[str, str] | None = None, *, base_url: str | None = None) -> Declaration:
+def load_declaration(
+    name: str, given: dict[str, str] | None = None, *, base_url: str | None = None
+) -> Declaration:
     """The declaration of `load_file`."""
     return load_file(name, given, base_url=base_url).declaration
 
@@ -375,7 +402,9 @@ def _base_url_of(variable: str, file: SourceFile) -> str:
     place = file.place(("base_url",))
     value = os.environ.get(variable, "")
     if not value:
-        raise _refused(f"{place}: the environment variable {printable(variable)} is not set; or use --base-url URL.")
+        raise _refused(
+            f"{place}: the environment variable {printable(variable)} is not set; or use --base-url URL."
+        )
     try:
         check_base_url(value)
     except SettingsError:
@@ -383,7 +412,9 @@ def _base_url_of(variable: str, file: SourceFile) -> str:
             f"{place}: what the variable {printable(variable)} holds is no base URL: http(s)://host[:port][/path],"
             " without credentials."
         ) from None
-    if is_known_secret(value) or any(_LIKE_A_KEY.fullmatch(part) for part in urlsplit(value).path.split("/")):
+    if is_known_secret(value) or any(
+        _LIKE_A_KEY.fullmatch(part) for part in urlsplit(value).path.split("/")
+    ):
         raise _refused(
             f"{place}: the address in the variable {printable(variable)} looks as if it held a key, and a base URL"
             " is shown and stored; give the key by `auth`, or the address with --base-url URL."
@@ -407,7 +438,9 @@ def validate(data: Any, file: SourceFile) -> Declaration:
 def _check_kind(declaration: Declaration, file: SourceFile) -> None:
     known = declared_kinds()
     if declaration.kind not in known:
-        raise _refused(f"{file.place(('kind',))}: this kind is not known; {_nearest(declaration.kind, known)}.")
+        raise _refused(
+            f"{file.place(('kind',))}: this kind is not known; {_nearest(declaration.kind, known)}."
+        )
     problems = source_kind_named(declaration.kind).check_declaration(declaration)
     told = [f"{file.place(place)}: {printable(why, 300)}" for place, why in problems]
     if told:
@@ -416,25 +449,35 @@ def _check_kind(declaration: Declaration, file: SourceFile) -> None:
 
 def _check_destination(declaration: Declaration, file: SourceFile) -> None:
     if declaration.destination is not None and declaration.destination not in NAMES:
-        raise _refused(f"{file.place(('destination',))}: {_nearest(declaration.destination, list(NAMES))}.")
+        raise _refused(
+            f"{file.place(('destination',))}: {_nearest(declaration.destination, list(NAMES))}."
+        )
     options = declaration.reach or {}
     key = "trino" if declaration.trino is not None else "destination_options"
     known = kind_with_options(declaration.destination or DEFAULT).options
     for name in options:
         if name not in known:
-            raise _refused(f"{file.place((key, name))}: unknown key; {_nearest(name, list(known))}.")
+            raise _refused(
+                f"{file.place((key, name))}: unknown key; {_nearest(name, list(known))}."
+            )
     try:
         check_options(declaration.destination or DEFAULT, options)
     except SettingsError as error:
         raise _refused(f"{file.place((key,))}: {error.what}") from None
 
 
-def explain(error: ValidationError, file: SourceFile, model: type[BaseModel], prefix: Location = ()) -> str:
+def explain(
+    error: ValidationError, file: SourceFile, model: type[BaseModel], prefix: Location = ()
+) -> str:
     """All problems, one sentence each; no value is repeated, as it may be a secret."""
     told = []
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
         # Discriminated unions put the variant's name into the location; it is in no file.
-        location = tuple(part for part in problem["loc"] if part not in _VARIANTS or (*prefix, part) in file.lines)
+        location = tuple(
+            part
+            for part in problem["loc"]
+            if part not in _VARIANTS or (*prefix, part) in file.lines
+        )
         where = file.place((*prefix, *_standing(location, file, prefix)))
         if problem["type"] == "extra_forbidden":
             names = _names_at(model, problem["loc"][:-1])
@@ -442,7 +485,9 @@ def explain(error: ValidationError, file: SourceFile, model: type[BaseModel], pr
         elif problem["type"] == "missing":
             told.append(f"{where}: is missing")
         elif problem["type"] == "union_tag_invalid":
-            told.append(f"{where}: this `type` is not known; known: {problem['msg'].rpartition('expected tags: ')[2]}")
+            told.append(
+                f"{where}: this `type` is not known; known: {problem['msg'].rpartition('expected tags: ')[2]}"
+            )
         else:
             told.append(f"{where}: {printable(problem['msg'].removeprefix('Value error, '), 300)}")
     return "; ".join(dict.fromkeys(told)) + "."
@@ -470,7 +515,11 @@ def _standing(location: Location, file: SourceFile, prefix: Location) -> Locatio
         last = place == len(location) - 1
         if last or (*prefix, *kept, part) in file.lines:
             kept = (*kept, part)
-    return kept if not location or location[-1] not in ("int", "str", "bool", "list[str]") else kept[:-1]
+    return (
+        kept
+        if not location or location[-1] not in ("int", "str", "bool", "list[str]")
+        else kept[:-1]
+    )
 
 
 def _followed(option: type[BaseModel], part: Any) -> typing.Iterator[Any]:
@@ -488,7 +537,11 @@ def _names_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     for part in location:
         following = [found for option in _models_in(current) for found in _followed(option, part)]
         current = following[0] if following else current
-    return [info.alias or name for option in _models_in(current) for name, info in option.model_fields.items()]
+    return [
+        info.alias or name
+        for option in _models_in(current)
+        for name, info in option.model_fields.items()
+    ]
 
 
 def _models_in(annotation: Any) -> typing.Iterator[type[BaseModel]]:

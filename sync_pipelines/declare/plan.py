@@ -62,7 +62,14 @@ class ConnectorPlan:
     @property
     def is_empty(self) -> bool:
         """Applying it would change nothing."""
-        return not (self.is_new or self.changes or self.added or self.changed or self.breaking or self.removed)
+        return not (
+            self.is_new
+            or self.changes
+            or self.added
+            or self.changed
+            or self.breaking
+            or self.removed
+        )
 
 
 def _stored(database: Database, declaration: Declaration) -> Connector | None:
@@ -106,7 +113,9 @@ def _compare_all(plan: ConnectorPlan, stored: list[Entity]) -> None:
         else:
             plan.added.append(slug)
     gone = known.keys() - plan.entities.keys()
-    plan.removed = [slug for slug, entity in known.items() if slug in gone and entity.status != "vanished"]
+    plan.removed = [
+        slug for slug, entity in known.items() if slug in gone and entity.status != "vanished"
+    ]
 
 
 def _compare(plan: ConnectorPlan, known: Entity, entity: Entity) -> None:
@@ -153,8 +162,12 @@ def plan_connector(
     approved = None if infer_again else before
     with contextlib.closing(_session(declaration, settings, outbound)) as session:
         resolved = source_kind_named(declaration.kind).resolve(declaration, session)
-        declaration, inferred, problems = _resolve_columns(resolved.declaration, approved, session, settings)
-    plan = ConnectorPlan(declaration, stored is None, inferred=inferred, invalid=resolved.skipped | problems)
+        declaration, inferred, problems = _resolve_columns(
+            resolved.declaration, approved, session, settings
+        )
+    plan = ConnectorPlan(
+        declaration, stored is None, inferred=inferred, invalid=resolved.skipped | problems
+    )
     descriptions = [one for one in describe_declaration(declaration) if one["slug"] not in problems]
     plan.entities, errors = parse_apis(descriptions, as_connector(declaration), settings)
     plan.invalid |= {slug: error.what for slug, error in errors.items()}
@@ -181,16 +194,22 @@ def apply_connector(
     """
     if not plan.entities:
         problems = "; ".join(f"{slug}: {why}" for slug, why in plan.invalid.items())
-        raise SettingsError(f"The connector has no usable endpoint. {problems}", state="Nothing was stored.")
+        raise SettingsError(
+            f"The connector has no usable endpoint. {problems}", state="Nothing was stored."
+        )
     declaration = plan.declaration
     # What cannot be an entity is not stored either, so that nothing half-known is read later.
-    usable = {slug: endpoint for slug, endpoint in declaration.endpoints.items() if slug in plan.entities}
+    usable = {
+        slug: endpoint for slug, endpoint in declaration.endpoints.items() if slug in plan.entities
+    }
     declaration = declaration.model_copy(update={"endpoints": usable})
     store_declaration(database, declaration, allow_private=allow_private)
     return discover(database, declaration.name, settings=settings)
 
 
-def store_declaration(database: Database, declaration: Declaration, *, allow_private: bool = False) -> Connector:
+def store_declaration(
+    database: Database, declaration: Declaration, *, allow_private: bool = False
+) -> Connector:
     """Write a declaration as the connector of its name."""
     connector = as_connector(declaration)
     return register_connector(
@@ -225,13 +244,19 @@ def as_connector(declaration: Declaration) -> Connector:
     )
 
 
-def _session(declaration: Declaration, settings: Settings, outbound: Outbound | None) -> GuardedSession:
+def _session(
+    declaration: Declaration, settings: Settings, outbound: Outbound | None
+) -> GuardedSession:
     connector = as_connector(declaration)
     outbound = outbound or of_connector(connector, settings)
-    return new_session(connector.base_url, auth_key(connector), connector_limits(connector, settings), outbound)
+    return new_session(
+        connector.base_url, auth_key(connector), connector_limits(connector, settings), outbound
+    )
 
 
-def _approved_columns(endpoint: Endpoint, approved: Endpoint | None) -> list[ColumnDeclaration] | None:
+def _approved_columns(
+    endpoint: Endpoint, approved: Endpoint | None
+) -> list[ColumnDeclaration] | None:
     """The columns that were approved before for an endpoint of the same shape."""
     if approved is None or _shape(approved) != _shape(endpoint):
         return None
@@ -244,11 +269,16 @@ def _with_columns(endpoint: Endpoint, columns: list[ColumnDeclaration]) -> Endpo
     if endpoint.fields is not None:
         chosen = select_fields(chosen)
     given = endpoint.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    return Endpoint.model_validate({**given, "columns": [_plain(one) for one in chosen.columns or []]})
+    return Endpoint.model_validate(
+        {**given, "columns": [_plain(one) for one in chosen.columns or []]}
+    )
 
 
 def _resolve_columns(
-    declaration: Declaration, before: Declaration | None, session: GuardedSession, settings: Settings
+    declaration: Declaration,
+    before: Declaration | None,
+    session: GuardedSession,
+    settings: Settings,
 ) -> tuple[Declaration, list[str], dict[str, str]]:
     """Columns for the endpoints that declare none: those approved before, or from a sample."""
     kind = source_kind_named(declaration.kind)
@@ -269,7 +299,11 @@ def _resolve_columns(
                 endpoints[slug] = _with_columns(endpoint, columns)
             check_endpoint(slug, endpoints[slug])
         except SyncError as error:
-            if not isinstance(error, SettingsError) and endpoint.columns is None and slug not in inferred:
+            if (
+                not isinstance(error, SettingsError)
+                and endpoint.columns is None
+                and slug not in inferred
+            ):
                 raise error.at(connector=declaration.name, entity=slug) from error
             problems[slug] = error.what
     return declaration.model_copy(update={"endpoints": endpoints}), inferred, problems
@@ -290,7 +324,11 @@ def select_fields(endpoint: Endpoint) -> Endpoint:
             f" {', '.join(sources.get(c.name, c.name) for c in columns)}."
         )
     apart = {*endpoint.key, endpoint.cursor.field if endpoint.cursor else None, id_column(endpoint)}
-    kept = [c for c in columns if c.key or c.name in apart or c.name in chosen or sources.get(c.name) in chosen]
+    kept = [
+        c
+        for c in columns
+        if c.key or c.name in apart or c.name in chosen or sources.get(c.name) in chosen
+    ]
     return endpoint.model_copy(update={"columns": kept})
 
 
@@ -301,19 +339,34 @@ def _plain(column: Any) -> dict[str, Any]:
 
 def _shape(endpoint: Endpoint) -> tuple[Any, ...]:
     asked = (endpoint.path, endpoint.query, endpoint.variables, endpoint.resource)
-    return (*asked, endpoint.records, endpoint.mapping, endpoint.flatten, endpoint.key, endpoint.fields)
+    return (
+        *asked,
+        endpoint.records,
+        endpoint.mapping,
+        endpoint.flatten,
+        endpoint.key,
+        endpoint.fields,
+    )
 
 
 def _diff_declarations(before: Declaration, after: Declaration) -> list[str]:
     old, new = before.as_json(), after.as_json()
     told = [f"{name} changes" for name in _TOLD_KEYS if old.get(name) != new.get(name)]
     if old.get("destination") != new.get("destination"):
-        told.append(f"destination of new entities changes to {new.get('destination') or 'what it was'}")
+        told.append(
+            f"destination of new entities changes to {new.get('destination') or 'what it was'}"
+        )
     if old.get("base_url") != new.get("base_url"):
-        told.append(f"base_url changes from {printable(before.base_url)} to {printable(after.base_url)}")
+        told.append(
+            f"base_url changes from {printable(before.base_url)} to {printable(after.base_url)}"
+        )
     for slug in before.endpoints.keys() & after.endpoints.keys():
         one, other = old["endpoints"][slug], new["endpoints"][slug]
-        parts = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+        parts = sorted(
+            name for name in one.keys() | other.keys() if one.get(name) != other.get(name)
+        )
         if parts:
-            told.append(f"endpoint {slug}: {', '.join(parts)} change{'s' if len(parts) == 1 else ''}")
+            told.append(
+                f"endpoint {slug}: {', '.join(parts)} change{'s' if len(parts) == 1 else ''}"
+            )
     return sorted(told)

@@ -43,7 +43,8 @@ def plan_gates(file: str, connector: str, folder: Path) -> dict[Path, bytes]:
     found_files = sorted(itertools.islice(brought.rglob("*"), MAX_FILES + 1))
     if len(found_files) > MAX_FILES:
         raise SettingsError(
-            f"{printable(str(brought))} holds more than {MAX_FILES} files.", state="Nothing was stored."
+            f"{printable(str(brought))} holds more than {MAX_FILES} files.",
+            state="Nothing was stored.",
         )
     return {
         folder / connector / path.relative_to(brought): _read_gate(path, brought)
@@ -55,7 +56,9 @@ def plan_gates(file: str, connector: str, folder: Path) -> dict[Path, bytes]:
 def _read_gate(path: Path, brought: Path) -> bytes:
     try:
         if not (brought.is_relative_to(shipped_folder()) or is_within(path, brought)):
-            raise SettingsError(f"{printable(str(path))} leads out of its folder by a symbolic link.")
+            raise SettingsError(
+                f"{printable(str(path))} leads out of its folder by a symbolic link."
+            )
         return read_bounded(path, MAX_FILE_BYTES)
     except SettingsError as error:
         raise error.leaves("Nothing was stored.") from None
@@ -127,7 +130,9 @@ def copy_shipped(name: str, folder: Path) -> Path:
     taken = sorted(str(path) for path in files if (folder / path).exists())
     if taken:
         raise SettingsError(
-            f"{folder / taken[0]} is there already.", state="Nothing was written.", next_command="name another folder"
+            f"{folder / taken[0]} is there already.",
+            state="Nothing was written.",
+            next_command="name another folder",
         )
     for path in files:
         target = folder / path
@@ -136,6 +141,7 @@ def copy_shipped(name: str, folder: Path) -> Path:
             shutil.copyfile(found.parent / path, target)
         except OSError as error:
             raise SettingsError(
-                f"{printable(str(target))} cannot be written: {error.strerror}.", state="Some files may be there."
+                f"{printable(str(target))} cannot be written: {error.strerror}.",
+                state="Some files may be there.",
             ) from None
     return folder / found.name

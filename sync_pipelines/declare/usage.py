@@ -82,9 +82,15 @@ def plan_usage(
         gates: contents of the gate's files that come with it.
         infer_again: take a new sample.
     """
-    before = Declaration.model_validate(stored.declaration) if stored is not None and stored.declaration else None
+    before = (
+        Declaration.model_validate(stored.declaration)
+        if stored is not None and stored.declaration
+        else None
+    )
     usage = Usage(asks_source=_asks_source(declaration, before, infer_again=infer_again))
-    usage.is_agreed = _is_agreed(connector, stored, set(bound)) and _is_same_code(declaration, before)
+    usage.is_agreed = _is_agreed(connector, stored, set(bound)) and _is_same_code(
+        declaration, before
+    )
     usage.uses = [
         *_addresses(declaration, connector, base_url_variable),
         *(
@@ -98,7 +104,9 @@ def plan_usage(
     return usage
 
 
-def _asks_source(declaration: Declaration, before: Declaration | None, *, infer_again: bool) -> bool:
+def _asks_source(
+    declaration: Declaration, before: Declaration | None, *, infer_again: bool
+) -> bool:
     if declaration.openapi is not None and declaration.openapi.path is not None:
         return True
 
@@ -118,13 +126,21 @@ def _asks_source(declaration: Declaration, before: Declaration | None, *, infer_
 
 def _is_same_code(declaration: Declaration, before: Declaration | None) -> bool:
     """Whether no code would run but what was agreed to; SECRET_ORIGINS says nothing of code."""
-    return declaration.source is None or (before is not None and before.source == declaration.source)
+    return declaration.source is None or (
+        before is not None and before.source == declaration.source
+    )
 
 
 def _is_agreed(connector: Connector, stored: Connector | None, bound: set[tuple[str, str]]) -> bool:
     secrets = wanted_secrets(connector)
-    agreed = {tuple(pair) for pair in (stored.agreed or {}).get("secrets", ())} if stored is not None else set()
-    asked = {origin_of(url) for url in addresses_of(stored).values()} if stored is not None else set()
+    agreed = (
+        {tuple(pair) for pair in (stored.agreed or {}).get("secrets", ())}
+        if stored is not None
+        else set()
+    )
+    asked = (
+        {origin_of(url) for url in addresses_of(stored).values()} if stored is not None else set()
+    )
     named = {origin for _, origin in bound}
     origins = {origin_of(url) for url in addresses_of(connector).values()}
     return origins <= asked | named and all(
@@ -133,17 +149,29 @@ def _is_agreed(connector: Connector, stored: Connector | None, bound: set[tuple[
     )
 
 
-def _addresses(declaration: Declaration, connector: Connector, variable: str | None) -> Iterable[Use]:
+def _addresses(
+    declaration: Declaration, connector: Connector, variable: str | None
+) -> Iterable[Use]:
     secrets = wanted_secrets(connector)
     for purpose, url in addresses_of(connector).items():
         # A path from the environment may be a secret.
-        shown = f"{origin_of(url)} (from env:{variable})" if variable and purpose == "base URL" else url
+        shown = (
+            f"{origin_of(url)} (from env:{variable})" if variable and purpose == "base URL" else url
+        )
         yield Use(
-            "address", shown, _told(purpose, url, sorted(name for name, origin in secrets if origin == origin_of(url)))
+            "address",
+            shown,
+            _told(
+                purpose, url, sorted(name for name, origin in secrets if origin == origin_of(url))
+            ),
         )
     if declaration.openapi is not None and declaration.openapi.path is not None:
         root = origin_of(connector.base_url) if variable else connector.base_url
-        yield Use("address", root + declaration.openapi.path, "OpenAPI document; servers that it names are not asked")
+        yield Use(
+            "address",
+            root + declaration.openapi.path,
+            "OpenAPI document; servers that it names are not asked",
+        )
     for slug, endpoint in declaration.endpoints.items():
         if endpoint.write_back is not None:
             yield Use(
@@ -152,8 +180,14 @@ def _addresses(declaration: Declaration, connector: Connector, variable: str | N
                 f"{slug}: written to by `write-back`, when a person orders it, and never by a sync",
             )
     if declaration.source is not None:
-        yield Use("code", declaration.source, "runs in this process and asks the source by itself, past every limit")
-    for name, why in kind_of(connector.destination).addresses(connector.destination_settings, secrets):
+        yield Use(
+            "code",
+            declaration.source,
+            "runs in this process and asks the source by itself, past every limit",
+        )
+    for name, why in kind_of(connector.destination).addresses(
+        connector.destination_settings, secrets
+    ):
         yield Use("address", name, why)
 
 
@@ -175,7 +209,9 @@ def _variables(
         yield Use("variable", variable, "holds the base URL")
     for reference, origin in sorted(wanted_secrets(connector)):
         yield Use("variable", reference.removeprefix("env:"), f"secret, sent to {origin}")
-    for name in sorted({found.decode() for content in gates for found in _REFERENCE.findall(content)}):
+    for name in sorted(
+        {found.decode() for content in gates for found in _REFERENCE.findall(content)}
+    ):
         yield Use("variable", name, "secret of the gate's masks, sent nowhere")
 
 
@@ -185,14 +221,22 @@ def _tables(declaration: Declaration, connector: Connector) -> Iterable[Use]:
         yield Use("table", f"{schema}.*", "one for each list of the OpenAPI document")
     for slug, endpoint in declaration.endpoints.items():
         table = shorten_identifier(table_name_for(slug), 53)
-        yield Use("table", f"{schema}.{table}", f"{slug} is written to it, in {connector.destination}")
+        yield Use(
+            "table", f"{schema}.{table}", f"{slug} is written to it, in {connector.destination}"
+        )
         if endpoint.ids is not None and endpoint.ids.table is not None:
-            yield Use("table", endpoint.ids.table, f"{slug}: its values are read and sent to the base URL")
+            yield Use(
+                "table", endpoint.ids.table, f"{slug}: its values are read and sent to the base URL"
+            )
 
 
 def _files(declaration: Declaration) -> Iterable[Use]:
     if declaration.openapi is not None and declaration.openapi.file is not None:
-        yield Use("file", declaration.openapi.file, "OpenAPI document; servers that it names are not asked")
+        yield Use(
+            "file",
+            declaration.openapi.file,
+            "OpenAPI document; servers that it names are not asked",
+        )
     for slug, endpoint in declaration.endpoints.items():
         if endpoint.recording is not None:
             yield Use("file", endpoint.recording, f"{slug} is read from it")

@@ -19,7 +19,13 @@ from sync_pipelines.cli.shell.context import DEMO_TOKEN_VARIABLE
 from sync_pipelines.cli.shell.homes import Home, dagster_storage, demo_home, python_module
 from sync_pipelines.cli.shell.ledgers import LEDGER_COLUMNS, LEDGER_NUMBERS, run_row
 from sync_pipelines.cli.shell.output import print_json, say, show_table
-from sync_pipelines.cli.shell.processes import Child, Children, ended_error, interruptible, sole_user
+from sync_pipelines.cli.shell.processes import (
+    Child,
+    Children,
+    ended_error,
+    interruptible,
+    sole_user,
+)
 from sync_pipelines.cli.shell.progress import Watch, step
 from sync_pipelines.declare.register import register_connector
 from sync_pipelines.demo.extra import require_extra
@@ -112,11 +118,15 @@ def run_demo(settings: Settings, rows: int | None, *, trino: bool, as_json: bool
         finally:
             release_embedded(home.postgres)
     if as_json:
-        print_json({"rounds": [{"round": title, "runs": runs} for title, runs in rounds], "proofs": proofs})
+        print_json(
+            {"rounds": [{"round": title, "runs": runs} for title, runs in rounds], "proofs": proofs}
+        )
     else:
         _show_next(settings, home, trino=trino)
     if not all(proof.equal for proof in proofs):
-        raise LedgerError("A table differs from its source; see above.", where={"home": home.root}, state="")
+        raise LedgerError(
+            "A table differs from its source; see above.", where={"home": home.root}, state=""
+        )
 
 
 def _run(
@@ -146,7 +156,9 @@ def _run(
         _full_round(work, "Round 3: full reads find what was deleted")
         if not as_json:
             for title, runs in work.rounds:
-                show_table(title, LEDGER_COLUMNS, [run_row(run) for run in runs], right=LEDGER_NUMBERS)
+                show_table(
+                    title, LEDGER_COLUMNS, [run_row(run) for run in runs], right=LEDGER_NUMBERS
+                )
         if work.trino is not None and not as_json:
             look_into_trino(work.database, NAME)
         return _prove(work, as_json=as_json), work.rounds
@@ -174,7 +186,11 @@ def _forget_on_server(settings: Settings, database: Database) -> None:
         SettingsError: somebody else's schema or connector has the demo's name.
     """
     known = next((one for one in list_connectors(database) if one.name == NAME), None)
-    ours = known is not None and known.auth_token == f"env:{DEMO_TOKEN_VARIABLE}" and known.target_schema == NAME
+    ours = (
+        known is not None
+        and known.auth_token == f"env:{DEMO_TOKEN_VARIABLE}"
+        and known.target_schema == NAME
+    )
     with database.connect() as connection:
         taken = connection.execute(
             "SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s)", [list(SCHEMAS)]
@@ -190,7 +206,9 @@ def _forget_on_server(settings: Settings, database: Database) -> None:
         return
     with database.connect() as connection:
         for schema in SCHEMAS:
-            connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
+            connection.execute(
+                sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema))
+            )
     remove_connector(database, NAME)
 
 
@@ -215,9 +233,13 @@ def _round(work: _Demo, title: str) -> None:
     """Materialize all assets of the connector with Dagster, in a process of its own."""
     say(f"{title} (dagster job execute -j sync_{NAME})", "bold", stderr=True)
     first = not work.rounds
-    totals = {f"{NAME}/{slug}": count if first else None for slug, count in work.source.counts().items()}
+    totals = {
+        f"{NAME}/{slug}": count if first else None for slug, count in work.source.counts().items()
+    }
     watch = Watch(work.database, totals)
-    command = python_module("dagster", "job", "execute", "-m", "sync_pipelines.definitions", "-j", f"sync_{NAME}")
+    command = python_module(
+        "dagster", "job", "execute", "-m", "sync_pipelines.definitions", "-j", f"sync_{NAME}"
+    )
     job = Child(
         f"round-{len(work.rounds) + 1}",
         command,
@@ -238,19 +260,40 @@ def _full_round(work: _Demo, title: str) -> None:
     # Deferred: dlt takes more than a second, and only this step of the demo needs it.
     from sync_pipelines.runs.sync import sync_entity
 
-    say(f"{title} (sync-pipelines sync {NAME}/planes {NAME}/airports --full-refresh)", "bold", stderr=True)
+    say(
+        f"{title} (sync-pipelines sync {NAME}/planes {NAME}/airports --full-refresh)",
+        "bold",
+        stderr=True,
+    )
     counts = work.source.counts()
-    watch = Watch(work.database, {f"{NAME}/{slug}": counts[slug] for slug in ("airports", "planes")})
+    watch = Watch(
+        work.database, {f"{NAME}/{slug}": counts[slug] for slug in ("airports", "planes")}
+    )
     with watch.following():
         for slug in ("airports", "planes"):
-            sync_entity(work.database, NAME, slug, full_refresh=True, triggered_by="demo", settings=work.settings)
+            sync_entity(
+                work.database,
+                NAME,
+                slug,
+                full_refresh=True,
+                triggered_by="demo",
+                settings=work.settings,
+            )
     _collect(work, title, watch)
 
 
 def _collect(work: _Demo, title: str, watch: Watch) -> None:
-    runs = [run for run in list_runs(work.database, NAME, limit=1000) if run["started_at"] >= watch.started_at]
+    runs = [
+        run
+        for run in list_runs(work.database, NAME, limit=1000)
+        if run["started_at"] >= watch.started_at
+    ]
     work.rounds.append((title, sorted(runs, key=lambda run: run["path"])))
-    broken = [run["path"] for run in runs if run["status"] != RunStatus.SUCCESS or not Ledger.of_row(run).balances]
+    broken = [
+        run["path"]
+        for run in runs
+        if run["status"] != RunStatus.SUCCESS or not Ledger.of_row(run).balances
+    ]
     if broken or not runs:
         raise LedgerError(
             f"Not every run balances: {', '.join(broken) or 'there was none'}.",
@@ -265,7 +308,9 @@ def _change(work: _Demo) -> None:
     work.source.change("put", "planes", repaired)
     counts = work.source.counts()
     changed = inserted = deleted = 0
-    for seed, (slug, most) in enumerate({"flights": 3000, "weather": 1000, "planes": 200, "airports": 100}.items(), 1):
+    for seed, (slug, most) in enumerate(
+        {"flights": 3000, "weather": 1000, "planes": 200, "airports": 100}.items(), 1
+    ):
         amount = max(1, min(most, counts[slug] // 10))
         wanted = {
             "changes": amount,
@@ -285,12 +330,24 @@ def _change(work: _Demo) -> None:
 
 def _prove(work: _Demo, *, as_json: bool) -> list[Proof]:
     with step("Compare every table with its source, value by value"):
-        proofs = [prove(work.database, work.source, entity) for entity in list_entities(work.database, NAME)]
+        proofs = [
+            prove(work.database, work.source, entity)
+            for entity in list_entities(work.database, NAME)
+        ]
     if not as_json:
         show_table(
             "Proof",
-            ("entity", "rows in the table", "in quarantine", "records at the source", "equal, value by value"),
-            [(proof.path, proof.stored, proof.held, proof.at_source, "✓" if proof.equal else "✗") for proof in proofs],
+            (
+                "entity",
+                "rows in the table",
+                "in quarantine",
+                "records at the source",
+                "equal, value by value",
+            ),
+            [
+                (proof.path, proof.stored, proof.held, proof.at_source, "✓" if proof.equal else "✗")
+                for proof in proofs
+            ],
             right=("rows in the table", "in quarantine", "records at the source"),
         )
     return proofs

@@ -48,7 +48,13 @@ def prove(database: Database, source: Source, entity: Entity) -> Proof:
         for line in lines:
             digest.update(line + b"\n")
         count, md5 = truth.result()
-    return Proof(entity.path, len(lines) - held, held, count, (len(lines), digest.hexdigest()) == (count, md5))
+    return Proof(
+        entity.path,
+        len(lines) - held,
+        held,
+        count,
+        (len(lines), digest.hexdigest()) == (count, md5),
+    )
 
 
 def _lines(database: Database, entity: Entity) -> tuple[list[bytes], int]:
@@ -66,7 +72,9 @@ def _lines(database: Database, entity: Entity) -> tuple[list[bytes], int]:
 def _records(database: Database, entity: Entity) -> Iterator[dict[str, Any]]:
     names = [column.name for column in entity.columns]
     forms = [
-        (place, _FORMS[column.type.kind]) for place, column in enumerate(entity.columns) if column.type.kind in _FORMS
+        (place, _FORMS[column.type.kind])
+        for place, column in enumerate(entity.columns)
+        if column.type.kind in _FORMS
     ]
     destination = open_destination(database, get_connector(database, entity.connector), entity)
     for row in destination.live_rows(entity):
@@ -77,11 +85,14 @@ def _records(database: Database, entity: Entity) -> Iterator[dict[str, Any]]:
         yield dict(zip(names, values, strict=True))
 
 
-def _held(database: Database, entity: Entity, keys: list[str]) -> dict[tuple[Any, ...], dict[str, Any]]:
+def _held(
+    database: Database, entity: Entity, keys: list[str]
+) -> dict[tuple[Any, ...], dict[str, Any]]:
     """The newest quarantined record of each key, as the source sent it."""
     with database.connect() as connection:
         rows = connection.execute(
-            "SELECT record FROM quarantine WHERE entity_uid = %s ORDER BY last_seen_at, rowversion", [entity.uid]
+            "SELECT record FROM quarantine WHERE entity_uid = %s ORDER BY last_seen_at, rowversion",
+            [entity.uid],
         ).fetchall()
     records = [decode_json(bytes(row["record"]))["data"] for row in rows]
     return {tuple(record[name] for name in keys): record for record in records}

@@ -62,22 +62,39 @@ class Source:
                 timeout=ANSWER_SECONDS,
             )
         except urllib3.exceptions.HTTPError as error:
-            raise SourceUnreachableError(f"The demo's source does not answer: {type(error).__name__}.") from error
+            raise SourceUnreachableError(
+                f"The demo's source does not answer: {type(error).__name__}."
+            ) from error
         if answer.status != 200:
             raise SyncError(f"The demo's source refused {path}: {answer.status}.", state="")
         return json.loads(answer.data)
 
 
-def start_source(children: Children, home: Home, *, port: int, rows: int | None) -> tuple[Child, Path]:
+def start_source(
+    children: Children, home: Home, *, port: int, rows: int | None
+) -> tuple[Child, Path]:
     """Start the twin with the flights data; it stops with this process."""
     port_file = home.root / "port"
     port_file.unlink(missing_ok=True)
-    arguments = ["--dataset", "flights", "--with-parent", "--gzip", "--port", str(port), "--port-file", str(port_file)]
+    arguments = [
+        "--dataset",
+        "flights",
+        "--with-parent",
+        "--gzip",
+        "--port",
+        str(port),
+        "--port-file",
+        str(port_file),
+    ]
     arguments += ["--token-env", DEMO_TOKEN_VARIABLE, *(["--limit", str(rows)] if rows else [])]
-    return children.start("source", python_module("sync_pipelines.demo.twin", *arguments)), port_file
+    return children.start(
+        "source", python_module("sync_pipelines.demo.twin", *arguments)
+    ), port_file
 
 
-def await_source(children: Children, home: Home, port_file: Path, token: str, rows: int | None) -> Source:
+def await_source(
+    children: Children, home: Home, port_file: Path, token: str, rows: int | None
+) -> Source:
     """Wait until the twin listens.
 
     Raises:
@@ -87,7 +104,9 @@ def await_source(children: Children, home: Home, port_file: Path, token: str, ro
     while not port_file.exists():
         children.check()
         if time.monotonic() > deadline:
-            raise SourceUnreachableError(f"The demo's source did not start within {START_SECONDS} s.")
+            raise SourceUnreachableError(
+                f"The demo's source did not start within {START_SECONDS} s."
+            )
         time.sleep(0.05)
     return Source(home, int(port_file.read_text()), token, rows)
 

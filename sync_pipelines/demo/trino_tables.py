@@ -67,15 +67,23 @@ def look_into_trino(database: Database, connector: str) -> None:
     for entity in list_entities(database, connector):
         table = [destination.catalog, entity.target_schema]
         target = quote(*table, entity.target_table)
-        live = destination.session.number(f"SELECT count(*) FROM {target} WHERE NOT _bridge_deleted")  # noqa: S608
+        live_rows = f"SELECT count(*) FROM {target} WHERE NOT _bridge_deleted"  # noqa: S608
+        live = destination.session.number(live_rows)
         commits = destination.session.query(
             "SELECT count(*), max_by(snapshot_id, committed_at)"  # noqa: S608
             f" FROM {quote(*table, entity.target_table + '$snapshots')}"
         )[0]
         rows.append((destination.table_name(entity), live, commits[0], str(commits[1])))
     show_table(
-        "In Trino", ("table", "live rows", "snapshots", "newest snapshot"), rows, right=("live rows", "snapshots")
+        "In Trino",
+        ("table", "live rows", "snapshots", "newest snapshot"),
+        rows,
+        right=("live rows", "snapshots"),
     )
     statement = _LOOK.format(flights=quote(destination.catalog, connector, "flights"))
     say(statement, "cyan")
-    show_table("Through the trino client", ("carrier", "flights", "miles"), destination.session.query(statement))
+    show_table(
+        "Through the trino client",
+        ("carrier", "flights", "miles"),
+        destination.session.query(statement),
+    )

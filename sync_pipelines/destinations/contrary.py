@@ -9,7 +9,9 @@ from sync_pipelines.model.publish import PublishRequest, ReadResult
 from sync_pipelines.secrets import printable
 
 
-def refuse_contrary(request: PublishRequest, read: ReadResult, count: int, pairs: list[tuple[str, str]]) -> None:
+def refuse_contrary(
+    request: PublishRequest, read: ReadResult, count: int, pairs: list[tuple[str, str]]
+) -> None:
     """Stop a run instead of throwing such records away as older versions.
 
     Args:
@@ -22,7 +24,10 @@ def refuse_contrary(request: PublishRequest, read: ReadResult, count: int, pairs
         CursorProtocolError: always.
     """
     entity = request.entity
-    shown = "; ".join(f"{printable(theirs, 60)!r} where the row has {printable(ours, 60)!r}" for theirs, ours in pairs)
+    shown = "; ".join(
+        f"{printable(theirs, 60)!r} where the row has {printable(ours, 60)!r}"
+        for theirs, ours in pairs
+    )
     raise CursorProtocolError(
         f"{count} records that the source sent as greater than the cursor {entity.cursor!r} order below their rows"
         f" under the codec {read.position.codec}, with other content: {shown}. Either rowversions are not ordered"

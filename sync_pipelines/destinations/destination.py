@@ -77,7 +77,9 @@ class Destination(Protocol):
             ConfigurationError: a business key is to be masked under rows that are there.
         """
 
-    def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> RecordStream | None:
+    def open_stream(
+        self, entity: Entity, *, fills_empty: bool, first_rows: int
+    ) -> RecordStream | None:
         """A way for the good records while they are read; None where they wait for the publish step.
 
         Args:
@@ -86,17 +88,23 @@ class Destination(Protocol):
             first_rows: records in the first batch.
         """
 
-    def publish(self, request: PublishRequest, read: ReadResult, batches: StagedBatches) -> Publication:
+    def publish(
+        self, request: PublishRequest, read: ReadResult, batches: StagedBatches
+    ) -> Publication:
         """Publish what was read, which may be nothing: rows, ledger, quarantine, reviews and cursor, all or none.
 
         Raises:
             SyncError: nothing of it happened, or the run's row tells that it did.
         """
 
-    def all_unchanged(self, request: PublishRequest, read: ReadResult, batch: pa.Table) -> Ledger | None:
+    def all_unchanged(
+        self, request: PublishRequest, read: ReadResult, batch: pa.Table
+    ) -> Ledger | None:
         """The ledger of a small batch whose every record is in the table as it is; None when one does not."""
 
-    def accept_review(self, entity: Entity, key: Sequence[str], content_hash: str, *, catalog: Any) -> None:
+    def accept_review(
+        self, entity: Entity, key: Sequence[str], content_hash: str, *, catalog: Any
+    ) -> None:
         """Take the flag off a row that has this content still.
 
         Args:
@@ -132,7 +140,9 @@ class Destination(Protocol):
             entity: whose rows.
         """
 
-    def rows_table(self, connection: Any, entity: Entity, key: tuple[str, ...] | None = None) -> str:
+    def rows_table(
+        self, connection: Any, entity: Entity, key: tuple[str, ...] | None = None
+    ) -> str:
         """A table in reach of the connection with at least the live rows, or the row of a key.
 
         Args:

@@ -65,7 +65,9 @@ def check_can_follow(entity: Entity, refused: Sequence[str]) -> None:
     """
     if refused:
         raise SchemaDriftError(
-            f"The table {entity.table} cannot follow its source without loss: " + "; ".join(refused) + ".",
+            f"The table {entity.table} cannot follow its source without loss: "
+            + "; ".join(refused)
+            + ".",
             where=dict(entity.where),
             next_command=f"sync-pipelines discover {entity.connector} --accept {entity.slug}"
             "  (keeps the old table under another name and reads everything again)",
@@ -95,7 +97,9 @@ class Alterations:
     own_types: Mapping[str, str]
 
 
-def plan_columns(entity: Entity, stored: Mapping[str, str], spelled: Alterations, *, rebuild: bool) -> TablePlan:
+def plan_columns(
+    entity: Entity, stored: Mapping[str, str], spelled: Alterations, *, rebuild: bool
+) -> TablePlan:
     """Plan how a table of ours follows its source: new columns are added, wider types widened, and nothing is cut.
 
     Args:
@@ -118,7 +122,10 @@ def plan_columns(entity: Entity, stored: Mapping[str, str], spelled: Alterations
             if not rebuild:
                 raise lost_column(entity, column.name)
             added = f"ADD COLUMN {spelled.quote(column.target_name)} {wanted}"
-            statements += [f"ALTER TABLE {spelled.table} {added}", _distrust_hashes(entity, spelled.table)]
+            statements += [
+                f"ALTER TABLE {spelled.table} {added}",
+                _distrust_hashes(entity, spelled.table),
+            ]
             changes.append(f"add {column.name} {wanted}")
         elif have != wanted:
             widening = spelled.widening(column, have)
@@ -128,7 +135,9 @@ def plan_columns(entity: Entity, stored: Mapping[str, str], spelled: Alterations
             elif not spelled.holds(column, have):
                 refused.append(f"{column.name}: {have} in the table, {wanted} at the source")
     for name in sorted(entity.own_columns - stored.keys()):
-        statements.append(f"ALTER TABLE {spelled.table} ADD COLUMN {name} {spelled.own_types[name]}")
+        statements.append(
+            f"ALTER TABLE {spelled.table} ADD COLUMN {name} {spelled.own_types[name]}"
+        )
         changes.append(f"add {name}")
     check_can_follow(entity, refused)
     return TablePlan(tuple(statements), tuple(changes))

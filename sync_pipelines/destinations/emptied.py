@@ -16,7 +16,11 @@ def columns_to_check(request: PublishRequest, read: ReadResult) -> list[Column]:
     """Columns of which a run may take all values away, so that those must be counted."""
     if request.accept_vanished or request.released or read.fetched < MIN_EMPTIED:
         return []
-    return [column for column in request.entity.columns if column.name in read.absent and not column.is_business_key]
+    return [
+        column
+        for column in request.entity.columns
+        if column.name in read.absent and not column.is_business_key
+    ]
 
 
 def refuse_emptied(request: PublishRequest, read: ReadResult, values: dict[str, int]) -> None:

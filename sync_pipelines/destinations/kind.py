@@ -73,7 +73,9 @@ class DestinationKind(Protocol):
             SettingsError: names the option, never its value.
         """
 
-    def addresses(self, options: Mapping[str, Any], secrets: Iterable[tuple[str, str]]) -> Iterable[Address]:
+    def addresses(
+        self, options: Mapping[str, Any], secrets: Iterable[tuple[str, str]]
+    ) -> Iterable[Address]:
         """Addresses that a connector with these options writes to.
 
         Args:

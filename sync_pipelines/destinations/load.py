@@ -49,7 +49,9 @@ class Loading:
     stage_seconds: dict[str, float] = field(default_factory=dict)
 
 
-def load_batches(loading: Loading, batches: Iterable[Batch], finish_read: Callable[[], ReadResult]) -> Publication:
+def load_batches(
+    loading: Loading, batches: Iterable[Batch], finish_read: Callable[[], ReadResult]
+) -> Publication:
     """Read the batches to their end, and publish them.
 
     Args:
@@ -60,7 +62,12 @@ def load_batches(loading: Loading, batches: Iterable[Batch], finish_read: Callab
     Raises:
         SyncError: ours, or a failure of a database or a file translated.
     """
-    with classified_errors(), _faults_of(loading.request.entity), loading.writing(), ExitStack() as stack:
+    with (
+        classified_errors(),
+        _faults_of(loading.request.entity),
+        loading.writing(),
+        ExitStack() as stack,
+    ):
         started = time.monotonic()
         staged = _read(loading, batches, stack)
         read = finish_read()
@@ -112,7 +119,9 @@ def _read(loading: Loading, batches: Iterable[Batch], stack: ExitStack) -> Stage
 
 def _open_stream(loading: Loading, first_rows: int, stack: ExitStack) -> RecordStream | None:
     entity = loading.request.entity
-    stream = loading.destination.open_stream(entity, fills_empty=loading.fills_empty, first_rows=first_rows)
+    stream = loading.destination.open_stream(
+        entity, fills_empty=loading.fills_empty, first_rows=first_rows
+    )
     return stack.enter_context(stream) if stream is not None else None
 
 

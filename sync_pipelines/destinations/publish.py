@@ -91,7 +91,9 @@ class Table(Protocol):
         """Remember absences, and leave nothing of the records in staging."""
 
 
-def publish_table(table: Table, cursor: Any, request: PublishRequest, read: ReadResult) -> Publication:
+def publish_table(
+    table: Table, cursor: Any, request: PublishRequest, read: ReadResult
+) -> Publication:
     """Publish what is staged.
 
     Args:

@@ -30,7 +30,8 @@ def kind_of(name: str) -> DestinationKind:
     """
     if name not in _KINDS:
         raise SettingsError(
-            f"There is no destination {name!r}; known: {', '.join(NAMES)}.", state="Nothing was stored."
+            f"There is no destination {name!r}; known: {', '.join(NAMES)}.",
+            state="Nothing was stored.",
         )
     module, attribute = _KINDS[name]
     kind: DestinationKind = getattr(importlib.import_module(module), attribute)

@@ -44,7 +44,10 @@ class Spool:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -83,7 +86,9 @@ class Spool:
         path = self.file(table)
         if path is None:
             for kept in self._kept[table]:
-                yield from (kept if columns is None else kept.select(columns)).to_batches(max_chunksize=BATCH_ROWS)
+                yield from (kept if columns is None else kept.select(columns)).to_batches(
+                    max_chunksize=BATCH_ROWS
+                )
             return
         # With pre-buffering the whole file would be in memory.
         with pq.ParquetFile(path, pre_buffer=False) as file:

@@ -35,7 +35,10 @@ class RunFolder:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._open.close()
 
@@ -90,7 +93,9 @@ def _sweep(root: Path) -> int:
         except FileNotFoundError:
             continue  # its process has just ended and removes it itself
         except OSError as error:
-            logger.warning("the working folder %s of a run that died stays: %s", folder.name, error.strerror)
+            logger.warning(
+                "the working folder %s of a run that died stays: %s", folder.name, error.strerror
+            )
     return swept
 
 

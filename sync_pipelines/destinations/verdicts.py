@@ -61,7 +61,15 @@ class Counts:
     @property
     def staged(self) -> int:
         """Records that were compared."""
-        return self.new + self.stale + self.contrary + self.changed + self.returned + self.touched + self.same
+        return (
+            self.new
+            + self.stale
+            + self.contrary
+            + self.changed
+            + self.returned
+            + self.touched
+            + self.same
+        )
 
     @property
     def updated(self) -> int:
@@ -134,11 +142,16 @@ def rules_of(dialect: Dialect, request: PublishRequest, read: ReadResult) -> Rul
 def match_keys(quote: Quote, entity: Entity) -> str:
     """SQL: the keys of t and s are the same."""
     places = _places(entity)
-    return " AND ".join(f"t.{quote(column.target_name)} = s.{places[column.name]}" for column in entity.business_keys)
+    return " AND ".join(
+        f"t.{quote(column.target_name)} = s.{places[column.name]}"
+        for column in entity.business_keys
+    )
 
 
 def _stale(dialect: Dialect, request: PublishRequest, read: ReadResult) -> str:
-    theirs, ours = (dialect.order_of(read.order, name) for name in ("s.rowversion", "t._bridge_rowversion"))
+    theirs, ours = (
+        dialect.order_of(read.order, name) for name in ("s.rowversion", "t._bridge_rowversion")
+    )
     guarded = theirs is not None and request.mode is Mode.DELTA
     stale = f"coalesce({theirs} < {ours}, false)" if guarded else "false"
     # A record of a deleted row is newer, whatever its rowversion: the source sends it after the read that missed it.
@@ -148,10 +161,15 @@ def _stale(dialect: Dialect, request: PublishRequest, read: ReadResult) -> str:
 def _changed(dialect: Dialect, entity: Entity) -> str:
     places, prefix = _places(entity), _prefix(dialect, entity)
     columns: list[Column] = [column for column in entity.columns if not column.is_business_key]
-    differs = [f"t.{dialect.quote(column.target_name)} IS DISTINCT FROM s.{places[column.name]}" for column in columns]
+    differs = [
+        f"t.{dialect.quote(column.target_name)} IS DISTINCT FROM s.{places[column.name]}"
+        for column in columns
+    ]
     by_content = " OR ".join(differs) or "false"
     same_columns = f"starts_with(t._bridge_hash, {prefix})"
-    return f"CASE WHEN {same_columns} THEN t._bridge_hash <> {prefix} || s.hash ELSE {by_content} END"
+    return (
+        f"CASE WHEN {same_columns} THEN t._bridge_hash <> {prefix} || s.hash ELSE {by_content} END"
+    )
 
 
 def _touched(dialect: Dialect, request: PublishRequest) -> str:

@@ -11,9 +11,19 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-from sync_pipelines.catalog.connectors import get_connector, record_discovery, stored_declaration, update_declaration
+from sync_pipelines.catalog.connectors import (
+    get_connector,
+    record_discovery,
+    stored_declaration,
+    update_declaration,
+)
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.catalog.entities import insert_entity, list_entities, mark_entity, update_definition
+from sync_pipelines.catalog.entities import (
+    insert_entity,
+    list_entities,
+    mark_entity,
+    update_definition,
+)
 from sync_pipelines.destinations.postgres.aside import set_aside
 from sync_pipelines.destinations.registry import open_destination
 from sync_pipelines.discovery.drift import Verdict, diff_entity
@@ -61,7 +71,11 @@ class DiscoveryReport:
 
 
 def discover(
-    database: Database, connector_name: str, *, accept: tuple[str, ...] = (), settings: Settings | None = None
+    database: Database,
+    connector_name: str,
+    *,
+    accept: tuple[str, ...] = (),
+    settings: Settings | None = None,
 ) -> DiscoveryReport:
     """Discover the APIs of a connector.
 
@@ -78,7 +92,9 @@ def discover(
     settings = settings or load_settings()
     connector = get_connector(database, connector_name)
     try:
-        raw_apis, declaration, left_out = source_kind(connector).describe(connector, settings, database)
+        raw_apis, declaration, left_out = source_kind(connector).describe(
+            connector, settings, database
+        )
         entities, errors = parse_apis(raw_apis, connector, settings)
         _check_accepted(accept, entities)
         if not entities:
@@ -88,7 +104,9 @@ def discover(
         raise error.at(connector=connector_name) from error
     report = DiscoveryReport(connector_name)
     with database.connect() as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{connector.uid}"])
+        connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{connector.uid}"]
+        )
         is_outdated = stored_declaration(connection, connector) != connector.declaration
         if not is_outdated:
             # Read under the lock: another discovery may just have stored them.
@@ -96,7 +114,9 @@ def discover(
             errors |= _apply_all(database, connection, connector, stored, entities, accept, report)
             _mark_vanished(connection, stored, entities, errors, left_out, report)
             if declaration is not None:
-                update_declaration(connection, connector, connector.declaration, declaration.as_json())
+                update_declaration(
+                    connection, connector, connector.declaration, declaration.as_json()
+                )
     if is_outdated:
         # A file was applied, or a run followed a field, while the source was asked: what it said answers older
         # questions.
@@ -124,7 +144,15 @@ def _apply_all(
     for slug, entity in entities.items():
         try:
             with connection.transaction():
-                _apply(database, connection, connector, stored.get(slug), entity, slug in accept, report)
+                _apply(
+                    database,
+                    connection,
+                    connector,
+                    stored.get(slug),
+                    entity,
+                    slug in accept,
+                    report,
+                )
         except SyncError as error:
             errors[slug] = error
     return errors
@@ -133,16 +161,28 @@ def _apply_all(
 def _check_accepted(accept: Collection[str], entities: Collection[str]) -> None:
     unknown = [slug for slug in accept if slug not in entities]
     if unknown:
-        raise NotFoundError(f"The source does not offer {unknown[0]!r} in a usable form.", state="Nothing was changed.")
+        raise NotFoundError(
+            f"The source does not offer {unknown[0]!r} in a usable form.",
+            state="Nothing was changed.",
+        )
 
 
 def _check_nothing_known(
     database: Database, connector_name: str, errors: dict[str, SyncError], left_out: dict[str, str]
 ) -> None:
-    known = [entity for entity in list_entities(database, connector_name) if entity.status is EntityStatus.ACTIVE]
+    known = [
+        entity
+        for entity in list_entities(database, connector_name)
+        if entity.status is EntityStatus.ACTIVE
+    ]
     if known and not any(entity.slug in errors for entity in known):
         why = next(
-            (f" {entity.slug} is left out: {left_out[entity.slug]}" for entity in known if entity.slug in left_out), ""
+            (
+                f" {entity.slug} is left out: {left_out[entity.slug]}"
+                for entity in known
+                if entity.slug in left_out
+            ),
+            "",
         )
         raise SourceContractError(
             f"The source lists no usable API at all, but the catalog has {len(known)}; that is taken for a fault.{why}",
@@ -168,7 +208,9 @@ def _apply(
         entity = keep_coercions(stored, entity)
     drift = diff_entity(stored, entity)
     if drift.verdict is Verdict.DECIDE and not accepted:
-        mark_entity(connection, stored, EntityStatus.ACTION_REQUIRED, f"The source changed: {drift.plan}.")
+        mark_entity(
+            connection, stored, EntityStatus.ACTION_REQUIRED, f"The source changed: {drift.plan}."
+        )
         report.stopped[entity.slug] = drift.plan
         return
     if accepted:
@@ -176,7 +218,9 @@ def _apply(
     if drift.verdict is Verdict.SAME and stored.status is EntityStatus.ACTIVE and not accepted:
         report.unchanged.append(entity.slug)
         return
-    update_definition(connection, stored, entity, read_everything_again=drift.read_everything_again or accepted)
+    update_definition(
+        connection, stored, entity, read_everything_again=drift.read_everything_again or accepted
+    )
     if stored.status is EntityStatus.VANISHED:
         report.returned.append(entity.slug)
     elif drift.plan:
@@ -210,7 +254,12 @@ def _start_over(
         # In the same transaction as the catalog; elsewhere a rename is a commit of its own, and a repeated one finds
         # nothing.
         with connection.cursor(row_factory=tuple_row) as cursor:
-            aside = set_aside(cursor, stored, suffix, replace(stored, columns=stored.masked_columns(entity.columns)))
+            aside = set_aside(
+                cursor,
+                stored,
+                suffix,
+                replace(stored, columns=stored.masked_columns(entity.columns)),
+            )
         kept = aside.kept_as if aside else None
         if aside is not None and aside.followers:
             report.followers[stored.slug] = aside.followers
@@ -249,10 +298,15 @@ def _mark_vanished(
             continue
         if slug in errors:
             mark_entity(
-                connection, entity, EntityStatus.ACTION_REQUIRED, f"Its description is not usable: {errors[slug].what}"
+                connection,
+                entity,
+                EntityStatus.ACTION_REQUIRED,
+                f"Its description is not usable: {errors[slug].what}",
             )
         elif entity.status is not EntityStatus.VANISHED:
-            mark_entity(connection, entity, EntityStatus.VANISHED, _vanished_reason(left_out.get(slug)))
+            mark_entity(
+                connection, entity, EntityStatus.VANISHED, _vanished_reason(left_out.get(slug))
+            )
             report.vanished.append(slug)
 
 

@@ -53,10 +53,14 @@ def diff_entity(stored: Entity, discovered: Entity) -> Drift:
         drift.breaking.append(f"business key {', '.join(old_keys)} becomes {', '.join(new_keys)}")
     _compare_columns(drift, stored, discovered)
     if stored.delta_strategy is not discovered.delta_strategy:
-        drift.harmless.append(f"delta strategy {stored.delta_strategy} becomes {discovered.delta_strategy}")
+        drift.harmless.append(
+            f"delta strategy {stored.delta_strategy} becomes {discovered.delta_strategy}"
+        )
         drift.read_everything_again |= discovered.delta_strategy is DeltaStrategy.ROWVERSION
     if discovered.cursor_codec is not None and discovered.cursor_codec != stored.cursor_codec:
-        drift.harmless.append(f"rowversion codec {stored.cursor_codec or 'inferred'} becomes {discovered.cursor_codec}")
+        drift.harmless.append(
+            f"rowversion codec {stored.cursor_codec or 'inferred'} becomes {discovered.cursor_codec}"
+        )
         drift.read_everything_again |= stored.cursor is not None
     if (stored.api_name, stored.description) != (discovered.api_name, discovered.description):
         drift.harmless.append("name or description changed")
@@ -92,11 +96,15 @@ def _compare_column(drift: Drift, old: Column, new: Column) -> None:
         else:
             drift.breaking.append(f"{words} (not wider)")
     elif old.type.hexadecimal != new.type.hexadecimal:
-        drift.harmless.append(f"column {name} is written as {new.data_type}, no longer as {old.data_type}")
+        drift.harmless.append(
+            f"column {name} is written as {new.data_type}, no longer as {old.data_type}"
+        )
         drift.read_everything_again = True
     if old.coerce != new.coerce:
         drift.harmless.append(f"column {name} is coerced: {new.coerce or 'no longer'}")
         drift.read_everything_again = True
     if old.is_nullable != new.is_nullable:
-        drift.harmless.append(f"column {name} {'allows' if new.is_nullable else 'no longer allows'} nulls")
+        drift.harmless.append(
+            f"column {name} {'allows' if new.is_nullable else 'no longer allows'} nulls"
+        )
         drift.read_everything_again |= new.is_nullable

@@ -71,9 +71,13 @@ def _can_lock(connection: psycopg.Connection[Any], connector: Connector) -> bool
     That may be a discovery which waits for the very table that the caller is filling, so nobody may wait for it without
     end.
     """
-    connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{int(WAIT_SECONDS * 1000)}ms"])
+    connection.execute(
+        "SELECT set_config('lock_timeout', %s, true)", [f"{int(WAIT_SECONDS * 1000)}ms"]
+    )
     try:
-        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{connector.uid}"])
+        connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"discover:{connector.uid}"]
+        )
     except psycopg.errors.LockNotAvailable:
         return False
     connection.execute("SELECT set_config('lock_timeout', '0', true)")
@@ -98,4 +102,6 @@ def _keep_endpoint(
     """Store the endpoint as its document has it now; the others are for their own runs and for the discovery."""
     stored = Declaration.model_validate(known)
     endpoints = {**stored.endpoints, slug: declaration.endpoints[slug]}
-    update_declaration(connection, connector, known, stored.model_copy(update={"endpoints": endpoints}).as_json())
+    update_declaration(
+        connection, connector, known, stored.model_copy(update={"endpoints": endpoints}).as_json()
+    )

@@ -78,7 +78,9 @@ def why_not(tree: exp.Expr) -> Iterator[str]:
 def _function(node: exp.Func) -> Iterator[str]:
     dot = node.parent
     qualifier = dot.this.name if isinstance(dot, exp.Dot) and dot.expression is node else None
-    name = (node.name if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc) else _written_name(node)).lower()
+    name = (
+        node.name if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc) else _written_name(node)
+    ).lower()
     if qualifier is not None and qualifier.lower() != "pg_catalog":
         yield f"the function {qualifier}.{name} is not one of those that only compute"
     elif name not in _COMPUTING:

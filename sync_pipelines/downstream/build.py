@@ -40,14 +40,20 @@ def build_model(database: Database, model: SqlModel) -> Built:
         DatabaseRefusedError: the SQL fails, or something hangs on the old one that cannot be made anew.
     """
     name = quote(model.schema, model.name)
-    open_to_models(database, model.reads if model.materialized == "table" else (), writes=model.schema)
+    open_to_models(
+        database, model.reads if model.materialized == "table" else (), writes=model.schema
+    )
     with database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
         _check_free(cursor, model)
-        make = _as_view(model) if model.materialized == "view" else _as_table(cursor, database, model)
+        make = (
+            _as_view(model) if model.materialized == "view" else _as_table(cursor, database, model)
+        )
         with _replaced(cursor, model):
             make(cursor)
         with reading_role(cursor, database, [(model.schema, model.name)]):
-            return Built(_count(cursor, f"SELECT count(*) FROM {name}"), _broken(cursor, model, name))
+            return Built(
+                _count(cursor, f"SELECT count(*) FROM {name}"), _broken(cursor, model, name)
+            )
 
 
 def _check_free(cursor: Any, model: SqlModel) -> None:
@@ -71,7 +77,9 @@ def _check_free(cursor: Any, model: SqlModel) -> None:
 
 
 def _as_view(model: SqlModel) -> Callable[[Any], None]:
-    return lambda cursor: _execute_alone(cursor, f"CREATE VIEW {quote(model.schema, model.name)} AS {model.query}")
+    return lambda cursor: _execute_alone(
+        cursor, f"CREATE VIEW {quote(model.schema, model.name)} AS {model.query}"
+    )
 
 
 def _execute_alone(cursor: Any, statement: str) -> None:
@@ -112,7 +120,8 @@ def _broken(cursor: Any, model: SqlModel, name: str) -> dict[str, int]:
     if model.unique:
         columns = ", ".join(map(quote, model.unique))
         broken["unique"] = _count(
-            cursor, f"SELECT count(*) FROM (SELECT 1 FROM {name} GROUP BY {columns} HAVING count(*) > 1) d"
+            cursor,
+            f"SELECT count(*) FROM (SELECT 1 FROM {name} GROUP BY {columns} HAVING count(*) > 1) d",
         )
     if model.not_null:
         nulls = " OR ".join(f"{quote(column)} IS NULL" for column in model.not_null)

@@ -49,7 +49,9 @@ class SqlModel:
     @property
     def version(self) -> str:
         """Changes when the meaning of the SQL may have changed; layout does not count."""
-        return fingerprint([self.materialized, sqlglot.parse_one(self.query, read="postgres").sql("postgres")])
+        return fingerprint(
+            [self.materialized, sqlglot.parse_one(self.query, read="postgres").sql("postgres")]
+        )
 
 
 def load_models(folder: Path) -> tuple[list[SqlModel], list[SettingsError]]:
@@ -80,7 +82,10 @@ def _read(path: Path) -> str:
 def models_fingerprint(folder: Path) -> str:
     """Changes when a model is added, changed, renamed or deleted."""
     return fingerprint(
-        [(f"{path.parent.name}/{path.name}", path.read_bytes().hex()) for path in sorted(folder.glob("*/*.sql"))]
+        [
+            (f"{path.parent.name}/{path.name}", path.read_bytes().hex())
+            for path in sorted(folder.glob("*/*.sql"))
+        ]
     )
 
 
@@ -102,12 +107,16 @@ def parse_model(path: Path, text: str) -> SqlModel:
         if match is None:
             break
         if match[1] not in _KEYS:
-            raise _wrong(path, number, f"unknown key {match[1]!r}; known: {', '.join(sorted(_KEYS))}")
+            raise _wrong(
+                path, number, f"unknown key {match[1]!r}; known: {', '.join(sorted(_KEYS))}"
+            )
         header[match[1]] = match[2]
     query = "\n".join(lines[len(header) :]).strip().rstrip(";")
     materialized = header.get("materialized", "view")
     if materialized not in MATERIALIZATIONS:
-        raise _wrong(path, 1, f"materialized is {materialized!r}; known: {', '.join(MATERIALIZATIONS)}")
+        raise _wrong(
+            path, 1, f"materialized is {materialized!r}; known: {', '.join(MATERIALIZATIONS)}"
+        )
     return SqlModel(
         schema,
         name,
@@ -135,15 +144,22 @@ def _tables(path: Path, query: str, offset: int) -> tuple[tuple[str, str], ...]:
 def _read_tables(path: Path, query: str, offset: int) -> tuple[tuple[str, str], ...]:
     try:
         # A chain of subscripts takes the parser time with the square of its length.
-        subscripts = sum(token.token_type is TokenType.L_BRACKET for token in sqlglot.tokenize(query, read="postgres"))
+        subscripts = sum(
+            token.token_type is TokenType.L_BRACKET
+            for token in sqlglot.tokenize(query, read="postgres")
+        )
         if subscripts > MAX_SUBSCRIPTS:
             raise _wrong(
-                path, offset + 1, f"it has {subscripts} square brackets, more than the {MAX_SUBSCRIPTS} of a model"
+                path,
+                offset + 1,
+                f"it has {subscripts} square brackets, more than the {MAX_SUBSCRIPTS} of a model",
             )
         statements = sqlglot.parse(query, read="postgres")
     except SqlglotError as error:
         place = getattr(error, "errors", [{}])[0]
-        raise _wrong(path, offset + int(place.get("line", 1)), str(place.get("description", "not SQL"))) from None
+        raise _wrong(
+            path, offset + int(place.get("line", 1)), str(place.get("description", "not SQL"))
+        ) from None
     tree = statements[0] if len(statements) == 1 else None
     if tree is None:
         raise _wrong(path, offset + 1, "a model is one SELECT")
@@ -164,5 +180,6 @@ def _read_tables(path: Path, query: str, offset: int) -> tuple[tuple[str, str], 
 
 def _wrong(path: Path, line: int, why: str) -> SettingsError:
     return SettingsError(
-        f"{path.parent.name}/{path.name}:{line}: {why}.", state="The model is left out; the others are loaded."
+        f"{path.parent.name}/{path.name}:{line}: {why}.",
+        state="The model is left out; the others are loaded.",
     )

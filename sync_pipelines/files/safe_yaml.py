@@ -51,13 +51,17 @@ def read_yaml(content: bytes, *, only_texts: bool = False) -> tuple[Any, Lines]:
         node = _composed(text)
         data = None if node is None else _build(node, (), lines, only_texts=only_texts)
     except UnicodeDecodeError as error:
-        raise UnsafeYamlError("it is not UTF-8.", content.count(b"\n", 0, error.start) + 1) from None
+        raise UnsafeYamlError(
+            "it is not UTF-8.", content.count(b"\n", 0, error.start) + 1
+        ) from None
     except RecursionError:
         raise UnsafeYamlError(f"it is nested deeper than {MAX_DEPTH} levels.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None)
-        raise UnsafeYamlError(f"{printable(problem or 'it is not YAML')}.", mark.line + 1 if mark else None) from None
+        raise UnsafeYamlError(
+            f"{printable(problem or 'it is not YAML')}.", mark.line + 1 if mark else None
+        ) from None
     return data, lines
 
 
@@ -66,13 +70,16 @@ def _check_letters(text: str) -> None:
     found = yaml.reader.Reader.NON_PRINTABLE.search(text)
     if found is not None:
         raise UnsafeYamlError(
-            f"the character U+{ord(found[0]):04X} is not allowed.", text.count("\n", 0, found.start()) + 1
+            f"the character U+{ord(found[0]):04X} is not allowed.",
+            text.count("\n", 0, found.start()) + 1,
         )
 
 
 def line_of(lines: Lines, location: Location) -> int:
     """The line of the nearest part of a location that the file has."""
-    return next((lines[location[:end]] for end in range(len(location), 0, -1) if location[:end] in lines), 1)
+    return next(
+        (lines[location[:end]] for end in range(len(location), 0, -1) if location[:end] in lines), 1
+    )
 
 
 def _composed(text: str) -> yaml.Node | None:
@@ -98,7 +105,9 @@ def _check_events(text: str, loader: Any) -> None:
             raise UnsafeYamlError("anchors (&) and aliases (*) are not allowed.", line)
         if getattr(event, "tag", None):
             raise UnsafeYamlError("tags are not allowed.", line)
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
+            event, yaml.CollectionEndEvent
+        )
         if depth > MAX_DEPTH:
             raise UnsafeYamlError(f"it is nested deeper than {MAX_DEPTH} levels.", line)
 
@@ -107,14 +116,18 @@ def _build(node: yaml.Node, location: Location, lines: Lines, *, only_texts: boo
     lines.setdefault(location, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
         return [
-            _build(child, (*location, place), lines, only_texts=only_texts) for place, child in enumerate(node.value)
+            _build(child, (*location, place), lines, only_texts=only_texts)
+            for place, child in enumerate(node.value)
         ]
     if isinstance(node, yaml.MappingNode):
         built: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = key_node.value
             line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
+            if (
+                not isinstance(key_node, yaml.ScalarNode)
+                or key_node.tag == "tag:yaml.org,2002:merge"
+            ):
                 raise UnsafeYamlError("a key is a plain text.", line)
             if key in built:
                 raise UnsafeYamlError(f"the key {printable(key)!r} is there twice.", line)
@@ -129,7 +142,9 @@ def _scalar(node: yaml.Node, *, only_texts: bool) -> Any:
         # Numbers to the base 60, and whole ones, take quadratic time.
         if only_texts:
             return node.value
-        raise UnsafeYamlError(f"a number of {len(node.value)} characters is too long.", node.start_mark.line + 1)
+        raise UnsafeYamlError(
+            f"a number of {len(node.value)} characters is too long.", node.start_mark.line + 1
+        )
     try:
         value = yaml.constructor.SafeConstructor().construct_object(node)
     except (ValueError, yaml.YAMLError):
@@ -139,7 +154,9 @@ def _scalar(node: yaml.Node, *, only_texts: bool) -> Any:
             f"{printable(node.value, 100)!r} is no value of its kind.", node.start_mark.line + 1
         ) from None
     if only_texts and not (
-        value is None or isinstance(value, bool) or (isinstance(value, int) and str(value) == node.value)
+        value is None
+        or isinstance(value, bool)
+        or (isinstance(value, int) and str(value) == node.value)
     ):
         return node.value  # 007 and 1:30 are no 7 and no 90
     return value

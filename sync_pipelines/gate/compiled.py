@@ -39,7 +39,15 @@ CHECKS = (
         "less_than_or_equal_to",
         "in_range",
     ),
-    *("isin", "notin", "str_matches", "str_contains", "str_startswith", "str_endswith", "str_length"),
+    *(
+        "isin",
+        "notin",
+        "str_matches",
+        "str_contains",
+        "str_startswith",
+        "str_endswith",
+        "str_length",
+    ),
     *("eq", "ne", "gt", "ge", "lt", "le", "between"),
 )
 MAX_OPERATORS = 400
@@ -103,7 +111,9 @@ class CompiledRule:
     def passing(self, entity: Entity) -> CompiledRule:
         """This rule for records whose values it cannot see: it passes."""
         first = pl.col(entity.columns[0].name)
-        return CompiledRule(self.rule, (), None, first.is_null() | first.is_not_null(), None, self.words, blind=True)
+        return CompiledRule(
+            self.rule, (), None, first.is_null() | first.is_not_null(), None, self.words, blind=True
+        )
 
     def passes(self, view: pl.DataFrame) -> pl.Series | pl.Expr:
         """One boolean per record, never null."""
@@ -120,7 +130,9 @@ def view_of(entity: Entity, names: set[str]) -> list[pl.Expr]:
     """Expressions that make the columns of a batch (c0, c1, …) into named ones, numbers in texts into numbers."""
     return [
         (
-            pl.col(f"c{index}").cast(pl.Float64, strict=False) if column.type.is_number_text else pl.col(f"c{index}")
+            pl.col(f"c{index}").cast(pl.Float64, strict=False)
+            if column.type.is_number_text
+            else pl.col(f"c{index}")
         ).alias(column.name)
         for index, column in enumerate(entity.columns)
         if column.name in names
@@ -162,7 +174,11 @@ def compile_sql(
         expression = pl.sql_expr(text)
     except pl.exceptions.PolarsError as error:
         raise document.fault(f"it is no SQL expression: {_first_line(error)}.", location) from None
-    if may_be_constant and not expression.meta.root_names() and not _looks_around(_tree(expression)):
+    if (
+        may_be_constant
+        and not expression.meta.root_names()
+        and not _looks_around(_tree(expression))
+    ):
         # As many values as records.
         return pl.repeat(_constant(document, location, expression), pl.len())
     return _checked(document, location, expression, entity, wanted)
@@ -189,12 +205,18 @@ def _constant(document: Document, location: Location, expression: pl.Expr) -> An
 
 
 def _checked(
-    document: Document, location: Location, expression: pl.Expr, entity: Entity, wanted: type[pl.DataType] | None
+    document: Document,
+    location: Location,
+    expression: pl.Expr,
+    entity: Entity,
+    wanted: type[pl.DataType] | None,
 ) -> pl.Expr:
     known = {column.name for column in entity.columns}
     for name in expression.meta.root_names():
         if name not in known:
-            raise document.fault(f"{entity.path} has no column {name!r}.{nearest(name, known)}", location)
+            raise document.fault(
+                f"{entity.path} has no column {name!r}.{nearest(name, known)}", location
+            )
     try:
         tree = _tree(expression)
         found = empty_view(entity, 2).select(expression.alias("tried"))
@@ -202,10 +224,13 @@ def _checked(
         raise document.fault(f"it cannot be evaluated: {_first_line(error)}.", location) from None
     if not expression.meta.root_names() or _looks_around(tree):
         raise document.fault(
-            "it must speak of a single record's columns: no aggregates, windows or constants alone.", location
+            "it must speak of a single record's columns: no aggregates, windows or constants alone.",
+            location,
         )
     if wanted is not None and found["tried"].dtype not in (wanted, pl.Null):
-        raise document.fault(f"it gives {found['tried'].dtype}, where {wanted.__name__} is needed.", location)
+        raise document.fault(
+            f"it gives {found['tried'].dtype}, where {wanted.__name__} is needed.", location
+        )
     return expression
 
 
@@ -249,8 +274,14 @@ def compile_rule(document: Document, index: int, rule: Rule, entity: Entity) -> 
     for name in named:
         if name not in columns:
             key = (*place, "column" if rule.column else "columns")
-            raise document.fault(f"{entity.path} has no column {name!r}.{nearest(name, columns)}", key)
-    when = None if rule.when is None else compile_sql(document, (*place, "when"), rule.when, entity, pl.Boolean)
+            raise document.fault(
+                f"{entity.path} has no column {name!r}.{nearest(name, columns)}", key
+            )
+    when = (
+        None
+        if rule.when is None
+        else compile_sql(document, (*place, "when"), rule.when, entity, pl.Boolean)
+    )
     if rule.check is not None:
         assert rule.column is not None
         return _builtin(document, place, rule, columns[rule.column], entity, when)
@@ -259,14 +290,21 @@ def compile_rule(document: Document, index: int, rule: Rule, entity: Entity) -> 
         words = f"{', '.join(named)}: {rule.function}{_arguments(rule)}"
     else:
         assert rule.expression is not None
-        expression = compile_sql(document, (*place, "expression"), rule.expression, entity, pl.Boolean)
+        expression = compile_sql(
+            document, (*place, "expression"), rule.expression, entity, pl.Boolean
+        )
         named = list(dict.fromkeys(expression.meta.root_names()))
         words = rule.expression
     return CompiledRule(rule, tuple(named), None, expression, when, rule.message or words)
 
 
 def _builtin(
-    document: Document, place: Location, rule: Rule, column: Column, entity: Entity, when: pl.Expr | None
+    document: Document,
+    place: Location,
+    rule: Rule,
+    column: Column,
+    entity: Entity,
+    when: pl.Expr | None,
 ) -> CompiledRule:
     if rule.check not in CHECKS:
         told = (
@@ -274,26 +312,42 @@ def _builtin(
             if rule.check == "unique_values_eq"
             else nearest(rule.check, CHECKS)
         )
-        raise document.fault(f"pandera has no check {rule.check!r} for records.{told}", (*place, "check"))
+        raise document.fault(
+            f"pandera has no check {rule.check!r} for records.{told}", (*place, "check")
+        )
     make = getattr(pandera.Check, rule.check)
     known = set(inspect.signature(make).parameters) - _SHARED_ARGUMENTS
     for name in rule.arguments:
         if name not in known:
-            raise document.fault(f"{rule.check} takes no {name!r}.{nearest(name, known)}", (*place, "arguments", name))
+            raise document.fault(
+                f"{rule.check} takes no {name!r}.{nearest(name, known)}",
+                (*place, "arguments", name),
+            )
     arguments = {name: _fitting(value, column) for name, value in rule.arguments.items()}
     try:
         check = make(**arguments, ignore_na=rule.nulls == "pass")
         check(empty_view(entity, 2).lazy(), column.name).check_output.collect()
-    except (TypeError, ValueError, OverflowError, RecursionError, re.error, pl.exceptions.PolarsError) as error:
+    except (
+        TypeError,
+        ValueError,
+        OverflowError,
+        RecursionError,
+        re.error,
+        pl.exceptions.PolarsError,
+    ) as error:
+        check_words = f"{rule.check}{_arguments(rule)}"
         said = (
-            f"{rule.check}{_arguments(rule)} does not go with {column.name} ({column.data_type}): {_first_line(error)}."
+            f"{check_words} does not go with {column.name} ({column.data_type}):"
+            f" {_first_line(error)}."
         )
         raise document.fault(said, (*place, "arguments" if rule.arguments else "check")) from None
     words = f"{column.name}: {rule.check}{_arguments(rule)}"
     return CompiledRule(rule, (column.name,), check, None, when, rule.message or words)
 
 
-def _function(document: Document, place: Location, rule: Rule, names: list[str], entity: Entity) -> pl.Expr:
+def _function(
+    document: Document, place: Location, rule: Rule, names: list[str], entity: Entity
+) -> pl.Expr:
     functions = registered_rules()
     if rule.function not in functions:
         raise document.fault(
@@ -305,11 +359,13 @@ def _function(document: Document, place: Location, rule: Rule, names: list[str],
         expression = function(*(pl.col(name) for name in names), **rule.arguments)
     except Exception as error:  # noqa: BLE001 - a person's function may raise anything; the message names the rule
         raise document.fault(
-            f"{rule.function}{signature_of(function)} failed: {type(error).__name__}: {error}.", place
+            f"{rule.function}{signature_of(function)} failed: {type(error).__name__}: {error}.",
+            place,
         ) from error
     if not isinstance(expression, pl.Expr):
         raise document.fault(
-            f"{rule.function} must return a polars expression, not {type(expression).__name__}.", (*place, "function")
+            f"{rule.function} must return a polars expression, not {type(expression).__name__}.",
+            (*place, "function"),
         )
     return _checked(document, (*place, "function"), expression, entity, pl.Boolean)
 
@@ -342,4 +398,6 @@ def _fitting_number(value: float, column: Column) -> Any:
 
 
 def _first_line(error: BaseException) -> str:
-    return printable((str(error).strip().splitlines() or [type(error).__name__])[0].rstrip("."), 300)
+    return printable(
+        (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip("."), 300
+    )

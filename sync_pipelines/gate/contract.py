@@ -48,7 +48,10 @@ def build_contract(columns: tuple[Column, ...]) -> pandera.DataFrameSchema:
         for index, column in enumerate(columns)
         if column.is_business_key and column.type.arrow == pa.string()
     ]
-    key_bytes = pl.sum_horizontal(pl.col(name).str.len_bytes().fill_null(0) for name in keys or ["c0"]) <= MAX_KEY_BYTES
+    key_bytes = (
+        pl.sum_horizontal(pl.col(name).str.len_bytes().fill_null(0) for name in keys or ["c0"])
+        <= MAX_KEY_BYTES
+    )
     return pandera.DataFrameSchema(
         {
             f"c{index}": pandera.Column(
@@ -98,12 +101,18 @@ def _violations(entity: Entity, errors: SchemaErrors) -> list[Violation]:
 
 
 def _place(entity: Entity, violation: Violation) -> int:
-    return next(place for place, column in enumerate(entity.columns) if column.name == violation.column)
+    return next(
+        place for place, column in enumerate(entity.columns) if column.name == violation.column
+    )
 
 
 def _reason(column: Column, check: str) -> str:
     if check == "not_nullable":
-        return "The business key is null." if column.is_business_key else "It is null, but declared NOT NULL."
+        return (
+            "The business key is null."
+            if column.is_business_key
+            else "It is null, but declared NOT NULL."
+        )
     if check == "key_bytes":
         return f"The business key is longer than the {MAX_KEY_BYTES} bytes that an index can hold."
     return f"It has more than the {column.type.length} characters of {column.data_type}; nothing is cut."
@@ -114,7 +123,9 @@ def _checks(column: Column, key_bytes: pl.Expr | None) -> list[pandera.Check]:
     if column.type.kind is Kind.TEXT and column.type.length is not None:
         checks.append(pandera.Check.str_length(max_value=column.type.length, name="max_length"))
     if key_bytes is not None:
-        checks.append(pandera.Check(lambda data: data.lazyframe.select(key_bytes), name="key_bytes"))
+        checks.append(
+            pandera.Check(lambda data: data.lazyframe.select(key_bytes), name="key_bytes")
+        )
     return checks
 
 

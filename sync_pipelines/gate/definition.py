@@ -50,7 +50,9 @@ class Rule(_Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Rule:
-        kinds = [kind for kind in ("check", "function", "expression") if getattr(self, kind) is not None]
+        kinds = [
+            kind for kind in ("check", "function", "expression") if getattr(self, kind) is not None
+        ]
         if len(kinds) != 1:
             raise ValueError("a rule has exactly one of check, function and expression")
         if self.check is not None and (self.column is None or self.columns):
@@ -116,7 +118,12 @@ class GateFile(_Strict):
     masks: dict[str, Mask] = Field(default_factory=dict)
 
 
-_MODELS: dict[str, type[BaseModel]] = {"rules": Rule, "score": Score, "decision": Decision, "masks": HashMask}
+_MODELS: dict[str, type[BaseModel]] = {
+    "rules": Rule,
+    "score": Score,
+    "decision": Decision,
+    "masks": HashMask,
+}
 
 
 def read_gate_file(path: Path) -> tuple[GateFile, Document]:
@@ -135,7 +142,9 @@ def read_gate_file(path: Path) -> tuple[GateFile, Document]:
     seen: set[str] = set()
     for index, rule in enumerate(gate.rules):
         if rule.name in seen:
-            raise document.fault(f"a rule {rule.name!r} is defined above already.", ("rules", index, "name"))
+            raise document.fault(
+                f"a rule {rule.name!r} is defined above already.", ("rules", index, "name")
+            )
         seen.add(rule.name)
     return gate, document
 
@@ -144,16 +153,24 @@ def _told(document: Document, error: ValidationError) -> Exception:
     """The first problem; of a mask's alternatives, the one that fits best."""
     problem = error.errors(include_url=False, include_input=True)[0]
     location: Location = tuple(
-        part for part in problem["loc"] if not str(part).startswith(("HashMask", "literal[", "function-"))
+        part
+        for part in problem["loc"]
+        if not str(part).startswith(("HashMask", "literal[", "function-"))
     )
     if location[:1] == ("masks",) and len(location) >= 2 and problem["type"] != "value_error":
         return document.fault("a mask is redact, drop, or {hash: env:NAME}.", location[:2])
     if problem["type"] == "extra_forbidden":
         model = _MODELS.get(str(location[0]), GateFile) if len(location) > 1 else GateFile
-        return document.fault(f"there is no such key.{nearest(location[-1], model.model_fields)}", location)
-    if problem["type"] == "literal_error":
-        choices = [choice.strip("' ") for choice in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
         return document.fault(
-            f"{problem['input']!r} is not one of {', '.join(choices)}.{nearest(problem['input'], choices)}", location
+            f"there is no such key.{nearest(location[-1], model.model_fields)}", location
+        )
+    if problem["type"] == "literal_error":
+        choices = [
+            choice.strip("' ")
+            for choice in problem["ctx"]["expected"].replace(" or ", ", ").split(",")
+        ]
+        return document.fault(
+            f"{problem['input']!r} is not one of {', '.join(choices)}.{nearest(problem['input'], choices)}",
+            location,
         )
     return document.fault(problem["msg"].removeprefix("Value error, ") + ".", location)

@@ -33,14 +33,18 @@ class Document:
     def fault(self, what: str, location: Location = ()) -> GateDefinitionError:
         """An error at a place of this file: file, line, key, what is wrong."""
         key = ".".join(map(str, location))
-        return definition_fault(self.path, line_of(self.lines, location), f"{key}: {what}" if key else what)
+        return definition_fault(
+            self.path, line_of(self.lines, location), f"{key}: {what}" if key else what
+        )
 
 
 def definition_fault(path: Path, line: int | None, what: str) -> GateDefinitionError:
     """An error of a gate's file."""
     place = f"{path}:{line}" if line else str(path)
     return GateDefinitionError(
-        f"{place}: {printable(what, 1000)}", where={"file": str(path)}, next_command="sync-pipelines gate check"
+        f"{place}: {printable(what, 1000)}",
+        where={"file": str(path)},
+        next_command="sync-pipelines gate check",
     )
 
 
@@ -48,7 +52,11 @@ def nearest(name: Any, known: Iterable[str]) -> str:
     """ " Did you mean …?" or the list of what there is."""
     names = sorted(set(known))
     found = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    return f" Did you mean {found[0]!r}?" if found else f" There is: {printable(', '.join(names), 1000) or 'nothing'}."
+    return (
+        f" Did you mean {found[0]!r}?"
+        if found
+        else f" There is: {printable(', '.join(names), 1000) or 'nothing'}."
+    )
 
 
 def read_bounded(path: Path) -> bytes:

@@ -75,7 +75,9 @@ def explain(gate: Gate, batch: pa.Table) -> Explanation:
 def _remedies(gate: Gate, view: pl.DataFrame, told: dict[str, Any]) -> list[list[str]]:
     failing = [name for name, passed in told.items() if name[0] in "rq" and not passed]
     names = {f"r{index}": rule.rule.name for index, rule in enumerate(gate.rules)}
-    names |= {f"q{index}": f"required {name}" for index, name in enumerate(gate.definition.required)}
+    names |= {
+        f"q{index}": f"required {name}" for index, name in enumerate(gate.definition.required)
+    }
     for together in [
         *range(1, min(MAX_TOGETHER, len(failing)) + 1),
         *([len(failing)] if len(failing) > MAX_TOGETHER else []),
@@ -94,7 +96,9 @@ def _remedies(gate: Gate, view: pl.DataFrame, told: dict[str, Any]) -> list[list
         views = pl.concat([view] * len(sets))
         levels = gate.decide(views, bits)["level"].to_list()
         if helpful := [
-            [names[name] for name in changed] for changed, level in zip(sets, levels, strict=True) if level == PASS
+            [names[name] for name in changed]
+            for changed, level in zip(sets, levels, strict=True)
+            if level == PASS
         ]:
             return helpful
     return []
@@ -145,5 +149,13 @@ class Shadow:
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON-ready data."""
-        moved = [{"now": now, "then": then, "records": count} for (now, then), count in sorted(self.moved.items())]
-        return {"records": self.records, "verdicts": moved, "failed": dict(self.failed), "examples": self.examples}
+        moved = [
+            {"now": now, "then": then, "records": count}
+            for (now, then), count in sorted(self.moved.items())
+        ]
+        return {
+            "records": self.records,
+            "verdicts": moved,
+            "failed": dict(self.failed),
+            "examples": self.examples,
+        }

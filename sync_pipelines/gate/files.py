@@ -24,7 +24,12 @@ from sync_pipelines.gate.rules import load_rule_files
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.types import INTEGER_BITS, Kind
 
-_FACTS = {"record_type": "_record_type", "score": "_score", "required_present": "_required", "failed_rules": "_failed"}
+_FACTS = {
+    "record_type": "_record_type",
+    "score": "_score",
+    "required_present": "_required",
+    "failed_rules": "_failed",
+}
 _ALIASES = {
     "quality_score": "score",
     "required_fields": "required_present",
@@ -66,7 +71,11 @@ def load_gate(folder: Path, entity: Entity) -> Gate | None:
     with _lock:
         known = _cache.get(path)
     if known is not None and known[0] == _stamp(folder, path, known[1].definition):
-        return known[1] if known[1].entity.code_version == entity.code_version else _load(folder, path, entity)
+        return (
+            known[1]
+            if known[1].entity.code_version == entity.code_version
+            else _load(folder, path, entity)
+        )
     return _load(folder, path, entity)
 
 
@@ -87,7 +96,9 @@ def _stamp(folder: Path, path: Path, definition: GateFile) -> tuple[Any, ...]:
         *([path.parent / definition.decision.file] if definition.decision else []),
         *sorted(folder.glob("*.py")),
     ]
-    return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists())
+    return tuple(
+        (str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists()
+    )
 
 
 def build_gate(path: Path, entity: Entity) -> tuple[Gate, list[Finding]]:
@@ -100,14 +111,20 @@ def build_gate(path: Path, entity: Entity) -> tuple[Gate, list[Finding]]:
     known = [column.name for column in entity.columns]
     for index, name in enumerate(definition.required):
         if name not in known:
-            raise document.fault(f"{entity.path} has no column {name!r}.{nearest(name, known)}", ("required", index))
+            raise document.fault(
+                f"{entity.path} has no column {name!r}.{nearest(name, known)}", ("required", index)
+            )
     check_masks(document, definition, entity)
-    rules = tuple(compile_rule(document, index, rule, entity) for index, rule in enumerate(definition.rules))
+    rules = tuple(
+        compile_rule(document, index, rule, entity) for index, rule in enumerate(definition.rules)
+    )
     _check_score(document, definition)
     record_type = None
     if definition.record_type is not None:
         if definition.decision is None:
-            raise document.fault("only a decision uses the record type, and there is none.", ("record_type",))
+            raise document.fault(
+                "only a decision uses the record type, and there is none.", ("record_type",)
+            )
         record_type = compile_sql(
             document, ("record_type",), definition.record_type, entity, None, may_be_constant=True
         )
@@ -124,11 +141,13 @@ def _check_score(document: Document, definition: GateFile) -> None:
             continue
         if not rule.weight:
             raise document.fault(
-                "a rule that only counts for the score needs a weight above 0.", ("rules", index, "weight")
+                "a rule that only counts for the score needs a weight above 0.",
+                ("rules", index, "weight"),
             )
         if definition.score is None and definition.decision is None:
             raise document.fault(
-                "nothing uses the score: there is neither score nor decision.", ("rules", index, "severity")
+                "nothing uses the score: there is neither score nor decision.",
+                ("rules", index, "severity"),
             )
     score = definition.score
     if score is not None and score.review_below and score.review_below < score.reject_below:
@@ -141,7 +160,10 @@ def _decision(
     path = document.path.parent / used.file
     table = read_table(path, used.decision)
     table = replace(
-        table, inputs=tuple(_typed(one, used.inputs.get(one.name, one.name), entity) for one in table.inputs)
+        table,
+        inputs=tuple(
+            _typed(one, used.inputs.get(one.name, one.name), entity) for one in table.inputs
+        ),
     )
     findings = examine(table)
     for finding in findings:
@@ -150,13 +172,19 @@ def _decision(
     _check_use(document, definition, used, table)
     sources, facts = _sources(document, definition, used, table, entity)
     levels, default = _levels(document, used, table)
-    return DecisionUse(table, sources, levels, default, used.file, "required_present" in facts), findings
+    return DecisionUse(
+        table, sources, levels, default, used.file, "required_present" in facts
+    ), findings
 
 
-def _check_use(document: Document, definition: GateFile, used: Decision, table: DecisionTable) -> None:
+def _check_use(
+    document: Document, definition: GateFile, used: Decision, table: DecisionTable
+) -> None:
     """Refuse a use of the table that contradicts it."""
     if table.aggregation is None and definition.score is not None:
-        raise document.fault("the decision table judges, so thresholds of the score are not used.", ("score",))
+        raise document.fault(
+            "the decision table judges, so thresholds of the score are not used.", ("score",)
+        )
     if table.aggregation is not None and definition.score is None:
         raise document.fault(
             f"the table gives a number ({table.aggregation}), so score must say from where on it is reviewed or"
@@ -166,7 +194,9 @@ def _check_use(document: Document, definition: GateFile, used: Decision, table: 
     unknown = [name for name in used.inputs if name not in {one.name for one in table.inputs}]
     if unknown:
         told = nearest(unknown[0], [one.name for one in table.inputs])
-        raise document.fault(f"{used.file} has no input {unknown[0]!r}.{told}", ("decision", "inputs", unknown[0]))
+        raise document.fault(
+            f"{used.file} has no input {unknown[0]!r}.{told}", ("decision", "inputs", unknown[0])
+        )
 
 
 def _sources(
@@ -177,12 +207,19 @@ def _sources(
     facts: set[str | None] = set()
     for one in table.inputs:
         given = used.inputs.get(one.name, one.name)
-        location: Location = ("decision", "inputs", one.name) if one.name in used.inputs else ("decision",)
+        location: Location = (
+            ("decision", "inputs", one.name) if one.name in used.inputs else ("decision",)
+        )
         source, fact = _source(document, location, given, one.kind, entity)
         if fact == "record_type" and definition.record_type is None:
-            raise document.fault(f"{used.file} asks for the record type, so record_type must say what it is.", location)
+            raise document.fault(
+                f"{used.file} asks for the record type, so record_type must say what it is.",
+                location,
+            )
         if fact == "required_present" and not definition.required:
-            raise document.fault(f"{used.file} asks for the required fields, so required must name them.", location)
+            raise document.fault(
+                f"{used.file} asks for the required fields, so required must name them.", location
+            )
         sources.append(source)
         facts.add(fact)
     return tuple(sources), facts
@@ -196,7 +233,8 @@ def _source(
         have = _feel_kind(columns[given].type.kind)
         if have != wanted:
             raise document.fault(
-                f"the table compares {given!r} with a {wanted}, but the column is {columns[given].data_type}.", location
+                f"the table compares {given!r} with a {wanted}, but the column is {columns[given].data_type}.",
+                location,
             )
         return pl.col(given).cast(POLARS[wanted]), None
     fact = re.sub(r"[^a-z0-9]+", "_", given.lower()).strip("_")
@@ -208,7 +246,8 @@ def _source(
         )
     if _FACT_KINDS[fact] != wanted:
         raise document.fault(
-            f"the table compares {given!r} with a {wanted}, but it is a {_FACT_KINDS[fact]}.", location
+            f"the table compares {given!r} with a {wanted}, but it is a {_FACT_KINDS[fact]}.",
+            location,
         )
     return pl.col(_FACTS[fact]), fact
 
@@ -243,7 +282,9 @@ def _feel_kind(kind: Kind) -> FeelKind:
     return "date" if kind in (Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ) else "string"
 
 
-def _levels(document: Document, used: Decision, table: DecisionTable) -> tuple[tuple[int, ...], int]:
+def _levels(
+    document: Document, used: Decision, table: DecisionTable
+) -> tuple[tuple[int, ...], int]:
     if table.aggregation is not None:
         return tuple(REJECT for _ in table.rules), REJECT
     place = _verdict_place(document, used, table)
@@ -255,7 +296,9 @@ def _levels(document: Document, used: Decision, table: DecisionTable) -> tuple[t
     unknown = [answer for answer in used.verdicts if answer not in possible]
     if unknown:
         hint = nearest(unknown[0], possible)
-        raise document.fault(f"{used.file} never answers {unknown[0]!r}.{hint}", ("decision", "verdicts", unknown[0]))
+        raise document.fault(
+            f"{used.file} never answers {unknown[0]!r}.{hint}", ("decision", "verdicts", unknown[0])
+        )
     if table.has_default:
         default = _level(document, used, output.default)
     else:
@@ -267,7 +310,8 @@ def _level(document: Document, used: Decision, answer: Any) -> int:
     verdict = used.verdicts.get(str(answer)) or _VERDICTS.get(str(answer).lower())
     if verdict is None:
         raise document.fault(
-            f"verdicts must say what the answer {answer!r} means: pass, review or reject.", ("decision", "verdicts")
+            f"verdicts must say what the answer {answer!r} means: pass, review or reject.",
+            ("decision", "verdicts"),
         )
     return LEVELS[verdict]
 
@@ -284,6 +328,7 @@ def _verdict_place(document: Document, used: Decision, table: DecisionTable) -> 
         return 0
     if used.output not in names:
         raise document.fault(
-            f"{used.file} has no output {used.output!r}.{nearest(used.output, names)}", ("decision", "output")
+            f"{used.file} has no output {used.output!r}.{nearest(used.output, names)}",
+            ("decision", "output"),
         )
     return names.index(used.output)

@@ -62,7 +62,11 @@ class Tally:
 
     def as_dict(self) -> dict[str, Any]:
         """The tally as JSON-ready data."""
-        return {**vars(self), "failed": dict(self.failed), "decided": dict(sorted(self.decided.items()))}
+        return {
+            **vars(self),
+            "failed": dict(self.failed),
+            "decided": dict(sorted(self.decided.items())),
+        }
 
 
 @dataclass(frozen=True)
@@ -162,13 +166,21 @@ class Gate:
 
     def view(self, batch: pa.Table) -> pl.DataFrame:
         """The columns of a batch that the gate looks at, by their declared names."""
-        wanted = [f"c{index}" for index, column in enumerate(self.entity.columns) if column.name in self._names]
+        wanted = [
+            f"c{index}"
+            for index, column in enumerate(self.entity.columns)
+            if column.name in self._names
+        ]
         return pl.DataFrame(batch.select(wanted)).select(self._view)
 
     def bits(self, view: pl.DataFrame) -> pl.DataFrame:
         """What rules, required fields and record type say of each record."""
         nothing = pl.lit(None, pl.Int32).alias("broken")
-        kind = pl.lit(None, pl.String) if self.record_type is None else self.record_type.cast(pl.String)
+        kind = (
+            pl.lit(None, pl.String)
+            if self.record_type is None
+            else self.record_type.cast(pl.String)
+        )
         try:
             return self._bits(view, [rule.passes(view) for rule in self.rules], kind, nothing)
         except pl.exceptions.PolarsError:
@@ -185,12 +197,18 @@ class Gate:
         types = pl.Series("kind", [None] * len(view), pl.String)
         if kinds.any():
             with_kind = view.filter(kinds.fill_null(False))
-            types = types.scatter(kinds.arg_true(), with_kind.select(kind.alias("kind")).to_series())
+            types = types.scatter(
+                kinds.arg_true(), with_kind.select(kind.alias("kind")).to_series()
+            )
         passed: list[pl.Series | pl.Expr] = [bits.fill_null(False) for bits in found]
         return self._bits(view, passed, types, pl.coalesce(broken).alias("broken"))
 
     def _bits(
-        self, view: pl.DataFrame, found: list[pl.Series | pl.Expr], kind: pl.Series | pl.Expr, broken: pl.Expr
+        self,
+        view: pl.DataFrame,
+        found: list[pl.Series | pl.Expr],
+        kind: pl.Series | pl.Expr,
+        broken: pl.Expr,
     ) -> pl.DataFrame:
         required = [_is_there(view, name) for name in self.definition.required]
         # As many rows as records, whatever else there is.
@@ -218,8 +236,12 @@ class Gate:
         rules = [*range(len(self.decision.levels)), NO_RULE]
         answers = [*self.decision.levels, self.decision.default_level]
         answer = chosen.replace_strict(rules, answers, return_dtype=pl.Int32)
-        whole = pl.concat([bits, facts, pl.DataFrame({"chosen": chosen, "_answer": answer})], how="horizontal")
-        return whole.select("_score", "chosen", level=pl.max_horizontal([*levels, pl.col("_answer")]))
+        whole = pl.concat(
+            [bits, facts, pl.DataFrame({"chosen": chosen, "_answer": answer})], how="horizontal"
+        )
+        return whole.select(
+            "_score", "chosen", level=pl.max_horizontal([*levels, pl.col("_answer")])
+        )
 
     def _facts(self, bits: pl.DataFrame) -> pl.DataFrame:
         required = [pl.col(f"q{index}") for index in range(len(self.definition.required))]
@@ -277,14 +299,19 @@ class Gate:
         if violations:
             refused = pl.Series([violation.index for violation in violations], dtype=pl.UInt32)
             is_refused = pl.int_range(pl.len(), dtype=pl.UInt32).is_in(refused.implode())
-            outcome = outcome.with_columns(level=pl.when(is_refused).then(None).otherwise(pl.col("level")))
+            outcome = outcome.with_columns(
+                level=pl.when(is_refused).then(None).otherwise(pl.col("level"))
+            )
         self._count(outcome, len(violations), tally)
         return self._told(outcome, violations)
 
     def _count(self, outcome: pl.DataFrame, refused: int, tally: Tally) -> None:
         judged = outcome.filter(pl.col("level").is_not_null()) if refused else outcome
         failures = [(~pl.col(f"r{index}")).sum() for index in range(len(self.rules))]
-        levels = [(pl.col("level") == level).sum().alias(f"level{level}") for level in (PASS, REVIEW, REJECT)]
+        levels = [
+            (pl.col("level") == level).sum().alias(f"level{level}")
+            for level in (PASS, REVIEW, REJECT)
+        ]
         sums = judged.select(failures + levels).row(0, named=True)
         tally.passed += sums["level0"]
         tally.reviewed += sums["level1"]
@@ -294,7 +321,9 @@ class Gate:
                 tally.failed[rule.rule.name] += sums[f"r{index}"]
         if self.decision is not None and self.decision.table.aggregation is None:
             for number, count in judged["chosen"].value_counts().iter_rows():
-                tally.decided["no rule" if number in (None, NO_RULE) else f"rule {number + 1}"] += count
+                tally.decided["no rule" if number in (None, NO_RULE) else f"rule {number + 1}"] += (
+                    count
+                )
 
     def _told(self, outcome: pl.DataFrame, violations: list[Violation]) -> Verdicts:
         """Reasons, worked out once for each pattern of bits and not once for each record."""
@@ -306,11 +335,16 @@ class Gate:
         pairs = [self.reason(row) for row in kinds.iter_rows(named=True)]
         columns, reasons_of_kinds = zip(*pairs, strict=True)
         reasons = kinds.with_columns(
-            pl.Series("reason", reasons_of_kinds, pl.String), pl.Series("column", columns, pl.String)
+            pl.Series("reason", reasons_of_kinds, pl.String),
+            pl.Series("column", columns, pl.String),
         )
-        flagged = flagged.join(reasons, on=pattern, how="left", nulls_equal=True, maintain_order="left")
+        flagged = flagged.join(
+            reasons, on=pattern, how="left", nulls_equal=True, maintain_order="left"
+        )
         rejected = flagged.filter(pl.col("level") == REJECT)
-        rejects = [Violation(*row) for row in rejected.select("row", "column", "reason").iter_rows()]
+        rejects = [
+            Violation(*row) for row in rejected.select("row", "column", "reason").iter_rows()
+        ]
         review = flagged.filter(pl.col("level") == REVIEW).select("row", "reason")
         reviews = None
         if len(review):
@@ -326,7 +360,9 @@ class Gate:
         Holds no value of the record.
         """
         failed = [rule for index, rule in enumerate(self.rules) if not row[f"r{index}"]]
-        missing = [name for index, name in enumerate(self.definition.required) if not row[f"q{index}"]]
+        missing = [
+            name for index, name in enumerate(self.definition.required) if not row[f"q{index}"]
+        ]
         guilty, parts = self._guilty(row, failed)
         if missing:
             parts.append(f"Required, but missing: {', '.join(missing)}.")
@@ -338,14 +374,18 @@ class Gate:
         column = candidates[0] if candidates else None
         return column, printable(" ".join(parts), MAX_REASON)
 
-    def _guilty(self, row: dict[str, Any], failed: list[CompiledRule]) -> tuple[list[CompiledRule], list[str]]:
+    def _guilty(
+        self, row: dict[str, Any], failed: list[CompiledRule]
+    ) -> tuple[list[CompiledRule], list[str]]:
         """The rules that decide on the level of a record, a broken one first, and a sentence about each."""
         guilty = [rule for rule in failed if LEVELS.get(rule.rule.severity, PASS) == row["level"]]
         broken = None if row["broken"] in (None, RECORD_TYPE) else self.rules[row["broken"]]
         others = [rule for rule in guilty if rule is not broken]
         parts = [f"Rule {rule.rule.name}: {rule.words}." for rule in others]
         if broken is not None:
-            parts.insert(0, f"Rule {broken.rule.name} cannot be evaluated for this record: {broken.words}.")
+            parts.insert(
+                0, f"Rule {broken.rule.name} cannot be evaluated for this record: {broken.words}."
+            )
             return [broken, *others], parts
         if row["broken"] == RECORD_TYPE:
             parts.append("The record type cannot be evaluated for this record.")
@@ -361,7 +401,11 @@ class Gate:
             return [f"The {score}{table} is too low."] if is_too_low else []
         chosen = row["chosen"]
         if chosen in (None, NO_RULE):
-            return [f"{decision.file}: no rule matches ({score})."] if decision.default_level == level else []
+            return (
+                [f"{decision.file}: no rule matches ({score})."]
+                if decision.default_level == level
+                else []
+            )
         if decision.levels[chosen] != level:
             return []
         answers = map(number_or_value, decision.table.rules[chosen].outputs)
@@ -421,4 +465,8 @@ def _level_of_score(definition: GateFile, score: float | None) -> int:
 
 def _is_there(view: pl.DataFrame, name: str) -> pl.Expr:
     there = pl.col(name).is_not_null()
-    return there & (pl.col(name).str.strip_chars() != "").fill_null(False) if view.schema[name] == pl.String else there
+    return (
+        there & (pl.col(name).str.strip_chars() != "").fill_null(False)
+        if view.schema[name] == pl.String
+        else there
+    )

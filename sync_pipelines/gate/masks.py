@@ -41,7 +41,9 @@ def check_masks(document: Document, definition: GateFile, entity: Entity) -> Non
     columns = {column.name: column for column in entity.columns}
     for name, mask in definition.masks.items():
         if name not in columns:
-            raise document.fault(f"{entity.path} has no column {name!r}.{nearest(name, columns)}", ("masks", name))
+            raise document.fault(
+                f"{entity.path} has no column {name!r}.{nearest(name, columns)}", ("masks", name)
+            )
         if columns[name].is_business_key and not isinstance(mask, HashMask):
             done = {"redact": "redacted", "drop": "dropped"}[str(mask)]
             raise document.fault(
@@ -80,7 +82,11 @@ class Masks:
         """The entity as its table has it: hashed and redacted columns are texts, dropped ones are not there."""
         return replace(
             self.entity,
-            columns=tuple(self._stored(column) for column in self.entity.columns if column.name not in self.dropped),
+            columns=tuple(
+                self._stored(column)
+                for column in self.entity.columns
+                if column.name not in self.dropped
+            ),
         )
 
     def _stored(self, column: Column) -> Column:
@@ -89,9 +95,14 @@ class Masks:
     def fingerprints(self) -> dict[str, str]:
         """Kind and, for hashes, a fingerprint of the key, by column; what the catalog keeps to notice changes."""
         hashed = {
-            name: f"hash:{hmac.digest(key, b'sync_pipelines', 'sha256').hex()[:12]}" for name, key in self.keys.items()
+            name: f"hash:{hmac.digest(key, b'sync_pipelines', 'sha256').hex()[:12]}"
+            for name, key in self.keys.items()
         }
-        return {**hashed, **dict.fromkeys(self.redacted, "redact"), **dict.fromkeys(self.dropped, "drop")}
+        return {
+            **hashed,
+            **dict.fromkeys(self.redacted, "redact"),
+            **dict.fromkeys(self.dropped, "drop"),
+        }
 
     def apply(self, columns: list[pa.Array]) -> list[pa.Array]:
         """The columns of the declared entity as those of the stored one."""
@@ -105,7 +116,9 @@ class Masks:
         if column.name in self.keys:
             return self._hashed(column.name, array)
         if column.name in self.redacted:
-            return pc.if_else(pc.is_valid(array), pa.scalar(REDACTED, pa.string()), pa.scalar(None, pa.string()))
+            return pc.if_else(
+                pc.is_valid(array), pa.scalar(REDACTED, pa.string()), pa.scalar(None, pa.string())
+            )
         return array
 
     def _hashed(self, name: str, array: pa.Array) -> pa.Array:
@@ -142,7 +155,9 @@ class Masks:
     def hide_record(self, record: bytes) -> bytes:
         """A record as it may be kept: every member with the name of a masked column is masked, at any depth."""
         try:
-            whole = json.loads(record, object_pairs_hook=_Pairs, parse_float=_Number, parse_int=_Number)
+            whole = json.loads(
+                record, object_pairs_hook=_Pairs, parse_float=_Number, parse_int=_Number
+            )
         except (ValueError, RecursionError):
             return WITHHELD
         if not isinstance(whole, _Pairs) or not any(
@@ -157,7 +172,8 @@ class Masks:
     def _hide(self, value: Any) -> Any:
         if isinstance(value, _Pairs):
             return _Pairs(
-                (name, self._hidden(name, inner) if name in self.names else self._hide(inner)) for name, inner in value
+                (name, self._hidden(name, inner) if name in self.names else self._hide(inner))
+                for name, inner in value
             )
         return [self._hide(inner) for inner in value] if isinstance(value, list) else value
 
@@ -166,7 +182,9 @@ class Masks:
             return None
         if name in self.keys:
             text = self._canonical(name, value)
-            return hmac.digest(self.keys[name], text.encode("utf-8", errors="surrogatepass"), "sha256").hex()
+            return hmac.digest(
+                self.keys[name], text.encode("utf-8", errors="surrogatepass"), "sha256"
+            ).hex()
         return REDACTED
 
     def _canonical(self, name: str, value: Any) -> str:
@@ -210,7 +228,8 @@ def open_masks(definition: GateFile, entity: Entity) -> Masks | None:
                 )
             keys[name] = secret.encode()
     redacted, dropped = (
-        frozenset(name for name, mask in definition.masks.items() if mask == kind) for kind in ("redact", "drop")
+        frozenset(name for name, mask in definition.masks.items() if mask == kind)
+        for kind in ("redact", "drop")
     )
     return Masks(entity, keys, redacted, dropped)
 

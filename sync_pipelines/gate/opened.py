@@ -61,7 +61,9 @@ class OpenedGate:
             return self
         gate = self.gate
         judged = {
-            name for source in (gate.decision.sources if gate.decision else ()) for name in source.meta.root_names()
+            name
+            for source in (gate.decision.sources if gate.decision else ())
+            for name in source.meta.root_names()
         }
         judged |= set() if gate.record_type is None else set(gate.record_type.meta.root_names())
         if judged & hidden:
@@ -71,7 +73,10 @@ class OpenedGate:
                 where=dict(self.entity.where),
                 next_command="sync-pipelines quarantine waive UID, or fix it with the clear value",
             )
-        columns = tuple(replace(one, data_type="TEXT") if one.name in hidden else one for one in self.entity.columns)
+        columns = tuple(
+            replace(one, data_type="TEXT") if one.name in hidden else one
+            for one in self.entity.columns
+        )
         entity = replace(self.entity, columns=columns)
         masks = Masks(
             entity,
@@ -79,7 +84,9 @@ class OpenedGate:
             self.masks.redacted & clear,
             self.masks.dropped,
         )
-        rules = tuple(rule.passing(entity) if _looks_at(rule) & hidden else rule for rule in gate.rules)
+        rules = tuple(
+            rule.passing(entity) if _looks_at(rule) & hidden else rule for rule in gate.rules
+        )
         return OpenedGate(entity, replace(gate, entity=entity, rules=rules), masks)
 
     def judge(self, batch: pa.Table, violations: list[Violation]) -> Verdicts:
@@ -107,7 +114,9 @@ def open_gate(folder: Path, entity: Entity) -> OpenedGate | None:
     masks = None if gate is None else open_masks(gate.definition, entity)
     configured = masks.names if masks else frozenset()
     lost = sorted(
-        column.name for column in entity.columns if column.name in entity.stored_masks and column.name not in configured
+        column.name
+        for column in entity.columns
+        if column.name in entity.stored_masks and column.name not in configured
     )
     if lost:
         raise MaskLostError(
@@ -123,7 +132,9 @@ def newly_masked(entity: Entity, opened: OpenedGate | None) -> frozenset[str]:
     """Columns whose stored values were masked in another way or not at all; everything must be read again."""
     if opened is None:
         return frozenset()
-    return frozenset(name for name, mask in opened.fingerprints.items() if entity.stored_masks.get(name) != mask)
+    return frozenset(
+        name for name, mask in opened.fingerprints.items() if entity.stored_masks.get(name) != mask
+    )
 
 
 def check_stored_masks(entity: Entity, opened: OpenedGate | None) -> None:

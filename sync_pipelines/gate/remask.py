@@ -26,7 +26,11 @@ class Remask:
 
     def columns(self, there: Collection[str]) -> list[Column]:
         """Those of the columns that a table has, by their names in it."""
-        return [one for one in self.masks.entity.columns if one.name in self.names and one.target_name in there]
+        return [
+            one
+            for one in self.masks.entity.columns
+            if one.name in self.names and one.target_name in there
+        ]
 
     def refused_key(self, key: Column) -> ConfigurationError:
         """Rows cannot be found again under another key."""

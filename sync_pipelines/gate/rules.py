@@ -92,4 +92,6 @@ def _load(path: Path) -> None:
         line = error.__traceback__
         while line is not None and line.tb_next is not None:
             line = line.tb_next
-        raise definition_fault(path, line.tb_lineno if line else None, f"{type(error).__name__}: {error}") from error
+        raise definition_fault(
+            path, line.tb_lineno if line else None, f"{type(error).__name__}: {error}"
+        ) from error

@@ -93,7 +93,9 @@ def infer_codec(rowversions: list[str]) -> Codec:
         return _infer_digits(rowversions, has_one_width)
     if all(_iso_time(rowversion) is not None for rowversion in rowversions):
         return Codec.TIMESTAMP
-    if all(rowversion[:2].lower() == "0x" and _HEX.fullmatch(rowversion) for rowversion in rowversions):
+    if all(
+        rowversion[:2].lower() == "0x" and _HEX.fullmatch(rowversion) for rowversion in rowversions
+    ):
         return Codec.HEX
     notation = proven_notation(rowversions)
     if notation is not None:
@@ -106,7 +108,9 @@ def _infer_digits(rowversions: list[str], has_one_width: bool) -> Codec:
         return Codec.INTEGER
     if all(_digits_time(rowversion) and rowversion >= "1900" for rowversion in rowversions):
         return Codec.DIGITS
-    has_leading_zero = any(len(rowversion) > 1 and rowversion.startswith("0") for rowversion in rowversions)
+    has_leading_zero = any(
+        len(rowversion) > 1 and rowversion.startswith("0") for rowversion in rowversions
+    )
     return Codec.TEXT if has_leading_zero else Codec.INTEGER
 
 
@@ -141,7 +145,9 @@ def order_key(codec: Codec, rowversion: str) -> Any:
             return rowversion.encode()
         case Codec.OPAQUE:
             return 0
-    raise CursorProtocolError(f"The rowversion {printable(rowversion, 100)!r} is not of the codec {codec!s}.")
+    raise CursorProtocolError(
+        f"The rowversion {printable(rowversion, 100)!r} is not of the codec {codec!s}."
+    )
 
 
 def check_page_order(codec: Codec, rowversions: list[str], after: str | None) -> None:
@@ -165,7 +171,9 @@ def check_page_order(codec: Codec, rowversions: list[str], after: str | None) ->
     keys = [order_key(codec, rowversion) for rowversion in rowversions]
     if after is not None and min(keys) <= order_key(codec, after):
         lowest = rowversions[keys.index(min(keys))]
-        raise CursorProtocolError(f"The source was asked for rowversions greater than {after!r} and sent {lowest!r}.")
+        raise CursorProtocolError(
+            f"The source was asked for rowversions greater than {after!r} and sent {lowest!r}."
+        )
     falls = next((place for place in range(1, len(keys)) if keys[place] < keys[place - 1]), None)
     if falls is not None:
         raise UnsortedPageError(
@@ -198,9 +206,13 @@ def _check_width(codec: Codec, rowversions: list[str], after: str | None) -> Non
 def _check_opaque(rowversions: list[str], after: str | None) -> None:
     groups = [rowversion for rowversion, _ in itertools.groupby(rowversions)]
     if after is not None and after in groups:
-        raise CursorProtocolError(f"The source was asked for rowversions greater than {after!r} and sent {after!r}.")
+        raise CursorProtocolError(
+            f"The source was asked for rowversions greater than {after!r} and sent {after!r}."
+        )
     if len(set(groups)) < len(groups):
-        raise UnsortedPageError("Equal rowversions do not follow each other: the page is not sorted by them.")
+        raise UnsortedPageError(
+            "Equal rowversions do not follow each other: the page is not sorted by them."
+        )
 
 
 def _is_sorted(values: list[str]) -> bool:
@@ -266,7 +278,11 @@ def _below_last_group(
         return safe
     kept = []
     for position in safe:
-        is_open = position == last if codec is Codec.OPAQUE else order_key(codec, position) >= order_key(codec, last)
+        is_open = (
+            position == last
+            if codec is Codec.OPAQUE
+            else order_key(codec, position) >= order_key(codec, last)
+        )
         if not is_open or position == current:
             kept.append(position)
         elif below_last is not None:
@@ -274,7 +290,9 @@ def _below_last_group(
     return kept
 
 
-def _newest_of_now(codec: Codec, rowversions: Sequence[str | None], started_at: datetime) -> str | None:
+def _newest_of_now(
+    codec: Codec, rowversions: Sequence[str | None], started_at: datetime
+) -> str | None:
     """The first of the rowversions that is there and is not in the future."""
     for rowversion in rowversions:
         if rowversion is not None and not is_ahead(codec, rowversion, started_at):
@@ -297,7 +315,10 @@ def is_ahead(codec: Codec, rowversion: str, started_at: datetime) -> bool:
 
 
 def plan_marks(
-    marks: tuple[CursorMark, ...], new: CursorMark | None, started_at: datetime, lookback_seconds: int
+    marks: tuple[CursorMark, ...],
+    new: CursorMark | None,
+    started_at: datetime,
+    lookback_seconds: int,
 ) -> tuple[CursorMark, ...]:
     """Marks to keep: the newest that is older than the lookback, and younger ones, spread so that each can grow old."""
     horizon = started_at - timedelta(seconds=lookback_seconds)
@@ -305,7 +326,9 @@ def plan_marks(
     older = [mark for mark in ordered if mark.at <= horizon]
     younger: list[CursorMark] = []
     for mark in ordered[len(older) :]:
-        if not younger or mark.at - younger[-1].at >= timedelta(seconds=lookback_seconds / _KEPT_MARKS):
+        if not younger or mark.at - younger[-1].at >= timedelta(
+            seconds=lookback_seconds / _KEPT_MARKS
+        ):
             younger.append(mark)
     return (*older[-1:], *younger)
 
@@ -322,19 +345,26 @@ def subtract_seconds(codec: Codec, rowversion: str, seconds: float) -> str:
     if codec is Codec.DIGITS:
         moment = _digits_time(rowversion)
         assert moment is not None
-        return _earlier(moment, back).strftime("%Y%m%d%H%M%S").zfill(14) + "0" * (len(rowversion) - 14)
+        return _earlier(moment, back).strftime("%Y%m%d%H%M%S").zfill(14) + "0" * (
+            len(rowversion) - 14
+        )
     if codec in NOTATIONS:
         told = moment_of(codec, rowversion)
         assert told is not None
         notation = NOTATIONS[codec]
-        earlier = _earlier(told[0], back if notation.has_time(rowversion) else back + timedelta(days=1))
+        earlier = _earlier(
+            told[0], back if notation.has_time(rowversion) else back + timedelta(days=1)
+        )
         return notation.write(earlier, rowversion)
     match = _ISO.fullmatch(rowversion)
     instant = _iso_time(rowversion)
     assert match is not None and instant is not None
     earlier = _earlier(instant[0], back).replace(tzinfo=None) + _offset(match[4] or "")
     if match[2] is None:
-        return _earlier(earlier.replace(tzinfo=UTC), timedelta(days=1)).date().isoformat() + rowversion[10:]
+        return (
+            _earlier(earlier.replace(tzinfo=UTC), timedelta(days=1)).date().isoformat()
+            + rowversion[10:]
+        )
     text = earlier.isoformat(sep=rowversion[10], timespec="seconds")[: match.end(2)]
     if match[3]:
         text += rowversion[match.end(2)] + "0" * len(match[3])

@@ -23,12 +23,20 @@ _SENT_BY_US = {"host", "content-length", "transfer-encoding", "connection", "acc
 def _reference(value: str) -> str:
     if not _REFERENCE.fullmatch(value):
         # Without the value: it may be the secret itself.
-        raise ValueError("a secret is given as a reference, env:NAME, naming the environment variable that holds it")
+        raise ValueError(
+            "a secret is given as a reference, env:NAME, naming the environment variable that holds it"
+        )
     return value
 
 
 def _path(value: str) -> str:
-    if not value.startswith("/") or value.startswith("//") or "?" in value or "#" in value or ".." in value.split("/"):
+    if (
+        not value.startswith("/")
+        or value.startswith("//")
+        or "?" in value
+        or "#" in value
+        or ".." in value.split("/")
+    ):
         raise ValueError("a path begins with one / and has no query, fragment or ..")
     if any(ord(letter) <= 32 or ord(letter) > 126 for letter in value):
         raise ValueError("a path has only printable ASCII letters and no blanks")
@@ -80,7 +88,9 @@ class ApiKeyAuth(_Model):
     @model_validator(mode="after")
     def _one_place(self) -> ApiKeyAuth:
         if (self.header is None) == (self.query is None):
-            raise ValueError("an api_key goes either into a header or into the query: give one of `header` and `query`")
+            raise ValueError(
+                "an api_key goes either into a header or into the query: give one of `header` and `query`"
+            )
         return self
 
 
@@ -391,10 +401,14 @@ class Endpoint(_Model):
             raise ValueError("the strategy rowversion needs a `cursor`")
         if self.cursor is not None and self.strategy not in (None, DeltaStrategy.ROWVERSION):
             raise ValueError(f"a `cursor` is of no use to the strategy {self.strategy}")
-        if self.is_ascending and not isinstance(self.pagination, (PagePagination, OffsetPagination)):
+        if self.is_ascending and not isinstance(
+            self.pagination, (PagePagination, OffsetPagination)
+        ):
             raise ValueError("a cursor with order ascending needs the pagination page or offset")
         if self.cursor is not None and self.resume_seconds is not None:
-            raise ValueError("resume_seconds would make a cursor move past changes that kept answers do not have")
+            raise ValueError(
+                "resume_seconds would make a cursor move past changes that kept answers do not have"
+            )
         if self.is_ascending and self.ids is not None:
             raise ValueError("ids are asked for in any order, so the cursor's order is any")
 
@@ -432,7 +446,9 @@ class OpenApiSource(_Model):
     @model_validator(mode="after")
     def _one_place(self) -> OpenApiSource:
         if (self.path is None) == (self.file is None):
-            raise ValueError("an OpenAPI document is either at a `path` of the source or in a `file`")
+            raise ValueError(
+                "an OpenAPI document is either at a `path` of the source or in a `file`"
+            )
         return self
 
 

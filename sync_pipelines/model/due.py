@@ -57,7 +57,9 @@ def plan_next_seconds(uid: UUID, interval_seconds: float) -> float:
     Up to a tenth (at most 300 s) is taken off, always the same for an entity, so that those that were discovered
     together do not stay together.
     """
-    return interval_seconds - _fraction(uid) * min(JITTER_SHARE * interval_seconds, MAX_JITTER_SECONDS)
+    return interval_seconds - _fraction(uid) * min(
+        JITTER_SHARE * interval_seconds, MAX_JITTER_SECONDS
+    )
 
 
 def plan_next(
@@ -75,7 +77,9 @@ def plan_next(
         moved: this sync read a rowversion that none before had read.
     """
     regular = plan_next_seconds(uid, interval_seconds)
-    settled = max(lookback_seconds, MIN_SETTLE_SECONDS) * (1 + 0.5 * JITTER_SHARE * _fraction(uid)) + 1
+    settled = (
+        max(lookback_seconds, MIN_SETTLE_SECONDS) * (1 + 0.5 * JITTER_SHARE * _fraction(uid)) + 1
+    )
     if probed and moved and settled < regular:
         return settled, Reason.FOLLOW_UP
     return regular, Reason.INTERVAL
@@ -154,7 +158,9 @@ class PlannedRun:
         return ", ".join(sorted({entity.trigger for entity in self.entities}))
 
 
-def plan_runs(due: Sequence[DueEntity], unfinished: Sequence[Kind], max_entities: int) -> list[PlannedRun]:
+def plan_runs(
+    due: Sequence[DueEntity], unfinished: Sequence[Kind], max_entities: int
+) -> list[PlannedRun]:
     """Choose the runs to start now, at most one of each kind.
 
     While two runs of a kind have not finished, entities wait in the catalog and not in the queue: they stay in the
@@ -170,7 +176,9 @@ def plan_runs(due: Sequence[DueEntity], unfinished: Sequence[Kind], max_entities
     busy = {large: sum(kind.is_large == large for kind in unfinished) for large in (False, True)}
     for kind in (Kind.REGULAR, Kind.LARGE, Kind.FULL_READ):
         members = [entity for entity in due if entity.kind is kind][:max_entities]
-        if busy[kind.is_large] >= MAX_RUNS or not any(entity.seconds_late >= 0 for entity in members):
+        if busy[kind.is_large] >= MAX_RUNS or not any(
+            entity.seconds_late >= 0 for entity in members
+        ):
             continue
         busy[kind.is_large] += 1
         runs.append(PlannedRun(kind, tuple(members)))

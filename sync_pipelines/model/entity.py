@@ -227,7 +227,8 @@ class Entity:
         """Columns of the table under the masks last written: without dropped columns, other masked columns as text."""
         kept = (column for column in columns if self.stored_masks.get(column.name) != "drop")
         return tuple(
-            replace(column, data_type="TEXT") if column.name in self.stored_masks else column for column in kept
+            replace(column, data_type="TEXT") if column.name in self.stored_masks else column
+            for column in kept
         )
 
     @cached_property
@@ -243,7 +244,11 @@ class Entity:
 
 def _hashed_as(column: Column) -> str:
     """The type of a column with the version of the JSON spelling: rows hashed by another are compared by content."""
-    return f"{column.type.sql} {JSON_HASH_VERSION}" if column.type.kind is Kind.JSON else column.type.sql
+    return (
+        f"{column.type.sql} {JSON_HASH_VERSION}"
+        if column.type.kind is Kind.JSON
+        else column.type.sql
+    )
 
 
 def staging_schema(target_schema: str) -> str:
@@ -266,11 +271,17 @@ def check_columns(columns: tuple[Column, ...]) -> None:
     if not columns:
         raise EntityDefinitionError("The API declares no columns.")
     if len(columns) > MAX_COLUMNS:
-        raise EntityDefinitionError(f"{len(columns)} columns: PostgreSQL holds at most {MAX_COLUMNS} beside ours.")
+        raise EntityDefinitionError(
+            f"{len(columns)} columns: PostgreSQL holds at most {MAX_COLUMNS} beside ours."
+        )
     check_column_names(column.name for column in columns)
     keys = [column for column in columns if column.is_business_key]
     if not keys:
-        raise EntityDefinitionError("The API declares no business key, so no record could be matched to its row.")
+        raise EntityDefinitionError(
+            "The API declares no business key, so no record could be matched to its row."
+        )
     for column in columns:
         if column.type.kind is Kind.JSON and column.is_business_key:
-            raise EntityDefinitionError(f"The business key {column.name!r} is JSON, which has no canonical form.")
+            raise EntityDefinitionError(
+                f"The business key {column.name!r} is JSON, which has no canonical form."
+            )

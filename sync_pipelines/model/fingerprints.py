@@ -61,7 +61,10 @@ class FingerprintKey:
     @cached_property
     def factors(self) -> np.ndarray:
         """Secret odd numbers, one for each character of a head."""
-        numbers = [int.from_bytes(self._mac(b"head %d" % place)[:8], "big") | 1 for place in range(HEAD_CHARACTERS)]
+        numbers = [
+            int.from_bytes(self._mac(b"head %d" % place)[:8], "big") | 1
+            for place in range(HEAD_CHARACTERS)
+        ]
         return np.array(numbers, dtype=np.uint64)
 
     def heads(self, codes: np.ndarray) -> np.ndarray:
@@ -80,7 +83,9 @@ class FingerprintKey:
 
     def fingerprint(self, text: str) -> Fingerprint:
         """Of a text of at least eight characters."""
-        return Fingerprint(len(text), int(self.heads(_codes(text[:HEAD_CHARACTERS]))[0]), self.digest(text))
+        return Fingerprint(
+            len(text), int(self.heads(_codes(text[:HEAD_CHARACTERS]))[0]), self.digest(text)
+        )
 
     def _mac(self, message: bytes) -> bytes:
         return hmac.new(self._key, message, hashlib.sha256).digest()
@@ -120,7 +125,9 @@ class Recognizer:
     def _end(self, text: str, start: int, head: int) -> int | None:
         for one in self._by_head[head]:
             end = start + one.length
-            if end <= len(text) and hmac.compare_digest(self._key.digest(text[start:end]), one.digest):
+            if end <= len(text) and hmac.compare_digest(
+                self._key.digest(text[start:end]), one.digest
+            ):
                 return end
         return None
 
@@ -139,7 +146,9 @@ def load_key(home: Path) -> FingerprintKey | None:
         home.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             partial = home / f"{KEY_FILE}.{os.getpid()}"
-            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            with os.fdopen(
+                os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
+            ) as file:
                 file.write(os.urandom(KEY_BYTES))
             # Whole or not at all, and the first of several processes wins.
             try:
@@ -150,13 +159,23 @@ def load_key(home: Path) -> FingerprintKey | None:
                 partial.unlink()
         key = path.read_bytes()
     except OSError as error:
-        logger.warning("secrets of other processes are not recognized: %s cannot be kept (%s)", path, error.strerror)
+        logger.warning(
+            "secrets of other processes are not recognized: %s cannot be kept (%s)",
+            path,
+            error.strerror,
+        )
         return None
     if len(key) != KEY_BYTES:
-        logger.warning("secrets of other processes are not recognized: %s does not hold %d bytes", path, KEY_BYTES)
+        logger.warning(
+            "secrets of other processes are not recognized: %s does not hold %d bytes",
+            path,
+            KEY_BYTES,
+        )
         return None
     return FingerprintKey(key)
 
 
 def _codes(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(
+        np.uint64
+    )

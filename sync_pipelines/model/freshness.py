@@ -34,7 +34,9 @@ class Windows:
     error_seconds: int
 
 
-def freshness_windows(sync_interval_seconds: int, grace_seconds: int = DEFAULT_GRACE_SECONDS) -> Windows:
+def freshness_windows(
+    sync_interval_seconds: int, grace_seconds: int = DEFAULT_GRACE_SECONDS
+) -> Windows:
     """One interval, and two; the grace is the time that a due run may take to start and to end.
 
     Without it an entity would be late for some seconds in every interval: it is due only when the interval is over.

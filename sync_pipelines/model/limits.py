@@ -49,7 +49,9 @@ class HttpLimits(BaseModel):
         Raises:
             SettingsError: an unknown name or a value out of range.
         """
-        http = {name: value for name, value in settings.items() if name not in RunLimits.model_fields}
+        http = {
+            name: value for name, value in settings.items() if name not in RunLimits.model_fields
+        }
         try:
             return cls(**{**defaults, **http})
         except ValidationError as error:
@@ -88,7 +90,9 @@ class RunLimits(BaseModel):
             SettingsError: a value out of range.
         """
         try:
-            return cls(**{name: value for name, value in settings.items() if name in cls.model_fields})
+            return cls(
+                **{name: value for name, value in settings.items() if name in cls.model_fields}
+            )
         except ValidationError as error:
             raise _wrong(error) from None
 
@@ -104,8 +108,11 @@ def check_limits(settings: dict[str, Any]) -> None:
 
 
 def _wrong(error: ValidationError) -> SettingsError:
-    problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+    problems = "; ".join(
+        f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
+    )
     known = ", ".join([*HttpLimits.model_fields, *RunLimits.model_fields])
     return SettingsError(
-        f"The connector's settings are wrong: {problems}; known: {known}.", state="Nothing was stored."
+        f"The connector's settings are wrong: {problems}; known: {known}.",
+        state="Nothing was stored.",
     )

@@ -68,10 +68,18 @@ def check_column_names(names: Iterable[str]) -> None:
     """
     seen: dict[str, str] = {}
     for name in names:
-        if not name or not name.strip() or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
-            raise EntityDefinitionError(f"The column name {name!r} is empty or has control characters.")
+        if (
+            not name
+            or not name.strip()
+            or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
+        ):
+            raise EntityDefinitionError(
+                f"The column name {name!r} is empty or has control characters."
+            )
         if name.lower().startswith(BRIDGE_PREFIX):
-            raise EntityDefinitionError(f"The column name {name!r} is reserved: {BRIDGE_PREFIX}* columns are ours.")
+            raise EntityDefinitionError(
+                f"The column name {name!r} is reserved: {BRIDGE_PREFIX}* columns are ours."
+            )
         if name in SYSTEM_COLUMNS:
             raise EntityDefinitionError(f"The column name {name!r} is taken by PostgreSQL itself.")
         folded = unicodedata.normalize("NFC", shorten_identifier(name)).casefold()

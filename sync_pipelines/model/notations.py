@@ -16,7 +16,9 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DAY_NAME = f"({'|'.join(_DAYS)})"
 _MONTH_NAME = f"({'|'.join(_MONTHS[place : place + 3] for place in range(0, 36, 3))})"
 _CLOCK = r"([0-9]{2}):([0-9]{2}):([0-9]{2})"
-_TIME_OF_DAY = r"(?:,?[ T]+([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9}))?)?(?: *([AaPp])[Mm])?)?"
+_TIME_OF_DAY = (
+    r"(?:,?[ T]+([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9}))?)?(?: *([AaPp])[Mm])?)?"
+)
 
 Extract = Callable[[int], str]
 """SQL for the text of a group of the notation's pattern, NULL where the text does not match."""
@@ -55,14 +57,24 @@ class Notation:
         hour = hour % 12 + (12 if half == "p" else 0) if half else hour
         try:
             moment = datetime(
-                int(match[self.year]), self._month(match), int(match[self.day]), hour, minute, second, tzinfo=UTC
+                int(match[self.year]),
+                self._month(match),
+                int(match[self.day]),
+                hour,
+                minute,
+                second,
+                tzinfo=UTC,
             )
         except ValueError:
             return None
         return moment, int(((match[self.fraction] if self.fraction else None) or "").ljust(9, "0"))
 
     def _month(self, match: re.Match[str]) -> int:
-        return _MONTHS.index(match[self.month]) // 3 + 1 if self.names_months else int(match[self.month])
+        return (
+            _MONTHS.index(match[self.month]) // 3 + 1
+            if self.names_months
+            else int(match[self.month])
+        )
 
     def has_time(self, text: str) -> bool:
         """Whether a text of this notation tells more than the day."""
@@ -86,9 +98,17 @@ class Notation:
         """The texts of a moment by the groups of the layout that they replace."""
         half = match[self.half] if self.half else None
         hour = moment.hour if half is None else moment.hour % 12 or 12
-        month = _MONTHS[3 * moment.month - 3 : 3 * moment.month] if self.names_months else str(moment.month)
+        month = (
+            _MONTHS[3 * moment.month - 3 : 3 * moment.month]
+            if self.names_months
+            else str(moment.month)
+        )
         parts = {self.year: f"{moment.year:04d}", self.month: month, self.day: str(moment.day)}
-        parts |= {self.hour: str(hour), self.hour + 1: f"{moment.minute:02d}", self.hour + 2: f"{moment.second:02d}"}
+        parts |= {
+            self.hour: str(hour),
+            self.hour + 1: f"{moment.minute:02d}",
+            self.hour + 2: f"{moment.second:02d}",
+        }
         if half is not None:
             letter = "a" if moment.hour < 12 else "p"
             parts[self.half] = letter.upper() if half.isupper() else letter
@@ -161,5 +181,7 @@ def proven_notation(texts: list[str]) -> str | None:
     """The notation that all texts have, where no other one fits them as well: 03/04/2025 alone proves neither order of
     day and month.
     """
-    fitting = [name for name in NOTATIONS if all(moment_of(name, text) is not None for text in texts)]
+    fitting = [
+        name for name in NOTATIONS if all(moment_of(name, text) is not None for text in texts)
+    ]
     return fitting[0] if len(fitting) == 1 else None

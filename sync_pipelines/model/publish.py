@@ -140,7 +140,9 @@ class Publication:
                 f"{self.missing} rows were not at the source; they are deleted if the next full read misses them, too"
             )
         if self.allowed_nulls:
-            warnings.append(f"the source sent nulls, so NOT NULL was taken off {', '.join(self.allowed_nulls)}")
+            warnings.append(
+                f"the source sent nulls, so NOT NULL was taken off {', '.join(self.allowed_nulls)}"
+            )
         return (*warnings, *self.notes)
 
 

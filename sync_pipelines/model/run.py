@@ -69,7 +69,11 @@ class Ledger:
     @classmethod
     def of_row(cls, run: Mapping[str, Any]) -> Ledger:
         """The counters of a row of `bridge.sync_runs`."""
-        records = {counter.name: run[f"records_{counter.name}"] for counter in fields(cls) if counter.name != "deleted"}
+        records = {
+            counter.name: run[f"records_{counter.name}"]
+            for counter in fields(cls)
+            if counter.name != "deleted"
+        }
         return cls(**records, deleted=run["rows_deleted"])
 
     @property

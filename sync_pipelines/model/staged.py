@@ -25,7 +25,15 @@ def records_schema(entity: Entity) -> pa.Schema:
     """Arrow schema of staged records: arrival number, rowversion, content hash, columns, and what is flagged."""
     columns = [(f"c{index}", column.type.arrow) for index, column in enumerate(entity.columns)]
     flags = [(name, pa.string()) for name in entity.flags]
-    return pa.schema([("arrival", pa.int64()), ("rowversion", pa.string()), ("hash", pa.string()), *columns, *flags])
+    return pa.schema(
+        [
+            ("arrival", pa.int64()),
+            ("rowversion", pa.string()),
+            ("hash", pa.string()),
+            *columns,
+            *flags,
+        ]
+    )
 
 
 def rejects_schema() -> pa.Schema:

@@ -44,7 +44,17 @@ INTEGER_DIGITS = {Kind.SMALLINT: 5, Kind.INTEGER: 10, Kind.BIGINT: 19}
 
 _NAMES: dict[str, Kind] = {
     **dict.fromkeys(
-        ["varchar", "varchar2", "nvarchar", "nvarchar2", "character varying", "char", "nchar", "character", "bpchar"]
+        [
+            "varchar",
+            "varchar2",
+            "nvarchar",
+            "nvarchar2",
+            "character varying",
+            "char",
+            "nchar",
+            "character",
+            "bpchar",
+        ]
         + ["text", "string", "clob", "nclob", "long"],
         Kind.TEXT,
     ),
@@ -53,11 +63,16 @@ _NAMES: dict[str, Kind] = {
     **dict.fromkeys(["integer", "int", "int4"], Kind.INTEGER),
     **dict.fromkeys(["bigint", "int8"], Kind.BIGINT),
     **dict.fromkeys(["real", "float4", "binary_float"], Kind.REAL),
-    **dict.fromkeys(["double", "double precision", "float", "float8", "binary_double"], Kind.DOUBLE),
+    **dict.fromkeys(
+        ["double", "double precision", "float", "float8", "binary_double"], Kind.DOUBLE
+    ),
     **dict.fromkeys(["boolean", "bool"], Kind.BOOLEAN),
     "date": Kind.DATE,
     **dict.fromkeys(["timestamp", "datetime", "timestamp without time zone"], Kind.TIMESTAMP),
-    **dict.fromkeys(["timestamptz", "timestamp with time zone", "timestamp with local time zone"], Kind.TIMESTAMPTZ),
+    **dict.fromkeys(
+        ["timestamptz", "timestamp with time zone", "timestamp with local time zone"],
+        Kind.TIMESTAMPTZ,
+    ),
     **dict.fromkeys(["time", "time without time zone"], Kind.TIME),
     "uuid": Kind.UUID,
     **dict.fromkeys(["json", "jsonb"], Kind.JSON),
@@ -102,7 +117,9 @@ class ColumnType:
     @property
     def is_number_text(self) -> bool:
         """Numeric without declared precision, or wider than Arrow's decimals: travels as text."""
-        return self.kind is Kind.NUMERIC and (self.precision is None or self.precision > MAX_ARROW_PRECISION)
+        return self.kind is Kind.NUMERIC and (
+            self.precision is None or self.precision > MAX_ARROW_PRECISION
+        )
 
     def __str__(self) -> str:
         return self.sql
@@ -133,20 +150,28 @@ def parse_type(declared: str) -> ColumnType:
     return _checked(declared, name, kind, first, second)
 
 
-def _checked(declared: str, name: str, kind: Kind, first: int | None, second: int | None) -> ColumnType:
+def _checked(
+    declared: str, name: str, kind: Kind, first: int | None, second: int | None
+) -> ColumnType:
     if name == "float" and (first or 0) > 53:
-        return ColumnType(Kind.NUMERIC)  # Oracle's binary precision, up to 126: more than a double holds
+        return ColumnType(
+            Kind.NUMERIC
+        )  # Oracle's binary precision, up to 126: more than a double holds
     if kind is Kind.TEXT:
         return _checked_text(declared, name, first)
     if kind is Kind.NUMERIC:
         return _checked_numeric(declared, first, second)
     if kind in (Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME):
         if first is not None and first > 6:
-            raise _inexact(declared, "PostgreSQL keeps microseconds, so at most 6 fractional digits")
+            raise _inexact(
+                declared, "PostgreSQL keeps microseconds, so at most 6 fractional digits"
+            )
         return ColumnType(kind, precision=6 if first is None else first)
     if kind is Kind.BYTES:
         return ColumnType(kind, length=first, hexadecimal="raw" in name)
-    if second is not None or (first is not None and kind not in (Kind.DOUBLE, Kind.REAL, *INTEGER_BITS)):
+    if second is not None or (
+        first is not None and kind not in (Kind.DOUBLE, Kind.REAL, *INTEGER_BITS)
+    ):
         raise _inexact(declared, "this type takes no length")
     return ColumnType(kind)
 
@@ -162,7 +187,11 @@ def _checked_text(declared: str, name: str, first: int | None) -> ColumnType:
 
 def _checked_numeric(declared: str, first: int | None, second: int | None) -> ColumnType:
     if first is None:
-        return ColumnType(Kind.NUMERIC) if second is None else ColumnType(Kind.NUMERIC, precision=38, scale=second)
+        return (
+            ColumnType(Kind.NUMERIC)
+            if second is None
+            else ColumnType(Kind.NUMERIC, precision=38, scale=second)
+        )
     scale = second or 0
     if not 1 <= first <= MAX_NUMERIC_PRECISION or not 0 <= scale <= first:
         raise _inexact(declared, "precision must be 1 to 1000 and scale 0 to the precision")
@@ -176,10 +205,14 @@ def _inexact(declared: str, why: str) -> UnknownTypeError:
 def _sql(column_type: ColumnType) -> str:
     match column_type.kind:
         case Kind.TEXT:
-            return "text" if column_type.length is None else f"character varying({column_type.length})"
+            return (
+                "text" if column_type.length is None else f"character varying({column_type.length})"
+            )
         case Kind.NUMERIC:
             return (
-                "numeric" if column_type.precision is None else f"numeric({column_type.precision},{column_type.scale})"
+                "numeric"
+                if column_type.precision is None
+                else f"numeric({column_type.precision},{column_type.scale})"
             )
         case Kind.TIMESTAMP | Kind.TIMESTAMPTZ | Kind.TIME:
             base = "time" if column_type.kind is Kind.TIME else "timestamp"
@@ -228,7 +261,9 @@ def _widens_to_numeric(old: ColumnType, new: ColumnType) -> bool:
     if old.kind in INTEGER_BITS:
         return whole_digits >= INTEGER_DIGITS[old.kind]
     if old.kind is Kind.NUMERIC and old.precision is not None:
-        return (new.scale or 0) >= (old.scale or 0) and whole_digits >= old.precision - (old.scale or 0)
+        return (new.scale or 0) >= (old.scale or 0) and whole_digits >= old.precision - (
+            old.scale or 0
+        )
     return False
 
 

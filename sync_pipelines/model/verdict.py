@@ -73,7 +73,9 @@ def plan_verdict(
     command = f"sync-pipelines quarantine list {entity.path} --run {run_uid}"
     if rejected and not ledger.good:
         return Verdict(
-            RunStatus.REJECTED, f"None of the {ledger.judged} records was good; they are in quarantine.", command
+            RunStatus.REJECTED,
+            f"None of the {ledger.judged} records was good; they are in quarantine.",
+            command,
         )
     share = rejected / judged if judged else 0.0
     if judged >= limits.min_records and share > limits.max_share:
@@ -88,6 +90,8 @@ def plan_verdict(
             f" {entity.max_vanished_share:g} that may vanish at once. They stay until somebody decides; what is new"
             " or changed is in the table."
         )
-        accept = f"sync-pipelines sync {entity.path} --full-refresh --accept-vanished, if it is true"
+        accept = (
+            f"sync-pipelines sync {entity.path} --full-refresh --accept-vanished, if it is true"
+        )
         return Verdict(RunStatus.INCOMPLETE, said, accept)
     return Verdict()

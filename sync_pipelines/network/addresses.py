@@ -41,7 +41,10 @@ _PRIVATE = [
 ]  # fmt: skip
 # The last 32 bits of these are an IPv4 address, and the packet may end there: mapped, compatible, translated,
 # NAT64.
-_CARRIERS = [ipaddress.ip_network(one) for one in ("::ffff:0:0/96", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96")]
+_CARRIERS = [
+    ipaddress.ip_network(one)
+    for one in ("::ffff:0:0/96", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96")
+]
 _6TO4 = ipaddress.ip_network("2002::/16")
 _TEREDO = ipaddress.ip_network("2001::/32")
 _ISATAP = (0x5EFE, 0x2005EFE)
@@ -61,7 +64,9 @@ def parse_host(host: str) -> IpAddress | None:
         return ipaddress.ip_address(bare)
     except ValueError:
         if _NUMBER.fullmatch(bare.rstrip(".").rpartition(".")[2]):
-            raise ValueError("an IP address is written with four decimal numbers, for example 127.0.0.1") from None
+            raise ValueError(
+                "an IP address is written with four decimal numbers, for example 127.0.0.1"
+            ) from None
         return None
 
 
@@ -84,13 +89,21 @@ def is_loopback_host(host: str) -> bool:
 def _own_reach(address: IpAddress) -> Reach:
     if address.is_loopback:
         return Reach.LOOPBACK
-    if address.is_multicast or address.is_unspecified or address == ipaddress.IPv4Address("255.255.255.255"):
+    if (
+        address.is_multicast
+        or address.is_unspecified
+        or address == ipaddress.IPv4Address("255.255.255.255")
+    ):
         return Reach.NEVER
     if any(address in network for network in _METADATA if network.version == address.version):
         return Reach.METADATA
     if any(address in network for network in _PRIVATE if network.version == address.version):
         return Reach.PRIVATE
-    if any(address in network for network in (*_CARRIERS, _6TO4, _TEREDO) if network.version == address.version):
+    if any(
+        address in network
+        for network in (*_CARRIERS, _6TO4, _TEREDO)
+        if network.version == address.version
+    ):
         return Reach.PUBLIC  # what it carries is what counts
     return Reach.PRIVATE if address.is_reserved or not address.is_global else Reach.PUBLIC
 
@@ -104,7 +117,10 @@ def _carried(address: IpAddress) -> list[IpAddress]:
     if address in _6TO4:
         return [ipaddress.IPv4Address((number >> 80) & 0xFFFFFFFF)]
     if address in _TEREDO:
-        return [ipaddress.IPv4Address((number >> 64) & 0xFFFFFFFF), ipaddress.IPv4Address(~number & 0xFFFFFFFF)]
+        return [
+            ipaddress.IPv4Address((number >> 64) & 0xFFFFFFFF),
+            ipaddress.IPv4Address(~number & 0xFFFFFFFF),
+        ]
     if number > 1 and any(address in network for network in _CARRIERS):
         return [last]
     if (number >> 32) & 0xFFFFFFFF in _ISATAP:

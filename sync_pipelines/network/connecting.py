@@ -17,7 +17,9 @@ from sync_pipelines.network.addresses import IpAddress
 AddressCheck = Callable[[str, str, int, list[IpAddress]], None]
 
 
-def checked_connection(base: type[HTTPConnection], scheme: str, check: AddressCheck) -> type[HTTPConnection]:
+def checked_connection(
+    base: type[HTTPConnection], scheme: str, check: AddressCheck
+) -> type[HTTPConnection]:
     """A connection class that resolves, asks `check` (scheme, host, port, addresses) and connects to one of just these
     addresses.
 

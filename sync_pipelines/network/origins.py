@@ -36,7 +36,8 @@ def check_spelling(url: str) -> str:
         parse_host(host)
     except ValueError as error:
         raise GuardError(
-            f"The host {printable(host)!r} is refused: {error}.", state="Nothing was stored or sent."
+            f"The host {printable(host)!r} is refused: {error}.",
+            state="Nothing was stored or sent.",
         ) from None
     return url
 

@@ -21,7 +21,13 @@ from urllib.parse import urlsplit
 
 from sync_pipelines.errors import GuardError, SettingsError
 from sync_pipelines.network.addresses import IpAddress, IpNetwork, Reach, parse_host, reach_of
-from sync_pipelines.network.origins import PORTS, check_spelling, is_loopback, origin_of, travels_in_clear
+from sync_pipelines.network.origins import (
+    PORTS,
+    check_spelling,
+    is_loopback,
+    origin_of,
+    travels_in_clear,
+)
 from sync_pipelines.secrets import printable, references_in
 
 if TYPE_CHECKING:
@@ -69,7 +75,9 @@ class Outbound:
     def with_settings(self, settings: Settings) -> Outbound:
         """The same with what the process's settings say."""
         allowed, networks = settings.sources.private_origins
-        return replace(self, bound=settings.sources.bound_secrets, allowed=allowed, networks=networks)
+        return replace(
+            self, bound=settings.sources.bound_secrets, allowed=allowed, networks=networks
+        )
 
     def with_private(self, origins: Iterable[str]) -> Outbound:
         """The same with further origins that need not be public."""
@@ -117,10 +125,15 @@ class Outbound:
         address = _literal(parts.hostname or "")
         if address is not None:
             self.check_addresses(
-                parts.scheme.lower(), parts.hostname or "", parts.port or PORTS[parts.scheme.lower()], [address]
+                parts.scheme.lower(),
+                parts.hostname or "",
+                parts.port or PORTS[parts.scheme.lower()],
+                [address],
             )
 
-    def check_addresses(self, scheme: str, host: str, port: int, addresses: Iterable[IpAddress]) -> None:
+    def check_addresses(
+        self, scheme: str, host: str, port: int, addresses: Iterable[IpAddress]
+    ) -> None:
         """Refuse to connect to an address that is neither public nor named.
 
         Raises:
@@ -128,10 +141,14 @@ class Outbound:
         """
         origin = origin_of(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
         setting = f"ALLOWED_PRIVATE_ORIGINS={origin}"
-        command = self.naming or (f"sync-pipelines connector set {self.connector}" if self.connector else None)
+        command = self.naming or (
+            f"sync-pipelines connector set {self.connector}" if self.connector else None
+        )
         for address in addresses:
             reach = reach_of(address)
-            if reach is Reach.PUBLIC or self._allows(origin, host.rstrip(".").lower(), address, reach):
+            if reach is Reach.PUBLIC or self._allows(
+                origin, host.rstrip(".").lower(), address, reach
+            ):
                 continue
             way = {
                 Reach.NEVER: "name an address of one machine",
@@ -147,7 +164,9 @@ class Outbound:
     def _allows(self, origin: str, host: str, address: IpAddress, reach: Reach) -> bool:
         if reach is Reach.NEVER:
             return False
-        if any(address in network for network in self.networks if network.version == address.version):
+        if any(
+            address in network for network in self.networks if network.version == address.version
+        ):
             return True
         named = bool({origin, host} & self.allowed) or origin in self.private
         # A name may lead anywhere tomorrow; the metadata service has to be meant.
@@ -180,7 +199,12 @@ def agreement(secrets: Iterable[Sequence[str]], private: Iterable[str]) -> dict[
     except (OSError, KeyError):  # a container's user may have no name
         who = f"uid {os.getuid()}"
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"secrets": sorted(list(pair) for pair in secrets), "private": sorted(private), "by": who, "at": at}
+    return {
+        "secrets": sorted(list(pair) for pair in secrets),
+        "private": sorted(private),
+        "by": who,
+        "at": at,
+    }
 
 
 def from_agreement(agreed: Mapping[str, Any], connector: str) -> Outbound:
@@ -228,7 +252,9 @@ def wanted_secrets(connector: Connector) -> set[tuple[str, str]]:
     wanted = {(reference, origin_of(source)) for reference in references}
     reach = connector.destination_settings
     return wanted | {
-        (str(reach[name]), trino_origin(reach)) for name in ("password", "access_token") if reach.get(name)
+        (str(reach[name]), trino_origin(reach))
+        for name in ("password", "access_token")
+        if reach.get(name)
     }
 
 
@@ -236,20 +262,26 @@ def shown_secrets(connector: Connector) -> str:
     """The references of a connector, and aloud where they travel in the clear."""
     references = ", ".join(sorted({reference for reference, _ in wanted_secrets(connector)}))
     plain = sorted(url for url in addresses_of(connector).values() if travels_in_clear(url))
-    return references + (f"; sent over plain http to {', '.join(plain)}, where others can read it" if plain else "")
+    return references + (
+        f"; sent over plain http to {', '.join(plain)}, where others can read it" if plain else ""
+    )
 
 
 def of_connector(connector: Connector, settings: Settings) -> Outbound:
     """What a connector may send: as agreed in the catalog; one that is not from there, what it names itself."""
     if connector.agreed is None:
         own = Outbound(
-            frozenset(wanted_secrets(connector)), named_by(addresses_of(connector).values()), connector=connector.name
+            frozenset(wanted_secrets(connector)),
+            named_by(addresses_of(connector).values()),
+            connector=connector.name,
         )
         return own.with_settings(settings)
     return from_agreement(connector.agreed, connector.name).with_settings(settings)
 
 
-def agree(connector: Connector, settings: Settings, *, allow_private: bool = False) -> dict[str, Any]:
+def agree(
+    connector: Connector, settings: Settings, *, allow_private: bool = False
+) -> dict[str, Any]:
     """The agreement of a person who has seen, or typed, where a connector's secrets go.
 
     Args:
@@ -271,7 +303,9 @@ def agree(connector: Connector, settings: Settings, *, allow_private: bool = Fal
         if is_declared
         else f"sync-pipelines connector add {connector.name} {printable(connector.base_url)}"
     )
-    outbound = Outbound(frozenset(secrets), private, connector=connector.name, naming=naming).with_settings(settings)
+    outbound = Outbound(
+        frozenset(secrets), private, connector=connector.name, naming=naming
+    ).with_settings(settings)
     for url in urls:
         outbound.check_literal(url)
     for reference, origin in sorted(secrets):

@@ -48,7 +48,9 @@ def parse_private_origins(text: str) -> tuple[frozenset[str], tuple[IpNetwork, .
             networks.append(ipaddress.ip_network(part.strip("[]")))
         except ValueError:
             if not _HOST.fullmatch(part) or parse_host(part) is not None:
-                raise ValueError("takes origins, hosts, addresses or networks, separated by commas") from None
+                raise ValueError(
+                    "takes origins, hosts, addresses or networks, separated by commas"
+                ) from None
             names.add(part.rstrip(".").lower())
     return frozenset(names), tuple(networks)
 

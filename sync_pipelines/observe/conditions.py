@@ -9,7 +9,12 @@ from sync_pipelines.catalog.health import ConnectorHealth, EntityHealth, Health
 from sync_pipelines.catalog.heartbeats import Looker
 from sync_pipelines.errors import Category, ConfigurationError
 from sync_pipelines.model.entity import EntityStatus
-from sync_pipelines.model.freshness import StatusWord, freshness_windows, plan_freshness, status_word
+from sync_pipelines.model.freshness import (
+    StatusWord,
+    freshness_windows,
+    plan_freshness,
+    status_word,
+)
 from sync_pipelines.model.incident import DAGSTER, DATABASE, Condition, IncidentKind
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
@@ -22,7 +27,9 @@ _MESSAGE_CHARACTERS = 400
 
 def find_conditions(health: Health, settings: Settings) -> list[Condition]:
     """Everything that is wrong now, before consequences are left out and much of a kind is put together."""
-    by_connector: dict[str, list[EntityHealth]] = {connector.name: [] for connector in health.connectors}
+    by_connector: dict[str, list[EntityHealth]] = {
+        connector.name: [] for connector in health.connectors
+    }
     for entity in health.entities:
         by_connector.setdefault(entity.connector, []).append(entity)
     found: list[Condition] = [*_database(health, settings), *_silence(health, settings)]
@@ -30,7 +37,11 @@ def find_conditions(health: Health, settings: Settings) -> list[Condition]:
     for connector in health.connectors:
         found += _connector(connector, by_connector[connector.name], settings)
     for entity in health.entities:
-        held_up = [moment for moment in (health.resumed_at, outages.get(entity.connector)) if moment is not None]
+        held_up = [
+            moment
+            for moment in (health.resumed_at, outages.get(entity.connector))
+            if moment is not None
+        ]
         found += _entity(entity, health.now, settings, max(held_up, default=None))
     return found
 
@@ -69,7 +80,11 @@ def _database(health: Health, settings: Settings) -> Iterator[Condition]:
         and entity.last_completed_at >= recently
     ]
     if used >= usable * settings.alerts.alert_connection_share or refused:
-        failed = f"; {len(refused)} syncs failed for want of one, for example {refused[0].path}" if refused else ""
+        failed = (
+            f"; {len(refused)} syncs failed for want of one, for example {refused[0].path}"
+            if refused
+            else ""
+        )
         yield Condition(
             IncidentKind.DATABASE_CONNECTIONS,
             DATABASE,
@@ -79,7 +94,9 @@ def _database(health: Health, settings: Settings) -> Iterator[Condition]:
         )
 
 
-def _connector(connector: ConnectorHealth, entities: list[EntityHealth], settings: Settings) -> Iterator[Condition]:
+def _connector(
+    connector: ConnectorHealth, entities: list[EntityHealth], settings: Settings
+) -> Iterator[Condition]:
     attempts, error = unreachable_attempts(connector, entities)
     if attempts >= settings.alerts.alert_consecutive_failures:
         yield Condition(
@@ -105,11 +122,17 @@ def _connector(connector: ConnectorHealth, entities: list[EntityHealth], setting
             f"{connector.runs_failed} of {connector.runs_ended} syncs of {connector.name} failed in the last"
             f" {minutes:g} min ({share:.1%}, allowed {settings.alerts.alert_failure_rate:.1%}).",
             f"sync-pipelines runs {connector.name}",
-            {"runs_ended": connector.runs_ended, "runs_failed": connector.runs_failed, "failure_rate": round(share, 4)},
+            {
+                "runs_ended": connector.runs_ended,
+                "runs_failed": connector.runs_failed,
+                "failure_rate": round(share, 4),
+            },
         )
 
 
-def unreachable_attempts(connector: ConnectorHealth, entities: list[EntityHealth]) -> tuple[int, str | None]:
+def unreachable_attempts(
+    connector: ConnectorHealth, entities: list[EntityHealth]
+) -> tuple[int, str | None]:
     """How many attempts in a row, of any entity or discovery, found the source unreachable, and how the last one
     failed.
 
@@ -121,7 +144,9 @@ def unreachable_attempts(connector: ConnectorHealth, entities: list[EntityHealth
     if failed_at and connector.last_discovery_category is Category.UNREACHABLE:
         failures.append((failed_at, connector.last_discovery_error))
     for entity in entities:
-        failures += [(moment, entity.last_error) for moment in entity.failures_with(Category.UNREACHABLE)]
+        failures += [
+            (moment, entity.last_error) for moment in entity.failures_with(Category.UNREACHABLE)
+        ]
     last_contact = max(_contacts(connector, entities), default=None)
     since = [failure for failure in failures if last_contact is None or failure[0] > last_contact]
     return len(since), max(since, key=lambda failure: failure[0])[1] if since else None
@@ -163,8 +188,14 @@ def _entity(
             {"reason": _short(entity.status_reason)},
         )
         return
-    untried = held_up_until and entity.last_completed_at and entity.last_completed_at <= held_up_until
-    of_outage = entity.last_category is Category.UNREACHABLE and untried and not _caught_up(held_up_until, now)
+    untried = (
+        held_up_until and entity.last_completed_at and entity.last_completed_at <= held_up_until
+    )
+    of_outage = (
+        entity.last_category is Category.UNREACHABLE
+        and untried
+        and not _caught_up(held_up_until, now)
+    )
     if entity.consecutive_failures >= settings.alerts.alert_consecutive_failures and not of_outage:
         yield Condition(
             IncidentKind.CONSECUTIVE_FAILURES,
@@ -172,7 +203,8 @@ def _entity(
             f"{entity.path} failed {entity.consecutive_failures} times in a row: {_short(entity.last_error)}"
             + (
                 " Trying again does not help."
-                if entity.last_exit_code == ConfigurationError.exit_code and not entity.last_is_retriable
+                if entity.last_exit_code == ConfigurationError.exit_code
+                and not entity.last_is_retriable
                 else ""
             ),
             entity.last_next_command or f"sync-pipelines runs {entity.path}",
@@ -205,8 +237,14 @@ def _duration(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
         if not entity.running_held:
             said = "was left by a process that is gone; it has been open for"
             command = f"sync-pipelines sync {entity.path}"
-    elif entity.running_uid is None and entity.last_seconds is not None and entity.last_seconds > allowed:
-        if entity.last_category is Category.DIED:  # closed by the next run: the time in between is not its own
+    elif (
+        entity.running_uid is None
+        and entity.last_seconds is not None
+        and entity.last_seconds > allowed
+    ):
+        if (
+            entity.last_category is Category.DIED
+        ):  # closed by the next run: the time in between is not its own
             return
         said = "took"
         run = entity.last_uid
@@ -219,7 +257,11 @@ def _duration(entity: EntityHealth, settings: Settings) -> Iterator[Condition]:
         entity.path,
         f"A sync of {entity.path} {said} {seconds / 60:.1f} min (allowed {allowed / 60:g} min).",
         command,
-        {"seconds": round(seconds), "run": _text(run), "still_going": entity.running_uid is not None},
+        {
+            "seconds": round(seconds),
+            "run": _text(run),
+            "still_going": entity.running_uid is not None,
+        },
     )
 
 
@@ -242,7 +284,10 @@ def _rejections(entity: EntityHealth, settings: Settings) -> Iterator[Condition]
     if not judged or rejected is None:
         return
     share = rejected / judged
-    enough = judged >= settings.alerts.alert_rejection_min_records and share > settings.alerts.alert_rejection_rate
+    enough = (
+        judged >= settings.alerts.alert_rejection_min_records
+        and share > settings.alerts.alert_rejection_rate
+    )
     if enough or rejected == judged:
         yield Condition(
             IncidentKind.REJECTION_RATE,
@@ -292,8 +337,12 @@ def _freshness(entity: EntityHealth, now: datetime, settings: Settings) -> Itera
         and not (word is StatusWord.LATE and settings.alerts.alert_freshness == "late")
     ):
         return
-    windows = freshness_windows(entity.sync_interval_seconds, settings.alerts.freshness_grace_seconds)
-    allowed = windows.late_seconds if settings.alerts.alert_freshness == "late" else windows.error_seconds
+    windows = freshness_windows(
+        entity.sync_interval_seconds, settings.alerts.freshness_grace_seconds
+    )
+    allowed = (
+        windows.late_seconds if settings.alerts.alert_freshness == "late" else windows.error_seconds
+    )
     age = (now - since).total_seconds()
     what = "was never synced since it was discovered" if never else "was last synced"
     yield Condition(
@@ -301,7 +350,11 @@ def _freshness(entity: EntityHealth, now: datetime, settings: Settings) -> Itera
         entity.path,
         f"{entity.path} {what} {age / 60:.0f} min ago (allowed {allowed / 60:.0f} min).",
         f"sync-pipelines runs {entity.path}",
-        {"age_seconds": round(age), "allowed_seconds": allowed, "interval_seconds": entity.sync_interval_seconds},
+        {
+            "age_seconds": round(age),
+            "allowed_seconds": allowed,
+            "interval_seconds": entity.sync_interval_seconds,
+        },
     )
 
 

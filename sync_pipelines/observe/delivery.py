@@ -9,7 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.catalog.deliveries import claim_delivery, mark_delivered, mark_failed, switch_off_webhook
+from sync_pipelines.catalog.deliveries import (
+    claim_delivery,
+    mark_delivered,
+    mark_failed,
+    switch_off_webhook,
+)
 from sync_pipelines.catalog.webhooks import list_webhooks
 from sync_pipelines.model.incident import Webhook
 from sync_pipelines.observe.webhooks import GONE, Answer, outbound_of, send_message
@@ -32,10 +37,16 @@ class Deliveries:
     given_up: int = 0
 
     def __add__(self, other: Deliveries) -> Deliveries:
-        return Deliveries(self.delivered + other.delivered, self.failed + other.failed, self.given_up + other.given_up)
+        return Deliveries(
+            self.delivered + other.delivered,
+            self.failed + other.failed,
+            self.given_up + other.given_up,
+        )
 
 
-def plan_retry(attempts: int, answer: Answer, settings: Settings, jitter: float = 1.0) -> float | None:
+def plan_retry(
+    attempts: int, answer: Answer, settings: Settings, jitter: float = 1.0
+) -> float | None:
     """Seconds until the next attempt after `attempts` failed ones; None when it is given up.
 
     Args:
@@ -50,7 +61,9 @@ def plan_retry(attempts: int, answer: Answer, settings: Settings, jitter: float 
     return min(MAX_BACKOFF_SECONDS, max(pause, answer.retry_after_seconds or 0.0))
 
 
-def deliver_waiting(database: Database, settings: Settings, budget_seconds: float = BUDGET_SECONDS) -> Deliveries:
+def deliver_waiting(
+    database: Database, settings: Settings, budget_seconds: float = BUDGET_SECONDS
+) -> Deliveries:
     """Send what is due to every active receiver, receivers at the same time; returns after about `budget_seconds`.
 
     A receiver that fails is left alone for this round, so that it costs one timeout and no more.
@@ -61,14 +74,19 @@ def deliver_waiting(database: Database, settings: Settings, budget_seconds: floa
     if not webhooks:
         return Deliveries()
     with ThreadPoolExecutor(min(MAX_THREADS, len(webhooks)), "webhook") as pool:
-        return sum(pool.map(lambda webhook: _serve(database, settings, webhook, ends_at), webhooks), Deliveries())
+        return sum(
+            pool.map(lambda webhook: _serve(database, settings, webhook, ends_at), webhooks),
+            Deliveries(),
+        )
 
 
 def _serve(database: Database, settings: Settings, webhook: Webhook, ends_at: float) -> Deliveries:
     done = Deliveries()
     while time.monotonic() < ends_at:
         with database.connect() as connection:
-            message = claim_delivery(connection, webhook, 2 * settings.alerts.alert_webhook_timeout_seconds + 5)
+            message = claim_delivery(
+                connection, webhook, 2 * settings.alerts.alert_webhook_timeout_seconds + 5
+            )
         if message is None:
             break
         answer = send_message(
@@ -97,7 +115,8 @@ def _tell(webhook: Webhook, attempts: int, answer: Answer, retry: float | None) 
     name = printable(webhook.name)
     if answer.status == GONE:
         logger.error(
-            "The webhook %s is gone (410) and was switched off. Next: sync-pipelines alerts webhook list", name
+            "The webhook %s is gone (410) and was switched off. Next: sync-pipelines alerts webhook list",
+            name,
         )
     elif retry is None:
         logger.error(
@@ -109,5 +128,9 @@ def _tell(webhook: Webhook, attempts: int, answer: Answer, retry: float | None) 
         )
     else:
         logger.warning(
-            "Try %d of a message to the webhook %s failed, next in %.0f s: %s", attempts, name, retry, answer.error
+            "Try %d of a message to the webhook %s failed, next in %.0f s: %s",
+            attempts,
+            name,
+            retry,
+            answer.error,
         )

@@ -90,11 +90,17 @@ def evaluate(
         conditions = without_consequences(find_conditions(health, settings), known)
         conditions = group_conditions(conditions, known, settings.alerts.alert_group_above)
         diff = diff_incidents(
-            known, conditions, health.now, settings.alerts.alert_close_after_seconds, find_over(known)
+            known,
+            conditions,
+            health.now,
+            settings.alerts.alert_close_after_seconds,
+            find_over(known),
         )
         opened, closed = apply_incidents(connection, diff, settings, health.now)
     silent = any(condition.kind is IncidentKind.DAGSTER_SILENT for condition in conditions)
-    return Evaluation(tuple(opened), tuple(closed), len(known) + len(opened) - len(closed), dagster_silent=silent)
+    return Evaluation(
+        tuple(opened), tuple(closed), len(known) + len(opened) - len(closed), dagster_silent=silent
+    )
 
 
 def record_condition(database: Database, settings: Settings, condition: Condition) -> None:
@@ -102,7 +108,9 @@ def record_condition(database: Database, settings: Settings, condition: Conditio
     with database.connect() as connection:
         require_incidents(connection)
         now = _now(connection)
-        known = [incident for incident in open_incidents(connection) if incident.key == condition.key]
+        known = [
+            incident for incident in open_incidents(connection) if incident.key == condition.key
+        ]
         apply_incidents(connection, diff_incidents(known, [condition], now, 0), settings, now)
 
 
@@ -147,7 +155,11 @@ def _enqueue(
 ) -> None:
     """Write the message about an incident for each webhook that wants its kind."""
     condition = Condition(
-        incident.kind, incident.subject, incident.message, incident.next_command or "", incident.details
+        incident.kind,
+        incident.subject,
+        incident.message,
+        incident.next_command or "",
+        incident.details,
     )
     body = incident_payload(
         event,
@@ -172,6 +184,7 @@ def _now(connection: psycopg.Connection[Any]) -> datetime:
 
 def _try_lock(connection: psycopg.Connection[Any]) -> bool:
     row = connection.execute(
-        "SELECT pg_try_advisory_xact_lock(hashtextextended(%s || ':' || current_schema(), 0)) AS got", [_LOCK]
+        "SELECT pg_try_advisory_xact_lock(hashtextextended(%s || ':' || current_schema(), 0)) AS got",
+        [_LOCK],
     ).fetchone()
     return bool(row and row["got"])

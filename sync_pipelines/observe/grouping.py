@@ -21,7 +21,9 @@ _OF_ENTITIES = frozenset(
 )
 
 
-def without_consequences(conditions: Collection[Condition], open_incidents: Iterable[Incident]) -> list[Condition]:
+def without_consequences(
+    conditions: Collection[Condition], open_incidents: Iterable[Incident]
+) -> list[Condition]:
     """Leave out what follows from another condition, unless it is an open incident already.
 
     A source that is down makes its entities fail and their tables old; an entity that fails, or is being read for long,
@@ -45,7 +47,9 @@ def without_consequences(conditions: Collection[Condition], open_incidents: Iter
             case _:
                 return False
 
-    return [condition for condition in conditions if condition.key in known or not follows(condition)]
+    return [
+        condition for condition in conditions if condition.key in known or not follows(condition)
+    ]
 
 
 def _makes_stale(condition: Condition) -> bool:
@@ -94,5 +98,9 @@ def _group(kind: IncidentKind, connector: str, members: list[Condition]) -> Cond
         connector,
         f"{len(members)} {noun} of {connector}: {shown}{more}. For example: {members[0].message}",
         f"sync-pipelines entities {connector}",
-        {"count": len(members), "entities": subjects[:_SHOWN_SUBJECTS], "example": members[0].details},
+        {
+            "count": len(members),
+            "entities": subjects[:_SHOWN_SUBJECTS],
+            "example": members[0].details,
+        },
     )

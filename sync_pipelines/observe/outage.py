@@ -67,7 +67,9 @@ class _Memory:
     outage: Outage | None = None
 
 
-def note_outage(home: Path, settings: Settings, error: SyncError, now: datetime | None = None) -> None:
+def note_outage(
+    home: Path, settings: Settings, error: SyncError, now: datetime | None = None
+) -> None:
     """The database did not answer: from the second time in a row, tell every known receiver once."""
     now = now or datetime.now(UTC)
     with _memory(home) as memory:
@@ -85,11 +87,18 @@ def note_outage(home: Path, settings: Settings, error: SyncError, now: datetime 
             return
         if outage.body is None:
             outage.body = _body(outage, OPENED, now, settings)
-            logger.error("%s: %s: %s. %s", OPENED_WORD, TITLES[IncidentKind(outage.kind)], DATABASE, outage.message)
+            logger.error(
+                "%s: %s: %s. %s",
+                OPENED_WORD,
+                TITLES[IncidentKind(outage.kind)],
+                DATABASE,
+                outage.message,
+            )
         waiting = [
             webhook
             for webhook in map(_webhook, memory.webhooks)
-            if webhook.name not in outage.told and (webhook.kinds is None or outage.kind in webhook.kinds)
+            if webhook.name not in outage.told
+            and (webhook.kinds is None or outage.kind in webhook.kinds)
         ]
         if not waiting:
             return
@@ -113,11 +122,15 @@ def note_outage(home: Path, settings: Settings, error: SyncError, now: datetime 
                     outage.told.append(webhook.name)
                 else:
                     logger.warning(
-                        "the webhook %s got no message about the database: %s", printable(webhook.name), answer.error
+                        "the webhook %s got no message about the database: %s",
+                        printable(webhook.name),
+                        answer.error,
                     )
 
 
-def end_outage(database: Database, home: Path, settings: Settings, now: datetime | None = None) -> None:
+def end_outage(
+    database: Database, home: Path, settings: Settings, now: datetime | None = None
+) -> None:
     """The database answers: remember the receivers, and close an outage that has been over for long enough."""
     now = now or datetime.now(UTC)
     with database.connect() as connection:
@@ -140,7 +153,9 @@ def end_outage(database: Database, home: Path, settings: Settings, now: datetime
         logger.warning("%s", over_line(TITLES[IncidentKind(outage.kind)], DATABASE))
 
 
-def _move(database: Database, outage: Outage, webhooks: list[Webhook], settings: Settings, now: datetime) -> None:
+def _move(
+    database: Database, outage: Outage, webhooks: list[Webhook], settings: Settings, now: datetime
+) -> None:
     with database.connect() as connection:
         connection.execute(
             """
@@ -155,12 +170,22 @@ def _move(database: Database, outage: Outage, webhooks: list[Webhook], settings:
         )  # fmt: skip
         for webhook in webhooks:
             if webhook.name in outage.told:
-                enqueue_delivery(connection, UUID(outage.uid), webhook, CLOSED, _body(outage, CLOSED, now, settings))
+                enqueue_delivery(
+                    connection,
+                    UUID(outage.uid),
+                    webhook,
+                    CLOSED,
+                    _body(outage, CLOSED, now, settings),
+                )
 
 
 def _body(outage: Outage, event: str, now: datetime, settings: Settings) -> str:
     condition = Condition(
-        IncidentKind(outage.kind), DATABASE, outage.message, "sync-pipelines doctor", {"failures": outage.failures}
+        IncidentKind(outage.kind),
+        DATABASE,
+        outage.message,
+        "sync-pipelines doctor",
+        {"failures": outage.failures},
     )
     over_since = datetime.fromisoformat(outage.quiet_since) if outage.quiet_since else None
     return incident_payload(
@@ -196,7 +221,9 @@ def _memory(home: Path) -> Iterator[_Memory]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             stored = json.loads(path.read_text())
-            memory = _Memory(stored["webhooks"], Outage(**stored["outage"]) if stored["outage"] else None)
+            memory = _Memory(
+                stored["webhooks"], Outage(**stored["outage"]) if stored["outage"] else None
+            )
         except (OSError, ValueError, KeyError, TypeError):
             memory = _Memory()
         before = json.dumps(asdict(memory), default=str)

@@ -63,7 +63,9 @@ def incident_payload(
 def probe_payload(at: datetime) -> str:
     """The body of a test message."""
     text = "sync_pipelines can reach you. Nothing is wrong; this is a test."
-    return _dump({"type": TEST, "timestamp": at.isoformat(), "text": text, "data": {"message": text}})
+    return _dump(
+        {"type": TEST, "timestamp": at.isoformat(), "text": text, "data": {"message": text}}
+    )
 
 
 def ui_link(ui_url: str | None, kind: IncidentKind, subject: str) -> str | None:
@@ -76,7 +78,9 @@ def ui_link(ui_url: str | None, kind: IncidentKind, subject: str) -> str | None:
     if kind in (IncidentKind.DATABASE_CONNECTIONS, IncidentKind.DATABASE_UNAVAILABLE):
         return base
     connector, slash, slug = subject.partition("/")
-    return f"{base}/assets/{quote(connector)}" + (f"/{quote(asset_name_for(slug))}" if slash else "")
+    return f"{base}/assets/{quote(connector)}" + (
+        f"/{quote(asset_name_for(slug))}" if slash else ""
+    )
 
 
 def _dump(data: dict[str, Any]) -> str:

@@ -34,7 +34,14 @@ def give_sign_of_life(settings: Settings, looker: str, open_incidents: int) -> N
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_text(
-        json.dumps({"at": datetime.now(UTC).isoformat(), "looker": looker, "open_incidents": open_incidents}) + "\n"
+        json.dumps(
+            {
+                "at": datetime.now(UTC).isoformat(),
+                "looker": looker,
+                "open_incidents": open_incidents,
+            }
+        )
+        + "\n"
     )
     partial.replace(path)
     if settings.alerts.alert_heartbeat_url is None:

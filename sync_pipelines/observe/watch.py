@@ -33,7 +33,9 @@ class Look:
             looked = "another look is under way"
         else:
             found = self.evaluation
-            looked = f"{found.open} incidents open, {len(found.opened)} began, {len(found.closed)} over"
+            looked = (
+                f"{found.open} incidents open, {len(found.opened)} began, {len(found.closed)} over"
+            )
         sent = self.deliveries
         return f"{looked}; {sent.delivered} messages delivered, {sent.failed} failed, {sent.given_up} given up"
 

@@ -55,7 +55,8 @@ def signing_key(reference: str) -> str:
     value = resolve_secret(check_reference(reference)) or ""
     try:
         key = base64.b64decode(
-            value.removeprefix(_PREFIX) + "=" * (-len(value.removeprefix(_PREFIX)) % 4), validate=True
+            value.removeprefix(_PREFIX) + "=" * (-len(value.removeprefix(_PREFIX)) % 4),
+            validate=True,
         )
     except binascii.Error:
         key = b""
@@ -114,7 +115,12 @@ def outbound_of(webhook: Webhook, settings: Settings) -> Outbound:
 
 
 def send_message(
-    url: str, secret: str, message_id: str, body: str, timeout_seconds: float, outbound: Outbound | None = None
+    url: str,
+    secret: str,
+    message_id: str,
+    body: str,
+    timeout_seconds: float,
+    outbound: Outbound | None = None,
 ) -> Answer:
     """Send a message; never raises for what the receiver, the network or the configuration does.
 
@@ -147,11 +153,17 @@ def send_message(
             timeout=Timeout(total=timeout_seconds),
         )  # fmt: skip
         try:
-            excerpt = response.read(_EXCERPT_BYTES, decode_content=False) if response.status >= 300 else b""
+            excerpt = (
+                response.read(_EXCERPT_BYTES, decode_content=False)
+                if response.status >= 300
+                else b""
+            )
         finally:
             response.close()
     except GuardError as error:
-        return Answer(error=printable(f"{error.what} Next: {error.next_command}", _EXCERPT_CHARACTERS * 2))
+        return Answer(
+            error=printable(f"{error.what} Next: {error.next_command}", _EXCERPT_CHARACTERS * 2)
+        )
     except (HTTPError, OSError) as error:
         # urllib3 names host and path in its messages; the path may be a secret.
         return Answer(error=f"The receiver does not answer: {type(error).__name__}.")
@@ -163,4 +175,8 @@ def send_message(
         return Answer(response.status, "The receiver redirects; redirects are not followed.")
     said = printable(excerpt.decode("utf-8", errors="backslashreplace"), _EXCERPT_CHARACTERS)
     asked = retry_after_seconds(response.headers.get("Retry-After"))
-    return Answer(response.status, f"The receiver answered {response.status}" + (f": {said}" if said else "."), asked)
+    return Answer(
+        response.status,
+        f"The receiver answered {response.status}" + (f": {said}" if said else "."),
+        asked,
+    )

@@ -8,7 +8,13 @@ from uuid import UUID
 import dagster as dg
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.errors import Category, ConfigurationError, DatabaseRefusedError, SyncError, category_of
+from sync_pipelines.errors import (
+    Category,
+    ConfigurationError,
+    DatabaseRefusedError,
+    SyncError,
+    category_of,
+)
 from sync_pipelines.model.incident import STICKY, Condition, Incident, IncidentKind
 from sync_pipelines.model.names import asset_name_for
 from sync_pipelines.observe.evaluate import record_condition
@@ -41,14 +47,20 @@ def alert_sensors(settings: Settings, places: Places) -> list[dg.SensorDefinitio
         description="Opens and closes incidents and delivers messages about them; `sync-pipelines alerts list`"
         " shows them.",
     )
-    def alerts(context: dg.SensorEvaluationContext, bridge: Bridge) -> dg.SensorResult | dg.SkipReason:
+    def alerts(
+        context: dg.SensorEvaluationContext, bridge: Bridge
+    ) -> dg.SensorResult | dg.SkipReason:
         try:
             done = look(
-                bridge.database, bridge.settings(), lambda incidents: runs_that_recovered(context.instance, incidents)
+                bridge.database,
+                bridge.settings(),
+                lambda incidents: runs_that_recovered(context.instance, incidents),
             )
             incidents = read_open(bridge.database())
         except SyncError as error:
-            if isinstance(error, ConfigurationError) and not isinstance(error, DatabaseRefusedError):
+            if isinstance(error, ConfigurationError) and not isinstance(
+                error, DatabaseRefusedError
+            ):
                 return dg.SkipReason(redact(str(error)))
             raise dg.Failure(redact(str(error))) from None
         # By the cursor and not by this look: another sensor, or a person's command, opens and closes incidents, too.
@@ -57,7 +69,9 @@ def alert_sensors(settings: Settings, places: Places) -> list[dg.SensorDefinitio
             context.log.error("%s", opened_line(incident))
         for title, subject in told.over:
             context.log.info("%s", over_line(title, subject))
-        return dg.SensorResult(skip_reason=_summary(done, incidents), asset_events=told.events, cursor=told.cursor)
+        return dg.SensorResult(
+            skip_reason=_summary(done, incidents), asset_events=told.events, cursor=told.cursor
+        )
 
     @dg.run_failure_sensor(
         name="failed_runs",
@@ -81,8 +95,14 @@ def alert_sensors(settings: Settings, places: Places) -> list[dg.SensorDefinitio
 def _summary(done: Look, incidents: Sequence[Incident]) -> str:
     """What a tick did and what is open, the result that the UI shows."""
     subjects = [f"{one.title} ({one.subject})" for one in incidents[:_SHOWN_INCIDENTS]]
-    more = f" and {len(incidents) - _SHOWN_INCIDENTS} more" if len(incidents) > _SHOWN_INCIDENTS else ""
-    return f"{done}." + (f" Open: {printable('; '.join(subjects), _SUMMARY_CHARACTERS)}{more}." if subjects else "")
+    more = (
+        f" and {len(incidents) - _SHOWN_INCIDENTS} more"
+        if len(incidents) > _SHOWN_INCIDENTS
+        else ""
+    )
+    return f"{done}." + (
+        f" Open: {printable('; '.join(subjects), _SUMMARY_CHARACTERS)}{more}." if subjects else ""
+    )
 
 
 def plan_run_failure(
@@ -100,12 +120,15 @@ def plan_run_failure(
     details = {"run": run.run_id, "job": run.job_name, "connector": run.tags.get(CONNECTOR_TAG)}
     command = f"dagster run list --limit 5, or the page of the run {run.run_id} in the UI"
     if not failures:
-        said = (
-            f"The run {run.run_id} of {subject} died: {printable(message, _MESSAGE_CHARACTERS) or 'no reason is known'}"
-        )
+        reason = printable(message, _MESSAGE_CHARACTERS) or "no reason is known"
+        said = f"The run {run.run_id} of {subject} died: {reason}"
         return Condition(IncidentKind.RUN_FAILED, subject, said, command, details)
     explained = _explained_steps(run, database)
-    left = [event for event in failures if event.step_key not in explained and _category(event) not in _EXPLAINED]
+    left = [
+        event
+        for event in failures
+        if event.step_key not in explained and _category(event) not in _EXPLAINED
+    ]
     if not left:
         return None
     names = ", ".join(_step_name(str(event.step_key)) for event in left[:10])
@@ -114,7 +137,11 @@ def plan_run_failure(
         f" {printable(_said(left[0]), _MESSAGE_CHARACTERS)}"
     )
     return Condition(
-        IncidentKind.RUN_FAILED, subject, said, command, {**details, "steps": [event.step_key for event in left[:10]]}
+        IncidentKind.RUN_FAILED,
+        subject,
+        said,
+        command,
+        {**details, "steps": [event.step_key for event in left[:10]]},
     )
 
 
@@ -168,7 +195,8 @@ def _explained_steps(run: dg.DagsterRun, database: Database) -> set[str]:
             [f"%dagster run {run.run_id}%"],
         ).fetchall()
         unreachable = connection.execute(
-            "SELECT name FROM connectors WHERE last_discovery_error_category = %s", [Category.UNREACHABLE]
+            "SELECT name FROM connectors WHERE last_discovery_error_category = %s",
+            [Category.UNREACHABLE],
         ).fetchall()
     steps = {f"{row['name']}__{asset_name_for(row['slug'])}" for row in synced}
     return steps | {f"discover_{row['name']}_apis" for row in unreachable}

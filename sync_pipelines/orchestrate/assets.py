@@ -18,7 +18,13 @@ from sync_pipelines.model.names import asset_name_for
 from sync_pipelines.model.run import RunResult, RunStatus
 from sync_pipelines.model.verdict import freshens
 from sync_pipelines.orchestrate.cancellation import cancelled
-from sync_pipelines.orchestrate.checks import CHECKS, check_results, check_specs, kept_results, results_without_run
+from sync_pipelines.orchestrate.checks import (
+    CHECKS,
+    check_results,
+    check_specs,
+    kept_results,
+    results_without_run,
+)
 from sync_pipelines.orchestrate.failures import StepFailure, StepRetry, failure_of
 from sync_pipelines.orchestrate.freshness import freshness_policy
 from sync_pipelines.orchestrate.markdown import markdown_code, markdown_paragraphs
@@ -42,16 +48,23 @@ FULL_REFRESH_TAG = "sync_pipelines/full_refresh"  # for people
 LEASE_TAG = "sync_pipelines/lease"
 KIND_TAG = "sync_pipelines/kind"  # of a run that is no regular one
 MAX_RETRIES = 2
-_RETRIES = dg.RetryPolicy(max_retries=MAX_RETRIES, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+_RETRIES = dg.RetryPolicy(
+    max_retries=MAX_RETRIES, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
 _KIND = "rest"
 _importing = threading.Lock()
 
 
 _ROWS = "rows"
 # A busy entity is skipped, and its checks with it.
-_OUTS = {_ROWS: dg.Out(dg.Nothing, is_required=False), **{name: dg.Out(is_required=False) for name in CHECKS}}
+_OUTS = {
+    _ROWS: dg.Out(dg.Nothing, is_required=False),
+    **{name: dg.Out(is_required=False) for name in CHECKS},
+}
 SYNC_CONFIG = {
-    "full_refresh": dg.Field(bool, default_value=False, description="Read everything, and delete what vanished."),
+    "full_refresh": dg.Field(
+        bool, default_value=False, description="Read everything, and delete what vanished."
+    ),
     "accept_vanished": dg.Field(
         bool,
         default_value=False,
@@ -69,7 +82,10 @@ def entity_assets(view: CatalogView, owners: list[str]) -> list[dg.AssetsDefinit
     """An asset per entity of the catalog, vanished ones included: their tables are still there."""
     with_schema = len(view.entities) <= MAX_SCHEMAS
     pattern = _pattern({_op_name(entity): entity for entity in view.entities})
-    return [_entity_asset(entity, view, owners, pattern, with_schema=with_schema) for entity in view.entities]
+    return [
+        _entity_asset(entity, view, owners, pattern, with_schema=with_schema)
+        for entity in view.entities
+    ]
 
 
 def _op_name(entity: Entity) -> str:
@@ -85,13 +101,20 @@ def _pattern(entities: dict[str, Entity]) -> dg.OpDefinition:
     @dg.op(out=_OUTS, config_schema=SYNC_CONFIG, required_resource_keys={"bridge"})
     def sync(context):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - Dagster would resolve annotations
         op = context.op_execution_context
-        yield from _materialize(context, entities[op.op_def.name], op.op_config, op.resources.bridge)
+        yield from _materialize(
+            context, entities[op.op_def.name], op.op_config, op.resources.bridge
+        )
 
     return sync
 
 
 def _entity_asset(
-    entity: Entity, view: CatalogView, owners: list[str], pattern: dg.OpDefinition, *, with_schema: bool
+    entity: Entity,
+    view: CatalogView,
+    owners: list[str],
+    pattern: dg.OpDefinition,
+    *,
+    with_schema: bool,
 ) -> dg.AssetsDefinition:
     key = asset_key(entity)
     spec = dg.AssetSpec(
@@ -139,11 +162,12 @@ def _description(entity: Entity) -> str:
     """What a person must know first, and then what the source says."""
     stopped = ""
     if entity.status is EntityStatus.ACTION_REQUIRED:
-        stopped = f"Stopped: {entity.status_reason} Next: {accept_command(entity.connector, entity.slug)}"
-    elif entity.status is not EntityStatus.ACTIVE:
         stopped = (
-            f"{str(entity.status).capitalize()}: {entity.status_reason or 'the source does not offer it any more.'}"
+            f"Stopped: {entity.status_reason} Next: {accept_command(entity.connector, entity.slug)}"
         )
+    elif entity.status is not EntityStatus.ACTIVE:
+        reason = entity.status_reason or "the source does not offer it any more."
+        stopped = f"{str(entity.status).capitalize()}: {reason}"
     elif not entity.sync_enabled:
         stopped = f"Switched off: nothing syncs it by itself. Next: sync-pipelines entity set {entity.path} --enable"
     return markdown_paragraphs(stopped, entity.api_name, entity.description or "")
@@ -187,7 +211,11 @@ def _materialize(
         # The chain of causes may quote a connection or a token, so only its redacted text is kept.
         metadata = {"traceback": markdown_code("".join(traceback.format_exception(error)))}
         yield from _failed_attempt(
-            context, entity, bridge, StepFailure(f"{type(error).__name__}: {error}", metadata), passes=True
+            context,
+            entity,
+            bridge,
+            StepFailure(f"{type(error).__name__}: {error}", metadata),
+            passes=True,
         )
     else:
         yield from _finished(context, entity, result, bridge)
@@ -203,7 +231,9 @@ def _finished(
     key = asset_key(entity)
     standing = _standing(entity, bridge)
     severity = _severity(entity, bridge)
-    if standing is None:  # the connector was switched off, or the catalog went away: what was published stays so
+    if (
+        standing is None
+    ):  # the connector was switched off, or the catalog went away: what was published stays so
         standing = Standing(
             entity.connector,
             entity.slug,
@@ -211,7 +241,9 @@ def _finished(
             published_uid=result.uid,
             published_status=result.status,
         )
-    context.log.info("%s %s %s: %s", entity.path, result.mode, result.status, result.ledger.as_dict())
+    context.log.info(
+        "%s %s %s: %s", entity.path, result.mode, result.status, result.ledger.as_dict()
+    )
     # On the page of an asset what its newest materialization says hides what its definition says, which is newer: the
     # status.
     stood = {name: value for name, value in standing_metadata(standing).items() if name != "status"}
@@ -219,7 +251,9 @@ def _finished(
     checks = check_results(key, entity, result, standing, severity)
     if freshens(result.status, result.ledger):
         version = dg.DataVersion(result.rowversion_end) if result.rowversion_end else None
-        yield dg.MaterializeResult(asset_key=key, metadata=metadata, check_results=checks, data_version=version)
+        yield dg.MaterializeResult(
+            asset_key=key, metadata=metadata, check_results=checks, data_version=version
+        )
     else:
         # Nothing good came, so the table is not fresher than it was.
         yield dg.AssetObservation(key, metadata=metadata)
@@ -232,16 +266,26 @@ def _finished(
                 {"error": result.status.title(), **command},
             ) from None
         context.log.warning(
-            "%s is %s: %s Next: %s", entity.path, result.status, result.status_reason, result.next_command
+            "%s is %s: %s Next: %s",
+            entity.path,
+            result.status,
+            result.status_reason,
+            result.next_command,
         )
     elif result.duplicate_keys:
         raise StepFailure(
-            f"{result.duplicate_keys} business keys are in two rows of {result.table}.", {"error": "DuplicateKeys"}
+            f"{result.duplicate_keys} business keys are in two rows of {result.table}.",
+            {"error": "DuplicateKeys"},
         ) from None
 
 
 def _failed_attempt(
-    context: dg.AssetExecutionContext, entity: Entity, bridge: Bridge, failure: StepFailure, *, passes: bool
+    context: dg.AssetExecutionContext,
+    entity: Entity,
+    bridge: Bridge,
+    failure: StepFailure,
+    *,
+    passes: bool,
 ) -> Iterator[dg.AssetCheckResult | dg.AssetObservation]:
     """Try again what may pass; at last report the standing of the table, which is as before, and fail."""
     if passes and context.retry_number < MAX_RETRIES:
@@ -288,7 +332,10 @@ def _sync_entity() -> Callable[..., RunResult]:
 
 def _reads_all(tags: Mapping[str, str]) -> bool:
     """Whether a run is a full read, because a person or a schedule wanted one."""
-    return tags.get(FULL_REFRESH_TAG, "").lower() in ("true", "1", "yes") or tags.get(KIND_TAG) == Kind.FULL_READ
+    return (
+        tags.get(FULL_REFRESH_TAG, "").lower() in ("true", "1", "yes")
+        or tags.get(KIND_TAG) == Kind.FULL_READ
+    )
 
 
 def _lease(context: dg.AssetExecutionContext) -> UUID | None:

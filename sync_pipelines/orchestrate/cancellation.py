@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextvars
 import threading
 
-_cancellation: contextvars.ContextVar[threading.Event] = contextvars.ContextVar("sync_pipelines_cancellation")
+_cancellation: contextvars.ContextVar[threading.Event] = contextvars.ContextVar(
+    "sync_pipelines_cancellation"
+)
 
 
 def cancellation_event() -> threading.Event:

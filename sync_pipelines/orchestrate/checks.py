@@ -35,7 +35,11 @@ def check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
 
 
 def check_results(
-    key: dg.AssetKey, entity: Entity, result: RunResult, standing: Standing, rejected: dg.AssetCheckSeverity
+    key: dg.AssetKey,
+    entity: Entity,
+    result: RunResult,
+    standing: Standing,
+    rejected: dg.AssetCheckSeverity,
 ) -> list[dg.AssetCheckResult]:
     """What is to be said after a finished run.
 
@@ -52,7 +56,11 @@ def check_results(
             "balance",
             result.ledger.balances,
             dg.AssetCheckSeverity.ERROR,
-            {**result.ledger.as_dict(), "accounted_for": result.ledger.accounted, "sheet": balance_sheet(result)},
+            {
+                **result.ledger.as_dict(),
+                "accounted_for": result.ledger.accounted,
+                "sheet": balance_sheet(result),
+            },
         ),
         _result(
             key,
@@ -93,12 +101,21 @@ def kept_results(key: dg.AssetKey, standing: Standing) -> list[dg.AssetCheckResu
     return [
         # The catalog takes no published run that does not balance.
         _result(key, "balance", True, dg.AssetCheckSeverity.ERROR, judged),
-        _result(key, "no_duplicate_keys", not standing.duplicate_keys, dg.AssetCheckSeverity.ERROR, duplicates),
+        _result(
+            key,
+            "no_duplicate_keys",
+            not standing.duplicate_keys,
+            dg.AssetCheckSeverity.ERROR,
+            duplicates,
+        ),
     ]
 
 
 def _contract(
-    key: dg.AssetKey, standing: Standing, rejected: dg.AssetCheckSeverity, result: RunResult | None = None
+    key: dg.AssetKey,
+    standing: Standing,
+    rejected: dg.AssetCheckSeverity,
+    result: RunResult | None = None,
 ) -> dg.AssetCheckResult:
     metadata: dict[str, Any] = {"open_quarantine": standing.open_quarantine}
     if standing.open_since is not None:
@@ -119,7 +136,9 @@ def _contract(
             metadata["failure_cases"] = reject_table(result)
     # A later run that is a success must not fail by what it did not judge: blocking checks of severity ERROR fail their
     # step.
-    severity = rejected if standing.published_status is RunStatus.REJECTED else dg.AssetCheckSeverity.WARN
+    severity = (
+        rejected if standing.published_status is RunStatus.REJECTED else dg.AssetCheckSeverity.WARN
+    )
     said = (
         f"{standing.open_quarantine} records are in quarantine."
         if standing.open_quarantine
@@ -130,7 +149,10 @@ def _contract(
 
 
 def _drift(
-    key: dg.AssetKey, standing: Standing, entity: Entity | None = None, result: RunResult | None = None
+    key: dg.AssetKey,
+    standing: Standing,
+    entity: Entity | None = None,
+    result: RunResult | None = None,
 ) -> dg.AssetCheckResult:
     metadata: dict[str, Any]
     if standing.is_stopped:
@@ -178,5 +200,10 @@ def _result(
     description: str | None = None,
 ) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
-        asset_key=key, check_name=name, passed=passed, severity=severity, metadata=metadata, description=description
+        asset_key=key,
+        check_name=name,
+        passed=passed,
+        severity=severity,
+        metadata=metadata,
+        description=description,
     )

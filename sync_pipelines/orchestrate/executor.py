@@ -19,7 +19,9 @@ def selected_executor() -> dg.ExecutorDefinition:
     if name == "in_process":
         return dg.in_process_executor
     if name != "threaded":
-        raise ValueError(f"{EXECUTOR_VARIABLE}={name!r}: allowed values are 'threaded' and 'in_process'.")
+        raise ValueError(
+            f"{EXECUTOR_VARIABLE}={name!r}: allowed values are 'threaded' and 'in_process'."
+        )
     # Deferred: the fallback must work where the private names that this needs have moved.
     from sync_pipelines.orchestrate.threaded import threaded_executor
 

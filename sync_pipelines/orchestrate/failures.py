@@ -29,7 +29,9 @@ class StepFailure(dg.Failure, _Told):
 
     def __init__(self, sentence: str, metadata: dict[str, Any] | None = None) -> None:
         dg.Failure.__init__(self, redact(sentence), metadata, allow_retries=False)
-        self.user_code_process_error_infos = [SerializableErrorInfo(redact(sentence), [], type(self).__name__)]
+        self.user_code_process_error_infos = [
+            SerializableErrorInfo(redact(sentence), [], type(self).__name__)
+        ]
 
 
 class StepRetry(dg.RetryRequested, _Told):
@@ -43,7 +45,11 @@ class StepRetry(dg.RetryRequested, _Told):
 
 def failure_of(error: SyncError) -> StepFailure:
     """A step failure that says what to do next."""
-    metadata: dict[str, Any] = {"error": type(error).__name__, "code": error.code, "category": str(error.category)}
+    metadata: dict[str, Any] = {
+        "error": type(error).__name__,
+        "code": error.code,
+        "category": str(error.category),
+    }
     metadata |= {f"where_{name}": redact(str(value)) for name, value in error.where.items()}
     if error.next_command:
         metadata["next_command"] = redact(error.next_command)

@@ -21,8 +21,11 @@ def freshness_policy(entity: Entity) -> dg.FreshnessPolicy | None:
     """
     if not plan_freshness(entity.status, sync_enabled=entity.sync_enabled):
         return None
-    windows = freshness_windows(entity.sync_interval_seconds, load_settings().alerts.freshness_grace_seconds)
+    windows = freshness_windows(
+        entity.sync_interval_seconds, load_settings().alerts.freshness_grace_seconds
+    )
     warn = max(MIN_WINDOW_SECONDS, windows.late_seconds)
     return dg.FreshnessPolicy.time_window(
-        fail_window=timedelta(seconds=max(warn + 1, windows.error_seconds)), warn_window=timedelta(seconds=warn)
+        fail_window=timedelta(seconds=max(warn + 1, windows.error_seconds)),
+        warn_window=timedelta(seconds=warn),
     )

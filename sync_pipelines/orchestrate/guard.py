@@ -41,7 +41,10 @@ _HEADERS = [
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     # Beside Dagster's own policy: no picture and no frame of another site, even where text became markup.
-    (b"content-security-policy", b"img-src 'self' data: blob:; frame-ancestors 'none'; form-action 'self'"),
+    (
+        b"content-security-policy",
+        b"img-src 'self' data: blob:; frame-ancestors 'none'; form-action 'self'",
+    ),
 ]
 
 
@@ -62,7 +65,9 @@ class Guard:
         read_only: refuse every mutation and every other request that writes.
     """
 
-    def __init__(self, application: Application, hosts: AllowedHosts, *, read_only: bool = False) -> None:
+    def __init__(
+        self, application: Application, hosts: AllowedHosts, *, read_only: bool = False
+    ) -> None:
         self._application = application
         self._hosts = hosts
         self._read_only = read_only
@@ -95,7 +100,9 @@ class Guard:
         if refusal is not None:
             _log(scope, refusal)
             await receive()  # the request to connect; the server turns the close into 403
-            await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": refusal.why[:100]})
+            await send(
+                {"type": "websocket.close", "code": POLICY_VIOLATION, "reason": refusal.why[:100]}
+            )
             return
 
         async def only_reads() -> Message:
@@ -103,7 +110,11 @@ class Guard:
             if message["type"] == "websocket.receive" and not _reads(message):
                 _log(scope, Refusal(403, "a mutation through a websocket"))
                 await send(
-                    {"type": "websocket.close", "code": POLICY_VIOLATION, "reason": "Only queries and subscriptions."}
+                    {
+                        "type": "websocket.close",
+                        "code": POLICY_VIOLATION,
+                        "reason": "Only queries and subscriptions.",
+                    }
                 )
                 return {"type": "websocket.disconnect", "code": POLICY_VIOLATION}
             return message
@@ -218,7 +229,11 @@ def _is_graphql(scope: Scope) -> bool:
 def _is_visit(scope: Scope, headers: _Headers) -> bool:
     """Whether a person followed a link to one of the pages."""
     visits = scope["type"] == "http" and scope["method"] == "GET"
-    visits = visits and headers.only("sec-fetch-mode") == "navigate" and headers.only("sec-fetch-dest") == "document"
+    visits = (
+        visits
+        and headers.only("sec-fetch-mode") == "navigate"
+        and headers.only("sec-fetch-dest") == "document"
+    )
     return visits and scope["path"].lstrip("/").partition("/")[0] not in _NO_PAGES
 
 
@@ -263,7 +278,11 @@ def _with_headers(send: Send) -> Send:
     async def send_more(message: Message) -> None:
         if message["type"] == "http.response.start":
             known = {name.lower() for name, _ in message.get("headers", [])}
-            added = [pair for pair in _HEADERS if pair[0] not in known or pair[0] == b"content-security-policy"]
+            added = [
+                pair
+                for pair in _HEADERS
+                if pair[0] not in known or pair[0] == b"content-security-policy"
+            ]
             message = {**message, "headers": [*message.get("headers", []), *added]}
         await send(message)
 
@@ -280,7 +299,9 @@ async def _answer(refusal: Refusal, send: Send) -> None:
     ]
     if refusal.status == 405:
         headers.append((b"allow", b"POST"))
-    await send({"type": "http.response.start", "status": refusal.status, "headers": [*headers, *_HEADERS]})
+    await send(
+        {"type": "http.response.start", "status": refusal.status, "headers": [*headers, *_HEADERS]}
+    )
     await send({"type": "http.response.body", "body": body})
 
 

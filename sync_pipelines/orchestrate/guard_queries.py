@@ -21,6 +21,8 @@ def operations_of(document: object) -> set[str] | None:
     except (GraphQLError, RecursionError):
         return None
     kinds = {
-        definition.operation.value for definition in definitions if isinstance(definition, OperationDefinitionNode)
+        definition.operation.value
+        for definition in definitions
+        if isinstance(definition, OperationDefinitionNode)
     }
     return kinds or None

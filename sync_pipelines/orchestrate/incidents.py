@@ -42,7 +42,10 @@ class Places:
     @classmethod
     def of(cls, view: CatalogView) -> Places:
         """Those of a catalog."""
-        return cls(tuple(connector.name for connector in view.connectors), frozenset(map(asset_key, view.entities)))
+        return cls(
+            tuple(connector.name for connector in view.connectors),
+            frozenset(map(asset_key, view.entities)),
+        )
 
     def connectors_of(self, incident: Incident) -> list[str]:
         """The connectors that an incident concerns: its own, or all when the database is what is wrong."""
@@ -78,10 +81,14 @@ def connector_key(connector: str) -> dg.AssetKey:
     return dg.AssetKey([connector])
 
 
-def connector_assets(view: CatalogView) -> tuple[list[dg.AssetSpec], list[dg.AssetChecksDefinition]]:
+def connector_assets(
+    view: CatalogView,
+) -> tuple[list[dg.AssetSpec], list[dg.AssetChecksDefinition]]:
     """An asset for each connector, which nobody materializes, and its check."""
     places = Places.of(view)
-    return list(map(_connector_asset, view.connectors)), [_incidents_check(one.name, places) for one in view.connectors]
+    return list(map(_connector_asset, view.connectors)), [
+        _incidents_check(one.name, places) for one in view.connectors
+    ]
 
 
 def _connector_asset(connector: Connector) -> dg.AssetSpec:
@@ -106,7 +113,9 @@ def _incidents_check(connector: str, places: Places) -> dg.AssetChecksDefinition
             found = read_open(bridge.database())
         except SyncError as error:
             raise dg.Failure(redact(str(error))) from None
-        return dg.AssetCheckResult(**_judge([one for one in found if connector in places.connectors_of(one)]))
+        return dg.AssetCheckResult(
+            **_judge([one for one in found if connector in places.connectors_of(one)])
+        )
 
     return incidents
 
@@ -131,7 +140,11 @@ def plan_events(incidents: Collection[Incident], cursor: str | None, places: Pla
     """
     before: dict[str, dict[str, Any]] = json.loads(cursor) if cursor else {}
     now = {
-        str(one.uid): {"subject": one.subject, "title": one.title, "connectors": places.connectors_of(one)}
+        str(one.uid): {
+            "subject": one.subject,
+            "title": one.title,
+            "connectors": places.connectors_of(one),
+        }
         for one in incidents
     }
     began = [one for one in incidents if str(one.uid) not in before]
@@ -142,7 +155,10 @@ def plan_events(incidents: Collection[Incident], cursor: str | None, places: Pla
         told = now[str(one.uid)]
         changed |= set(told["connectors"])
         events += _observation(
-            told, places, "began", {"message": _text(one.message), "next_command": _text(one.next_command or "")}
+            told,
+            places,
+            "began",
+            {"message": _text(one.message), "next_command": _text(one.next_command or "")},
         )
     for known in over:
         changed |= set(known["connectors"]) & set(places.connectors)
@@ -150,17 +166,29 @@ def plan_events(incidents: Collection[Incident], cursor: str | None, places: Pla
     for connector in sorted(changed):
         of_connector = [one for one in incidents if connector in places.connectors_of(one)]
         judged = _judge(of_connector)
-        events.append(dg.AssetCheckEvaluation(asset_key=connector_key(connector), check_name=CHECK, **judged))
-    return Told(events, began, [(known["title"], known["subject"]) for known in over], json.dumps(now))
+        events.append(
+            dg.AssetCheckEvaluation(asset_key=connector_key(connector), check_name=CHECK, **judged)
+        )
+    return Told(
+        events, began, [(known["title"], known["subject"]) for known in over], json.dumps(now)
+    )
 
 
-def _observation(told: dict[str, Any], places: Places, state: str, more: dict[str, str]) -> list[Event]:
+def _observation(
+    told: dict[str, Any], places: Places, state: str, more: dict[str, str]
+) -> list[Event]:
     key = places.asset_of(told["subject"], told["connectors"])
     if key is None:
         return []
     return [
         dg.AssetObservation(
-            key, metadata={"incident": told["title"], "state": state, "subject": _text(told["subject"]), **more}
+            key,
+            metadata={
+                "incident": told["title"],
+                "state": state,
+                "subject": _text(told["subject"]),
+                **more,
+            },
         )
     ]
 

@@ -26,7 +26,11 @@ from dagster._core.storage.root import LocalArtifactStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
-from sync_pipelines.catalog.dagster_storage import create_storage_schema, storage_schema, storage_url
+from sync_pipelines.catalog.dagster_storage import (
+    create_storage_schema,
+    storage_schema,
+    storage_url,
+)
 from sync_pipelines.catalog.database import open_database
 from sync_pipelines.catalog.tls import with_verified_tls
 from sync_pipelines.logs import set_up_dagster_logging
@@ -107,10 +111,14 @@ class EnvSelectedStorage(DagsterStorage, ConfigurableClass):
     ) -> DagsterStorage:
         """Return the storage the environment asks for."""
         set_up_dagster_logging(load_settings())  # each process of Dagster comes by here
-        url = os.environ.get(URL_VARIABLE, "").strip() or (CATALOG if catalog_has_storage() else SQLITE)
+        url = os.environ.get(URL_VARIABLE, "").strip() or (
+            CATALOG if catalog_has_storage() else SQLITE
+        )
         if url == SQLITE:
             return DagsterSqliteStorage.from_local(str(files_directory()), inst_data=inst_data)
-        from dagster_postgres import DagsterPostgresStorage  # deferred: 0.2 s that SQLite users need not wait
+        from dagster_postgres import (
+            DagsterPostgresStorage,
+        )  # deferred: 0.2 s that SQLite users need not wait
 
         return DagsterPostgresStorage(
             psycopg2_url(catalog_url() if url == CATALOG else named_url(url)), inst_data=inst_data
@@ -126,7 +134,9 @@ class HomeArtifactStorage(LocalArtifactStorage):
         return {}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]) -> t.Self:
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]
+    ) -> t.Self:
         """Return the storage for the current DAGSTER_HOME."""
         return cls(str(files_directory()), inst_data)
 
@@ -140,6 +150,8 @@ class HomeComputeLogManager(LocalComputeLogManager):
         return {}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]) -> t.Self:
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]
+    ) -> t.Self:
         """Return the manager for the current DAGSTER_HOME."""
         return cls(str(files_directory() / "compute_logs"), inst_data=inst_data)

@@ -17,7 +17,9 @@ from sync_pipelines.orchestrate.snapshot import CatalogView
 from sync_pipelines.secrets import redact
 
 SYNC_ALL = "sync_all"
-MAX_ENTITIES_OF_SYNC_ALL = 2000  # beyond, nobody runs everything at once, and the job would cost 5 s of each load
+MAX_ENTITIES_OF_SYNC_ALL = (
+    2000  # beyond, nobody runs everything at once, and the job would cost 5 s of each load
+)
 
 SyncJob = UnresolvedAssetJobDefinition
 """A job whose assets Dagster looks up when definitions are loaded."""
@@ -49,23 +51,31 @@ def sync_jobs(view: CatalogView, models: Sequence[dg.AssetsDefinition] = ()) -> 
     jobs = [
         dg.define_asset_job(
             sync_job_name(connector),
-            dg.AssetSelection.assets(*_with_models([asset_key(entity) for entity in entities], models)),
+            dg.AssetSelection.assets(
+                *_with_models([asset_key(entity) for entity in entities], models)
+            ),
             description=f"Sync the {len(entities)} entities of {connector}.",
             tags={CONNECTOR_TAG: connector},
         )
         for connector, entities in sorted(by_connector.items())
     ]
-    everything = _with_models([asset_key(entity) for entities in by_connector.values() for entity in entities], models)
+    everything = _with_models(
+        [asset_key(entity) for entities in by_connector.values() for entity in entities], models
+    )
     if everything and len(view.entities) <= MAX_ENTITIES_OF_SYNC_ALL:
         jobs.append(
             dg.define_asset_job(
-                SYNC_ALL, dg.AssetSelection.assets(*everything), description="Sync every entity of every connector."
+                SYNC_ALL,
+                dg.AssetSelection.assets(*everything),
+                description="Sync every entity of every connector.",
             )
         )
     return jobs
 
 
-def _with_models(keys: list[dg.AssetKey], models: Sequence[dg.AssetsDefinition]) -> list[dg.AssetKey]:
+def _with_models(
+    keys: list[dg.AssetKey], models: Sequence[dg.AssetsDefinition]
+) -> list[dg.AssetKey]:
     """The keys and those of the models, in order of their dependencies, that read nothing else."""
     selected = list(keys)
     for model in models:
@@ -80,7 +90,10 @@ def discovery_jobs(view: CatalogView) -> list[dg.JobDefinition]:
 
 
 def _discovery_job(connector: str) -> dg.JobDefinition:
-    @dg.op(name=f"discover_{connector}_apis", description=f"Bring the catalog to what {connector} offers now.")
+    @dg.op(
+        name=f"discover_{connector}_apis",
+        description=f"Bring the catalog to what {connector} offers now.",
+    )
     def ask(context: dg.OpExecutionContext, bridge: Bridge) -> None:
         try:
             report = discover(bridge.database(), connector, settings=bridge.settings())
@@ -89,7 +102,9 @@ def _discovery_job(connector: str) -> dg.JobDefinition:
         context.log.info("%s: %s", connector, report.as_dict())
         reload = reload_definitions(bridge.settings(), bridge.database())
         # What a discovery found is stored, so a reload that fails is logged and does not fail the run.
-        (context.log.warning if reload.outcome is Outcome.FAILED else context.log.info)(reload.message)
+        (context.log.warning if reload.outcome is Outcome.FAILED else context.log.info)(
+            reload.message
+        )
         context.add_output_metadata({**discovery_metadata(report), "definitions": reload.message})
 
     @dg.job(

@@ -23,7 +23,9 @@ from sync_pipelines.schedule.tick import Ending, Situation, Tick
 _MAX_RUNS = 1000
 _KINDS = frozenset(Kind)
 # A run that was created and never submitted must not keep its entities for ever.
-_UNFINISHED = [status for status in NOT_FINISHED_STATUSES if status is not DagsterRunStatus.NOT_STARTED]
+_UNFINISHED = [
+    status for status in NOT_FINISHED_STATUSES if status is not DagsterRunStatus.NOT_STARTED
+]
 _ENDINGS = {DagsterRunStatus.SUCCESS: Ending.SUCCEEDED, DagsterRunStatus.CANCELED: Ending.CANCELED}
 
 
@@ -39,7 +41,9 @@ def connector_launches(
     by_connector |= syncable_entities(view)
     by_name = {job.name: job for job in jobs}
     return [
-        Launches(name, entities, _models_of(entities, models), by_name.get(sync_job_name(name)), folder)
+        Launches(
+            name, entities, _models_of(entities, models), by_name.get(sync_job_name(name)), folder
+        )
         for name, entities in sorted(by_connector.items())
     ]
 
@@ -97,10 +101,16 @@ class Launches:
         for record in records:
             run = record.dagster_run
             kind = run.tags.get(KIND_TAG, Kind.REGULAR)
-            if run.tags.get(CONNECTOR_TAG) == self.connector and LEASE_TAG in run.tags and kind in _KINDS:
+            if (
+                run.tags.get(CONNECTOR_TAG) == self.connector
+                and LEASE_TAG in run.tags
+                and kind in _KINDS
+            ):
                 kinds.append(Kind(kind))
             queued |= dict.fromkeys(self._slugs_of(run), record.create_timestamp)
-        return Situation(tuple(self._keys), kinds, queued, lambda leases: self._endings(instance, leases))
+        return Situation(
+            tuple(self._keys), kinds, queued, lambda leases: self._endings(instance, leases)
+        )
 
     def _slugs_of(self, run: dg.DagsterRun) -> list[str]:
         """Entities of this connector in a run, whoever started it."""
@@ -110,14 +120,20 @@ class Launches:
         return list(self._keys) if run.job_name in (sync_job_name(self.connector), SYNC_ALL) else []
 
     def _endings(self, instance: dg.DagsterInstance, leases: Sequence[UUID]) -> dict[UUID, Ending]:
-        records = instance.get_run_records(dg.RunsFilter(tags={LEASE_TAG: [str(lease) for lease in leases]}))
+        records = instance.get_run_records(
+            dg.RunsFilter(tags={LEASE_TAG: [str(lease) for lease in leases]})
+        )
         endings: dict[UUID, Ending] = {}
-        for record in reversed(records):  # newest first: a retry of a crashed run counts more than the run
+        for record in reversed(
+            records
+        ):  # newest first: a retry of a crashed run counts more than the run
             run = record.dagster_run
             if run.status is DagsterRunStatus.NOT_STARTED:
                 continue
             ended = run.status in FINISHED_STATUSES
-            endings[UUID(run.tags[LEASE_TAG])] = _ENDINGS.get(run.status, Ending.FAILED) if ended else Ending.UNFINISHED
+            endings[UUID(run.tags[LEASE_TAG])] = (
+                _ENDINGS.get(run.status, Ending.FAILED) if ended else Ending.UNFINISHED
+            )
         return endings
 
     def requests(self, tick: Tick) -> list[dg.RunRequest]:

@@ -39,7 +39,10 @@ def build_definitions() -> dg.Definitions:
     set_up_dagster_logging(settings)
     with _settled_garbage():
         view = load_catalog(
-            lambda: _opened(settings), settings.home, settings.ui.connector_names, models=settings.models
+            lambda: _opened(settings),
+            settings.home,
+            settings.ui.connector_names,
+            models=settings.models,
         )
         return _definitions(view, settings)
 

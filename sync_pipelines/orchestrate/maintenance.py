@@ -14,7 +14,10 @@ JOB = "maintain_trino"
 
 def maintenance(view: CatalogView) -> tuple[list[dg.JobDefinition], list[dg.ScheduleDefinition]]:
     """Job and schedule; nothing when no table is in Trino."""
-    crons = {name: kind_of(name).maintenance_cron for name in {entity.destination for entity in view.entities}}
+    crons = {
+        name: kind_of(name).maintenance_cron
+        for name in {entity.destination for entity in view.entities}
+    }
     entities = [entity for entity in view.entities if crons[entity.destination] is not None]
     if not entities:
         return [], []
@@ -31,7 +34,8 @@ def maintenance(view: CatalogView) -> tuple[list[dg.JobDefinition], list[dg.Sche
 
 def _job(entities: list[Entity]) -> dg.JobDefinition:
     @dg.op(
-        name="maintain_iceberg_tables", description="Join small files, expire snapshots and remove orphans where due."
+        name="maintain_iceberg_tables",
+        description="Join small files, expire snapshots and remove orphans where due.",
     )
     def maintain(context: dg.OpExecutionContext, bridge: Bridge) -> None:
         database = bridge.database()
@@ -60,13 +64,18 @@ def _job(entities: list[Entity]) -> dg.JobDefinition:
                     upkeep.before,
                     upkeep.after,
                 )
-        context.add_output_metadata({"tables": done, "steps": steps, "busy": busy, "failed": len(failures)})
+        context.add_output_metadata(
+            {"tables": done, "steps": steps, "busy": busy, "failed": len(failures)}
+        )
         if failures:
             raise dg.Failure(
                 f"{len(failures)} of {len(entities)} tables could not be maintained, the first: {failures[0]}"
             )
 
-    @dg.job(name=JOB, description="Maintenance of the Iceberg tables behind Trino; thresholds are TRINO_MAINTENANCE_….")
+    @dg.job(
+        name=JOB,
+        description="Maintenance of the Iceberg tables behind Trino; thresholds are TRINO_MAINTENANCE_….",
+    )
     def maintain_trino() -> None:
         maintain()
 

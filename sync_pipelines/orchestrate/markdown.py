@@ -34,13 +34,17 @@ def markdown_text(text: str, limit: int = MAX_CHARACTERS) -> str:
     Line ends become spaces. Addresses are shown as code, so that they do not become links.
     """
     words = printable(" ".join(text.split()), limit).split(" ")
-    line = " ".join(_code_span(word) if _LINK.search(word) else _ACTIVE.sub(r"\\\g<0>", word) for word in words)
+    line = " ".join(
+        _code_span(word) if _LINK.search(word) else _ACTIVE.sub(r"\\\g<0>", word) for word in words
+    )
     return _AT_LINE_START.sub(r"\1\\", line)
 
 
 def markdown_paragraphs(*texts: str) -> str:
     """Return Markdown that shows each text as paragraphs; blank lines of a text part them, empty texts are left out."""
-    paragraphs = [paragraph for text in texts for paragraph in _BLANK_LINE.split(text) if paragraph.strip()]
+    paragraphs = [
+        paragraph for text in texts for paragraph in _BLANK_LINE.split(text) if paragraph.strip()
+    ]
     return "\n\n".join(markdown_text(paragraph) for paragraph in paragraphs[:MAX_PARAGRAPHS])
 
 
@@ -53,7 +57,11 @@ def markdown_table(
     header: Sequence[str], rows: Iterable[Sequence[str | int]], note: str = ""
 ) -> dg.MarkdownMetadataValue:
     """A table whose first column is text and whose other columns are numbers, and a sentence below it."""
-    lines = [_row(header), "|" + "|".join(["---", *["---:"] * (len(header) - 1)]) + "|", *map(_row, rows)]
+    lines = [
+        _row(header),
+        "|" + "|".join(["---", *["---:"] * (len(header) - 1)]) + "|",
+        *map(_row, rows),
+    ]
     below = ["", markdown_text(note)] if note else []
     return dg.MetadataValue.md("\n".join([*lines, *below]))
 

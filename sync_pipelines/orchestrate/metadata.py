@@ -16,12 +16,28 @@ from sync_pipelines.orchestrate.markdown import markdown_list, markdown_table, m
 from sync_pipelines.orchestrate.snapshot import CatalogView
 from sync_pipelines.secrets import printable, redact
 
-MAX_SCHEMAS = 2000  # column schemas of more entities make the location's snapshot too large for the UI
+MAX_SCHEMAS = (
+    2000  # column schemas of more entities make the location's snapshot too large for the UI
+)
 MAX_FOUND = 200
-_DISCOVERED = ("added", "changed", "returned", "vanished", "stopped", "invalid", "set_aside", "unchanged")
-_FOUND_SCHEMA = dg.TableSchema([dg.TableColumn(name, "string") for name in ("entity", "found", "why")])
+_DISCOVERED = (
+    "added",
+    "changed",
+    "returned",
+    "vanished",
+    "stopped",
+    "invalid",
+    "set_aside",
+    "unchanged",
+)
+_FOUND_SCHEMA = dg.TableSchema(
+    [dg.TableColumn(name, "string") for name in ("entity", "found", "why")]
+)
 _REJECT_SCHEMA = dg.TableSchema(
-    [dg.TableColumn("page", "int"), *(dg.TableColumn(name, "string") for name in ("key", "column", "reason"))]
+    [
+        dg.TableColumn("page", "int"),
+        *(dg.TableColumn(name, "string") for name in ("key", "column", "reason")),
+    ]
 )
 
 
@@ -38,7 +54,9 @@ def full_table_name(entity: Entity, view: CatalogView) -> str:
 
 def storage_kinds(entity: Entity, view: CatalogView) -> set[str]:
     """What the table is, as Dagster's kinds."""
-    return kind_of(entity.destination).storage_kinds(view.destination_options.get(entity.connector, {}))
+    return kind_of(entity.destination).storage_kinds(
+        view.destination_options.get(entity.connector, {})
+    )
 
 
 def _table_column(column: Column, destination: str) -> dg.TableColumn:
@@ -76,7 +94,9 @@ def definition_metadata(
     if entity.status_reason:
         metadata["status_reason"] = entity.status_reason
     if stale_because:
-        metadata["last_known_catalog"] = f"The catalog could not be read when this was loaded: {redact(stale_because)}"
+        metadata["last_known_catalog"] = (
+            f"The catalog could not be read when this was loaded: {redact(stale_because)}"
+        )
     if with_schema:
         metadata["dagster/column_schema"] = table_schema(entity)
     return metadata
@@ -106,15 +126,22 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
         "mode": str(result.mode),
         "balance": balance_sheet(result),
         "sync_run": str(result.uid),
-        "dagster/column_schema": table_schema(replace(entity, columns=result.columns or entity.columns)),
+        "dagster/column_schema": table_schema(
+            replace(entity, columns=result.columns or entity.columns)
+        ),
     }
     # An id has more digits than a browser's numbers.
-    metadata |= {name: str(value) if name.endswith("_id") else value for name, value in result.storage.items()}
+    metadata |= {
+        name: str(value) if name.endswith("_id") else value
+        for name, value in result.storage.items()
+    }
     metadata |= {name: figure for name, figure in result.metrics.items() if name not in metadata}
     if result.table_changes:
         metadata["table_changes"] = markdown_list(result.table_changes)
     if result.coerced:
-        metadata["coerced"] = ", ".join(f"{name} {count}" for name, count in sorted(result.coerced.items()))
+        metadata["coerced"] = ", ".join(
+            f"{name} {count}" for name, count in sorted(result.coerced.items())
+        )
     if result.warnings:
         metadata["warnings"] = markdown_list(result.warnings)
     return metadata
@@ -122,7 +149,10 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
 
 def standing_metadata(standing: Standing) -> dict[str, Any]:
     """The standing of the table: open quarantine, what is wrong with the way out, and when it is due."""
-    metadata: dict[str, Any] = {"status": str(standing.status), "open_quarantine": standing.open_quarantine}
+    metadata: dict[str, Any] = {
+        "status": str(standing.status),
+        "open_quarantine": standing.open_quarantine,
+    }
     if standing.last_status is not None:
         metadata["last_run"] = str(standing.last_status)
     if standing.held_deletions:
@@ -156,7 +186,13 @@ def discovery_metadata(report: DiscoveryReport) -> dict[str, Any]:
     found = report.as_dict()
     metadata: dict[str, Any] = {f"apis_{kind}": len(found[kind]) for kind in _DISCOVERED}
     records = [
-        dg.TableRecord({"entity": slug, "found": kind, "why": redact(words[slug]) if isinstance(words, dict) else ""})
+        dg.TableRecord(
+            {
+                "entity": slug,
+                "found": kind,
+                "why": redact(words[slug]) if isinstance(words, dict) else "",
+            }
+        )
         for kind in _DISCOVERED
         for words in [found[kind]]
         for slug in words
@@ -165,7 +201,9 @@ def discovery_metadata(report: DiscoveryReport) -> dict[str, Any]:
     if records:
         metadata["found"] = dg.MetadataValue.table(records[:MAX_FOUND], _FOUND_SCHEMA)
     if report.stopped:
-        commands = [f"sync-pipelines discover {report.connector} --accept {slug}" for slug in report.stopped]
+        commands = [
+            f"sync-pipelines discover {report.connector} --accept {slug}" for slug in report.stopped
+        ]
         metadata["next_command"] = "; ".join(commands[:MAX_FOUND])
     return metadata
 
@@ -181,14 +219,19 @@ def balance_sheet(result: RunResult) -> dg.MarkdownMetadataValue:
         *((name, counts[name]) for name in ends),
         ("accounted for", accounted),
     ]
-    return markdown_table(("", "records"), rows, f"rows deleted: {ledger.deleted}, live rows now: {result.row_count}")
+    return markdown_table(
+        ("", "records"), rows, f"rows deleted: {ledger.deleted}, live rows now: {result.row_count}"
+    )
 
 
 def reject_table(result: RunResult) -> dg.MetadataValue:
     """The first quarantined records of a run as a table."""
     records = [
         dg.TableRecord(
-            {name: "" if sample[name] is None else sample[name] for name in ("page", "key", "column", "reason")}
+            {
+                name: "" if sample[name] is None else sample[name]
+                for name in ("page", "key", "column", "reason")
+            }
         )
         for sample in result.quarantine_sample
     ]

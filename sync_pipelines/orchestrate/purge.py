@@ -51,7 +51,9 @@ def purge_dagster_runs(instance: dg.DagsterInstance, after_days: int) -> Purged:
     before = datetime.now(UTC) - timedelta(days=after_days)
     kept = _newest_runs(instance)
     # Listed before anything is deleted: a page begins at a run, which must still be there.
-    old = list(_pages(instance, dg.RunsFilter(statuses=list(FINISHED_STATUSES), updated_before=before)))
+    old = list(
+        _pages(instance, dg.RunsFilter(statuses=list(FINISHED_STATUSES), updated_before=before))
+    )
     for record in old:
         if record.dagster_run.run_id in kept:
             found.dagster_runs_kept_for_their_asset += 1
@@ -69,13 +71,17 @@ def _newest_runs(instance: dg.DagsterInstance) -> set[str]:
     for start in range(0, len(keys), _ASSETS_AT_ONCE):
         for record in instance.get_asset_records(keys[start : start + _ASSETS_AT_ONCE]):
             entry = record.asset_entry
-            runs |= {run for run in (entry.last_run_id, entry.last_planned_materialization_run_id) if run}
+            runs |= {
+                run for run in (entry.last_run_id, entry.last_planned_materialization_run_id) if run
+            }
             if entry.last_materialization_record is not None:
                 runs.add(entry.last_materialization_record.run_id)
     return runs
 
 
-def _pages(instance: dg.DagsterInstance, filters: dg.RunsFilter | None = None) -> Iterator[RunRecord]:
+def _pages(
+    instance: dg.DagsterInstance, filters: dg.RunsFilter | None = None
+) -> Iterator[RunRecord]:
     cursor: str | None = None
     while records := instance.get_run_records(filters, limit=PAGE_RUNS, cursor=cursor):
         yield from records
@@ -85,7 +91,9 @@ def _pages(instance: dg.DagsterInstance, filters: dg.RunsFilter | None = None) -
 def _delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
     """The run with its tags, events, check results and captured output."""
     with instance.event_log_storage.index_connection() as connection:  # type: ignore[attr-defined]
-        connection.execute(AssetCheckExecutionsTable.delete().where(AssetCheckExecutionsTable.c.run_id == run_id))
+        connection.execute(
+            AssetCheckExecutionsTable.delete().where(AssetCheckExecutionsTable.c.run_id == run_id)
+        )
     with suppress(OSError):
         instance.compute_log_manager.delete_logs(prefix=[run_id])
     instance.delete_run(run_id)
@@ -93,7 +101,9 @@ def _delete_run(instance: dg.DagsterInstance, run_id: str) -> None:
 
 def _snapshots(record: RunRecord) -> set[str]:
     run = record.dagster_run
-    return {snapshot for snapshot in (run.job_snapshot_id, run.execution_plan_snapshot_id) if snapshot}
+    return {
+        snapshot for snapshot in (run.job_snapshot_id, run.execution_plan_snapshot_id) if snapshot
+    }
 
 
 def _delete_unused_snapshots(instance: dg.DagsterInstance, candidates: set[str]) -> int:
@@ -104,7 +114,9 @@ def _delete_unused_snapshots(instance: dg.DagsterInstance, candidates: set[str])
     for start in range(0, len(unused), PAGE_RUNS):
         batch: Sequence[str] = unused[start : start + PAGE_RUNS]
         with instance.run_storage.connect() as connection:  # type: ignore[attr-defined]
-            connection.execute(SnapshotsTable.delete().where(SnapshotsTable.c.snapshot_id.in_(batch)))
+            connection.execute(
+                SnapshotsTable.delete().where(SnapshotsTable.c.snapshot_id.in_(batch))
+            )
     return len(unused)
 
 
@@ -115,10 +127,14 @@ def purge_job(fingerprint: str, connectors: Sequence[str], models: Path) -> dg.J
     def purge_old_runs(context: dg.OpExecutionContext, bridge: Bridge) -> None:
         started = time.monotonic()
         settings = bridge.settings()
-        found = purge_dagster_runs(context.instance, settings.schedule.purge_dagster_runs_after_days)
+        found = purge_dagster_runs(
+            context.instance, settings.schedule.purge_dagster_runs_after_days
+        )
         try:
             require_catalog(database := bridge.database())
-            found.sync_runs = purge_sync_runs(database, settings.schedule.purge_sync_runs_after_days)
+            found.sync_runs = purge_sync_runs(
+                database, settings.schedule.purge_sync_runs_after_days
+            )
             found.kept_answers = sweep_answers(settings.home)
         except SyncError as error:
             raise dg.Failure(redact(str(error))) from None

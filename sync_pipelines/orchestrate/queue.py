@@ -48,8 +48,13 @@ class MachineSizedRunCoordinator(QueuedRunCoordinator):
     """Dagster's queue; what dagster.yaml does not size is sized by the machine."""
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, t.Any]) -> t.Self:
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData, config_value: Mapping[str, t.Any]
+    ) -> t.Self:
         """Return the coordinator for this machine."""
         cores = usable_cores()
-        sized = {"max_concurrent_runs": runs_at_once(cores), "dequeue_num_workers": launches_at_once(cores)}
+        sized = {
+            "max_concurrent_runs": runs_at_once(cores),
+            "dequeue_num_workers": launches_at_once(cores),
+        }
         return super().from_config_value(inst_data, {**sized, **config_value})

@@ -96,9 +96,13 @@ def reload_definitions(settings: Settings, database: Database) -> Reload:
     except (_Refused, SyncError) as error:
         return _failed(str(error))
     if not changed:
-        return Reload(Outcome.UP_TO_DATE, "The running Dagster shows the catalog as it is; nothing was reloaded.")
+        return Reload(
+            Outcome.UP_TO_DATE,
+            "The running Dagster shows the catalog as it is; nothing was reloaded.",
+        )
     return Reload(
-        Outcome.RELOADED, f"The running Dagster has loaded the definitions again ({', '.join(sorted(changed))})."
+        Outcome.RELOADED,
+        f"The running Dagster has loaded the definitions again ({', '.join(sorted(changed))}).",
     )
 
 
@@ -150,7 +154,9 @@ def web_server_trouble(url: str) -> str | None:
     return None
 
 
-def write_endpoint(home: Path, url: str, code_server: str | None = None, read_only_url: str | None = None) -> Path:
+def write_endpoint(
+    home: Path, url: str, code_server: str | None = None, read_only_url: str | None = None
+) -> Path:
     """Leave word of the web server that this process has started; the caller removes the file when it stops it.
 
     Args:
@@ -161,8 +167,15 @@ def write_endpoint(home: Path, url: str, code_server: str | None = None, read_on
     """
     path = home / ENDPOINT_FILE
     partial = path.with_suffix(".partial")
-    known = {"url": url, "pid": os.getpid(), "code_server": code_server, "read_only_url": read_only_url}
-    write_private(partial, json.dumps({name: value for name, value in known.items() if value is not None}))
+    known = {
+        "url": url,
+        "pid": os.getpid(),
+        "code_server": code_server,
+        "read_only_url": read_only_url,
+    }
+    write_private(
+        partial, json.dumps({name: value for name, value in known.items() if value is not None})
+    )
     partial.replace(path)
     return path
 
@@ -182,7 +195,9 @@ def _differs(mark: dict[str, str] | None, database: Database) -> bool:
     if mark is None:
         return True
     names = tuple(name for name in mark[CONNECTORS].split(",") if name)
-    return mark[FINGERPRINT] != catalog_fingerprint(database, names, Path(mark[DOTENV]), Path(mark[MODELS]))
+    return mark[FINGERPRINT] != catalog_fingerprint(
+        database, names, Path(mark[DOTENV]), Path(mark[MODELS])
+    )
 
 
 class _WebServer:
@@ -192,7 +207,9 @@ class _WebServer:
         parts = urlsplit(url)
         user = parts.username
         self._headers = (
-            urllib3.make_headers(basic_auth=f"{unquote(user)}:{unquote(parts.password or '')}") if user else {}
+            urllib3.make_headers(basic_auth=f"{unquote(user)}:{unquote(parts.password or '')}")
+            if user
+            else {}
         )
         self.shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         self._repositories: dict[str, str] = {}
@@ -221,8 +238,12 @@ class _WebServer:
         if location not in self._repositories:
             return None
         repository = self._repositories[location]
-        job = self._ask(_MARK, repository=repository, location=location, job=MARKED_JOB)["pipelineOrError"]
-        entries = {entry["label"]: entry.get("text", "") for entry in job.get("metadataEntries", [])}
+        job = self._ask(_MARK, repository=repository, location=location, job=MARKED_JOB)[
+            "pipelineOrError"
+        ]
+        entries = {
+            entry["label"]: entry.get("text", "") for entry in job.get("metadataEntries", [])
+        }
         names = (FINGERPRINT, CONNECTORS, DOTENV, MODELS)
         return {name: entries[name] for name in names} if entries.keys() >= set(names) else None
 
@@ -249,7 +270,9 @@ class _WebServer:
             data = {}
         if not isinstance(data, dict) or data.get("errors") or not data.get("data"):
             detail = (
-                printable(json.dumps(data.get("errors")), 300) if isinstance(data, dict) and data.get("errors") else ""
+                printable(json.dumps(data.get("errors")), 300)
+                if isinstance(data, dict) and data.get("errors")
+                else ""
             )
             raise _Refused(f"{self.shown} answered {answer.status} {detail}".strip())
         return data["data"]

@@ -21,7 +21,10 @@ logger = logging.getLogger(__name__)
 
 
 def connector_schedules(
-    connectors: tuple[Connector, ...], launches: list[Launches], jobs: list[dg.JobDefinition], settings: Settings
+    connectors: tuple[Connector, ...],
+    launches: list[Launches],
+    jobs: list[dg.JobDefinition],
+    settings: Settings,
 ) -> list[dg.ScheduleDefinition]:
     """The schedules of every connector; an expression that cannot be used makes none, which is logged as an error."""
     by_name = {one.connector: one for one in launches}
@@ -32,7 +35,10 @@ def connector_schedules(
         for error in errors:
             logger.error("a schedule of %s is left out: %s", connector.name, error)
         schedules += _schedules_of(
-            connector.name, crons, by_name.get(connector.name), discovery[f"discover_{connector.name}"]
+            connector.name,
+            crons,
+            by_name.get(connector.name),
+            discovery[f"discover_{connector.name}"],
         )
     return schedules
 
@@ -43,14 +49,24 @@ def _schedules_of(
     schedules: list[dg.ScheduleDefinition] = []
     if crons.full_refresh and launches and launches.job:
         text = (
-            f"Reads every entity of {connector} whole, which finds deleted rows and what came too late for the deltas."
+            f"Reads every entity of {connector} whole,"
+            " which finds deleted rows and what came too late for the deltas."
         )
         schedules.append(
-            _schedule(f"full_refresh_{connector}", crons.full_refresh, crons, launches, tick_full_read, text)
+            _schedule(
+                f"full_refresh_{connector}",
+                crons.full_refresh,
+                crons,
+                launches,
+                tick_full_read,
+                text,
+            )
         )
     if crons.sync and launches and launches.job:
         text = f"Makes every entity of {connector} due; replaces their intervals."
-        schedules.append(_schedule(f"sync_{connector}_by_cron", crons.sync, crons, launches, tick_cron, text))
+        schedules.append(
+            _schedule(f"sync_{connector}_by_cron", crons.sync, crons, launches, tick_cron, text)
+        )
     if crons.discovery:
         schedules.append(
             dg.ScheduleDefinition(
@@ -83,7 +99,9 @@ def _schedule(
         description=description,
         tags={CONNECTOR_TAG: launches.connector},
     )
-    def by_cron(context: dg.ScheduleEvaluationContext, bridge: Bridge) -> list[dg.RunRequest] | dg.SkipReason:
+    def by_cron(
+        context: dg.ScheduleEvaluationContext, bridge: Bridge
+    ) -> list[dg.RunRequest] | dg.SkipReason:
         done = tick(
             bridge.database(),
             launches.connector,

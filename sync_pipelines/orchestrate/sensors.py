@@ -34,11 +34,15 @@ def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinitio
         "the source has something newer. Switch it off to stop automatic syncs of this connector.",
         tags={CONNECTOR_TAG: connector},
     )
-    def when_due(context: dg.SensorEvaluationContext, bridge: Bridge) -> dg.SensorResult | dg.SkipReason:
+    def when_due(
+        context: dg.SensorEvaluationContext, bridge: Bridge
+    ) -> dg.SensorResult | dg.SkipReason:
         database = bridge.database()
         settings = bridge.settings()
         try:
-            _apply_pool_limit(context.instance, connector, get_connector(database, connector).settings)
+            _apply_pool_limit(
+                context.instance, connector, get_connector(database, connector).settings
+            )
         except NotFoundError:
             return dg.SkipReason(f"The connector {connector} was removed; reload the definitions.")
         tick = tick_due(database, connector, settings, launches.situation(context.instance))
@@ -50,7 +54,9 @@ def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinitio
     return when_due
 
 
-def _apply_pool_limit(instance: dg.DagsterInstance, connector: str, settings: dict[str, object]) -> None:
+def _apply_pool_limit(
+    instance: dg.DagsterInstance, connector: str, settings: dict[str, object]
+) -> None:
     """Bring the connector's pool to its `max_concurrent_entities`; without one the pool stays as a person set it."""
     wanted = RunLimits.from_settings(settings).max_concurrent_entities
     pool = f"source_{connector}"

@@ -27,7 +27,12 @@ logger = logging.getLogger(__name__)
 
 FILE_NAME = "catalog.json"
 # What definitions take from the environment when they are loaded.
-DEFINITION_SETTINGS = ("ALERT_INTERVAL_SECONDS", "DUE_SENSOR_SECONDS", "FRESHNESS_GRACE_SECONDS", "SYNC_OWNERS")
+DEFINITION_SETTINGS = (
+    "ALERT_INTERVAL_SECONDS",
+    "DUE_SENSOR_SECONDS",
+    "FRESHNESS_GRACE_SECONDS",
+    "SYNC_OWNERS",
+)
 _DEFINITION_FIELDS = (
     "uid",
     "connector",
@@ -101,11 +106,19 @@ class CatalogView:
     @cached_property
     def destination_options(self) -> dict[str, dict[str, Any]]:
         """Options of the destination by connector, where a connector sets some."""
-        return {one.name: one.destination_settings for one in self.connectors if one.destination_settings}
+        return {
+            one.name: one.destination_settings
+            for one in self.connectors
+            if one.destination_settings
+        }
 
 
 def load_catalog(
-    open_database: Callable[[], Database], home: Path, connectors: Sequence[str] = (), *, models: Path | None = None
+    open_database: Callable[[], Database],
+    home: Path,
+    connectors: Sequence[str] = (),
+    *,
+    models: Path | None = None,
 ) -> CatalogView:
     """Read the catalog, or these connectors of it, and remember it; `models` as in `catalog_fingerprint`.
 
@@ -122,7 +135,10 @@ def load_catalog(
 
 
 def catalog_fingerprint(
-    database: Database, connectors: Sequence[str] = (), dotenv: Path | None = None, models: Path | None = None
+    database: Database,
+    connectors: Sequence[str] = (),
+    dotenv: Path | None = None,
+    models: Path | None = None,
 ) -> str:
     """What the fingerprint of definitions would be if they were loaded now.
 
@@ -146,14 +162,22 @@ def _file_name(connectors: Sequence[str]) -> str:
     return FILE_NAME.replace(".", f"-{digest}.")
 
 
-def _rows(database: Database, connectors: Sequence[str]) -> tuple[list[Connector], list[dict[str, Any]]]:
+def _rows(
+    database: Database, connectors: Sequence[str]
+) -> tuple[list[Connector], list[dict[str, Any]]]:
     """The active connectors, of the named ones when some are named, and the rows of their entities."""
     with database.connect() as connection:
-        found = connection.execute("SELECT to_regclass(%s) AS t", [f'"{database.bridge_schema}".entities']).fetchone()
+        found = connection.execute(
+            "SELECT to_regclass(%s) AS t", [f'"{database.bridge_schema}".entities']
+        ).fetchone()
     if found is None or found["t"] is None:
         return [], []
     wanted = set(connectors)
-    active = [one for one in list_connectors(database) if one.is_active and (not wanted or one.name in wanted)]
+    active = [
+        one
+        for one in list_connectors(database)
+        if one.is_active and (not wanted or one.name in wanted)
+    ]
     names = {one.name for one in active}
     return active, [row for row in list_entity_rows(database) if row["connector"] in names]
 
@@ -166,7 +190,9 @@ def _read(
     content = json.dumps(
         {
             "database": database.name,
-            "connectors": [{name: getattr(one, name) for name in _CONNECTOR_FIELDS} for one in active],
+            "connectors": [
+                {name: getattr(one, name) for name in _CONNECTOR_FIELDS} for one in active
+            ],
             "entities": [{name: row[name] for name in _DEFINITION_FIELDS} for row in rows],
         },
         default=str,
@@ -175,8 +201,12 @@ def _read(
     # environment cannot change while a process lives.
     settings = values_in(dotenv or dotenv_file(), DEFINITION_SETTINGS)
     files = models_fingerprint(models or load_settings().models)
-    fingerprint = hashlib.sha256(f"{content}{files}{json.dumps(settings)}".encode()).hexdigest()[:16]
-    return CatalogView(tuple(map(entity_from_row, rows)), database.name, None, tuple(active), fingerprint), content
+    fingerprint = hashlib.sha256(f"{content}{files}{json.dumps(settings)}".encode()).hexdigest()[
+        :16
+    ]
+    return CatalogView(
+        tuple(map(entity_from_row, rows)), database.name, None, tuple(active), fingerprint
+    ), content
 
 
 def _remember(path: Path, content: str) -> None:
@@ -197,8 +227,14 @@ def _remembered(path: Path, error: SyncError) -> CatalogView:
         stored = json.loads(path.read_text())
         entities = tuple(entity_from_row({**row, "cursor_marks": []}) for row in stored["entities"])
         logger.warning("the catalog cannot be read; definitions come from %s: %s", path, error)
-        connectors = tuple(Connector(**{**connector, "auth_token": None}) for connector in stored["connectors"])
+        connectors = tuple(
+            Connector(**{**connector, "auth_token": None}) for connector in stored["connectors"]
+        )
         return CatalogView(entities, stored["database"], str(error), connectors)
     except (OSError, ValueError, KeyError, TypeError) as unreadable:
-        logger.error("the catalog cannot be read (%s) and none is remembered (%s)", error, type(unreadable).__name__)
+        logger.error(
+            "the catalog cannot be read (%s) and none is remembered (%s)",
+            error,
+            type(unreadable).__name__,
+        )
         return CatalogView(stale_because=str(error))

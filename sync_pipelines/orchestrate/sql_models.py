@@ -55,7 +55,9 @@ def _in_order(
     while ready := [model for model in waiting if known.keys() >= set(model.reads)]:
         for model in ready:
             assets.append(_model_asset(model, [known[table] for table in model.reads]))
-        known |= {(model.schema, model.name): dg.AssetKey([model.schema, model.name]) for model in ready}
+        known |= {
+            (model.schema, model.name): dg.AssetKey([model.schema, model.name]) for model in ready
+        }
         waiting = [model for model in waiting if model not in ready]
     return assets, waiting
 
@@ -90,7 +92,9 @@ def _model_asset(model: SqlModel, upstream: list[dg.AssetKey]) -> dg.AssetsDefin
             error.what = f"The SQL model {model.schema}/{model.name} was not built: {error.what}"
             raise failure_of(error) from None
         results = [
-            dg.AssetCheckResult(asset_key=key, check_name=name, passed=count == 0, metadata={"broken_rows": count})
+            dg.AssetCheckResult(
+                asset_key=key, check_name=name, passed=count == 0, metadata={"broken_rows": count}
+            )
             for name, count in built.broken.items()
         ]
         return dg.MaterializeResult(

@@ -49,14 +49,21 @@ def standing_sensor(settings: Settings) -> dg.SensorDefinition:
             _report(context.instance, standing, severities[standing.connector])
         remembered = _remembered(told, standings, changed)
         context.update_cursor(json.dumps(remembered))
-        return dg.SkipReason(f"{len(changed)} tables judged anew, {len(remembered)} with something to look at.")
+        return dg.SkipReason(
+            f"{len(changed)} tables judged anew, {len(remembered)} with something to look at."
+        )
 
     return table_checks
 
 
-def rejected_severity(connector_settings: dict[str, object], settings: Settings) -> dg.AssetCheckSeverity:
+def rejected_severity(
+    connector_settings: dict[str, object], settings: Settings
+) -> dg.AssetCheckSeverity:
     """How severe a rejected read of a connector is: its own setting, or the process's."""
-    chosen = RunLimits.from_settings(connector_settings).rejected_severity or settings.alerts.rejected_severity
+    chosen = (
+        RunLimits.from_settings(connector_settings).rejected_severity
+        or settings.alerts.rejected_severity
+    )
     return dg.AssetCheckSeverity.ERROR if chosen == "error" else dg.AssetCheckSeverity.WARN
 
 
@@ -77,24 +84,42 @@ def _read(bridge: Bridge) -> tuple[list[Standing], dict[str, dg.AssetCheckSeveri
     """The standing of every table, and the severity of rejected records by connector."""
     database = bridge.database()
     settings = bridge.settings()
-    severities = {one.name: rejected_severity(one.settings, settings) for one in list_connectors(database)}
+    severities = {
+        one.name: rejected_severity(one.settings, settings) for one in list_connectors(database)
+    }
     return list_standings(database), severities
 
 
-def _remembered(told: dict[str, str], standings: list[Standing], reported: list[Standing]) -> dict[str, str]:
+def _remembered(
+    told: dict[str, str], standings: list[Standing], reported: list[Standing]
+) -> dict[str, str]:
     """The digests of the tables with trouble, by path, after a report of some of them."""
     paths = {standing.path for standing in reported}
-    kept = {standing.path: told[standing.path] for standing in standings if standing.path in told.keys() - paths}
-    return kept | {standing.path: digest(standing) for standing in reported if standing.trouble is not None}
+    kept = {
+        standing.path: told[standing.path]
+        for standing in standings
+        if standing.path in told.keys() - paths
+    }
+    return kept | {
+        standing.path: digest(standing) for standing in reported if standing.trouble is not None
+    }
 
 
 def _changed(standings: list[Standing], told: dict[str, str]) -> list[Standing]:
     """Those that changed since their last report; one without trouble is reported when it had some."""
-    return [one for one in standings if told.get(one.path) != (digest(one) if one.trouble is not None else None)]
+    return [
+        one
+        for one in standings
+        if told.get(one.path) != (digest(one) if one.trouble is not None else None)
+    ]
 
 
-def _report(instance: dg.DagsterInstance, standing: Standing, severity: dg.AssetCheckSeverity) -> None:
+def _report(
+    instance: dg.DagsterInstance, standing: Standing, severity: dg.AssetCheckSeverity
+) -> None:
     key = dg.AssetKey([standing.connector, asset_name_for(standing.slug)])
     for result in results_without_run(key, standing, severity):
         instance.report_runless_asset_event(as_evaluation(key, result))
-    instance.report_runless_asset_event(dg.AssetObservation(key, metadata=standing_metadata(standing)))
+    instance.report_runless_asset_event(
+        dg.AssetObservation(key, metadata=standing_metadata(standing))
+    )

@@ -112,7 +112,9 @@ class _Worker:
 
     def __post_init__(self) -> None:
         variables = contextvars.copy_context()
-        self.thread = threading.Thread(target=variables.run, args=(self._work,), name=f"step {self.key}", daemon=True)
+        self.thread = threading.Thread(
+            target=variables.run, args=(self._work,), name=f"step {self.key}", daemon=True
+        )
 
     @property
     def key(self) -> str:
@@ -144,19 +146,24 @@ class _Worker:
         """Raise in the thread at its next bytecode, as the in-process executor does in the main thread."""
         if self.thread.ident is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(self.thread.ident), ctypes.py_object(DagsterExecutionInterruptedError)
+                ctypes.c_ulong(self.thread.ident),
+                ctypes.py_object(DagsterExecutionInterruptedError),
             )
 
 
 class _ThreadedRun:
     """Drives the plan of one run; every method runs in the main thread."""
 
-    def __init__(self, executor: ThreadedExecutor, context: PlanExecutionContext, active: ActiveExecution) -> None:
+    def __init__(
+        self, executor: ThreadedExecutor, context: PlanExecutionContext, active: ActiveExecution
+    ) -> None:
         self.executor = executor
         self.context = context
         self.active = active
         self.cancel = threading.Event()
-        self.inbox: queue.SimpleQueue[tuple[_Worker, dg.DagsterEvent | BaseException | None]] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[tuple[_Worker, dg.DagsterEvent | BaseException | None]] = (
+            queue.SimpleQueue()
+        )
         self.workers: set[_Worker] = set()
         self.interrupt_at = self.abandon_at = float("inf")
         self.first_error: BaseException | None = None
@@ -204,7 +211,9 @@ class _ThreadedRun:
         due_in = self.active.sleep_interval()
         return min(due_in, POLL_SECONDS) if due_in > 0 else POLL_SECONDS
 
-    def _handle(self, worker: _Worker, item: dg.DagsterEvent | BaseException | None) -> Iterator[dg.DagsterEvent]:
+    def _handle(
+        self, worker: _Worker, item: dg.DagsterEvent | BaseException | None
+    ) -> Iterator[dg.DagsterEvent]:
         if worker not in self.workers:  # abandoned: its failure is already reported
             return
         if isinstance(item, dg.DagsterEvent):
@@ -218,7 +227,9 @@ class _ThreadedRun:
 
     def _tell(self, worker: _Worker, event: dg.DagsterEvent) -> Iterator[dg.DagsterEvent]:
         yield event
-        worker.settled |= event.is_step_success or event.is_step_failure or event.is_step_up_for_retry
+        worker.settled |= (
+            event.is_step_success or event.is_step_failure or event.is_step_up_for_retry
+        )
         self.active.handle_event(event)
 
     def _bury_the_dead(self) -> Iterator[dg.DagsterEvent]:
@@ -226,7 +237,9 @@ class _ThreadedRun:
         dead = [worker for worker in self.workers if not worker.thread.is_alive()]
         if dead and self.inbox.empty():
             for worker in dead:
-                yield from self._handle(worker, DagsterExecutionInterruptedError("the thread was interrupted"))
+                yield from self._handle(
+                    worker, DagsterExecutionInterruptedError("the thread was interrupted")
+                )
 
     def _failure(self, worker: _Worker, error: BaseException) -> dg.DagsterEvent:
         """Build the event for what escaped Dagster's own handling of a step, such as a lost event database."""
@@ -236,8 +249,12 @@ class _ThreadedRun:
             info = serializable_error_info_from_exc_info(sys.exc_info())
         if not self.cancel.is_set():
             known_state = self.active.get_known_state()
-            return self.executor.log_failure_or_retry_event_after_error(worker.context, info, known_state)
-        data = StepFailureData(error=info, user_failure_data=None, error_source=ErrorSource.INTERRUPT)
+            return self.executor.log_failure_or_retry_event_after_error(
+                worker.context, info, known_state
+            )
+        data = StepFailureData(
+            error=info, user_failure_data=None, error_source=ErrorSource.INTERRUPT
+        )
         return dg.DagsterEvent.step_failure_event(worker.context, data)
 
     def _begin_cancellation(self) -> Iterator[dg.DagsterEvent]:
@@ -257,7 +274,11 @@ class _ThreadedRun:
         instance = self.context.instance
         run_id = self.context.run_id
         run = instance.get_run_by_id(run_id)
-        if run and run.status == dg.DagsterRunStatus.STARTED and not instance.run_will_resume(run_id):
+        if (
+            run
+            and run.status == dg.DagsterRunStatus.STARTED
+            and not instance.run_will_resume(run_id)
+        ):
             instance.report_run_canceling(run, message="Received a signal to stop.")
 
     def _escalate(self) -> Iterator[dg.DagsterEvent]:
@@ -268,7 +289,9 @@ class _ThreadedRun:
                 worker.interrupt()
         if now >= self.abandon_at:
             for worker in list(self.workers):
-                error = DagsterExecutionInterruptedError("the step did not stop in time; its thread is left behind")
+                error = DagsterExecutionInterruptedError(
+                    "the step did not stop in time; its thread is left behind"
+                )
                 yield from self._handle(worker, error)
 
     def _stop_workers(self) -> None:
@@ -316,7 +339,9 @@ class ThreadedExecutor(dg.Executor):
         message = f"Finished steps on threads in {time.monotonic() - started_at:.1f} s (pid: {os.getpid()})"
         yield dg.DagsterEvent.engine_event(plan_context, message, data)
 
-    def _run_plan(self, job_context: PlanExecutionContext, execution_plan: ExecutionPlan) -> Iterator[dg.DagsterEvent]:
+    def _run_plan(
+        self, job_context: PlanExecutionContext, execution_plan: ExecutionPlan
+    ) -> Iterator[dg.DagsterEvent]:
         step_keys = [step.key for step in execution_plan.get_steps_to_execute_in_topo_order()]
         with ExitStack() as stack:
             claims = stack.enter_context(_PoolClaims(job_context.instance, job_context.dagster_run))
@@ -333,7 +358,9 @@ class ThreadedExecutor(dg.Executor):
             yield from _ThreadedRun(self, job_context, active).events()
 
 
-def _begin_capture(context: PlanExecutionContext, step_keys: list[str], capture: ExitStack) -> dg.DagsterEvent:
+def _begin_capture(
+    context: PlanExecutionContext, step_keys: list[str], capture: ExitStack
+) -> dg.DagsterEvent:
     """Capture stdout and stderr once for all steps: both belong to the process, not to a thread."""
     manager = context.instance.compute_log_manager
     log_key = manager.build_log_key_for_run(context.run_id, create_compute_log_file_key())
@@ -341,7 +368,9 @@ def _begin_capture(context: PlanExecutionContext, step_keys: list[str], capture:
         log_context = capture.enter_context(manager.capture_logs(log_key))
     except Exception:  # noqa: BLE001 - a run without captured output is better than no run
         error = EngineEventData(error=serializable_error_info_from_exc_info(sys.exc_info()))
-        return dg.DagsterEvent.engine_event(context, "Exception while setting up compute log capture", error)
+        return dg.DagsterEvent.engine_event(
+            context, "Exception while setting up compute log capture", error
+        )
     event: dg.DagsterEvent = dg.DagsterEvent.capture_logs(context, step_keys, log_key, log_context)
     return event
 
@@ -357,10 +386,14 @@ def _end_capture(context: PlanExecutionContext, capture: ExitStack) -> None:
     name="threaded",
     config_schema={
         "max_concurrent": dg.Field(
-            dg.Noneable(int), default_value=None, description=f"Steps run at once; default ${THREADS_VARIABLE}, else 4."
+            dg.Noneable(int),
+            default_value=None,
+            description=f"Steps run at once; default ${THREADS_VARIABLE}, else 4.",
         ),
         "cancel_grace_seconds": dg.Field(
-            dg.Noneable(float), default_value=None, description="Time for running steps to end themselves on cancel."
+            dg.Noneable(float),
+            default_value=None,
+            description="Time for running steps to end themselves on cancel.",
         ),
         "retries": get_retries_config(),
         "tag_concurrency_limits": get_tag_concurrency_limits_config(),
@@ -369,7 +402,9 @@ def _end_capture(context: PlanExecutionContext, capture: ExitStack) -> None:
 def threaded_executor(init_context: dg.InitExecutorContext) -> ThreadedExecutor:
     """Run the steps of a run on threads of one process, a step per entity."""
     config = t.cast("dict[str, t.Any]", init_context.executor_config)
-    threads = config["max_concurrent"] if config["max_concurrent"] is not None else default_threads()
+    threads = (
+        config["max_concurrent"] if config["max_concurrent"] is not None else default_threads()
+    )
     if threads < 1:
         raise ValueError(f"max_concurrent={threads}: expected a whole number of at least 1.")
     grace = config["cancel_grace_seconds"]

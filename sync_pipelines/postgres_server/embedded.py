@@ -53,7 +53,9 @@ def embedded_admin_url(data_dir: Path) -> str:
                 _remove_dead_users(server)
                 server.start_as((f"max_connections = {MAX_CONNECTIONS}  # by sync_pipelines",))
             return make_conninfo(
-                host=str(server.get_postmaster_info().socket_dir), user=server.postgres_user, dbname="postgres"
+                host=str(server.get_postmaster_info().socket_dir),
+                user=server.postgres_user,
+                dbname="postgres",
             )
         except SyncError:
             raise

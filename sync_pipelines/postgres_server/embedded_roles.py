@@ -5,7 +5,14 @@ from __future__ import annotations
 import psycopg
 
 OWNER = "sync_pipelines"
-_KINDS = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW", "S": "SEQUENCE", "f": "FOREIGN TABLE"}
+_KINDS = {
+    "r": "TABLE",
+    "p": "TABLE",
+    "v": "VIEW",
+    "m": "MATERIALIZED VIEW",
+    "S": "SEQUENCE",
+    "f": "FOREIGN TABLE",
+}
 _OURS = "nspname !~ '^pg_' AND nspname <> 'information_schema'"
 
 
@@ -20,7 +27,9 @@ def ensure_owner(admin_url: str) -> None:
             return
         with connection.transaction():
             # Whoever starts a home at the same time waits here, and finds it done.
-            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('sync_pipelines:owner', 0))")
+            connection.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended('sync_pipelines:owner', 0))"
+            )
             if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [OWNER]).fetchone():
                 return
             connection.execute(f"CREATE ROLE {OWNER} LOGIN CREATEDB CREATEROLE")
@@ -28,7 +37,9 @@ def ensure_owner(admin_url: str) -> None:
             connection.execute(f"ALTER ROLE {OWNER} SET createrole_self_grant = 'set, inherit'")
             database = psycopg.sql.Identifier(connection.info.dbname)
             connection.execute(
-                psycopg.sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, psycopg.sql.Identifier(OWNER))
+                psycopg.sql.SQL("ALTER DATABASE {} OWNER TO {}").format(
+                    database, psycopg.sql.Identifier(OWNER)
+                )
             )
             for statement in _take_over(connection):
                 connection.execute(statement.encode())

@@ -81,7 +81,14 @@ class PrivateServer(PostgresServer):
         if self.system_user is not None:
             self._open_way()
         if not (self.pgdata / "PG_VERSION").exists():
-            options = ("--auth=reject", "--encoding=utf8", "-U", self.postgres_user, "-D", str(self.pgdata))
+            options = (
+                "--auth=reject",
+                "--encoding=utf8",
+                "-U",
+                self.postgres_user,
+                "-D",
+                str(self.pgdata),
+            )
             pgexec("initdb", options, bin_path=self.bin_path, **self._as_user())
         self._append("postgresql.conf", self.settings)
         users = dict.fromkeys(filter(None, (pwd.getpwuid(os.geteuid()).pw_name, self.system_user)))
@@ -93,7 +100,12 @@ class PrivateServer(PostgresServer):
         changed |= self._write("pg_ident.conf", "".join(f'{MAP} "{user}" all\n' for user in users))
         running = PostmasterInfo.read_from_pgdata(self.pgdata)
         if changed and running is not None and running.is_running():
-            pgexec("pg_ctl", ("-D", str(self.pgdata), "reload"), bin_path=self.bin_path, **self._as_user())
+            pgexec(
+                "pg_ctl",
+                ("-D", str(self.pgdata), "reload"),
+                bin_path=self.bin_path,
+                **self._as_user(),
+            )
 
     def ensure_postgres_running(self) -> None:
         """Start the server, or join the one that runs; the caller has the lock."""
@@ -112,7 +124,9 @@ class PrivateServer(PostgresServer):
                 str(self.pgdata),
                 "start",
             )
-            pgexec("pg_ctl", options, bin_path=self.bin_path, **self._as_user(), timeout=START_SECONDS)
+            pgexec(
+                "pg_ctl", options, bin_path=self.bin_path, **self._as_user(), timeout=START_SECONDS
+            )
             running = PostmasterInfo.read_from_pgdata(self.pgdata)
         self._postmaster_info = running
 
@@ -137,12 +151,17 @@ class PrivateServer(PostgresServer):
 
     def trouble(self) -> str | None:
         """What lets other users of the machine in; None when nothing does."""
-        for path, may_be in ((self.pgdata, 0o700), (Path(self.get_postmaster_info().socket_dir or self.pgdata), 0o700)):
+        for path, may_be in (
+            (self.pgdata, 0o700),
+            (Path(self.get_postmaster_info().socket_dir or self.pgdata), 0o700),
+        ):
             mode = stat.S_IMODE(path.stat().st_mode)
             if mode & ~may_be:
                 return f"{path} has mode {mode:04o}"
         rules = [
-            line for line in (self.pgdata / "pg_hba.conf").read_text().splitlines() if line and not line.startswith("#")
+            line
+            for line in (self.pgdata / "pg_hba.conf").read_text().splitlines()
+            if line and not line.startswith("#")
         ]
         open_rules = [rule for rule in rules if not rule.startswith("local") or " peer" not in rule]
         return f"pg_hba.conf says {open_rules[0]!r}" if open_rules else None
@@ -175,7 +194,9 @@ class PrivateServer(PostgresServer):
             return remembered
         runtime = os.environ.get("XDG_RUNTIME_DIR", "")
         base = (
-            Path(runtime) if self.system_user is None and runtime and len(os.fsencode(runtime)) < 50 else Path("/tmp")
+            Path(runtime)
+            if self.system_user is None and runtime and len(os.fsencode(runtime)) < 50
+            else Path("/tmp")
         )  # noqa: S108
         name = hashlib.sha256(os.fsencode(self.pgdata)).hexdigest()[:8]
         folder = Path(tempfile.mkdtemp(prefix=f"sp-{name}-", dir=base))
@@ -190,7 +211,9 @@ class PrivateServer(PostgresServer):
         except OSError:
             return False
         return (
-            stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == 0o700 and found.st_uid == self._user().pw_uid
+            stat.S_ISDIR(found.st_mode)
+            and stat.S_IMODE(found.st_mode) == 0o700
+            and found.st_uid == self._user().pw_uid
         )
 
     def _user(self) -> Any:
@@ -209,7 +232,9 @@ class PrivateServer(PostgresServer):
             for folder in path.resolve().parents:
                 self._open_folder(folder)
         if not (self.bin_path / "postgres").stat().st_mode & stat.S_IXOTH:
-            ensure_folder_permissions(self.bin_path.parent, stat.S_IRGRP | stat.S_IROTH | stat.S_IXGRP | stat.S_IXOTH)
+            ensure_folder_permissions(
+                self.bin_path.parent, stat.S_IRGRP | stat.S_IROTH | stat.S_IXGRP | stat.S_IXOTH
+            )
 
     def _open_folder(self, folder: Path) -> None:
         user = self._user()

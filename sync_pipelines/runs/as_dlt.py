@@ -38,7 +38,9 @@ POSITION, ARRIVAL = "_bridge_position", "_bridge_arrival"
 _SEPARATOR, _CODEC = "|", "codec"
 
 
-def make_dlt_source(database: Database, connector_name: str, slugs: tuple[str, ...], settings: Settings) -> Any:
+def make_dlt_source(
+    database: Database, connector_name: str, slugs: tuple[str, ...], settings: Settings
+) -> Any:
     """A `DltSource` with a resource for each entity; all active ones where none is named.
 
     Raises:
@@ -58,7 +60,9 @@ def make_dlt_source(database: Database, connector_name: str, slugs: tuple[str, .
     return dlt.source(resources, name=connector.name, section=connector.name, max_table_nesting=0)()
 
 
-def _extraction(database: Database, connector: Connector, entity: Entity, settings: Settings) -> Extraction:
+def _extraction(
+    database: Database, connector: Connector, entity: Entity, settings: Settings
+) -> Extraction:
     """The read of an entity through its gate, with the values of masked columns hidden."""
     gate = prepare_gate(database, settings, entity)
     masked = gate.masked if gate is not None else frozenset()
@@ -74,13 +78,20 @@ def _extraction(database: Database, connector: Connector, entity: Entity, settin
 
 
 def _records(
-    extraction: Extraction, entity: Entity, after: str | None, waiting: list[pa.Table], *, in_order: bool
+    extraction: Extraction,
+    entity: Entity,
+    after: str | None,
+    waiting: list[pa.Table],
+    *,
+    in_order: bool,
 ) -> Iterator[pa.Table]:
     """The records of a read by rowversions as dlt gets them; `waiting` gets the rejects."""
     # One behind, so that all rejects are there before the last records, which take them along.
     last = _for_dlt(extraction.stored, extraction.no_records, Codec.TEXT)
     try:
-        for name, batch in extraction.batches(after=after, keyset=True, full=after is None, in_order=in_order):
+        for name, batch in extraction.batches(
+            after=after, keyset=True, full=after is None, in_order=in_order
+        ):
             codec = extraction.reading.codec
             if codec is Codec.OPAQUE:
                 raise _unordered(entity)
@@ -97,7 +108,9 @@ def _records(
     yield last
 
 
-def _all_records(extraction: Extraction, entity: Entity, waiting: list[pa.Table]) -> Iterator[pa.Table]:
+def _all_records(
+    extraction: Extraction, entity: Entity, waiting: list[pa.Table]
+) -> Iterator[pa.Table]:
     """The records of a whole read, each key once and as it came last; nothing before the read is known to be whole.
 
     The table is replaced without a look at keys, so what was read twice would be there twice.
@@ -112,7 +125,9 @@ def _all_records(extraction: Extraction, entity: Entity, waiting: list[pa.Table]
                     continue
                 spool.write_table(batch)
                 columns = [batch[key].to_pylist() for key in keys]
-                last.update(zip(zip(*columns, strict=True), batch["arrival"].to_pylist(), strict=True))
+                last.update(
+                    zip(zip(*columns, strict=True), batch["arrival"].to_pylist(), strict=True)
+                )
         _check_whole(extraction, entity)
         file.seek(0)
         newest = pa.array(last.values(), pa.int64())
@@ -180,14 +195,22 @@ def _is_in_order(database: Database, connector: Connector, entity: Entity) -> bo
         return not last_details(connection, entity).get("unsorted")
 
 
-def _resources(database: Database, connector: Connector, entity: Entity, settings: Settings) -> tuple[Any, Any]:
+def _resources(
+    database: Database, connector: Connector, entity: Entity, settings: Settings
+) -> tuple[Any, Any]:
     """The records of an entity, and what of them is rejected."""
-    is_incremental = entity.delta_strategy is DeltaStrategy.ROWVERSION and entity.cursor_codec != Codec.OPAQUE
+    is_incremental = (
+        entity.delta_strategy is DeltaStrategy.ROWVERSION and entity.cursor_codec != Codec.OPAQUE
+    )
     waiting: list[pa.Table] = []
 
     def warn_of_unread() -> None:
         if waiting:
-            logger.warning("%s: %d batches of rejects were left, since nobody reads them", entity.path, len(waiting))
+            logger.warning(
+                "%s: %d batches of rejects were left, since nobody reads them",
+                entity.path,
+                len(waiting),
+            )
 
     def incremental(
         cursor: Any = dlt.sources.incremental(  # noqa: B008 - dlt finds the cursor as the default of an argument
@@ -197,7 +220,9 @@ def _resources(database: Database, connector: Connector, entity: Entity, setting
         waiting.clear()
         state = dlt.current.resource_state()
         extraction = _extraction(database, connector, _pinned(entity, state), settings)
-        after = None if cursor.last_value is None else str(cursor.last_value).partition(_SEPARATOR)[2]
+        after = (
+            None if cursor.last_value is None else str(cursor.last_value).partition(_SEPARATOR)[2]
+        )
         in_order = _is_in_order(database, connector, entity)
         yield from _records(extraction, entity, after, waiting, in_order=in_order)
         if extraction.reading.codec is not None:
@@ -233,11 +258,16 @@ def _for_dlt(entity: Entity, batch: pa.Table, codec: Codec | None) -> pa.Table:
     """A batch under the names of the table, without what only our own publish step needs."""
     columns = {ARRIVAL: batch["arrival"]}
     if codec is not None:
-        positions = [None if one is None else position_of(codec, one) for one in batch["rowversion"].to_pylist()]
+        positions = [
+            None if one is None else position_of(codec, one)
+            for one in batch["rowversion"].to_pylist()
+        ]
         columns[POSITION] = pa.array(positions, pa.string())
     for index, column in enumerate(entity.columns):
         values = batch[f"c{index}"]
-        columns[column.target_name] = _bytes_of(values) if column.type.kind is Kind.BYTES else values
+        columns[column.target_name] = (
+            _bytes_of(values) if column.type.kind is Kind.BYTES else values
+        )
     return pa.table(columns)
 
 
@@ -274,7 +304,8 @@ def _sortable(number: int) -> str:
 def column_hints(entity: Entity, *, is_incremental: bool) -> dict[str, Any]:
     """What dlt gets for each column."""
     hints: dict[str, Any] = {
-        column.target_name: {"nullable": column.is_nullable, **_hint(column.type)} for column in entity.columns
+        column.target_name: {"nullable": column.is_nullable, **_hint(column.type)}
+        for column in entity.columns
     }
     hints[ARRIVAL] = {"data_type": "bigint", "nullable": False, "dedup_sort": "desc"}
     if is_incremental:
@@ -287,7 +318,11 @@ def _hint(column_type: ColumnType) -> dict[str, Any]:
         case kind if kind in INTEGER_BITS:
             return {"data_type": "bigint", "precision": INTEGER_BITS[kind]}
         case Kind.NUMERIC if not column_type.is_number_text:
-            return {"data_type": "decimal", "precision": column_type.precision, "scale": column_type.scale or 0}
+            return {
+                "data_type": "decimal",
+                "precision": column_type.precision,
+                "scale": column_type.scale or 0,
+            }
         case Kind.DOUBLE | Kind.REAL:
             return {"data_type": "double"}
         case Kind.BOOLEAN:
@@ -295,7 +330,11 @@ def _hint(column_type: ColumnType) -> dict[str, Any]:
         case Kind.DATE:
             return {"data_type": "date"}
         case Kind.TIMESTAMP | Kind.TIMESTAMPTZ:
-            return {"data_type": "timestamp", "timezone": column_type.kind is Kind.TIMESTAMPTZ, "precision": 6}
+            return {
+                "data_type": "timestamp",
+                "timezone": column_type.kind is Kind.TIMESTAMPTZ,
+                "precision": 6,
+            }
         case Kind.BYTES:
             return {"data_type": "binary"}
     return {"data_type": "text"}

@@ -40,7 +40,9 @@ class Attempt:
         read: the result of the read; None until it is over.
     """
 
-    def __init__(self, run: Run, folder: RunFolder, originals: Originals, *, keyset: bool, in_order: bool) -> None:
+    def __init__(
+        self, run: Run, folder: RunFolder, originals: Originals, *, keyset: bool, in_order: bool
+    ) -> None:
         self.run, self.folder, self.originals = run, folder, originals
         self.keyset, self.in_order = keyset, in_order
         self.extraction = _open_extraction(run, originals)
@@ -74,7 +76,9 @@ def _open_extraction(run: Run, originals: Originals) -> Extraction:
         run.gate.tally = Tally()
     extraction = Extraction(
         run.declared,
-        open_source(run.database, run.connector, run.declared, settings, masked=masked, keep_answers=True),
+        open_source(
+            run.database, run.connector, run.declared, settings, masked=masked, keep_answers=True
+        ),
         max_pages=settings.sources.max_pages,
         batch_rows=settings.runs.batch_rows,
         batch_bytes=settings.runs.batch_bytes,
@@ -103,7 +107,9 @@ def _request_of(run: Run) -> PublishRequest:
         released=tuple(run.released),
         accept_vanished=run.accept_vanished,
         lease=run.lease,
-        limits=RejectionLimits(settings.alerts.alert_rejection_rate, settings.alerts.alert_rejection_min_records),
+        limits=RejectionLimits(
+            settings.alerts.alert_rejection_rate, settings.alerts.alert_rejection_min_records
+        ),
     )
 
 
@@ -181,7 +187,9 @@ def _position_after(attempt: Attempt) -> tuple[Position, bool]:
         return Position(None, codec), False
     checkpoint = plan_checkpoint(entity, run.mode, reading, run.started_at, run.elapsed_seconds)
     run.warnings += checkpoint.warnings
-    position = Position(checkpoint.cursor, codec, checkpoint.marks, checkpoint.seen, checkpoint.seen_is_sure)
+    position = Position(
+        checkpoint.cursor, codec, checkpoint.marks, checkpoint.seen, checkpoint.seen_is_sure
+    )
     return position, checkpoint.seen is not None and checkpoint.seen != entity.seen_rowversion
 
 
@@ -204,7 +212,9 @@ def _details_of(attempt: Attempt, without_rowversion: int) -> dict[str, Any]:
         "quarantine_sample": extraction.sample,
         "page_size": extraction.source.page_size,
         "pages_moved": extraction.moved,
-        "unsorted": bool(run.last_details.get("unsorted")) if run.released else not attempt.in_order,
+        "unsorted": bool(run.last_details.get("unsorted"))
+        if run.released
+        else not attempt.in_order,
         "warnings": [*run.warnings, *extraction.reading.warnings],
     }
     if extraction.coerced:
@@ -223,7 +233,11 @@ def _without_rowversion(attempt: Attempt) -> int:
     if run.mode is Mode.FULL:
         count, unseen, seen = counted, counted, "only a full read sees them"
     else:
-        count, unseen, seen = known, known - counted, "this delta could not see whether they changed"
+        count, unseen, seen = (
+            known,
+            known - counted,
+            "this delta could not see whether they changed",
+        )
     if unseen > 0:
         run.warnings.append(
             f"{count} records have no {_cursor_name(run)}, so no delta finds them again: {seen} (sync-pipelines sync"
@@ -252,12 +266,18 @@ def _without_load(attempt: Attempt, read: ReadResult, head: list[Batch]) -> Publ
         return finish_without_load(connection.cursor(), request, read, ledger)
 
 
-def _unchanged_ledger(attempt: Attempt, read: ReadResult, table: str, batch: pa.Table) -> Ledger | None:
+def _unchanged_ledger(
+    attempt: Attempt, read: ReadResult, table: str, batch: pa.Table
+) -> Ledger | None:
     """The ledger of a small delta of one batch whose every record is in the table already."""
     run = attempt.run
     is_small = read.fetched <= run.settings.sources.max_page_size
     is_whole = table == run.entity.records_table and read.fetched == read.reread + len(batch)
-    return run.destination.all_unchanged(attempt.request, read, batch) if is_small and is_whole else None
+    return (
+        run.destination.all_unchanged(attempt.request, read, batch)
+        if is_small and is_whole
+        else None
+    )
 
 
 def _load(attempt: Attempt, batches: Iterator[Batch]) -> Publication:
@@ -281,7 +301,10 @@ def _writing(run: Run) -> AbstractContextManager[None]:
     While it is waited for, the run can be cancelled and its limits hold.
     """
     return writer_place(
-        run.held, run.database.bridge_schema, run.settings.runs.max_destination_writers, lambda: _wait_on(run)
+        run.held,
+        run.database.bridge_schema,
+        run.settings.runs.max_destination_writers,
+        lambda: _wait_on(run),
     )
 
 

@@ -122,7 +122,10 @@ def audit_entity(
         SyncError: from the source or the database.
     """
     settings = settings or load_settings()
-    connector, entity = get_connector(database, connector_name), get_entity(database, connector_name, slug)
+    connector, entity = (
+        get_connector(database, connector_name),
+        get_entity(database, connector_name, slug),
+    )
     keyset = entity.delta_strategy is DeltaStrategy.ROWVERSION and entity.cursor_codec is not None
     if entity.row_count is None:
         raise ConfigurationError(
@@ -138,7 +141,13 @@ def audit_entity(
         )
     gate = prepare_gate(database, settings, entity)
     check_stored_masks(entity, gate)
-    source = open_source(database, connector, entity, settings, masked=gate.masked if gate is not None else frozenset())
+    source = open_source(
+        database,
+        connector,
+        entity,
+        settings,
+        masked=gate.masked if gate is not None else frozenset(),
+    )
     if ranges is not None and not isinstance(source, PagedSource):
         raise ConfigurationError(
             f"{entity.path} cannot be read by ranges of its cursor.",
@@ -175,8 +184,12 @@ def audit_entity(
 
 
 def _create_tables(connection: psycopg.Connection[Any], entity: Entity) -> None:
-    columns = ", ".join(f"c{index} {column.type.sql}" for index, column in enumerate(entity.columns))
-    connection.execute(f"CREATE TEMP TABLE audited (arrival bigint, rowversion text, hash text, {columns})")
+    columns = ", ".join(
+        f"c{index} {column.type.sql}" for index, column in enumerate(entity.columns)
+    )
+    connection.execute(
+        f"CREATE TEMP TABLE audited (arrival bigint, rowversion text, hash text, {columns})"
+    )
 
 
 def _target(database: Database, connection: psycopg.Connection[Any], entity: Entity) -> str:
@@ -188,14 +201,20 @@ def _target(database: Database, connection: psycopg.Connection[Any], entity: Ent
 def _copy(connection: psycopg.Connection[Any], batch: pa.Table) -> None:
     with (
         connection.cursor() as cursor,
-        cursor.copy(f"COPY audited ({', '.join(batch.schema.names)}) FROM STDIN (FORMAT csv)") as copy,
+        cursor.copy(
+            f"COPY audited ({', '.join(batch.schema.names)}) FROM STDIN (FORMAT csv)"
+        ) as copy,
     ):
         for part in batch.to_batches():
             copy.write(csv_of(part))
 
 
 def _random_ranges(
-    connection: psycopg.Connection[Any], table: str, extraction: Extraction, ranges: int, chance: random.Random
+    connection: psycopg.Connection[Any],
+    table: str,
+    extraction: Extraction,
+    ranges: int,
+    chance: random.Random,
 ) -> Iterator[tuple[str, pa.Table]]:
     """One page after each of some random rowversions of the table."""
     found = connection.execute(
@@ -206,8 +225,14 @@ def _random_ranges(
         yield from extraction.one_page(after=position)
 
 
-def _compare(connection: psycopg.Connection[Any], entity: Entity, target: str, report: AuditReport) -> None:
-    keys = [(f"c{index}", column) for index, column in enumerate(entity.columns) if column.is_business_key]
+def _compare(
+    connection: psycopg.Connection[Any], entity: Entity, target: str, report: AuditReport
+) -> None:
+    keys = [
+        (f"c{index}", column)
+        for index, column in enumerate(entity.columns)
+        if column.is_business_key
+    ]
     staged_keys = ", ".join(name for name, _ in keys)
     match = " AND ".join(f"t.{quote(column.target_name)} = s.{name}" for name, column in keys)
     connection.execute(
@@ -230,7 +255,8 @@ def _compare(connection: psycopg.Connection[Any], entity: Entity, target: str, r
     held = {
         tuple(row["business_key"])
         for row in connection.execute(
-            "SELECT business_key FROM quarantine WHERE entity_uid = %s AND business_key IS NOT NULL", [entity.uid]
+            "SELECT business_key FROM quarantine WHERE entity_uid = %s AND business_key IS NOT NULL",
+            [entity.uid],
         )
     }
     for row in differing:
@@ -275,20 +301,34 @@ def _judge(
     if late is not None:
         report.late_seconds = max(late, report.late_seconds or 0.0)
     if len(report.samples) < SAMPLES:
-        finding = "not in the table" if row["absent"] else f"other content in the table, at rowversion {row['stored']}"
-        report.samples.append({"key": row["key"], "rowversion": row["rowversion"], "finding": finding})
+        finding = (
+            "not in the table"
+            if row["absent"]
+            else f"other content in the table, at rowversion {row['stored']}"
+        )
+        report.samples.append(
+            {"key": row["key"], "rowversion": row["rowversion"], "finding": finding}
+        )
 
 
 def _above_cursor(entity: Entity, rowversion: str | None) -> bool:
     if entity.cursor_codec is None or entity.cursor is None or rowversion is None:
         return entity.delta_strategy is not DeltaStrategy.ROWVERSION
     codec = Codec(entity.cursor_codec)
-    return codec is not Codec.OPAQUE and bool(order_key(codec, rowversion) > order_key(codec, entity.cursor))
+    return codec is not Codec.OPAQUE and bool(
+        order_key(codec, rowversion) > order_key(codec, entity.cursor)
+    )
 
 
-def _late_seconds(connection: psycopg.Connection[Any], entity: Entity, rowversion: str | None) -> float | None:
+def _late_seconds(
+    connection: psycopg.Connection[Any], entity: Entity, rowversion: str | None
+) -> float | None:
     """Seconds between a rowversion and the start of the first run that went past it: it was visible only later."""
-    if rowversion is None or entity.cursor_codec is None or not Codec(entity.cursor_codec).tells_time:
+    if (
+        rowversion is None
+        or entity.cursor_codec is None
+        or not Codec(entity.cursor_codec).tells_time
+    ):
         return None
     codec = Codec(entity.cursor_codec)
     theirs, mine = order_of(codec, "rowversion_end"), order_of(codec, "%(mine)s::text")
@@ -297,7 +337,11 @@ def _late_seconds(connection: psycopg.Connection[Any], entity: Entity, rowversio
         f" AND rowversion_end IS NOT NULL AND {theirs} >= {mine} ORDER BY started_at LIMIT 1",
         {"uid": entity.uid, "mine": rowversion},
     ).fetchone()
-    return None if row is None or row["last"] is None else seconds_between(codec, rowversion, row["last"])
+    return (
+        None
+        if row is None or row["last"] is None
+        else seconds_between(codec, rowversion, row["last"])
+    )
 
 
 def _whole_table(
@@ -316,10 +360,14 @@ def _whole_table(
     report.extra = extra["n"]
     bucket = "mod(('x' || left(md5({keys}), 7))::bit(28)::int, " + str(BUCKETS) + ")"
     content = "sum(('x' || left({hash}, 13))::bit(52)::bigint)"
-    ours = bucket.format(keys=" || '/' || ".join(f"t.{quote(column.target_name)}::text" for _, column in keys))
+    ours = bucket.format(
+        keys=" || '/' || ".join(f"t.{quote(column.target_name)}::text" for _, column in keys)
+    )
     theirs = bucket.format(keys=" || '/' || ".join(f"s.{name}::text" for name, _ in keys))
     prefix = literal(f"{entity.columns_fingerprint}:")
-    is_by_content = f"NOT starts_with(t._bridge_hash, {prefix}) AND {_same_content(connection, entity, target)}"
+    is_by_content = (
+        f"NOT starts_with(t._bridge_hash, {prefix}) AND {_same_content(connection, entity, target)}"
+    )
     our_hash = f"CASE WHEN s.hash IS NOT NULL AND {is_by_content} THEN s.hash ELSE right(t._bridge_hash, 32) END"
     rows = connection.execute(
         f"WITH ours AS (SELECT {ours} AS b, count(*) AS n, {content.format(hash=our_hash)} AS h"

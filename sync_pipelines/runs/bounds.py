@@ -51,7 +51,8 @@ class RunBounds:
             max_rows=own.max_run_rows or settings.runs.max_run_rows,
             max_bytes=own.max_run_bytes or settings.runs.max_run_bytes,
             max_seconds=own.max_run_seconds or settings.runs.max_run_seconds,
-            max_memory_bytes=settings.runs.max_process_memory_bytes or int(_machine_memory_bytes() * MEMORY_SHARE),
+            max_memory_bytes=settings.runs.max_process_memory_bytes
+            or int(_machine_memory_bytes() * MEMORY_SHARE),
             min_free_disk_bytes=settings.runs.min_free_disk_bytes,
             folder=settings.home,
             connector=connector.name,
@@ -66,14 +67,18 @@ class RunBounds:
         seconds = time.monotonic() - started_monotonic
         if rows > self.max_rows:
             raise self._beyond(
-                f"The run has read {rows} records, more than the {self.max_rows} of a run.", "max_run_rows"
+                f"The run has read {rows} records, more than the {self.max_rows} of a run.",
+                "max_run_rows",
             )
         if read_bytes > self.max_bytes:
             raise self._beyond(
-                f"The run has read {read_bytes} bytes, more than the {self.max_bytes} of a run.", "max_run_bytes"
+                f"The run has read {read_bytes} bytes, more than the {self.max_bytes} of a run.",
+                "max_run_bytes",
             )
         if seconds > self.max_seconds:
-            raise self._beyond(f"The run takes longer than the {self.max_seconds:g} s of a run.", "max_run_seconds")
+            raise self._beyond(
+                f"The run takes longer than the {self.max_seconds:g} s of a run.", "max_run_seconds"
+            )
         self._check_machine()
 
     def _check_machine(self) -> None:
@@ -84,7 +89,11 @@ class RunBounds:
                 next_command="lower BATCH_ROWS, BATCH_BYTES, MAX_PAGE_SIZE or SYNC_WORKER_THREADS,"
                 " or raise MAX_PROCESS_MEMORY_BYTES",
             )
-        there = next(folder for folder in (self.folder.absolute(), *self.folder.absolute().parents) if folder.exists())
+        there = next(
+            folder
+            for folder in (self.folder.absolute(), *self.folder.absolute().parents)
+            if folder.exists()
+        )
         free = shutil.disk_usage(there).free
         if free < self.min_free_disk_bytes:
             raise RunLimitError(
@@ -94,7 +103,9 @@ class RunBounds:
             )
 
     def _beyond(self, what: str, name: str) -> RunLimitError:
-        command = f"sync-pipelines connector set {self.connector} --set {name}=…, or raise {name.upper()}"
+        command = (
+            f"sync-pipelines connector set {self.connector} --set {name}=…, or raise {name.upper()}"
+        )
         return RunLimitError(what, next_command=command)
 
 

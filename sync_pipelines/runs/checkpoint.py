@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sync_pipelines.model.cursor import Codec, CursorMark, is_ahead, order_key, plan_cursor, plan_marks
+from sync_pipelines.model.cursor import (
+    Codec,
+    CursorMark,
+    is_ahead,
+    order_key,
+    plan_cursor,
+    plan_marks,
+)
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import Mode
 from sync_pipelines.sources.paging import Reading
@@ -49,10 +56,14 @@ def plan_checkpoint(
     warnings: list[str] = []
     sure = True
     if mode is Mode.FULL and _went_back(codec, current, reading.last):
-        warnings.append(f"rowversions went back from {current} to {reading.last}: was the source restored?")
+        warnings.append(
+            f"rowversions went back from {current} to {reading.last}: was the source restored?"
+        )
         current, marks = None, ()
     if reading.last is not None and is_ahead(codec, reading.last, started_at):
-        warnings.append(f"the rowversion {reading.last} is in the future and does not move the cursor")
+        warnings.append(
+            f"the rowversion {reading.last} is in the future and does not move the cursor"
+        )
         sure = False
     if not reading.drained:
         return Checkpoint(current, marks, tuple(warnings), reading.last, seen_is_sure=False)
@@ -66,7 +77,11 @@ def plan_checkpoint(
         below_last=reading.below_last,
         lookback_seconds=entity.lookback_seconds,
     )
-    mark = CursorMark(started_at + timedelta(seconds=read_seconds), reading.last) if reading.last is not None else None
+    mark = (
+        CursorMark(started_at + timedelta(seconds=read_seconds), reading.last)
+        if reading.last is not None
+        else None
+    )
     marks = plan_marks(marks, mark, started_at, entity.lookback_seconds)
     return Checkpoint(cursor, marks, tuple(warnings), reading.last, sure)
 

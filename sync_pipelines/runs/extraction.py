@@ -28,7 +28,15 @@ from sync_pipelines.model.types import Kind
 from sync_pipelines.sources.http.guarded import Traffic
 from sync_pipelines.sources.http.hiding import hiding
 from sync_pipelines.sources.numbered import MAX_READS, NumberedRead
-from sync_pipelines.sources.paging import Answer, Piece, Reading, note_unsorted, read_keyset, read_pages, read_tail
+from sync_pipelines.sources.paging import (
+    Answer,
+    Piece,
+    Reading,
+    note_unsorted,
+    read_keyset,
+    read_pages,
+    read_tail,
+)
 from sync_pipelines.sources.source import PagedSource, Source, WalkedSource
 
 BATCH_BYTES = 64 * 1024 * 1024
@@ -90,10 +98,20 @@ class Extraction:
         self._in_order = True
         self._decoder = PageDecoder(entity, max_record_bytes, source.layout)
         self._schema = records_schema(self.stored)
-        self._json_places = {place for place, column in enumerate(self.stored.columns) if column.type.kind is Kind.JSON}
+        self._json_places = {
+            place
+            for place, column in enumerate(self.stored.columns)
+            if column.type.kind is Kind.JSON
+        }
 
     def batches(
-        self, *, after: str | None, keyset: bool, full: bool, closing: bool = False, in_order: bool = True
+        self,
+        *,
+        after: str | None,
+        keyset: bool,
+        full: bool,
+        closing: bool = False,
+        in_order: bool = True,
     ) -> Iterator[tuple[str, pa.Table]]:
         """Read to the end of the source.
 
@@ -113,7 +131,9 @@ class Extraction:
         for pieces in self._reads(after, keyset, full, closing):
             yield from self._batches_of(pieces, keyset, unordered)
 
-    def _batches_of(self, pieces: Iterator[Piece], keyset: bool, unordered: set[str]) -> Iterator[tuple[str, pa.Table]]:
+    def _batches_of(
+        self, pieces: Iterator[Piece], keyset: bool, unordered: set[str]
+    ) -> Iterator[tuple[str, pa.Table]]:
         waiting: list[Page] = []
         rows = held_bytes = 0
         for piece in pieces:
@@ -137,7 +157,9 @@ class Extraction:
         if waiting:
             yield from self._batch(waiting)
 
-    def _table(self, pages: list[Page], columns: list[pa.Array], flags: dict[str, pa.Array | None]) -> pa.Table:
+    def _table(
+        self, pages: list[Page], columns: list[pa.Array], flags: dict[str, pa.Array | None]
+    ) -> pa.Table:
         """The records of pages as they are staged: numbered, with rowversion, hash, columns and flags."""
         rows = len(columns[0])
         arrivals = pa.arange(self._arrived, self._arrived + rows)
@@ -148,7 +170,10 @@ class Extraction:
         rowversions = [rowversion for page in pages for rowversion in page.rowversions]
         nulls = pa.nulls(rows, pa.string())
         flagged = [nulls if flags[name] is None else flags[name] for name in self.stored.flags]
-        return pa.table([arrivals, pa.array(rowversions, pa.string()), hashes, *columns, *flagged], schema=self._schema)
+        return pa.table(
+            [arrivals, pa.array(rowversions, pa.string()), hashes, *columns, *flagged],
+            schema=self._schema,
+        )
 
     def _count_coerced(self, table: pa.Table) -> None:
         for noted in table["coerced"].drop_null().to_pylist():
@@ -165,20 +190,33 @@ class Extraction:
             self.reread += page.drop_with_rowversion(unordered)
         if piece.keep_until is not None:
             self.reread += page.drop_after(piece.keep_until)
-        if piece.keep_until is not None or any(reject.rowversion is None for reject in page.rejects):
+        if piece.keep_until is not None or any(
+            reject.rowversion is None for reject in page.rejects
+        ):
             unordered |= page.without_rowversion()
 
-    def _reads(self, after: str | None, keyset: bool, full: bool, closing: bool) -> Iterator[Iterator[Piece]]:
+    def _reads(
+        self, after: str | None, keyset: bool, full: bool, closing: bool
+    ) -> Iterator[Iterator[Piece]]:
         """One read after the other; each must be exhausted before the next is asked for."""
         started = time.monotonic()
         yield from self._until_still(after, keyset, full)
         codec, last = self.reading.codec, self.reading.last
-        if closing and self.source.can_move and keyset and codec is not None and codec.tells_time and last is not None:
+        if (
+            closing
+            and self.source.can_move
+            and keyset
+            and codec is not None
+            and codec.tells_time
+            and last is not None
+        ):
             back = time.monotonic() - started + self.entity.lookback_seconds
             for pieces in self._until_still(subtract_seconds(codec, last, back), keyset, full):
                 yield (replace(piece, is_closing=True) for piece in pieces)
 
-    def _until_still(self, after: str | None, keyset: bool, full: bool) -> Iterator[Iterator[Piece]]:
+    def _until_still(
+        self, after: str | None, keyset: bool, full: bool
+    ) -> Iterator[Iterator[Piece]]:
         """A read, repeated where its pages moved, or hold fewer records than the source says that there are."""
         if not (self.source.is_list if self.is_walked else not (keyset and self._in_order)):
             yield self._read(after, keyset, full)
@@ -253,7 +291,11 @@ class Extraction:
                 if full and after is None and self.reading.is_filtered:
                     known = self.fetched - self.reread
                     yield from read_tail(
-                        self._fetch, self.reading, known=known, page_size=self._page_size, max_pages=self._max_pages
+                        self._fetch,
+                        self.reading,
+                        known=known,
+                        page_size=self._page_size,
+                        max_pages=self._max_pages,
                     )
             else:
                 yield from self._by_number(after, keyset)
@@ -261,7 +303,9 @@ class Extraction:
             raise error.at(**self.entity.where, page=self.pages + 1) from error
 
     def _by_number(self, after: str | None, keyset: bool) -> Iterator[Piece]:
-        for piece in read_pages(self._fetch, after=after, page_size=self._page_size, max_pages=self._max_pages):
+        for piece in read_pages(
+            self._fetch, after=after, page_size=self._page_size, max_pages=self._max_pages
+        ):
             if keyset:
                 rowversions = _rowversions(piece.page)
                 note_unsorted(self.reading, rowversions)
@@ -283,7 +327,9 @@ class Extraction:
         if self._numbered is not None:
             self._numbered.note_page(page)
 
-    def _walk(self, source: WalkedSource, after: str | None, keyset: bool, full: bool) -> Iterator[Piece]:
+    def _walk(
+        self, source: WalkedSource, after: str | None, keyset: bool, full: bool
+    ) -> Iterator[Piece]:
         def before() -> int:
             self._before_page(self.fetched)
             return self.pages + 1
@@ -301,7 +347,9 @@ class Extraction:
             raise FatalError(f"The source of {self.entity.path} has no pages by number.")
         self._before_page(self.fetched)
         with hiding(self._hides):
-            page = self.source.page(self._decoder, self.pages + 1, rowversion_gt, number, page_size, self.traffic)
+            page = self.source.page(
+                self._decoder, self.pages + 1, rowversion_gt, number, page_size, self.traffic
+            )
             self._note_undeclared(page)
             return Answer(page, _rowversions(page), page.fetched)
 
@@ -386,11 +434,18 @@ class Extraction:
         verdicts = self.gate.judge(batch, violations)
         if not self.gate.waived or len(verdicts.rejects) == len(violations):
             return verdicts.rejects, verdicts.reviews
-        by_contract, starts, kept = {violation.index for violation in violations}, _starts(pages), []
+        by_contract, starts, kept = (
+            {violation.index for violation in violations},
+            _starts(pages),
+            [],
+        )
         for violation in verdicts.rejects:
             page, index = _locate(pages, starts, violation.index)
             reject = self._reject(page, index, violation.column, violation.reason)
-            if violation.index in by_contract or fingerprint_of(reject.record) not in self.gate.waived:
+            if (
+                violation.index in by_contract
+                or fingerprint_of(reject.record) not in self.gate.waived
+            ):
                 kept.append(violation)
         self.gate.tally.waive(len(verdicts.rejects) - len(kept))
         return kept, verdicts.reviews
@@ -428,7 +483,15 @@ def _set_aside(page: Page, entity: Entity) -> None:
         raw = page.raw_records[position]
         record = raw.encode("utf-8", errors="surrogateescape")
         page.rejects.append(
-            Reject(page.number, position, reason, column, record, key_of(raw, entity), page.rowversions[index])
+            Reject(
+                page.number,
+                position,
+                reason,
+                column,
+                record,
+                key_of(raw, entity),
+                page.rowversions[index],
+            )
         )
     page.keep([index for index in range(len(page.rowversions)) if index not in reasons])
     page.refused = {}
@@ -438,9 +501,15 @@ def _rowversions(page: Page) -> list[str]:
     """Rowversions of good and rejected records in the order of the answer."""
     if not page.rejects and None not in page.rowversions:
         return page.rowversions  # type: ignore[return-value]
-    placed = [(page.position(index), rowversion) for index, rowversion in enumerate(page.rowversions)]
+    placed = [
+        (page.position(index), rowversion) for index, rowversion in enumerate(page.rowversions)
+    ]
     placed += [(reject.position, reject.rowversion) for reject in page.rejects]
-    return [rowversion for _, rowversion in sorted(placed, key=lambda pair: pair[0]) if rowversion is not None]
+    return [
+        rowversion
+        for _, rowversion in sorted(placed, key=lambda pair: pair[0])
+        if rowversion is not None
+    ]
 
 
 def _starts(pages: list[Page]) -> list[int]:

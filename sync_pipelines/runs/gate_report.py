@@ -93,7 +93,9 @@ def shadow(database: Database, entity: Entity, opened: OpenedGate) -> Shadow:
             batch = decoder.decode_one(bytes(row["record"]))
         except Exception as error:  # noqa: BLE001 - a record that is no JSON
             batch = type(error).__name__
-        verdicts = [("reject", batch)] if isinstance(batch, str) else _verdicts(judged, batch, tally)
+        verdicts = (
+            [("reject", batch)] if isinstance(batch, str) else _verdicts(judged, batch, tally)
+        )
         report.add([key], ["reject"], verdicts)
     report.failed = tally.failed
     return report
@@ -119,8 +121,13 @@ def _table(
     where = "NOT t._bridge_deleted"
     if key is not None:
         pairs = zip(entity.business_keys, key, strict=True)
-        where = " AND ".join(f"t.{quote(column.target_name)}::text = {literal(part)}" for column, part in pairs)
-    with database.connect() as connection, connection.cursor("gate_rows", row_factory=psycopg.rows.tuple_row) as cursor:
+        where = " AND ".join(
+            f"t.{quote(column.target_name)}::text = {literal(part)}" for column, part in pairs
+        )
+    with (
+        database.connect() as connection,
+        connection.cursor("gate_rows", row_factory=psycopg.rows.tuple_row) as cursor,
+    ):
         destination = open_destination(database, get_connector(database, entity.connector), entity)
         table = destination.rows_table(connection, entity, key)
         with connection.cursor(row_factory=psycopg.rows.tuple_row) as look:
@@ -129,7 +136,9 @@ def _table(
         keys = ", ".join(f"t.{quote(column.target_name)}::text" for column in entity.business_keys)
         flag = f"t.{REVIEW_COLUMN}" if REVIEW_COLUMN in there else "NULL::text"
         texts = ", ".join(_texts(entity, there))
-        cursor.execute(f"SELECT concat_ws(' / ', {keys}), {flag}, {texts} FROM {table} t WHERE {where}")
+        cursor.execute(
+            f"SELECT concat_ws(' / ', {keys}), {flag}, {texts} FROM {table} t WHERE {where}"
+        )
         while rows := cursor.fetchmany(BATCH_ROWS):
             found_keys, flags, *values = zip(*rows, strict=True)
             arrays = [
@@ -137,7 +146,11 @@ def _table(
                 for texts_of, column in zip(values, entity.columns, strict=True)
             ]
             names = [f"c{index}" for index in range(len(arrays))]
-            yield pa.table(arrays, names=names), list(found_keys), ["review" if one else "pass" for one in flags]
+            yield (
+                pa.table(arrays, names=names),
+                list(found_keys),
+                ["review" if one else "pass" for one in flags],
+            )
 
 
 def _texts(entity: Entity, there: set[str]) -> Iterator[str]:

@@ -33,7 +33,9 @@ def with_new_columns(run: Run) -> Run:
     entity = get_entity(run.database, run.connector.name, run.entity.slug)
     connector = get_connector(run.database, run.connector.name)
     gate = prepare_gate(run.database, run.settings, entity)
-    run.held.execute("UPDATE sync_runs SET mode = 'full', rowversion_start = NULL WHERE uid = %s", [run.uid])
+    run.held.execute(
+        "UPDATE sync_runs SET mode = 'full', rowversion_start = NULL WHERE uid = %s", [run.uid]
+    )
     return replace(
         run,
         destination=open_destination(run.database, connector, entity),
@@ -57,7 +59,11 @@ def notice_fields(run: Run, names: set[str]) -> None:
     """
     new = frozenset(names) - run.asked_for
     run.asked_for |= new
-    if run.released or run.followed >= FOLLOWED_AT_MOST or new <= set(run.last_details.get("undeclared", ())):
+    if (
+        run.released
+        or run.followed >= FOLLOWED_AT_MOST
+        or new <= set(run.last_details.get("undeclared", ()))
+    ):
         return
     run.waits_for = follow_fields(run.database, run.connector, run.entity, set(new), run.settings)
     if run.waits_for is None:

@@ -25,7 +25,11 @@ def prepare_gate(database: Database, settings: Settings, entity: Entity) -> Open
                 "SELECT fingerprint, edited_record FROM quarantine WHERE entity_uid = %s AND waived_at IS NOT NULL",
                 [entity.uid],
             ).fetchall()
-        edited = [fingerprint_of(bytes(row["edited_record"])) for row in rows if row["edited_record"] is not None]
+        edited = [
+            fingerprint_of(bytes(row["edited_record"]))
+            for row in rows
+            if row["edited_record"] is not None
+        ]
         opened.waived = frozenset([*(row["fingerprint"] for row in rows), *edited])
     return opened
 

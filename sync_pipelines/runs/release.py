@@ -14,7 +14,13 @@ from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.records import split_records
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
-from sync_pipelines.catalog.quarantine import get_quarantined, log_action, open_of, set_edited, set_waived
+from sync_pipelines.catalog.quarantine import (
+    get_quarantined,
+    log_action,
+    open_of,
+    set_edited,
+    set_waived,
+)
 from sync_pipelines.errors import BrokenPageError, SettingsError
 from sync_pipelines.gate.contract import judge_batch
 from sync_pipelines.gate.opened import OpenedGate
@@ -66,11 +72,21 @@ def fix_record(
             state="Nothing was stored.",
             next_command=f"sync-pipelines quarantine show {uid}",
         )
-    kept = gate.masks.restricted(clear).hide_record(record) if gate is not None and gate.masks is not None else record
+    kept = (
+        gate.masks.restricted(clear).hide_record(record)
+        if gate is not None and gate.masks is not None
+        else record
+    )
     with database.connect() as connection:
         set_edited(connection, uid, kept)
         log_action(
-            connection, row["path"], "fix", author, reason, record_uid=uid, details={"columns": sorted(values or {})}
+            connection,
+            row["path"],
+            "fix",
+            author,
+            reason,
+            record_uid=uid,
+            details={"columns": sorted(values or {})},
         )
 
 
@@ -83,7 +99,12 @@ def waive_record(database: Database, uid: UUID, *, author: str, reason: str) -> 
 
 
 def release_records(
-    database: Database, uids: Sequence[UUID], *, author: str, reason: str, settings: Settings | None = None
+    database: Database,
+    uids: Sequence[UUID],
+    *,
+    author: str,
+    reason: str,
+    settings: Settings | None = None,
 ) -> list[RunResult]:
     """Send quarantined records the whole way again: decode, conform, gate, load, ledger; one run per entity.
 
@@ -96,10 +117,14 @@ def release_records(
     settings = settings or load_settings()
     if not 0 < len(uids) <= MAX_AT_ONCE:
         raise SettingsError(
-            f"Between 1 and {MAX_AT_ONCE} records can be released at once.", state="Nothing was changed."
+            f"Between 1 and {MAX_AT_ONCE} records can be released at once.",
+            state="Nothing was changed.",
         )
     rows = [_open_row(database, uid) for uid in dict.fromkeys(uids)]
-    entities = {path: get_entity(database, *path.split("/", 1)) for path in dict.fromkeys(row["path"] for row in rows)}
+    entities = {
+        path: get_entity(database, *path.split("/", 1))
+        for path in dict.fromkeys(row["path"] for row in rows)
+    }
     by_path: dict[str, dict[UUID, bytes]] = {}
     for row in rows:
         by_path.setdefault(row["path"], {})[row["uid"]] = _releasable(row, entities[row["path"]])
@@ -107,7 +132,12 @@ def release_records(
     for path, records in by_path.items():
         connector, slug = path.split("/", 1)
         result = sync_entity(
-            database, connector, slug, triggered_by=f"release by {author}", released=records, settings=settings
+            database,
+            connector,
+            slug,
+            triggered_by=f"release by {author}",
+            released=records,
+            settings=settings,
         )
         with database.connect() as connection:
             refused = open_of(connection, list(records))
@@ -127,7 +157,9 @@ def release_records(
     return results
 
 
-def refusal_of(record: bytes, entity: Entity, gate: OpenedGate | None, uid: UUID | None = None) -> str | None:
+def refusal_of(
+    record: bytes, entity: Entity, gate: OpenedGate | None, uid: UUID | None = None
+) -> str | None:
     """Why a record would go to quarantine; None when it would not."""
     _check_json(record, uid)
     batch = PageDecoder(entity).decode_one(record)
@@ -153,7 +185,11 @@ def _open_row(database: Database, uid: UUID) -> dict[str, Any]:
 def _releasable(row: dict[str, Any], entity: Entity) -> bytes:
     uid, record = row["uid"], bytes(row["edited_record"] or row["record"])
     _check_json(record, uid)
-    if row["column_name"] in entity.stored_masks and row["edited_record"] is None and row["waived_at"] is None:
+    if (
+        row["column_name"] in entity.stored_masks
+        and row["edited_record"] is None
+        and row["waived_at"] is None
+    ):
         raise SettingsError(
             f"The record {uid} was refused for {row['column_name']}, which is masked, so it cannot be judged again.",
             state="Nothing was released.",
@@ -180,7 +216,9 @@ def _changed(record: bytes, values: dict[str, Any], entity: Entity) -> bytes:
     unknown = sorted(set(values) - known)
     if unknown or not values:
         raise SettingsError(
-            f"{entity.path} has no column {unknown[0]!r}." if unknown else "Nothing is to be changed.",
+            f"{entity.path} has no column {unknown[0]!r}."
+            if unknown
+            else "Nothing is to be changed.",
             state="Nothing was stored.",
         )
     try:
@@ -203,7 +241,11 @@ class _Literal(str):
 
 def _dumped(value: Any) -> str:
     if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(name)}:{_dumped(inner)}" for name, inner in value.items()) + "}"
+        return (
+            "{"
+            + ",".join(f"{json.dumps(name)}:{_dumped(inner)}" for name, inner in value.items())
+            + "}"
+        )
     if isinstance(value, list):
         return "[" + ",".join(map(_dumped, value)) + "]"
     return str(value) if isinstance(value, _Literal) else json.dumps(value)

@@ -32,13 +32,20 @@ def result_of(attempt: Attempt, publication: Publication) -> RunResult:
         extraction.source.page_size,
         run.elapsed_seconds,
     )
-    late = {**({"metrics": metrics} if metrics else {}), **({"duplicate_keys": duplicates} if duplicates else {})}
+    late = {
+        **({"metrics": metrics} if metrics else {}),
+        **({"duplicate_keys": duplicates} if duplicates else {}),
+    }
     if late:
         try:
             with run.database.connect() as connection:
                 note_details(connection, run.uid, late)
         except SyncError as error:
-            logger.warning("%s: what was found after the publish is not in the run's row: %s", entity.path, error.what)
+            logger.warning(
+                "%s: what was found after the publish is not in the run's row: %s",
+                entity.path,
+                error.what,
+            )
     logger.info("%s: %s", entity.path, publication.ledger.as_dict())
     return RunResult(
         uid=run.uid,
@@ -80,5 +87,7 @@ def _duplicate_keys(run: Run) -> int:
     try:
         return run.destination.duplicate_keys(run.entity)
     except SyncError as error:
-        run.warnings.append(f"whether a key is there twice in {run.entity.table} could not be looked up: {error.what}")
+        run.warnings.append(
+            f"whether a key is there twice in {run.entity.table} could not be looked up: {error.what}"
+        )
         return 0

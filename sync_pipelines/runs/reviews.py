@@ -64,5 +64,7 @@ def accept_review(database: Database, uid: UUID, *, author: str, reason: str) ->
             )
         entity = get_entity(database, row["connector"], row["slug"])
         destination = open_destination(database, get_connector(database, row["connector"]), entity)
-        destination.accept_review(entity, row["business_key"], row["content_hash"], catalog=connection)
+        destination.accept_review(
+            entity, row["business_key"], row["content_hash"], catalog=connection
+        )
         log_action(connection, entity.path, "accept", author, reason, review_uid=uid)

@@ -79,7 +79,9 @@ class Run:
         return time.monotonic() - self.started_monotonic
 
 
-def open_heartbeat(connection: psycopg.Connection[Any], uid: UUID, interrupted: Callable[[], bool]) -> Heartbeat:
+def open_heartbeat(
+    connection: psycopg.Connection[Any], uid: UUID, interrupted: Callable[[], bool]
+) -> Heartbeat:
     """Tell how far a run is, at most once a second; it also notices a lost lock connection early."""
     last, known = time.monotonic(), 0
 
@@ -91,7 +93,8 @@ def open_heartbeat(connection: psycopg.Connection[Any], uid: UUID, interrupted: 
         if time.monotonic() - last >= HEARTBEAT_SECONDS:
             last = time.monotonic()
             connection.execute(
-                "UPDATE sync_runs SET records_fetched = %s WHERE uid = %s AND status = 'running'", [known, uid]
+                "UPDATE sync_runs SET records_fetched = %s WHERE uid = %s AND status = 'running'",
+                [known, uid],
             )
 
     return beat

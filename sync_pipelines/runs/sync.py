@@ -37,7 +37,14 @@ from sync_pipelines.errors import (
 )
 from sync_pipelines.gate.opened import OpenedGate, check_stored_masks, newly_masked
 from sync_pipelines.gate.remask import Remask
-from sync_pipelines.model.entity import COERCED_COLUMN, REVIEW_COLUMN, Connector, DeltaStrategy, Entity, EntityStatus
+from sync_pipelines.model.entity import (
+    COERCED_COLUMN,
+    REVIEW_COLUMN,
+    Connector,
+    DeltaStrategy,
+    Entity,
+    EntityStatus,
+)
 from sync_pipelines.model.run import Mode, RunResult
 from sync_pipelines.runs.attempt import Attempt, publish_read, recorded_publication
 from sync_pipelines.runs.new_fields import FieldsFollowedError, with_new_columns
@@ -103,7 +110,9 @@ def sync_entity(
     settings = settings or load_settings()
     connector = get_connector(database, connector_name)
     started_monotonic = time.monotonic()
-    with hold_entity(database, get_entity(database, connector_name, slug), settings.runs.entity_wait_seconds) as held:
+    with hold_entity(
+        database, get_entity(database, connector_name, slug), settings.runs.entity_wait_seconds
+    ) as held:
         # Read again under the lock: the run before us may have moved the cursor.
         entity = _checked(connector, get_entity(database, connector_name, slug))
         destination = open_destination(database, connector, entity)
@@ -114,17 +123,31 @@ def sync_entity(
             # A failed run shows the error where all failures are shown, and delays the next start of the entity.
             mode = plan_mode(entity, full_refresh=full_refresh)
             start = entity.cursor if mode is Mode.DELTA else None
-            uid, _ = start_run(held, entity, mode, triggered_by, start, interrupted=interrupted_before)
+            uid, _ = start_run(
+                held, entity, mode, triggered_by, start, interrupted=interrupted_before
+            )
             refused = error.at(**entity.where).leaves(UNPUBLISHED)
             is_release = bool(released)
-            fail_run(database, entity, uid, refused, lease=lease, tried_again=is_release, released=is_release)
+            fail_run(
+                database,
+                entity,
+                uid,
+                refused,
+                lease=lease,
+                tried_again=is_release,
+                released=is_release,
+            )
             raise
         remask = newly_masked(entity, gate)
-        mode = Mode.DELTA if released else plan_mode(entity, full_refresh=full_refresh or bool(remask))
+        mode = (
+            Mode.DELTA if released else plan_mode(entity, full_refresh=full_refresh or bool(remask))
+        )
         if released and gate is not None:
             gate = _gate_of_released(entity, gate)
         start = entity.cursor if mode is Mode.DELTA else None
-        uid, started_at = start_run(held, entity, mode, triggered_by, start, interrupted=interrupted_before)
+        uid, started_at = start_run(
+            held, entity, mode, triggered_by, start, interrupted=interrupted_before
+        )
         heartbeat = open_heartbeat(held, uid, interrupted)
         run = Run(
             database=database,
@@ -151,7 +174,15 @@ def sync_entity(
             failure = _classified(error, entity)
             # A release reads nothing of the source, so its failure does not change when the entity is due.
             tried_again = (will_try_again and _may_pass(failure)) or bool(released)
-            fail_run(database, entity, uid, failure, lease=lease, tried_again=tried_again, released=bool(released))
+            fail_run(
+                database,
+                entity,
+                uid,
+                failure,
+                lease=lease,
+                tried_again=tried_again,
+                released=bool(released),
+            )
             if failure is error:
                 raise
             raise failure from error
@@ -168,7 +199,9 @@ def _run_with_fields(run: Run) -> RunResult:
 
 def _classified(error: BaseException, entity: Entity) -> BaseException:
     """The error as one of ours where it came from the connection that locks the entity, with the entity's names."""
-    classified: BaseException = classify_database_error(error) if isinstance(error, psycopg.Error) else error
+    classified: BaseException = (
+        classify_database_error(error) if isinstance(error, psycopg.Error) else error
+    )
     if isinstance(classified, SyncError):
         classified.at(**entity.where).leaves(UNPUBLISHED)
     return classified
@@ -184,7 +217,9 @@ def _may_pass(error: BaseException) -> bool:
 def plan_mode(entity: Entity, *, full_refresh: bool) -> Mode:
     """FULL when everything must be read: on demand, after a change of columns, without cursor, or by strategy."""
     incremental = entity.delta_strategy is DeltaStrategy.ROWVERSION and entity.cursor is not None
-    return Mode.FULL if full_refresh or entity.full_refresh_pending or not incremental else Mode.DELTA
+    return (
+        Mode.FULL if full_refresh or entity.full_refresh_pending or not incremental else Mode.DELTA
+    )
 
 
 def _gate_of_released(entity: Entity, gate: OpenedGate) -> OpenedGate:
@@ -247,11 +282,15 @@ def _run(run: Run) -> RunResult:
         return _attempt(run, keyset=keyset, in_order=False)
     except CursorProtocolError as error:
         if run.mode is Mode.DELTA or not keyset:
-            error.next_command = error.next_command or f"sync-pipelines sync {run.entity.path} --full-refresh"
+            error.next_command = (
+                error.next_command or f"sync-pipelines sync {run.entity.path} --full-refresh"
+            )
             raise
         # Everything is read anyway: go by page number, which needs no order.
         hint = f" Next: {error.next_command}" if error.next_command else ""
-        run.warnings.append(f"read by page number, because rowversions cannot be followed: {error.what}{hint}")
+        run.warnings.append(
+            f"read by page number, because rowversions cannot be followed: {error.what}{hint}"
+        )
         logger.warning("%s: %s", run.entity.path, run.warnings[-1])
         _prepare(run)
         return _attempt(run, keyset=False)
@@ -284,7 +323,9 @@ def _prepare(run: Run) -> None:
     prepared = run.destination.prepare(
         replace(run.entity, own_columns=frozenset(wanted)),
         rebuild=run.mode is Mode.FULL,
-        remask=Remask(masks, run.remask, run.database.bridge_schema) if masks is not None and run.remask else None,
+        remask=Remask(masks, run.remask, run.database.bridge_schema)
+        if masks is not None and run.remask
+        else None,
     )
     run.entity, run.remask = replace(run.entity, own_columns=prepared.own_columns), frozenset()
     run.fills_empty, run.original_characters = prepared.is_empty, prepared.original_characters

@@ -58,12 +58,19 @@ def _canonical(column: Column, value: str | None) -> str | None:
         raise SettingsError(f"{column.name}: {error.what}", state="Nothing was sent.") from None
     longest = column.type.length
     if text is not None and longest is not None and len(text) > longest:
-        raise SettingsError(f"{column.name}: it takes {longest} characters at most.", state="Nothing was sent.")
+        raise SettingsError(
+            f"{column.name}: it takes {longest} characters at most.", state="Nothing was sent."
+        )
     return text
 
 
 def plan_write_back(
-    database: Database, connector_name: str, slug: str, key: str, values: dict[str, str | None], settings: Settings
+    database: Database,
+    connector_name: str,
+    slug: str,
+    key: str,
+    values: dict[str, str | None],
+    settings: Settings,
 ) -> WritePlan:
     """Sync the entity, then compare its row with the wanted values.
 
@@ -105,7 +112,8 @@ def plan_write_back(
     for name, value in values.items():
         if name not in declared.columns or name not in columns:
             raise SettingsError(
-                f"{name!r} may not be written; declared are {', '.join(declared.columns)}.", state="Nothing was sent."
+                f"{name!r} may not be written; declared are {', '.join(declared.columns)}.",
+                state="Nothing was sent.",
             )
         texts[name] = _canonical(columns[name], value)
     sync_entity(database, connector_name, slug, triggered_by="write-back", settings=settings)
@@ -118,18 +126,31 @@ def plan_write_back(
     row = _row(database, entity, key)
     _check_as_sent(entity, key, row)
     now = {name: _text(row.get(columns[name].target_name)) for name in texts}
-    wanted = _as_in_a_row(database, {name: (text, columns[name].type.sql) for name, text in texts.items()})
-    changes = {name: (now[name], _text(raw)) for name, raw in wanted.items() if now[name] != _text(raw)}
+    wanted = _as_in_a_row(
+        database, {name: (text, columns[name].type.sql) for name, text in texts.items()}
+    )
+    changes = {
+        name: (now[name], _text(raw)) for name, raw in wanted.items() if now[name] != _text(raw)
+    }
     source = _writable(database, connector, entity, settings)
     paths = source.paths
     record = _raw_record(source, entity, key, settings)
     # An object that is a column as a whole goes before the columns out of it.
     for name in sorted(changes, key=lambda name: len(paths[name])):
         record = _changed(record, paths[name], wanted[name])
-    return WritePlan(connector, entity, key, declared.path.replace("{id}", url_quote(key, safe="")), changes, record)
+    return WritePlan(
+        connector,
+        entity,
+        key,
+        declared.path.replace("{id}", url_quote(key, safe="")),
+        changes,
+        record,
+    )
 
 
-def _writable(database: Database, connector: Connector, entity: Entity, settings: Settings) -> WritableSource:
+def _writable(
+    database: Database, connector: Connector, entity: Entity, settings: Settings
+) -> WritableSource:
     source = open_source(database, connector, entity, settings)
     assert isinstance(source, WritableSource)  # only those declare a write-back
     return source
@@ -156,19 +177,31 @@ def _raw_record(source: WritableSource, entity: Entity, key: str, settings: Sett
     return found
 
 
-def apply_write_back(database: Database, plan: WritePlan, settings: Settings) -> dict[str, str | None]:
+def apply_write_back(
+    database: Database, plan: WritePlan, settings: Settings
+) -> dict[str, str | None]:
     """Send the record, sync, and tell which of the changes the source does not show; empty when all is well.
 
     Raises:
         SyncError: the source refused, or the sync failed.
     """
     once = hashlib.sha256(plan.path.encode() + b"\n" + plan.body).hexdigest()
-    _writable(database, plan.connector, plan.entity, settings).write(plan.path, plan.body, once=once)
-    sync_entity(database, plan.connector.name, plan.entity.slug, triggered_by="write-back", settings=settings)
+    _writable(database, plan.connector, plan.entity, settings).write(
+        plan.path, plan.body, once=once
+    )
+    sync_entity(
+        database,
+        plan.connector.name,
+        plan.entity.slug,
+        triggered_by="write-back",
+        settings=settings,
+    )
     row = _row(database, plan.entity, plan.key)
     names = {column.name: column.target_name for column in plan.entity.columns}
     shown = {name: _text(row.get(names[name])) for name in plan.changes}
-    return {name: shown[name] for name, (_, wanted) in plan.changes.items() if shown[name] != wanted}
+    return {
+        name: shown[name] for name, (_, wanted) in plan.changes.items() if shown[name] != wanted
+    }
 
 
 def _row(database: Database, entity: Entity, key: str) -> dict[str, bytes]:
@@ -184,7 +217,9 @@ def _row(database: Database, entity: Entity, key: str) -> dict[str, bytes]:
         ).fetchone()
     if found is None:
         raise NotFoundError(
-            f"{entity.table} has no live row with the key {key!r}.", where=dict(entity.where), state="Nothing was sent."
+            f"{entity.table} has no live row with the key {key!r}.",
+            where=dict(entity.where),
+            state="Nothing was sent.",
         )
     return members(found["row"].encode()) or {}
 
@@ -208,7 +243,9 @@ def _as_in_a_row(database: Database, values: dict[str, tuple[str | None, str]]) 
     found: dict[str, bytes] = {}
     with database.connect() as connection:
         for name, (text, sql_type) in values.items():
-            row = connection.execute(f"SELECT to_jsonb(%s::text::{sql_type})::text AS value", [text]).fetchone()
+            row = connection.execute(
+                f"SELECT to_jsonb(%s::text::{sql_type})::text AS value", [text]
+            ).fetchone()
             found[name] = b"null" if row is None or row["value"] is None else row["value"].encode()
     return found
 

@@ -58,9 +58,13 @@ def usable_crons(connector: Connector, settings: Settings) -> tuple[Crons, list[
     crons = Crons(
         sync=chosen(connector.sync_cron, settings.schedule.default_sync_cron, "sync cron"),
         full_refresh=chosen(
-            connector.full_refresh_cron, settings.schedule.default_full_refresh_cron, "full refresh cron"
+            connector.full_refresh_cron,
+            settings.schedule.default_full_refresh_cron,
+            "full refresh cron",
         ),
-        discovery=chosen(connector.discovery_cron, settings.schedule.default_discovery_cron, "discovery cron"),
+        discovery=chosen(
+            connector.discovery_cron, settings.schedule.default_discovery_cron, "discovery cron"
+        ),
         time_zone=time_zone,
     )
     return crons, errors

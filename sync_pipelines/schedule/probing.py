@@ -101,7 +101,8 @@ def probe_changes(
     if health.silent_seconds > 0:
         return Probing(trouble=health.error, silent_seconds=health.silent_seconds)
     interval = (
-        RunLimits.from_settings(connector.settings).probe_interval_seconds or settings.schedule.probe_interval_seconds
+        RunLimits.from_settings(connector.settings).probe_interval_seconds
+        or settings.schedule.probe_interval_seconds
     )
     candidates = list_candidates(
         database, connector.uid, by_cron=by_cron, interval_seconds=interval, limit=MAX_CANDIDATES
@@ -120,7 +121,9 @@ def probe_changes(
     found.left = len(candidates) - found.probed
     record_probes(database, [*found.quiet, *found.failed], found.news)
     if found.probed or found.trouble:
-        found.silent_seconds = record_source_health(database, connector.uid, found.trouble).silent_seconds
+        found.silent_seconds = record_source_health(
+            database, connector.uid, found.trouble
+        ).silent_seconds
     return found
 
 
@@ -139,7 +142,9 @@ class _Work:
     def _affordable(self, count: int) -> int:
         rate = self._prober.requests_per_second
         return (
-            count if rate is None else min(count, max(1, int(rate * RATE_SHARE * (self._ends_at - time.monotonic()))))
+            count
+            if rate is None
+            else min(count, max(1, int(rate * RATE_SHARE * (self._ends_at - time.monotonic()))))
         )
 
     def run(self) -> None:
@@ -162,7 +167,9 @@ class _Work:
                 self._fail(candidate, error)
                 continue
             with self._lock:
-                if first is not None and is_news(Codec(candidate.codec), candidate.seen, first, candidate.found):
+                if first is not None and is_news(
+                    Codec(candidate.codec), candidate.seen, first, candidate.found
+                ):
                     self.found.news[candidate.uid] = first
                 else:
                     self.found.quiet.append(candidate.uid)

@@ -65,7 +65,9 @@ class Tick:
     message: str
 
 
-def tick_due(database: Database, connector_name: str, settings: Settings, situation: Situation) -> Tick:
+def tick_due(
+    database: Database, connector_name: str, settings: Settings, situation: Situation
+) -> Tick:
     """Find out what is due and take it.
 
     Raises:
@@ -75,23 +77,41 @@ def tick_due(database: Database, connector_name: str, settings: Settings, situat
     by_cron = crons_of(connector, settings).sync is not None
     probing = probe_changes(database, connector, settings, by_cron=by_cron)
     runs = _take(database, connector, settings, situation, by_cron=by_cron)
-    words = [_told(runs) if runs else _nothing(database, connector, settings, situation), str(probing)]
+    words = [
+        _told(runs) if runs else _nothing(database, connector, settings, situation),
+        str(probing),
+    ]
     return Tick(runs, "; ".join(word for word in words if word))
 
 
 def tick_full_read(
-    database: Database, connector_name: str, settings: Settings, situation: Situation, scheduled_at: datetime
+    database: Database,
+    connector_name: str,
+    settings: Settings,
+    situation: Situation,
+    scheduled_at: datetime,
 ) -> Tick:
     """Ask for a full read of every entity and take those that are free; the others follow by `tick_due`."""
     connector = _settled(database, connector_name, settings, situation)
     asked = request_full_read(database, connector.uid, scheduled_at)
     by_cron = crons_of(connector, settings).sync is not None
-    runs = _take(database, connector, settings, situation, by_cron=by_cron, only=lambda entity: entity.full_read_due)
+    runs = _take(
+        database,
+        connector,
+        settings,
+        situation,
+        by_cron=by_cron,
+        only=lambda entity: entity.full_read_due,
+    )
     return Tick(runs, f"asked for a full read of {asked} entities; {_started(runs)}")
 
 
 def tick_cron(
-    database: Database, connector_name: str, settings: Settings, situation: Situation, scheduled_at: datetime
+    database: Database,
+    connector_name: str,
+    settings: Settings,
+    situation: Situation,
+    scheduled_at: datetime,
 ) -> Tick:
     """Make every entity due and take those that are free; the others follow by `tick_due`."""
     connector = _settled(database, connector_name, settings, situation)
@@ -100,14 +120,18 @@ def tick_cron(
     return Tick(runs, f"made {asked} entities due; {_started(runs)}")
 
 
-def _settled(database: Database, connector_name: str, settings: Settings, situation: Situation) -> Connector:
+def _settled(
+    database: Database, connector_name: str, settings: Settings, situation: Situation
+) -> Connector:
     """The connector, once the leases of runs that ended are given back."""
     connector = get_connector(database, connector_name)
     settle_leases(database, connector.uid, settings, situation)
     return connector
 
 
-def settle_leases(database: Database, connector_uid: UUID, settings: Settings, situation: Situation) -> None:
+def settle_leases(
+    database: Database, connector_uid: UUID, settings: Settings, situation: Situation
+) -> None:
     """Renew the leases of runs that go on and end those of runs that ended, whatever their end."""
     found = list_leases(database, connector_uid)
     if not found:
@@ -138,11 +162,16 @@ def _take(
     by_cron: bool,
     only: Callable[[DueEntity], bool] = lambda entity: True,
 ) -> list[tuple[UUID, PlannedRun]]:
-    most = RunLimits.from_settings(connector.settings).max_entities_per_run or settings.schedule.max_entities_per_run
+    most = (
+        RunLimits.from_settings(connector.settings).max_entities_per_run
+        or settings.schedule.max_entities_per_run
+    )
     return lease_due(
         database,
         connector.uid,
-        lambda due: plan_runs([entity for entity in due if only(entity)], situation.unfinished, most),
+        lambda due: plan_runs(
+            [entity for entity in due if only(entity)], situation.unfinished, most
+        ),
         lease_seconds=settings.schedule.lease_seconds,
         by_cron=by_cron,
         known=situation.known,
@@ -155,10 +184,16 @@ def _told(runs: list[tuple[UUID, PlannedRun]]) -> str:
 
 
 def _started(runs: list[tuple[UUID, PlannedRun]]) -> str:
-    return _told(runs) if runs else "all are taken, or runs enough wait; they follow as they become free"
+    return (
+        _told(runs)
+        if runs
+        else "all are taken, or runs enough wait; they follow as they become free"
+    )
 
 
-def _nothing(database: Database, connector: Connector, settings: Settings, situation: Situation) -> str:
+def _nothing(
+    database: Database, connector: Connector, settings: Settings, situation: Situation
+) -> str:
     """Why nothing is started, and what comes next."""
     if not connector.is_active:
         return f"{connector.name} is switched off"

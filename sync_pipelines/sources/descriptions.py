@@ -12,7 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from sync_pipelines.errors import EntityDefinitionError, SourceContractError, SyncError
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.entity import Column, Connector, DeltaStrategy, Entity, check_columns
-from sync_pipelines.model.names import asset_name_for, check_slug, shorten_identifier, table_name_for
+from sync_pipelines.model.names import (
+    asset_name_for,
+    check_slug,
+    shorten_identifier,
+    table_name_for,
+)
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 
@@ -67,9 +72,12 @@ def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
         api = ApiDescription.model_validate(raw)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
+            for one in error.errors(include_input=False)
         )
-        raise EntityDefinitionError(f"The description is not readable: {printable(problems, 300)}.") from None
+        raise EntityDefinitionError(
+            f"The description is not readable: {printable(problems, 300)}."
+        ) from None
     slug = check_slug(api.slug)
     columns = _columns(api, connector)
     check_columns(columns)
@@ -83,7 +91,8 @@ def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
         columns=columns,
         target_schema=connector.target_schema,
         target_table=shorten_identifier(table_name_for(slug), 53),
-        sync_interval_seconds=api.declared_interval_seconds or settings.schedule.default_sync_interval_seconds,
+        sync_interval_seconds=api.declared_interval_seconds
+        or settings.schedule.default_sync_interval_seconds,
         lookback_seconds=settings.runs.default_lookback_seconds
         if api.declared_lookback_seconds is None
         else api.declared_lookback_seconds,
@@ -104,7 +113,9 @@ def _columns(api: ApiDescription, connector: Connector) -> tuple[Column, ...]:
     flagged = {column.column_name for column in api.columns if column.is_business_key}
     unknown = sorted(listed - names)
     if unknown:
-        raise EntityDefinitionError(f"The business key names {unknown[0]!r}, which is not among the columns.")
+        raise EntityDefinitionError(
+            f"The business key names {unknown[0]!r}, which is not among the columns."
+        )
     if listed and flagged and listed != flagged:
         raise EntityDefinitionError(
             f"business_key_columns says {sorted(listed)}, the columns' flags say {sorted(flagged)}."
@@ -179,7 +190,9 @@ def parse_apis(
                     f"Its slug gives the same table or asset as {entity.slug!r}; both are left out."
                 )
                 errors.setdefault(clash, twin.at(connector=connector.name, entity=clash))
-                raise EntityDefinitionError(f"Its slug gives the same table or asset as {clash!r}; both are left out.")
+                raise EntityDefinitionError(
+                    f"Its slug gives the same table or asset as {clash!r}; both are left out."
+                )
             entities[entity.slug] = entity
         except SyncError as error:
             errors[label] = error.at(connector=connector.name, entity=label)

@@ -76,7 +76,9 @@ class Prober(ABC):
         """Whether one record says anything of the others: the source sorts by the cursor."""
 
     @abstractmethod
-    def first_after(self, slug: str, seen: str, patience_seconds: float | None = None) -> str | None:
+    def first_after(
+        self, slug: str, seen: str, patience_seconds: float | None = None
+    ) -> str | None:
         """The rowversion of the first record after `seen`, UNVERSIONED when it has none, None when there is no record.
 
         `patience_seconds` is how long to wait for a turn of the rate limit; None = as long as it takes.
@@ -102,7 +104,9 @@ class SourceKind(ABC):
     connector_keys: frozenset[str] = frozenset()
 
     @abstractmethod
-    def describe(self, connector: Connector, settings: Settings, database: Database | None) -> Description:
+    def describe(
+        self, connector: Connector, settings: Settings, database: Database | None
+    ) -> Description:
         """What the source offers. A rate limit is shared with other processes through `database`, if one is given.
 
         Raises:
@@ -156,10 +160,14 @@ class SourceKind(ABC):
         """
         return Resolved(declaration)
 
-    def sample(self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings) -> bytes:
+    def sample(
+        self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings
+    ) -> bytes:
         """One answer of an endpoint, not larger than a sample needs.
 
         Raises:
             SyncError: there is none.
         """
-        raise SettingsError("A source that describes itself has no samples.", state="Nothing was stored.")
+        raise SettingsError(
+            "A source that describes itself has no samples.", state="Nothing was stored."
+        )

@@ -9,7 +9,11 @@ from sync_pipelines.sources.http.guarded import Traffic
 
 
 def named_metrics(
-    metrics: Mapping[str, str], ledger: Ledger, traffic: Traffic, page_size: int, duration_seconds: float
+    metrics: Mapping[str, str],
+    ledger: Ledger,
+    traffic: Traffic,
+    page_size: int,
+    duration_seconds: float,
 ) -> dict[str, float]:
     """A run's figures under the names that the declaration gives them."""
     if not metrics:
@@ -19,7 +23,9 @@ def named_metrics(
         "valid": ledger.fetched - ledger.quarantined,
         "page_size": page_size,
         "requests": traffic.requests,
-        "api_seconds_mean": round(sum(traffic.seconds) / len(traffic.seconds), 6) if traffic.seconds else 0.0,
+        "api_seconds_mean": round(sum(traffic.seconds) / len(traffic.seconds), 6)
+        if traffic.seconds
+        else 0.0,
         "api_seconds_p95": round(traffic.percentile_seconds(0.95), 6),
         "api_seconds_max": round(traffic.percentile_seconds(1.0), 6),
         "duration_seconds": round(duration_seconds, 6),

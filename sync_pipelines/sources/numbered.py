@@ -59,7 +59,9 @@ class NumberedRead:
         """The read is through: count the records that came on two pages."""
         if not self._contents:
             return
-        records = pa.table({"content": pa.chunked_array(self._contents), "page": pa.chunked_array(self._places)})
+        records = pa.table(
+            {"content": pa.chunked_array(self._contents), "page": pa.chunked_array(self._places)}
+        )
         once_a_page = records.group_by(["content", "page"]).aggregate([])
         self.twice = len(once_a_page) - len(once_a_page.group_by("content").aggregate([]))
         self._contents, self._places = [], []

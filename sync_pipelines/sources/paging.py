@@ -79,7 +79,9 @@ class Reading:
 
     def _later(self, left: str, right: str) -> bool:
         assert self.codec is not None
-        return self.codec is Codec.OPAQUE or order_key(self.codec, left) > order_key(self.codec, right)
+        return self.codec is Codec.OPAQUE or order_key(self.codec, left) > order_key(
+            self.codec, right
+        )
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,13 @@ Fetch = Callable[[str | None, int, int], Answer]
 
 
 def read_keyset(
-    fetch: Fetch, reading: Reading, *, after: str | None, page_size: int, max_pages: int, confirm_end: bool
+    fetch: Fetch,
+    reading: Reading,
+    *,
+    after: str | None,
+    page_size: int,
+    max_pages: int,
+    confirm_end: bool,
 ) -> Iterator[Piece]:
     """Read everything greater than `after` in rowversion order.
 
@@ -126,7 +134,12 @@ def read_keyset(
     Records without rowversion are yielded where they come before the others; what comes after them is for `read_tail`.
     """
     return _Keyset(
-        fetch, reading, after=after, page_size=page_size, max_pages=max_pages, confirm_end=confirm_end
+        fetch,
+        reading,
+        after=after,
+        page_size=page_size,
+        max_pages=max_pages,
+        confirm_end=confirm_end,
     ).pieces()
 
 
@@ -194,7 +207,9 @@ class _Keyset:
         if self.position is not None:
             if answer.count < self.size and self.fetch(self.position, 2, answer.count).count == 0:
                 return True
-            raise CursorProtocolError("No record of the page has a usable rowversion, so the read cannot follow them.")
+            raise CursorProtocolError(
+                "No record of the page has a usable rowversion, so the read cannot follow them."
+            )
         # Ordered below all others. They are passed by page number.
         self.reading.by_number = True
         if answer.digest in self.unordered:
@@ -223,7 +238,9 @@ class _Keyset:
         if second.digest == answer.digest:
             third = self.fetch(self.position, self.first + 2, next_size)
             if third.digest == answer.digest:
-                raise SourceContractError("The source sends the same records for page 1 and page 2; it ignores `page`.")
+                raise SourceContractError(
+                    "The source sends the same records for page 1 and page 2; it ignores `page`."
+                )
         if self.first == 1:
             self.size = answer.count
         return False
@@ -246,7 +263,9 @@ class _Keyset:
         self.first_size = self.page_size
 
 
-def read_tail(fetch: Fetch, reading: Reading, *, known: int, page_size: int, max_pages: int) -> Iterator[Piece]:
+def read_tail(
+    fetch: Fetch, reading: Reading, *, known: int, page_size: int, max_pages: int
+) -> Iterator[Piece]:
     """Records without rowversion that an unfiltered read has after all others.
 
     The read by rowversions never comes there.
@@ -302,7 +321,9 @@ class _Tie:
         requests: those that were made.
     """
 
-    def __init__(self, fetch: Fetch, reading: Reading, position: str | None, tie: str, budget: int) -> None:
+    def __init__(
+        self, fetch: Fetch, reading: Reading, position: str | None, tie: str, budget: int
+    ) -> None:
         self.fetch = fetch
         self.reading = reading
         self.position = position
@@ -327,7 +348,11 @@ class _Tie:
             group = self._group
             seen.update(group)
             has_news = len(seen) > known
-            if previous is not None and not has_news and (len(seen) >= len(group) or group == previous):
+            if (
+                previous is not None
+                and not has_news
+                and (len(seen) >= len(group) or group == previous)
+            ):
                 return
             previous = group
         self.reading.drained = False
@@ -359,7 +384,9 @@ class _Tie:
             number += 1
 
 
-def read_pages(fetch: Fetch, *, page_size: int, max_pages: int, after: str | None = None) -> Iterator[Piece]:
+def read_pages(
+    fetch: Fetch, *, page_size: int, max_pages: int, after: str | None = None
+) -> Iterator[Piece]:
     """Read everything greater than `after` by page number until an empty page, as SyncFlow does for sources without
     rowversions.
 
@@ -374,10 +401,14 @@ def read_pages(fetch: Fetch, *, page_size: int, max_pages: int, after: str | Non
         answer = fetch(after, number, page_size)
         if answer.count == 0:
             if fetch(after, number, page_size).count:
-                raise SourceContractError(f"Page {number} was empty once and had records when asked again.")
+                raise SourceContractError(
+                    f"Page {number} was empty once and had records when asked again."
+                )
             return
         if answer.digest in previous:
-            raise SourceContractError(f"Page {number} repeats an earlier page byte for byte: the source is looping.")
+            raise SourceContractError(
+                f"Page {number} repeats an earlier page byte for byte: the source is looping."
+            )
         previous.add(answer.digest)
         yield Piece(answer.page)
     raise _too_many(max_pages)

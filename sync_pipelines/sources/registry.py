@@ -28,7 +28,9 @@ def source_kind_named(name: str) -> SourceKind:
         ConfigurationError: there is none of that name.
     """
     if name not in KINDS:
-        raise ConfigurationError(f"The kind of source {name!r} is not known; known: {', '.join(KINDS)}.")
+        raise ConfigurationError(
+            f"The kind of source {name!r} is not known; known: {', '.join(KINDS)}."
+        )
     kind = importlib.import_module(KINDS[name]).KIND
     assert isinstance(kind, SourceKind)
     return kind
@@ -66,4 +68,6 @@ def open_source(
     Raises:
         ConfigurationError: the declaration cannot be used, or the cursor, which is kept in clear, is masked.
     """
-    return source_kind(connector).open(database, connector, entity, settings, masked=masked, keep_answers=keep_answers)
+    return source_kind(connector).open(
+        database, connector, entity, settings, masked=masked, keep_answers=keep_answers
+    )

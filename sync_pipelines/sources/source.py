@@ -99,7 +99,13 @@ class WalkedSource(Source):
 
     @abstractmethod
     def walk(
-        self, decoder: PageDecoder, after: str | None, traffic: Traffic, before: Callable[[], int], *, complete: bool
+        self,
+        decoder: PageDecoder,
+        after: str | None,
+        traffic: Traffic,
+        before: Callable[[], int],
+        *,
+        complete: bool,
     ) -> Iterator[Page]:
         """Every page.
 

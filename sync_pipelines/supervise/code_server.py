@@ -114,7 +114,9 @@ class CodeServer:
         patience: bounds.
     """
 
-    def __init__(self, command: Sequence[str], ask: Callable[[], Answer], patience: Patience = USUAL) -> None:
+    def __init__(
+        self, command: Sequence[str], ask: Callable[[], Answer], patience: Patience = USUAL
+    ) -> None:
         self._command = list(command)
         self._ask = ask
         self._patience = patience
@@ -210,18 +212,26 @@ def _definition_servers(pid: int) -> list[psutil.Process]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Supervise until SIGTERM or SIGINT; exit code 1 when the code server is given up."""
-    parser = argparse.ArgumentParser(prog="python -m sync_pipelines.supervise.code_server", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m sync_pipelines.supervise.code_server", description=__doc__
+    )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--port", type=int, help="port to listen on")
     where.add_argument("--socket", help="socket to listen on")
     parser.add_argument("--host", default="localhost", help="address to listen on (localhost)")
-    parser.add_argument("--location-name", default=LOCATION, help=f"name of the code location ({LOCATION})")
+    parser.add_argument(
+        "--location-name", default=LOCATION, help=f"name of the code location ({LOCATION})"
+    )
     chosen = parser.parse_args(arguments)
     keep_new_files_private()
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO
+    )
     patience = USUAL
     target = target_of(port=chosen.port, socket=chosen.socket)
-    server = CodeServer(code_server_command(chosen), lambda: ping(target, patience.ping_seconds), patience)
+    server = CodeServer(
+        code_server_command(chosen), lambda: ping(target, patience.ping_seconds), patience
+    )
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         server.stop()
@@ -237,7 +247,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def code_server_command(chosen: argparse.Namespace) -> list[str]:
     """The command of Dagster's own code server."""
-    listening = ["--socket", chosen.socket] if chosen.socket else ["--host", chosen.host, "--port", str(chosen.port)]
+    listening = (
+        ["--socket", chosen.socket]
+        if chosen.socket
+        else ["--host", chosen.host, "--port", str(chosen.port)]
+    )
     return [
         sys.executable, "-m", "dagster", "code-server", "start", "-m", "sync_pipelines.definitions",
         "--location-name", chosen.location_name, "--use-python-environment-entry-point", *listening,

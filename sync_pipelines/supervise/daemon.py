@@ -20,7 +20,9 @@ from sync_pipelines.settings import load_settings
 
 SILENCE_SECONDS = 180
 _CATALOG = "catalog"
-_NEWEST = "SELECT extract(epoch FROM (now() AT TIME ZONE 'utc') - max(timestamp)) FROM daemon_heartbeats"
+_NEWEST = (
+    "SELECT extract(epoch FROM (now() AT TIME ZONE 'utc') - max(timestamp)) FROM daemon_heartbeats"
+)
 
 
 def silent_seconds(url: str) -> float | None:
@@ -53,10 +55,14 @@ def storage_address() -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0 when the daemon is heard of, 1 with the reason on stderr when it is not."""
     parser = argparse.ArgumentParser(
-        prog="python -m sync_pipelines.supervise.daemon", description="Is Dagster's daemon heard of?"
+        prog="python -m sync_pipelines.supervise.daemon",
+        description="Is Dagster's daemon heard of?",
     )
     parser.add_argument(
-        "--seconds", type=float, default=SILENCE_SECONDS, help=f"how long it may be silent ({SILENCE_SECONDS})"
+        "--seconds",
+        type=float,
+        default=SILENCE_SECONDS,
+        help=f"how long it may be silent ({SILENCE_SECONDS})",
     )
     allowed = parser.parse_args(arguments).seconds
     os.environ.setdefault("PGAPPNAME", "sync_pipelines_health")
@@ -68,7 +74,9 @@ def main(arguments: list[str] | None = None) -> int:
     if silent is not None and silent <= allowed:
         return 0
     sys.stderr.write(
-        "The daemon was never heard of.\n" if silent is None else f"The daemon was last heard of {silent:.0f} s ago.\n"
+        "The daemon was never heard of.\n"
+        if silent is None
+        else f"The daemon was last heard of {silent:.0f} s ago.\n"
     )
     return 1
 

@@ -49,7 +49,9 @@ def ping(target: str, seconds: float = PING_SECONDS) -> Answer:
     Never raises for a dead one.
     """
     with grpc.insecure_channel(target) as channel:
-        call = channel.unary_unary(_METHOD, request_serializer=_as_it_is, response_deserializer=_as_it_is)
+        call = channel.unary_unary(
+            _METHOD, request_serializer=_as_it_is, response_deserializer=_as_it_is
+        )
         try:
             call(_REQUEST, timeout=seconds)
         except grpc.RpcError as error:
@@ -64,7 +66,9 @@ def _as_it_is(message: bytes) -> bytes:
     return message
 
 
-def target_of(*, host: str = "localhost", port: int | None = None, socket: str | None = None) -> str:
+def target_of(
+    *, host: str = "localhost", port: int | None = None, socket: str | None = None
+) -> str:
     """The address of a code server as gRPC names it."""
     return f"unix:{socket}" if socket else f"{host}:{port}"
 
@@ -79,10 +83,15 @@ def main(arguments: list[str] | None = None) -> int:
     where.add_argument("--socket", help="socket of the code server")
     parser.add_argument("--host", default="localhost", help="its host (localhost)")
     parser.add_argument(
-        "--seconds", type=float, default=PING_SECONDS, help=f"how long to wait for the answer ({PING_SECONDS:g})"
+        "--seconds",
+        type=float,
+        default=PING_SECONDS,
+        help=f"how long to wait for the answer ({PING_SECONDS:g})",
     )
     chosen = parser.parse_args(arguments)
-    answer = ping(target_of(host=chosen.host, port=chosen.port, socket=chosen.socket), chosen.seconds)
+    answer = ping(
+        target_of(host=chosen.host, port=chosen.port, socket=chosen.socket), chosen.seconds
+    )
     if answer.pulse is Pulse.ALIVE:
         return 0
     sys.stderr.write(f"The definitions do not answer: {answer.reason}\n")

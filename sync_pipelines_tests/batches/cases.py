@@ -40,10 +40,24 @@ TYPES = [
 
 _SIGNS = st.sampled_from(["", "", "-"])
 _WHOLE = st.sampled_from(
-    ["0", "1", "7", "32767", "32768", "2147483648", "9223372036854775808", "12345678901234", "9" * 40]
+    [
+        "0",
+        "1",
+        "7",
+        "32767",
+        "32768",
+        "2147483648",
+        "9223372036854775808",
+        "12345678901234",
+        "9" * 40,
+    ]
 )
-_FRACTIONS = st.sampled_from(["", "", ".0", ".5", ".10", ".567", ".5670", ".0004", "." + "0" * 60, "." + "3" * 45])
-_EXPONENTS = st.sampled_from(["", "", "", "e2", "E-3", "e+10", "e-50", "e400", "e-400", "e99999999999999999999"])
+_FRACTIONS = st.sampled_from(
+    ["", "", ".0", ".5", ".10", ".567", ".5670", ".0004", "." + "0" * 60, "." + "3" * 45]
+)
+_EXPONENTS = st.sampled_from(
+    ["", "", "", "e2", "E-3", "e+10", "e-50", "e400", "e-400", "e99999999999999999999"]
+)
 NUMBERS = st.builds("".join, st.tuples(_SIGNS, _WHOLE, _FRACTIONS, _EXPONENTS))
 
 _DATES = st.sampled_from(
@@ -74,13 +88,32 @@ _TIMES = st.sampled_from(
         "T25:00",
     ]
 )
-_SECONDS = st.sampled_from(["", "", ".5", ".120", ".123456", ".1234560", ".1234567", ",5", ".", ".000"])
+_SECONDS = st.sampled_from(
+    ["", "", ".5", ".120", ".123456", ".1234560", ".1234567", ",5", ".", ".000"]
+)
 _ZONES = st.sampled_from(
-    ["", "", "Z", "z", "+00:00", "+14:00", "-1200", "+02", " +02:00", "+24:00", "+01:60", "-00:00", " "]
+    [
+        "",
+        "",
+        "Z",
+        "z",
+        "+00:00",
+        "+14:00",
+        "-1200",
+        "+02",
+        " +02:00",
+        "+24:00",
+        "+01:60",
+        "-00:00",
+        " ",
+    ]
 )
 MOMENTS = st.builds("".join, st.tuples(_DATES, _TIMES, _SECONDS, _ZONES))
 TIMES_OF_DAY = st.builds(
-    "".join, st.tuples(st.sampled_from(["10:00", "23:59:59", "00:00:00", "24:00:00", "1:00", "10:00:60"]), _SECONDS)
+    "".join,
+    st.tuples(
+        st.sampled_from(["10:00", "23:59:59", "00:00:00", "24:00:00", "1:00", "10:00:60"]), _SECONDS
+    ),
 )
 
 _TEXTS = st.one_of(
@@ -94,7 +127,23 @@ _TEXTS = st.one_of(
     st.binary(max_size=6).map(bytes.hex),
     st.binary(max_size=6).map(lambda value: "\\x" + value.hex()),
     st.sampled_from(
-        ["", "true", "null", "NaN", "Infinity", "AQID", "AQI=", "AQ==\n", "1_000", " 1", "1 ", "٣", "0x10", "+5", "1\n"]
+        [
+            "",
+            "true",
+            "null",
+            "NaN",
+            "Infinity",
+            "AQID",
+            "AQI=",
+            "AQ==\n",
+            "1_000",
+            " 1",
+            "1 ",
+            "٣",
+            "0x10",
+            "+5",
+            "1\n",
+        ]
     ),
 )
 QUOTED = _TEXTS.map(json.dumps) | _TEXTS.map(lambda text: json.dumps(text, ensure_ascii=False))
@@ -173,7 +222,9 @@ def likely_literals(column_type: ColumnType) -> st.SearchStrategy[str]:
         case Kind.JSON:
             return st.recursive(
                 NUMBERS | QUOTED,
-                lambda inner: st.lists(inner, max_size=3).map(lambda parts: f"[ {', '.join(parts)}]"),
+                lambda inner: st.lists(inner, max_size=3).map(
+                    lambda parts: f"[ {', '.join(parts)}]"
+                ),
                 max_leaves=4,
             )
     return QUOTED

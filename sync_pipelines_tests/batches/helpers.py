@@ -20,12 +20,17 @@ def column(name: str, data_type: str = "TEXT", *, is_nullable: bool = True) -> C
 
 def entity_of(*columns: Column) -> Entity:
     """An entity with these columns."""
-    return Entity(uuid4(), "erp", "items", "Items", "", DeltaStrategy.ROWVERSION, columns, "erp", "items")
+    return Entity(
+        uuid4(), "erp", "items", "Items", "", DeltaStrategy.ROWVERSION, columns, "erp", "items"
+    )
 
 
 def page_of(*records: tuple[str, str]) -> bytes:
     """A page of (JSON text of `data`, JSON text of `row_version`)."""
-    rows = [f'{{"oracle_keys": {{}}, "row_version": {version}, "data": {data}}}' for data, version in records]
+    rows = [
+        f'{{"oracle_keys": {{}}, "row_version": {version}, "data": {data}}}'
+        for data, version in records
+    ]
     return f'{{"rows": [{", ".join(rows)}]}}'.encode()
 
 

@@ -13,14 +13,19 @@ from hypothesis import strategies as st
 from sync_pipelines.batches.canonical import canonical_text, canonical_texts
 from sync_pipelines.batches.hashing import content_hashes
 
-NUMBERS = st.decimals(allow_nan=False, allow_infinity=False, places=None, min_value=-(10**30), max_value=10**30)
+NUMBERS = st.decimals(
+    allow_nan=False, allow_infinity=False, places=None, min_value=-(10**30), max_value=10**30
+)
 VALUES = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(10**40), 10**40)
     | NUMBERS
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab\u00e9", max_size=2), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text("ab\u00e9", max_size=2), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -33,12 +38,15 @@ def spelled(value: object, *, other: bool) -> str:
         return (
             "{"
             + ",".join(
-                f"{blank}{json.dumps(name, ensure_ascii=other)}:{spelled(one, other=other)}" for name, one in members
+                f"{blank}{json.dumps(name, ensure_ascii=other)}:{spelled(one, other=other)}"
+                for name, one in members
             )
             + "}"
         )
     if isinstance(value, list):
-        return "[" + ("\n," if other else ",").join(spelled(one, other=other) for one in value) + "]"
+        return (
+            "[" + ("\n," if other else ",").join(spelled(one, other=other) for one in value) + "]"
+        )
     if isinstance(value, Decimal) or (isinstance(value, int) and not isinstance(value, bool)):
         return f"{Decimal(value):E}" if other else f"{Decimal(value):f}"
     return json.dumps(value, ensure_ascii=other)
@@ -56,7 +64,9 @@ def test_only_equal_values_share_a_spelling(left: object, right: object) -> None
             return "object", {name: typed(one) for name, one in value.items()}
         if isinstance(value, list):
             return "list", [typed(one) for one in value]
-        return "number" if isinstance(value, int | Decimal) and not isinstance(value, bool) else type(value), value
+        return "number" if isinstance(value, int | Decimal) and not isinstance(
+            value, bool
+        ) else type(value), value
 
     texts = [canonical_text(spelled(value, other=False)) for value in (left, right)]
     assert (texts[0] == texts[1]) == (typed(left) == typed(right))
@@ -103,4 +113,9 @@ def test_only_json_columns_are_hashed_by_value() -> None:
 
 
 def test_nulls_and_repeated_texts_keep_their_places() -> None:
-    assert canonical_texts(pa.array(["1.0", None, "1.0", "[ ]"])).to_pylist() == ["1", None, "1", "[]"]
+    assert canonical_texts(pa.array(["1.0", None, "1.0", "[ ]"])).to_pylist() == [
+        "1",
+        None,
+        "1",
+        "[]",
+    ]

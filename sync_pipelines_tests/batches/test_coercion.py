@@ -38,9 +38,12 @@ def test_truncate_cuts_what_is_finer_or_longer(declared: str, value: Any, expect
 
 
 @pytest.mark.parametrize(
-    ("declared", "value"), [("INTEGER", "abc"), ("NUMERIC(5,2)", Decimal(12345)), ("BOOLEAN", "yes"), ("DATE", "soon")]
+    ("declared", "value"),
+    [("INTEGER", "abc"), ("NUMERIC(5,2)", Decimal(12345)), ("BOOLEAN", "yes"), ("DATE", "soon")],
 )
-def test_truncate_does_not_help_what_is_something_else_and_lenient_makes_null_of_it(declared: str, value: Any) -> None:
+def test_truncate_does_not_help_what_is_something_else_and_lenient_makes_null_of_it(
+    declared: str, value: Any
+) -> None:
     with pytest.raises(RecordError):
         coerce(value, parse_type(declared), "truncate")
     assert coerce(value, parse_type(declared), "truncate lenient") == (None, True)
@@ -57,7 +60,10 @@ def test_a_value_that_fits_is_not_touched(words: str) -> None:
 
 def test_a_note_keeps_what_was_sent_and_hides_what_is_masked() -> None:
     noted = note({"at": "2024-05-01T12:34:56.1234567Z", "name": "Ada"})
-    assert json.loads(str(hide(noted, frozenset({"name"})))) == {"at": "2024-05-01T12:34:56.1234567Z", "name": "***"}
+    assert json.loads(str(hide(noted, frozenset({"name"})))) == {
+        "at": "2024-05-01T12:34:56.1234567Z",
+        "name": "***",
+    }
     assert hide(noted, frozenset({"other"})) == noted
     assert hide(None, frozenset({"name"})) is None
 
@@ -82,9 +88,14 @@ def decoded(body: bytes, entity: Entity = ENTITY) -> Any:
 
 
 def test_both_paths_of_decoding_give_the_same_rows_and_the_same_notes() -> None:
-    good = [{"id": n, "at": f"2024-05-01T12:34:5{n}.123456{n}Z", "amount": 1.25, "name": "abc"} for n in range(5)]
+    good = [
+        {"id": n, "at": f"2024-05-01T12:34:5{n}.123456{n}Z", "amount": 1.25, "name": "abc"}
+        for n in range(5)
+    ]
     fast = decoded(page(*good))
-    slow = decoded(page(*good, {"id": 9, "at": "2024-05-01T12:34:56Z", "amount": "x", "name": "abcd"}))
+    slow = decoded(
+        page(*good, {"id": 9, "at": "2024-05-01T12:34:56Z", "amount": "x", "name": "abcd"})
+    )
     assert fast.records is None and fast.positions is None, "the fast path took it"
     for index in range(len(COLUMNS) + 1):
         assert fast.columns[index].to_pylist() == slow.columns[index].to_pylist()[:5]
@@ -121,7 +132,9 @@ def test_whatever_was_sent_is_noted_in_letters_that_every_database_keeps(sent: b
         Column("amount", "INTEGER", coerce="lenient"),
         Column("b", "INTEGER", coerce="lenient"),
     )
-    decoder = PageDecoder(Entity(uuid4(), "erp", "items", "Items", "", DeltaStrategy.FULL, columns, "erp", "items"))
+    decoder = PageDecoder(
+        Entity(uuid4(), "erp", "items", "Items", "", DeltaStrategy.FULL, columns, "erp", "items")
+    )
     page = decoder.decode(1, b'{"rows":[{"data":{"id":1,"amount":' + sent + b',"b":"x"}}]}')
     decoder.settle([page])
     noted = page.columns[-1][0].as_py()

@@ -34,12 +34,15 @@ def test_a_missing_field_is_null() -> None:
 
 
 @pytest.mark.parametrize(
-    "poison", ['{"id": "x"}', "null", '{"id": 2147483648}', '{"id": 3, "v": 0.0001}', '{"id": 3, "v": NaN}']
+    "poison",
+    ['{"id": "x"}', "null", '{"id": 2147483648}', '{"id": 3, "v": 0.0001}', '{"id": 3, "v": NaN}'],
 )
 def test_poison_among_good_records_is_set_aside_and_places_are_kept(poison: str) -> None:
     good = '{"id": 1, "v": 1}'
     page = decode(
-        PageDecoder(ENTITY), 5, page_of((good, '"1"'), (poison, '"2"'), (good, '"3"'), (poison, '"4"'), (good, '"5"'))
+        PageDecoder(ENTITY),
+        5,
+        page_of((good, '"1"'), (poison, '"2"'), (good, '"3"'), (poison, '"4"'), (good, '"5"')),
     )
     assert page.fetched == 5
     assert page.rowversions == ["1", "3", "5"]
@@ -71,7 +74,20 @@ def test_an_undeclared_name_is_told_so_that_a_database_can_store_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ['a"b', "a\\b", '"; DROP TABLE x; --', "é", "a b", "a/b", "{", "%s", "data", "row_version", "c1"]
+    "name",
+    [
+        'a"b',
+        "a\\b",
+        '"; DROP TABLE x; --',
+        "é",
+        "a b",
+        "a/b",
+        "{",
+        "%s",
+        "data",
+        "row_version",
+        "c1",
+    ],
 )
 def test_a_column_may_have_any_name(name: str) -> None:
     import json
@@ -90,7 +106,9 @@ def test_a_name_written_with_escapes_is_the_same_name() -> None:
 @pytest.mark.parametrize("literal", ["1e-400", "-1e-999", "0." + "0" * 400 + "1"])
 def test_a_double_too_small_to_hold_is_refused_and_does_not_become_zero(literal: str) -> None:
     decoder = PageDecoder(entity_of(key("id", "INTEGER"), column("d", "DOUBLE")))
-    page = decode(decoder, 1, page_of((f'{{"id": 1, "d": {literal}}}', '"1"'), ('{"id": 2, "d": 0}', '"2"')))
+    page = decode(
+        decoder, 1, page_of((f'{{"id": 1, "d": {literal}}}', '"1"'), ('{"id": 2, "d": 0}', '"2"'))
+    )
     assert values(page) == [[2], [0.0]]
     assert "beyond what double precision holds" in page.rejects[0].reason
 
@@ -115,7 +133,9 @@ def test_records_of_the_last_rowversion_can_be_left_to_the_next_page() -> None:
 
 def test_digests_tell_the_records_of_one_rowversion() -> None:
     page = decode(
-        PageDecoder(ENTITY), 1, page_of(('{"id": 1}', '"1"'), ('{"id": 1}', "1"), ('{"id": 2}', '"2"'), ("0", '"1"'))
+        PageDecoder(ENTITY),
+        1,
+        page_of(('{"id": 1}', '"1"'), ('{"id": 1}', "1"), ('{"id": 2}', '"2"'), ("0", '"1"')),
     )
     assert len(page.record_digests("1")) == 3
     assert len(set(page.record_digests("1"))) == 3

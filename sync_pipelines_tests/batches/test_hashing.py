@@ -20,7 +20,9 @@ def hash_of(*cells: str | None) -> str:
 
 
 @given(st.lists(CELLS, min_size=1, max_size=4), st.lists(CELLS, min_size=1, max_size=4))
-def test_rows_share_a_hash_only_when_they_are_equal(left: list[str | None], right: list[str | None]) -> None:
+def test_rows_share_a_hash_only_when_they_are_equal(
+    left: list[str | None], right: list[str | None]
+) -> None:
     assert (hash_of(*left) == hash_of(*right)) == (left == right)
 
 
@@ -45,7 +47,9 @@ def test_rows_that_read_alike_have_different_hashes(
 
 
 @given(st.lists(CELLS, max_size=6), st.integers(0, 6))
-def test_a_hash_does_not_depend_on_the_neighbours_or_on_chunks(cells: list[str | None], cut: int) -> None:
+def test_a_hash_does_not_depend_on_the_neighbours_or_on_chunks(
+    cells: list[str | None], cut: int
+) -> None:
     array = pa.array(cells, pa.string())
     chunked = pa.chunked_array([array[:cut], array[cut:]], pa.string())
     together = content_hashes([chunked, chunked]).to_pylist()
@@ -54,4 +58,7 @@ def test_a_hash_does_not_depend_on_the_neighbours_or_on_chunks(cells: list[str |
 
 def test_the_form_of_the_hash_is_fixed_for_all_versions() -> None:
     columns = [pa.array([1], pa.int64()), pa.array(["a"]), pa.array([None], pa.string())]
-    assert content_hashes(columns)[0].as_py() == hashlib.md5(b"1\x1fa\x1f\x1e2", usedforsecurity=False).hexdigest()
+    assert (
+        content_hashes(columns)[0].as_py()
+        == hashlib.md5(b"1\x1fa\x1f\x1e2", usedforsecurity=False).hexdigest()
+    )

@@ -18,7 +18,13 @@ from sync_pipelines.batches.records import _decoder
 from sync_pipelines.batches.values import convert
 from sync_pipelines.errors import BrokenPageError, RecordError
 from sync_pipelines.model.types import ColumnType, Kind, parse_type
-from sync_pipelines_tests.batches.cases import LITERALS, PLAIN, TYPES, likely_literals, plain_literals
+from sync_pipelines_tests.batches.cases import (
+    LITERALS,
+    PLAIN,
+    TYPES,
+    likely_literals,
+    plain_literals,
+)
 from sync_pipelines_tests.batches.helpers import column, decode, entity_of, key, page_of
 
 
@@ -29,7 +35,9 @@ def fast_decoder(column_type: ColumnType, is_hexadecimal: bool) -> msgspec.json.
 
 def fast(literals: list[str], column_type: ColumnType) -> pa.Array | None:
     try:
-        values = fast_decoder(column_type, column_type.hexadecimal).decode(f"[{','.join(literals)}]")
+        values = fast_decoder(column_type, column_type.hexadecimal).decode(
+            f"[{','.join(literals)}]"
+        )
         return to_array(values, column_type)
     except (msgspec.MsgspecError, NotExactError, UnicodeDecodeError, RecursionError):
         return None
@@ -47,7 +55,11 @@ def exact(literals: list[str], column_type: ColumnType) -> pa.Array:
 def test_the_fast_path_takes_plain_values_and_nulls(column_type: ColumnType) -> None:
     literals = [PLAIN[column_type.kind][0], "null"]
     taken = fast(literals, column_type)
-    if column_type.kind is Kind.BYTES and not column_type.hexadecimal or column_type.precision == 50:
+    if (
+        column_type.kind is Kind.BYTES
+        and not column_type.hexadecimal
+        or column_type.precision == 50
+    ):
         assert taken is None
     else:
         assert taken is not None
@@ -98,7 +110,12 @@ def test_zero_is_zero_whatever_its_exponent(literal: str) -> None:
     assert exact([literal], double).equals(taken)
 
 
-@given(st.integers(1, 60), st.integers(0, 60), st.sampled_from(["10,3", "38,0", "38,10", "38,38", "5,5"]), st.data())
+@given(
+    st.integers(1, 60),
+    st.integers(0, 60),
+    st.sampled_from(["10,3", "38,0", "38,10", "38,38", "5,5"]),
+    st.data(),
+)
 def test_arrow_never_gets_a_number_of_more_digits_than_it_holds(
     whole: int, fraction: int, declared: str, data: st.DataObject
 ) -> None:
@@ -111,8 +128,21 @@ def test_arrow_never_gets_a_number_of_more_digits_than_it_holds(
         assert exact([literal], column_type).equals(taken)
 
 
-DECLARED = ["TEXT", "NUMBER", "NUMERIC(10,3)", "BIGINT", "DOUBLE", "TIMESTAMPTZ", "TIME", "JSON", "RAW(4)"]
-ENTITY = entity_of(key("id", "INTEGER"), *[column(f"v{place}", declared) for place, declared in enumerate(DECLARED)])
+DECLARED = [
+    "TEXT",
+    "NUMBER",
+    "NUMERIC(10,3)",
+    "BIGINT",
+    "DOUBLE",
+    "TIMESTAMPTZ",
+    "TIME",
+    "JSON",
+    "RAW(4)",
+]
+ENTITY = entity_of(
+    key("id", "INTEGER"),
+    *[column(f"v{place}", declared) for place, declared in enumerate(DECLARED)],
+)
 VALUE_TYPES = [one.type for one in ENTITY.columns[1:]]
 ROWS = st.tuples(
     st.one_of(
@@ -121,18 +151,27 @@ ROWS = st.tuples(
         st.tuples(*[likely_literals(one) for one in VALUE_TYPES]),
         st.tuples(*[plain_literals(one) | LITERALS for one in VALUE_TYPES]),
     ),
-    st.sampled_from(['"5"', "5", "null", '"6"', '""', '"a\\tb"', "5.0", "true", '"' + "9" * 1001 + '"', "-0"]),
+    st.sampled_from(
+        ['"5"', "5", "null", '"6"', '""', '"a\\tb"', "5.0", "true", '"' + "9" * 1001 + '"', "-0"]
+    ),
     st.booleans(),
 )
 
 
 @given(st.lists(ROWS, max_size=3))
-def test_a_page_is_the_same_whichever_path_decodes_it(rows: list[tuple[tuple[str, ...], str, bool]]) -> None:
+def test_a_page_is_the_same_whichever_path_decodes_it(
+    rows: list[tuple[tuple[str, ...], str, bool]],
+) -> None:
     body = page_of(
         *[
             (
                 "{"
-                + ", ".join([f'"id": {number}', *(f'"v{place}": {literal}' for place, literal in enumerate(literals))])
+                + ", ".join(
+                    [
+                        f'"id": {number}',
+                        *(f'"v{place}": {literal}' for place, literal in enumerate(literals)),
+                    ]
+                )
                 + (', "extra": 1}' if has_extra else "}"),
                 rowversion,
             )
@@ -166,7 +205,12 @@ def test_pages_settled_together_are_what_each_is_by_itself(
             *[
                 (
                     "{"
-                    + ", ".join([f'"id": {number}', *(f'"v{place}": {one}' for place, one in enumerate(literals))])
+                    + ", ".join(
+                        [
+                            f'"id": {number}',
+                            *(f'"v{place}": {one}' for place, one in enumerate(literals)),
+                        ]
+                    )
                     + "}",
                     version,
                 )
@@ -190,5 +234,7 @@ def test_pages_settled_together_are_what_each_is_by_itself(
     assert [page.rowversions for page in together] == [page.rowversions for page in alone]
     assert [page.rejects for page in together] == [page.rejects for page in alone]
     for index in range(len(ENTITY.columns)):
-        joined = [pa.concat_arrays([page.columns[index] for page in some]) for some in (together, alone)]
+        joined = [
+            pa.concat_arrays([page.columns[index] for page in some]) for some in (together, alone)
+        ]
         assert joined[0].equals(joined[1])

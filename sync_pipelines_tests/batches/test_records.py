@@ -9,16 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipelines.batches.decode import PageDecoder
-from sync_pipelines.batches.records import Reject, key_of, parse_record, rowversion_of, split_records
+from sync_pipelines.batches.records import (
+    Reject,
+    key_of,
+    parse_record,
+    rowversion_of,
+    split_records,
+)
 from sync_pipelines.errors import BrokenPageError
 from sync_pipelines.secrets import register_secret
 from sync_pipelines_tests.batches.helpers import column, decode, entity_of, key, page_of
 
-ENTITY = entity_of(key("id", "INTEGER"), column("v", "TEXT"), column("n", "NUMBER"), column("j", "JSON"))
+ENTITY = entity_of(
+    key("id", "INTEGER"), column("v", "TEXT"), column("n", "NUMBER"), column("j", "JSON")
+)
 BLANKS = st.text(" \t\r\n", max_size=3)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -44,7 +54,9 @@ def test_bytes_that_are_not_utf8_survive_in_the_record(values: list[bytes]) -> N
 
 
 def test_a_page_cut_at_any_byte_is_broken_and_never_empty() -> None:
-    body = page_of(('{"id": 1, "v": "a\\u00e9😀", "n": 1.5, "j": {"a": [1, "]}"]}}', '"1"'), ('{"id": 2}', "2"))
+    body = page_of(
+        ('{"id": 1, "v": "a\\u00e9😀", "n": 1.5, "j": {"a": [1, "]}"]}}', '"1"'), ('{"id": 2}', "2")
+    )
     decoder = PageDecoder(ENTITY)
     assert decode(decoder, 1, body).fetched == 2
     for length in range(len(body)):
@@ -117,11 +129,19 @@ def test_the_message_shows_the_beginning_redacted_and_short() -> None:
     ("record", "column_name", "reason"),
     [
         ('{"data": {"id": 1, "n": NaN}, "row_version": "7"}', "n", "NaN is not a JSON value"),
-        ('{"data": {"id": 1, "n": 1e99999999999999999999}, "row_version": "7"}', "n", "is not a JSON value"),
+        (
+            '{"data": {"id": 1, "n": 1e99999999999999999999}, "row_version": "7"}',
+            "n",
+            "is not a JSON value",
+        ),
         ('{"data": {"id": 1, "v": "a\\ud800"}, "row_version": "7"}', "v", "lone surrogate"),
         ('{"data": {"id": 1, "v": "a\\u0000"}, "row_version": "7"}', "v", "NUL"),
         ('{"data": {"id": 1, "j": {"a": NaN}}, "row_version": "7"}', "j", "NaN, which is not JSON"),
-        ('{"data": {"id": 1, "j": ' + "[" * 101 + "]" * 101 + '}, "row_version": "7"}', "j", "deeper than 100"),
+        (
+            '{"data": {"id": 1, "j": ' + "[" * 101 + "]" * 101 + '}, "row_version": "7"}',
+            "j",
+            "deeper than 100",
+        ),
     ],
 )
 def test_a_bad_value_is_refused_with_its_column_and_keeps_key_and_rowversion(
@@ -136,7 +156,17 @@ def test_a_bad_value_is_refused_with_its_column_and_keeps_key_and_rowversion(
 
 
 @pytest.mark.parametrize(
-    "record", ["1", "null", "[]", '"x"', "{}", '{"data": null}', '{"data": []}', '{"data": "x", "row_version": "1"}']
+    "record",
+    [
+        "1",
+        "null",
+        "[]",
+        '"x"',
+        "{}",
+        '{"data": null}',
+        '{"data": []}',
+        '{"data": "x", "row_version": "1"}',
+    ],
 )
 def test_what_has_no_data_is_refused(record: str) -> None:
     outcome = parse_record(record, ENTITY, 1, 0).outcome
@@ -147,7 +177,18 @@ def test_what_has_no_data_is_refused(record: str) -> None:
 
 @pytest.mark.parametrize(
     "version",
-    ["1.5", "true", "[]", "{}", '""', '"a\\nb"', '"a\\u0000"', '"\\ud800"', '"' + "9" * 1001 + '"', "9" * 5000],
+    [
+        "1.5",
+        "true",
+        "[]",
+        "{}",
+        '""',
+        '"a\\nb"',
+        '"a\\u0000"',
+        '"\\ud800"',
+        '"' + "9" * 1001 + '"',
+        "9" * 5000,
+    ],
 )
 def test_a_rowversion_that_cannot_be_a_cursor_is_refused(version: str) -> None:
     raw = f'{{"data": {{"id": 1}}, "row_version": {version}}}'
@@ -157,7 +198,9 @@ def test_a_rowversion_that_cannot_be_a_cursor_is_refused(version: str) -> None:
     assert rowversion_of(raw) is None
 
 
-@pytest.mark.parametrize(("version", "text"), [('"7"', "7"), ("7", "7"), ("-7", "-7"), ("null", None), ('" 7"', " 7")])
+@pytest.mark.parametrize(
+    ("version", "text"), [('"7"', "7"), ("7", "7"), ("-7", "-7"), ("null", None), ('" 7"', " 7")]
+)
 def test_a_rowversion_is_a_text_or_a_whole_number_or_null(version: str, text: str | None) -> None:
     raw = f'{{"data": {{"id": 1}}, "row_version": {version}}}'
     assert parse_record(raw, ENTITY, 1, 0).rowversion == text
@@ -167,12 +210,19 @@ def test_a_rowversion_is_a_text_or_a_whole_number_or_null(version: str, text: st
 def test_of_equal_names_the_last_counts_in_both_paths() -> None:
     data = '{"id": 1, "v": "old", "j": [1], "n": 1, "v": "new", "j": [2], "n": 2}'
     decoder = PageDecoder(ENTITY)
-    for page in (decode(decoder, 1, page_of((data, '"1"'))), decoder._decode_slow(1, page_of((data, '"1"')))):
+    for page in (
+        decode(decoder, 1, page_of((data, '"1"'))),
+        decoder._decode_slow(1, page_of((data, '"1"'))),
+    ):
         assert [one[0].as_py() for one in page.columns] == [1, "new", "2", "[2]"]
 
 
 def test_a_raw_line_end_in_a_text_spoils_only_its_own_record() -> None:
-    page = decode(PageDecoder(ENTITY), 1, page_of(('{"id": 1, "v": "a\nb"}', '"1"'), ('{"id": 2, "v": "c"}', '"2"')))
+    page = decode(
+        PageDecoder(ENTITY),
+        1,
+        page_of(('{"id": 1, "v": "a\nb"}', '"1"'), ('{"id": 2, "v": "c"}', '"2"')),
+    )
     assert page.rowversions == ["2"]
     assert [(reject.position, reject.reason) for reject in page.rejects] == [
         (0, "The record is not JSON: Invalid control character at.")
@@ -182,6 +232,12 @@ def test_a_raw_line_end_in_a_text_spoils_only_its_own_record() -> None:
 def test_a_key_is_told_only_when_all_of_it_is_good() -> None:
     entity = entity_of(key("a", "INTEGER"), key("b"))
     assert key_of('{"data": {"a": 1.0, "b": "x"}}', entity) == ("1", "x")
-    for data in ('{"a": 1}', '{"a": null, "b": "x"}', '{"a": "x", "b": "x"}', '{"a": 1, "b": "\\u0000"}', "[]"):
+    for data in (
+        '{"a": 1}',
+        '{"a": null, "b": "x"}',
+        '{"a": "x", "b": "x"}',
+        '{"a": 1, "b": "\\u0000"}',
+        "[]",
+    ):
         assert key_of(f'{{"data": {data}}}', entity) is None
     assert key_of("nonsense", entity) is None

@@ -15,7 +15,8 @@ DEEP = "[" * 50_000 + "]" * 50_000
 
 
 @pytest.mark.parametrize(
-    "value", ["[]", "{}", '{"a": "]}\\"["}', '["\\\\", {"b": [1, "}"]}]', DEEP, '{"é": ["😀"]}', '["a\nb"]']
+    "value",
+    ["[]", "{}", '{"a": "]}\\"["}', '["\\\\", {"b": [1, "}"]}]', DEEP, '{"é": ["😀"]}', '["a\nb"]'],
 )
 def test_the_end_of_a_value_is_its_last_bracket(value: str) -> None:
     assert end_of_nested(f"xx{value}, []]", 2) == 2 + len(value)

@@ -145,21 +145,37 @@ def test_a_value_is_taken_exactly(declared: str, value: Any, canonical: str) -> 
 
 
 @pytest.mark.parametrize(("declared", "value", "reason"), REFUSED)
-def test_a_value_that_is_not_of_the_type_is_refused_with_the_reason(declared: str, value: Any, reason: str) -> None:
+def test_a_value_that_is_not_of_the_type_is_refused_with_the_reason(
+    declared: str, value: Any, reason: str
+) -> None:
     with pytest.raises(RecordError) as caught:
         convert(value, parse_type(declared))
     assert reason in caught.value.what
 
 
 @pytest.mark.parametrize(
-    "declared", ["TEXT", "NUMBER", "INTEGER", "DOUBLE", "BOOLEAN", "DATE", "TIMESTAMPTZ", "UUID", "JSON", "BLOB"]
+    "declared",
+    [
+        "TEXT",
+        "NUMBER",
+        "INTEGER",
+        "DOUBLE",
+        "BOOLEAN",
+        "DATE",
+        "TIMESTAMPTZ",
+        "UUID",
+        "JSON",
+        "BLOB",
+    ],
 )
 def test_null_stays_null_in_every_type(declared: str) -> None:
     assert convert(None, parse_type(declared)) is None
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False), st.integers(1, 38), st.integers(0, 38))
-def test_a_decimal_is_kept_to_the_last_digit_or_refused(number: Decimal, precision: int, scale: int) -> None:
+def test_a_decimal_is_kept_to_the_last_digit_or_refused(
+    number: Decimal, precision: int, scale: int
+) -> None:
     if scale > precision:
         return
     column_type = parse_type(f"NUMERIC({precision},{scale})")
@@ -167,7 +183,9 @@ def test_a_decimal_is_kept_to_the_last_digit_or_refused(number: Decimal, precisi
         text = convert(number, column_type)
     except RecordError:
         shifted = number.scaleb(scale, Context(prec=100))
-        assert shifted != shifted.to_integral_value() or abs(number) >= Decimal(10) ** (precision - scale)
+        assert shifted != shifted.to_integral_value() or abs(number) >= Decimal(10) ** (
+            precision - scale
+        )
     else:
         assert Decimal(str(text)) == number
         assert from_canonical([text], column_type)[0].as_py() == number
@@ -192,7 +210,9 @@ def test_a_double_survives_its_own_shortest_spelling(number: float) -> None:
 
 @given(st.floats(allow_nan=False, allow_infinity=False, width=32))
 def test_a_real_survives_its_own_spelling(number: float) -> None:
-    stored = from_canonical([convert(Decimal(repr(number)), parse_type("REAL"))], parse_type("REAL"))[0].as_py()
+    stored = from_canonical(
+        [convert(Decimal(repr(number)), parse_type("REAL"))], parse_type("REAL")
+    )[0].as_py()
     assert struct.pack("f", stored) == struct.pack("f", number) or stored == number == 0
 
 
@@ -201,7 +221,9 @@ def test_a_real_survives_its_own_spelling(number: float) -> None:
     st.integers(-14 * 60, 14 * 60),
     st.sampled_from(["T", " "]),
 )
-def test_a_moment_with_a_zone_is_stored_as_its_utc_instant(moment: datetime, offset: int, separator: str) -> None:
+def test_a_moment_with_a_zone_is_stored_as_its_utc_instant(
+    moment: datetime, offset: int, separator: str
+) -> None:
     local = moment.replace(tzinfo=timezone(timedelta(minutes=offset)))
     text = convert(local.isoformat(sep=separator), parse_type("TIMESTAMPTZ"))
     assert datetime.fromisoformat(str(text)).replace(tzinfo=UTC) == local
@@ -220,7 +242,14 @@ def test_bytes_arrive_as_they_were_in_each_notation(value: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("raw", "depth"),
-    [("1", 0), ("[]", 1), ('{"a": [{"b": 1}]}', 3), ('"[[["', 0), ('["\\"[[", [1]]', 2), ('{"[": "]"}', 1)],
+    [
+        ("1", 0),
+        ("[]", 1),
+        ('{"a": [{"b": 1}]}', 3),
+        ('"[[["', 0),
+        ('["\\"[[", [1]]', 2),
+        ('{"[": "]"}', 1),
+    ],
 )
 def test_depth_counts_brackets_outside_of_texts(raw: str, depth: int) -> None:
     assert json_depth(raw) == depth

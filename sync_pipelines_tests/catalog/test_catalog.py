@@ -7,7 +7,12 @@ from uuid import uuid4
 
 import pytest
 
-from sync_pipelines.catalog.connectors import add_connector, get_connector, list_connectors, remove_connector
+from sync_pipelines.catalog.connectors import (
+    add_connector,
+    get_connector,
+    list_connectors,
+    remove_connector,
+)
 from sync_pipelines.catalog.entities import change_entity, get_entity, list_entities, set_cursor
 from sync_pipelines.catalog.quarantine import get_quarantined, list_quarantine
 from sync_pipelines.catalog.runs import fail_run, get_run, list_runs, start_run
@@ -25,11 +30,15 @@ from sync_pipelines.model.run import Mode
 from sync_pipelines_tests.world import World, item
 
 
-def test_a_connector_added_again_changes_address_and_keeps_entities_and_cursors(world: World) -> None:
+def test_a_connector_added_again_changes_address_and_keeps_entities_and_cursors(
+    world: World,
+) -> None:
     world.add_items(3)
     world.sync()
     before = world.entity()
-    changed = add_connector(world.database, "erp", world.server.url + "/", "env:TWIN_TOKEN", settings={"tries": 2})
+    changed = add_connector(
+        world.database, "erp", world.server.url + "/", "env:TWIN_TOKEN", settings={"tries": 2}
+    )
     assert (changed.base_url, changed.settings) == (world.server.url, {"tries": 2})
     assert world.entity() == before
     assert [connector.name for connector in list_connectors(world.database)] == ["erp"]
@@ -63,7 +72,9 @@ def test_a_connector_that_cannot_be_used_is_refused_and_not_stored(world: World)
 
 def test_a_connector_cannot_move_to_another_schema(world: World) -> None:
     with pytest.raises(SettingsError):
-        add_connector(world.database, "erp", world.server.url, "env:TWIN_TOKEN", target_schema="elsewhere")
+        add_connector(
+            world.database, "erp", world.server.url, "env:TWIN_TOKEN", target_schema="elsewhere"
+        )
     assert get_connector(world.database, "erp").target_schema == "erp"
 
 
@@ -126,7 +137,12 @@ def test_an_entity_setting_out_of_range_is_refused(world: World) -> None:
 def test_entity_settings_are_kept_over_discoveries(world: World) -> None:
     table = world.add_items(1)
     change_entity(
-        world.database, world.entity(), page_size=3, lookback_seconds=7, max_vanished_share=0.25, sync_enabled=False
+        world.database,
+        world.entity(),
+        page_size=3,
+        lookback_seconds=7,
+        max_vanished_share=0.25,
+        sync_enabled=False,
     )
     table.description = "another text"
     assert "items" in world.discover().changed
@@ -154,8 +170,12 @@ def test_a_run_is_failed_once_and_a_finished_one_never(world: World) -> None:
     assert get_run(world.database, result.uid)["status"] == "success"
     assert world.entity().consecutive_failures == 0
     with world.database.connect() as connection:
-        uid, _ = start_run(connection, world.entity(), Mode.FULL, "test", None, interrupted="It died.")
-    fail_run(world.database, world.entity(), uid, ConfigurationError("why\x00not", where={"page": 7}))
+        uid, _ = start_run(
+            connection, world.entity(), Mode.FULL, "test", None, interrupted="It died."
+        )
+    fail_run(
+        world.database, world.entity(), uid, ConfigurationError("why\x00not", where={"page": 7})
+    )
     fail_run(world.database, world.entity(), uid, RuntimeError("again"))
     run = get_run(world.database, uid)
     assert (run["status"], run["error_details"]["where"]) == ("failed", {"page": "7"})
@@ -166,7 +186,9 @@ def test_a_run_is_failed_once_and_a_finished_one_never(world: World) -> None:
 def test_runs_are_listed_newest_first_with_their_path(world: World) -> None:
     world.add_items(2)
     results = [world.sync(), world.sync()]
-    assert [run["uid"] for run in list_runs(world.database)] == [result.uid for result in reversed(results)]
+    assert [run["uid"] for run in list_runs(world.database)] == [
+        result.uid for result in reversed(results)
+    ]
     assert {run["path"] for run in list_runs(world.database, "erp", limit=1)} == {"erp/items"}
     assert list_runs(world.database, "crm") == []
     assert get_run(world.database, results[0].uid)["records_inserted"] == 2

@@ -6,7 +6,11 @@ import psycopg
 import pytest
 
 from sync_pipelines.catalog.connectors import add_connector
-from sync_pipelines.catalog.dagster_storage import create_storage_schema, storage_schema, storage_url
+from sync_pipelines.catalog.dagster_storage import (
+    create_storage_schema,
+    storage_schema,
+    storage_url,
+)
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.session_options import session_options
 from sync_pipelines.errors import SettingsError

@@ -30,7 +30,10 @@ def empty(server_url: str) -> Iterator[Database]:
 def tables(database: Database, schema: str = "bridge") -> set[str]:
     with psycopg.connect(database.url) as connection:
         return {
-            name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema])
+            name
+            for (name,) in connection.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema]
+            )
         }
 
 
@@ -67,7 +70,12 @@ def test_connectors_from_before_anybody_was_asked_keep_what_they_had(
     upgrade = command.upgrade
     monkeypatch.setattr(command, "upgrade", lambda config, _: upgrade(config, "0007"))
     migrate(empty)
-    auth = {"type": "oauth2", "token_url": "https://login.intern/t", "client_id": "env:ID", "client_secret": "env:KEY"}
+    auth = {
+        "type": "oauth2",
+        "token_url": "https://login.intern/t",
+        "client_id": "env:ID",
+        "client_secret": "env:KEY",
+    }
     with empty.connect() as connection:
         connection.execute(
             "INSERT INTO connectors (name, base_url, auth_token, target_schema) VALUES ('erp', 'http://10.0.0.5/api', 'env:ERP', 'erp')"
@@ -82,11 +90,17 @@ def test_connectors_from_before_anybody_was_asked_keep_what_they_had(
     monkeypatch.undo()
     migrate(empty)
     with empty.connect() as connection:
-        agreed = {row["name"]: row["agreed"] for row in connection.execute("SELECT name, agreed FROM connectors")}
+        agreed = {
+            row["name"]: row["agreed"]
+            for row in connection.execute("SELECT name, agreed FROM connectors")
+        }
         [hook] = connection.execute("SELECT private_origins FROM webhooks").fetchall()
     assert agreed["erp"]["secrets"] == [["env:ERP", "http://10.0.0.5:80"]]
     assert agreed["erp"]["private"] == ["http://10.0.0.5:80"]
-    assert agreed["crm"]["secrets"] == [["env:ID", "https://login.intern:443"], ["env:KEY", "https://login.intern:443"]]
+    assert agreed["crm"]["secrets"] == [
+        ["env:ID", "https://login.intern:443"],
+        ["env:KEY", "https://login.intern:443"],
+    ]
     assert agreed["crm"]["private"] == ["https://crm.intern:443", "https://login.intern:443"]
     assert hook["private_origins"] == ["https://hooks.intern:443"]
 
@@ -141,9 +155,15 @@ def test_a_catalog_that_is_older_than_the_program_says_which_command_upgrades_it
     require_catalog(empty)
 
 
-def test_a_trino_that_never_was_one_stops_no_migration(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trino_that_never_was_one_stops_no_migration(
+    empty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     upgrade_to(empty, "0007", monkeypatch)
-    hosts = {"named": "trino.intern", "address": "https://trino.intern", "nonsense": "trino.intern/x"}
+    hosts = {
+        "named": "trino.intern",
+        "address": "https://trino.intern",
+        "nonsense": "trino.intern/x",
+    }
     with empty.connect() as connection:
         for name, host in hosts.items():
             connection.execute(
@@ -153,7 +173,8 @@ def test_a_trino_that_never_was_one_stops_no_migration(empty: Database, monkeypa
     migrate(empty)
     with empty.connect() as connection:
         agreed = {
-            row["name"]: row["agreed"]["secrets"] for row in connection.execute("SELECT name, agreed FROM connectors")
+            row["name"]: row["agreed"]["secrets"]
+            for row in connection.execute("SELECT name, agreed FROM connectors")
         }
     there = [["env:TRINO_KEY", "trino://trino.intern:8080"]]
     assert agreed == {"named": there, "address": there, "nonsense": []}
@@ -202,4 +223,6 @@ def test_runs_of_the_older_version_get_their_words_and_one_that_goes_on_stays_op
             " e.last_sync_status AS last FROM entities e ORDER BY slug"
         ).fetchall()
     words = ["cancelled", "success", "incomplete", "failed", "running"]
-    assert [(row["runs"], row["last"]) for row in found] == [(["success", word], word) for word in words]
+    assert [(row["runs"], row["last"]) for row in found] == [
+        (["success", word], word) for word in words
+    ]

@@ -44,8 +44,12 @@ def test_one_after_the_other_uses_the_same_connection(database: Database) -> Non
 def test_nothing_of_one_user_reaches_the_next(database: Database) -> None:
     with database.connect(autocommit=True) as connection:
         before = connection.info.backend_pid
-        connection.execute("SET lock_timeout = '5s'; SET search_path = pg_catalog; SET ROLE pg_monitor")
-        connection.execute("CREATE TEMP TABLE left_over (a int); LISTEN news; PREPARE mine AS SELECT 1")
+        connection.execute(
+            "SET lock_timeout = '5s'; SET search_path = pg_catalog; SET ROLE pg_monitor"
+        )
+        connection.execute(
+            "CREATE TEMP TABLE left_over (a int); LISTEN news; PREPARE mine AS SELECT 1"
+        )
         connection.execute("SELECT pg_advisory_lock(7)")
     with database.connect() as connection:
         assert connection.info.backend_pid == before
@@ -59,13 +63,18 @@ def test_nothing_of_one_user_reaches_the_next(database: Database) -> None:
             ("SELECT to_regclass('left_over') IS NULL", True),
             ("SELECT count(*) FROM pg_listening_channels()", 0),
             ("SELECT count(*) FROM pg_prepared_statements WHERE name = 'mine'", 0),
-            ("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()", 0),
+            (
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()",
+                0,
+            ),
         ):
             row = connection.execute(query).fetchone()
             assert row is not None and next(iter(row.values())) == expected, query
 
 
-def test_a_failed_transaction_is_rolled_back_and_its_connection_used_again(database: Database) -> None:
+def test_a_failed_transaction_is_rolled_back_and_its_connection_used_again(
+    database: Database,
+) -> None:
     before = backend(database)
     with pytest.raises(DatabaseRefusedError), database.connect() as connection:
         connection.execute("CREATE TABLE half_done (a int)")
@@ -83,17 +92,23 @@ def test_an_interrupted_user_leaves_no_connection_to_others(database: Database) 
         raise KeyboardInterrupt
     with database.connect() as connection:
         assert connection.info.backend_pid != before
-        assert connection.execute("SELECT to_regclass('half_done') AS found").fetchone() == {"found": None}
+        assert connection.execute("SELECT to_regclass('half_done') AS found").fetchone() == {
+            "found": None
+        }
 
 
-def test_connections_that_the_server_ended_are_replaced_without_an_error(database: Database, server_url: str) -> None:
+def test_connections_that_the_server_ended_are_replaced_without_an_error(
+    database: Database, server_url: str
+) -> None:
     before = backend(database)
     with psycopg.connect(server_url, autocommit=True) as admin:
         admin.execute("SELECT pg_terminate_backend(%s, 5000)", [before])
     assert backend(database) != before
 
 
-def test_an_old_connection_and_one_too_many_are_closed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_connection_and_one_too_many_are_closed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     few = replace(database, kept_connections=1)
     with few.connect() as outer, few.connect() as inner:
         pids = {outer.info.backend_pid, inner.info.backend_pid}
@@ -103,10 +118,14 @@ def test_an_old_connection_and_one_too_many_are_closed(database: Database, monke
     monkeypatch.setattr(pool, "MAX_AGE_SECONDS", -1)
     backend(few)
     assert backend(few) != first
-    assert backend(replace(database, kept_connections=0)) != backend(replace(database, kept_connections=0))
+    assert backend(replace(database, kept_connections=0)) != backend(
+        replace(database, kept_connections=0)
+    )
 
 
-def test_idle_connections_are_closed_after_a_while(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_connections_are_closed_after_a_while(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pool, "KEEP_SECONDS", 0.05)
     before = backend(database)
     deadline = time.monotonic() + 30
@@ -152,7 +171,9 @@ def test_a_server_that_refuses_says_why_at_once(server_url: str) -> None:
         pass
 
 
-def test_a_lock_that_lives_as_long_as_its_session_has_a_connection_of_its_own(database: Database) -> None:
+def test_a_lock_that_lives_as_long_as_its_session_has_a_connection_of_its_own(
+    database: Database,
+) -> None:
     kept = backend(database)
     with database.connect(autocommit=True, alone=True) as connection:
         alone = connection.info.backend_pid
@@ -162,7 +183,9 @@ def test_a_lock_that_lives_as_long_as_its_session_has_a_connection_of_its_own(da
 
 
 @pytest.mark.parametrize("changes", [0, 1, 30])
-def test_a_sync_opens_at_most_three_connections(world: World, server_url: str, changes: int) -> None:
+def test_a_sync_opens_at_most_three_connections(
+    world: World, server_url: str, changes: int
+) -> None:
     table = world.add_items(40)
     world.sync()
     for number in range(changes):
@@ -203,7 +226,9 @@ def test_a_borrowed_connection_goes_back_when_it_is_closed(database: Database) -
     borrowed.close()
     with database.connect() as connection:
         assert connection.info.backend_pid == before
-        assert connection.execute("SELECT to_regclass('half_done') AS found").fetchone() == {"found": None}
+        assert connection.execute("SELECT to_regclass('half_done') AS found").fetchone() == {
+            "found": None
+        }
         assert connection.execute("SHOW search_path").fetchone() == {"search_path": "bridge,public"}
 
 

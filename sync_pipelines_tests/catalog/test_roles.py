@@ -35,7 +35,9 @@ def logins(world: World) -> Iterator[dict[str, Database]]:
     }
     world.database = owner
     for name in names.values():
-        world.sql(f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}")
+        world.sql(
+            f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}"
+        )
 
 
 def refuses(database: Database, statement: str) -> bool:
@@ -48,7 +50,9 @@ def refuses(database: Database, statement: str) -> bool:
     return False
 
 
-def test_the_loader_syncs_into_tables_that_are_there_and_makes_none(world: World, logins: dict[str, Database]) -> None:
+def test_the_loader_syncs_into_tables_that_are_there_and_makes_none(
+    world: World, logins: dict[str, Database]
+) -> None:
     owner, world.database = world.database, logins["loader"]
     world.store["items"].put(item(3))
     world.store["items"].put(item(0, base_uom="KG"))
@@ -84,21 +88,24 @@ def test_the_loader_is_told_who_may_change_a_table_and_the_rest_of_its_life_goes
     result = world.sync()
     assert result.ledger.quarantined == 1
     assert any(
-        f"the role {user} may not add the column to erp.items; next: sync-pipelines migrate" in warning
+        f"the role {user} may not add the column to erp.items; next: sync-pipelines migrate"
+        in warning
         for warning in result.warnings
     )
     world.database = owner
     assert add_columns_ahead(owner) == ["erp.items"]
     assert add_columns_ahead(owner) == []
-    assert world.sql("SELECT count(*) FROM erp.items WHERE _bridge_rejected_at IS NOT NULL") == [(1,)], (
-        "what was rejected before, too"
-    )
+    assert world.sql("SELECT count(*) FROM erp.items WHERE _bridge_rejected_at IS NOT NULL") == [
+        (1,)
+    ], "what was rejected before, too"
     world.database = loader
     table.put_raw(("A00001",), b'{"item_number": "A00001", "base_uom": 7}')
     table.put(item(0))
     result = world.sync()
     assert (result.ledger.quarantined, result.warnings) == (1, ())
-    assert world.sql("SELECT item_number FROM erp.items WHERE _bridge_rejected_at IS NOT NULL") == [("A00001",)]
+    assert world.sql("SELECT item_number FROM erp.items WHERE _bridge_rejected_at IS NOT NULL") == [
+        ("A00001",)
+    ]
     table.delete(("A00002",))
     assert world.sync(full_refresh=True, accept_vanished=True).ledger.deleted == 1
 
@@ -121,5 +128,7 @@ def test_the_loader_names_the_owner_where_a_column_is_added_or_widened_and_follo
     table.put(item(4, colour="blue"))
     assert world.sync().ledger.inserted == 1
     world.database = owner
-    assert world.sync(full_refresh=True).ledger.unchanged == 5, "in staging tables that the loader made"
+    assert world.sync(full_refresh=True).ledger.unchanged == 5, (
+        "in staging tables that the loader made"
+    )
     world.assert_equal_to_truth()

@@ -30,7 +30,9 @@ def take_turns(url: str, count: int, answers: Any) -> None:
 
 def test_a_rate_limit_holds_over_processes_and_threads(database: Database) -> None:
     answers = _context.Queue()
-    children = [_context.Process(target=take_turns, args=(database.url, 6, answers)) for _ in range(3)]
+    children = [
+        _context.Process(target=take_turns, args=(database.url, 6, answers)) for _ in range(3)
+    ]
     for child in children:
         child.start()
     moments = sorted(answers.get(timeout=60) for _ in range(18))
@@ -39,15 +41,22 @@ def test_a_rate_limit_holds_over_processes_and_threads(database: Database) -> No
     assert moments[-1] - moments[0] >= 17 / 20 - 0.06, "a turn may be used late, never early"
 
 
-def test_sources_do_not_wait_for_each_other_and_nobody_beyond_his_patience(database: Database) -> None:
-    slow, other = SharedRateLimiter(database, "http://slow", 0.01), SharedRateLimiter(database, "http://other", 0.01)
+def test_sources_do_not_wait_for_each_other_and_nobody_beyond_his_patience(
+    database: Database,
+) -> None:
+    slow, other = (
+        SharedRateLimiter(database, "http://slow", 0.01),
+        SharedRateLimiter(database, "http://other", 0.01),
+    )
     assert slow.wait()
     assert not slow.wait(patience_seconds=1)
     assert not SharedRateLimiter(database, "http://slow", 0.01).wait(patience_seconds=0)
     assert other.wait(patience_seconds=0)
 
 
-def test_a_limiter_outlives_its_connection_and_tells_when_there_is_no_database(database: Database) -> None:
+def test_a_limiter_outlives_its_connection_and_tells_when_there_is_no_database(
+    database: Database,
+) -> None:
     limiter = SharedRateLimiter(database, "http://erp", 1000)
     assert limiter.wait()
     assert limiter._connection is not None
@@ -66,7 +75,12 @@ def test_syncs_of_a_limited_connector_ask_no_faster_than_it_allows(world: World)
     change_connector(world.database, connector, settings={"requests_per_second": 5})
     with ThreadPoolExecutor(3) as pool:
         list(
-            pool.map(lambda number: sync_entity(world.database, "erp", f"e{number}", settings=world.settings), range(3))
+            pool.map(
+                lambda number: sync_entity(
+                    world.database, "erp", f"e{number}", settings=world.settings
+                ),
+                range(3),
+            )
         )
     moments = sorted(request.at for request in world.server.requests_log if request.kind == "data")
     assert len(moments) >= 6
@@ -79,7 +93,10 @@ def test_no_more_writers_than_places_over_all_connections(database: Database) ->
 
     def write(_: int) -> None:
         nonlocal inside, most
-        with database.connect(autocommit=True) as connection, writer_place(connection, "bridge", 2, lambda: None):
+        with (
+            database.connect(autocommit=True) as connection,
+            writer_place(connection, "bridge", 2, lambda: None),
+        ):
             with lock:
                 inside += 1
                 most = max(most, inside)
@@ -91,12 +108,14 @@ def test_no_more_writers_than_places_over_all_connections(database: Database) ->
         list(pool.map(write, range(16)))
     assert most == 2
     with database.connect() as connection:
-        assert connection.execute("SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory'").fetchone() == {
-            "n": 0
-        }
+        assert connection.execute(
+            "SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory'"
+        ).fetchone() == {"n": 0}
 
 
-def test_a_writer_that_is_killed_frees_its_place_and_waiting_can_be_cancelled(database: Database) -> None:
+def test_a_writer_that_is_killed_frees_its_place_and_waiting_can_be_cancelled(
+    database: Database,
+) -> None:
     def cancelled() -> None:
         raise InterruptedRunError("cancelled")
 
@@ -115,7 +134,12 @@ def test_syncs_share_the_places_of_writers(world: World) -> None:
     world.settings = world.settings.model_copy(update={"max_destination_writers": 1})
     with ThreadPoolExecutor(4) as pool:
         list(
-            pool.map(lambda number: sync_entity(world.database, "erp", f"e{number}", settings=world.settings), range(4))
+            pool.map(
+                lambda number: sync_entity(
+                    world.database, "erp", f"e{number}", settings=world.settings
+                ),
+                range(4),
+            )
         )
     for number in range(4):
         world.assert_equal_to_truth(f"e{number}")

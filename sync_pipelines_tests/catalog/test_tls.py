@@ -50,7 +50,9 @@ def test_what_the_environment_of_libpq_says_counts() -> None:
     assert with_verified_tls(url, environ={"PGSSLMODE": "require"}) == url
     assert "verify-full" in with_verified_tls("postgresql:///b", environ={"PGHOST": "db.example"})
     assert (
-        conninfo_to_dict(with_verified_tls(url, rootcert="/etc/my ca.pem", environ={}))["sslrootcert"]
+        conninfo_to_dict(with_verified_tls(url, rootcert="/etc/my ca.pem", environ={}))[
+            "sslrootcert"
+        ]
         == "/etc/my ca.pem"
     )
     assert with_verified_tls("postgresql://[bad", environ={}) == "postgresql://[bad"
@@ -87,14 +89,23 @@ def without_tls():
     listener.close()
 
 
-def test_a_server_without_tls_is_refused_for_good_with_the_way_out(without_tls: int, tmp_path) -> None:
+def test_a_server_without_tls_is_refused_for_good_with_the_way_out(
+    without_tls: int, tmp_path
+) -> None:
     port = without_tls
     for more in ("sslrootcert=system", f"sslrootcert={tmp_path / 'none.pem'}"):
         settings = Settings(
-            _env_file=None, postgres_url=f"postgresql://u:canary@127.0.0.1:{port}/b?sslmode=verify-full&{more}"
+            _env_file=None,
+            postgres_url=f"postgresql://u:canary@127.0.0.1:{port}/b?sslmode=verify-full&{more}",
         )
-        with pytest.raises(DatabaseRefusedError, match="certificate") as caught, open_database(settings).connect():
+        with (
+            pytest.raises(DatabaseRefusedError, match="certificate") as caught,
+            open_database(settings).connect(),
+        ):
             pass
-        assert "POSTGRES_SSLROOTCERT" in caught.value.next_command and "?sslmode=" in caught.value.next_command
+        assert (
+            "POSTGRES_SSLROOTCERT" in caught.value.next_command
+            and "?sslmode=" in caught.value.next_command
+        )
         assert "canary" not in str(caught.value)
         assert isinstance(caught.value.__cause__, psycopg.OperationalError)

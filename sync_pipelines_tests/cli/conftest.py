@@ -78,7 +78,11 @@ def process(environment) -> Callable[..., Answer]:
 
     def run(*arguments: str, **variables: str) -> Answer:
         done = subprocess.run(
-            [COMMAND, *arguments], env={**environment, **variables}, capture_output=True, text=True, timeout=120
+            [COMMAND, *arguments],
+            env={**environment, **variables},
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
         return Answer(done.returncode, done.stdout, done.stderr)
 

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_pipelines.declare.connector_file import SourceFile, fill_inputs, load_declaration, parse_yaml, validate
+from sync_pipelines.declare.connector_file import (
+    SourceFile,
+    fill_inputs,
+    load_declaration,
+    parse_yaml,
+    validate,
+)
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.declaration import IdList
 
@@ -57,7 +63,11 @@ def test_a_good_file_is_a_declaration():
         ("path: /users", "path: /a/../b", ("shop.yaml:9",)),
         ("path: /users", "path: /users/{id}", ("shop.yaml:8: endpoints.users", "ids")),
         ("kind: rest", "kind: rset", ("shop.yaml:2: kind", "did you mean rest")),
-        ("type: page", "type: pages", ("shop.yaml:11: endpoints.users.pagination", "'link_header'")),
+        (
+            "type: page",
+            "type: pages",
+            ("shop.yaml:11: endpoints.users.pagination", "'link_header'"),
+        ),
         ("env:SHOP_TOKEN", "canary-bare-secret", ("shop.yaml:6: auth.token", "env:NAME")),
         ("kind: rest", "kind: rest\ndestination: kafka", ("shop.yaml:3: destination",)),
         (
@@ -67,7 +77,11 @@ def test_a_good_file_is_a_declaration():
         ),
         ("kind: rest", "kind: rest\ntrino: {password: canary}", ("shop.yaml:3: trino", "env:")),
         ("kind: rest", "kind: rest\ntrino: {port: many}", ("shop.yaml:3: trino", "port")),
-        ("    key: [id]", "    key: [id]\n    strategy: rowversion", ("endpoints.users", "needs a `cursor`")),
+        (
+            "    key: [id]",
+            "    key: [id]\n    strategy: rowversion",
+            ("endpoints.users", "needs a `cursor`"),
+        ),
         (
             "    key: [id]",
             "    key: [id]\n    ids: {param: ids}",
@@ -104,7 +118,10 @@ def test_yaml_that_could_harm_or_mislead_is_refused(text, said):
     assert said in caught.value.what
 
 
-@given(st.binary(max_size=300) | st.text(alphabet="ab:- \n[]{}&*!|>'\"#%@,?0.1~<", max_size=120).map(str.encode))
+@given(
+    st.binary(max_size=300)
+    | st.text(alphabet="ab:- \n[]{}&*!|>'\"#%@,?0.1~<", max_size=120).map(str.encode)
+)
 def test_any_bytes_are_data_or_a_settings_error(content):
     try:
         file = parse_yaml(content, "x.yaml")
@@ -122,14 +139,20 @@ def test_texts_of_texts_do_not_fill_the_memory():
     with pytest.raises(SettingsError, match="inputs add more than 1000000 characters"):
         fill_inputs(file, {})
     file = parse_yaml(
-        b"inputs:\n  x: {default: '" + b"a" * 1000 + b"'}\nnames: [" + b"'${x}', " * 2000 + b"]\n", "shop.yaml"
+        b"inputs:\n  x: {default: '" + b"a" * 1000 + b"'}\nnames: [" + b"'${x}', " * 2000 + b"]\n",
+        "shop.yaml",
     )
     with pytest.raises(SettingsError, match="inputs add more than 1000000 characters"):
         fill_inputs(file, {})
 
 
 @pytest.mark.parametrize(
-    "table", ["pg_catalog.pg_authid.rolpassword", "PG_CATALOG.pg_authid.oid", "information_schema.tables.table_name"]
+    "table",
+    [
+        "pg_catalog.pg_authid.rolpassword",
+        "PG_CATALOG.pg_authid.oid",
+        "information_schema.tables.table_name",
+    ],
 )
 def test_ids_are_not_read_from_the_tables_of_postgresql(table):
     with pytest.raises(ValueError, match="a table of yours"):
@@ -192,7 +215,18 @@ def test_an_input_may_be_a_name_but_not_that_of_another(chosen, expected):
 
 @pytest.mark.parametrize("token_url", ["http://[x", "https://host:99999/t", "https://:80/t"])
 def test_a_token_endpoint_that_is_no_address_is_refused_by_the_file(token_url: str) -> None:
-    auth = {"type": "oauth2", "token_url": token_url, "client_id": "env:ID", "client_secret": "env:KEY"}
-    data = {"name": "a", "kind": "rest", "base_url": "http://a", "auth": auth, "endpoints": {"users": {"path": "/u"}}}
+    auth = {
+        "type": "oauth2",
+        "token_url": token_url,
+        "client_id": "env:ID",
+        "client_secret": "env:KEY",
+    }
+    data = {
+        "name": "a",
+        "kind": "rest",
+        "base_url": "http://a",
+        "auth": auth,
+        "endpoints": {"users": {"path": "/u"}},
+    }
     with pytest.raises(SettingsError, match="token_url: this is no address"):
         validate(data, SourceFile("a.yaml", data))

@@ -53,7 +53,9 @@ def folder(tmp_path: Path) -> Path:
         ("real", "is no regular file|directory"),
     ],
 )
-def test_what_is_included_is_a_regular_file_of_the_folder(folder: Path, included: str, said: str) -> None:
+def test_what_is_included_is_a_regular_file_of_the_folder(
+    folder: Path, included: str, said: str
+) -> None:
     with pytest.raises(SettingsError, match=said) as caught:
         load_declaration(write(folder, f"include: [{included}]"))
     assert caught.value.state == "Nothing was stored."

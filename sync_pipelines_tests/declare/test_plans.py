@@ -58,7 +58,13 @@ def test_connector_add_does_not_take_over_a_declared_source(declared):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"name": "Shop"}, {"base_url": "ftp://x"}, {"base_url": "http://u:canary@x"}, {"schema": "other"}]
+    "changes",
+    [
+        {"name": "Shop"},
+        {"base_url": "ftp://x"},
+        {"base_url": "http://u:canary@x"},
+        {"schema": "other"},
+    ],
 )
 def test_a_file_that_cannot_be_a_connector_is_refused_before_anything_is_stored(declared, changes):
     declared.serve(3)
@@ -142,13 +148,20 @@ def test_an_inferred_type_keeps_every_value_of_the_sample(values, expected):
 
 def test_nested_records_are_flattened_where_asked():
     body = json.dumps(
-        [{"id": 1, "a": {"b": {"c": 1}, "d.e": "x"}, "n": None}, {"id": 2, "a": None, "n": {"x": 1}}]
+        [
+            {"id": 1, "a": {"b": {"c": 1}, "d.e": "x"}, "n": None},
+            {"id": 2, "a": None, "n": {"x": 1}},
+        ]
     ).encode()
     flat = infer_columns(Endpoint(path="/x", key=["id"], flatten=True), body, 10_000)
     assert [column.name for column in flat] == ["id", "a_b_c", "a_d.e", "n_x"]
     assert flat[2].source == ["a", "d.e"]
     nested = infer_columns(Endpoint(path="/x", key=["id"]), body, 10_000)
-    assert [(column.name, column.type) for column in nested] == [("id", "bigint"), ("a", "jsonb"), ("n", "jsonb")]
+    assert [(column.name, column.type) for column in nested] == [
+        ("id", "bigint"),
+        ("a", "jsonb"),
+        ("n", "jsonb"),
+    ]
 
 
 def test_nothing_is_inferred_from_no_record():
@@ -194,7 +207,10 @@ def test_an_openapi_document_becomes_entities_with_exact_types(declared):
     declared.rest.document = DOCUMENT
     plan = declared.plan(openapi(declared))
     assert plan.added == ["users", "orders"]
-    assert [(c.name, c.type.sql, c.is_nullable, c.is_business_key) for c in plan.entities["users"].columns] == [
+    assert [
+        (c.name, c.type.sql, c.is_nullable, c.is_business_key)
+        for c in plan.entities["users"].columns
+    ] == [
         ("id", "bigint", False, True),
         ("name", "character varying(50)", False, False),
         ("amount", "numeric", True, False),
@@ -224,7 +240,9 @@ def test_a_discovery_follows_a_changed_openapi_document(declared):
     declared.serve(3, paging="page")
     declared.rest.document = json.loads(json.dumps(DOCUMENT))
     declared.apply(openapi(declared))
-    declared.rest.document["components"]["schemas"]["User"]["properties"]["colour"] = {"type": "string"}
+    declared.rest.document["components"]["schemas"]["User"]["properties"]["colour"] = {
+        "type": "string"
+    }
     del declared.rest.document["paths"]["/orders"]
     report = declared.discover()
     assert list(report.changed) == ["users"]
@@ -235,7 +253,9 @@ def test_a_discovery_follows_a_changed_openapi_document(declared):
     assert declared.table()[1]["colour"] == "red"
 
 
-def test_an_entity_whose_pages_are_not_recognised_any_more_says_so_and_not_that_it_is_gone(declared):
+def test_an_entity_whose_pages_are_not_recognised_any_more_says_so_and_not_that_it_is_gone(
+    declared,
+):
     declared.rest.document = json.loads(json.dumps(DOCUMENT))
     declared.apply(openapi(declared))
     declared.rest.document["paths"]["/orders"]["get"]["parameters"] = [
@@ -283,8 +303,14 @@ def test_secrets_are_in_the_catalog_as_references_only(declared, monkeypatch):
 
 
 def records_of(schema, **schemas):
-    answer = {"200": {"content": {"application/json": {"schema": {"type": "array", "items": schema}}}}}
-    return {"openapi": "3.1.0", "paths": {"/users": {"get": {"responses": answer}}}, "components": {"schemas": schemas}}
+    answer = {
+        "200": {"content": {"application/json": {"schema": {"type": "array", "items": schema}}}}
+    }
+    return {
+        "openapi": "3.1.0",
+        "paths": {"/users": {"get": {"responses": answer}}},
+        "components": {"schemas": schemas},
+    }
 
 
 def test_an_openapi_schema_of_itself_or_of_twos_of_twos_does_not_hang():
@@ -296,18 +322,31 @@ def test_an_openapi_schema_of_itself_or_of_twos_of_twos_does_not_hang():
     }
     assert "not readable" in plan_endpoints(records_of(record, Own=own), {}).skipped["GET /users"]
     twos = {f"A{n}": {"allOf": [{"$ref": f"#/components/schemas/A{n + 1}"}] * 2} for n in range(45)}
-    twos["A45"] = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}, "any": True}}
-    found = plan_endpoints(records_of({"$ref": "#/components/schemas/A0"}, **twos), {}).endpoints["users"]
-    assert [(one["name"], one["type"]) for one in found["columns"]] == [("id", "bigint"), ("any", "jsonb")]
+    twos["A45"] = {
+        "type": "object",
+        "required": ["id"],
+        "properties": {"id": {"type": "integer"}, "any": True},
+    }
+    found = plan_endpoints(records_of({"$ref": "#/components/schemas/A0"}, **twos), {}).endpoints[
+        "users"
+    ]
+    assert [(one["name"], one["type"]) for one in found["columns"]] == [
+        ("id", "bigint"),
+        ("any", "jsonb"),
+    ]
 
 
 def test_an_exported_openapi_connector_applies_and_keeps_its_prose(declared):
     declared.serve(3, paging="page")
     declared.rest.document = json.loads(json.dumps(DOCUMENT))
-    declared.rest.document["paths"]["/users"]["get"]["description"] = "Basic data.\x00 Bearer authentication is needed."
+    declared.rest.document["paths"]["/users"]["get"]["description"] = (
+        "Basic data.\x00 Bearer authentication is needed."
+    )
     declared.apply(openapi(declared, orders={"key": ["order_number"]}))
     data = yaml.safe_load(export_file(get_connector(declared.database, "shop")))
-    assert data["endpoints"]["users"]["description"] == "Basic data. Bearer authentication is needed."
+    assert (
+        data["endpoints"]["users"]["description"] == "Basic data. Bearer authentication is needed."
+    )
     plan = declared.plan(data)
     assert plan.unchanged == ["users", "orders"] and not plan.changed and not plan.breaking
     declared.apply(data)
@@ -324,19 +363,30 @@ def test_chosen_fields_are_the_only_ones_that_are_inferred(declared):
     assert declared.requests("/users")[-1].query["fields"] == "id,name"
     assert set(declared.table()[1]) == {"id", "name"}
     assert declared.plan(data).is_empty
-    assert "amount" in declared.plan(declared.declare(columns=None, key=["id"], fields=["amount"])).changed["users"]
+    assert (
+        "amount"
+        in declared.plan(declared.declare(columns=None, key=["id"], fields=["amount"])).changed[
+            "users"
+        ]
+    )
 
 
 def test_a_mapping_into_an_object_makes_a_column_beside_it(declared):
     declared.serve(0, records=[{"id": 1, "address": {"city": "Aachen", "zip": 1}}])
     declared.apply_endpoint(columns=None, key=["id"], mapping={"address.city": "city"})
     assert declared.sync("users").undeclared == ()
-    assert declared.table()[1] == {"id": 1, "address": {"city": "Aachen", "zip": 1}, "city": "Aachen"}
+    assert declared.table()[1] == {
+        "id": 1,
+        "address": {"city": "Aachen", "zip": 1},
+        "city": "Aachen",
+    }
 
 
 def test_a_sample_is_not_larger_than_the_source_allows(declared):
     declared.serve(5)
-    declared.apply_endpoint(columns=None, key=["id"], pagination={"type": "page", "size_param": "size", "max_size": 20})
+    declared.apply_endpoint(
+        columns=None, key=["id"], pagination={"type": "page", "size_param": "size", "max_size": 20}
+    )
     assert declared.requests("/users")[0].query["size"] == "20"
 
 
@@ -378,4 +428,8 @@ def test_a_field_without_a_name_asks_for_columns():
 
 def test_columns_are_not_inferred_from_what_was_left_out_of_a_record():
     with pytest.raises(EntityDefinitionError, match="more than the 1000 bytes of MAX_RECORD_BYTES"):
-        infer_columns(Endpoint(path="/x", key=["id"]), json.dumps([{"id": 1, "a": ["x" * 2000]}]).encode(), 1000)
+        infer_columns(
+            Endpoint(path="/x", key=["id"]),
+            json.dumps([{"id": 1, "a": ["x" * 2000]}]).encode(),
+            1000,
+        )

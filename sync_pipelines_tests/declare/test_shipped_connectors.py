@@ -21,7 +21,12 @@ from sync_pipelines.demo.twin import Fault
 from sync_pipelines.demo.twin.people import RECORDED, person, write_recordings
 from sync_pipelines.demo.twin.rest import RestEndpoint
 from sync_pipelines.destinations.trino.adapter import TrinoDestination
-from sync_pipelines.errors import IncompleteAnswerError, SettingsError, SourceBusyError, SourceContractError
+from sync_pipelines.errors import (
+    IncompleteAnswerError,
+    SettingsError,
+    SourceBusyError,
+    SourceContractError,
+)
 from sync_pipelines.files.private import write_private
 from sync_pipelines.model.run import RunStatus
 from sync_pipelines.runs.write_back import apply_write_back, plan_write_back
@@ -37,10 +42,17 @@ def valiant(declared, monkeypatch):
     monkeypatch.setenv("VALIANT_API_KEY", "valiant-canary-key")
     declared.rest.api_key = "valiant-canary-key"
     people = [
-        {"id": n, "name": f"user {n}", "email": f"u{n}@example.com", "created_at": "2024-06-30T10:00:00Z"}
+        {
+            "id": n,
+            "name": f"user {n}",
+            "email": f"u{n}@example.com",
+            "created_at": "2024-06-30T10:00:00Z",
+        }
         for n in range(1, 26)
     ]
-    declared.rest.add(RestEndpoint("/users", people, paging="page", auth="api_key_header", max_size=10_000))
+    declared.rest.add(
+        RestEndpoint("/users", people, paging="page", auth="api_key_header", max_size=10_000)
+    )
     return declared
 
 
@@ -63,16 +75,27 @@ def test_user_data_sync_fills_hive_default_users_of_trino(valiant, trino_place, 
     for name, value in trino_place.options.items():
         monkeypatch.setenv(f"TRINO_{name.upper()}", str(value))
     valiant.apply_shipped("user_data_sync")
-    destination = TrinoDestination(valiant.database, get_connector(valiant.database, "user_data_sync"))
+    destination = TrinoDestination(
+        valiant.database, get_connector(valiant.database, "user_data_sync")
+    )
     try:
         result = valiant.sync("users")
-        assert (result.ledger.inserted, result.metrics["records_inserted"], result.metrics["batch_size_used"]) == (
+        assert (
+            result.ledger.inserted,
+            result.metrics["records_inserted"],
+            result.metrics["batch_size_used"],
+        ) == (
             25,
             25,
             1000,
         )
         rows = "SELECT id, name, email, created_at FROM hive.default.users WHERE NOT _bridge_deleted ORDER BY id"
-        assert destination.session.query(rows)[3] == [4, "user 4", "u4@example.com", datetime(2024, 6, 30, 10)]  # noqa: DTZ001 - Hive has no zones
+        assert destination.session.query(rows)[3] == [
+            4,
+            "user 4",
+            "u4@example.com",
+            datetime(2024, 6, 30, 10),  # noqa: DTZ001 - Hive has no zones
+        ]
         valiant.rest.endpoints["/users"].records[3]["name"] = "another name"
         del valiant.rest.endpoints["/users"].records[10]
         ledger = valiant.sync("users").ledger
@@ -127,7 +150,9 @@ def processgit(declared, monkeypatch):
         }
         for n in range(1, 13)
     ]
-    declared.rest.add(RestEndpoint("/api/v1/data", records, key="external_id", paging="page", envelope="data"))
+    declared.rest.add(
+        RestEndpoint("/api/v1/data", records, key="external_id", paging="page", envelope="data")
+    )
     declared.rest.add(RestEndpoint("/api/v1/data/{id}", records, key="external_id"))
     declared.apply_shipped("processgit")
     return declared
@@ -160,7 +185,9 @@ def test_write_back_sends_the_whole_record_once_and_the_table_follows(processgit
     from sync_pipelines.runs.write_back import apply_write_back, plan_write_back
 
     def order(**values):
-        return plan_write_back(processgit.database, "processgit", "customers", "C-3", values, processgit.settings)
+        return plan_write_back(
+            processgit.database, "processgit", "customers", "C-3", values, processgit.settings
+        )
 
     plan = order(email="new@example.com")
     assert plan.changes == {"email": ("c3@example.com", "new@example.com")}
@@ -180,12 +207,16 @@ def test_write_back_sends_the_whole_record_once_and_the_table_follows(processgit
     assert order(email="new@example.com").changes == {}
 
 
-@pytest.mark.parametrize("values", [{"customerId": "C-9"}, {"createdAt": "2024-01-01"}, {"nothing": "x"}])
+@pytest.mark.parametrize(
+    "values", [{"customerId": "C-9"}, {"createdAt": "2024-01-01"}, {"nothing": "x"}]
+)
 def test_write_back_refuses_what_is_not_declared(processgit, values):
     from sync_pipelines.runs.write_back import plan_write_back
 
     with pytest.raises(SettingsError, match="may not be written"):
-        plan_write_back(processgit.database, "processgit", "customers", "C-3", values, processgit.settings)
+        plan_write_back(
+            processgit.database, "processgit", "customers", "C-3", values, processgit.settings
+        )
     assert processgit.rest.written == []
 
 
@@ -224,7 +255,11 @@ def test_no_shipped_connector_has_an_assumption_that_is_no_input(name):
     }
     declaration = load_declaration(name, {**needed, **other})
     changed = next(iter(declaration.endpoints.values()))
-    assert (changed.records, changed.path, declaration.base_url) == (["$.else.where"], other["path"], other["base_url"])
+    assert (changed.records, changed.path, declaration.base_url) == (
+        ["$.else.where"],
+        other["path"],
+        other["base_url"],
+    )
     fields = {
         "processgit": "score_field",
         "user_data_sync": "email_field",
@@ -243,16 +278,24 @@ def test_pages_and_strategy_of_a_shipped_connector_are_inputs(name):
         "chunk_size" if name == "randomuser" else "batch_size": "700",
     }
     endpoint = next(iter(load_declaration(name, given).endpoints.values()))
-    assert (endpoint.pagination.max_size, endpoint.pagination.first_page, endpoint.pagination.size) == (700, 0, 700)
+    assert (
+        endpoint.pagination.max_size,
+        endpoint.pagination.first_page,
+        endpoint.pagination.size,
+    ) == (700, 0, 700)
     assert endpoint.strategy == "full"
     with pytest.raises(SettingsError, match="larger than max_size"):
         load_declaration(name, {**given, "max_size": "699"})
 
 
 def test_every_column_of_randomuser_may_come_from_another_field():
-    names = [column.name for column in load_declaration("randomuser").endpoints["random_users"].columns]
+    names = [
+        column.name for column in load_declaration("randomuser").endpoints["random_users"].columns
+    ]
     other = load_declaration("randomuser", {f"{name}_field": f"other.{name}" for name in names})
-    assert [column.source for column in other.endpoints["random_users"].columns] == [f"other.{name}" for name in names]
+    assert [column.source for column in other.endpoints["random_users"].columns] == [
+        f"other.{name}" for name in names
+    ]
 
 
 def test_user_sync_may_ask_for_many_ids_in_a_parameter():
@@ -265,7 +308,11 @@ def test_user_sync_may_ask_for_many_ids_in_a_parameter():
         "updated_codec": "http_date",
     }
     endpoint = load_declaration("user_sync", given).endpoints["users"]
-    assert (endpoint.ids.param, endpoint.ids.verified, endpoint.cursor.codec) == ("id", "ok", "http_date")
+    assert (endpoint.ids.param, endpoint.ids.verified, endpoint.cursor.codec) == (
+        "id",
+        "ok",
+        "http_date",
+    )
 
 
 def test_an_answer_of_another_shape_is_asked_for_once_and_has_a_next_step(processgit):
@@ -276,13 +323,22 @@ def test_an_answer_of_another_shape_is_asked_for_once_and_has_a_next_step(proces
 
 
 def test_processgit_writes_to_the_path_that_a_person_names(processgit):
-    assert load_declaration("processgit").endpoints["customers"].write_back.path == "/api/v1/data/{id}"
+    assert (
+        load_declaration("processgit").endpoints["customers"].write_back.path == "/api/v1/data/{id}"
+    )
     processgit.rest.add(
-        RestEndpoint("/edit/{id}", processgit.rest.endpoints["/api/v1/data"].records, key="external_id")
+        RestEndpoint(
+            "/edit/{id}", processgit.rest.endpoints["/api/v1/data"].records, key="external_id"
+        )
     )
     processgit.apply_shipped("processgit", write_path="/edit/{id}")
     plan = plan_write_back(
-        processgit.database, "processgit", "customers", "C-1", {"customerName": "New"}, processgit.settings
+        processgit.database,
+        "processgit",
+        "customers",
+        "C-1",
+        {"customerName": "New"},
+        processgit.settings,
     )
     assert apply_write_back(processgit.database, plan, processgit.settings) == {}
     assert processgit.requests("/edit/C-1")
@@ -292,9 +348,10 @@ def test_randomuser_asks_with_the_parameters_that_a_person_names(declared):
     declared.rest.add(RestEndpoint("/api/", paging="people", auth="none"))
     declared.apply_shipped("randomuser", seed_param="s", seed="x", chunks="1", chunk_size="10")
     declared.sync("random_users")
-    assert {(request.query.get("s"), request.query.get("seed")) for request in declared.requests("/api/")} == {
-        ("x", None)
-    }
+    assert {
+        (request.query.get("s"), request.query.get("seed"))
+        for request in declared.requests("/api/")
+    } == {("x", None)}
 
 
 @pytest.fixture
@@ -331,7 +388,9 @@ def test_randomuser_goes_on_with_the_chunks_of_a_run_that_failed(randomuser):
     assert result.ledger.inserted == 100
     assert len(randomuser.requests("/api/")) - before == 2, "three chunks were kept"
     assert any("3 answers were kept" in warning for warning in result.warnings)
-    assert list((randomuser.settings.home / "answers").glob("*/*")) == [], "nothing is kept of a run that is through"
+    assert list((randomuser.settings.home / "answers").glob("*/*")) == [], (
+        "nothing is kept of a run that is through"
+    )
     (message,) = randomuser.sql_dicts("SELECT message FROM bridge.errors")
     assert message["message"]["details"]["error"] == "SourceBusyError"
 
@@ -339,9 +398,14 @@ def test_randomuser_goes_on_with_the_chunks_of_a_run_that_failed(randomuser):
 def test_randomuser_goes_on_after_its_process_was_killed(randomuser, tmp_path):
     randomuser.apply_shipped("randomuser", chunk_size="20", chunks="6")
     slow = randomuser.faults.add(Fault(kind="rest", nth=5, times=None, delay_seconds=600))
-    variables = {"POSTGRES_URL": randomuser.database.url, "SYNC_PIPELINES_HOME": str(randomuser.settings.home)}
+    variables = {
+        "POSTGRES_URL": randomuser.database.url,
+        "SYNC_PIPELINES_HOME": str(randomuser.settings.home),
+    }
     command = [sys.executable, "-m", "sync_pipelines.cli.main", "sync", "randomuser/random_users"]
-    with subprocess.Popen(command, env={**os.environ, **variables}, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        command, env={**os.environ, **variables}, cwd=tmp_path, stdout=subprocess.DEVNULL
+    ) as process:
         deadline = time.monotonic() + 120
         while not randomuser.faults.fired(slow):
             assert time.monotonic() < deadline and process.poll() is None
@@ -368,7 +432,9 @@ def test_an_audit_keeps_nothing_and_uses_nothing_kept(randomuser):
     randomuser.apply_shipped("randomuser", chunk_size="20", chunks="3")
     randomuser.sync("random_users")
     before = len(randomuser.requests("/api/"))
-    report = audit_entity(randomuser.database, "randomuser", "random_users", settings=randomuser.settings)
+    report = audit_entity(
+        randomuser.database, "randomuser", "random_users", settings=randomuser.settings
+    )
     assert (report.equal, report.missed) == (60, 0)
     assert len(randomuser.requests("/api/")) - before == 3
     assert list((randomuser.settings.home / "answers").glob("*/*")) == []
@@ -436,7 +502,12 @@ def test_user_sync_reads_150_users_by_their_ids_with_chosen_fields(crm, source):
     assert crm.sync("users").ledger.inserted == 150
     assert crm.entity("users").path == f"{source}/users"
     row = crm.table()[7]
-    assert {**row, "updated_at": None} == {"user_id": 7, "email": "u7@example.com", "phone": "+1 7", "updated_at": None}
+    assert {**row, "updated_at": None} == {
+        "user_id": 7,
+        "email": "u7@example.com",
+        "phone": "+1 7",
+        "updated_at": None,
+    }
     assert crm.requests()[0].query["fields"] == "id,email_address,mobile,updated_at"
 
 
@@ -444,7 +515,9 @@ def test_user_sync_takes_only_what_changed_since(crm):
     crm.apply_shipped("user_sync", source="crm", user_ids=IDS)
     crm.set("users", lookback_seconds=0)
     crm.sync("users")
-    crm.rest.endpoints["/api/users/{id}"].records[41].update(full_name="Changed", updated_at="2024-07-01T00:00:00Z")
+    crm.rest.endpoints["/api/users/{id}"].records[41].update(
+        full_name="Changed", updated_at="2024-07-01T00:00:00Z"
+    )
     result = crm.sync("users")
     assert (result.mode, result.ledger.updated) == ("delta", 1)
     assert result.ledger.fetched <= 2

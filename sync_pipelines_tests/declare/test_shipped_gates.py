@@ -51,10 +51,14 @@ def person(number, **changes):
 def shop(declared, monkeypatch):
     monkeypatch.setenv("MASK_KEY", "a-key-of-thirty-two-characters-00")
     served = declared.serve(
-        paging="page", records=[person(number) for number in range(1, 5)], since=("since", "updated_at")
+        paging="page",
+        records=[person(number) for number in range(1, 5)],
+        since=("since", "updated_at"),
     )
     declared.apply_endpoint(
-        columns=COLUMNS, mapping=MAPPING, pagination={"type": "page", "size_param": "size", "size": 10}
+        columns=COLUMNS,
+        mapping=MAPPING,
+        pagination={"type": "page", "size_param": "size", "size": 10},
     )
     return declared, served
 
@@ -75,7 +79,9 @@ def test_records_of_a_declared_source_pass_are_flagged_or_wait_and_are_released_
     assert [key[0] for key, row in world.rows("users").items() if row["_bridge_review"]] == [3]
     (held,) = world.quarantine("users")
     assert held["reason"] == "Rule has_at: email: str_contains(pattern=@)."
-    fix_record(world.database, held["uid"], {"email": "two@x"}, None, settings=world.settings, **WHO)
+    fix_record(
+        world.database, held["uid"], {"email": "two@x"}, None, settings=world.settings, **WHO
+    )
     release_records(world.database, [held["uid"]], settings=world.settings, **WHO)
     assert world.table()[2]["email"] == "two@x"
     assert len(world.rows("users")) == 4
@@ -136,7 +142,10 @@ def test_a_cursor_cannot_be_masked(shop):
     put_gate(world, "masks: {updated_at: redact}\n")
     paging = {"type": "page", "size_param": "size", "size": 10}
     world.apply_endpoint(
-        columns=COLUMNS, mapping=MAPPING, pagination=paging, cursor={"field": "updated_at", "param": "since"}
+        columns=COLUMNS,
+        mapping=MAPPING,
+        pagination=paging,
+        cursor={"field": "updated_at", "param": "since"},
     )
     world.fails(ConfigurationError, "users")
     (run,) = world.runs("users")

@@ -35,7 +35,9 @@ def finished_demo():
 
 
 def run_demo(folder):
-    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(_OURS)}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.upper().startswith(_OURS)
+    }
     environment |= {MARK: str(folder)}
     done = subprocess.run(
         [COMMAND, "demo", "--rows", "300", "--json"],
@@ -85,7 +87,9 @@ def test_demo_database_can_be_asked_afterwards(finished_demo):
             text=True,
         )
         assert len(json.loads(listed.stdout)) == expected
-    hint = subprocess.run([COMMAND, "runs"], cwd=folder, env=environment, capture_output=True, text=True)
+    hint = subprocess.run(
+        [COMMAND, "runs"], cwd=folder, env=environment, capture_output=True, text=True
+    )
     assert hint.returncode == 3
     assert "SYNC_PIPELINES_HOME=.sync_pipelines/demo" in hint.stderr
 
@@ -95,13 +99,22 @@ def test_up_serves_the_demo_and_leaves_nothing_behind(finished_demo):
     port, published = free_port(), free_port()
     command = [COMMAND, "up", "--port", str(port), "--publish", f"127.0.0.1:{published}"]
     process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         line = process.stdout.readline()
-        assert f"http://127.0.0.1:{port}" in line, process.stderr.read() if process.poll() is not None else line
+        assert f"http://127.0.0.1:{port}" in line, (
+            process.stderr.read() if process.poll() is not None else line
+        )
         # The demo's own runs, which were made by other processes, are in the same storage: PostgreSQL, beside the catalog.
-        runs = graphql(port, "{ runsOrError { ... on Runs { results { pipelineName tags { key } } } } }")
+        runs = graphql(
+            port, "{ runsOrError { ... on Runs { results { pipelineName tags { key } } } } }"
+        )
         # Beside them there may be runs that the sensor started, which the lease tells apart.
         names = [
             run["pipelineName"]
@@ -110,7 +123,9 @@ def test_up_serves_the_demo_and_leaves_nothing_behind(finished_demo):
         ]
         assert names.count("sync_demo") == 2
         # Joining the server the usual way would make this process one of its users, with whom it stays.
-        socket_folder = (folder / ".sync_pipelines/demo/postgres/postmaster.pid").read_text().splitlines()[4]
+        socket_folder = (
+            (folder / ".sync_pipelines/demo/postgres/postmaster.pid").read_text().splitlines()[4]
+        )
         with psycopg.connect(host=socket_folder, user="postgres", dbname="postgres") as connection:
             stored = connection.execute(
                 "SELECT count(*) FROM bridge_dagster.runs WHERE pipeline_name = 'sync_demo'"
@@ -128,20 +143,31 @@ def test_up_serves_the_demo_and_leaves_nothing_behind(finished_demo):
             tuple(node["assetKey"]["path"])
             for node in graphql(port, "{ assetNodes { assetKey { path } } }")["assetNodes"]
         }
-        assert {("demo", slug) for slug in ("airlines", "airports", "planes", "weather", "flights")} <= keys
+        assert {
+            ("demo", slug) for slug in ("airlines", "airports", "planes", "weather", "flights")
+        } <= keys
         second = subprocess.run(
-            [COMMAND, "up", "--port", str(free_port())], cwd=folder, env=environment, capture_output=True, text=True
+            [COMMAND, "up", "--port", str(free_port())],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
         )
         assert second.returncode == 1
         assert "in use by process" in second.stderr
         home = {"SYNC_PIPELINES_HOME": ".sync_pipelines/demo"}
         asked = subprocess.run(
-            [COMMAND, "doctor", "--json"], cwd=folder, env={**environment, **home}, capture_output=True, text=True
+            [COMMAND, "doctor", "--json"],
+            cwd=folder,
+            env={**environment, **home},
+            capture_output=True,
+            text=True,
         )
         verdicts = {check["name"]: check["verdict"] for check in json.loads(asked.stdout)["checks"]}
-        assert [verdicts[name] for name in ("code server", "alerts", "web server", "read-only web server")] == [
-            "PASSED"
-        ] * 4
+        assert [
+            verdicts[name]
+            for name in ("code server", "alerts", "web server", "read-only web server")
+        ] == ["PASSED"] * 4
         synced = subprocess.run(
             [COMMAND, "sync", "demo/airports", "--json"],
             cwd=folder,
@@ -165,7 +191,12 @@ def assert_it_only_shows(port):
     assert graphql(port, "{ version }")["version"]
     with urllib3.PoolManager() as pool:
         mutation = {"query": "mutation { reloadWorkspace { __typename } }"}
-        assert pool.request("POST", f"http://127.0.0.1:{port}/graphql", json=mutation, timeout=20).status == 403
+        assert (
+            pool.request(
+                "POST", f"http://127.0.0.1:{port}/graphql", json=mutation, timeout=20
+            ).status
+            == 403
+        )
 
 
 def assert_an_overgrown_log_is_put_aside(log):
@@ -173,7 +204,9 @@ def assert_an_overgrown_log_is_put_aside(log):
         output.write(b"x" * (LOG_BYTES + 1) + b"\n")
     aside = log.with_name(f"{log.name}.1")
     wait_for(
-        lambda: aside.exists() and aside.stat().st_size > LOG_BYTES and log.stat().st_size < LOG_BYTES,
+        lambda: (
+            aside.exists() and aside.stat().st_size > LOG_BYTES and log.stat().st_size < LOG_BYTES
+        ),
         "the log is put aside",
     )
     assert stat.S_IMODE(aside.stat().st_mode) == 0o600
@@ -191,7 +224,11 @@ def test_up_tells_which_process_died_and_stops_the_others(finished_demo):
     )
     try:
         assert "Dagster is at" in process.stdout.readline()
-        [daemon] = [child for child in psutil.Process(process.pid).children() if "dagster._daemon" in child.cmdline()]
+        [daemon] = [
+            child
+            for child in psutil.Process(process.pid).children()
+            if "dagster._daemon" in child.cmdline()
+        ]
         daemon.kill()
         _, stderr = process.communicate(timeout=60)
     finally:
@@ -214,7 +251,10 @@ def test_up_tells_when_its_database_died(finished_demo):
     )
     try:
         assert "Dagster is at" in process.stdout.readline()
-        os.kill(int((folder / ".sync_pipelines/demo/postgres/postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
+        os.kill(
+            int((folder / ".sync_pipelines/demo/postgres/postmaster.pid").read_text().split()[0]),
+            signal.SIGQUIT,
+        )
         _, stderr = process.communicate(timeout=90)
     finally:
         process.kill()
@@ -250,7 +290,9 @@ def test_up_whose_home_is_moved_away_says_so_and_leaves_no_server_behind(finishe
 
 
 def test_up_without_a_reachable_database_says_so_and_starts_nothing(process, tmp_path):
-    answer = process("up", "--port", str(free_port()), POSTGRES_URL="postgresql://me:canary@127.0.0.1:9/x")
+    answer = process(
+        "up", "--port", str(free_port()), POSTGRES_URL="postgresql://me:canary@127.0.0.1:9/x"
+    )
     assert answer.code == 1, answer.text
     assert "Error: " in answer.stderr
     assert "State: Nothing was started." in answer.stderr
@@ -262,7 +304,9 @@ def test_up_without_a_reachable_database_says_so_and_starts_nothing(process, tmp
 
 def test_up_in_a_home_that_cannot_be_made_says_so(process, tmp_path):
     (tmp_path / "file").touch()
-    answer = process("up", "--port", str(free_port()), SYNC_PIPELINES_HOME=str(tmp_path / "file" / "home"))
+    answer = process(
+        "up", "--port", str(free_port()), SYNC_PIPELINES_HOME=str(tmp_path / "file" / "home")
+    )
     assert answer.code == 2, answer.text
     assert "SYNC_PIPELINES_HOME" in answer.stderr
 
@@ -309,9 +353,9 @@ def answers(port):
 
 def graphql(port, query):
     with urllib3.PoolManager() as pool:
-        return pool.request("POST", f"http://127.0.0.1:{port}/graphql", json={"query": query}, timeout=20).json()[
-            "data"
-        ]
+        return pool.request(
+            "POST", f"http://127.0.0.1:{port}/graphql", json={"query": query}, timeout=20
+        ).json()["data"]
 
 
 def free_port():

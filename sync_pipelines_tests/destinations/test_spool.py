@@ -16,7 +16,9 @@ from sync_pipelines.destinations.spools import RunFolder
 EVERYTHING_ON_DISK, EVERYTHING_IN_MEMORY, FROM_THE_SECOND_BATCH_ON_DISK = 0, 1 << 30, 100
 
 
-@pytest.mark.parametrize("limit", [EVERYTHING_ON_DISK, EVERYTHING_IN_MEMORY, FROM_THE_SECOND_BATCH_ON_DISK])
+@pytest.mark.parametrize(
+    "limit", [EVERYTHING_ON_DISK, EVERYTHING_IN_MEMORY, FROM_THE_SECOND_BATCH_ON_DISK]
+)
 def test_batches_come_back_in_order_wherever_they_waited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
@@ -38,7 +40,9 @@ def test_batches_come_back_in_order_wherever_they_waited(
     assert list(tmp_path.rglob("*.parquet")) == []
 
 
-@pytest.mark.parametrize("limit", [EVERYTHING_ON_DISK, EVERYTHING_IN_MEMORY, FROM_THE_SECOND_BATCH_ON_DISK])
+@pytest.mark.parametrize(
+    "limit", [EVERYTHING_ON_DISK, EVERYTHING_IN_MEMORY, FROM_THE_SECOND_BATCH_ON_DISK]
+)
 def test_an_original_is_found_by_its_number_of_arrival_wherever_it_waited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
@@ -47,7 +51,12 @@ def test_an_original_is_found_by_its_number_of_arrival_wherever_it_waited(
         for start in (3, 10, 17):
             originals.add(
                 [
-                    {"arrival": arrival, "page": start, "position": arrival, "record": b"record %d" % arrival}
+                    {
+                        "arrival": arrival,
+                        "page": start,
+                        "position": arrival,
+                        "record": b"record %d" % arrival,
+                    }
                     for arrival in range(start, start + 5)
                 ]
             )

@@ -29,7 +29,9 @@ def folders(home: Path) -> list[Path]:
 def test_a_folder_of_a_killed_process_is_swept_by_the_next_run_and_one_of_a_living_process_stays(
     tmp_path: Path,
 ) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", _HOLDING, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", _HOLDING, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout is not None
     left = Path(holder.stdout.readline().strip())
     with working_folder(tmp_path) as own:

@@ -15,7 +15,9 @@ from sync_pipelines.model.publish import Position, PublishRequest, ReadResult
 from sync_pipelines.model.run import Mode
 
 COLUMNS = (Column("id", "INTEGER", False, True), Column("note", "TEXT"))
-ENTITY = Entity(uuid4(), "erp", "notes", "Notes", "", DeltaStrategy.ROWVERSION, COLUMNS, "erp", "notes")
+ENTITY = Entity(
+    uuid4(), "erp", "notes", "Notes", "", DeltaStrategy.ROWVERSION, COLUMNS, "erp", "notes"
+)
 
 
 def request(mode: Mode, *, released: bool = False, entity: Entity = ENTITY) -> PublishRequest:
@@ -23,7 +25,9 @@ def request(mode: Mode, *, released: bool = False, entity: Entity = ENTITY) -> P
 
 
 def read(*, keyset: bool = True) -> ReadResult:
-    return ReadResult(fetched=1, reread=0, rejected=0, position=Position(codec=Codec.TEXT), keyset=keyset)
+    return ReadResult(
+        fetched=1, reread=0, rejected=0, position=Position(codec=Codec.TEXT), keyset=keyset
+    )
 
 
 @pytest.mark.parametrize("released", [True, False])
@@ -31,7 +35,8 @@ def read(*, keyset: bool = True) -> ReadResult:
 def test_both_destinations_judge_by_the_same_rules(mode: Mode, released: bool) -> None:
     # Without an order of rowversions nothing is left that the two spell differently.
     ours, theirs = (
-        rules_of(dialect, request(mode, released=released), read(keyset=False)) for dialect in (POSTGRES, TRINO)
+        rules_of(dialect, request(mode, released=released), read(keyset=False))
+        for dialect in (POSTGRES, TRINO)
     )
     assert ours == theirs
 

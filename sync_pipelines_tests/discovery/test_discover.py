@@ -35,7 +35,11 @@ def test_what_is_new_is_added_once(world: World) -> None:
     report = world.discover()
     assert (report.added, report.unchanged) == (["other"], ["items"])
     again = world.discover()
-    assert (again.added, sorted(again.unchanged), again.needs_action) == ([], ["items", "other"], False)
+    assert (again.added, sorted(again.unchanged), again.needs_action) == (
+        [],
+        ["items", "other"],
+        False,
+    )
 
 
 def test_a_harmless_change_is_followed_and_reads_everything_again(world: World) -> None:
@@ -104,7 +108,9 @@ def test_an_empty_list_is_taken_for_a_fault(world: World) -> None:
     table = world.add_items(3)
     before = catalog(world)
     world.store.remove("items")
-    with pytest.raises(SourceContractError, match="lists no usable API at all, but the catalog has 1"):
+    with pytest.raises(
+        SourceContractError, match="lists no usable API at all, but the catalog has 1"
+    ):
         world.discover()
     assert catalog(world) == before
     world.store.add(table)

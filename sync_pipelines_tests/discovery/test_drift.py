@@ -10,7 +10,11 @@ from sync_pipelines.discovery.drift import Verdict, diff_entity
 from sync_pipelines.model.entity import Column, DeltaStrategy, Entity
 from sync_pipelines_tests.batches.helpers import column, entity_of, key
 
-KEY, NAME, SIZE = key("id", "INTEGER"), column("name", "VARCHAR(10)"), column("size", "NUMERIC(10,3)")
+KEY, NAME, SIZE = (
+    key("id", "INTEGER"),
+    column("name", "VARCHAR(10)"),
+    column("size", "NUMERIC(10,3)"),
+)
 STORED = entity_of(KEY, NAME, SIZE)
 
 
@@ -24,18 +28,33 @@ def test_no_change_is_the_same() -> None:
 
 
 def test_another_spelling_of_the_same_type_is_the_same() -> None:
-    assert diff_entity(STORED, becomes(KEY, column("name", "varchar2(10 char)"), SIZE)).verdict is Verdict.SAME
+    assert (
+        diff_entity(STORED, becomes(KEY, column("name", "varchar2(10 char)"), SIZE)).verdict
+        is Verdict.SAME
+    )
 
 
 @pytest.mark.parametrize(
     ("changed", "words", "again"),
     [
         (becomes(KEY, NAME, SIZE, column("new", "DATE")), "column new date is added", True),
-        (becomes(KEY, column("name", "TEXT"), SIZE), "from character varying(10) to text (wider)", True),
-        (becomes(KEY, NAME, column("size", "NUMERIC(12,3)")), "from numeric(10,3) to numeric(12,3) (wider)", True),
+        (
+            becomes(KEY, column("name", "TEXT"), SIZE),
+            "from character varying(10) to text (wider)",
+            True,
+        ),
+        (
+            becomes(KEY, NAME, column("size", "NUMERIC(12,3)")),
+            "from numeric(10,3) to numeric(12,3) (wider)",
+            True,
+        ),
         (becomes(key("id", "BIGINT"), NAME, SIZE), "from integer to bigint (wider)", True),
         (becomes(KEY, NAME), "column size is gone; the table keeps its last values", False),
-        (becomes(KEY, column("name", "VARCHAR(10)", is_nullable=False), SIZE), "name no longer allows nulls", False),
+        (
+            becomes(KEY, column("name", "VARCHAR(10)", is_nullable=False), SIZE),
+            "name no longer allows nulls",
+            False,
+        ),
         (becomes(KEY, SIZE, NAME), "order of the columns changed", False),
         (replace(STORED, description="new"), "name or description changed", False),
         (replace(STORED, delta_strategy=DeltaStrategy.FULL), "rowversion becomes full", False),
@@ -58,7 +77,10 @@ def test_what_loses_nothing_is_followed(changed: Entity, words: str, again: bool
         (becomes(KEY, column("name", "INTEGER"), SIZE), "(not wider)"),
         (becomes(KEY, NAME, column("size", "TEXT")), "from numeric(10,3) to text (not wider)"),
         (becomes(KEY, key("name", "VARCHAR(10)"), SIZE), "business key id becomes id, name"),
-        (becomes(column("id", "INTEGER"), key("name", "VARCHAR(10)"), SIZE), "business key id becomes name"),
+        (
+            becomes(column("id", "INTEGER"), key("name", "VARCHAR(10)"), SIZE),
+            "business key id becomes name",
+        ),
     ],
 )
 def test_what_would_cut_reinterpret_or_rematch_needs_a_person(changed: Entity, words: str) -> None:
@@ -81,7 +103,9 @@ def test_allowing_nulls_reads_again_since_such_records_were_refused() -> None:
 
 
 def test_a_new_strategy_by_rowversion_reads_everything_once() -> None:
-    assert diff_entity(replace(STORED, delta_strategy=DeltaStrategy.HASH), STORED).read_everything_again
+    assert diff_entity(
+        replace(STORED, delta_strategy=DeltaStrategy.HASH), STORED
+    ).read_everything_again
 
 
 def test_bytes_in_another_notation_are_followed_and_read_again() -> None:

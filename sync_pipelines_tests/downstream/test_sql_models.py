@@ -49,7 +49,10 @@ def test_the_version_follows_the_meaning_and_not_the_layout() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        (TEXT.replace("materialized: table", "materialised: table"), r"heavy_items.sql:1: unknown key 'materialised'"),
+        (
+            TEXT.replace("materialized: table", "materialised: table"),
+            r"heavy_items.sql:1: unknown key 'materialised'",
+        ),
         (TEXT.replace(": table", ": heap"), "materialized is 'heap'; known: view, table"),
         (TEXT.replace("SELECT item_number", "SELEKT item_number"), r"heavy_items.sql:\d+: "),
         ("DROP TABLE erp.items", "a model is one SELECT"),
@@ -86,7 +89,9 @@ def test_a_wrong_model_is_refused_with_file_and_line(text: str, complaint: str) 
         (b"SELECT 1 FROM a.b --" + b"x" * 1_000_000, "larger than 1000000 bytes"),
     ],
 )
-def test_a_file_that_no_parser_gets_through_spoils_only_itself(tmp_path: Path, content: bytes, complaint: str) -> None:
+def test_a_file_that_no_parser_gets_through_spoils_only_itself(
+    tmp_path: Path, content: bytes, complaint: str
+) -> None:
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "users.sql").write_bytes(content)
     (tmp_path / "reports" / "good.sql").write_text("SELECT 1 AS x FROM a.b")
@@ -110,11 +115,15 @@ def test_the_shipped_models_are_right() -> None:
     ],
 )  # fmt: skip
 def test_what_only_computes_is_allowed(expression: str) -> None:
-    assert parse_model(MODEL, f"SELECT {expression} AS x FROM erp.items").reads == (("erp", "items"),)
+    assert parse_model(MODEL, f"SELECT {expression} AS x FROM erp.items").reads == (
+        ("erp", "items"),
+    )
 
 
 @pytest.mark.parametrize("materialized", ["table", "view"])
-def test_a_model_that_is_built_again_keeps_what_people_gave_to_it(world: World, materialized: str) -> None:
+def test_a_model_that_is_built_again_keeps_what_people_gave_to_it(
+    world: World, materialized: str
+) -> None:
     world.add_items(25)
     world.sync()
     model = parse_model(MODEL, TEXT.replace(": table", f": {materialized}"))
@@ -156,7 +165,9 @@ def test_a_model_runs_as_a_role_that_only_reads_its_sources(world: World) -> Non
     world.sync()
     ensure_roles(world.database)
     assert build_model(world.database, parse_model(MODEL, TEXT)).row_count == 16
-    assert world.sql("SELECT tableowner = current_user FROM pg_tables WHERE tablename = 'heavy_items'") == [(True,)]
+    assert world.sql(
+        "SELECT tableowner = current_user FROM pg_tables WHERE tablename = 'heavy_items'"
+    ) == [(True,)]
     model = parse_model(MODEL, TEXT)
     sneaky = replace(model, query="SELECT secret FROM bridge.connectors")
     with pytest.raises(DatabaseRefusedError, match="permission denied for schema bridge"):
@@ -172,7 +183,11 @@ def test_models_that_are_built_at_once_do_not_meet_in_a_grant(world: World) -> N
     ensure_roles(world.database)
     model = parse_model(MODEL, TEXT)
     crowd = [
-        replace(model, name=f"{model.name}_{number}", query=f"{model.query} AND pg_sleep(0.01) IS NOT NULL")
+        replace(
+            model,
+            name=f"{model.name}_{number}",
+            query=f"{model.query} AND pg_sleep(0.01) IS NOT NULL",
+        )
         for number in range(6)
     ]
     with ThreadPoolExecutor(len(crowd)) as threads:
@@ -180,7 +195,9 @@ def test_models_that_are_built_at_once_do_not_meet_in_a_grant(world: World) -> N
     assert [one.row_count for one in built] == [16] * len(crowd)
 
 
-def test_a_deleted_model_changes_the_fingerprint_and_stops_no_sync(world: World, tmp_path: Path) -> None:
+def test_a_deleted_model_changes_the_fingerprint_and_stops_no_sync(
+    world: World, tmp_path: Path
+) -> None:
     (tmp_path / "mart").mkdir()
     file = tmp_path / "mart/heavy_items.sql"
     file.write_text(TEXT)
@@ -188,24 +205,37 @@ def test_a_deleted_model_changes_the_fingerprint_and_stops_no_sync(world: World,
     before = models_fingerprint(tmp_path)
     entity = world.entity()
     launches = Launches(
-        "erp", [entity], {dg.AssetKey(["mart", "heavy_items"]): {dg.AssetKey(["erp", "items"])}}, None, tmp_path
+        "erp",
+        [entity],
+        {dg.AssetKey(["mart", "heavy_items"]): {dg.AssetKey(["erp", "items"])}},
+        None,
+        tmp_path,
     )
     run = PlannedRun(Kind.REGULAR, (DueEntity(entity.uid, "items", "interval", 0, False, 3),))
-    assert [key.path[-1] for key in launches.request(uuid4(), run).asset_selection or ()] == ["items", "heavy_items"]
+    assert [key.path[-1] for key in launches.request(uuid4(), run).asset_selection or ()] == [
+        "items",
+        "heavy_items",
+    ]
     file.rename(tmp_path / "mart/light_items.sql")
-    assert [key.path[-1] for key in launches.request(uuid4(), run).asset_selection or ()] == ["items"]
+    assert [key.path[-1] for key in launches.request(uuid4(), run).asset_selection or ()] == [
+        "items"
+    ]
     assert models_fingerprint(tmp_path) != before
 
 
 @pytest.mark.parametrize("materialized", ["table", "view"])
-def test_a_model_is_built_and_built_again_with_other_columns(world: World, materialized: str) -> None:
+def test_a_model_is_built_and_built_again_with_other_columns(
+    world: World, materialized: str
+) -> None:
     world.add_items(25)
     world.sync()
     text = TEXT.replace(": table", f": {materialized}")
     built = build_model(world.database, parse_model(MODEL, text))
     assert built.row_count == 16
     assert built.broken == {"unique": 0, "not_null": 0}
-    other = text.replace("SELECT item_number, weight_per_unit FROM", "SELECT weight_per_unit, item_number FROM")
+    other = text.replace(
+        "SELECT item_number, weight_per_unit FROM", "SELECT weight_per_unit, item_number FROM"
+    )
     assert build_model(world.database, parse_model(MODEL, other)).row_count == 16
 
 
@@ -216,7 +246,10 @@ def test_broken_checks_are_counted(world: World) -> None:
         "SELECT item_number, weight_per_unit FROM live WHERE weight_per_unit > 1",
         "SELECT 1 AS item_number, NULL AS weight_per_unit FROM live",
     )
-    assert build_model(world.database, parse_model(MODEL, text)).broken == {"unique": 1, "not_null": 3}
+    assert build_model(world.database, parse_model(MODEL, text)).broken == {
+        "unique": 1,
+        "not_null": 3,
+    }
 
 
 def test_a_failing_model_leaves_the_old_one(world: World) -> None:
@@ -224,7 +257,9 @@ def test_a_failing_model_leaves_the_old_one(world: World) -> None:
     world.sync()
     build_model(world.database, parse_model(MODEL, TEXT))
     with pytest.raises(DatabaseRefusedError, match="colour"):
-        build_model(world.database, parse_model(MODEL, TEXT.replace("weight_per_unit > 1", "colour > 1")))
+        build_model(
+            world.database, parse_model(MODEL, TEXT.replace("weight_per_unit > 1", "colour > 1"))
+        )
     assert world.sql("SELECT count(*) FROM mart.heavy_items") == [(16,)]
 
 
@@ -234,7 +269,9 @@ def test_models_run_after_what_they_read_and_only_theirs_are_held_back(
     folder = tmp_path / "models"
     (folder / "mart").mkdir(parents=True)
     (folder / "mart/heavy_items.sql").write_text(TEXT)
-    (folder / "mart/heaviest.sql").write_text("SELECT max(weight_per_unit) AS kg FROM mart.heavy_items")
+    (folder / "mart/heaviest.sql").write_text(
+        "SELECT max(weight_per_unit) AS kg FROM mart.heavy_items"
+    )
     (folder / "mart/all_orders.sql").write_text("SELECT count(*) AS n FROM erp.orders")
     (folder / "mart/nowhere.sql").write_text("SELECT * FROM erp.gone")
     world.add_items(25)
@@ -243,7 +280,11 @@ def test_models_run_after_what_they_read_and_only_theirs_are_held_back(
         orders.put(item(number, base_uom="far too long for ten"))
     entities = (world.entity("items"), world.entity("orders"))
     models = model_assets(entities, folder)
-    assert {key.path[-1] for model in models for key in model.keys} == {"heavy_items", "heaviest", "all_orders"}
+    assert {key.path[-1] for model in models for key in model.keys} == {
+        "heavy_items",
+        "heaviest",
+        "all_orders",
+    }
     assets = [*entity_assets(CatalogView(entities), []), *models]
     result = dg.materialize(assets, resources={"bridge": Bridge()}, raise_on_error=False)
     built = {event.asset_key.path[-1] for event in result.get_asset_materialization_events()}
@@ -269,7 +310,9 @@ def test_a_model_that_is_built_drops_no_table_of_a_name_like_its_own(world: Worl
     for _ in range(2):
         build_model(world.database, parse_model(MODEL, TEXT))
     assert world.sql("SELECT * FROM mart.heavy_items__new") == [(1,)]
-    assert world.sql("SELECT tablename::text FROM pg_tables WHERE schemaname = 'mart' ORDER BY 1") == [
+    assert world.sql(
+        "SELECT tablename::text FROM pg_tables WHERE schemaname = 'mart' ORDER BY 1"
+    ) == [
         ("heavy_items",),
         ("heavy_items__new",),
     ]

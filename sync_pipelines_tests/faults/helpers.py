@@ -20,7 +20,11 @@ from sync_pipelines_tests.world import TOKEN, World
 def configure(world: World, url: str | None = None, **limits: Any) -> None:
     """Give the connector another address or other limits."""
     add_connector(
-        world.database, "erp", url or world.server.url, "env:TWIN_TOKEN", settings={"backoff_seconds": 0.01, **limits}
+        world.database,
+        "erp",
+        url or world.server.url,
+        "env:TWIN_TOKEN",
+        settings={"backoff_seconds": 0.01, **limits},
     )
 
 
@@ -75,9 +79,13 @@ def stands_in_database(world: World, secret: str) -> bool:
         "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables"
         " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
     )
-    found = " OR ".join(f"EXISTS (SELECT FROM {name} t WHERE t::text ~ %(forms)s)" for (name,) in tables)
+    found = " OR ".join(
+        f"EXISTS (SELECT FROM {name} t WHERE t::text ~ %(forms)s)" for (name,) in tables
+    )
     with world.database.connect() as connection:
-        row = connection.execute(f"SELECT {found} AS found", {"forms": f"{secret}|{secret.encode().hex()}"}).fetchone()
+        row = connection.execute(
+            f"SELECT {found} AS found", {"forms": f"{secret}|{secret.encode().hex()}"}
+        ).fetchone()
     return bool(row and row["found"])
 
 
@@ -86,7 +94,9 @@ def tiny_disk(folder: Path, size: str) -> Iterator[Path]:
     """A disk that is soon full; needs root."""
     folder.mkdir(exist_ok=True)
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=777", "tmpfs", str(folder)], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=777", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
     )
     if mounted.returncode:
         pytest.skip(

@@ -9,7 +9,14 @@ from email.utils import formatdate
 import pytest
 
 from sync_pipelines.catalog.connectors import check_base_url, get_connector
-from sync_pipelines.demo.twin import NULL_ROWVERSION, Fault, IntegerRowversions, RequestInfo, TwinServer, TwinStore
+from sync_pipelines.demo.twin import (
+    NULL_ROWVERSION,
+    Fault,
+    IntegerRowversions,
+    RequestInfo,
+    TwinServer,
+    TwinStore,
+)
 from sync_pipelines.errors import (
     AuthenticationError,
     BrokenPageError,
@@ -30,7 +37,9 @@ from sync_pipelines_tests.test_moving_rows import at_request
 from sync_pipelines_tests.world import TOKEN, World, item
 
 
-def test_fault_06_rate_limited_with_retry_after(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_06_rate_limited_with_retry_after(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changed_items(world)
     pauses: list[float] = []
     session = open_session(get_connector(world.database, "erp"), world.settings)
@@ -41,7 +50,12 @@ def test_fault_06_rate_limited_with_retry_after(world: World, monkeypatch: pytes
     assert pauses == [], "a day is not waited for"
     world.faults.add(Fault(kind="data", status=429, headers={"Retry-After": "7"}))
     world.faults.add(
-        Fault(kind="data", nth=3, status=429, headers={"Retry-After": formatdate(time.time() + 90, usegmt=True)})
+        Fault(
+            kind="data",
+            nth=3,
+            status=429,
+            headers={"Retry-After": formatdate(time.time() + 90, usegmt=True)},
+        )
     )
     assert world.sync().ledger.written == 13
     assert pauses[0] == 7
@@ -53,7 +67,11 @@ def test_fault_06_rate_limited_with_retry_after(world: World, monkeypatch: pytes
 def test_fault_07_flapping_server_errors(world: World) -> None:
     changed_items(world)
     configure(world, tries=3)
-    for status, error in {400: SourceContractError, 404: SourceContractError, 405: SourceContractError}.items():
+    for status, error in {
+        400: SourceContractError,
+        404: SourceContractError,
+        405: SourceContractError,
+    }.items():
         world.faults.add(Fault(kind="data", status=status))
         refused(world, error, str(status))
     for status in (401, 403):
@@ -184,11 +202,20 @@ def test_fault_13_next_or_redirect_to_another_host(world: World) -> None:
             world.faults.add(Fault(kind="data", redirect_to=target))
             refused(world, GuardError, "redirects are not followed")
         page = json.loads(table.page(world.entity().cursor, 1, 10))
-        link = {**page, "next": f"{other.url}/api/v1/data/items?page=2", "links": {"next": other.url}}
+        link = {
+            **page,
+            "next": f"{other.url}/api/v1/data/items?page=2",
+            "links": {"next": other.url},
+        }
         world.faults.add(Fault(kind="data", body=json.dumps(link).encode()))
         healed(world)
         assert other.requests_log == []
-    for url in ("file:///etc/passwd", "gopher://x", f"http://me:{TOKEN}@host", "http://host/?next=x"):
+    for url in (
+        "file:///etc/passwd",
+        "gopher://x",
+        f"http://me:{TOKEN}@host",
+        "http://host/?next=x",
+    ):
         with pytest.raises(SettingsError):
             check_base_url(url)
 
@@ -246,7 +273,9 @@ def test_fault_17_rowversions_that_widen_are_null_mixed_or_go_back(world: World)
     widening.put(item(5, base_uom="NULL"), NULL_ROWVERSION)
     world.sync("widening", full_refresh=True)
     assert world.quarantine("widening") == []
-    assert world.rows("widening")[("A00005",)]["base_uom"] == "NULL", "a full read has what no delta can see"
+    assert world.rows("widening")[("A00005",)]["base_uom"] == "NULL", (
+        "a full read has what no delta can see"
+    )
     widening.put(item(5, base_uom="GOOD"), "100")
     healed(world, 1, "widening")
 

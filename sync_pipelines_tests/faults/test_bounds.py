@@ -16,7 +16,9 @@ from sync_pipelines_tests.test_lost_connections import changed_items
 from sync_pipelines_tests.world import World
 
 
-def test_a_run_ends_at_the_limit_that_its_connector_sets_and_goes_on_when_it_is_raised(world: World) -> None:
+def test_a_run_ends_at_the_limit_that_its_connector_sets_and_goes_on_when_it_is_raised(
+    world: World,
+) -> None:
     changed_items(world)
     world.settings = world.settings.model_copy(update={"max_page_size": 3})
     for name, value, words in (
@@ -38,7 +40,9 @@ def test_a_run_ends_at_the_limit_that_its_connector_sets_and_goes_on_when_it_is_
         ("min_free_disk_bytes", 10**18, "MIN_FREE_DISK_BYTES"),
     ],
 )
-def test_the_limits_of_the_process_end_a_run_too(world: World, setting: str, value: int, words: str) -> None:
+def test_the_limits_of_the_process_end_a_run_too(
+    world: World, setting: str, value: int, words: str
+) -> None:
     changed_items(world)
     world.settings = world.settings.model_copy(update={"max_page_size": 2, setting: value})
     refused(world, RunLimitError, words)
@@ -71,8 +75,13 @@ def test_a_source_that_lists_a_million_apis_is_refused_and_what_is_known_is_not_
 
 def test_a_run_that_waits_for_a_place_among_the_writers_ends_at_its_limit(world: World) -> None:
     world.add_items(5)
-    world.settings = world.settings.model_copy(update={"max_destination_writers": 1, "max_run_seconds": 1.0})
-    with world.database.connect(autocommit=True) as other, writer_place(other, "bridge", 1, lambda: None):
+    world.settings = world.settings.model_copy(
+        update={"max_destination_writers": 1, "max_run_seconds": 1.0}
+    )
+    with (
+        world.database.connect(autocommit=True) as other,
+        writer_place(other, "bridge", 1, lambda: None),
+    ):
         refused(world, RunLimitError, "longer than the 1 s of a run")
     world.settings = world.settings.model_copy(update={"max_run_seconds": 600.0})
     assert world.sync().ledger.inserted == 5

@@ -33,7 +33,9 @@ class Clock:
         self.now += timedelta(seconds=seconds)
 
 
-def test_fault_41_clocks_that_jump_or_disagree(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_41_clocks_that_jump_or_disagree(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for skew in (HOUR, -HOUR):
         slug = f"skewed{skew}"
         clock = Clock(skew)
@@ -41,7 +43,9 @@ def test_fault_41_clocks_that_jump_or_disagree(world: World, monkeypatch: pytest
         table = world.add_items(20, slug, rowversions=TimestampRowversions(clock=clock))
         world.sync(slug)
         newest = max(str(row["_bridge_rowversion"]) for row in world.rows(slug).values())
-        assert (world.entity(slug).cursor or "") < newest, "the cursor stays behind what the source wrote last"
+        assert (world.entity(slug).cursor or "") < newest, (
+            "the cursor stays behind what the source wrote last"
+        )
         clock.jump(HOUR)
         table.put(item(1, base_uom="AHEAD"))
         healed(world, 1, slug)
@@ -64,7 +68,11 @@ def test_fault_41_clocks_that_jump_or_disagree(world: World, monkeypatch: pytest
         world.assert_equal_to_truth(slug)
         # A Retry-After date is meant by the clock of the one who wrote it.
         pauses: list[float] = []
-        monkeypatch.setattr(open_session(get_connector(world.database, "erp"), world.settings), "_sleep", pauses.append)
+        monkeypatch.setattr(
+            open_session(get_connector(world.database, "erp"), world.settings),
+            "_sleep",
+            pauses.append,
+        )
         until = formatdate(time.time() + skew + 20, usegmt=True)
         world.faults.add(Fault(kind="data", status=429, headers={"Retry-After": until}))
         world.sync(slug)

@@ -23,11 +23,18 @@ from sync_pipelines.errors import DatabaseRefusedError, DatabaseUnavailableError
 from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines_tests.faults.helpers import configure, healed, refused, settled, tiny_disk
 from sync_pipelines_tests.test_concurrency import attempt
-from sync_pipelines_tests.test_lost_connections import changed_items, run_at, second_session, terminate_all
+from sync_pipelines_tests.test_lost_connections import (
+    changed_items,
+    run_at,
+    second_session,
+    terminate_all,
+)
 from sync_pipelines_tests.world import World, item
 
 
-def acknowledged_by_nobody(patch: pytest.MonkeyPatch, commit: Callable[[Any], None]) -> Callable[..., Any]:
+def acknowledged_by_nobody(
+    patch: pytest.MonkeyPatch, commit: Callable[[Any], None]
+) -> Callable[..., Any]:
     """The publish step, after which the next COMMIT goes through and its answer is lost."""
     publish = destination.publish
 
@@ -47,12 +54,16 @@ def login(world: World, options: str, *grants: str) -> Iterator[Database]:
     try:
         for grant in grants:
             world.sql(f"{grant} {name}")
-        yield Database(psycopg.conninfo.make_conninfo(world.database.url, user=name, password="fault"))
+        yield Database(
+            psycopg.conninfo.make_conninfo(world.database.url, user=name, password="fault")
+        )
     finally:
         world.sql(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
-def test_fault_30_connection_killed_around_commit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_30_connection_killed_around_commit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changed_items(world)
     for owner, name, after in (
         (RecordStream, "feed", False),
@@ -82,10 +93,15 @@ def test_fault_30_connection_killed_around_commit(world: World, monkeypatch: pyt
 def test_fault_31_deadlock_or_lock_timeout(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     changed_items(world)
     name = world.database.name
-    with world.session_with("-c lock_timeout=100ms"), second_session(world, "LOCK TABLE erp.items IN SHARE MODE"):
+    with (
+        world.session_with("-c lock_timeout=100ms"),
+        second_session(world, "LOCK TABLE erp.items IN SHARE MODE"),
+    ):
         refused(world, DatabaseUnavailableError, "55P03")
     world.sql(f"ALTER DATABASE {name} SET deadlock_timeout = '20ms'")
-    with second_session(world, "SET deadlock_timeout = '60s'", "UPDATE erp.items SET base_uom = base_uom") as other:
+    with second_session(
+        world, "SET deadlock_timeout = '60s'", "UPDATE erp.items SET base_uom = base_uom"
+    ) as other:
 
         def wait_for_the_run() -> None:
             other.execute("UPDATE bridge.sync_runs SET triggered_by = triggered_by")
@@ -118,7 +134,9 @@ def test_fault_32_no_connection_left(world: World) -> None:
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda slug: attempt(world, slug), ["items", "others"]))
     world.server.latency_seconds = 0
-    assert [result.ledger.written for result in results] == [1, 25], "they queue for the one connection"
+    assert [result.ledger.written for result in results] == [1, 25], (
+        "they queue for the one connection"
+    )
     settled(world)
 
 
@@ -133,7 +151,9 @@ def fill_the_disk(world: World, table: TwinTable) -> int:
         folder.chmod(0o700)
         world.sql(f"CREATE TABLESPACE {space} LOCATION '{folder}'")
         world.sql(f"ALTER TABLE erp.items SET TABLESPACE {space}")
-        big = [item(number, item_description=os.urandom(20_000).hex()) for number in range(100, 200)]
+        big = [
+            item(number, item_description=os.urandom(20_000).hex()) for number in range(100, 200)
+        ]
         table.put_many(big)
         refused(world, DatabaseUnavailableError, "53100")
         world.sql("ALTER TABLE erp.items SET TABLESPACE pg_default")
@@ -144,7 +164,10 @@ def fill_the_disk(world: World, table: TwinTable) -> int:
 def test_fault_33_disk_full_read_only_or_missing_privilege(world: World) -> None:
     table = changed_items(world)
     state = world.state()
-    with world.session_with("-c default_transaction_read_only=on"), pytest.raises(DatabaseRefusedError, match="25006"):
+    with (
+        world.session_with("-c default_transaction_read_only=on"),
+        pytest.raises(DatabaseRefusedError, match="25006"),
+    ):
         sync_entity(world.database, "erp", "items", settings=world.settings)
     assert world.state() == state
     grants = (
@@ -153,7 +176,13 @@ def test_fault_33_disk_full_read_only_or_missing_privilege(world: World) -> None
         "GRANT pg_read_all_data TO",
     )
     with login(world, "", *grants) as database:
-        refused(world, DatabaseRefusedError, "may not change erp_staging.items__records", "GRANT", database=database)
+        refused(
+            world,
+            DatabaseRefusedError,
+            "may not change erp_staging.items__records",
+            "GRANT",
+            database=database,
+        )
     healed(world, 13 + fill_the_disk(world, table))
 
 
@@ -161,11 +190,15 @@ def test_fault_34_table_altered_or_dropped_under_a_view(world: World) -> None:
     table = changed_items(world)
     world.sql("ALTER TABLE erp.items ALTER COLUMN base_uom TYPE bytea USING base_uom::bytea")
     refused(world, SchemaDriftError, "base_uom: bytea in the table", "--accept items")
-    world.sql("ALTER TABLE erp.items ALTER COLUMN base_uom TYPE varchar(10) USING convert_from(base_uom, 'UTF8')")
+    world.sql(
+        "ALTER TABLE erp.items ALTER COLUMN base_uom TYPE varchar(10) USING convert_from(base_uom, 'UTF8')"
+    )
     world.sql("CREATE VIEW erp.seen AS SELECT item_number, weight_per_unit FROM erp.items")
     table.change_column("weight_per_unit", "NUMERIC(12, 4)")
     world.discover()
-    world.sql("ALTER TABLE erp.items ADD eighth numeric GENERATED ALWAYS AS (weight_per_unit / 8) STORED")
+    world.sql(
+        "ALTER TABLE erp.items ADD eighth numeric GENERATED ALWAYS AS (weight_per_unit / 8) STORED"
+    )
     refused(world, DatabaseRefusedError, "generated column", "eighth")
     world.sql("ALTER TABLE erp.items DROP COLUMN eighth")
     healed(world)

@@ -39,12 +39,17 @@ def refuse(stream: RecordStream, while_waiting: Callable[[], None]) -> None:
     stream.refusal = psycopg.DataError("refused by the test")
 
 
-def test_fault_42_temp_folder_full_or_torn_file(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_fault_42_temp_folder_full_or_torn_file(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     table = changed_items(world)
     # Also a small run goes over the disk.
     monkeypatch.setattr(spooling, "MEMORY_BYTES", 0)
     original = Spool.close
-    spoilers: dict[Callable[[Path], None], type[FatalError]] = {half: FatalError, without_last_row: LedgerError}
+    spoilers: dict[Callable[[Path], None], type[FatalError]] = {
+        half: FatalError,
+        without_last_row: LedgerError,
+    }
     for spoil, error in spoilers.items():
 
         def spoiled(self: Spool, spoil: Callable[[Path], None] = spoil) -> None:
@@ -57,11 +62,19 @@ def test_fault_42_temp_folder_full_or_torn_file(world: World, monkeypatch: pytes
             patch.setattr(RecordStream, "finish", refuse)
             patch.setattr(Spool, "close", spoiled)
             refused(world, error)
-    table.put_many([item(number, item_description=os.urandom(100).hex()) for number in range(100, 200)])
+    table.put_many(
+        [item(number, item_description=os.urandom(100).hex()) for number in range(100, 200)]
+    )
     with tiny_disk(tmp_path / "full", "16k") as folder, monkeypatch.context() as patch:
-        patch.setattr(world, "settings", world.settings.model_copy(update={"home": folder, "min_free_disk_bytes": 0}))
+        patch.setattr(
+            world,
+            "settings",
+            world.settings.model_copy(update={"home": folder, "min_free_disk_bytes": 0}),
+        )
         refused(world, FatalError, "No space left")
-        patch.setattr(world, "settings", world.settings.model_copy(update={"min_free_disk_bytes": 10_000_000}))
+        patch.setattr(
+            world, "settings", world.settings.model_copy(update={"min_free_disk_bytes": 10_000_000})
+        )
         refused(world, RunLimitError, "10000000 must stay free")
         assert list((folder / "spools").glob("run_*")) == []
     healed(world, 113)

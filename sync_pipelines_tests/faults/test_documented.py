@@ -27,8 +27,16 @@ def test_every_fault_has_its_row_and_every_test_is_named_in_its_own() -> None:
     assert [int(number) for number, _ in rows] == list(range(1, 45))
     named = set()
     for number, text in rows:
-        links = re.findall(r"\[(test_\w+)\]\(\.\./sync_pipelines_tests/faults/(test_\w+\.py)\)", text)
+        links = re.findall(
+            r"\[(test_\w+)\]\(\.\./sync_pipelines_tests/faults/(test_\w+\.py)\)", text
+        )
         assert len(links) == (int(number) not in WITHOUT_TEST), f"fault {number}"
-        named |= {(file, test) for test, file in links if test.startswith(f"test_fault_{int(number):02d}_")}
-        assert "](../sync_pipelines_tests/" in text or "Left" in text, f"fault {number} has neither a test nor a reason"
+        named |= {
+            (file, test)
+            for test, file in links
+            if test.startswith(f"test_fault_{int(number):02d}_")
+        }
+        assert "](../sync_pipelines_tests/" in text or "Left" in text, (
+            f"fault {number} has neither a test nor a reason"
+        )
     assert named == campaign()

@@ -66,7 +66,9 @@ def test_fault_43_input_that_is_a_trap(world: World, monkeypatch: pytest.MonkeyP
         with pytest.raises(SettingsError, match="reports/evil.sql"):
             parse_model(Path("reports/evil.sql"), sql)
     with pytest.raises(dg.DagsterInvalidConfigError):
-        dg.materialize([asset_with_config()], run_config={"ops": {"one": {"config": {"is_admin": True}}}})
+        dg.materialize(
+            [asset_with_config()], run_config={"ops": {"one": {"config": {"is_admin": True}}}}
+        )
     assert imported_modules() & UNSAFE == set(), "a loader that runs what it reads"
     assert names_used_of("yaml") == OF_YAML
     assert names_used_of("xml") == OF_XML, "but for these, XML is read by defusedxml"
@@ -88,7 +90,11 @@ def names_used_of(module: str) -> set[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == module:
                 found |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == module:
+            elif (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == module
+            ):
                 found.add(node.attr)
     return found
 

@@ -47,7 +47,9 @@ def test_fault_02_timeout_or_dripping_bytes(world: World) -> None:
         configure(world, proxy.url, timeout_seconds=0.3, page_deadline_seconds=0.5)
         proxy.drip_bytes = 1
         refused(world, BrokenPageError, "not complete after 0.5 s")
-    assert time.monotonic() - started < 10, "the deadline is for the whole answer, its headers included"
+    assert time.monotonic() - started < 10, (
+        "the deadline is for the whole answer, its headers included"
+    )
     configure(world, timeout_seconds=0.5)
     world.faults.add(Fault(kind="data", delay_seconds=1, times=1))
     healed(world)
@@ -64,7 +66,9 @@ def test_fault_03_reset_in_the_body_or_truncated_json(world: World) -> None:
         world.faults.add(Fault(kind="data", cut_at_byte=cut))
         world.faults.add(Fault(kind="data", nth=2, truncate_at_byte=cut))
         table.put(item(60 + number))
-        assert world.sync().ledger.inserted == (1 if number else 2), "a broken page is discarded whole and read again"
+        assert world.sync().ledger.inserted == (1 if number else 2), (
+            "a broken page is discarded whole and read again"
+        )
     settled(world)
 
 
@@ -87,14 +91,27 @@ def certificate(folder: Path, name: str, subject: str, days: int) -> tuple[Path,
             "-out",
             str(request),
         ],
-        ["x509", "-req", "-in", str(request), "-signkey", str(key), "-days", str(days), "-out", str(made)]
+        [
+            "x509",
+            "-req",
+            "-in",
+            str(request),
+            "-signkey",
+            str(key),
+            "-days",
+            str(days),
+            "-out",
+            str(made),
+        ]
         + ["-extfile", str(extensions)],
     ):
         subprocess.run(["openssl", *command], check=True, capture_output=True)
     return made, key
 
 
-def test_fault_04_expired_or_wrong_certificate(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_04_expired_or_wrong_certificate(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changed_items(world)
     world.faults.forget_requests()
     for name, subject, days, trusted in (
@@ -114,7 +131,9 @@ def test_fault_04_expired_or_wrong_certificate(world: World, tmp_path: Path, mon
                 healed(world)
                 continue
             refused(world, ConfigurationError, "certificate is not valid")
-            assert secure.requests_log == world.server.requests_log == [], "the token was sent in spite of it"
+            assert secure.requests_log == world.server.requests_log == [], (
+                "the token was sent in spite of it"
+            )
 
 
 def test_fault_05_a_partition_that_heals(world: World) -> None:

@@ -58,7 +58,17 @@ def test_fault_40_stopped_and_started_twice(world: World, environment: dict[str,
     before = world.state()
     world.server.latency_seconds = 0.7
     world.faults.forget_requests()
-    command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "sync_pipelines.definitions", "-j", "sync_erp"]
+    command = [
+        sys.executable,
+        "-m",
+        "dagster",
+        "job",
+        "execute",
+        "-m",
+        "sync_pipelines.definitions",
+        "-j",
+        "sync_erp",
+    ]
     process = subprocess.Popen(
         command,
         env={**environment, "MAX_PAGE_SIZE": "1", "TWIN_TOKEN": TOKEN},

@@ -31,7 +31,11 @@ def open_umask() -> Iterator[None]:
 
 
 def open_to_others(folder: Path) -> list[str]:
-    return [str(path.relative_to(folder)) for path in folder.rglob("*") if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    return [
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
 
 
 def test_home_logs_answers_and_endpoint_are_private_whatever_the_umask_is(tmp_path: Path) -> None:
@@ -55,7 +59,11 @@ def test_a_new_log_file_is_private_and_one_that_is_there_keeps_its_mode(tmp_path
     for path in (new, shared):
         set_up_logging(Settings(_env_file=None, log_file=path))
     set_up_logging(Settings(_env_file=None))
-    assert [stat.S_IMODE(path.stat().st_mode) for path in (new.parent, new, shared)] == [0o700, 0o600, 0o640]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (new.parent, new, shared)] == [
+        0o700,
+        0o600,
+        0o640,
+    ]
 
 
 def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
@@ -82,5 +90,7 @@ def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
         (None, ""),
     ],
 )
-def test_an_exported_cell_acts_on_no_terminal_and_no_spreadsheet(value: str | None, cell: str) -> None:
+def test_an_exported_cell_acts_on_no_terminal_and_no_spreadsheet(
+    value: str | None, cell: str
+) -> None:
     assert harmless(value) == cell

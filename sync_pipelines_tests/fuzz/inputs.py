@@ -82,7 +82,9 @@ def _repeated(unit: str) -> Callable[[int], bytes]:
     return lambda size: raw * max(1, size // len(raw))
 
 
-FAMILIES: dict[str, Callable[[int], bytes]] = {name: _repeated(unit) for name, unit in _UNITS.items()}
+FAMILIES: dict[str, Callable[[int], bytes]] = {
+    name: _repeated(unit) for name, unit in _UNITS.items()
+}
 FAMILIES |= {
     "invalid UTF-8": lambda size: b"\xff" * size,
     "NULs": lambda size: b"\x00" * size,
@@ -99,14 +101,20 @@ FAMILIES |= {
     "hexadecimal": lambda size: b"0x" + b"f" * size,
     "binary": lambda size: b"0b" + b"1" * size,
     "octal": lambda size: b"0" + b"7" * size,
-    "many members": lambda size: json.dumps({f"k{index}": index for index in range(size // 12)}).encode(),
+    "many members": lambda size: json.dumps(
+        {f"k{index}": index for index in range(size // 12)}
+    ).encode(),
     "many records": lambda size: b"[" + b",".join([b'{"id":1}'] * (size // 9)) + b"]",
     "a long text": lambda size: b'"' + b"x" * size + b'"',
     "a text of escapes": lambda size: b'"' + b"\\n" * (size // 2) + b'"',
     "a text of quotes": lambda size: b'"' + b'\\"' * (size // 2) + b'"',
     "nested markup": lambda size: b"<a>" * (size // 7) + b"</a>" * (size // 7),
-    "namespaces": lambda size: b"<a " + b" ".join(b'xmlns:n%d="u%d"' % (n, n) for n in range(size // 20)) + b"/>",
-    "many attributes": lambda size: b"<a " + b" ".join(b'n%d="u"' % n for n in range(size // 11)) + b"/>",
+    "namespaces": lambda size: (
+        b"<a " + b" ".join(b'xmlns:n%d="u%d"' % (n, n) for n in range(size // 20)) + b"/>"
+    ),
+    "many attributes": lambda size: (
+        b"<a " + b" ".join(b'n%d="u"' % n for n in range(size // 11)) + b"/>"
+    ),
     "entities declared": lambda size: (
         b"<!DOCTYPE a [" + b"".join(b'<!ENTITY e%d "u">' % n for n in range(size // 20)) + b"]><a/>"
     ),

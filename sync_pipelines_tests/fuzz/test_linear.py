@@ -14,7 +14,13 @@ import pytest
 
 from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.raw_json import compile_path, find_records
-from sync_pipelines.batches.records import elements_of, key_of, members_of, rowversion_of, split_records
+from sync_pipelines.batches.records import (
+    elements_of,
+    key_of,
+    members_of,
+    rowversion_of,
+    split_records,
+)
 from sync_pipelines.batches.values import convert, json_depth
 from sync_pipelines.declare.connector_file import SourceFile, fill_inputs, parse_yaml, validate
 from sync_pipelines.downstream.sql_model import parse_model
@@ -27,7 +33,12 @@ from sync_pipelines.model.cursor import Codec, check_page_order, infer_codec, or
 from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.incident import Condition, IncidentKind
-from sync_pipelines.model.names import asset_name_for, check_column_names, check_slug, table_name_for
+from sync_pipelines.model.names import (
+    asset_name_for,
+    check_column_names,
+    check_slug,
+    table_name_for,
+)
 from sync_pipelines.model.types import parse_type
 from sync_pipelines.observe.payload import OPENED, incident_payload
 from sync_pipelines.runs import release, write_back
@@ -49,16 +60,30 @@ from sync_pipelines_tests.fuzz.openapi import DOCUMENTS
 from sync_pipelines_tests.fuzz.oracle import Taker, fault_of
 from sync_pipelines_tests.gate.helpers import dmn, write_gate
 
-ENTITY = entity_of(key("id", "BIGINT"), column("name"), column("amount", "NUMERIC"), column("extra", "JSON"))
+ENTITY = entity_of(
+    key("id", "BIGINT"), column("name"), column("amount", "NUMERIC"), column("extra", "JSON")
+)
 CONNECTOR = Connector(uuid4(), "erp", "http://erp.example", None, "erp")
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 LISTED = Endpoint.model_validate(
-    {"path": "/items", "records": "$.data", "key": ["id"], "mapping": {"a.b": "name"}, "flatten": True}
+    {
+        "path": "/items",
+        "records": "$.data",
+        "key": ["id"],
+        "mapping": {"a.b": "name"},
+        "flatten": True,
+    }
 )
 
 
 def _in_page(value: bytes) -> bytes:
-    return b'{"rows":[{"row_version":"1","data":{"id":1,"name":' + value + b',"extra":' + value + b"}}]}"
+    return (
+        b'{"rows":[{"row_version":"1","data":{"id":1,"name":'
+        + value
+        + b',"extra":'
+        + value
+        + b"}}]}"
+    )
 
 
 def _pages(pagination: dict[str, object]) -> Pages:
@@ -73,8 +98,12 @@ def _rejects(content: bytes) -> object:
 
 def _message(content: bytes) -> object:
     text = as_value(content)
-    condition = Condition(IncidentKind.FRESHNESS, "erp/items", text, "sync-pipelines runs", {"error": text})
-    return incident_payload(OPENED, "1", condition, opened_at=NOW, at=NOW, over_since=None, ui_url=None)
+    condition = Condition(
+        IncidentKind.FRESHNESS, "erp/items", text, "sync-pipelines runs", {"error": text}
+    )
+    return incident_payload(
+        OPENED, "1", condition, opened_at=NOW, at=NOW, over_since=None, ui_url=None
+    )
 
 
 def _gate(text: str, **files: str) -> object:
@@ -105,7 +134,9 @@ def _apis(content: bytes) -> object:
         "delta_strategy": text,
     }
     return parse_apis(
-        [one, text, {"slug": "a", "columns": [{"name": "id", "data_type": text[:200]}]}], CONNECTOR, Settings()
+        [one, text, {"slug": "a", "columns": [{"name": "id", "data_type": text[:200]}]}],
+        CONNECTOR,
+        Settings(),
     )
 
 
@@ -117,12 +148,15 @@ def _decisions(content: bytes) -> object:
 
 
 def _model(content: bytes) -> object:
-    return parse_model(Path("reports/users.sql"), as_value(content).encode("utf-8", "replace").decode())
+    return parse_model(
+        Path("reports/users.sql"), as_value(content).encode("utf-8", "replace").decode()
+    )
 
 
 def _answer_with(header: str) -> Taker:
     return lambda content: read_told(
-        Reply(b'{"data":[1],"x":1}', {header: as_value(content)}, "http://erp.example/items"), "$.data"
+        Reply(b'{"data":[1],"x":1}', {header: as_value(content)}, "http://erp.example/items"),
+        "$.data",
     )
 
 
@@ -142,28 +176,38 @@ TAKERS: dict[str, Taker] = {
     "key_of": lambda content: key_of(as_value(content), ENTITY),
     "rowversion_of": lambda content: rowversion_of('{"row_version":' + as_value(content) + "}"),
     "find_records": lambda content: find_records(content, "$", max_record_bytes=len(content) // 2),
-    "find_records deeper": lambda content: find_records(b'{"data":' + content + b"}", "$.data", max_record_bytes=1000),
+    "find_records deeper": lambda content: find_records(
+        b'{"data":' + content + b"}", "$.data", max_record_bytes=1000
+    ),
     "translate": lambda content: Keeper(LISTED, ["id", "name"]).keep(b'{"data":' + content + b"}"),
-    "infer_columns": lambda content: infer_columns(LISTED, b'{"data":[{"id":1,"a":' + content + b"}]}", 10_000_000),
+    "infer_columns": lambda content: infer_columns(
+        LISTED, b'{"data":[{"id":1,"a":' + content + b"}]}", 10_000_000
+    ),
     "json_depth": lambda content: json_depth(as_value(content)),
     "compile_path": lambda content: compile_path(as_value(content)),
     "masks": lambda content: Masks(ENTITY, {"name": b"k" * 16}, frozenset({"extra"})).hide_record(
         _in_page(content)[9:-2]
     ),
     "token answer": token_of,
-    "link header": lambda content: _pages({"type": "link_header"}).advance(_reply(b"{}", as_value(content)), 10),
+    "link header": lambda content: _pages({"type": "link_header"}).advance(
+        _reply(b"{}", as_value(content)), 10
+    ),
     "next link": lambda content: _pages({"type": "next_link", "next_path": "$.next"}).advance(
         _reply(b'{"next":' + content + b"}"), 10
     ),
-    "next cursor": lambda content: _pages({"type": "cursor", "cursor_path": "next", "cursor_param": "c"}).advance(
-        _reply(content), 10
-    ),
+    "next cursor": lambda content: _pages(
+        {"type": "cursor", "cursor_path": "next", "cursor_param": "c"}
+    ).advance(_reply(content), 10),
     "retry after": lambda content: retry_after_seconds(as_value(content)),
     "headers told": lambda content: [
         _answer_with(name)(content) for name in ("link", "x-next-page", "x-total-count", "x-total")
     ],
-    "told beside a list": lambda content: read_told(_reply(b'{"data":[1],"meta":{"next":' + content + b"}}"), "$.data"),
-    "write-back of a member": lambda content: write_back._changed(b'{"id":1,"a":' + content + b"}", ("a", "b"), b"1"),
+    "told beside a list": lambda content: read_told(
+        _reply(b'{"data":[1],"meta":{"next":' + content + b"}}"), "$.data"
+    ),
+    "write-back of a member": lambda content: write_back._changed(
+        b'{"id":1,"a":' + content + b"}", ("a", "b"), b"1"
+    ),
     "write-back of a record": lambda content: write_back._changed(content, ("a", "b"), b"1"),
     "value of a row": lambda content: write_back._text(as_json(content)),
     "edited record": lambda content: release._changed(
@@ -174,12 +218,15 @@ TAKERS: dict[str, Taker] = {
     "SQL model of a text": lambda content: _model(content),
     "DMN document": _decisions,
     "DMN definitions": lambda content: _decisions(
-        b'<definitions xmlns="https://www.omg.org/spec/DMN/20191111/MODEL/">' + content + b"</definitions>"
+        b'<definitions xmlns="https://www.omg.org/spec/DMN/20191111/MODEL/">'
+        + content
+        + b"</definitions>"
     ),
     "yaml": read_yaml,
     "yaml of texts": lambda content: read_yaml(b"a: " + content, only_texts=True),
     "connector file": lambda content: validate(
-        fill_inputs(parse_yaml(b"name: shop\nkind: rest\nbase_url: " + content, "f"), {}), SourceFile("f", {}, {})
+        fill_inputs(parse_yaml(b"name: shop\nkind: rest\nbase_url: " + content, "f"), {}),
+        SourceFile("f", {}, {}),
     ),
     "openapi": lambda content: plan_endpoints(read_document(content, "d"), {}),
     "openapi path": lambda content: plan_endpoints(_document(as_value(content)), {}),
@@ -197,13 +244,19 @@ TAKERS: dict[str, Taker] = {
     "incident": _message,
     "infer_codec": lambda content: infer_codec([as_value(content)] * 2),
 }
-TAKERS |= {f"codec {codec}": lambda content, codec=codec: order_key(codec, as_value(content)) for codec in Codec}
 TAKERS |= {
-    f"order {codec}": lambda content, codec=codec: check_page_order(codec, [as_value(content)] * 2, "0")
+    f"codec {codec}": lambda content, codec=codec: order_key(codec, as_value(content))
     for codec in Codec
 }
 TAKERS |= {
-    f"text as {one} {one.hexadecimal}": lambda content, one=one: convert(as_value(content), one) for one in TYPES
+    f"order {codec}": lambda content, codec=codec: check_page_order(
+        codec, [as_value(content)] * 2, "0"
+    )
+    for codec in Codec
+}
+TAKERS |= {
+    f"text as {one} {one.hexadecimal}": lambda content, one=one: convert(as_value(content), one)
+    for one in TYPES
 }
 
 
@@ -214,13 +267,19 @@ def _reply(body: bytes, link: str | None = None) -> Reply:
 def _document(path: str) -> dict[str, object]:
     schema = {
         "type": "array",
-        "items": {"type": "object", "properties": {"id": {"type": "string", "pattern": path, "format": path}}},
+        "items": {
+            "type": "object",
+            "properties": {"id": {"type": "string", "pattern": path, "format": path}},
+        },
     }
     answer = {"200": {"content": {"application/" + path + "+json": {"schema": schema}, path: {}}}}
     parameters = [{"name": path, "in": "query"}, {"$ref": "#/" + path}]
     return {
         "openapi": "3.0.0",
-        "paths": {path: {"get": {"responses": answer}}, "/" + path: {"get": {"parameters": parameters}}},
+        "paths": {
+            path: {"get": {"responses": answer}},
+            "/" + path: {"get": {"parameters": parameters}},
+        },
     }
 
 
@@ -247,9 +306,15 @@ NUMBERS: dict[str, Callable[[int], bytes]] = {
 @pytest.mark.parametrize("declared", TYPES, ids=str)
 @pytest.mark.parametrize("family", NUMBERS)
 def test_no_number_takes_more_than_linear_time(family: str, declared: object) -> None:
-    assert fault_of(lambda content: convert(Decimal(content.decode()), declared), NUMBERS[family]) is None  # type: ignore[arg-type]
+    assert (
+        fault_of(lambda content: convert(Decimal(content.decode()), declared), NUMBERS[family])
+        is None
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_no_openapi_document_takes_more_than_linear_time(name: str) -> None:
-    assert fault_of(lambda content: plan_endpoints(read_document(content, "d"), {}), DOCUMENTS[name]) is None
+    assert (
+        fault_of(lambda content: plan_endpoints(read_document(content, "d"), {}), DOCUMENTS[name])
+        is None
+    )

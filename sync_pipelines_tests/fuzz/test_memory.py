@@ -25,7 +25,9 @@ VALUE_BYTES = 120_000_000
 def peak_of(script: str) -> int:
     """Bytes by which a script raises the peak of its process after `BEFORE` was taken."""
     text = _HEAD + textwrap.dedent(script) + "\nprint(peak_bytes() - BEFORE)\n"
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     return int(done.stdout.splitlines()[-1])
 

@@ -49,7 +49,9 @@ def _exact(value: Any, arrow: pa.DataType) -> Any:
 def judge(gate: Gate, *rows: tuple[Any, ...], tally: Tally | None = None) -> Verdicts:
     """Contract and gate over rows."""
     batch = batch_of(gate.entity, *rows)
-    return gate.judge(batch, judge_batch(gate.entity, batch), tally if tally is not None else Tally())
+    return gate.judge(
+        batch, judge_batch(gate.entity, batch), tally if tally is not None else Tally()
+    )
 
 
 def levels(gate: Gate, *rows: tuple[Any, ...]) -> list[str]:
@@ -57,7 +59,10 @@ def levels(gate: Gate, *rows: tuple[Any, ...]) -> list[str]:
     verdicts = judge(gate, *rows)
     reviews = [None] * len(rows) if verdicts.reviews is None else verdicts.reviews.to_pylist()
     rejected = {violation.index for violation in verdicts.rejects}
-    return ["reject" if place in rejected else "review" if reviews[place] else "pass" for place in range(len(rows))]
+    return [
+        "reject" if place in rejected else "review" if reviews[place] else "pass"
+        for place in range(len(rows))
+    ]
 
 
 def dmn(
@@ -78,19 +83,26 @@ def dmn(
     ]
     for one in names:
         name, _, kind = one.partition(":")
-        parts.append(f'<input><inputExpression typeRef="{kind}"><text>{name}</text></inputExpression></input>')
+        parts.append(
+            f'<input><inputExpression typeRef="{kind}"><text>{name}</text></inputExpression></input>'
+        )
     for name in outputs.split():
         told = f"<outputValues><text>{values}</text></outputValues>" if values else ""
-        told += f"<defaultOutputEntry><text>{default}</text></defaultOutputEntry>" if default else ""
+        told += (
+            f"<defaultOutputEntry><text>{default}</text></defaultOutputEntry>" if default else ""
+        )
         parts.append(f'<output name="{name}">{told}</output>')
     for rule in rules:
         cells = [
-            cell.strip().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for cell in rule.split("|")
+            cell.strip().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+            for cell in rule.split("|")
         ]
         tags = ["inputEntry"] * len(names) + ["outputEntry"] * (len(cells) - len(names))
         parts.append(
             "<rule>"
-            + "".join(f"<{tag}><text>{cell}</text></{tag}>" for tag, cell in zip(tags, cells, strict=True))
+            + "".join(
+                f"<{tag}><text>{cell}</text></{tag}>" for tag, cell in zip(tags, cells, strict=True)
+            )
             + "</rule>"
         )
     return "".join([*parts, "</decisionTable></decision></definitions>"])

@@ -14,12 +14,19 @@ from sync_pipelines.gate.contract import MAX_KEY_BYTES, Violation, judge_batch
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines_tests.batches.helpers import column, entity_of, key
 
-ENTITY = entity_of(key("id"), column("short", "VARCHAR(3)"), column("must", "INTEGER", is_nullable=False))
+ENTITY = entity_of(
+    key("id"), column("short", "VARCHAR(3)"), column("must", "INTEGER", is_nullable=False)
+)
 
 
 def judge(entity: Entity, *rows: tuple[Any, ...]) -> list[Violation]:
-    arrays = [pa.array([row[place] for row in rows], one.type.arrow) for place, one in enumerate(entity.columns)]
-    return judge_batch(entity, pa.table(arrays, names=[f"c{place}" for place in range(len(arrays))]))
+    arrays = [
+        pa.array([row[place] for row in rows], one.type.arrow)
+        for place, one in enumerate(entity.columns)
+    ]
+    return judge_batch(
+        entity, pa.table(arrays, names=[f"c{place}" for place in range(len(arrays))])
+    )
 
 
 def test_records_that_keep_the_contract_pass() -> None:
@@ -28,7 +35,12 @@ def test_records_that_keep_the_contract_pass() -> None:
 
 def test_every_bad_record_is_named_once_with_its_first_column_and_reason() -> None:
     violations = judge(
-        ENTITY, ("a", "abc", 1), (None, "abcd", None), ("b", "abcd", None), ("c", None, None), ("d", "x", 5)
+        ENTITY,
+        ("a", "abc", 1),
+        (None, "abcd", None),
+        ("b", "abcd", None),
+        ("c", None, None),
+        ("d", "x", 5),
     )
     assert violations == [
         Violation(1, "id", "The business key is null."),
@@ -66,9 +78,13 @@ def test_a_whole_batch_of_bad_records_is_told_completely() -> None:
 
 
 def test_columns_may_have_any_name_and_there_may_be_many() -> None:
-    entity = entity_of(key('"; DROP'), *[column(f"c{number}", "VARCHAR(1)") for number in range(300)])
+    entity = entity_of(
+        key('"; DROP'), *[column(f"c{number}", "VARCHAR(1)") for number in range(300)]
+    )
     rows = [("k", *["x"] * 300), ("k", *["x"] * 299, "xy")]
-    assert [(violation.index, violation.column) for violation in judge(entity, *rows)] == [(1, "c299")]
+    assert [(violation.index, violation.column) for violation in judge(entity, *rows)] == [
+        (1, "c299")
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +97,10 @@ def connection(server_url: str) -> Any:
 
 
 @given(
-    st.none() | st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x00"), max_size=5),
-    st.none() | st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x00"), max_size=5),
+    st.none()
+    | st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x00"), max_size=5),
+    st.none()
+    | st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\x00"), max_size=5),
     st.none() | st.integers(-(2**31), 2**31 - 1),
 )
 def test_the_gate_refuses_what_postgresql_refuses(
@@ -100,14 +118,21 @@ def test_the_gate_refuses_what_postgresql_refuses(
 
 
 @pytest.mark.parametrize("keys", [1, 2, 4, 16])
-def test_the_longest_keys_that_pass_fit_the_index_of_postgresql(connection: psycopg.Connection[Any], keys: int) -> None:
+def test_the_longest_keys_that_pass_fit_the_index_of_postgresql(
+    connection: psycopg.Connection[Any], keys: int
+) -> None:
     import random
 
     columns = ", ".join(f"k{number} text" for number in range(keys))
     names = ", ".join(f"k{number}" for number in range(keys))
-    connection.execute(f"DROP TABLE IF EXISTS pg_temp.longest; CREATE TEMP TABLE longest ({columns}, UNIQUE ({names}))")
+    connection.execute(
+        f"DROP TABLE IF EXISTS pg_temp.longest; CREATE TEMP TABLE longest ({columns}, UNIQUE ({names}))"
+    )
     entity = entity_of(*[key(f"k{number}") for number in range(keys)])
     # Random letters, since PostgreSQL would compress equal ones.
-    row = ["".join(chr(random.randrange(33, 127)) for _ in range(MAX_KEY_BYTES // keys)) for _ in range(keys)]  # noqa: S311
+    row = [
+        "".join(chr(random.randrange(33, 127)) for _ in range(MAX_KEY_BYTES // keys))
+        for _ in range(keys)
+    ]  # noqa: S311
     assert judge(entity, tuple(row)) == []
     connection.execute(f"INSERT INTO longest VALUES ({', '.join(['%s'] * keys)})", row)

@@ -47,7 +47,12 @@ def changed(**values: Any) -> tuple[Any, ...]:
         ("stock", "less_than", "{max_value: 4}", 4),
         ("stock", "less_than_or_equal_to", "{max_value: 3.0}", 4),
         ("weight", "in_range", "{min_value: 0, max_value: 1.5}", 1.501),
-        ("weight", "in_range", "{min_value: 1.5, max_value: 2, include_min: true, include_max: false}", 2),
+        (
+            "weight",
+            "in_range",
+            "{min_value: 1.5, max_value: 2, include_min: true, include_max: false}",
+            2,
+        ),
         ("weight", "isin", "{allowed_values: [1.5, 2]}", 3),
         ("stock", "isin", "{allowed_values: [3, 4.0]}", 5),
         ("loose", "isin", "{allowed_values: [7, 8]}", "9"),
@@ -60,8 +65,18 @@ def changed(**values: Any) -> tuple[Any, ...]:
         ("name", "str_endswith", "{string: a}", "Adb"),
         ("name", "str_length", "{min_value: 2, max_value: 4}", "Adele"),
         ("begins", "gt", "{min_value: 2024-04-30}", datetime.date(2024, 4, 30)),
-        ("ends", "ge", "{min_value: 2024-05-02T00:00:00Z}", datetime.datetime(2024, 5, 1, tzinfo=datetime.UTC)),
-        ("ends", "lt", "{max_value: 2024-05-02 00:00:01}", datetime.datetime(2024, 6, 1, tzinfo=datetime.UTC)),
+        (
+            "ends",
+            "ge",
+            "{min_value: 2024-05-02T00:00:00Z}",
+            datetime.datetime(2024, 5, 1, tzinfo=datetime.UTC),
+        ),
+        (
+            "ends",
+            "lt",
+            "{max_value: 2024-05-02 00:00:01}",
+            datetime.datetime(2024, 6, 1, tzinfo=datetime.UTC),
+        ),
         ("stock", "eq", "{value: 3}", 2),
         ("stock", "ne", "{value: 2}", 2),
         ("stock", "le", "{max_value: 3}", 4),
@@ -86,13 +101,17 @@ def test_the_names_of_checks_are_those_that_pandera_has_for_polars() -> None:
     import pandera.backends.polars.builtin_checks as builtin
     from pandera.api.checks import Check
 
-    there = {name for name in Check.CHECK_FUNCTION_REGISTRY if hasattr(builtin, name)} - {"unique_values_eq"}
+    there = {name for name in Check.CHECK_FUNCTION_REGISTRY if hasattr(builtin, name)} - {
+        "unique_values_eq"
+    }
     assert there <= set(CHECKS)
     assert all(hasattr(Check, name) for name in CHECKS)
 
 
 def test_an_expression_compares_columns_of_a_record_and_when_restricts_it(tmp_path: Path) -> None:
-    gate = gate_of(tmp_path, "rules: [{name: order, expression: begins <= ends, when: stock > 0}]", ENTITY)
+    gate = gate_of(
+        tmp_path, "rules: [{name: order, expression: begins <= ends, when: stock > 0}]", ENTITY
+    )
     late = datetime.date(2025, 1, 1)
     assert levels(
         gate,
@@ -152,7 +171,9 @@ def test_an_entity_without_a_file_has_no_gate(tmp_path: Path) -> None:
     assert load_gate(tmp_path / "nowhere", ENTITY) is None
 
 
-def test_severity_says_what_becomes_of_a_record_and_the_worst_verdict_counts(tmp_path: Path) -> None:
+def test_severity_says_what_becomes_of_a_record_and_the_worst_verdict_counts(
+    tmp_path: Path,
+) -> None:
     text = """
 rules:
   - {name: has_weight, column: weight, check: gt, arguments: {min_value: 0}, severity: review}
@@ -169,18 +190,33 @@ rules:
     verdicts = judge(gate, GOOD, changed(weight=0), changed(weight=0, stock=0))
     assert verdicts.reviews is not None
     assert verdicts.reviews.to_pylist() == [None, "Rule has_weight: weight: gt(min_value=0).", None]
-    assert verdicts.rejects[0].reason == "Rule has_stock: stock: gt(min_value=0). Failed as well: has_weight."
+    assert (
+        verdicts.rejects[0].reason
+        == "Rule has_stock: stock: gt(min_value=0). Failed as well: has_weight."
+    )
 
 
-def test_the_score_is_the_share_of_the_weights_and_its_thresholds_close_on_each_other(tmp_path: Path) -> None:
+def test_the_score_is_the_share_of_the_weights_and_its_thresholds_close_on_each_other(
+    tmp_path: Path,
+) -> None:
     rules = "\n".join(
         f"  - {{name: r{n}, column: stock, check: ge, arguments: {{min_value: {n}}}, severity: score, weight: {w}}}"
         for n, w in ((1, 50), (2, 29.5), (3, 20.5))
     )
-    gate = gate_of(tmp_path, f"rules:\n{rules}\nscore: {{reject_below: 50, review_below: 80}}", ENTITY)
+    gate = gate_of(
+        tmp_path, f"rules:\n{rules}\nscore: {{reject_below: 50, review_below: 80}}", ENTITY
+    )
     # 100, 79.5 (the hole between 79 and 80), 50 and 0
-    assert levels(gate, *[changed(stock=n) for n in (3, 2, 1, 0)]) == ["pass", "review", "review", "reject"]
-    assert judge(gate, changed(stock=0)).rejects[0].reason == "The score 0 is too low. Failed as well: r1, r2, r3."
+    assert levels(gate, *[changed(stock=n) for n in (3, 2, 1, 0)]) == [
+        "pass",
+        "review",
+        "review",
+        "reject",
+    ]
+    assert (
+        judge(gate, changed(stock=0)).rejects[0].reason
+        == "The score 0 is too low. Failed as well: r1, r2, r3."
+    )
 
 
 def test_required_fields_are_neither_null_nor_blank(tmp_path: Path) -> None:
@@ -197,7 +233,11 @@ def test_required_fields_are_neither_null_nor_blank(tmp_path: Path) -> None:
 
 def test_what_the_contract_refuses_keeps_its_reason_and_is_counted_once(tmp_path: Path) -> None:
     tally = Tally()
-    gate = gate_of(tmp_path, "rules: [{name: has_stock, column: stock, check: gt, arguments: {min_value: 0}}]", ENTITY)
+    gate = gate_of(
+        tmp_path,
+        "rules: [{name: has_stock, column: stock, check: gt, arguments: {min_value: 0}}]",
+        ENTITY,
+    )
     verdicts = judge(gate, changed(id=None, stock=0), GOOD, changed(stock=0), tally=tally)
     assert [(one.index, one.column) for one in verdicts.rejects] == [(0, "id"), (2, "stock")]
     assert tally.as_dict() == {
@@ -210,7 +250,9 @@ def test_what_the_contract_refuses_keeps_its_reason_and_is_counted_once(tmp_path
     }
 
 
-def test_a_value_that_breaks_an_expression_sends_its_own_record_to_quarantine_and_no_other(tmp_path: Path) -> None:
+def test_a_value_that_breaks_an_expression_sends_its_own_record_to_quarantine_and_no_other(
+    tmp_path: Path,
+) -> None:
     text = """
 record_type: CAST(CAST(name AS INTEGER) AS VARCHAR)
 rules: [{name: number, expression: CAST(name AS INTEGER) > 0, severity: review}]
@@ -230,8 +272,12 @@ decision: {file: t.dmn, inputs: {kind: record_type}}
     assert (tally.passed, tally.reviewed, tally.rejected, tally.failed) == (3, 2, 2, {"number": 3})
 
 
-def test_explain_tells_which_rule_breaks_and_that_it_would_be_enough_if_it_passed(tmp_path: Path) -> None:
-    gate = gate_of(tmp_path, "rules: [{name: number, expression: CAST(name AS INTEGER) > 0}]", ENTITY)
+def test_explain_tells_which_rule_breaks_and_that_it_would_be_enough_if_it_passed(
+    tmp_path: Path,
+) -> None:
+    gate = gate_of(
+        tmp_path, "rules: [{name: number, expression: CAST(name AS INTEGER) > 0}]", ENTITY
+    )
     told = explain(gate, batch_of(ENTITY, changed(name="canary")))
     assert (told.verdict, told.remedies) == ("reject", [["number"]])
     assert "number cannot be evaluated" in told.reason
@@ -248,7 +294,9 @@ def test_a_record_type_that_cannot_be_told_is_a_reason_of_its_own(tmp_path: Path
 
 
 def test_a_thousand_values_that_break_an_expression_are_found_one_by_one(tmp_path: Path) -> None:
-    gate = gate_of(tmp_path, "rules: [{name: number, expression: CAST(name AS INTEGER) > 0}]", ENTITY)
+    gate = gate_of(
+        tmp_path, "rules: [{name: number, expression: CAST(name AS INTEGER) > 0}]", ENTITY
+    )
     rows = [changed(name="x" if number % 3 else "7") for number in range(1500)]
     assert levels(gate, *rows) == ["reject" if number % 3 else "pass" for number in range(1500)]
 
@@ -279,7 +327,10 @@ WRONG = {
         "rules:\n- name: a\n  column: stock\n  check: gt\n  arguments: {min_value: x}",
         "5: rules.0.arguments: gt(min_value=x) does not go with stock (BIGINT)",
     ),
-    "a missing argument": ("rules:\n- {name: a, column: stock, check: gt}", "does not go with stock"),
+    "a missing argument": (
+        "rules:\n- {name: a, column: stock, check: gt}",
+        "does not go with stock",
+    ),
     "an unknown severity": (
         "rules:\n- {name: a, column: stock, check: gt, severity: rejct}",
         "'rejct' is not one of reject, review, score. Did you mean 'reject'?",
@@ -296,7 +347,10 @@ WRONG = {
         "rules:\n- {name: a, column: stock, check: gt, expression: stock > 1}",
         "exactly one of check, function and expression",
     ),
-    "an expression that is none": ("rules:\n- {name: a, expression: stock >}", "it is no SQL expression"),
+    "an expression that is none": (
+        "rules:\n- {name: a, expression: stock >}",
+        "it is no SQL expression",
+    ),
     "an expression with a typing error": (
         "rules:\n- {name: a, expression: stokk > 1}",
         "no column 'stokk'. Did you mean 'stock'?",
@@ -309,7 +363,10 @@ WRONG = {
         'rules:\n- {name: a, expression: "stock > (select 1)"}',
         "2: rules.0.expression: it cannot be evaluated",
     ),
-    "an expression that is no condition": ("rules:\n- {name: a, expression: stock + 1}", "where Boolean is needed"),
+    "an expression that is no condition": (
+        "rules:\n- {name: a, expression: stock + 1}",
+        "where Boolean is needed",
+    ),
     "the same name twice": (
         "rules:\n- {name: a, expression: stock > 1}\n- {name: a, expression: stock > 2}",
         "3: rules.1.name",
@@ -326,14 +383,26 @@ WRONG = {
         "required: [nam]",
         "required.0: erp/items has no column 'nam'. Did you mean 'name'?",
     ),
-    "a mask that is none": ("masks: {name: hide}", "1: masks.name: a mask is redact, drop, or {hash: env:NAME}."),
+    "a mask that is none": (
+        "masks: {name: hide}",
+        "1: masks.name: a mask is redact, drop, or {hash: env:NAME}.",
+    ),
     "a mask with its key in the file": (
         "masks:\n  name: {hash: verysecretvalue}",
         "masks.name: the key is given as a reference, env:NAME",
     ),
-    "a mask of an unknown column": ("masks: {nme: redact}", "no column 'nme'. Did you mean 'name'?"),
-    "a redacted key": ("masks: {id: redact}", "'id' is a business key: it may be hashed, but not redacted"),
-    "a dropped key": ("masks: {id: drop}", "'id' is a business key: it may be hashed, but not dropped"),
+    "a mask of an unknown column": (
+        "masks: {nme: redact}",
+        "no column 'nme'. Did you mean 'name'?",
+    ),
+    "a redacted key": (
+        "masks: {id: redact}",
+        "'id' is a business key: it may be hashed, but not redacted",
+    ),
+    "a dropped key": (
+        "masks: {id: drop}",
+        "'id' is a business key: it may be hashed, but not dropped",
+    ),
     "a list": ("- a", "it must hold keys"),
     "nothing": ("", "it must hold keys"),
     "a broken file": ("rules: [", "1: "),

@@ -39,7 +39,9 @@ def iso_rowversions(draw: st.DrawFn) -> tuple[str, Decimal]:
     sign = -1 if "-" in zone else 1
     bare = zone.strip().strip("+-").replace(":", "")
     offset = 0 if bare in ("", "Z", "z") else sign * (int(bare[:2]) * 3600 + int(bare[2:]) * 60)
-    return text, Decimal(int(moment.replace(tzinfo=UTC).timestamp()) - offset) + Decimal(f"0.{digits or 0}")
+    return text, Decimal(int(moment.replace(tzinfo=UTC).timestamp()) - offset) + Decimal(
+        f"0.{digits or 0}"
+    )
 
 
 @given(st.lists(st.integers(-(10**30), 10**30), min_size=2))
@@ -62,10 +64,14 @@ def test_a_width_that_changes_between_cursor_and_page_is_refused(codec: Codec) -
         check_page_order(codec, ["20240101000000"], after="202401010000000")
 
 
-@given(st.lists(st.integers(0, 16**20), min_size=2), st.sampled_from(["{:x}", "0x{:X}", "0X{:020x}"]))
+@given(
+    st.lists(st.integers(0, 16**20), min_size=2), st.sampled_from(["{:x}", "0x{:X}", "0X{:020x}"])
+)
 def test_hexadecimal_orders_as_numbers(numbers: list[int], notation: str) -> None:
     texts = [notation.format(number) for number in numbers]
-    assert sorted(numbers) == [int(one, 16) for one in sorted(texts, key=lambda one: order_key(Codec.HEX, one))]
+    assert sorted(numbers) == [
+        int(one, 16) for one in sorted(texts, key=lambda one: order_key(Codec.HEX, one))
+    ]
 
 
 @given(iso_rowversions(), iso_rowversions())
@@ -77,9 +83,15 @@ def test_iso_times_order_by_instant_whatever_the_zone_and_digits(
     assert (left == right) == (first[1] == second[1])
 
 
-@given(st.lists(st.text(st.characters(blacklist_categories=["Cs"]), min_size=3, max_size=3), min_size=2))
+@given(
+    st.lists(
+        st.text(st.characters(blacklist_categories=["Cs"]), min_size=3, max_size=3), min_size=2
+    )
+)
 def test_texts_order_by_code_point_as_postgresql_orders_under_collate_c(texts: list[str]) -> None:
-    assert sorted(texts, key=lambda one: order_key(Codec.TEXT, one)) == sorted(texts, key=lambda one: one.encode())
+    assert sorted(texts, key=lambda one: order_key(Codec.TEXT, one)) == sorted(
+        texts, key=lambda one: one.encode()
+    )
 
 
 @pytest.mark.parametrize(
@@ -149,17 +161,32 @@ def test_the_codec_is_inferred_from_a_first_page(rowversions: list[str], codec: 
     assert infer_codec(rowversions) is codec
 
 
-@given(st.lists(st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=25), min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=25),
+        min_size=1,
+        max_size=5,
+    )
+)
 def test_whatever_is_inferred_can_be_compared(rowversions: list[str]) -> None:
     codec = infer_codec(rowversions)
     assert all(order_key(codec, rowversion) is not None for rowversion in rowversions)
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=12), st.integers(-1, 30))
-def test_a_page_passes_only_when_it_is_sorted_and_behind_the_cursor(numbers: list[int], after: int) -> None:
+def test_a_page_passes_only_when_it_is_sorted_and_behind_the_cursor(
+    numbers: list[int], after: int
+) -> None:
     is_right = numbers == sorted(numbers) and numbers[0] > after
-    for codec, notation in ((Codec.INTEGER, "{}"), (Codec.TEXT, "{:05d}"), (Codec.DIGITS, "202406301200{:02d}")):
-        page, cursor = [notation.format(number) for number in numbers], notation.format(after) if after >= 0 else None
+    for codec, notation in (
+        (Codec.INTEGER, "{}"),
+        (Codec.TEXT, "{:05d}"),
+        (Codec.DIGITS, "202406301200{:02d}"),
+    ):
+        page, cursor = (
+            [notation.format(number) for number in numbers],
+            notation.format(after) if after >= 0 else None,
+        )
         try:
             check_page_order(codec, page, cursor)
             assert is_right
@@ -205,7 +232,9 @@ def test_digits_less_some_seconds_are_that_much_earlier_and_as_wide(
         (Codec.TIMESTAMP, "2024-01-01Z"),
     ],
 )
-def test_even_the_first_times_of_the_calendar_can_be_stepped_back_from(codec: Codec, rowversion: str) -> None:
+def test_even_the_first_times_of_the_calendar_can_be_stepped_back_from(
+    codec: Codec, rowversion: str
+) -> None:
     earlier = subtract_seconds(codec, rowversion, 60)
     assert order_key(codec, earlier) <= order_key(codec, rowversion)
     assert notation(earlier) == notation(rowversion)
@@ -214,7 +243,10 @@ def test_even_the_first_times_of_the_calendar_can_be_stepped_back_from(codec: Co
 def notation(rowversion: str) -> str:
     """The rowversion with its date and time blanked out; what is left is layout and zone."""
     date, rest = rowversion[:10], rowversion[10:]
-    cut = next((at for at, letter in enumerate(rest) if letter in "Zz+-" or (letter == " " and at)), len(rest))
+    cut = next(
+        (at for at, letter in enumerate(rest) if letter in "Zz+-" or (letter == " " and at)),
+        len(rest),
+    )
     return "".join("0" if letter.isdigit() else letter for letter in date + rest[:cut]) + rest[cut:]
 
 
@@ -239,11 +271,18 @@ def test_the_cursor_never_goes_back_and_never_beyond_what_the_read_reached(
     read_seconds: float,
 ) -> None:
     assume(current is None or last is None or last > current)
-    write = (lambda number: digits_at(NOW - timedelta(seconds=1000 - number))) if codec is Codec.DIGITS else str
+    write = (
+        (lambda number: digits_at(NOW - timedelta(seconds=1000 - number)))
+        if codec is Codec.DIGITS
+        else str
+    )
     planned = plan_cursor(
         codec,
         current=None if current is None else write(current),
-        marks=tuple(CursorMark(NOW - timedelta(seconds=age), write(position)) for age, position in ages_and_positions),
+        marks=tuple(
+            CursorMark(NOW - timedelta(seconds=age), write(position))
+            for age, position in ages_and_positions
+        ),
         started_at=NOW,
         read_seconds=read_seconds,
         last=None if last is None else write(last),
@@ -258,9 +297,17 @@ def test_the_cursor_never_goes_back_and_never_beyond_what_the_read_reached(
     assert key <= max(bounds)
     if current is not None:
         assert key >= order_key(codec, write(current))
-    if last is not None and key > order_key(codec, write(-1 if current is None else current)) and lookback_seconds:
+    if (
+        last is not None
+        and key > order_key(codec, write(-1 if current is None else current))
+        and lookback_seconds
+    ):
         # Either a time ago by the rowversion's own clock, or a mark that is old enough.
-        old = [order_key(codec, write(position)) for age, position in ages_and_positions if age >= lookback_seconds]
+        old = [
+            order_key(codec, write(position))
+            for age, position in ages_and_positions
+            if age >= lookback_seconds
+        ]
         below_last = order_key(codec, write(last - 1)) if last else None
         assert key in old or key == below_last or codec is Codec.DIGITS
         assert key < order_key(codec, write(last)), "the last group is still open"
@@ -329,12 +376,18 @@ def test_what_only_the_source_orders_must_still_stand_in_groups_behind_the_curso
 
 
 def test_a_number_moves_only_to_a_mark_that_is_as_old_as_the_lookback() -> None:
-    marks = (CursorMark(NOW - timedelta(seconds=59), "30"), CursorMark(NOW - timedelta(seconds=61), "20"))
+    marks = (
+        CursorMark(NOW - timedelta(seconds=59), "30"),
+        CursorMark(NOW - timedelta(seconds=61), "20"),
+    )
     assert plan(Codec.INTEGER, current="5", marks=marks, last="40") == "20"
 
 
 def test_marks_in_any_order_give_the_newest_old_one_even_when_opaque() -> None:
-    marks = tuple(CursorMark(NOW - timedelta(seconds=age), name) for age, name in ((70, "b"), (300, "z"), (10, "c")))
+    marks = tuple(
+        CursorMark(NOW - timedelta(seconds=age), name)
+        for age, name in ((70, "b"), (300, "z"), (10, "c"))
+    )
     assert plan(Codec.OPAQUE, current="a", marks=marks, last="d") == "b"
 
 
@@ -345,7 +398,10 @@ def test_an_answer_that_is_empty_by_mistake_moves_no_cursor(codec: Codec) -> Non
 
 
 def test_a_read_that_broke_off_early_moves_the_cursor_no_further_than_it_came() -> None:
-    marks = (CursorMark(NOW - timedelta(seconds=300), "20"), CursorMark(NOW - timedelta(seconds=100), "50"))
+    marks = (
+        CursorMark(NOW - timedelta(seconds=300), "20"),
+        CursorMark(NOW - timedelta(seconds=100), "50"),
+    )
     assert plan(Codec.INTEGER, current="10", marks=marks, last="30") == "20"
 
 
@@ -368,8 +424,12 @@ def test_a_local_time_ahead_of_utc_is_no_future() -> None:
     assert plan(Codec.DIGITS, last=digits_at(NOW + timedelta(hours=14))) is not None
 
 
-@pytest.mark.parametrize(("interval", "lookback_seconds"), [(1, 60), (10, 60), (60, 3600), (300, 60), (59, 60)])
-def test_marks_stay_few_and_the_cursor_follows_however_often_we_sync(interval: int, lookback_seconds: int) -> None:
+@pytest.mark.parametrize(
+    ("interval", "lookback_seconds"), [(1, 60), (10, 60), (60, 3600), (300, 60), (59, 60)]
+)
+def test_marks_stay_few_and_the_cursor_follows_however_often_we_sync(
+    interval: int, lookback_seconds: int
+) -> None:
     marks: tuple[CursorMark, ...] = ()
     cursor: str | None = None
     rounds = 5 * lookback_seconds // interval + 50
@@ -390,7 +450,9 @@ def test_marks_stay_few_and_the_cursor_follows_however_often_we_sync(interval: i
 
 
 @given(st.lists(st.integers(0, 500), max_size=60), st.integers(0, 200))
-def test_marks_are_kept_in_order_with_at_most_one_that_is_old(ages: list[int], lookback_seconds: int) -> None:
+def test_marks_are_kept_in_order_with_at_most_one_that_is_old(
+    ages: list[int], lookback_seconds: int
+) -> None:
     marks = tuple(CursorMark(NOW - timedelta(seconds=age), str(age)) for age in ages)
     kept = plan_marks(marks, None, NOW, lookback_seconds)
     assert set(kept) <= set(marks)

@@ -30,7 +30,9 @@ def due(slug: str = "a", late: float = 1, **options: object) -> DueEntity:
 
 
 @given(st.uuids(), st.integers(1, 10**7))
-def test_an_entity_is_due_within_its_interval_and_always_by_the_same_jitter(uid: UUID, interval: int) -> None:
+def test_an_entity_is_due_within_its_interval_and_always_by_the_same_jitter(
+    uid: UUID, interval: int
+) -> None:
     seconds = plan_next_seconds(uid, interval)
     assert 0.9 * interval <= seconds <= interval
     assert interval - seconds <= MAX_JITTER_SECONDS
@@ -57,18 +59,34 @@ def test_entities_of_one_discovery_do_not_stay_together() -> None:
 
 @given(st.uuids(), st.integers(1, 10**7), st.integers(0, 10_000))
 def test_backoff_doubles_and_is_bounded(uid: UUID, interval: int, failures: int) -> None:
-    now, later = plan_retry_seconds(uid, interval, failures), plan_retry_seconds(uid, interval, failures + 1)
+    now, later = (
+        plan_retry_seconds(uid, interval, failures),
+        plan_retry_seconds(uid, interval, failures + 1),
+    )
     assert 0 < now <= later <= 1.1 * MAX_RETRY_SECONDS
     assert failures == 0 or later == 2 * now or later >= MAX_RETRY_SECONDS
 
 
 def test_a_short_interval_is_where_the_backoff_begins() -> None:
-    assert [round(plan_retry_seconds(UUID(int=0), 10, failures)) for failures in (1, 2, 3)] == [10, 20, 40]
-    assert [round(plan_retry_seconds(UUID(int=0), 86_400, failures)) for failures in (1, 2, 8)] == [60, 120, 3600]
+    assert [round(plan_retry_seconds(UUID(int=0), 10, failures)) for failures in (1, 2, 3)] == [
+        10,
+        20,
+        40,
+    ]
+    assert [round(plan_retry_seconds(UUID(int=0), 86_400, failures)) for failures in (1, 2, 8)] == [
+        60,
+        120,
+        3600,
+    ]
 
 
 def test_a_silent_source_is_probed_less_and_less_but_never_forgotten() -> None:
-    assert [plan_probe_retry_seconds(failures) for failures in (1, 2, 3, 100)] == [30, 60, 120, MAX_PROBE_RETRY_SECONDS]
+    assert [plan_probe_retry_seconds(failures) for failures in (1, 2, 3, 100)] == [
+        30,
+        60,
+        120,
+        MAX_PROBE_RETRY_SECONDS,
+    ]
 
 
 def test_what_is_due_together_shares_one_run_with_what_is_due_soon() -> None:
@@ -102,6 +120,10 @@ def test_large_reads_and_full_reads_run_apart_from_deltas() -> None:
 
 def test_while_runs_of_a_kind_have_not_finished_entities_wait_in_the_catalog() -> None:
     candidates = [due("delta"), due("first", reads_all=True, row_count=None)]
-    assert [run.kind for run in plan_runs(candidates, [Kind.REGULAR] * MAX_RUNS, 10)] == [Kind.LARGE]
-    assert [run.kind for run in plan_runs(candidates, [Kind.LARGE, Kind.FULL_READ], 10)] == [Kind.REGULAR]
+    assert [run.kind for run in plan_runs(candidates, [Kind.REGULAR] * MAX_RUNS, 10)] == [
+        Kind.LARGE
+    ]
+    assert [run.kind for run in plan_runs(candidates, [Kind.LARGE, Kind.FULL_READ], 10)] == [
+        Kind.REGULAR
+    ]
     assert plan_runs(candidates, [Kind.REGULAR, Kind.LARGE] * MAX_RUNS, 10) == []

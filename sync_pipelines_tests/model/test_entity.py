@@ -14,7 +14,9 @@ KEY = Column("id", "INTEGER", is_nullable=False, is_business_key=True)
 
 
 def entity_of(*columns: Column) -> Entity:
-    return Entity(uuid4(), "erp", "items", "Items", "", DeltaStrategy.ROWVERSION, columns, "erp", "items")
+    return Entity(
+        uuid4(), "erp", "items", "Items", "", DeltaStrategy.ROWVERSION, columns, "erp", "items"
+    )
 
 
 @pytest.mark.parametrize(
@@ -27,7 +29,9 @@ def entity_of(*columns: Column) -> Entity:
         ((KEY, *[Column(f"a{number}", "TEXT") for number in range(1700)]), "1701 columns"),
     ],
 )
-def test_columns_that_cannot_be_a_table_are_refused_with_the_reason(columns: tuple[Column, ...], reason: str) -> None:
+def test_columns_that_cannot_be_a_table_are_refused_with_the_reason(
+    columns: tuple[Column, ...], reason: str
+) -> None:
     with pytest.raises(EntityDefinitionError, match=reason):
         check_columns(columns)
 

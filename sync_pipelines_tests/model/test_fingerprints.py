@@ -21,7 +21,9 @@ printable = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size
 
 
 def recognizer(*values: str) -> Recognizer:
-    return Recognizer(KEY, [KEY.fingerprint(written) for value in values for written in spellings(value)])
+    return Recognizer(
+        KEY, [KEY.fingerprint(written) for value in values for written in spellings(value)]
+    )
 
 
 @given(st.text(max_size=60), printable, st.text(max_size=60))
@@ -45,13 +47,19 @@ def test_json_and_urls_repeat_it_in_their_own_spelling() -> None:
 
 def test_of_two_secrets_that_begin_alike_the_longer_is_hidden_whole() -> None:
     found = recognizer("sk-live-0001", "sk-live-0001-and-more")
-    assert found.redact("a sk-live-0001-and-more b sk-live-0001 c sk-live-9", "***") == "a *** b *** c sk-live-9"
+    assert (
+        found.redact("a sk-live-0001-and-more b sk-live-0001 c sk-live-9", "***")
+        == "a *** b *** c sk-live-9"
+    )
 
 
-@pytest.mark.parametrize("text", ["sk-live-" * 40_000, "a" * 320_000, "é\U0001f600\ud800" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["sk-live-" * 40_000, "a" * 320_000, "é\U0001f600\ud800" * 100_000]
+)
 def test_time_grows_with_the_text_alone(text: str) -> None:
     many = recognizer(
-        *(f"sk-live-{number:030}" for number in range(20)), *(f"{number:08}-other" for number in range(2000))
+        *(f"sk-live-{number:030}" for number in range(20)),
+        *(f"{number:08}-other" for number in range(2000)),
     )
     started = time.process_time()
     assert many.redact(text, "***") == text
@@ -83,12 +91,18 @@ def processes(monkeypatch, tmp_path):
     return start
 
 
-def test_a_process_without_the_secret_hides_what_another_one_had(world, processes, tmp_path) -> None:
-    settings = world.settings.model_copy(update={"home": tmp_path / "home", "gates_folder": tmp_path / "gates"})
+def test_a_process_without_the_secret_hides_what_another_one_had(
+    world, processes, tmp_path
+) -> None:
+    settings = world.settings.model_copy(
+        update={"home": tmp_path / "home", "gates_folder": tmp_path / "gates"}
+    )
     (tmp_path / "gates" / "erp").mkdir(parents=True)
     (tmp_path / "gates" / "erp" / "items.yaml").write_text("masks: {a: {hash: env:MASK_SALT}}\n")
     add_connector(world.database, "crm", "https://crm.example.com", "env:CRM_KEY")
-    world.sql("INSERT INTO bridge.webhooks (name, url, secret) VALUES ('ops', 'env:HOOK_URL', 'env:HOOK_KEY')")
+    world.sql(
+        "INSERT INTO bridge.webhooks (name, url, secret) VALUES ('ops', 'env:HOOK_URL', 'env:HOOK_KEY')"
+    )
     had = {
         "CRM_KEY": "canary-crm-8f21",
         "HOOK_URL": "https://hooks.example.com/canary-hook",
@@ -98,7 +112,9 @@ def test_a_process_without_the_secret_hides_what_another_one_had(world, processe
     text = "echo: " + ", ".join(had.values())
 
     learn_secrets(world.database, settings, had)
-    assert secrets.redact_known(text) == "echo: ***, ***, ***, ***", "the values are known before anything was resolved"
+    assert secrets.redact_known(text) == "echo: ***, ***, ***, ***", (
+        "the values are known before anything was resolved"
+    )
     processes()
     learn_secrets(world.database, settings, {})
     assert secrets.redact_known(text) == "echo: ***, ***, ***, ***"
@@ -122,5 +138,10 @@ def test_the_catalog_keeps_no_part_of_a_secret(world, processes, tmp_path) -> No
     [(reference, length, head, digest)] = world.sql(
         "SELECT reference, length, head, digest FROM bridge.secret_fingerprints"
     )
-    assert (reference, length, len(head), len(digest)) == ("env:CRM_KEY", len("canary-crm-8f21"), 8, 32)
+    assert (reference, length, len(head), len(digest)) == (
+        "env:CRM_KEY",
+        len("canary-crm-8f21"),
+        8,
+        32,
+    )
     assert b"canary" not in head + digest

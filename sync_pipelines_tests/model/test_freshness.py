@@ -7,7 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sync_pipelines.model.entity import EntityStatus
-from sync_pipelines.model.freshness import StatusWord, Windows, freshness_windows, plan_freshness, status_word
+from sync_pipelines.model.freshness import (
+    StatusWord,
+    Windows,
+    freshness_windows,
+    plan_freshness,
+    status_word,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -41,7 +47,12 @@ def test_late_after_one_interval_and_in_error_after_two(age, expected):
 
 
 def test_without_grace_the_words_change_at_the_intervals_themselves():
-    assert [word(age, grace_seconds=0) for age in (300, 301, 600, 601)] == ["on time", "late", "late", "error"]
+    assert [word(age, grace_seconds=0) for age in (300, 301, 600, 601)] == [
+        "on time",
+        "late",
+        "late",
+        "error",
+    ]
 
 
 def test_what_a_person_must_do_comes_before_how_old_the_table_is():
@@ -60,7 +71,9 @@ def test_freshness_is_asked_only_of_what_is_synced():
     assert plan_freshness(EntityStatus.ACTIVE, sync_enabled=True)
     assert not plan_freshness(EntityStatus.ACTIVE, sync_enabled=False)
     assert not plan_freshness(EntityStatus.VANISHED, sync_enabled=True)
-    assert plan_freshness(EntityStatus.ACTION_REQUIRED, sync_enabled=True), "a stopped table gets old all the same"
+    assert plan_freshness(EntityStatus.ACTION_REQUIRED, sync_enabled=True), (
+        "a stopped table gets old all the same"
+    )
 
 
 def test_the_windows_are_one_and_two_intervals_and_the_grace():

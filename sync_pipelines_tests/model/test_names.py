@@ -70,13 +70,17 @@ def test_an_accepted_slug_is_harmless_in_a_url_and_in_a_file_name(slug: str) -> 
     assert ".." not in slug
 
 
-@pytest.mark.parametrize("name", ["erp\n", "Erp", "1erp", "_erp", "erp-2", "", "e" * 64, "é", "erp "])
+@pytest.mark.parametrize(
+    "name", ["erp\n", "Erp", "1erp", "_erp", "erp-2", "", "e" * 64, "é", "erp "]
+)
 def test_a_connector_name_that_cannot_be_a_schema_is_refused(name: str) -> None:
     with pytest.raises(SettingsError):
         check_connector_name(name)
 
 
-@given(st.text(alphabet=st.characters(blacklist_categories=["Cs"]), max_size=200), st.integers(20, 63))
+@given(
+    st.text(alphabet=st.characters(blacklist_categories=["Cs"]), max_size=200), st.integers(20, 63)
+)
 def test_a_shortened_identifier_fits_and_a_short_one_is_untouched(name: str, limit: int) -> None:
     short = shorten_identifier(name, limit)
     assert len(short.encode()) <= limit
@@ -113,19 +117,34 @@ def test_columns_that_a_reader_takes_for_one_are_refused(first: str, second: str
 
 
 @pytest.mark.parametrize(
-    "name", ["_bridge_id", "_BRIDGE_HASH", "_Bridge_anything", "", "   ", "a\x00b", "a\nb", "a\x1bb", "a\ud800"]
+    "name",
+    [
+        "_bridge_id",
+        "_BRIDGE_HASH",
+        "_Bridge_anything",
+        "",
+        "   ",
+        "a\x00b",
+        "a\nb",
+        "a\x1bb",
+        "a\ud800",
+    ],
 )
 def test_reserved_empty_and_control_names_are_refused(name: str) -> None:
     with pytest.raises(EntityDefinitionError):
         check_column_names(["id", name])
 
 
-@pytest.mark.parametrize("name", ['"; DROP TABLE x; --', "select", "table", "a b", "%s", "{0}", "x" * 200, "c0", "é"])
+@pytest.mark.parametrize(
+    "name", ['"; DROP TABLE x; --', "select", "table", "a b", "%s", "{0}", "x" * 200, "c0", "é"]
+)
 def test_names_that_only_need_quoting_pass(name: str) -> None:
     check_column_names(["id", name])
 
 
-@pytest.mark.parametrize(("slug", "table"), [("Items-2.old", "items_2_old"), ("A", "a"), ("nul", "nul")])
+@pytest.mark.parametrize(
+    ("slug", "table"), [("Items-2.old", "items_2_old"), ("A", "a"), ("nul", "nul")]
+)
 def test_a_table_is_named_like_its_slug(slug: str, table: str) -> None:
     assert table_name_for(slug) == table
 

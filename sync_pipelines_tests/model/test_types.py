@@ -107,11 +107,23 @@ REFUSED = [
 LATTICE = [
     ColumnType(Kind.TEXT),
     *[ColumnType(Kind.TEXT, length=length) for length in (1, 5, 50)],
-    *[ColumnType(kind) for kind in (Kind.SMALLINT, Kind.INTEGER, Kind.BIGINT, Kind.REAL, Kind.DOUBLE)],
+    *[
+        ColumnType(kind)
+        for kind in (Kind.SMALLINT, Kind.INTEGER, Kind.BIGINT, Kind.REAL, Kind.DOUBLE)
+    ],
     ColumnType(Kind.NUMERIC),
     *[
         ColumnType(Kind.NUMERIC, precision=precision, scale=scale)
-        for precision, scale in ((5, 0), (10, 0), (10, 3), (12, 3), (19, 0), (22, 3), (38, 10), (50, 2))
+        for precision, scale in (
+            (5, 0),
+            (10, 0),
+            (10, 3),
+            (12, 3),
+            (19, 0),
+            (22, 3),
+            (38, 10),
+            (50, 2),
+        )
     ],
     *[
         ColumnType(kind, precision=digits)
@@ -161,7 +173,9 @@ def test_any_text_is_a_type_or_an_unknown_type(declared: str) -> None:
 
 
 @pytest.mark.parametrize("declared", DECLARED)
-def test_the_spelling_of_postgresql_reads_back_as_the_same_sql_and_arrow_type(declared: str) -> None:
+def test_the_spelling_of_postgresql_reads_back_as_the_same_sql_and_arrow_type(
+    declared: str,
+) -> None:
     column_type = parse_type(declared)
     back = stored_type(column_type.sql)
     assert back is not None
@@ -233,9 +247,13 @@ def connection(server_url: str) -> Any:
 
 
 @pytest.mark.parametrize("declared", DECLARED)
-def test_postgresql_spells_the_type_as_we_do(connection: psycopg.Connection[Any], declared: str) -> None:
+def test_postgresql_spells_the_type_as_we_do(
+    connection: psycopg.Connection[Any], declared: str
+) -> None:
     column_type = parse_type(declared)
-    connection.execute(f"DROP TABLE IF EXISTS pg_temp.spelling; CREATE TEMP TABLE spelling (v {column_type.sql})")
+    connection.execute(
+        f"DROP TABLE IF EXISTS pg_temp.spelling; CREATE TEMP TABLE spelling (v {column_type.sql})"
+    )
     found = connection.execute(
         "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'pg_temp.spelling'::regclass AND attnum = 1"
     ).fetchone()
@@ -246,13 +264,18 @@ def test_postgresql_spells_the_type_as_we_do(connection: psycopg.Connection[Any]
 def test_postgresql_widens_in_place_and_keeps_every_value(
     connection: psycopg.Connection[Any], old: ColumnType, new: ColumnType
 ) -> None:
-    connection.execute(f"DROP TABLE IF EXISTS pg_temp.wide; CREATE TEMP TABLE wide (v {old.sql}, before text)")
+    connection.execute(
+        f"DROP TABLE IF EXISTS pg_temp.wide; CREATE TEMP TABLE wide (v {old.sql}, before text)"
+    )
     for sample in samples_of(old):
         connection.execute(f"INSERT INTO wide (v) VALUES (%s::text::{old.sql})", [sample])
     connection.execute(f"ALTER TABLE wide ALTER COLUMN v TYPE {new.sql}")
-    for (value,), sample in zip(connection.execute("SELECT v::text FROM wide"), samples_of(old), strict=True):
+    for (value,), sample in zip(
+        connection.execute("SELECT v::text FROM wide"), samples_of(old), strict=True
+    ):
         same = connection.execute(
-            f"SELECT %s::text::{new.sql} IS NOT DISTINCT FROM %s::text::{old.sql}::{new.sql}", [value, sample]
+            f"SELECT %s::text::{new.sql} IS NOT DISTINCT FROM %s::text::{old.sql}::{new.sql}",
+            [value, sample],
         ).fetchone()
         assert same == (True,), (value, sample)
 

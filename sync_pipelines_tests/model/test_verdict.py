@@ -12,13 +12,23 @@ from sync_pipelines.model.run import Ledger, Mode, RunStatus
 from sync_pipelines.model.verdict import RejectionLimits, plan_verdict
 
 ENTITY = Entity(
-    uuid4(), "erp", "items", "Items", "", DeltaStrategy.FULL, (Column("id", "BIGINT", False, True),), "erp", "items"
+    uuid4(),
+    "erp",
+    "items",
+    "Items",
+    "",
+    DeltaStrategy.FULL,
+    (Column("id", "BIGINT", False, True),),
+    "erp",
+    "items",
 )
 
 
 def status(good: int, bad: int, mode: Mode = Mode.FULL, **facts: int) -> RunStatus:
     ledger = Ledger(good + bad + 2, inserted=good, quarantined=bad, superseded=2)
-    return plan_verdict(ENTITY, "RUN", ledger, mode, RejectionLimits(0.2, 10), **{"row_count": 100, **facts}).status
+    return plan_verdict(
+        ENTITY, "RUN", ledger, mode, RejectionLimits(0.2, 10), **{"row_count": 100, **facts}
+    ).status
 
 
 @pytest.mark.parametrize(

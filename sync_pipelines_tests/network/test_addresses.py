@@ -37,13 +37,26 @@ ADDRESSES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("reach", "address"), [(reach, one) for reach, many in ADDRESSES.items() for one in many])
+@pytest.mark.parametrize(
+    ("reach", "address"), [(reach, one) for reach, many in ADDRESSES.items() for one in many]
+)
 def test_an_address_leads_as_far_as_what_it_carries(reach: Reach, address: str) -> None:
     assert reach_of(ipaddress.ip_address(address)) is reach
 
 
 @pytest.mark.parametrize(
-    "host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "127.0.1", "127.0.0.01", "0x7f.1", "1.2.3.4.5", "0"]
+    "host",
+    [
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "127.1",
+        "127.0.1",
+        "127.0.0.01",
+        "0x7f.1",
+        "1.2.3.4.5",
+        "0",
+    ],
 )
 def test_numbers_in_another_spelling_are_refused(host: str) -> None:
     with pytest.raises(GuardError, match="four decimal numbers"):
@@ -51,14 +64,20 @@ def test_numbers_in_another_spelling_are_refused(host: str) -> None:
 
 
 def test_names_are_no_numbers() -> None:
-    assert [parse_host(host) for host in ("erp.example.com", "0x.example", "1e100.net", "localhost")] == [None] * 4
+    assert [
+        parse_host(host) for host in ("erp.example.com", "0x.example", "1e100.net", "localhost")
+    ] == [None] * 4
     assert parse_host("[::1]") == ipaddress.ip_address("::1")
 
 
 def test_an_origin_has_one_spelling() -> None:
     assert {
         origin_of(url)
-        for url in ("HTTPS://Erp.Example.com/a", "https://erp.example.com.:443", "https://erp.example.com/b?c")
+        for url in (
+            "HTTPS://Erp.Example.com/a",
+            "https://erp.example.com.:443",
+            "https://erp.example.com/b?c",
+        )
     } == {"https://erp.example.com:443"}
     assert origin_of("http://[::1]:8/") == "http://[::1]:8"
     assert [travels_in_clear(url) for url in ("http://erp/", "https://erp/", "http://127.0.0.1/", "http://localhost:1", "http://10.0.0.1")] == [
@@ -67,7 +86,9 @@ def test_an_origin_has_one_spelling() -> None:
 
 
 def session(url: str, **outbound) -> GuardedSession:
-    return GuardedSession(url, lambda: None, HttpLimits(tries=1, timeout_seconds=2), outbound=Outbound(**outbound))
+    return GuardedSession(
+        url, lambda: None, HttpLimits(tries=1, timeout_seconds=2), outbound=Outbound(**outbound)
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,14 +117,22 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]
             return real(host, port, *args, **kwargs)
         asked.append(host)
         found = waiting.pop(0) if len(waiting) > 1 else waiting[0]
-        return [entry for one in found for entry in real(one, port, socket.AF_UNSPEC, socket.SOCK_STREAM)]
+        return [
+            entry
+            for one in found
+            for entry in real(one, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
+        ]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     return asked
 
 
-@pytest.mark.parametrize("found", [["127.0.0.1"], ["8.8.8.8", "127.0.0.1"], ["169.254.169.254"], ["::ffff:10.0.0.1"]])
-def test_a_public_name_that_leads_home_is_refused(found: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "found", [["127.0.0.1"], ["8.8.8.8", "127.0.0.1"], ["169.254.169.254"], ["::ffff:10.0.0.1"]]
+)
+def test_a_public_name_that_leads_home_is_refused(
+    found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     resolving(monkeypatch, found)
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("it connected"))
     with pytest.raises(GuardError, match="erp.example.com is at .* not public"):
@@ -132,7 +161,9 @@ def server():
     server.server_close()
 
 
-def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(
+    server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = f"http://rebinding.example.com:{server.server_port}"
     # A second look at the name would find the metadata service.
     asked = resolving(monkeypatch, ["127.0.0.1"], ["169.254.169.254"])
@@ -149,10 +180,14 @@ def test_a_named_host_may_be_private_but_its_name_does_not_open_the_metadata_ser
     named = Outbound(private=frozenset({"http://erp.example.com:80"}))
     named.check_addresses("http", "erp.example.com", 80, [ipaddress.ip_address("10.0.0.5")])
     with pytest.raises(GuardError):
-        named.check_addresses("http", "erp.example.com", 80, [ipaddress.ip_address("169.254.169.254")])
+        named.check_addresses(
+            "http", "erp.example.com", 80, [ipaddress.ip_address("169.254.169.254")]
+        )
     with pytest.raises(GuardError):
         named.check_addresses("http", "erp.example.com", 8080, [ipaddress.ip_address("10.0.0.5")])
-    Outbound(private=frozenset({"http://169.254.169.254:80"})).check_literal("http://169.254.169.254/")
+    Outbound(private=frozenset({"http://169.254.169.254:80"})).check_literal(
+        "http://169.254.169.254/"
+    )
     with pytest.raises(GuardError, match="multicast"):
         Outbound(private=frozenset({"http://0.0.0.0:80"})).check_literal("http://0.0.0.0/")
 
@@ -182,7 +217,9 @@ def test_a_setting_that_names_nothing_is_refused(text: str) -> None:
         parse_secret_origins(text)
 
 
-def test_a_certificate_is_verified_against_the_name_and_not_the_address(server, monkeypatch, tmp_path) -> None:
+def test_a_certificate_is_verified_against_the_name_and_not_the_address(
+    server, monkeypatch, tmp_path
+) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=named",
@@ -196,7 +233,10 @@ def test_a_certificate_is_verified_against_the_name_and_not_the_address(server, 
     server.socket = context.wrap_socket(server.socket, server_side=True)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     resolving(monkeypatch, ["127.0.0.1"])
-    for name, error in (("named.example.com", None), ("other.example.com", "certificate is not valid")):
+    for name, error in (
+        ("named.example.com", None),
+        ("other.example.com", "certificate is not valid"),
+    ):
         url = f"https://{name}:{server.server_port}"
         asked = session(url, private=frozenset({origin_of(url)}))
         if error is None:
@@ -219,6 +259,12 @@ def test_when_the_first_address_is_dead_the_next_that_was_checked_is_tried(
 
 
 def test_loopback_is_named_by_writing_it() -> None:
-    urls = ["http://127.0.0.1:1", "http://localhost:2", "http://[::1]:3", "http://10.0.0.1", "http://erp"]
+    urls = [
+        "http://127.0.0.1:1",
+        "http://localhost:2",
+        "http://[::1]:3",
+        "http://10.0.0.1",
+        "http://erp",
+    ]
     assert named_by(urls) == {"http://127.0.0.1:1", "http://localhost:2", "http://[::1]:3"}
     assert named_by(urls, allow_private=True) == {origin_of(url) for url in urls}

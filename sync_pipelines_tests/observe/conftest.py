@@ -38,15 +38,21 @@ class Watch:
 
     def look(self, looker: Looker = Looker.DAGSTER, **changes: Any) -> Look:
         """One look; an incident is over as soon as its condition is gone, unless the settings are changed."""
-        return look(lambda: self.world.database, self.settings.model_copy(update=changes), looker=looker)
+        return look(
+            lambda: self.world.database, self.settings.model_copy(update=changes), looker=looker
+        )
 
     def incidents(self) -> list[tuple[str, str, str]]:
         rows = list_incidents(self.world.database)
-        return sorted((row["kind"], row["subject"], "over" if row["closed_at"] else "open") for row in rows)
+        return sorted(
+            (row["kind"], row["subject"], "over" if row["closed_at"] else "open") for row in rows
+        )
 
     def due_now(self) -> None:
         """Let every waiting message be due, as if the pause were over."""
-        self.world.sql("UPDATE bridge.deliveries SET next_attempt_at = now() WHERE delivered_at IS NULL")
+        self.world.sql(
+            "UPDATE bridge.deliveries SET next_attempt_at = now() WHERE delivered_at IS NULL"
+        )
 
     def deliveries(self) -> list[dict[str, Any]]:
         with self.world.database.connect() as connection:
@@ -55,5 +61,9 @@ class Watch:
 
 @pytest.fixture
 def watch(world: World, receiver: Receiver, settings: Settings) -> Watch:
-    changed = {"alert_close_after_seconds": 0, "alert_webhook_timeout_seconds": 5.0, "alert_connection_share": 1.0}
+    changed = {
+        "alert_close_after_seconds": 0,
+        "alert_webhook_timeout_seconds": 5.0,
+        "alert_connection_share": 1.0,
+    }
     return Watch(world, receiver, settings.model_copy(update=changed))

@@ -53,7 +53,9 @@ class Receiver(ThreadingHTTPServer):
     def wait_for(self, count: int, seconds: float = 60) -> None:
         """Wait until so many requests have arrived."""
         with self.arrived:
-            assert self.arrived.wait_for(lambda: len(self.requests) >= count, seconds), self.requests
+            assert self.arrived.wait_for(lambda: len(self.requests) >= count, seconds), (
+                self.requests
+            )
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -91,7 +93,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in self.server.answer_headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(self.server.answer_body) if status != 204 else 0))
+        self.send_header(
+            "Content-Length", str(len(self.server.answer_body) if status != 204 else 0)
+        )
         self.end_headers()
         if status != 204:
             self.wfile.write(self.server.answer_body)
@@ -104,7 +108,9 @@ class _Handler(BaseHTTPRequestHandler):
 def receiving() -> Iterator[Receiver]:
     """A receiver that runs."""
     server = Receiver()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+    )
     thread.start()
     try:
         yield server

@@ -35,7 +35,9 @@ def test_an_echoed_token_and_the_signing_key_are_nowhere(
     monkeypatch.setenv("CANARY_TOKEN", CANARY)
     settings = settings.model_copy(update={"alert_connection_share": 1.0})
     with TwinServer(TwinStore(), token=CANARY) as server:
-        add_connector(database, "erp", server.url, "env:CANARY_TOKEN", settings={"backoff_seconds": 0})
+        add_connector(
+            database, "erp", server.url, "env:CANARY_TOKEN", settings={"backoff_seconds": 0}
+        )
         world = World(database, settings, server.store, server)
         world.add_items(3)
         add_webhook(database, receiver.url, "env:HOOK_KEY")
@@ -61,4 +63,6 @@ def test_an_echoed_token_and_the_signing_key_are_nowhere(
             assert secret not in caplog.text
             assert secret not in kept
         assert every_text_with(world, KEY) == []
-        assert {table for table in every_text_with(world, CANARY)} <= {"bridge.sync_runs"}  # put there by this test
+        assert {table for table in every_text_with(world, CANARY)} <= {
+            "bridge.sync_runs"
+        }  # put there by this test

@@ -44,11 +44,16 @@ def entity(slug: str = "items", **facts) -> EntityHealth:
     return EntityHealth("erp", slug, **{**known, **facts})
 
 
-def found(*entities: EntityHealth, connector: ConnectorHealth | None = None, **facts) -> list[Condition]:
+def found(
+    *entities: EntityHealth, connector: ConnectorHealth | None = None, **facts
+) -> list[Condition]:
     settings = Settings(
-        _env_file=None, **{name: facts.pop(name) for name in list(facts) if name in Settings.model_fields}
+        _env_file=None,
+        **{name: facts.pop(name) for name in list(facts) if name in Settings.model_fields},
     )
-    return find_conditions(Health(NOW, entities, (connector or ConnectorHealth("erp"),), **facts), settings)
+    return find_conditions(
+        Health(NOW, entities, (connector or ConnectorHealth("erp"),), **facts), settings
+    )
 
 
 def kinds(*entities: EntityHealth, **facts) -> list[str]:
@@ -66,7 +71,14 @@ def test_nothing_is_wrong_with_what_is_well():
         ({"consecutive_failures": 3}, ["consecutive_failures"]),
         ({"last_seconds": 600.0}, []),
         ({"last_seconds": 600.1}, ["run_duration"]),
-        ({"last_seconds": 9999.0, "last_error_kind": "InterruptedRun", "last_error_category": "died"}, []),
+        (
+            {
+                "last_seconds": 9999.0,
+                "last_error_kind": "InterruptedRun",
+                "last_error_category": "died",
+            },
+            [],
+        ),
         ({"running_uid": RUN, "running_seconds": 600.0}, []),
         ({"running_uid": RUN, "running_seconds": 601.0, "running_held": True}, ["run_duration"]),
         ({"last_response_seconds": 10.0}, []),
@@ -84,7 +96,11 @@ def test_nothing_is_wrong_with_what_is_well():
         ({"last_success_at": None, "created_at": ago(661)}, ["freshness"]),
         ({"last_success_at": None, "running_uid": RUN, "running_seconds": 5.0}, []),
         (
-            {"status": EntityStatus.ACTION_REQUIRED, "status_reason": "why", "consecutive_failures": 9},
+            {
+                "status": EntityStatus.ACTION_REQUIRED,
+                "status_reason": "why",
+                "consecutive_failures": 9,
+            },
             ["action_required"],
         ),
         ({"status": EntityStatus.VANISHED, "last_success_at": ago(10**6)}, []),
@@ -94,7 +110,11 @@ def test_nothing_is_wrong_with_what_is_well():
 def test_an_entity_at_the_edge_of_each_threshold(facts, expected):
     settings = {name: facts[name] for name in facts if name.startswith("alert_")}
     assert (
-        kinds(entity(**{name: value for name, value in facts.items() if name not in settings}), **settings) == expected
+        kinds(
+            entity(**{name: value for name, value in facts.items() if name not in settings}),
+            **settings,
+        )
+        == expected
     )
 
 
@@ -108,14 +128,21 @@ def test_a_run_whose_process_is_gone_is_told_apart_from_one_that_works():
 
 @pytest.mark.parametrize(
     ("ended", "failed", "expected"),
-    [(19, 19, []), (20, 1, []), (20, 2, ["failure_rate"]), (1000, 51, ["failure_rate"]), (1, 1, [])],
+    [
+        (19, 19, []),
+        (20, 1, []),
+        (20, 2, ["failure_rate"]),
+        (1000, 51, ["failure_rate"]),
+        (1, 1, []),
+    ],
 )
 def test_a_failure_rate_needs_enough_runs(ended, failed, expected):
     assert kinds(connector=ConnectorHealth("erp", runs_ended=ended, runs_failed=failed)) == expected
 
 
 @pytest.mark.parametrize(
-    ("used", "expected"), [(89, []), (90, ["database_connections"]), (100, ["database_connections"])]
+    ("used", "expected"),
+    [(89, []), (90, ["database_connections"]), (100, ["database_connections"])],
 )
 def test_connections_of_the_database_run_out(used, expected):
     assert kinds(connections_used=used, connections_usable=100) == expected
@@ -136,14 +163,19 @@ def ended_by(error: type[SyncError]) -> dict[str, object]:
     }
 
 
-def failed_to_reach(slug: str = "items", seconds_ago: float = 10, failures: int = 3, **facts) -> EntityHealth:
+def failed_to_reach(
+    slug: str = "items", seconds_ago: float = 10, failures: int = 3, **facts
+) -> EntityHealth:
     known = {
         "last_success_at": ago(500),
         "last_status": "failed",
         "last_completed_at": ago(seconds_ago),
         "last_error": "refused",
     }
-    return entity(slug, **{**known, **ended_by(SourceUnreachableError), "consecutive_failures": failures, **facts})
+    return entity(
+        slug,
+        **{**known, **ended_by(SourceUnreachableError), "consecutive_failures": failures, **facts},
+    )
 
 
 def test_a_source_is_unreachable_after_three_attempts_of_whatever_entity():
@@ -155,8 +187,15 @@ def test_a_source_is_unreachable_after_three_attempts_of_whatever_entity():
 def test_any_answer_of_the_source_is_contact():
     down = [failed_to_reach(slug, 10, 1) for slug in "abc"]
     assert unreachable_attempts(ConnectorHealth("erp"), down) == (3, "refused")
-    assert unreachable_attempts(ConnectorHealth("erp"), [*down, entity("d", last_success_at=ago(9))])[0] == 0
-    refused = entity("d", last_status="failed", **ended_by(AuthenticationError), last_completed_at=ago(9))
+    assert (
+        unreachable_attempts(ConnectorHealth("erp"), [*down, entity("d", last_success_at=ago(9))])[
+            0
+        ]
+        == 0
+    )
+    refused = entity(
+        "d", last_status="failed", **ended_by(AuthenticationError), last_completed_at=ago(9)
+    )
     assert unreachable_attempts(ConnectorHealth("erp"), [*down, refused])[0] == 0
     assert unreachable_attempts(ConnectorHealth("erp", last_discovered_at=ago(9)), down)[0] == 0
     ours = entity(
@@ -199,15 +238,20 @@ def test_every_condition_says_what_to_type_first():
         "freshness",
     }
     assert all(
-        condition.message.endswith((".", "refused", "known")) and condition.next_command for condition in everything
+        condition.message.endswith((".", "refused", "known")) and condition.next_command
+        for condition in everything
     )
 
 
 def test_thresholds_come_from_the_settings():
-    assert kinds(entity(consecutive_failures=1), alert_consecutive_failures=1) == ["consecutive_failures"]
+    assert kinds(entity(consecutive_failures=1), alert_consecutive_failures=1) == [
+        "consecutive_failures"
+    ]
     assert kinds(entity(last_seconds=5.0), alert_duration_seconds=4) == ["run_duration"]
     assert kinds(
-        entity(rejecting_judged=2, rejecting_quarantined=1), alert_rejection_min_records=2, alert_rejection_rate=0.4
+        entity(rejecting_judged=2, rejecting_quarantined=1),
+        alert_rejection_min_records=2,
+        alert_rejection_rate=0.4,
     ) == ["rejection_rate"]
 
 
@@ -235,21 +279,35 @@ class ProxyRefusedError(SourceUnreachableError):
 def test_errors_count_by_what_they_tell_of_and_not_by_their_name():
     assert "source_unreachable" in kinds(failed_to_reach(failures=3, **ended_by(ProxyRefusedError)))
     assert "source_unreachable" in kinds(
-        failed_to_reach(failures=3, last_error_kind="RenamedError", last_error_category="unreachable")
+        failed_to_reach(
+            failures=3, last_error_kind="RenamedError", last_error_category="unreachable"
+        )
     )
     assert "source_unreachable" not in kinds(
         failed_to_reach(failures=3, last_error_kind="ValueError", last_error_category="other")
     )
-    answered = failed_to_reach("b", last_error_kind="RenamedError", last_error_answered=True, seconds_ago=1)
+    answered = failed_to_reach(
+        "b", last_error_kind="RenamedError", last_error_answered=True, seconds_ago=1
+    )
     assert "source_unreachable" not in kinds(failed_to_reach(failures=3), answered)
 
 
 def test_what_does_not_pass_by_itself_says_so():
     [refused] = found(
-        entity(consecutive_failures=3, last_status="failed", **ended_by(AuthenticationError), last_exit_code=3)
+        entity(
+            consecutive_failures=3,
+            last_status="failed",
+            **ended_by(AuthenticationError),
+            last_exit_code=3,
+        )
     )
     [broken] = found(
-        entity(consecutive_failures=3, last_status="failed", **ended_by(BrokenPageError), last_exit_code=1)
+        entity(
+            consecutive_failures=3,
+            last_status="failed",
+            **ended_by(BrokenPageError),
+            last_exit_code=1,
+        )
     )
     [few] = found(
         entity(
@@ -272,20 +330,35 @@ def test_the_failure_rate_waits_until_it_is_known_whether_the_source_is_down():
     assert kinds(entity(), connector=many) == ["failure_rate"]
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(10, []), (899, []), (901, ["consecutive_failures"])])
-def test_after_an_outage_what_waits_for_its_turn_is_not_told_as_a_trouble_of_its_own(seconds, expected):
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(10, []), (899, []), (901, ["consecutive_failures"])]
+)
+def test_after_an_outage_what_waits_for_its_turn_is_not_told_as_a_trouble_of_its_own(
+    seconds, expected
+):
     back = ConnectorHealth("erp", outage_ended_at=ago(seconds))
-    assert kinds(failed_to_reach(seconds_ago=seconds + 60, last_success_at=ago(10)), connector=back) == expected
+    assert (
+        kinds(failed_to_reach(seconds_ago=seconds + 60, last_success_at=ago(10)), connector=back)
+        == expected
+    )
     assert kinds(failed_to_reach(seconds_ago=5, last_success_at=ago(600)), connector=back)[-1:] == [
         "consecutive_failures"
     ]
 
 
-def looked(looker: Looker, last_seconds_ago: float, resumed_seconds_ago: float | None = None) -> Heartbeat:
-    return Heartbeat(looker, ago(last_seconds_ago), None if resumed_seconds_ago is None else ago(resumed_seconds_ago))
+def looked(
+    looker: Looker, last_seconds_ago: float, resumed_seconds_ago: float | None = None
+) -> Heartbeat:
+    return Heartbeat(
+        looker,
+        ago(last_seconds_ago),
+        None if resumed_seconds_ago is None else ago(resumed_seconds_ago),
+    )
 
 
-@pytest.mark.parametrize(("resumed", "expected"), [(None, ["freshness"]), (5, []), (899, []), (901, ["freshness"])])
+@pytest.mark.parametrize(
+    ("resumed", "expected"), [(None, ["freshness"]), (5, []), (899, []), (901, ["freshness"])]
+)
 def test_nothing_is_late_before_it_could_catch_up_after_a_pause(resumed, expected):
     old = entity(last_success_at=ago(7200))
     assert kinds(old, heartbeats=(looked(Looker.DAGSTER, 1, resumed),)) == expected
@@ -301,8 +374,13 @@ def test_nothing_is_late_before_it_could_catch_up_after_a_pause(resumed, expecte
         (Looker.DAGSTER, 7200, None, []),
     ],
 )
-def test_who_looks_beside_dagster_notices_its_silence_but_not_after_a_sleep_of_its_own(looker, dagster, own, expected):
-    beats = (looked(Looker.DAGSTER, dagster), *(() if looker is Looker.DAGSTER else (looked(looker, 0, own),)))
+def test_who_looks_beside_dagster_notices_its_silence_but_not_after_a_sleep_of_its_own(
+    looker, dagster, own, expected
+):
+    beats = (
+        looked(Looker.DAGSTER, dagster),
+        *(() if looker is Looker.DAGSTER else (looked(looker, 0, own),)),
+    )
     assert kinds(entity(), looker=looker, heartbeats=beats) == expected
     assert kinds(entity(), looker=looker, heartbeats=beats, alert_silence_seconds=0) == []
     assert kinds(entity(), looker=looker, heartbeats=beats[1:]) == []

@@ -34,7 +34,9 @@ def failing(watch: Watch) -> Watch:
     return watch
 
 
-def test_a_message_is_signed_and_says_what_where_since_when_and_what_to_type(failing: Watch) -> None:
+def test_a_message_is_signed_and_says_what_where_since_when_and_what_to_type(
+    failing: Watch,
+) -> None:
     failing.look(ui_url="https://dagster.example.com/")
     [request] = failing.receiver.requests
     assert request["ok"]
@@ -85,7 +87,9 @@ def test_a_receiver_that_is_down_is_tried_again_until_the_message_is_given_up_an
     assert failing.deliveries()[0]["attempts"] == 3
 
 
-def test_the_end_waits_for_the_beginning_and_is_told_also_when_the_beginning_was_given_up(failing: Watch) -> None:
+def test_the_end_waits_for_the_beginning_and_is_told_also_when_the_beginning_was_given_up(
+    failing: Watch,
+) -> None:
     failing.receiver.answers = [500, 500]
     failing.look()
     failing.world.set(consecutive_failures=0)
@@ -109,7 +113,9 @@ def test_redirects_are_not_followed(failing: Watch) -> None:
     assert failing.deliveries()[0]["delivered_at"] is None
 
 
-def test_a_receiver_that_never_answers_costs_one_timeout_and_the_others_nothing(failing: Watch) -> None:
+def test_a_receiver_that_never_answers_costs_one_timeout_and_the_others_nothing(
+    failing: Watch,
+) -> None:
     with receiving() as other:
         add_webhook(failing.world.database, other.url, "env:HOOK_KEY", name="other")
         failing.world.add_items(1, slug="parts")
@@ -121,7 +127,9 @@ def test_a_receiver_that_never_answers_costs_one_timeout_and_the_others_nothing(
     assert len(failing.receiver.requests) == 1
 
 
-def test_gone_for_good_switches_the_webhook_off(failing: Watch, caplog: pytest.LogCaptureFixture) -> None:
+def test_gone_for_good_switches_the_webhook_off(
+    failing: Watch, caplog: pytest.LogCaptureFixture
+) -> None:
     failing.receiver.answers = [410]
     assert failing.look().deliveries.given_up == 1
     failing.world.set(consecutive_failures=0)
@@ -146,7 +154,9 @@ def test_a_webhook_hears_only_of_its_kinds_and_of_nothing_from_before(watch: Wat
     ]
 
 
-def test_a_missing_key_is_a_failed_try_that_names_the_variable(failing: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_key_is_a_failed_try_that_names_the_variable(
+    failing: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("HOOK_KEY")
     failing.look()
     assert failing.receiver.requests == []
@@ -165,14 +175,19 @@ def test_an_address_that_is_a_secret_stays_in_its_variable(
     add_webhook(watch.world.database, "env:CHAT_URL", "env:HOOK_KEY")
     watch.world.add_items(1)
     watch.world.set(consecutive_failures=3)
-    watch.receiver.answers, watch.receiver.answer_body = [500], b"no such path: /hook/T000/canary-path-7f3a"
+    watch.receiver.answers, watch.receiver.answer_body = (
+        [500],
+        b"no such path: /hook/T000/canary-path-7f3a",
+    )
     watch.look()
     assert watch.receiver.requests[0]["path"].endswith("canary-path-7f3a")
     assert "canary-path" not in str(watch.deliveries())
     monkeypatch.setenv("CHAT_URL", "http://127.0.0.1:9/T000/canary-path-7f3a")
     watch.due_now()
     watch.look()
-    ours = [record.getMessage() for record in caplog.records if record.name.startswith("sync_pipelines")]
+    ours = [
+        record.getMessage() for record in caplog.records if record.name.startswith("sync_pipelines")
+    ]
     assert "127.0.0.1:9" not in " ".join(ours)
 
 
@@ -196,7 +211,12 @@ watch.look(lambda: Database(os.environ["DATABASE"]), settings)
 def test_a_process_killed_around_its_delivery_loses_nothing_and_repeats_the_same_id(
     failing: Watch, point: str, arrived: int
 ) -> None:
-    variables = {"DATABASE": failing.world.database.url, "POINT": point, "ALERT_CONNECTION_SHARE": "1", "HOOK_KEY": KEY}
+    variables = {
+        "DATABASE": failing.world.database.url,
+        "POINT": point,
+        "ALERT_CONNECTION_SHARE": "1",
+        "HOOK_KEY": KEY,
+    }
     dead = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(_CRASH)],
         env={**os.environ, **variables},
@@ -208,7 +228,9 @@ def test_a_process_killed_around_its_delivery_loses_nothing_and_repeats_the_same
     assert failing.incidents() == [("consecutive_failures", "erp/items", "open")]
     assert len(failing.receiver.requests) == arrived
     failing.look()
-    assert len(failing.receiver.requests) == arrived  # leased to the dead process until its time is over
+    assert (
+        len(failing.receiver.requests) == arrived
+    )  # leased to the dead process until its time is over
     failing.due_now()
     failing.look()
     assert len(failing.receiver.requests) == arrived + 1
@@ -261,16 +283,21 @@ def test_pauses_double_up_to_an_hour_and_end() -> None:
         "http://[bad",
     ],
 )
-def test_addresses_that_cannot_be_used_or_would_keep_a_secret_in_the_clear_are_refused(url: str) -> None:
+def test_addresses_that_cannot_be_used_or_would_keep_a_secret_in_the_clear_are_refused(
+    url: str,
+) -> None:
     with pytest.raises(SettingsError) as caught:
         check_webhook_url(url)
     assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "key", ["short", "whsec_" + "A" * 31, "not base64 at all, but long enough to be a key!", "whsec_"]
+    "key",
+    ["short", "whsec_" + "A" * 31, "not base64 at all, but long enough to be a key!", "whsec_"],
 )
-def test_keys_that_cannot_sign_are_refused_without_being_repeated(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+def test_keys_that_cannot_sign_are_refused_without_being_repeated(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
     monkeypatch.setenv("BAD_KEY", key)
     answer = send_message("http://127.0.0.1:9/", "env:BAD_KEY", "msg_1", "{}", 1)
     assert answer.error
@@ -278,7 +305,9 @@ def test_keys_that_cannot_sign_are_refused_without_being_repeated(monkeypatch: p
     assert answer.status is None
 
 
-def test_keys_come_with_or_without_prefix_and_padding(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
+def test_keys_come_with_or_without_prefix_and_padding(
+    monkeypatch: pytest.MonkeyPatch, receiver: Receiver
+) -> None:
     for key in (KEY, KEY.removeprefix("whsec_"), KEY.rstrip("=")):
         monkeypatch.setenv("SOME_KEY", key)
         assert signing_key("env:SOME_KEY") == key

@@ -20,7 +20,12 @@ from sync_pipelines.catalog.incidents import list_incidents
 from sync_pipelines.catalog.runs import fail_run, hold_entity, start_run
 from sync_pipelines.demo.twin import Fault
 from sync_pipelines.discovery.discover import discover
-from sync_pipelines.errors import ConfigurationError, DatabaseConnectionsError, IncompleteAnswerError, SyncError
+from sync_pipelines.errors import (
+    ConfigurationError,
+    DatabaseConnectionsError,
+    IncompleteAnswerError,
+    SyncError,
+)
 from sync_pipelines.model.incident import IncidentKind
 from sync_pipelines.model.run import Mode, RunStatus
 from sync_pipelines.observe.evaluate import evaluate
@@ -55,11 +60,15 @@ def test_three_failures_in_a_row_are_one_message_and_a_success_is_one_more(watch
     assert watch.receiver.events[1:] == [("incident.closed", "consecutive_failures", "erp/items")]
     opened, closed = (request["body"]["data"] for request in watch.receiver.taken)
     assert opened["incident"] == closed["incident"]
-    assert opened["message"].startswith("erp/items failed 5 times in a row: The source answered 404")
+    assert opened["message"].startswith(
+        "erp/items failed 5 times in a row: The source answered 404"
+    )
     assert closed["over_since"]
 
 
-def test_a_trouble_that_comes_back_before_it_is_long_gone_is_the_same_incident(watch: Watch) -> None:
+def test_a_trouble_that_comes_back_before_it_is_long_gone_is_the_same_incident(
+    watch: Watch,
+) -> None:
     watch.world.add_items(1)
     watch.add_webhook()
     for _ in range(4):
@@ -67,9 +76,13 @@ def test_a_trouble_that_comes_back_before_it_is_long_gone_is_the_same_incident(w
         watch.look(alert_close_after_seconds=300)
         watch.world.set(consecutive_failures=0)
         watch.look(alert_close_after_seconds=300)
-        watch.world.sql("UPDATE bridge.incidents SET quiet_since = quiet_since - interval '200 seconds'")
+        watch.world.sql(
+            "UPDATE bridge.incidents SET quiet_since = quiet_since - interval '200 seconds'"
+        )
     assert watch.receiver.events == [("incident.opened", "consecutive_failures", "erp/items")]
-    watch.world.sql("UPDATE bridge.incidents SET quiet_since = quiet_since - interval '300 seconds'")
+    watch.world.sql(
+        "UPDATE bridge.incidents SET quiet_since = quiet_since - interval '300 seconds'"
+    )
     watch.look(alert_close_after_seconds=300)
     assert len(watch.receiver.events) == 2
 
@@ -91,7 +104,9 @@ def test_a_source_that_is_down_is_one_message_however_many_entities_it_has(watch
     assert watch.receiver.events[1:] == [("incident.closed", "source_unreachable", "erp")]
 
 
-def test_a_source_that_answers_too_little_is_reached_so_that_its_outage_is_over(watch: Watch) -> None:
+def test_a_source_that_answers_too_little_is_reached_so_that_its_outage_is_over(
+    watch: Watch,
+) -> None:
     watch.world.add_items(1)
     watch.world.faults.add(Fault("down", kind="data", drop_connection=True, times=None))
     fail(watch, times=3)
@@ -100,9 +115,13 @@ def test_a_source_that_answers_too_little_is_reached_so_that_its_outage_is_over(
     entity = watch.world.entity()
     with hold_entity(watch.world.database, entity, 1) as held:
         run_uid, _ = start_run(held, entity, Mode.DELTA, "test", None, interrupted="")
-        fail_run(watch.world.database, entity, run_uid, IncompleteAnswerError("3 of 9 ids came back."))
+        fail_run(
+            watch.world.database, entity, run_uid, IncompleteAnswerError("3 of 9 ids came back.")
+        )
     facts = "status, error_code, error_category, error_answered"
-    assert watch.world.sql(f"SELECT {facts} FROM bridge.sync_runs ORDER BY started_at DESC LIMIT 2") == [
+    assert watch.world.sql(
+        f"SELECT {facts} FROM bridge.sync_runs ORDER BY started_at DESC LIMIT 2"
+    ) == [
         ("incomplete", "incomplete_answer", "answered", True),
         ("failed", "source_unreachable", "unreachable", False),
     ]
@@ -116,7 +135,9 @@ def test_a_refusal_is_kept_with_its_status(watch: Watch) -> None:
     watch.world.faults.add(Fault("wrong", kind="data", slug="items", status=404, times=None))
     fail(watch)
     facts = "error_code, error_status, error_answered"
-    assert watch.world.sql(f"SELECT {facts} FROM bridge.sync_runs") == [("source_contract", 404, True)]
+    assert watch.world.sql(f"SELECT {facts} FROM bridge.sync_runs") == [
+        ("source_contract", 404, True)
+    ]
 
 
 def test_an_unreachable_discovery_counts_and_its_kind_is_kept(watch: Watch) -> None:
@@ -126,7 +147,9 @@ def test_an_unreachable_discovery_counts_and_its_kind_is_kept(watch: Watch) -> N
             discover(watch.world.database, "dead", settings=watch.settings)
     watch.look(alert_consecutive_failures=1)
     assert watch.incidents() == [("source_unreachable", "dead", "open")]
-    facts = "last_discovery_error_code, last_discovery_error_category, last_discovery_error_answered"
+    facts = (
+        "last_discovery_error_code, last_discovery_error_category, last_discovery_error_answered"
+    )
     assert watch.world.sql(f"SELECT {facts} FROM bridge.connectors WHERE name = 'dead'") == [
         ("source_unreachable", "unreachable", False)
     ]
@@ -151,7 +174,9 @@ def test_many_rejects_are_over_when_nothing_is_in_quarantine_any_more(rejecting:
 
 
 @pytest.mark.parametrize(("good", "expected"), [(10, "open"), (90, "over")])
-def test_many_rejects_are_over_when_a_later_sync_has_few(rejecting: Watch, good: int, expected: str) -> None:
+def test_many_rejects_are_over_when_a_later_sync_has_few(
+    rejecting: Watch, good: int, expected: str
+) -> None:
     for number in range(100, 100 + good):
         rejecting.world.store["items"].put(item(number))
     status = RunStatus.REJECTED if expected == "open" else RunStatus.SUCCESS
@@ -160,7 +185,9 @@ def test_many_rejects_are_over_when_a_later_sync_has_few(rejecting: Watch, good:
     assert rejecting.incidents() == [("rejection_rate", "erp/items", expected)]
 
 
-def test_a_clean_sync_ends_them_although_something_old_is_still_in_quarantine(rejecting: Watch) -> None:
+def test_a_clean_sync_ends_them_although_something_old_is_still_in_quarantine(
+    rejecting: Watch,
+) -> None:
     for number in range(5):
         rejecting.world.store["items"].put(item(number))
     rejecting.world.sync(full_refresh=True)
@@ -225,8 +252,12 @@ def test_an_entity_that_nobody_syncs_any_more_gets_old_and_is_told(watch: Watch)
     watch.world.sync()
     assert watch.world.entity().last_success_at is not None
     assert watch.world.entity().last_success_at <= clock(watch.world.database)
-    watch.world.sql("UPDATE bridge.entities SET last_success_at = now() - interval '11 minutes 1 second'")
-    assert [incident.kind for incident in watch.look().evaluation.opened] == [IncidentKind.FRESHNESS]
+    watch.world.sql(
+        "UPDATE bridge.entities SET last_success_at = now() - interval '11 minutes 1 second'"
+    )
+    assert [incident.kind for incident in watch.look().evaluation.opened] == [
+        IncidentKind.FRESHNESS
+    ]
     watch.world.set(sync_enabled=False)
     watch.look()
     assert watch.incidents() == [("freshness", "erp/items", "over")]
@@ -254,21 +285,30 @@ def test_the_failure_rate_counts_the_window_and_not_what_a_person_cancelled(watc
     watch.world.sql(insert, "failed", 61, '{"error": "BrokenPageError"}', 50)
     watch.world.sql(insert, "cancelled", 1, '{"error": "InterruptedRunError"}', 50)
     with watch.world.database.connect() as connection:
-        [connector] = read_health(connection, watch.world.database, window_seconds=3600, min_records=10).connectors
+        [connector] = read_health(
+            connection, watch.world.database, window_seconds=3600, min_records=10
+        ).connectors
     assert (connector.runs_ended, connector.runs_failed) == (20, 1)
     watch.world.sql(insert, "failed", 1, '{"error": "BrokenPageError"}', 1)
     watch.look()
     assert watch.incidents() == [("failure_rate", "erp", "open")]
 
 
-def test_the_failure_rate_counts_neither_repetitions_of_a_step_nor_what_an_outage_explains(watch: Watch) -> None:
+def test_the_failure_rate_counts_neither_repetitions_of_a_step_nor_what_an_outage_explains(
+    watch: Watch,
+) -> None:
     watch.world.add_items(1)
     insert = """
         INSERT INTO bridge.sync_runs (entity_uid, status, mode, started_at, completed_at, error_details)
         SELECT uid, %s, 'delta', now(), now() - make_interval(mins => 1), %s::jsonb FROM bridge.entities, generate_series(1, %s)
     """
     watch.world.sql(insert, "success", None, 30)
-    watch.world.sql(insert, "failed", '{"error": "BrokenPageError", "category": "answered", "tried_again": true}', 20)
+    watch.world.sql(
+        insert,
+        "failed",
+        '{"error": "BrokenPageError", "category": "answered", "tried_again": true}',
+        20,
+    )
     watch.world.sql(insert, "failed", '{"error": "SourceBusyError", "category": "unreachable"}', 20)
     watch.world.sql(
         "INSERT INTO bridge.incidents (kind, subject, message, quiet_since, closed_at) VALUES (%s, 'erp', 'm', now(), now())",
@@ -277,7 +317,9 @@ def test_the_failure_rate_counts_neither_repetitions_of_a_step_nor_what_an_outag
     watch.look()
     assert watch.incidents() == [("source_unreachable", "erp", "over")]
     with watch.world.database.connect() as connection:
-        [connector] = read_health(connection, watch.world.database, window_seconds=3600, min_records=10).connectors
+        [connector] = read_health(
+            connection, watch.world.database, window_seconds=3600, min_records=10
+        ).connectors
     assert (connector.runs_ended, connector.runs_failed) == (30, 0)
     watch.world.sql("DELETE FROM bridge.incidents")
     watch.look()
@@ -289,7 +331,13 @@ def test_a_step_that_tries_again_is_one_failure_however_often_it_tries(watch: Wa
     watch.world.faults.add(Fault("busy", kind="data", slug="items", status=503, times=None))
     for try_again in (True, True, True, False):
         with suppress(SyncError):
-            sync_entity(watch.world.database, "erp", "items", settings=watch.world.settings, will_try_again=try_again)
+            sync_entity(
+                watch.world.database,
+                "erp",
+                "items",
+                settings=watch.world.settings,
+                will_try_again=try_again,
+            )
     assert len(watch.world.runs()) == 4
     watch.look()
     assert watch.incidents() == []
@@ -300,7 +348,9 @@ def test_a_step_that_tries_again_is_one_failure_however_often_it_tries(watch: Wa
     watch.look()
     assert watch.incidents() == [("source_unreachable", "erp", "open")]
     [opened] = [row for row in list_incidents(watch.world.database)]
-    assert opened["message"].startswith("The last 3 attempts to reach erp failed: The source answered 503")
+    assert opened["message"].startswith(
+        "The last 3 attempts to reach erp failed: The source answered 503"
+    )
 
 
 def test_a_paused_machine_is_noticed_by_the_gap_and_a_slow_rhythm_is_none(watch: Watch) -> None:
@@ -329,7 +379,9 @@ def test_a_paused_machine_is_noticed_by_the_gap_and_a_slow_rhythm_is_none(watch:
     assert watch.world.sql(gaps, "cron") == [(False,)]
 
 
-def test_a_silent_dagster_is_told_from_outside_gives_no_sign_of_life_and_explains_what_is_old(watch: Watch) -> None:
+def test_a_silent_dagster_is_told_from_outside_gives_no_sign_of_life_and_explains_what_is_old(
+    watch: Watch,
+) -> None:
     watch.world.add_items(1)
     sign = sign_file(watch.settings)
     watch.look()
@@ -339,7 +391,9 @@ def test_a_silent_dagster_is_told_from_outside_gives_no_sign_of_life_and_explain
     sign.unlink()
     watch.world.set(last_success_at=clock(watch.world.database) - timedelta(hours=2))
     watch.world.sql("UPDATE bridge.heartbeats SET resumed_at = NULL")
-    watch.world.sql("UPDATE bridge.heartbeats SET last_at = last_at - interval '4 minutes' WHERE looker = 'dagster'")
+    watch.world.sql(
+        "UPDATE bridge.heartbeats SET last_at = last_at - interval '4 minutes' WHERE looker = 'dagster'"
+    )
     watch.look(looker=Looker.WATCH)
     assert watch.incidents() == [("dagster_silent", "dagster", "open")]
     assert not sign.exists()
@@ -347,7 +401,9 @@ def test_a_silent_dagster_is_told_from_outside_gives_no_sign_of_life_and_explain
     assert watch.incidents() == [("dagster_silent", "dagster", "over")]
 
 
-def test_the_address_of_a_monitor_is_called_and_never_shown(watch: Watch, monkeypatch, caplog) -> None:
+def test_the_address_of_a_monitor_is_called_and_never_shown(
+    watch: Watch, monkeypatch, caplog
+) -> None:
     monkeypatch.setenv("MONITOR", f"{watch.receiver.url}/canary-of-the-path")
     address = SecretStr("env:MONITOR")
     watch.look(looker=Looker.WATCH, alert_heartbeat_url=address)
@@ -368,24 +424,34 @@ def test_connections_of_the_server_are_counted(watch: Watch) -> None:
     assert watch.incidents() == [("database_connections", "database", "open")]
 
 
-def test_a_role_without_connections_left_is_told_apart_from_a_server_that_is_down(database: Database) -> None:
+def test_a_role_without_connections_left_is_told_apart_from_a_server_that_is_down(
+    database: Database,
+) -> None:
     name = psycopg.conninfo.conninfo_to_dict(database.url)["dbname"]
     role = f"narrow_{name}"
     with psycopg.connect(database.url, autocommit=True) as connection:
         connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
         try:
             narrow = Database(psycopg.conninfo.make_conninfo(database.url, user=role, password="x"))
-            with pytest.raises(DatabaseConnectionsError, match="too many connections"), narrow.connect():
+            with (
+                pytest.raises(DatabaseConnectionsError, match="too many connections"),
+                narrow.connect(),
+            ):
                 pass
         finally:
             connection.execute(f"DROP ROLE {role}")
     assert isinstance(
-        classify_database_error(psycopg.OperationalError("FATAL:  sorry, too many clients already")),
+        classify_database_error(
+            psycopg.OperationalError("FATAL:  sorry, too many clients already")
+        ),
         DatabaseConnectionsError,
     )
-    assert isinstance(classify_database_error(psycopg.errors.TooManyConnections("x")), DatabaseConnectionsError)
+    assert isinstance(
+        classify_database_error(psycopg.errors.TooManyConnections("x")), DatabaseConnectionsError
+    )
     assert not isinstance(
-        classify_database_error(psycopg.OperationalError("connection refused")), DatabaseConnectionsError
+        classify_database_error(psycopg.OperationalError("connection refused")),
+        DatabaseConnectionsError,
     )
 
 
@@ -414,7 +480,9 @@ def test_an_incident_of_a_connector_that_is_removed_is_over(watch: Watch) -> Non
     assert watch.incidents() == [("consecutive_failures", "erp/items", "over")]
 
 
-def test_a_catalog_that_is_older_than_the_program_is_told_with_the_command(server_url: str, watch: Watch) -> None:
+def test_a_catalog_that_is_older_than_the_program_is_told_with_the_command(
+    server_url: str, watch: Watch
+) -> None:
     with pytest.raises(ConfigurationError, match="doctor --migrate"):
         evaluate(Database(with_database(server_url, "postgres")), watch.settings)
 

@@ -44,26 +44,35 @@ def test_what_follows_from_an_unreachable_source_is_not_told():
         ],
         [],
     )
-    assert keys(told) == {down.key, (K.CONSECUTIVE_FAILURES, "erp/parts"), (K.FRESHNESS, "crm/items")}
+    assert keys(told) == {
+        down.key,
+        (K.CONSECUTIVE_FAILURES, "erp/parts"),
+        (K.FRESHNESS, "crm/items"),
+    }
 
 
 def test_consequences_stay_untold_until_the_incident_is_over_so_that_syncs_can_catch_up():
     assert (
-        without_consequences([condition(K.FRESHNESS)], [incident(K.SOURCE_UNREACHABLE, "erp", quiet_seconds=10)]) == []
+        without_consequences(
+            [condition(K.FRESHNESS)], [incident(K.SOURCE_UNREACHABLE, "erp", quiet_seconds=10)]
+        )
+        == []
     )
 
 
 def test_what_was_told_already_goes_on_and_is_not_closed_by_a_larger_trouble():
     old = incident(K.FRESHNESS)
-    assert keys(without_consequences([condition(K.SOURCE_UNREACHABLE, "erp"), condition(K.FRESHNESS)], [old])) >= {
-        old.key
-    }
+    assert keys(
+        without_consequences(
+            [condition(K.SOURCE_UNREACHABLE, "erp"), condition(K.FRESHNESS)], [old]
+        )
+    ) >= {old.key}
 
 
 def test_an_entity_that_fails_or_is_still_read_is_not_told_again_for_being_old():
-    assert keys(without_consequences([condition(K.CONSECUTIVE_FAILURES), condition(K.FRESHNESS)], [])) == {
-        (K.CONSECUTIVE_FAILURES, "erp/items")
-    }
+    assert keys(
+        without_consequences([condition(K.CONSECUTIVE_FAILURES), condition(K.FRESHNESS)], [])
+    ) == {(K.CONSECUTIVE_FAILURES, "erp/items")}
     assert keys(without_consequences([condition(K.RUN_DURATION), condition(K.FRESHNESS)], [])) == {
         (K.RUN_DURATION, "erp/items")
     }
@@ -79,13 +88,17 @@ def test_many_new_troubles_of_a_kind_are_one():
 
 
 def test_ten_thousand_make_a_short_message():
-    [one] = group_conditions([condition(subject=f"erp/e{number:05}") for number in range(10_000)], [], 5)
+    [one] = group_conditions(
+        [condition(subject=f"erp/e{number:05}") for number in range(10_000)], [], 5
+    )
     assert len(one.message) < 400
     assert len(one.details["entities"]) == 20
 
 
 def test_groups_are_of_one_connector_and_one_kind():
-    mixed = [condition(subject=f"erp/e{n}") for n in range(4)] + [condition(subject=f"crm/e{n}") for n in range(4)]
+    mixed = [condition(subject=f"erp/e{n}") for n in range(4)] + [
+        condition(subject=f"crm/e{n}") for n in range(4)
+    ]
     mixed += [condition(K.SLOW_SOURCE, f"erp/e{n}") for n in range(4)]
     assert group_conditions(mixed, [], 5) == mixed
 
@@ -106,7 +119,10 @@ def test_new_is_opened_known_is_seen_gone_is_quiet_and_long_gone_is_closed():
         incident(subject="erp/d", quiet_seconds=299),
     )
     diff = diff_incidents(
-        [seen, quiet, closed, waits], [condition(subject="erp/a"), condition(subject="erp/new")], NOW, 300
+        [seen, quiet, closed, waits],
+        [condition(subject="erp/a"), condition(subject="erp/new")],
+        NOW,
+        300,
     )
     assert diff == IncidentDiff(
         (condition(subject="erp/new"),), ((seen, condition(subject="erp/a")),), (quiet,), (closed,)
@@ -132,9 +148,15 @@ def test_however_it_flaps_every_beginning_has_at_most_one_end_and_gaps_shorter_t
             open_.append(Incident(uuid4(), one.kind, one.subject, "", "", {}, now, now, None, None))
             told.append((tick, "opened"))
         open_ = [
-            Incident(**{**vars(one), "quiet_since": None}) if one in [i for i, _ in diff.seen] else one for one in open_
+            Incident(**{**vars(one), "quiet_since": None})
+            if one in [i for i, _ in diff.seen]
+            else one
+            for one in open_
         ]
-        open_ = [Incident(**{**vars(one), "quiet_since": now}) if one in diff.quiet else one for one in open_]
+        open_ = [
+            Incident(**{**vars(one), "quiet_since": now}) if one in diff.quiet else one
+            for one in open_
+        ]
         open_ = [one for one in open_ if one not in diff.closed]
         told += [(tick, "closed")] * len(diff.closed)
         assert len(open_) <= 1

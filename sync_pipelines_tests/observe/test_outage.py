@@ -58,7 +58,9 @@ def test_a_database_that_flaps_is_one_incident(told: Watch) -> None:
     assert told.receiver.events == [("incident.opened", "database_unavailable", "database")]
 
 
-def test_a_receiver_that_fails_meanwhile_is_tried_with_every_look_and_the_same_id(told: Watch) -> None:
+def test_a_receiver_that_fails_meanwhile_is_tried_with_every_look_and_the_same_id(
+    told: Watch,
+) -> None:
     told.receiver.answers = [500, 500]
     for _ in range(4):
         look_at_the_dead(told)

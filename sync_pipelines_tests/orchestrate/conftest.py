@@ -27,13 +27,19 @@ def definitions(environment: dict[str, str]) -> Callable[[], dg.Definitions]:
 
 
 @pytest.fixture(scope="module")
-def module_world(server_url: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def module_world(
+    server_url: str, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
     """A world of its own for all tests of a module, because processes take long to start."""
     name = f"sync_module_{os.getpid()}_{next(_modules)}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     settings = Settings(
-        _env_file=None, home=tmp_path_factory.mktemp("home"), max_page_size=10, entity_wait_seconds=0.2, api_tries=2
+        _env_file=None,
+        home=tmp_path_factory.mktemp("home"),
+        max_page_size=10,
+        entity_wait_seconds=0.2,
+        api_tries=2,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TWIN_TOKEN", TOKEN)

@@ -39,7 +39,9 @@ _OURS = ("POSTGRES_", "DB_", "API_", "DEFAULT_", "SYNC_", "DAGSTER_", "LOG_", "M
 _FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
-def wait_for(condition: Callable[[], Any], what: str = "", seconds: float = PATIENCE_SECONDS) -> Any:
+def wait_for(
+    condition: Callable[[], Any], what: str = "", seconds: float = PATIENCE_SECONDS
+) -> Any:
     """Ask until the answer is true, and return it; generous, so that only a broken thing runs into the deadline."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
@@ -92,7 +94,10 @@ class RunningDagster:
     def graphql(self, query: str, **variables: Any) -> Any:
         """The data of an answer without errors."""
         answer = self._pool.request(
-            "POST", f"{self.url}/graphql", json={"query": query, "variables": variables}, timeout=PATIENCE_SECONDS
+            "POST",
+            f"{self.url}/graphql",
+            json={"query": query, "variables": variables},
+            timeout=PATIENCE_SECONDS,
         )
         data = answer.json()
         assert not data.get("errors"), data
@@ -109,14 +114,22 @@ class RunningDagster:
         """False while the web server puts another version of the location in place."""
         query = "{ workspaceOrError { ... on Workspace { locationEntries { loadStatus locationOrLoadError { __typename } } } } }"
         entries = self.graphql(query)["workspaceOrError"]["locationEntries"]
-        good = [entry for entry in entries if entry["loadStatus"] == "LOADED" and entry["locationOrLoadError"]]
-        return bool(good) and all(entry["locationOrLoadError"]["__typename"] == "RepositoryLocation" for entry in good)
+        good = [
+            entry
+            for entry in entries
+            if entry["loadStatus"] == "LOADED" and entry["locationOrLoadError"]
+        ]
+        return bool(good) and all(
+            entry["locationOrLoadError"]["__typename"] == "RepositoryLocation" for entry in good
+        )
 
     def jobs(self) -> set[str]:
         """Names of the jobs in the UI."""
         query = "{ repositoriesOrError { ... on RepositoryConnection { nodes { pipelines { name } } } } }"
         return {
-            job["name"] for node in self.graphql(query)["repositoriesOrError"]["nodes"] for job in node["pipelines"]
+            job["name"]
+            for node in self.graphql(query)["repositoriesOrError"]["nodes"]
+            for job in node["pipelines"]
         }
 
     def loaded_at(self) -> float:
@@ -128,7 +141,10 @@ class RunningDagster:
         """True when the location is there and without an error."""
         query = "{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }"
         [entry] = self.graphql(query)["workspaceOrError"]["locationEntries"]
-        return bool(entry["locationOrLoadError"]) and entry["locationOrLoadError"]["__typename"] == "RepositoryLocation"
+        return (
+            bool(entry["locationOrLoadError"])
+            and entry["locationOrLoadError"]["__typename"] == "RepositoryLocation"
+        )
 
     def launch(self, job: str, **config: Any) -> str:
         """Launch a job as the UI does, through queue and daemon; returns the run's id."""
@@ -136,7 +152,11 @@ class RunningDagster:
             ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } ... on RunConfigValidationInvalid { errors { message } } } }"""
         repository = "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"
         [node] = self.graphql(repository)["repositoriesOrError"]["nodes"]
-        selector = {"repositoryName": node["name"], "repositoryLocationName": LOCATION, "pipelineName": job}
+        selector = {
+            "repositoryName": node["name"],
+            "repositoryLocationName": LOCATION,
+            "pipelineName": job,
+        }
         params = {"selector": selector, "runConfigData": json.dumps(config), "mode": "default"}
         launched = self.graphql(query, params=params)["launchPipelineExecution"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
@@ -145,20 +165,25 @@ class RunningDagster:
     def status(self, run_id: str) -> str:
         """Status of a run."""
         return str(
-            self.graphql("query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", id=run_id)[
-                "runOrError"
-            ]["status"]
+            self.graphql(
+                "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", id=run_id
+            )["runOrError"]["status"]
         )
 
     def finished(self, run_id: str) -> str:
         """Wait for the end of a run and return its status."""
-        wait_for(lambda: self.status(run_id) in _FINISHED, f"the run {run_id} has ended; {self.events(run_id)[-3:]}")
+        wait_for(
+            lambda: self.status(run_id) in _FINISHED,
+            f"the run {run_id} has ended; {self.events(run_id)[-3:]}",
+        )
         return self.status(run_id)
 
     def events(self, run_id: str) -> list[str]:
         """The messages of a run."""
         query = "query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { ... on MessageEvent { message } } } } }"
-        return [event["message"] for event in self.graphql(query, id=run_id)["logsForRun"]["events"]]
+        return [
+            event["message"] for event in self.graphql(query, id=run_id)["logsForRun"]["events"]
+        ]
 
     def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Look into Dagster's own tables."""
@@ -174,9 +199,13 @@ def start_dagster(world: World, **variables: str) -> Iterator[RunningDagster]:
         folder = Path(name)
         (folder / "home").mkdir()
         (folder / "dagster_home").mkdir()
-        (folder / "dagster_home" / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
+        (folder / "dagster_home" / "dagster.yaml").write_text(
+            (PROJECT / "dagster.yaml").read_text()
+        )
         create_storage_schema(world.database)
-        environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(_OURS)} | {
+        environment = {
+            name: value for name, value in os.environ.items() if not name.upper().startswith(_OURS)
+        } | {
             "POSTGRES_URL": world.database.url,
             "SYNC_PIPELINES_HOME": str(folder / "home"),
             "SYNC_PIPELINES_DAGSTER_URL": storage_url(world.database),
@@ -200,11 +229,22 @@ def _started(world: World, folder: Path, children: Children) -> RunningDagster:
     assert migrated.returncode == 0, migrated.stderr
     socket_path, workspace = folder / "code.sock", folder / "workspace.yaml"
     workspace.write_text(
-        json.dumps({"load_from": [{"grpc_server": {"socket": str(socket_path), "location_name": LOCATION}}]})
+        json.dumps(
+            {
+                "load_from": [
+                    {"grpc_server": {"socket": str(socket_path), "location_name": LOCATION}}
+                ]
+            }
+        )
     )
-    children.start("code-server", python_module("sync_pipelines.supervise.code_server", "--socket", str(socket_path)))
+    children.start(
+        "code-server",
+        python_module("sync_pipelines.supervise.code_server", "--socket", str(socket_path)),
+    )
     wait_for(lambda: _alive(children) and socket_path.exists(), "the code server listens")
-    children.start("webserver", python_module(WEBSERVER, "-w", str(workspace), "--port", str(dagster.port)))
+    children.start(
+        "webserver", python_module(WEBSERVER, "-w", str(workspace), "--port", str(dagster.port))
+    )
     children.start("daemon", python_module("dagster._daemon", "run", "-w", str(workspace)))
     wait_for(lambda: _alive(children) and answers(dagster), "the web server shows the location")
     write_endpoint(dagster.home, dagster.url)

@@ -24,7 +24,9 @@ Load = Callable[[], dg.Definitions]
 
 
 @pytest.fixture
-def instance(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+def instance(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dg.DagsterInstance]:
     """An instance with storage on disk, as the repository's dagster.yaml makes it."""
     monkeypatch.setenv("ALERT_CLOSE_AFTER_SECONDS", "0")
     monkeypatch.setenv("ALERT_CONNECTION_SHARE", "1")
@@ -52,7 +54,11 @@ class Ticks:
         """One evaluation; returns the skip reason."""
         loaded = self.definitions()
         context = dg.build_sensor_context(
-            self.instance, self.cursor, definitions=loaded, resources={"bridge": Bridge()}, sensor_name=self.name
+            self.instance,
+            self.cursor,
+            definitions=loaded,
+            resources={"bridge": Bridge()},
+            sensor_name=self.name,
         )
         data = loaded.get_repository_def().get_sensor_def(self.name).evaluate_tick(context)
         self.cursor = data.cursor or self.cursor
@@ -63,7 +69,10 @@ class Ticks:
 
 
 def incidents(world: World) -> list[tuple[str, str, bool]]:
-    return sorted((row["kind"], row["subject"], row["closed_at"] is None) for row in list_incidents(world.database))
+    return sorted(
+        (row["kind"], row["subject"], row["closed_at"] is None)
+        for row in list_incidents(world.database)
+    )
 
 
 def test_the_sensors_run_unless_somebody_stops_them(definitions: Load) -> None:
@@ -78,13 +87,19 @@ def test_a_tick_finds_incidents_delivers_and_says_what_it_did(
 ) -> None:
     world.add_items(1)
     sensor = Ticks(definitions, "alerts", instance)
-    assert sensor.tick() == "0 incidents open, 0 began, 0 over; 0 messages delivered, 0 failed, 0 given up."
+    assert (
+        sensor.tick()
+        == "0 incidents open, 0 began, 0 over; 0 messages delivered, 0 failed, 0 given up."
+    )
     world.set(consecutive_failures=3)
     assert sensor.tick() == (
         "1 incidents open, 1 began, 0 over; 1 messages delivered, 0 failed, 0 given up. Open: Syncs fail again and again (erp/items)."
     )
     world.set(consecutive_failures=0)
-    assert sensor.tick() == "0 incidents open, 0 began, 1 over; 1 messages delivered, 0 failed, 0 given up."
+    assert (
+        sensor.tick()
+        == "0 incidents open, 0 began, 1 over; 1 messages delivered, 0 failed, 0 given up."
+    )
     assert [request["ok"] for request in receiver.requests] == [True, True]
 
 
@@ -121,13 +136,19 @@ def test_dagster_is_told_once_of_each_incident_whoever_opened_it(
     record_condition(world.database, load_settings(), condition)
     world.set(status="action_required", status_reason=hostile)
     sensor.tick()
-    assert told(sensor) == [("erp/items", "began", "Somebody has to decide"), ("erp", "incidents", "ERROR", 1)]
+    assert told(sensor) == [
+        ("erp/items", "began", "Somebody has to decide"),
+        ("erp", "incidents", "ERROR", 1),
+    ]
     assert "!\\[x\\](/graphql" in sensor.events[-1].metadata["incidents"].value
     sensor.tick()
     assert told(sensor) == []
     world.set(status="active", status_reason=None)
     sensor.tick()
-    assert told(sensor) == [("erp/items", "over", "Somebody has to decide"), ("erp", "incidents", "passed", 0)]
+    assert told(sensor) == [
+        ("erp/items", "over", "Somebody has to decide"),
+        ("erp", "incidents", "passed", 0),
+    ]
 
 
 def test_incidents_of_connector_job_database_and_of_nothing_known_have_their_places(
@@ -142,7 +163,9 @@ def test_incidents_of_connector_job_database_and_of_nothing_known_have_their_pla
         (IncidentKind.RUN_FAILED, "other/items", {"run": "4"}),
     ):
         record_condition(
-            world.database, load_settings(), Condition(kind, subject, "It died.", "sync-pipelines runs", details)
+            world.database,
+            load_settings(),
+            Condition(kind, subject, "It died.", "sync-pipelines runs", details),
         )
     assert "Open: " in sensor.tick()
     observed = [(path, state) for path, state, *_ in told(sensor) if state in ("began", "over")]
@@ -154,20 +177,36 @@ def test_the_check_of_a_connector_can_be_executed_by_hand(
     world: World, definitions: Load, environment: dict[str, str]
 ) -> None:
     world.add_items(1)
-    [check] = [one for one in definitions().asset_checks or [] if one.check_key.asset_key == dg.AssetKey(["erp"])]
+    [check] = [
+        one
+        for one in definitions().asset_checks or []
+        if one.check_key.asset_key == dg.AssetKey(["erp"])
+    ]
     assert check(bridge=Bridge()).passed
-    condition = Condition(IncidentKind.SLOW_SOURCE, "erp/items", "The source took 30 s.", "sync-pipelines runs", {})
+    condition = Condition(
+        IncidentKind.SLOW_SOURCE, "erp/items", "The source took 30 s.", "sync-pipelines runs", {}
+    )
     record_condition(world.database, load_settings(), condition)
     result = check(bridge=Bridge())
-    assert (result.passed, result.severity, result.metadata["open"].value) == (False, dg.AssetCheckSeverity.WARN, 1)
+    assert (result.passed, result.severity, result.metadata["open"].value) == (
+        False,
+        dg.AssetCheckSeverity.WARN,
+        1,
+    )
 
 
 def test_a_database_that_is_down_fails_the_tick_without_showing_the_password(
-    world: World, definitions: Load, instance: dg.DagsterInstance, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    world: World,
+    definitions: Load,
+    instance: dg.DagsterInstance,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sensor = Ticks(definitions, "alerts", instance)
     sensor.tick()
-    monkeypatch.setenv("POSTGRES_URL", "postgresql://nobody:secret-canary@127.0.0.1:9/nothing?connect_timeout=1")
+    monkeypatch.setenv(
+        "POSTGRES_URL", "postgresql://nobody:secret-canary@127.0.0.1:9/nothing?connect_timeout=1"
+    )
     load_settings.cache_clear()
     for _ in range(2):
         with pytest.raises(Exception, match="cannot be reached") as caught:
@@ -186,11 +225,15 @@ def test_a_run_that_died_is_an_incident_until_a_run_of_its_job_succeeds(
     world: World, definitions: Load, instance: dg.DagsterInstance, receiver: Receiver
 ) -> None:
     world.add_items(1)
-    watcher, sensor = Ticks(definitions, "failed_runs", instance), Ticks(definitions, "alerts", instance)
+    watcher, sensor = (
+        Ticks(definitions, "failed_runs", instance),
+        Ticks(definitions, "alerts", instance),
+    )
     assert "Initiating" in watcher.tick()
     for _ in range(2):
         instance.report_run_failed(
-            new_run(instance, definitions, **{"dagster/max_retries": "0"}), "The run worker process was killed"
+            new_run(instance, definitions, **{"dagster/max_retries": "0"}),
+            "The run worker process was killed",
         )
         watcher.tick()
         sensor.tick()
@@ -244,7 +287,10 @@ def test_an_entity_that_waits_for_a_decision_fails_its_run_without_a_second_inci
     world.sync()
     table.change_column("base_uom", "VARCHAR(5)")
     world.discover()
-    watcher, sensor = Ticks(definitions, "failed_runs", instance), Ticks(definitions, "alerts", instance)
+    watcher, sensor = (
+        Ticks(definitions, "failed_runs", instance),
+        Ticks(definitions, "alerts", instance),
+    )
     watcher.tick()
     assert (
         not definitions()
@@ -261,9 +307,15 @@ def test_a_discovery_that_the_source_refuses_is_an_incident_and_an_unreachable_s
     world: World, definitions: Load, instance: dg.DagsterInstance
 ) -> None:
     world.add_items(1)
-    watcher, sensor = Ticks(definitions, "failed_runs", instance), Ticks(definitions, "alerts", instance)
+    watcher, sensor = (
+        Ticks(definitions, "failed_runs", instance),
+        Ticks(definitions, "alerts", instance),
+    )
     watcher.tick()
-    for fault in (Fault(kind="apis", drop_connection=True, times=None), Fault(kind="apis", status=401, times=None)):
+    for fault in (
+        Fault(kind="apis", drop_connection=True, times=None),
+        Fault(kind="apis", status=401, times=None),
+    ):
         world.faults.add(fault)
         assert (
             not definitions()
@@ -274,20 +326,26 @@ def test_a_discovery_that_the_source_refuses_is_an_incident_and_an_unreachable_s
         world.faults.clear()
         watcher.tick()
     assert incidents(world) == [("run_failed", "discover_erp", True)]
-    assert definitions().resolve_job_def("discover_erp").execute_in_process(instance=instance).success
+    assert (
+        definitions().resolve_job_def("discover_erp").execute_in_process(instance=instance).success
+    )
     sensor.tick()
     assert incidents(world) == [("run_failed", "discover_erp", False)]
 
 
 def test_a_step_is_named_by_what_it_does() -> None:
-    assert [_step_name(step) for step in ("erp__per_day__model", "discover_erp_apis", "erp__items")] == [
+    assert [
+        _step_name(step) for step in ("erp__per_day__model", "discover_erp_apis", "erp__items")
+    ] == [
         "the SQL model erp/per_day",
         "the discovery of erp",
         "the step erp__items",
     ]
 
 
-def test_freshness_is_asked_of_what_is_synced_and_of_nothing_else(world: World, definitions: Load) -> None:
+def test_freshness_is_asked_of_what_is_synced_and_of_nothing_else(
+    world: World, definitions: Load
+) -> None:
     for slug in ("items", "off", "gone", "stuck", "quick"):
         world.add_items(1, slug=slug)
     world.sync("stuck")
@@ -337,6 +395,8 @@ def test_the_share_of_rejects_that_a_check_allows_is_the_one_of_the_settings(
             .resolve_job_def("sync_erp")
             .execute_in_process(raise_on_error=False, tags={"sync_pipelines/full_refresh": "true"})
         )
-        [contract] = [one for one in result.get_asset_check_evaluations() if one.check_name == "contract"]
+        [contract] = [
+            one for one in result.get_asset_check_evaluations() if one.check_name == "contract"
+        ]
         severities.append(contract.severity)
     assert severities == [dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR]

@@ -65,9 +65,9 @@ def test_a_daemon_tells_of_an_incident_and_of_its_end(
             arrived(receiver, 2, log)
             world.set(consecutive_failures=0)
             arrived(receiver, 3, log)
-        assert [request["id"] for request in receiver.requests][0] == [request["id"] for request in receiver.requests][
-            1
-        ]
+        assert [request["id"] for request in receiver.requests][0] == [
+            request["id"] for request in receiver.requests
+        ][1]
         assert receiver.events == [
             ("incident.opened", "consecutive_failures", "erp/items"),
             ("incident.closed", "consecutive_failures", "erp/items"),

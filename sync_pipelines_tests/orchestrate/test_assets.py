@@ -32,15 +32,23 @@ def run(definitions: Load, job: str = "sync_erp", **options: Any) -> dg.ExecuteI
 
 
 def observations(result: dg.ExecuteInProcessResult) -> list[dg.AssetObservation]:
-    events = [event for event in result.all_events if event.event_type is dg.DagsterEventType.ASSET_OBSERVATION]
+    events = [
+        event
+        for event in result.all_events
+        if event.event_type is dg.DagsterEventType.ASSET_OBSERVATION
+    ]
     return [event.asset_observation_data.asset_observation for event in events]
 
 
 def checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
-    return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
+    return {
+        evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()
+    }
 
 
-def test_an_entity_is_an_asset_with_all_a_person_wants_to_know(world: World, definitions: Load) -> None:
+def test_an_entity_is_an_asset_with_all_a_person_wants_to_know(
+    world: World, definitions: Load
+) -> None:
     world.add_items(1)
     graph = definitions().resolve_asset_graph()
     node = graph.get(ITEMS)
@@ -66,7 +74,9 @@ def test_code_version_follows_the_declared_columns(world: World, definitions: Lo
     assert definitions().resolve_asset_graph().get(ITEMS).code_version != before
 
 
-def test_a_materialization_carries_the_numbers_that_the_ui_plots(world: World, definitions: Load) -> None:
+def test_a_materialization_carries_the_numbers_that_the_ui_plots(
+    world: World, definitions: Load
+) -> None:
     world.add_items(25)
     result = run(definitions)
     assert result.success
@@ -82,7 +92,9 @@ def test_a_materialization_carries_the_numbers_that_the_ui_plots(world: World, d
     world.assert_equal_to_truth()
 
 
-def test_quarantined_records_show_as_failure_cases_and_only_warn(world: World, definitions: Load) -> None:
+def test_quarantined_records_show_as_failure_cases_and_only_warn(
+    world: World, definitions: Load
+) -> None:
     table = world.add_items(25)
     table.put(item(99, base_uom="far too long for ten"))
     result = run(definitions)
@@ -95,7 +107,9 @@ def test_quarantined_records_show_as_failure_cases_and_only_warn(world: World, d
     assert case.data["column"] == "base_uom"
 
 
-def test_the_verdicts_of_a_gate_are_plotted_and_shown_by_the_contract_check(world: World, definitions: Load) -> None:
+def test_the_verdicts_of_a_gate_are_plotted_and_shown_by_the_contract_check(
+    world: World, definitions: Load
+) -> None:
     table = world.add_items(0)
     put_gate(world, RULES + "masks: {item_description: redact}\n")
     table.put(item(1, weight_per_unit=2))
@@ -104,7 +118,11 @@ def test_the_verdicts_of_a_gate_are_plotted_and_shown_by_the_contract_check(worl
     result = run(definitions)
     [materialization] = result.asset_materializations_for_node("erp__items")
     metadata = {name: entry.value for name, entry in materialization.metadata.items()}
-    assert (metadata["gate_passed"], metadata["gate_reviewed"], metadata["gate_rejected"]) == (1, 1, 1)
+    assert (metadata["gate_passed"], metadata["gate_reviewed"], metadata["gate_rejected"]) == (
+        1,
+        1,
+        1,
+    )
     assert "| heavy_enough | 1 |" in metadata["gate_rules"]
     assert {column.name: column.type for column in metadata["dagster/column_schema"].columns}[
         "item_description"
@@ -116,7 +134,9 @@ def test_the_verdicts_of_a_gate_are_plotted_and_shown_by_the_contract_check(worl
     assert "item 3" not in str(result.all_events)
 
 
-def test_a_contract_broken_by_most_records_holds_back_what_is_downstream(world: World, definitions: Load) -> None:
+def test_a_contract_broken_by_most_records_holds_back_what_is_downstream(
+    world: World, definitions: Load
+) -> None:
     table = world.add_items(1)
     for number in range(10, 20):
         table.put(item(number, base_uom="far too long for ten"))
@@ -125,7 +145,9 @@ def test_a_contract_broken_by_most_records_holds_back_what_is_downstream(world: 
     assert checks(result)["contract"].severity is dg.AssetCheckSeverity.ERROR
     assert len(world.rows()) == 1
     assert world.runs()[0]["status"] == "rejected", "the ledger says what Dagster says"
-    assert len(result.asset_materializations_for_node("erp__items")) == 1, "what was good is in the table"
+    assert len(result.asset_materializations_for_node("erp__items")) == 1, (
+        "what was good is in the table"
+    )
     failure = result.failure_data_for_node("erp__items")
     assert failure.error.message.startswith("rejected: 10 of 11 records were rejected")
     assert list(failure.error.stack) == []
@@ -138,14 +160,18 @@ def test_a_rejected_run_only_warns_where_a_person_says_so(world: World, definiti
     table = world.add_items(1)
     for number in range(10, 20):
         table.put(item(number, base_uom="far too long for ten"))
-    world.sql('UPDATE bridge.connectors SET settings = settings || \'{"rejected_severity": "warn"}\'')
+    world.sql(
+        'UPDATE bridge.connectors SET settings = settings || \'{"rejected_severity": "warn"}\''
+    )
     result = run(definitions)
     assert result.success
     assert checks(result)["contract"].severity is dg.AssetCheckSeverity.WARN
     assert world.runs()[0]["status"] == "rejected"
 
 
-def test_a_run_without_one_good_record_makes_no_table_fresh(world: World, definitions: Load) -> None:
+def test_a_run_without_one_good_record_makes_no_table_fresh(
+    world: World, definitions: Load
+) -> None:
     table = world.add_items(0)
     table.put(item(1, base_uom="far too long for ten"))
     result = run(definitions)
@@ -163,7 +189,9 @@ def test_one_bad_record_of_four_is_no_failed_run(world: World, definitions: Load
     assert world.runs()[0]["status"] == "success"
 
 
-def test_the_contract_stays_red_while_its_records_lie_in_quarantine(world: World, definitions: Load) -> None:
+def test_the_contract_stays_red_while_its_records_lie_in_quarantine(
+    world: World, definitions: Load
+) -> None:
     table = world.add_items(25, rowversions=IntegerRowversions(), comparator="integer")
     table.put(item(7, base_uom="far too long for ten"))
     table.put(item(30))
@@ -183,7 +211,9 @@ def test_the_contract_stays_red_while_its_records_lie_in_quarantine(world: World
     ) == (False, 1, 0)
     [materialization] = result.asset_materializations_for_node("erp__items")
     assert materialization.metadata["open_quarantine"].value == 1
-    assert materialization.metadata["next_command"].value == "sync-pipelines quarantine list erp/items"
+    assert (
+        materialization.metadata["next_command"].value == "sync-pipelines quarantine list erp/items"
+    )
     assert "next_due" in materialization.metadata
     table.put(item(7))
     assert checks(run(definitions))["contract"].passed
@@ -199,7 +229,8 @@ def test_a_source_that_is_down_fails_no_check_that_it_says_nothing_about(
         first = checks(run(definitions, instance=instance))
         # Without a result Dagster shows them as failed, in red.
         assert {name: one.severity for name, one in first.items() if not one.passed} == {
-            name: dg.AssetCheckSeverity.WARN for name in ("contract", "balance", "no_duplicate_keys")
+            name: dg.AssetCheckSeverity.WARN
+            for name in ("contract", "balance", "no_duplicate_keys")
         }
         assert "never read" in str(first["balance"].description)
         world.faults.clear()
@@ -213,7 +244,9 @@ def test_a_source_that_is_down_fails_no_check_that_it_says_nothing_about(
     failure = result.failure_data_for_node("erp__items")
     assert "503" in failure.error.message
     assert (list(failure.error.stack), failure.error.cause) == ([], None)
-    retries = [event.step_retry_data.error for event in result.all_events if event.is_step_up_for_retry]
+    retries = [
+        event.step_retry_data.error for event in result.all_events if event.is_step_up_for_retry
+    ]
     assert [(list(error.stack), error.message) for error in retries] == [
         ([], failure.error.message)
     ] * assets.MAX_RETRIES
@@ -221,13 +254,17 @@ def test_a_source_that_is_down_fails_no_check_that_it_says_nothing_about(
     assert observation.metadata["trouble"].value
 
 
-def test_a_delta_of_known_rejects_leaves_the_table_rejecting_and_fresh(world: World, definitions: Load) -> None:
+def test_a_delta_of_known_rejects_leaves_the_table_rejecting_and_fresh(
+    world: World, definitions: Load
+) -> None:
     table = world.add_items(2)
     world.sync()
     for number in range(20):
         table.put_raw(
             (f"B{number}",),
-            json.dumps({**item(number), "item_number": f"B{number}", "base_uom": "far too long for ten"}).encode(),
+            json.dumps(
+                {**item(number), "item_number": f"B{number}", "base_uom": "far too long for ten"}
+            ).encode(),
         )
     assert not run(definitions).success
     assert (world.runs()[0]["status"], standing(world).is_rejecting) == ("rejected", True)
@@ -245,16 +282,22 @@ def test_a_delta_of_known_rejects_leaves_the_table_rejecting_and_fresh(world: Wo
     assert world.entity().last_success_at > before
     assert again.asset_materializations_for_node("erp__items"), "Dagster's freshness follows"
     with world.database.connect() as connection:
-        [health] = read_health(connection, world.database, window_seconds=3600, min_records=10).entities
+        [health] = read_health(
+            connection, world.database, window_seconds=3600, min_records=10
+        ).entities
     assert health.rejecting_quarantined == 20, "the incident stays"
-    assert status_words(world.database, [world.entity()], world.settings) == {"erp/items": "rejected"}
+    assert status_words(world.database, [world.entity()], world.settings) == {
+        "erp/items": "rejected"
+    }
 
 
 def standing(world: World) -> Standing:
     return list_standings(world.database, "erp", "items")[0]
 
 
-def test_the_page_of_a_stopped_table_begins_with_what_to_do(world: World, definitions: Load) -> None:
+def test_the_page_of_a_stopped_table_begins_with_what_to_do(
+    world: World, definitions: Load
+) -> None:
     table = world.add_items(2)
     assert run(definitions).success
     table.change_column("base_uom", "VARCHAR(5)")
@@ -275,7 +318,9 @@ def test_undeclared_fields_are_reported_by_the_drift_check(world: World, definit
     assert drift.metadata["undeclared"].value == "surprise"
 
 
-def test_a_breaking_change_fails_the_entity_with_its_plan_and_is_not_retried(world: World, definitions: Load) -> None:
+def test_a_breaking_change_fails_the_entity_with_its_plan_and_is_not_retried(
+    world: World, definitions: Load
+) -> None:
     table = world.add_items(3)
     world.sync()
     table.change_column("base_uom", "VARCHAR(5)")
@@ -291,14 +336,18 @@ def test_a_breaking_change_fails_the_entity_with_its_plan_and_is_not_retried(wor
     assert list(failure.error.stack) == []
     assert checks(result)["schema_drift"].severity is dg.AssetCheckSeverity.ERROR
     [observation] = observations(result)
-    assert observation.metadata["next_command"].value == "sync-pipelines discover erp --accept items"
+    assert (
+        observation.metadata["next_command"].value == "sync-pipelines discover erp --accept items"
+    )
     assert definitions().resolve_asset_graph().get(ITEMS).freshness_policy is not None, (
         "a stopped table gets old all the same"
     )
     assert not [event for event in result.all_events if event.is_step_up_for_retry]
 
 
-def test_one_failing_entity_does_not_stop_the_others(world: World, environment: dict[str, str]) -> None:
+def test_one_failing_entity_does_not_stop_the_others(
+    world: World, environment: dict[str, str]
+) -> None:
     world.add_items(3)
     world.add_items(3, slug="orders")
     world.faults.add(Fault("gone", kind="data", slug="items", status=404, times=None))
@@ -345,7 +394,9 @@ def test_the_last_known_catalog_loads_while_the_database_is_down(
     definitions()
     from sync_pipelines.settings import load_settings
 
-    monkeypatch.setenv("POSTGRES_URL", "postgresql://nobody:secret-canary@127.0.0.1:9/nothing?connect_timeout=1")
+    monkeypatch.setenv(
+        "POSTGRES_URL", "postgresql://nobody:secret-canary@127.0.0.1:9/nothing?connect_timeout=1"
+    )
     load_settings.cache_clear()
     loaded = definitions()
     node = loaded.resolve_asset_graph().get(ITEMS)
@@ -368,7 +419,9 @@ def test_discovery_runs_as_a_job(world: World, definitions: Load) -> None:
     assert "colour" in [column.name for column in world.entity().columns]
 
 
-def test_vanished_and_disabled_entities_stay_assets_but_leave_the_job(world: World, definitions: Load) -> None:
+def test_vanished_and_disabled_entities_stay_assets_but_leave_the_job(
+    world: World, definitions: Load
+) -> None:
     world.add_items(1)
     world.add_items(1, slug="orders")
     world.add_items(1, slug="parts")
@@ -388,13 +441,17 @@ def test_vanished_and_disabled_entities_stay_assets_but_leave_the_job(world: Wor
 
 def test_no_event_of_a_failing_run_shows_the_token(world: World, definitions: Load) -> None:
     world.add_items(1)
-    world.faults.add(Fault("echo", kind="data", slug="items", status=400, echo_authorization=True, times=None))
+    world.faults.add(
+        Fault("echo", kind="data", slug="items", status=400, echo_authorization=True, times=None)
+    )
     result = run(definitions)
     assert not result.success
     assert TOKEN not in " ".join(str(event) for event in result.all_events)
 
 
-def execute_job(environment: dict[str, str], job: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def execute_job(
+    environment: dict[str, str], job: str, *arguments: str
+) -> subprocess.CompletedProcess[str]:
     """Run `dagster job execute` in a process of its own."""
     command = [
         sys.executable,
@@ -409,7 +466,13 @@ def execute_job(environment: dict[str, str], job: str, *arguments: str) -> subpr
         *arguments,
     ]
     return subprocess.run(
-        command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False
+        command,
+        env=environment,
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 

@@ -55,15 +55,21 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def dagster(browser: Browser, module_world: World, running_dagster: RunningDagster) -> RunningDagster:
+def dagster(
+    browser: Browser, module_world: World, running_dagster: RunningDagster
+) -> RunningDagster:
     """A Dagster with entities whose every text is hostile, each synced once."""
     for slug, text in HOSTILE.items():
         columns = (*ITEM_COLUMNS, TwinColumn(" ".join(text[:60].split()), "TEXT"))
         table = TwinTable(slug, text, text, columns, ("item_number",))
         for number in range(20):
             table.put(item(number))
-        table.put_raw((text,), json.dumps({**item(1), "item_number": text, "base_uom": text * 3}).encode())
-        table.put_raw(("A9",), json.dumps({**item(9), "item_number": "A9", text: 1}).encode(), poison=False)
+        table.put_raw(
+            (text,), json.dumps({**item(1), "item_number": text, "base_uom": text * 3}).encode()
+        )
+        table.put_raw(
+            ("A9",), json.dumps({**item(9), "item_number": "A9", text: 1}).encode(), poison=False
+        )
         module_world.store.add(table)
     found = running_dagster.command("discover", "erp")
     assert found.returncode == 0, found.stderr
@@ -87,7 +93,9 @@ def watched(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
     """A page, and what it asked for that it must not: an address that a hostile text named, another host, a mutation by GET."""
     context = browser.new_context(viewport={"width": 1400, "height": 1600})
     page, asked = context.new_page(), []
-    page.on("request", lambda request: asked.append(request.url) if is_forbidden(request.url) else None)
+    page.on(
+        "request", lambda request: asked.append(request.url) if is_forbidden(request.url) else None
+    )
     page.on("dialog", lambda dialog: asked.append(dialog.message))
     yield page, asked
     context.close()
@@ -107,12 +115,16 @@ def finished_run(dagster: RunningDagster) -> str:
     query = "query($filter: RunsFilter!) { runsOrError(filter: $filter) { ... on Runs { results { runId } } } }"
     wanted = {"pipelineName": "sync_erp", "statuses": ["SUCCESS"]}
     results = wait_for(
-        lambda: dagster.graphql(query, filter=wanted)["runsOrError"]["results"], "a run succeeded", LONG_SECONDS
+        lambda: dagster.graphql(query, filter=wanted)["runsOrError"]["results"],
+        "a run succeeded",
+        LONG_SECONDS,
     )
     return str(results[-1]["runId"])
 
 
-def test_every_description_is_shown_as_the_text_it_is(browser: Browser, dagster: RunningDagster) -> None:
+def test_every_description_is_shown_as_the_text_it_is(
+    browser: Browser, dagster: RunningDagster
+) -> None:
     with watched(browser) as (page, asked):
         for slug, text in HOSTILE.items():
             shown = look(page, f"{dagster.url}/assets/erp/{slug}", "declared as NUMERIC")
@@ -127,7 +139,12 @@ def test_every_description_is_shown_as_the_text_it_is(browser: Browser, dagster:
 def test_lists_tables_and_code_show_what_they_were_given(
     browser: Browser, dagster: RunningDagster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("DAGSTER_HOME", "SYNC_PIPELINES_DAGSTER_URL", "SYNC_PIPELINES_HOME", "POSTGRES_URL"):
+    for name in (
+        "DAGSTER_HOME",
+        "SYNC_PIPELINES_DAGSTER_URL",
+        "SYNC_PIPELINES_HOME",
+        "POSTGRES_URL",
+    ):
         monkeypatch.setenv(name, dagster.environment[name])
     load_settings.cache_clear()
     with dg.DagsterInstance.get() as instance:
@@ -144,7 +161,11 @@ def test_lists_tables_and_code_show_what_they_were_given(
     with watched(browser) as (page, asked):
         for slug, text in HOSTILE.items():
             shown = look(page, f"{dagster.url}/assets/shown/{slug}?view=events", "tabled")
-            once = words(text) if slug not in ("blocks", "link", "fence") else words(text.splitlines()[0])
+            once = (
+                words(text)
+                if slug not in ("blocks", "link", "fence")
+                else words(text.splitlines()[0])
+            )
             assert shown.count(once) >= 3, (slug, shown)
     assert asked == []
 
@@ -176,7 +197,9 @@ def run_count(dagster: RunningDagster) -> int:
 
 
 @pytest.mark.parametrize("host", ["localhost", EVIL])
-def test_a_page_of_another_site_starts_nothing(browser: Browser, dagster: RunningDagster, host: str) -> None:
+def test_a_page_of_another_site_starts_nothing(
+    browser: Browser, dagster: RunningDagster, host: str
+) -> None:
     before = run_count(dagster)
     target = f"{dagster.url}/graphql"
     body = json.dumps({"query": LAUNCH})
@@ -197,9 +220,17 @@ def test_a_page_of_another_site_starts_nothing(browser: Browser, dagster: Runnin
     with hostile_site(content) as port, watched(browser) as (page, _):
         sent: list[str] = []
         answered: list[int] = []
-        page.on("request", lambda request: sent.append(request.method) if request.url.startswith(dagster.url) else None)
         page.on(
-            "response", lambda answer: answered.append(answer.status) if answer.url.startswith(dagster.url) else None
+            "request",
+            lambda request: (
+                sent.append(request.method) if request.url.startswith(dagster.url) else None
+            ),
+        )
+        page.on(
+            "response",
+            lambda answer: (
+                answered.append(answer.status) if answer.url.startswith(dagster.url) else None
+            ),
         )
         page.goto(f"http://{host}:{port}/")
         page.wait_for_function("document.title != ''", timeout=LONG_SECONDS * 1000)
@@ -210,7 +241,9 @@ def test_a_page_of_another_site_starts_nothing(browser: Browser, dagster: Runnin
     assert run_count(dagster) == before
 
 
-def test_a_name_that_is_bound_to_this_machine_shows_nothing(browser: Browser, dagster: RunningDagster) -> None:
+def test_a_name_that_is_bound_to_this_machine_shows_nothing(
+    browser: Browser, dagster: RunningDagster
+) -> None:
     with watched(browser) as (page, _):
         answer = page.goto(f"http://{EVIL}:{dagster.port}/")
         assert answer is not None
@@ -219,12 +252,17 @@ def test_a_name_that_is_bound_to_this_machine_shows_nothing(browser: Browser, da
         assert page.evaluate(f"{asked}.then(answer => answer.status)") == 403
 
 
-def test_an_image_on_a_page_of_our_own_starts_nothing(browser: Browser, dagster: RunningDagster) -> None:
+def test_an_image_on_a_page_of_our_own_starts_nothing(
+    browser: Browser, dagster: RunningDagster
+) -> None:
     before = run_count(dagster)
     with watched(browser) as (page, _):
         look(page, f"{dagster.url}/assets", "erp / image")
         assert (
-            page.evaluate("address => fetch(address).then(answer => answer.status)", f"/graphql?query={quote(LAUNCH)}")
+            page.evaluate(
+                "address => fetch(address).then(answer => answer.status)",
+                f"/graphql?query={quote(LAUNCH)}",
+            )
             == 405
         )
         source = f"/graphql?query={quote(LAUNCH)}"
@@ -233,12 +271,19 @@ def test_an_image_on_a_page_of_our_own_starts_nothing(browser: Browser, dagster:
     assert run_count(dagster) == before
 
 
-def test_the_ui_asks_subscribes_and_reloads_through_the_guard(browser: Browser, dagster: RunningDagster) -> None:
+def test_the_ui_asks_subscribes_and_reloads_through_the_guard(
+    browser: Browser, dagster: RunningDagster
+) -> None:
     with watched(browser) as (page, _):
         refused: list[str] = []
         frames: list[str] = []
-        page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
-        page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(str(frame))))
+        page.on(
+            "response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None
+        )
+        page.on(
+            "websocket",
+            lambda socket: socket.on("framereceived", lambda frame: frames.append(str(frame))),
+        )
         look(page, f"{dagster.url}/assets", "erp / image")
         with page.expect_response(
             lambda answer: "op=ReloadWorkspaceMutation" in answer.url, timeout=LONG_SECONDS * 1000
@@ -246,17 +291,25 @@ def test_the_ui_asks_subscribes_and_reloads_through_the_guard(browser: Browser, 
             page.get_by_text("Reload definitions").click()
         assert "errors" not in reloaded.value.json()
         wait_for(
-            lambda: page.wait_for_timeout(200) or any("connection_ack" in frame for frame in frames),
+            lambda: (
+                page.wait_for_timeout(200) or any("connection_ack" in frame for frame in frames)
+            ),
             "the socket is open",
         )
         assert refused == []
 
 
-def test_a_read_only_ui_follows_and_changes_nothing(browser: Browser, dagster: RunningDagster) -> None:
+def test_a_read_only_ui_follows_and_changes_nothing(
+    browser: Browser, dagster: RunningDagster
+) -> None:
     before, port = run_count(dagster), free_port()
-    command = python_module(WEBSERVER, "-w", str(dagster.folder / "workspace.yaml"), "--port", str(port), "--read-only")
+    command = python_module(
+        WEBSERVER, "-w", str(dagster.folder / "workspace.yaml"), "--port", str(port), "--read-only"
+    )
     child = dagster.children.start("webserver-read-only", command)
-    shown = RunningDagster(dagster.world, dagster.folder, dagster.environment, dagster.children, port)
+    shown = RunningDagster(
+        dagster.world, dagster.folder, dagster.environment, dagster.children, port
+    )
     wait_for(lambda: answers(shown), "the read-only server answers")
     with watched(browser) as (page, _):
         look(page, f"{shown.url}/assets/erp/image", "declared as NUMERIC")

@@ -25,14 +25,26 @@ SENSOR = "sync_erp_when_due"
 @pytest.fixture
 def quick(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
     """Ticks and probes as often as the daemon allows, and Dagster's files in the test's folder."""
-    return {**environment, "DUE_SENSOR_SECONDS": "1", "PROBE_INTERVAL_SECONDS": "1", "SYNC_WORKER_THREADS": "10"}
+    return {
+        **environment,
+        "DUE_SENSOR_SECONDS": "1",
+        "PROBE_INTERVAL_SECONDS": "1",
+        "SYNC_WORKER_THREADS": "10",
+    }
 
 
 @contextmanager
 def daemon(environment: dict[str, str], logs: Path, name: str = "daemon") -> Iterator[Children]:
     """A daemon with its own code server; all of it is gone afterwards."""
     with Children(environment, logs) as children:
-        command = [sys.executable, "-m", "dagster._daemon", "run", "-w", str(PROJECT / "workspace.yaml")]
+        command = [
+            sys.executable,
+            "-m",
+            "dagster._daemon",
+            "run",
+            "-w",
+            str(PROJECT / "workspace.yaml"),
+        ]
         children.start(name, command)
         yield children
 
@@ -41,8 +53,8 @@ def wait_until(what: str, condition: Callable[[], object], children: Children) -
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
         children.check()
-        assert time.monotonic() < deadline, f"not within {DEADLINE_SECONDS} s: {what}\n" + "\n".join(
-            children.all[0].last_lines(60)
+        assert time.monotonic() < deadline, (
+            f"not within {DEADLINE_SECONDS} s: {what}\n" + "\n".join(children.all[0].last_lines(60))
         )
         time.sleep(0.3)
 
@@ -52,7 +64,8 @@ def equal(world: World, slug: str = "items") -> bool:
         return False
     rows = world.rows(slug)
     return rows.keys() == world.store[slug].truth().keys() and all(
-        rows[key]["base_uom"] == record["base_uom"] for key, record in world.store[slug].truth().items()
+        rows[key]["base_uom"] == record["base_uom"]
+        for key, record in world.store[slug].truth().items()
     )
 
 
@@ -60,9 +73,19 @@ def ticks(home: str, monkeypatch: pytest.MonkeyPatch) -> list[dg.InstigatorTick]
     """The finished ticks of the sensor, oldest first."""
     monkeypatch.setenv("DAGSTER_HOME", home)
     with dg.DagsterInstance.get() as instance:
-        states = [state for state in instance.all_instigator_state() if state.origin.instigator_name == SENSOR]
-        found = [tick for state in states for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id)]
-    return sorted((tick for tick in found if tick.status.value != "STARTED"), key=lambda tick: tick.timestamp)
+        states = [
+            state
+            for state in instance.all_instigator_state()
+            if state.origin.instigator_name == SENSOR
+        ]
+        found = [
+            tick
+            for state in states
+            for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id)
+        ]
+    return sorted(
+        (tick for tick in found if tick.status.value != "STARTED"), key=lambda tick: tick.timestamp
+    )
 
 
 def test_what_is_due_runs_a_change_comes_within_two_ticks_and_a_dead_source_recovers(
@@ -79,18 +102,24 @@ def test_what_is_due_runs_a_change_comes_within_two_ticks_and_a_dead_source_reco
         wait_until("the change", lambda: equal(world), children)
         assert "source changed" in {run["triggered_by"].split(",")[0] for run in world.runs()}
         after = [tick for tick in ticks(home, monkeypatch) if tick.timestamp >= changed_at]
-        assert any(tick.run_ids for tick in after[:2]), "one of the first two ticks after the change started a run"
+        assert any(tick.run_ids for tick in after[:2]), (
+            "one of the first two ticks after the change started a run"
+        )
 
         world.set(sync_interval_seconds=1)
         world.sql("UPDATE bridge.entities SET next_due_at = now()")
         world.server.stop()
         died_at = time.monotonic()
-        wait_until("two failures in a row", lambda: world.entity().consecutive_failures >= 2, children)
+        wait_until(
+            "two failures in a row", lambda: world.entity().consecutive_failures >= 2, children
+        )
         wait_until("ten intervals", lambda: time.monotonic() > died_at + 10, children)
         table.put(item(2, base_uom="BACK"))
         world.server.start()
         wait_until("the recovery", lambda: equal(world), children)
-        wait_until("the end of the failures", lambda: world.entity().consecutive_failures == 0, children)
+        wait_until(
+            "the end of the failures", lambda: world.entity().consecutive_failures == 0, children
+        )
     world.sql("UPDATE bridge.sync_runs SET status = 'failed' WHERE status = 'running'")
     world.assert_equal_to_truth()
 
@@ -135,8 +164,12 @@ def test_fifty_due_entities_behind_a_slow_source_share_one_run(
     world.discover()
     world.server.latency_seconds = 0.2
     with daemon(quick, tmp_path) as children:
-        wait_until("all fifty", lambda: all(entity == "success" for (entity,) in states(world)), children)
-    runs = {run["triggered_by"].rpartition(" ")[2] for slug in slugs for run in world.runs(slug)[-1:]}
+        wait_until(
+            "all fifty", lambda: all(entity == "success" for (entity,) in states(world)), children
+        )
+    runs = {
+        run["triggered_by"].rpartition(" ")[2] for slug in slugs for run in world.runs(slug)[-1:]
+    }
     assert len(runs) == 1
 
 

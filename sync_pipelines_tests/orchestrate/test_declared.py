@@ -11,7 +11,9 @@ from sync_pipelines.demo.twin.rest import RestEndpoint
 from sync_pipelines_tests.declared_world import COLUMNS, users
 
 
-def test_a_declared_entity_is_an_asset_that_materializes_with_its_own_figures(world, definitions, tmp_path):
+def test_a_declared_entity_is_an_asset_that_materializes_with_its_own_figures(
+    world, definitions, tmp_path
+):
     world.server.rest.add(RestEndpoint("/api/v2/users", users(12), paging="page"))
     path = tmp_path / "shop.yaml"
     endpoint = {
@@ -31,7 +33,9 @@ def test_a_declared_entity_is_an_asset_that_materializes_with_its_own_figures(wo
         )
     )
     apply_connector(
-        world.database, plan_connector(world.database, load_declaration(str(path)), world.settings), world.settings
+        world.database,
+        plan_connector(world.database, load_declaration(str(path)), world.settings),
+        world.settings,
     )
     key = dg.AssetKey(["shop", "users"])
     loaded = definitions()
@@ -44,5 +48,7 @@ def test_a_declared_entity_is_an_asset_that_materializes_with_its_own_figures(wo
     assert event.metadata["api_records_fetched"].value == 12
     assert event.metadata["batch_size_used"].value == 5
     assert world.server.token not in str(event.metadata)
-    discovered = loaded.resolve_job_def("discover_shop").execute_in_process(instance=dg.DagsterInstance.ephemeral())
+    discovered = loaded.resolve_job_def("discover_shop").execute_in_process(
+        instance=dg.DagsterInstance.ephemeral()
+    )
     assert discovered.success

@@ -20,7 +20,9 @@ def world(duckdb_world: DuckdbWorld) -> DuckdbWorld:
     return duckdb_world
 
 
-def test_an_asset_in_duckdb_says_so_and_carries_rows_and_the_load(world: DuckdbWorld, definitions: Load) -> None:
+def test_an_asset_in_duckdb_says_so_and_carries_rows_and_the_load(
+    world: DuckdbWorld, definitions: Load
+) -> None:
     table = world.add_items(25)
     node = definitions().resolve_asset_graph().get(ITEMS)
     assert node.kinds == {"rest", "duckdb", "dlt"}

@@ -64,7 +64,9 @@ def entity(name, sync=lambda: None, **options):
 
 
 def test_steps_run_at_the_same_time_and_intervals_overlap(instance):
-    everyone_is_here = threading.Barrier(4, timeout=20)  # broken unless four steps are inside at once
+    everyone_is_here = threading.Barrier(
+        4, timeout=20
+    )  # broken unless four steps are inside at once
     run = Run(instance, [entity(f"e{i}", everyone_is_here.wait) for i in range(4)])
     assert run.status == dg.DagsterRunStatus.SUCCESS
     statistics = instance.get_run_step_stats(run.id)
@@ -100,7 +102,10 @@ def test_a_step_that_fails_once_is_retried_and_succeeds(instance):
         if attempts["flaky"] < 3:
             raise ConnectionError("reset by peer")
 
-    run = Run(instance, [entity("flaky", flaky, retry_policy=dg.RetryPolicy(max_retries=2)), entity("calm")])
+    run = Run(
+        instance,
+        [entity("flaky", flaky, retry_policy=dg.RetryPolicy(max_retries=2)), entity("calm")],
+    )
     assert run.status == dg.DagsterRunStatus.SUCCESS
     assert attempts["flaky"] == 3
     assert run.steps("STEP_UP_FOR_RETRY") == ["flaky", "flaky"]
@@ -114,7 +119,13 @@ def test_a_delayed_retry_waits_while_others_run(instance):
         if len(times) == 1:
             raise ConnectionError("reset by peer")
 
-    run = Run(instance, [entity("flaky", flaky, retry_policy=dg.RetryPolicy(max_retries=1, delay=1)), entity("calm")])
+    run = Run(
+        instance,
+        [
+            entity("flaky", flaky, retry_policy=dg.RetryPolicy(max_retries=1, delay=1)),
+            entity("calm"),
+        ],
+    )
     assert run.status == dg.DagsterRunStatus.SUCCESS
     assert times[1] - times[0] >= 1
 
@@ -168,7 +179,11 @@ def test_an_error_outside_dagsters_own_handling_still_fails_only_its_step(instan
 def test_a_pool_limit_of_two_is_never_exceeded_and_its_slots_are_refilled_at_once(instance):
     instance.event_log_storage.set_concurrency_slots("refilled", 2)
     gauge = Gauge()
-    run = Run(instance, [entity(f"e{i}", gauge.pass_through, pool="refilled") for i in range(12)], threads=8)
+    run = Run(
+        instance,
+        [entity(f"e{i}", gauge.pass_through, pool="refilled") for i in range(12)],
+        threads=8,
+    )
     assert run.status == dg.DagsterRunStatus.SUCCESS
     assert gauge.highest == 2
     assert instance.event_log_storage.get_concurrency_info("refilled").claimed_slots == []
@@ -179,7 +194,9 @@ def test_a_pool_limit_of_two_is_never_exceeded_and_its_slots_are_refilled_at_onc
 def test_steps_outside_a_full_pool_are_not_held_up(instance):
     instance.event_log_storage.set_concurrency_slots("beside", 1)
     both = threading.Barrier(2, timeout=20)
-    pooled = [entity(f"p{i}", both.wait if i == 0 else lambda: None, pool="beside") for i in range(3)]
+    pooled = [
+        entity(f"p{i}", both.wait if i == 0 else lambda: None, pool="beside") for i in range(3)
+    ]
     run = Run(instance, [*pooled, entity("free", both.wait)], threads=2)
     assert run.status == dg.DagsterRunStatus.SUCCESS
 
@@ -188,7 +205,9 @@ def test_a_slot_held_by_another_run_is_waited_for(instance):
     storage = instance.event_log_storage
     storage.set_concurrency_slots("awaited", 1)
     storage.claim_concurrency_slot("awaited", "another-run", "its-step")
-    release = threading.Timer(1.0, storage.free_concurrency_slot_for_step, ("another-run", "its-step"))
+    release = threading.Timer(
+        1.0, storage.free_concurrency_slot_for_step, ("another-run", "its-step")
+    )
     release.start()
     run = Run(instance, [entity("e", pool="awaited")])
     assert run.status == dg.DagsterRunStatus.SUCCESS
@@ -255,7 +274,9 @@ def test_hooks_are_called(instance):
         called.append(context.op.name)
 
     entity_job = dg.define_asset_job("sync", selection="*", hooks={remember})
-    definitions = dg.Definitions([entity("a"), entity("b")], jobs=[entity_job], executor=threaded_executor)
+    definitions = dg.Definitions(
+        [entity("a"), entity("b")], jobs=[entity_job], executor=threaded_executor
+    )
     job = definitions.resolve_job_def("sync")
     run = instance.create_run_for_job(job)
     events = list(execute_run_iterator(InMemoryJob(job), run, instance))
@@ -273,8 +294,15 @@ def test_compute_logs_hold_what_steps_print(instance):
     assert sorted(captured.event_specific_data.step_keys) == ["a", "b"]
     manager = instance.compute_log_manager
     log_key = manager.build_log_key_for_run(run.id, captured.event_specific_data.file_key)
-    assert manager.get_log_data_for_type(log_key, ComputeIOType.STDOUT, 0, None)[0].count(b"page 1 of 7") == 2
-    assert b"slow source" in manager.get_log_data_for_type(log_key, ComputeIOType.STDERR, 0, None)[0]
+    assert (
+        manager.get_log_data_for_type(log_key, ComputeIOType.STDOUT, 0, None)[0].count(
+            b"page 1 of 7"
+        )
+        == 2
+    )
+    assert (
+        b"slow source" in manager.get_log_data_for_type(log_key, ComputeIOType.STDERR, 0, None)[0]
+    )
     assert manager.is_capture_complete(log_key)
 
 
@@ -363,12 +391,16 @@ class Command:
         self.output = directory / "output"
         with self.output.open("w") as output:
             environment = {**os.environ, "DAGSTER_HOME": str(home)}
-            self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=directory)
+            self.process = subprocess.Popen(
+                command, env=environment, stdout=output, stderr=output, cwd=directory
+            )
 
     def __enter__(self):
         deadline = time.monotonic() + 60
         while not self.started.exists():
-            assert self.process.poll() is None and time.monotonic() < deadline, self.output.read_text()
+            assert self.process.poll() is None and time.monotonic() < deadline, (
+                self.output.read_text()
+            )
             time.sleep(0.05)
         return self
 
@@ -383,11 +415,15 @@ class Command:
         code = self.process.wait(timeout=20)
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
             (run,) = instance.get_runs()
-            types = [e.dagster_event_type for e in instance.all_logs(run.run_id) if e.dagster_event_type]
+            types = [
+                e.dagster_event_type for e in instance.all_logs(run.run_id) if e.dagster_event_type
+            ]
         return code, run.status, Counter(event.value for event in types)
 
     def marks(self):
-        return {path.name for path in self.directory.iterdir() if "-" in path.name and path.is_file()}
+        return {
+            path.name for path in self.directory.iterdir() if "-" in path.name and path.is_file()
+        }
 
 
 def test_sigint_lets_a_polite_step_finish_and_starts_no_other(tmp_path):
@@ -421,7 +457,9 @@ def test_a_cancel_while_waiting_for_a_retry_ends_the_run(instance):
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
         raise ConnectionError("reset by peer")
 
-    run = Run(instance, [entity("e", failing, retry_policy=dg.RetryPolicy(max_retries=1, delay=60))])
+    run = Run(
+        instance, [entity("e", failing, retry_policy=dg.RetryPolicy(max_retries=1, delay=60))]
+    )
     assert run.status == dg.DagsterRunStatus.CANCELED
 
 
@@ -463,7 +501,9 @@ def test_the_environment_selects_the_executor(monkeypatch, value, name):
 
 def test_an_unknown_executor_is_refused_with_the_allowed_names(monkeypatch):
     monkeypatch.setenv("SYNC_PIPELINES_EXECUTOR", "multiprocess")
-    with pytest.raises(ValueError, match="SYNC_PIPELINES_EXECUTOR='multiprocess'.*'threaded' and 'in_process'"):
+    with pytest.raises(
+        ValueError, match="SYNC_PIPELINES_EXECUTOR='multiprocess'.*'threaded' and 'in_process'"
+    ):
         selected_executor()
 
 
@@ -489,7 +529,10 @@ PRIVATE_NAMES = {
     "dagster._core.execution.api": ["ExecuteRunWithPlanIterable"],
     "dagster._core.execution.compute_logs": ["create_compute_log_file_key"],
     "dagster._core.execution.context_creation_job": ["PlanExecutionContextManager"],
-    "dagster._core.execution.plan.execute_plan": ["_trigger_hook", "dagster_event_sequence_for_step"],
+    "dagster._core.execution.plan.execute_plan": [
+        "_trigger_hook",
+        "dagster_event_sequence_for_step",
+    ],
     "dagster._core.execution.plan.instance_concurrency_context": ["InstanceConcurrencyContext"],
     "dagster._core.execution.plan.objects": ["ErrorSource", "StepFailureData"],
     "dagster._core.execution.retries": ["RetryMode", "get_retries_config"],
@@ -508,7 +551,10 @@ PRIVATE_MEMBERS = {
         "plan_events_iterator",
         "sleep_interval",
     ],
-    "dagster._core.execution.plan.plan:ExecutionPlan": ["get_steps_to_execute_in_topo_order", "start"],
+    "dagster._core.execution.plan.plan:ExecutionPlan": [
+        "get_steps_to_execute_in_topo_order",
+        "start",
+    ],
     "dagster._core.execution.plan.instance_concurrency_context:InstanceConcurrencyContext": [
         "claim",
         "free_step",
@@ -520,7 +566,9 @@ PRIVATE_MEMBERS = {
 
 @pytest.mark.parametrize("module", PRIVATE_NAMES)
 def test_contract_private_dagster_names_exist(module):
-    missing = [name for name in PRIVATE_NAMES[module] if not hasattr(importlib.import_module(module), name)]
+    missing = [
+        name for name in PRIVATE_NAMES[module] if not hasattr(importlib.import_module(module), name)
+    ]
     assert not missing, f"dagster {dg.__version__} moved {module}.{missing}: adapt threaded.py"
 
 
@@ -539,5 +587,7 @@ def test_contract_private_dagster_attributes_exist(instance):
 
 def test_contract_lists_every_private_import():
     source = Path(executor.__file__).read_text().split("if t.TYPE_CHECKING")[0]
-    imported = [line.split()[1] for line in source.splitlines() if line.startswith("from dagster._")]
+    imported = [
+        line.split()[1] for line in source.splitlines() if line.startswith("from dagster._")
+    ]
     assert sorted(imported) == sorted(PRIVATE_NAMES)

@@ -47,7 +47,11 @@ def guarded(*names: str, bound: str = "127.0.0.1", read_only: bool = False) -> G
 
 
 def ask(
-    guard: Guard, method: str, target: str, headers: dict[str, str] | list[tuple[str, str]] = (), body: bytes = b""
+    guard: Guard,
+    method: str,
+    target: str,
+    headers: dict[str, str] | list[tuple[str, str]] = (),
+    body: bytes = b"",
 ) -> tuple[int, str, list]:
     """Status, body and headers of the answer to one request."""
     path, _, query = target.partition("?")
@@ -55,7 +59,13 @@ def ask(
     if not any(name == "host" for name, _ in pairs):
         pairs.append(("host", "localhost:3000"))
     raw = [(name.encode(), value.encode("latin-1")) for name, value in pairs if value is not None]
-    scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": raw}
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": query.encode(),
+        "headers": raw,
+    }
     return asyncio.run(_ask(guard, scope, [body[: len(body) // 2], body[len(body) // 2 :]]))
 
 
@@ -69,7 +79,11 @@ async def _ask(guard: Guard, scope: dict, parts: list[bytes]) -> tuple[int, str,
         sent.append(message)
 
     await guard(scope, receive, send)
-    return sent[0]["status"], b"".join(part.get("body", b"") for part in sent[1:]).decode(), sent[0]["headers"]
+    return (
+        sent[0]["status"],
+        b"".join(part.get("body", b"") for part in sent[1:]).decode(),
+        sent[0]["headers"],
+    )
 
 
 def passes(guard: Guard, *asked, **more) -> bool:
@@ -102,14 +116,22 @@ def test_whatever_is_not_purely_a_query_is_refused_by_get(document: str) -> None
 
 @pytest.mark.parametrize("path", ["/graphql", "/graphql/", "//graphql", "/some/prefix/graphql"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_the_mutation_of_an_image_is_refused_under_every_spelling_of_the_path(method: str, path: str) -> None:
+def test_the_mutation_of_an_image_is_refused_under_every_spelling_of_the_path(
+    method: str, path: str
+) -> None:
     for query in (
         quote(MUTATION),
         quote(QUERY) + "&query=" + quote(MUTATION),
         quote(MUTATION) + "&query=" + quote(QUERY),
     ):
         assert ask(guarded(), method, f"{path}?query={query}")[0] == 405
-    for named in ("extensions=%7B%7D", "id=1", "documentId=abc", "operationName=m", "queryId=1&variables=%7B%7D"):
+    for named in (
+        "extensions=%7B%7D",
+        "id=1",
+        "documentId=abc",
+        "operationName=m",
+        "queryId=1&variables=%7B%7D",
+    ):
         assert ask(guarded(), method, f"{path}?{named}")[0] == 400
 
 
@@ -122,9 +144,19 @@ def test_queries_pages_and_files_of_the_ui_pass() -> None:
         assert passes(guarded(), "POST", "/graphql?op=AssetViewDefinitionQuery", own, body), (
             "so the UI names what it asks"
         )
-        assert passes(guarded(), "POST", "/graphql", JSON, body), "a script sends neither Origin nor Sec-Fetch-Site"
-    for path in ("/", "/assets/erp/items", "/server_info", "/logs/a/compute_logs/b.err", "/download_debug/1"):
-        assert passes(guarded(), "GET", path, {"sec-fetch-site": "none", "sec-fetch-mode": "navigate"})
+        assert passes(guarded(), "POST", "/graphql", JSON, body), (
+            "a script sends neither Origin nor Sec-Fetch-Site"
+        )
+    for path in (
+        "/",
+        "/assets/erp/items",
+        "/server_info",
+        "/logs/a/compute_logs/b.err",
+        "/download_debug/1",
+    ):
+        assert passes(
+            guarded(), "GET", path, {"sec-fetch-site": "none", "sec-fetch-mode": "navigate"}
+        )
     assert passes(guarded(), "POST", "/report_asset_materialization/a", JSON, b"{}")
 
 
@@ -140,16 +172,28 @@ def test_a_name_that_was_bound_to_this_address_is_refused(host: str) -> None:
 
 
 def test_loopback_bound_and_listed_names_are_known_at_every_port() -> None:
-    for host in ("localhost", "LOCALHOST:9", "127.0.0.1:3000", "127.0.0.2", "[::1]:3000", "::1", "localhost."):
+    for host in (
+        "localhost",
+        "LOCALHOST:9",
+        "127.0.0.1:3000",
+        "127.0.0.2",
+        "[::1]:3000",
+        "::1",
+        "localhost.",
+    ):
         assert passes(guarded(), "GET", "/", {"host": host}), host
     assert passes(guarded(bound="data.lan"), "GET", "/", {"host": "data.lan:3000"})
     assert passes(guarded("UI.example.com"), "GET", "/", {"host": "ui.example.com:8443"})
     everywhere = guarded(bound="0.0.0.0")
-    assert passes(everywhere, "GET", "/", {"host": "192.0.2.7:3000"}), "an address cannot be bound anew"
+    assert passes(everywhere, "GET", "/", {"host": "192.0.2.7:3000"}), (
+        "an address cannot be bound anew"
+    )
     assert not passes(everywhere, "GET", "/", {"host": "evil.example"})
 
 
-@pytest.mark.parametrize("name", ["http://ui.example.com", "ui.example.com/x", "", "a:b", "*", "a,b"])
+@pytest.mark.parametrize(
+    "name", ["http://ui.example.com", "ui.example.com/x", "", "a:b", "*", "a,b"]
+)
 def test_a_listed_name_that_is_none_is_refused_at_the_start(name: str) -> None:
     with pytest.raises(SettingsError, match="no name of a host"):
         AllowedHosts("127.0.0.1", [name])
@@ -183,9 +227,13 @@ def test_a_proxy_may_change_host_scheme_and_port() -> None:
         ("https://ui.example.com", "webserver:3000"),
         ("https://other.example.com:8443", "localhost:3000"),
     ):
-        assert passes(guard, "POST", "/graphql", {**JSON, "origin": origin, "host": host}, body), origin
+        assert passes(guard, "POST", "/graphql", {**JSON, "origin": origin, "host": host}, body), (
+            origin
+        )
     for origin in ("https://other.example.com", "https://ui.example.com:9", "https://evil.example"):
-        assert not passes(guard, "POST", "/graphql", {**JSON, "origin": origin, "host": "webserver:3000"}, body), origin
+        assert not passes(
+            guard, "POST", "/graphql", {**JSON, "origin": origin, "host": "webserver:3000"}, body
+        ), origin
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "", "something-new"])
@@ -225,7 +273,14 @@ def test_another_site_may_link_to_a_page_and_nothing_else(site: str) -> None:
 )
 def test_a_form_is_no_graphql_request(kind: str | None) -> None:
     assert (
-        ask(guarded(), "POST", "/graphql", {"content-type": kind}, json.dumps({"query": MUTATION}).encode())[0] == 415
+        ask(
+            guarded(),
+            "POST",
+            "/graphql",
+            {"content-type": kind},
+            json.dumps({"query": MUTATION}).encode(),
+        )[0]
+        == 415
     )
 
 
@@ -245,8 +300,16 @@ def test_a_read_only_server_executes_no_mutation_and_takes_nothing() -> None:
         "{",
     ):
         assert ask(guard, "POST", "/graphql", JSON, body.encode())[0] in (400, 403), body[:80]
-    assert ask(guard, "POST", "/graphql", JSON, json.dumps({"query": MUTATION}).encode("utf-16"))[0] == 400
-    assert ask(guard, "POST", "/graphql", {"content-type": "application/graphql"}, MUTATION.encode())[0] == 403
+    assert (
+        ask(guard, "POST", "/graphql", JSON, json.dumps({"query": MUTATION}).encode("utf-16"))[0]
+        == 400
+    )
+    assert (
+        ask(guard, "POST", "/graphql", {"content-type": "application/graphql"}, MUTATION.encode())[
+            0
+        ]
+        == 403
+    )
     assert ask(guard, "POST", "/graphql", JSON, b" " * (MAX_QUERY_BYTES + 2))[0] == 413
     assert ask(guard, "POST", "/report_asset_materialization/a", JSON, b"{}")[0] == 403
     asked = json.dumps({"query": QUERY}).encode()
@@ -257,7 +320,10 @@ def test_a_read_only_server_executes_no_mutation_and_takes_nothing() -> None:
 
 def connect(guard: Guard, headers: dict[str, str], *messages: str) -> list[dict[str, Any]]:
     """What a client of a websocket is sent."""
-    raw = [(name.encode(), value.encode()) for name, value in {"host": "localhost:3000", **headers}.items()]
+    raw = [
+        (name.encode(), value.encode())
+        for name, value in {"host": "localhost:3000", **headers}.items()
+    ]
     incoming = [
         {"type": "websocket.connect"},
         *({"type": "websocket.receive", "text": text} for text in messages),
@@ -271,7 +337,13 @@ def connect(guard: Guard, headers: dict[str, str], *messages: str) -> list[dict[
     async def send(message) -> None:
         sent.append(message)
 
-    asyncio.run(guard({"type": "websocket", "path": "/graphql", "query_string": b"", "headers": raw}, receive, send))
+    asyncio.run(
+        guard(
+            {"type": "websocket", "path": "/graphql", "query_string": b"", "headers": raw},
+            receive,
+            send,
+        )
+    )
     return sent
 
 
@@ -294,11 +366,22 @@ def test_a_websocket_subscribes_and_never_mutates() -> None:
         {
             "type": "start",
             "id": "1",
-            "payload": {"query": "subscription { locationStateChangeEvents { event { message } } }"},
+            "payload": {
+                "query": "subscription { locationStateChangeEvents { event { message } } }"
+            },
         }
     )
     guard = guarded()
-    assert connect(guard, {}, '{"type": "connection_init", "payload": {}}', start, '{"type": "stop", "id": "1"}') == []
+    assert (
+        connect(
+            guard,
+            {},
+            '{"type": "connection_init", "payload": {}}',
+            start,
+            '{"type": "stop", "id": "1"}',
+        )
+        == []
+    )
     assert len(guard._application.received) == 4
     for bad in (
         json.dumps({"type": "start", "payload": {"query": MUTATION}}),
@@ -307,18 +390,26 @@ def test_a_websocket_subscribes_and_never_mutates() -> None:
         "no json",
         "[" * 100_000,
     ):
-        assert [message["code"] for message in connect(guarded(), {}, bad)] == [POLICY_VIOLATION], bad[:60]
+        assert [message["code"] for message in connect(guarded(), {}, bad)] == [POLICY_VIOLATION], (
+            bad[:60]
+        )
 
 
 def test_no_picture_and_no_frame_of_another_site_is_shown() -> None:
     _, _, headers = ask(guarded(), "GET", "/")
     policies = [value for name, value in headers if name == b"content-security-policy"]
     assert b"object-src 'none'" in policies
-    assert any(b"img-src 'self'" in policy and b"frame-ancestors 'none'" in policy for policy in policies)
+    assert any(
+        b"img-src 'self'" in policy and b"frame-ancestors 'none'" in policy for policy in policies
+    )
 
 
 def test_the_kinds_of_every_operation_count_whichever_is_chosen() -> None:
     assert operations_of("query a { x } query b { y }") == {"query"}
-    assert operations_of("query a { x } mutation b { y } subscription c { z }") == {"query", "mutation", "subscription"}
+    assert operations_of("query a { x } mutation b { y } subscription c { z }") == {
+        "query",
+        "mutation",
+        "subscription",
+    }
     assert operations_of("{ " + "a " * 30_000 + "}") is None
     assert operations_of(7) is None

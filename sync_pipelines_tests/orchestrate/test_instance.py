@@ -66,7 +66,10 @@ def test_without_a_url_events_are_kept_in_sqlite_below_dot_dagster(home):
 
 def test_logs_and_values_land_below_dot_dagster(home):
     write_and_read_back(SqliteEventLogStorage)
-    assert any("printed by orders" in path.read_text() for path in (home / ".dagster/compute_logs").rglob("*.out"))
+    assert any(
+        "printed by orders" in path.read_text()
+        for path in (home / ".dagster/compute_logs").rglob("*.out")
+    )
     assert (home / ".dagster/storage/orders").exists()
 
 
@@ -111,18 +114,25 @@ def test_without_a_url_a_run_by_hand_goes_where_the_ui_of_up_reads(home, monkeyp
 
 def test_the_choice_survives_the_way_to_a_run_worker(home, monkeypatch, postgres_url):
     monkeypatch.setenv("SYNC_PIPELINES_DAGSTER_URL", postgres_url)
-    with dg.DagsterInstance.get() as instance, dg.DagsterInstance.from_ref(instance.get_ref()) as worker:
+    with (
+        dg.DagsterInstance.get() as instance,
+        dg.DagsterInstance.from_ref(instance.get_ref()) as worker,
+    ):
         assert type(worker.event_log_storage) is PostgresEventLogStorage
 
 
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg", "postgresql+psycopg2"])
+@pytest.mark.parametrize(
+    "scheme", ["postgres", "postgresql", "postgresql+psycopg", "postgresql+psycopg2"]
+)
 def test_every_postgres_scheme_is_given_the_driver_dagster_is_written_for(scheme):
     rest = "u:p%40ss@db:5432/dagster?host=/run/pg&application_name=postgresql://x"
     assert psycopg2_url(f"{scheme}://{rest}") == f"postgresql+psycopg2://{rest}"
 
 
 def test_another_database_is_refused_without_repeating_the_password():
-    with pytest.raises(ValueError, match="SYNC_PIPELINES_DAGSTER_URL must start with postgresql://") as error:
+    with pytest.raises(
+        ValueError, match="SYNC_PIPELINES_DAGSTER_URL must start with postgresql://"
+    ) as error:
         psycopg2_url("mysql://u:hunter2@db/dagster")
     assert "hunter2" not in str(error.value)
 
@@ -139,9 +149,13 @@ def test_dagster_instance_info_accepts_the_file(home, tmp_path_factory, request,
     environment = {**os.environ, "SYNC_PIPELINES_DAGSTER_URL": url}
     command = [sys.executable, "-m", "dagster", "instance", "info"]
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    result = subprocess.run(command, env=environment, cwd=elsewhere, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        command, env=environment, cwd=elsewhere, capture_output=True, text=True, timeout=60
+    )
     assert result.returncode == 0, result.stderr
-    assert ("PostgresEventLogStorage" if with_postgres else "SqliteEventLogStorage") in result.stdout
+    assert (
+        "PostgresEventLogStorage" if with_postgres else "SqliteEventLogStorage"
+    ) in result.stdout
     assert not any(elsewhere.iterdir())
 
 
@@ -168,7 +182,12 @@ def test_every_setting_is_explained():
 
 def test_workspace_names_the_code_location():
     (target,) = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
-    assert target == {"python_module": {"module_name": "sync_pipelines.definitions", "location_name": "sync_pipelines"}}
+    assert target == {
+        "python_module": {
+            "module_name": "sync_pipelines.definitions",
+            "location_name": "sync_pipelines",
+        }
+    }
 
 
 @pytest.mark.parametrize(("cores", "runs", "launches"), [(1, 3, 1), (2, 6, 2), (8, 10, 4)])
@@ -179,7 +198,8 @@ def test_runs_and_launches_at_once_fit_the_cores(cores, runs, launches, home, mo
         assert instance.get_concurrency_config().run_queue_config.max_concurrent_runs == runs
         assert instance.run_coordinator.dequeue_num_workers == launches
         assert [
-            limit["limit"] for limit in instance.get_concurrency_config().run_queue_config.tag_concurrency_limits
+            limit["limit"]
+            for limit in instance.get_concurrency_config().run_queue_config.tag_concurrency_limits
         ] == [3]
 
 

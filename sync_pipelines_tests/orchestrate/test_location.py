@@ -43,7 +43,9 @@ def test_a_location_may_be_restricted_to_some_connectors(
     assert mark[FINGERPRINT].value == catalog_fingerprint(two_connectors.database, ("crm",))
 
 
-def test_each_op_syncs_its_own_entity_although_all_share_a_function(two_connectors: World, definitions: Load) -> None:
+def test_each_op_syncs_its_own_entity_although_all_share_a_function(
+    two_connectors: World, definitions: Load
+) -> None:
     two_connectors.add_items(3, slug="orders")
     result = definitions().resolve_job_def("sync_all").execute_in_process()
     assert result.success
@@ -61,7 +63,9 @@ def test_sync_all_is_left_out_where_it_would_be_too_large(
 ) -> None:
     assert "sync_all" in {job.name for job in definitions().resolve_all_job_defs()}
     monkeypatch.setattr(jobs, "MAX_ENTITIES_OF_SYNC_ALL", 1)
-    assert {"sync_erp", "sync_crm"} <= (names := {job.name for job in definitions().resolve_all_job_defs()})
+    assert {"sync_erp", "sync_crm"} <= (
+        names := {job.name for job in definitions().resolve_all_job_defs()}
+    )
     assert "sync_all" not in names
 
 

@@ -75,13 +75,22 @@ def test_a_hostile_text_does_not_leave_its_place(text: str) -> None:
 
 
 def test_a_harmless_text_stays_readable_where_it_is_shown_as_it_was_written() -> None:
-    for text in ("Parts (EUR), last_updated 2024-01-01", "R&D: a > b", "5% of x; y = 1.5", "-", "What? Now!"):
+    for text in (
+        "Parts (EUR), last_updated 2024-01-01",
+        "R&D: a > b",
+        "5% of x; y = 1.5",
+        "-",
+        "What? Now!",
+    ):
         assert markdown_text(text).replace("\\>", ">").replace("\\-", "-") == text
     assert markdown_text("see https://example.com/a_b") == "see `https://example.com/a_b`"
 
 
 def test_paragraphs_stay_and_are_bounded() -> None:
-    assert markdown_paragraphs("Items", "One\nline.\n\n\nTwo.", "", "\n") == "Items\n\nOne line.\n\nTwo."
+    assert (
+        markdown_paragraphs("Items", "One\nline.\n\n\nTwo.", "", "\n")
+        == "Items\n\nOne line.\n\nTwo."
+    )
     assert markdown_paragraphs("a\n\n" * 1000).count("\n\n") == MAX_PARAGRAPHS - 1
     assert len(markdown_text("*" * 100_000)) < 5_000
 

@@ -42,7 +42,9 @@ def sync(definitions: Load, instance: dg.DagsterInstance, *slugs: str) -> str:
 
 def age(instance: dg.DagsterInstance, days: int, *run_ids: str) -> None:
     """Let the runs have ended so many days ago."""
-    moment = sa.text("UPDATE runs SET update_timestamp = :then, create_timestamp = :then WHERE run_id = :run")
+    moment = sa.text(
+        "UPDATE runs SET update_timestamp = :then, create_timestamp = :then WHERE run_id = :run"
+    )
     then = (datetime.now(UTC) - timedelta(days=days)).replace(tzinfo=None)
     with instance.run_storage.connect() as connection:  # type: ignore[attr-defined]
         for run_id in run_ids:
@@ -50,7 +52,11 @@ def age(instance: dg.DagsterInstance, days: int, *run_ids: str) -> None:
 
 
 def count(instance: dg.DagsterInstance, table: str, storage: str = "run") -> int:
-    connect = instance.run_storage.connect if storage == "run" else instance.event_log_storage.index_connection  # type: ignore[attr-defined]
+    connect = (
+        instance.run_storage.connect
+        if storage == "run"
+        else instance.event_log_storage.index_connection
+    )  # type: ignore[attr-defined]
     with connect() as connection:
         return int(connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar())
 
@@ -85,7 +91,9 @@ def test_old_runs_go_and_the_newest_of_each_asset_stays(
     assert purge_dagster_runs(instance, 14).dagster_runs == 0
 
 
-def test_runs_in_progress_and_young_ones_stay(world: World, definitions: Load, instance: dg.DagsterInstance) -> None:
+def test_runs_in_progress_and_young_ones_stay(
+    world: World, definitions: Load, instance: dg.DagsterInstance
+) -> None:
     world.add_items(1)
     job = definitions().resolve_job_def("sync_erp")
     running = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
@@ -97,19 +105,24 @@ def test_runs_in_progress_and_young_ones_stay(world: World, definitions: Load, i
     assert len(instance.get_runs()) == 3
 
 
-def test_the_job_purges_both_and_tells_how_much(world: World, definitions: Load, instance: dg.DagsterInstance) -> None:
+def test_the_job_purges_both_and_tells_how_much(
+    world: World, definitions: Load, instance: dg.DagsterInstance
+) -> None:
     world.add_items(1)
     old = sync(definitions, instance)
     sync(definitions, instance)
     age(instance, 30, old)
     world.sql(
-        "UPDATE bridge.sync_runs SET started_at = now() - interval '100 days' WHERE triggered_by LIKE %s", f"%{old}"
+        "UPDATE bridge.sync_runs SET started_at = now() - interval '100 days' WHERE triggered_by LIKE %s",
+        f"%{old}",
     )
     result = definitions().resolve_job_def("purge_history").execute_in_process(instance=instance)
     metadata: dict[str, Any] = {}
     for event in result.all_events:
         if event.is_successful_output:
-            metadata = {name: entry.value for name, entry in event.event_specific_data.metadata.items()}
+            metadata = {
+                name: entry.value for name, entry in event.event_specific_data.metadata.items()
+            }
     assert metadata["dagster_runs"] == 1
     assert metadata["sync_runs"] == 1
     assert len(world.runs()) == 1
@@ -147,7 +160,9 @@ def test_the_newest_success_stays_behind_newer_failures(world: World) -> None:
         """INSERT INTO bridge.sync_runs (entity_uid, status, mode, started_at)
         SELECT entity_uid, 'failed', 'delta', now() - make_interval(days => 200 - n) FROM bridge.sync_runs, generate_series(1, 50) n"""
     )
-    world.sql("UPDATE bridge.sync_runs SET started_at = now() - interval '300 days' WHERE status = 'success'")
+    world.sql(
+        "UPDATE bridge.sync_runs SET started_at = now() - interval '300 days' WHERE status = 'success'"
+    )
     assert purge_sync_runs(world.database, 90) == 49
     assert {run["status"] for run in world.runs()} == {"success", "failed"}
     assert success in {run["uid"] for run in world.runs()}

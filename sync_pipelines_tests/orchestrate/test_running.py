@@ -57,7 +57,9 @@ def test_a_new_api_becomes_an_asset_by_the_command_line_and_syncs(
     module_world.assert_equal_to_truth("items")
 
 
-def test_a_new_and_a_changed_api_show_by_the_job(running_dagster: RunningDagster, module_world: World) -> None:
+def test_a_new_and_a_changed_api_show_by_the_job(
+    running_dagster: RunningDagster, module_world: World
+) -> None:
     offer(module_world, "orders")
     offer(module_world, "parts")
     assert running_dagster.finished(running_dagster.launch("discover_erp")) == "SUCCESS"
@@ -70,7 +72,9 @@ def test_a_new_and_a_changed_api_show_by_the_job(running_dagster: RunningDagster
     assert running_dagster.loaded_at() > before
 
 
-def test_a_discovery_without_change_reloads_nothing(running_dagster: RunningDagster, module_world: World) -> None:
+def test_a_discovery_without_change_reloads_nothing(
+    running_dagster: RunningDagster, module_world: World
+) -> None:
     offer(module_world, "steady")
     discovered(running_dagster)
     before = running_dagster.loaded_at()
@@ -122,42 +126,60 @@ def test_an_unreachable_source_leaves_everything_up_and_a_new_load_asks_it_nothi
     assert running_dagster.assets().keys() == shown
 
 
-def test_settings_of_entities_and_connectors_show_at_once(running_dagster: RunningDagster, module_world: World) -> None:
+def test_settings_of_entities_and_connectors_show_at_once(
+    running_dagster: RunningDagster, module_world: World
+) -> None:
     offer(module_world, "timed")
     discovered(running_dagster)
-    assert running_dagster.command("entity", "set", "erp/timed", "--interval", "4321").returncode == 0
+    assert (
+        running_dagster.command("entity", "set", "erp/timed", "--interval", "4321").returncode == 0
+    )
     entries = {
-        entry["label"]: entry.get("intValue") for entry in running_dagster.assets()[("erp", "timed")]["metadataEntries"]
+        entry["label"]: entry.get("intValue")
+        for entry in running_dagster.assets()[("erp", "timed")]["metadataEntries"]
     }
     assert entries["sync_interval_seconds"] == 4321
-    add = running_dagster.command("connector", "add", "crm", module_world.server.url, "--token", "env:TWIN_TOKEN")
+    add = running_dagster.command(
+        "connector", "add", "crm", module_world.server.url, "--token", "env:TWIN_TOKEN"
+    )
     assert add.returncode == 0, add.stderr
     assert "discover_crm" in running_dagster.jobs()
     assert running_dagster.command("connector", "remove", "crm", "--yes").returncode == 0
     assert "discover_crm" not in running_dagster.jobs()
 
 
-def test_a_run_in_progress_survives_a_reload(running_dagster: RunningDagster, module_world: World) -> None:
+def test_a_run_in_progress_survives_a_reload(
+    running_dagster: RunningDagster, module_world: World
+) -> None:
     offer(module_world, "slow", rows=800)
     discovered(running_dagster)
     module_world.server.latency_seconds = 1
     run = running_dagster.launch("sync_erp")
-    wait_for(lambda: running_dagster.status(run) == "STARTED" and module_world.runs("slow"), "the run reads")
+    wait_for(
+        lambda: running_dagster.status(run) == "STARTED" and module_world.runs("slow"),
+        "the run reads",
+    )
     offer(module_world, "meanwhile")
     discovered(running_dagster)
     wait_for(lambda: ("erp", "meanwhile") in running_dagster.assets(), "the new asset shows")
-    assert running_dagster.status(run) == "STARTED", "the reload is meant to come while the run reads"
+    assert running_dagster.status(run) == "STARTED", (
+        "the reload is meant to come while the run reads"
+    )
     module_world.server.latency_seconds = 0
     assert running_dagster.finished(run) == "SUCCESS"
     assert len(module_world.rows("slow")) == 800
 
 
-def test_the_daemon_launches_a_job_that_came_while_it_ran(running_dagster: RunningDagster, module_world: World) -> None:
+def test_the_daemon_launches_a_job_that_came_while_it_ran(
+    running_dagster: RunningDagster, module_world: World
+) -> None:
     add_connector(module_world.database, "fresh", module_world.server.url, "env:TWIN_TOKEN")
     assert reloaded(running_dagster) is Outcome.RELOADED
     assert running_dagster.finished(running_dagster.launch("discover_fresh")) == "SUCCESS"
     # Other reloads, by syncs and discoveries of the sensors, may be under way beside ours.
-    wait_for(lambda: ("fresh", "items") in running_dagster.assets(), "the new connector's asset shows")
+    wait_for(
+        lambda: ("fresh", "items") in running_dagster.assets(), "the new connector's asset shows"
+    )
     assert "Traceback" not in running_dagster.child("daemon").log.read_text()
     remove_connector(module_world.database, "fresh")
     assert reloaded(running_dagster) is Outcome.RELOADED
@@ -167,7 +189,9 @@ def test_a_web_server_that_is_gone_does_not_fail_the_discovery(
     running_dagster: RunningDagster, module_world: World
 ) -> None:
     offer(module_world, "unseen")
-    away = running_dagster.command("discover", "erp", DAGSTER_WEBSERVER_URL="http://somebody:canary-pw@127.0.0.1:9")
+    away = running_dagster.command(
+        "discover", "erp", DAGSTER_WEBSERVER_URL="http://somebody:canary-pw@127.0.0.1:9"
+    )
     assert away.returncode == 0
     assert "could not load the definitions again" in away.stderr
     assert "canary-pw" not in away.stdout + away.stderr

@@ -30,25 +30,38 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def evaluate(
-    definitions: Load, instance: dg.DagsterInstance, name: str = "sync_erp_when_due", at: datetime = NOON
+    definitions: Load,
+    instance: dg.DagsterInstance,
+    name: str = "sync_erp_when_due",
+    at: datetime = NOON,
 ) -> Any:
     """Evaluate a sensor or schedule with freshly loaded definitions."""
     loaded = definitions()
     repository = loaded.get_repository_def()
     if repository.has_sensor_def(name):
-        context = dg.build_sensor_context(instance=instance, repository_def=repository, resources={"bridge": Bridge()})
+        context = dg.build_sensor_context(
+            instance=instance, repository_def=repository, resources={"bridge": Bridge()}
+        )
         return repository.get_sensor_def(name).evaluate_tick(context)
     context = dg.build_schedule_context(
-        instance=instance, repository_def=repository, resources={"bridge": Bridge()}, scheduled_execution_time=at
+        instance=instance,
+        repository_def=repository,
+        resources={"bridge": Bridge()},
+        scheduled_execution_time=at,
     )
     return repository.get_schedule_def(name).evaluate_tick(context)
 
 
-def execute(definitions: Load, instance: dg.DagsterInstance, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+def execute(
+    definitions: Load, instance: dg.DagsterInstance, request: dg.RunRequest
+) -> dg.ExecuteInProcessResult:
     """Run what was requested, in this process."""
     job = definitions().resolve_job_def("sync_erp")
     return job.execute_in_process(
-        instance=instance, asset_selection=list(request.asset_selection), tags=dict(request.tags), raise_on_error=False
+        instance=instance,
+        asset_selection=list(request.asset_selection),
+        tags=dict(request.tags),
+        raise_on_error=False,
     )
 
 
@@ -75,7 +88,9 @@ def test_due_entities_share_one_run_of_their_named_job_with_two_tags_of_ours(
     world.add_items(3, slug="orders")
     [request] = evaluate(definitions, instance).run_requests
     assert set(request.asset_selection) == {ITEMS, ORDERS}
-    assert {name: value for name, value in request.tags.items() if name.startswith("sync_pipelines/")} == {
+    assert {
+        name: value for name, value in request.tags.items() if name.startswith("sync_pipelines/")
+    } == {
         KIND_TAG: "large",
         LEASE_TAG: request.run_key,
     }
@@ -86,7 +101,9 @@ def test_due_entities_share_one_run_of_their_named_job_with_two_tags_of_ours(
     world.assert_equal_to_truth("orders")
 
 
-def test_the_reason_to_skip_says_what_comes_next(world: World, definitions: Load, instance: dg.DagsterInstance) -> None:
+def test_the_reason_to_skip_says_what_comes_next(
+    world: World, definitions: Load, instance: dg.DagsterInstance
+) -> None:
     world.add_items(3)
     world.sync()
     data = evaluate(definitions, instance)
@@ -151,8 +168,12 @@ def test_a_removed_connector_leaves_a_sensor_that_says_so(
     world.add_items(1)
     loaded = definitions().get_repository_def()
     remove_connector(world.database, "erp")
-    context = dg.build_sensor_context(instance=instance, repository_def=loaded, resources={"bridge": Bridge()})
-    assert "was removed" in (loaded.get_sensor_def("sync_erp_when_due").evaluate_tick(context).skip_message or "")
+    context = dg.build_sensor_context(
+        instance=instance, repository_def=loaded, resources={"bridge": Bridge()}
+    )
+    assert "was removed" in (
+        loaded.get_sensor_def("sync_erp_when_due").evaluate_tick(context).skip_message or ""
+    )
 
 
 def test_a_busy_entity_is_skipped_and_alarms_nobody(
@@ -164,8 +185,14 @@ def test_a_busy_entity_is_skipped_and_alarms_nobody(
     with hold_entity(world.database, world.entity("items"), 1):
         result = execute(definitions, instance, request)
     assert result.success
-    assert [event.step_key for event in result.all_events if event.is_step_up_for_retry or event.is_step_failure] == []
-    [observation] = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
+    assert [
+        event.step_key
+        for event in result.all_events
+        if event.is_step_up_for_retry or event.is_step_failure
+    ] == []
+    [observation] = [
+        event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"
+    ]
     skipped = observation.event_specific_data.asset_observation.metadata["skipped"].value
     assert "Another run is syncing erp/items" in skipped
     assert world.runs("items") == []
@@ -205,10 +232,16 @@ def test_a_change_at_the_source_starts_a_run_long_before_the_interval(
 
 
 def test_models_run_with_the_entities_that_they_read(
-    world: World, definitions: Load, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World,
+    definitions: Load,
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "models" / "erp").mkdir(parents=True)
-    (tmp_path / "models" / "erp" / "item_count.sql").write_text("SELECT count(*) AS n FROM erp.items\n")
+    (tmp_path / "models" / "erp" / "item_count.sql").write_text(
+        "SELECT count(*) AS n FROM erp.items\n"
+    )
     monkeypatch.setenv("SYNC_PIPELINES_MODELS", str(tmp_path / "models"))
     load_settings.cache_clear()
     world.add_items(3)
@@ -226,20 +259,28 @@ def test_models_run_with_the_entities_that_they_read(
     assert set(request.asset_selection) == {ORDERS}
 
 
-def test_the_pool_follows_the_connector(world: World, definitions: Load, instance: dg.DagsterInstance) -> None:
+def test_the_pool_follows_the_connector(
+    world: World, definitions: Load, instance: dg.DagsterInstance
+) -> None:
     world.add_items(1)
     evaluate(definitions, instance)
     assert [pool.name for pool in instance.event_log_storage.get_pool_limits()] == []
     connector = get_connector(world.database, "erp")
     change_connector(world.database, connector, settings={"max_concurrent_entities": 3})
     evaluate(definitions, instance)
-    assert {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()} == {"source_erp": 3}
+    assert {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()} == {
+        "source_erp": 3
+    }
 
 
-def test_every_connector_has_its_sensor_and_its_schedules_switched_on(world: World, definitions: Load) -> None:
+def test_every_connector_has_its_sensor_and_its_schedules_switched_on(
+    world: World, definitions: Load
+) -> None:
     world.add_items(1)
     loaded = definitions().get_repository_def()
-    assert loaded.get_sensor_def("sync_erp_when_due").default_status is dg.DefaultSensorStatus.RUNNING
+    assert (
+        loaded.get_sensor_def("sync_erp_when_due").default_status is dg.DefaultSensorStatus.RUNNING
+    )
     schedules = {schedule.name: schedule for schedule in loaded.schedule_defs}
     assert {"full_refresh_erp", "discover_erp_by_cron"} <= set(schedules)
     assert "sync_erp_by_cron" not in schedules
@@ -254,7 +295,9 @@ def test_every_connector_has_its_sensor_and_its_schedules_switched_on(world: Wor
         discovery_cron="off",
     )
     [schedule] = [
-        one for one in definitions().get_repository_def().schedule_defs if one.name != "purge_history_nightly"
+        one
+        for one in definitions().get_repository_def().schedule_defs
+        if one.name != "purge_history_nightly"
     ]
     assert (schedule.name, schedule.cron_schedule, schedule.execution_timezone) == (
         "sync_erp_by_cron",
@@ -269,8 +312,12 @@ def test_sensor_and_schedules_start_the_named_job(world: World, definitions: Loa
     world.set("off", sync_enabled=False)
     change_connector(world.database, get_connector(world.database, "erp"), sync_cron="0 * * * *")
     loaded = definitions().get_repository_def()
-    assert [target.job_name for target in loaded.get_sensor_def("sync_erp_when_due").targets] == ["sync_erp"]
-    assert {loaded.get_schedule_def(name).job_name for name in ("full_refresh_erp", "sync_erp_by_cron")} == {"sync_erp"}
+    assert [target.job_name for target in loaded.get_sensor_def("sync_erp_when_due").targets] == [
+        "sync_erp"
+    ]
+    assert {
+        loaded.get_schedule_def(name).job_name for name in ("full_refresh_erp", "sync_erp_by_cron")
+    } == {"sync_erp"}
     assert not [name for name in loaded.job_names if name.startswith("__anonymous")]
 
 
@@ -282,7 +329,9 @@ def test_what_the_job_leaves_out_is_not_started_before_the_definitions_are_loade
     world.set("orders", sync_enabled=False)
     loaded = definitions().get_repository_def()
     world.set("orders", sync_enabled=True)
-    context = dg.build_sensor_context(instance=instance, repository_def=loaded, resources={"bridge": Bridge()})
+    context = dg.build_sensor_context(
+        instance=instance, repository_def=loaded, resources={"bridge": Bridge()}
+    )
     [request] = loaded.get_sensor_def("sync_erp_when_due").evaluate_tick(context).run_requests
     assert set(request.asset_selection) == {ITEMS}
     [request] = evaluate(definitions, instance).run_requests
@@ -335,8 +384,12 @@ def test_a_sync_cron_starts_everything_at_its_hour(
     assert world.runs()[0]["triggered_by"].startswith("cron, dagster run ")
     make_due(world)
     assert not evaluate(definitions, instance).run_requests, "its interval rests"
-    assert not evaluate(definitions, instance, "sync_erp_by_cron").run_requests, "another daemon, the same moment"
-    assert evaluate(definitions, instance, "sync_erp_by_cron", NOON + timedelta(hours=1)).run_requests
+    assert not evaluate(definitions, instance, "sync_erp_by_cron").run_requests, (
+        "another daemon, the same moment"
+    )
+    assert evaluate(
+        definitions, instance, "sync_erp_by_cron", NOON + timedelta(hours=1)
+    ).run_requests
 
 
 def test_while_the_catalog_is_down_the_definitions_keep_sensors_and_schedules(
@@ -350,4 +403,6 @@ def test_while_the_catalog_is_down_the_definitions_keep_sensors_and_schedules(
     load_settings.cache_clear()
     after = definitions().get_repository_def()
     assert [one.name for one in after.sensor_defs] == [one.name for one in before.sensor_defs]
-    assert [one.cron_schedule for one in after.schedule_defs] == [one.cron_schedule for one in before.schedule_defs]
+    assert [one.cron_schedule for one in after.schedule_defs] == [
+        one.cron_schedule for one in before.schedule_defs
+    ]

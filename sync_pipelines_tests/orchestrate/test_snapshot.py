@@ -8,7 +8,11 @@ from sync_pipelines.catalog.connectors import add_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.discovery.discover import discover
 from sync_pipelines.errors import DatabaseUnavailableError
-from sync_pipelines.orchestrate.snapshot import DEFINITION_SETTINGS, catalog_fingerprint, load_catalog
+from sync_pipelines.orchestrate.snapshot import (
+    DEFINITION_SETTINGS,
+    catalog_fingerprint,
+    load_catalog,
+)
 from sync_pipelines_tests.world import World
 
 
@@ -35,7 +39,9 @@ def test_the_fingerprint_follows_the_settings_that_definitions_take_from_their_f
 ) -> None:
     first = catalog_fingerprint(world.database, (), tmp_path / ".env")
     (tmp_path / ".env").write_text("BATCH_ROWS=7\n")
-    assert catalog_fingerprint(world.database, (), tmp_path / ".env") == first, "every run reads this by itself"
+    assert catalog_fingerprint(world.database, (), tmp_path / ".env") == first, (
+        "every run reads this by itself"
+    )
     seen = {first}
     for name in DEFINITION_SETTINGS:
         (tmp_path / ".env").write_text(f"{name}=77\n")
@@ -43,7 +49,9 @@ def test_the_fingerprint_follows_the_settings_that_definitions_take_from_their_f
     assert len(seen) == 1 + len(DEFINITION_SETTINGS)
 
 
-def test_a_restricted_location_sees_its_connectors_only_and_keeps_its_own_file(world: World, tmp_path) -> None:
+def test_a_restricted_location_sees_its_connectors_only_and_keeps_its_own_file(
+    world: World, tmp_path
+) -> None:
     world.add_items(1)
     add_connector(world.database, "crm", world.server.url, "env:TWIN_TOKEN")
     discover(world.database, "crm", settings=world.settings)
@@ -66,5 +74,9 @@ def test_a_restricted_location_sees_its_connectors_only_and_keeps_its_own_file(w
     def gone() -> Database:
         raise DatabaseUnavailableError("away")
 
-    assert {entity.connector for entity in load_catalog(gone, tmp_path, ("crm",)).entities} == {"crm"}
-    assert load_catalog(gone, tmp_path).fingerprint == "", "a last known catalog is to be loaded again"
+    assert {entity.connector for entity in load_catalog(gone, tmp_path, ("crm",)).entities} == {
+        "crm"
+    }
+    assert load_catalog(gone, tmp_path).fingerprint == "", (
+        "a last known catalog is to be loaded again"
+    )

@@ -20,14 +20,18 @@ class Watched:
         self.sensor, self.instance, self.cursor = standing_sensor(world.settings), instance, None
 
     def tick(self) -> str:
-        context = dg.build_sensor_context(self.instance, cursor=self.cursor, resources={"bridge": Bridge()})
+        context = dg.build_sensor_context(
+            self.instance, cursor=self.cursor, resources={"bridge": Bridge()}
+        )
         told = self.sensor(context)
         self.cursor = context.cursor
         return str(told.skip_message)
 
     def check(self, name: str) -> dg.AssetCheckEvaluation:
         key = dg.AssetCheckKey(ITEMS, name)
-        return self.instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key].evaluation
+        return self.instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[
+            key
+        ].evaluation
 
 
 @pytest.fixture
@@ -36,7 +40,9 @@ def watched(world: World, environment: dict[str, str]):
         yield Watched(world, instance)
 
 
-def test_a_contract_is_green_again_when_its_records_were_worked_off(world: World, watched: Watched) -> None:
+def test_a_contract_is_green_again_when_its_records_were_worked_off(
+    world: World, watched: Watched
+) -> None:
     table = world.add_items(25)
     table.put(item(99, base_uom="far too long for ten"))
     world.sync()
@@ -48,7 +54,9 @@ def test_a_contract_is_green_again_when_its_records_were_worked_off(world: World
     assert watched.check("contract").passed
 
 
-def test_between_the_runs_nothing_is_said_of_a_contract_that_no_read_has_judged(world: World, watched: Watched) -> None:
+def test_between_the_runs_nothing_is_said_of_a_contract_that_no_read_has_judged(
+    world: World, watched: Watched
+) -> None:
     table = world.add_items(3)
     table.change_column("base_uom", "VARCHAR(5)")
     world.set(status="action_required", status_reason="column base_uom changes")

@@ -22,7 +22,9 @@ def world(trino_world: TrinoWorld) -> TrinoWorld:
     return trino_world
 
 
-def test_an_asset_in_trino_says_so_and_carries_snapshot_files_and_rows(world: TrinoWorld, definitions: Load) -> None:
+def test_an_asset_in_trino_says_so_and_carries_snapshot_files_and_rows(
+    world: TrinoWorld, definitions: Load
+) -> None:
     table = world.add_items(25)
     node = definitions().resolve_asset_graph().get(ITEMS)
     assert node.kinds == {"rest", "trino", "iceberg"}
@@ -36,7 +38,9 @@ def test_an_asset_in_trino_says_so_and_carries_snapshot_files_and_rows(world: Tr
     assert shown["dagster/row_count"] == 25
     assert (shown["data_files"], shown["added_records"]) == (1, 25)
     assert shown["snapshot_id"] == str(
-        world.trino.number(f"SELECT max_by(snapshot_id, committed_at) FROM {world.table(suffix='$snapshots')}")
+        world.trino.number(
+            f"SELECT max_by(snapshot_id, committed_at) FROM {world.table(suffix='$snapshots')}"
+        )
     )
     assert all(evaluation.passed for evaluation in checks(result).values())
     assert len(checks(result)) == 4
@@ -68,7 +72,9 @@ def test_the_last_known_catalog_still_knows_where_tables_are(
     assert definitions().resolve_asset_graph().get(ITEMS).kinds == {"rest", "trino", "iceberg"}
 
 
-def test_without_tables_in_trino_there_is_no_such_job(database, settings, environment, definitions: Load) -> None:
+def test_without_tables_in_trino_there_is_no_such_job(
+    database, settings, environment, definitions: Load
+) -> None:
     with World.open(database, settings) as plain:
         plain.set("none", sync_enabled=False)
         assert "maintain_trino" not in {job.name for job in definitions().resolve_all_job_defs()}

@@ -70,8 +70,19 @@ def test_it_goes_on_while_another_process_uses_it(data_dir: Path) -> None:
 
 def as_nobody(url: str) -> str:
     """What another user of the machine is told who connects."""
-    command = ["setpriv", "--reuid", "nobody", "--clear-groups", str(PSQL), url, "-tAc", "SELECT current_user"]
-    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"}, timeout=60)
+    command = [
+        "setpriv",
+        "--reuid",
+        "nobody",
+        "--clear-groups",
+        str(PSQL),
+        url,
+        "-tAc",
+        "SELECT current_user",
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"}, timeout=60
+    )
     return done.stdout + done.stderr
 
 
@@ -106,7 +117,9 @@ def test_a_path_of_any_length_has_its_socket_in_a_closed_folder() -> None:
 
 
 @needs_root
-def test_another_user_of_the_machine_gets_in_neither_by_folder_nor_by_socket(data_dir: Path) -> None:
+def test_another_user_of_the_machine_gets_in_neither_by_folder_nor_by_socket(
+    data_dir: Path,
+) -> None:
     url = embedded_admin_url(data_dir)
     assert "Permission denied" in as_nobody(url)
     data_dir.chmod(0o755)
@@ -147,7 +160,9 @@ def test_a_folder_of_somebody_else_is_not_opened_but_named(monkeypatch: pytest.M
         with pytest.raises(ConfigurationError, match="of_nobody is closed to the user"):
             embedded_url(private / "home" / "postgres")
         assert stat.S_IMODE(private.stat().st_mode) == 0o700
-        monkeypatch.delitem(private_server.PostgresServer._instances, private / "home" / "postgres", raising=False)
+        monkeypatch.delitem(
+            private_server.PostgresServer._instances, private / "home" / "postgres", raising=False
+        )
 
 
 def test_the_lock_is_in_the_home_and_not_the_machine_s(data_dir: Path) -> None:

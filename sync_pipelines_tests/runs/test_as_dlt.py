@@ -28,7 +28,9 @@ from sync_pipelines_tests.world import World, item
 
 
 def pipeline_of(folder: Path, **destination: Any) -> Any:
-    return dlt.pipeline("outside", pipelines_dir=str(folder / "state"), dataset_name="erp", **destination)
+    return dlt.pipeline(
+        "outside", pipelines_dir=str(folder / "state"), dataset_name="erp", **destination
+    )
 
 
 def rows_in(pipeline: Any, table: str) -> list[tuple[Any, ...]]:
@@ -36,10 +38,14 @@ def rows_in(pipeline: Any, table: str) -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
-def test_anybody_runs_an_entity_into_duckdb_twice(world: World, environment: dict[str, str], tmp_path: Path) -> None:
+def test_anybody_runs_an_entity_into_duckdb_twice(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
     # Later writes within the second of the last one would be below the position of dlt.
     table = world.add_items(250, rowversions=IntegerRowversions(), comparator="integer")
-    pipeline = pipeline_of(tmp_path, destination=dlt.destinations.duckdb(str(tmp_path / "other.duckdb")))
+    pipeline = pipeline_of(
+        tmp_path, destination=dlt.destinations.duckdb(str(tmp_path / "other.duckdb"))
+    )
     source = sync_pipelines.dlt_source("erp", "items")
     pipeline.run(source).raise_on_failed_jobs()
     assert len(rows_in(pipeline, "items")) == 250
@@ -54,27 +60,38 @@ def test_anybody_runs_an_entity_into_duckdb_twice(world: World, environment: dic
     assert sum("changed" in map(str, row) for row in rows_in(pipeline, "items")) == 1
 
 
-def test_rejects_are_not_left_out(world: World, environment: dict[str, str], tmp_path: Path) -> None:
+def test_rejects_are_not_left_out(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
     table = world.add_items(5)
     table.put(item(3, weight_per_unit="many"))
-    pipeline = pipeline_of(tmp_path, destination=dlt.destinations.duckdb(str(tmp_path / "other.duckdb")))
+    pipeline = pipeline_of(
+        tmp_path, destination=dlt.destinations.duckdb(str(tmp_path / "other.duckdb"))
+    )
     pipeline.run(sync_pipelines.dlt_source("erp")).raise_on_failed_jobs()
     assert (len(rows_in(pipeline, "items")), len(rows_in(pipeline, "items__rejects"))) == (4, 1)
 
 
-def test_files_get_exact_decimals(world: World, environment: dict[str, str], tmp_path: Path) -> None:
+def test_files_get_exact_decimals(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
     table = world.add_items(2)
     table.put(item(0, weight_per_unit=Decimal("1234567.125")))
     target = dlt.destinations.filesystem(bucket_url=(tmp_path / "lake").as_uri())
     pipeline = pipeline_of(tmp_path, destination=target)
-    pipeline.run(sync_pipelines.dlt_source("erp", "items"), loader_file_format="parquet").raise_on_failed_jobs()
+    pipeline.run(
+        sync_pipelines.dlt_source("erp", "items"), loader_file_format="parquet"
+    ).raise_on_failed_jobs()
     import pyarrow.parquet as pq
 
     (file,) = (tmp_path / "lake" / "erp" / "items").glob("*.parquet")
     assert Decimal("1234567.125") in pq.read_table(file)["weight_per_unit"].to_pylist()
 
 
-@given(st.lists(st.integers(-(10**30), 10**30), min_size=2, max_size=5), st.sampled_from([Codec.INTEGER, Codec.HEX]))
+@given(
+    st.lists(st.integers(-(10**30), 10**30), min_size=2, max_size=5),
+    st.sampled_from([Codec.INTEGER, Codec.HEX]),
+)
 def test_positions_sort_as_their_codec_does(numbers: list[int], codec: Codec) -> None:
     texts = [str(one) if codec is Codec.INTEGER else f"{abs(one):x}" for one in numbers]
     by_codec = sorted(texts, key=lambda text: order_key(codec, text))
@@ -91,7 +108,9 @@ def test_positions_sort_as_their_codec_does(numbers: list[int], codec: Codec) ->
         (Codec.HTTP_DATE, "Sun, 06 Nov 1994 08:49:37 GMT", "Mon, 07 Nov 1994 08:49:37 GMT"),
     ],
 )
-def test_positions_of_times_and_texts_sort_as_time_does(codec: Codec, earlier: str, later: str) -> None:
+def test_positions_of_times_and_texts_sort_as_time_does(
+    codec: Codec, earlier: str, later: str
+) -> None:
     assert position_of(codec, earlier) < position_of(codec, later)
     assert position_of(codec, earlier).partition("|")[2] == earlier
     assert json.dumps(position_of(codec, earlier))
@@ -102,7 +121,10 @@ def into_duckdb(folder: Path) -> Any:
 
 
 def names_in(pipeline: Any, table: str = "users") -> list[tuple[Any, ...]]:
-    with pipeline.sql_client() as client, client.execute_query(f"SELECT id, name FROM {table} ORDER BY 1, 2") as found:  # noqa: S608
+    with (
+        pipeline.sql_client() as client,
+        client.execute_query(f"SELECT id, name FROM {table} ORDER BY 1, 2") as found,
+    ):  # noqa: S608
         return list(found.fetchall())
 
 
@@ -123,7 +145,10 @@ def test_a_key_that_comes_twice_in_a_whole_read_is_one_row_as_it_came_last(
 
 
 def test_a_list_that_never_stands_still_replaces_nothing(
-    declared: DeclaredWorld, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    declared: DeclaredWorld,
+    environment: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     declared.serve(2)
     declared.apply_endpoint()
@@ -150,14 +175,18 @@ def test_an_order_that_only_the_source_knows_is_refused_and_then_read_in_full(
         table.put(item(100))
 
 
-def test_positions_of_another_codec_are_not_compared(world: World, environment: dict[str, str], tmp_path: Path) -> None:
+def test_positions_of_another_codec_are_not_compared(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
     world.add_items(3)
     pipeline = into_duckdb(tmp_path)
     pipeline.run(sync_pipelines.dlt_source("erp", "items")).raise_on_failed_jobs()
     world.set("items", cursor_codec="opaque" if world.entity().cursor_codec == "hex" else "hex")
     with pytest.raises(PipelineStepFailed, match="the position of the pipeline is of"):
         pipeline.run(sync_pipelines.dlt_source("erp", "items"))
-    pipeline.run(sync_pipelines.dlt_source("erp", "items"), refresh="drop_resources").raise_on_failed_jobs()
+    pipeline.run(
+        sync_pipelines.dlt_source("erp", "items"), refresh="drop_resources"
+    ).raise_on_failed_jobs()
     assert len(rows_in(pipeline, "items")) == 3
 
 
@@ -177,14 +206,19 @@ def test_a_source_that_our_runs_found_unsorted_is_read_by_number(
     pipeline = into_duckdb(tmp_path)
     for details in ("{}", '{"unsorted": true}'):
         with psycopg.connect(world.database.url) as connection:
-            connection.execute("UPDATE bridge.sync_runs SET details = details || %s::jsonb", [details])
+            connection.execute(
+                "UPDATE bridge.sync_runs SET details = details || %s::jsonb", [details]
+            )
         pipeline.run(sync_pipelines.dlt_source("erp", "items")).raise_on_failed_jobs()
     assert asked == [True, False]
     assert len(rows_in(pipeline, "items")) == 3
 
 
 def test_a_dlt_source_of_ours_over_one_of_dlt_keeps_its_own_state(
-    declared: DeclaredWorld, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    declared: DeclaredWorld,
+    environment: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: Any = types.ModuleType("module_of_another")
 
@@ -197,10 +231,17 @@ def test_a_dlt_source_of_ours_over_one_of_dlt_keeps_its_own_state(
     columns = [*COLUMNS[:2], {"name": "changed", "type": "bigint"}]
     cursor = {"field": "changed", "param": "incremental", "codec": "integer"}
     endpoints = {"users": {"columns": columns, "cursor": cursor}}
-    data = {**declared.declare(auth=None), "kind": "dlt", "source": "module_of_another.users", "endpoints": endpoints}
+    data = {
+        **declared.declare(auth=None),
+        "kind": "dlt",
+        "source": "module_of_another.users",
+        "endpoints": endpoints,
+    }
     declared.apply(data)
     pipeline = into_duckdb(tmp_path)
     for refresh in (None, None, "drop_resources"):
-        pipeline.run(sync_pipelines.dlt_source("shop", "users"), refresh=refresh).raise_on_failed_jobs()
+        pipeline.run(
+            sync_pipelines.dlt_source("shop", "users"), refresh=refresh
+        ).raise_on_failed_jobs()
         assert [key for key, _ in names_in(pipeline)] == [1, 2, 3]
     assert "'changed'" not in str(pipeline.state)

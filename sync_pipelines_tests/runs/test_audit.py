@@ -49,7 +49,9 @@ def test_what_the_next_sync_brings_is_waiting_and_not_missed(world: World) -> No
     assert (report.waiting, report.missed) == (1, 0)
 
 
-def test_a_late_commit_beyond_the_lookback_is_missed_and_the_needed_lookback_is_suggested(world: World) -> None:
+def test_a_late_commit_beyond_the_lookback_is_missed_and_the_needed_lookback_is_suggested(
+    world: World,
+) -> None:
     clock = Clock()
     table = world.add_items(0, rowversions=TimestampRowversions(clock=clock))
     for number in range(5):
@@ -113,15 +115,24 @@ def test_ranges_need_rowversions(world: World) -> None:
 
 
 @pytest.mark.parametrize("everything", [True, False])
-def test_a_source_that_sorts_by_its_key_is_audited_as_it_is_read(world: World, everything: bool) -> None:
-    table = world.add_items(40, rowversions=IntegerRowversions(1), comparator="integer", sorted_pages=False)
+def test_a_source_that_sorts_by_its_key_is_audited_as_it_is_read(
+    world: World, everything: bool
+) -> None:
+    table = world.add_items(
+        40, rowversions=IntegerRowversions(1), comparator="integer", sorted_pages=False
+    )
     world.set(lookback_seconds=0)
     for _ in range(2):
         world.sync()
     for number in range(5):
         table.put(item(number, base_uom="KG"))
     report = audit_entity(
-        world.database, "erp", "items", ranges=None if everything else 4, seed=1, settings=world.settings
+        world.database,
+        "erp",
+        "items",
+        ranges=None if everything else 4,
+        seed=1,
+        settings=world.settings,
     )
     assert (report.missed, report.extra) == (0, 0)
     assert report.waiting or not everything

@@ -10,7 +10,12 @@ import pyarrow as pa
 import pytest
 
 from sync_pipelines.demo.twin import Fault, IntegerRowversions, TwinServer, TwinStore, TwinTable
-from sync_pipelines.errors import BrokenPageError, CursorProtocolError, GuardError, SourceContractError
+from sync_pipelines.errors import (
+    BrokenPageError,
+    CursorProtocolError,
+    GuardError,
+    SourceContractError,
+)
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.limits import HttpLimits
@@ -42,19 +47,32 @@ class Read:
     """One read of `items`, its batches already taken."""
 
     def __init__(
-        self, twin: TwinServer, *, after: str | None = None, keyset: bool = True, full: bool = True, **options: Any
+        self,
+        twin: TwinServer,
+        *,
+        after: str | None = None,
+        keyset: bool = True,
+        full: bool = True,
+        **options: Any,
     ) -> None:
-        session = GuardedSession(twin.url, lambda: TOKEN, HttpLimits(tries=2), sleep=lambda seconds: None)
+        session = GuardedSession(
+            twin.url, lambda: TOKEN, HttpLimits(tries=2), sleep=lambda seconds: None
+        )
         connector = Connector(uuid4(), "erp", twin.url, None, "erp")
         entities, _ = parse_apis(fetch_apis(session), connector, Settings(_env_file=None))  # type: ignore[call-arg]
         self.entity = entities["items"]
         source = ApismithSource(session, self.entity.slug, options.pop("page_size", 10))
-        self.extraction = Extraction(self.entity, source, **{"max_pages": 1000, "batch_rows": 25, **options})
+        self.extraction = Extraction(
+            self.entity, source, **{"max_pages": 1000, "batch_rows": 25, **options}
+        )
         self.batches: list[tuple[str, pa.Table]] = []
         self.error: Exception | None = None
         for batch in self.extraction.batches(after=after, keyset=keyset, full=full):
             self.batches.append(batch)
-        assert self.extraction.fetched == self.extraction.staged + self.extraction.rejected + self.extraction.reread
+        assert (
+            self.extraction.fetched
+            == self.extraction.staged + self.extraction.rejected + self.extraction.reread
+        )
 
     def rows(self, table_name: str | None = None) -> list[dict[str, Any]]:
         wanted = table_name or self.entity.records_table
@@ -73,7 +91,9 @@ ALL = {f"A{number:05d}" for number in range(35)}
 
 
 @pytest.mark.parametrize("keyset", [True, False])
-def test_everything_is_read_in_batches_with_growing_arrival_numbers(twin: TwinServer, keyset: bool) -> None:
+def test_everything_is_read_in_batches_with_growing_arrival_numbers(
+    twin: TwinServer, keyset: bool
+) -> None:
     table_of(twin, 35)
     read = Read(twin, keyset=keyset)
     assert read.keys == ALL
@@ -82,13 +102,18 @@ def test_everything_is_read_in_batches_with_growing_arrival_numbers(twin: TwinSe
     assert len(read.batches) > 1
     assert all(len(row["hash"]) == 32 for row in read.rows())
     if keyset:
-        assert (read.extraction.reading.last, read.extraction.reading.below_last) == ("000035", "000034")
+        assert (read.extraction.reading.last, read.extraction.reading.below_last) == (
+            "000035",
+            "000034",
+        )
         assert read.extraction.reading.codec is Codec.TEXT
 
 
 def test_a_delta_reads_only_what_is_behind_the_cursor(twin: TwinServer) -> None:
     table_of(twin, 35)
-    assert Read(twin, after="000030", full=False).keys == {f"A{number:05d}" for number in range(30, 35)}
+    assert Read(twin, after="000030", full=False).keys == {
+        f"A{number:05d}" for number in range(30, 35)
+    }
     assert Read(twin, after="000035", full=False).batches == []
 
 
@@ -98,10 +123,16 @@ OPTIONS: dict[str, Callable[[], dict[str, Any]]] = {
     "ties of a page": lambda: {"rowversions": IntegerRowversions(1, width=6, burst=10)},
     "ties of pages": lambda: {"rowversions": IntegerRowversions(1, width=6, burst=23)},
     "one tie": lambda: {"rowversions": IntegerRowversions(1, width=6, burst=100)},
-    "ties in any order": lambda: {"rowversions": IntegerRowversions(1, width=6, burst=23), "order_ties": "unstable"},
+    "ties in any order": lambda: {
+        "rowversions": IntegerRowversions(1, width=6, burst=23),
+        "order_ties": "unstable",
+    },
     "a cap of three": lambda: {"page_cap": 3},
     "a cap of one": lambda: {"page_cap": 1},
-    "a cap and ties": lambda: {"page_cap": 7, "rowversions": IntegerRowversions(1, width=6, burst=20)},
+    "a cap and ties": lambda: {
+        "page_cap": 7,
+        "rowversions": IntegerRowversions(1, width=6, burst=20),
+    },
 }
 
 
@@ -117,7 +148,9 @@ def walk_like_syncflow(twin: TwinServer) -> set[str]:
 
     session = GuardedSession(twin.url, lambda: TOKEN, HttpLimits())
     keys, number = set(), 1
-    while rows := json.loads(session.get("/api/v1/data/items", {"page": number, "page_size": 10}))["rows"]:
+    while rows := json.loads(session.get("/api/v1/data/items", {"page": number, "page_size": 10}))[
+        "rows"
+    ]:
         keys |= {row["data"]["item_number"] for row in rows}
         number += 1
     return keys
@@ -137,7 +170,9 @@ def move_rows_while_reading(twin: TwinServer, table: TwinTable) -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "finds_all"), [(walk_like_syncflow, False), (lambda twin: Read(twin).keys, True)], ids=["SyncFlow", "ours"]
+    ("read", "finds_all"),
+    [(walk_like_syncflow, False), (lambda twin: Read(twin).keys, True)],
+    ids=["SyncFlow", "ours"],
 )
 def test_a_row_that_moves_over_the_border_is_lost_by_syncflows_loop_and_not_by_ours(
     twin: TwinServer, read: Callable[[TwinServer], set[str]], finds_all: bool
@@ -169,29 +204,53 @@ class Unordered(PagedSource):
     """A source in memory of S2's protocol, some of whose records have no rowversion."""
 
     def __init__(
-        self, rows: list[tuple[int, str | None]], page_size: int, cap: int | None = None, *, sends_always: bool = False
+        self,
+        rows: list[tuple[int, str | None]],
+        page_size: int,
+        cap: int | None = None,
+        *,
+        sends_always: bool = False,
     ) -> None:
         self.rows, self.page_size, self.cap, self.sends_always = rows, page_size, cap, sends_always
 
     def page(
-        self, decoder: Any, running: int, rowversion_gt: str | None, number: int, page_size: int, traffic: Any
+        self,
+        decoder: Any,
+        running: int,
+        rowversion_gt: str | None,
+        number: int,
+        page_size: int,
+        traffic: Any,
     ) -> Any:
         size = min(page_size, self.cap or page_size)
         after = rowversion_gt or ""
-        passing = [row for row in self.rows if not after or (self.sends_always if row[1] is None else row[1] > after)]
+        passing = [
+            row
+            for row in self.rows
+            if not after or (self.sends_always if row[1] is None else row[1] > after)
+        ]
         found = passing[(number - 1) * size :][:size]
-        version = {key: "null" if rowversion is None else f'"{rowversion}"' for key, rowversion in found}
-        rows = ",".join(f'{{"row_version":{version[key]},"data":{{"item_number":"A{key:05d}"}}}}' for key, _ in found)
+        version = {
+            key: "null" if rowversion is None else f'"{rowversion}"' for key, rowversion in found
+        }
+        rows = ",".join(
+            f'{{"row_version":{version[key]},"data":{{"item_number":"A{key:05d}"}}}}'
+            for key, _ in found
+        )
         return decoder.decode(running, f'{{"rows":[{rows}]}}'.encode())
 
 
 @pytest.mark.parametrize("cap", [None, 3])
-@pytest.mark.parametrize("ordered, unordered", [(0, 25), (3, 2), (25, 3), (20, 30), (21, 9), (40, 1), (7, 41), (30, 0)])
+@pytest.mark.parametrize(
+    "ordered, unordered", [(0, 25), (3, 2), (25, 3), (20, 30), (21, 9), (40, 1), (7, 41), (30, 0)]
+)
 @pytest.mark.parametrize("nulls_first", [True, False])
 def test_a_full_read_finds_every_record_without_rowversion(
     ordered: int, unordered: int, nulls_first: bool, cap: int | None
 ) -> None:
-    with_version: list[tuple[int, str | None]] = [(number, f"{number:06d}") for number in range(ordered)]
+    with_version: list[tuple[int, str | None]] = [
+        (number, f"{number:06d}") for number in range(ordered)
+    ]
     without: list[tuple[int, str | None]] = [(100 + number, None) for number in range(unordered)]
     source = Unordered(without + with_version if nulls_first else with_version + without, 10, cap)
     entity = entity_of(key("item_number"))
@@ -207,7 +266,9 @@ def test_a_full_read_finds_every_record_without_rowversion(
 
 def test_a_source_that_sends_its_records_without_rowversion_in_every_delta_is_followed() -> None:
     source = Unordered(
-        [*((number, f"{number:06d}") for number in range(30)), (100, None), (101, None)], 10, sends_always=True
+        [*((number, f"{number:06d}") for number in range(30)), (100, None), (101, None)],
+        10,
+        sends_always=True,
     )
     extraction = Extraction(entity_of(key("item_number")), source, max_pages=100, batch_rows=25)  # type: ignore[arg-type]
     batches = list(extraction.batches(after="000029", keyset=True, full=False))
@@ -285,6 +346,12 @@ def test_a_source_without_end_stops_at_max_pages(twin: TwinServer) -> None:
 
 
 def test_a_width_that_grows_behind_the_cursor_is_refused_as_text(twin: TwinServer) -> None:
-    table_of(twin, 15, rowversions=IntegerRowversions(1), extra={"rowversion_codec": "text"}, comparator="integer")
+    table_of(
+        twin,
+        15,
+        rowversions=IntegerRowversions(1),
+        extra={"rowversion_codec": "text"},
+        comparator="integer",
+    )
     with pytest.raises(CursorProtocolError, match="'10' has 2 characters"):
         Read(twin, after="5", full=False)

@@ -27,8 +27,12 @@ def start(world, record, columns):
     served = world.serve(0, records=[record])
     world.serve(0, path="/users/{id}").records = served.records
     names = [column["name"] for column in columns]
-    world.apply_endpoint(columns=[ID, *columns], write_back={"path": "/users/{id}", "columns": names})
-    return lambda **values: plan_write_back(world.database, "shop", "users", "1", values, world.settings)
+    world.apply_endpoint(
+        columns=[ID, *columns], write_back={"path": "/users/{id}", "columns": names}
+    )
+    return lambda **values: plan_write_back(
+        world.database, "shop", "users", "1", values, world.settings
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,9 @@ def start(world, record, columns):
     ],
 )
 def test_a_changed_value_arrives_and_nothing_else_changes(declared, name, value, sent):
-    order = start(declared, dict(RECORD), [{"name": one, "type": kind} for one, kind in TYPES.items()])
+    order = start(
+        declared, dict(RECORD), [{"name": one, "type": kind} for one, kind in TYPES.items()]
+    )
     plan = order(**{name: value})
     body = json.loads(plan.body, parse_float=Decimal)
     assert body == {**RECORD, name: sent}
@@ -56,15 +62,24 @@ def test_a_changed_value_arrives_and_nothing_else_changes(declared, name, value,
 
 
 def test_a_value_that_would_be_cut_is_refused(declared):
-    order = start(declared, dict(RECORD), [{"name": one, "type": kind} for one, kind in TYPES.items()])
+    order = start(
+        declared, dict(RECORD), [{"name": one, "type": kind} for one, kind in TYPES.items()]
+    )
     with pytest.raises(SettingsError, match="3 characters"):
         order(short="abcd")
 
 
 @pytest.mark.parametrize("whole_first", [True, False])
 def test_a_column_out_of_an_object_changes_within_it(declared, whole_first):
-    columns = [{"name": "address", "type": "jsonb"}, {"name": "city", "type": "text", "from": "address.city"}]
-    order = start(declared, {"id": 1, "address": {"city": "Aachen", "zip": 1}}, columns[:: 1 if whole_first else -1])
+    columns = [
+        {"name": "address", "type": "jsonb"},
+        {"name": "city", "type": "text", "from": "address.city"},
+    ]
+    order = start(
+        declared,
+        {"id": 1, "address": {"city": "Aachen", "zip": 1}},
+        columns[:: 1 if whole_first else -1],
+    )
     assert json.loads(order(city="Bonn").body) == {"id": 1, "address": {"city": "Bonn", "zip": 1}}
 
 
@@ -79,10 +94,14 @@ def test_bytes_are_not_sent_back_in_a_notation_that_is_not_the_sources(declared)
 
 
 def test_a_row_that_is_not_what_the_source_has_is_not_sent_back(declared):
-    served = declared.serve(0, records=[{"id": 1, "at": "2024-06-30T10:00:00.1234567Z", "name": "Ada"}])
+    served = declared.serve(
+        0, records=[{"id": 1, "at": "2024-06-30T10:00:00.1234567Z", "name": "Ada"}]
+    )
     columns = [ID, {"name": "at", "type": "timestamptz"}, {"name": "name", "type": "varchar(5)"}]
     declared.apply_endpoint(
-        columns=columns, coerce={"at": "truncate"}, write_back={"path": "/users/{id}", "columns": ["name"]}
+        columns=columns,
+        coerce={"at": "truncate"},
+        write_back={"path": "/users/{id}", "columns": ["name"]},
     )
     with pytest.raises(ConfigurationError, match="cut"):
         plan_write_back(declared.database, "shop", "users", "1", {"name": "Bob"}, declared.settings)
@@ -95,10 +114,15 @@ def test_a_row_that_is_not_what_the_source_has_is_not_sent_back(declared):
 
 def test_a_record_larger_than_the_limit_does_not_go_back_without_its_largest_values(declared):
     order = start(
-        declared, {**RECORD, "data": ["x" * 2000]}, [{"name": one, "type": kind} for one, kind in TYPES.items()]
+        declared,
+        {**RECORD, "data": ["x" * 2000]},
+        [{"name": one, "type": kind} for one, kind in TYPES.items()],
     )
     order(t="y")
     small = declared.settings.model_copy(update={"max_record_bytes": 1024})
-    connector, entity = get_connector(declared.database, "shop"), get_entity(declared.database, "shop", "users")
+    connector, entity = (
+        get_connector(declared.database, "shop"),
+        get_entity(declared.database, "shop", "users"),
+    )
     with pytest.raises(ConfigurationError, match="larger than MAX_RECORD_BYTES"):
         _raw_record(_writable(declared.database, connector, entity, small), entity, "1", small)

@@ -10,7 +10,13 @@ from dagster._utils.schedules import is_valid_cron_schedule
 
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Connector
-from sync_pipelines.schedule.cron import check_time_zone, crons_of, next_tick, resolve_cron, usable_crons
+from sync_pipelines.schedule.cron import (
+    check_time_zone,
+    crons_of,
+    next_tick,
+    resolve_cron,
+    usable_crons,
+)
 from sync_pipelines.settings import Settings
 
 
@@ -19,7 +25,8 @@ def connector(name: str = "erp", **options: str | None) -> Connector:
 
 
 @pytest.mark.parametrize(
-    "cron", ["0 3 * * *", "*/15 * * * *", "H 3 * * *", "h H * * 1-5", "0 0 1 jan,jul *", "30 2 * * sun"]
+    "cron",
+    ["0 3 * * *", "*/15 * * * *", "H 3 * * *", "h H * * 1-5", "0 0 1 jan,jul *", "30 2 * * sun"],
 )
 def test_what_is_accepted_is_accepted_by_dagster_as_well(cron: str) -> None:
     assert is_valid_cron_schedule(resolve_cron(cron, "erp"))
@@ -56,9 +63,16 @@ def test_connectors_are_spread_by_their_names_and_stay_where_they_are() -> None:
 
 
 def test_own_default_and_off() -> None:
-    settings = Settings(_env_file=None, default_full_refresh_cron="1 2 * * *", default_discovery_cron="")  # type: ignore[call-arg]
+    settings = Settings(
+        _env_file=None, default_full_refresh_cron="1 2 * * *", default_discovery_cron=""
+    )  # type: ignore[call-arg]
     crons = crons_of(connector(full_refresh_cron=None, sync_cron="5 * * * *"), settings)
-    assert (crons.sync, crons.full_refresh, crons.discovery, crons.time_zone) == ("5 * * * *", "1 2 * * *", None, "UTC")
+    assert (crons.sync, crons.full_refresh, crons.discovery, crons.time_zone) == (
+        "5 * * * *",
+        "1 2 * * *",
+        None,
+        "UTC",
+    )
     assert crons_of(connector(full_refresh_cron="off"), settings).full_refresh is None
     hourly = Settings(_env_file=None, default_sync_cron="0 * * * *")  # type: ignore[call-arg]
     assert crons_of(connector(), hourly).sync == "0 * * * *"
@@ -77,10 +91,17 @@ def test_an_expression_is_meant_in_the_time_zone_also_when_the_clocks_change() -
     before = datetime(2026, 3, 28, 12, tzinfo=UTC)
     first = next_tick("0 4 * * *", "Europe/Berlin", before)
     assert first.astimezone(UTC) == datetime(2026, 3, 29, 2, tzinfo=UTC)
-    assert next_tick("0 4 * * *", "Europe/Berlin", datetime(2026, 3, 27, 12, tzinfo=UTC)).astimezone(UTC).hour == 3
+    assert (
+        next_tick("0 4 * * *", "Europe/Berlin", datetime(2026, 3, 27, 12, tzinfo=UTC))
+        .astimezone(UTC)
+        .hour
+        == 3
+    )
 
 
-@pytest.mark.parametrize("name", ["Mars/Olympus", "", "Europe", "../../etc/passwd", "/etc/localtime"])
+@pytest.mark.parametrize(
+    "name", ["Mars/Olympus", "", "Europe", "../../etc/passwd", "/etc/localtime"]
+)
 def test_an_unknown_time_zone_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match="time zone"):
         check_time_zone(name)

@@ -17,16 +17,29 @@ from sync_pipelines.demo.twin import Fault
 from sync_pipelines.errors import EntityBusyError, SourceUnreachableError, SyncError
 from sync_pipelines.model.due import Kind
 from sync_pipelines.runs.sync import sync_entity
-from sync_pipelines.schedule.tick import Ending, Situation, Tick, tick_cron, tick_due, tick_full_read
+from sync_pipelines.schedule.tick import (
+    Ending,
+    Situation,
+    Tick,
+    tick_cron,
+    tick_due,
+    tick_full_read,
+)
 from sync_pipelines_tests.world import World, item
 
 
 def tick(
-    world: World, known: list[str] | None = None, endings: dict[UUID, Ending] | None = None, **options: Any
+    world: World,
+    known: list[str] | None = None,
+    endings: dict[UUID, Ending] | None = None,
+    **options: Any,
 ) -> Tick:
     known = [table.slug for table in world.store.tables()] if known is None else known
     return tick_due(
-        world.database, "erp", world.settings, Situation(known, endings=lambda leases: endings or {}, **options)
+        world.database,
+        "erp",
+        world.settings,
+        Situation(known, endings=lambda leases: endings or {}, **options),
     )
 
 
@@ -37,13 +50,18 @@ def taken(done: Tick) -> dict[str, list[str]]:
 def wait_for(world: World, slug: str = "items", seconds: float = 0) -> None:
     """Let an entity be due by its interval in so many seconds, negative = late."""
     world.sql(
-        "UPDATE bridge.entities SET next_due_at = now() + %s * interval '1 second' WHERE slug = %s", seconds, slug
+        "UPDATE bridge.entities SET next_due_at = now() + %s * interval '1 second' WHERE slug = %s",
+        seconds,
+        slug,
     )
 
 
 def seconds_until_due(world: World, slug: str = "items") -> float:
     return float(
-        world.sql("SELECT extract(epoch FROM next_due_at - now()) FROM bridge.entities WHERE slug = %s", slug)[0][0]
+        world.sql(
+            "SELECT extract(epoch FROM next_due_at - now()) FROM bridge.entities WHERE slug = %s",
+            slug,
+        )[0][0]
     )
 
 
@@ -108,7 +126,9 @@ def test_a_lease_of_a_run_that_never_came_ends_by_itself(quiet: World) -> None:
     ("ending", "failures", "soon"),
     [(Ending.FAILED, 1, False), (Ending.CANCELED, 0, False), (Ending.SUCCEEDED, 0, True)],
 )
-def test_the_lease_ends_with_the_run_whatever_its_end(quiet: World, ending: Ending, failures: int, soon: bool) -> None:
+def test_the_lease_ends_with_the_run_whatever_its_end(
+    quiet: World, ending: Ending, failures: int, soon: bool
+) -> None:
     wait_for(quiet)
     [(lease, _)] = tick(quiet).runs
     done = tick(quiet, endings={lease: ending})
@@ -117,7 +137,9 @@ def test_the_lease_ends_with_the_run_whatever_its_end(quiet: World, ending: Endi
     assert soon or (lease_of(quiet) is None and 55 < seconds_until_due(quiet) < 70)
 
 
-def test_a_failure_is_due_again_with_growing_pauses_and_a_success_forgets_them(quiet: World) -> None:
+def test_a_failure_is_due_again_with_growing_pauses_and_a_success_forgets_them(
+    quiet: World,
+) -> None:
     quiet.faults.add(Fault(drop_connection=True, times=None))
     pauses = []
     for _ in range(10):
@@ -136,7 +158,9 @@ def test_a_failure_is_due_again_with_growing_pauses_and_a_success_forgets_them(q
     assert quiet.entity().consecutive_failures == 0
 
 
-def test_a_failure_that_is_tried_again_at_once_is_not_counted_and_keeps_its_lease(quiet: World) -> None:
+def test_a_failure_that_is_tried_again_at_once_is_not_counted_and_keeps_its_lease(
+    quiet: World,
+) -> None:
     wait_for(quiet)
     [(lease, _)] = tick(quiet).runs
     quiet.faults.add(Fault(drop_connection=True, times=None))
@@ -181,11 +205,15 @@ def test_what_a_person_syncs_right_now_is_left_alone(quiet: World) -> None:
     assert taken(tick(quiet)) == {"regular": ["items"]}
 
 
-def test_what_waits_in_a_run_of_a_person_is_left_alone_until_that_run_came_to_it(quiet: World) -> None:
+def test_what_waits_in_a_run_of_a_person_is_left_alone_until_that_run_came_to_it(
+    quiet: World,
+) -> None:
     wait_for(quiet)
     asked = datetime.now(UTC) + timedelta(seconds=1)
     assert tick(quiet, queued={"items": asked}).runs == []
-    assert taken(tick(quiet, queued={"items": asked - timedelta(hours=1)})) == {"regular": ["items"]}
+    assert taken(tick(quiet, queued={"items": asked - timedelta(hours=1)})) == {
+        "regular": ["items"]
+    }
 
 
 def test_what_the_definitions_do_not_know_yet_is_not_started(quiet: World) -> None:
@@ -209,15 +237,21 @@ def test_two_daemons_at_once_take_every_entity_once(world: World) -> None:
 def test_a_run_holds_at_most_so_many_entities_as_the_connector_says(world: World) -> None:
     for number in range(7):
         world.add_items(0, slug=f"e{number}")
-    change_connector(world.database, get_connector(world.database, "erp"), settings={"max_entities_per_run": 3})
+    change_connector(
+        world.database, get_connector(world.database, "erp"), settings={"max_entities_per_run": 3}
+    )
     assert [len(run.entities) for _, run in tick(world).runs] == [3]
     assert [len(run.entities) for _, run in tick(world, unfinished=[Kind.LARGE]).runs] == [3]
     assert tick(world, unfinished=[Kind.LARGE, Kind.LARGE]).runs == []
 
 
-def test_a_full_reconciliation_reads_everything_once_and_finds_what_was_deleted(quiet: World) -> None:
+def test_a_full_reconciliation_reads_everything_once_and_finds_what_was_deleted(
+    quiet: World,
+) -> None:
     quiet.store["items"].delete(("A00001",))
-    done = tick_full_read(quiet.database, "erp", quiet.settings, Situation(["items"]), datetime.now(UTC))
+    done = tick_full_read(
+        quiet.database, "erp", quiet.settings, Situation(["items"]), datetime.now(UTC)
+    )
     assert taken(done) == {"full read": ["items"]}
     assert tick(quiet).runs == []
     quiet.sync(lease=done.runs[0][0], full_refresh=True)
@@ -228,14 +262,21 @@ def test_a_full_reconciliation_reads_everything_once_and_finds_what_was_deleted(
 def test_an_entity_that_is_busy_when_its_full_read_comes_gets_it_afterwards(quiet: World) -> None:
     wait_for(quiet)
     [(lease, _)] = tick(quiet).runs
-    assert tick_full_read(quiet.database, "erp", quiet.settings, Situation(["items"]), datetime.now(UTC)).runs == []
+    assert (
+        tick_full_read(
+            quiet.database, "erp", quiet.settings, Situation(["items"]), datetime.now(UTC)
+        ).runs
+        == []
+    )
     quiet.sync(lease=lease)
     assert taken(tick(quiet)) == {"full read": ["items"]}
 
 
 def test_a_full_read_is_tried_again_and_given_up_so_that_deltas_go_on(quiet: World) -> None:
     quiet.faults.add(Fault(drop_connection=True, times=None))
-    done = tick_full_read(quiet.database, "erp", quiet.settings, Situation(["items"]), datetime.now(UTC))
+    done = tick_full_read(
+        quiet.database, "erp", quiet.settings, Situation(["items"]), datetime.now(UTC)
+    )
     for _ in range(3):
         [(lease, run)] = done.runs
         assert run.kind is Kind.FULL_READ
@@ -260,7 +301,9 @@ def test_when_the_cron_comes_everything_is_due_once(quiet: World) -> None:
     quiet.add_items(2, slug="orders")
     quiet.sync("orders")
     change_connector(quiet.database, get_connector(quiet.database, "erp"), sync_cron="0 * * * *")
-    done = tick_cron(quiet.database, "erp", quiet.settings, Situation(["items", "orders"]), datetime.now(UTC))
+    done = tick_cron(
+        quiet.database, "erp", quiet.settings, Situation(["items", "orders"]), datetime.now(UTC)
+    )
     assert taken(done) == {"regular": ["items", "orders"]}
     assert done.runs[0][1].trigger == "cron"
     for slug in ("items", "orders"):

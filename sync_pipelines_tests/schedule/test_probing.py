@@ -18,7 +18,13 @@ from sync_pipelines_tests.world import World, item
 
 def probe(world: World, **options: Any) -> Probing:
     world.settings = world.settings.model_copy(update={"probe_interval_seconds": 0.001})
-    return probe_changes(world.database, get_connector(world.database, "erp"), world.settings, by_cron=False, **options)
+    return probe_changes(
+        world.database,
+        get_connector(world.database, "erp"),
+        world.settings,
+        by_cron=False,
+        **options,
+    )
 
 
 def data_requests(world: World) -> list[Any]:
@@ -98,7 +104,9 @@ def test_a_late_commit_below_what_was_seen_is_left_to_the_interval(world: World)
     world.assert_equal_to_truth()
 
 
-def test_what_shares_the_last_rowversion_is_no_news_but_comes_with_the_follow_up(world: World) -> None:
+def test_what_shares_the_last_rowversion_is_no_news_but_comes_with_the_follow_up(
+    world: World,
+) -> None:
     """SyncFlow's rowversions are seconds, so a write may tie with what was read a moment before."""
     now = datetime.now(UTC)
     table = world.add_items(3, rowversions=TimestampRowversions(clock=lambda: now))
@@ -107,7 +115,10 @@ def test_what_shares_the_last_rowversion_is_no_news_but_comes_with_the_follow_up
     table.put(item(1, base_uom="TIED"))
     assert probe(world).news == {}
     entity = world.entity()
-    assert (entity.due_reason, entity.next_due_at < datetime.now(UTC) + timedelta(seconds=70)) == ("follow-up", True)
+    assert (entity.due_reason, entity.next_due_at < datetime.now(UTC) + timedelta(seconds=70)) == (
+        "follow-up",
+        True,
+    )
     world.sync()
     world.assert_equal_to_truth()
     assert world.entity().due_reason == "interval"
@@ -124,7 +135,9 @@ def test_what_is_not_rowversioned_failing_or_in_the_future_is_not_probed(synced:
 
 def test_an_entity_is_not_probed_more_often_than_its_interval(synced: World) -> None:
     connector = get_connector(synced.database, "erp")
-    change_connector(synced.database, connector, settings={**connector.settings, "probe_interval_seconds": 3600})
+    change_connector(
+        synced.database, connector, settings={**connector.settings, "probe_interval_seconds": 3600}
+    )
     assert [probe(synced).probed for _ in range(3)] == [1, 0, 0]
 
 
@@ -134,7 +147,9 @@ def test_probing_can_be_switched_off(synced: World) -> None:
     assert data_requests(synced) == []
 
 
-def test_a_dead_source_is_asked_a_few_times_and_then_left_alone_for_longer_and_longer(world: World) -> None:
+def test_a_dead_source_is_asked_a_few_times_and_then_left_alone_for_longer_and_longer(
+    world: World,
+) -> None:
     for number in range(30):
         world.add_items(1, slug=f"e{number}")
         world.sync(f"e{number}")
@@ -155,7 +170,9 @@ def test_a_dead_source_is_asked_a_few_times_and_then_left_alone_for_longer_and_l
     world.faults.clear()
     forget_silence(world)
     assert probe(world).trouble is None
-    assert world.sql("SELECT probe_failures, probe_error, next_probe_at FROM bridge.connectors") == [(0, None, None)]
+    assert world.sql(
+        "SELECT probe_failures, probe_error, next_probe_at FROM bridge.connectors"
+    ) == [(0, None, None)]
 
 
 def test_one_broken_entity_does_not_silence_the_others(world: World) -> None:
@@ -188,7 +205,9 @@ def test_probes_use_at_most_half_of_a_rate_limit(world: World) -> None:
     for number in range(8):
         world.add_items(1, slug=f"e{number}")
         world.sync(f"e{number}")
-    change_connector(world.database, get_connector(world.database, "erp"), settings={"requests_per_second": 4})
+    change_connector(
+        world.database, get_connector(world.database, "erp"), settings={"requests_per_second": 4}
+    )
     assert probe(world, deadline_seconds=1.1).probed == 2
 
 
@@ -208,5 +227,7 @@ def test_probes_use_at_most_half_of_a_rate_limit(world: World) -> None:
         (Codec.TEXT, "a", "b", None, True),
     ],
 )
-def test_what_counts_as_news(codec: Codec, seen: str, first: str | None, found: str | None, news: bool) -> None:
+def test_what_counts_as_news(
+    codec: Codec, seen: str, first: str | None, found: str | None, news: bool
+) -> None:
     assert is_news(codec, seen, first, found) is news

@@ -11,7 +11,9 @@ import pytest
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m sync_pipelines_tests.soak", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m sync_pipelines_tests.soak", description=__doc__
+    )
     parser.add_argument("--minutes", type=float, default=float(os.environ.get("SOAK_MINUTES") or 5))
     parser.add_argument("--seed", type=int, help="repeat a run")
     parser.add_argument("--kind", help="only this kind of entity")
@@ -26,7 +28,9 @@ def main() -> int:
     if options.kills:
         os.environ["SOAK_KILLS"] = str(options.kills)
         test = "test_kills.py::test_many_random_kills_lose_and_double_nothing"
-    return int(pytest.main([f"{Path(__file__).parent / test}", "-n", "0", "-q", "-p", "no:cacheprovider"]))
+    return int(
+        pytest.main([f"{Path(__file__).parent / test}", "-n", "0", "-q", "-p", "no:cacheprovider"])
+    )
 
 
 if __name__ == "__main__":

@@ -30,14 +30,20 @@ DECLARED_TYPES = {
 }
 
 _forkserver = multiprocessing.get_context("forkserver")
-_forkserver.set_forkserver_preload(["sync_pipelines_tests.soak.kills", "sync_pipelines.destinations.postgres.adapter"])
+_forkserver.set_forkserver_preload(
+    ["sync_pipelines_tests.soak.kills", "sync_pipelines.destinations.postgres.adapter"]
+)
 
 
 def doomed_sync(url: str, home: str, full_refresh: bool, started: Any) -> None:
     """The child: sync erp/items until the parent kills it, or to the end."""
     os.environ.update(TWIN_TOKEN=TOKEN, TMPDIR=home)
     settings = Settings(
-        _env_file=None, home=Path(home) / "home", max_page_size=PAGE_SIZE, batch_rows=BATCH_ROWS, entity_wait_seconds=10
+        _env_file=None,
+        home=Path(home) / "home",
+        max_page_size=PAGE_SIZE,
+        batch_rows=BATCH_ROWS,
+        entity_wait_seconds=10,
     )
     started.set()
     sync_entity(Database(url), "erp", "items", settings=settings, full_refresh=full_refresh)
@@ -62,7 +68,11 @@ class KillSoak:
         self.random = random.Random(seed)  # noqa: S311
         self.tally = Tally()
         self.world.settings = world.settings.model_copy(
-            update={"max_page_size": PAGE_SIZE, "batch_rows": BATCH_ROWS, "entity_wait_seconds": 10.0}
+            update={
+                "max_page_size": PAGE_SIZE,
+                "batch_rows": BATCH_ROWS,
+                "entity_wait_seconds": 10.0,
+            }
         )
         self.table = world.add_items(ROWS, rowversions=IntegerRowversions(1), comparator="integer")
         world.set(lookback_seconds=0)
@@ -94,7 +104,9 @@ class KillSoak:
     def _start(self, *, full_refresh: bool) -> tuple[Any, Any]:
         started = _forkserver.Event()
         home = str(self.world.settings.home.parent)
-        child = _forkserver.Process(target=doomed_sync, args=(self.world.database.url, home, full_refresh, started))
+        child = _forkserver.Process(
+            target=doomed_sync, args=(self.world.database.url, home, full_refresh, started)
+        )
         child.start()
         return child, started
 
@@ -147,7 +159,9 @@ class KillSoak:
             self.table.delete(self.random.choice(keys))
         elif kind == "poison":
             key = self.random.choice(keys)
-            self.table.put_raw(key, b'{"item_number": "%s", "weight_per_unit": "x"}' % key[0].encode())
+            self.table.put_raw(
+                key, b'{"item_number": "%s", "weight_per_unit": "x"}' % key[0].encode()
+            )
         elif kind == "repair" and self.table.poison_keys:
             self._put(int(sorted(self.table.poison_keys)[0][0][1:]))
         else:
@@ -195,14 +209,18 @@ class KillSoak:
         self._assert_runs_have_ended()
 
     def _sync(self, **options: Any) -> Any:
-        result = sync_entity(self.world.database, "erp", "items", settings=self.world.settings, **options)
+        result = sync_entity(
+            self.world.database, "erp", "items", settings=self.world.settings, **options
+        )
         assert result.ledger.balances, result.ledger
         assert result.duplicate_keys == 0
         return result
 
     def _assert_equal(self) -> None:
         poison = self.table.poison_keys
-        held = {tuple(row["business_key"]) for row in self.world.quarantine() if row["business_key"]}
+        held = {
+            tuple(row["business_key"]) for row in self.world.quarantine() if row["business_key"]
+        }
         assert held == set(poison), (held, poison)
         self.world.assert_equal_to_truth()
 
@@ -228,5 +246,7 @@ def run_kills(world: World, kills: int, seed: int) -> Tally:
     try:
         return KillSoak(world, seed).run(kills)
     except (AssertionError, SyncError) as error:
-        error.add_note(f"to repeat it: python -m sync_pipelines_tests.soak --kills {kills} --seed {seed}")
+        error.add_note(
+            f"to repeat it: python -m sync_pipelines_tests.soak --kills {kills} --seed {seed}"
+        )
         raise

@@ -78,10 +78,14 @@ class Ground:
     kills: int = 0
 
 
-def doomed_sync(url: str, home: str, connector: str, slug: str, point: str, full_refresh: bool) -> None:
+def doomed_sync(
+    url: str, home: str, connector: str, slug: str, point: str, full_refresh: bool
+) -> None:
     """The child: syncs until it dies at the point, or to the end if it never comes there."""
     os.environ.update(TWIN_TOKEN=TOKEN, TMPDIR=home)
-    settings = Settings(_env_file=None, home=Path(home), max_page_size=PAGE_SIZE, entity_wait_seconds=10)
+    settings = Settings(
+        _env_file=None, home=Path(home), max_page_size=PAGE_SIZE, entity_wait_seconds=10
+    )
     die_at(POINTS[point])
     sync_entity(Database(url), connector, slug, settings=settings, full_refresh=full_refresh)
 
@@ -108,9 +112,15 @@ class SoakMachine(RuleBasedStateMachine):
         store = TwinStore()
         self.server = TwinServer(store, token=TOKEN).start()
         add_connector(
-            self.ground.database, self.connector, self.server.url, "env:TWIN_TOKEN", settings={"backoff_seconds": 0.01}
+            self.ground.database,
+            self.connector,
+            self.server.url,
+            "env:TWIN_TOKEN",
+            settings={"backoff_seconds": 0.01},
         )
-        self.world = World(self.ground.database, self.ground.settings, store, self.server, self.connector)
+        self.world = World(
+            self.ground.database, self.ground.settings, store, self.server, self.connector
+        )
         self.ground.examples += 1
 
     @initialize(rows=st.integers(0, 14), small_batches=st.booleans(), burst=st.sampled_from([1, 3]))
@@ -141,7 +151,9 @@ class SoakMachine(RuleBasedStateMachine):
         )
         self.world.add(self.table)
         lookback = 0 if self.kind == "integer in order" else LOOKBACK_SECONDS
-        self.sql("UPDATE bridge.entities SET lookback_seconds = %s WHERE slug = %s", lookback, self.slug)
+        self.sql(
+            "UPDATE bridge.entities SET lookback_seconds = %s WHERE slug = %s", lookback, self.slug
+        )
         for number in range(rows):
             self.put(number)
 
@@ -228,12 +240,16 @@ class SoakMachine(RuleBasedStateMachine):
             return
         # Of two records with one rowversion, and ties in any order, nobody knows the newer.
         used = {entry.rowversion for entry in self.table.log if entry.key == key_of(number)}
-        version = next((one for one in (self.table.rowversions() for _ in range(5)) if one not in used), None)
+        version = next(
+            (one for one in (self.table.rowversions() for _ in range(5)) if one not in used), None
+        )
         if version is None:
             return
         if self.kind.startswith("full"):
             version = None
-        self.table.put_raw(key_of(number), encode_json(self.record(number)), version, duplicate=True, poison=False)
+        self.table.put_raw(
+            key_of(number), encode_json(self.record(number)), version, duplicate=True, poison=False
+        )
         self.twinned.add(number)
         self.time_passes(1)
 
@@ -257,7 +273,9 @@ class SoakMachine(RuleBasedStateMachine):
     # What goes wrong on the way.
 
     @rule(
-        what=st.sampled_from(["503", "always 503", "cut", "cut politely", "empty", "slow", "dropped", "html"]),
+        what=st.sampled_from(
+            ["503", "always 503", "cut", "cut politely", "empty", "slow", "dropped", "html"]
+        ),
         nth=st.integers(1, 6),
     )
     def misbehave(self, what: str, nth: int) -> None:
@@ -302,7 +320,9 @@ class SoakMachine(RuleBasedStateMachine):
         full_refresh=st.booleans(),
         again=st.booleans(),
     )
-    def sync_while_rows_move(self, nth: int, numbers: list[int], how: str, full_refresh: bool, again: bool) -> None:
+    def sync_while_rows_move(
+        self, nth: int, numbers: list[int], how: str, full_refresh: bool, again: bool
+    ) -> None:
         changes: dict[str, Callable[[], None]] = {
             "write": lambda: SoakMachine.write(self, numbers),
             "delete": lambda: SoakMachine.delete(self, numbers),
@@ -310,7 +330,9 @@ class SoakMachine(RuleBasedStateMachine):
             "touch": lambda: SoakMachine.touch(self, numbers),
             "drift": lambda: self.drift(numbers[0]),
             "disconnect": self.disconnect,
-            "tie": lambda: SoakMachine.write_many_with_one_rowversion(self, [*{*numbers, *range(8)}]),
+            "tie": lambda: SoakMachine.write_many_with_one_rowversion(
+                self, [*{*numbers, *range(8)}]
+            ),
         }
         count, lock = itertools.count(1), threading.Lock()
 
@@ -389,7 +411,9 @@ class SoakMachine(RuleBasedStateMachine):
             " - records_quarantined FROM bridge.sync_runs WHERE entity_uid = %s",
             self.world.entity(self.slug).uid,
         )
-        assert all(difference == 0 for status, difference in runs if status in PUBLISHED), "a ledger does not balance"
+        assert all(difference == 0 for status, difference in runs if status in PUBLISHED), (
+            "a ledger does not balance"
+        )
         running = [status for status, _ in runs if status == "running"]
         assert len(running) <= (1 if self.may_run else 0), "a run was left open"
         self.check_ids()
@@ -397,9 +421,16 @@ class SoakMachine(RuleBasedStateMachine):
 
     def check_ids(self) -> None:
         entity = self.world.entity(self.slug)
-        if self.sql("SELECT to_regclass(%s)", quote(entity.target_schema, entity.target_table))[0][0] is None:
+        if (
+            self.sql("SELECT to_regclass(%s)", quote(entity.target_schema, entity.target_table))[0][
+                0
+            ]
+            is None
+        ):
             return
-        rows = self.sql(f"SELECT item_number, _bridge_id::text FROM {quote(entity.target_schema, entity.target_table)}")
+        rows = self.sql(
+            f"SELECT item_number, _bridge_id::text FROM {quote(entity.target_schema, entity.target_table)}"
+        )
         found = dict(rows)
         assert len(found) == len(rows), "a key is there twice"
         assert self.ids.items() <= found.items(), "a key has another _bridge_id, or its row is gone"
@@ -427,7 +458,9 @@ class SoakMachine(RuleBasedStateMachine):
                 continue
             assert key in rows, f"{key} is missing"
             expected = {name: value for name, value in record.items() if name in known}
-            assert comparable({name: rows[key][name] for name in expected}) == comparable(expected), key
+            assert comparable({name: rows[key][name] for name in expected}) == comparable(
+                expected
+            ), key
 
     def check_equal(self) -> None:
         """Oracle (a), (e), (g), once the source rests."""
@@ -438,7 +471,9 @@ class SoakMachine(RuleBasedStateMachine):
         assert not repaired, f"still in quarantine although good: {repaired}"
         self.world.assert_nothing_left_behind(self.slug)
         assert all(run["status"] != RunStatus.RUNNING for run in self.world.runs(self.slug))
-        assert self.world.entity(self.slug).row_count == len(self.world.rows(self.slug)), "row_count is wrong"
+        assert self.world.entity(self.slug).row_count == len(self.world.rows(self.slug)), (
+            "row_count is wrong"
+        )
 
     def teardown(self) -> None:
         try:
@@ -491,7 +526,11 @@ class SoakMachine(RuleBasedStateMachine):
         result = None
         try:
             result = sync_entity(
-                self.ground.database, self.connector, self.slug, settings=self.world.settings, **options
+                self.ground.database,
+                self.connector,
+                self.slug,
+                settings=self.world.settings,
+                **options,
             )
         except SyncError as error:
             self.ground.failed += 1
@@ -523,7 +562,9 @@ class SoakMachine(RuleBasedStateMachine):
             marks.append({**mark, "at": at})
             times[at] = made_at
         self.mark_times = times
-        self.sql("UPDATE bridge.entities SET cursor_marks = %s WHERE slug = %s", Jsonb(marks), self.slug)
+        self.sql(
+            "UPDATE bridge.entities SET cursor_marks = %s WHERE slug = %s", Jsonb(marks), self.slug
+        )
 
     def look(self) -> None:
         """Note when the new marks were made, and check after this step."""
@@ -532,11 +573,17 @@ class SoakMachine(RuleBasedStateMachine):
         self.checked = False
 
     def marks(self) -> list[dict[str, str]]:
-        ((marks,),) = self.sql("SELECT cursor_marks FROM bridge.entities WHERE slug = %s", self.slug)
+        ((marks,),) = self.sql(
+            "SELECT cursor_marks FROM bridge.entities WHERE slug = %s", self.slug
+        )
         return marks
 
     def held(self) -> set[tuple[str, ...]]:
-        return {tuple(row["business_key"]) for row in self.world.quarantine(self.slug) if row["business_key"]}
+        return {
+            tuple(row["business_key"])
+            for row in self.world.quarantine(self.slug)
+            if row["business_key"]
+        }
 
     def free(self, numbers: list[int]) -> list[int]:
         """Those of the keys that no open write has locked."""
@@ -550,7 +597,9 @@ class SoakMachine(RuleBasedStateMachine):
             "base_uom": "a unit of 15 ch" if self.wide and version % 3 == 0 else "PCS",
             "weight_per_unit": version / 8,
         }
-        return {column.name: values.get(column.name, f"v{version}") for column in self.table.columns}
+        return {
+            column.name: values.get(column.name, f"v{version}") for column in self.table.columns
+        }
 
     def put(self, number: int, rowversion: str | None = None) -> None:
         self.twinned.discard(number)

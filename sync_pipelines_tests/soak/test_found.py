@@ -23,9 +23,18 @@ def test_a_record_put_back_as_it_was_within_the_same_second_leaves_quarantine(wo
 
 
 def test_a_key_that_is_not_of_its_type_does_no_harm_in_quarantine(world: World) -> None:
-    columns = (TwinColumn("id", "INTEGER", is_nullable=False, is_business_key=True), TwinColumn("name", "VARCHAR(5)"))
+    columns = (
+        TwinColumn("id", "INTEGER", is_nullable=False, is_business_key=True),
+        TwinColumn("name", "VARCHAR(5)"),
+    )
     table = TwinTable(
-        "numbers", "Numbers", "", columns, ("id",), rowversions=IntegerRowversions(1), comparator="integer"
+        "numbers",
+        "Numbers",
+        "",
+        columns,
+        ("id",),
+        rowversions=IntegerRowversions(1),
+        comparator="integer",
     )
     table.put({"id": 1, "name": "one"})
     world.add(table)
@@ -45,7 +54,9 @@ def test_a_key_that_is_not_of_its_type_does_no_harm_in_quarantine(world: World) 
     assert not [row for row in world.quarantine("numbers") if row["business_key"] == ["2"]]
 
 
-def test_quarantined_keys_do_not_stop_a_key_that_was_accepted_with_another_type(world: World) -> None:
+def test_quarantined_keys_do_not_stop_a_key_that_was_accepted_with_another_type(
+    world: World,
+) -> None:
     # The old keys were compared as the new type, so that every run of the entity failed for ever.
     table = world.add_items(3, rowversions=IntegerRowversions(1), comparator="integer")
     table.put_raw(("BAD",), b'{"item_number": "BAD", "weight_per_unit": "x"}')
@@ -61,14 +72,22 @@ def test_quarantined_keys_do_not_stop_a_key_that_was_accepted_with_another_type(
     assert world.quarantine() == []
 
 
-def test_quarantined_keys_do_not_stop_a_source_that_names_its_key_columns_in_another_order(world: World) -> None:
+def test_quarantined_keys_do_not_stop_a_source_that_names_its_key_columns_in_another_order(
+    world: World,
+) -> None:
     columns = [
         TwinColumn("year", "INTEGER", is_nullable=False, is_business_key=True),
         TwinColumn("code", "VARCHAR(5)", is_nullable=False, is_business_key=True),
         TwinColumn("name", "VARCHAR(5)"),
     ]
     table = TwinTable(
-        "plans", "Plans", "", columns, ("year", "code"), rowversions=IntegerRowversions(1), comparator="integer"
+        "plans",
+        "Plans",
+        "",
+        columns,
+        ("year", "code"),
+        rowversions=IntegerRowversions(1),
+        comparator="integer",
     )
     table.put({"year": 2020, "code": "A", "name": "one"})
     table.put_raw((2021, "B"), b'{"year": 2021, "code": "B", "name": "too long"}')

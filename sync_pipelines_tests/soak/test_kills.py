@@ -22,7 +22,9 @@ def test_a_few_random_kills_lose_and_double_nothing(world: World) -> None:
 
 @pytest.mark.skipif(not KILLS, reason="make soak-kills")
 @pytest.mark.timeout(0)
-def test_many_random_kills_lose_and_double_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_many_random_kills_lose_and_double_nothing(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
     with capsys.disabled():
         print(f"\n{KILLS} SIGKILLs, seed {SEED}", flush=True)
         tally = run_kills(world, KILLS, SEED)

@@ -22,7 +22,11 @@ SEED = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(10**9)
 EXAMPLES_OF_A_ROUND = 4
 SHORT_KINDS = ("digits", "integer", "full")
 COMMON = hypothesis.settings(
-    deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=False, report_multiple_bugs=False
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=False,
+    report_multiple_bugs=False,
 )
 
 
@@ -35,7 +39,9 @@ def ground(database: Database, settings: Settings) -> Iterator[Ground]:
 
 
 def run(ground: Ground, kind: str, settings: hypothesis.settings, seed: int | None = None) -> None:
-    machine = type(f"Soak_{kind.replace(' ', '_')}", (SoakMachine,), {"ground": ground, "kind": kind})
+    machine = type(
+        f"Soak_{kind.replace(' ', '_')}", (SoakMachine,), {"ground": ground, "kind": kind}
+    )
     if seed is not None:
         machine = hypothesis.seed(seed)(machine)
     run_state_machine_as_test(machine, settings=settings)
@@ -53,10 +59,14 @@ def test_the_promise_holds_whatever_happens(ground: Ground, kind: str) -> None:
 
 @pytest.mark.skipif(not MINUTES, reason="make soak")
 @pytest.mark.timeout(0)
-def test_the_promise_holds_for_a_long_time(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_promise_holds_for_a_long_time(
+    ground: Ground, capsys: pytest.CaptureFixture[str]
+) -> None:
     kinds = [kind for kind in KINDS if os.environ.get("SOAK_KIND", kind) == kind]
     phases = [Phase.generate, *([Phase.shrink] if os.environ.get("SOAK_SHRINK") else [])]
-    settings = hypothesis.settings(COMMON, max_examples=EXAMPLES_OF_A_ROUND, stateful_step_count=30, phases=phases)
+    settings = hypothesis.settings(
+        COMMON, max_examples=EXAMPLES_OF_A_ROUND, stateful_step_count=30, phases=phases
+    )
     with capsys.disabled():
         print(f"\nsoak of {MINUTES:g} minutes, seed {SEED}", flush=True)
         ends_at, number = time.monotonic() + MINUTES * 60, 0

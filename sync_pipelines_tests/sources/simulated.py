@@ -87,7 +87,11 @@ class Source:
             return
         self.writes += 1
         if rowversion is None:
-            rowversion = self.now.strftime("%Y%m%d%H%M%S") if self.codec is Codec.DIGITS else str(self.writes)
+            rowversion = (
+                self.now.strftime("%Y%m%d%H%M%S")
+                if self.codec is Codec.DIGITS
+                else str(self.writes)
+            )
         self.pending.append((self.seconds + delay_seconds, Row(key, rowversion, self.writes)))
         self.tick(0)
 
@@ -148,7 +152,12 @@ class Copy:
         started_at, after = source.now, None if full else self.cursor
         seen: set[int] = set()
         for piece in read_keyset(
-            source.fetch, reading, after=after, page_size=self.page_size, max_pages=10_000, confirm_end=after is None
+            source.fetch,
+            reading,
+            after=after,
+            page_size=self.page_size,
+            max_pages=10_000,
+            confirm_end=after is None,
         ):
             self.take(kept(piece))
             seen.update(row.key for row in kept(piece))

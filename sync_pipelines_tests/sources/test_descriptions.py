@@ -20,7 +20,12 @@ ID = {"name": "id", "data_type": "INTEGER", "is_nullable": False, "is_business_k
 
 
 def api(slug: str = "items", **changes: Any) -> dict[str, Any]:
-    return {"slug": slug, "name": "Items", "columns": [ID, {"name": "v", "data_type": "TEXT"}], **changes}
+    return {
+        "slug": slug,
+        "name": "Items",
+        "columns": [ID, {"name": "v", "data_type": "TEXT"}],
+        **changes,
+    }
 
 
 def parse(*raw: Any) -> tuple[dict[str, Entity], dict[str, Any]]:
@@ -29,14 +34,25 @@ def parse(*raw: Any) -> tuple[dict[str, Entity], dict[str, Any]]:
 
 def test_a_full_description_becomes_an_entity() -> None:
     described = api(
-        description="Master data", business_key_columns=["id"], delta_strategy="RowVersion", rowversion_codec="HEX"
+        description="Master data",
+        business_key_columns=["id"],
+        delta_strategy="RowVersion",
+        rowversion_codec="HEX",
     )
     entities, errors = parse(described | {"unknown_field": 1})
     assert errors == {}
     entity = entities["items"]
-    assert (entity.api_name, entity.description, entity.connector) == ("Items", "Master data", "erp")
+    assert (entity.api_name, entity.description, entity.connector) == (
+        "Items",
+        "Master data",
+        "erp",
+    )
     assert (entity.delta_strategy, entity.cursor_codec) == (DeltaStrategy.ROWVERSION, "hex")
-    assert (entity.table, entity.sync_interval_seconds, entity.lookback_seconds) == ("erp.items", 77, 5)
+    assert (entity.table, entity.sync_interval_seconds, entity.lookback_seconds) == (
+        "erp.items",
+        77,
+        5,
+    )
     assert [column.name for column in entity.business_keys] == ["id"]
 
 
@@ -53,13 +69,29 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("column without a type", {"columns": [ID, {"name": "v"}]}, "data_type"),
     ("unknown type", {"columns": [ID, {"name": "v", "data_type": "XMLTYPE"}]}, "XMLTYPE"),
     ("no key", {"columns": [ID | {"is_business_key": False}]}, "no business key"),
-    ("key is no column", {"business_key_columns": ["code"]}, "'code', which is not among the columns"),
+    (
+        "key is no column",
+        {"business_key_columns": ["code"]},
+        "'code', which is not among the columns",
+    ),
     ("key flags disagree", {"business_key_columns": ["v"]}, "flags say"),
-    ("JSON key", {"columns": [ID, {"name": "j", "data_type": "JSON", "is_business_key": True}]}, "no canonical form"),
-    ("1701 columns", {"columns": [ID, *[{"name": f"c{n}", "data_type": "TEXT"} for n in range(1700)]]}, "1701 columns"),
+    (
+        "JSON key",
+        {"columns": [ID, {"name": "j", "data_type": "JSON", "is_business_key": True}]},
+        "no canonical form",
+    ),
+    (
+        "1701 columns",
+        {"columns": [ID, *[{"name": f"c{n}", "data_type": "TEXT"} for n in range(1700)]]},
+        "1701 columns",
+    ),
     ("names collide", {"columns": [ID, {"name": "Id", "data_type": "TEXT"}]}, "same name"),
     ("reserved name", {"columns": [ID, {"name": "_bridge_id", "data_type": "TEXT"}]}, "reserved"),
-    ("control character", {"columns": [ID, {"name": "a\nb", "data_type": "TEXT"}]}, "control characters"),
+    (
+        "control character",
+        {"columns": [ID, {"name": "a\nb", "data_type": "TEXT"}]},
+        "control characters",
+    ),
     ("huge name", {"columns": [ID, {"name": "x" * 5000, "data_type": "TEXT"}]}, "columns.1.name"),
     ("strategy", {"delta_strategy": "magic\x1b"}, "delta strategy"),
     ("codec", {"rowversion_codec": "roman"}, "rowversion codec"),
@@ -70,7 +102,9 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "reason"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+@pytest.mark.parametrize(
+    ("changes", "reason"), [case[1:] for case in BAD], ids=[case[0] for case in BAD]
+)
 def test_a_bad_description_spoils_only_its_own_entity(changes: dict[str, Any], reason: str) -> None:
     entities, errors = parse(api("good"), api("bad", **changes), api("also_good"))
     assert set(entities) == {"good", "also_good"}
@@ -80,7 +114,18 @@ def test_a_bad_description_spoils_only_its_own_entity(changes: dict[str, Any], r
 
 
 @pytest.mark.parametrize(
-    "raw", [None, 1, "items", [], {}, {"slug": 5}, {"slug": None, "columns": [ID]}, {"slug": ""}, {"columns": [ID]}]
+    "raw",
+    [
+        None,
+        1,
+        "items",
+        [],
+        {},
+        {"slug": 5},
+        {"slug": None, "columns": [ID]},
+        {"slug": ""},
+        {"columns": [ID]},
+    ],
 )
 def test_what_has_no_slug_is_told_by_its_place(raw: Any) -> None:
     entities, errors = parse(api("good"), raw)
@@ -88,7 +133,9 @@ def test_what_has_no_slug_is_told_by_its_place(raw: Any) -> None:
     assert list(errors) == ["#2"]
 
 
-@pytest.mark.parametrize("slug", ["../../etc", "a/b", "items\n", "x" * 5000, "é", "\x1b[31m", "a\x00b", "_bridge", "."])
+@pytest.mark.parametrize(
+    "slug", ["../../etc", "a/b", "items\n", "x" * 5000, "é", "\x1b[31m", "a\x00b", "_bridge", "."]
+)
 def test_a_hostile_slug_is_refused_and_told_in_printable_letters(slug: str) -> None:
     entities, errors = parse(api("good"), api(slug))
     assert set(entities) == {"good"}
@@ -98,8 +145,12 @@ def test_a_hostile_slug_is_refused_and_told_in_printable_letters(slug: str) -> N
     assert isinstance(errors[label], EntityDefinitionError)
 
 
-@pytest.mark.parametrize(("first", "second"), [("a-b", "a.b"), ("a-b", "a_b"), ("Items", "items"), ("items", "items")])
-def test_slugs_that_would_share_a_table_are_both_left_out_and_both_told(first: str, second: str) -> None:
+@pytest.mark.parametrize(
+    ("first", "second"), [("a-b", "a.b"), ("a-b", "a_b"), ("Items", "items"), ("items", "items")]
+)
+def test_slugs_that_would_share_a_table_are_both_left_out_and_both_told(
+    first: str, second: str
+) -> None:
     for one, other in ((first, second), (second, first)):
         entities, errors = parse(api("good"), api(one), api(other))
         assert set(entities) == {"good"}
@@ -110,7 +161,11 @@ def test_slugs_that_end_like_our_staging_tables_do_not_get_in_the_way() -> None:
     slugs = ["items", "items__rejects", "items__records", "items__rejects__records"]
     entities, errors = parse(*[api(slug) for slug in slugs])
     assert errors == {}
-    staged = [name for entity in entities.values() for name in (entity.records_table, entity.rejects_table)]
+    staged = [
+        name
+        for entity in entities.values()
+        for name in (entity.records_table, entity.rejects_table)
+    ]
     assert len(set(staged)) == 2 * len(slugs)
 
 
@@ -128,7 +183,9 @@ def test_long_slugs_that_begin_alike_get_tables_of_their_own() -> None:
 
 
 def test_names_for_people_are_one_printable_line_and_descriptions_hold_no_nul() -> None:
-    entities, _ = parse(api(name="two\nlines\x1b[31m" + "x" * 500, description="a\x00b" + "x" * 20_000))
+    entities, _ = parse(
+        api(name="two\nlines\x1b[31m" + "x" * 500, description="a\x00b" + "x" * 20_000)
+    )
     assert entities["items"].api_name.isprintable()
     assert len(entities["items"].api_name) <= 200
     assert "\x00" not in entities["items"].description
@@ -137,7 +194,9 @@ def test_names_for_people_are_one_printable_line_and_descriptions_hold_no_nul() 
 
 def test_columns_with_tricky_names_keep_them() -> None:
     names = ['"; DROP TABLE x; --', "select", "a b", "%s", "x" * 200]
-    entities, errors = parse(api(columns=[ID, *[{"name": name, "data_type": "TEXT"} for name in names]]))
+    entities, errors = parse(
+        api(columns=[ID, *[{"name": name, "data_type": "TEXT"} for name in names]])
+    )
     assert errors == {}
     assert [column.name for column in entities["items"].columns][1:] == names
 
@@ -149,10 +208,20 @@ def test_an_unknown_type_is_its_own_kind_of_error() -> None:
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=8,
 )
-FIELDS = ["slug", "name", "description", "columns", "business_key_columns", "delta_strategy", "rowversion_codec"]
+FIELDS = [
+    "slug",
+    "name",
+    "description",
+    "columns",
+    "business_key_columns",
+    "delta_strategy",
+    "rowversion_codec",
+]
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), ANYTHING))
@@ -171,7 +240,11 @@ def test_the_output_alias_is_the_name_of_the_column_as_in_syncflow() -> None:
     for keys in (["PART_NO"], ["item_number"]):
         entities, errors = parse(api(columns=columns, business_key_columns=keys))
         assert errors == {}
-        assert [column.name for column in entities["items"].columns] == ["item_number", "base_uom", "plain"]
+        assert [column.name for column in entities["items"].columns] == [
+            "item_number",
+            "base_uom",
+            "plain",
+        ]
         assert [column.name for column in entities["items"].business_keys] == ["item_number"]
     _, errors = parse(api(columns=[ID, {"data_type": "TEXT"}]))
     assert "output_alias or a name" in str(errors["items"])

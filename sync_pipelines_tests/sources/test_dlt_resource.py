@@ -21,7 +21,12 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.declare.connector_file import SourceFile, validate
 from sync_pipelines.declare.plan import as_connector
 from sync_pipelines.declare.usage import plan_usage
-from sync_pipelines.errors import NotFoundError, SettingsError, SourceContractError, SourceUnreachableError
+from sync_pipelines.errors import (
+    NotFoundError,
+    SettingsError,
+    SourceContractError,
+    SourceUnreachableError,
+)
 from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines.network.origins import origin_of
 from sync_pipelines.network.outbound import Outbound
@@ -41,7 +46,8 @@ def module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """A module with a dlt source, as somebody writes it."""
     made: Any = types.ModuleType("module_of_somebody")
     made.records = [
-        {"id": number, "name": f"n{number}", "amount": Decimal("0.10"), "changed": number} for number in range(30)
+        {"id": number, "name": f"n{number}", "amount": Decimal("0.10"), "changed": number}
+        for number in range(30)
     ]
     made.given, made.starts, made.failure = [], [], None
 
@@ -50,7 +56,9 @@ def module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
         made.given.append((api_key, size))
 
         @dlt.resource(name="items")
-        def items(since: Any = dlt.sources.incremental("changed", initial_value=-1)) -> Iterator[Any]:  # noqa: B008
+        def items(
+            since: Any = dlt.sources.incremental("changed", initial_value=-1),  # noqa: B008
+        ) -> Iterator[Any]:
             made.starts.append(since.last_value)
             if made.failure is not None:
                 raise made.failure
@@ -61,7 +69,11 @@ def module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
         @dlt.resource(name="tables")
         def tables() -> Iterator[Any]:
             yield pa.table(
-                {"id": [1, 2], "at": [datetime(2024, 1, 1, tzinfo=UTC), None], "amount": [Decimal("1.50"), None]}
+                {
+                    "id": [1, 2],
+                    "at": [datetime(2024, 1, 1, tzinfo=UTC), None],
+                    "amount": [Decimal("1.50"), None],
+                }
             )
 
         return items, tables
@@ -81,17 +93,26 @@ def file_of(world: DeclaredWorld, **changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_a_resource_comes_into_the_table_with_every_digit(declared: DeclaredWorld, module: Any) -> None:
+def test_a_resource_comes_into_the_table_with_every_digit(
+    declared: DeclaredWorld, module: Any
+) -> None:
     declared.apply(file_of(declared))
     result = declared.sync("items")
     assert result.ledger.inserted == 30
-    assert declared.table("items")[7] == {"id": 7, "name": "n7", "amount": Decimal("0.10"), "changed": 7}
+    assert declared.table("items")[7] == {
+        "id": 7,
+        "name": "n7",
+        "amount": Decimal("0.10"),
+        "changed": 7,
+    }
     assert module.given[-1] == ("canary-key-of-the-shop", 2)
     module.records[3]["name"] = "other"
     assert declared.sync("items").ledger.updated == 1
 
 
-def test_a_declared_cursor_is_where_the_resource_begins(declared: DeclaredWorld, module: Any) -> None:
+def test_a_declared_cursor_is_where_the_resource_begins(
+    declared: DeclaredWorld, module: Any
+) -> None:
     cursor = {"field": "changed", "param": "incremental", "codec": "integer"}
     declared.apply(file_of(declared, endpoints={"items": {"columns": COLUMNS, "cursor": cursor}}))
     declared.set("items", lookback_seconds=0)
@@ -111,7 +132,9 @@ def test_arrow_tables_and_inferred_columns(declared: DeclaredWorld, module: Any)
     assert (row["at"], row["amount"]) == (datetime(2024, 1, 1, tzinfo=UTC), Decimal("1.50"))
 
 
-def test_a_bad_record_goes_to_quarantine_and_nan_does_not_become_null(declared: DeclaredWorld, module: Any) -> None:
+def test_a_bad_record_goes_to_quarantine_and_nan_does_not_become_null(
+    declared: DeclaredWorld, module: Any
+) -> None:
     declared.apply(file_of(declared))
     module.records[1]["amount"] = float("nan")
     module.records[2]["name"] = 5
@@ -121,7 +144,8 @@ def test_a_bad_record_goes_to_quarantine_and_nan_does_not_become_null(declared: 
 
 
 @pytest.mark.parametrize(
-    "failure, kind", [(ConnectionError("down"), SourceUnreachableError), (KeyError("x"), SourceContractError)]
+    "failure, kind",
+    [(ConnectionError("down"), SourceUnreachableError), (KeyError("x"), SourceContractError)],
 )
 def test_what_fails_inside_of_a_resource_publishes_nothing(
     declared: DeclaredWorld, module: Any, failure: Exception, kind: type
@@ -141,22 +165,33 @@ def test_what_fails_inside_of_a_resource_publishes_nothing(
         ({"source": None}, "needs a `source`"),
         ({"auth": {"type": "bearer", "token": "env:SHOP_KEY"}}, "the source authenticates itself"),
         ({"endpoints": {"items": {"path": "/x"}}}, "an endpoint of kind dlt has no `path`"),
-        ({"endpoints": {"items": {"cursor": {"field": "changed", "param": "since"}}}}, "param: incremental"),
+        (
+            {"endpoints": {"items": {"cursor": {"field": "changed", "param": "since"}}}},
+            "param: incremental",
+        ),
     ],
 )
 def test_a_file_that_cannot_work_is_refused(
     declared: DeclaredWorld, module: Any, changes: dict[str, Any], message: str
 ) -> None:
-    data = {name: value for name, value in file_of(declared, **changes).items() if value is not None}
+    data = {
+        name: value for name, value in file_of(declared, **changes).items() if value is not None
+    }
     with pytest.raises(SettingsError, match=message):
         validate(data, SourceFile("shop.yaml", data))
 
 
-def test_a_source_that_is_not_there_is_told_when_it_is_applied(declared: DeclaredWorld, module: Any) -> None:
+def test_a_source_that_is_not_there_is_told_when_it_is_applied(
+    declared: DeclaredWorld, module: Any
+) -> None:
     with pytest.raises(SettingsError, match="has no resource 'nothing'; it has items, tables"):
         declared.apply(file_of(declared, endpoints={"nothing": {"key": ["id"]}}))
     with pytest.raises(SettingsError, match="cannot be imported"):
-        declared.apply(file_of(declared, source="module_of_nobody.shop", endpoints={"nothing": {"key": ["id"]}}))
+        declared.apply(
+            file_of(
+                declared, source="module_of_nobody.shop", endpoints={"nothing": {"key": ["id"]}}
+            )
+        )
 
 
 def test_a_rest_connector_has_no_source(declared: DeclaredWorld) -> None:
@@ -165,7 +200,9 @@ def test_a_rest_connector_has_no_source(declared: DeclaredWorld) -> None:
         validate(data, SourceFile("shop.yaml", data))
 
 
-def resource_of(module: Any, rows: list[dict[str, Any]], initial: Any = None, **options: Any) -> list[Any]:
+def resource_of(
+    module: Any, rows: list[dict[str, Any]], initial: Any = None, **options: Any
+) -> list[Any]:
     """Put the resource `moves` into the module, which yields all rows every time; where it began comes back."""
     starts: list[Any] = []
 
@@ -178,11 +215,15 @@ def resource_of(module: Any, rows: list[dict[str, Any]], initial: Any = None, **
     return starts
 
 
-def moves_of(world: DeclaredWorld, column: str, codec: str | None, **changes: Any) -> dict[str, Any]:
+def moves_of(
+    world: DeclaredWorld, column: str, codec: str | None, **changes: Any
+) -> dict[str, Any]:
     columns = [{"name": "id", "type": "bigint", "key": True}, {"name": "at", "type": column}]
     cursor = {"field": "at", "param": "incremental", **({"codec": codec} if codec else {})}
     endpoints = {"moves": {"columns": columns, "cursor": cursor}}
-    return file_of(world, source="module_of_somebody.moves", arguments={}, endpoints=endpoints, **changes)
+    return file_of(
+        world, source="module_of_somebody.moves", arguments={}, endpoints=endpoints, **changes
+    )
 
 
 @pytest.mark.parametrize(
@@ -223,19 +264,30 @@ def test_what_is_later_under_the_codec_comes_however_python_sorts_it(
 @pytest.mark.parametrize(
     "column, values, initial",
     [
-        ("timestamptz", [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3)], datetime(2000, 1, 1, tzinfo=UTC)),
+        (
+            "timestamptz",
+            [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3)],
+            datetime(2000, 1, 1, tzinfo=UTC),
+        ),
         ("timestamptz", [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3)], None),
         ("numeric", [Decimal(8), Decimal(9), Decimal(10)], Decimal(0)),
         ("bigint", [8, 9, 10], 0),
     ],
 )
 def test_a_cursor_of_any_type_is_followed_and_a_null_one_is_a_record(
-    declared: DeclaredWorld, module: Any, column: str, values: list[Any], initial: Any, as_arrow: bool
+    declared: DeclaredWorld,
+    module: Any,
+    column: str,
+    values: list[Any],
+    initial: Any,
+    as_arrow: bool,
 ) -> None:
     rows = [{"id": number, "at": at} for number, at in enumerate(values[:2])]
     rows.append({"id": 50, "at": None})
     starts = resource_of(module, rows, initial, as_arrow=as_arrow)
-    declared.apply(moves_of(declared, column, "timestamp" if column == "timestamptz" else "integer"))
+    declared.apply(
+        moves_of(declared, column, "timestamp" if column == "timestamptz" else "integer")
+    )
     declared.set("moves", lookback_seconds=0)
     assert declared.sync("moves").ledger.inserted == 3
     rows.append({"id": 99, "at": values[2]})
@@ -256,14 +308,18 @@ def test_a_source_that_was_made_once_is_refused_since_its_second_read_would_be_e
                                    endpoints={"tables": {"key": ["id"]}}))  # fmt: skip
 
 
-def test_a_resource_of_another_name_does_not_fill_the_entity(declared: DeclaredWorld, module: Any) -> None:
+def test_a_resource_of_another_name_does_not_fill_the_entity(
+    declared: DeclaredWorld, module: Any
+) -> None:
     resource_of(module, [{"id": 1, "at": 1}])
     with pytest.raises(SettingsError, match="gives the resource 'moves' and not 'orders'"):
         declared.apply(file_of(declared, source="module_of_somebody.moves", arguments={},
                                endpoints={"orders": {"key": ["id"]}}))  # fmt: skip
 
 
-def test_a_text_that_is_no_unicode_costs_its_record_and_no_other(declared: DeclaredWorld, module: Any) -> None:
+def test_a_text_that_is_no_unicode_costs_its_record_and_no_other(
+    declared: DeclaredWorld, module: Any
+) -> None:
     declared.apply(file_of(declared))
     module.records[1]["name"] = "half \ud800"
     result = declared.sync("items")
@@ -282,7 +338,9 @@ def test_keys_that_are_no_text_cost_their_record_and_no_value_is_lost_silently(
     assert (result.ledger.inserted, result.ledger.quarantined) == (27, 3)
 
 
-def test_secrets_of_arguments_are_found_and_given_however_deep_they_are(declared: DeclaredWorld, module: Any) -> None:
+def test_secrets_of_arguments_are_found_and_given_however_deep_they_are(
+    declared: DeclaredWorld, module: Any
+) -> None:
     data = file_of(declared, arguments={"api_key": {"keys": ["env:SHOP_KEY"]}})
     assert validate(data, SourceFile("shop.yaml", data)).secrets == ["env:SHOP_KEY"]
     declared.apply(data)
@@ -303,7 +361,9 @@ def test_a_secret_of_arguments_in_clear_is_refused_without_being_repeated(
     assert "canary" not in str(caught.value)
 
 
-def test_another_source_or_other_arguments_are_a_change(declared: DeclaredWorld, module: Any) -> None:
+def test_another_source_or_other_arguments_are_a_change(
+    declared: DeclaredWorld, module: Any
+) -> None:
     declared.apply(file_of(declared))
     module.store = module.shop
     plan = declared.plan(file_of(declared, source="module_of_somebody.store"))
@@ -312,7 +372,9 @@ def test_another_source_or_other_arguments_are_a_change(declared: DeclaredWorld,
     assert plan.changes == ["arguments changes"]
 
 
-def test_the_cause_of_a_failure_keeps_no_secret_in_clear(declared: DeclaredWorld, module: Any) -> None:
+def test_the_cause_of_a_failure_keeps_no_secret_in_clear(
+    declared: DeclaredWorld, module: Any
+) -> None:
     declared.apply(file_of(declared))
     module.failure = ConnectionError("down for canary-key-of-the-shop")
     with pytest.raises(SourceUnreachableError) as caught:
@@ -346,7 +408,9 @@ def test_a_source_does_not_see_the_state_of_a_pipeline_around_it(module: Any) ->
     assert (seen, state) == ([{}, {}], {})
 
 
-def test_other_code_is_never_run_by_an_agreement_to_addresses_and_secrets(declared: DeclaredWorld, module: Any) -> None:
+def test_other_code_is_never_run_by_an_agreement_to_addresses_and_secrets(
+    declared: DeclaredWorld, module: Any
+) -> None:
     module.store = module.shop
 
     def is_agreed(source: str) -> bool:

@@ -16,7 +16,9 @@ from sync_pipelines_tests.sources.simulated import Copy, Source, kept
 CODECS = pytest.mark.parametrize("codec", [Codec.DIGITS, Codec.INTEGER], ids=str)
 
 
-def filled(count: int, codec: Codec = Codec.DIGITS, *, step_seconds: float = 1.0, **options: object) -> Source:
+def filled(
+    count: int, codec: Codec = Codec.DIGITS, *, step_seconds: float = 1.0, **options: object
+) -> Source:
     """A source with rows 0, 1, 2, … written one after the other."""
     source = Source(codec, **options)  # type: ignore[arg-type]
     for key in range(count):
@@ -61,7 +63,9 @@ def test_ours_finds_every_row_although_they_move() -> None:
 
 @CODECS
 @pytest.mark.parametrize("seed", range(4))
-def test_heavy_writing_while_we_read_loses_nothing_but_loses_rows_under_syncflows_loop(codec: Codec, seed: int) -> None:
+def test_heavy_writing_while_we_read_loses_nothing_but_loses_rows_under_syncflows_loop(
+    codec: Codec, seed: int
+) -> None:
     dice = random.Random(seed)  # noqa: S311
     source = filled(200, codec, step_seconds=0.05)
     ours, theirs = Copy(source, lookback_seconds=10), Copy(source)
@@ -98,8 +102,12 @@ def test_nothing_is_read_again_without_lookback_once_all_is_quiet(codec: Codec) 
 
 
 @pytest.mark.parametrize("unstable", [False, True])
-@pytest.mark.parametrize("sizes", [[9, 2], [10], [10, 10], [11, 1], [30], [1, 30, 1], [3, 25, 3], [5, 5, 20, 7]])
-def test_ties_over_borders_and_over_whole_pages_arrive_whole(sizes: list[int], unstable: bool) -> None:
+@pytest.mark.parametrize(
+    "sizes", [[9, 2], [10], [10, 10], [11, 1], [30], [1, 30, 1], [3, 25, 3], [5, 5, 20, 7]]
+)
+def test_ties_over_borders_and_over_whole_pages_arrive_whole(
+    sizes: list[int], unstable: bool
+) -> None:
     source = Source(unstable=unstable)
     for group, size in enumerate(sizes):
         for number in range(size):
@@ -168,7 +176,12 @@ def test_a_cap_that_changes_from_page_to_page_is_read_to_the_end_even_within_a_t
         source.cap = lambda caps=caps: next(caps)
         copy = Copy(source)
         copy.sync()
-        assert copy.warnings or copy.missing == {} or copy.cursor is None or copy.cursor < "20240630120005"
+        assert (
+            copy.warnings
+            or copy.missing == {}
+            or copy.cursor is None
+            or copy.cursor < "20240630120005"
+        )
 
 
 def test_a_short_page_within_a_tie_does_not_end_it() -> None:
@@ -196,7 +209,9 @@ def test_a_short_page_within_a_tie_does_not_end_it() -> None:
 
 @CODECS
 @pytest.mark.parametrize("request_number", [1, 2, 3, 4, 5])
-def test_an_empty_answer_in_the_middle_of_a_full_read_deletes_nothing(codec: Codec, request_number: int) -> None:
+def test_an_empty_answer_in_the_middle_of_a_full_read_deletes_nothing(
+    codec: Codec, request_number: int
+) -> None:
     source = filled(25, codec)
     copy = Copy(source)
     copy.sync()
@@ -208,7 +223,9 @@ def test_an_empty_answer_in_the_middle_of_a_full_read_deletes_nothing(codec: Cod
 
 @CODECS
 @pytest.mark.parametrize("request_number", [1, 2, 3, 4])
-def test_an_empty_answer_in_the_middle_of_a_delta_is_made_good_by_the_next(codec: Codec, request_number: int) -> None:
+def test_an_empty_answer_in_the_middle_of_a_delta_is_made_good_by_the_next(
+    codec: Codec, request_number: int
+) -> None:
     source = filled(25, codec)
     copy = Copy(source, lookback_seconds=10)
     copy.sync()
@@ -256,7 +273,11 @@ def test_a_tie_on_a_source_that_ignores_the_page_comes_to_an_end_with_an_error()
         source.write(key)
     reading = Reading(Codec.DIGITS)
     with pytest.raises(SourceContractError, match="without coming to an end"):
-        list(read_keyset(source.fetch, reading, after=None, page_size=10, max_pages=50, confirm_end=True))
+        list(
+            read_keyset(
+                source.fetch, reading, after=None, page_size=10, max_pages=50, confirm_end=True
+            )
+        )
 
 
 def test_a_source_that_never_ends_is_stopped_after_max_pages() -> None:
@@ -264,7 +285,14 @@ def test_a_source_that_never_ends_is_stopped_after_max_pages() -> None:
     source.on_fetch = lambda request: [source.write(key) for key in range(20)] and None
     with pytest.raises(SourceContractError, match="without coming to an end") as caught:
         list(
-            read_keyset(source.fetch, Reading(Codec.INTEGER), after=None, page_size=10, max_pages=30, confirm_end=False)
+            read_keyset(
+                source.fetch,
+                Reading(Codec.INTEGER),
+                after=None,
+                page_size=10,
+                max_pages=30,
+                confirm_end=False,
+            )
         )
     assert "MAX_PAGES" in str(caught.value)
     assert source.requests <= 31
@@ -308,7 +336,12 @@ def test_a_quiet_source_is_read_whole_whatever_its_ties_pages_and_caps(
             source.write(key, rowversion=str(8 + group))
     pieces = list(
         read_keyset(
-            source.fetch, Reading(Codec.INTEGER), after=None, page_size=page_size, max_pages=10_000, confirm_end=full
+            source.fetch,
+            Reading(Codec.INTEGER),
+            after=None,
+            page_size=page_size,
+            max_pages=10_000,
+            confirm_end=full,
         )
     )
     assert {row.key for piece in pieces for row in kept(piece)} == set(source.rows)

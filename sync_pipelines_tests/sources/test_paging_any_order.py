@@ -50,7 +50,9 @@ class KeysetProtocol(RuleBasedStateMachine):
             self.source.tick(dice.random() * 2)
             if request < 300:
                 for _ in range(dice.randrange(3)):
-                    self.source.write(dice.randrange(31), dice.choice([0, dice.random() * LOOKBACK_SECONDS]))
+                    self.source.write(
+                        dice.randrange(31), dice.choice([0, dice.random() * LOOKBACK_SECONDS])
+                    )
 
         first = self.source.requests
         self.source.on_fetch = lambda request: write_something(request - first)

@@ -71,7 +71,9 @@ def test_silence_is_borne_longer_than_an_error(capfd: pytest.CaptureFixture[str]
     assert supervised([*[ALIVE] * 40, *[SLOW] * 5, *[ALIVE] * 40], capfd) == 2
 
 
-def test_a_server_that_dies_again_and_again_is_given_up_aloud(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_dies_again_and_again_is_given_up_aloud(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     server = CodeServer([sys.executable, "-c", "raise SystemExit(7)"], lambda: DEAD, QUICK)
     with pytest.raises(GivenUpError, match=r"2 times within 15 min and it ended with code 7"):
         server.run()

@@ -9,7 +9,9 @@ import pytest
 from sync_pipelines.supervise.cores import usable_cores
 
 
-@pytest.mark.parametrize(("limit", "cores"), [("50000 100000", 1), ("100000 100000", 1), ("150000 100000", 2)])
+@pytest.mark.parametrize(
+    ("limit", "cores"), [("50000 100000", 1), ("100000 100000", 1), ("150000 100000", 2)]
+)
 def test_a_container_may_use_what_its_limit_allows(tmp_path, monkeypatch, limit, cores) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     (tmp_path / "cpu.max").write_text(limit)

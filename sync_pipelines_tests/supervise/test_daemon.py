@@ -16,7 +16,9 @@ def storage(world, monkeypatch):
     create_storage_schema(world.database)
     url = storage_url(world.database)
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("CREATE TABLE daemon_heartbeats (daemon_type text, timestamp timestamp NOT NULL)")
+        connection.execute(
+            "CREATE TABLE daemon_heartbeats (daemon_type text, timestamp timestamp NOT NULL)"
+        )
     monkeypatch.setenv("POSTGRES_URL", world.database.url)
     monkeypatch.setenv("SYNC_PIPELINES_DAGSTER_URL", "catalog")
     load_settings.cache_clear()
@@ -38,7 +40,9 @@ def test_a_daemon_is_healthy_while_it_is_heard_of(storage, capsys):
 
 
 def test_a_storage_that_does_not_answer_is_unhealthy_and_shows_no_password(monkeypatch, capsys):
-    monkeypatch.setenv("SYNC_PIPELINES_DAGSTER_URL", "postgresql://me:canary-password@127.0.0.1:9/x")
+    monkeypatch.setenv(
+        "SYNC_PIPELINES_DAGSTER_URL", "postgresql://me:canary-password@127.0.0.1:9/x"
+    )
     load_settings.cache_clear()
     assert main([]) == 1
     assert "canary" not in capsys.readouterr().err

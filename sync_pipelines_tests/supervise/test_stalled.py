@@ -22,7 +22,9 @@ HEARTBEAT_SECONDS = "3"
 
 
 @pytest.fixture(scope="module")
-def dagster(module_world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDagster]:
+def dagster(
+    module_world: World, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningDagster]:
     """Its inner server gives up after seconds without a heartbeat, and not after minutes as it does in earnest."""
     module_world.add_items(40)
     module_world.set(sync_interval_seconds=86_400)
@@ -59,7 +61,10 @@ def answers(dagster: RunningDagster) -> bool:
 
 
 def answers_anew(dagster: RunningDagster, before: psutil.Process) -> None:
-    wait_for(lambda: answers(dagster) and definitions(dagster) not in (None, before), "another server answers")
+    wait_for(
+        lambda: answers(dagster) and definitions(dagster) not in (None, before),
+        "another server answers",
+    )
     wait_for(dagster.loads, "the web server has the location again")
 
 
@@ -71,10 +76,15 @@ def told(dagster: RunningDagster) -> str:
     return dagster.child("code-server").log.read_text()
 
 
-def test_a_code_server_that_stalls_until_its_definitions_are_gone_is_started_again(dagster: RunningDagster) -> None:
+def test_a_code_server_that_stalls_until_its_definitions_are_gone_is_started_again(
+    dagster: RunningDagster,
+) -> None:
     stalled, before = proxy(dagster), definitions(dagster)
     stalled.send_signal(signal.SIGSTOP)
-    wait_for(lambda: not before.is_running() or before.status() == psutil.STATUS_ZOMBIE, "the inner server gave up")
+    wait_for(
+        lambda: not before.is_running() or before.status() == psutil.STATUS_ZOMBIE,
+        "the inner server gave up",
+    )
     stalled.send_signal(signal.SIGCONT)
     answers_anew(dagster, before)
     assert "ERROR sync_pipelines.supervise: The code server is started again" in told(dagster)
@@ -82,7 +92,13 @@ def test_a_code_server_that_stalls_until_its_definitions_are_gone_is_started_aga
 
 
 def test_a_health_check_fails_while_the_definitions_are_gone(dagster: RunningDagster) -> None:
-    check = [sys.executable, "-m", "sync_pipelines.supervise.ping", "--socket", str(dagster.folder / "code.sock")]
+    check = [
+        sys.executable,
+        "-m",
+        "sync_pipelines.supervise.ping",
+        "--socket",
+        str(dagster.folder / "code.sock"),
+    ]
     before = definitions(dagster)
     assert psutil.Popen(check).wait(60) == 0
     before.kill()
@@ -91,7 +107,9 @@ def test_a_health_check_fails_while_the_definitions_are_gone(dagster: RunningDag
     syncs(dagster)
 
 
-def test_a_run_goes_on_while_its_code_server_is_killed_and_started_again(dagster: RunningDagster) -> None:
+def test_a_run_goes_on_while_its_code_server_is_killed_and_started_again(
+    dagster: RunningDagster,
+) -> None:
     before, requests = definitions(dagster), len(dagster.world.server.requests_log)
     dagster.world.server.latency_seconds = 1.0
     try:
@@ -106,7 +124,9 @@ def test_a_run_goes_on_while_its_code_server_is_killed_and_started_again(dagster
     dagster.world.assert_equal_to_truth()
 
 
-def test_a_daemon_that_stalls_is_told_from_outside_of_dagster_and_so_is_its_end(dagster: RunningDagster) -> None:
+def test_a_daemon_that_stalls_is_told_from_outside_of_dagster_and_so_is_its_end(
+    dagster: RunningDagster,
+) -> None:
     variables = {"ALERT_SILENCE_SECONDS": "15", "ALERT_CLOSE_AFTER_SECONDS": "0"}
     beats = "SELECT 1 FROM bridge.heartbeats WHERE looker = 'dagster' AND last_at > now() - interval '10 seconds'"
     opened = "SELECT closed_at IS NULL FROM bridge.incidents WHERE kind = 'dagster_silent'"
@@ -125,7 +145,9 @@ def test_a_daemon_that_stalls_is_told_from_outside_of_dagster_and_so_is_its_end(
         before = (dagster.home / "heartbeat.json").read_text()
         daemon.send_signal(signal.SIGCONT)
         wait_for(lambda: dagster.world.sql(opened) == [(False,)], "its end is told")
-        wait_for(lambda: (dagster.home / "heartbeat.json").read_text() != before, "signs of life go on")
+        wait_for(
+            lambda: (dagster.home / "heartbeat.json").read_text() != before, "signs of life go on"
+        )
         assert "Incident opened: Dagster is not heard of any more" in watching.log.read_text()
 
 

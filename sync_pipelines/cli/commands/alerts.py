@@ -13,9 +13,22 @@ import typer
 from sync_pipelines.catalog.heartbeats import Looker
 from sync_pipelines.catalog.incidents import get_incident, list_incidents
 from sync_pipelines.catalog.opening import open_catalog
-from sync_pipelines.catalog.webhooks import add_webhook, find_webhooks, remove_webhook, shown_address, webhook_figures
+from sync_pipelines.catalog.webhooks import (
+    add_webhook,
+    find_webhooks,
+    remove_webhook,
+    shown_address,
+    webhook_figures,
+)
 from sync_pipelines.cli.shell.failures import ListingGroup
-from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
+from sync_pipelines.cli.shell.output import (
+    JsonOption,
+    examples,
+    print_json,
+    say,
+    show_fields,
+    show_table,
+)
 from sync_pipelines.cli.shell.processes import interruptible
 from sync_pipelines.cli.shell.uids import Kind, UidArgument, find_uid, short
 from sync_pipelines.errors import SecretMissingError, SyncError
@@ -31,12 +44,17 @@ group = typer.Typer(
     cls=ListingGroup,
     help="Incidents and who gets messages: `alerts` lists them, `alerts run` looks once, `alerts watch` goes on,"
     " `alerts webhook` names receivers.",
-    epilog=examples("alerts --open", "alerts webhook add https://hooks.example.com/sync --secret env:HOOK_KEY"),
+    epilog=examples(
+        "alerts --open", "alerts webhook add https://hooks.example.com/sync --secret env:HOOK_KEY"
+    ),
 )
 webhooks = typer.Typer(
     cls=ListingGroup,
     help="Receivers of messages, signed after standardwebhooks: add, list, remove.",
-    epilog=examples("alerts webhook list", "alerts webhook add https://hooks.example.com/sync --secret env:HOOK_KEY"),
+    epilog=examples(
+        "alerts webhook list",
+        "alerts webhook add https://hooks.example.com/sync --secret env:HOOK_KEY",
+    ),
 )
 
 
@@ -49,8 +67,12 @@ def register(app: typer.Typer) -> None:
 @group.command("list", epilog=examples("alerts list --open", "alerts list --limit 5 --json"))
 def list_(
     context: typer.Context,
-    only_open: Annotated[bool, typer.Option("--open", help="Only those that are not over.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, newest first.")] = 50,
+    only_open: Annotated[
+        bool, typer.Option("--open", help="Only those that are not over.")
+    ] = False,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10_000, help="At most so many, newest first.")
+    ] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """List incidents, open ones first (also without the word `list`)."""
@@ -149,7 +171,10 @@ def run(context: typer.Context, as_json: JsonOption = False) -> None:
 def watch(
     context: typer.Context,
     every: Annotated[
-        float | None, typer.Option(min=1, help="Seconds between two looks; ALERT_INTERVAL_SECONDS when left out.")
+        float | None,
+        typer.Option(
+            min=1, help="Seconds between two looks; ALERT_INTERVAL_SECONDS when left out."
+        ),
     ] = None,
 ) -> None:
     """Look again and again until Ctrl-C, beside Dagster, so that somebody notices when Dagster itself is dead.
@@ -198,7 +223,12 @@ def test(
     if as_json:
         print_json(
             [
-                {"webhook": hook.name, "status": answer.status, "error": answer.error, "ok": answer.error is None}
+                {
+                    "webhook": hook.name,
+                    "status": answer.status,
+                    "error": answer.error,
+                    "ok": answer.error is None,
+                }
                 for hook, answer in answers
             ]
         )
@@ -206,7 +236,10 @@ def test(
         show_table(
             "Test",
             ("webhook", "address", "status", "answer"),
-            [(hook.name, shown_address(hook.url), answer.status, answer.error or "taken") for hook, answer in answers],
+            [
+                (hook.name, shown_address(hook.url), answer.status, answer.error or "taken")
+                for hook, answer in answers
+            ],
         )
     if any(answer.error for _, answer in answers):
         raise typer.Exit(1)
@@ -237,16 +270,24 @@ def close(context: typer.Context, uid: UidArgument, as_json: JsonOption = False)
 )
 def webhook_add(
     context: typer.Context,
-    url: Annotated[str, typer.Argument(help="Address, or env:NAME where the address itself is a secret.")],
+    url: Annotated[
+        str, typer.Argument(help="Address, or env:NAME where the address itself is a secret.")
+    ],
     secret: Annotated[
-        str, typer.Option(help="Reference to the signing key, env:NAME: whsec_ and base64 of 24 bytes or more.")
+        str,
+        typer.Option(
+            help="Reference to the signing key, env:NAME: whsec_ and base64 of 24 bytes or more."
+        ),
     ],
     name: Annotated[str | None, typer.Option(help="Its name; the host when left out.")] = None,
-    kinds: Annotated[list[IncidentKind] | None, typer.Option(help="Only this kind of incident; repeatable.")] = None,
+    kinds: Annotated[
+        list[IncidentKind] | None, typer.Option(help="Only this kind of incident; repeatable.")
+    ] = None,
     allow_private: Annotated[
         bool,
         typer.Option(
-            "--allow-private", help="It need not be at a public address: name a host of your intranet, by https."
+            "--allow-private",
+            help="It need not be at a public address: name a host of your intranet, by https.",
         ),
     ] = False,
     as_json: JsonOption = False,
@@ -257,7 +298,9 @@ def webhook_add(
         signing_key(secret)
     except SecretMissingError as error:
         say(f"Warning: {error.what} The process that delivers needs it.", "yellow", stderr=True)
-    webhook = add_webhook(database, url, secret, name=name, kinds=kinds or (), allow_private=allow_private)
+    webhook = add_webhook(
+        database, url, secret, name=name, kinds=kinds or (), allow_private=allow_private
+    )
     if as_json:
         print_json(
             {
@@ -268,7 +311,9 @@ def webhook_add(
             }
         )
         return
-    say(f"{webhook.name} gets messages about {', '.join(webhook.kinds) if webhook.kinds else 'every incident'}.")
+    say(
+        f"{webhook.name} gets messages about {', '.join(webhook.kinds) if webhook.kinds else 'every incident'}."
+    )
     say(f"Next: sync-pipelines alerts test {webhook.name}", "cyan")
 
 
@@ -316,7 +361,9 @@ def webhook_list(context: typer.Context, as_json: JsonOption = False) -> None:
     )
 
 
-@webhooks.command("remove", epilog=examples("alerts webhook remove ops", "alerts webhook remove ops --json"))
+@webhooks.command(
+    "remove", epilog=examples("alerts webhook remove ops", "alerts webhook remove ops --json")
+)
 def webhook_remove(context: typer.Context, name: str, as_json: JsonOption = False) -> None:
     """Forget a receiver, with the messages that wait for it."""
     waiting = remove_webhook(open_catalog(context.obj), name)
@@ -331,7 +378,11 @@ def _over(row: dict[str, Any]) -> Any:
 
 
 def _told(row: dict[str, Any]) -> str:
-    parts = [f"{row[name]} {name.replace('_', ' ')}" for name in ("delivered", "waiting", "given_up") if row[name]]
+    parts = [
+        f"{row[name]} {name.replace('_', ' ')}"
+        for name in ("delivered", "waiting", "given_up")
+        if row[name]
+    ]
     return ", ".join(parts) or "log"
 
 

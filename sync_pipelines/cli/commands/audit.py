@@ -9,7 +9,14 @@ import typer
 from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.cli.commands.entities import PathArgument
 from sync_pipelines.cli.shell.context import split_entity_path
-from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
+from sync_pipelines.cli.shell.output import (
+    JsonOption,
+    examples,
+    print_json,
+    say,
+    show_fields,
+    show_table,
+)
 
 if TYPE_CHECKING:
     from sync_pipelines.runs.audit import AuditReport
@@ -28,7 +35,9 @@ def audit(
     everything: Annotated[
         bool, typer.Option("--all", help="Read the whole source and compare every key range.")
     ] = False,
-    ranges: Annotated[int, typer.Option(min=1, max=10_000, help="Random pages to read.")] = DEFAULT_RANGES,
+    ranges: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Random pages to read.")
+    ] = DEFAULT_RANGES,
     seed: Annotated[int | None, typer.Option(help="Choose the same ranges again.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -36,12 +45,19 @@ def audit(
 
     Exit code 1 when something was missed that no sync will bring.
     """
-    from sync_pipelines.runs.audit import audit_entity  # 2 s of imports that no other command should wait for
+    from sync_pipelines.runs.audit import (
+        audit_entity,
+    )  # 2 s of imports that no other command should wait for
 
     database = open_catalog(context.obj)
     connector, slug = split_entity_path(path)
     report = audit_entity(
-        database, connector, slug, ranges=None if everything else ranges, seed=seed, settings=context.obj
+        database,
+        connector,
+        slug,
+        ranges=None if everything else ranges,
+        seed=seed,
+        settings=context.obj,
     )
     if as_json:
         print_json(report.as_dict())
@@ -62,16 +78,24 @@ def _show(report: AuditReport) -> None:
             "in quarantine": report.quarantined,
             "missed": report.missed,
             "missed share": f"{report.missed_share:.4%}",
-            "rows that the source does not have": report.extra if report.everything else "not looked for",
+            "rows that the source does not have": report.extra
+            if report.everything
+            else "not looked for",
         },
     )
     if report.buckets:
         equal = sum(bucket.equal for bucket in report.buckets)
-        say(f"Key ranges: {equal} of {len(report.buckets)} have the same count and content on both sides.")
+        say(
+            f"Key ranges: {equal} of {len(report.buckets)} have the same count and content on both sides."
+        )
         show_table(
             "Key ranges that differ",
             ("range", "at the source", "in the table"),
-            [(bucket.number, bucket.source_rows, bucket.table_rows) for bucket in report.buckets if not bucket.equal],
+            [
+                (bucket.number, bucket.source_rows, bucket.table_rows)
+                for bucket in report.buckets
+                if not bucket.equal
+            ],
             right=("range", "at the source", "in the table"),
             empty="No key range differs.",
         )

@@ -48,7 +48,9 @@ FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The file of 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command(epilog=examples("backup bridge.dump", "backup bridge.dump --without-history"))(backup)
+    app.command(epilog=examples("backup bridge.dump", "backup bridge.dump --without-history"))(
+        backup
+    )
     app.command(epilog=examples("restore bridge.dump", "restore bridge.dump --replace"))(restore)
 
 
@@ -62,7 +64,11 @@ def backup(
 ) -> None:
     """Write the whole database into one file, readable by this user alone, while everything runs on."""
     if file.exists():
-        raise SettingsError(f"{file} exists already.", state="Nothing was written.", next_command="name another file")
+        raise SettingsError(
+            f"{file} exists already.",
+            state="Nothing was written.",
+            next_command="name another file",
+        )
     database = open_database(context.obj)
     partial = file.with_name(f"{file.name}.partial")
     history = ["--exclude-schema", f"{database.bridge_schema}_dagster"] if without_history else []
@@ -70,10 +76,16 @@ def backup(
         partial.parent.mkdir(parents=True, exist_ok=True)
         partial.touch(mode=0o600)
         with step(f"Write {database.location} into {file}"):
-            _run("pg_dump", ["--format=custom", "--no-owner", "--no-acl", f"--file={partial}", *history], database)
+            _run(
+                "pg_dump",
+                ["--format=custom", "--no-owner", "--no-acl", f"--file={partial}", *history],
+                database,
+            )
         partial.replace(file)
     except OSError as error:
-        raise SettingsError(f"{file} cannot be written: {error.strerror}.", state="No backup was made.") from None
+        raise SettingsError(
+            f"{file} cannot be written: {error.strerror}.", state="No backup was made."
+        ) from None
     finally:
         partial.unlink(missing_ok=True)
     size_bytes = file.stat().st_size
@@ -111,19 +123,30 @@ def restore(
             )
         cleaning = ["--clean", "--if-exists"] if replace else []
         with step(f"Restore {file} into {database.location}"):
-            arguments = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-acl", *cleaning, str(file)]
+            arguments = [
+                "--single-transaction",
+                "--exit-on-error",
+                "--no-owner",
+                "--no-acl",
+                *cleaning,
+                str(file),
+            ]
             _run("pg_restore", ["--dbname", _database_name(database), *arguments], database)
         with step("Bring the catalog up to date"):
             migrate(database)
     if as_json:
         print_json({"file": str(file), "database": database.location})
         return
-    say(f"{database.location} is as it was when {file} was written; syncs go on from the cursors in it.")
+    say(
+        f"{database.location} is as it was when {file} was written; syncs go on from the cursors in it."
+    )
 
 
 def _holds_catalog(database: Database) -> bool:
     with psycopg.connect(database.url) as connection:
-        row = connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", [database.bridge_schema]).fetchone()
+        row = connection.execute(
+            "SELECT to_regnamespace(%s) IS NOT NULL", [database.bridge_schema]
+        ).fetchone()
     return bool(row and row[0])
 
 
@@ -139,7 +162,9 @@ def _run(program: str, arguments: Sequence[str], database: Database) -> None:
     """
     known = psycopg.conninfo.conninfo_to_dict(database.url)
     variables = {
-        _VARIABLES[name]: str(value) for name, value in known.items() if value is not None and name in _VARIABLES
+        _VARIABLES[name]: str(value)
+        for name, value in known.items()
+        if value is not None and name in _VARIABLES
     }
     done = subprocess.run(
         [postgres_program(program), *arguments],
@@ -151,5 +176,7 @@ def _run(program: str, arguments: Sequence[str], database: Database) -> None:
     if done.returncode:
         said = printable(" ".join(done.stderr.split()) or f"code {done.returncode}", 1000)
         raise DatabaseRefusedError(
-            f"{program} failed: {said}", where={"database": database.location}, state="The database is as it was."
+            f"{program} failed: {said}",
+            where={"database": database.location},
+            state="The database is as it was.",
         )

@@ -27,24 +27,36 @@ def conclude(checks: Sequence[Check], *, as_json: bool) -> None:
         width = max((len(check.name) for check in checks), default=0)
         for check in checks:
             line = Text.assemble(
-                (f"{check.verdict:<8}", _STYLES[check.verdict]), f" {check.name:<{width}}  ", cell(check.detail)
+                (f"{check.verdict:<8}", _STYLES[check.verdict]),
+                f" {check.name:<{width}}  ",
+                cell(check.detail),
             )
             if check.verdict is Verdict.FAILED and check.next_command:
-                line.append(f"\n         {'':<{width}}  Next: ", "bold").append_text(cell(check.next_command))
+                line.append(f"\n         {'':<{width}}  Next: ", "bold").append_text(
+                    cell(check.next_command)
+                )
             draw(line, soft_wrap=True)
     if not ok:
         raise typer.Exit(1)
 
 
-def check_connector(database: Database, connector: Connector, settings: Settings, prefix: str = "") -> list[Check]:
+def check_connector(
+    database: Database, connector: Connector, settings: Settings, prefix: str = ""
+) -> list[Check]:
     """Tell apart: missing secret, unreachable source, refused token, wrong shape, refusing database."""
     # Here, since it brings pyarrow, which --help need not wait for.
     from sync_pipelines.sources.registry import source_kind
 
-    checks = [*source_kind(connector).test(connector, settings), check_target(database, connector.target_schema)]
+    checks = [
+        *source_kind(connector).test(connector, settings),
+        check_target(database, connector.target_schema),
+    ]
     if kind_of(connector.destination).settings_hint is not None:
         checks.append(check_destination(database, connector))
-    return [Check(prefix + check.name, check.verdict, check.detail, check.next_command) for check in checks]
+    return [
+        Check(prefix + check.name, check.verdict, check.detail, check.next_command)
+        for check in checks
+    ]
 
 
 def check_destination(database: Database, connector: Connector) -> Check:

@@ -19,7 +19,14 @@ from sync_pipelines.catalog.opening import open_catalog, open_migrated
 from sync_pipelines.cli.commands.checks import check_connector, conclude
 from sync_pipelines.cli.commands.declared import apply_file, export_file, show_endpoints
 from sync_pipelines.cli.shell.completion import complete_connectors
-from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
+from sync_pipelines.cli.shell.output import (
+    JsonOption,
+    examples,
+    print_json,
+    say,
+    show_fields,
+    show_table,
+)
 from sync_pipelines.cli.shell.running import show_in_dagster
 from sync_pipelines.declare.register import register_connector
 from sync_pipelines.declare.shipped_gates import copy_shipped
@@ -49,7 +56,9 @@ NameArgument = Annotated[str, typer.Argument(autocompletion=complete_connectors)
 group = typer.Typer(
     no_args_is_help=True,
     help="Sources: add or apply, change, list, show, test, remove.",
-    epilog=examples("connector add erp https://erp.example.com --token env:ERP_TOKEN", "connector list"),
+    epilog=examples(
+        "connector add erp https://erp.example.com --token env:ERP_TOKEN", "connector list"
+    ),
 )
 
 
@@ -68,13 +77,21 @@ def register(app: typer.Typer) -> None:
 )
 def add(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Lower-case name; also the asset group and, by default, the schema.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="Lower-case name; also the asset group and, by default, the schema."),
+    ],
     url: Annotated[str, typer.Argument(help="Base URL, without credentials.")],
-    token: Annotated[str | None, typer.Option(help="Reference to the bearer token: env:NAME.")] = None,
+    token: Annotated[
+        str | None, typer.Option(help="Reference to the bearer token: env:NAME.")
+    ] = None,
     schema: Annotated[str | None, typer.Option(help="Schema of the target tables.")] = None,
-    limits: Annotated[list[str] | None, typer.Option("--set", help="A limit, key=value; repeatable.")] = None,
+    limits: Annotated[
+        list[str] | None, typer.Option("--set", help="A limit, key=value; repeatable.")
+    ] = None,
     destination: Annotated[
-        str | None, typer.Option(help="Where its tables go: postgres (the default), trino or duckdb.")
+        str | None,
+        typer.Option(help="Where its tables go: postgres (the default), trino or duckdb."),
     ] = None,
     trino: Annotated[
         list[str] | None,
@@ -131,7 +148,10 @@ def set_(
     context: typer.Context,
     name: NameArgument,
     sync_cron: Annotated[
-        str | None, typer.Option(help=f"When all entities are synced, instead of their intervals. {_CRON_HELP}")
+        str | None,
+        typer.Option(
+            help=f"When all entities are synced, instead of their intervals. {_CRON_HELP}"
+        ),
     ] = None,
     full_refresh_cron: Annotated[
         str | None, typer.Option(help=f"When all entities are read whole. {_CRON_HELP}")
@@ -140,14 +160,19 @@ def set_(
         str | None, typer.Option(help=f"When the source is asked what it offers. {_CRON_HELP}")
     ] = None,
     time_zone: Annotated[
-        str | None, typer.Option(help="In which the crons are meant, for example Europe/Berlin, or default.")
+        str | None,
+        typer.Option(help="In which the crons are meant, for example Europe/Berlin, or default."),
     ] = None,
     probe: Annotated[
-        bool | None, typer.Option("--probe/--no-probe", help="Look for changes between the intervals, or not.")
+        bool | None,
+        typer.Option("--probe/--no-probe", help="Look for changes between the intervals, or not."),
     ] = None,
-    active: Annotated[bool | None, typer.Option("--active/--inactive", help="Sync it at all, or not.")] = None,
+    active: Annotated[
+        bool | None, typer.Option("--active/--inactive", help="Sync it at all, or not.")
+    ] = None,
     limits: Annotated[
-        list[str] | None, typer.Option("--set", help="A limit, key=value; key=null takes it away; repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="A limit, key=value; key=null takes it away; repeatable."),
     ] = None,
     allow_private: AllowPrivate = False,
     as_json: JsonOption = False,
@@ -158,7 +183,11 @@ def set_(
     """
     database = open_catalog(context.obj)
     connector = get_connector(database, name)
-    crons = {"sync_cron": sync_cron, "full_refresh_cron": full_refresh_cron, "discovery_cron": discovery_cron}
+    crons = {
+        "sync_cron": sync_cron,
+        "full_refresh_cron": full_refresh_cron,
+        "discovery_cron": discovery_cron,
+    }
     changes = _schedule_changes(name, crons, time_zone)
     switches = {"probe_changes": probe, "is_active": active}
     changes |= _given(switches)
@@ -168,14 +197,18 @@ def set_(
         changes["agreed"] = agree_to_private(connector)
     if not changes:
         raise SettingsError(
-            "Nothing to set.", state="Nothing was changed.", next_command="sync-pipelines connector set --help"
+            "Nothing to set.",
+            state="Nothing was changed.",
+            next_command="sync-pipelines connector set --help",
         )
     changed = change_connector(database, connector, **changes)
     if as_json:
         print_json(_shown(changed))
         return
     say(f"{name}: " + ", ".join(f"{field} = {getattr(changed, field)}" for field in changes))
-    if {"sync_cron", "full_refresh_cron", "discovery_cron", "time_zone", "is_active"} & set(changes):
+    if {"sync_cron", "full_refresh_cron", "discovery_cron", "time_zone", "is_active"} & set(
+        changes
+    ):
         say(
             "Dagster shows it after its definitions are reloaded (Deployment, Reload); the sensor obeys at once.",
             "cyan",
@@ -186,7 +219,9 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _schedule_changes(connector: str, crons: dict[str, str | None], time_zone: str | None) -> dict[str, Any]:
+def _schedule_changes(
+    connector: str, crons: dict[str, str | None], time_zone: str | None
+) -> dict[str, Any]:
     """The crons and the time zone that are given, checked."""
     changes: dict[str, Any] = {
         field: _checked_cron(cron, connector, field.replace("_", " "))
@@ -206,7 +241,9 @@ def _checked_cron(cron: str, name: str, what: str) -> str | None:
     return cron
 
 
-@group.command(epilog=examples("connector copy processgit connectors", "connector copy randomuser ."))
+@group.command(
+    epilog=examples("connector copy processgit connectors", "connector copy randomuser .")
+)
 def copy(
     name: Annotated[str, typer.Argument(help="Name of a shipped connector.")],
     folder: Annotated[str, typer.Argument(help="Where its files go; none there is overwritten.")],
@@ -219,18 +256,21 @@ def copy(
 
 @group.command(
     epilog=examples(
-        "connector apply connectors/crm.yaml", "connector apply processgit --base-url https://data.example.com --yes"
+        "connector apply connectors/crm.yaml",
+        "connector apply processgit --base-url https://data.example.com --yes",
     )
 )
 def apply(
     context: typer.Context,
     file: Annotated[str, typer.Argument(help="A connector file, or the name of a shipped one.")],
     inputs: Annotated[
-        list[str] | None, typer.Option("--set", help="An input of the file, name=value; repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="An input of the file, name=value; repeatable."),
     ] = None,
     base_url: Annotated[str | None, typer.Option(help="Base URL instead of the file's.")] = None,
     infer_again: Annotated[
-        bool, typer.Option("--infer-again", help="Take a new sample for columns that were inferred.")
+        bool,
+        typer.Option("--infer-again", help="Take a new sample for columns that were inferred."),
     ] = False,
     plan_only: Annotated[
         bool, typer.Option("--plan", help="Show what it would use and change, and change nothing.")
@@ -263,12 +303,16 @@ def show(context: typer.Context, name: NameArgument, as_json: JsonOption = False
     if as_json:
         print_json(_shown(connector))
         return
-    show_fields(name, {field: value for field, value in _shown(connector).items() if field != "declaration"})
+    show_fields(
+        name, {field: value for field, value in _shown(connector).items() if field != "declaration"}
+    )
     if connector.declaration is not None:
         show_endpoints(connector)
 
 
-@group.command(epilog=examples("connector export crm", "connector export crm > connectors/crm.yaml"))
+@group.command(
+    epilog=examples("connector export crm", "connector export crm > connectors/crm.yaml")
+)
 def export(context: typer.Context, name: NameArgument) -> None:
     """Print a declared source as a connector file, with the columns that were inferred."""
     typer.echo(export_file(get_connector(open_catalog(context.obj), name)), nl=False)
@@ -283,7 +327,15 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
         return
     show_table(
         "Connectors",
-        ("connector", "base URL", "token", "schema", "active", "last discovered", "last discovery error"),
+        (
+            "connector",
+            "base URL",
+            "token",
+            "schema",
+            "active",
+            "last discovered",
+            "last discovery error",
+        ),
         [
             (
                 c.name,
@@ -322,12 +374,16 @@ def remove(
         err=True,
     ):
         raise SettingsError(
-            "Not confirmed.", state="Nothing was changed.", next_command=f"sync-pipelines connector remove {name} --yes"
+            "Not confirmed.",
+            state="Nothing was changed.",
+            next_command=f"sync-pipelines connector remove {name} --yes",
         )
     count = remove_connector(database, name)
     show_in_dagster(context.obj, database, quiet=True)
     if as_json:
-        print_json({"connector": name, "entities_forgotten": count, "schema_kept": connector.target_schema})
+        print_json(
+            {"connector": name, "entities_forgotten": count, "schema_kept": connector.target_schema}
+        )
         return
     say(
         f"{name} and its {count} entities are forgotten; the tables in the schema {connector.target_schema} stay as"
@@ -346,7 +402,8 @@ def parse_limits(pairs: list[str], option: str = "--set") -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
             raise SettingsError(
-                f"{option} takes key=value; one of them has no = or no key.", state="Nothing was stored."
+                f"{option} takes key=value; one of them has no = or no key.",
+                state="Nothing was stored.",
             )
         try:
             settings[key.strip()] = json.loads(value)

@@ -35,12 +35,18 @@ def get(context: typer.Context, path: PathArgument, as_json: JsonOption = False)
     _show(entity, as_json=as_json)
 
 
-@group.command("set", epilog=examples("cursor set erp/items 20260101000000", "cursor set erp/items --clear"))
+@group.command(
+    "set", epilog=examples("cursor set erp/items 20260101000000", "cursor set erp/items --clear")
+)
 def set_(
     context: typer.Context,
     path: PathArgument,
-    value: Annotated[str | None, typer.Argument(help="The rowversion after which the next sync reads.")] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Forget it: the next sync reads everything.")] = False,
+    value: Annotated[
+        str | None, typer.Argument(help="The rowversion after which the next sync reads.")
+    ] = None,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Forget it: the next sync reads everything.")
+    ] = False,
     codec: Annotated[Codec | None, typer.Option(help="How rowversions are compared.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -69,7 +75,11 @@ def set_(
         return
     say(
         f"{entity.path}: "
-        + (f"cursor {entity.cursor} ({entity.cursor_codec})" if value else "no cursor; the next sync reads everything")
+        + (
+            f"cursor {entity.cursor} ({entity.cursor_codec})"
+            if value
+            else "no cursor; the next sync reads everything"
+        )
     )
 
 

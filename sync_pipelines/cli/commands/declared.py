@@ -52,25 +52,39 @@ def apply_file(
     database = open_migrated(settings)
     gates = plan_gates(file, declaration.name, settings.gates)
     usage, outbound = _show_usage(
-        database, settings, loaded, gates, infer_again=infer_again, allow_private=allow_private, as_json=as_json
+        database,
+        settings,
+        loaded,
+        gates,
+        infer_again=infer_again,
+        allow_private=allow_private,
+        as_json=as_json,
     )
     if not _may_ask(usage, declaration.name, plan_only=plan_only, yes=yes, as_json=as_json):
         _say_not_agreed(usage, file, as_json=as_json)
         _leave(True)
-    plan = plan_connector(database, declaration, settings, infer_again=infer_again, outbound=outbound)
+    plan = plan_connector(
+        database, declaration, settings, infer_again=infer_again, outbound=outbound
+    )
     nothing_to_do = plan.is_empty and not gates
     if not as_json:
         _show_plan(plan, gates)
     if plan_only or nothing_to_do:
         if as_json:
-            print_json({"plan": _plan_json(plan, gates), "usage": usage.as_json(), "applied": False})
+            print_json(
+                {"plan": _plan_json(plan, gates), "usage": usage.as_json(), "applied": False}
+            )
         elif nothing_to_do:
             say(f"{declaration.name} is as its file says; nothing to do.")
         _leave(bool(plan.invalid or plan.breaking))
         return
-    if not yes and not typer.confirm(f"Agree to what it uses, and apply this to {declaration.name}?", err=True):
+    if not yes and not typer.confirm(
+        f"Agree to what it uses, and apply this to {declaration.name}?", err=True
+    ):
         raise SettingsError(
-            "Not confirmed.", state="Nothing was changed.", next_command=f"sync-pipelines connector apply {file} --yes"
+            "Not confirmed.",
+            state="Nothing was changed.",
+            next_command=f"sync-pipelines connector apply {file} --yes",
         )
     # First, so that nothing is synced without the rules that belong to it.
     apply_gates(gates, settings.gates / declaration.name)
@@ -111,7 +125,10 @@ def _say_applied(plan: ConnectorPlan, report: DiscoveryReport) -> None:
     say(f"{name} is applied: {len(plan.entities)} entities, tables go to the schema {schema}.")
     say(f"Next: sync-pipelines connector test {name} && sync-pipelines sync {name}", "cyan")
     for slug in report.stopped:
-        say(f"Next: sync-pipelines discover {name} --accept {slug}, or undo the change in the file", "cyan")
+        say(
+            f"Next: sync-pipelines discover {name} --accept {slug}, or undo the change in the file",
+            "cyan",
+        )
 
 
 def _show_usage(
@@ -129,7 +146,10 @@ def _show_usage(
     connector = as_connector(declaration)
     stored = next((one for one in list_connectors(database) if one.name == declaration.name), None)
     with database.connect() as connection:
-        receivers = {hook.name: shown_address(hook.url) for hook in list_webhooks(connection, only_active=True)}
+        receivers = {
+            hook.name: shown_address(hook.url)
+            for hook in list_webhooks(connection, only_active=True)
+        }
     usage = plan_usage(
         declaration, connector, stored, base_url_variable=loaded.base_url_variable,
         bound=settings.sources.bound_secrets, receivers=receivers, gates=gates.values(), infer_again=infer_again,
@@ -153,9 +173,14 @@ def _may_ask(usage: Usage, name: str, *, plan_only: bool, yes: bool, as_json: bo
         return True
     if plan_only and (as_json or not sys.stdin.isatty()):
         return False
-    if typer.confirm(f"The plan needs answers of {name}. Agree to these addresses and secrets, and ask?", err=True):
+    if typer.confirm(
+        f"The plan needs answers of {name}. Agree to these addresses and secrets, and ask?",
+        err=True,
+    ):
         return True
-    raise SettingsError("Not confirmed.", state="Nothing was asked or changed, and no secret was read.")
+    raise SettingsError(
+        "Not confirmed.", state="Nothing was asked or changed, and no secret was read."
+    )
 
 
 def _leave(needs_action: bool) -> None:
@@ -183,26 +208,47 @@ def _show_plan(plan: ConnectorPlan, gates: Iterable[Path]) -> None:
     rows: list[tuple[str, str, str]] = [
         (name, "connector is new" if plan.is_new else "connector", "; ".join(plan.changes))
     ]
-    rows += [(slug, "added", "columns from a sample" if slug in plan.inferred else "") for slug in plan.added]
+    rows += [
+        (slug, "added", "columns from a sample" if slug in plan.inferred else "")
+        for slug in plan.added
+    ]
     rows += [(slug, "changed", why) for slug, why in plan.changed.items()]
     rows += [(slug, "needs a decision", why) for slug, why in plan.breaking.items()]
     rows += [(slug, "removed", "its table stays as it is") for slug in plan.removed]
     rows += [(slug, "unchanged", "") for slug in plan.unchanged]
     rows += [(slug, "left out", why) for slug, why in plan.invalid.items()]
-    rows += [(path.name, "gate", f"is written to {path.parent}, and yours to change") for path in gates]
+    rows += [
+        (path.name, "gate", f"is written to {path.parent}, and yours to change") for path in gates
+    ]
     show_table(f"Plan for {name}", ("entity", "found", "why"), rows)
     for slug in [*plan.added, *plan.changed, *plan.breaking]:
         entity = plan.entities[slug]
-        title = f"{name}/{slug}" + (", columns inferred from a sample" if slug in plan.inferred else "")
+        title = f"{name}/{slug}" + (
+            ", columns inferred from a sample" if slug in plan.inferred else ""
+        )
         columns = [
-            (c.name, c.data_type, c.type.sql, c.is_nullable, c.is_business_key) for c in entity.columns[:SHOWN_COLUMNS]
+            (c.name, c.data_type, c.type.sql, c.is_nullable, c.is_business_key)
+            for c in entity.columns[:SHOWN_COLUMNS]
         ]
         show_table(title, ("column", "declared", "in the table", "null", "key"), columns)
 
 
 def _plan_json(plan: ConnectorPlan, gates: Iterable[Path]) -> dict[str, Any]:
-    names = ("is_new", "changes", "added", "changed", "breaking", "removed", "unchanged", "invalid", "inferred")
-    entities = {slug: [column.as_json() for column in entity.columns] for slug, entity in plan.entities.items()}
+    names = (
+        "is_new",
+        "changes",
+        "added",
+        "changed",
+        "breaking",
+        "removed",
+        "unchanged",
+        "invalid",
+        "inferred",
+    )
+    entities = {
+        slug: [column.as_json() for column in entity.columns]
+        for slug, entity in plan.entities.items()
+    }
     plan_data = {name: getattr(plan, name) for name in names}
     return {
         "connector": plan.declaration.name,
@@ -248,6 +294,11 @@ def export_file(connector: Connector) -> str:
     data = Declaration.model_validate(connector.declaration).as_json()
     if data.get("kind") == "openapi":
         # Its endpoints are fixed now; the document need not be asked again.
-        data = {**{name: value for name, value in data.items() if name not in ("openapi", "overrides")}, "kind": "rest"}
+        data = {
+            **{name: value for name, value in data.items() if name not in ("openapi", "overrides")},
+            "kind": "rest",
+        }
     # By known values only: in prose a word after "bearer" would pass for a token.
-    return yaml.safe_dump(redact_data(data, redact_known), sort_keys=False, allow_unicode=True, width=120)
+    return yaml.safe_dump(
+        redact_data(data, redact_known), sort_keys=False, allow_unicode=True, width=120
+    )

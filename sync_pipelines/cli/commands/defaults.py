@@ -18,7 +18,10 @@ def token_reference(environ: Mapping[str, str] | None = None) -> str | None:
     """The reference to whichever variable holds the default token, in the spelling that is set."""
     environ = os.environ if environ is None else environ
     for name in TOKEN_VARIABLES:
-        spellings = [name, *sorted(found for found in environ if found.casefold() == name.casefold())]
+        spellings = [
+            name,
+            *sorted(found for found in environ if found.casefold() == name.casefold()),
+        ]
         found = next((spelling for spelling in spellings if environ.get(spelling)), None)
         if found:
             return f"env:{found}"

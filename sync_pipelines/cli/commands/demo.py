@@ -17,10 +17,14 @@ def register(app: typer.Typer) -> None:
 def demo(
     context: typer.Context,
     rows: Annotated[
-        int | None, typer.Option(min=20, help="At most so many records per table; all 367,687 by default.")
+        int | None,
+        typer.Option(min=20, help="At most so many records per table; all 367,687 by default."),
     ] = None,
     trino: Annotated[
-        bool, typer.Option("--trino", help="Into Iceberg tables of a real Trino, which is fetched the first time.")
+        bool,
+        typer.Option(
+            "--trino", help="Into Iceberg tables of a real Trino, which is fetched the first time."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -31,7 +31,10 @@ def register(app: typer.Typer) -> None:
 def discover(
     context: typer.Context,
     connector: Annotated[
-        str | None, typer.Argument(help="One connector; all when left out.", autocompletion=complete_connectors)
+        str | None,
+        typer.Argument(
+            help="One connector; all when left out.", autocompletion=complete_connectors
+        ),
     ] = None,
     accept: Annotated[
         list[str] | None,
@@ -47,7 +50,11 @@ def discover(
     """
     if accept and connector is None:
         raise SettingsError("--accept needs a connector.", state="Nothing was changed.")
-    database = open_migrated(context.obj) if context.obj.sources.default_apismith_url else open_catalog(context.obj)
+    database = (
+        open_migrated(context.obj)
+        if context.obj.sources.default_apismith_url
+        else open_catalog(context.obj)
+    )
     register_default(database, context.obj)
     names = [connector] if connector else _active_connectors(database)
     reports, errors = _ask_all(database, context.obj, names, tuple(accept or ()))
@@ -56,7 +63,13 @@ def discover(
     definitions = show_in_dagster(context.obj, database, quiet=as_json)
     if as_json:
         shown = [report.as_dict() for report in reports]
-        print_json({"reports": shown, "errors": [error.details() for error in errors], "definitions": definitions})
+        print_json(
+            {
+                "reports": shown,
+                "errors": [error.details() for error in errors],
+                "definitions": definitions,
+            }
+        )
     else:
         _show_all(reports, errors)
     code = _exit_code(reports, errors)
@@ -109,7 +122,9 @@ def _show(report: DiscoveryReport) -> None:
         found = getattr(report, kind)
         words = found if isinstance(found, dict) else dict.fromkeys(found, "")
         rows += [(slug, kind, why) for slug, why in words.items()]
-    rows += [(slug, "set aside", _aside(report, slug, table)) for slug, table in report.set_aside.items()]
+    rows += [
+        (slug, "set aside", _aside(report, slug, table)) for slug, table in report.set_aside.items()
+    ]
     unchanged = len(report.unchanged)
     nothing = (
         f"{report.connector}: nothing changed, {unchanged} unchanged."
@@ -130,4 +145,6 @@ def _show(report: DiscoveryReport) -> None:
 
 def _aside(report: DiscoveryReport, slug: str, table: str) -> str:
     followers = report.followers.get(slug, ())
-    return f"its table is kept as {table}" + (f"; {', '.join(followers)} read the new one" if followers else "")
+    return f"its table is kept as {table}" + (
+        f"; {', '.join(followers)} read the new one" if followers else ""
+    )

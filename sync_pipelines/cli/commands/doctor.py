@@ -44,7 +44,9 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(
-    migrate: Annotated[bool, typer.Option("--migrate", help="Create or upgrade the catalog first.")] = False,
+    migrate: Annotated[
+        bool, typer.Option("--migrate", help="Create or upgrade the catalog first.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check settings, database, catalog, connectors and Dagster's files; each failure says what to type next."""
@@ -62,10 +64,21 @@ def doctor(
 
 def check_database(settings: Settings, *, migrate: bool) -> list[Check]:
     """Server, privileges, catalog, and each connector."""
-    if settings.database.embedded and not migrate and not (settings.home / "postgres" / "PG_VERSION").exists():
+    if (
+        settings.database.embedded
+        and not migrate
+        and not (settings.home / "postgres" / "PG_VERSION").exists()
+    ):
         return [
-            failed("database", f"there is no embedded database in {settings.home / 'postgres'} yet", MIGRATE),
-            *(skipped(name, "needs the database") for name in ("privileges", "catalog", "connectors")),
+            failed(
+                "database",
+                f"there is no embedded database in {settings.home / 'postgres'} yet",
+                MIGRATE,
+            ),
+            *(
+                skipped(name, "needs the database")
+                for name in ("privileges", "catalog", "connectors")
+            ),
         ]
     database: Database | None = None
 
@@ -80,9 +93,17 @@ def check_database(settings: Settings, *, migrate: bool) -> list[Check]:
         database = opened
         return f"PostgreSQL {row['version']} at {opened.location}, role {row['role']}"
 
-    checks = [attempt("database", reach, "start the server, or correct POSTGRES_URL or POSTGRES_HOST")]
+    checks = [
+        attempt("database", reach, "start the server, or correct POSTGRES_URL or POSTGRES_HOST")
+    ]
     if database is None:
-        return [*checks, *(skipped(name, "needs the database") for name in ("privileges", "catalog", "connectors"))]
+        return [
+            *checks,
+            *(
+                skipped(name, "needs the database")
+                for name in ("privileges", "catalog", "connectors")
+            ),
+        ]
     found: Database = database
     if settings.database.embedded:
         checks.append(attempt("embedded", lambda: _closed(settings.home / "postgres")))
@@ -92,7 +113,12 @@ def check_database(settings: Settings, *, migrate: bool) -> list[Check]:
         return [*checks, skipped("connectors", "needs the catalog")]
     connectors = list_connectors(found)
     if not connectors:
-        checks.append(skipped("connectors", "there is none; sync-pipelines connector add NAME URL --token env:NAME"))
+        checks.append(
+            skipped(
+                "connectors",
+                "there is none; sync-pipelines connector add NAME URL --token env:NAME",
+            )
+        )
     for connector in connectors:
         if connector.is_active:
             checks += check_connector(found, connector, settings, prefix=f"{connector.name}: ")
@@ -142,7 +168,9 @@ def _missing_schemas(database: Database) -> list[str]:
             rows = connection.execute(
                 "SELECT DISTINCT target_schema AS name FROM entities WHERE destination = 'postgres'"
             ).fetchall()
-            wanted += [schema for row in rows for schema in (row["name"], staging_schema(row["name"]))]
+            wanted += [
+                schema for row in rows for schema in (row["name"], staging_schema(row["name"]))
+            ]
         return [schema for schema in wanted if not has_schema(connection, schema)]
 
 
@@ -169,13 +197,18 @@ def check_alive(settings: Settings) -> list[Check]:
 
 
 def _web_servers(settings: Settings) -> list[Check]:
-    addresses = {"web server": webserver_url(settings), "read-only web server": read_only_url(settings)}
+    addresses = {
+        "web server": webserver_url(settings),
+        "read-only web server": read_only_url(settings),
+    }
     checks = []
     for name, url in addresses.items():
         if url is None:
             continue
         trouble = web_server_trouble(url)
-        command = f"look at the log of the {name}, then start `sync-pipelines up` or its container again"
+        command = (
+            f"look at the log of the {name}, then start `sync-pipelines up` or its container again"
+        )
         checks.append(failed(name, trouble, command) if trouble else passed(name, "it answers"))
     return checks
 
@@ -184,7 +217,8 @@ def _code_and_alerts(settings: Settings) -> list[Check]:
     target = code_server_target(settings)
     if target is None:
         answers = skipped(
-            "code server", "none is known to run; `sync-pipelines up` starts one, or set SYNC_PIPELINES_CODE_SERVER"
+            "code server",
+            "none is known to run; `sync-pipelines up` starts one, or set SYNC_PIPELINES_CODE_SERVER",
         )
     else:
         answer = ping(target)
@@ -220,10 +254,14 @@ def check_dagster() -> Check:
     """Are the files there that `dagster` commands need?"""
     name = os.environ.get("DAGSTER_HOME")
     if not name:
-        return skipped("dagster", "DAGSTER_HOME is not set; `sync-pipelines up` makes a home of its own")
+        return skipped(
+            "dagster", "DAGSTER_HOME is not set; `sync-pipelines up` makes a home of its own"
+        )
     home = Path(name)
     if not home.is_absolute():
-        return failed("dagster", f"DAGSTER_HOME is {home}, not an absolute path", "export DAGSTER_HOME=$PWD")
+        return failed(
+            "dagster", f"DAGSTER_HOME is {home}, not an absolute path", "export DAGSTER_HOME=$PWD"
+        )
     shipped = shlex.quote(str(shipped_file("dagster.yaml")))
     if not (home / "dagster.yaml").exists():
         return failed("dagster", f"{home} has no dagster.yaml", f"cp {shipped} {home}/")

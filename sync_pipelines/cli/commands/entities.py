@@ -21,7 +21,14 @@ from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.catalog.standing import list_standings
 from sync_pipelines.cli.shell.completion import complete_connectors, complete_entities
 from sync_pipelines.cli.shell.context import split_entity_path
-from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
+from sync_pipelines.cli.shell.output import (
+    JsonOption,
+    examples,
+    print_json,
+    say,
+    show_fields,
+    show_table,
+)
 from sync_pipelines.cli.shell.running import show_in_dagster
 from sync_pipelines.destinations.registry import kind_of
 from sync_pipelines.errors import SettingsError
@@ -33,7 +40,9 @@ from sync_pipelines.settings import Settings
 PathArgument = Annotated[
     str,
     typer.Argument(
-        metavar="CONNECTOR/ENTITY", help="The entity, for example erp/items.", autocompletion=complete_entities
+        metavar="CONNECTOR/ENTITY",
+        help="The entity, for example erp/items.",
+        autocompletion=complete_entities,
     ),
 ]
 
@@ -65,7 +74,9 @@ def entities(
     context: typer.Context,
     connector: Annotated[
         str | None,
-        typer.Argument(help="One connector; all active ones when left out.", autocompletion=complete_connectors),
+        typer.Argument(
+            help="One connector; all active ones when left out.", autocompletion=complete_connectors
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -102,7 +113,9 @@ def entities(
                 entity.last_sync_status,
                 word_text(words[entity.path]),
                 entity.sync_interval_seconds,
-                entity.next_due_at if entity.sync_enabled and entity.status is EntityStatus.ACTIVE else None,
+                entity.next_due_at
+                if entity.sync_enabled and entity.status is EntityStatus.ACTIVE
+                else None,
                 entity.cursor,
             )
             for entity in found
@@ -118,31 +131,52 @@ def show(context: typer.Context, path: PathArgument, as_json: JsonOption = False
     """Show one entity with its columns."""
     database = open_catalog(context.obj)
     entity = get_entity(database, *split_entity_path(path))
-    data = {**shown(entity), "freshness": status_words(database, [entity], context.obj)[entity.path]}
+    data = {
+        **shown(entity),
+        "freshness": status_words(database, [entity], context.obj)[entity.path],
+    }
     if as_json:
         print_json(data)
         return
-    show_fields(entity.path, {name: value for name, value in data.items() if name not in ("columns", "cursor_marks")})
+    show_fields(
+        entity.path,
+        {name: value for name, value in data.items() if name not in ("columns", "cursor_marks")},
+    )
     show_table(
         "Columns",
         ("column", "declared", "in the table", "null", "key"),
-        [(c.name, c.data_type, c.type.sql, c.is_nullable, c.is_business_key) for c in entity.columns],
+        [
+            (c.name, c.data_type, c.type.sql, c.is_nullable, c.is_business_key)
+            for c in entity.columns
+        ],
     )
 
 
-@group.command("set", epilog=examples("entity set erp/items --interval 60", "entity set erp/items --disable"))
+@group.command(
+    "set", epilog=examples("entity set erp/items --interval 60", "entity set erp/items --disable")
+)
 def set_(
     context: typer.Context,
     path: PathArgument,
     interval: Annotated[int | None, typer.Option(min=1, help="Seconds between two syncs.")] = None,
-    enabled: Annotated[bool | None, typer.Option("--enable/--disable", help="Sync it by schedule, or not.")] = None,
+    enabled: Annotated[
+        bool | None, typer.Option("--enable/--disable", help="Sync it by schedule, or not.")
+    ] = None,
     page_size: Annotated[int | None, typer.Option(min=1, help="Records per request.")] = None,
-    lookback_seconds: Annotated[int | None, typer.Option(min=0, help="How late a row may become visible.")] = None,
+    lookback_seconds: Annotated[
+        int | None, typer.Option(min=0, help="How late a row may become visible.")
+    ] = None,
     max_vanished_share: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Most rows a full read may delete, as a share of the live ones.")
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Most rows a full read may delete, as a share of the live ones."
+        ),
     ] = None,
     destination: Annotated[
-        str | None, typer.Option(help="postgres, trino or duckdb; the next sync reads everything, the old table stays.")
+        str | None,
+        typer.Option(
+            help="postgres, trino or duckdb; the next sync reads everything, the old table stays."
+        ),
     ] = None,
     coerce: Annotated[
         list[str] | None,
@@ -164,7 +198,9 @@ def set_(
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if not changes and destination is None and not coerce:
         raise SettingsError(
-            "Nothing to set.", state="Nothing was changed.", next_command="sync-pipelines entity set --help"
+            "Nothing to set.",
+            state="Nothing was changed.",
+            next_command="sync-pipelines entity set --help",
         )
     database = open_catalog(context.obj)
     entity = get_entity(database, *split_entity_path(path))
@@ -175,13 +211,18 @@ def set_(
     if coerce:
         entity = change_coercion(database, entity, _coercions(coerce))
         changes["coerce"] = ", ".join(coerce)
-    settable = {name: value for name, value in changes.items() if name not in ("destination", "coerce")}
+    settable = {
+        name: value for name, value in changes.items() if name not in ("destination", "coerce")
+    }
     entity = change_entity(database, entity, **settable)
     show_in_dagster(context.obj, database, quiet=True)
     if as_json:
         print_json(shown(entity))
         return
-    say(f"{entity.path}: " + ", ".join(f"{name} = {getattr(entity, name, value)}" for name, value in changes.items()))
+    say(
+        f"{entity.path}: "
+        + ", ".join(f"{name} = {getattr(entity, name, value)}" for name, value in changes.items())
+    )
 
 
 def _coercions(given: list[str]) -> dict[str, str]:
@@ -192,7 +233,8 @@ def _coercions(given: list[str]) -> dict[str, str]:
         chosen = [] if told == "none" else told.split("+")
         if not separator or not set(chosen) <= set(COERCIONS):
             raise SettingsError(
-                f"{one!r} is not COLUMN=truncate, =lenient, =truncate+lenient or =none.", state="Nothing was changed."
+                f"{one!r} is not COLUMN=truncate, =lenient, =truncate+lenient or =none.",
+                state="Nothing was changed.",
             )
         words[name] = words_of(truncate=TRUNCATE in chosen, lenient=LENIENT in chosen)
     return words
@@ -226,7 +268,11 @@ def shown(entity: Entity) -> dict[str, Any]:
     """An entity as JSON-ready data."""
     return {
         "path": entity.path,
-        **{name: value for name, value in vars(entity).items() if not name.startswith("_") and name != "own_columns"},
+        **{
+            name: value
+            for name, value in vars(entity).items()
+            if not name.startswith("_") and name != "own_columns"
+        },
         "uid": str(entity.uid),
         "table": entity.table,
         "delta_strategy": entity.delta_strategy.value,

@@ -14,7 +14,14 @@ from sync_pipelines.catalog.opening import open_catalog
 from sync_pipelines.cli.commands.entities import PathArgument
 from sync_pipelines.cli.shell.context import split_entity_path
 from sync_pipelines.cli.shell.failures import ListingGroup
-from sync_pipelines.cli.shell.output import JsonOption, examples, print_json, say, show_fields, show_table
+from sync_pipelines.cli.shell.output import (
+    JsonOption,
+    examples,
+    print_json,
+    say,
+    show_fields,
+    show_table,
+)
 from sync_pipelines.errors import GateDefinitionError, NotFoundError, SyncError
 from sync_pipelines.gate.dmn.feel import number_or_value
 from sync_pipelines.gate.explain import Explanation
@@ -81,7 +88,9 @@ def _check_all(settings: Settings, database: Database) -> list[dict[str, Any]]:
                 path,
                 None,
                 "wrong",
-                f"no entity is called {name}." if path.suffix == ".yaml" else "files of gates end in .yaml.",
+                f"no entity is called {name}."
+                if path.suffix == ".yaml"
+                else "files of gates end in .yaml.",
             )
             continue
         try:
@@ -90,15 +99,23 @@ def _check_all(settings: Settings, database: Database) -> list[dict[str, Any]]:
         except SyncError as error:
             add(path, name, "wrong", error.what)
             continue
-        add(path, name, "doubtful" if findings else "good", "; ".join(map(str, findings)) or _summary(gate))
+        add(
+            path,
+            name,
+            "doubtful" if findings else "good",
+            "; ".join(map(str, findings)) or _summary(gate),
+        )
     return found
 
 
 def _summary(gate: Gate) -> str:
-    table = f", table {gate.decision.table.policy} of {len(gate.decision.levels)} rules" if gate.decision else ""
-    return (
-        f"{len(gate.rules)} rules, {len(gate.definition.required)} required{table}, {len(gate.definition.masks)} masks"
+    table = (
+        f", table {gate.decision.table.policy} of {len(gate.decision.levels)} rules"
+        if gate.decision
+        else ""
     )
+    required, masks = gate.definition.required, gate.definition.masks
+    return f"{len(gate.rules)} rules, {len(required)} required{table}, {len(masks)} masks"
 
 
 @group.command(epilog=examples("gate show erp/items", "gate show erp/items --json"))
@@ -120,7 +137,9 @@ def show(context: typer.Context, path: PathArgument, as_json: JsonOption = False
         {
             "file": str(gate_path(context.obj.gates, entity)),
             "required": ", ".join(gate.definition.required) or None,
-            "masks": ", ".join(f"{name}: {mask.partition(':')[0]}" for name, mask in opened.fingerprints.items())
+            "masks": ", ".join(
+                f"{name}: {mask.partition(':')[0]}" for name, mask in opened.fingerprints.items()
+            )
             or None,
         },
     )
@@ -134,7 +153,12 @@ def show(context: typer.Context, path: PathArgument, as_json: JsonOption = False
         table = gate.decision.table
         show_table(
             f"{gate.decision.file}, {table.policy}",
-            ("rule", *(one.name for one in table.inputs), *(one.name for one in table.outputs), "note"),
+            (
+                "rule",
+                *(one.name for one in table.inputs),
+                *(one.name for one in table.outputs),
+                "note",
+            ),
             [
                 (
                     number,
@@ -150,13 +174,17 @@ def show(context: typer.Context, path: PathArgument, as_json: JsonOption = False
 @group.command(
     "explain",
     epilog=examples(
-        "gate explain erp/items A00042", "gate explain erp/items 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f --json"
+        "gate explain erp/items A00042",
+        "gate explain erp/items 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f --json",
     ),
 )
 def explain_(
     context: typer.Context,
     path: PathArgument,
-    key: Annotated[str, typer.Argument(help="Business key, parts separated by /, or uid of a quarantined record.")],
+    key: Annotated[
+        str,
+        typer.Argument(help="Business key, parts separated by /, or uid of a quarantined record."),
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Say why a record got its verdict, and what would let it pass."""
@@ -206,17 +234,26 @@ def _show_rules(rules: Sequence[Mapping[str, Any]]) -> None:
         rows.append((one["name"], one["asks"], one["severity"], one["weight"], passed))
     show_table("Rules", ("rule", "asks for", "severity", "weight", "passed"), rows)
     if any(one["passed"] is None for one in rules):
-        say("Rules over masked values were judged when the record came; here they count as passed.", "yellow")
+        say(
+            "Rules over masked values were judged when the record came; here they count as passed.",
+            "yellow",
+        )
 
 
 @group.command(
-    "shadow", epilog=examples("gate shadow erp/items --file new.yaml", "gate shadow erp/items --file new.yaml --json")
+    "shadow",
+    epilog=examples(
+        "gate shadow erp/items --file new.yaml", "gate shadow erp/items --file new.yaml --json"
+    ),
 )
 def shadow_(
     context: typer.Context,
     path: PathArgument,
     file: Annotated[
-        Path, typer.Option(exists=True, dir_okay=False, help="The changed gate; its decision table is beside it.")
+        Path,
+        typer.Option(
+            exists=True, dir_okay=False, help="The changed gate; its decision table is beside it."
+        ),
     ],
     as_json: JsonOption = False,
 ) -> None:
@@ -254,7 +291,9 @@ def shadow_(
         say(str(finding), "yellow")
 
 
-@group.command(epilog=examples("gate unmask erp/items contact_email", "gate unmask erp/items notes --yes"))
+@group.command(
+    epilog=examples("gate unmask erp/items contact_email", "gate unmask erp/items notes --yes")
+)
 def unmask(
     context: typer.Context,
     path: PathArgument,

@@ -22,7 +22,10 @@ def register(app: typer.Typer) -> None:
 def maintain(
     context: typer.Context,
     path: Annotated[
-        str | None, typer.Argument(help="connector or connector/entity; all by default.", autocompletion=complete_paths)
+        str | None,
+        typer.Argument(
+            help="connector or connector/entity; all by default.", autocompletion=complete_paths
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -32,10 +35,15 @@ def maintain(
     database = open_catalog(context.obj)
     connector, slug = split_path(path) if path else (None, None)
     chosen = [one for one in list_entities(database, connector) if slug in (None, one.slug)]
-    done = [kind_of(one.destination).maintain(database, one, context.obj.runs.entity_wait_seconds) for one in chosen]
+    done = [
+        kind_of(one.destination).maintain(database, one, context.obj.runs.entity_wait_seconds)
+        for one in chosen
+    ]
     upkeeps = [upkeep for upkeep in done if upkeep is not None]
     if as_json:
-        print_json([{**vars(one), "before": vars(one.before), "after": vars(one.after)} for one in upkeeps])
+        print_json(
+            [{**vars(one), "before": vars(one.before), "after": vars(one.after)} for one in upkeeps]
+        )
         return
     show_table(
         "Maintenance",

@@ -26,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 def migrate(
     context: typer.Context,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to try again while the database does not answer.")] = 0,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to try again while the database does not answer.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Create or upgrade the catalog and the storage of the Dagster instance of DAGSTER_HOME; safe to repeat."""
@@ -39,7 +41,14 @@ def migrate(
     ahead = add_columns_ahead(database)
     storage = upgrade_storage()
     if as_json:
-        print_json({"catalog": database.location, "dagster_storage": storage, "roles": roles, "columns_ahead": ahead})
+        print_json(
+            {
+                "catalog": database.location,
+                "dagster_storage": storage,
+                "roles": roles,
+                "columns_ahead": ahead,
+            }
+        )
         return
     say(f"The catalog in {database.location} is up to date.")
     say(

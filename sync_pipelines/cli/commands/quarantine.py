@@ -15,7 +15,15 @@ from sync_pipelines.cli.commands import workplace
 from sync_pipelines.cli.shell.completion import complete_paths
 from sync_pipelines.cli.shell.context import split_path
 from sync_pipelines.cli.shell.failures import ListingGroup
-from sync_pipelines.cli.shell.output import JsonOption, cell, draw, examples, print_json, show_fields, show_table
+from sync_pipelines.cli.shell.output import (
+    JsonOption,
+    cell,
+    draw,
+    examples,
+    print_json,
+    show_fields,
+    show_table,
+)
 from sync_pipelines.cli.shell.uids import Kind, UidArgument, find_uid, short
 from sync_pipelines.secrets import printable
 
@@ -24,7 +32,9 @@ SHOWN_CHARACTERS = 4000
 group = typer.Typer(
     cls=ListingGroup,
     help="Records that could not be stored as declared, byte for byte, with the reason.",
-    epilog=examples("quarantine list erp/items", "quarantine show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f"),
+    epilog=examples(
+        "quarantine list erp/items", "quarantine show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f"
+    ),
 )
 
 
@@ -34,19 +44,34 @@ def register(app: typer.Typer) -> None:
     workplace.register(app, group)
 
 
-@group.command("list", epilog=examples("quarantine list erp/items", "quarantine list --limit 5 --json"))
+@group.command(
+    "list", epilog=examples("quarantine list erp/items", "quarantine list --limit 5 --json")
+)
 def list_(
     context: typer.Context,
-    path: Annotated[str | None, typer.Argument(metavar="[CONNECTOR[/ENTITY]]", autocompletion=complete_paths)] = None,
-    run: Annotated[str | None, typer.Option(metavar="UID", help="Only records of this run.")] = None,
+    path: Annotated[
+        str | None, typer.Argument(metavar="[CONNECTOR[/ENTITY]]", autocompletion=complete_paths)
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="UID", help="Only records of this run.")
+    ] = None,
     reason: Annotated[str | None, typer.Option(help="Only with these words in the reason.")] = None,
-    rule: Annotated[str | None, typer.Option(help="Only of this rule of the gate, or 'rule 3' of its table.")] = None,
-    text: Annotated[str | None, typer.Option(help="Only with this text in the record or its key.")] = None,
+    rule: Annotated[
+        str | None, typer.Option(help="Only of this rule of the gate, or 'rule 3' of its table.")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Only with this text in the record or its key.")
+    ] = None,
     since: Annotated[datetime | None, typer.Option(help="Only last seen since, in UTC.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, newest first.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10_000, help="At most so many, newest first.")
+    ] = 50,
     everything: Annotated[
         bool,
-        typer.Option("--all", help="Also those that are settled: superseded by a good version, released, expired."),
+        typer.Option(
+            "--all",
+            help="Also those that are settled: superseded by a good version, released, expired.",
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -119,10 +144,18 @@ def show(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) 
             "run": str(row["run_uid"]),
             "state": row["resolution"]
             or ", ".join(
-                ["open", *(["fixed"] if row["edited_record"] else []), *(["waived"] if row["waived_at"] else [])]
+                [
+                    "open",
+                    *(["fixed"] if row["edited_record"] else []),
+                    *(["waived"] if row["waived_at"] else []),
+                ]
             ),
             **(
-                {"done": "; ".join(f"{one['action']} by {one['author']}: {one['reason']}" for one in done)}
+                {
+                    "done": "; ".join(
+                        f"{one['action']} by {one['author']}: {one['reason']}" for one in done
+                    )
+                }
                 if done
                 else {}
             ),
@@ -132,7 +165,10 @@ def show(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) 
     fields = _fields(record)
     if fields is None:
         draw(Text("Record, not readable as JSON with data:", style="bold"))
-        draw(Text(printable(record.decode("utf-8", errors="backslashreplace"), SHOWN_CHARACTERS)), soft_wrap=True)
+        draw(
+            Text(printable(record.decode("utf-8", errors="backslashreplace"), SHOWN_CHARACTERS)),
+            soft_wrap=True,
+        )
         return
     bad = row["column_name"]
     show_table(
@@ -162,10 +198,15 @@ def _fields(record: bytes) -> dict[str, Any] | None:
 
 
 def _value(value: Any) -> str:
-    return printable(value if isinstance(value, str) else json.dumps(value, default=str), SHOWN_CHARACTERS)
+    return printable(
+        value if isinstance(value, str) else json.dumps(value, default=str), SHOWN_CHARACTERS
+    )
 
 
 def _key(business_key: Any) -> str | None:
     if not business_key:
         return None
-    return ", ".join(str(cell(part)) for part in (business_key if isinstance(business_key, list) else [business_key]))
+    return ", ".join(
+        str(cell(part))
+        for part in (business_key if isinstance(business_key, list) else [business_key])
+    )

@@ -14,7 +14,15 @@ from sync_pipelines.cli.shell.completion import complete_paths
 from sync_pipelines.cli.shell.context import split_path
 from sync_pipelines.cli.shell.failures import ListingGroup
 from sync_pipelines.cli.shell.ledgers import LEDGER_COLUMNS, LEDGER_NUMBERS, run_row
-from sync_pipelines.cli.shell.output import JsonOption, cell, examples, print_json, say, show_fields, show_table
+from sync_pipelines.cli.shell.output import (
+    JsonOption,
+    cell,
+    examples,
+    print_json,
+    say,
+    show_fields,
+    show_table,
+)
 from sync_pipelines.cli.shell.uids import Kind, UidArgument, find_uid, short
 
 group = typer.Typer(
@@ -32,8 +40,12 @@ def register(app: typer.Typer) -> None:
 @group.command("list", epilog=examples("runs", "runs erp/items --limit 5 --json"))
 def list_(
     context: typer.Context,
-    path: Annotated[str | None, typer.Argument(metavar="[CONNECTOR[/ENTITY]]", autocompletion=complete_paths)] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, newest first.")] = 20,
+    path: Annotated[
+        str | None, typer.Argument(metavar="[CONNECTOR[/ENTITY]]", autocompletion=complete_paths)
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10_000, help="At most so many, newest first.")
+    ] = 20,
     as_json: JsonOption = False,
 ) -> None:
     """List runs, newest first (also without the word `list`)."""
@@ -50,7 +62,10 @@ def list_(
     show_table(
         "Runs",
         ("run", "started", "status", "mode", *LEDGER_COLUMNS),
-        [(short(run["uid"]), run["started_at"], run["status"], run["mode"], *run_row(run)) for run in found],
+        [
+            (short(run["uid"]), run["started_at"], run["status"], run["mode"], *run_row(run))
+            for run in found
+        ],
         right=LEDGER_NUMBERS,
         least=(
             "rows/s",
@@ -70,7 +85,8 @@ def list_(
 
 @group.command(
     epilog=examples(
-        "runs show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f", "runs show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f --json"
+        "runs show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f",
+        "runs show 0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f --json",
     )
 )
 def show(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) -> None:
@@ -99,14 +115,22 @@ def show(context: typer.Context, uid: UidArgument, as_json: JsonOption = False) 
     show_table(
         "Details",
         ("what", "value"),
-        [(name, _one_line(value)) for name, value in details.items() if value not in (None, [], {}, "")],
+        [
+            (name, _one_line(value))
+            for name, value in details.items()
+            if value not in (None, [], {}, "")
+        ],
     )
     for warning in details.get("warnings") or ():
         say(f"Warning: {cell(warning)}", "yellow")
     if run["error_message"]:
         error: dict[str, Any] = run["error_details"] or {}
         show_fields(
-            "Error", {"message": run["error_message"], **{name: _one_line(value) for name, value in error.items()}}
+            "Error",
+            {
+                "message": run["error_message"],
+                **{name: _one_line(value) for name, value in error.items()},
+            },
         )
         if error.get("next_command"):
             say(f"Next: {cell(error['next_command'])}", "cyan")

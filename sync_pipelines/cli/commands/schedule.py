@@ -29,10 +29,16 @@ def register(app: typer.Typer) -> None:
 def due(
     context: typer.Context,
     connector: Annotated[
-        str | None, typer.Argument(help="One connector; all when left out.", autocompletion=complete_connectors)
+        str | None,
+        typer.Argument(
+            help="One connector; all when left out.", autocompletion=complete_connectors
+        ),
     ] = None,
     all_: Annotated[
-        bool, typer.Option("--all", help=f"Every entity; by default the next {SHOWN_ENTITIES} of each connector.")
+        bool,
+        typer.Option(
+            "--all", help=f"Every entity; by default the next {SHOWN_ENTITIES} of each connector."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,7 +62,13 @@ def _show_due(agenda: dict[str, Any], limit: int | None) -> None:
         f"{connector}: {agenda['due_now']} of {len(entities)} due",
         ("entity", "due", "because", "kept by", "failures in a row"),
         [
-            (row["path"], _when(row["seconds"]), row["reason"], row["hindrance"], row["consecutive_failures"])
+            (
+                row["path"],
+                _when(row["seconds"]),
+                row["reason"],
+                row["hindrance"],
+                row["consecutive_failures"],
+            )
             for row in shown
         ],
         right=("failures in a row",),
@@ -87,11 +99,15 @@ def _agenda(database: Database, connector: Connector, settings: Settings) -> dic
     return {
         "connector": connector.name,
         "due_now": sum(
-            row["hindrance"] is None and row["seconds"] is not None and row["seconds"] <= 0 for row in entities
+            row["hindrance"] is None and row["seconds"] is not None and row["seconds"] <= 0
+            for row in entities
         ),
         "entities": entities,
         "time_zone": crons.time_zone,
-        "crons": {what: _cron(getattr(crons, what), crons, now) for what in ("sync", "full_refresh", "discovery")},
+        "crons": {
+            what: _cron(getattr(crons, what), crons, now)
+            for what in ("sync", "full_refresh", "discovery")
+        },
         "cron_errors": [error.what for error in errors],
         "probe_changes": connector.probe_changes,
         "probe": vars(source_health(database, connector.uid)),
@@ -99,7 +115,11 @@ def _agenda(database: Database, connector: Connector, settings: Settings) -> dic
 
 
 def _cron(cron: str | None, crons: Crons, now: datetime) -> dict[str, str] | None:
-    return None if cron is None else {"cron": cron, "next_at": next_tick(cron, crons.time_zone, now).isoformat()}
+    return (
+        None
+        if cron is None
+        else {"cron": cron, "next_at": next_tick(cron, crons.time_zone, now).isoformat()}
+    )
 
 
 def _when(seconds: float | None) -> str:

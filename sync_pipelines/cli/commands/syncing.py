@@ -41,7 +41,13 @@ class _Outcome:
     def exit_code(self) -> int:
         if self.result is not None:
             return self.result.status.exit_code
-        return 0 if self.error is None else self.error.exit_code if isinstance(self.error, SyncError) else 1
+        return (
+            0
+            if self.error is None
+            else self.error.exit_code
+            if isinstance(self.error, SyncError)
+            else 1
+        )
 
 
 def register(app: typer.Typer) -> None:
@@ -79,7 +85,11 @@ def sync(
     totals = {entity.path: _expected(entity, full_refresh) for entity in entities}
     with interruptible(), Watch(database, totals).following():
         outcomes = _sync_all(
-            database, context.obj, entities, full_refresh=full_refresh, accept_vanished=accept_vanished
+            database,
+            context.obj,
+            entities,
+            full_refresh=full_refresh,
+            accept_vanished=accept_vanished,
         )
     if as_json:
         print_json({"results": [_shown(outcome) for outcome in outcomes]})
@@ -120,12 +130,21 @@ def chosen_entities(database: Database, paths: list[str]) -> list[Entity]:
 
 
 def _expected(entity: Entity, full_refresh: bool) -> int | None:
-    reads_all = full_refresh or entity.cursor is None or entity.delta_strategy is not DeltaStrategy.ROWVERSION
+    reads_all = (
+        full_refresh
+        or entity.cursor is None
+        or entity.delta_strategy is not DeltaStrategy.ROWVERSION
+    )
     return entity.row_count if reads_all else None
 
 
 def _sync_all(
-    database: Database, settings: Settings, entities: list[Entity], *, full_refresh: bool, accept_vanished: bool
+    database: Database,
+    settings: Settings,
+    entities: list[Entity],
+    *,
+    full_refresh: bool,
+    accept_vanished: bool,
 ) -> list[_Outcome]:
     # Deferred: dlt and pyarrow take more than a second, which `--help` and the other commands need not wait.
     from sync_pipelines.runs.sync import sync_entity
@@ -158,7 +177,11 @@ def _sync_all(
         except KeyboardInterrupt:
             stop.set()
             waiting = sum(future.cancel() for future in futures)
-            say(f"Interrupted: {waiting} not started; the running ones end at their next page.", "yellow", stderr=True)
+            say(
+                f"Interrupted: {waiting} not started; the running ones end at their next page.",
+                "yellow",
+                stderr=True,
+            )
             raise
     return [future.result() for future in futures]
 
@@ -195,7 +218,9 @@ def _say_remarks(path: str, result: RunResult) -> None:
     if result.next_command:
         say(f"{path}: {result.next_command}", "cyan", stderr=True)
     elif result.ledger.quarantined:
-        say(f"{path}: sync-pipelines quarantine list {path} --run {result.uid}", "cyan", stderr=True)
+        say(
+            f"{path}: sync-pipelines quarantine list {path} --run {result.uid}", "cyan", stderr=True
+        )
 
 
 def _shown(outcome: _Outcome) -> dict[str, Any]:
@@ -212,4 +237,9 @@ def _shown(outcome: _Outcome) -> dict[str, Any]:
         }
     if isinstance(outcome.error, SyncError):
         return {**data, **outcome.error.details(), "exit_code": outcome.exit_code}
-    return {**data, "error": type(outcome.error).__name__, "what": str(outcome.error), "exit_code": outcome.exit_code}
+    return {
+        **data,
+        "error": type(outcome.error).__name__,
+        "what": str(outcome.error),
+        "exit_code": outcome.exit_code,
+    }

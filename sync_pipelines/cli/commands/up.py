@@ -50,15 +50,19 @@ _READY = (
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog=examples("up", "up --port 3001", "up --publish 0.0.0.0:3001 --allowed-host data.example.com"))(
-        up
-    )
+    app.command(
+        epilog=examples(
+            "up", "up --port 3001", "up --publish 0.0.0.0:3001 --allowed-host data.example.com"
+        )
+    )(up)
 
 
 def up(
     context: typer.Context,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI.")] = 3000,
-    host: Annotated[str, typer.Option(help="Address of the UI. It has no login: keep it on loopback.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address of the UI. It has no login: keep it on loopback.")
+    ] = "127.0.0.1",
     demo: Annotated[
         bool | None,
         typer.Option(
@@ -76,7 +80,8 @@ def up(
     allowed_host: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME[:PORT]", help="A further name by which browsers ask for the UI, for example that of a proxy."
+            metavar="NAME[:PORT]",
+            help="A further name by which browsers ask for the UI, for example that of a proxy.",
         ),
     ] = None,
 ) -> None:
@@ -116,7 +121,11 @@ class _Ui:
     def commands(self, workspace: Path) -> dict[str, list[str]]:
         """Name of the process -> the command that serves the UI, or the one that only shows."""
         options = ["-w", str(workspace), *(f"--allowed-host={name}" for name in self.allowed_hosts)]
-        found = {"webserver": python_module(WEBSERVER, *options, "--host", self.host, "--port", str(self.port))}
+        found = {
+            "webserver": python_module(
+                WEBSERVER, *options, "--host", self.host, "--port", str(self.port)
+            )
+        }
         if self.published:
             host, port = self.published
             found["webserver-read-only"] = python_module(
@@ -161,7 +170,9 @@ def _chosen_home(settings: Settings, wanted: bool | None) -> Home:
     demos = demo_home(settings)
     if wanted and not demos.is_demo:
         raise ConfigurationError(
-            "No demo was run here yet.", state="Nothing was started.", next_command="sync-pipelines demo"
+            "No demo was run here yet.",
+            state="Nothing was started.",
+            next_command="sync-pipelines demo",
         )
     if wanted is False or not demos.is_demo:
         return own
@@ -222,10 +233,16 @@ def _serve(settings: Settings, home: Home, ui: _Ui) -> None:
         children.start("alerts", python_module("sync_pipelines.cli.main", "alerts", "watch"))
         published = _local(_url(*ui.published), ui.published[0]) if ui.published else None
         endpoint = write_endpoint(
-            home.root, _local(ui.url, ui.host), target_of(socket=str(Path(runtime) / CODE_SOCKET)), published
+            home.root,
+            _local(ui.url, ui.host),
+            target_of(socket=str(Path(runtime) / CODE_SOCKET)),
+            published,
         )
         try:
-            say(f"Dagster is at {ui.url}   (Ctrl-C stops everything; logs in {home.logs})", "bold green")
+            say(
+                f"Dagster is at {ui.url}   (Ctrl-C stops everything; logs in {home.logs})",
+                "bold green",
+            )
             if ui.published:
                 say(f"For others to see, read-only: {_url(*ui.published)}", "green")
             _watch(children, home, server, identity)
@@ -265,7 +282,9 @@ def _local(url: str, host: str) -> str:
     return url.replace(host, "127.0.0.1", 1) if host == "0.0.0.0" else url.replace("[::]", "[::1]")  # noqa: S104
 
 
-def _watch(children: Children, home: Home, server: psutil.Process | None, identity: tuple[int, int] | None) -> None:
+def _watch(
+    children: Children, home: Home, server: psutil.Process | None, identity: tuple[int, int] | None
+) -> None:
     """Look after the processes until one ends.
 
     The code server is looked after by its own supervisor, which starts it again a bounded number of times and says so
@@ -316,7 +335,9 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     return None
 
 
-def _stop_server(home: Home, server: psutil.Process | None, identity: tuple[int, int] | None) -> None:
+def _stop_server(
+    home: Home, server: psutil.Process | None, identity: tuple[int, int] | None
+) -> None:
     """Give the embedded PostgreSQL back.
 
     When its folder is not where it was, nobody can use the server any more, so it is stopped.
@@ -368,9 +389,18 @@ def _start_dagster(children: Children, runtime: Path, ui: _Ui) -> None:
     code_socket = runtime / CODE_SOCKET
     workspace = runtime / "workspace.yaml"
     workspace.write_text(
-        json.dumps({"load_from": [{"grpc_server": {"socket": str(code_socket), "location_name": LOCATION}}]})
+        json.dumps(
+            {
+                "load_from": [
+                    {"grpc_server": {"socket": str(code_socket), "location_name": LOCATION}}
+                ]
+            }
+        )
     )
-    children.start("code-server", python_module("sync_pipelines.supervise.code_server", "--socket", str(code_socket)))
+    children.start(
+        "code-server",
+        python_module("sync_pipelines.supervise.code_server", "--socket", str(code_socket)),
+    )
     deadline = time.monotonic() + READY_SECONDS
     while ping(target_of(socket=str(code_socket)), PING_SECONDS).pulse is not Pulse.ALIVE:
         _wait(children, deadline, "The code server")
@@ -386,10 +416,16 @@ def _await_graphql(children: Children, url: str) -> None:
             _wait(children, deadline, "Dagster")
             try:
                 answer = pool.request("POST", f"{url}/graphql", json={"query": _READY}, timeout=10)
-                entries = answer.json()["data"]["workspaceOrError"]["locationEntries"] if answer.status == 200 else []
+                entries = (
+                    answer.json()["data"]["workspaceOrError"]["locationEntries"]
+                    if answer.status == 200
+                    else []
+                )
             except (urllib3.exceptions.HTTPError, ValueError, KeyError, TypeError):
                 continue
-            loaded = [entry["locationOrLoadError"] for entry in entries if entry["locationOrLoadError"]]
+            loaded = [
+                entry["locationOrLoadError"] for entry in entries if entry["locationOrLoadError"]
+            ]
             if loaded:
                 _say_load_error(loaded)
                 return

@@ -41,9 +41,13 @@ _COLUMNS = (
     "record",
 )
 
-AuthorOption = Annotated[str, typer.Option("--author", help="Who you are, for the log; the login name when left out.")]
+AuthorOption = Annotated[
+    str, typer.Option("--author", help="Who you are, for the log; the login name when left out.")
+]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the log.")]
-PathArgument = Annotated[str | None, typer.Argument(metavar="[CONNECTOR[/ENTITY]]", autocompletion=complete_paths)]
+PathArgument = Annotated[
+    str | None, typer.Argument(metavar="[CONNECTOR[/ENTITY]]", autocompletion=complete_paths)
+]
 
 review_group = typer.Typer(
     cls=ListingGroup,
@@ -70,7 +74,8 @@ def register(app: typer.Typer, quarantine: typer.Typer) -> None:
     )(waive)
     add(
         epilog=examples(
-            f"quarantine release {uid} --reason 'fixed'", f"quarantine release {uid} --author ada --reason … --json"
+            f"quarantine release {uid} --reason 'fixed'",
+            f"quarantine release {uid} --author ada --reason … --json",
         )
     )(release)
     add(
@@ -79,7 +84,11 @@ def register(app: typer.Typer, quarantine: typer.Typer) -> None:
             "quarantine expire --older-than-days 365 --reason …",
         )
     )(expire)
-    add(epilog=examples("quarantine export erp/items > rejects.csv", "quarantine export erp --out rejects.csv"))(export)
+    add(
+        epilog=examples(
+            "quarantine export erp/items > rejects.csv", "quarantine export erp --out rejects.csv"
+        )
+    )(export)
     add(epilog=examples("quarantine log erp/items", f"quarantine log --record {uid} --json"))(log)
     app.add_typer(review_group, name="review")
 
@@ -91,14 +100,18 @@ def _author(author: str) -> str:
         name = ""
     if not name:
         raise SettingsError(
-            "The log needs to know who you are.", state="Nothing was changed.", next_command="give --author NAME"
+            "The log needs to know who you are.",
+            state="Nothing was changed.",
+            next_command="give --author NAME",
         )
     return name
 
 
 def _reason(reason: str) -> str:
     if not reason.strip():
-        raise SettingsError("The log needs a reason.", state="Nothing was changed.", next_command="give --reason …")
+        raise SettingsError(
+            "The log needs a reason.", state="Nothing was changed.", next_command="give --reason …"
+        )
     return reason
 
 
@@ -108,11 +121,19 @@ def fix(
     reason: ReasonOption,
     values: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="COLUMN=VALUE", help="A value as JSON, or else a text; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="COLUMN=VALUE",
+            help="A value as JSON, or else a text; may be repeated.",
+        ),
     ] = None,
     record: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="File with a whole new record, as the source sends them."),
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="File with a whole new record, as the source sends them.",
+        ),
     ] = None,
     author: AuthorOption = "",
 ) -> None:
@@ -121,7 +142,9 @@ def fix(
     from sync_pipelines.runs.release import fix_record
 
     if bool(values) == (record is not None):
-        raise SettingsError("Give either --set, once or more, or --record.", state="Nothing was changed.")
+        raise SettingsError(
+            "Give either --set, once or more, or --record.", state="Nothing was changed."
+        )
     changed = dict(_assignment(one) for one in values or [])
     database = open_catalog(context.obj)
     fix_record(
@@ -133,7 +156,9 @@ def fix(
         reason=_reason(reason),
         settings=context.obj,
     )
-    say(f"Kept beside the record as it came. Next: sync-pipelines quarantine release {uid} --reason …")
+    say(
+        f"Kept beside the record as it came. Next: sync-pipelines quarantine release {uid} --reason …"
+    )
 
 
 def _assignment(text: str) -> tuple[str, Any]:
@@ -146,19 +171,28 @@ def _assignment(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def waive(context: typer.Context, uid: UidArgument, reason: ReasonOption, author: AuthorOption = "") -> None:
+def waive(
+    context: typer.Context, uid: UidArgument, reason: ReasonOption, author: AuthorOption = ""
+) -> None:
     """Let a record pass whatever its gate's rules say, now and when it is sent again; then release it."""
     # Deferred: dlt and pyarrow take more than a second, which `--help` and the other commands need not wait.
     from sync_pipelines.runs.release import waive_record
 
     database = open_catalog(context.obj)
-    waive_record(database, find_uid(database, Kind.RECORD, uid), author=_author(author), reason=_reason(reason))
+    waive_record(
+        database,
+        find_uid(database, Kind.RECORD, uid),
+        author=_author(author),
+        reason=_reason(reason),
+    )
     say(f"The rules are waived for it. Next: sync-pipelines quarantine release {uid} --reason …")
 
 
 def release(
     context: typer.Context,
-    texts: Annotated[list[str], typer.Argument(metavar="UID...", help="Uids, or the first letters of each.")],
+    texts: Annotated[
+        list[str], typer.Argument(metavar="UID...", help="Uids, or the first letters of each.")
+    ],
     reason: ReasonOption,
     author: AuthorOption = "",
     as_json: JsonOption = False,
@@ -169,7 +203,9 @@ def release(
 
     database = open_catalog(context.obj)
     uids = find_uids(database, Kind.RECORD, texts)
-    results = release_records(database, uids, author=_author(author), reason=_reason(reason), settings=context.obj)
+    results = release_records(
+        database, uids, author=_author(author), reason=_reason(reason), settings=context.obj
+    )
     with database.connect() as connection:
         still_open = open_of(connection, uids)
     refused = [str(uid) for uid in uids if uid in still_open]
@@ -177,7 +213,11 @@ def release(
         print_json(
             {
                 "runs": [
-                    {"run": str(one.uid), "entity": f"{one.connector}/{one.slug}", **one.ledger.as_dict()}
+                    {
+                        "run": str(one.uid),
+                        "entity": f"{one.connector}/{one.slug}",
+                        **one.ledger.as_dict(),
+                    }
                     for one in results
                 ],
                 "refused": refused,
@@ -202,21 +242,31 @@ def release(
         )
     if refused:
         if not as_json:
-            say(f"Refused again: {', '.join(refused)}. Next: sync-pipelines quarantine show {refused[0]}", "yellow")
+            say(
+                f"Refused again: {', '.join(refused)}. Next: sync-pipelines quarantine show {refused[0]}",
+                "yellow",
+            )
         raise typer.Exit(3)
 
 
 def expire(
     context: typer.Context,
     reason: ReasonOption,
-    older_than_days: Annotated[int, typer.Option(min=1, max=36_500, help="Last seen more than so many days ago.")],
+    older_than_days: Annotated[
+        int, typer.Option(min=1, max=36_500, help="Last seen more than so many days ago.")
+    ],
     path: PathArgument = None,
     author: AuthorOption = "",
 ) -> None:
     """Settle records that were not seen for long; one that is sent again opens again."""
     connector, slug = split_path(path) if path else (None, None)
     count = expire_records(
-        open_catalog(context.obj), connector, slug, days=older_than_days, author=_author(author), reason=_reason(reason)
+        open_catalog(context.obj),
+        connector,
+        slug,
+        days=older_than_days,
+        author=_author(author),
+        reason=_reason(reason),
     )
     say(f"{count} records expired.")
 
@@ -224,7 +274,9 @@ def expire(
 def export(
     context: typer.Context,
     path: PathArgument = None,
-    out: Annotated[Path | None, typer.Option(help="File to write; standard output when left out.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; standard output when left out.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also those that are settled.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000)] = 100_000,
 ) -> None:
@@ -234,7 +286,9 @@ def export(
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(_COLUMNS)
-    for row in list_quarantine(database, connector, slug, limit=limit, with_resolved=everything, with_record=True):
+    for row in list_quarantine(
+        database, connector, slug, limit=limit, with_resolved=everything, with_record=True
+    ):
         record = bytes(row["record"]).decode("utf-8", errors="backslashreplace")
         whole = {**row, "record": record, "business_key": " / ".join(row["business_key"] or [])}
         writer.writerow([harmless(whole[name]) for name in _COLUMNS])
@@ -265,7 +319,10 @@ def log(
     """Show who did what and why, newest first."""
     database = open_catalog(context.obj)
     found = list_log(
-        database, path, record_uid=None if record is None else find_uid(database, Kind.RECORD, record), limit=limit
+        database,
+        path,
+        record_uid=None if record is None else find_uid(database, Kind.RECORD, record),
+        limit=limit,
     )
     if as_json:
         print_json(found)
@@ -294,12 +351,16 @@ def list_(
     context: typer.Context,
     path: PathArgument = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
-    everything: Annotated[bool, typer.Option("--all", help="Also those that are accepted or settled.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those that are accepted or settled.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List records under review, newest first."""
     connector, slug = split_path(path) if path else (None, None)
-    found = list_reviews(open_catalog(context.obj), connector, slug, limit=limit, with_closed=everything)
+    found = list_reviews(
+        open_catalog(context.obj), connector, slug, limit=limit, with_closed=everything
+    )
     if as_json:
         print_json(found)
         return
@@ -327,8 +388,15 @@ def list_(
         "review accept UID --author ada --reason …",
     )
 )
-def accept(context: typer.Context, uid: UidArgument, reason: ReasonOption, author: AuthorOption = "") -> None:
+def accept(
+    context: typer.Context, uid: UidArgument, reason: ReasonOption, author: AuthorOption = ""
+) -> None:
     """Accept a record as it is; it comes back to the list when its content changes."""
     database = open_catalog(context.obj)
-    accept_review(database, find_uid(database, Kind.REVIEW, uid), author=_author(author), reason=_reason(reason))
+    accept_review(
+        database,
+        find_uid(database, Kind.REVIEW, uid),
+        author=_author(author),
+        reason=_reason(reason),
+    )
     say("Accepted.")

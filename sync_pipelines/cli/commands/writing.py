@@ -29,8 +29,12 @@ def write_back(
     context: typer.Context,
     path: PathArgument,
     key: Annotated[str, typer.Argument(help="Business key of the row.")],
-    values: Annotated[list[str] | None, typer.Option("--set", help="A new value, column=value; repeatable.")] = None,
-    nulls: Annotated[list[str] | None, typer.Option("--null", help="A column that becomes null; repeatable.")] = None,
+    values: Annotated[
+        list[str] | None, typer.Option("--set", help="A new value, column=value; repeatable.")
+    ] = None,
+    nulls: Annotated[
+        list[str] | None, typer.Option("--null", help="A column that becomes null; repeatable.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -45,7 +49,9 @@ def write_back(
     connector, slug = split_entity_path(path)
     wanted = {**parse_inputs(values or []), **dict.fromkeys(nulls or [])}
     if not wanted:
-        raise SettingsError("Nothing to write: give --set column=value or --null column.", state="Nothing was sent.")
+        raise SettingsError(
+            "Nothing to write: give --set column=value or --null column.", state="Nothing was sent."
+        )
     plan = plan_write_back(database, connector, slug, key, wanted, context.obj)
     if not plan.changes:
         print_json({"path": path, "key": key, "sent": False}) if as_json else say(
@@ -57,11 +63,21 @@ def write_back(
         show_table(f"PUT {plan.path}", ("column", "now", "will be"), rows)
     if not yes and not typer.confirm(f"Send this to {plan.connector.base_url}?", err=True):
         raise SettingsError(
-            "Not confirmed.", state="Nothing was sent.", next_command=f"sync-pipelines write-back {path} {key} … --yes"
+            "Not confirmed.",
+            state="Nothing was sent.",
+            next_command=f"sync-pipelines write-back {path} {key} … --yes",
         )
     differing = apply_write_back(database, plan, context.obj)
     if as_json:
-        print_json({"path": path, "key": key, "sent": True, "changes": plan.changes, "not_taken_over": differing})
+        print_json(
+            {
+                "path": path,
+                "key": key,
+                "sent": True,
+                "changes": plan.changes,
+                "not_taken_over": differing,
+            }
+        )
     elif differing:
         say(f"The source answered well, but shows other values: {differing}.", "yellow")
     else:

@@ -52,7 +52,11 @@ def _ask(query: str, incomplete: str) -> list[str]:
 def _reachable(settings: Settings) -> Database | None:
     """The database, when it answers at once; an embedded server is not started for a completion."""
     if settings.database.embedded:
-        return open_database(settings) if embedded_pid(settings.home / "postgres") is not None else None
+        return (
+            open_database(settings)
+            if embedded_pid(settings.home / "postgres") is not None
+            else None
+        )
     database = open_database(settings)
     psycopg.connect(database.url, connect_timeout=_CONNECT_SECONDS).close()
     return database

@@ -28,7 +28,11 @@ def prepare() -> Settings:
     load_settings.cache_clear()
     settings = load_settings()
     set_up_logging(settings)
-    register_secret(settings.database.postgres_url.get_secret_value() if settings.database.postgres_url else None)
+    register_secret(
+        settings.database.postgres_url.get_secret_value()
+        if settings.database.postgres_url
+        else None
+    )
     load_demo_token(settings.home)
     return settings
 

@@ -24,7 +24,20 @@ MESSAGE_CHARACTERS = 2000
 
 # Commands whose whole work is what they print.
 SHOWING = frozenset(
-    {"audit", "check", "doctor", "due", "entities", "explain", "export", "get", "list", "log", "shadow", "show"}
+    {
+        "audit",
+        "check",
+        "doctor",
+        "due",
+        "entities",
+        "explain",
+        "export",
+        "get",
+        "list",
+        "log",
+        "shadow",
+        "show",
+    }
 )
 
 
@@ -100,7 +113,9 @@ def show_error(error: SyncError, *, as_json: bool = False) -> None:
     message = Text.assemble(("Error: ", "bold red"), printable(error.what, MESSAGE_CHARACTERS))
     if error.where:
         message.append("\nWhere: ", "bold")
-        message.append(", ".join(f"{name} {printable(str(value))}" for name, value in error.where.items()))
+        message.append(
+            ", ".join(f"{name} {printable(str(value))}" for name, value in error.where.items())
+        )
     if error.state:
         message.append("\nState: ", "bold")
         message.append(printable(error.state, MESSAGE_CHARACTERS))
@@ -115,8 +130,16 @@ def show_unexpected(error: BaseException, *, as_json: bool = False) -> None:
     what = f"{type(error).__name__}: {printable(str(error), 500)}"
     if as_json:
         print_json(
-            {"error": type(error).__name__, "what": redact(what), "where": {}, "exit_code": 1, "retriable": False}
+            {
+                "error": type(error).__name__,
+                "what": redact(what),
+                "where": {},
+                "exit_code": 1,
+                "retriable": False,
+            }
         )
         return
-    message = Text.assemble(("Error: ", "bold red"), what, "; set LOG_LEVEL=DEBUG for the traceback")
+    message = Text.assemble(
+        ("Error: ", "bold red"), what, "; set LOG_LEVEL=DEBUG for the traceback"
+    )
     draw(message, stderr=True, soft_wrap=True)

@@ -70,7 +70,9 @@ class Home:
             SettingsError: it has content and no demo's mark.
         """
         if self.root.is_symlink() or (
-            self.root.exists() and not (self.root / DEMO_MARK).is_file() and any(self.root.iterdir())
+            self.root.exists()
+            and not (self.root / DEMO_MARK).is_file()
+            and any(self.root.iterdir())
         ):
             raise SettingsError(
                 f"{self.root} holds files that no demo made; it will not be emptied.",

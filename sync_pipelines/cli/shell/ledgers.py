@@ -16,14 +16,23 @@ LEDGER_NUMBERS = (*COUNTERS, "seconds", "rows/s")
 
 def result_row(result: RunResult) -> tuple[Any, ...]:
     """A finished run."""
-    return _row(f"{result.connector}/{result.slug}", result.ledger, result.duration_seconds, ended=result.status)
+    return _row(
+        f"{result.connector}/{result.slug}",
+        result.ledger,
+        result.duration_seconds,
+        ended=result.status,
+    )
 
 
 def run_row(run: dict[str, Any]) -> tuple[Any, ...]:
     """A row of `bridge.sync_runs`; one that is not finished or failed has no balance."""
     ledger = Ledger.of_row(run)
     return _row(
-        run["path"], ledger, run_seconds(run), None if is_published(run) else run["status"], ended=run["status"]
+        run["path"],
+        ledger,
+        run_seconds(run),
+        None if is_published(run) else run["status"],
+        ended=run["status"],
     )
 
 
@@ -32,7 +41,9 @@ def run_seconds(run: dict[str, Any]) -> float:
     return float(((run["completed_at"] or datetime.now(UTC)) - run["started_at"]).total_seconds())
 
 
-def _row(path: str, ledger: Ledger, seconds: float, status: str | None = None, *, ended: str) -> tuple[Any, ...]:
+def _row(
+    path: str, ledger: Ledger, seconds: float, status: str | None = None, *, ended: str
+) -> tuple[Any, ...]:
     if status is not None:
         balance = Text("–" if status == "running" else "nothing published", style="dim")
     else:

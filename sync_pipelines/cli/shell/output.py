@@ -33,13 +33,21 @@ def _remember_json(context: typer.Context, value: bool) -> bool:
 
 
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print JSON on stdout, errors included.", callback=_remember_json, is_eager=True)
+    bool,
+    typer.Option(
+        "--json",
+        help="Print JSON on stdout, errors included.",
+        callback=_remember_json,
+        is_eager=True,
+    ),
 ]
 
 
 def examples(*commands: str) -> str:
     """The epilog of a `--help`: one line per example."""
-    return "\n\n".join(["Examples:", *(f"$ sync-pipelines {command}".rstrip() for command in commands)])
+    return "\n\n".join(
+        ["Examples:", *(f"$ sync-pipelines {command}".rstrip() for command in commands)]
+    )
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -150,7 +158,9 @@ def show_table(
         )
 
 
-def columns_that_fit(columns: Sequence[str], widths: Sequence[int], least: Sequence[str], available: int) -> list[int]:
+def columns_that_fit(
+    columns: Sequence[str], widths: Sequence[int], least: Sequence[str], available: int
+) -> list[int]:
     """The places of the columns that fit beside each other, with two borders and a line between any two."""
     kept = list(range(len(columns)))
     goes_first = [columns.index(name) for name in least if name in columns]
@@ -173,7 +183,10 @@ def _least_width(name: str, texts: Sequence[str], whole: bool) -> int:
     """
     header = max(map(len, name.split()), default=1)
     longest = max(
-        (len(text) for text in texts) if whole else (len(word) for text in texts for word in text.split()), default=1
+        (len(text) for text in texts)
+        if whole
+        else (len(word) for text in texts for word in text.split()),
+        default=1,
     )
     return max(header, longest if whole else min(longest, TEXT_WIDTH))
 

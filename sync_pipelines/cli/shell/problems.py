@@ -33,7 +33,9 @@ class Problems:
         clock: seconds.
     """
 
-    def __init__(self, told: set[str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, told: set[str] | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._told = set() if told is None else told
         self._clock = clock
         self._in_record = False

@@ -11,7 +11,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.cli.shell.output import console, on_terminal, say
@@ -63,7 +70,9 @@ class Watch:
                 console=console(stderr=True),
             )
             for path, total in self.totals.items():
-                self._tasks[path] = self._bars.add_task(printable(path), total=total, state="waiting", start=False)
+                self._tasks[path] = self._bars.add_task(
+                    printable(path), total=total, state="waiting", start=False
+                )
             self._bars.start()
         thread = threading.Thread(target=self._loop, name="progress", daemon=True)
         thread.start()

@@ -104,7 +104,10 @@ class SteadyStream:
     @property
     def is_closed_by_reader(self) -> bool:
         """The other end has read enough, as `head` does."""
-        return isinstance(self.trouble, OSError) and self.trouble.errno in (errno.EPIPE, errno.EINVAL)
+        return isinstance(self.trouble, OSError) and self.trouble.errno in (
+            errno.EPIPE,
+            errno.EINVAL,
+        )
 
     def _give_up(self, error: Exception) -> None:
         self.trouble = error

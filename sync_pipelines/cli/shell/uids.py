@@ -20,7 +20,11 @@ _MOST_CANDIDATES = 10
 _PREFIX = re.compile(r"[0-9a-fA-F-]{4,36}")
 
 UidArgument = Annotated[
-    str, typer.Argument(metavar="UID", help="The uid, or so many of its first letters that only one begins with them.")
+    str,
+    typer.Argument(
+        metavar="UID",
+        help="The uid, or so many of its first letters that only one begins with them.",
+    ),
 ]
 
 
@@ -33,7 +37,12 @@ class Kind(StrEnum):
     REVIEW = "reviews"
 
 
-_WORDS = {Kind.RUN: "run", Kind.INCIDENT: "incident", Kind.RECORD: "quarantined record", Kind.REVIEW: "review"}
+_WORDS = {
+    Kind.RUN: "run",
+    Kind.INCIDENT: "incident",
+    Kind.RECORD: "quarantined record",
+    Kind.REVIEW: "review",
+}
 _LISTS = {
     Kind.RUN: "runs",
     Kind.INCIDENT: "alerts",
@@ -71,7 +80,9 @@ def find_uid(database: Database, kind: Kind, text: str) -> UUID:
         sql.Identifier(kind.value)
     )
     with database.connect() as connection:
-        found = [row["uid"] for row in connection.execute(query, [lowest, highest, _MOST_CANDIDATES + 1])]
+        found = [
+            row["uid"] for row in connection.execute(query, [lowest, highest, _MOST_CANDIDATES + 1])
+        ]
     if not found:
         raise NotFoundError(
             f"There is no {_WORDS[kind]} whose uid begins with {text}.",

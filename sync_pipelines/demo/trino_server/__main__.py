@@ -21,14 +21,19 @@ from sync_pipelines.errors import SyncError
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog="sync_pipelines.demo.trino_server", description="Trino with Iceberg and Hive on this disk."
+        prog="sync_pipelines.demo.trino_server",
+        description="Trino with Iceberg and Hive on this disk.",
     )
-    parser.add_argument("--root", type=Path, default=Path(".sync_pipelines/trino"), help="folder of its files")
+    parser.add_argument(
+        "--root", type=Path, default=Path(".sync_pipelines/trino"), help="folder of its files"
+    )
     parser.add_argument("--port", type=int, help="any free one by default")
     parser.add_argument("--heap-mb", type=int, default=ServerOptions.heap_mb)
     parser.add_argument("--quick-start", action="store_true", help="start faster, compute slower")
     parser.add_argument(
-        "--ready-file", type=Path, help="write port, pid and folder here as JSON when queries are answered"
+        "--ready-file",
+        type=Path,
+        help="write port, pid and folder here as JSON when queries are answered",
     )
     parser.add_argument("--until-pid", type=int, help="stop when that process ends")
     return parser.parse_args(argv)
@@ -42,13 +47,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: done.set())
     try:
         server = TrinoProcess(
-            options.root.resolve(), ServerOptions(options.heap_mb, options.quick_start), port=options.port
+            options.root.resolve(),
+            ServerOptions(options.heap_mb, options.quick_start),
+            port=options.port,
         )
         with server.serving(wipe=False) as running:
-            _tell(options.ready_file, {"port": running.port, "lake": str(running.lake), "pid": os.getpid()})
+            _tell(
+                options.ready_file,
+                {"port": running.port, "lake": str(running.lake), "pid": os.getpid()},
+            )
             sys.stdout.write(_HELP.format(port=running.port, lake=running.lake))
             sys.stdout.flush()
-            while not done.wait(0.5) and (options.until_pid is None or psutil.pid_exists(options.until_pid)):
+            while not done.wait(0.5) and (
+                options.until_pid is None or psutil.pid_exists(options.until_pid)
+            ):
                 if not server.is_running:
                     sys.stderr.write(f"Trino ended by itself; see {server.log}\n")
                     return 1

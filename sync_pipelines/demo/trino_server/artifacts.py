@@ -86,9 +86,13 @@ def _copy(artifact: str, folder: Path) -> Path:
         f"-DoutputDirectory={folder}",
     ]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_MINUTES * 60, check=False)  # noqa: S603
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=_MINUTES * 60, check=False
+        )  # noqa: S603
     except subprocess.TimeoutExpired:
-        raise TrinoNotInstallableError(f"Maven did not bring {artifact} within {_MINUTES} minutes.") from None
+        raise TrinoNotInstallableError(
+            f"Maven did not bring {artifact} within {_MINUTES} minutes."
+        ) from None
     group, name, version, kind = artifact.split(":")
     file = folder / f"{name}-{version}.{kind}"
     if done.returncode or not file.exists():
@@ -136,7 +140,9 @@ def find_java(minimum: int = 24) -> Path:
 
 def _java_version(java: Path) -> int | None:
     try:
-        done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+        done = subprocess.run(
+            [java, "-version"], capture_output=True, text=True, timeout=60, check=False
+        )  # noqa: S603
     except OSError:
         return None
     digits = done.stderr.partition('"')[2].partition(".")[0].partition('"')[0]

@@ -50,7 +50,9 @@ class TrinoProcess:
         TrinoNotInstallableError: no Trino or no Java can be had here.
     """
 
-    def __init__(self, root: Path, options: ServerOptions | None = None, *, port: int | None = None) -> None:
+    def __init__(
+        self, root: Path, options: ServerOptions | None = None, *, port: int | None = None
+    ) -> None:
         self.options = options or ServerOptions()
         self._home, self._java = install_trino(), find_java()
         self.running = RunningTrino(port or free_port(), root)
@@ -85,7 +87,9 @@ class TrinoProcess:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 tail = self.log.read_text(errors="replace")[-1500:]
-                raise DatabaseUnavailableError(f"Trino did not start; the end of {self.log}:\n{tail}", state="")
+                raise DatabaseUnavailableError(
+                    f"Trino did not start; the end of {self.log}:\n{tail}", state=""
+                )
             time.sleep(0.2)
 
     def launch(self) -> None:

@@ -18,17 +18,25 @@ from sync_pipelines.demo.twin.store import TwinStore
 
 def arguments(argv: t.Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="sync_pipelines.demo.twin", description="A source API with known truth.")
+    parser = argparse.ArgumentParser(
+        prog="sync_pipelines.demo.twin", description="A source API with known truth."
+    )
     parser.add_argument("--dataset", choices=("flights", "empty"), default="flights")
     parser.add_argument("--tables", help=f"comma separated, of {','.join(SOURCES)}; all by default")
     parser.add_argument("--limit", type=int, help="at most so many rows per table")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes any free port")
     parser.add_argument("--port-file", type=Path, help="write the port here when ready")
-    parser.add_argument("--token-env", default="TWIN_TOKEN", help="environment variable with the bearer token")
+    parser.add_argument(
+        "--token-env", default="TWIN_TOKEN", help="environment variable with the bearer token"
+    )
     parser.add_argument("--latency-ms", type=float, default=0.0)
-    parser.add_argument("--gzip", action="store_true", help="compress answers for callers that accept it")
-    parser.add_argument("--with-parent", action="store_true", help="stop when the parent process dies")
+    parser.add_argument(
+        "--gzip", action="store_true", help="compress answers for callers that accept it"
+    )
+    parser.add_argument(
+        "--with-parent", action="store_true", help="stop when the parent process dies"
+    )
     return parser.parse_args(argv)
 
 
@@ -41,13 +49,20 @@ def main(argv: t.Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: done.set())
     token = os.environ.get(options.token_env)
     if not token:
-        sys.stderr.write(f"twin: set the bearer token in the environment variable {options.token_env}\n")
+        sys.stderr.write(
+            f"twin: set the bearer token in the environment variable {options.token_env}\n"
+        )
         return 2
     store = TwinStore()
     if options.dataset == "flights":
         load_flights(store, options.limit, options.tables.split(",") if options.tables else None)
     with TwinServer(
-        store, token, options.host, options.port, latency_seconds=options.latency_ms / 1000, gzip=options.gzip
+        store,
+        token,
+        options.host,
+        options.port,
+        latency_seconds=options.latency_ms / 1000,
+        gzip=options.gzip,
     ) as twin:
         if options.port_file:
             _write_whole(options.port_file, str(twin.port))

@@ -60,9 +60,13 @@ def broken_answer(fault: Fault, authorization: str) -> Answer:
     if fault.redirect_to is not None:
         answer = Answer(302, headers={"Location": fault.redirect_to})
     elif fault.echo_authorization:
-        answer = error_answer(500, f"upstream refused the request with Authorization: {authorization}")
+        answer = error_answer(
+            500, f"upstream refused the request with Authorization: {authorization}"
+        )
     elif fault.deep_levels:
-        answer = Answer(body=b'{"rows":' + b"[" * fault.deep_levels + b"]" * fault.deep_levels + b"}")
+        answer = Answer(
+            body=b'{"rows":' + b"[" * fault.deep_levels + b"]" * fault.deep_levels + b"}"
+        )
     elif fault.gzip_bomb_bytes:
         answer = Answer(body=gzip_bomb(fault.gzip_bomb_bytes), headers={"Content-Encoding": "gzip"})
     elif fault.giant_bytes:

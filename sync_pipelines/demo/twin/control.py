@@ -17,7 +17,9 @@ if t.TYPE_CHECKING:
     from sync_pipelines.demo.twin.server import TwinServer
 
 
-def control_answer(twin: TwinServer, method: str, path: str, query: dict[str, str], body: bytes) -> Answer:
+def control_answer(
+    twin: TwinServer, method: str, path: str, query: dict[str, str], body: bytes
+) -> Answer:
     """Answer a control request whose caller is already known to hold the token."""
     action, _, slug = path.partition("/")
     try:
@@ -36,11 +38,24 @@ def control_answer(twin: TwinServer, method: str, path: str, query: dict[str, st
 
 
 def _tables(twin: TwinServer, _: t.Any) -> dict[str, t.Any]:
-    return {table.slug: {"rows": len(table), "log": len(table.log)} for table in twin.store.tables()}
+    return {
+        table.slug: {"rows": len(table), "log": len(table.log)} for table in twin.store.tables()
+    }
 
 
 def _requests(twin: TwinServer, _: t.Any) -> list[dict[str, t.Any]]:
-    wanted = ("at", "method", "kind", "slug", "page", "page_size", "rowversion_gt", "status", "bytes", "fault")
+    wanted = (
+        "at",
+        "method",
+        "kind",
+        "slug",
+        "page",
+        "page_size",
+        "rowversion_gt",
+        "status",
+        "bytes",
+        "fault",
+    )
     return [{name: getattr(request, name) for name in wanted} for request in twin.requests_log]
 
 
@@ -70,7 +85,11 @@ def _mutate(table: TwinTable, value: t.Any, _: dict[str, str]) -> dict[str, t.An
 
 def _truth(table: TwinTable, _: t.Any, query: dict[str, str]) -> dict[str, t.Any]:
     count, md5 = table.truth_digest()
-    answer: dict[str, t.Any] = {"count": count, "md5": md5, "poison_keys": [list(key) for key in table.poison_keys]}
+    answer: dict[str, t.Any] = {
+        "count": count,
+        "md5": md5,
+        "poison_keys": [list(key) for key in table.poison_keys],
+    }
     if query.get("full") == "1":
         answer["records"] = list(table.truth().values())
     return answer

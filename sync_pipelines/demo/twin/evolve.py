@@ -54,7 +54,9 @@ class EvolvingSchema(abc.ABC):
         """Take the column out of the declaration and of every row."""
         with self.lock:
             self.columns.remove(self.column(name))
-            self._rewrite(lambda record: {key: value for key, value in record.items() if key != name}, touch)
+            self._rewrite(
+                lambda record: {key: value for key, value in record.items() if key != name}, touch
+            )
 
     def change_column(
         self,

@@ -120,7 +120,9 @@ class FaultPlan:
             a test can change tables between two pages.
     """
 
-    def __init__(self, *faults: Fault, on_request: Callable[[RequestInfo], None] | None = None) -> None:
+    def __init__(
+        self, *faults: Fault, on_request: Callable[[RequestInfo], None] | None = None
+    ) -> None:
         self.on_request = on_request
         self._requests: list[RequestInfo] = []
         self._lock = threading.Lock()
@@ -182,4 +184,6 @@ class _Armed:
         if self.is_cleared or not self.fault.fits(request):
             return False
         self.met += 1
-        return self.met >= self.fault.nth and (self.fault.times is None or self.fired < self.fault.times)
+        return self.met >= self.fault.nth and (
+            self.fault.times is None or self.fired < self.fault.times
+        )

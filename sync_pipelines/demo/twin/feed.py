@@ -63,7 +63,13 @@ class Feed:
         return (entry[2] for entry in self._entries)
 
     def page(
-        self, rowversion_gt: str | None, page: int, size: int, *, ties: TieOrder = "stable", sort: bool = True
+        self,
+        rowversion_gt: str | None,
+        page: int,
+        size: int,
+        *,
+        ties: TieOrder = "stable",
+        sort: bool = True,
     ) -> list[Row]:
         """Return the rows of one offset page.
 
@@ -94,6 +100,8 @@ class Feed:
         low = self._entries.bisect_left((self._entries[start][0], _LOWEST))
         high = self._entries.bisect_right((self._entries[stop - 1][0], _HIGHEST))
         # A random number between version and row: equal versions come in a new order each time.
-        entries = [(entry[0], random.random(), entry[2]) for entry in self._entries.islice(low, high)]  # noqa: S311
+        entries = [
+            (entry[0], random.random(), entry[2]) for entry in self._entries.islice(low, high)
+        ]  # noqa: S311
         entries.sort(key=lambda entry: entry[:2])
         return [entry[2] for entry in entries[start - low : stop - low]]

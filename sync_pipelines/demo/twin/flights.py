@@ -23,7 +23,9 @@ from sync_pipelines.demo.twin.table import TwinTable
 _BLOCK_BYTES = 1 << 19
 
 
-def load_flights(store: TwinStore, limit: int | None = None, tables: Collection[str] | None = None) -> TwinStore:
+def load_flights(
+    store: TwinStore, limit: int | None = None, tables: Collection[str] | None = None
+) -> TwinStore:
     """Add the tables, whole or the first `limit` rows of each.
 
     Raises:
@@ -41,7 +43,9 @@ def load_flights(store: TwinStore, limit: int | None = None, tables: Collection[
                 source.business_keys,
                 source.delta_strategy,
                 has_rowversion=source.delta_strategy == "rowversion",
-                rowversion_column=ROWVERSION_COLUMN if source.delta_strategy == "rowversion" else None,
+                rowversion_column=ROWVERSION_COLUMN
+                if source.delta_strategy == "rowversion"
+                else None,
             )
         )
         at = 0
@@ -70,7 +74,9 @@ def _read(file: str, names: Collection[str]) -> t.Iterator[pa.RecordBatch]:
             pa.PythonFile(source, "r"),
             read_options=csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
             convert_options=csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), null_values=["NA", ""], strings_can_be_null=True
+                column_types=dict.fromkeys(names, pa.string()),
+                null_values=["NA", ""],
+                strings_can_be_null=True,
             ),
         )
 
@@ -79,7 +85,10 @@ def _fill(table: TwinTable, rows: pa.RecordBatch, at: int) -> None:
     """Make the JSON of whole columns at once; row by row would take ten times as long."""
     columns = [column for column in table.columns if column.name != ROWVERSION_COLUMN]
     tokens = {column.name: _mapped(rows[column.name], _token_of(column)) for column in columns}
-    values = {name: _mapped(rows[name], _key_value_of(table.column(name)), python=True) for name in table.business_keys}
+    values = {
+        name: _mapped(rows[name], _key_value_of(table.column(name)), python=True)
+        for name in table.business_keys
+    }
     versions = _rowversions(rows, at) if table.has_rowversion else [None] * len(rows)
     data = dict(tokens)
     if table.rowversion_column is not None:
@@ -92,7 +101,9 @@ def _fill(table: TwinTable, rows: pa.RecordBatch, at: int) -> None:
 def _rowversions(rows: pa.RecordBatch, at: int) -> list[str]:
     """Derive row versions from the row's own time, else ten rows per minute: many ties, as in S2."""
     if "time_hour" in rows.schema.names:
-        digits: list[str] = _mapped(rows["time_hour"], lambda text: "".join(filter(str.isdigit, text)), python=True)
+        digits: list[str] = _mapped(
+            rows["time_hour"], lambda text: "".join(filter(str.isdigit, text)), python=True
+        )
         return digits
     minutes = (number // 10 for number in range(at, at + len(rows)))
     return [f"201301{1 + m // 1440:02d}{m // 60 % 24:02d}{m % 60:02d}00" for m in minutes]
@@ -130,7 +141,9 @@ def _objects(columns: dict[str, pa.Array]) -> list[bytes]:
     pieces: list[t.Any] = []
     for name, column in columns.items():
         pieces += [(b"," if pieces else b"{") + encode_json(name) + b":", column]
-    scalars = [pa.scalar(piece, pa.binary()) if isinstance(piece, bytes) else piece for piece in pieces]
+    scalars = [
+        pa.scalar(piece, pa.binary()) if isinstance(piece, bytes) else piece for piece in pieces
+    ]
     end = pa.scalar(b"}", pa.binary())
     separator = pa.scalar(b"", pa.binary())
     objects: list[bytes] = pc.binary_join_element_wise(*scalars, end, separator).to_pylist()

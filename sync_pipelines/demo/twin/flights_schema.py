@@ -22,7 +22,9 @@ class FlightsTable:
     def twin_columns(self) -> list[TwinColumn]:
         """Return the columns as the twin declares them."""
         lines = [line.strip().partition(" ") for line in self.columns.strip().splitlines()]
-        return [TwinColumn(name, kind.rstrip("!"), not kind.endswith("!")) for name, _, kind in lines]
+        return [
+            TwinColumn(name, kind.rstrip("!"), not kind.endswith("!")) for name, _, kind in lines
+        ]
 
 
 # Keys, checked on the data: weather by (origin, year, month, day, hour) is not unique, local hour 1 of

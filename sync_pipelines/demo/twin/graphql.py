@@ -58,7 +58,10 @@ class GraphqlTwin:
         if self.error is not None:
             return Answer(body=encode_json(self.error))
         done = graphql_sync(
-            self._schema, asked["query"], {"items": self._items}, variable_values=asked.get("variables")
+            self._schema,
+            asked["query"],
+            {"items": self._items},
+            variable_values=asked.get("variables"),
         )
         told: dict[str, t.Any] = {} if done.data is None else {"data": done.data}
         if done.errors:
@@ -66,18 +69,34 @@ class GraphqlTwin:
         return Answer(body=encode_json(told))
 
     def _items(
-        self, info: t.Any, first: int = 10, after: str | None = None, updatedAfter: str | None = None
+        self,
+        info: t.Any,
+        first: int = 10,
+        after: str | None = None,
+        updatedAfter: str | None = None,
     ) -> dict[str, t.Any]:
         found = sorted(self.records, key=lambda record: str(record.get("updatedAt") or ""))
-        found = [one for one in found if updatedAfter is None or str(one.get("updatedAt") or "") > updatedAfter]
+        found = [
+            one
+            for one in found
+            if updatedAfter is None or str(one.get("updatedAt") or "") > updatedAfter
+        ]
         start = int(after.removeprefix("c")) if after else 0
         part = found[start : start + min(first, self.max_size)]
         has_next = start + len(part) < len(found)
-        cursor = None if self.forgets_cursor and has_next else "c1" if self.cursor_stands else f"c{start + len(part)}"
+        cursor = (
+            None
+            if self.forgets_cursor and has_next
+            else "c1"
+            if self.cursor_stands
+            else f"c{start + len(part)}"
+        )
         nodes = [None if not record else {**record, "secret": self._secret} for record in part]
         return {
             "nodes": nodes,
-            "edges": [{"cursor": f"c{start + place}", "node": node} for place, node in enumerate(nodes, 1)],
+            "edges": [
+                {"cursor": f"c{start + place}", "node": node} for place, node in enumerate(nodes, 1)
+            ],
             "pageInfo": {"hasNextPage": has_next, "endCursor": cursor},
             "totalCount": len(found) if self.total is None else self.total,
         }

@@ -70,7 +70,9 @@ class TwinHandler(BaseHTTPRequestHandler):
     do_POST = do_DELETE = do_PUT = do_GET
 
     def _request_info(self, path: str, query: dict[str, str]) -> RequestInfo:
-        request = RequestInfo(time.time(), self.command, path, query, dict(self.headers.items()), "other")
+        request = RequestInfo(
+            time.time(), self.command, path, query, dict(self.headers.items()), "other"
+        )
         endpoint, _ = self.server.twin.rest.find(self.command, path)
         if endpoint is not None or path in _REST:
             request.kind = "rest"
@@ -99,7 +101,12 @@ class TwinHandler(BaseHTTPRequestHandler):
         store = self.server.twin.store
         if request.kind == "rest":
             answer = self.server.twin.rest.answer(
-                self.server.twin.token, request.method, request.path, request.query, request.headers, self._body
+                self.server.twin.token,
+                request.method,
+                request.path,
+                request.query,
+                request.headers,
+                self._body,
             )
             return answer or error_answer(405, "no such endpoint")
         if not self._is_authorized():
@@ -116,7 +123,9 @@ class TwinHandler(BaseHTTPRequestHandler):
         try:
             return Answer(body=table.page(request.rowversion_gt, request.page, request.page_size))
         except ValueError:
-            return error_answer(400, "rowversion_gt cannot be compared with this table's row versions")
+            return error_answer(
+                400, "rowversion_gt cannot be compared with this table's row versions"
+            )
 
     def _packed(self, answer: Answer) -> Answer:
         wanted = self.server.twin.gzip and "gzip" in self.headers.get("Accept-Encoding", "")
@@ -132,12 +141,17 @@ class TwinHandler(BaseHTTPRequestHandler):
         else:
             self._answer(dress(self._packed(self._api(request)), fault), request, fault)
 
-    def _answer(self, answer: Answer, request: RequestInfo | None = None, fault: Fault | None = None) -> None:
+    def _answer(
+        self, answer: Answer, request: RequestInfo | None = None, fault: Fault | None = None
+    ) -> None:
         if request is not None:
             request.status = answer.status
             request.bytes = answer.content_length
         self.send_response(answer.status)
-        headers = {"Content-Type": answer.content_type, "Content-Length": str(answer.content_length)}
+        headers = {
+            "Content-Type": answer.content_type,
+            "Content-Length": str(answer.content_length),
+        }
         for name, value in (headers | answer.headers).items():
             self.send_header(name, value)
         self.end_headers()
@@ -171,4 +185,8 @@ class TwinHandler(BaseHTTPRequestHandler):
 def _number(text: str | None, default: int) -> int | None:
     if text is None:
         return default
-    return int(text) if text.isascii() and text.isdigit() and int(text[:12]) > 0 and len(text) <= 12 else None
+    return (
+        int(text)
+        if text.isascii() and text.isdigit() and int(text[:12]) > 0 and len(text) <= 12
+        else None
+    )

@@ -22,7 +22,9 @@ class Pending:
     def commit(self) -> Rowversion:
         """Make the write visible with the row version taken at `begin()`."""
         self._close()
-        return self.table.put(self.record, NULL_ROWVERSION if self.rowversion is None else self.rowversion)
+        return self.table.put(
+            self.record, NULL_ROWVERSION if self.rowversion is None else self.rowversion
+        )
 
     def rollback(self) -> None:
         """Forget the write."""

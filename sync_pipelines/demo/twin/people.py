@@ -67,8 +67,12 @@ def person(number: int, seed: str = SEED) -> dict[str, t.Any]:
     username = f"user{number:05d}"
     password = f"pass{chance.randrange(10**6)}"
     salt = f"{chance.randrange(16**8):08x}"
-    born = _NOW - timedelta(days=chance.randrange(18 * 365, 80 * 365), milliseconds=chance.randrange(86_400_000))
-    joined = _NOW - timedelta(days=chance.randrange(1, 15 * 365), milliseconds=chance.randrange(86_400_000))
+    born = _NOW - timedelta(
+        days=chance.randrange(18 * 365, 80 * 365), milliseconds=chance.randrange(86_400_000)
+    )
+    joined = _NOW - timedelta(
+        days=chance.randrange(1, 15 * 365), milliseconds=chance.randrange(86_400_000)
+    )
     gender = chance.choice(("female", "male"))
     picture = f"https://randomuser.me/api/portraits/{{}}{'women' if gender == 'female' else 'men'}/{number % 100}.jpg"
     secret = f"{password}{salt}".encode()
@@ -76,7 +80,10 @@ def person(number: int, seed: str = SEED) -> dict[str, t.Any]:
         "gender": gender,
         "name": {"title": "Ms" if gender == "female" else "Mr", "first": first, "last": last},
         "location": {
-            "street": {"number": chance.randrange(1, 9999), "name": f"{chance.choice(_LAST)} Street"},
+            "street": {
+                "number": chance.randrange(1, 9999),
+                "name": f"{chance.choice(_LAST)} Street",
+            },
             "city": city,
             "state": f"{city} region",
             "country": country,
@@ -88,7 +95,10 @@ def person(number: int, seed: str = SEED) -> dict[str, t.Any]:
                 "latitude": f"{chance.uniform(-90, 90):.4f}",
                 "longitude": f"{chance.uniform(-180, 180):.4f}",
             },
-            "timezone": {"offset": chance.choice(("+1:00", "0:00", "-3:30", "+5:45")), "description": "somewhere"},
+            "timezone": {
+                "offset": chance.choice(("+1:00", "0:00", "-3:30", "+5:45")),
+                "description": "somewhere",
+            },
         },
         "email": f"{username}@example.com",
         "login": {
@@ -104,7 +114,9 @@ def person(number: int, seed: str = SEED) -> dict[str, t.Any]:
         "registered": {"date": _moment(joined), "age": (_NOW - joined).days // 365},
         "phone": f"({chance.randrange(100, 999)}) {chance.randrange(100, 999)}-{chance.randrange(1000, 9999)}",
         "cell": f"({chance.randrange(100, 999)}) {chance.randrange(100, 999)}-{chance.randrange(1000, 9999)}",
-        "id": {"name": "BSN", "value": f"{number:08d}"} if number % 4 else {"name": "", "value": None},
+        "id": {"name": "BSN", "value": f"{number:08d}"}
+        if number % 4
+        else {"name": "", "value": None},
         "picture": {
             "large": picture.format(""),
             "medium": picture.format("med/"),
@@ -122,14 +134,22 @@ def answer(results: int, page: int, seed: str = SEED) -> bytes:
     """One answer of `GET /api/?results=…&page=…&seed=…`; pages never end."""
     first = (page - 1) * results
     people = [person(number, seed) for number in range(first, first + results)]
-    return encode_json({"results": people, "info": {"seed": seed, "results": results, "page": page, "version": "1.4"}})
+    return encode_json(
+        {
+            "results": people,
+            "info": {"seed": seed, "results": results, "page": page, "version": "1.4"},
+        }
+    )
 
 
 def write_recordings(folder: Path) -> list[Path]:
     """Write data.json and its subsets of 20, 200, 1000 and 5000 users."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, count in [("data.json", RECORDED[-1]), *((f"data.json.{count}", count) for count in RECORDED)]:
+    for name, count in [
+        ("data.json", RECORDED[-1]),
+        *((f"data.json.{count}", count) for count in RECORDED),
+    ]:
         path = folder / name
         path.write_bytes(answer(count, 1))
         written.append(path)

@@ -96,7 +96,9 @@ class TcpProxy:
     def _listen(self) -> None:
         self._listener = socket.create_server((self.host, self.port), backlog=128)
         self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, args=(self._listener,), name="twin-proxy", daemon=True).start()
+        threading.Thread(
+            target=self._accept, args=(self._listener,), name="twin-proxy", daemon=True
+        ).start()
 
     def _accept(self, listener: socket.socket) -> None:
         while True:

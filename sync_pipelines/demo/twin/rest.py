@@ -99,14 +99,24 @@ class RestTwin:
         return self.endpoints.get(head + "/{id}"), unquote(last)
 
     def answer(
-        self, token: str, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes
+        self,
+        token: str,
+        method: str,
+        path: str,
+        query: dict[str, str],
+        headers: dict[str, str],
+        body: bytes,
     ) -> Answer | None:
         """The answer, or None where no endpoint is."""
         sent = {name.lower(): value for name, value in headers.items()}
         if path == "/oauth/token" and method == "POST":
             return self._token(headers, body)
         if path == GRAPHQL_PATH and method == "POST":
-            return self.graphql.answer(body) if self._may("bearer", token, query, sent) else error_answer(401, "no")
+            return (
+                self.graphql.answer(body)
+                if self._may("bearer", token, query, sent)
+                else error_answer(401, "no")
+            )
         if path == "/openapi.json" and self.document is not None:
             return json_answer(self.document)
         endpoint, one = self.find(method, path)
@@ -118,7 +128,9 @@ class RestTwin:
             return self._single(endpoint, method, path, one, query, body)
         return self._list(endpoint, path, query)
 
-    def _may(self, kind: AuthKind, token: str, query: dict[str, str], headers: dict[str, str]) -> bool:
+    def _may(
+        self, kind: AuthKind, token: str, query: dict[str, str], headers: dict[str, str]
+    ) -> bool:
         sent = headers.get("authorization", "")
         if kind == "bearer":
             return hmac.compare_digest(sent, f"Bearer {token}")
@@ -134,7 +146,12 @@ class RestTwin:
 
     def _token(self, headers: dict[str, str], body: bytes) -> Answer:
         form = dict(parse_qsl(body.decode()))
-        basic = "Basic " + base64.b64encode(":".join(quote(part, safe="") for part in self.client).encode()).decode()
+        basic = (
+            "Basic "
+            + base64.b64encode(
+                ":".join(quote(part, safe="") for part in self.client).encode()
+            ).decode()
+        )
         given = (form.get("client_id"), form.get("client_secret"))
         if form.get("grant_type") != "client_credentials" or not (
             given == self.client or headers.get("Authorization") == basic
@@ -143,12 +160,22 @@ class RestTwin:
         with self._lock:
             token = f"twin-oauth-token-{next(self._numbers)}"
             self.issued[token] = time.monotonic() + self.lifetime_seconds
-        return json_answer({"access_token": token, "token_type": "Bearer", "expires_in": self.lifetime_seconds})
+        return json_answer(
+            {"access_token": token, "token_type": "Bearer", "expires_in": self.lifetime_seconds}
+        )
 
     def _single(
-        self, endpoint: RestEndpoint, method: str, path: str, one: str, query: dict[str, str], body: bytes
+        self,
+        endpoint: RestEndpoint,
+        method: str,
+        path: str,
+        one: str,
+        query: dict[str, str],
+        body: bytes,
     ) -> Answer:
-        record = next((record for record in endpoint.records if str(record.get(endpoint.key)) == one), None)
+        record = next(
+            (record for record in endpoint.records if str(record.get(endpoint.key)) == one), None
+        )
         if record is None:
             return error_answer(404, "no such record")
         if method == "PUT":
@@ -162,12 +189,18 @@ class RestTwin:
         fields = [name for name in query.get("fields", "").split(",") if name]
         always = {endpoint.key, *(endpoint.since[1:] if endpoint.since else ())}
         return json_answer(
-            {name: value for name, value in record.items() if not fields or name in fields or name in always}
+            {
+                name: value
+                for name, value in record.items()
+                if not fields or name in fields or name in always
+            }
         )
 
     def _list(self, endpoint: RestEndpoint, path: str, query: dict[str, str]) -> Answer:
         if endpoint.paging == "people":
-            people = people_answer(_whole(query, "results", 1), _whole(query, "page", 1), query.get("seed", "any"))
+            people = people_answer(
+                _whole(query, "results", 1), _whole(query, "page", 1), query.get("seed", "any")
+            )
             return Answer(body=people)
         records = _selected(endpoint, query)
         if endpoint.paging == "none":
@@ -184,7 +217,9 @@ class RestTwin:
         headers: dict[str, str] = {}
         if endpoint.paging == "link_header" and has_more:
             headers["Link"] = f'<{url}>; rel="next"'
-        return _answer(endpoint, part, _beside(endpoint, url, following["cursor"], has_more), headers)
+        return _answer(
+            endpoint, part, _beside(endpoint, url, following["cursor"], has_more), headers
+        )
 
 
 def _selected(endpoint: RestEndpoint, query: dict[str, str]) -> list[t.Any]:
@@ -225,7 +260,9 @@ def _beside(endpoint: RestEndpoint, url: str, cursor: str, has_more: bool) -> di
     return {"meta": {"next": cursor if has_more else None}}
 
 
-def _answer(endpoint: RestEndpoint, part: list[t.Any], beside: dict[str, t.Any], headers: dict[str, str]) -> Answer:
+def _answer(
+    endpoint: RestEndpoint, part: list[t.Any], beside: dict[str, t.Any], headers: dict[str, str]
+) -> Answer:
     content: t.Any = part
     if endpoint.envelope or beside:
         content = {endpoint.envelope or "items": part, **beside}

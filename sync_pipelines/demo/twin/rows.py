@@ -65,7 +65,9 @@ class Row(msgspec.Struct, gc=False, eq=False):
         return record
 
 
-def make_row(key: Key, rowversion: str | int | None, seq: int, keys: bytes, data: bytes, poison: bool = False) -> Row:
+def make_row(
+    key: Key, rowversion: str | int | None, seq: int, keys: bytes, data: bytes, poison: bool = False
+) -> Row:
     """Encode the row once, so that a page is only a slice and a join."""
     head = _HEAD + keys + _MIDDLE + encode_json(rowversion) + _TAIL
     return Row(key, rowversion, seq, head + data + b"}", len(head), poison)
@@ -93,7 +95,9 @@ def canonical_line(key: Key, record: Mapping[str, t.Any]) -> bytes:
 
     `[[key values], {record}]` with sorted names; 1.50 and 1.5 are the same number.
     """
-    return _SORTED_ENCODER.encode([[_plain(v) for v in key], {name: _plain(v) for name, v in record.items()}])
+    return _SORTED_ENCODER.encode(
+        [[_plain(v) for v in key], {name: _plain(v) for name, v in record.items()}]
+    )
 
 
 def truth_digest(truth: Mapping[Key, Mapping[str, t.Any]]) -> tuple[int, str]:
@@ -108,7 +112,10 @@ def truth_digest(truth: Mapping[Key, Mapping[str, t.Any]]) -> tuple[int, str]:
 def digest_rows(items: Iterable[tuple[Key, Mapping[str, t.Any] | Row]]) -> tuple[int, str]:
     """Return the count and md5; rows are decoded one at a time, as all flights together are large."""
     # Sorting by the key's JSON is sorting the lines: no JSON array is a prefix of another.
-    ordered = sorted(((_SORTED_ENCODER.encode([_plain(v) for v in key]), key, item) for key, item in items), key=_first)
+    ordered = sorted(
+        ((_SORTED_ENCODER.encode([_plain(v) for v in key]), key, item) for key, item in items),
+        key=_first,
+    )
     digest = hashlib.md5(usedforsecurity=False)
     for _, key, item in ordered:
         digest.update(canonical_line(key, item.record if isinstance(item, Row) else item) + b"\n")

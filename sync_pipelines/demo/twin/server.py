@@ -74,7 +74,9 @@ class TwinServer:
             raise RuntimeError("the twin is already running")
         self._http = TwinHttpServer((self.host, self.port), self)
         self.port = self._http.server_address[1]
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), name="twin", daemon=True)
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, args=(0.02,), name="twin", daemon=True
+        )
         self._thread.start()
         return self
 

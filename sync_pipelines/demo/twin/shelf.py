@@ -34,7 +34,9 @@ class Shelf:
                 self.feed.remove(twin)
         self.rows[row.key] = row
         self.feed.add(row)
-        self.log.append(op or ("insert" if old is None else "update"), row.key, row.rowversion, row.data)
+        self.log.append(
+            op or ("insert" if old is None else "update"), row.key, row.rowversion, row.data
+        )
 
     def write_many(self, rows: list[Row]) -> None:
         """Write good rows; fast when all keys are new and distinct."""
@@ -67,7 +69,9 @@ class Shelf:
         if row is None or key not in self.twins:
             return None if row is None or row.poison else row
         good = [each for each in (row, *self.twins[key]) if not each.poison]
-        return max(good, key=lambda each: (self.feed.sort_value(each.rowversion), each.seq), default=None)
+        return max(
+            good, key=lambda each: (self.feed.sort_value(each.rowversion), each.seq), default=None
+        )
 
     def good_rows(self) -> Iterator[Row]:
         """Iterate over the good rows that count, in order of first insertion."""

@@ -69,7 +69,9 @@ class TwinTable(EvolvingSchema):
         self.name = name or slug
         self.description = description
         self.columns = list(columns)
-        self.business_keys = tuple(business_keys) or tuple(c.name for c in columns if c.is_business_key)
+        self.business_keys = tuple(business_keys) or tuple(
+            c.name for c in columns if c.is_business_key
+        )
         self.delta_strategy = delta_strategy
         self.rowversions = rowversions or TimestampRowversions()
         self.has_rowversion = has_rowversion
@@ -110,7 +112,9 @@ class TwinTable(EvolvingSchema):
         try:
             return tuple(json_view(record[name]) for name in self.business_keys)
         except KeyError as error:
-            raise KeyError(f"record has no business key column {error}; use put_raw() for broken rows") from None
+            raise KeyError(
+                f"record has no business key column {error}; use put_raw() for broken rows"
+            ) from None
 
     def put(self, record: Mapping[str, t.Any], rowversion: RowversionArgument = None) -> Rowversion:
         """Insert or update by business key; return the row version given."""
@@ -120,24 +124,35 @@ class TwinTable(EvolvingSchema):
             return version
 
     def put_many(
-        self, records: Iterable[Mapping[str, t.Any]], rowversions: Sequence[RowversionArgument] | None = None
+        self,
+        records: Iterable[Mapping[str, t.Any]],
+        rowversions: Sequence[RowversionArgument] | None = None,
     ) -> int:
         """Insert or update many records at once; return how many."""
         with self.lock:
             given = iter(rowversions) if rowversions is not None else None
-            rows = [self._row(record, self._version(next(given) if given else None)) for record in records]
+            rows = [
+                self._row(record, self._version(next(given) if given else None))
+                for record in records
+            ]
             self._shelf.write_many(rows)
         return len(rows)
 
     def put_encoded(
-        self, keys: Iterable[Key], rowversions: Iterable[str | None], keys_json: Iterable[bytes], data: Iterable[bytes]
+        self,
+        keys: Iterable[Key],
+        rowversions: Iterable[str | None],
+        keys_json: Iterable[bytes],
+        data: Iterable[bytes],
     ) -> int:
         """Load rows whose JSON is already made; the fastest way in, the caller vouches for the bytes."""
         with self.lock:
             none = not self.has_rowversion
             rows = [
                 make_row(key, None if none else version, self._shelf.next_seq(), key_json, body)
-                for key, version, key_json, body in zip(keys, rowversions, keys_json, data, strict=True)
+                for key, version, key_json, body in zip(
+                    keys, rowversions, keys_json, data, strict=True
+                )
             ]
             self._shelf.write_many(rows)
         return len(rows)

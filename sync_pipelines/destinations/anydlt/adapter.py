@@ -18,15 +18,33 @@ from psycopg.rows import tuple_row
 from sync_pipelines.books.staging import lock_ddl, prepare_staging
 from sync_pipelines.catalog.database import Database, classified_errors
 from sync_pipelines.catalog.session_options import ensure_schema
-from sync_pipelines.destinations.anydlt.mirror import MirrorTable, fill_table, make_mirror, make_table, mirrored
+from sync_pipelines.destinations.anydlt.mirror import (
+    MirrorTable,
+    fill_table,
+    make_mirror,
+    make_table,
+    mirrored,
+)
 from sync_pipelines.destinations.anydlt.warehouse import Warehouse, check_warehouse
 from sync_pipelines.destinations.destination import Prepared, StagedBatches
-from sync_pipelines.destinations.drift import Alterations, TablePlan, check_is_ours, check_may_be_made, plan_columns
+from sync_pipelines.destinations.drift import (
+    Alterations,
+    TablePlan,
+    check_is_ours,
+    check_may_be_made,
+    plan_columns,
+)
 from sync_pipelines.destinations.postgres.publish import publish
 from sync_pipelines.destinations.values import as_python
 from sync_pipelines.errors import ConfigurationError, UnknownTypeError
 from sync_pipelines.gate.remask import Remask
-from sync_pipelines.model.entity import OPTIONAL_COLUMNS, REJECTED_COLUMN, REVIEW_COLUMN, Column, Entity
+from sync_pipelines.model.entity import (
+    OPTIONAL_COLUMNS,
+    REJECTED_COLUMN,
+    REVIEW_COLUMN,
+    Column,
+    Entity,
+)
 from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult
 from sync_pipelines.model.quoting import literal
 from sync_pipelines.model.run import Ledger
@@ -37,7 +55,11 @@ class DltDestination:
     """Tables in a destination of dlt; catalog, quarantine and books stay in PostgreSQL."""
 
     def __init__(
-        self, database: Database, name: str, credentials: str, column_type: Callable[[ColumnType], str]
+        self,
+        database: Database,
+        name: str,
+        credentials: str,
+        column_type: Callable[[ColumnType], str],
     ) -> None:
         self._database, self._name, self._credentials = database, name, credentials
         self._column_type = column_type
@@ -54,12 +76,16 @@ class DltDestination:
                     where=dict(entity.where),
                     next_command=f"rename or drop the table, then sync-pipelines sync {entity.path} --full-refresh",
                 )
-            entity = replace(entity, own_columns=entity.own_columns | (OPTIONAL_COLUMNS.keys() & there.keys()))
+            entity = replace(
+                entity, own_columns=entity.own_columns | (OPTIONAL_COLUMNS.keys() & there.keys())
+            )
             changes = self._follow(warehouse, entity, there, rebuild=rebuild)
             mirror = mirrored(entity)
             ensure_schema(cursor, mirror.target_schema)
             prepare_staging(cursor, mirror)
-            is_empty = rebuild and (not there or warehouse.number("SELECT count(*) FROM {table}") == 0)
+            is_empty = rebuild and (
+                not there or warehouse.number("SELECT count(*) FROM {table}") == 0
+            )
         return Prepared(changes, is_empty, entity.own_columns)
 
     def _follow(
@@ -80,7 +106,8 @@ class DltDestination:
                 type_of=lambda column: self._column_type(column.type),
                 widening=lambda column, have: self._widening(column, have, quote),
                 holds=_holds,
-                own_types=dict.fromkeys(OPTIONAL_COLUMNS, "varchar") | {REJECTED_COLUMN: "timestamp with time zone"},
+                own_types=dict.fromkeys(OPTIONAL_COLUMNS, "varchar")
+                | {REJECTED_COLUMN: "timestamp with time zone"},
             )
             return plan_columns(entity, types, spelled, rebuild=rebuild)
 
@@ -98,27 +125,39 @@ class DltDestination:
             is_wider = widens(parse_type(have), column.type)
         except UnknownTypeError:
             return None
-        return f"ALTER COLUMN {quote(column.target_name)} TYPE {self._column_type(column.type)}" if is_wider else None
+        return (
+            f"ALTER COLUMN {quote(column.target_name)} TYPE {self._column_type(column.type)}"
+            if is_wider
+            else None
+        )
 
     def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> None:
         """None: one load brings what changed, when everything is read."""
 
-    def publish(self, request: PublishRequest, read: ReadResult, batches: StagedBatches) -> Publication:
+    def publish(
+        self, request: PublishRequest, read: ReadResult, batches: StagedBatches
+    ) -> Publication:
         """Compare in the control database, load by dlt, then commit the books."""
         warehouse = self._warehouse(request.entity)
         mirror = mirrored(request.entity)
         with classified_errors(), self._locked() as cursor:
             make_mirror(cursor, mirror, warehouse)
             table = partial(MirrorTable, warehouse=warehouse)
-            publication = publish(cursor, replace(request, entity=mirror), read, batches, make_table=table)
+            publication = publish(
+                cursor, replace(request, entity=mirror), read, batches, make_table=table
+            )
         self._wrote = bool(publication.details["dlt"])
         return publication
 
-    def all_unchanged(self, request: PublishRequest, read: ReadResult, batch: pa.Table) -> Ledger | None:
+    def all_unchanged(
+        self, request: PublishRequest, read: ReadResult, batch: pa.Table
+    ) -> Ledger | None:
         """None: only the publish step compares."""
         return None
 
-    def accept_review(self, entity: Entity, key: Sequence[str], content_hash: str, *, catalog: Any) -> None:
+    def accept_review(
+        self, entity: Entity, key: Sequence[str], content_hash: str, *, catalog: Any
+    ) -> None:
         """By one statement of its own.
 
         Where the catalog's transaction then fails, the flag comes back with the next full read.
@@ -159,7 +198,9 @@ class DltDestination:
         """A copy."""
         return self._copy(connection, entity, "")
 
-    def rows_table(self, connection: Any, entity: Entity, key: tuple[str, ...] | None = None) -> str:
+    def rows_table(
+        self, connection: Any, entity: Entity, key: tuple[str, ...] | None = None
+    ) -> str:
         """A copy."""
         return self._copy(connection, entity, " ON COMMIT DROP")
 
@@ -188,7 +229,10 @@ class DltDestination:
 
         A file of duckdb is open in one process only.
         """
-        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+        with (
+            self._database.connect() as connection,
+            connection.cursor(row_factory=tuple_row) as cursor,
+        ):
             # Credentials may be a secret, and the name of a lock may be logged.
             place = hashlib.sha256(self._credentials.encode()).hexdigest()
             lock_ddl(cursor, f"{self._name}:{place}")

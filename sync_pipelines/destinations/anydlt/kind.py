@@ -55,7 +55,9 @@ class DltKind:
         # dlt takes a third of a second to import.
         from sync_pipelines.destinations.anydlt.adapter import DltDestination
 
-        return DltDestination(database, self.name, self.credentials(connector.destination_settings), self.column_type)
+        return DltDestination(
+            database, self.name, self.credentials(connector.destination_settings), self.column_type
+        )
 
     def credentials(self, options: Mapping[str, Any]) -> str:
         """What dlt takes as credentials, for duckdb the path of a file; a reference is resolved.
@@ -89,10 +91,14 @@ class DltKind:
                 state="Nothing was stored.",
             )
 
-    def addresses(self, options: Mapping[str, Any], secrets: Iterable[tuple[str, str]]) -> Iterable[Address]:
+    def addresses(
+        self, options: Mapping[str, Any], secrets: Iterable[tuple[str, str]]
+    ) -> Iterable[Address]:
         """Where rows go; only a reference may be shown of what may be a secret."""
         given = str(options.get(CREDENTIALS) or "no credentials")
-        yield Address(given if given.startswith("env:") else self.name, f"{self.name}, written by dlt")
+        yield Address(
+            given if given.startswith("env:") else self.name, f"{self.name}, written by dlt"
+        )
 
     def files(self, options: Mapping[str, Any]) -> Iterable[Address]:
         """The database file."""

@@ -49,7 +49,9 @@ def make_mirror(cursor: Any, mirror: Entity, warehouse: Warehouse) -> None:
     fill_table(cursor, target, mirror, warehouse)
     for statement in constraint_statements(mirror):
         cursor.execute(statement)
-    cursor.execute(f"CREATE TEMP TABLE {_KNOWN} ON COMMIT DROP AS SELECT ctid AS place FROM {target}")
+    cursor.execute(
+        f"CREATE TEMP TABLE {_KNOWN} ON COMMIT DROP AS SELECT ctid AS place FROM {target}"
+    )
 
 
 def make_table(cursor: Any, what: str, entity: Entity, ending: str = "") -> None:
@@ -63,11 +65,15 @@ def make_table(cursor: Any, what: str, entity: Entity, ending: str = "") -> None
     """
     columns = [f"{quote(column.target_name)} {column.type.sql}" for column in entity.columns]
     columns += BRIDGE_COLUMNS.values()
-    columns += [f"{name} {kind}" for name, kind in OPTIONAL_COLUMNS.items() if name in entity.own_columns]
+    columns += [
+        f"{name} {kind}" for name, kind in OPTIONAL_COLUMNS.items() if name in entity.own_columns
+    ]
     cursor.execute(f"CREATE {what} ({', '.join(columns)}){ending}")
 
 
-def fill_table(cursor: Any, target: str, entity: Entity, warehouse: Warehouse, where: str = "1 = 1") -> None:
+def fill_table(
+    cursor: Any, target: str, entity: Entity, warehouse: Warehouse, where: str = "1 = 1"
+) -> None:
     """Copy rows of the warehouse into a table of `make_table`; columns that the warehouse does not have stay null."""
     there = warehouse.types().keys()
     names = [column.target_name for column in entity.columns if column.target_name in there]
@@ -84,7 +90,13 @@ class MirrorTable(PostgresTable):
     """The mirror for `destinations.publish.publish_table`; before the books are closed dlt merges what changed."""
 
     def __init__(
-        self, cursor: Any, request: PublishRequest, read: ReadResult, came: Staged, *, warehouse: Warehouse
+        self,
+        cursor: Any,
+        request: PublishRequest,
+        read: ReadResult,
+        came: Staged,
+        *,
+        warehouse: Warehouse,
     ) -> None:
         super().__init__(cursor, request, read, came)
         self._warehouse = warehouse
@@ -111,9 +123,13 @@ class MirrorTable(PostgresTable):
 
     def _changed(self) -> str:
         """Rows that were inserted or updated, so that they are at a place where none was before."""
-        texts = [canonical_text(f"t.{quote(column.target_name)}", column.type.kind) for column in self.entity.columns]
+        texts = [
+            canonical_text(f"t.{quote(column.target_name)}", column.type.kind)
+            for column in self.entity.columns
+        ]
         own = [
-            canonical_text(f"t.{name}", Kind.TIMESTAMPTZ if name in _MOMENTS else Kind.TEXT) for name in self._own_names
+            canonical_text(f"t.{name}", Kind.TIMESTAMPTZ if name in _MOMENTS else Kind.TEXT)
+            for name in self._own_names
         ]
         columns = ", ".join(f"{value} AS v{place}" for place, value in enumerate([*texts, *own]))
         return (

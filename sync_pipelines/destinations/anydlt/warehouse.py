@@ -11,7 +11,10 @@ from typing import Any
 import dlt
 import pyarrow as pa
 from dlt.common.destination import Destination
-from dlt.common.destination.exceptions import DestinationTerminalException, DestinationTransientException
+from dlt.common.destination.exceptions import (
+    DestinationTerminalException,
+    DestinationTransientException,
+)
 from dlt.common.exceptions import MissingDependencyException
 from dlt.common.schema.exceptions import DataValidationError
 from dlt.common.schema.typing import TSchemaContractDict
@@ -43,7 +46,11 @@ def check_warehouse(name: str, credentials: str) -> str:
     Raises:
         SyncError: it did not.
     """
-    with _our_errors(None), _pipeline(name, credentials, "check") as pipeline, pipeline.sql_client() as client:
+    with (
+        _our_errors(None),
+        _pipeline(name, credentials, "check") as pipeline,
+        pipeline.sql_client() as client,
+    ):
         client.execute_sql("SELECT 1")
     return f"{name} answers"
 
@@ -55,7 +62,10 @@ def _pipeline(name: str, credentials: str, dataset: str) -> Iterator[Any]:
     factory = Destination.from_reference(name, credentials=credentials, naming_convention="direct")
     with working_folder(load_settings().home) as folder:
         yield dlt.pipeline(
-            pipeline_name="sync_pipelines", pipelines_dir=str(folder), destination=factory, dataset_name=dataset
+            pipeline_name="sync_pipelines",
+            pipelines_dir=str(folder),
+            destination=factory,
+            dataset_name=dataset,
         )
 
 
@@ -74,16 +84,20 @@ class Warehouse:
 
     @contextmanager
     def _pipeline(self) -> Iterator[Any]:
-        with _our_errors(self.entity), _pipeline(self.name, self._credentials, self.entity.target_schema) as pipeline:
+        with (
+            _our_errors(self.entity),
+            _pipeline(self.name, self._credentials, self.entity.target_schema) as pipeline,
+        ):
             yield pipeline
 
     def types(self) -> dict[str, str]:
         """Types of the table's columns by name, in lower case; empty where there is no table."""
-        where = (
-            f"table_schema = {literal(self.entity.target_schema)} AND table_name = {literal(self.entity.target_table)}"
-        )
+        schema, table = literal(self.entity.target_schema), literal(self.entity.target_table)
+        where = f"table_schema = {schema} AND table_name = {table}"
         with self._pipeline() as pipeline, pipeline.sql_client() as client:
-            rows = client.execute_sql(f"SELECT column_name, data_type FROM information_schema.columns WHERE {where}")
+            rows = client.execute_sql(
+                f"SELECT column_name, data_type FROM information_schema.columns WHERE {where}"
+            )
         return {name: sql_type.lower() for name, sql_type in rows}
 
     def rows(self, columns: Sequence[str], where: str = "1 = 1") -> Iterator[tuple[Any, ...]]:
@@ -95,22 +109,35 @@ class Warehouse:
         """
         with self._pipeline() as pipeline, pipeline.sql_client() as client:
             names = ", ".join(client.escape_column_name(name) for name in columns)
-            with client.execute_query(f"SELECT {names} FROM {self._table(client)} WHERE {where}") as cursor:
+            with client.execute_query(
+                f"SELECT {names} FROM {self._table(client)} WHERE {where}"
+            ) as cursor:
                 while rows := cursor.fetchmany(READ_ROWS):
                     yield from rows
 
     def number(self, statement: str) -> int:
         """The single number of a query; in it `{table}` is the table and `{keys}` the columns of the business key."""
         with self._pipeline() as pipeline, pipeline.sql_client() as client:
-            keys = [client.escape_column_name(column.target_name) for column in self.entity.business_keys]
-            rows = client.execute_sql(statement.format(table=self._table(client), keys=", ".join(keys)))
+            keys = [
+                client.escape_column_name(column.target_name)
+                for column in self.entity.business_keys
+            ]
+            rows = client.execute_sql(
+                statement.format(table=self._table(client), keys=", ".join(keys))
+            )
             return int(rows[0][0])
 
     def update(self, assignment: str, key: Sequence[str], condition: str) -> None:
         """Change the row of a key, given as texts."""
         with self._pipeline() as pipeline, pipeline.sql_client() as client:
-            names = [client.escape_column_name(column.target_name) for column in self.entity.business_keys]
-            same = [f"CAST({name} AS varchar) = {literal(part)}" for name, part in zip(names, key, strict=True)]
+            names = [
+                client.escape_column_name(column.target_name)
+                for column in self.entity.business_keys
+            ]
+            same = [
+                f"CAST({name} AS varchar) = {literal(part)}"
+                for name, part in zip(names, key, strict=True)
+            ]
             where = " AND ".join([*same, condition])
             client.execute_sql(f"UPDATE {self._table(client)} SET {assignment} WHERE {where}")
 
@@ -146,7 +173,9 @@ class Warehouse:
     def _forget_version(self, client: Any) -> None:
         versions = client.make_qualified_table_name("_dlt_version")
         with contextlib.suppress(DatabaseUndefinedRelation):
-            client.execute_sql(f"DELETE FROM {versions} WHERE schema_name = {literal(self._schema_name)}")
+            client.execute_sql(
+                f"DELETE FROM {versions} WHERE schema_name = {literal(self._schema_name)}"
+            )
 
     def merge(self, batches: Iterator[pa.Table]) -> str:
         """Insert rows, or replace those of the same business key; returns dlt's id of the load.
@@ -188,7 +217,12 @@ def _our_errors(entity: Entity | None) -> Iterator[None]:
             state="Nothing was changed.",
             next_command="pip install 'sync_pipelines[duckdb]'",
         ) from error
-    except (PipelineStepFailed, DestinationTerminalException, DestinationTransientException, ConnectionError) as error:
+    except (
+        PipelineStepFailed,
+        DestinationTerminalException,
+        DestinationTransientException,
+        ConnectionError,
+    ) as error:
         raise _as_ours(error, entity) from error
 
 

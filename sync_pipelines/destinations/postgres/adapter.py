@@ -45,29 +45,40 @@ class PostgresDestination:
 
     def prepare(self, entity: Entity, *, rebuild: bool, remask: Remask | None = None) -> Prepared:
         """Bring target and staging into shape in one transaction."""
-        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+        with (
+            self._database.connect() as connection,
+            connection.cursor(row_factory=tuple_row) as cursor,
+        ):
             lock_ddl(cursor, entity.target_schema)
             ensure_schema(cursor, entity.target_schema)
             if remask is not None:
                 mask_catalog(cursor, remask)
                 clear_columns(cursor, entity, remask)
             stored = read_columns(cursor, entity.target_schema, entity.target_table)
-            entity = replace(entity, own_columns=entity.own_columns | (OPTIONAL_COLUMNS.keys() & stored.keys()))
+            entity = replace(
+                entity, own_columns=entity.own_columns | (OPTIONAL_COLUMNS.keys() & stored.keys())
+            )
             plan = plan_table(entity, stored, rebuild=rebuild)
             apply_table(cursor, entity, plan)
             prepare_staging(cursor, entity)
             if not stored:
                 grant_target(cursor, self._database.bridge_schema, entity.target_schema)
             kept = kept_from_characters(
-                entity, has_other_indexes=has_other_indexes(cursor, entity), has_checks=has_checks(cursor, entity)
+                entity,
+                has_other_indexes=has_other_indexes(cursor, entity),
+                has_checks=has_checks(cursor, entity),
             )
             return Prepared(plan.changes, is_empty(cursor, entity), entity.own_columns, kept)
 
     def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> RecordStream:
         """COPY while the source is read, into staging or into the empty target."""
-        return RecordStream(self._database.borrow(), entity, fills=fills_empty, bulk=first_rows >= BULK_ROWS)
+        return RecordStream(
+            self._database.borrow(), entity, fills=fills_empty, bulk=first_rows >= BULK_ROWS
+        )
 
-    def publish(self, request: PublishRequest, read: ReadResult, batches: StagedBatches) -> Publication:
+    def publish(
+        self, request: PublishRequest, read: ReadResult, batches: StagedBatches
+    ) -> Publication:
         """Publish in one transaction, on the connection of the stream where there is one."""
         stream = batches.stream
         with classified_errors():
@@ -79,15 +90,24 @@ class PostgresDestination:
                 connection.commit()
             return publication
 
-    def all_unchanged(self, request: PublishRequest, read: ReadResult, batch: pa.Table) -> Ledger | None:
+    def all_unchanged(
+        self, request: PublishRequest, read: ReadResult, batch: pa.Table
+    ) -> Ledger | None:
         """Compare by one query."""
-        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+        with (
+            self._database.connect() as connection,
+            connection.cursor(row_factory=tuple_row) as cursor,
+        ):
             return all_unchanged(cursor, request, read, batch)
 
-    def accept_review(self, entity: Entity, key: Sequence[str], content_hash: str, *, catalog: Any) -> None:
+    def accept_review(
+        self, entity: Entity, key: Sequence[str], content_hash: str, *, catalog: Any
+    ) -> None:
         """In the transaction of the catalog."""
         pairs = zip(entity.business_keys, key, strict=True)
-        keys = " AND ".join(f"t.{quote(column.target_name)}::text = {literal(part)}" for column, part in pairs)
+        keys = " AND ".join(
+            f"t.{quote(column.target_name)}::text = {literal(part)}" for column, part in pairs
+        )
         catalog.execute(
             f"UPDATE {quote(entity.target_schema, entity.target_table)} t SET {REVIEW_COLUMN} = NULL"
             f" WHERE {keys} AND right(t._bridge_hash, 32) = {literal(content_hash)}"
@@ -95,12 +115,18 @@ class PostgresDestination:
 
     def duplicate_keys(self, entity: Entity) -> int:
         """None while the key constraint is whole."""
-        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+        with (
+            self._database.connect() as connection,
+            connection.cursor(row_factory=tuple_row) as cursor,
+        ):
             return duplicate_keys(cursor, entity)
 
     def set_aside(self, entity: Entity, suffix: str) -> str | None:
         """Rename the table with its constraints."""
-        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+        with (
+            self._database.connect() as connection,
+            connection.cursor(row_factory=tuple_row) as cursor,
+        ):
             kept = set_aside(cursor, entity, suffix)
             return kept.kept_as if kept else None
 
@@ -117,7 +143,9 @@ class PostgresDestination:
         """The table itself."""
         return quote(entity.target_schema, entity.target_table)
 
-    def rows_table(self, connection: Any, entity: Entity, key: tuple[str, ...] | None = None) -> str:
+    def rows_table(
+        self, connection: Any, entity: Entity, key: tuple[str, ...] | None = None
+    ) -> str:
         """The table itself."""
         return quote(entity.target_schema, entity.target_table)
 
@@ -138,7 +166,9 @@ def _publish_streamed(
     connection = stream.connection
     if stream.fills and stream.refusal is None:
         try:
-            publication = publish(connection.cursor(), request, read, batches, stream=stream, fills=True)
+            publication = publish(
+                connection.cursor(), request, read, batches, stream=stream, fills=True
+            )
             connection.commit()
             return publication
         except KeyTwiceError as error:

@@ -11,7 +11,11 @@ import psycopg
 
 from sync_pipelines.catalog.stored_columns import read_columns
 from sync_pipelines.destinations.postgres.belongings import Belongings, collect
-from sync_pipelines.destinations.postgres.dependants import check_can_move, dependants_down, find_oid
+from sync_pipelines.destinations.postgres.dependants import (
+    check_can_move,
+    dependants_down,
+    find_oid,
+)
 from sync_pipelines.destinations.postgres.target import constraint_names, create_statements
 from sync_pipelines.errors import DatabaseRefusedError
 from sync_pipelines.model.entity import OPTIONAL_COLUMNS, Entity
@@ -34,7 +38,9 @@ class SetAside:
     to_do: tuple[str, ...] = ()
 
 
-def set_aside(cursor: Any, entity: Entity, suffix: str, successor: Entity | None = None) -> SetAside | None:
+def set_aside(
+    cursor: Any, entity: Entity, suffix: str, successor: Entity | None = None
+) -> SetAside | None:
     """Rename the table with its indexes; nothing is dropped.
 
     Args:
@@ -70,7 +76,9 @@ def set_aside(cursor: Any, entity: Entity, suffix: str, successor: Entity | None
         with belongings_fit(belongings, entity.table):
             belongings.put_on(cursor)
     return SetAside(
-        f"{schema}.{old}", tuple(one.called for one in followers), tuple(one.told for one in followers if one.told)
+        f"{schema}.{old}",
+        tuple(one.called for one in followers),
+        tuple(one.told for one in followers if one.told),
     )
 
 

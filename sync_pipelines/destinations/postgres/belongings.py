@@ -59,7 +59,10 @@ class Belongings:
             " AND NOT attisdropped"
         )
         there = {name for (name,) in cursor.fetchall()}
-        for statement in (*self.statements, *(text for column, text in self.of_columns if column in there)):
+        for statement in (
+            *self.statements,
+            *(text for column, text in self.of_columns if column in there),
+        ):
             cursor.execute(statement)
         # Default privileges may have granted what nobody wants.
         for grantee in {grant.grantee for grant in read_grants(cursor, self.name)}:
@@ -104,8 +107,16 @@ def collect(cursor: Any, oid: int, *, without: Collection[str] = ()) -> Belongin
             *_defaults(cursor, oid, name, kind),
             *_indexes(cursor, oid, name, without),
             *_checks(cursor, oid, name),
-            *_texts(cursor, f"SELECT pg_get_statisticsobjdef(oid) FROM pg_statistic_ext WHERE stxrelid = {oid}"),
-            *_texts(cursor, _COMMENT.format(kind=literal(_KINDS.get(kind, "TABLE")), name=literal(name), oid=oid)),
+            *_texts(
+                cursor,
+                f"SELECT pg_get_statisticsobjdef(oid) FROM pg_statistic_ext WHERE stxrelid = {oid}",
+            ),
+            *_texts(
+                cursor,
+                _COMMENT.format(
+                    kind=literal(_KINDS.get(kind, "TABLE")), name=literal(name), oid=oid
+                ),
+            ),
             *_triggers(cursor, oid, name),
             *_rules(cursor, oid, name),
             *(policy.up for policy in read_policies(cursor, f"p.polrelid = {oid}")),
@@ -114,7 +125,11 @@ def collect(cursor: Any, oid: int, *, without: Collection[str] = ()) -> Belongin
             *(membership.up for membership in read_publications(cursor, f"pr.prrelid = {oid}")),
         ]
     return Belongings(
-        name, owner, tuple(read_grants(cursor, name)), tuple(_column_comments(cursor, oid, name)), tuple(statements)
+        name,
+        owner,
+        tuple(read_grants(cursor, name)),
+        tuple(_column_comments(cursor, oid, name)),
+        tuple(statements),
     )
 
 
@@ -207,7 +222,8 @@ def _defaults(cursor: Any, oid: int, name: str, kind: str) -> list[str]:
         f" AND a.attnum = d.adnum WHERE d.adrelid = {oid}"
     )
     return [
-        f"ALTER VIEW {name} ALTER COLUMN {quote(column)} SET DEFAULT {value}" for column, value in cursor.fetchall()
+        f"ALTER VIEW {name} ALTER COLUMN {quote(column)} SET DEFAULT {value}"
+        for column, value in cursor.fetchall()
     ]
 
 
@@ -225,7 +241,9 @@ def _indexes(cursor: Any, oid: int, name: str, without: Collection[str]) -> list
         if index in without:
             continue
         statements.append(
-            f"ALTER TABLE {name} ADD CONSTRAINT {quote(constraint)} {as_constraint}" if constraint else definition
+            f"ALTER TABLE {name} ADD CONSTRAINT {quote(constraint)} {as_constraint}"
+            if constraint
+            else definition
         )
         if comment:
             statements.append(f"COMMENT ON INDEX {quote(schema, index)} IS {literal(comment)}")
@@ -250,7 +268,8 @@ def _column_comments(cursor: Any, oid: int, name: str) -> list[tuple[str, str]]:
         f" WHERE d.objoid = {oid} AND d.classoid = 'pg_class'::regclass AND d.objsubid > 0 AND NOT a.attisdropped"
     )
     return [
-        (column, f"COMMENT ON COLUMN {name}.{quote(column)} IS {literal(text)}") for column, text in cursor.fetchall()
+        (column, f"COMMENT ON COLUMN {name}.{quote(column)} IS {literal(text)}")
+        for column, text in cursor.fetchall()
     ]
 
 
@@ -265,7 +284,9 @@ def _triggers(cursor: Any, oid: int, name: str) -> list[str]:
         if enabled != "O":
             statements.append(f"ALTER TABLE {name} {_WHICH[enabled]} TRIGGER {quote(trigger)}")
         if comment:
-            statements.append(f"COMMENT ON TRIGGER {quote(trigger)} ON {name} IS {literal(comment)}")
+            statements.append(
+                f"COMMENT ON TRIGGER {quote(trigger)} ON {name} IS {literal(comment)}"
+            )
     return statements
 
 
@@ -283,7 +304,9 @@ def _rules(cursor: Any, oid: int, name: str) -> list[str]:
 
 
 def _flags(cursor: Any, oid: int, name: str) -> list[str]:
-    cursor.execute(f"SELECT relrowsecurity, relforcerowsecurity, relreplident = 'f' FROM pg_class WHERE oid = {oid}")
+    cursor.execute(
+        f"SELECT relrowsecurity, relforcerowsecurity, relreplident = 'f' FROM pg_class WHERE oid = {oid}"
+    )
     flags = zip(
         ("ENABLE ROW LEVEL SECURITY", "FORCE ROW LEVEL SECURITY", "REPLICA IDENTITY FULL"),
         cursor.fetchone(),
@@ -305,5 +328,8 @@ def _storage(cursor: Any, oid: int, name: str, kind: str) -> list[str]:
         f"SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = {oid}"
         " AND x.indisreplident"
     )
-    identity = [f"ALTER TABLE {name} REPLICA IDENTITY USING INDEX {quote(index)}" for (index,) in cursor.fetchall()]
+    identity = [
+        f"ALTER TABLE {name} REPLICA IDENTITY USING INDEX {quote(index)}"
+        for (index,) in cursor.fetchall()
+    ]
     return [*([f"ALTER TABLE {name} SET ({', '.join(options)})"] if options else []), *identity]

@@ -48,7 +48,11 @@ def records_statement(entity: Entity) -> str:
 
 def target_statement(entity: Entity) -> str:
     """COPY of the batches of `target_rows` into the target."""
-    names = [*(column.target_name for column in entity.columns), "_bridge_hash", "_bridge_rowversion"]
+    names = [
+        *(column.target_name for column in entity.columns),
+        "_bridge_hash",
+        "_bridge_rowversion",
+    ]
     names += entity.flags.values()
     return copy_statement(entity.target_schema, entity.target_table, names)
 
@@ -57,7 +61,12 @@ def target_rows(batch: pa.RecordBatch, entity: Entity) -> pa.RecordBatch:
     """A batch of staged records as rows of the target: its columns, the hash with its fingerprint, the rowversion."""
     content = [batch.column(f"c{index}") for index in range(len(entity.columns))]
     hashes = pc.binary_join_element_wise(f"{entity.columns_fingerprint}:", batch.column("hash"), "")
-    arrays = [*content, hashes, batch.column("rowversion"), *(batch.column(name) for name in entity.flags)]
+    arrays = [
+        *content,
+        hashes,
+        batch.column("rowversion"),
+        *(batch.column(name) for name in entity.flags),
+    ]
     return pa.record_batch(arrays, names=[str(number) for number in range(len(arrays))])
 
 
@@ -85,7 +94,9 @@ def copy_refusing(cursor: Any, batches: Batches, entity: Entity, originals: Orig
     return 0
 
 
-def copy_by_halves(cursor: Any, batches: Iterable[pa.RecordBatch], entity: Entity, originals: Originals) -> int:
+def copy_by_halves(
+    cursor: Any, batches: Iterable[pa.RecordBatch], entity: Entity, originals: Originals
+) -> int:
     """COPY records into staging, and set aside those that PostgreSQL refuses.
 
     Returns:
@@ -111,7 +122,9 @@ def _copy_batch(cursor: Any, batch: pa.RecordBatch, entity: Entity, originals: O
     return len(refused)
 
 
-def set_row_aside(cursor: Any, row: dict[str, str | None], entity: Entity, reason: str, originals: Originals) -> None:
+def set_row_aside(
+    cursor: Any, row: dict[str, str | None], entity: Entity, reason: str, originals: Originals
+) -> None:
     """Put a staged record into the staging table of rejects, as it was sent where that is kept, else rebuilt from its
     columns.
 
@@ -124,7 +137,9 @@ def set_row_aside(cursor: Any, row: dict[str, str | None], entity: Entity, reaso
     """
     arrival = int(row["arrival"] or 0)
     original = originals.find(arrival) or Original(None, arrival, _rebuilt(row, entity))
-    keys = [row[f"c{index}"] for index, column in enumerate(entity.columns) if column.is_business_key]
+    keys = [
+        row[f"c{index}"] for index, column in enumerate(entity.columns) if column.is_business_key
+    ]
     cursor.execute(
         f"INSERT INTO {quote(entity.staging_schema, entity.rejects_table).replace('%', '%%')}"
         " (page, position, reason, business_key, rowversion, fingerprint, record) VALUES (%s, %s, %s, %s, %s, %s, %s)",
@@ -143,7 +158,9 @@ def set_row_aside(cursor: Any, row: dict[str, str | None], entity: Entity, reaso
 def _rebuilt(row: dict[str, str | None], entity: Entity) -> bytes:
     """A record with the values of its row, in the form in which the source sends it."""
     values = {column: row[f"c{index}"] for index, column in enumerate(entity.columns)}
-    members = (f"{json.dumps(column.name)}: {_literal(text, column)}" for column, text in values.items())
+    members = (
+        f"{json.dumps(column.name)}: {_literal(text, column)}" for column, text in values.items()
+    )
     return f'{{"row_version": {json.dumps(row["rowversion"])}, "data": {{{", ".join(members)}}}}}'.encode()
 
 

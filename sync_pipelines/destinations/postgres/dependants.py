@@ -83,7 +83,9 @@ def dependants_down(
         DatabaseRefusedError: names what cannot be rebuilt; the caller rolls back.
     """
     oid = find_oid(cursor, schema, table)
-    found = [] if oid is None else find_dependants(cursor, oid, moves=moves, starts_empty=starts_empty)
+    found = (
+        [] if oid is None else find_dependants(cursor, oid, moves=moves, starts_empty=starts_empty)
+    )
     for one in found:
         if not one.ours:
             raise _refused(one, table, f"it belongs to {one.owner}")
@@ -94,7 +96,9 @@ def dependants_down(
         _execute(cursor, one.up, one, table)
 
 
-def find_dependants(cursor: Any, oid: int, *, moves: bool = False, starts_empty: bool = False) -> list[Dependant]:
+def find_dependants(
+    cursor: Any, oid: int, *, moves: bool = False, starts_empty: bool = False
+) -> list[Dependant]:
     """What hangs on a relation, in the order in which it can be made.
 
     Args:
@@ -104,7 +108,10 @@ def find_dependants(cursor: Any, oid: int, *, moves: bool = False, starts_empty:
     """
     chain = _CHAIN.format(oid=oid)
     with qualified_names(cursor):
-        found = [*_views(cursor, chain, starts_empty=starts_empty), *_rules(cursor, chain, oid, moves=moves)]
+        found = [
+            *_views(cursor, chain, starts_empty=starts_empty),
+            *_rules(cursor, chain, oid, moves=moves),
+        ]
         found += _parts(cursor, chain, oid, moves=moves)
         found += [] if moves else _triggers(cursor, oid)
         found += _foreign_keys(cursor, oid, starts_empty=starts_empty) if moves else []
@@ -141,15 +148,35 @@ def _views(cursor: Any, chain: str, *, starts_empty: bool) -> list[Dependant]:
         " JOIN pg_roles r ON r.oid = c.relowner WHERE depth > 0 ORDER BY depth, c.oid"
     )
     views = []
-    for oid, schema, view, is_stored, is_filled, options, definition, owner, ours in cursor.fetchall():
+    for (
+        oid,
+        schema,
+        view,
+        is_stored,
+        is_filled,
+        options,
+        definition,
+        owner,
+        ours,
+    ) in cursor.fetchall():
         name, kind = quote(schema, view), "MATERIALIZED VIEW" if is_stored else "VIEW"
         given = f" WITH ({', '.join(options)})" if options else ""
         filled = f" WITH {'' if is_filled and not starts_empty else 'NO '}DATA" if is_stored else ""
         up = f"CREATE {kind} {name}{given} AS {definition.rstrip().rstrip(';')}{filled}"
-        told = f"REFRESH MATERIALIZED VIEW {name}" if is_stored and is_filled and starts_empty else ""
+        told = (
+            f"REFRESH MATERIALIZED VIEW {name}" if is_stored and is_filled and starts_empty else ""
+        )
         called = f"the {kind.lower()} {schema}.{view}"
         views.append(
-            Dependant(called, owner, ours, f"DROP {kind} {name}", (up,), collect(cursor, oid) if ours else None, told)
+            Dependant(
+                called,
+                owner,
+                ours,
+                f"DROP {kind} {name}",
+                (up,),
+                collect(cursor, oid) if ours else None,
+                told,
+            )
         )
     return views
 
@@ -222,9 +249,21 @@ def _triggers(cursor: Any, oid: int) -> list[Dependant]:
     for trigger, schema, table, definition, enabled, owner, ours in cursor.fetchall():
         place = quote(schema, table)
         modes = {"D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
-        mode = (f"ALTER TABLE {place} {modes[enabled]} TRIGGER {quote(trigger)}",) if enabled in modes else ()
+        mode = (
+            (f"ALTER TABLE {place} {modes[enabled]} TRIGGER {quote(trigger)}",)
+            if enabled in modes
+            else ()
+        )
         called = f"the trigger {trigger} on {schema}.{table}"
-        found.append(Dependant(called, owner, ours, f"DROP TRIGGER {quote(trigger)} ON {place}", (definition, *mode)))
+        found.append(
+            Dependant(
+                called,
+                owner,
+                ours,
+                f"DROP TRIGGER {quote(trigger)} ON {place}",
+                (definition, *mode),
+            )
+        )
     return found
 
 
@@ -244,7 +283,16 @@ def _foreign_keys(cursor: Any, oid: int, *, starts_empty: bool) -> list[Dependan
         up = f"{alter} ADD CONSTRAINT {quote(constraint)} {definition}{' NOT VALID' if is_later else ''}"
         told = f"{alter} VALIDATE CONSTRAINT {quote(constraint)}" if is_later else ""
         called = f"the foreign key {constraint} of {schema}.{table}"
-        found.append(Dependant(called, owner, ours, f"{alter} DROP CONSTRAINT {quote(constraint)}", (up,), told=told))
+        found.append(
+            Dependant(
+                called,
+                owner,
+                ours,
+                f"{alter} DROP CONSTRAINT {quote(constraint)}",
+                (up,),
+                told=told,
+            )
+        )
     return found
 
 
@@ -261,7 +309,11 @@ def _functions(cursor: Any, chain: str) -> list[Dependant]:
     found = []
     for signature, definition, body, owner, ours in cursor.fetchall():
         head = definition.rstrip().removesuffix(body.rstrip())
-        found.append(Dependant(f"the function {signature}", owner, ours, f"{head} AS 'SELECT NULL'", (definition,)))
+        found.append(
+            Dependant(
+                f"the function {signature}", owner, ours, f"{head} AS 'SELECT NULL'", (definition,)
+            )
+        )
     return found
 
 
@@ -274,7 +326,9 @@ def _execute(cursor: Any, statements: tuple[str, ...], one: Dependant, table: st
             one.belongings.put_on(cursor)
     except psycopg.Error as error:
         detail = f": {error.diag.message_detail}" if error.diag.message_detail else ""
-        raise _refused(one, table, f"{str(error.diag.message_primary or error).rstrip('.')}{detail}") from error
+        raise _refused(
+            one, table, f"{str(error.diag.message_primary or error).rstrip('.')}{detail}"
+        ) from error
 
 
 def _refused(one: Dependant, table: str, why: str) -> DatabaseRefusedError:

@@ -23,7 +23,9 @@ BULK_ROWS = 5_000
 
 def is_empty(cursor: Any, entity: Entity) -> bool:
     """True when the target holds no row, not even a deleted one."""
-    cursor.execute(f"SELECT EXISTS (SELECT 1 FROM {quote(entity.target_schema, entity.target_table)})")
+    cursor.execute(
+        f"SELECT EXISTS (SELECT 1 FROM {quote(entity.target_schema, entity.target_table)})"
+    )
     return not cursor.fetchone()[0]
 
 

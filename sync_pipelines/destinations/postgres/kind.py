@@ -19,7 +19,8 @@ class PostgresKind:
     name = "postgres"
     options: tuple[str, ...] = ()
     interrupted = (
-        "The process ended before the run did (killed, crashed or lost its connection); nothing was published."
+        "The process ended before the run did (killed, crashed or lost its connection);"
+        " nothing was published."
     )
     settings_hint = None
     maintenance_cron = None
@@ -36,7 +37,9 @@ class PostgresKind:
         if options:
             raise SettingsError("PostgreSQL takes no options: tables are beside the catalog.")
 
-    def addresses(self, options: Mapping[str, Any], secrets: Iterable[tuple[str, str]]) -> Iterable[Address]:
+    def addresses(
+        self, options: Mapping[str, Any], secrets: Iterable[tuple[str, str]]
+    ) -> Iterable[Address]:
         """None beside the catalog's own."""
         return ()
 

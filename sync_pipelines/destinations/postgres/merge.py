@@ -27,8 +27,12 @@ class Merge:
         self.cursor, self.request, self.read, self.entity = cursor, request, read, entity
         self.target = quote(entity.target_schema, entity.target_table)
         self.staging = quote(entity.staging_schema, entity.records_table)
-        self.verdicts = quote(entity.staging_schema, shorten_identifier(f"{entity.target_table}__verdicts"))
-        self._repeated = quote(entity.staging_schema, shorten_identifier(f"{entity.target_table}__repeated"))
+        self.verdicts = quote(
+            entity.staging_schema, shorten_identifier(f"{entity.target_table}__verdicts")
+        )
+        self._repeated = quote(
+            entity.staging_schema, shorten_identifier(f"{entity.target_table}__repeated")
+        )
         self.staged = {column.name: f"c{index}" for index, column in enumerate(entity.columns)}
         self.staged_keys = ", ".join(self.staged[column.name] for column in entity.business_keys)
         self.rules = rules_of(DIALECT, request, read)
@@ -49,7 +53,11 @@ class Merge:
         superseded = self.number(f"SELECT coalesce(sum(superseded), 0) FROM {self._repeated}")
         if superseded:
             self.execute(f"ANALYZE {self._repeated}")
-            order = [f"{expression} DESC NULLS LAST" for expression in [self.order("rowversion")] if expression]
+            order = [
+                f"{expression} DESC NULLS LAST"
+                for expression in [self.order("rowversion")]
+                if expression
+            ]
             dropped = self.execute(
                 f"DELETE FROM {self.staging} s USING (SELECT ctid AS place, row_number() OVER (PARTITION BY"
                 f" {self.staged_keys}"
@@ -98,7 +106,8 @@ class Merge:
             for column in columns
         )
         lost = (
-            f"CASE WHEN {one} THEN 0 ELSE count(t.{_q(column)}) END" for one, column in zip(sent, columns, strict=True)
+            f"CASE WHEN {one} THEN 0 ELSE count(t.{_q(column)}) END"
+            for one, column in zip(sent, columns, strict=True)
         )
         has_any = " OR ".join(f"t.{_q(column)} IS NOT NULL" for column in columns)
         self.cursor.execute(
@@ -148,7 +157,8 @@ class Merge:
         flags = self.entity.flags
         names = ", ".join([*(_q(column) for column in self.entity.columns), *flags.values()])
         values = ", ".join(
-            f"s.{name}" for name in [*(self.staged[column.name] for column in self.entity.columns), *flags]
+            f"s.{name}"
+            for name in [*(self.staged[column.name] for column in self.entity.columns), *flags]
         )
         return self.execute(
             f"INSERT INTO {self.target} ({names}, _bridge_hash, _bridge_rowversion)"

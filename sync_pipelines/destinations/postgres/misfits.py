@@ -51,17 +51,27 @@ def set_misfits_aside(cursor: Any, entity: Entity, originals: Originals) -> int:
     arrivals = [int(arrival) for (arrival,) in cursor.fetchall()]
 
     def write(start: int, stop: int) -> int:
-        cursor.execute(f"{statement} WHERE s.arrival BETWEEN {arrivals[start]} AND {arrivals[stop - 1]}")
+        cursor.execute(
+            f"{statement} WHERE s.arrival BETWEEN {arrivals[start]} AND {arrivals[stop - 1]}"
+        )
         return stop - start
 
-    _, misfits = write_by_halves(cursor, len(arrivals), write, lambda error: isinstance(error, MISFITS))
+    _, misfits = write_by_halves(
+        cursor, len(arrivals), write, lambda error: isinstance(error, MISFITS)
+    )
     cursor.execute("ROLLBACK TO SAVEPOINT before_trial")
     names = records_schema(entity).names
     texts = ", ".join(f"{quote(name)}::text" for name in names)
     for place, error in misfits:
         cursor.execute(f"DELETE FROM {staging} WHERE arrival = {arrivals[place]} RETURNING {texts}")
         row = dict(zip(names, cursor.fetchone(), strict=True))
-        set_row_aside(cursor, row, entity, f"It does not fit the table: {printable(_told(error), 300)}", originals)
+        set_row_aside(
+            cursor,
+            row,
+            entity,
+            f"It does not fit the table: {printable(_told(error), 300)}",
+            originals,
+        )
     if is_ours:
         cursor.execute(f"DROP INDEX {quote(entity.staging_schema, index)}")
     return len(misfits)
@@ -85,7 +95,10 @@ def _make_trial(cursor: Any, entity: Entity) -> str:
         if is_not_null and not is_dropped
     ]
     # A dropped column still has its bit in every row.
-    changes += [f"ADD COLUMN {quote(f'__gone{place}')} boolean" for place in range(len(columns) - len(names))]
+    changes += [
+        f"ADD COLUMN {quote(f'__gone{place}')} boolean"
+        for place in range(len(columns) - len(names))
+    ]
     if changes:
         cursor.execute(f"ALTER TABLE {trial} {', '.join(changes)}")
     # Not unique: one key may be staged twice.
@@ -99,7 +112,8 @@ def _make_trial(cursor: Any, entity: Entity) -> str:
         cursor.execute(f"ALTER TABLE {trial} ADD CONSTRAINT {quote(name)} {definition}")
     staged = {column.target_name: f"s.c{index}" for index, column in enumerate(entity.columns)}
     match = " AND ".join(
-        f"t.{quote(column.target_name)} = {staged[column.target_name]}" for column in entity.business_keys
+        f"t.{quote(column.target_name)} = {staged[column.target_name]}"
+        for column in entity.business_keys
     )
     values = _values(entity, names, staged)
     return (
@@ -118,7 +132,9 @@ def _values(entity: Entity, names: list[str], staged: dict[str, str]) -> dict[st
     }
     values = {}
     for name in names:
-        text = staged.get(name) or ours.get(name, "" if name in OPTIONAL_COLUMNS else f"t.{quote(name)}")
+        text = staged.get(name) or ours.get(
+            name, "" if name in OPTIONAL_COLUMNS else f"t.{quote(name)}"
+        )
         if text:  # what is left out has its default, of the width that every row has
             values[name] = text
     return values
@@ -162,7 +178,11 @@ def _read_checks(cursor: Any, entity: Entity) -> list[tuple[str, str]]:
         " WHERE n.nspname = %s AND c.relname = %s)"
         " AND NOT EXISTS (SELECT 1 FROM pg_attribute a"
         " WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey) AND a.attname <> ALL (%s))",
-        (entity.target_schema, entity.target_table, [column.target_name for column in entity.columns]),
+        (
+            entity.target_schema,
+            entity.target_table,
+            [column.target_name for column in entity.columns],
+        ),
     )
     return list(cursor.fetchall())
 

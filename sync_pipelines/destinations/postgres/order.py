@@ -28,6 +28,8 @@ def order_of(codec: Codec | None, expression: str) -> str | None:
         case Codec.HTTP_DATE | Codec.CTIME | Codec.US_DATE | Codec.EU_DATE:
             notation = NOTATIONS[codec]
             pattern = literal(notation.pattern)
-            order = notation.order_sql(lambda group: f"(regexp_match({expression}, {pattern}))[{group}]")
+            order = notation.order_sql(
+                lambda group: f"(regexp_match({expression}, {pattern}))[{group}]"
+            )
             return f'({order}) COLLATE "C"'
     return None

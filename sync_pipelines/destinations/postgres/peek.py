@@ -13,7 +13,9 @@ from sync_pipelines.model.quoting import literal, quote
 from sync_pipelines.model.run import Ledger
 
 
-def all_unchanged(cursor: Any, request: PublishRequest, read: ReadResult, batch: pa.Table) -> Ledger | None:
+def all_unchanged(
+    cursor: Any, request: PublishRequest, read: ReadResult, batch: pa.Table
+) -> Ledger | None:
     """The ledger of a small batch whose every record is in the table as it is; None when one does not.
 
     Args:
@@ -23,15 +25,21 @@ def all_unchanged(cursor: Any, request: PublishRequest, read: ReadResult, batch:
         batch: all records of the run, with the schema of `staging.records_schema`.
     """
     entity = request.entity
-    keys = [(index, column) for index, column in enumerate(entity.columns) if column.is_business_key]
+    keys = [
+        (index, column) for index, column in enumerate(entity.columns) if column.is_business_key
+    ]
     key_names = [f"c{index}" for index, _ in keys]
     flags = entity.flags
     distinct = batch.group_by(["rowversion", "hash", *key_names, *flags]).aggregate([])
     if len(distinct) != len(batch.group_by(key_names).aggregate([])):
         return None
-    arrays = [pc.cast(distinct[name], pa.string()).to_pylist() for name in ["hash", "rowversion", *key_names, *flags]]
+    arrays = [
+        pc.cast(distinct[name], pa.string()).to_pylist()
+        for name in ["hash", "rowversion", *key_names, *flags]
+    ]
     match = " AND ".join(
-        f"t.{quote(column.target_name)} = s.c{index}::{column.type.sql}".replace("%", "%%") for index, column in keys
+        f"t.{quote(column.target_name)} = s.c{index}::{column.type.sql}".replace("%", "%%")
+        for index, column in keys
     )
     target = quote(entity.target_schema, entity.target_table).replace("%", "%%")
     # A good record whose key is in quarantine must go the long way, which resolves it.
@@ -53,4 +61,6 @@ def all_unchanged(cursor: Any, request: PublishRequest, read: ReadResult, batch:
     matched = int(cursor.fetchone()[0])
     if matched != len(distinct):
         return None
-    return Ledger(read.fetched, unchanged=matched, superseded=read.reread + len(batch) - len(distinct))
+    return Ledger(
+        read.fetched, unchanged=matched, superseded=read.reread + len(batch) - len(distinct)
+    )

@@ -102,13 +102,17 @@ def publish(
         if fills and stream is not None:
             return _publish_filled(cursor, request, read, stream.rows)
         refused = _stage_records(cursor, request, batches, stream)
-        return _publish_fitting(cursor, request, read, batches, refused, make_table or PostgresTable)
+        return _publish_fitting(
+            cursor, request, read, batches, refused, make_table or PostgresTable
+        )
     except LedgerError as loss:
         told = explain_loss(cursor, entity, loss)
         raise told from (None if told is loss else loss)
 
 
-def _stage_records(cursor: Any, request: PublishRequest, batches: StagedBatches, stream: RecordStream | None) -> int:
+def _stage_records(
+    cursor: Any, request: PublishRequest, batches: StagedBatches, stream: RecordStream | None
+) -> int:
     """Copy the good records into staging, unless the stream did; returns how many PostgreSQL refused."""
     entity = request.entity
     is_staged = stream is not None and stream.refusal is None and not stream.fills
@@ -118,12 +122,16 @@ def _stage_records(cursor: Any, request: PublishRequest, batches: StagedBatches,
     return copy_refusing(cursor, spooled, entity, batches.originals)
 
 
-def _publish_filled(cursor: Any, request: PublishRequest, read: ReadResult, filled: int) -> Publication:
+def _publish_filled(
+    cursor: Any, request: PublishRequest, read: ReadResult, filled: int
+) -> Publication:
     try:
         build_constraints(cursor, request.entity)
     except (psycopg.errors.UniqueViolation, psycopg.errors.ProgramLimitExceeded) as error:
         raise KeyTwiceError(str(error).splitlines()[0]) from error
-    return publish_table(PostgresTable(cursor, request, read, Staged(filled=filled)), cursor, request, read)
+    return publish_table(
+        PostgresTable(cursor, request, read, Staged(filled=filled)), cursor, request, read
+    )
 
 
 def _publish_fitting(
@@ -140,7 +148,9 @@ def _publish_fitting(
     """
     cursor.execute("SAVEPOINT before_publish")
     try:
-        publication = publish_table(make_table(cursor, request, read, Staged(refused)), cursor, request, read)
+        publication = publish_table(
+            make_table(cursor, request, read, Staged(refused)), cursor, request, read
+        )
     except MISFITS:
         cursor.execute("ROLLBACK TO SAVEPOINT before_publish")
         misfits = set_misfits_aside(cursor, request.entity, batches.originals)
@@ -155,7 +165,9 @@ def _publish_fitting(
 class PostgresTable:
     """A table beside the catalog, for `destinations.publish.publish_table`."""
 
-    def __init__(self, cursor: Any, request: PublishRequest, read: ReadResult, came: Staged) -> None:
+    def __init__(
+        self, cursor: Any, request: PublishRequest, read: ReadResult, came: Staged
+    ) -> None:
         self.cursor, self.request, self.came = cursor, request, came
         self.entity, self.is_full = request.entity, request.mode is Mode.FULL
         self.is_filled = came.filled is not None
@@ -181,7 +193,9 @@ class PostgresTable:
         """By the good records, wherever they are."""
         entity = self.entity
         table = quote(entity.staging_schema, entity.records_table)
-        keys = [f"c{index}" for index, column in enumerate(entity.columns) if column.is_business_key]
+        keys = [
+            f"c{index}" for index, column in enumerate(entity.columns) if column.is_business_key
+        ]
         if self.is_filled:
             table = quote(entity.target_schema, entity.target_table)
             keys = [quote(column.target_name) for column in entity.business_keys]

@@ -30,7 +30,9 @@ def mark_rejected(merge: Merge) -> tuple[int, tuple[str, ...]]:
         How many rows were marked, and what to tell of rows that cannot be.
     """
     cursor, request, entity = merge.cursor, merge.request, merge.entity
-    rejected = f"{_rejected(entity, merge.read.order)} AND q.run_uid = {literal(str(request.run_uid))}"
+    rejected = (
+        f"{_rejected(entity, merge.read.order)} AND q.run_uid = {literal(str(request.run_uid))}"
+    )
     source = f"{merge.target} t, {quote(request.bridge_schema)}.quarantine q"
     if not entity.has_rejected:
         cursor.execute(f"SELECT EXISTS (SELECT FROM {source} WHERE {rejected})")
@@ -38,7 +40,9 @@ def mark_rejected(merge: Merge) -> tuple[int, tuple[str, ...]]:
             return 0, ()
         trouble = _try_add_column(cursor, entity)
         if trouble is not None:
-            return 0, (f"rows whose newest record was rejected are not marked by {REJECTED_COLUMN}: {trouble}",)
+            return 0, (
+                f"rows whose newest record was rejected are not marked by {REJECTED_COLUMN}: {trouble}",
+            )
     rejected += f" AND t.{REJECTED_COLUMN} IS NULL"
     notes: tuple[str, ...] = ()
     cursor.execute("SAVEPOINT before_marks")
@@ -49,7 +53,9 @@ def mark_rejected(merge: Merge) -> tuple[int, tuple[str, ...]]:
         cursor.execute(f"SELECT DISTINCT t._bridge_id::text FROM {source} WHERE {rejected}")
         rows = [row for (row,) in cursor.fetchall()]
         marked = _mark_by_halves(cursor, merge.target, rows)
-        full = f"{len(rows) - marked} rows whose newest record was rejected fill a page of PostgreSQL"
+        full = (
+            f"{len(rows) - marked} rows whose newest record was rejected fill a page of PostgreSQL"
+        )
         notes = (f"{full} and have no room for {REJECTED_COLUMN}",)
     cursor.execute("RELEASE SAVEPOINT before_marks")
     return marked, notes
@@ -129,10 +135,14 @@ def _mark_by_halves(cursor: Any, target: str, rows: list[str]) -> int:
 
     def write(start: int, stop: int) -> int:
         cursor.execute(
-            f"UPDATE {escaped} SET {REJECTED_COLUMN} = now() WHERE _bridge_id = ANY (%s::uuid[])", (rows[start:stop],)
+            f"UPDATE {escaped} SET {REJECTED_COLUMN} = now() WHERE _bridge_id = ANY (%s::uuid[])",
+            (rows[start:stop],),
         )
         return int(cursor.rowcount)
 
     return write_by_halves(
-        cursor, len(rows), write, lambda error: isinstance(error, psycopg.errors.ProgramLimitExceeded)
+        cursor,
+        len(rows),
+        write,
+        lambda error: isinstance(error, psycopg.errors.ProgramLimitExceeded),
     )[0]

@@ -43,11 +43,14 @@ def keep_reviews(cursor: Any, request: PublishRequest, *, filled: bool) -> int:
         )
     else:
         rows += f" JOIN {quote(entity.staging_schema, entity.records_table)} s ON {_match(request)}"
-    cursor.execute(f"SELECT EXISTS (SELECT FROM {reviews} r WHERE {of_entity(request)} AND r.closed_at IS NULL)")
+    cursor.execute(
+        f"SELECT EXISTS (SELECT FROM {reviews} r WHERE {of_entity(request)} AND r.closed_at IS NULL)"
+    )
     if cursor.fetchone()[0]:
         settle_reviews(cursor, request, f"SELECT {key} FROM {rows} WHERE t.{REVIEW_COLUMN} IS NULL")
     flagged = (
-        f"SELECT {key}, t.{REVIEW_COLUMN}, right(t._bridge_hash, 32) FROM {rows} WHERE t.{REVIEW_COLUMN} IS NOT NULL"
+        f"SELECT {key}, t.{REVIEW_COLUMN}, right(t._bridge_hash, 32) FROM {rows}"
+        f" WHERE t.{REVIEW_COLUMN} IS NOT NULL"
     )
     return list_flagged(cursor, request, flagged)
 
@@ -67,7 +70,9 @@ def _row_key(request: PublishRequest) -> str:
 
 
 def _key_places(request: PublishRequest) -> list[str]:
-    return [f"c{index}" for index, column in enumerate(request.entity.columns) if column.is_business_key]
+    return [
+        f"c{index}" for index, column in enumerate(request.entity.columns) if column.is_business_key
+    ]
 
 
 def _key_array(expressions: list[str]) -> str:

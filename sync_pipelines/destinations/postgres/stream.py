@@ -46,7 +46,9 @@ class RecordStream:
         refusal: why PostgreSQL took none of them; None when it took all.
     """
 
-    def __init__(self, connection: psycopg.Connection[Any], entity: Entity, *, fills: bool, bulk: bool) -> None:
+    def __init__(
+        self, connection: psycopg.Connection[Any], entity: Entity, *, fills: bool, bulk: bool
+    ) -> None:
         self.entity, self.fills = entity, fills
         self.rows = 0
         self._is_closed = False
@@ -74,7 +76,10 @@ class RecordStream:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 

@@ -58,7 +58,9 @@ def create_statements(entity: Entity) -> tuple[str, ...]:
         for column in entity.columns
     ]
     columns += [definition for name, definition in BRIDGE_COLUMNS.items() if name != "_bridge_id"]
-    columns += [f"{name} {kind}" for name, kind in OPTIONAL_COLUMNS.items() if name in entity.own_columns]
+    columns += [
+        f"{name} {kind}" for name, kind in OPTIONAL_COLUMNS.items() if name in entity.own_columns
+    ]
     target = quote(entity.target_schema, entity.target_table)
     return (
         f"CREATE TABLE {target} (\n  " + ",\n  ".join(columns) + "\n)",
@@ -98,7 +100,9 @@ def _plan_columns(entity: Entity, stored: dict[str, StoredColumn], *, rebuild: b
         holds=_holds,
         own_types=OPTIONAL_COLUMNS,
     )
-    plan = plan_columns(entity, {name: have.sql_type for name, have in stored.items()}, spelled, rebuild=rebuild)
+    plan = plan_columns(
+        entity, {name: have.sql_type for name, have in stored.items()}, spelled, rebuild=rebuild
+    )
     dropped = _dropped_at_source(entity, stored)
     kept = [f"ALTER TABLE {target} ALTER COLUMN {quote(name)} DROP NOT NULL" for name in dropped]
     told = [f"keep {name}, which the source dropped" for name in dropped]
@@ -124,7 +128,11 @@ def _holds(column: Column, have: str) -> bool:
 def _dropped_at_source(entity: Entity, stored: dict[str, StoredColumn]) -> list[str]:
     """Columns that must take nulls from now on; what fills itself stays as its owner wants it."""
     known = {column.target_name for column in entity.columns} | BRIDGE_COLUMNS.keys()
-    return [name for name, have in stored.items() if name not in known and have.is_not_null and not have.fills_itself]
+    return [
+        name
+        for name, have in stored.items()
+        if name not in known and have.is_not_null and not have.fills_itself
+    ]
 
 
 def is_float(column_type: ColumnType) -> bool:
@@ -149,9 +157,17 @@ def apply_table(cursor: Any, entity: Entity, plan: TablePlan) -> None:
         DatabaseRefusedError: we may not change the table, or something hangs on it that cannot be made anew.
     """
     if plan.statements:
-        require_rights(cursor, entity, entity.target_schema, entity.target_table, ", ".join(plan.changes))
-    changes_type = any(" ALTER COLUMN " in statement and " TYPE " in statement for statement in plan.statements)
-    aside = dependants_down(cursor, entity.target_schema, entity.target_table) if changes_type else nullcontext()
+        require_rights(
+            cursor, entity, entity.target_schema, entity.target_table, ", ".join(plan.changes)
+        )
+    changes_type = any(
+        " ALTER COLUMN " in statement and " TYPE " in statement for statement in plan.statements
+    )
+    aside = (
+        dependants_down(cursor, entity.target_schema, entity.target_table)
+        if changes_type
+        else nullcontext()
+    )
     with aside:
         for statement in plan.statements:
             cursor.execute(statement)

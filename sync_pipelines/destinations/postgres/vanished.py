@@ -29,7 +29,8 @@ def delete_vanished(merge: Merge, counts: Counts) -> Written:
     absences, entity = absences_table(merge.request), literal(str(merge.entity.uid))
     if merge.read.moved:
         missing = (
-            f"SELECT 1 FROM {merge.target} t, {merge.verdicts} v WHERE t.ctid = v.row_at AND v.verdict = 'missing'"
+            f"SELECT 1 FROM {merge.target} t, {merge.verdicts} v"
+            " WHERE t.ctid = v.row_at AND v.verdict = 'missing'"
         )
         merge.execute(
             f"DELETE FROM {absences} a WHERE a.entity_uid = {entity} AND NOT EXISTS ({missing}"
@@ -68,6 +69,7 @@ def _not_held(merge: Merge) -> str:
         f"t.{quote(column.target_name)} = (r.business_key->>{index})::{column.type.sql}"
         for index, column in enumerate(merge.entity.business_keys)
     )
+    rejects = staged_rejects(merge.request)
     return (
-        f" AND NOT EXISTS (SELECT 1 FROM {staged_rejects(merge.request)} r WHERE r.business_key IS NOT NULL AND {keys})"
+        f" AND NOT EXISTS (SELECT 1 FROM {rejects} r WHERE r.business_key IS NOT NULL AND {keys})"
     )

@@ -24,10 +24,21 @@ from sync_pipelines.destinations.trino.mirror import live_rows, mirror_keys, mir
 from sync_pipelines.destinations.trino.options import resolve_options
 from sync_pipelines.destinations.trino.publish import publish
 from sync_pipelines.destinations.trino.quoting import literal, quote
-from sync_pipelines.destinations.trino.reviews import keys_table, read_accepted, reviews_agree, without_accepted
+from sync_pipelines.destinations.trino.reviews import (
+    keys_table,
+    read_accepted,
+    reviews_agree,
+    without_accepted,
+)
 from sync_pipelines.destinations.trino.session import Session, connector_of, create_schema, tune
 from sync_pipelines.destinations.trino.staging import inline_relation, record_fields
-from sync_pipelines.destinations.trino.table import apply_table, check_names, plan_table, read_columns, set_aside
+from sync_pipelines.destinations.trino.table import (
+    apply_table,
+    check_names,
+    plan_table,
+    read_columns,
+    set_aside,
+)
 from sync_pipelines.destinations.trino.work import read_counts
 from sync_pipelines.destinations.verdicts import Counts
 from sync_pipelines.errors import EntityDefinitionError, SettingsError
@@ -51,7 +62,9 @@ class TrinoDestination:
     def __init__(self, database: Database, connector: Connector) -> None:
         self._database = database
         self.session = Session(
-            resolve_options(connector.destination_settings, outbound=of_connector(connector, load_settings()))
+            resolve_options(
+                connector.destination_settings, outbound=of_connector(connector, load_settings())
+            )
         )
         self.catalog = self.session.options.catalog
         self._compared: tuple[int, Counts] | None = None
@@ -63,10 +76,15 @@ class TrinoDestination:
         self._check_alone(entity)
         self._tune()
         end_leftovers(self.session, entity_marker(entity))
-        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+        with (
+            self._database.connect() as connection,
+            connection.cursor(row_factory=tuple_row) as cursor,
+        ):
             lock_ddl(cursor, f"trino:{self.session.options.location}:{entity.target_schema}")
             if remask is not None:
-                clearing = plan_clearing(self.session, self.catalog, entity, remask, is_hive=self.is_hive)
+                clearing = plan_clearing(
+                    self.session, self.catalog, entity, remask, is_hive=self.is_hive
+                )
                 # Trino knows no common transaction: what is pending must be known before a value is gone.
                 with self._database.connect() as own, own.cursor(row_factory=tuple_row) as before:
                     mask_catalog(before, remask)
@@ -78,7 +96,9 @@ class TrinoDestination:
             lock_ddl(cursor, entity.target_schema)
             prepare_staging(cursor, entity)
         # Only a full read asks: into an empty table it need not close with a second reading of its last stretch.
-        is_empty = rebuild and not self.session.query(f"SELECT 1 FROM {self._target(entity)} LIMIT 1")
+        is_empty = rebuild and not self.session.query(
+            f"SELECT 1 FROM {self._target(entity)} LIMIT 1"
+        )
         return Prepared(plan.changes, is_empty, entity.own_columns)
 
     @cached_property
@@ -124,14 +144,21 @@ class TrinoDestination:
 
     def _plan_table(self, entity: Entity, *, rebuild: bool) -> tuple[Entity, TablePlan]:
         stored = read_columns(self.session, self.catalog, entity.target_schema, entity.target_table)
-        entity = replace(entity, own_columns=entity.own_columns | (OPTIONAL_COLUMNS.keys() & stored.keys()))
+        entity = replace(
+            entity, own_columns=entity.own_columns | (OPTIONAL_COLUMNS.keys() & stored.keys())
+        )
         if self.is_hive:
             return entity, plan_hive_table(self.session, self.catalog, entity, stored)
         return entity, plan_table(self.catalog, entity, stored, rebuild=rebuild)
 
-    def publish(self, request: PublishRequest, read: ReadResult, batches: StagedBatches) -> Publication:
+    def publish(
+        self, request: PublishRequest, read: ReadResult, batches: StagedBatches
+    ) -> Publication:
         """Commit the rows, then the books."""
-        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+        with (
+            self._database.connect() as connection,
+            connection.cursor(row_factory=tuple_row) as cursor,
+        ):
             publication = publish(
                 cursor,
                 self.session,
@@ -148,15 +175,22 @@ class TrinoDestination:
     def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> None:
         """None: one statement brings all records, when they are complete."""
 
-    def all_unchanged(self, request: PublishRequest, read: ReadResult, batch: pa.Table) -> Ledger | None:
+    def all_unchanged(
+        self, request: PublishRequest, read: ReadResult, batch: pa.Table
+    ) -> Ledger | None:
         """Compare by one query that carries the batch; what it says of a duplicate or a held key goes the long way."""
         entity = request.entity
-        with self._database.connect() as connection, connection.cursor(row_factory=tuple_row) as cursor:
+        with (
+            self._database.connect() as connection,
+            connection.cursor(row_factory=tuple_row) as cursor,
+        ):
             batch = without_accepted(entity, batch, read_accepted(cursor, request))
             if not reviews_agree(cursor, request, batch):
                 return None
         relation = inline_relation(batch, record_fields(entity), hive=self.is_hive)
-        keys = [f"c{index}" for index, column in enumerate(entity.columns) if column.is_business_key]
+        keys = [
+            f"c{index}" for index, column in enumerate(entity.columns) if column.is_business_key
+        ]
         distinct = batch.group_by(["rowversion", "hash", *keys]).aggregate([])
         if (
             relation is None
@@ -172,7 +206,9 @@ class TrinoDestination:
             # The same comparison need not be made again when these records are published.
             self._compared = (len(batch), counts) if len(distinct) == len(batch) else None
             return None
-        return Ledger(read.fetched, unchanged=counts.same, superseded=read.reread + len(batch) - len(distinct))
+        return Ledger(
+            read.fetched, unchanged=counts.same, superseded=read.reread + len(batch) - len(distinct)
+        )
 
     def _holds(self, request: PublishRequest, distinct: pa.Table, keys: list[str]) -> bool:
         """A good record whose key is in quarantine must go the long way, which resolves it."""
@@ -183,10 +219,14 @@ class TrinoDestination:
             ).fetchall()
         if not held:
             return False
-        texts = set(zip(*(pc.cast(distinct[name], pa.string()).to_pylist() for name in keys), strict=True))
+        texts = set(
+            zip(*(pc.cast(distinct[name], pa.string()).to_pylist() for name in keys), strict=True)
+        )
         return any(tuple(row["business_key"]) in texts for row in held)
 
-    def accept_review(self, entity: Entity, key: Sequence[str], content_hash: str, *, catalog: Any) -> None:
+    def accept_review(
+        self, entity: Entity, key: Sequence[str], content_hash: str, *, catalog: Any
+    ) -> None:
         """By one statement of its own.
 
         Where the catalog's transaction then fails, the flag comes back with the next full read.
@@ -200,11 +240,17 @@ class TrinoDestination:
                 f" AND {same} THEN UPDATE SET {REVIEW_COLUMN} = NULL"
             )
             return
-        rows = quote(self.catalog, entity.target_schema, current_rows(self.session, self.catalog, entity))
+        rows = quote(
+            self.catalog, entity.target_schema, current_rows(self.session, self.catalog, entity)
+        )
         condition = f"{same} AND EXISTS (SELECT 1 FROM {relation} s WHERE {match})"
         there = read_columns(self.session, self.catalog, entity.target_schema, entity.target_table)
         entity = replace(entity, own_columns=frozenset(OPTIONAL_COLUMNS.keys() & there.keys()))
-        self.session.execute(version_statement(entity, self._target(entity), rows, condition, {REVIEW_COLUMN: "NULL"}))
+        self.session.execute(
+            version_statement(
+                entity, self._target(entity), rows, condition, {REVIEW_COLUMN: "NULL"}
+            )
+        )
 
     def duplicate_keys(self, entity: Entity) -> int:
         """Iceberg has no constraint that could vouch for it, so they are counted after every run that wrote."""
@@ -233,9 +279,13 @@ class TrinoDestination:
         """A copy."""
         return mirror_keys(self.session, self.catalog, connection, entity)
 
-    def rows_table(self, connection: Any, entity: Entity, key: tuple[str, ...] | None = None) -> str:
+    def rows_table(
+        self, connection: Any, entity: Entity, key: tuple[str, ...] | None = None
+    ) -> str:
         """A copy."""
-        return mirror_rows(self.session, self.catalog, connection, entity, key, is_hive=self.is_hive)
+        return mirror_rows(
+            self.session, self.catalog, connection, entity, key, is_hive=self.is_hive
+        )
 
     def live_rows(self, entity: Entity) -> Iterator[tuple[Any, ...]]:
         """By one query that is read in parts."""

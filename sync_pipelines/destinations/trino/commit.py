@@ -109,7 +109,9 @@ def commit(
         if repeated is None:
             return 0, ""
         statement = repeated
-    raise DatabaseUnavailableError(f"The commit did not go through in {tries} tries: {trouble.what}")
+    raise DatabaseUnavailableError(
+        f"The commit did not go through in {tries} tries: {trouble.what}"
+    )
 
 
 def _settle(session: Session, marker: str, lost: LostAnswerError) -> str | None:
@@ -150,6 +152,8 @@ def end_leftovers(session: Session, marker: str) -> int:
         kill_query(session, query_id, "its run has ended")
         while query_state(session, query_id) not in (None, "FINISHED", "FAILED"):
             if time.monotonic() > deadline:
-                raise DatabaseUnavailableError(f"The statement {query_id} of an earlier run does not end.")
+                raise DatabaseUnavailableError(
+                    f"The statement {query_id} of an earlier run does not end."
+                )
             time.sleep(0.3)
     return len(leftovers)

@@ -33,21 +33,32 @@ BRIDGE_TYPES = {
     "_bridge_rowversion": "varchar",
     VERSION: "bigint",
 }
-OPTIONAL_TYPES = {REVIEW_COLUMN: "varchar", COERCED_COLUMN: "varchar", REJECTED_COLUMN: "timestamp(6)"}
+OPTIONAL_TYPES = {
+    REVIEW_COLUMN: "varchar",
+    COERCED_COLUMN: "varchar",
+    REJECTED_COLUMN: "timestamp(6)",
+}
 
 
 def bridge_types(entity: Entity) -> dict[str, str]:
     """Our own columns of an entity's table."""
-    return {**BRIDGE_TYPES, **{name: kind for name, kind in OPTIONAL_TYPES.items() if name in entity.own_columns}}
+    return {
+        **BRIDGE_TYPES,
+        **{name: kind for name, kind in OPTIONAL_TYPES.items() if name in entity.own_columns},
+    }
 
 
-def plan_hive_table(session: Session, catalog: str, entity: Entity, stored: dict[str, str]) -> TablePlan:
+def plan_hive_table(
+    session: Session, catalog: str, entity: Entity, stored: dict[str, str]
+) -> TablePlan:
     """Statements that make the first table of rows with its view, or add the column of reviews to both.
 
     Raises:
         SchemaDriftError: there is a table that is not ours, or its columns are not the declared ones.
     """
-    wanted = {column.target_name.lower(): hive_type(column.type) for column in entity.columns} | bridge_types(entity)
+    wanted = {
+        column.target_name.lower(): hive_type(column.type) for column in entity.columns
+    } | bridge_types(entity)
     if not stored:
         rows = rows_table(entity, _next_number(session, catalog, entity))
         columns = ", ".join(f"{quote(name)} {kind}" for name, kind in wanted.items())
@@ -65,11 +76,18 @@ def plan_hive_table(session: Session, catalog: str, entity: Entity, stored: dict
         # Killed between the two, the column is in the rows already.
         there = read_columns(session, catalog, entity.target_schema, rows)
         added = [
-            f"ALTER TABLE {where} ADD COLUMN {name} {OPTIONAL_TYPES[name]}" for name in missing if name not in there
+            f"ALTER TABLE {where} ADD COLUMN {name} {OPTIONAL_TYPES[name]}"
+            for name in missing
+            if name not in there
         ]
-        return TablePlan((*added, view_statement(catalog, entity, rows)), tuple(f"add {name}" for name in missing))
+        return TablePlan(
+            (*added, view_statement(catalog, entity, rows)),
+            tuple(f"add {name}" for name in missing),
+        )
     if stored != wanted:
-        differing = sorted(name for name in stored.keys() | wanted.keys() if stored.get(name) != wanted.get(name))
+        differing = sorted(
+            name for name in stored.keys() | wanted.keys() if stored.get(name) != wanted.get(name)
+        )
         raise SchemaDriftError(
             f"The columns {', '.join(differing)} of {entity.table} differ from the source, and tables of the Hive"
             " connector cannot follow a change of columns; those of an Iceberg catalog can.",
@@ -88,7 +106,9 @@ def rows_table(entity: Entity, number: int) -> str:
 
 def view_statement(catalog: str, entity: Entity, rows: str) -> str:
     """Let the view show the newest version of each key in a table of rows."""
-    names = ", ".join([*(quote(column.target_name) for column in entity.columns), *bridge_types(entity)])
+    names = ", ".join(
+        [*(quote(column.target_name) for column in entity.columns), *bridge_types(entity)]
+    )
     keys = ", ".join(quote(column.target_name) for column in entity.business_keys)
     return (
         f"CREATE OR REPLACE VIEW {quote(catalog, entity.target_schema, entity.target_table)} SECURITY INVOKER AS"
@@ -109,7 +129,9 @@ def current_rows(session: Session, catalog: str, entity: Entity) -> str:
         f" WHERE table_schema = {literal(entity.target_schema.lower())}"
         f" AND table_name = {literal(entity.target_table.lower())}"
     )
-    match = re.search(r"(\w[^\s\".]*__rows_\d+|\"[^\"]+__rows_\d+\")", found[0][0]) if found else None
+    match = (
+        re.search(r"(\w[^\s\".]*__rows_\d+|\"[^\"]+__rows_\d+\")", found[0][0]) if found else None
+    )
     if match is None:
         raise SchemaDriftError(
             f"{entity.table} is not the view that was made here.",
@@ -120,7 +142,9 @@ def current_rows(session: Session, catalog: str, entity: Entity) -> str:
     return match[1].strip('"')
 
 
-def version_statement(entity: Entity, view: str, rows: str, condition: str, changes: dict[str, str]) -> str:
+def version_statement(
+    entity: Entity, view: str, rows: str, condition: str, changes: dict[str, str]
+) -> str:
     """Append versions of rows that differ only by some columns of ours.
 
     Args:
@@ -130,11 +154,16 @@ def version_statement(entity: Entity, view: str, rows: str, condition: str, chan
         condition: over t, which rows of the view.
         changes: columns of ours with their new values.
     """
-    values = {quote(column.target_name): f"t.{quote(column.target_name)}" for column in entity.columns}
-    values |= {name: f"t.{name}" for name in bridge_types(entity)} | {VERSION: f"t.{VERSION} + 1"} | changes
-    return (
-        f"INSERT INTO {rows} ({', '.join(values)}) SELECT {', '.join(values.values())} FROM {view} t WHERE {condition}"
+    values = {
+        quote(column.target_name): f"t.{quote(column.target_name)}" for column in entity.columns
+    }
+    values |= (
+        {name: f"t.{name}" for name in bridge_types(entity)}
+        | {VERSION: f"t.{VERSION} + 1"}
+        | changes
     )
+    columns, expressions = ", ".join(values), ", ".join(values.values())
+    return f"INSERT INTO {rows} ({columns}) SELECT {expressions} FROM {view} t WHERE {condition}"
 
 
 def _next_number(session: Session, catalog: str, entity: Entity) -> int:
@@ -144,7 +173,11 @@ def _next_number(session: Session, catalog: str, entity: Entity) -> int:
     prefix = f"{entity.target_table}__rows_".lower()
     return max(
         int(time.time()),
-        1 + max((int(name[len(prefix) :]) for name in _tables_of_rows(session, catalog, entity)), default=0),
+        1
+        + max(
+            (int(name[len(prefix) :]) for name in _tables_of_rows(session, catalog, entity)),
+            default=0,
+        ),
     )
 
 
@@ -242,7 +275,9 @@ def write_hive(work: Work, statements: HiveStatements) -> dict[str, Any]:
 
 def _check(expected: int, written: int | None) -> None:
     if written is not None and written != expected:
-        raise LedgerError(f"The stage 'write' lost count: {expected} rows were to be written, {written} were.")
+        raise LedgerError(
+            f"The stage 'write' lost count: {expected} rows were to be written, {written} were."
+        )
 
 
 def _drop_unseen(session: Session, catalog: str, entity: Entity) -> None:

@@ -8,7 +8,11 @@ from typing import Any
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.destinations.destination import Destination
 from sync_pipelines.destinations.kind import Address, Upkeep
-from sync_pipelines.destinations.trino.options import TrinoOptions, check_connector_options, load_trino_settings
+from sync_pipelines.destinations.trino.options import (
+    TrinoOptions,
+    check_connector_options,
+    load_trino_settings,
+)
 from sync_pipelines.destinations.trino.types import iceberg_type
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.model.types import ColumnType
@@ -49,7 +53,9 @@ class TrinoKind:
         """Refuse unknown names, wrong values and bare secrets."""
         check_connector_options(dict(options))
 
-    def addresses(self, options: Mapping[str, Any], secrets: Iterable[tuple[str, str]]) -> Iterable[Address]:
+    def addresses(
+        self, options: Mapping[str, Any], secrets: Iterable[tuple[str, str]]
+    ) -> Iterable[Address]:
         """The coordinator, and where files are staged."""
         origin = trino_origin(options)
         names = sorted(name for name, place in secrets if place == origin)
@@ -59,14 +65,17 @@ class TrinoKind:
             why = "the Trino of TRINO_HOST, with the credentials of TRINO_…"
         if names:
             why += f"; gets the secret{'s' * (len(names) > 1)} {', '.join(names)}"
-        yield Address(f"{options.get('host', 'TRINO_HOST')}:{options.get('port', 'TRINO_PORT')}", why)
+        yield Address(
+            f"{options.get('host', 'TRINO_HOST')}:{options.get('port', 'TRINO_PORT')}", why
+        )
         yield from self._staging(options)
 
     def _staging(self, options: Mapping[str, Any]) -> Iterable[Address]:
         if options.get("staging_url"):
             stores = ", ".join(_STORES)
             yield Address(
-                str(options["staging_url"]), f"files for Trino, with the credentials of {stores} where it is s3://"
+                str(options["staging_url"]),
+                f"files for Trino, with the credentials of {stores} where it is s3://",
             )
 
     def files(self, options: Mapping[str, Any]) -> Iterable[Address]:

@@ -67,7 +67,9 @@ def maintain_entity(
     if destination.is_hive:
         return None
     with hold_entity(database, entity, wait_seconds):
-        if not read_columns(destination.session, destination.catalog, entity.target_schema, entity.target_table):
+        if not read_columns(
+            destination.session, destination.catalog, entity.target_schema, entity.target_table
+        ):
             return None
         return _maintain(destination.session, destination.catalog, entity, settings)
 
@@ -93,7 +95,9 @@ def _maintain(session: Session, catalog: str, entity: Entity, settings: TrinoSet
     return Upkeep(entity.path, steps, before, after)
 
 
-def read_condition(session: Session, catalog: str, entity: Entity, settings: TrinoSettings) -> Condition:
+def read_condition(
+    session: Session, catalog: str, entity: Entity, settings: TrinoSettings
+) -> Condition:
     """Count files and snapshots in the table's own metadata."""
     name = f"{entity.target_table}$"
     small = _bytes(settings.maintenance_file_size)
@@ -101,7 +105,9 @@ def read_condition(session: Session, catalog: str, entity: Entity, settings: Tri
         f"SELECT count_if(content = 0 AND file_size_in_bytes < {small}), count_if(content <> 0)"
         f" FROM {quote(catalog, entity.target_schema, name + 'files')}"
     )
-    snapshots = session.number(f"SELECT count(*) FROM {quote(catalog, entity.target_schema, name + 'snapshots')}")
+    snapshots = session.number(
+        f"SELECT count(*) FROM {quote(catalog, entity.target_schema, name + 'snapshots')}"
+    )
     return Condition(int(data), int(deletes), snapshots)
 
 

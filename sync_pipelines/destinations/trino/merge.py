@@ -51,7 +51,11 @@ class Statements:
 
     def keep_winners(self) -> None:
         """Look only at the newest record of every key: highest rowversion, then the one read last."""
-        order = [f"{expression} DESC NULLS LAST" for expression in [order_of(self._codec, "rowversion")] if expression]
+        order = [
+            f"{expression} DESC NULLS LAST"
+            for expression in [order_of(self._codec, "rowversion")]
+            if expression
+        ]
         names = ", ".join(["arrival", "rowversion", "hash", *self.flags, *self.places.values()])
         self.staged = (
             f"(SELECT {names} FROM (SELECT *, row_number() OVER (PARTITION BY {', '.join(self.keys)}"
@@ -76,7 +80,10 @@ class Statements:
 
     def count_values(self, columns: list[Column]) -> str:
         """For each of these columns, how many live rows would lose a value; none where a record has one."""
-        lost = (f"if(count(s.{self.places[column.name]}) = 0, count(t.{_q(column)}), 0)" for column in columns)
+        lost = (
+            f"if(count(s.{self.places[column.name]}) = 0, count(t.{_q(column)}), 0)"
+            for column in columns
+        )
         return (
             f"SELECT {', '.join(lost)} FROM {self.staged} s JOIN {self.target} t ON {self.match}"
             " WHERE NOT t._bridge_deleted"
@@ -85,7 +92,9 @@ class Statements:
     def fill(self) -> str:
         """Insert the winners into an empty table."""
         names, values = self._inserted()
-        return f"{self.marker}INSERT INTO {self.target} ({names}) SELECT {values} FROM {self.staged} s"
+        return (
+            f"{self.marker}INSERT INTO {self.target} ({names}) SELECT {values} FROM {self.staged} s"
+        )
 
     def merge(self, gone: str | None) -> str:
         """Insert, update and soft-delete in one commit.

@@ -19,7 +19,12 @@ from sync_pipelines.model.quoting import quote as pg_quote
 from sync_pipelines.model.types import ColumnType, Kind
 
 _MIRROR = "mirrored"
-_BRIDGE = {"_bridge_id": "uuid", "_bridge_hash": "text", "_bridge_deleted": "boolean", "_bridge_rowversion": "text"}
+_BRIDGE = {
+    "_bridge_id": "uuid",
+    "_bridge_hash": "text",
+    "_bridge_deleted": "boolean",
+    "_bridge_rowversion": "text",
+}
 _BATCH_ROWS = 20_000
 
 
@@ -31,7 +36,9 @@ def live_rows(session: Session, catalog: str, entity: Entity) -> Iterator[tuple[
         yield tuple(as_python(value, kind) for value, kind in zip(row, types, strict=True))
 
 
-def mirror_keys(session: Session, catalog: str, connection: psycopg.Connection[Any], entity: Entity) -> str:
+def mirror_keys(
+    session: Session, catalog: str, connection: psycopg.Connection[Any], entity: Entity
+) -> str:
     """Copy keys, hashes and rowversions of all rows into a temporary table of the connection; returns its name.
 
     The other columns come along for rows whose hash covers other columns, since those are compared by their content.
@@ -44,7 +51,9 @@ def mirror_keys(session: Session, catalog: str, connection: psycopg.Connection[A
     )
     is_by_hash = f"starts_with(_bridge_hash, {literal(f'{entity.columns_fingerprint}:')})"
     values = [
-        quote(column.target_name) if column.is_business_key else f"if({is_by_hash}, NULL, {quote(column.target_name)})"
+        quote(column.target_name)
+        if column.is_business_key
+        else f"if({is_by_hash}, NULL, {quote(column.target_name)})"
         for column in columns
     ]
     values += list(_BRIDGE)
@@ -53,7 +62,9 @@ def mirror_keys(session: Session, catalog: str, connection: psycopg.Connection[A
         cursor.copy(f"COPY {_MIRROR} ({', '.join(map(pg_quote, types))}) FROM STDIN") as copy,
     ):
         for row in _read(session, catalog, entity, values, "true"):
-            own = [_for_copy(value, column.type) for value, column in zip(row, columns, strict=False)]
+            own = [
+                _for_copy(value, column.type) for value, column in zip(row, columns, strict=False)
+            ]
             copy.write_row([*own, *row[len(columns) :]])
     connection.execute(f"ANALYZE {_MIRROR}")
     return _MIRROR
@@ -74,7 +85,9 @@ def mirror_rows(
     """
     there = read_columns(session, catalog, entity.target_schema, entity.target_table)
     columns = [column for column in entity.columns if column.target_name.lower() in there]
-    types = {column.target_name: column.type.sql for column in columns} | {"_bridge_deleted": "boolean"}
+    types = {column.target_name: column.type.sql for column in columns} | {
+        "_bridge_deleted": "boolean"
+    }
     types |= {REVIEW_COLUMN: "text"} if REVIEW_COLUMN in there else {}
     connection.execute(
         f"CREATE TEMP TABLE {_MIRROR} ({', '.join(f'{pg_quote(name)} {kind}' for name, kind in types.items())})"
@@ -89,7 +102,9 @@ def mirror_rows(
         cursor.copy(f"COPY {_MIRROR} ({', '.join(map(pg_quote, types))}) FROM STDIN") as copy,
     ):
         for row in _read(session, catalog, entity, list(map(quote, types)), where):
-            own = [_for_copy(value, column.type) for value, column in zip(row, columns, strict=False)]
+            own = [
+                _for_copy(value, column.type) for value, column in zip(row, columns, strict=False)
+            ]
             copy.write_row([*own, *row[len(columns) :]])
     return _MIRROR
 
@@ -98,7 +113,9 @@ def _for_copy(value: Any, column_type: ColumnType) -> Any:
     return value if column_type.kind is Kind.JSON else as_python(value, column_type)
 
 
-def _read(session: Session, catalog: str, entity: Entity, values: list[str], where: str) -> Iterator[list[Any]]:
+def _read(
+    session: Session, catalog: str, entity: Entity, values: list[str], where: str
+) -> Iterator[list[Any]]:
     table = quote(catalog, entity.target_schema, entity.target_table)
     cursor = session.connection().cursor()
     cursor.execute(f"SELECT {', '.join(values)} FROM {table} t WHERE {where}")

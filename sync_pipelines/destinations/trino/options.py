@@ -58,7 +58,9 @@ class _Connection(BaseModel):
 class TrinoSettings(BaseSettings, _Connection):
     """Settings from the environment and `.env`; `.env.example` lists them with their meaning."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_prefix="TRINO_", extra="ignore", case_sensitive=False)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_prefix="TRINO_", extra="ignore", case_sensitive=False
+    )
 
     catalog: str = Field("iceberg", min_length=1)
     user: str = Field("sync_pipelines", min_length=1)
@@ -88,7 +90,9 @@ class TrinoOptions(_Connection):
     @property
     def effective_scheme(self) -> str:
         """https as soon as there is something to protect."""
-        return self.scheme or ("https" if self.has_credentials or self.port in (443, 8443) else "http")
+        return self.scheme or (
+            "https" if self.has_credentials or self.port in (443, 8443) else "http"
+        )
 
     @property
     def location(self) -> str:
@@ -112,12 +116,18 @@ def load_trino_settings() -> TrinoSettings:
         ) from None
 
 
-def inherited_settings(connector_settings: dict[str, Any], settings: TrinoSettings) -> dict[str, Any]:
+def inherited_settings(
+    connector_settings: dict[str, Any], settings: TrinoSettings
+) -> dict[str, Any]:
     """What a connector takes over from the process: no credentials where it names another server, or another way to
     trust it.
     """
     known = TrinoOptions.model_fields
-    values = {name: value for name, value in settings.model_dump().items() if name in known and value is not None}
+    values = {
+        name: value
+        for name, value in settings.model_dump().items()
+        if name in known and value is not None
+    }
     effective = {**values, **connector_settings}
     if any(effective.get(name) != getattr(settings, name) for name in _WHO_IS_ASKED):
         return {name: value for name, value in values.items() if name not in _CREDENTIALS}
@@ -125,7 +135,9 @@ def inherited_settings(connector_settings: dict[str, Any], settings: TrinoSettin
 
 
 def resolve_options(
-    connector_settings: dict[str, Any], settings: TrinoSettings | None = None, outbound: Outbound | None = None
+    connector_settings: dict[str, Any],
+    settings: TrinoSettings | None = None,
+    outbound: Outbound | None = None,
 ) -> TrinoOptions:
     """Connection options of a connector.
 
@@ -176,16 +188,23 @@ def _validated(values: dict[str, Any]) -> TrinoOptions:
     except ValidationError as error:
         known = ", ".join(TrinoOptions.model_fields)
         raise SettingsError(
-            f"The Trino settings are wrong: {_problems(error)}; known: {known}.", state="Nothing was stored."
+            f"The Trino settings are wrong: {_problems(error)}; known: {known}.",
+            state="Nothing was stored.",
         ) from None
     if options.has_credentials and options.effective_scheme == "http":
         raise SettingsError(
-            "Credentials for Trino would travel in the clear over http; use https.", state="Nothing was stored."
+            "Credentials for Trino would travel in the clear over http; use https.",
+            state="Nothing was stored.",
         )
     if options.password and options.access_token:
-        raise SettingsError("Give Trino a password or an access token, not both.", state="Nothing was stored.")
+        raise SettingsError(
+            "Give Trino a password or an access token, not both.", state="Nothing was stored."
+        )
     if bool(options.certificate) != bool(options.certificate_key):
-        raise SettingsError("A client certificate needs certificate and certificate_key.", state="Nothing was stored.")
+        raise SettingsError(
+            "A client certificate needs certificate and certificate_key.",
+            state="Nothing was stored.",
+        )
     pairs(options.roles, "roles")
     pairs(options.session_properties, "session_properties")
     return options
@@ -202,7 +221,8 @@ def pairs(text: str, name: str) -> dict[str, str]:
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
             raise SettingsError(
-                f"{name} takes name=value, comma separated, not {printable(part, 60)!r}.", state="Nothing was stored."
+                f"{name} takes name=value, comma separated, not {printable(part, 60)!r}.",
+                state="Nothing was stored.",
             )
         found[key.strip()] = value.strip()
     return found

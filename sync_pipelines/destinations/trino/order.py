@@ -39,5 +39,7 @@ def order_of(codec: Codec | None, expression: str) -> str | None:
         case Codec.HTTP_DATE | Codec.CTIME | Codec.US_DATE | Codec.EU_DATE:
             notation = NOTATIONS[codec]
             pattern = literal(notation.pattern)
-            return notation.order_sql(lambda group: f"regexp_extract({expression}, {pattern}, {group})")
+            return notation.order_sql(
+                lambda group: f"regexp_extract({expression}, {pattern}, {group})"
+            )
     return None

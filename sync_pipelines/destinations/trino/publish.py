@@ -75,8 +75,12 @@ def publish(
             spool = drop_accepted_reviews(cursor, request, batches.spool, accepted)
             relation = _staged_relation(staging, entity, spool)
             target = quote(catalog, entity.target_schema, entity.target_table)
-            statements = (HiveStatements if is_hive else Statements)(request, read, target, relation)
-            work = Work(cursor, session, catalog, request, read, spool, staging, statements, is_hive=is_hive)
+            statements = (HiveStatements if is_hive else Statements)(
+                request, read, target, relation
+            )
+            work = Work(
+                cursor, session, catalog, request, read, spool, staging, statements, is_hive=is_hive
+            )
             return publish_table(TrinoTable(work, compared), cursor, request, read)
         finally:
             staging.clear()
@@ -92,7 +96,11 @@ class TrinoTable:
 
     def __init__(self, work: Work, compared: tuple[int, Counts] | None) -> None:
         self.work = work
-        is_known = compared is not None and compared[0] == work.staged_rows and work.request.mode is Mode.DELTA
+        is_known = (
+            compared is not None
+            and compared[0] == work.staged_rows
+            and work.request.mode is Mode.DELTA
+        )
         self._known = compared[1] if compared is not None and is_known else None
         self._staged = 0
 
@@ -154,14 +162,18 @@ def _staged_relation(staging: Staging, entity: Entity, spool: Spool) -> str:
     if file is not None and spool.rows[table] > staging.session.options.inline_rows:
         return staging.of_files("records", [file], fields)
     schema = pa.schema([records_schema(entity).field(name) for name in names])
-    return staging.relation("records", pa.Table.from_batches(spool.batches(table, names), schema), fields)
+    return staging.relation(
+        "records", pa.Table.from_batches(spool.batches(table, names), schema), fields
+    )
 
 
 def _count_staged(work: Work) -> int:
     """Records that Trino reads, of which from here on only the newest of each key counts."""
     staged, distinct, keyless = map(int, work.session.query(work.statements.count_staged())[0])
     if keyless:
-        raise FatalError(f"{keyless} staged records have no business key.", where=dict(work.request.entity.where))
+        raise FatalError(
+            f"{keyless} staged records have no business key.", where=dict(work.request.entity.where)
+        )
     if staged != distinct:
         work.statements.keep_winners()
     work.winners = distinct
@@ -171,7 +183,9 @@ def _count_staged(work: Work) -> int:
 def _statement(work: Work) -> str | None:
     if not work.counts.written and not work.vanished.rows:
         return None
-    if work.counts.new == work.winners and not work.session.query(f"SELECT 1 FROM {work.statements.target} LIMIT 1"):
+    if work.counts.new == work.winners and not work.session.query(
+        f"SELECT 1 FROM {work.statements.target} LIMIT 1"
+    ):
         return work.statements.fill()
     return work.statements.merge(work.vanished.condition if work.vanished.rows else None)
 
@@ -188,7 +202,9 @@ def _write(work: Work) -> dict[str, Any]:
         return _statement(work)
 
     def found(query_id: str) -> Snapshot | None:
-        return find_snapshot(work.session, work.catalog, entity.target_schema, entity.target_table, query_id)
+        return find_snapshot(
+            work.session, work.catalog, entity.target_schema, entity.target_table, query_id
+        )
 
     entity = work.request.entity
     statement = _statement(work)
@@ -206,7 +222,9 @@ def _write(work: Work) -> dict[str, Any]:
         raise
 
 
-def _checked(work: Work, snapshot: Snapshot | None, query_id: str, written: int | None) -> dict[str, Any]:
+def _checked(
+    work: Work, snapshot: Snapshot | None, query_id: str, written: int | None
+) -> dict[str, Any]:
     if snapshot is None:
         what = f"The snapshot of the query {query_id} is not in the table's history."
         raise FatalError(what, where=dict(work.request.entity.where))
@@ -221,6 +239,12 @@ def _count_rows(work: Work) -> int:
     """Live rows: carried forward only from a run whose books are known to hold all its rows."""
     entity: Entity = work.request.entity
     gained = work.counts.new + work.counts.returned - work.vanished.rows
-    if work.request.mode is Mode.DELTA and entity.row_count is not None and entity.last_sync_status in PUBLISHED:
+    if (
+        work.request.mode is Mode.DELTA
+        and entity.row_count is not None
+        and entity.last_sync_status in PUBLISHED
+    ):
         return entity.row_count + gained
-    return work.session.number(f"SELECT count(*) FROM {work.statements.target} WHERE NOT _bridge_deleted")
+    return work.session.number(
+        f"SELECT count(*) FROM {work.statements.target} WHERE NOT _bridge_deleted"
+    )

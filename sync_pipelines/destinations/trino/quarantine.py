@@ -18,11 +18,20 @@ from sync_pipelines.model.quoting import literal, quote
 
 def held_keys(cursor: Any, request: PublishRequest) -> tuple[pa.Table, list[Field]]:
     """Business keys of the run's rejects: they are at the source, so their rows have not vanished."""
-    keys = [(index, column) for index, column in enumerate(request.entity.columns) if column.is_business_key]
+    keys = [
+        (index, column)
+        for index, column in enumerate(request.entity.columns)
+        if column.is_business_key
+    ]
     fields = [Field(f"c{index}", column.type) for index, column in keys]
-    cursor.execute(f"SELECT DISTINCT business_key::text FROM {staged_rejects(request)} WHERE business_key IS NOT NULL")
+    cursor.execute(
+        f"SELECT DISTINCT business_key::text FROM {staged_rejects(request)} WHERE business_key IS NOT NULL"
+    )
     texts = [json.loads(text) for (text,) in cursor.fetchall()]
-    columns = [from_canonical([key[place] for key in texts], column.type) for place, (_, column) in enumerate(keys)]
+    columns = [
+        from_canonical([key[place] for key in texts], column.type)
+        for place, (_, column) in enumerate(keys)
+    ]
     return pa.table(columns, names=[one.name for one in fields]), fields
 
 

@@ -33,10 +33,14 @@ def mark_rejected(work: Work) -> int:
     relation = work.staging.relation("rejected", table, [*fields, Field("rowversion", TEXT)])
     codec = work.read.order
     theirs, ours = order_of(codec, "s.rowversion"), order_of(codec, "t._bridge_rowversion")
-    live = "NOT t._bridge_deleted" + (f" AND NOT coalesce({ours} > {theirs}, false)" if theirs is not None else "")
+    live = "NOT t._bridge_deleted" + (
+        f" AND NOT coalesce({ours} > {theirs}, false)" if theirs is not None else ""
+    )
     live += f" AND t.{REJECTED_COLUMN} IS NULL" if entity.has_rejected else ""
     match, target = match_keys(entity), work.statements.target
-    found = work.session.number(f"SELECT count(*) FROM {target} t JOIN {relation} s ON {match} WHERE {live}")
+    found = work.session.number(
+        f"SELECT count(*) FROM {target} t JOIN {relation} s ON {match} WHERE {live}"
+    )
     if not found:
         return 0
     entity = replace(entity, own_columns=entity.own_columns | {REJECTED_COLUMN})
@@ -49,7 +53,9 @@ def mark_rejected(work: Work) -> int:
             )
             work.session.execute(view_statement(work.catalog, entity, rows))
         condition = f"EXISTS (SELECT 1 FROM {relation} s WHERE {match} AND {live})"
-        work.session.execute(version_statement(entity, target, place, condition, {REJECTED_COLUMN: HIVE_NOW}))
+        work.session.execute(
+            version_statement(entity, target, place, condition, {REJECTED_COLUMN: HIVE_NOW})
+        )
         return found
     if not work.request.entity.has_rejected:
         work.session.execute(

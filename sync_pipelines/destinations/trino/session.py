@@ -9,7 +9,13 @@ from typing import Any
 
 import requests
 import trino
-from trino.exceptions import Error, TrinoAuthError, TrinoConnectionError, TrinoQueryError, TrinoUserError
+from trino.exceptions import (
+    Error,
+    TrinoAuthError,
+    TrinoConnectionError,
+    TrinoQueryError,
+    TrinoUserError,
+)
 
 from sync_pipelines.destinations.trino.options import SOURCE, TrinoOptions, pairs
 from sync_pipelines.destinations.trino.quoting import literal, quote
@@ -28,10 +34,32 @@ _READ_PAUSES_SECONDS = (0.2, 1.0)
 CONFLICTS = frozenset({"ICEBERG_COMMIT_ERROR", "TRANSACTION_CONFLICT"})
 # The coordinator or a worker went away, or is only just starting.
 PASSING = frozenset(
-    {"NO_NODES_AVAILABLE", "SERVER_SHUTTING_DOWN", "SERVER_STARTING_UP", "REMOTE_TASK_ERROR", "REMOTE_HOST_GONE"}
-    | {"PAGE_TRANSPORT_ERROR", "PAGE_TRANSPORT_TIMEOUT", "REMOTE_TASK_MISMATCH", "ABANDONED_QUERY", "ABANDONED_TASK"}
-    | {"CLUSTER_OUT_OF_MEMORY", "EXCEEDED_GLOBAL_MEMORY_LIMIT", "QUERY_QUEUE_FULL", "TOO_MANY_REQUESTS_FAILED"}
-    | {"ADMINISTRATIVELY_KILLED", "ADMINISTRATIVELY_PREEMPTED", "HIVE_METASTORE_ERROR", "ICEBERG_CATALOG_ERROR"}
+    {
+        "NO_NODES_AVAILABLE",
+        "SERVER_SHUTTING_DOWN",
+        "SERVER_STARTING_UP",
+        "REMOTE_TASK_ERROR",
+        "REMOTE_HOST_GONE",
+    }
+    | {
+        "PAGE_TRANSPORT_ERROR",
+        "PAGE_TRANSPORT_TIMEOUT",
+        "REMOTE_TASK_MISMATCH",
+        "ABANDONED_QUERY",
+        "ABANDONED_TASK",
+    }
+    | {
+        "CLUSTER_OUT_OF_MEMORY",
+        "EXCEEDED_GLOBAL_MEMORY_LIMIT",
+        "QUERY_QUEUE_FULL",
+        "TOO_MANY_REQUESTS_FAILED",
+    }
+    | {
+        "ADMINISTRATIVELY_KILLED",
+        "ADMINISTRATIVELY_PREEMPTED",
+        "HIVE_METASTORE_ERROR",
+        "ICEBERG_CATALOG_ERROR",
+    }
 )
 
 
@@ -48,7 +76,9 @@ class LostAnswerError(DatabaseUnavailableError):
     """The connection broke while a statement ran: no answer says how it ended."""
 
     def __init__(self, what: str, query_id: str | None) -> None:
-        super().__init__(what, state="Whether the statement took effect is looked up by its query id.")
+        super().__init__(
+            what, state="Whether the statement took effect is looked up by its query id."
+        )
         self.query_id = query_id
 
 
@@ -115,8 +145,14 @@ class Session:
                 f"Trino at {self.options.location} cannot be reached: {_short(error)}", query_id
             ) from error
         except (Error, trino.exceptions.HttpError) as error:
-            raise self._translated(error, getattr(getattr(cursor, "_query", None), "query_id", None)) from error
-        written = rows[0][0] if cursor.update_type and rows and rows[0] and isinstance(rows[0][0], int) else 0
+            raise self._translated(
+                error, getattr(getattr(cursor, "_query", None), "query_id", None)
+            ) from error
+        written = (
+            rows[0][0]
+            if cursor.update_type and rows and rows[0] and isinstance(rows[0][0], int)
+            else 0
+        )
         return Answer(rows, cursor.query_id or "", written)
 
     def query(self, statement: str) -> list[list[Any]]:
@@ -135,7 +171,11 @@ class Session:
 
     def _translated(self, error: Exception, query_id: str | None) -> SyncError:
         where = {"trino": self.options.location}
-        if isinstance(error, TrinoAuthError) or "error 401" in str(error) or "error 403" in str(error):
+        if (
+            isinstance(error, TrinoAuthError)
+            or "error 401" in str(error)
+            or "error 403" in str(error)
+        ):
             return AuthenticationError(f"Trino refused the login: {_short(error)}", where=where)
         if not isinstance(error, TrinoQueryError):
             return LostAnswerError(f"Trino failed: {_short(error)}", query_id)
@@ -143,7 +183,9 @@ class Session:
         if name in CONFLICTS or name in PASSING or error.error_type == "INSUFFICIENT_RESOURCES":
             return QueryFailedError(f"Trino failed for now ({name}): {message}", name)
         if isinstance(error, TrinoUserError) or error.error_type == "USER_ERROR":
-            return DatabaseRefusedError(f"Trino refused ({name}): {message}", where={**where, "query": error.query_id})
+            return DatabaseRefusedError(
+                f"Trino refused ({name}): {message}", where={**where, "query": error.query_id}
+            )
         return QueryFailedError(f"Trino failed ({name}): {message}", name)
 
 
@@ -153,7 +195,9 @@ def _authentication(options: TrinoOptions) -> trino.auth.Authentication | None:
     if options.access_token is not None:
         return trino.auth.JWTAuthentication(options.access_token.get_secret_value())
     if options.certificate is not None and options.certificate_key is not None:
-        return trino.auth.CertificateAuthentication(str(options.certificate), str(options.certificate_key))
+        return trino.auth.CertificateAuthentication(
+            str(options.certificate), str(options.certificate_key)
+        )
     return None
 
 
@@ -175,7 +219,9 @@ def connector_of(session: Session, catalog: str) -> str:
 
 
 def _connector_of(session: Session, catalog: str) -> str:
-    rows = session.query("SELECT catalog_name, connector_name FROM system.metadata.catalogs ORDER BY 1")
+    rows = session.query(
+        "SELECT catalog_name, connector_name FROM system.metadata.catalogs ORDER BY 1"
+    )
     found = {name: connector for name, connector in rows}
     if catalog.lower() not in found:
         raise SettingsError(
@@ -206,14 +252,18 @@ def running_queries(session: Session, marker: str) -> list[str]:
 
 def query_state(session: Session, query_id: str) -> str | None:
     """FINISHED, FAILED, or what a running query does; None when the coordinator does not know it (any more)."""
-    rows = session.query(f"SELECT state FROM system.runtime.queries WHERE query_id = {literal(query_id)}")
+    rows = session.query(
+        f"SELECT state FROM system.runtime.queries WHERE query_id = {literal(query_id)}"
+    )
     return rows[0][0] if rows else None
 
 
 def kill_query(session: Session, query_id: str, reason: str) -> None:
     """End a running query; it may just have ended by itself."""
     try:
-        session.query(f"CALL system.runtime.kill_query(query_id => {literal(query_id)}, message => {literal(reason)})")
+        session.query(
+            f"CALL system.runtime.kill_query(query_id => {literal(query_id)}, message => {literal(reason)})"
+        )
     except DatabaseRefusedError as error:
         logger.info("query %s was not killed: %s", query_id, error)
 

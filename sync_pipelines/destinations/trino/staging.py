@@ -22,7 +22,12 @@ import pyarrow.parquet as pq
 
 from sync_pipelines.destinations.trino.quoting import literal, quote
 from sync_pipelines.destinations.trino.session import Session, create_schema
-from sync_pipelines.destinations.trino.types import from_staged, hive_type, iceberg_type, staged_type
+from sync_pipelines.destinations.trino.types import (
+    from_staged,
+    hive_type,
+    iceberg_type,
+    staged_type,
+)
 from sync_pipelines.errors import DatabaseUnavailableError, SettingsError
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.types import ColumnType, Kind
@@ -31,7 +36,9 @@ from sync_pipelines.secrets import printable
 logger = logging.getLogger(__name__)
 
 STAGING_SCHEMA = "sync_pipelines_staging"
-MAX_LITERAL_CHARACTERS = 250_000  # a statement holds it up to three times, and Trino takes a million characters
+MAX_LITERAL_CHARACTERS = (
+    250_000  # a statement holds it up to three times, and Trino takes a million characters
+)
 _CHUNK_ROWS = 2000
 _DIRECT = {"boolean", "smallint", "integer", "bigint", "double", "real", "varchar"}
 TEXT = ColumnType(Kind.TEXT)
@@ -50,19 +57,29 @@ def record_fields(entity: Entity) -> list[Field]:
     """The columns of `model.staged.records_schema`."""
     own = [Field("arrival", BIGINT), Field("rowversion", TEXT), Field("hash", TEXT)]
     flags = [Field(name, TEXT) for name in entity.flags]
-    return own + [Field(f"c{index}", column.type) for index, column in enumerate(entity.columns)] + flags
+    return (
+        own
+        + [Field(f"c{index}", column.type) for index, column in enumerate(entity.columns)]
+        + flags
+    )
 
 
 def inline_relation(table: pa.Table, fields: list[Field], *, hive: bool = False) -> str | None:
     """A query that gives the rows of a table without reading anything; None when they are too many characters."""
     if not table.num_rows:
-        nothing = ", ".join(f"cast(NULL AS {_final_type(one, hive=hive)}) AS {one.name}" for one in fields)
+        nothing = ", ".join(
+            f"cast(NULL AS {_final_type(one, hive=hive)}) AS {one.name}" for one in fields
+        )
         return f"(SELECT {nothing} WHERE false)"
     text = _rows_as_json([_json_ready(table[one.name]) for one in fields])
     if len(text) > MAX_LITERAL_CHARACTERS:
         return None
-    row_type = ", ".join(f"{one.name} {staged_type(one.type) if _is_direct(one) else 'varchar'}" for one in fields)
-    values = ", ".join(f"{from_staged(_cast(one), one.type, hive=hive)} AS {one.name}" for one in fields)
+    row_type = ", ".join(
+        f"{one.name} {staged_type(one.type) if _is_direct(one) else 'varchar'}" for one in fields
+    )
+    values = ", ".join(
+        f"{from_staged(_cast(one), one.type, hive=hive)} AS {one.name}" for one in fields
+    )
     return (
         f"(SELECT {values} FROM UNNEST(CAST(json_parse({literal(text)}) AS array(row({row_type})))) AS j"
         f" ({', '.join(one.name for one in fields)}))"
@@ -86,11 +103,19 @@ def _json_ready(column: pa.ChunkedArray) -> list[Any]:
     kind = column.type
     if pa.types.is_timestamp(kind):
         # Arrow's own text has neither year 1 nor all digits on every version.
-        return [None if value is None else _moment(value) for value in column.cast(pa.int64()).to_pylist()]
+        return [
+            None if value is None else _moment(value)
+            for value in column.cast(pa.int64()).to_pylist()
+        ]
     if pa.types.is_floating(kind):
         column = pc.cast(column, pa.string())
     values: list[Any] = column.to_pylist()
-    if pa.types.is_floating(kind) or pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+    if (
+        pa.types.is_floating(kind)
+        or pa.types.is_string(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_boolean(kind)
+    ):
         return values
     return [None if value is None else str(value) for value in values]
 
@@ -188,7 +213,9 @@ class Staging:
         return filesystem, folder
 
     def _storage_error(self, error: OSError) -> DatabaseUnavailableError:
-        return DatabaseUnavailableError(f"The staging storage of Trino failed: {printable(str(error), 300)}")
+        return DatabaseUnavailableError(
+            f"The staging storage of Trino failed: {printable(str(error), 300)}"
+        )
 
     def _over_files(self, part: str, fields: list[Field]) -> str:
         options = self.session.options
@@ -201,7 +228,9 @@ class Staging:
             part,
             f"({columns}) WITH (format = 'PARQUET', external_location = {literal(f'{root}/{self.name}/{part}')})",
         )
-        values = ", ".join(f"{from_staged(one.name, one.type, hive=self.hive)} AS {one.name}" for one in fields)
+        values = ", ".join(
+            f"{from_staged(one.name, one.type, hive=self.hive)} AS {one.name}" for one in fields
+        )
         return f"(SELECT {values} FROM {table})"
 
     def _by_statements(self, part: str, tables: Iterator[pa.Table], fields: list[Field]) -> str:

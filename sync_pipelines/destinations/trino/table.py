@@ -19,7 +19,13 @@ from sync_pipelines.destinations.trino.quoting import literal, quote
 from sync_pipelines.destinations.trino.session import Session
 from sync_pipelines.destinations.trino.types import iceberg_type, widens_in_iceberg
 from sync_pipelines.errors import EntityDefinitionError
-from sync_pipelines.model.entity import COERCED_COLUMN, REJECTED_COLUMN, REVIEW_COLUMN, Column, Entity
+from sync_pipelines.model.entity import (
+    COERCED_COLUMN,
+    REJECTED_COLUMN,
+    REVIEW_COLUMN,
+    Column,
+    Entity,
+)
 
 BRIDGE_TYPES = {
     "_bridge_id": "uuid",
@@ -29,7 +35,11 @@ BRIDGE_TYPES = {
     "_bridge_deleted": "boolean",
     "_bridge_rowversion": "varchar",
 }
-OPTIONAL_TYPES = {REVIEW_COLUMN: "varchar", COERCED_COLUMN: "varchar", REJECTED_COLUMN: "timestamp(6) with time zone"}
+OPTIONAL_TYPES = {
+    REVIEW_COLUMN: "varchar",
+    COERCED_COLUMN: "varchar",
+    REJECTED_COLUMN: "timestamp(6) with time zone",
+}
 _UNUSABLE = re.compile(r"[$@/\\\x00-\x1f]")
 
 
@@ -72,7 +82,9 @@ def plan_table(catalog: str, entity: Entity, stored: dict[str, str], *, rebuild:
     """
     if not stored:
         check_may_be_made(entity, rebuild=rebuild)
-        return TablePlan(create_statements(catalog, entity), (f"create table {catalog}.{entity.table}",))
+        return TablePlan(
+            create_statements(catalog, entity), (f"create table {catalog}.{entity.table}",)
+        )
     check_is_ours(entity, stored)
     return plan_columns(entity, stored, _alterations(catalog, entity), rebuild=rebuild)
 
@@ -81,13 +93,17 @@ def create_statements(catalog: str, entity: Entity) -> tuple[str, ...]:
     """Statements that create the table."""
     keys = {column.target_name for column in entity.business_keys}
     columns = [
-        f"{quote(column.target_name)} {iceberg_type(column.type)}" + (" NOT NULL" if column.target_name in keys else "")
+        f"{quote(column.target_name)} {iceberg_type(column.type)}"
+        + (" NOT NULL" if column.target_name in keys else "")
         for column in entity.columns
     ]
     columns += [
-        f"{name} {kind}" + ("" if name == "_bridge_rowversion" else " NOT NULL") for name, kind in BRIDGE_TYPES.items()
+        f"{name} {kind}" + ("" if name == "_bridge_rowversion" else " NOT NULL")
+        for name, kind in BRIDGE_TYPES.items()
     ]
-    columns += [f"{name} {kind}" for name, kind in OPTIONAL_TYPES.items() if name in entity.own_columns]
+    columns += [
+        f"{name} {kind}" for name, kind in OPTIONAL_TYPES.items() if name in entity.own_columns
+    ]
     return (
         f"CREATE TABLE IF NOT EXISTS {quote(catalog, entity.target_schema, entity.target_table)} (\n  "
         + ",\n  ".join(columns)
@@ -101,7 +117,9 @@ def _alterations(catalog: str, entity: Entity) -> Alterations:
     def widening(column: Column, have: str) -> str | None:
         wanted = iceberg_type(column.type)
         is_wider = widens_in_iceberg(have, wanted)
-        return f"ALTER COLUMN {quote(column.target_name)} SET DATA TYPE {wanted}" if is_wider else None
+        return (
+            f"ALTER COLUMN {quote(column.target_name)} SET DATA TYPE {wanted}" if is_wider else None
+        )
 
     return Alterations(
         table=quote(catalog, entity.target_schema, entity.target_table),
@@ -120,7 +138,9 @@ def apply_table(session: Session, plan: TablePlan) -> None:
         session.execute(statement)
 
 
-def set_aside(session: Session, catalog: str, entity: Entity, suffix: str, *, is_view: bool = False) -> str | None:
+def set_aside(
+    session: Session, catalog: str, entity: Entity, suffix: str, *, is_view: bool = False
+) -> str | None:
     """Rename the table, so that a new one can take the name; nothing is dropped.
 
     Args:

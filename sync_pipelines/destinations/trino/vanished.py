@@ -76,7 +76,12 @@ def plan_vanished(
 
 
 def _missed_twice(
-    cursor: Any, session: Session, request: PublishRequest, statements: Statements, staging: Staging, absent: str
+    cursor: Any,
+    session: Session,
+    request: PublishRequest,
+    statements: Statements,
+    staging: Staging,
+    absent: str,
 ) -> Vanished:
     """Without rowversions a row may hide between two pages while others are deleted: it must be missed by two reads in
     a row.
@@ -91,7 +96,9 @@ def _missed_twice(
     new = tuple(row_id for row_id in counted if row_id not in known)
     if not deleted:
         return Vanished(missing=len(new), absent_ids=everything, new_ids=new)
-    gone = staging.relation("gone", pa.table({"id": pa.array(deleted, pa.string())}), [Field("id", TEXT)])
+    gone = staging.relation(
+        "gone", pa.table({"id": pa.array(deleted, pa.string())}), [Field("id", TEXT)]
+    )
     condition = f"cast(t._bridge_id AS varchar) IN (SELECT id FROM {gone} g)"
     return Vanished(len(deleted), condition, len(new), everything, new, deleted)
 

@@ -63,10 +63,15 @@ class Work:
             names = [column.name for column in columns]
             refuse_emptied(self.request, self.read, dict(zip(names, values, strict=True)))
         if self.counts.contrary:
-            pairs = [(theirs, ours) for theirs, ours in self.session.query(self.statements.contrary_pairs())]
+            pairs = [
+                (theirs, ours)
+                for theirs, ours in self.session.query(self.statements.contrary_pairs())
+            ]
             refuse_contrary(self.request, self.read, self.counts.contrary, pairs)
 
 
 def read_counts(session: Session, statements: Statements) -> Counts:
     """How the staged records compare with the table now."""
-    return Counts(**{verdict: int(number) for verdict, number in session.query(statements.compare())})
+    return Counts(
+        **{verdict: int(number) for verdict, number in session.query(statements.compare())}
+    )

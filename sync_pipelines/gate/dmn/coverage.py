@@ -45,7 +45,10 @@ class Finding:
 
 def examine(table: DecisionTable) -> list[Finding]:
     """Gaps, overlaps that the hit policy does not allow, and rules that never answer. Null is no case of its own."""
-    axes = [_examples(one, [rule.tests[index] for rule in table.rules]) for index, one in enumerate(table.inputs)]
+    axes = [
+        _examples(one, [rule.tests[index] for rule in table.rules])
+        for index, one in enumerate(table.inputs)
+    ]
     cases = math.prod(len(axis) for axis in axes)
     if cases > MAX_CASES:
         return [
@@ -56,7 +59,10 @@ def examine(table: DecisionTable) -> list[Finding]:
             )
         ]
     frame = pl.DataFrame(
-        {f"i{index}": list(column) for index, column in enumerate(zip(*itertools.product(*axes), strict=True))},
+        {
+            f"i{index}": list(column)
+            for index, column in enumerate(zip(*itertools.product(*axes), strict=True))
+        },
         schema={f"i{index}": POLARS[one.kind] for index, one in enumerate(table.inputs)},
     )
     hits = frame.select(table.matches())
@@ -80,12 +86,16 @@ def _overlaps(table: DecisionTable, frame: pl.DataFrame) -> Iterator[Finding]:
     why = "both match" if table.policy is HitPolicy.UNIQUE else "both match and answer differently"
     told: set[tuple[int, int]] = set()
     for row in frame.filter(_contradicts(table)).head(MAX_CONTRADICTIONS).iter_rows(named=True):
-        for one, other in _pairs(table, [number for number in range(len(table.rules)) if row[f"m{number}"]]):
+        for one, other in _pairs(
+            table, [number for number in range(len(table.rules)) if row[f"m{number}"]]
+        ):
             if len(told) == MAX_FINDINGS:
                 return
             if (one, other) not in told:
                 told.add((one, other))
-                what = f"Rules {one + 1} and {other + 1} {why}, which {table.policy} does not allow."
+                what = (
+                    f"Rules {one + 1} and {other + 1} {why}, which {table.policy} does not allow."
+                )
                 yield Finding(True, what, (one + 1, other + 1), _told(table, row))
 
 
@@ -96,7 +106,10 @@ def _contradicts(table: DecisionTable) -> pl.Expr:
     matched = [pl.col(f"m{number}") for number in range(len(table.rules))]
     if table.policy is HitPolicy.UNIQUE:
         return pl.sum_horizontal([one.cast(pl.UInt32) for one in matched]) > 1
-    answers = {outputs: place for place, outputs in enumerate(dict.fromkeys(rule.outputs for rule in table.rules))}
+    answers = {
+        outputs: place
+        for place, outputs in enumerate(dict.fromkeys(rule.outputs for rule in table.rules))
+    }
     told = [
         pl.when(one).then(pl.lit(answers[rule.outputs], pl.Int32))
         for one, rule in zip(matched, table.rules, strict=True)
@@ -107,7 +120,9 @@ def _contradicts(table: DecisionTable) -> pl.Expr:
 def _pairs(table: DecisionTable, matching: list[int]) -> Iterator[tuple[int, int]]:
     """Pairs of rules that may not both match; where answers may be equal, one rule for each answer."""
     if table.policy is HitPolicy.ANY:
-        matching = list({table.rules[number].outputs: number for number in reversed(matching)}.values())
+        matching = list(
+            {table.rules[number].outputs: number for number in reversed(matching)}.values()
+        )
     return itertools.combinations(sorted(matching), 2)
 
 
@@ -127,7 +142,10 @@ def _silent(table: DecisionTable, frame: pl.DataFrame) -> Iterator[Finding]:
 
 
 def _told(table: DecisionTable, row: dict[str, Value]) -> str:
-    return ", ".join(f"{one.name} = {number_or_value(row[f'i{index}'])}" for index, one in enumerate(table.inputs))
+    return ", ".join(
+        f"{one.name} = {number_or_value(row[f'i{index}'])}"
+        for index, one in enumerate(table.inputs)
+    )
 
 
 def _examples(one: Input, cells: list[UnaryTests]) -> list[Value]:

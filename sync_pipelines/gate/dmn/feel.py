@@ -169,7 +169,10 @@ def _tests(tokens: _Tokens) -> tuple[Comparison | Interval, ...]:
     while tokens.peek() == ("sign", ","):
         tokens.take()
         found.append(_test(tokens))
-    if sum(not isinstance(test, Comparison) or test.operator != "=" for test in found) > MAX_ORDERED_TESTS:
+    if (
+        sum(not isinstance(test, Comparison) or test.operator != "=" for test in found)
+        > MAX_ORDERED_TESTS
+    ):
         raise FeelError(f"a cell holds at most {MAX_ORDERED_TESTS} comparisons and intervals.")
     return tuple(found)
 
@@ -198,7 +201,9 @@ def _interval(tokens: _Tokens) -> Interval:
         raise FeelError(f"the interval does not end, in {tokens.text!r}.")
     kinds = {kind_of(low), kind_of(high)} if low is not None and high is not None else set()
     if kinds not in ({"number"}, {"date"}):
-        raise FeelError(f"an interval goes from a number to a number or from a date to a date, in {tokens.text!r}.")
+        raise FeelError(
+            f"an interval goes from a number to a number or from a date to a date, in {tokens.text!r}."
+        )
     if low > high:  # type: ignore[operator]
         raise FeelError(f"the interval {tokens.text!r} begins above its end.")
     return Interval(low, high, opening == "[", closing == "]")
@@ -226,7 +231,9 @@ def _literal(tokens: _Tokens) -> Value:
 
 def _unquoted(text: str) -> str:
     inner = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text[1:-1])
-    return re.sub(r"\\(.)", lambda found: {"n": "\n", "t": "\t", "r": "\r"}.get(found[1], found[1]), inner)
+    return re.sub(
+        r"\\(.)", lambda found: {"n": "\n", "t": "\t", "r": "\r"}.get(found[1], found[1]), inner
+    )
 
 
 class _Tokens:

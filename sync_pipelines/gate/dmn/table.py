@@ -85,7 +85,9 @@ class DecisionTable:
         return [self._matches(rule).alias(f"m{number}") for number, rule in enumerate(self.rules)]
 
     def _matches(self, rule: TableRule) -> pl.Expr:
-        cells = [(index, test) for index, test in enumerate(rule.tests) if test.tests] or [(0, rule.tests[0])]
+        cells = [(index, test) for index, test in enumerate(rule.tests) if test.tests] or [
+            (0, rule.tests[0])
+        ]
         return pl.all_horizontal([test.expression(pl.col(f"i{index}")) for index, test in cells])
 
     def precedence(self) -> list[int]:
@@ -93,11 +95,14 @@ class DecisionTable:
         order = list(range(len(self.rules)))
         if self.policy is not HitPolicy.PRIORITY:
             return order
-        ranks = [{value: place for place, value in enumerate(output.values)} for output in self.outputs]
+        ranks = [
+            {value: place for place, value in enumerate(output.values)} for output in self.outputs
+        ]
         return sorted(
             order,
             key=lambda number: [
-                rank.get(value, len(rank)) for rank, value in zip(ranks, self.rules[number].outputs, strict=True)
+                rank.get(value, len(rank))
+                for rank, value in zip(ranks, self.rules[number].outputs, strict=True)
             ],
         )
 
@@ -107,10 +112,15 @@ class DecisionTable:
         For COLLECT without aggregation see `gate.verdict`, for UNIQUE more than one match is no answer.
         """
         first = pl.coalesce(
-            [pl.when(pl.col(f"m{number}")).then(pl.lit(number, pl.Int32)) for number in self.precedence()]
+            [
+                pl.when(pl.col(f"m{number}")).then(pl.lit(number, pl.Int32))
+                for number in self.precedence()
+            ]
         )
         if self.policy is HitPolicy.UNIQUE:
-            hits = pl.sum_horizontal([pl.col(f"m{number}").cast(pl.UInt32) for number in range(len(self.rules))])
+            hits = pl.sum_horizontal(
+                [pl.col(f"m{number}").cast(pl.UInt32) for number in range(len(self.rules))]
+            )
             return pl.when(hits <= 1).then(first)
         return first
 
@@ -124,14 +134,20 @@ class DecisionTable:
                 [m for m, rule in zip(matched, self.rules, strict=True) if rule.outputs[0] == value]
                 for value in distinct
             ]
-            return pl.sum_horizontal([pl.any_horizontal(group).cast(pl.UInt32) for group in groups]).cast(pl.Float64)
+            return pl.sum_horizontal(
+                [pl.any_horizontal(group).cast(pl.UInt32) for group in groups]
+            ).cast(pl.Float64)
         values = [
             pl.when(match).then(pl.lit(rule.outputs[0], pl.Float64))
             for match, rule in zip(matched, self.rules, strict=True)
         ]
         if self.aggregation is Aggregation.SUM:
             return pl.when(pl.any_horizontal(matched)).then(pl.sum_horizontal(values))
-        return pl.min_horizontal(values) if self.aggregation is Aggregation.MIN else pl.max_horizontal(values)
+        return (
+            pl.min_horizontal(values)
+            if self.aggregation is Aggregation.MIN
+            else pl.max_horizontal(values)
+        )
 
     def evaluate(self, inputs: pl.DataFrame) -> list[Any]:
         """The table's answer to every row, as DMN defines it: a value, a dict of several outputs, or a list for
@@ -145,7 +161,10 @@ class DecisionTable:
             return hits.select(self.aggregated().alias(OUTPUT))[OUTPUT].to_list()
         if self.policy is HitPolicy.COLLECT:
             rows = hits.rows()
-            return [[self._answer(number) for number, hit in enumerate(row) if hit] or self._default() for row in rows]
+            return [
+                [self._answer(number) for number, hit in enumerate(row) if hit] or self._default()
+                for row in rows
+            ]
         numbers = hits.select(self.chosen().alias(RULE))[RULE].to_list()
         return [self._default() if number is None else self._answer(number) for number in numbers]
 

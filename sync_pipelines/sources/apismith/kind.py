@@ -45,9 +45,13 @@ class ApismithProber(Prober):
         """The protocol sorts by rowversion."""
         return True
 
-    def first_after(self, slug: str, seen: str, patience_seconds: float | None = None) -> str | None:
+    def first_after(
+        self, slug: str, seen: str, patience_seconds: float | None = None
+    ) -> str | None:
         """As `Prober.first_after`."""
-        records = fetch_data(self._session, slug, seen, 1, 1, Traffic(), split_records, patience_seconds)
+        records = fetch_data(
+            self._session, slug, seen, 1, 1, Traffic(), split_records, patience_seconds
+        )
         return (rowversion_of(records[0]) or UNVERSIONED) if records else None
 
 
@@ -57,7 +61,9 @@ class ApismithKind(SourceKind):
     title = "an APISmith connector"
     is_declared = False
 
-    def describe(self, connector: Connector, settings: Settings, database: Database | None) -> Description:
+    def describe(
+        self, connector: Connector, settings: Settings, database: Database | None
+    ) -> Description:
         """As `SourceKind.describe`."""
         return Description(fetch_apis(open_session(connector, settings, database)))
 
@@ -74,12 +80,21 @@ class ApismithKind(SourceKind):
         """As `SourceKind.open`."""
         session = open_session(connector, settings, database)
         session = session.hiding_bodies() if masked else session
-        return ApismithSource(session, entity.slug, entity.page_size or settings.sources.max_page_size)
+        return ApismithSource(
+            session, entity.slug, entity.page_size or settings.sources.max_page_size
+        )
 
-    def open_prober(self, connector: Connector, settings: Settings, database: Database, *, seconds: float) -> Prober:
+    def open_prober(
+        self, connector: Connector, settings: Settings, database: Database, *, seconds: float
+    ) -> Prober:
         """As `SourceKind.open_prober`."""
         session = open_session(
-            connector, settings, database, timeout_seconds=seconds, page_deadline_seconds=seconds, tries=1
+            connector,
+            settings,
+            database,
+            timeout_seconds=seconds,
+            page_deadline_seconds=seconds,
+            tries=1,
         )
         # A probe knows nothing of masks.
         return ApismithProber(session.hiding_bodies())
@@ -104,7 +119,12 @@ class ApismithKind(SourceKind):
             checks.append(passed("secret", shown_secrets(connector)))
         else:
             checks.append(skipped("secret", "no token is used"))
-        session = new_session(connector.base_url, auth_key(connector), limits.model_copy(update={"tries": 1}), outbound)
+        session = new_session(
+            connector.base_url,
+            auth_key(connector),
+            limits.model_copy(update={"tries": 1}),
+            outbound,
+        )
         try:
             apis = fetch_apis(session)
         except (SyncError, SecretMissingError) as error:
@@ -126,15 +146,24 @@ class ApismithKind(SourceKind):
 def _failing(checks: list[Check], error: SyncError) -> list[Check]:
     """The checks so far, the one that failed, and those that need it."""
     needing = _CHECKS[len(checks) + 1 :]
-    return [*checks, failed(_CHECKS[len(checks)], error), *(skipped(name, "needs the check above") for name in needing)]
+    return [
+        *checks,
+        failed(_CHECKS[len(checks)], error),
+        *(skipped(name, "needs the check above") for name in needing),
+    ]
 
 
-def _check_apis(connector: Connector, settings: Settings, session: GuardedSession, apis: list[Any]) -> list[Check]:
+def _check_apis(
+    connector: Connector, settings: Settings, session: GuardedSession, apis: list[Any]
+) -> list[Check]:
     entities, errors = parse_apis(apis, connector, settings)
     if errors:
         label, error = next(iter(errors.items()))
         checks = [
-            failed("definitions", f"{len(errors)} of {len(apis)} cannot be used, for example {label}: {error.what}")
+            failed(
+                "definitions",
+                f"{len(errors)} of {len(apis)} cannot be used, for example {label}: {error.what}",
+            )
         ]
     else:
         checks = [passed("definitions", f"{len(entities)} usable")]
@@ -149,7 +178,9 @@ def _check_apis(connector: Connector, settings: Settings, session: GuardedSessio
             if not isinstance(rows, list):
                 raise TypeError
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
-            raise SourceContractError(f'The data of {slug} is not an object with a list of "rows".') from None
+            raise SourceContractError(
+                f'The data of {slug} is not an object with a list of "rows".'
+            ) from None
         return f"{slug} answers a page"
 
     return [*checks, attempt("data", first_page)]

@@ -24,9 +24,13 @@ def fetch_apis(session: GuardedSession) -> list[Any]:
     try:
         answer = decode_document(body)
     except NotADocumentError as error:
-        raise BrokenPageError(f"{APIS_PATH} did not answer a JSON document, {error}", excerpt=_excerpt(body)) from None
+        raise BrokenPageError(
+            f"{APIS_PATH} did not answer a JSON document, {error}", excerpt=_excerpt(body)
+        ) from None
     if not isinstance(answer, list):
-        raise SourceContractError(f"{APIS_PATH} did not answer a list of APIs", excerpt=_excerpt(body))
+        raise SourceContractError(
+            f"{APIS_PATH} did not answer a list of APIs", excerpt=_excerpt(body)
+        )
     return answer
 
 

@@ -25,18 +25,23 @@ def _describe(slug: str, endpoint: Endpoint) -> dict[str, Any]:
         "name": endpoint.title or slug,
         "description": endpoint.description,
         "columns": [
-            _describe_column(column, endpoint.coerce.get(column.name), column.name in keys) for column in columns
+            _describe_column(column, endpoint.coerce.get(column.name), column.name in keys)
+            for column in columns
         ],
         "business_key_columns": keys,
         "delta_strategy": str(endpoint.delta_strategy),
-        "rowversion_codec": str(endpoint.cursor.codec) if endpoint.cursor and endpoint.cursor.codec else None,
+        "rowversion_codec": str(endpoint.cursor.codec)
+        if endpoint.cursor and endpoint.cursor.codec
+        else None,
         "declared_interval_seconds": endpoint.interval_seconds,
         "declared_lookback_seconds": endpoint.cursor.lookback_seconds if endpoint.cursor else None,
     }
     return description
 
 
-def _describe_column(column: ColumnDeclaration, coercion: Coercion | None, is_key: bool) -> dict[str, Any]:
+def _describe_column(
+    column: ColumnDeclaration, coercion: Coercion | None, is_key: bool
+) -> dict[str, Any]:
     described = {
         "name": column.name,
         "data_type": column.type,
@@ -46,7 +51,9 @@ def _describe_column(column: ColumnDeclaration, coercion: Coercion | None, is_ke
     if coercion is not None:
         described["data_type"] = coercion.type or column.type
         described["is_nullable"] = described["is_nullable"] or (coercion.lenient and not is_key)
-        described["declared_coercion"] = words_of(truncate=coercion.truncate, lenient=coercion.lenient)
+        described["declared_coercion"] = words_of(
+            truncate=coercion.truncate, lenient=coercion.lenient
+        )
     return described
 
 
@@ -90,14 +97,19 @@ def _check_keys(slug: str, endpoint: Endpoint) -> None:
                 where={"entity": slug},
             )
     if endpoint.ids is not None and id_column(endpoint) is None:
-        raise EntityDefinitionError("An id list needs `key` or `ids.column`.", where={"entity": slug})
+        raise EntityDefinitionError(
+            "An id list needs `key` or `ids.column`.", where={"entity": slug}
+        )
     if endpoint.ids is not None and [id_column(endpoint)] != _keys(endpoint):
         # What did not come back is known by its id only, which must name the row that is to stay.
         raise EntityDefinitionError(
-            "The ids of an id list are its business key; declare that column alone as `key`.", where={"entity": slug}
+            "The ids of an id list are its business key; declare that column alone as `key`.",
+            where={"entity": slug},
         )
     if endpoint.write_back is not None and len(_keys(endpoint)) != 1:
-        raise EntityDefinitionError("A write-back needs a business key of one column.", where={"entity": slug})
+        raise EntityDefinitionError(
+            "A write-back needs a business key of one column.", where={"entity": slug}
+        )
 
 
 def _keys(endpoint: Endpoint) -> list[str]:

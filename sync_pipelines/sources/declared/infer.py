@@ -24,12 +24,16 @@ from sync_pipelines.sources.declared.paths import MAX_NESTED, SEPARATOR
 SAMPLE_RECORDS = 100
 MAX_NAME_LENGTH = 1000
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?", re.IGNORECASE)
+_MOMENT = re.compile(
+    r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?", re.IGNORECASE
+)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _NULL = b"null"
 
 
-def infer_columns(endpoint: Endpoint, body: bytes, max_record_bytes: int) -> list[ColumnDeclaration]:
+def infer_columns(
+    endpoint: Endpoint, body: bytes, max_record_bytes: int
+) -> list[ColumnDeclaration]:
     """Columns for the records of one answer, in the order in which their fields appear.
 
     Raises:
@@ -38,7 +42,9 @@ def infer_columns(endpoint: Endpoint, body: bytes, max_record_bytes: int) -> lis
     """
     found: dict[tuple[str, ...], list[bytes]] = {}
     one = not endpoint.has_pages
-    records = find_records(body, endpoint.records, may_be_one=one, max_record_bytes=max_record_bytes)[:SAMPLE_RECORDS]
+    records = find_records(
+        body, endpoint.records, may_be_one=one, max_record_bytes=max_record_bytes
+    )[:SAMPLE_RECORDS]
     if any(map(is_cut, records)):
         raise EntityDefinitionError(
             f"A record has more than the {max_record_bytes} bytes of MAX_RECORD_BYTES; raise it, or declare `columns`."
@@ -46,7 +52,9 @@ def infer_columns(endpoint: Endpoint, body: bytes, max_record_bytes: int) -> lis
     for record in records:
         _collect(record, (), endpoint.flatten, found)
     if not found:
-        raise EntityDefinitionError("The source sent no record to infer columns from; declare `columns`.")
+        raise EntityDefinitionError(
+            "The source sent no record to infer columns from; declare `columns`."
+        )
     names = {tuple(source.split(".")): target for source, target in endpoint.mapping.items()}
     columns = []
     fields = _without_parents(found)
@@ -61,7 +69,9 @@ def infer_columns(endpoint: Endpoint, body: bytes, max_record_bytes: int) -> lis
     return columns
 
 
-def _column(name: str, path: tuple[str, ...], values: list[bytes], *, is_key: bool) -> ColumnDeclaration:
+def _column(
+    name: str, path: tuple[str, ...], values: list[bytes], *, is_key: bool
+) -> ColumnDeclaration:
     if not 0 < len(name) <= MAX_NAME_LENGTH:
         raise EntityDefinitionError(
             f"A field has a name of {len(name)} characters, which no column can have; declare `columns`."
@@ -81,7 +91,9 @@ def _at(raw: bytes, path: tuple[str, ...]) -> bytes | None:
     return value.strip() if value is not None else None
 
 
-def _collect(raw: bytes, path: tuple[str, ...], flatten: bool, found: dict[tuple[str, ...], list[bytes]]) -> None:
+def _collect(
+    raw: bytes, path: tuple[str, ...], flatten: bool, found: dict[tuple[str, ...], list[bytes]]
+) -> None:
     if len(path) > MAX_NESTED:
         raise EntityDefinitionError(
             f"The field {path[0]} is nested more than {MAX_NESTED} levels deep; declare `columns`."
@@ -94,10 +106,16 @@ def _collect(raw: bytes, path: tuple[str, ...], flatten: bool, found: dict[tuple
         _collect(value, (*path, name), flatten, found)
 
 
-def _without_parents(found: dict[tuple[str, ...], list[bytes]]) -> dict[tuple[str, ...], list[bytes]]:
+def _without_parents(
+    found: dict[tuple[str, ...], list[bytes]],
+) -> dict[tuple[str, ...], list[bytes]]:
     """Leave out what is null where other records have an object."""
     parents = {path[:length] for path in found for length in range(1, len(path))}
-    kept = {path: values for path, values in found.items() if path and not (path in parents and set(values) <= {_NULL})}
+    kept = {
+        path: values
+        for path, values in found.items()
+        if path and not (path in parents and set(values) <= {_NULL})
+    }
     mixed = [path for path in kept if path in parents]
     if mixed:
         raise EntityDefinitionError(
@@ -124,10 +142,20 @@ def infer_type(values: Iterable[bytes]) -> str:
 
 
 def _text_type(values: list[str]) -> str:
-    candidates = [(_UUID, "uuid"), (_DATE, "date"), (_MOMENT, "timestamptz"), (_MOMENT, "timestamp")]
+    candidates = [
+        (_UUID, "uuid"),
+        (_DATE, "date"),
+        (_MOMENT, "timestamptz"),
+        (_MOMENT, "timestamp"),
+    ]
     for pattern, name in candidates:
-        if all(pattern.fullmatch(value) for value in values) and all(_fits(value, name) for value in values):
-            zoned = [bool(re.search(r"(Z|[+-]\d{2}:?\d{2})$", value[10:], re.IGNORECASE)) for value in values]
+        if all(pattern.fullmatch(value) for value in values) and all(
+            _fits(value, name) for value in values
+        ):
+            zoned = [
+                bool(re.search(r"(Z|[+-]\d{2}:?\d{2})$", value[10:], re.IGNORECASE))
+                for value in values
+            ]
             if name != "timestamptz" or all(zoned):
                 return name
     return "text"

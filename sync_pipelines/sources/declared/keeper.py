@@ -37,7 +37,9 @@ class Keeper:
         masked: those whose values must not rest anywhere, not under the name of another field either.
     """
 
-    def __init__(self, endpoint: Endpoint, column_names: list[str], masked: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, endpoint: Endpoint, column_names: list[str], masked: frozenset[str] = frozenset()
+    ) -> None:
         self._endpoint = endpoint
         self._declared = set(column_names)
         self._tree: _Tree = {}
@@ -68,7 +70,9 @@ class Keeper:
         """
         one = not self._endpoint.has_pages
         return self.keep_each(
-            find_records(body, self._endpoint.records, may_be_one=one, max_record_bytes=max_record_bytes)
+            find_records(
+                body, self._endpoint.records, may_be_one=one, max_record_bytes=max_record_bytes
+            )
         )
 
     def keep_each(self, records: Iterable[bytes]) -> KeptRecords:
@@ -110,7 +114,9 @@ class Keeper:
         result: KeptRecords,
     ) -> None:
         if len(prefix) > MAX_NESTED:
-            result.refused.setdefault(place, (None, f"The record is nested more than {MAX_NESTED} levels deep."))
+            result.refused.setdefault(
+                place, (None, f"The record is nested more than {MAX_NESTED} levels deep.")
+            )
             return
         # Of an object that is a column as a whole nothing is left over.
         is_whole = None in tree
@@ -146,10 +152,14 @@ class Keeper:
             return None
         inner = members(raw)
         if inner is None and raw.strip() != _NULL:
-            result.refused.setdefault(place, (_first_name(node), f"The field {'.'.join(path)} is no object."))
+            result.refused.setdefault(
+                place, (_first_name(node), f"The field {'.'.join(path)} is no object.")
+            )
         return inner
 
-    def _keep_free(self, path: tuple[str, ...], raw: bytes, data: dict[str, bytes], result: KeptRecords) -> None:
+    def _keep_free(
+        self, path: tuple[str, ...], raw: bytes, data: dict[str, bytes], result: KeptRecords
+    ) -> None:
         """Keep a field that no column names."""
         free = SEPARATOR.join(path)
         if self._masked and not self._masked.isdisjoint(path):
@@ -163,7 +173,11 @@ class Keeper:
     def _judge(self, data: dict[str, bytes], place: int, result: KeptRecords) -> None:
         if self._verified is not None and data.get(self._verified, b"").strip() != b"true":
             result.refused.setdefault(place, (self._verified, "The source has not verified it."))
-        content = [raw.strip() for name, raw in data.items() if name in self._declared and name not in self._apart]
+        content = [
+            raw.strip()
+            for name, raw in data.items()
+            if name in self._declared and name not in self._apart
+        ]
         if not any(raw not in (_NULL, b'""', b"[]", b"{}") for raw in content):
             result.refused.setdefault(place, (None, "It came back empty."))
 

@@ -37,7 +37,9 @@ _DECLARE = (
 class DeclaredKind(SourceKind):
     """A source whose entities a connector file declares."""
 
-    def describe(self, connector: Connector, settings: Settings, database: Database | None) -> Description:
+    def describe(
+        self, connector: Connector, settings: Settings, database: Database | None
+    ) -> Description:
         """As `SourceKind.describe`: what the file says."""
         declaration = declaration_of(connector)
         return Description(describe_declaration(declaration), declaration)
@@ -66,7 +68,13 @@ class DeclaredKind(SourceKind):
                 next_command="take the mask out of the gate, or the cursor out of the connector's file",
             )
         return self.open_endpoint(
-            database, connector, entity, endpoint, settings, masked=masked, keep_answers=keep_answers
+            database,
+            connector,
+            entity,
+            endpoint,
+            settings,
+            masked=masked,
+            keep_answers=keep_answers,
         )
 
     @abstractmethod
@@ -99,7 +107,10 @@ class DeclaredKind(SourceKind):
             yield (name,), f"a connector of kind {declaration.kind} has no `{name}`"
         for slug, endpoint in declaration.endpoints.items():
             for name in sorted(endpoint.model_fields_set - COMMON_KEYS - self.endpoint_keys):
-                yield ("endpoints", slug, name), f"an endpoint of kind {declaration.kind} has no `{name}`"
+                yield (
+                    ("endpoints", slug, name),
+                    f"an endpoint of kind {declaration.kind} has no `{name}`",
+                )
 
     def test(self, connector: Connector, settings: Settings) -> list[Check]:
         """Secrets, then one answer of every endpoint: reachable, accepted, records where they are declared."""
@@ -113,12 +124,16 @@ class DeclaredKind(SourceKind):
                 resolve_secret(reference)
             return shown_secrets(connector)
 
-        checks = [attempt("secret", resolve) if declaration.secrets else skipped("secret", "none is used")]
+        checks = [
+            attempt("secret", resolve) if declaration.secrets else skipped("secret", "none is used")
+        ]
         if checks[0].verdict is Verdict.FAILED:
             return [*checks, *(skipped(slug, "needs the secret") for slug in declaration.endpoints)]
         limits = connector_limits(connector, settings)
         patience = {"tries": 1, "timeout_seconds": min(10.0, limits.timeout_seconds)}
-        session = new_session(connector.base_url, auth_key(connector), limits.model_copy(update=patience), outbound)
+        session = new_session(
+            connector.base_url, auth_key(connector), limits.model_copy(update=patience), outbound
+        )
         try:
             for slug in declaration.endpoints:
                 checks.append(self._test_endpoint(declaration, slug, session, settings))
@@ -126,7 +141,9 @@ class DeclaredKind(SourceKind):
             session.close()
         return checks
 
-    def _test_endpoint(self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings) -> Check:
+    def _test_endpoint(
+        self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings
+    ) -> Check:
         endpoint = declaration.endpoints[slug]
         if endpoint.ids is not None and endpoint.ids.table is not None:
             return skipped(slug, f"its ids are read from {endpoint.ids.table} by a sync")

@@ -28,7 +28,9 @@ class DeclaredLayout:
         masked: those whose values must not rest anywhere, not under the name of another field either.
     """
 
-    def __init__(self, endpoint: Endpoint, columns: Sequence[Column], masked: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, endpoint: Endpoint, columns: Sequence[Column], masked: frozenset[str] = frozenset()
+    ) -> None:
         names = [column.name for column in columns]
         self._keeper = Keeper(endpoint, names, masked)
         self._names, self._flattens = frozenset(names), endpoint.flatten
@@ -44,13 +46,23 @@ class DeclaredLayout:
             cursor=names.index(cursor) if cursor in names else None,
             keeps_objects=not endpoint.flatten,
         )
-        is_found = steps is not None and (cursor is None or cursor in names) and endpoint.ids is None
+        is_found = (
+            steps is not None and (cursor is None or cursor in names) and endpoint.ids is None
+        )
         # What is asked for by its id is judged record by record.
         self.reader.is_possible = (
-            self.reader.is_possible and is_found and all(map(is_plain, (*self._outer, *self._inner)))
+            self.reader.is_possible
+            and is_found
+            and all(map(is_plain, (*self._outer, *self._inner)))
         )
-        self._locator: Any = _locator(self._outer) if self.reader.is_possible and self._outer else None
-        self._named = json.dumps(self._outer[-1], ensure_ascii=False).encode() if self._locator is not None else b""
+        self._locator: Any = (
+            _locator(self._outer) if self.reader.is_possible and self._outer else None
+        )
+        self._named = (
+            json.dumps(self._outer[-1], ensure_ascii=False).encode()
+            if self._locator is not None
+            else b""
+        )
         self._lists_behind = 0
 
     @property
@@ -101,7 +113,9 @@ class DeclaredLayout:
         """Take in which columns have a field in these records, which the typed decoder took."""
         seen = self._keeper.seen
         self._unseen = {name: path for name, path in self._unseen.items() if name not in seen}
-        waiting = {name: path for name, path in self._unseen.items() if _is_named(path[-1], located)}
+        waiting = {
+            name: path for name, path in self._unseen.items() if _is_named(path[-1], located)
+        }
         for raw in self._records(located) if waiting else ():
             seen.update(name for name, path in waiting.items() if _has(raw, path))
             waiting = {name: path for name, path in waiting.items() if name not in seen}
@@ -133,7 +147,11 @@ def _places(endpoint: Endpoint, names: Sequence[str]) -> dict[str, Path]:
     """Where each column's value is; of two that come from one field only the last one is filled."""
     paths = source_paths(endpoint)
     owners = {paths.get(name) or (name,): name for name in names}
-    owners |= {tuple(source.split(".")): target for source, target in endpoint.mapping.items() if target not in names}
+    owners |= {
+        tuple(source.split(".")): target
+        for source, target in endpoint.mapping.items()
+        if target not in names
+    }
     return {name: path for path, name in owners.items()}
 
 
@@ -158,7 +176,10 @@ def _locator(names: Sequence[str]) -> Any:
 
 def _is_named(name: str, text: bytes) -> bool:
     """Whether a field of this name can be in a text; a name may be spelled with escapes."""
-    return b"\\" in text or json.dumps(name, ensure_ascii=False).encode("utf-8", "surrogatepass") in text
+    return (
+        b"\\" in text
+        or json.dumps(name, ensure_ascii=False).encode("utf-8", "surrogatepass") in text
+    )
 
 
 def _has(raw: bytes, path: Path) -> bool:

@@ -14,7 +14,12 @@ from dlt.extract import DltResource, DltSource
 
 from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.page import Page
-from sync_pipelines.errors import SettingsError, SourceContractError, SourceUnreachableError, SyncError
+from sync_pipelines.errors import (
+    SettingsError,
+    SourceContractError,
+    SourceUnreachableError,
+    SyncError,
+)
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines.model.entity import Entity
@@ -28,7 +33,12 @@ from sync_pipelines.sources.source import WalkedSource
 
 INCREMENTAL = "incremental"
 """The `param` of a cursor: it is the start of dlt's incremental."""
-_SILENT = (ConnectionError, TimeoutError, requests.exceptions.ConnectionError, requests.exceptions.Timeout)
+_SILENT = (
+    ConnectionError,
+    TimeoutError,
+    requests.exceptions.ConnectionError,
+    requests.exceptions.Timeout,
+)
 
 
 def call_source(place: str, arguments: Mapping[str, Any], outbound: Outbound, base_url: str) -> Any:
@@ -54,7 +64,9 @@ def call_source(place: str, arguments: Mapping[str, Any], outbound: Outbound, ba
             next_command="install the package of the source, or put its folder on PYTHONPATH",
         ) from None
     _check_callable(function, place)
-    given = {argument: _resolved(value, outbound, base_url) for argument, value in arguments.items()}
+    given = {
+        argument: _resolved(value, outbound, base_url) for argument, value in arguments.items()
+    }
     try:
         with _own_state():
             return function(**given)
@@ -90,7 +102,11 @@ def _resolved(value: Any, outbound: Outbound, base_url: str) -> Any:
         return resolve_secret(value)
     if isinstance(value, Mapping):
         return {name: _resolved(inner, outbound, base_url) for name, inner in value.items()}
-    return [_resolved(inner, outbound, base_url) for inner in value] if isinstance(value, list) else value
+    return (
+        [_resolved(inner, outbound, base_url) for inner in value]
+        if isinstance(value, list)
+        else value
+    )
 
 
 def find_resource(made: Any, name: str, place: str) -> DltResource:
@@ -108,7 +124,9 @@ def find_resource(made: Any, name: str, place: str) -> DltResource:
             )
         return made
     if not isinstance(made, DltSource):
-        raise SettingsError(f"{printable(place)} gives no source and no resource of dlt.", state="Nothing was read.")
+        raise SettingsError(
+            f"{printable(place)} gives no source and no resource of dlt.", state="Nothing was read."
+        )
     if made.exhausted:
         raise _made_once(place)
     if name not in made.resources:
@@ -131,7 +149,9 @@ def _refusal(error: BaseException, place: str) -> SyncError:
     last = chain[-1]
     told = f"{type(last).__name__}: {printable(str(last), 300)}"
     if any(isinstance(one, _SILENT) for one in chain):
-        return SourceUnreachableError(f"The source {printable(place)} could not reach its API", excerpt=told)
+        return SourceUnreachableError(
+            f"The source {printable(place)} could not reach its API", excerpt=told
+        )
     return SourceContractError(f"The source {printable(place)} failed", excerpt=told)
 
 
@@ -167,12 +187,26 @@ class DltResourceSource(WalkedSource):
         self.layout = DeclaredLayout(endpoint, entity.columns, masked)
 
     def walk(
-        self, decoder: PageDecoder, after: str | None, traffic: Traffic, before: Callable[[], int], *, complete: bool
+        self,
+        decoder: PageDecoder,
+        after: str | None,
+        traffic: Traffic,
+        before: Callable[[], int],
+        *,
+        complete: bool,
     ) -> Iterator[Page]:
         """As `WalkedSource.walk`."""
         # Before each page, so that a cancelled run stops the resource and not only the table.
         number = before()
-        bodies = bodies_of(self._make(), self._name, self._place, self._endpoint, self.page_size, after, self._codec)
+        bodies = bodies_of(
+            self._make(),
+            self._name,
+            self._place,
+            self._endpoint,
+            self.page_size,
+            after,
+            self._codec,
+        )
         for asked, body in enumerate(bodies, 1):
             if asked > self._max_pages:
                 raise SourceContractError(

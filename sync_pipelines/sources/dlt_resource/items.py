@@ -51,7 +51,9 @@ def records_of(items: Iterable[Any]) -> Iterator[Any]:
         elif hasattr(item, "to_arrow"):
             yield from item.to_arrow().to_pylist()
         elif item is not None:
-            raise SourceContractError(f"The resource yields a {type(item).__name__}, which is no record.")
+            raise SourceContractError(
+                f"The resource yields a {type(item).__name__}, which is no record."
+            )
 
 
 def _not_finite(is_nan: bool, is_negative: bool) -> msgspec.Raw:
@@ -69,7 +71,9 @@ def _is_text(value: str) -> bool:
 
 
 def _has_names(record: Any) -> bool:
-    return not isinstance(record, Mapping) or all(isinstance(name, str) and _is_text(name) for name in record)
+    return not isinstance(record, Mapping) or all(
+        isinstance(name, str) and _is_text(name) for name in record
+    )
 
 
 def _pairs(record: Mapping[Any, Any]) -> list[Any]:
@@ -89,7 +93,9 @@ def _object(value: Mapping[Any, Any]) -> Any:
 
 
 def _name(name: Any) -> bytes:
-    return json.dumps(name if isinstance(name, str) else f"\ud800 a key that is no text: {name!r}").encode()
+    return json.dumps(
+        name if isinstance(name, str) else f"\ud800 a key that is no text: {name!r}"
+    ).encode()
 
 
 def _plain(value: Any) -> Any:
@@ -112,4 +118,6 @@ def _plain(value: Any) -> Any:
             return str(value)
         case bytes() | bytearray() | memoryview():
             return base64.b64encode(value).decode()
-    raise SourceContractError(f"A value of the resource is a {type(value).__name__}, which has no place in a record.")
+    raise SourceContractError(
+        f"A value of the resource is a {type(value).__name__}, which has no place in a record."
+    )

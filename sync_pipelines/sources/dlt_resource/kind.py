@@ -15,7 +15,12 @@ from sync_pipelines.settings import Settings
 from sync_pipelines.sources.declared.endpoints import declaration_of
 from sync_pipelines.sources.declared.infer import SAMPLE_RECORDS
 from sync_pipelines.sources.declared.kind import DeclaredKind
-from sync_pipelines.sources.dlt_resource.adapter import INCREMENTAL, DltResourceSource, bodies_of, call_source
+from sync_pipelines.sources.dlt_resource.adapter import (
+    INCREMENTAL,
+    DltResourceSource,
+    bodies_of,
+    call_source,
+)
 from sync_pipelines.sources.http.guarded import GuardedSession
 from sync_pipelines.sources.source import Source
 
@@ -34,14 +39,20 @@ class DltKind(DeclaredKind):
         if declaration.source is None:
             yield (), "a connector of kind dlt needs a `source`, module.function"
         if declaration.auth is not None:
-            yield ("auth",), "the source authenticates itself; give its secrets in `arguments`, as env:NAME"
+            yield (
+                ("auth",),
+                "the source authenticates itself; give its secrets in `arguments`, as env:NAME",
+            )
         for place in _clear_secrets(declaration.arguments):
             yield ("arguments", *place), "a secret is given as a reference, env:NAME"
         for slug, endpoint in declaration.endpoints.items():
             if endpoint.records != "$":
                 yield ("endpoints", slug, "records"), "a resource yields its records themselves"
             if endpoint.cursor is not None and endpoint.cursor.param != INCREMENTAL:
-                yield ("endpoints", slug, "cursor"), f"the cursor of a dlt resource has `param: {INCREMENTAL}`"
+                yield (
+                    ("endpoints", slug, "cursor"),
+                    f"the cursor of a dlt resource has `param: {INCREMENTAL}`",
+                )
 
     def open_endpoint(
         self,
@@ -68,7 +79,9 @@ class DltKind(DeclaredKind):
             masked=masked,
         )
 
-    def sample(self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings) -> bytes:
+    def sample(
+        self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings
+    ) -> bytes:
         """As `SourceKind.sample`."""
         endpoint, place = declaration.endpoints[slug], declaration.source or ""
         made = call_source(place, declaration.arguments, session.outbound, declaration.base_url)
@@ -82,9 +95,20 @@ class DltKind(DeclaredKind):
 
 def _clear_secrets(value: Any) -> Iterator[tuple[str, ...]]:
     """Places of texts that are secrets by their name, and no references."""
-    named = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    named = (
+        value.items()
+        if isinstance(value, Mapping)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for name, inner in named:
-        if _SECRET_NAME.search(str(name)) and isinstance(inner, str) and inner and not is_reference(inner):
+        if (
+            _SECRET_NAME.search(str(name))
+            and isinstance(inner, str)
+            and inner
+            and not is_reference(inner)
+        ):
             yield (str(name),)
         yield from ((str(name), *place) for place in _clear_secrets(inner))
 

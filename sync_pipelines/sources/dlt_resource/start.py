@@ -47,7 +47,9 @@ def cursor_path(endpoint: Endpoint) -> tuple[str, ...]:
     return source_paths(endpoint).get(field, (field,))
 
 
-def behind(records: Iterable[Any], path: tuple[str, ...], codec: Codec | None, after: str | None) -> Iterator[Any]:
+def behind(
+    records: Iterable[Any], path: tuple[str, ...], codec: Codec | None, after: str | None
+) -> Iterator[Any]:
     """The records that are not before a cursor; those whose place nobody can tell stay.
 
     Args:
@@ -62,7 +64,11 @@ def behind(records: Iterable[Any], path: tuple[str, ...], codec: Codec | None, a
 
 
 def _is_before(value: str | None, after: str, codec: Codec) -> bool:
-    if value is None or codec is Codec.OPAQUE or (codec in _FIXED_WIDTH and len(value) != len(after)):
+    if (
+        value is None
+        or codec is Codec.OPAQUE
+        or (codec in _FIXED_WIDTH and len(value) != len(after))
+    ):
         return False
     try:
         return bool(order_key(codec, value) < order_key(codec, after))
@@ -102,7 +108,11 @@ def _typed(after: str, own: Any, endpoint: Endpoint) -> Any:
                 is_aware = own.tzinfo is not None
                 if (moment.tzinfo is not None) == is_aware:
                     return moment
-                return moment.replace(tzinfo=UTC) if is_aware else moment.astimezone(UTC).replace(tzinfo=None)
+                return (
+                    moment.replace(tzinfo=UTC)
+                    if is_aware
+                    else moment.astimezone(UTC).replace(tzinfo=None)
+                )
             case date():
                 return datetime.fromisoformat(after).date()
             case bool() | str():
@@ -119,4 +129,6 @@ def _typed(after: str, own: Any, endpoint: Endpoint) -> Any:
 
 def _quoted(path: tuple[str, ...]) -> str:
     """The path as dlt's JSONPath; a name that is no plain word in quotes."""
-    return ".".join(name if name.isidentifier() else "'" + name.replace("'", "\\'") + "'" for name in path)
+    return ".".join(
+        name if name.isidentifier() else "'" + name.replace("'", "\\'") + "'" for name in path
+    )

@@ -14,7 +14,13 @@ from sync_pipelines.errors import SourceContractError
 from sync_pipelines.model.declaration import ConnectionPagination, Endpoint
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.sources.declared.layout import DeclaredLayout
-from sync_pipelines.sources.graphql.answers import PageInfo, check_errors, connection_of, goes_on, page_info_of
+from sync_pipelines.sources.graphql.answers import (
+    PageInfo,
+    check_errors,
+    connection_of,
+    goes_on,
+    page_info_of,
+)
 from sync_pipelines.sources.http.guarded import GuardedSession, Reply, Traffic
 from sync_pipelines.sources.source import WalkedSource
 
@@ -56,7 +62,13 @@ class GraphqlSource(WalkedSource):
         return next(iter(self._totals)) if len(self._totals) == 1 else None
 
     def walk(
-        self, decoder: PageDecoder, after: str | None, traffic: Traffic, before: Callable[[], int], *, complete: bool
+        self,
+        decoder: PageDecoder,
+        after: str | None,
+        traffic: Traffic,
+        before: Callable[[], int],
+        *,
+        complete: bool,
     ) -> Iterator[Page]:
         """As `WalkedSource.walk`."""
         self._totals.clear()
@@ -76,7 +88,9 @@ class GraphqlSource(WalkedSource):
             self._records += page.fetched
             if page.fetched:
                 if page.digest in digests:
-                    raise SourceContractError("The source sends the same records for two pages: it is looping.")
+                    raise SourceContractError(
+                        "The source sends the same records for two pages: it is looping."
+                    )
                 digests.add(page.digest)
                 yield page
             # What a filter leaves out may or may not be part of the count.
@@ -86,7 +100,9 @@ class GraphqlSource(WalkedSource):
                 return
             cursor = info.end_cursor
             if cursor in known:
-                raise SourceContractError("The source leads back to a page that was read already: it is looping.")
+                raise SourceContractError(
+                    "The source leads back to a page that was read already: it is looping."
+                )
             known.add(cursor or "")
         raise SourceContractError(
             f"The source was asked {self._max_pages} times in one read without coming to an end.",
@@ -98,10 +114,14 @@ class GraphqlSource(WalkedSource):
 
     def warnings(self) -> list[str]:
         """Columns that no record had."""
-        absent = [column.name for column in self._entity.columns if column.name in self._layout.absent]
+        absent = [
+            column.name for column in self._entity.columns if column.name in self._layout.absent
+        ]
         if not self._records or not absent:
             return []
-        return [f"no record had the fields of {', '.join(absent[:SHOWN_COLUMNS])}: did the source rename them?"]
+        return [
+            f"no record had the fields of {', '.join(absent[:SHOWN_COLUMNS])}: did the source rename them?"
+        ]
 
 
 def ask(

@@ -9,11 +9,23 @@ from typing import Any
 import msgspec
 
 from sync_pipelines.batches.raw_json import Step, follow, members
-from sync_pipelines.errors import AuthenticationError, BrokenPageError, SourceBusyError, SourceContractError, SyncError
+from sync_pipelines.errors import (
+    AuthenticationError,
+    BrokenPageError,
+    SourceBusyError,
+    SourceContractError,
+    SyncError,
+)
 from sync_pipelines.secrets import printable
 
 SHOWN_ERRORS = 3
-_BUSY = {"RATE_LIMITED", "RATE_LIMIT_EXCEEDED", "THROTTLED", "TOO_MANY_REQUESTS", "MAX_COST_EXCEEDED"}
+_BUSY = {
+    "RATE_LIMITED",
+    "RATE_LIMIT_EXCEEDED",
+    "THROTTLED",
+    "TOO_MANY_REQUESTS",
+    "MAX_COST_EXCEEDED",
+}
 _REFUSED = {"UNAUTHENTICATED", "UNAUTHORIZED", "FORBIDDEN"}
 _NOTHING = (b"", b"null", b"[]")
 
@@ -56,12 +68,23 @@ def check_errors(body: bytes) -> None:
 def _refusal(raw: bytes, *, has_data: bool) -> SyncError:
     told = _decoded(raw)
     errors = [one for one in told if isinstance(one, dict)] if isinstance(told, list) else []
-    codes = {str(code).upper() for one in errors for code in (one.get("type"), *_extensions(one)) if code is not None}
+    codes = {
+        str(code).upper()
+        for one in errors
+        for code in (one.get("type"), *_extensions(one))
+        if code is not None
+    }
     if codes & _BUSY:
-        return SourceBusyError(f"The source answered with an error of its rate limit ({_words(codes & _BUSY)}).")
+        return SourceBusyError(
+            f"The source answered with an error of its rate limit ({_words(codes & _BUSY)})."
+        )
     if codes & _REFUSED:
-        return AuthenticationError(f"The source answered with an error of authorization ({_words(codes & _REFUSED)}).")
-    messages = [str(one.get("message", "an error without message")) for one in errors[:SHOWN_ERRORS]]
+        return AuthenticationError(
+            f"The source answered with an error of authorization ({_words(codes & _REFUSED)})."
+        )
+    messages = [
+        str(one.get("message", "an error without message")) for one in errors[:SHOWN_ERRORS]
+    ]
     shown = "; ".join(messages) or raw.decode("utf-8", errors="backslashreplace")
     more = f"; and {len(errors) - SHOWN_ERRORS} more" if len(errors) > SHOWN_ERRORS else ""
     beside = " beside its data, of which nobody knows what is missing" if has_data else ""

@@ -17,13 +17,17 @@ def variables_of(query: str) -> frozenset[str]:
     try:
         document = parse(query, no_location=True, max_tokens=MAX_TOKENS)
     except GraphQLSyntaxError as error:
-        places = ", ".join(f"line {place.line}, column {place.column}" for place in error.locations or ())
+        places = ", ".join(
+            f"line {place.line}, column {place.column}" for place in error.locations or ()
+        )
         raise ValueError(f"{error.message} ({places})") from None
     except (GraphQLError, RecursionError) as error:
         raise ValueError(str(error) or "it is nested too deeply") from None
     operations = [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
     others = [
-        one for one in document.definitions if not isinstance(one, (OperationDefinitionNode, FragmentDefinitionNode))
+        one
+        for one in document.definitions
+        if not isinstance(one, (OperationDefinitionNode, FragmentDefinitionNode))
     ]
     if len(operations) != 1 or others:
         raise ValueError("a document of an endpoint has one query, and fragments beside it")

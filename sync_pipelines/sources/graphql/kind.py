@@ -7,13 +7,24 @@ from collections.abc import Iterable
 from sync_pipelines.batches.raw_json import Step, compile_path
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import SettingsError
-from sync_pipelines.model.declaration import ConnectionPagination, Declaration, Endpoint, NoPagination
+from sync_pipelines.model.declaration import (
+    ConnectionPagination,
+    Declaration,
+    Endpoint,
+    NoPagination,
+)
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources.declared.endpoints import page_size_of
 from sync_pipelines.sources.declared.infer import SAMPLE_RECORDS
 from sync_pipelines.sources.declared.kind import DeclaredKind
-from sync_pipelines.sources.graphql.adapter import GraphqlSource, ask, info_of, records_path, variables_for
+from sync_pipelines.sources.graphql.adapter import (
+    GraphqlSource,
+    ask,
+    info_of,
+    records_path,
+    variables_for,
+)
 from sync_pipelines.sources.graphql.document import variables_of
 from sync_pipelines.sources.http.connector_session import open_session
 from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
@@ -62,10 +73,14 @@ class GraphqlKind(DeclaredKind):
             masked=masked,
         )
 
-    def sample(self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings) -> bytes:
+    def sample(
+        self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings
+    ) -> bytes:
         """As `SourceKind.sample`."""
         endpoint = declaration.endpoints[slug]
-        variables = variables_for(endpoint, min(SAMPLE_RECORDS, page_size_of(endpoint, None, settings)))
+        variables = variables_for(
+            endpoint, min(SAMPLE_RECORDS, page_size_of(endpoint, None, settings))
+        )
         body = ask(session, endpoint, variables, Traffic(), lambda reply: reply.body)
         info_of(endpoint, body)
         assert isinstance(body, bytes)
@@ -106,7 +121,9 @@ def _own_variables(endpoint: Endpoint, pagination: object) -> dict[str, str]:
     return ours
 
 
-def _problems_of_pages(endpoint: Endpoint, pagination: object) -> Iterable[tuple[tuple[str, ...], str]]:
+def _problems_of_pages(
+    endpoint: Endpoint, pagination: object
+) -> Iterable[tuple[tuple[str, ...], str]]:
     if _is_inside(compile_path(records_path(endpoint))):
         yield (
             ("records",),
@@ -117,7 +134,10 @@ def _problems_of_pages(endpoint: Endpoint, pagination: object) -> Iterable[tuple
         )
     if isinstance(pagination, NoPagination):
         if pagination.size_param is not None or pagination.size is not None:
-            yield ("pagination",), "the pagination none has no size for a query; set it in `variables`"
+            yield (
+                ("pagination",),
+                "the pagination none has no size for a query; set it in `variables`",
+            )
     elif not isinstance(pagination, ConnectionPagination):
         yield ("pagination",), "an endpoint of kind graphql has the pagination connection or none"
 

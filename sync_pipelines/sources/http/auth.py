@@ -73,8 +73,12 @@ class ClientCredentials:
     ) -> None:
         parts = urlsplit(auth.token_url)
         self._auth, self._secret, self._clock = auth, secret, clock
-        small = limits.model_copy(update={"max_page_bytes": min(limits.max_page_bytes, MAX_TOKEN_ANSWER_BYTES)})
-        self._session = GuardedSession(f"{parts.scheme}://{parts.netloc}", lambda: None, small, outbound=outbound)
+        small = limits.model_copy(
+            update={"max_page_bytes": min(limits.max_page_bytes, MAX_TOKEN_ANSWER_BYTES)}
+        )
+        self._session = GuardedSession(
+            f"{parts.scheme}://{parts.netloc}", lambda: None, small, outbound=outbound
+        )
         self._lock = threading.Lock()
         self._token: str | None = None
         self._until = 0.0
@@ -156,7 +160,9 @@ def token_of(body: bytes) -> tuple[str, float]:
         return token, DEFAULT_LIFETIME_SECONDS
 
 
-def make_authentication(auth: Auth | None, base_url: str, limits: HttpLimits, outbound: Outbound) -> Authentication:
+def make_authentication(
+    auth: Auth | None, base_url: str, limits: HttpLimits, outbound: Outbound
+) -> Authentication:
     """What sends the declared credentials, each to the origin that was agreed to and to no other."""
 
     def secret_for(address: str) -> SecretOf:

@@ -36,10 +36,16 @@ def open_session(
         stricter: limits to lower, of `HttpLimits`; one that the connector has lower stays.
     """
     limits = connector_limits(connector, settings)
-    limits = limits.model_copy(update={name: min(value, getattr(limits, name)) for name, value in stricter.items()})
+    limits = limits.model_copy(
+        update={name: min(value, getattr(limits, name)) for name, value in stricter.items()}
+    )
     outbound = of_connector(connector, settings)
     return _session(
-        connector.base_url, auth_key(connector), limits, outbound, database if limits.requests_per_second else None
+        connector.base_url,
+        auth_key(connector),
+        limits,
+        outbound,
+        database if limits.requests_per_second else None,
     )
 
 
@@ -68,13 +74,21 @@ def auth_key(connector: Connector) -> str | None:
 
 @functools.lru_cache(maxsize=1000)
 def _session(
-    base_url: str, auth: str | None, limits: HttpLimits, outbound: Outbound, database: Database | None
+    base_url: str,
+    auth: str | None,
+    limits: HttpLimits,
+    outbound: Outbound,
+    database: Database | None,
 ) -> GuardedSession:
     return new_session(base_url, auth, limits, outbound, database)
 
 
 def new_session(
-    base_url: str, auth: str | None, limits: HttpLimits, outbound: Outbound, database: Database | None = None
+    base_url: str,
+    auth: str | None,
+    limits: HttpLimits,
+    outbound: Outbound,
+    database: Database | None = None,
 ) -> GuardedSession:
     """A session of its own; the rate limit is shared through the database, if one is given."""
     turns = None

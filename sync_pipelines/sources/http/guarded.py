@@ -221,7 +221,9 @@ class GuardedSession:
             attempt += 1
             try:
                 if not self._rate.wait(patience_seconds):
-                    raise NoTurnError(f"The rate limit gives no turn within {patience_seconds:g} s.")
+                    raise NoTurnError(
+                        f"The rate limit gives no turn within {patience_seconds:g} s."
+                    )
                 with self._slots:
                     reply = self._request_once(method, url, query, traffic, headers, body)
                 with hiding(not self._shows_bodies):
@@ -237,7 +239,11 @@ class GuardedSession:
                     raise
                 traffic.retries += 1
                 logger.warning(
-                    "try %d of %s failed, next in %.1f s: %s", attempt, urlsplit(url).path, pause, error.what
+                    "try %d of %s failed, next in %.1f s: %s",
+                    attempt,
+                    urlsplit(url).path,
+                    pause,
+                    error.what,
                 )
                 self._sleep(pause)
 
@@ -246,7 +252,9 @@ class GuardedSession:
         bounded = copy.copy(self)
         smaller = min(self.limits.max_document_bytes, self.limits.max_page_bytes)
         bounded.limits = self.limits.model_copy(update={"max_page_bytes": smaller})
-        bounded._when_too_large = "raise max_document_bytes: sync-pipelines connector set … --set max_document_bytes=…"
+        bounded._when_too_large = (
+            "raise max_document_bytes: sync-pipelines connector set … --set max_document_bytes=…"
+        )
         return bounded
 
     def hiding_bodies(self) -> GuardedSession:
@@ -278,13 +286,19 @@ class GuardedSession:
         sent: bytes | None,
     ) -> Reply:
         shown = self._checked_url(address, query or {})
-        headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": _USER_AGENT}
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "User-Agent": _USER_AGENT,
+        }
         headers |= {**(extra_headers or {}), **self._auth.headers()}
         secret_query = self._auth.query()
         url = _with_query(shown, secret_query) if secret_query else shown
         started = time.monotonic()
         traffic.requests += 1
-        timeout = urllib3.Timeout(connect=self.limits.timeout_seconds, read=self.limits.timeout_seconds)
+        timeout = urllib3.Timeout(
+            connect=self.limits.timeout_seconds, read=self.limits.timeout_seconds
+        )
         try:
             response = self._pool.request(
                 method,
@@ -314,13 +328,19 @@ class GuardedSession:
         if response.status != 200 and not (method != "GET" and 200 <= response.status < 300):
             raise _status_error(response, body if self._shows_bodies else b"")
         # `items` lists a repeated header once per value; the index joins the values by a comma.
-        return Reply(body, {name.lower(): response.headers[name] for name in response.headers}, shown)
+        return Reply(
+            body, {name.lower(): response.headers[name] for name in response.headers}, shown
+        )
 
     def _checked_url(self, address: str, query: Mapping[str, str | int]) -> str:
         try:
             url = _with_query(address, query)
             ours, theirs = urlsplit(self.base_url), urlsplit(url)
-            same = _origin(ours) == _origin(theirs) and theirs.username is None and theirs.password is None
+            same = (
+                _origin(ours) == _origin(theirs)
+                and theirs.username is None
+                and theirs.password is None
+            )
         except ValueError:
             url, same = address, False
         if (
@@ -328,7 +348,9 @@ class GuardedSession:
             or "/../" in urlsplit(url).path + "/"
             or any(ord(letter) <= 32 or ord(letter) > 126 for letter in url)
         ):
-            raise GuardError(f"The address {printable(url)} leaves the connector's origin {printable(self.base_url)}.")
+            raise GuardError(
+                f"The address {printable(url)} leaves the connector's origin {printable(self.base_url)}."
+            )
         return url
 
     def _read(self, response: urllib3.BaseHTTPResponse, started: float, traffic: Traffic) -> bytes:
@@ -363,7 +385,9 @@ class GuardedSession:
 
     def _check_deadline(self, started: float) -> None:
         if time.monotonic() - started > self.limits.page_deadline_seconds:
-            raise BrokenPageError(f"The answer was not complete after {self.limits.page_deadline_seconds:g} s.")
+            raise BrokenPageError(
+                f"The answer was not complete after {self.limits.page_deadline_seconds:g} s."
+            )
 
 
 def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
@@ -375,7 +399,11 @@ def _with_query(url: str, query: Mapping[str, str | int]) -> str:
     if not query:
         return url
     parts = urlsplit(url)
-    kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in query]
+    kept = [
+        (name, value)
+        for name, value in parse_qsl(parts.query, keep_blank_values=True)
+        if name not in query
+    ]
     return urlunsplit(parts._replace(query=urlencode([*kept, *query.items()])))
 
 
@@ -394,12 +422,15 @@ def _transport_error(error: Exception) -> RetriableError | ConfigurationError:
         # urllib3 hands the error of the ssl module over as an argument, without raising its own from it.
         if any(isinstance(one, ssl.SSLCertVerificationError) for one in (cause, *reason.args)):
             return ConfigurationError(
-                f"The source's certificate is not valid: {_shown(cause)}.", next_command="renew the certificate"
+                f"The source's certificate is not valid: {_shown(cause)}.",
+                next_command="renew the certificate",
             )
     return SourceUnreachableError(f"The source does not answer: {_shown(reason)}.")
 
 
-def _status_error(response: urllib3.BaseHTTPResponse, body: bytes) -> RetriableError | ConfigurationError:
+def _status_error(
+    response: urllib3.BaseHTTPResponse, body: bytes
+) -> RetriableError | ConfigurationError:
     status = response.status
     # Redacted before it is cut: half a token is none that the redactor knows.
     excerpt = printable(body[:100_000].decode("utf-8", errors="backslashreplace"), 200)
@@ -407,7 +438,9 @@ def _status_error(response: urllib3.BaseHTTPResponse, body: bytes) -> RetriableE
     if status in _BUSY_STATUSES or status >= 500:
         busy = SourceBusyError(said, status=status)
         # A date is meant by the clock of the one who wrote it, which may differ from ours.
-        asked = retry_after_seconds(response.headers.get("Retry-After"), _moment(response.headers.get("Date")))
+        asked = retry_after_seconds(
+            response.headers.get("Retry-After"), _moment(response.headers.get("Date"))
+        )
         busy.retry_after_seconds = asked
         return busy
     if status in (401, 403):
@@ -433,7 +466,9 @@ def retry_after_seconds(header: str | None, now: datetime | None = None) -> floa
     if header.strip().isdecimal():
         return float(header.strip()[:12])
     moment = _moment(header)
-    return None if moment is None else max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+    return (
+        None if moment is None else max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+    )
 
 
 def _moment(header: str | None) -> datetime | None:

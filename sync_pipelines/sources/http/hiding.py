@@ -21,7 +21,9 @@ def hiding(hides: bool) -> Iterator[None]:
     except Exception as error:
         if not hides:
             raise
-        if isinstance(error, SyncError) and (isinstance(error, BrokenPageError) or error.excerpt is not None):
+        if isinstance(error, SyncError) and (
+            isinstance(error, BrokenPageError) or error.excerpt is not None
+        ):
             raise type(error)(
                 f"{error.without_excerpt}; how it begins is not shown, since it may hold what is masked.",
                 where=error.where,

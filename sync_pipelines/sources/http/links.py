@@ -59,7 +59,10 @@ def next_target(header: str, base: str, relation: str = "next") -> str | None:
     Raises:
         SourceContractError: as `parse_links`.
     """
-    return next((link.target for link in parse_links(header, base) if relation.lower() in link.relations), None)
+    return next(
+        (link.target for link in parse_links(header, base) if relation.lower() in link.relations),
+        None,
+    )
 
 
 def _parameters(header: str, place: int) -> tuple[dict[str, str], int]:
@@ -69,7 +72,11 @@ def _parameters(header: str, place: int) -> tuple[dict[str, str], int]:
         place = match.end()
         if match["name"] is not None:
             quoted = match["quoted"]
-            value = re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL) if quoted is not None else match["plain"] or ""
+            value = (
+                re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL)
+                if quoted is not None
+                else match["plain"] or ""
+            )
             found.setdefault(match["name"].lower(), value)
     return found, _after(re.compile(r"[ \t]*"), header, place)
 

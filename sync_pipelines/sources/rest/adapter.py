@@ -114,24 +114,38 @@ class RestSource(WritableSource):
     @property
     def paths(self) -> dict[str, tuple[str, ...]]:
         """As `WritableSource.paths`."""
-        return {column.name: (column.name,) for column in self._entity.columns} | source_paths(self._endpoint)
+        return {column.name: (column.name,) for column in self._entity.columns} | source_paths(
+            self._endpoint
+        )
 
     def write(self, path: str, record: bytes, *, once: str) -> None:
         """As `WritableSource.write`, by PUT."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": once}
-        self._session.request("PUT", f"{self._session.base_url}{path}", headers=headers, body=record)
+        self._session.request(
+            "PUT", f"{self._session.base_url}{path}", headers=headers, body=record
+        )
 
     def find_raw(self, key: str, traffic: Traffic, max_record_bytes: int) -> bytes | None:
         """As `WritableSource.find_raw`."""
         column, ids = self._entity.business_keys[0], self._endpoint.ids
         path = source_paths(self._endpoint).get(column.name, (column.name,))
-        params = {**self._params(None), **({ids.param: key} if ids is not None and ids.param is not None else {})}
-        pages = Pages(self._endpoint, self._url(key if ids is not None else ""), params, self.page_size)
+        params = {
+            **self._params(None),
+            **({ids.param: key} if ids is not None and ids.param is not None else {}),
+        }
+        pages = Pages(
+            self._endpoint, self._url(key if ids is not None else ""), params, self.page_size
+        )
         for _ in range(self._max_pages):
-            reply = self._session.request("GET", pages.request.url, pages.query, traffic, lambda reply: reply)
+            reply = self._session.request(
+                "GET", pages.request.url, pages.query, traffic, lambda reply: reply
+            )
             one = not self._endpoint.has_pages
             records = find_records(
-                reply.body, self._endpoint.records, may_be_one=one, max_record_bytes=max_record_bytes
+                reply.body,
+                self._endpoint.records,
+                may_be_one=one,
+                max_record_bytes=max_record_bytes,
             )
             found = next((raw for raw in records if _key_at(raw, path, column) == key), None)
             if found is not None or not records or not pages.advance(reply, len(records)):
@@ -155,14 +169,19 @@ class RestSource(WritableSource):
         while True:
             self._note_asked(pages.signature, asked)
             number = before()
-            answer = self._ask_present(pages, decoder, number, traffic, absent_is_empty=absent_is_empty)
+            answer = self._ask_present(
+                pages, decoder, number, traffic, absent_is_empty=absent_is_empty
+            )
             if answer is None:
                 return
             reply, page = answer
             if len(asked) == 1:
                 first = page.fetched
             if len(asked) == 2 and page.fetched:
-                reply, page = self._ask_resized(pages, first, decoder, number, traffic) or (reply, page)
+                reply, page = self._ask_resized(pages, first, decoder, number, traffic) or (
+                    reply,
+                    page,
+                )
             if page.fetched:
                 _note_digest(page.digest, digests)
                 yield page
@@ -172,7 +191,13 @@ class RestSource(WritableSource):
                 return
 
     def _ask_present(
-        self, pages: Pages, decoder: PageDecoder, number: int, traffic: Traffic, *, absent_is_empty: bool
+        self,
+        pages: Pages,
+        decoder: PageDecoder,
+        number: int,
+        traffic: Traffic,
+        *,
+        absent_is_empty: bool,
     ) -> tuple[Reply, Page] | None:
         """One answer; None where the source says 404 and that means that there is no record."""
         try:
@@ -199,7 +224,13 @@ class RestSource(WritableSource):
             return None
 
     def _note_end(
-        self, pages: Pages, reply: Reply, page: Page, decoder: PageDecoder, number: int, traffic: Traffic
+        self,
+        pages: Pages,
+        reply: Reply,
+        page: Page,
+        decoder: PageDecoder,
+        number: int,
+        traffic: Traffic,
     ) -> None:
         """Confirm an end by page number, and note the total that the answer tells."""
         if pages.numbered and not page.fetched:
@@ -209,7 +240,9 @@ class RestSource(WritableSource):
 
     def _note_asked(self, signature: str, asked: set[str]) -> None:
         if signature in asked:
-            raise SourceContractError("The source leads back to a page that was read already: it is looping.")
+            raise SourceContractError(
+                "The source leads back to a page that was read already: it is looping."
+            )
         asked.add(signature)
         if len(asked) > self._max_pages:
             raise SourceContractError(
@@ -251,7 +284,9 @@ class RestSource(WritableSource):
         what = told.more
         if what is None and self._endpoint.ids is None and not pages.numbered:
             what = self._more_than_came(pages, told, page.fetched, answers)
-        names_in_body = isinstance(self._endpoint.pagination, (CursorPagination, NextLinkPagination))
+        names_in_body = isinstance(
+            self._endpoint.pagination, (CursorPagination, NextLinkPagination)
+        )
         if (
             what is None
             and names_in_body
@@ -283,15 +318,31 @@ class RestSource(WritableSource):
             )
         if not isinstance(self._endpoint.pagination, NoPagination):
             return None
-        if told.position is not None and not told.ends and (told.total is None or told.total > records):
+        if (
+            told.position is not None
+            and not told.ends
+            and (told.total is None or told.total > records)
+        ):
             return told.position
-        asked = [value for name, value in pages.query.items() if plain_name(name) in SIZES and str(value).isdigit()]
-        limits = {int(value) for value in asked} | ({told.limit} if told.limit is not None else set())
-        if records in limits - {0} and not told.ends and (told.total is None or told.total > records):
+        asked = [
+            value
+            for name, value in pages.query.items()
+            if plain_name(name) in SIZES and str(value).isdigit()
+        ]
+        limits = {int(value) for value in asked} | (
+            {told.limit} if told.limit is not None else set()
+        )
+        if (
+            records in limits - {0}
+            and not told.ends
+            and (told.total is None or told.total > records)
+        ):
             return f"it brought exactly as many as a page has, {records}"
         return None
 
-    def _confirm_end(self, pages: Pages, decoder: PageDecoder, number: int, traffic: Traffic) -> None:
+    def _confirm_end(
+        self, pages: Pages, decoder: PageDecoder, number: int, traffic: Traffic
+    ) -> None:
         """An empty page ends a numbered read only when it stays empty and the page behind it is empty, too."""
         shown = f"The page {dict(pages.query)} was empty"
         if self._ask(pages, decoder, number, traffic, fresh=True)[1].fetched:
@@ -306,13 +357,23 @@ class RestSource(WritableSource):
             raise SourceContractError(f"{shown}, but the page behind it has records.")
 
     def _ask(
-        self, pages: Pages, decoder: PageDecoder, number: int, traffic: Traffic, *, fresh: bool = False
+        self,
+        pages: Pages,
+        decoder: PageDecoder,
+        number: int,
+        traffic: Traffic,
+        *,
+        fresh: bool = False,
     ) -> tuple[Reply, Page]:
         kept = self._cache.get(pages.signature) if self._cache is not None and not fresh else None
         if kept is not None:
             return self._decoded(kept, decoder, number)
         answer = self._session.request(
-            "GET", pages.request.url, pages.query, traffic, lambda reply: self._decoded(reply, decoder, number)
+            "GET",
+            pages.request.url,
+            pages.query,
+            traffic,
+            lambda reply: self._decoded(reply, decoder, number),
         )
         if self._cache is not None:
             self._cache.put(pages.signature, answer[0])
@@ -322,7 +383,9 @@ class RestSource(WritableSource):
         try:
             page = decoder.decode(number, reply.body)
         except SourceContractError as error:
-            error.next_command = f"{error.next_command}: sync-pipelines connector test {self._entity.connector}"
+            error.next_command = (
+                f"{error.next_command}: sync-pipelines connector test {self._entity.connector}"
+            )
             raise
         self._records += page.fetched
         return reply, page
@@ -338,9 +401,13 @@ class RestSource(WritableSource):
         died.
         """
         told = []
-        absent = [column.name for column in self._entity.columns if column.name in self._layout.absent]
+        absent = [
+            column.name for column in self._entity.columns if column.name in self._layout.absent
+        ]
         if self._records and absent:
-            told.append(f"no record had the fields of {', '.join(absent[:SHOWN_IDS])}: did the source rename them?")
+            told.append(
+                f"no record had the fields of {', '.join(absent[:SHOWN_IDS])}: did the source rename them?"
+            )
         if self._may_end_early:
             told.append(
                 "no answer has the place where the next page is named: is the pagination of the connector's file right?"
@@ -379,7 +446,13 @@ class WalkedRestSource(RestSource, WalkedSource):
     """One that follows its pagination to the end."""
 
     def walk(
-        self, decoder: PageDecoder, after: str | None, traffic: Traffic, before: Callable[[], int], *, complete: bool
+        self,
+        decoder: PageDecoder,
+        after: str | None,
+        traffic: Traffic,
+        before: Callable[[], int],
+        *,
+        complete: bool,
     ) -> Iterator[Page]:
         """As `WalkedSource.walk`."""
         if self._endpoint.recording is not None:
@@ -397,7 +470,9 @@ class WalkedRestSource(RestSource, WalkedSource):
         request = IdRequest(len(self._ids), self._endpoint.ids.min_success)
         for ids, since in ((new, None), (known, after)):
             for start in range(0, len(ids), size):
-                yield from self._batch(decoder, ids[start : start + size], since, traffic, before, request)
+                yield from self._batch(
+                    decoder, ids[start : start + size], since, traffic, before, request
+                )
                 self._check(request)
 
     def _batch(
@@ -418,7 +493,9 @@ class WalkedRestSource(RestSource, WalkedSource):
         unasked = [one for one in ids if one not in askable]
         faulty = dict.fromkeys(unasked, _UNASKABLE)
         for url, query in self._asks(declared.param, askable, self._params(since)):
-            pages = self._pages(decoder, url, query, traffic, before, absent_is_empty=declared.param is None)
+            pages = self._pages(
+                decoder, url, query, traffic, before, absent_is_empty=declared.param is None
+            )
             for page in pages:
                 _sort_out(page, set(ids), column, good, faulty)
                 yield page
@@ -432,7 +509,9 @@ class WalkedRestSource(RestSource, WalkedSource):
             yield page
         request.faulty |= {one: why for one, why in faulty.items() if one not in good}
 
-    def _asks(self, param: str | None, askable: list[str], params: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    def _asks(
+        self, param: str | None, askable: list[str], params: dict[str, Any]
+    ) -> list[tuple[str, dict[str, Any]]]:
         """URL and query of each request for some ids: one for all where a parameter takes them, else one for each."""
         if param is None:
             return [(self._url(one), params) for one in askable]
@@ -461,7 +540,9 @@ class WalkedRestSource(RestSource, WalkedSource):
         try:
             body = read_bounded(path, self._session.limits.max_page_bytes)
         except OSError as error:
-            raise SettingsError(f"The recording {printable(str(path))} cannot be read: {error.strerror}.") from None
+            raise SettingsError(
+                f"The recording {printable(str(path))} cannot be read: {error.strerror}."
+            ) from None
         return self._decoded(Reply(body, {}, ""), decoder, number)[1]
 
 
@@ -471,7 +552,9 @@ def _note_digest(digest: bytes, digests: set[bytes]) -> None:
     digests.add(digest)
 
 
-def _sort_out(page: Page, wanted: set[str], column: str | None, good: set[str], faulty: dict[str, str]) -> None:
+def _sort_out(
+    page: Page, wanted: set[str], column: str | None, good: set[str], faulty: dict[str, str]
+) -> None:
     """Refuse the records of a page that were not asked for, and note of the others which are good."""
     for place, one in enumerate(page.ids):
         if one not in wanted:
@@ -509,7 +592,11 @@ def query_of(endpoint: Endpoint, after: str | None = None) -> dict[str, Any]:
         name: ",".join(map(_shown, value)) if isinstance(value, list) else _shown(value)
         for name, value in endpoint.params.items()
     }
-    if endpoint.fields is not None and endpoint.fields_param is not None and endpoint.columns is not None:
+    if (
+        endpoint.fields is not None
+        and endpoint.fields_param is not None
+        and endpoint.columns is not None
+    ):
         paths = source_paths(endpoint)
         fields = dict.fromkeys(paths.get(one.name, (one.name,))[0] for one in endpoint.columns)
         params[endpoint.fields_param] = ",".join(fields)

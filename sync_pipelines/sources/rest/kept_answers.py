@@ -68,7 +68,9 @@ class AnswerCache:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning("a kept answer cannot be used and is fetched again: %s", type(error).__name__)
+            logger.warning(
+                "a kept answer cannot be used and is fetched again: %s", type(error).__name__
+            )
             return None
         self.reused += 1
         return reply

@@ -48,7 +48,9 @@ class RestProber(Prober):
         """Of a source in another order, one record says nothing about the others."""
         return slug in self._endpoints and self._endpoints[slug].is_ascending
 
-    def first_after(self, slug: str, seen: str, patience_seconds: float | None = None) -> str | None:
+    def first_after(
+        self, slug: str, seen: str, patience_seconds: float | None = None
+    ) -> str | None:
         """As `Prober.first_after`."""
         endpoint = self._endpoints[slug]
         pages = Pages(endpoint, url_of(self._session, endpoint), query_of(endpoint, seen), 1)
@@ -67,17 +69,31 @@ class RestKind(DeclaredKind):
     """Endpoints that answer pages of JSON."""
 
     endpoint_keys = frozenset(
-        ["path", "params", "pagination", "fields", "fields_param", "ids", "resume_seconds", "recording", "write_back"]
+        [
+            "path",
+            "params",
+            "pagination",
+            "fields",
+            "fields_param",
+            "ids",
+            "resume_seconds",
+            "recording",
+            "write_back",
+        ]
     )
 
-    def describe(self, connector: Connector, settings: Settings, database: Database | None) -> Description:
+    def describe(
+        self, connector: Connector, settings: Settings, database: Database | None
+    ) -> Description:
         """As `SourceKind.describe`: what the file says, with the endpoints of its OpenAPI document as that is now."""
         declaration = declaration_of(connector)
         if declaration.openapi is None or declaration.openapi.path is None:
             return Description(describe_declaration(declaration), declaration)
         # What the document leaves out was shown by `connector apply`; here it counts as not offered.
         known = set(declaration.endpoints)
-        declaration, found = resolve_openapi(declaration, open_session(connector, settings, database))
+        declaration, found = resolve_openapi(
+            declaration, open_session(connector, settings, database)
+        )
         for name, why in found.skipped.items() if known - set(declaration.endpoints) else ():
             logger.warning("%s: %s is left out: %s", connector.name, name, why)
         return Description(describe_declaration(declaration), declaration, found.left_out)
@@ -89,7 +105,10 @@ class RestKind(DeclaredKind):
             if declaration.openapi is None and "path" not in endpoint.model_fields_set:
                 yield ("endpoints", slug), f"the endpoint {slug} needs a `path`"
             if isinstance(endpoint.pagination, ConnectionPagination):
-                yield ("endpoints", slug, "pagination"), "the pagination connection is one of the kind graphql"
+                yield (
+                    ("endpoints", slug, "pagination"),
+                    "the pagination connection is one of the kind graphql",
+                )
 
     def open_endpoint(
         self,
@@ -121,10 +140,17 @@ class RestKind(DeclaredKind):
             masked=masked,
         )
 
-    def open_prober(self, connector: Connector, settings: Settings, database: Database, *, seconds: float) -> Prober:
+    def open_prober(
+        self, connector: Connector, settings: Settings, database: Database, *, seconds: float
+    ) -> Prober:
         """As `SourceKind.open_prober`."""
         session = open_session(
-            connector, settings, database, timeout_seconds=seconds, page_deadline_seconds=seconds, tries=1
+            connector,
+            settings,
+            database,
+            timeout_seconds=seconds,
+            page_deadline_seconds=seconds,
+            tries=1,
         )
         # A probe knows nothing of masks.
         return RestProber(session.hiding_bodies(), declaration_of(connector).endpoints)
@@ -145,7 +171,9 @@ class RestKind(DeclaredKind):
         resolved, found = resolve_openapi(declaration, session)
         return Resolved(resolved, found.skipped, found.left_out)
 
-    def sample(self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings) -> bytes:
+    def sample(
+        self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings
+    ) -> bytes:
         """As `SourceKind.sample`."""
         endpoint = declaration.endpoints[slug]
         if endpoint.recording is not None:
@@ -167,7 +195,9 @@ class RestKind(DeclaredKind):
             getattr(endpoint.pagination, "max_size", SAMPLE_RECORDS),
         )
         pages = Pages(endpoint, url_of(session, endpoint, ids[0] if ids else ""), params, size)
-        return session.request("GET", pages.request.url, pages.query, Traffic(), lambda reply: reply.body)
+        return session.request(
+            "GET", pages.request.url, pages.query, Traffic(), lambda reply: reply.body
+        )
 
 
 def _ids(

@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sync_pipelines.errors import EntityDefinitionError, SettingsError, SourceContractError, SyncError
+from sync_pipelines.errors import (
+    EntityDefinitionError,
+    SettingsError,
+    SourceContractError,
+    SyncError,
+)
 from sync_pipelines.files.bounded import read_bounded
 from sync_pipelines.files.safe_yaml import UnsafeYamlError, read_yaml
 from sync_pipelines.model.declaration import Declaration, Endpoint
@@ -22,7 +27,9 @@ from sync_pipelines.sources.rest.openapi_schemas import Schemas
 MAX_FILE_BYTES = 32 * 1024 * 1024
 
 
-def resolve_openapi(declaration: Declaration, session: GuardedSession) -> tuple[Declaration, OpenApiPlan]:
+def resolve_openapi(
+    declaration: Declaration, session: GuardedSession
+) -> tuple[Declaration, OpenApiPlan]:
     """The declaration with the endpoints of its OpenAPI document, and what was left out of that.
 
     Raises:
@@ -95,7 +102,11 @@ def read_document(body: bytes, name: str) -> dict[str, Any]:
                 f"The OpenAPI document is neither JSON ({no_json}) nor YAML: {place}: {error.what}"
             ) from None
     version = document.get("openapi") if isinstance(document, dict) else None
-    if not isinstance(document, dict) or not isinstance(version, str) or not version.startswith("3."):
+    if (
+        not isinstance(document, dict)
+        or not isinstance(version, str)
+        or not version.startswith("3.")
+    ):
         raise SourceContractError(f"{printable(name)} is no OpenAPI document of version 3.")
     return document
 
@@ -121,7 +132,10 @@ def plan_endpoints(
         override = overrides.get(slug, {})
         try:
             _check_usable(path, slug, plan)
-            plan.endpoints[slug] = {**_endpoint(schemas, path, item, operation, override, slug), **override}
+            plan.endpoints[slug] = {
+                **_endpoint(schemas, path, item, operation, override, slug),
+                **override,
+            }
         except SyncError as error:
             plan.leave_out(label, None if "{" in path else slug, error.what)
         except (TypeError, AttributeError, KeyError, ValueError, RecursionError):
@@ -157,9 +171,17 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any],
 
 
 def _endpoint(
-    schemas: Schemas, path: str, item: dict[str, Any], operation: dict[str, Any], override: dict[str, Any], slug: str
+    schemas: Schemas,
+    path: str,
+    item: dict[str, Any],
+    operation: dict[str, Any],
+    override: dict[str, Any],
+    slug: str,
 ) -> dict[str, Any]:
-    parameters = [schemas.resolve(one) for one in [*item.get("parameters", ()), *operation.get("parameters", ())]]
+    parameters = [
+        schemas.resolve(one)
+        for one in [*item.get("parameters", ()), *operation.get("parameters", ())]
+    ]
     _check_required(parameters, override.get("params", {}))
     schema = schemas.answer_schema(operation)
     records, record = schemas.records(schema)
@@ -173,7 +195,9 @@ def _endpoint(
         "columns": columns,
     }
     if "pagination" not in override and "ids" not in override:
-        paged = _paging_of(schemas, operation, parameters, schema, override.get("records") or records)
+        paged = _paging_of(
+            schemas, operation, parameters, schema, override.get("records") or records
+        )
         paged.slug = slug
         paged.key = [one["name"] for one in columns if one.get("key")]
         pagination = plan_pagination(paged)
@@ -183,9 +207,13 @@ def _endpoint(
 
 
 def _check_required(parameters: list[dict[str, Any]], given: dict[str, Any]) -> None:
-    required = [one.get("name") for one in parameters if one.get("required") and one.get("in") == "query"]
+    required = [
+        one.get("name") for one in parameters if one.get("required") and one.get("in") == "query"
+    ]
     if any(name not in given for name in required):
-        raise EntityDefinitionError(f"it needs the parameter {required[0]!r}; declare it under params")
+        raise EntityDefinitionError(
+            f"it needs the parameter {required[0]!r}; declare it under params"
+        )
 
 
 def _storable(text: Any) -> str:
@@ -194,9 +222,15 @@ def _storable(text: Any) -> str:
 
 
 def _paging_of(
-    schemas: Schemas, operation: dict[str, Any], parameters: list[dict[str, Any]], schema: dict[str, Any], records: str
+    schemas: Schemas,
+    operation: dict[str, Any],
+    parameters: list[dict[str, Any]],
+    schema: dict[str, Any],
+    records: str,
 ) -> Operation:
     """What concerns the pages of an operation."""
     asked = (one for one in parameters if one.get("in") == "query")
     query = {str(one.get("name")): schemas.resolve(one.get("schema") or {}) for one in asked}
-    return Operation("", query, records, schemas.beside(schema, records), headers=schemas.headers(operation))
+    return Operation(
+        "", query, records, schemas.beside(schema, records), headers=schemas.headers(operation)
+    )

@@ -32,7 +32,16 @@ from sync_pipelines.sources.rest.page_words import (
 
 _SIZE = {*SIZES, "count", "num", "maxpagesize", "n"}
 _PAGE = {"page", "pagenumber", "pageno", "pagenum", "pageindex", "currentpage", "pagenr"}
-_OFFSET = {"offset", "skip", "startat", "start", "startindex", "pageoffset", "startrow", "firstresult"}
+_OFFSET = {
+    "offset",
+    "skip",
+    "startat",
+    "start",
+    "startindex",
+    "pageoffset",
+    "startrow",
+    "firstresult",
+}
 _PLAIN_OFFSET = {"offset", "skip", "startat", "pageoffset"}
 _CURSOR = {
     "cursor", "pagetoken", "nextpagetoken", "nexttoken", "nextcursor", "continuationtoken", "continuation",
@@ -46,8 +55,22 @@ _TOKENS = (
     "startcursor", "scrollid", "bookmark", "after", "token", "page",
 )  # fmt: skip
 _AFTER_LAST = ("startingafter", "afterid", "after")
-_LINKS = {"nextpageurl", "nexturl", "nexturi", "nextlink", "nexthref", "odatanextlink", "nextpagelink", "nextpageuri"}
-_PLACES = {*_PAGE, *_OFFSET, *_CURSOR, "limit", "size", "pagesize", "perpage"} - {"start", "before", "after", "scroll"}
+_LINKS = {
+    "nextpageurl",
+    "nexturl",
+    "nexturi",
+    "nextlink",
+    "nexthref",
+    "odatanextlink",
+    "nextpagelink",
+    "nextpageuri",
+}
+_PLACES = {*_PAGE, *_OFFSET, *_CURSOR, "limit", "size", "pagesize", "perpage"} - {
+    "start",
+    "before",
+    "after",
+    "scroll",
+}
 _PREFIXES = {
     "sysparm",
     "page",
@@ -93,12 +116,19 @@ class Operation:
 
     def parameter(self, names: Any) -> str | None:
         """The first query parameter with one of these plain names."""
-        return next((name for wanted in names for name in self.query if plain_name(name) == wanted), None)
+        return next(
+            (name for wanted in names for name in self.query if plain_name(name) == wanted), None
+        )
 
     def place(self, names: set[str], types: set[str]) -> str | None:
         """JSONPath of the first thing beside the list with one of these plain names and types."""
         return next(
-            (path for path, schema in self.beside.items() if _last(path) in names and types & _types(schema)), None
+            (
+                path
+                for path, schema in self.beside.items()
+                if _last(path) in names and types & _types(schema)
+            ),
+            None,
         )
 
 
@@ -185,7 +215,11 @@ def plan_pagination(operation: Operation) -> dict[str, Any] | None:
 
 def _signs(operation: Operation) -> list[str]:
     query = [name for name, schema in operation.query.items() if _asks_for_a_page(name, schema)]
-    beside = [path for path, schema in operation.beside.items() if _tells_of_pages(_last(path), _types(schema))]
+    beside = [
+        path
+        for path, schema in operation.beside.items()
+        if _tells_of_pages(_last(path), _types(schema))
+    ]
     return (
         [f"parameter {name}" for name in query]
         + [f"{path} in the answer" for path in beside]
@@ -201,7 +235,9 @@ def _asks_for_a_page(name: str, schema: dict[str, Any]) -> bool:
         return True
     words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)]
     ends = range(1, len(words))
-    return any("".join(words[start:]) in _PLACES and set(words[:start]) <= _PREFIXES for start in ends)
+    return any(
+        "".join(words[start:]) in _PLACES and set(words[:start]) <= _PREFIXES for start in ends
+    )
 
 
 def _tells_of_pages(word: str, types: set[str]) -> bool:
@@ -209,7 +245,9 @@ def _tells_of_pages(word: str, types: set[str]) -> bool:
     if word in MORE or names_next(word) or word == "cursor":
         return True
     is_number = not types or bool(types & {"integer", "number", "string"})
-    by_type = (word in LAST and types == {"boolean"}) or (word in POSITIONS | {"offset"} and types == {"string"})
+    by_type = (word in LAST and types == {"boolean"}) or (
+        word in POSITIONS | {"offset"} and types == {"string"}
+    )
     return by_type or (word in TOTAL | PAGES | REMAINING and is_number)
 
 
@@ -218,14 +256,20 @@ def _size(operation: Operation) -> dict[str, Any]:
     if name is None:
         return {}
     largest = operation.query[name].get("maximum")
-    bounded = isinstance(largest, int) and not isinstance(largest, bool) and 1 <= largest <= MAX_PAGE_SIZE
+    bounded = (
+        isinstance(largest, int) and not isinstance(largest, bool) and 1 <= largest <= MAX_PAGE_SIZE
+    )
     return {"size_param": name, **({"max_size": largest} if bounded else {})}
 
 
 def _by_link(operation: Operation, size: dict[str, Any]) -> dict[str, Any] | None:
     for path, schema in operation.beside.items():
         within_links = any(plain_name(part) == "links" for part in path.split(".")[:-1])
-        is_address = schema.get("format") in ("uri", "url", "uri-reference") or _last(path) in _LINKS or within_links
+        is_address = (
+            schema.get("format") in ("uri", "url", "uri-reference")
+            or _last(path) in _LINKS
+            or within_links
+        )
         name = _last(path.removesuffix(".href")) if path.endswith(".href") else _last(path)
         if name in NEXT and "string" in _types(schema) and is_address:
             return {"type": "next_link", "next_path": path, **size}
@@ -235,7 +279,11 @@ def _by_link(operation: Operation, size: dict[str, Any]) -> dict[str, Any] | Non
 def _by_token(operation: Operation, size: dict[str, Any]) -> dict[str, Any] | None:
     path = operation.place(NEXT - _LINKS, {"string"}) or operation.place({"cursor"}, {"string"})
     name = operation.parameter(_TOKENS)
-    if path is None or name is None or (plain_name(name) == "page" and "string" not in _types(operation.query[name])):
+    if (
+        path is None
+        or name is None
+        or (plain_name(name) == "page" and "string" not in _types(operation.query[name]))
+    ):
         return None
     return {"type": "cursor", "cursor_path": path, "cursor_param": name, **size}
 
@@ -245,8 +293,17 @@ def _by_last_record(operation: Operation, size: dict[str, Any]) -> dict[str, Any
     name = operation.parameter(_AFTER_LAST)
     if more is None or name is None or len(operation.key) != 1 or operation.records == "$":
         return None
-    last = operation.place({"lastid"}, {"string", "integer"}) or f"{operation.records}[-1].{_quoted(operation.key[0])}"
-    return {"type": "cursor", "cursor_path": last, "cursor_param": name, "has_more_path": more, **size}
+    last = (
+        operation.place({"lastid"}, {"string", "integer"})
+        or f"{operation.records}[-1].{_quoted(operation.key[0])}"
+    )
+    return {
+        "type": "cursor",
+        "cursor_path": last,
+        "cursor_param": name,
+        "has_more_path": more,
+        **size,
+    }
 
 
 def _by_page(operation: Operation, size: dict[str, Any]) -> dict[str, Any] | None:
@@ -269,7 +326,11 @@ def _by_offset(operation: Operation, size: dict[str, Any]) -> dict[str, Any] | N
 
 
 def _by_header(operation: Operation, size: dict[str, Any]) -> dict[str, Any] | None:
-    return {"type": "link_header", **size} if any(name.lower() == "link" for name in operation.headers) else None
+    return (
+        {"type": "link_header", **size}
+        if any(name.lower() == "link" for name in operation.headers)
+        else None
+    )
 
 
 def _guess(operation: Operation, size: dict[str, Any]) -> dict[str, Any]:
@@ -290,7 +351,9 @@ def _flow(pagination: dict[str, Any]) -> str:
 def _scalar(value: Any) -> str:
     text = printable(str(value), 100)
     return (
-        text if not any(letter in "[]{}:,#&*!|>'\"%@`\\ " for letter in text) else "'" + text.replace("'", "''") + "'"
+        text
+        if not any(letter in "[]{}:,#&*!|>'\"%@`\\ " for letter in text)
+        else "'" + text.replace("'", "''") + "'"
     )
 
 

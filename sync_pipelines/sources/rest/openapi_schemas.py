@@ -58,7 +58,9 @@ class Schemas:
             if reference is None:
                 return schema
             if not isinstance(reference, str) or not reference.startswith("#/"):
-                raise EntityDefinitionError(f"the reference {printable(str(reference), 100)} leads out of the document")
+                raise EntityDefinitionError(
+                    f"the reference {printable(str(reference), 100)} leads out of the document"
+                )
             schema = self._at(reference)
         raise EntityDefinitionError("its references go in circles")
 
@@ -66,7 +68,11 @@ class Schemas:
         """What a reference `#/…` of the document leads to."""
         found: Any = self._document
         for part in reference[2:].split("/"):
-            found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
+            found = (
+                found.get(part.replace("~1", "/").replace("~0", "~"))
+                if isinstance(found, dict)
+                else None
+            )
         if found is None:
             raise EntityDefinitionError(f"the reference {printable(reference, 100)} leads nowhere")
         return found
@@ -74,7 +80,9 @@ class Schemas:
     def answer(self, operation: dict[str, Any]) -> Schema:
         """The answer of an operation that went well."""
         responses = operation.get("responses", {})
-        answer = next((responses[code] for code in ("200", "2XX", "default") if code in responses), None)
+        answer = next(
+            (responses[code] for code in ("200", "2XX", "default") if code in responses), None
+        )
         return self.resolve(answer or {})
 
     def answer_schema(self, operation: dict[str, Any]) -> Schema:
@@ -137,10 +145,14 @@ class Schemas:
                 except EntityDefinitionError:
                     continue
         if len(lists) != 1:
-            raise EntityDefinitionError(f"it answers an object with {len(lists)} lists of objects instead of one")
+            raise EntityDefinitionError(
+                f"it answers an object with {len(lists)} lists of objects instead of one"
+            )
         name, record = lists[0]
         quoted = '"' + name.replace('"', "") + '"'
-        return (f"$.{name}" if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else f"$.{quoted}"), record
+        return (
+            f"$.{name}" if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else f"$.{quoted}"
+        ), record
 
     def _object_of(self, items: Any) -> Schema:
         schema = self.resolve(items)
@@ -162,7 +174,9 @@ class Schemas:
         _, properties, required = self._properties[id(schema)]
         return properties, required
 
-    def _gather(self, schema: Schema, properties: dict[str, Any], required: set[str], seen: set[int]) -> None:
+    def _gather(
+        self, schema: Schema, properties: dict[str, Any], required: set[str], seen: set[int]
+    ) -> None:
         seen.add(id(schema))
         required.update(schema.get("required") or ())
         for part in schema.get("allOf") or ():
@@ -201,7 +215,9 @@ class Schemas:
                 f"the operations before it have {MAX_DOCUMENT_COLUMNS} columns already; name those that you want"
                 " under openapi.include"
             )
-        readable = {name: one for name, one in properties.items() if not self.resolve(one).get("writeOnly")}
+        readable = {
+            name: one for name, one in properties.items() if not self.resolve(one).get("writeOnly")
+        }
         typed = {name: self.column_type(schema) for name, schema in readable.items()}
         keys = key or key_candidate(typed, required, properties)
         return [
@@ -225,7 +241,11 @@ class Schemas:
         choices = schema.get("anyOf") or schema.get("oneOf")
         if choices:
             return self._type_of_choices(choices)
-        if len(schema.get("allOf") or ()) == 1 and "type" not in schema and "properties" not in schema:
+        if (
+            len(schema.get("allOf") or ()) == 1
+            and "type" not in schema
+            and "properties" not in schema
+        ):
             inner, nullable = self.column_type(schema["allOf"][0])
             return inner, nullable or schema.get("nullable") is True
         types = [one for one in types_of(schema) if one != "null"]
@@ -243,28 +263,44 @@ def types_of(schema: Schema) -> list[str]:
     """The types that a schema names; one with properties is an object."""
     declared = schema.get("type")
     types = declared if isinstance(declared, list) else [declared]
-    return [one for one in types if isinstance(one, str)] or (["object"] if "properties" in schema else [])
+    return [one for one in types if isinstance(one, str)] or (
+        ["object"] if "properties" in schema else []
+    )
 
 
-def key_candidate(typed: dict[str, tuple[str, bool]], required: set[str], properties: dict[str, Any]) -> list[str]:
+def key_candidate(
+    typed: dict[str, tuple[str, bool]], required: set[str], properties: dict[str, Any]
+) -> list[str]:
     """The business key that a schema suggests.
 
     Raises:
         EntityDefinitionError: nothing does.
     """
     marked = [
-        name for name, schema in properties.items() if isinstance(schema, dict) and schema.get("x-business-key") is True
+        name
+        for name, schema in properties.items()
+        if isinstance(schema, dict) and schema.get("x-business-key") is True
     ]
     if marked:
         return marked
-    suited = [name for name, (data_type, nullable) in typed.items() if not nullable and data_type != "jsonb"]
+    suited = [
+        name
+        for name, (data_type, nullable) in typed.items()
+        if not nullable and data_type != "jsonb"
+    ]
     for candidates in (
         [name for name in suited if name.lower() in ("id", "uuid")],
-        [name for name in suited if name in required and re.search(r"(_id|Id|_uuid|_number|_no|_code)$", name)],
+        [
+            name
+            for name in suited
+            if name in required and re.search(r"(_id|Id|_uuid|_number|_no|_code)$", name)
+        ],
     ):
         if len(candidates) == 1:
             return candidates
-    raise EntityDefinitionError("nothing says what identifies a record; declare its `key` under endpoints")
+    raise EntityDefinitionError(
+        "nothing says what identifies a record; declare its `key` under endpoints"
+    )
 
 
 def _scalar_type(name: str, schema: Schema) -> str:
@@ -280,5 +316,9 @@ def _scalar_type(name: str, schema: Schema) -> str:
         length = schema.get("maxLength")
         if form in _STRING_FORMATS:
             return _STRING_FORMATS[form]
-        return f"varchar({length})" if isinstance(length, int) and 0 < length <= MAX_TEXT_LENGTH else "text"
+        return (
+            f"varchar({length})"
+            if isinstance(length, int) and 0 < length <= MAX_TEXT_LENGTH
+            else "text"
+        )
     return "jsonb"

@@ -130,7 +130,9 @@ def header_word(name: str) -> str | None:
         if word in FLAGS or word in ("pagination", "paging") or names_next(word):
             return word
         is_plain = word in TOTAL | PAGES | REMAINING | {"more"}
-        if is_plain and (word.startswith("total") and word != "total" or set(parts[:start]) <= _OF_PAGES):
+        if is_plain and (
+            word.startswith("total") and word != "total" or set(parts[:start]) <= _OF_PAGES
+        ):
             return word
     return None
 

@@ -67,7 +67,9 @@ class Pages:
         number: start at this page, from 1 (page and offset only).
     """
 
-    def __init__(self, endpoint: Endpoint, url: str, params: dict[str, Any], size: int, number: int = 1) -> None:
+    def __init__(
+        self, endpoint: Endpoint, url: str, params: dict[str, Any], size: int, number: int = 1
+    ) -> None:
         pagination = endpoint.pagination
         self.numbered = isinstance(pagination, (PagePagination, OffsetPagination))
         if pagination.size_param is not None and not isinstance(pagination, OffsetPagination):
@@ -77,8 +79,12 @@ class Pages:
         self._paginator.init_request(self.request)
         self._params = dict(params)
         self.size_param = pagination.size_param if isinstance(pagination, PagePagination) else None
-        self._next_path = getattr(pagination, "cursor_path", None) or getattr(pagination, "next_path", None)
-        self.names_next = self._next_path is None and not isinstance(pagination, LinkHeaderPagination)
+        self._next_path = getattr(pagination, "cursor_path", None) or getattr(
+            pagination, "next_path", None
+        )
+        self.names_next = self._next_path is None and not isinstance(
+            pagination, LinkHeaderPagination
+        )
 
     @property
     def query(self) -> dict[str, Any]:
@@ -88,7 +94,9 @@ class Pages:
     @property
     def signature(self) -> str:
         """Tells requests apart."""
-        return f"{self.request.url} {sorted((name, str(value)) for name, value in self.query.items())}"
+        return (
+            f"{self.request.url} {sorted((name, str(value)) for name, value in self.query.items())}"
+        )
 
     def advance(self, reply: Reply, records: int) -> bool:
         """Turn to the next page; False when the source says that there is none.
@@ -112,8 +120,16 @@ class Pages:
             if not paginator.has_next_page or reference in ("", 0):  # also false
                 return False
             paginator.update_request(self.request)
-        except (ValueError, TypeError, AttributeError, RecursionError, msgspec.MsgspecError) as error:
-            raise SourceContractError(f"The answer does not tell its next page: {printable(str(error), 200)}") from None
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            msgspec.MsgspecError,
+        ) as error:
+            raise SourceContractError(
+                f"The answer does not tell its next page: {printable(str(error), 200)}"
+            ) from None
         return True
 
     def _is_next_named(self, reply: Reply) -> bool:
@@ -165,7 +181,9 @@ def _make(pagination: Any, size: int, number: int) -> dlt_paginators.BasePaginat
             )
         case CursorPagination():
             return dlt_paginators.JSONResponseCursorPaginator(
-                pagination.cursor_path, pagination.cursor_param, has_more_path=pagination.has_more_path
+                pagination.cursor_path,
+                pagination.cursor_param,
+                has_more_path=pagination.has_more_path,
             )
         case LinkHeaderPagination():
             return dlt_paginators.HeaderLinkPaginator(pagination.rel.lower())

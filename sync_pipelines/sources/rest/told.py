@@ -101,12 +101,16 @@ class _Words:
     def _note_plain(self, plain: str, shown: str, value: Any) -> None:
         figure = _figure(value)
         if plain in LAST and figure is None and _flag(value) is not None:
-            self._note_end(is_more=not _flag(value), words=f"{shown} is {str(_flag(value)).lower()}")
+            self._note_end(
+                is_more=not _flag(value), words=f"{shown} is {str(_flag(value)).lower()}"
+            )
         elif plain in REMAINING and figure is not None:
             self._note_end(is_more=figure > 0, words=f"{shown} is {figure}")
         elif plain in POSITIONS or plain == "offset":
             self.positions += (
-                [f"{shown} names a place to go on from"] if isinstance(value, str) and value and figure is None else []
+                [f"{shown} names a place to go on from"]
+                if isinstance(value, str) and value and figure is None
+                else []
             )
         elif figure is not None:
             kind = next((kind for kind, names in _FIGURES.items() if plain in names), None)
@@ -135,7 +139,12 @@ def read_told(reply: Reply, records: str | list[str]) -> Told:
     for name, value, in_envelope in next(
         (found for found in (list(_beside(reply.body, path)) for path in paths) if found), []
     ):
-        words.note(plain_name(name.rpartition(".")[2]), f"`{printable(name, 80)}`", value, in_envelope=in_envelope)
+        words.note(
+            plain_name(name.rpartition(".")[2]),
+            f"`{printable(name, 80)}`",
+            value,
+            in_envelope=in_envelope,
+        )
     figures, more, positions = words.figures, words.more, words.positions
     return Told(
         more[0] if more else None,
@@ -238,7 +247,9 @@ def _beside(body: bytes, records: str) -> Iterator[tuple[str, Any, bool]]:
         yield from _within(name, value, MAX_DEPTH, is_known=True)
 
 
-def _within(prefix: str, value: Any, depth: int, *, is_known: bool) -> Iterator[tuple[str, Any, bool]]:
+def _within(
+    prefix: str, value: Any, depth: int, *, is_known: bool
+) -> Iterator[tuple[str, Any, bool]]:
     """What an object has in it; of a list, the links by their relations: `links: [{rel: next, href: …}]`."""
     if isinstance(value, list):
         for one in value:
@@ -264,7 +275,9 @@ def _items(raw: bytes | msgspec.Raw) -> list[msgspec.Raw] | None:
 def _members(raw: bytes | msgspec.Raw) -> dict[str, msgspec.Raw] | None:
     try:
         return _object.decode(raw)
-    except RecursionError:  # one record is too deep; what stands beside the records is told all the same
+    except (
+        RecursionError
+    ):  # one record is too deep; what stands beside the records is told all the same
         return {name: msgspec.Raw(value) for name, value in members_of(bytes(raw)).items()}
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None

@@ -64,7 +64,9 @@ def uses(answer) -> dict[str, str]:
     return {use["name"]: f"{use['what']}: {use['why']}" for use in answer.json["usage"]["uses"]}
 
 
-def test_a_plan_asks_nobody_and_reads_no_secret_before_somebody_agreed(cli, world, file, stranger, monkeypatch):
+def test_a_plan_asks_nobody_and_reads_no_secret_before_somebody_agreed(
+    cli, world, file, stranger, monkeypatch
+):
     path = file(stranger.url)
     monkeypatch.delenv("VICTIM_KEY")  # a plan that resolved it would fail
     for arguments in (("--plan",), ("--plan", "--json")):
@@ -86,7 +88,9 @@ def test_saying_no_sends_nothing_and_saying_yes_is_remembered(cli, world, file, 
     assert agreed.code == 0, agreed.text
     assert "--yes agrees to all of this" in agreed.stderr
     assert stranger.heard[0][1]["Authorization"] == f"Bearer {CANARY}"
-    assert get_connector(world.database, "gift").agreed["secrets"] == [["env:VICTIM_KEY", stranger.url]]
+    assert get_connector(world.database, "gift").agreed["secrets"] == [
+        ["env:VICTIM_KEY", stranger.url]
+    ]
     # The same again needs no second word.
     assert cli("connector", "apply", path, "--plan").code == 0
 
@@ -122,7 +126,12 @@ def test_everything_that_a_file_would_use_is_told(cli, world, file, tmp_path):
     path = file(
         "https://api.example.com/v1",
         destination="trino",
-        trino={"host": "lake.example.com", "port": 8443, "password": "env:LAKE_KEY", "staging_url": "s3://bucket/x"},
+        trino={
+            "host": "lake.example.com",
+            "port": 8443,
+            "password": "env:LAKE_KEY",
+            "staging_url": "s3://bucket/x",
+        },
         auth={
             "type": "oauth2",
             "token_url": "http://login.example.com/t",
@@ -139,7 +148,14 @@ def test_everything_that_a_file_would_use_is_told(cli, world, file, tmp_path):
             },
         },
     )
-    cli("alerts", "webhook", "add", "https://hooks.example.com/T0/secret-path", "--secret", "env:HOOK_KEY")
+    cli(
+        "alerts",
+        "webhook",
+        "add",
+        "https://hooks.example.com/T0/secret-path",
+        "--secret",
+        "env:HOOK_KEY",
+    )
     answer = cli("connector", "apply", path, "--plan", "--json")
     assert answer.code == 0, answer.text
     told = uses(answer)
@@ -176,7 +192,9 @@ def test_a_base_url_from_the_environment_shows_no_secret(cli, world, file, value
     assert world.sql("SELECT count(*) FROM bridge.connectors WHERE name = 'gift'") == [(0,)]
 
 
-def test_a_base_url_from_the_environment_is_told_by_its_origin(cli, world, file, stranger, monkeypatch):
+def test_a_base_url_from_the_environment_is_told_by_its_origin(
+    cli, world, file, stranger, monkeypatch
+):
     monkeypatch.setenv("CRM_URL", stranger.url + "/tenant-7")
     answer = cli("connector", "apply", file("env:CRM_URL"), "--plan")
     assert answer.code == 3
@@ -186,7 +204,13 @@ def test_a_base_url_from_the_environment_is_told_by_its_origin(cli, world, file,
 
 @pytest.mark.parametrize(
     "url",
-    ["http://10.0.0.5", "http://169.254.169.254", "http://2130706433", "http://0x7f.1:80", "http://[::ffff:10.0.0.1]"],
+    [
+        "http://10.0.0.5",
+        "http://169.254.169.254",
+        "http://2130706433",
+        "http://0x7f.1:80",
+        "http://[::ffff:10.0.0.1]",
+    ],
 )
 def test_yes_does_not_agree_to_what_is_not_public(cli, world, file, url):
     for command in (
@@ -205,11 +229,22 @@ def test_a_private_address_is_named_with_the_connector(cli, world):
         "it is not stored, so it cannot be set"
     )
     assert "Nothing was published" not in refused.stderr
-    added = cli("connector", "add", "intranet", "http://10.0.0.5", "--token", "env:TWIN_TOKEN", "--allow-private")
+    added = cli(
+        "connector",
+        "add",
+        "intranet",
+        "http://10.0.0.5",
+        "--token",
+        "env:TWIN_TOKEN",
+        "--allow-private",
+    )
     assert added.code == 0, added.text
     assert "plain http" in added.stderr
     assert get_connector(world.database, "intranet").agreed["private"] == ["http://10.0.0.5:80"]
-    assert cli("connector", "add", "named", "https://erp.intern", "--token", "env:TWIN_TOKEN").code == 0
+    assert (
+        cli("connector", "add", "named", "https://erp.intern", "--token", "env:TWIN_TOKEN").code
+        == 0
+    )
     assert cli("connector", "set", "named", "--allow-private").code == 0
     agreed = get_connector(world.database, "named").agreed
     assert (agreed["private"], agreed["secrets"]) == (
@@ -224,7 +259,12 @@ def test_a_webhook_is_https_beyond_this_machine_and_public_unless_named(cli, mon
     assert plain.code == 2 and "https" in plain.stderr
     monkeypatch.setenv("HOOK_KEY", "whsec_" + "QUJD" * 12)
     assert cli(*add, "https://10.0.0.5/x", "--secret", "env:HOOK_KEY", "--name", "a").code == 3
-    assert cli(*add, "https://10.0.0.5/x", "--secret", "env:HOOK_KEY", "--name", "a", "--allow-private").code == 0
+    assert (
+        cli(
+            *add, "https://10.0.0.5/x", "--secret", "env:HOOK_KEY", "--name", "a", "--allow-private"
+        ).code
+        == 0
+    )
     monkeypatch.setenv("PLAIN_HOOK", "http://hooks.example.com/secret-path-55aa")
     assert cli(*add, "env:PLAIN_HOOK", "--secret", "env:HOOK_KEY", "--name", "b").code == 0
     monkeypatch.setenv("METADATA_HOOK", "https://169.254.169.254/secret-path-55aa")

@@ -19,14 +19,24 @@ def receiver(monkeypatch):
 
 def test_a_webhook_is_added_tested_told_and_removed(cli, world, receiver):
     world.add_items(1)
-    added = cli("alerts", "webhook", "add", receiver.url, "--secret", "env:HOOK_KEY", "--name", "ops")
+    added = cli(
+        "alerts", "webhook", "add", receiver.url, "--secret", "env:HOOK_KEY", "--name", "ops"
+    )
     assert added.code == 0
     tested = cli("alerts", "test")
-    assert (tested.code, receiver.requests[0]["ok"], receiver.requests[0]["body"]["type"]) == (0, True, "test")
+    assert (tested.code, receiver.requests[0]["ok"], receiver.requests[0]["body"]["type"]) == (
+        0,
+        True,
+        "test",
+    )
     world.set(consecutive_failures=3)
     assert "1 began" in cli("alerts", "run").stdout
     (row,) = cli("alerts", "--open", "--json").json
-    assert (row["kind"], row["subject"], row["delivered"]) == ("consecutive_failures", "erp/items", 1)
+    assert (row["kind"], row["subject"], row["delivered"]) == (
+        "consecutive_failures",
+        "erp/items",
+        1,
+    )
     assert "Syncs fail again and again" in cli("alerts", "list").stdout
     shown = cli("alerts", "show", row["uid"])
     assert "incident.opened" in shown.stdout
@@ -54,7 +64,12 @@ def test_a_test_that_is_not_taken_is_exit_code_1_and_shows_the_answer(cli, recei
     assert "not you" in answer.stdout
     receiver.answers = [500]
     assert cli("alerts", "test", "--json").json == [
-        {"webhook": "127.0.0.1", "status": 500, "error": "The receiver answered 500: not you", "ok": False}
+        {
+            "webhook": "127.0.0.1",
+            "status": 500,
+            "error": "The receiver answered 500: not you",
+            "ok": False,
+        }
     ]
 
 
@@ -78,15 +93,28 @@ def test_what_cannot_be_used_is_refused_and_not_repeated(cli, receiver, monkeypa
     assert cli("alerts", "webhook", "list", "--json").json == []
 
 
-def test_a_key_that_is_not_set_here_is_a_warning_and_two_addresses_need_two_names(cli, receiver, monkeypatch):
+def test_a_key_that_is_not_set_here_is_a_warning_and_two_addresses_need_two_names(
+    cli, receiver, monkeypatch
+):
     monkeypatch.delenv("HOOK_KEY")
     added = cli(
-        "alerts", "webhook", "add", "https://hooks.example.com/a", "--secret", "env:HOOK_KEY", "--kinds", "freshness"
+        "alerts",
+        "webhook",
+        "add",
+        "https://hooks.example.com/a",
+        "--secret",
+        "env:HOOK_KEY",
+        "--kinds",
+        "freshness",
     )
     assert (added.code, "HOOK_KEY is not set" in added.stderr) == (0, True)
-    again = cli("alerts", "webhook", "add", "https://hooks.example.com/a", "--secret", "env:HOOK_KEY")
+    again = cli(
+        "alerts", "webhook", "add", "https://hooks.example.com/a", "--secret", "env:HOOK_KEY"
+    )
     assert "every incident" in again.stdout
-    other = cli("alerts", "webhook", "add", "https://hooks.example.com/b", "--secret", "env:HOOK_KEY")
+    other = cli(
+        "alerts", "webhook", "add", "https://hooks.example.com/b", "--secret", "env:HOOK_KEY"
+    )
     assert (other.code, "--name" in other.stderr) == (2, True)
     named = cli(
         "alerts",
@@ -117,7 +145,9 @@ def test_an_incident_can_be_ended_by_hand(cli, world, receiver):
 def test_alerts_run_tells_of_a_database_that_does_not_answer(cli, world, receiver, monkeypatch):
     cli("alerts", "webhook", "add", receiver.url, "--secret", "env:HOOK_KEY")
     assert cli("alerts", "run").code == 0
-    monkeypatch.setenv("POSTGRES_URL", "postgresql://nobody:canary@127.0.0.1:9/none?connect_timeout=1")
+    monkeypatch.setenv(
+        "POSTGRES_URL", "postgresql://nobody:canary@127.0.0.1:9/none?connect_timeout=1"
+    )
     for _ in range(2):
         answer = cli("alerts", "run")
         assert answer.code == 1
@@ -131,8 +161,12 @@ def test_entities_show_a_word_for_how_they_are(cli, world):
     add_connector(world.database, "empty", "http://127.0.0.1:9")
     for slug in "abc":
         world.sync(slug)
-    world.sql("UPDATE bridge.entities SET last_success_at = now() - interval '361 seconds' WHERE slug = 'b'")
-    world.sql("UPDATE bridge.entities SET last_success_at = now() - interval '661 seconds' WHERE slug = 'c'")
+    world.sql(
+        "UPDATE bridge.entities SET last_success_at = now() - interval '361 seconds' WHERE slug = 'b'"
+    )
+    world.sql(
+        "UPDATE bridge.entities SET last_success_at = now() - interval '661 seconds' WHERE slug = 'c'"
+    )
     world.set("d", sync_enabled=False)
     world.set("e", status="action_required")
     words = {row["slug"]: row["freshness"] for row in cli("entities", "--json").json}

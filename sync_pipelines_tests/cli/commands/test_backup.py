@@ -26,10 +26,14 @@ def elsewhere(world, server_url):
 
 def rows(database):
     with psycopg.connect(database.url) as connection:
-        return connection.execute("SELECT item_number, base_uom FROM erp.items ORDER BY 1").fetchall()
+        return connection.execute(
+            "SELECT item_number, base_uom FROM erp.items ORDER BY 1"
+        ).fetchall()
 
 
-def test_a_restored_backup_has_every_row_and_syncs_go_on_from_its_cursor(cli, process, world, elsewhere, tmp_path):
+def test_a_restored_backup_has_every_row_and_syncs_go_on_from_its_cursor(
+    cli, process, world, elsewhere, tmp_path
+):
     table = world.add_items(25)
     world.sync()
     file = tmp_path / "bridge.dump"

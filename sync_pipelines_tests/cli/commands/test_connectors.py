@@ -12,7 +12,19 @@ def verdicts(answer):
 
 
 def test_added_connector_is_listed_with_its_reference_and_limits(cli, world):
-    assert cli("connector", "add", "crm", world.server.url, "--token", "env:CRM_TOKEN", "--set", "tries=2").code == 0
+    assert (
+        cli(
+            "connector",
+            "add",
+            "crm",
+            world.server.url,
+            "--token",
+            "env:CRM_TOKEN",
+            "--set",
+            "tries=2",
+        ).code
+        == 0
+    )
     crm = next(one for one in cli("connector", "list", "--json").json if one["name"] == "crm")
     assert crm["auth_token"] == "env:CRM_TOKEN"
     assert crm["settings"] == {"tries": 2}
@@ -95,7 +107,9 @@ def test_unknown_connector_is_exit_code_2_with_json_error(cli):
     assert answer.json["next_command"] == "sync-pipelines connector list"
 
 
-@pytest.mark.parametrize("spelling", ["DEFAULT_APISmith_TOKEN", "DEFAULT_APISMITH_TOKEN", "API_TOKEN"])
+@pytest.mark.parametrize(
+    "spelling", ["DEFAULT_APISmith_TOKEN", "DEFAULT_APISMITH_TOKEN", "API_TOKEN"]
+)
 def test_default_connector_refers_to_the_variable_that_is_set(cli, world, monkeypatch, spelling):
     token = "default-canary-token"
     with TwinServer(TwinStore(), token=token) as server:
@@ -103,7 +117,9 @@ def test_default_connector_refers_to_the_variable_that_is_set(cli, world, monkey
         monkeypatch.setenv(spelling, token)
         answer = cli("discover", "apismith", "--json")
         assert answer.code == 0, answer.text
-        (added,) = [one for one in cli("connector", "list", "--json").json if one["name"] == "apismith"]
+        (added,) = [
+            one for one in cli("connector", "list", "--json").json if one["name"] == "apismith"
+        ]
         assert (added["base_url"], added["auth_token"]) == (server.url, f"env:{spelling}")
         assert token not in answer.text
 

@@ -42,7 +42,11 @@ def test_apply_shows_the_plan_and_asks_before_it_stores(cli, shop, world):
 
 def test_apply_is_idempotent_and_a_plan_alone_stores_nothing(cli, shop, world):
     planned = cli("connector", "apply", str(shop), "--plan", "--yes", "--json")
-    assert (planned.code, planned.json["applied"], planned.json["plan"]["added"]) == (0, False, ["users"])
+    assert (planned.code, planned.json["applied"], planned.json["plan"]["added"]) == (
+        0,
+        False,
+        ["users"],
+    )
     assert world.sql("SELECT count(*) FROM bridge.connectors WHERE name = 'shop'") == [(0,)]
     assert cli("connector", "apply", str(shop), "--yes", "--json").json["applied"] is True
     again = cli("connector", "apply", str(shop), "--yes")
@@ -87,12 +91,17 @@ def test_a_wrong_file_is_a_usage_error_with_its_place(cli, shop):
     shop.write_text(shop.read_text().replace("size_param", "sise_param"))
     answer = cli("connector", "apply", str(shop))
     assert answer.code == 2
-    assert "sise_param" in answer.stderr and "did you mean size_param" in answer.stderr.replace("\n", " ")
+    assert "sise_param" in answer.stderr and "did you mean size_param" in answer.stderr.replace(
+        "\n", " "
+    )
 
 
 def test_an_endpoint_that_cannot_be_used_is_left_out_and_asks_for_a_decision(cli, shop):
     data = yaml.safe_load(shop.read_text())
-    data["endpoints"]["broken"] = {"path": "/broken", "columns": [{"name": "a", "type": "nothing", "key": True}]}
+    data["endpoints"]["broken"] = {
+        "path": "/broken",
+        "columns": [{"name": "a", "type": "nothing", "key": True}],
+    }
     shop.write_text(yaml.safe_dump(data))
     answer = cli("connector", "apply", str(shop), "--yes")
     assert answer.code == 3 and "left out" in answer.stdout
@@ -115,10 +124,13 @@ def test_write_back_shows_the_change_asks_and_sends_it(cli, shop, world):
     sent = cli("write-back", "shop/users", "3", "--set", "name=Ada", "--yes", "--json")
     assert sent.code == 0 and sent.json["changes"] == {"name": ["user 3", "Ada"]}
     assert world.server.rest.endpoints["/users"].records[2]["name"] == "Ada"
-    assert cli("write-back", "shop/users", "3", "--set", "name=Ada", "--yes", "--json").json["sent"] is False
-    assert cli("write-back", "shop/users", "3", "--null", "name", "--yes", "--json").json["changes"] == {
-        "name": ["Ada", None]
-    }
+    assert (
+        cli("write-back", "shop/users", "3", "--set", "name=Ada", "--yes", "--json").json["sent"]
+        is False
+    )
+    assert cli("write-back", "shop/users", "3", "--null", "name", "--yes", "--json").json[
+        "changes"
+    ] == {"name": ["Ada", None]}
     assert world.server.rest.endpoints["/users"].records[2]["name"] is None
     assert cli("write-back", "shop/users", "3", "--yes").code == 2
     assert cli("write-back", "shop/users", "999", "--set", "name=x", "--yes").code == 2
@@ -149,7 +161,9 @@ def test_a_shipped_connector_brings_its_gate_once(cli, world, monkeypatch, tmp_p
         processgit_record(4, contact_email=None),
         processgit_record(5, created_date=None, record_type="transaction", quality_score=80),
     ]
-    world.server.rest.add(RestEndpoint("/api/v1/data", records, key="external_id", paging="page", envelope="data"))
+    world.server.rest.add(
+        RestEndpoint("/api/v1/data", records, key="external_id", paging="page", envelope="data")
+    )
     apply = ("connector", "apply", "processgit", "--base-url", world.server.url)
     planned = cli(*apply, "--plan", "--json")
     assert [path.rpartition("/")[2] for path in planned.json["plan"]["gates"]] == [
@@ -163,7 +177,9 @@ def test_a_shipped_connector_brings_its_gate_once(cli, world, monkeypatch, tmp_p
     assert checked.code == 0, checked.text
     result = cli("sync", "processgit/customers", "--json").json["results"][0]
     assert (result["inserted"], result["quarantined"]) == (3, 2)
-    rows = world.sql('SELECT "customerId", _bridge_review IS NOT NULL FROM processgit.customers ORDER BY 1')
+    rows = world.sql(
+        'SELECT "customerId", _bridge_review IS NOT NULL FROM processgit.customers ORDER BY 1'
+    )
     assert rows == [("C-1", False), ("C-2", True), ("C-5", False)]
     reasons = dict(world.sql("SELECT business_key->>0, reason FROM bridge.quarantine"))
     assert "decisions.dmn.xml" in reasons["C-3"] or "Validate record" in reasons["C-3"]
@@ -177,7 +193,9 @@ def test_a_copied_connector_brings_its_gate_along_or_is_refused(cli, world, monk
     monkeypatch.setenv("API_TOKEN", world.server.token)
     monkeypatch.setenv("SYNC_PIPELINES_GATES", str(tmp_path / "gates"))
     records = [processgit_record(1), processgit_record(2, quality_score=10)]
-    world.server.rest.add(RestEndpoint("/api/v1/data", records, key="external_id", paging="page", envelope=None))
+    world.server.rest.add(
+        RestEndpoint("/api/v1/data", records, key="external_id", paging="page", envelope=None)
+    )
     copied = tmp_path / "mine"
     assert cli("connector", "copy", "processgit", str(copied)).code == 0
     names = {str(path.relative_to(copied)) for path in copied.rglob("*") if path.is_file()}
@@ -192,11 +210,20 @@ def test_a_copied_connector_brings_its_gate_along_or_is_refused(cli, world, monk
     answer = cli("connector", "apply", str(alone), "--base-url", world.server.url, "--yes")
     assert answer.code != 0 and "mappings.yaml is not beside the file" in answer.text
     (copied / "gates").rename(tmp_path / "elsewhere")
-    apply = ("connector", "apply", str(copied / "processgit.yaml"), "--base-url", world.server.url, "--yes")
+    apply = (
+        "connector",
+        "apply",
+        str(copied / "processgit.yaml"),
+        "--base-url",
+        world.server.url,
+        "--yes",
+    )
     answer = cli(*apply)
     assert answer.code != 0 and "gates/processgit is not beside the file" in answer.text
     assert world.sql("SELECT count(*) FROM bridge.connectors WHERE name = 'processgit'") == [(0,)]
     (tmp_path / "elsewhere").rename(copied / "gates")
     assert cli(*apply).code == 0
     result = cli("sync", "processgit/customers", "--json").json["results"][0]
-    assert (result["inserted"], result["quarantined"]) == (1, 1), "a bare list is read, and the gate judges"
+    assert (result["inserted"], result["quarantined"]) == (1, 1), (
+        "a bare list is read, and the gate judges"
+    )

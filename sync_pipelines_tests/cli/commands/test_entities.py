@@ -6,7 +6,11 @@ from sync_pipelines.demo.twin import TwinColumn, TwinTable
 
 
 def test_discover_tells_added_and_unchanged(cli, world):
-    world.store.add(TwinTable("items", columns=[TwinColumn("id", "INTEGER", is_nullable=False)], business_keys=["id"]))
+    world.store.add(
+        TwinTable(
+            "items", columns=[TwinColumn("id", "INTEGER", is_nullable=False)], business_keys=["id"]
+        )
+    )
     assert cli("discover", "erp", "--json").json["reports"][0]["added"] == ["items"]
     again = cli("discover")
     assert again.code == 0
@@ -55,9 +59,21 @@ def test_entities_show_table_rows_and_cursor(cli, world):
 def test_entity_set_changes_only_what_is_named(cli, world):
     world.add_items(1)
     answer = cli(
-        "entity", "set", "erp/items", "--interval", "60", "--disable", "--max-vanished-share", "0.25", "--json"
+        "entity",
+        "set",
+        "erp/items",
+        "--interval",
+        "60",
+        "--disable",
+        "--max-vanished-share",
+        "0.25",
+        "--json",
     )
-    assert (answer.json["sync_interval_seconds"], answer.json["sync_enabled"], answer.json["max_vanished_share"]) == (
+    assert (
+        answer.json["sync_interval_seconds"],
+        answer.json["sync_enabled"],
+        answer.json["max_vanished_share"],
+    ) == (
         60,
         False,
         0.25,

@@ -17,7 +17,11 @@ from sync_pipelines.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = (ROOT / ".env.example").read_text()
-DAGSTER_VARIABLES = {"SYNC_PIPELINES_DAGSTER_URL", "SYNC_PIPELINES_EXECUTOR", "SYNC_PIPELINES_MAX_RUNS"}
+DAGSTER_VARIABLES = {
+    "SYNC_PIPELINES_DAGSTER_URL",
+    "SYNC_PIPELINES_EXECUTOR",
+    "SYNC_PIPELINES_MAX_RUNS",
+}
 
 
 def names_of_settings():
@@ -35,15 +39,23 @@ def names_of_trino_settings():
 def secrets_of_shipped_connectors():
     """But for processgit's API_TOKEN, which is another name of a setting."""
     files = (ROOT / "sync_pipelines" / "connectors").glob("*.yaml")
-    return {name for file in files for name in re.findall(r"default: env:(\w+)", file.read_text())} - {"API_TOKEN"}
+    return {
+        name for file in files for name in re.findall(r"default: env:(\w+)", file.read_text())
+    } - {"API_TOKEN"}
 
 
 def test_example_names_every_setting_and_nothing_else():
     shown = set(re.findall(r"^#([A-Za-z_]+)=", EXAMPLE, re.MULTILINE))
     ours = itertools.chain(names_of_settings(), names_of_trino_settings())
-    of_containers = set(re.findall(r"\$\{(STORAGE_\w+?):", (ROOT / "docker-compose.yml").read_text()))
+    of_containers = set(
+        re.findall(r"\$\{(STORAGE_\w+?):", (ROOT / "docker-compose.yml").read_text())
+    )
     assert (
-        shown == {names[0] for _, names in ours} | DAGSTER_VARIABLES | secrets_of_shipped_connectors() | of_containers
+        shown
+        == {names[0] for _, names in ours}
+        | DAGSTER_VARIABLES
+        | secrets_of_shipped_connectors()
+        | of_containers
     )
 
 
@@ -69,7 +81,9 @@ def test_example_shows_the_defaults():
 
 def test_example_with_every_line_uncommented_is_valid(tmp_path, monkeypatch):
     for name in list(os.environ):
-        if name.upper().startswith(("POSTGRES_", "DB_", "API_", "DEFAULT_", "SYNC_", "LOG_", "TRINO_")):
+        if name.upper().startswith(
+            ("POSTGRES_", "DB_", "API_", "DEFAULT_", "SYNC_", "LOG_", "TRINO_")
+        ):
             monkeypatch.delenv(name)
     lines = [line[1:] for line in EXAMPLE.splitlines() if re.match(r"#[A-Za-z_]+=.+", line)]
     (tmp_path / ".env").write_text("\n".join(lines))
@@ -81,19 +95,27 @@ def test_lock_pins_everything_and_names_no_host_or_path():
     pinned = (ROOT / "requirements.lock").read_text().replace(" \\\n", "").splitlines()
     package = r"[a-z0-9][a-z0-9._-]*(\[[a-z0-9,-]+\])?==[^\s/@]+( ; [^/@]+?)?"
     assert len(pinned) > 100
-    assert [line for line in pinned if not re.fullmatch(package + r"( +--hash=sha256:[0-9a-f]{64})+", line)] == []
+    assert [
+        line
+        for line in pinned
+        if not re.fullmatch(package + r"( +--hash=sha256:[0-9a-f]{64})+", line)
+    ] == []
 
 
 def test_nothing_is_installed_without_its_hash():
     for name in ("Makefile", "Dockerfile"):
         lines = [
-            line for line in (ROOT / name).read_text().splitlines() if re.search(r"-r requirements[\w-]*\.lock", line)
+            line
+            for line in (ROOT / name).read_text().splitlines()
+            if re.search(r"-r requirements[\w-]*\.lock", line)
         ]
         assert lines
         assert all("--require-hashes" in line for line in lines), name
     [lock] = re.findall(r"pip compile (?:.*\\\n)*.*", (ROOT / "Makefile").read_text())
     assert "--generate-hashes" in lock
-    assert {"--no-emit-index-url", "--no-emit-find-links", "--no-header", "--no-annotate"} <= set(lock.split())
+    assert {"--no-emit-index-url", "--no-emit-find-links", "--no-header", "--no-annotate"} <= set(
+        lock.split()
+    )
 
 
 def test_make_lists_its_targets():
@@ -107,16 +129,25 @@ def test_ci_runs_the_tests():
     assert os.access(script, os.X_OK)
     assert "set -euo pipefail" in script.read_text()
     lines = script.read_text().splitlines()
-    assert lines.index("make check") < lines.index("REQUIRE_BROWSER=1 REQUIRE_TRINO=1 COVERAGE=1 make test")
+    assert lines.index("make check") < lines.index(
+        "REQUIRE_BROWSER=1 REQUIRE_TRINO=1 COVERAGE=1 make test"
+    )
 
 
 def test_pre_commit_runs_the_commands_of_make_check():
-    [recipe] = re.findall(r"^check: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    [recipe] = re.findall(
+        r"^check: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
     checked = [line.strip().replace("$(BIN)/", ".venv/bin/") for line in recipe.splitlines()]
     [repository] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert repository["repo"] == "local"
     assert [hook["entry"] for hook in repository["hooks"]] == checked
-    assert [line.split()[0].removeprefix(".venv/bin/") for line in checked] == ["ruff", "ruff", "mypy", "complexipy"]
+    assert [line.split()[0].removeprefix(".venv/bin/") for line in checked] == [
+        "ruff",
+        "ruff",
+        "mypy",
+        "complexipy",
+    ]
 
 
 def test_the_gate_is_strict():

@@ -20,7 +20,12 @@ rules:
   - {name: described, column: item_description, check: str_length, arguments: {min_value: 3}, severity: score, weight: 40}
 decision: {file: t.dmn}
 """
-OPEN = ('>= 80 | true | "VALID"', '[50..80) | true | "WARNING"', '< 50 | true | "INVALID"', '- | false | "INVALID"')
+OPEN = (
+    '>= 80 | true | "VALID"',
+    '[50..80) | true | "WARNING"',
+    '< 50 | true | "INVALID"',
+    '- | false | "INVALID"',
+)
 WHY = ("--author", "ada", "--reason", "seen")
 
 
@@ -29,7 +34,9 @@ def stocked(cli, world, monkeypatch):
     monkeypatch.setenv("SYNC_PIPELINES_GATES", str(world.settings.gates))
     table = world.add_items(0)
     put_gate(world, TABLE)
-    (world.settings.gates / "erp" / "t.dmn").write_text(dmn(*OPEN, inputs="score:number required_present:boolean"))
+    (world.settings.gates / "erp" / "t.dmn").write_text(
+        dmn(*OPEN, inputs="score:number required_present:boolean")
+    )
     table.put(item(1, weight_per_unit=2))
     table.put(item(2, weight_per_unit=2, item_description="x"))
     table.put(item(3, weight_per_unit=0.5, item_description='=HYPERLINK("x")'))
@@ -40,10 +47,20 @@ def stocked(cli, world, monkeypatch):
 
 def test_explain_says_why_and_what_would_let_a_record_pass(cli, stocked):
     told = cli("gate", "explain", "erp/items", "A00003", "--json").json
-    assert (told["verdict"], told["score"], told["chosen"], told["where"]) == ("reject", 40.0, 3, "quarantine")
+    assert (told["verdict"], told["score"], told["chosen"], told["where"]) == (
+        "reject",
+        40.0,
+        3,
+        "quarantine",
+    )
     assert told["remedies"] == [["heavy_enough"]]
     told = cli("gate", "explain", "erp/items", "A00002", "--json").json
-    assert (told["verdict"], told["chosen"], told["where"], told["remedies"]) == ("review", 2, "table", [["described"]])
+    assert (told["verdict"], told["chosen"], told["where"], told["remedies"]) == (
+        "review",
+        2,
+        "table",
+        [["described"]],
+    )
     told = cli("gate", "explain", "erp/items", "A00004", "--json").json
     assert (told["missing"], told["remedies"]) == (["base_uom"], [["required base_uom"]])
     assert cli("gate", "explain", "erp/items", "A00001", "--json").json["verdict"] == "pass"
@@ -58,7 +75,8 @@ def test_explain_does_not_pretend_to_judge_what_is_masked(cli, world, monkeypatc
     put_gate(
         world,
         TABLE.replace(
-            "decision: {file: t.dmn}", "masks: {item_description: redact}\nscore: {reject_below: 70, review_below: 80}"
+            "decision: {file: t.dmn}",
+            "masks: {item_description: redact}\nscore: {reject_below: 70, review_below: 80}",
         ),
     )
     world.add_items(0).put(item(1, weight_per_unit=2, item_description="x"))
@@ -69,7 +87,9 @@ def test_explain_does_not_pretend_to_judge_what_is_masked(cli, world, monkeypatc
     assert "count as passed" in cli("gate", "explain", "erp/items", "A00001").stdout
 
 
-def test_shadow_counts_what_a_changed_table_would_do_and_changes_nothing(cli, world, stocked, tmp_path):
+def test_shadow_counts_what_a_changed_table_would_do_and_changes_nothing(
+    cli, world, stocked, tmp_path
+):
     (tmp_path / "new.yaml").write_text(TABLE)
     (tmp_path / "t.dmn").write_text(
         dmn(
@@ -110,7 +130,12 @@ def test_check_tells_every_wrong_file_and_show_what_is_understood(cli, world, st
 
 def test_a_hole_in_the_table_stops_it(cli, world, stocked):
     (world.settings.gates / "erp" / "t.dmn").write_text(
-        dmn(OPEN[0], OPEN[1].replace("80)", "79]"), *OPEN[2:], inputs="score:number required_present:boolean")
+        dmn(
+            OPEN[0],
+            OPEN[1].replace("80)", "79]"),
+            *OPEN[2:],
+            inputs="score:number required_present:boolean",
+        )
     )
     answer = cli("gate", "check")
     assert answer.code == 3
@@ -123,7 +148,9 @@ def test_quarantine_is_worked_off_from_list_to_log(cli, world, stocked):
     assert row["business_key"] == ["A00003"]
     assert [
         one["business_key"]
-        for one in cli("quarantine", "list", "--rule", "rule 4", "--since", "2020-01-01", "--json").json
+        for one in cli(
+            "quarantine", "list", "--rule", "rule 4", "--since", "2020-01-01", "--json"
+        ).json
     ] == [["A00004"]]
     uid = row["uid"]
     assert cli("quarantine", "fix", uid, "--set", "weight_per_unit=0.25", *WHY).code == 2
@@ -135,11 +162,15 @@ def test_quarantine_is_worked_off_from_list_to_log(cli, world, stocked):
     assert released.json["runs"][0]["inserted"] == 1
     assert released.json["refused"] == []
     assert cli("quarantine", "release", uid, *WHY).code == 2
-    assert [one["action"] for one in cli("quarantine", "log", "--record", uid, "--json").json] == ["release", "fix"]
+    assert [one["action"] for one in cli("quarantine", "log", "--record", uid, "--json").json] == [
+        "release",
+        "fix",
+    ]
     (left,) = cli("quarantine", "list", "--json").json
     assert cli("quarantine", "release", left["uid"], *WHY).code == 3
     assert (
-        "1 records" in cli("quarantine", "expire", "erp", "--older-than-days", "1", *WHY).stdout or world.quarantine()
+        "1 records" in cli("quarantine", "expire", "erp", "--older-than-days", "1", *WHY).stdout
+        or world.quarantine()
     )
     (review,) = cli("review", "list", "erp/items", "--json").json
     assert cli("review", "accept", review["uid"], *WHY).code == 0
@@ -169,5 +200,7 @@ def test_only_rules_without_a_table_are_explained_too(cli, world, monkeypatch):
     table.put(item(1, weight_per_unit=0.5, base_uom="BOX"))
     table.put_raw(("B1",), b'{"item_number": "B1", "weight_per_unit": "heavy"}', "29990101000000")
     world.sync(status=RunStatus.REJECTED)
-    assert cli("gate", "explain", "erp/items", "A00001", "--json").json["remedies"] == [["heavy_enough", "known_unit"]]
+    assert cli("gate", "explain", "erp/items", "A00001", "--json").json["remedies"] == [
+        ["heavy_enough", "known_unit"]
+    ]
     assert "does not get as far as the rules" in cli("gate", "explain", "erp/items", "B1").stdout

@@ -21,7 +21,11 @@ def test_connector_set_changes_only_what_is_named(cli, world):
     )
     assert answer.code == 0, answer.text
     stored = answer.json
-    assert (stored["sync_cron"], stored["time_zone"], stored["probe_changes"]) == ("0 * * * *", "Europe/Berlin", False)
+    assert (stored["sync_cron"], stored["time_zone"], stored["probe_changes"]) == (
+        "0 * * * *",
+        "Europe/Berlin",
+        False,
+    )
     assert stored["settings"] == {"backoff_seconds": 0.01, "tries": 5}
     again = cli(
         "connector",
@@ -36,9 +40,18 @@ def test_connector_set_changes_only_what_is_named(cli, world):
         "--probe",
         "--json",
     ).json
-    assert (again["sync_cron"], again["full_refresh_cron"], again["probe_changes"]) == ("off", "H 4 * * *", True)
+    assert (again["sync_cron"], again["full_refresh_cron"], again["probe_changes"]) == (
+        "off",
+        "H 4 * * *",
+        True,
+    )
     assert (again["settings"], again["time_zone"]) == ({"backoff_seconds": 0.01}, "Europe/Berlin")
-    assert cli("connector", "set", "erp", "--sync-cron", "default", "--inactive", "--json").json["sync_cron"] is None
+    assert (
+        cli("connector", "set", "erp", "--sync-cron", "default", "--inactive", "--json").json[
+            "sync_cron"
+        ]
+        is None
+    )
     assert cli("connector", "set", "erp", "--active").code == 0
 
 
@@ -72,7 +85,10 @@ def test_due_tells_what_would_run_and_why_and_what_comes_next(cli, world):
     [agenda] = cli("due", "--json").json
     rows = {row["path"]: row for row in agenda["entities"]}
     assert agenda["due_now"] == 1
-    assert (rows["erp/orders"]["reason"], rows["erp/orders"]["seconds"] <= 0) == ("first sync", True)
+    assert (rows["erp/orders"]["reason"], rows["erp/orders"]["seconds"] <= 0) == (
+        "first sync",
+        True,
+    )
     assert 0 < rows["erp/items"]["seconds"] <= 300
     assert rows["erp/parts"]["hindrance"] == "disabled"
     assert agenda["crons"]["full_refresh"]["cron"].split()[1] == "3"

@@ -11,7 +11,9 @@ LONG = "X" * 60
 
 
 def add_orders(world, count=4):
-    table = TwinTable("orders", columns=[TwinColumn("id", "INTEGER", is_nullable=False)], business_keys=["id"])
+    table = TwinTable(
+        "orders", columns=[TwinColumn("id", "INTEGER", is_nullable=False)], business_keys=["id"]
+    )
     world.store.add(table)
     for number in range(count):
         table.put({"id": number})
@@ -61,7 +63,12 @@ def test_full_refresh_beyond_the_share_needs_acceptance(cli, world):
     refused = cli("sync", "erp/items", "--full-refresh")
     assert refused.code == 3
     assert "--accept-vanished" in refused.stderr
-    assert cli("sync", "erp/items", "--full-refresh", "--accept-vanished", "--json").json["results"][0]["deleted"] == 9
+    assert (
+        cli("sync", "erp/items", "--full-refresh", "--accept-vanished", "--json").json["results"][
+            0
+        ]["deleted"]
+        == 9
+    )
 
 
 @pytest.mark.parametrize("path", ["nope/items", "erp/nope", "Erp/items", "erp/", "../x"])
@@ -86,7 +93,9 @@ def test_run_shows_balance_sheet_stages_and_error(cli, world):
     shown = cli("runs", "show", str(world.runs()[0]["uid"])).stdout
     assert "Balance sheet" in shown
     assert "✓" in shown
-    world.faults.add(Fault(times=None, kind="data", status=500, body=b"token canary-in-body [red]x"))
+    world.faults.add(
+        Fault(times=None, kind="data", status=500, body=b"token canary-in-body [red]x")
+    )
     cli("sync", "erp/items")
     failed = cli("runs", "show", str(world.runs()[0]["uid"]))
     assert "SourceBusyError" in failed.stdout
@@ -111,7 +120,10 @@ def test_quarantine_shows_the_record_with_the_bad_column_marked(cli, world):
     assert "[red]a\\x1b[31mb[/red]\\nc" in shown.stdout
     assert LONG in cli("quarantine", "show", row["uid"], "--json").json["record"]
     assert cli("quarantine", "list", "--run", str(world.runs()[0]["uid"]), "--json").json
-    assert cli("quarantine", "list", "--run", "00000000-0000-0000-0000-000000000000", "--json").json == []
+    assert (
+        cli("quarantine", "list", "--run", "00000000-0000-0000-0000-000000000000", "--json").json
+        == []
+    )
 
 
 def test_record_that_is_no_json_is_shown_as_text(cli, world):

@@ -43,11 +43,23 @@ def test_a_run_fits_into_eighty_columns(cli, world, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     world.add_items(30)
     world.sync()
-    for command in (["runs"], ["entities"], ["alerts"], ["connector", "list"], ["quarantine", "list"]):
-        assert all(len(line) <= 80 for line in cli(*command).stdout.splitlines() if "│" in line or "┃" in line), command
+    for command in (
+        ["runs"],
+        ["entities"],
+        ["alerts"],
+        ["connector", "list"],
+        ["quarantine", "list"],
+    ):
+        assert all(
+            len(line) <= 80
+            for line in cli(*command).stdout.splitlines()
+            if "│" in line or "┃" in line
+        ), command
 
 
-def test_what_was_rejected_and_deleted_is_the_last_to_go_from_a_list_of_runs(cli, world, monkeypatch):
+def test_what_was_rejected_and_deleted_is_the_last_to_go_from_a_list_of_runs(
+    cli, world, monkeypatch
+):
     monkeypatch.setenv("COLUMNS", "80")
     world.add_items(30)
     world.sync()

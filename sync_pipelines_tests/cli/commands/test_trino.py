@@ -29,9 +29,14 @@ def test_a_connector_is_registered_for_trino_and_checked(cli, world):
         *reach,
         "--json",
     )
-    assert (added.json["destination"], added.json["destination_settings"]["host"]) == ("trino", "127.0.0.1")
+    assert (added.json["destination"], added.json["destination_settings"]["host"]) == (
+        "trino",
+        "127.0.0.1",
+    )
     world.add_items(1)
-    checks = {check["name"]: check for check in cli("connector", "test", "wms", "--json").json["checks"]}
+    checks = {
+        check["name"]: check for check in cli("connector", "test", "wms", "--json").json["checks"]
+    }
     assert checks["trino"]["verdict"] == "PASSED"
     assert "Iceberg" in checks["trino"]["detail"]
     cli(
@@ -51,18 +56,31 @@ def test_a_connector_is_registered_for_trino_and_checked(cli, world):
 
 def test_a_bare_password_is_refused_and_not_repeated(cli):
     answer = cli(
-        "connector", "add", "wms", "http://127.0.0.1:9", "--destination", "trino", "--trino", "password=hunter2"
+        "connector",
+        "add",
+        "wms",
+        "http://127.0.0.1:9",
+        "--destination",
+        "trino",
+        "--trino",
+        "password=hunter2",
     )
     assert answer.code == 2
     assert "hunter2" not in answer.text
     assert cli("connector", "add", "wms", "http://127.0.0.1:9", "--destination", "oracle").code == 2
-    assert "hunter2" not in cli("connector", "add", "wms", "http://127.0.0.1:9", "--trino", "hunter2").text
+    assert (
+        "hunter2"
+        not in cli("connector", "add", "wms", "http://127.0.0.1:9", "--trino", "hunter2").text
+    )
 
 
 def test_an_entity_moves_by_command_and_is_read_whole(cli, world):
     world.add_items(5)
     world.sync()
-    assert cli("entity", "set", "erp/items", "--destination", "postgres", "--json").json["destination"] == "postgres"
+    assert (
+        cli("entity", "set", "erp/items", "--destination", "postgres", "--json").json["destination"]
+        == "postgres"
+    )
     assert cli("entity", "set", "erp/items", "--destination", "nowhere").code == 2
     assert cli("sync", "erp/items").code == 0
     assert world.sql(f"SELECT count(*) FROM {world.entity().target_schema}.items") == [(5,)]

@@ -31,11 +31,16 @@ def test_the_shell_asks_and_is_answered(cli, world):
     assert "erp/items" in answer.stdout
 
 
-def test_without_a_catalog_nothing_is_completed_and_nothing_is_said(environment, monkeypatch, tmp_path, capfd):
+def test_without_a_catalog_nothing_is_completed_and_nothing_is_said(
+    environment, monkeypatch, tmp_path, capfd
+):
     load_settings.cache_clear()
     assert complete_paths("e") == []
     assert list(tmp_path.iterdir()) == []
-    for name, value in (("POSTGRES_URL", "postgresql://me:x@127.0.0.1:9/x"), ("POSTGRES_PORT", "wrong")):
+    for name, value in (
+        ("POSTGRES_URL", "postgresql://me:x@127.0.0.1:9/x"),
+        ("POSTGRES_PORT", "wrong"),
+    ):
         monkeypatch.setenv(name, value)
         load_settings.cache_clear()
         assert complete_paths("e") == []

@@ -19,7 +19,10 @@ def broken(monkeypatch):
 def test_unforeseen_error_is_one_redacted_line(cli, broken):
     answer = cli("connector", "list")
     assert answer.code == 1
-    assert answer.stderr == "Error: ZeroDivisionError: [red]***\\nForged: line; set LOG_LEVEL=DEBUG for the traceback\n"
+    assert (
+        answer.stderr
+        == "Error: ZeroDivisionError: [red]***\\nForged: line; set LOG_LEVEL=DEBUG for the traceback\n"
+    )
 
 
 def test_unforeseen_error_is_json_when_asked(cli, broken):

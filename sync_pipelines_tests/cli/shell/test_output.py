@@ -14,11 +14,17 @@ from sync_pipelines_tests.cli.conftest import COMMAND
 def shell(environment, world):
     """Run a line of the shell in which `sp` is the command; its exit code and stderr."""
     world.add_items(3)
-    variables = {**environment, "POSTGRES_URL": world.database.url, "TWIN_TOKEN": world.server.token}
+    variables = {
+        **environment,
+        "POSTGRES_URL": world.database.url,
+        "TWIN_TOKEN": world.server.token,
+    }
 
     def run(line: str, **more: str) -> tuple[int, str]:
         script = f'sp() {{ "{COMMAND}" "$@"; }}; {line}'
-        done = subprocess.run(["bash", "-c", script], env={**variables, **more}, capture_output=True, timeout=120)
+        done = subprocess.run(
+            ["bash", "-c", script], env={**variables, **more}, capture_output=True, timeout=120
+        )
         return done.returncode, done.stderr.decode("latin-1")
 
     return run
@@ -30,7 +36,9 @@ def test_an_encoding_without_our_letters_costs_only_letters(shell, world, encodi
     assert (code, world.runs()[0]["status"]) == (0, "success"), err
 
 
-@pytest.mark.parametrize("stdout", [">/dev/full 2>/dev/full", ">&- 2>&-", "| true; exit ${PIPESTATUS[0]}"])
+@pytest.mark.parametrize(
+    "stdout", [">/dev/full 2>/dev/full", ">&- 2>&-", "| true; exit ${PIPESTATUS[0]}"]
+)
 def test_a_full_disk_or_a_closed_pipe_does_not_fail_a_sync(shell, world, stdout):
     code, err = shell(f"sp sync erp/items {stdout}")
     assert (code, world.runs()[0]["status"]) == (0, "success"), err

@@ -19,9 +19,7 @@ sync_pipelines.errors.SourceUnreachableError: refused
 2026-01-01 00:00:01 +0000 - dagster - ERROR - sync_erp - {RUN} - 4711 - RUN_FAILURE - Execution of run for "sync_erp" failed.
 2026-01-01 00:00:02 +0000 - dagster - INFO - nothing
 """.splitlines()
-INCIDENT = (
-    "2026-01-01 00:00:30,123 ERROR    sync_pipelines.observe.evaluate: Incident opened: The source is unreachable: erp."
-)
+INCIDENT = "2026-01-01 00:00:30,123 ERROR    sync_pipelines.observe.evaluate: Incident opened: The source is unreachable: erp."
 
 
 def test_a_dead_source_is_one_line_however_many_steps_fail() -> None:
@@ -38,12 +36,12 @@ def test_an_incident_is_shown_once_until_it_is_over_whichever_process_tells_of_i
     over = "2026-01-01 00:01:30,123 WARNING  sync_pipelines.observe.evaluate: Incident over: A table is not fresh: erp/table_1."
     assert list(alerts.of([of_ours.format(number=1, age=3)])) == [of_ours.format(number=1, age=3)]
     assert list(code_server.of([of_dagster.format(number=1, age=4)])) == []
-    assert list(code_server.of([of_dagster.format(number=2, age=4)])) == [of_dagster.format(number=2, age=4)], (
-        "another table"
-    )
-    assert list(alerts.of([over, of_ours.format(number=1, age=3), of_ours.format(number=2, age=5)])) == [
-        of_ours.format(number=1, age=3)
-    ]
+    assert list(code_server.of([of_dagster.format(number=2, age=4)])) == [
+        of_dagster.format(number=2, age=4)
+    ], "another table"
+    assert list(
+        alerts.of([over, of_ours.format(number=1, age=3), of_ours.format(number=2, age=5)])
+    ) == [of_ours.format(number=1, age=3)]
 
 
 def test_the_same_trouble_comes_again_after_a_while_with_its_number() -> None:
@@ -54,7 +52,16 @@ def test_the_same_trouble_comes_again_after_a_while_with_its_number() -> None:
     now[0] = REPEAT_SECONDS
     [again] = problems.of([tick.format(second=50)])
     assert again.endswith("(39 more like it since the last one)")
-    assert len(list(problems.of(["2026-01-01 00:00:51 +0000 - dagster.daemon - ERROR - quite another thing"]))) == 1
+    assert (
+        len(
+            list(
+                problems.of(
+                    ["2026-01-01 00:00:51 +0000 - dagster.daemon - ERROR - quite another thing"]
+                )
+            )
+        )
+        == 1
+    )
 
 
 def test_of_a_traceback_outside_of_any_record_the_last_line_counts() -> None:
@@ -69,6 +76,6 @@ def test_of_a_traceback_outside_of_any_record_the_last_line_counts() -> None:
 
 
 def test_an_error_of_a_command_is_shown() -> None:
-    assert list(Problems().of(["Looking.", "Error: The database does not answer.", "Where: x"])) == [
-        "Error: The database does not answer."
-    ]
+    assert list(
+        Problems().of(["Looking.", "Error: The database does not answer.", "Where: x"])
+    ) == ["Error: The database does not answer."]

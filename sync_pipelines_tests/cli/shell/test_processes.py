@@ -67,7 +67,13 @@ def test_no_secret_is_ever_printed(process, cli, world, monkeypatch):
     ):
         check(cli(*command.split()))
     world.faults.add(Fault(times=None, echo_authorization=True, status=500))
-    for command in ("sync erp", "discover", "connector test erp --json", "runs --json", "connector list"):
+    for command in (
+        "sync erp",
+        "discover",
+        "connector test erp --json",
+        "runs --json",
+        "connector list",
+    ):
         check(cli(*command.split()))
     failed = process("sync", "erp", **variables)
     assert failed.code == 1
@@ -81,7 +87,11 @@ def test_unreachable_server_is_one_message_without_the_password(process):
     assert answer.json["error"] == "DatabaseUnavailableError"
     assert answer.json["next_command"] == "sync-pipelines doctor"
     doctor = process("doctor", "--json", POSTGRES_URL=url)
-    assert [check["verdict"] for check in doctor.json["checks"]][:3] == ["PASSED", "FAILED", "SKIPPED"]
+    assert [check["verdict"] for check in doctor.json["checks"]][:3] == [
+        "PASSED",
+        "FAILED",
+        "SKIPPED",
+    ]
     assert PASSWORD not in answer.text + doctor.text
 
 
@@ -103,16 +113,25 @@ def test_doctor_migrates_an_embedded_database(process, open_folder):
     assert process("doctor", "--json", **home).code == 1
     answer = process("doctor", "--migrate", "--json", **home)
     assert answer.code == 0, answer.text
-    assert {check["name"]: check["verdict"] for check in answer.json["checks"]}["catalog"] == "PASSED"
+    assert {check["name"]: check["verdict"] for check in answer.json["checks"]}[
+        "catalog"
+    ] == "PASSED"
     assert process("connector", "list", "--json", **home).json == []
 
 
 def test_interrupted_sync_ends_its_run(environment, world):
     world.add_items(30)
     world.server.latency_seconds = 0.3
-    variables = {"POSTGRES_URL": world.database.url, "TWIN_TOKEN": world.server.token, "MAX_PAGE_SIZE": "1"}
+    variables = {
+        "POSTGRES_URL": world.database.url,
+        "TWIN_TOKEN": world.server.token,
+        "MAX_PAGE_SIZE": "1",
+    }
     process = subprocess.Popen(
-        [COMMAND, "sync", "erp"], env={**environment, **variables}, stderr=subprocess.PIPE, text=True
+        [COMMAND, "sync", "erp"],
+        env={**environment, **variables},
+        stderr=subprocess.PIPE,
+        text=True,
     )
     wait_for(lambda: world.runs() and len(world.server.requests_log) > 4)
     process.send_signal(signal.SIGINT)
@@ -164,9 +183,12 @@ def test_demo_refuses_a_folder_that_is_not_its_own(process, tmp_path):
 
 
 def test_second_user_of_a_home_is_refused(tmp_path):
-    with sole_user(tmp_path / "lock", "The demo"), pytest.raises(RetriableError, match="in use by process"):  # noqa: SIM117
-        with sole_user(tmp_path / "lock", "The demo"):
-            pass
+    with (
+        sole_user(tmp_path / "lock", "The demo"),
+        pytest.raises(RetriableError, match="in use by process"),
+        sole_user(tmp_path / "lock", "The demo"),
+    ):
+        pass
     with sole_user(tmp_path / "lock", "The demo"):
         pass
 
@@ -183,7 +205,9 @@ def test_children_are_stopped_with_their_children_even_when_they_do_not_listen(t
 
 def test_child_that_ends_by_itself_is_reported_with_its_last_lines(tmp_path, capsys):
     with Children({}, tmp_path) as children:
-        child = children.start("short", [sys.executable, "-c", "print('\\x1b[31mthe reason'); raise SystemExit(4)"])
+        child = children.start(
+            "short", [sys.executable, "-c", "print('\\x1b[31mthe reason'); raise SystemExit(4)"]
+        )
         child.process.wait()
         with pytest.raises(SyncError, match="short ended with code 4"):
             children.check()
@@ -191,9 +215,7 @@ def test_child_that_ends_by_itself_is_reported_with_its_last_lines(tmp_path, cap
 
 
 def test_an_overgrown_log_is_put_aside_while_its_process_goes_on_writing(tmp_path):
-    script = (
-        "import time, itertools\nfor number in itertools.count(): print(f'line {number}', flush=True); time.sleep(0.01)"
-    )
+    script = "import time, itertools\nfor number in itertools.count(): print(f'line {number}', flush=True); time.sleep(0.01)"
     with Children({}, tmp_path) as children:
         child = children.start("chatty", [sys.executable, "-c", script])
         read = []

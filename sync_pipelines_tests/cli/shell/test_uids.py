@@ -15,7 +15,9 @@ def incidents(world):
     """Two incidents that differ in their last digit, and one that differs in its first."""
     for uid in (ONE, OTHER, "12340000-0000-4000-8000-000000000003"):
         world.sql(
-            "INSERT INTO bridge.incidents (uid, kind, subject, message) VALUES (%s, 'freshness', %s, 'm')", uid, uid
+            "INSERT INTO bridge.incidents (uid, kind, subject, message) VALUES (%s, 'freshness', %s, 'm')",
+            uid,
+            uid,
         )
     return world.database
 

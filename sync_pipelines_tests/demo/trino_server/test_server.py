@@ -12,13 +12,20 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sync_pipelines.demo.trino_server.artifacts import TrinoNotInstallableError, cache_dir, find_java, install_trino
+from sync_pipelines.demo.trino_server.artifacts import (
+    TrinoNotInstallableError,
+    cache_dir,
+    find_java,
+    install_trino,
+)
 from sync_pipelines.demo.trino_server.layout import ServerOptions, write_layout
 from sync_pipelines_tests import trino as session_trino
 from sync_pipelines_tests.trino import TrinoPlace
 
 
-def test_without_maven_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_maven_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(TrinoNotInstallableError, match="mvn") as caught:
         install_trino(tmp_path / "cache")
@@ -26,7 +33,9 @@ def test_without_maven_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, 
     assert list((tmp_path / "cache").glob("trino-*/")) == []
 
 
-def test_a_maven_that_fails_leaves_nothing_half_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_maven_that_fails_leaves_nothing_half_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     maven = tmp_path / "mvn"
     maven.write_text("#!/bin/sh\necho 'no such artifact'\nexit 1\n")
     maven.chmod(0o755)
@@ -44,7 +53,9 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     assert cache_dir() == Path("/else")
 
 
-def test_a_java_that_is_too_old_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_java_that_is_too_old_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     java = tmp_path / "bin" / "java"
     java.parent.mkdir()
     java.write_text("#!/bin/sh\necho 'openjdk version \"17.0.15\" 2025-04-15' >&2\n")
@@ -63,10 +74,15 @@ def test_it_listens_on_this_machine_only_and_keeps_to_its_folder(tmp_path: Path)
     assert "node.bind-ip=127.0.0.1" in (etc / "node.properties").read_text()
     assert "-Xmx256m" in (etc / "jvm.config").read_text()
     for name in ("iceberg", "hive"):
-        assert f"local.location={tmp_path / 'lake'}" in (etc / "catalog" / f"{name}.properties").read_text()
+        assert (
+            f"local.location={tmp_path / 'lake'}"
+            in (etc / "catalog" / f"{name}.properties").read_text()
+        )
 
 
-@pytest.mark.parametrize(("required", "outcome"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)])
+@pytest.mark.parametrize(
+    ("required", "outcome"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)]
+)
 def test_where_it_cannot_be_had_tests_are_skipped_by_name_or_fail_in_ci(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, required: str, outcome: type[BaseException]
 ) -> None:
@@ -78,7 +94,9 @@ def test_where_it_cannot_be_had_tests_are_skipped_by_name_or_fail_in_ci(
         session_trino.trino_of_session()
 
 
-def test_it_ends_with_the_process_it_was_started_for(trino_place: TrinoPlace, tmp_path: Path) -> None:
+def test_it_ends_with_the_process_it_was_started_for(
+    trino_place: TrinoPlace, tmp_path: Path
+) -> None:
     owner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     ready = tmp_path / "ready.json"
     command = [

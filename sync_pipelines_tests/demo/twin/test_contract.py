@@ -33,16 +33,26 @@ def test_row_has_keys_version_and_data(client, table):
         {
             "oracle_keys": {"item_number": "ABC123"},
             "row_version": "000001",
-            "data": {"item_number": "ABC123", "item_description": "bolt", "weight_per_unit": 12345.6},
+            "data": {
+                "item_number": "ABC123",
+                "item_description": "bolt",
+                "weight_per_unit": 12345.6,
+            },
         }
     ]
     assert b'"weight_per_unit":12345.60}' in response.body
 
 
-@pytest.mark.parametrize("header", [None, "Bearer wrong", "Basic dGVzdA==", f"bearer{TOKEN}", "Bearer "])
-@pytest.mark.parametrize("path", ["/api/v1/apis", "/api/v1/data/items", "/_twin/tables", "/nothing"])
+@pytest.mark.parametrize(
+    "header", [None, "Bearer wrong", "Basic dGVzdA==", f"bearer{TOKEN}", "Bearer "]
+)
+@pytest.mark.parametrize(
+    "path", ["/api/v1/apis", "/api/v1/data/items", "/_twin/tables", "/nothing"]
+)
 def test_without_the_token_every_endpoint_answers_401(twin, path, header):
-    response = Client(twin.port, token=None).get(path, headers={"Authorization": header} if header else {})
+    response = Client(twin.port, token=None).get(
+        path, headers={"Authorization": header} if header else {}
+    )
     assert response.status == 401
     assert "detail" in response.json
 

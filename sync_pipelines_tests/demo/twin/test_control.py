@@ -10,8 +10,12 @@ def test_tables_tells_row_counts(client, filled):
 
 
 def test_put_and_delete_change_the_table(client, table):
-    assert client.send("POST", "/_twin/put/items", [item("A"), item("B"), item("C")]).json == {"put": 3}
-    assert client.send("POST", "/_twin/delete/items", [["A"], {"item_number": "B"}, "C"]).json == {"deleted": 3}
+    assert client.send("POST", "/_twin/put/items", [item("A"), item("B"), item("C")]).json == {
+        "put": 3
+    }
+    assert client.send("POST", "/_twin/delete/items", [["A"], {"item_number": "B"}, "C"]).json == {
+        "deleted": 3
+    }
     assert table.truth() == {}
 
 
@@ -30,7 +34,14 @@ def test_mutate_does_what_it_reports(client, filled, seed):
 
 
 def test_mutate_of_an_empty_table_can_insert(client, table):
-    assert len(client.send("POST", "/_twin/mutate/items", {"changes": 5, "inserts": 2}).json["inserted"]) == 2
+    assert (
+        len(
+            client.send("POST", "/_twin/mutate/items", {"changes": 5, "inserts": 2}).json[
+                "inserted"
+            ]
+        )
+        == 2
+    )
     assert len(table) == 2
 
 
@@ -55,7 +66,10 @@ def test_columns_can_be_added_changed_and_dropped(client, filled):
     added = column(action="add", name="colour", data_type="TEXT", default="red").json
     assert added["columns"][-1]["name"] == "colour"
     assert (
-        column(action="change", name="colour", data_type="VARCHAR(9)").json["columns"][-1]["data_type"] == "VARCHAR(9)"
+        column(action="change", name="colour", data_type="VARCHAR(9)").json["columns"][-1][
+            "data_type"
+        ]
+        == "VARCHAR(9)"
     )
     assert len(column(action="drop", name="colour").json["columns"]) == 3
     assert column(action="paint", name="colour").status == 400

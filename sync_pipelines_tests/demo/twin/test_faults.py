@@ -30,7 +30,12 @@ def test_429_carries_any_retry_after(client, faults, retry_after):
 def test_fault_hits_only_the_request_it_is_meant_for(client, filled, faults):
     faults.add(Fault(kind="data", slug="items", page=3, status=401))
     assert client.get("/api/v1/apis").status == 200
-    assert [client.data(page=page, page_size=5).status for page in (1, 2, 3, 3)] == [200, 200, 401, 200]
+    assert [client.data(page=page, page_size=5).status for page in (1, 2, 3, 3)] == [
+        200,
+        200,
+        401,
+        200,
+    ]
 
 
 def test_fault_can_wait_for_the_nth_request_and_fire_several_times(client, filled, faults):
@@ -88,7 +93,9 @@ def test_cut_body_ends_in_a_reset_with_an_honest_length(client, filled, faults):
 def test_bytes_before_the_cut_arrive(twin, filled, faults):
     faults.add(Fault(cut_at_byte=100))
     with socket.create_connection(("127.0.0.1", twin.port), timeout=5) as raw:
-        raw.sendall(f"GET /api/v1/data/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+        raw.sendall(
+            f"GET /api/v1/data/items HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+        )
         got = b""
         with pytest.raises(ConnectionResetError):
             while piece := raw.recv(65536):
@@ -111,7 +118,9 @@ def test_truncated_json_has_the_right_length(client, filled, faults):
         _ = response.json
 
 
-@pytest.mark.parametrize("body", [b"", b"null", b"[]", b'{"items":[]}', b"<html>maintenance</html>", b'{"rows":null}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"null", b"[]", b'{"items":[]}', b"<html>maintenance</html>", b'{"rows":null}']
+)
 def test_body_can_be_anything_under_200(client, filled, faults, body):
     faults.add(Fault(body=body))
     response = client.data()
@@ -197,7 +206,15 @@ def test_connection_dropped_without_an_answer(client, filled, faults):
 
 
 def test_members_of_a_fault_combine(client, faults):
-    faults.add(Fault(status=503, body=b"down", content_type="text/plain", headers={"Retry-After": "1"}, drip_bytes=1))
+    faults.add(
+        Fault(
+            status=503,
+            body=b"down",
+            content_type="text/plain",
+            headers={"Retry-After": "1"},
+            drip_bytes=1,
+        )
+    )
     response = client.data()
     assert (response.status, response.body) == (503, b"down")
     assert response.headers["Retry-After"] == "1"
@@ -218,7 +235,9 @@ def test_hook_may_change_the_plan(client, filled, faults):
 
 
 def test_json_form_of_a_fault():
-    assert Fault.from_json({"status": 429, "body": "slow", "page": 3}) == Fault(status=429, body=b"slow", page=3)
+    assert Fault.from_json({"status": 429, "body": "slow", "page": 3}) == Fault(
+        status=429, body=b"slow", page=3
+    )
     with pytest.raises(ValueError, match="statos"):
         Fault.from_json({"statos": 429})
 

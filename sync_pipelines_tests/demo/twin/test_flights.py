@@ -40,13 +40,25 @@ def test_delta_strategies_and_types_are_declared(store):
         "weather": "rowversion",
         "flights": "rowversion",
     }
-    assert described["flights"]["business_key_columns"] == ["year", "month", "day", "carrier", "flight", "origin"]
-    assert not any(column["is_nullable"] for column in described["weather"]["columns"] if column["is_business_key"])
+    assert described["flights"]["business_key_columns"] == [
+        "year",
+        "month",
+        "day",
+        "carrier",
+        "flight",
+        "origin",
+    ]
+    assert not any(
+        column["is_nullable"]
+        for column in described["weather"]["columns"]
+        if column["is_business_key"]
+    )
 
 
 def test_weather_by_local_hour_is_not_unique_but_by_utc_hour_is(records):
     local = [
-        tuple(row[name] for name in ("origin", "year", "month", "day", "hour")) for row in records["weather"].values()
+        tuple(row[name] for name in ("origin", "year", "month", "day", "hour"))
+        for row in records["weather"].values()
     ]
     assert len(local) - len(set(local)) == 3
     assert len(records["weather"]) == COUNTS["weather"]
@@ -66,7 +78,9 @@ def test_values_fit_the_declared_types(store, records, slug):
 
 def test_flights_fit_their_declared_types(store):
     columns = store["flights"].columns
-    for line in json.loads(store["flights"].page(page=7, page_size=5000), parse_float=Decimal)["rows"]:
+    for line in json.loads(store["flights"].page(page=7, page_size=5000), parse_float=Decimal)[
+        "rows"
+    ]:
         for column in columns:
             check_fit(column, line["data"][column.name])
 

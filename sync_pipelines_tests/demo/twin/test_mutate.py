@@ -34,7 +34,10 @@ def test_types_are_split(data_type, parsed):
         ("SMALLINT", lambda value: isinstance(value, int) and abs(value) < 2**15),
         ("INTEGER", lambda value: isinstance(value, int) and abs(value) < 2**31),
         ("NUMBER(2)", lambda value: isinstance(value, int) and abs(value) < 100),
-        ("NUMERIC(4,2)", lambda value: isinstance(value, Decimal) and 0 <= value < 100 and value * 100 % 1 == 0),
+        (
+            "NUMERIC(4,2)",
+            lambda value: isinstance(value, Decimal) and 0 <= value < 100 and value * 100 % 1 == 0,
+        ),
         ("NUMBER(18,15)", lambda value: isinstance(value, Decimal) and 0 <= value < 1000),
         ("NUMBER(3,3)", lambda value: isinstance(value, Decimal) and 0 <= value < 1),
         ("DOUBLE PRECISION", lambda value: isinstance(value, float)),

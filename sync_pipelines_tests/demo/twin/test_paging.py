@@ -67,7 +67,8 @@ def test_update_between_two_pages_shifts_a_row_out_of_sight(client, filled):
 def test_text_comparator_puts_10_before_9_and_integer_does_not(serve):
     rows = [item(str(number)) for number in range(1, 12)]
     text, number = (
-        items_table(rowversions=IntegerRowversions(1), comparator=comparator) for comparator in ("text", "integer")
+        items_table(rowversions=IntegerRowversions(1), comparator=comparator)
+        for comparator in ("text", "integer")
     )
     for table in (text, number):
         table.put_many(rows)
@@ -83,18 +84,24 @@ def test_stable_ties_come_in_order_of_arrival(client, table):
 
 def test_unstable_ties_change_between_requests_but_never_across_versions(serve):
     table = items_table()
-    table.put_many([item(f"A{number:02d}") for number in range(60)], ["1"] * 20 + ["2"] * 20 + ["3"] * 20)
+    table.put_many(
+        [item(f"A{number:02d}") for number in range(60)], ["1"] * 20 + ["2"] * 20 + ["3"] * 20
+    )
     client = serve(table, order_ties="unstable")
     pages = [client.data(page=2, page_size=10) for _ in range(5)]
     assert len({tuple(page.numbers) for page in pages}) > 1
     assert all({row["row_version"] for row in page.rows} == {"1"} for page in pages)
-    assert [row["row_version"] for row in client.data().rows] == ["1"] * 20 + ["2"] * 20 + ["3"] * 20
+    assert [row["row_version"] for row in client.data().rows] == ["1"] * 20 + ["2"] * 20 + [
+        "3"
+    ] * 20
 
 
 def test_frozen_clock_makes_ties():
     from datetime import UTC, datetime
 
-    table = items_table(rowversions=TimestampRowversions(clock=lambda: datetime(2025, 12, 8, 12, tzinfo=UTC)))
+    table = items_table(
+        rowversions=TimestampRowversions(clock=lambda: datetime(2025, 12, 8, 12, tzinfo=UTC))
+    )
     assert table.put(item("A")) == table.put(item("B")) == "20251208120000"
 
 

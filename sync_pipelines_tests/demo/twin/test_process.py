@@ -13,7 +13,9 @@ COMMAND = [sys.executable, "-m", "sync_pipelines.demo.twin", "--token-env", "MY_
 
 
 def start(*options):
-    process = subprocess.Popen([*COMMAND, *options], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*COMMAND, *options], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    )
     line = process.stdout.readline()
     assert line.startswith("twin listening on http://127.0.0.1:"), line
     return process, int(line.rsplit(":", 1)[1])
@@ -22,7 +24,9 @@ def start(*options):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_process_serves_and_stops_cleanly(tmp_path, number):
     port_file = tmp_path / "port"
-    process, port = start("--limit", "20", "--tables", "airlines,flights", "--port-file", str(port_file))
+    process, port = start(
+        "--limit", "20", "--tables", "airlines,flights", "--port-file", str(port_file)
+    )
     try:
         assert port_file.read_text() == str(port)
         client = Client(port)

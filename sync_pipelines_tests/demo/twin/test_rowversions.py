@@ -2,7 +2,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sync_pipelines.demo.twin import HexRowversions, IntegerRowversions, IsoRowversions, TimestampRowversions
+from sync_pipelines.demo.twin import (
+    HexRowversions,
+    IntegerRowversions,
+    IsoRowversions,
+    TimestampRowversions,
+)
 
 NOON = datetime(2025, 12, 8, 12, tzinfo=UTC)
 

@@ -107,8 +107,12 @@ def test_good_row_cures_a_poisoned_key(table):
 
 def test_good_duplicates_all_go_out_and_the_highest_counts(table):
     table.put(item("A", "old"), "000005")
-    table.put_raw(("A",), json.dumps(item("A", "new")).encode(), "000009", duplicate=True, poison=False)
-    table.put_raw(("A",), json.dumps(item("A", "older")).encode(), "000002", duplicate=True, poison=False)
+    table.put_raw(
+        ("A",), json.dumps(item("A", "new")).encode(), "000009", duplicate=True, poison=False
+    )
+    table.put_raw(
+        ("A",), json.dumps(item("A", "older")).encode(), "000002", duplicate=True, poison=False
+    )
     assert len(table) == table.page().count(b'"oracle_keys"') == 3
     assert table.truth() == {("A",): item("A", "new")}
     table.delete(("A",))
@@ -180,8 +184,14 @@ def test_business_key_can_change_only_to_a_unique_one(client, filled):
         filled.set_business_keys(["item_description"])
     filled.set_business_keys(["item_number", "item_description"])
     assert ("A00", "bolt") in filled.truth()
-    assert client.data(page_size=1).rows[0]["oracle_keys"] == {"item_number": "A00", "item_description": "bolt"}
-    assert client.get("/api/v1/apis").json[0]["business_key_columns"] == ["item_number", "item_description"]
+    assert client.data(page_size=1).rows[0]["oracle_keys"] == {
+        "item_number": "A00",
+        "item_description": "bolt",
+    }
+    assert client.get("/api/v1/apis").json[0]["business_key_columns"] == [
+        "item_number",
+        "item_description",
+    ]
 
 
 def test_schema_change_leaves_poison_alone(table):

@@ -35,13 +35,20 @@ HOLD = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('held',
 
 
 @pytest.mark.parametrize(
-    "options", [{"path": "x.duckdb"}, {"credentials": 7}, {"credentials": "md:shop?motherduck_token=abc"}]
+    "options",
+    [{"path": "x.duckdb"}, {"credentials": 7}, {"credentials": "md:shop?motherduck_token=abc"}],
 )
 def test_options_that_cannot_be_used_are_refused_before_they_are_stored(
     database: Database, options: dict[str, object]
 ) -> None:
     with pytest.raises(SettingsError, match="credentials"):
-        register_connector(database, "erp", "http://127.0.0.1:1", destination="duckdb", destination_settings=options)
+        register_connector(
+            database,
+            "erp",
+            "http://127.0.0.1:1",
+            destination="duckdb",
+            destination_settings=options,
+        )
 
 
 def test_a_connector_without_credentials_says_what_to_type(database: Database) -> None:
@@ -53,7 +60,9 @@ def test_a_connector_without_credentials_says_what_to_type(database: Database) -
 def test_credentials_may_be_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAREHOUSE", "/data/warehouse.duckdb")
     assert DUCKDB.credentials({"credentials": "env:WAREHOUSE"}) == "/data/warehouse.duckdb"
-    assert [address.name for address in DUCKDB.addresses({"credentials": "env:WAREHOUSE"}, [])] == ["env:WAREHOUSE"]
+    assert [address.name for address in DUCKDB.addresses({"credentials": "env:WAREHOUSE"}, [])] == [
+        "env:WAREHOUSE"
+    ]
 
 
 def test_a_connector_file_names_destination_and_options() -> None:
@@ -62,13 +71,20 @@ def test_a_connector_file_names_destination_and_options() -> None:
         return validate(file.data, file).reach
 
     assert read("credentials: warehouse.duckdb") == {"credentials": "warehouse.duckdb"}
-    with pytest.raises(SettingsError, match=r"shop.yaml:6: destination_options.credential.*credentials"):
+    with pytest.raises(
+        SettingsError, match=r"shop.yaml:6: destination_options.credential.*credentials"
+    ):
         read("credential: warehouse.duckdb")
 
 
 @pytest.mark.parametrize(
     ("declared", "stored"),
-    [("NUMERIC(10, 3)", "numeric(10,3)"), ("NUMERIC", "varchar"), ("VARCHAR(5)", "varchar"), ("JSON", "varchar")],
+    [
+        ("NUMERIC(10, 3)", "numeric(10,3)"),
+        ("NUMERIC", "varchar"),
+        ("VARCHAR(5)", "varchar"),
+        ("JSON", "varchar"),
+    ],
 )
 def test_types_are_those_that_dlt_makes(declared: str, stored: str) -> None:
     assert kind_of("duckdb").column_type(parse_type(declared)) == stored
@@ -82,16 +98,25 @@ def test_rows_without_their_books_are_found_unchanged_by_the_next_run(
     table.put(item(3, base_uom="KG"))
     before = duckdb_world.entity()
     with monkeypatch.context() as patch:
-        patch.setattr(publish, "close_books", lambda *_: (_ for _ in ()).throw(DatabaseUnavailableError("it is gone")))
+        patch.setattr(
+            publish,
+            "close_books",
+            lambda *_: (_ for _ in ()).throw(DatabaseUnavailableError("it is gone")),
+        )
         with pytest.raises(DatabaseUnavailableError):
             duckdb_world.sync()
     assert duckdb_world.rows()[("A00003",)]["base_uom"] == "KG"
-    assert (duckdb_world.entity().cursor, duckdb_world.entity().row_count) == (before.cursor, before.row_count)
+    assert (duckdb_world.entity().cursor, duckdb_world.entity().row_count) == (
+        before.cursor,
+        before.row_count,
+    )
     assert duckdb_world.sync().ledger.written == 0
     duckdb_world.assert_equal_to_truth()
 
 
-def test_a_file_that_another_process_has_open_is_a_passing_trouble(duckdb_world: DuckdbWorld) -> None:
+def test_a_file_that_another_process_has_open_is_a_passing_trouble(
+    duckdb_world: DuckdbWorld,
+) -> None:
     duckdb_world.add_items(2)
     duckdb_world.sync()
     with subprocess.Popen(
@@ -104,7 +129,9 @@ def test_a_file_that_another_process_has_open_is_a_passing_trouble(duckdb_world:
     assert duckdb_world.sync().ledger.written == 0
 
 
-def test_a_table_that_somebody_else_made_is_left_alone(duckdb_world: DuckdbWorld, tmp_path: Path) -> None:
+def test_a_table_that_somebody_else_made_is_left_alone(
+    duckdb_world: DuckdbWorld, tmp_path: Path
+) -> None:
     duckdb_world.add_items(2)
     with duckdb.connect(str(duckdb_world.file)) as connection:
         connection.execute("CREATE SCHEMA erp; CREATE TABLE erp.items (item_number varchar)")

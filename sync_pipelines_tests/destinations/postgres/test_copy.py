@@ -16,7 +16,11 @@ from sync_pipelines.books.copying import copy_batches
 from sync_pipelines.books.originals import Originals
 from sync_pipelines.books.staging import prepare_staging
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.destinations.postgres.copy import copy_by_halves, records_statement, set_row_aside
+from sync_pipelines.destinations.postgres.copy import (
+    copy_by_halves,
+    records_statement,
+    set_row_aside,
+)
 from sync_pipelines.model.entity import Column, DeltaStrategy, Entity
 from sync_pipelines.model.staged import records_schema
 
@@ -36,24 +40,35 @@ def batches_of(notes: list[str | None]) -> list[pa.RecordBatch]:
 
 
 @pytest.mark.parametrize("bad", [set(), {0}, {999}, {3, 4, 500}, set(range(0, 1000, 7))])
-def test_refused_rows_are_set_aside_and_all_others_copied(database: Database, bad: set[int]) -> None:
+def test_refused_rows_are_set_aside_and_all_others_copied(
+    database: Database, bad: set[int]
+) -> None:
     batches = batches_of(["no json" if place in bad else '{"a": 1}' for place in range(1000)])
     with psycopg.connect(database.url) as connection, connection.cursor() as cursor:
         prepare_staging(cursor, ENTITY)
         assert copy_by_halves(cursor, batches, ENTITY, NOTHING_KEPT) == len(bad)
         cursor.execute("SELECT c0 FROM erp_staging.notes__records ORDER BY 1")
-        assert [row[0] for row in cursor.fetchall()] == [place for place in range(1000) if place not in bad]
-        cursor.execute("SELECT business_key, reason, record FROM erp_staging.notes__rejects ORDER BY position")
+        assert [row[0] for row in cursor.fetchall()] == [
+            place for place in range(1000) if place not in bad
+        ]
+        cursor.execute(
+            "SELECT business_key, reason, record FROM erp_staging.notes__rejects ORDER BY position"
+        )
         rejects = cursor.fetchall()
     assert [key for key, _, _ in rejects] == [[str(place)] for place in sorted(bad)]
     assert all("invalid input syntax for type json" in reason for _, reason, _ in rejects)
     assert all(json.loads(bytes(record))["data"]["note"] == "no json" for _, _, record in rejects)
 
 
-def test_a_refused_record_whose_bytes_are_gone_is_rebuilt_so_that_it_can_be_released(database: Database) -> None:
+def test_a_refused_record_whose_bytes_are_gone_is_rebuilt_so_that_it_can_be_released(
+    database: Database,
+) -> None:
     columns = (
         *COLUMNS,
-        *(Column(name, name) for name in ("TEXT", "BOOLEAN", "NUMERIC", "DOUBLE", "DATE", "BYTEA", "TIMESTAMPTZ")),
+        *(
+            Column(name, name)
+            for name in ("TEXT", "BOOLEAN", "NUMERIC", "DOUBLE", "DATE", "BYTEA", "TIMESTAMPTZ")
+        ),
     )
     sent = b'{"id":1,"note":[1.10],"TEXT":"1","BOOLEAN":true,"NUMERIC":1.50,"DOUBLE":1e300,"DATE":"2024-01-01","BYTEA":"\\\\x0f","TIMESTAMPTZ":null}'
     decoder = PageDecoder(replace(ENTITY, columns=columns))

@@ -120,7 +120,9 @@ def test_a_view_that_no_longer_fits_is_named_and_nothing_is_done(zoo: World) -> 
     zoo.sql(
         "DROP TABLE mart.seen; DROP PUBLICATION pieces; DROP TRIGGER on_uom ON erp.items; ALTER VIEW mart.uoms ALTER base_uom DROP DEFAULT"
     )
-    zoo.sql("CREATE VIEW mart.letters AS SELECT base_uom FROM erp.items UNION SELECT 'none'::varchar(10)")
+    zoo.sql(
+        "CREATE VIEW mart.letters AS SELECT base_uom FROM erp.items UNION SELECT 'none'::varchar(10)"
+    )
     change(zoo, OTHER, numbers=True)
     zoo.discover()
     before = zoo.state(), state(zoo)
@@ -154,10 +156,14 @@ def test_what_a_role_of_ours_may_not_rebuild_is_named(zoo: World) -> None:
         zoo.sql(f"DROP ROLE {name}")
 
 
-def test_a_generated_column_of_somebody_that_forbids_a_change_is_named_with_the_way_out(world: World) -> None:
+def test_a_generated_column_of_somebody_that_forbids_a_change_is_named_with_the_way_out(
+    world: World,
+) -> None:
     table = world.add_items(3)
     world.sync()
-    world.sql("ALTER TABLE erp.items ADD COLUMN twice numeric GENERATED ALWAYS AS (weight_per_unit * 2) STORED")
+    world.sql(
+        "ALTER TABLE erp.items ADD COLUMN twice numeric GENERATED ALWAYS AS (weight_per_unit * 2) STORED"
+    )
     table.change_column("weight_per_unit", "NUMERIC(14, 3)")
     world.discover()
     error = world.fails(DatabaseRefusedError)

@@ -47,7 +47,12 @@ COLUMNS = (
 
 def test_settings_of_the_database_decide_nothing(world: World) -> None:
     table = TwinTable("items", "Items", "", COLUMNS, ("item_number",))
-    record = {"noted_at": "2025-02-03T04:05:06Z", "made_on": "2025-02-03", "ratio": 0.1 + 0.2, "words": "a\\b'ü€"}
+    record = {
+        "noted_at": "2025-02-03T04:05:06Z",
+        "made_on": "2025-02-03",
+        "ratio": 0.1 + 0.2,
+        "words": "a\\b'ü€",
+    }
     table.put({"item_number": "A1", "seal": "AP8=", **record})
     world.add(table)
     with psycopg.connect(world.database.url, autocommit=True) as connection:
@@ -74,7 +79,9 @@ def test_the_limit_of_a_transaction_is_taken_off_where_the_server_knows_it(world
 
 
 def test_the_address_may_limit_our_patience_and_not_our_forms(database: Database) -> None:
-    url = psycopg.conninfo.make_conninfo(database.url, options="-c statement_timeout=5s -c timezone=Asia/Kolkata")
+    url = psycopg.conninfo.make_conninfo(
+        database.url, options="-c statement_timeout=5s -c timezone=Asia/Kolkata"
+    )
     with Database(url).connect() as connection:
         row = connection.execute(
             "SELECT current_setting('statement_timeout') AS patience, current_setting('timezone') AS zone"
@@ -93,7 +100,10 @@ def test_the_address_may_limit_our_patience_and_not_our_forms(database: Database
             "CREATE TRIGGER swallow BEFORE UPDATE ON erp.items FOR EACH ROW EXECUTE FUNCTION erp.nothing()",
             "trigger swallow on erp.items",
         ),
-        ("CREATE RULE swallow AS ON INSERT TO erp.items DO INSTEAD NOTHING", "rule swallow on erp.items"),
+        (
+            "CREATE RULE swallow AS ON INSERT TO erp.items DO INSTEAD NOTHING",
+            "rule swallow on erp.items",
+        ),
         (
             "CREATE TABLE erp.part (CHECK (item_number > '')) INHERITS (erp.items);"
             "CREATE FUNCTION erp.route() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO erp.part SELECT new.*; RETURN NULL; END $$;"
@@ -105,7 +115,9 @@ def test_the_address_may_limit_our_patience_and_not_our_forms(database: Database
 def test_what_swallows_rows_is_named(world: World, obstacle: str, named: str) -> None:
     table = world.add_items(3)
     world.sync()
-    world.sql("CREATE FUNCTION erp.nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$")
+    world.sql(
+        "CREATE FUNCTION erp.nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
+    )
     world.sql(obstacle)
     table.put(item(0, base_uom="KG"))
     table.put(item(100))
@@ -117,8 +129,12 @@ def test_what_swallows_rows_is_named(world: World, obstacle: str, named: str) ->
 def test_what_swallows_rows_while_an_empty_table_is_filled_is_named(world: World) -> None:
     table = world.add_items(0)
     world.sync()
-    world.sql("CREATE FUNCTION erp.nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$")
-    world.sql("CREATE TRIGGER swallow BEFORE INSERT ON erp.items FOR EACH ROW EXECUTE FUNCTION erp.nothing()")
+    world.sql(
+        "CREATE FUNCTION erp.nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$"
+    )
+    world.sql(
+        "CREATE TRIGGER swallow BEFORE INSERT ON erp.items FOR EACH ROW EXECUTE FUNCTION erp.nothing()"
+    )
     table.put(item(0))
     assert "trigger swallow on erp.items" in world.fails(DatabaseRefusedError).what
 
@@ -130,7 +146,9 @@ def test_a_policy_that_would_hide_rows_is_refused_by_name(world: World) -> None:
     world.sql(f"CREATE ROLE {name} LOGIN")
     try:
         for schema in ("bridge", "erp", "erp_staging"):
-            world.sql(f"GRANT ALL ON SCHEMA {schema} TO {name}; GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {name}")
+            world.sql(
+                f"GRANT ALL ON SCHEMA {schema} TO {name}; GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {name}"
+            )
         world.sql(
             f"ALTER TABLE erp_staging.items__records OWNER TO {name}; ALTER TABLE erp_staging.items__rejects OWNER TO {name}"
         )
@@ -138,19 +156,28 @@ def test_a_policy_that_would_hide_rows_is_refused_by_name(world: World) -> None:
             "ALTER TABLE erp.items ENABLE ROW LEVEL SECURITY; CREATE POLICY later ON erp.items USING (item_number > 'A00001')"
         )
         table.put(item(0, base_uom="KG"))
-        strong, world.database = world.database, Database(psycopg.conninfo.make_conninfo(world.database.url, user=name))
-        with pytest.raises(DatabaseRefusedError, match="row-level security policy for table") as caught:
+        strong, world.database = (
+            world.database,
+            Database(psycopg.conninfo.make_conninfo(world.database.url, user=name)),
+        )
+        with pytest.raises(
+            DatabaseRefusedError, match="row-level security policy for table"
+        ) as caught:
             world.sync()
         assert "BYPASSRLS" in (caught.value.next_command or "")
         world.database = strong
     finally:
-        world.sql(f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}")
+        world.sql(
+            f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}"
+        )
 
 
 def test_not_null_of_a_user_stays_until_the_source_sends_a_null(world: World) -> None:
     table = world.add_items(2)
     world.sync()
-    world.sql("ALTER TABLE erp.items ALTER base_uom SET NOT NULL, ADD owner text NOT NULL DEFAULT 'me'")
+    world.sql(
+        "ALTER TABLE erp.items ALTER base_uom SET NOT NULL, ADD owner text NOT NULL DEFAULT 'me'"
+    )
     table.put(item(2))
     world.sync()
     assert not_null(world) == {"base_uom", "owner"}
@@ -161,7 +188,9 @@ def test_not_null_of_a_user_stays_until_the_source_sends_a_null(world: World) ->
     world.assert_equal_to_truth()
 
 
-def test_a_role_without_create_on_the_database_works_in_schemas_that_are_there(world: World) -> None:
+def test_a_role_without_create_on_the_database_works_in_schemas_that_are_there(
+    world: World,
+) -> None:
     world.add_items(3)
     name = f"etl_{world.database.name}"
     world.sql(f"CREATE ROLE {name} LOGIN")
@@ -170,13 +199,17 @@ def test_a_role_without_create_on_the_database_works_in_schemas_that_are_there(w
         world.sql(
             f"CREATE SCHEMA erp AUTHORIZATION {name}; CREATE SCHEMA erp_staging; GRANT USAGE, CREATE ON SCHEMA erp_staging TO {name}"
         )
-        world.sql(f"GRANT USAGE ON SCHEMA bridge TO {name}; GRANT ALL ON ALL TABLES IN SCHEMA bridge TO {name}")
+        world.sql(
+            f"GRANT USAGE ON SCHEMA bridge TO {name}; GRANT ALL ON ALL TABLES IN SCHEMA bridge TO {name}"
+        )
         world.database = Database(psycopg.conninfo.make_conninfo(strong.url, user=name))
         world.sync()
         world.assert_equal_to_truth()
     finally:
         world.database = strong
-        world.sql(f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}")
+        world.sql(
+            f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP OWNED BY {name}; DROP ROLE {name}"
+        )
 
 
 def not_null(world: World) -> set[str]:

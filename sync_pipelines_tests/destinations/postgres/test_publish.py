@@ -75,7 +75,15 @@ def test_a_new_staging_schema_holds_our_two_unlogged_tables_and_nothing_else(wor
     columns = world.sql(
         "SELECT attname FROM pg_attribute WHERE attrelid = 'erp_staging.items__records'::regclass AND attnum > 0 ORDER BY attnum"
     )
-    assert [name for (name,) in columns] == ["arrival", "rowversion", "hash", "c0", "c1", "c2", "c3"]
+    assert [name for (name,) in columns] == [
+        "arrival",
+        "rowversion",
+        "hash",
+        "c0",
+        "c1",
+        "c2",
+        "c3",
+    ]
 
 
 def test_tables_that_dlt_left_in_a_staging_schema_are_left_alone(world: World) -> None:
@@ -85,7 +93,9 @@ def test_tables_that_dlt_left_in_a_staging_schema_are_left_alone(world: World) -
     assert world.sql("SELECT count(*) FROM erp_staging._dlt_loads") == [(0,)]
 
 
-def test_a_run_that_is_published_cannot_be_published_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_published_cannot_be_published_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.add_items(3)
     publish = adapter.PostgresDestination.publish
     again: list[BaseException] = []

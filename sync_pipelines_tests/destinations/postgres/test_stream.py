@@ -26,7 +26,9 @@ def bulk(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def many_items(world: World, count: int = 60, **options: Any) -> TwinTable:
-    return world.add_items(count, rowversions=IntegerRowversions(1), comparator="integer", **options)
+    return world.add_items(
+        count, rowversions=IntegerRowversions(1), comparator="integer", **options
+    )
 
 
 def at_page(world: World, number: int, action: Callable[[], None]) -> None:
@@ -44,7 +46,9 @@ def at_page(world: World, number: int, action: Callable[[], None]) -> None:
 def indexes(world: World) -> set[str]:
     return {
         name
-        for (name,) in world.sql("SELECT indexname FROM pg_indexes WHERE schemaname = 'erp' AND tablename = 'items'")
+        for (name,) in world.sql(
+            "SELECT indexname FROM pg_indexes WHERE schemaname = 'erp' AND tablename = 'items'"
+        )
     }
 
 
@@ -64,7 +68,9 @@ def test_a_table_that_is_being_filled_looks_empty_and_nobody_waits_for_it(bulk: 
     bulk.assert_nothing_left_behind()
 
 
-def test_a_fill_whose_source_fails_leaves_an_empty_table_that_the_next_run_fills(bulk: World) -> None:
+def test_a_fill_whose_source_fails_leaves_an_empty_table_that_the_next_run_fills(
+    bulk: World,
+) -> None:
     many_items(bulk)
     broken = bulk.faults.add(Fault(kind="data", nth=5, times=None, body=b"nonsense"))
     with pytest.raises(RetriableError):
@@ -153,7 +159,9 @@ def test_a_run_that_fails_ends_its_copy_although_that_waits_for_a_lock(bulk: Wor
             nonlocal asked_before
             asked, known = len(bulk.faults.requests_log), asked_before
             asked_before = asked
-            return asked == known and bulk.sql("SELECT count(*) FROM pg_locks WHERE NOT granted") != [(0,)]
+            return asked == known and bulk.sql(
+                "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            ) != [(0,)]
 
         at_page(bulk, 1, lock_staging)
         with pytest.raises(InterruptedRunError):

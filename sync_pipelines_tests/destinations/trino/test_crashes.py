@@ -21,14 +21,38 @@ from sync_pipelines_tests.trino import TrinoPlace, TrinoWorld
 from sync_pipelines_tests.world import item
 
 TRINO_POINTS: dict[str, tuple[str, str, int, str]] = {
-    "after the table's DDL": ("sync_pipelines.destinations.trino.adapter", "apply_table", 0, "after"),
+    "after the table's DDL": (
+        "sync_pipelines.destinations.trino.adapter",
+        "apply_table",
+        0,
+        "after",
+    ),
     "after staging": ("sync_pipelines.destinations.trino.publish", "_staged_relation", 0, "after"),
     "before the commit": ("sync_pipelines.destinations.trino.publish", "commit", 0, "before"),
-    "after the commit, before the books": ("sync_pipelines.destinations.trino.publish", "commit", 0, "after"),
-    "after the books, before COMMIT": ("sync_pipelines.destinations.trino.adapter", "publish", 0, "after"),
-    "after COMMIT": ("sync_pipelines.destinations.trino.adapter:TrinoDestination", "publish", 0, "after"),
+    "after the commit, before the books": (
+        "sync_pipelines.destinations.trino.publish",
+        "commit",
+        0,
+        "after",
+    ),
+    "after the books, before COMMIT": (
+        "sync_pipelines.destinations.trino.adapter",
+        "publish",
+        0,
+        "after",
+    ),
+    "after COMMIT": (
+        "sync_pipelines.destinations.trino.adapter:TrinoDestination",
+        "publish",
+        0,
+        "after",
+    ),
 }
-IN_THE_TABLE = {"after the commit, before the books", "after the books, before COMMIT", "after COMMIT"}
+IN_THE_TABLE = {
+    "after the commit, before the books",
+    "after the books, before COMMIT",
+    "after COMMIT",
+}
 
 
 def changed_items(world: TrinoWorld, count: int = 70) -> TwinTable:
@@ -66,7 +90,9 @@ def assert_recovered(world: TrinoWorld, point: str, inserted: int, updated: int)
 
 
 @pytest.mark.parametrize("point", TRINO_POINTS)
-def test_a_delta_killed_there_is_finished_by_the_next_run(trino_world: TrinoWorld, point: str) -> None:
+def test_a_delta_killed_there_is_finished_by_the_next_run(
+    trino_world: TrinoWorld, point: str
+) -> None:
     if point == "after the table's DDL":
         trino_world.add_items(70, rowversions=IntegerRowversions(1), comparator="integer")
         trino_world.set(lookback_seconds=0)
@@ -84,7 +110,9 @@ def test_a_delta_killed_there_is_finished_by_the_next_run(trino_world: TrinoWorl
 
 
 @pytest.mark.parametrize("point", ["before the commit", "after the commit, before the books"])
-def test_a_first_sync_killed_there_is_finished_by_the_next_run(trino_world: TrinoWorld, point: str) -> None:
+def test_a_first_sync_killed_there_is_finished_by_the_next_run(
+    trino_world: TrinoWorld, point: str
+) -> None:
     trino_world.add_items(70, rowversions=IntegerRowversions(1), comparator="integer")
     trino_world.set(lookback_seconds=0)
     kill_a_sync(trino_world, TRINO_POINTS[point])
@@ -133,7 +161,9 @@ def test_a_statement_that_never_arrived_is_sent_again(
     trino_world.assert_equal_to_truth()
 
 
-def lose_answers(monkeypatch: pytest.MonkeyPatch, *, after: bool, query_id_known: bool) -> list[str]:
+def lose_answers(
+    monkeypatch: pytest.MonkeyPatch, *, after: bool, query_id_known: bool
+) -> list[str]:
     """Break the connection of the next write, before or after Trino did it; returns what was lost."""
     original, lost = Session.execute, []
 
@@ -142,7 +172,9 @@ def lose_answers(monkeypatch: pytest.MonkeyPatch, *, after: bool, query_id_known
             return original(self, statement)
         lost.append(statement.split("*/ ")[1].split()[0])
         answer = original(self, statement) if after else None
-        raise LostAnswerError("the cable was pulled", answer.query_id if answer and query_id_known else None)
+        raise LostAnswerError(
+            "the cable was pulled", answer.query_id if answer and query_id_known else None
+        )
 
     monkeypatch.setattr(Session, "execute", execute)
     return lost
@@ -157,7 +189,9 @@ def test_a_conflicting_writer_makes_the_whole_merge_be_tried_again(
 
     def interfere() -> None:
         while not conflicts and not stop.is_set():
-            trino_world.trino.execute(f"UPDATE {table} SET base_uom = 'XX' WHERE item_number = 'A00060'")
+            trino_world.trino.execute(
+                f"UPDATE {table} SET base_uom = 'XX' WHERE item_number = 'A00060'"
+            )
 
     monkeypatch.setattr(commit_module.logger, "warning", lambda *told: conflicts.append(told))
     writer = threading.Thread(target=interfere)
@@ -170,10 +204,15 @@ def test_a_conflicting_writer_makes_the_whole_merge_be_tried_again(
     assert (result.ledger.inserted, result.ledger.updated) == (2, 12)
     assert result.duplicate_keys == 0
     assert conflicts
-    assert all("ICEBERG_COMMIT_ERROR" in str(told) or "TRANSACTION_CONFLICT" in str(told) for told in conflicts)
+    assert all(
+        "ICEBERG_COMMIT_ERROR" in str(told) or "TRANSACTION_CONFLICT" in str(told)
+        for told in conflicts
+    )
 
 
-def test_conflicts_are_tried_so_often_and_no_more(trino_world: TrinoWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_conflicts_are_tried_so_often_and_no_more(
+    trino_world: TrinoWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from sync_pipelines.destinations.trino.session import QueryFailedError
 
     changed_items(trino_world)
@@ -182,7 +221,9 @@ def test_conflicts_are_tried_so_often_and_no_more(trino_world: TrinoWorld, monke
     def execute(self: Session, statement: str) -> Answer:
         if statement.startswith("/* sync_pipelines"):
             tries.append(statement)
-            raise QueryFailedError("Trino failed for now (ICEBERG_COMMIT_ERROR)", "ICEBERG_COMMIT_ERROR")
+            raise QueryFailedError(
+                "Trino failed for now (ICEBERG_COMMIT_ERROR)", "ICEBERG_COMMIT_ERROR"
+            )
         return original(self, statement)
 
     monkeypatch.setattr(Session, "execute", execute)
@@ -196,7 +237,9 @@ def test_conflicts_are_tried_so_often_and_no_more(trino_world: TrinoWorld, monke
     trino_world.assert_equal_to_truth()
 
 
-def test_a_write_of_a_killed_run_that_still_runs_is_ended_before_the_next_one(trino_world: TrinoWorld) -> None:
+def test_a_write_of_a_killed_run_that_still_runs_is_ended_before_the_next_one(
+    trino_world: TrinoWorld,
+) -> None:
     changed_items(trino_world)
     entity = trino_world.entity()
     slow = f"/* sync_pipelines entity {entity.uid} run x */ SELECT count(*) FROM UNNEST(sequence(1, 10000)) a CROSS JOIN UNNEST(sequence(1, 10000)) b CROSS JOIN UNNEST(sequence(1, 10000)) c"

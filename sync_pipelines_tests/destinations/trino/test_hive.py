@@ -17,33 +17,53 @@ from sync_pipelines_tests.world import item
 
 
 @pytest.fixture
-def hive_world(database: Database, settings: Settings, trino_place: TrinoPlace) -> Iterator[TrinoWorld]:
+def hive_world(
+    database: Database, settings: Settings, trino_place: TrinoPlace
+) -> Iterator[TrinoWorld]:
     with TrinoWorld.open_in(database, settings, trino_place, catalog="hive") as opened:
         yield opened
 
 
 def tables_of_rows(world: TrinoWorld) -> list[str]:
     schema = world.entity().target_schema
-    return [name for (name,) in world.trino.query(f"SHOW TABLES FROM hive.{schema}") if "__rows_" in name]
+    return [
+        name
+        for (name,) in world.trino.query(f"SHOW TABLES FROM hive.{schema}")
+        if "__rows_" in name
+    ]
 
 
-def test_deltas_are_appended_and_the_view_shows_the_newest_of_each_key(hive_world: TrinoWorld) -> None:
+def test_deltas_are_appended_and_the_view_shows_the_newest_of_each_key(
+    hive_world: TrinoWorld,
+) -> None:
     table = hive_world.add_items(70)
     assert hive_world.sync().ledger.inserted == 70
     before = hive_world.rows()
     table.put(item(3, base_uom="KG"))
     table.put(item(99))
     result = hive_world.sync()
-    assert (result.ledger.inserted, result.ledger.updated, result.row_count, result.duplicate_keys) == (1, 1, 71, 0)
+    assert (
+        result.ledger.inserted,
+        result.ledger.updated,
+        result.row_count,
+        result.duplicate_keys,
+    ) == (1, 1, 71, 0)
     after = hive_world.rows()
     assert after[("A00003",)]["_bridge_id"] == before[("A00003",)]["_bridge_id"]
-    assert {key for key in before if after[key]["_bridge_updated_at"] != before[key]["_bridge_updated_at"]} == {
-        ("A00003",)
-    }
+    assert {
+        key
+        for key in before
+        if after[key]["_bridge_updated_at"] != before[key]["_bridge_updated_at"]
+    } == {("A00003",)}
     hive_world.assert_equal_to_truth()
     assert hive_world.sync().ledger.written == 0
     rows = tables_of_rows(hive_world)[0]
-    assert hive_world.trino.number(f"SELECT count(*) FROM hive.{hive_world.entity().target_schema}.{rows}") == 72
+    assert (
+        hive_world.trino.number(
+            f"SELECT count(*) FROM hive.{hive_world.entity().target_schema}.{rows}"
+        )
+        == 72
+    )
     hive_world.assert_nothing_left_behind()
 
 
@@ -62,7 +82,10 @@ def test_a_full_read_swaps_the_rows_and_marks_what_vanished(hive_world: TrinoWor
     hive_world.assert_equal_to_truth()
     table.put(item(7))
     assert hive_world.sync().ledger.updated == 1
-    assert identities.items() <= {key: row["_bridge_id"] for key, row in hive_world.rows().items()}.items()
+    assert (
+        identities.items()
+        <= {key: row["_bridge_id"] for key, row in hive_world.rows().items()}.items()
+    )
     hive_world.assert_equal_to_truth()
     assert hive_world.sync(full_refresh=True).ledger.written == 0
     for key in list(table.truth())[:15]:
@@ -72,12 +95,16 @@ def test_a_full_read_swaps_the_rows_and_marks_what_vanished(hive_world: TrinoWor
     hive_world.assert_equal_to_truth()
 
 
-def test_a_rejected_row_is_marked_in_hive_and_unmarked_by_a_good_record(hive_world: TrinoWorld) -> None:
+def test_a_rejected_row_is_marked_in_hive_and_unmarked_by_a_good_record(
+    hive_world: TrinoWorld,
+) -> None:
     table = hive_world.add_items(12)
     hive_world.sync()
     table.put(item(3, base_uom="far too long for ten"))
     hive_world.sync()
-    assert [key for (key,), row in hive_world.rows().items() if row["_bridge_rejected_at"]] == ["A00003"]
+    assert [key for (key,), row in hive_world.rows().items() if row["_bridge_rejected_at"]] == [
+        "A00003"
+    ]
     hive_world.sync(full_refresh=True)
     assert hive_world.rows()[("A00003",)]["_bridge_rejected_at"] is not None
     table.put(item(3, base_uom="KG"))

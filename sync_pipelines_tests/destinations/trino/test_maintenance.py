@@ -7,14 +7,21 @@ import pytest
 from sync_pipelines.catalog.runs import hold_entity
 from sync_pipelines.demo.twin import IntegerRowversions
 from sync_pipelines.destinations.kind import Condition
-from sync_pipelines.destinations.trino.maintenance import maintain_entity, plan_steps, read_condition
+from sync_pipelines.destinations.trino.maintenance import (
+    maintain_entity,
+    plan_steps,
+    read_condition,
+)
 from sync_pipelines.destinations.trino.options import TrinoSettings
 from sync_pipelines.errors import EntityBusyError
 from sync_pipelines_tests.trino import TrinoWorld
 from sync_pipelines_tests.world import item
 
 SETTINGS = TrinoSettings(
-    _env_file=None, maintenance_max_small_files=6, maintenance_max_snapshots=8, maintenance_retention="0s"
+    _env_file=None,
+    maintenance_max_small_files=6,
+    maintenance_max_snapshots=8,
+    maintenance_retention="0s",
 )
 
 
@@ -33,7 +40,9 @@ def test_only_what_is_due_is_done(condition: Condition, steps: tuple[str, ...]) 
 
 
 @pytest.mark.timeout(900)
-def test_fifty_merges_do_not_make_the_table_grow_in_files_or_snapshots(trino_world: TrinoWorld) -> None:
+def test_fifty_merges_do_not_make_the_table_grow_in_files_or_snapshots(
+    trino_world: TrinoWorld,
+) -> None:
     table = trino_world.add_items(60, rowversions=IntegerRowversions(1), comparator="integer")
     trino_world.set(lookback_seconds=0)
     trino_world.sync()

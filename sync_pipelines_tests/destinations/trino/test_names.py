@@ -29,7 +29,9 @@ def test_two_entities_never_share_a_folded_table(trino_world: TrinoWorld) -> Non
 
 def test_odd_column_names_and_values_come_through(trino_world: TrinoWorld) -> None:
     names = ["order", "Größe (mm)", 'quo"te', "it's", "100%", "select", "a b", "?"]
-    table = trino_world.add(TwinTable("odd", columns=(KEY, *(TwinColumn(name, "TEXT") for name in names))))
+    table = trino_world.add(
+        TwinTable("odd", columns=(KEY, *(TwinColumn(name, "TEXT") for name in names)))
+    )
     for number in range(60):
         table.put({"id": number, **{name: f"{name} ' \" \\ % ? -- {number}" for name in names}})
     trino_world.sync("odd")

@@ -68,10 +68,16 @@ def test_no_trino_is_named(world: Any) -> None:
 def test_a_bare_password_is_never_stored(database: Database) -> None:
     with pytest.raises(SettingsError):
         add_connector(
-            database, "erp", "http://127.0.0.1:1", destination="trino", destination_settings={"password": "hunter2"}
+            database,
+            "erp",
+            "http://127.0.0.1:1",
+            destination="trino",
+            destination_settings={"password": "hunter2"},
         )
     reach = {"host": "x", "password": "env:TRINO_PASS"}
-    add_connector(database, "erp", "http://127.0.0.1:1", destination="trino", destination_settings=reach)
+    add_connector(
+        database, "erp", "http://127.0.0.1:1", destination="trino", destination_settings=reach
+    )
     connector = get_connector(database, "erp")
     assert (connector.destination, connector.destination_settings) == ("trino", reach)
     with pytest.raises(SecretMissingError, match="TRINO_PASS"):
@@ -80,11 +86,17 @@ def test_a_bare_password_is_never_stored(database: Database) -> None:
     assert add_connector(database, "erp", "http://127.0.0.1:2").destination_settings == reach
 
 
-def test_a_connector_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_connector_wins_over_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRINO_HOST", "from-environment")
     monkeypatch.setenv("TRINO_CATALOG", "lake")
-    assert (resolve_options({}).host, resolve_options({"host": "own"}).host, resolve_options({}).catalog) == (
+    assert (
+        resolve_options({}).host,
+        resolve_options({"host": "own"}).host,
+        resolve_options({}).catalog,
+    ) == (
         "from-environment",
         "own",
         "lake",
@@ -96,20 +108,27 @@ def test_credentials_choose_https_and_the_way_to_log_in(monkeypatch: pytest.Monk
     ways = {
         trino.auth.BasicAuthentication: {"password": "env:TRINO_PASS"},
         trino.auth.JWTAuthentication: {"access_token": "env:TRINO_PASS"},
-        trino.auth.CertificateAuthentication: {"certificate": "/c.pem", "certificate_key": "/k.pem"},
+        trino.auth.CertificateAuthentication: {
+            "certificate": "/c.pem",
+            "certificate_key": "/k.pem",
+        },
     }
     for kind, given in ways.items():
         session = Session(options(**given))
         connection = session.connection()
         assert isinstance(connection.auth, kind)
         assert connection.http_scheme == "https"
-        assert "a-secret-word" not in repr(session) + repr(session.options) + redact("a-secret-word")
+        assert "a-secret-word" not in repr(session) + repr(session.options) + redact(
+            "a-secret-word"
+        )
     assert Session(options()).connection().http_scheme == "http"
     assert Session(options(port=8443)).connection().http_scheme == "https"
 
 
 def test_verification_roles_and_timeouts_reach_the_client() -> None:
-    connection = Session(options(verify="/ca.pem", roles="hive=admin", request_timeout_seconds=7)).connection()
+    connection = Session(
+        options(verify="/ca.pem", roles="hive=admin", request_timeout_seconds=7)
+    ).connection()
     assert connection._http_session.verify == "/ca.pem"
     assert Session(options(verify="false")).connection()._http_session.verify is False
     assert connection._client_session.roles == {"hive": "ROLE{admin}"}
@@ -137,12 +156,20 @@ def test_a_trino_that_is_away_makes_a_run_fail_that_may_be_tried_again(
         table = world.add_items(5)
         world.sync()
         reach = {**trino_place.options, "port": 1}
-        add_connector(database, "erp", world.server.url, "env:TWIN_TOKEN", destination_settings=reach)
+        add_connector(
+            database, "erp", world.server.url, "env:TWIN_TOKEN", destination_settings=reach
+        )
         table.put(item(9))
         with pytest.raises(DatabaseUnavailableError, match="cannot be reached"):
             world.sync()
         assert world.runs()[0]["status"] == "failed"
-        add_connector(database, "erp", world.server.url, "env:TWIN_TOKEN", destination_settings=trino_place.options)
+        add_connector(
+            database,
+            "erp",
+            world.server.url,
+            "env:TWIN_TOKEN",
+            destination_settings=trino_place.options,
+        )
         assert world.sync().ledger.inserted == 1
 
 
@@ -162,7 +189,9 @@ def test_staging_may_be_a_bucket_of_any_s3_compatible_store() -> None:
         ({"host": "https://trino.intern", "port": 443}, "trino://trino.intern:443"),
     ],
 )
-def test_a_secret_is_bound_to_the_trino_that_its_client_asks(reach: dict[str, Any], origin: str) -> None:
+def test_a_secret_is_bound_to_the_trino_that_its_client_asks(
+    reach: dict[str, Any], origin: str
+) -> None:
     assert trino_origin(reach) == origin
 
 
@@ -170,7 +199,10 @@ def test_a_secret_is_bound_to_the_trino_that_its_client_asks(reach: dict[str, An
 def test_a_host_that_is_none_is_refused_with_words(host: str, database: Database) -> None:
     with pytest.raises(SettingsError, match="is no host of a Trino"):
         add_connector(
-            database, "erp", "http://127.0.0.1:1", destination_settings={"host": host, "password": "env:TRINO_KEY"}
+            database,
+            "erp",
+            "http://127.0.0.1:1",
+            destination_settings={"host": host, "password": "env:TRINO_KEY"},
         )
 
 

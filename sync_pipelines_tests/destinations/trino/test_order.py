@@ -17,7 +17,17 @@ from sync_pipelines_tests.trino import TrinoWorld
 
 SPELLINGS = {
     Codec.INTEGER: ["0", "7", "10", "-1", "-10", "9" * 50, "1" + "0" * 50, "-" + "9" * 50, "007"],
-    Codec.HEX: ["0x0", "0xFF", "0xff", "100", "0x" + "f" * 40, "0X1A", "1b", "0x1" + "0" * 120, "2" + "0" * 119],
+    Codec.HEX: [
+        "0x0",
+        "0xFF",
+        "0xff",
+        "100",
+        "0x" + "f" * 40,
+        "0X1A",
+        "1b",
+        "0x1" + "0" * 120,
+        "2" + "0" * 119,
+    ],
     Codec.DIGITS: ["20240101000000", "20240101000001", "20231231235959"],
     Codec.TEXT: ["aa", "aB", "Aa", "é1", "zz"],
     Codec.TIMESTAMP: [
@@ -60,20 +70,30 @@ SPELLINGS = {
 def wrongly_ordered(codec: Codec, rows: list[list[object]]) -> list[object]:
     pairs = list(itertools.product(SPELLINGS[codec], repeat=2))
     expected = [order_key(codec, left) < order_key(codec, right) for left, right in pairs]
-    return [(*pair, row[0]) for pair, row, want in zip(pairs, rows, expected, strict=True) if row[0] is not want]
+    return [
+        (*pair, row[0])
+        for pair, row, want in zip(pairs, rows, expected, strict=True)
+        if row[0] is not want
+    ]
 
 
 @pytest.mark.parametrize("codec", [*NOTATIONS, Codec.HEX])
-def test_postgresql_orders_as_the_codec_says_and_what_is_not_of_it_not_at_all(database: Database, codec: str) -> None:
+def test_postgresql_orders_as_the_codec_says_and_what_is_not_of_it_not_at_all(
+    database: Database, codec: str
+) -> None:
     left, right = postgres_order_of(Codec(codec), "l"), postgres_order_of(Codec(codec), "r")
     pairs = itertools.product(SPELLINGS[Codec(codec)], repeat=2)
-    values = ", ".join(f"({place}, {literal(one)}, {literal(other)})" for place, (one, other) in enumerate(pairs))
+    values = ", ".join(
+        f"({place}, {literal(one)}, {literal(other)})" for place, (one, other) in enumerate(pairs)
+    )
     with psycopg.connect(database.url) as connection:
         rows = connection.execute(
             f"SELECT {left} < {right} FROM (VALUES {values}) AS v (place, l, r) ORDER BY place"
         ).fetchall()
         assert (
-            connection.execute(f"SELECT {left} FROM (VALUES ('x'), (''), ('2024-01-01')) AS v (l)").fetchall()
+            connection.execute(
+                f"SELECT {left} FROM (VALUES ('x'), (''), ('2024-01-01')) AS v (l)"
+            ).fetchall()
             == [(None,)] * 3
         )
     assert wrongly_ordered(Codec(codec), [list(row) for row in rows]) == []
@@ -82,16 +102,26 @@ def test_postgresql_orders_as_the_codec_says_and_what_is_not_of_it_not_at_all(da
 @pytest.mark.parametrize("codec", SPELLINGS)
 def test_every_pair_is_ordered_as_the_codec_says(trino_world: TrinoWorld, codec: Codec) -> None:
     pairs = list(itertools.product(SPELLINGS[codec], repeat=2))
-    values = ", ".join(f"({place}, {literal(left)}, {literal(right)})" for place, (left, right) in enumerate(pairs))
+    values = ", ".join(
+        f"({place}, {literal(left)}, {literal(right)})" for place, (left, right) in enumerate(pairs)
+    )
     left, right = order_of(codec, "l"), order_of(codec, "r")
-    rows = trino_world.trino.query(f"SELECT {left} < {right} FROM (VALUES {values}) AS v (place, l, r) ORDER BY place")
+    rows = trino_world.trino.query(
+        f"SELECT {left} < {right} FROM (VALUES {values}) AS v (place, l, r) ORDER BY place"
+    )
     assert wrongly_ordered(codec, rows) == []
 
 
 @pytest.mark.parametrize("codec", [Codec.INTEGER, Codec.TIMESTAMP, *map(Codec, NOTATIONS)])
-def test_what_is_not_of_the_codec_has_no_place_in_the_order(trino_world: TrinoWorld, codec: Codec) -> None:
-    odd = ", ".join(f"({literal(text)})" for text in ("x", "", "12:00", "2024-13-01T00:00:00Z", "--1", "1.5"))
-    assert trino_world.trino.query(f"SELECT DISTINCT {order_of(codec, 'v')} FROM (VALUES {odd}) AS t (v)") == [[None]]
+def test_what_is_not_of_the_codec_has_no_place_in_the_order(
+    trino_world: TrinoWorld, codec: Codec
+) -> None:
+    odd = ", ".join(
+        f"({literal(text)})" for text in ("x", "", "12:00", "2024-13-01T00:00:00Z", "--1", "1.5")
+    )
+    assert trino_world.trino.query(
+        f"SELECT DISTINCT {order_of(codec, 'v')} FROM (VALUES {odd}) AS t (v)"
+    ) == [[None]]
 
 
 def test_an_opaque_rowversion_has_no_order() -> None:

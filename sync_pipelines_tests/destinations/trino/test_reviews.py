@@ -23,7 +23,9 @@ WHY = "Rule known_unit: base_uom: isin(allowed_values=['PCS', 'KG'])."
 
 
 @pytest.fixture
-def hive_world(database: Database, settings: Settings, trino_place: TrinoPlace) -> Iterator[TrinoWorld]:
+def hive_world(
+    database: Database, settings: Settings, trino_place: TrinoPlace
+) -> Iterator[TrinoWorld]:
     with TrinoWorld.open_in(database, settings, trino_place, catalog="hive") as opened:
         yield opened
 
@@ -37,7 +39,9 @@ def flagged(world: TrinoWorld) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", ["trino_world", "hive_world"])
-def test_a_load_by_files_flags_lists_accepts_and_settles(request: pytest.FixtureRequest, kind: str) -> None:
+def test_a_load_by_files_flags_lists_accepts_and_settles(
+    request: pytest.FixtureRequest, kind: str
+) -> None:
     world: TrinoWorld = request.getfixturevalue(kind)
     table = world.add_items(0)
     put_gate(world)
@@ -64,7 +68,9 @@ def test_a_load_by_files_flags_lists_accepts_and_settles(request: pytest.Fixture
     world.assert_nothing_left_behind()
 
 
-def test_a_small_delta_of_flagged_rows_that_stand_already_makes_no_snapshot(trino_world: TrinoWorld) -> None:
+def test_a_small_delta_of_flagged_rows_that_stand_already_makes_no_snapshot(
+    trino_world: TrinoWorld,
+) -> None:
     table = trino_world.add_items(0)
     put_gate(trino_world)
     for number in range(3):
@@ -77,7 +83,9 @@ def test_a_small_delta_of_flagged_rows_that_stand_already_makes_no_snapshot(trin
     assert trino_world.snapshots() == before + 1
 
 
-def test_a_list_that_was_lost_between_commit_and_books_is_made_good_by_the_next_run(trino_world: TrinoWorld) -> None:
+def test_a_list_that_was_lost_between_commit_and_books_is_made_good_by_the_next_run(
+    trino_world: TrinoWorld,
+) -> None:
     table = trino_world.add_items(0)
     put_gate(trino_world)
     for number in range(3):
@@ -93,7 +101,9 @@ def test_a_list_that_was_lost_between_commit_and_books_is_made_good_by_the_next_
     assert (open_keys(trino_world), trino_world.snapshots()) == (keys, before)
 
 
-def test_a_gate_that_comes_later_adds_its_column_to_rows_that_are_there(hive_world: TrinoWorld) -> None:
+def test_a_gate_that_comes_later_adds_its_column_to_rows_that_are_there(
+    hive_world: TrinoWorld,
+) -> None:
     table = hive_world.add_items(0)
     for number in range(60):
         table.put(item(number, weight_per_unit=2, base_uom="BOX"))
@@ -115,11 +125,15 @@ def test_a_table_of_the_hive_connector_is_not_masked_afterwards(hive_world: Trin
 
 
 def test_a_moment_as_key_is_found_again(trino_world: TrinoWorld) -> None:
-    columns = (TwinColumn("at", "TIMESTAMPTZ", is_nullable=False, is_business_key=True), TwinColumn("stock", "BIGINT"))
+    columns = (
+        TwinColumn("at", "TIMESTAMPTZ", is_nullable=False, is_business_key=True),
+        TwinColumn("stock", "BIGINT"),
+    )
     table = trino_world.add(TwinTable("items", columns=columns))
     table.put({"at": "2024-05-01T10:00:00+02:00", "stock": -1})
     put_gate(
-        trino_world, "rules: [{name: in_stock, column: stock, check: ge, arguments: {min_value: 0}, severity: review}]"
+        trino_world,
+        "rules: [{name: in_stock, column: stock, check: ge, arguments: {min_value: 0}, severity: review}]",
     )
     trino_world.sync()
     (review,) = list_reviews(trino_world.database)
@@ -146,7 +160,11 @@ def test_explain_and_shadow_read_a_table_in_trino(trino_world: TrinoWorld) -> No
     put_gate(trino_world, RULES.replace("severity: review", "severity: reject"), slug="other")
     gate, _ = build_gate(trino_world.settings.gates / "erp" / "other.yaml", entity)
     report = shadow(trino_world.database, entity, OpenedGate(entity, gate, None))
-    assert dict(report.moved) == {("pass", "pass"): 55, ("review", "reject"): 5, ("reject", "reject"): 1}
+    assert dict(report.moved) == {
+        ("pass", "pass"): 55,
+        ("review", "reject"): 5,
+        ("reject", "reject"): 1,
+    }
 
 
 @pytest.mark.parametrize("kind", ["world", "trino_world", "hive_world"])
@@ -158,7 +176,9 @@ def test_rows_of_every_type_can_be_judged_again(request: pytest.FixtureRequest, 
     put_gate(
         world,
         "rules: [{name: any, expression: "
-        + " AND ".join(f'("{one.name}" IS NULL OR "{one.name}" = "{one.name}")' for one in entity.columns)
+        + " AND ".join(
+            f'("{one.name}" IS NULL OR "{one.name}" = "{one.name}")' for one in entity.columns
+        )
         + "}]",
         slug="typed",
     )

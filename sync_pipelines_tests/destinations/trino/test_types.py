@@ -66,7 +66,18 @@ def test_columns_have_the_narrowest_exact_type_of_iceberg(trino_world: TrinoWorl
     types = read_columns(trino_world.trino, "iceberg", entity.target_schema, entity.target_table)
     shown = {CASES[place][0]: types[f"v{place}"] for place in range(len(CASES))}
     assert shown["NUMBER(10,3)"] == "decimal(10,3)"
-    assert shown["NUMERIC(60,10)"] == shown["NUMBER"] == shown["JSONB"] == shown["VARCHAR(50)"] == "varchar"
+    assert (
+        shown["NUMERIC(60,10)"]
+        == shown["NUMBER"]
+        == shown["JSONB"]
+        == shown["VARCHAR(50)"]
+        == "varchar"
+    )
     assert (shown["SMALLINT"], shown["BIGINT"], shown["REAL"]) == ("integer", "bigint", "real")
     assert shown["TIMESTAMP WITH TIME ZONE"] == "timestamp(6) with time zone"
-    assert (shown["TIME"], shown["UUID"], shown["RAW(4)"], shown["DATE"]) == ("time(6)", "uuid", "varbinary", "date")
+    assert (shown["TIME"], shown["UUID"], shown["RAW(4)"], shown["DATE"]) == (
+        "time(6)",
+        "uuid",
+        "varbinary",
+        "date",
+    )

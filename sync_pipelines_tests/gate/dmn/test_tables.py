@@ -14,8 +14,22 @@ from hypothesis import strategies as st
 
 from sync_pipelines.errors import GateDefinitionError
 from sync_pipelines.gate.dmn.coverage import POLARS, examine
-from sync_pipelines.gate.dmn.feel import Comparison, FeelError, Interval, UnaryTests, parse_literals, parse_tests
-from sync_pipelines.gate.dmn.table import Aggregation, DecisionTable, HitPolicy, Input, Output, TableRule
+from sync_pipelines.gate.dmn.feel import (
+    Comparison,
+    FeelError,
+    Interval,
+    UnaryTests,
+    parse_literals,
+    parse_tests,
+)
+from sync_pipelines.gate.dmn.table import (
+    Aggregation,
+    DecisionTable,
+    HitPolicy,
+    Input,
+    Output,
+    TableRule,
+)
 from sync_pipelines.gate.dmn_file import read_table
 from sync_pipelines_tests.gate.helpers import SHIPPED, dmn
 
@@ -47,9 +61,12 @@ def naive_test(test: Comparison | Interval, value: Any) -> bool | None:
         return (value == test.value) is (test.operator == "=")
     if value is None:
         return None
-    return {"<": value < test.value, "<=": value <= test.value, ">": value > test.value, ">=": value >= test.value}[
-        test.operator
-    ]
+    return {
+        "<": value < test.value,
+        "<=": value <= test.value,
+        ">": value > test.value,
+        ">=": value >= test.value,
+    }[test.operator]
 
 
 def naive_cell(cell: UnaryTests, value: Any) -> bool:
@@ -98,9 +115,13 @@ def cells(draw: Any, kind: str) -> UnaryTests:
     def one() -> Comparison | Interval:
         form = draw(st.sampled_from(["literal", "compare", "interval", "null"]))
         if form == "null" or kind in ("string", "boolean") or form == "literal":
-            return Comparison(draw(st.sampled_from(["=", "!="])), None if form == "null" else draw(literals))
+            return Comparison(
+                draw(st.sampled_from(["=", "!="])), None if form == "null" else draw(literals)
+            )
         if form == "compare":
-            return Comparison(draw(st.sampled_from(["<", "<=", ">", ">=", "=", "!="])), draw(literals))
+            return Comparison(
+                draw(st.sampled_from(["<", "<=", ">", ">=", "=", "!="])), draw(literals)
+            )
         low, high = sorted([draw(literals), draw(literals)])
         return Interval(low, high, draw(st.booleans()), draw(st.booleans()))
 
@@ -110,9 +131,13 @@ def cells(draw: Any, kind: str) -> UnaryTests:
 
 @st.composite
 def tables(draw: Any) -> DecisionTable:
-    kinds = draw(st.lists(st.sampled_from(["number", "string", "boolean", "date"]), min_size=1, max_size=3))
+    kinds = draw(
+        st.lists(st.sampled_from(["number", "string", "boolean", "date"]), min_size=1, max_size=3)
+    )
     policy = draw(st.sampled_from(HitPolicy))
-    aggregation = draw(st.sampled_from([None, *Aggregation])) if policy is HitPolicy.COLLECT else None
+    aggregation = (
+        draw(st.sampled_from([None, *Aggregation])) if policy is HitPolicy.COLLECT else None
+    )
     answers = (1.0, 2.0, 3.0, -4.0)
     rules = tuple(
         TableRule(tuple(draw(cells(kind)) for kind in kinds), (draw(st.sampled_from(answers)),))
@@ -142,7 +167,9 @@ VALUES = {
 @given(st.data())
 def test_columns_and_single_rows_get_the_same_answers(data: Any) -> None:
     table = data.draw(tables())
-    rows = data.draw(st.lists(st.tuples(*(VALUES[one.kind] for one in table.inputs)), min_size=1, max_size=8))
+    rows = data.draw(
+        st.lists(st.tuples(*(VALUES[one.kind] for one in table.inputs)), min_size=1, max_size=8)
+    )
     frame = pl.DataFrame(
         {f"i{place}": [row[place] for row in rows] for place in range(len(table.inputs))},
         schema={f"i{place}": POLARS[one.kind] for place, one in enumerate(table.inputs)},
@@ -198,9 +225,9 @@ def test_a_table_said_to_have_no_gap_has_none_and_an_example_of_a_gap_is_one(dat
 )
 def test_cells_of_numbers(cell: str, yes: list[Any], no: list[Any]) -> None:
     frame = pl.DataFrame({"v": [*yes, *no]}, schema={"v": pl.Float64})
-    assert frame.select(parse_tests(cell).expression(pl.col("v")).alias("m"))["m"].to_list() == [True] * len(yes) + [
-        False
-    ] * len(no)
+    assert frame.select(parse_tests(cell).expression(pl.col("v")).alias("m"))["m"].to_list() == [
+        True
+    ] * len(yes) + [False] * len(no)
 
 
 @pytest.mark.parametrize(
@@ -246,10 +273,16 @@ def test_what_is_not_supported_is_refused_and_never_guessed(cell: str) -> None:
         parse_tests(cell)
 
 
-def test_the_table_of_the_seeds_as_it_was_written_has_a_hole_between_79_and_80(tmp_path: Path) -> None:
+def test_the_table_of_the_seeds_as_it_was_written_has_a_hole_between_79_and_80(
+    tmp_path: Path,
+) -> None:
     table = table_of(tmp_path, '>= 80 | "VALID"', '[50..79] | "WARNING"', '< 50 | "INVALID"')
     (finding,) = examine(table)
-    assert (finding.is_error, finding.what, finding.example) == (True, "No rule matches.", "score = 79.5")
+    assert (finding.is_error, finding.what, finding.example) == (
+        True,
+        "No rule matches.",
+        "score = 79.5",
+    )
 
 
 def test_the_table_that_is_shipped_has_no_hole() -> None:
@@ -270,7 +303,9 @@ def test_overlaps_are_errors_where_the_hit_policy_forbids_them(tmp_path: Path) -
     rules = ('>= 10 | "a"', '<= 10 | "b"')
     (unique,) = examine(table_of(tmp_path, *rules))
     assert unique.is_error
-    assert str(unique) == "Rules 1 and 2 both match, which UNIQUE does not allow. Example: score = 10."
+    assert (
+        str(unique) == "Rules 1 and 2 both match, which UNIQUE does not allow. Example: score = 10."
+    )
     (some,) = examine(table_of(tmp_path, *rules, policy="ANY"))
     assert some.rules == (1, 2)
     assert examine(table_of(tmp_path, '>= 10 | "a"', '<= 10 | "a"', policy="ANY")) == []
@@ -280,10 +315,18 @@ def test_overlaps_are_errors_where_the_hit_policy_forbids_them(tmp_path: Path) -
 
 def test_rules_that_never_answer_are_warned_about(tmp_path: Path) -> None:
     (finding,) = examine(table_of(tmp_path, '- | "a"', '> 5 | "b"', policy="FIRST"))
-    assert (finding.is_error, finding.what) == (False, "Rule 2 never answers: rule 1 always comes before it.")
-    (finding,) = examine(table_of(tmp_path, '- | "a"', '> 5 | "b"', policy="PRIORITY", values='"a", "b"'))
+    assert (finding.is_error, finding.what) == (
+        False,
+        "Rule 2 never answers: rule 1 always comes before it.",
+    )
+    (finding,) = examine(
+        table_of(tmp_path, '- | "a"', '> 5 | "b"', policy="PRIORITY", values='"a", "b"')
+    )
     assert finding.rules == (2, 1)
-    assert examine(table_of(tmp_path, '- | "a"', '> 5 | "b"', policy="PRIORITY", values='"b", "a"')) == []
+    assert (
+        examine(table_of(tmp_path, '- | "a"', '> 5 | "b"', policy="PRIORITY", values='"b", "a"'))
+        == []
+    )
 
 
 def test_gaps_are_no_error_with_a_default_and_a_warning_for_collect(tmp_path: Path) -> None:
@@ -324,7 +367,11 @@ def test_xml_that_is_no_plain_table_is_refused(tmp_path: Path, case: str) -> Non
     [
         (('> 5 | "a"',), {"policy": "RULE ORDER"}, "hit policy 'RULE ORDER' is not supported"),
         (('> 5 | "a"',), {"policy": "FRST"}, "Did you mean 'FIRST'?"),
-        (('> 5 | "a"',), {"policy": "COLLECT", "aggregation": "SUM"}, "needs a single output of numbers"),
+        (
+            ('> 5 | "a"',),
+            {"policy": "COLLECT", "aggregation": "SUM"},
+            "needs a single output of numbers",
+        ),
         (('> x | "a"',), {}, "rule 1, condition 1"),
         (("> 5 | a",), {}, "rule 1, output 1"),
         (('"x" | "a"',), {}, "values of several types: number, string"),
@@ -377,7 +424,9 @@ def _tag(element: Element) -> str:
 
 def _value(element: Element) -> Any:
     children = list(element)
-    components = {child.get("name"): _value(child) for child in children if _tag(child) == "component"}
+    components = {
+        child.get("name"): _value(child) for child in children if _tag(child) == "component"
+    }
     if components:
         return components
     for child in children:
@@ -385,11 +434,19 @@ def _value(element: Element) -> Any:
             return [_value(item) for item in child if _tag(item) == "item"]
         if _tag(child) in ("value", "expected"):
             nil = child.get("{http://www.w3.org/2001/XMLSchema-instance}nil") == "true"
-            kind = (child.get("{http://www.w3.org/2001/XMLSchema-instance}type") or "").rpartition(":")[2]
+            kind = (child.get("{http://www.w3.org/2001/XMLSchema-instance}type") or "").rpartition(
+                ":"
+            )[2]
             text = child.text or ""
             if nil:
                 return None
-            return float(text) if kind in ("decimal", "double") else text == "true" if kind == "boolean" else text
+            return (
+                float(text)
+                if kind in ("decimal", "double")
+                else text == "true"
+                if kind == "boolean"
+                else text
+            )
     return None
 
 
@@ -418,5 +475,7 @@ def gaps(one: Input, *cells: str) -> list[str]:
         (Input("t", "string"), ('"a"',), ['t = "another"']),
     ],
 )
-def test_the_proof_asks_about_values_that_the_type_has(one: Input, cells: tuple[str, ...], found: list[str]) -> None:
+def test_the_proof_asks_about_values_that_the_type_has(
+    one: Input, cells: tuple[str, ...], found: list[str]
+) -> None:
     assert gaps(one, *cells) == found

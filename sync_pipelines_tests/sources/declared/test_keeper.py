@@ -17,13 +17,17 @@ from sync_pipelines.sources.declared.keeper import Keeper
 numbers = st.from_regex(r"\A-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,3})?\Z")
 texts = st.text(max_size=8).map(json.dumps)
 scalars = st.one_of(
-    numbers, texts, st.sampled_from(["null", "true", "false", "[]", "{}", '[1, {"a" : 2}]', '"\\ud800"'])
+    numbers,
+    texts,
+    st.sampled_from(["null", "true", "false", "[]", "{}", '[1, {"a" : 2}]', '"\\ud800"']),
 )
 names = st.sampled_from(["id", "name", "a", "b.c", "source.name", "ü", 'q"'])
 records = st.recursive(
     scalars,
     lambda inner: st.dictionaries(names, inner, max_size=4).map(
-        lambda one: "{" + ", ".join(f"{json.dumps(name)} : {value}" for name, value in one.items()) + "}"
+        lambda one: (
+            "{" + ", ".join(f"{json.dumps(name)} : {value}" for name, value in one.items()) + "}"
+        )
     ),
     max_leaves=8,
 )
@@ -32,7 +36,10 @@ objects = st.dictionaries(names, records, max_size=5)
 
 @given(st.lists(objects, max_size=4))
 def test_every_value_arrives_as_its_own_bytes(found):
-    texts_of = ["{" + ",".join(f"{json.dumps(name)}: {value}" for name, value in one.items()) + "}" for one in found]
+    texts_of = [
+        "{" + ",".join(f"{json.dumps(name)}: {value}" for name, value in one.items()) + "}"
+        for one in found
+    ]
     body = ("[" + ",".join(texts_of) + "]").encode()
     endpoint = Endpoint(path="/x", mapping={"name": "label"})
     kept = Keeper(endpoint, ["id", "label"]).keep(body)
@@ -40,13 +47,17 @@ def test_every_value_arrives_as_its_own_bytes(found):
     assert len(rows) == kept.count == len(found)
     for row, source in zip(rows, found, strict=True):
         data = members(members(row)["data"])
-        expected = {{"name": "label"}.get(name, name): value.encode() for name, value in source.items()}
+        expected = {
+            {"name": "label"}.get(name, name): value.encode() for name, value in source.items()
+        }
         assert {name: value.strip() for name, value in data.items()} == expected
 
 
 @given(objects)
 def test_the_fast_and_the_patient_reader_agree(found):
-    body = ("{" + ",".join(f"{json.dumps(name)}: {value}" for name, value in found.items()) + "}").encode()
+    body = (
+        "{" + ",".join(f"{json.dumps(name)}: {value}" for name, value in found.items()) + "}"
+    ).encode()
     assert {name: value.strip() for name, value in members(body).items()} == {
         name: value.strip() for name, value in members_of(body).items()
     }
@@ -86,4 +97,7 @@ def test_a_json_path_that_leads_to_several_places_is_refused(path):
 
 
 def test_one_record_with_a_literal_that_is_no_json_spoils_only_itself():
-    assert find_records(b'[{"a": NaN}, {"a": 1}]', "$", max_record_bytes=1000) == [b'{"a": NaN}', b'{"a": 1}']
+    assert find_records(b'[{"a": NaN}, {"a": 1}]', "$", max_record_bytes=1000) == [
+        b'{"a": NaN}',
+        b'{"a": 1}',
+    ]

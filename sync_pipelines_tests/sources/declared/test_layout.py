@@ -27,7 +27,9 @@ TYPES = {
     "name": "TEXT", "amount": "NUMERIC(10,3)", "free": "NUMBER", "size": "DOUBLE", "at": "TIMESTAMPTZ", "more": "JSON",
     "city": "TEXT", "zip": "BIGINT",
 }  # fmt: skip
-ENTITY = entity_of(key("id", "INTEGER"), *[column(name, kind) for name, kind in TYPES.items()], column("v", "TEXT"))
+ENTITY = entity_of(
+    key("id", "INTEGER"), *[column(name, kind) for name, kind in TYPES.items()], column("v", "TEXT")
+)
 NESTED = {"address.city": "city", "address.zip": "zip"}
 
 
@@ -39,10 +41,14 @@ def endpoint_of(**changes: Any) -> Endpoint:
         "mapping": NESTED,
         "pagination": {"type": "page"},
     }
-    return Endpoint.model_validate({**declared, "cursor": {"field": "v", "param": "since"}, **changes})
+    return Endpoint.model_validate(
+        {**declared, "cursor": {"field": "v", "param": "since"}, **changes}
+    )
 
 
-def read(body: bytes, endpoint: Endpoint, entity: Entity = ENTITY, **options: Any) -> tuple[Page, PageDecoder]:
+def read(
+    body: bytes, endpoint: Endpoint, entity: Entity = ENTITY, **options: Any
+) -> tuple[Page, PageDecoder]:
     decoder = PageDecoder(entity, layout=DeclaredLayout(endpoint, entity.columns), **options)
     page = decoder.decode(1, body)
     if page.refused:
@@ -88,7 +94,13 @@ FIELDS = st.fixed_dictionaries(
 )
 ADDRESSES = st.one_of(
     st.fixed_dictionaries(
-        {}, optional={"city": literals("city"), "zip": literals("zip"), "street": st.just('"x"'), "k": st.just("{}")}
+        {},
+        optional={
+            "city": literals("city"),
+            "zip": literals("zip"),
+            "street": st.just('"x"'),
+            "k": st.just("{}"),
+        },
     ).map(lambda one: "{" + ",".join(f'"{name}": {value}' for name, value in one.items()) + "}"),
     st.sampled_from(["null", "{}", '"x"', "[]"]),
 )
@@ -97,7 +109,9 @@ EXTRAS = st.dictionaries(
     st.sampled_from(["1", "null", '{"deep": {"er": 1}}', "{}", "[1, {}]"]),
     max_size=2,
 )
-VERSIONS = st.sampled_from(['"5"', "null", '"6"', '""', '"a\\tb"', "5", "true", '"' + "9" * 1001 + '"'])
+VERSIONS = st.sampled_from(
+    ['"5"', "null", '"6"', '""', '"a\\tb"', "5", "true", '"' + "9" * 1001 + '"']
+)
 RECORDS = st.builds(
     lambda number, fields, address, extras, version: (
         "{"
@@ -118,8 +132,14 @@ RECORDS = st.builds(
 )
 
 
-@given(st.lists(RECORDS | st.sampled_from(["1", "null", "[]", "{}"]), max_size=3), st.booleans(), st.booleans())
-def test_a_declared_page_is_the_same_whichever_path_reads_it(found: list[str], flattens: bool, is_edges: bool) -> None:
+@given(
+    st.lists(RECORDS | st.sampled_from(["1", "null", "[]", "{}"]), max_size=3),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_declared_page_is_the_same_whichever_path_reads_it(
+    found: list[str], flattens: bool, is_edges: bool
+) -> None:
     items = [f'{{"cursor": "c", "node": {one}}}' for one in found] if is_edges else found
     body = f'{{"meta": {{"links": []}}, "data": {{"items" : [{", ".join(items)}] }}, "more": [1]}}'.encode()
     path = "$.data.items[*].node" if is_edges else "$.data.items"
@@ -150,9 +170,17 @@ def test_what_one_page_taught_changes_no_other_page(pages: list[list[str]], flat
         assert page.rowversions == slow.rowversions
         assert page.rejects == slow.rejects
     assert told == expected
-    rows = [row for page in together for row in zip(*[one.to_pylist() for one in page.columns], strict=True)]
+    rows = [
+        row
+        for page in together
+        for row in zip(*[one.to_pylist() for one in page.columns], strict=True)
+    ]
     alone = [exactly(body, endpoint)[0] for body in bodies]
-    assert rows == [row for page in alone for row in zip(*[one.to_pylist() for one in page.columns], strict=True)]
+    assert rows == [
+        row
+        for page in alone
+        for row in zip(*[one.to_pylist() for one in page.columns], strict=True)
+    ]
 
 
 GOOD = '{"id": 1, "name": "a", "amount": 12345.678, "more": {"b" : 1.10}, "address": {"city": "x", "zip": 5}, "v": "7"}'
@@ -165,7 +193,10 @@ GOOD = '{"id": 1, "name": "a", "amount": 12345.678, "more": {"b" : 1.10}, "addre
         (f'{{"data": {{"items": [{GOOD}]}}}}', "$.data.items"),
         (f'{{"data": {{"items": [{GOOD}], "links": [[]]}}, "errors": []}}', "$.data.items"),
         (f'{{"items": "no", "data": {{"items": [{GOOD}]}}}}', "$.data.items"),
-        (f'{{"data": {{"edges": [{{"node": {GOOD}}}, {{"node": {GOOD}, "cursor": "x"}}]}}}}', "$.data.edges[*].node"),
+        (
+            f'{{"data": {{"edges": [{{"node": {GOOD}}}, {{"node": {GOOD}, "cursor": "x"}}]}}}}',
+            "$.data.edges[*].node",
+        ),
     ],
 )
 def test_a_good_page_is_read_straight_from_the_answer(body: str, path: str) -> None:
@@ -175,7 +206,9 @@ def test_a_good_page_is_read_straight_from_the_answer(body: str, path: str) -> N
     assert page.columns[6][0].as_py() == '{"b" : 1.10}'
 
 
-@pytest.mark.parametrize("around", ['{{"page": 1, "items": {}}}', '{{"items": {}, "page": {{"links": [2]}}}}'])
+@pytest.mark.parametrize(
+    "around", ['{{"page": 1, "items": {}}}', '{{"items": {}, "page": {{"links": [2]}}}}']
+)
 def test_pages_with_the_same_records_have_one_digest_whatever_is_around_them(around: str) -> None:
     endpoint = endpoint_of(records="$.items")
     decoder = PageDecoder(ENTITY, layout=DeclaredLayout(endpoint, ENTITY.columns))
@@ -193,11 +226,15 @@ def test_pages_with_the_same_records_have_one_digest_whatever_is_around_them(aro
 def test_a_cursor_of_any_type_is_the_text_that_the_source_wrote(kind: str, value: str) -> None:
     columns = [Column("v", kind) if one.name == "v" else one for one in ENTITY.columns]
     entity = replace(ENTITY, columns=tuple(columns))
-    assert_same(f'{{"data": {{"items": [{{"id": 1, "v": {value}}}]}}}}'.encode(), endpoint_of(), entity)
+    assert_same(
+        f'{{"data": {{"items": [{{"id": 1, "v": {value}}}]}}}}'.encode(), endpoint_of(), entity
+    )
 
 
 def test_a_record_that_is_larger_than_allowed_loses_its_largest_value_only() -> None:
-    body = json.dumps({"data": {"items": [{"id": 1, "name": "x" * 5000}, {"id": 2, "name": "y"}]}}).encode()
+    body = json.dumps(
+        {"data": {"items": [{"id": 1, "name": "x" * 5000}, {"id": 2, "name": "y"}]}}
+    ).encode()
     page, _ = read(body, endpoint_of(cursor=None), max_record_bytes=2000)
     assert [reject.business_key for reject in page.rejects] == [("1",)]
     assert page.columns[0].to_pylist() == [2]
@@ -219,7 +256,11 @@ def test_a_name_beside_the_records_is_no_field_of_them() -> None:
 
 def test_a_declared_page_costs_what_the_same_page_of_s2_costs() -> None:
     """In CPU seconds; 4.2 times before, when every record was put into S2's form and parsed again."""
-    columns = (key("id", "INTEGER"), *[column(f"f{place}") for place in range(8)], column("amount", "NUMERIC(12,3)"))
+    columns = (
+        key("id", "INTEGER"),
+        *[column(f"f{place}") for place in range(8)],
+        column("amount", "NUMERIC(12,3)"),
+    )
     entity = entity_of(*columns, column("v"))
     records = [
         {
@@ -231,7 +272,9 @@ def test_a_declared_page_costs_what_the_same_page_of_s2_costs() -> None:
         for number in range(5000)
     ]
     declared = json.dumps({"data": {"items": records}}).encode()
-    s2 = json.dumps({"rows": [{"data": record, "row_version": record["v"]} for record in records]}).encode()
+    s2 = json.dumps(
+        {"rows": [{"data": record, "row_version": record["v"]} for record in records]}
+    ).encode()
 
     def seconds(body: bytes, layout: DeclaredLayout | None) -> float:
         decoder = PageDecoder(entity, layout=layout)
@@ -241,5 +284,7 @@ def test_a_declared_page_costs_what_the_same_page_of_s2_costs() -> None:
         return time.process_time() - started
 
     layout = DeclaredLayout(endpoint_of(mapping={}), entity.columns)
-    ratio = min(seconds(declared, layout) for _ in range(4)) / min(seconds(s2, None) for _ in range(4))
+    ratio = min(seconds(declared, layout) for _ in range(4)) / min(
+        seconds(s2, None) for _ in range(4)
+    )
     assert ratio < 1.6  # benchmarks/decode.py shows 1.0; here beside other tests

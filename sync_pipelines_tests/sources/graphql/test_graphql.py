@@ -36,7 +36,8 @@ query Items($first: Int, $after: String, $since: String) {
 }
 """
 EDGES = QUERY.replace(
-    "nodes { id name amount updatedAt owner { city } }", "edges { node { id name amount updatedAt owner { city } } }"
+    "nodes { id name amount updatedAt owner { city } }",
+    "edges { node { id name amount updatedAt owner { city } } }",
 )
 COLUMNS = [
     {"name": "id", "type": "bigint", "key": True},
@@ -50,12 +51,23 @@ CURSOR = {"field": "updated_at", "param": "since"}
 
 def item(number: int, **changes: Any) -> dict[str, Any]:
     moment = f"2024-06-30T10:{number // 60:02d}:{number % 60:02d}Z"
-    record = {"id": number, "name": f"item {number}", "amount": Decimal("5445657342436287.8969"), "updatedAt": moment}
+    record = {
+        "id": number,
+        "name": f"item {number}",
+        "amount": Decimal("5445657342436287.8969"),
+        "updatedAt": moment,
+    }
     return {**record, "owner": {"city": f"city {number}"}, **changes}
 
 
 def file_of(world: DeclaredWorld, **endpoint: Any) -> dict[str, Any]:
-    declared = {"query": QUERY, "records": "$.data.items.nodes", "columns": COLUMNS, "cursor": CURSOR, **endpoint}
+    declared = {
+        "query": QUERY,
+        "records": "$.data.items.nodes",
+        "columns": COLUMNS,
+        "cursor": CURSOR,
+        **endpoint,
+    }
     data = world.declare()
     declared = {name: value for name, value in declared.items() if value is not None}
     return {**data, "kind": "graphql", "endpoints": {"items": declared}}
@@ -67,13 +79,21 @@ def serve(world: DeclaredWorld, count: int = 25, **endpoint: Any) -> None:
     world.set("items", lookback_seconds=0)
 
 
-@pytest.mark.parametrize("path, query", [("$.data.items.nodes", QUERY), ("$.data.items.edges[*].node", EDGES)])
-def test_every_page_of_a_connection_comes_into_the_table(declared: DeclaredWorld, path: str, query: str) -> None:
+@pytest.mark.parametrize(
+    "path, query", [("$.data.items.nodes", QUERY), ("$.data.items.edges[*].node", EDGES)]
+)
+def test_every_page_of_a_connection_comes_into_the_table(
+    declared: DeclaredWorld, path: str, query: str
+) -> None:
     serve(declared, query=query, records=path)
     result = declared.sync("items")
     assert (result.ledger.inserted, result.pages) == (25, 3)
     row = declared.table("items")[7]
-    assert (row["name"], row["amount"], row["city"]) == ("item 7", Decimal("5445657342436287.8969"), "city 7")
+    assert (row["name"], row["amount"], row["city"]) == (
+        "item 7",
+        Decimal("5445657342436287.8969"),
+        "city 7",
+    )
     assert [one[1]["after"] for one in declared.rest.graphql.operations] == [None, "c10", "c20"]
 
 
@@ -94,7 +114,11 @@ def test_without_columns_they_come_from_a_sample(declared: DeclaredWorld) -> Non
     serve(declared, columns=None, cursor=None, key=["id"], flatten=True, query=unfiltered)
     declared.sync("items")
     row = declared.table("items")[1]
-    assert (row["owner_city"], row["amount"], len(row)) == ("city 1", Decimal("5445657342436287.8969"), 5)
+    assert (row["owner_city"], row["amount"], len(row)) == (
+        "city 1",
+        Decimal("5445657342436287.8969"),
+        5,
+    )
 
 
 def test_what_is_missing_twice_is_deleted(declared: DeclaredWorld) -> None:
@@ -106,7 +130,9 @@ def test_what_is_missing_twice_is_deleted(declared: DeclaredWorld) -> None:
     assert 4 not in declared.table("items")
 
 
-def test_a_value_of_another_type_goes_to_quarantine_and_the_others_pass(declared: DeclaredWorld) -> None:
+def test_a_value_of_another_type_goes_to_quarantine_and_the_others_pass(
+    declared: DeclaredWorld,
+) -> None:
     serve(declared)
     declared.rest.graphql.records[2]["amount"] = "much"
     declared.rest.graphql.records[3]["owner"] = None
@@ -125,7 +151,9 @@ def test_a_node_that_is_null_is_no_record_and_is_told(declared: DeclaredWorld) -
 
 
 @pytest.mark.parametrize("beside", [True, False])
-def test_an_answer_with_errors_is_never_read_as_complete(declared: DeclaredWorld, beside: bool) -> None:
+def test_an_answer_with_errors_is_never_read_as_complete(
+    declared: DeclaredWorld, beside: bool
+) -> None:
     serve(declared, query=QUERY.replace("name amount", "name amount secret"))
     twin = declared.rest.graphql
     twin.refused = ("no rights on Item.secret, token-of-the-twin", None)
@@ -147,8 +175,12 @@ def test_a_message_of_the_source_shows_no_secret(declared: DeclaredWorld) -> Non
     assert TOKEN not in f"{caught.value} {caught.value.details()}"
 
 
-@pytest.mark.parametrize("code, kind", [("THROTTLED", SourceBusyError), ("UNAUTHENTICATED", AuthenticationError)])
-def test_what_an_error_says_of_itself_decides_what_is_done(declared: DeclaredWorld, code: str, kind: type) -> None:
+@pytest.mark.parametrize(
+    "code, kind", [("THROTTLED", SourceBusyError), ("UNAUTHENTICATED", AuthenticationError)]
+)
+def test_what_an_error_says_of_itself_decides_what_is_done(
+    declared: DeclaredWorld, code: str, kind: type
+) -> None:
     serve(declared)
     declared.rest.graphql.error = {"errors": [{"message": "no", "extensions": {"code": code}}]}
     with pytest.raises(kind):
@@ -177,7 +209,9 @@ def test_fewer_records_than_the_source_counts_are_refused(declared: DeclaredWorl
 
 
 @pytest.mark.parametrize("info", ["", "pageInfo { endCursor }"])
-def test_an_answer_that_does_not_say_whether_there_are_more_is_refused(declared: DeclaredWorld, info: str) -> None:
+def test_an_answer_that_does_not_say_whether_there_are_more_is_refused(
+    declared: DeclaredWorld, info: str
+) -> None:
     declared.rest.graphql.records[:] = [item(1)]
     serve(declared, 1, query=QUERY.replace("pageInfo { hasNextPage endCursor }", info))
     with pytest.raises(SourceContractError, match="nothing tells whether there are more"):
@@ -185,7 +219,9 @@ def test_an_answer_that_does_not_say_whether_there_are_more_is_refused(declared:
 
 
 def test_one_answer_is_not_everything_when_it_says_so_itself(declared: DeclaredWorld) -> None:
-    query = QUERY.replace("$first: Int, $after: String, ", "").replace("first: $first, after: $after, ", "")
+    query = QUERY.replace("$first: Int, $after: String, ", "").replace(
+        "first: $first, after: $after, ", ""
+    )
     serve(declared, query=query, pagination={"type": "none"})
     with pytest.raises(SourceContractError, match="there is a next page"):
         declared.sync("items")
@@ -195,7 +231,10 @@ def test_a_connector_test_asks_each_query_once(declared: DeclaredWorld) -> None:
     serve(declared)
     connector = get_connector(declared.database, declared.connector)
     checks = source_kind(connector).test(connector, declared.settings)
-    assert [(check.name, str(check.verdict)) for check in checks] == [("secret", "PASSED"), ("items", "PASSED")]
+    assert [(check.name, str(check.verdict)) for check in checks] == [
+        ("secret", "PASSED"),
+        ("items", "PASSED"),
+    ]
     declared.rest.graphql.error = {"errors": [{"message": "no such field"}]}
     checks = source_kind(connector).test(connector, declared.settings)
     assert (str(checks[1].verdict), "no such field" in checks[1].detail) == ("FAILED", True)
@@ -216,7 +255,10 @@ def test_a_connector_test_asks_each_query_once(declared: DeclaredWorld) -> None:
         ({"pagination": {"type": "page"}}, "has the pagination connection or none"),
         ({"records": "$.data.shops.nodes[*].items.nodes"}, "inside of another list"),
         ({"records": "$.data.shops.edges[*].node.items.edges[*].node"}, "inside of another list"),
-        ({"records": "$.data.shops[*].items.nodes", "pagination": {"type": "none"}}, "inside of another list"),
+        (
+            {"records": "$.data.shops[*].items.nodes", "pagination": {"type": "none"}},
+            "inside of another list",
+        ),
         ({"records": "$.data.shops.nodes[0].items.nodes"}, "inside of another list"),
         ({"records": ["$.data.items.nodes", "$.data.others.nodes"]}, "have one path"),
     ],
@@ -232,7 +274,10 @@ def test_a_file_that_cannot_work_is_refused_with_its_place(
 def test_a_rest_endpoint_has_no_query_and_no_connection(declared: DeclaredWorld) -> None:
     for changes, message in (
         ({"query": QUERY}, "an endpoint of kind rest has no `query`"),
-        ({"pagination": {"type": "connection"}}, "the pagination connection is one of the kind graphql"),
+        (
+            {"pagination": {"type": "connection"}},
+            "the pagination connection is one of the kind graphql",
+        ),
     ):
         data = declared.declare(**changes)
         with pytest.raises(SettingsError, match=message):
@@ -251,7 +296,9 @@ def test_a_list_on_the_way_to_the_records_is_not_cut_silently(pagination: dict[s
 
     def answer(inner: dict[str, Any]) -> bytes:
         shop = {"items": {"pageInfo": inner, "all": [{"id": 1}]}}
-        return json.dumps({"data": {"shops": {"pageInfo": end, "list": [{"items": {}} | shop]}}}).encode()
+        return json.dumps(
+            {"data": {"shops": {"pageInfo": end, "list": [{"items": {}} | shop]}}}
+        ).encode()
 
     endpoint = Endpoint(records="$.data.shops.list[*].items.all", pagination=pagination)  # type: ignore[arg-type]
     assert not info_of(endpoint, answer(end)).has_next
@@ -280,7 +327,9 @@ def test_an_unreachable_source_with_masks_tells_nothing_of_its_text() -> None:
     assert ("canary" in str(caught.value), caught.value.status) == (False, 502)
 
 
-def test_the_page_size_that_a_person_sets_wins_over_the_declared_one(declared: DeclaredWorld) -> None:
+def test_the_page_size_that_a_person_sets_wins_over_the_declared_one(
+    declared: DeclaredWorld,
+) -> None:
     serve(declared, pagination={"type": "connection", "size": 10, "max_size": 20})
     for size, asked in ((5, 5), (50, 20)):
         declared.rest.graphql.operations.clear()

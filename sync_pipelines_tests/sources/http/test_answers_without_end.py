@@ -61,7 +61,9 @@ def url() -> Iterator[str]:
 
 
 def ask_for_token(base: str) -> object:
-    auth = OAuth2Auth(type="oauth2", token_url=f"{base}/token", client_id="env:A", client_secret="env:B")
+    auth = OAuth2Auth(
+        type="oauth2", token_url=f"{base}/token", client_id="env:A", client_secret="env:B"
+    )
     return ClientCredentials(auth, LIMITS, lambda _: "a-client").headers()
 
 

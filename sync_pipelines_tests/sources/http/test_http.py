@@ -34,7 +34,12 @@ from sync_pipelines.errors import (
 from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.secrets import register_secret
 from sync_pipelines.sources.apismith.protocol import fetch_apis, fetch_data
-from sync_pipelines.sources.http.guarded import GuardedSession, RateLimiter, Traffic, retry_after_seconds
+from sync_pipelines.sources.http.guarded import (
+    GuardedSession,
+    RateLimiter,
+    Traffic,
+    retry_after_seconds,
+)
 
 TOKEN = "canary-token-7f3a9"
 PATH = "/api/v1/data/items"
@@ -43,7 +48,9 @@ PATH = "/api/v1/data/items"
 @pytest.fixture
 def twin() -> Iterator[TwinServer]:
     store = TwinStore()
-    table = store.add(TwinTable("items", columns=(TwinColumn("id", "INTEGER", is_business_key=True),)))
+    table = store.add(
+        TwinTable("items", columns=(TwinColumn("id", "INTEGER", is_business_key=True),))
+    )
     table.put_many({"id": number} for number in range(50))
     with TwinServer(store, token=TOKEN) as server:
         yield server
@@ -66,7 +73,9 @@ def open_session(twin: TwinServer, pauses: Pauses) -> Callable[..., GuardedSessi
     def opened(base_url: str | None = None, **limits: Any) -> GuardedSession:
         register_secret(TOKEN)
         chosen = {"timeout_seconds": 2, "backoff_seconds": 1, **limits}
-        return GuardedSession(base_url or twin.url, lambda: TOKEN, HttpLimits(**chosen), sleep=pauses)
+        return GuardedSession(
+            base_url or twin.url, lambda: TOKEN, HttpLimits(**chosen), sleep=pauses
+        )
 
     return opened
 
@@ -86,7 +95,9 @@ def test_a_good_answer_comes_as_it_was_sent_with_the_token_on_the_request(
     assert (traffic.requests, traffic.retries, traffic.bytes_wire) == (1, 0, len(body))
 
 
-def test_compressed_answers_are_unpacked_and_counted_as_they_came(twin: TwinServer, open_session: Opener) -> None:
+def test_compressed_answers_are_unpacked_and_counted_as_they_came(
+    twin: TwinServer, open_session: Opener
+) -> None:
     twin.gzip = True
     traffic = Traffic()
     body = open_session().get(PATH, traffic=traffic)
@@ -95,7 +106,9 @@ def test_compressed_answers_are_unpacked_and_counted_as_they_came(twin: TwinServ
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
-def test_a_busy_source_is_asked_again(twin: TwinServer, open_session: Opener, pauses: Pauses, status: int) -> None:
+def test_a_busy_source_is_asked_again(
+    twin: TwinServer, open_session: Opener, pauses: Pauses, status: int
+) -> None:
     twin.faults.add(Fault(status=status, times=2))
     traffic = Traffic()
     assert open_session().get(PATH, traffic=traffic)
@@ -104,7 +117,9 @@ def test_a_busy_source_is_asked_again(twin: TwinServer, open_session: Opener, pa
     assert 1 <= pauses[1] <= 3
 
 
-def test_a_source_that_stays_busy_is_given_up_after_the_last_try(twin: TwinServer, open_session: Opener) -> None:
+def test_a_source_that_stays_busy_is_given_up_after_the_last_try(
+    twin: TwinServer, open_session: Opener
+) -> None:
     twin.faults.add(Fault(status=503, times=None))
     with pytest.raises(SourceBusyError, match=r"answered 503.*\(4 tries\)"):
         open_session(tries=4).get(PATH)
@@ -146,10 +161,14 @@ def test_retry_after_in_seconds_is_honoured(
     assert pauses == [seconds]
 
 
-def test_retry_after_as_a_date_is_honoured(twin: TwinServer, open_session: Opener, pauses: Pauses) -> None:
+def test_retry_after_as_a_date_is_honoured(
+    twin: TwinServer, open_session: Opener, pauses: Pauses
+) -> None:
     from email.utils import formatdate
 
-    twin.faults.add(Fault(status=503, headers={"Retry-After": formatdate(time.time() + 90, usegmt=True)}))
+    twin.faults.add(
+        Fault(status=503, headers={"Retry-After": formatdate(time.time() + 90, usegmt=True)})
+    )
     open_session().get(PATH)
     assert 85 <= pauses[0] <= 91
 
@@ -165,14 +184,17 @@ def test_a_huge_retry_after_ends_the_run_instead_of_holding_it(
 
 
 @pytest.mark.parametrize(
-    "header", ["", "soon", "-5", "1.5", "²", "Mon, 99 Foo 2024", "Mon, 01 Jan 99999999999 00:00:00 GMT"]
+    "header",
+    ["", "soon", "-5", "1.5", "²", "Mon, 99 Foo 2024", "Mon, 01 Jan 99999999999 00:00:00 GMT"],
 )
 def test_an_unreadable_retry_after_is_as_good_as_none(header: str) -> None:
     assert retry_after_seconds(header) is None
 
 
 def test_a_retry_after_in_the_past_means_now() -> None:
-    assert retry_after_seconds("Fri, 01 Jan 1999 00:00:00 GMT", datetime(2024, 1, 1, tzinfo=UTC)) == 0
+    assert (
+        retry_after_seconds("Fri, 01 Jan 1999 00:00:00 GMT", datetime(2024, 1, 1, tzinfo=UTC)) == 0
+    )
 
 
 @given(st.text(st.characters(max_codepoint=255), max_size=40))
@@ -193,7 +215,9 @@ def test_a_redirect_is_not_followed_and_the_other_host_never_hears_of_us(
 
 
 @pytest.mark.parametrize("path", ["@evil.example/x", ".evil.example/x", ":1/x", "/api/../../x"])
-def test_a_path_cannot_lead_to_another_origin(twin: TwinServer, open_session: Opener, path: str) -> None:
+def test_a_path_cannot_lead_to_another_origin(
+    twin: TwinServer, open_session: Opener, path: str
+) -> None:
     with pytest.raises(GuardError, match="leaves the connector's origin"):
         open_session().get(path)
     assert twin.requests_log == []
@@ -216,7 +240,9 @@ def test_a_body_that_breaks_off_is_thrown_away_whole_and_read_again(
     assert len(twin.requests_log) == 3
 
 
-def test_a_body_that_always_breaks_off_is_a_broken_page(twin: TwinServer, open_session: Opener) -> None:
+def test_a_body_that_always_breaks_off_is_a_broken_page(
+    twin: TwinServer, open_session: Opener
+) -> None:
     twin.faults.add(Fault(cut_at_byte=40, times=None))
     with pytest.raises(BrokenPageError, match="broke off"):
         open_session().get(PATH)
@@ -260,7 +286,9 @@ def test_an_answer_that_does_not_come_times_out(twin: TwinServer, open_session: 
     assert time.monotonic() - started < 0.8
 
 
-def test_dripping_bytes_end_at_the_deadline_of_the_page(twin: TwinServer, open_session: Opener) -> None:
+def test_dripping_bytes_end_at_the_deadline_of_the_page(
+    twin: TwinServer, open_session: Opener
+) -> None:
     twin.faults.add(Fault(drip_bytes=5, drip_interval_seconds=0.05, times=None))
     started = time.monotonic()
     with pytest.raises(BrokenPageError, match="not complete after 0.4 s"):
@@ -283,15 +311,30 @@ def test_a_giant_body_is_stopped_at_the_limit(twin: TwinServer, open_session: Op
     assert traffic.bytes_wire < 2_000_000
 
 
-def test_something_that_only_claims_to_be_gzip_is_a_broken_page(twin: TwinServer, open_session: Opener) -> None:
+def test_something_that_only_claims_to_be_gzip_is_a_broken_page(
+    twin: TwinServer, open_session: Opener
+) -> None:
     twin.faults.add(Fault(invalid_gzip=True, times=None))
     with pytest.raises(BrokenPageError, match="broke off"):
         open_session().get(PATH)
 
 
-def test_a_certificate_nobody_vouches_for_is_refused_without_a_retry(tmp_path: Path, open_session: Opener) -> None:
+def test_a_certificate_nobody_vouches_for_is_refused_without_a_retry(
+    tmp_path: Path, open_session: Opener
+) -> None:
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "1",
+            "-subj",
+            "/CN=localhost",
+        ]
         + ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem")],
         check=True,
         capture_output=True,
@@ -337,14 +380,18 @@ def test_a_long_token_is_hidden_even_where_the_body_is_cut(
 
 
 def test_an_error_body_shows_no_control_characters(twin: TwinServer, open_session: Opener) -> None:
-    twin.faults.add(Fault(status=400, body=b"\x1b[31mred\r\nINFO forged line\x00\xff" + b"x" * 9000))
+    twin.faults.add(
+        Fault(status=400, body=b"\x1b[31mred\r\nINFO forged line\x00\xff" + b"x" * 9000)
+    )
     with pytest.raises(SourceContractError) as caught:
         open_session().get(PATH)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 400
 
 
-def test_connections_are_used_again_but_not_after_a_broken_answer(twin: TwinServer, open_session: Opener) -> None:
+def test_connections_are_used_again_but_not_after_a_broken_answer(
+    twin: TwinServer, open_session: Opener
+) -> None:
     with TcpProxy(twin.port) as proxy:
         session = open_session(proxy.url)
         for _ in range(5):
@@ -359,7 +406,9 @@ def test_connections_are_used_again_but_not_after_a_broken_answer(twin: TwinServ
         assert proxy.connections == 2
 
 
-def test_a_source_that_went_away_and_came_back_is_found_again(twin: TwinServer, open_session: Opener) -> None:
+def test_a_source_that_went_away_and_came_back_is_found_again(
+    twin: TwinServer, open_session: Opener
+) -> None:
     session = open_session()
     session.get(PATH)
     twin.stop()
@@ -369,7 +418,9 @@ def test_a_source_that_went_away_and_came_back_is_found_again(twin: TwinServer, 
     assert session.get(PATH)
 
 
-def test_a_token_that_changed_is_used_from_the_next_request_on(twin: TwinServer, pauses: Pauses) -> None:
+def test_a_token_that_changed_is_used_from_the_next_request_on(
+    twin: TwinServer, pauses: Pauses
+) -> None:
     tokens = iter(["old", TOKEN])
     session = GuardedSession(twin.url, lambda: next(tokens), HttpLimits(), sleep=pauses)
     with pytest.raises(AuthenticationError):
@@ -401,15 +452,28 @@ def test_no_more_requests_run_at_once_than_allowed(twin: TwinServer, open_sessio
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b'{"apis": []}', b"null", b'"x"', b"[" * 100_000, b"[" + b"[]," * 3_000_000 + b"1]"]
+    "body",
+    [
+        b"",
+        b"<html>",
+        b'{"apis": []}',
+        b"null",
+        b'"x"',
+        b"[" * 100_000,
+        b"[" + b"[]," * 3_000_000 + b"1]",
+    ],
 )
-def test_a_list_of_apis_that_is_none_is_refused(twin: TwinServer, open_session: Opener, body: bytes) -> None:
+def test_a_list_of_apis_that_is_none_is_refused(
+    twin: TwinServer, open_session: Opener, body: bytes
+) -> None:
     twin.faults.add(Fault(kind="apis", body=body, times=None))
     with pytest.raises((BrokenPageError, SourceContractError), match="begins:"):
         fetch_apis(open_session(tries=1))
 
 
-@pytest.mark.parametrize("settings", [{"tries": 0}, {"unknown": 1}, {"timeout_seconds": "x"}, {"max_page_bytes": 5}])
+@pytest.mark.parametrize(
+    "settings", [{"tries": 0}, {"unknown": 1}, {"timeout_seconds": "x"}, {"max_page_bytes": 5}]
+)
 def test_limits_out_of_range_are_refused_by_name(settings: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=next(iter(settings))):
         HttpLimits.from_settings(settings)

@@ -56,7 +56,14 @@ def test_what_is_not_the_next_page_is_not_taken_for_it(header: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["?page=2; rel=next", '<?page=2>; rel="next', "<?page=2; rel=next", "<?page=2> rel=next", "next"]
+    "header",
+    [
+        "?page=2; rel=next",
+        '<?page=2>; rel="next',
+        "<?page=2; rel=next",
+        "<?page=2> rel=next",
+        "next",
+    ],
 )
 def test_a_header_that_cannot_be_read_is_an_error_and_no_end(header: str) -> None:
     with pytest.raises(SourceContractError, match="Link cannot be read"):
@@ -72,7 +79,14 @@ def cpu_seconds(header: str) -> float:
 
 @pytest.mark.parametrize(
     "begin, repeated",
-    [('<a>; t="', "\\"), ("<a>", "; "), ("<a>;x=", '"'), ("", ","), ('<a>; a="', 'b\\"'), ("", "<a>;")],
+    [
+        ('<a>; t="', "\\"),
+        ("<a>", "; "),
+        ("<a>;x=", '"'),
+        ("", ","),
+        ('<a>; a="', 'b\\"'),
+        ("", "<a>;"),
+    ],
 )
 def test_a_hostile_header_takes_no_more_than_its_length(begin: str, repeated: str) -> None:
     assert cpu_seconds(begin + repeated * 100_000) < 2

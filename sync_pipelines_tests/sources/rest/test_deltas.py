@@ -15,16 +15,22 @@ SINCE = {"field": "updated_at", "param": "since"}
 
 
 def start(world, *, order="ascending", paging="page", count=25, **options):
-    served = world.serve(count, paging=paging, since=("since", "updated_at"), sort="updated_at", **options)
+    served = world.serve(
+        count, paging=paging, since=("since", "updated_at"), sort="updated_at", **options
+    )
     pagination = PAGE if paging == "page" else NEXT
     world.apply_endpoint(
-        pagination=pagination, cursor={**SINCE, "order": order}, records="$" if paging == "page" else "$.items"
+        pagination=pagination,
+        cursor={**SINCE, "order": order},
+        records="$" if paging == "page" else "$.items",
     )
     world.set("users", lookback_seconds=0)
     return served
 
 
-@pytest.mark.parametrize("paging, order", [("page", "ascending"), ("page", "any"), ("next_link", "any")])
+@pytest.mark.parametrize(
+    "paging, order", [("page", "ascending"), ("page", "any"), ("next_link", "any")]
+)
 def test_a_delta_fetches_only_what_changed(declared, paging, order):
     served = start(declared, order=order, paging=paging)
     declared.sync("users")
@@ -73,7 +79,9 @@ def test_a_record_without_cursor_value_comes_in_by_every_full_read_and_a_delta_c
     assert any("2 records have no updated_at" in warning for warning in first.warnings)
     served.records[1]["name"] = "changed unseen"
     delta = declared.sync("users")
-    assert delta.mode == "delta" and any("2 records have no updated_at" in warning for warning in delta.warnings)
+    assert delta.mode == "delta" and any(
+        "2 records have no updated_at" in warning for warning in delta.warnings
+    )
     assert declared.table()[2]["name"] == "user 2"
     assert declared.sync("users").mode == "delta", "the number is kept from run to run"
     assert declared.runs("users")[0]["details"]["without_rowversion"] == 2
@@ -90,10 +98,15 @@ def test_a_cursor_that_nothing_can_order_asks_for_a_codec(declared):
         record["version"] = "x" * (place + 1)
     columns = [*COLUMNS, {"name": "version", "type": "text"}]
     declared.apply_endpoint(
-        records="$.items", pagination=NEXT, columns=columns, cursor={"field": "version", "param": "since"}
+        records="$.items",
+        pagination=NEXT,
+        columns=columns,
+        cursor={"field": "version", "param": "since"},
     )
     declared.sync("users")
-    assert declared.entity("users").cursor is None, "everything is read every time, and nothing is guessed"
+    assert declared.entity("users").cursor is None, (
+        "everything is read every time, and nothing is guessed"
+    )
 
 
 def test_a_walk_by_filter_finds_deletions_only_after_two_full_reads(declared):
@@ -109,8 +122,15 @@ def test_numbers_and_texts_arrive_exactly(declared):
     served = declared.serve(0, path="/exact")
     from decimal import Decimal
 
-    values = [Decimal("12345678901234.567"), Decimal("0.1"), Decimal("1E-20"), Decimal("99999999999999999999999999.99")]
-    served.records[:] = [{"id": place, "name": 'ü "\\ \u2028', "amount": value} for place, value in enumerate(values)]
+    values = [
+        Decimal("12345678901234.567"),
+        Decimal("0.1"),
+        Decimal("1E-20"),
+        Decimal("99999999999999999999999999.99"),
+    ]
+    served.records[:] = [
+        {"id": place, "name": 'ü "\\ \u2028', "amount": value} for place, value in enumerate(values)
+    ]
     declared.apply_endpoint(path="/exact")
     declared.sync("users")
     assert [row["amount"] for _, row in sorted(declared.table().items())] == values
@@ -126,7 +146,9 @@ def test_bad_records_go_to_quarantine_with_everything_the_source_sent(declared):
     assert (result.ledger.inserted, result.ledger.quarantined) == (1, 2)
     record = next(
         bytes(one["record"])
-        for one in declared.sql_dicts("SELECT record FROM bridge.quarantine WHERE column_name = 'amount'")
+        for one in declared.sql_dicts(
+            "SELECT record FROM bridge.quarantine WHERE column_name = 'amount'"
+        )
     )
     assert b'"colour":"red"' in record and b'"much"' in record
     assert result.undeclared == ("colour",)
@@ -134,8 +156,15 @@ def test_bad_records_go_to_quarantine_with_everything_the_source_sent(declared):
 
 def test_a_nested_field_that_turns_into_something_else_is_set_aside(declared):
     served = declared.serve(0, path="/nested")
-    served.records[:] = [{"id": 1, "name": {"first": "Ada"}}, {"id": 2, "name": "Boris"}, {"id": 3, "name": None}]
-    columns = [{"name": "id", "type": "bigint", "key": True}, {"name": "first", "type": "text", "from": "name.first"}]
+    served.records[:] = [
+        {"id": 1, "name": {"first": "Ada"}},
+        {"id": 2, "name": "Boris"},
+        {"id": 3, "name": None},
+    ]
+    columns = [
+        {"name": "id", "type": "bigint", "key": True},
+        {"name": "first", "type": "text", "from": "name.first"},
+    ]
     declared.apply_endpoint(path="/nested", columns=columns)
     result = declared.sync("users")
     assert result.ledger.quarantined == 1
@@ -149,7 +178,9 @@ def test_a_renamed_field_is_told(declared):
     declared.sync("users")
     for record in served.records:
         record["label"] = record.pop("name")
-    assert any("no record had the fields of name" in warning for warning in declared.sync("users").warnings)
+    assert any(
+        "no record had the fields of name" in warning for warning in declared.sync("users").warnings
+    )
 
 
 def test_a_stray_field_does_not_take_a_columns_place(declared):
@@ -173,7 +204,9 @@ def test_everything_is_equal_after_an_audit(declared):
 
 def probe(world) -> Probing:
     settings = world.settings.model_copy(update={"probe_interval_seconds": 0.001})
-    return probe_changes(world.database, get_connector(world.database, "shop"), settings, by_cron=False)
+    return probe_changes(
+        world.database, get_connector(world.database, "shop"), settings, by_cron=False
+    )
 
 
 def test_a_sorted_source_is_probed_by_one_request_for_one_record(declared):

@@ -14,7 +14,10 @@ WANTED = list(range(1, 21))
 def start(world, *, by_path=False, count=20, verified=None, **changes):
     records = users(count)
     served = world.serve(
-        path="/users/{id}" if by_path else "/users", records=records, ids=None if by_path else "ids", **changes
+        path="/users/{id}" if by_path else "/users",
+        records=records,
+        ids=None if by_path else "ids",
+        **changes,
     )
     ids = {
         "values": WANTED,
@@ -47,7 +50,9 @@ def test_an_id_that_does_not_come_back_is_in_quarantine_and_its_row_stays(declar
     assert 7 in declared.table()
     served.records.append(gone)
     declared.sync("users")
-    assert declared.sql("SELECT count(*) FROM bridge.quarantine WHERE resolved_at IS NULL") == [(0,)]
+    assert declared.sql("SELECT count(*) FROM bridge.quarantine WHERE resolved_at IS NULL") == [
+        (0,)
+    ]
 
 
 def test_the_row_of_a_text_id_that_looks_like_a_number_stays_when_it_does_not_come_back(declared):
@@ -55,7 +60,9 @@ def test_the_row_of_a_text_id_that_looks_like_a_number_stays_when_it_does_not_co
     for record in served.records:
         record["id"] = str(record["id"])
     columns = [{"name": "id", "type": "text", "key": True}, *COLUMNS[1:]]
-    declared.apply_endpoint(ids={"values": [str(one) for one in WANTED], "param": "ids"}, columns=columns)
+    declared.apply_endpoint(
+        ids={"values": [str(one) for one in WANTED], "param": "ids"}, columns=columns
+    )
     declared.sync("users")
     del served.records[6]
     assert [declared.sync("users").ledger.deleted for _ in range(3)] == [0, 0, 0]
@@ -66,12 +73,18 @@ def test_the_row_of_a_text_id_that_looks_like_a_number_stays_when_it_does_not_co
 def test_ids_that_are_not_the_key_are_refused(declared):
     declared.serve(20, ids="ids")
     columns = [{"name": "code", "type": "text", "key": True}, {"name": "id", "type": "bigint"}]
-    plan = declared.plan(declared.declare(ids={"values": WANTED, "param": "ids", "column": "id"}, columns=columns))
+    plan = declared.plan(
+        declared.declare(ids={"values": WANTED, "param": "ids", "column": "id"}, columns=columns)
+    )
     assert "are its business key" in plan.invalid["users"]
 
 
-@pytest.mark.parametrize("by_path, bad", [(True, ""), (True, "."), (True, ".."), (False, "3,4"), (False, "")])
-def test_an_id_of_a_table_that_no_request_can_name_is_set_aside_without_asking(declared, by_path, bad):
+@pytest.mark.parametrize(
+    "by_path, bad", [(True, ""), (True, "."), (True, ".."), (False, "3,4"), (False, "")]
+)
+def test_an_id_of_a_table_that_no_request_can_name_is_set_aside_without_asking(
+    declared, by_path, bad
+):
     path = "/users/{id}" if by_path else "/users"
     served = declared.serve(20, path=path, ids=None if by_path else "ids")
     declared.serve(20, path="/users/")
@@ -83,7 +96,9 @@ def test_an_id_of_a_table_that_no_request_can_name_is_set_aside_without_asking(d
     )
     columns = [{"name": "id", "type": "text", "key": True}, *COLUMNS[1:]]
     declared.apply_endpoint(
-        path=path, ids={"table": "public.members.member", **({} if by_path else {"param": "ids"})}, columns=columns
+        path=path,
+        ids={"table": "public.members.member", **({} if by_path else {"param": "ids"})},
+        columns=columns,
     )
     result = declared.sync("users")
     assert (result.ledger.inserted, result.ledger.quarantined) == (10, 1)
@@ -91,7 +106,9 @@ def test_an_id_of_a_table_that_no_request_can_name_is_set_aside_without_asking(d
 
 
 @pytest.mark.parametrize("missing, refused", [(4, False), (5, True)])
-def test_a_run_with_less_than_80_percent_success_of_all_its_ids_is_refused(declared, missing, refused):
+def test_a_run_with_less_than_80_percent_success_of_all_its_ids_is_refused(
+    declared, missing, refused
+):
     served = start(declared)
     declared.sync("users")
     served.records[0]["name"] = "changed"
@@ -99,7 +116,10 @@ def test_a_run_with_less_than_80_percent_success_of_all_its_ids_is_refused(decla
     if refused:
         error = declared.fails(IncompleteAnswerError, "users")
         assert declared.runs("users")[0]["status"] == "incomplete"
-        assert (error.exit_code, error.details()["retriable"]) == (RunStatus.INCOMPLETE.exit_code, True)
+        assert (error.exit_code, error.details()["retriable"]) == (
+            RunStatus.INCOMPLETE.exit_code,
+            True,
+        )
         assert f"{20 - missing} of 20" in error.what and "11: It was asked for" in error.what
         assert declared.table()[1]["name"] == "user 1"
     else:
@@ -163,20 +183,28 @@ def test_a_new_id_is_asked_for_from_the_beginning(declared):
 def test_missing_ids_never_stop_the_syncs_after_the_first(declared, by_path):
     """Ids without a row were a batch of their own from the second sync on, of which none came back."""
     path = "/users/{id}" if by_path else "/users"
-    served = declared.serve(path=path, records=users(20), ids=None if by_path else "ids", since=("since", "updated_at"))
+    served = declared.serve(
+        path=path, records=users(20), ids=None if by_path else "ids", since=("since", "updated_at")
+    )
     del served.records[3:6]
     cursor = {"field": "updated_at", "param": "since", "lookback_seconds": 0}
     declared.apply_endpoint(
-        path=path, ids={"values": WANTED, "size": 10, **({} if by_path else {"param": "ids"})}, cursor=cursor
+        path=path,
+        ids={"values": WANTED, "size": 10, **({} if by_path else {"param": "ids"})},
+        cursor=cursor,
     )
     assert declared.sync("users").ledger.inserted == 17
     for number in range(2, 11):
-        served.records[number].update(name=f"changed in sync {number}", updated_at=user(100 + number)["updated_at"])
+        served.records[number].update(
+            name=f"changed in sync {number}", updated_at=user(100 + number)["updated_at"]
+        )
         result = declared.sync("users", full_refresh=number % 4 == 0)
         assert (result.mode, result.ledger.updated) == ("full" if number % 4 == 0 else "delta", 1)
         assert declared.table()[served.records[number]["id"]]["name"] == f"changed in sync {number}"
     served.records.insert(3, user(4, updated_at=user(5)["updated_at"]))
-    assert declared.sync("users").ledger.inserted == 1, "an id that comes late is asked for from the beginning"
+    assert declared.sync("users").ledger.inserted == 1, (
+        "an id that comes late is asked for from the beginning"
+    )
     del served.records[10:]
     declared.fails(IncompleteAnswerError, "users", full_refresh=True)
 
@@ -184,7 +212,8 @@ def test_missing_ids_never_stop_the_syncs_after_the_first(declared, by_path):
 def test_a_full_refresh_asks_for_every_id_once(declared):
     served = declared.serve(20, ids="ids", since=("since", "updated_at"))
     declared.apply_endpoint(
-        ids={"values": WANTED, "size": 10, "param": "ids"}, cursor={"field": "updated_at", "param": "since"}
+        ids={"values": WANTED, "size": 10, "param": "ids"},
+        cursor={"field": "updated_at", "param": "since"},
     )
     declared.sync("users")
     before = len(declared.requests(served.path))

@@ -21,7 +21,10 @@ def text(**schema: Any) -> dict[str, Any]:
 
 
 def plan(
-    parameters: list[dict[str, Any]], beside: dict[str, Any] | None = None, headers: Any = None, **override: Any
+    parameters: list[dict[str, Any]],
+    beside: dict[str, Any] | None = None,
+    headers: Any = None,
+    **override: Any,
 ) -> Any:
     """The plan of one operation with these query parameters and these properties beside its list."""
     record = {
@@ -30,7 +33,9 @@ def plan(
         "properties": {"id": {"type": "integer"}, "total": {"type": "integer"}, "next": text()},
     }
     items = {"type": "array", "items": record}
-    schema = items if beside is None else {"type": "object", "properties": {"data": items, **beside}}
+    schema = (
+        items if beside is None else {"type": "object", "properties": {"data": items, **beside}}
+    )
     answer = {"headers": headers or {}, "content": {"application/json": {"schema": schema}}}
     document = {
         "openapi": "3.0.3",
@@ -76,7 +81,11 @@ def plan(
         (
             [query("cursor", "string")],
             {"response_metadata": {"type": "object", "properties": {"next_cursor": text()}}},
-            {"type": "cursor", "cursor_path": "$.response_metadata.next_cursor", "cursor_param": "cursor"},
+            {
+                "type": "cursor",
+                "cursor_path": "$.response_metadata.next_cursor",
+                "cursor_param": "cursor",
+            },
         ),
         (
             [query("page", "string")],
@@ -106,7 +115,9 @@ def plan(
         ),
     ],
 )
-def test_a_pagination_that_plainly_fits_is_used(parameters: Any, beside: Any, expected: dict[str, Any]) -> None:
+def test_a_pagination_that_plainly_fits_is_used(
+    parameters: Any, beside: Any, expected: dict[str, Any]
+) -> None:
     planned = plan(parameters, beside)
     assert planned.skipped == {}
     assert planned.endpoints["customers"]["pagination"] == expected
@@ -139,7 +150,15 @@ def test_a_declared_header_link_is_followed() -> None:
         ([], {"done": {"type": "boolean"}}),
         ([], {"_scroll_id": text()}),
         ([], {"nextRecordsUrl": text()}),
-        ([], {"additional_data": {"type": "object", "properties": {"more_items_in_collection": {"type": "boolean"}}}}),
+        (
+            [],
+            {
+                "additional_data": {
+                    "type": "object",
+                    "properties": {"more_items_in_collection": {"type": "boolean"}},
+                }
+            },
+        ),
         ([], {"remaining": {"type": "integer"}}),
         ([query("page_info", "string")], {}),
         ([query("sysparm_offset")], {}),
@@ -160,11 +179,15 @@ def test_a_paged_operation_that_is_not_understood_is_left_out_with_the_lines_to_
         added = yaml.safe_load(line)["endpoints"]["customers"]
         completed = plan(parameters, beside, **added)
         assert completed.skipped == {}
-        assert Endpoint.model_validate(completed.endpoints["customers"]).pagination.type == added["pagination"]["type"]
+        assert (
+            Endpoint.model_validate(completed.endpoints["customers"]).pagination.type
+            == added["pagination"]["type"]
+        )
 
 
 @pytest.mark.parametrize(
-    "header", ["X-Next-Page", "X-Total-Count", "X-WP-TotalPages", "Content-Range", "x-ms-continuation"]
+    "header",
+    ["X-Next-Page", "X-Total-Count", "X-WP-TotalPages", "Content-Range", "x-ms-continuation"],
 )
 def test_a_declared_header_that_tells_of_pages_is_a_sign(header: str) -> None:
     assert f"header {header}" in plan([], headers={header: {}}).skipped["GET /customers"]

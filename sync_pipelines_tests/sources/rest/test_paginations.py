@@ -33,7 +33,10 @@ ENVELOPED = ("cursor", "next_link")
 
 def start(world, paging, count=25, auth="bearer", **options):
     served = world.serve(count, paging=paging, auth=auth, **options)
-    return served, {"pagination": PAGINATIONS[paging], "records": "$.items" if paging in ENVELOPED else "$"}
+    return served, {
+        "pagination": PAGINATIONS[paging],
+        "records": "$.items" if paging in ENVELOPED else "$",
+    }
 
 
 @pytest.mark.parametrize("paging", PAGINATIONS)
@@ -71,7 +74,9 @@ def test_a_source_that_answers_empty_does_not_empty_the_table(declared, paging):
 @pytest.mark.parametrize("paging", ["cursor", "next_link"])
 def test_a_next_page_that_was_read_already_is_a_loop(declared, paging):
     _, endpoint = start(
-        declared, paging, next_url=lambda path, query: f"{path}?cursor=10&size=10" if paging == "next_link" else "10"
+        declared,
+        paging,
+        next_url=lambda path, query: f"{path}?cursor=10&size=10" if paging == "next_link" else "10",
     )
     declared.apply_endpoint(**endpoint)
     assert "loop" in declared.fails(SourceContractError, "users").what
@@ -106,7 +111,9 @@ def test_an_absolute_next_link_of_the_same_origin_is_followed(declared):
     from urllib.parse import urlencode
 
     _, endpoint = start(
-        declared, "next_link", next_url=lambda path, query: f"{declared.server.url}{path}?{urlencode(query)}"
+        declared,
+        "next_link",
+        next_url=lambda path, query: f"{declared.server.url}{path}?{urlencode(query)}",
     )
     declared.apply_endpoint(**endpoint)
     assert declared.sync("users").ledger.inserted == 25
@@ -161,7 +168,10 @@ def test_a_source_that_caps_its_pages_but_numbers_them_by_the_size_asked_for_los
 @pytest.mark.parametrize(
     "headers",
     [
-        {"Link": '</users?cursor=10&size=10>; rel="next"', "link": '</users?cursor=90>; rel="last"'},
+        {
+            "Link": '</users?cursor=10&size=10>; rel="next"',
+            "link": '</users?cursor=90>; rel="last"',
+        },
         {"Link": '</users?cursor=10&size=10>; rel="start Next"'},
     ],
 )
@@ -176,7 +186,11 @@ def test_the_next_link_is_found_among_others(declared, headers):
 def test_a_next_page_may_be_denied_in_many_ways(declared, told):
     _, endpoint = start(declared, "next_link")
     declared.apply_endpoint(**endpoint)
-    declared.faults.add(Fault(kind="rest", times=None, body=b'{"items": [{"id": 1}], "next": ' + told.encode() + b"}"))
+    declared.faults.add(
+        Fault(
+            kind="rest", times=None, body=b'{"items": [{"id": 1}], "next": ' + told.encode() + b"}"
+        )
+    )
     assert declared.sync("users").ledger.inserted == 1
 
 
@@ -184,9 +198,16 @@ def test_a_next_page_may_be_denied_in_many_ways(declared, told):
 def test_a_bad_text_in_an_answer_does_not_hide_its_next_page(declared, paging):
     _, endpoint = start(declared, paging)
     declared.apply_endpoint(**endpoint)
-    told = b'"next": "/users?cursor=10&size=10"' if paging == "next_link" else b'"meta": {"next": 10}'
+    told = (
+        b'"next": "/users?cursor=10&size=10"' if paging == "next_link" else b'"meta": {"next": 10}'
+    )
     declared.faults.add(
-        Fault(kind="rest", body=b'{"items": [{"id": 1, "name": "\xff"}, {"id": 2, "name": "a\nb"}], ' + told + b"}")
+        Fault(
+            kind="rest",
+            body=b'{"items": [{"id": 1, "name": "\xff"}, {"id": 2, "name": "a\nb"}], '
+            + told
+            + b"}",
+        )
     )
     result = declared.sync("users")
     assert (result.ledger.inserted, result.ledger.quarantined) == (15, 2)
@@ -197,10 +218,15 @@ def test_an_empty_page_with_a_next_one_is_read_over(declared, paging):
     served, endpoint = start(declared, paging)
     served.empty_pages = {2}
     declared.apply_endpoint(**endpoint)
-    assert set(declared.table() if declared.sync("users") else ()) == {*range(1, 11), *range(21, 26)}
+    assert set(declared.table() if declared.sync("users") else ()) == {
+        *range(1, 11),
+        *range(21, 26),
+    }
 
 
-@pytest.mark.parametrize("body", [b"{}", b'{"items": null}', b'{"rows": []}', b"null", b'{"items": 3}'])
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"items": null}', b'{"rows": []}', b"null", b'{"items": 3}']
+)
 def test_an_answer_of_another_shape_is_not_asked_for_again_and_has_a_next_step(declared, body):
     _, endpoint = start(declared, "next_link")
     declared.apply_endpoint(**endpoint)
@@ -221,7 +247,9 @@ def test_an_answer_that_is_cut_does_not_pass_for_an_empty_one(declared, body):
 def test_too_many_requests_waits_as_asked_and_goes_on(declared):
     _, endpoint = start(declared, "page")
     declared.apply_endpoint(**endpoint)
-    limited = declared.faults.add(Fault(kind="rest", nth=2, status=429, headers={"Retry-After": "0"}))
+    limited = declared.faults.add(
+        Fault(kind="rest", nth=2, status=429, headers={"Retry-After": "0"})
+    )
     assert declared.sync("users").ledger.inserted == 25
     assert declared.faults.fired(limited) == 1
     declared.faults.add(Fault(kind="rest", times=None, status=429))
@@ -265,7 +293,8 @@ def test_one_answer_that_says_that_there_is_more_is_not_everything(declared, tol
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Link": '</users?page=2>; rel="next"'}, {"X-Next-Page": "2"}, {"X-Total-Count": "4"}]
+    "headers",
+    [{"Link": '</users?page=2>; rel="next"'}, {"X-Next-Page": "2"}, {"X-Total-Count": "4"}],
 )
 def test_headers_tell_of_more_as_well(declared, headers):
     answering(declared, users(3), headers)
@@ -334,7 +363,9 @@ def test_an_end_before_the_total_is_no_end(declared, monkeypatch, paging):
 
     def telling(token, method, path, query, headers, body):
         told = json.loads(answer(token, method, path, query, headers, body).body)
-        return json_answer({**(told if isinstance(told, dict) else {"items": told}), "total": total[0]})
+        return json_answer(
+            {**(told if isinstance(told, dict) else {"items": told}), "total": total[0]}
+        )
 
     monkeypatch.setattr(declared.rest, "answer", telling)
     declared.apply_endpoint(**endpoint)
@@ -376,7 +407,9 @@ def test_a_record_that_the_list_has_twice_is_no_sign_of_pages_that_move(declared
     declared.apply_endpoint(**endpoint)
     result = declared.sync("users")
     assert not any("twice" in warning for warning in result.warnings)
-    assert (result.ledger.inserted, result.ledger.superseded) == (25, 27), "a second read brought the same pages"
+    assert (result.ledger.inserted, result.ledger.superseded) == (25, 27), (
+        "a second read brought the same pages"
+    )
     del served.records[3]
     assert [declared.sync("users").ledger.deleted for _ in range(2)] == [0, 1]
 
@@ -387,7 +420,11 @@ AUTHENTICATIONS = {
     "api_key_header": {"type": "api_key", "key": "env:SHOP_KEY", "header": "X-API-Key"},
     "api_key_query": {"type": "api_key", "key": "env:SHOP_KEY", "query": "api_key"},
     "basic": {"type": "basic", "username": "env:SHOP_USER", "password": "env:SHOP_PASSWORD"},
-    "oauth2": {"type": "oauth2", "client_id": "env:SHOP_CLIENT", "client_secret": "env:SHOP_SECRET"},
+    "oauth2": {
+        "type": "oauth2",
+        "client_id": "env:SHOP_CLIENT",
+        "client_secret": "env:SHOP_SECRET",
+    },
 }
 CANARIES = {
     "SHOP_TOKEN": "canary-token-17",
@@ -485,7 +522,9 @@ def test_a_short_lived_oauth_token_is_renewed_before_it_ends(declared, monkeypat
 
     auth = credentials(declared, monkeypatch, "oauth2")
     now = [0.0]
-    source = ClientCredentials(OAuth2Auth(**auth), HttpLimits(), resolve_secret, clock=lambda: now[0])
+    source = ClientCredentials(
+        OAuth2Auth(**auth), HttpLimits(), resolve_secret, clock=lambda: now[0]
+    )
     declared.rest.lifetime_seconds = 100
     first = source.headers()
     now[0] = 69
@@ -502,7 +541,9 @@ def test_a_next_page_that_is_named_elsewhere_is_an_error_and_no_end(declared, pa
     start(declared, paging)
     declared.apply_endpoint(records="$.items", pagination={**PAGINATIONS[paging], **wrong})
     assert "names a next page" in declared.fails(SourceContractError, "users").what
-    declared.apply_endpoint(records="$.items", pagination={**PAGINATIONS[paging], **wrong, "checked": False})
+    declared.apply_endpoint(
+        records="$.items", pagination={**PAGINATIONS[paging], **wrong, "checked": False}
+    )
     assert declared.sync("users").ledger.inserted == 10, "a person said that this is the end"
 
 
@@ -513,14 +554,20 @@ def test_a_next_page_that_no_answer_names_is_warned_about_unless_the_first_is_sh
 ):
     start(declared, paging, count=count)
     declared.apply_endpoint(records="$.items", pagination={**PAGINATIONS[paging], **wrong})
-    told = [warning for warning in declared.sync("users").warnings if "next page is named" in warning]
+    told = [
+        warning for warning in declared.sync("users").warnings if "next page is named" in warning
+    ]
     assert bool(told) is warned
 
 
 @pytest.mark.parametrize("paging, wrong", WRONG)
-def test_as_many_as_were_asked_for_are_no_end_where_nothing_names_a_next_page(declared, paging, wrong):
+def test_as_many_as_were_asked_for_are_no_end_where_nothing_names_a_next_page(
+    declared, paging, wrong
+):
     declared.serve(0)
-    declared.faults.add(Fault(kind="rest", times=None, body=json.dumps({"items": users(3)}).encode()))
+    declared.faults.add(
+        Fault(kind="rest", times=None, body=json.dumps({"items": users(3)}).encode())
+    )
     pagination = {**PAGINATIONS[paging], **wrong, "size_param": "size", "size": 3}
     declared.apply_endpoint(records="$.items", pagination=pagination)
     assert "as many as were asked for" in declared.fails(SourceContractError, "users").what
@@ -544,7 +591,9 @@ def test_pages_that_are_told_and_do_not_come_are_an_error(declared):
 def test_a_next_page_that_is_named_is_not_warned_about(declared, paging):
     _, endpoint = start(declared, paging)
     declared.apply_endpoint(**endpoint)
-    assert not [warning for warning in declared.sync("users").warnings if "next page is named" in warning]
+    assert not [
+        warning for warning in declared.sync("users").warnings if "next page is named" in warning
+    ]
 
 
 @pytest.mark.parametrize("paging", ["page", "offset"])

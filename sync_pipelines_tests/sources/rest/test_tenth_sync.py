@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from sync_pipelines.demo.twin.people import person
-from sync_pipelines_tests.declare.test_shipped_connectors import crm, install_gate, processgit, randomuser, valiant  # noqa: F401
+from sync_pipelines_tests.declare.test_shipped_connectors import (  # noqa: F401
+    crm,
+    install_gate,
+    processgit,
+    randomuser,
+    valiant,
+)
 
 
 def test_ten_syncs_of_processgit(processgit):  # noqa: F811
@@ -21,7 +27,9 @@ def test_ten_syncs_of_processgit(processgit):  # noqa: F811
     del records[-1]
     processgit.sync("customers")
     assert processgit.sync("customers").ledger.deleted == 1
-    shown = {row["customerId"]: row["customerName"] for row in processgit.table("customers").values()}
+    shown = {
+        row["customerId"]: row["customerName"] for row in processgit.table("customers").values()
+    }
     assert shown == {record["external_id"]: record["full_name"] for record in records}
 
 
@@ -33,12 +41,19 @@ def test_ten_syncs_of_user_sync_with_ids_that_are_missing(crm, source):  # noqa:
     crm.set("users", lookback_seconds=0)
     assert crm.sync("users").ledger.inserted == 130
     for number in range(2, 11):
-        records[number].update(full_name=f"Renamed {number}", updated_at=f"2024-07-{number:02d}T00:00:00Z")
+        records[number].update(
+            full_name=f"Renamed {number}", updated_at=f"2024-07-{number:02d}T00:00:00Z"
+        )
         result = crm.sync("users", full_refresh=number in (3, 7))
-        assert result.ledger.updated == 1 and crm.table()[records[number]["id"]]["name"] == f"Renamed {number}"
+        assert (
+            result.ledger.updated == 1
+            and crm.table()[records[number]["id"]]["name"] == f"Renamed {number}"
+        )
     gone = records.pop(50)
     assert crm.sync("users", full_refresh=True).ledger.deleted == 0
-    assert gone["id"] in crm.table(), "an id that does not come back keeps its row, and is in quarantine"
+    assert gone["id"] in crm.table(), (
+        "an id that does not come back keeps its row, and is in quarantine"
+    )
 
 
 def test_ten_syncs_of_user_data_sync(valiant):  # noqa: F811

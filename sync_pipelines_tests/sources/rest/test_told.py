@@ -17,7 +17,11 @@ ADDRESS = "https://x.example.com/users?page=2"
 def told(beside: Any, records: str = "$.items", **headers: str) -> Told:
     body = beside if isinstance(beside, list) else {"items": ROWS, **beside}
     return read_told(
-        Reply(json.dumps(body).encode(), {name.replace("_", "-"): value for name, value in headers.items()}, ADDRESS),
+        Reply(
+            json.dumps(body).encode(),
+            {name.replace("_", "-"): value for name, value in headers.items()},
+            ADDRESS,
+        ),
         records,
     )
 
@@ -90,13 +94,22 @@ def test_the_total_beside_hits_and_in_another_element_of_a_list_counts() -> None
 
 @pytest.mark.parametrize(
     ("beside", "headers"),
-    [({"last_page": 3}, {}), ({"nbPages": 3}, {}), ({}, {"x_total_pages": "3"}), ({}, {"x_wp_totalpages": "3"})],
+    [
+        ({"last_page": 3}, {}),
+        ({"nbPages": 3}, {}),
+        ({}, {"x_total_pages": "3"}),
+        ({}, {"x_wp_totalpages": "3"}),
+    ],
 )
-def test_numbers_of_pages_are_told_in_many_words(beside: dict[str, Any], headers: dict[str, str]) -> None:
+def test_numbers_of_pages_are_told_in_many_words(
+    beside: dict[str, Any], headers: dict[str, str]
+) -> None:
     assert told(beside, **headers).pages == 3
 
 
-@pytest.mark.parametrize("beside", [{"cursor": "abc"}, {"_scroll_id": "DXF1"}, {"offset": "itrXYZ/recABC"}])
+@pytest.mark.parametrize(
+    "beside", [{"cursor": "abc"}, {"_scroll_id": "DXF1"}, {"offset": "itrXYZ/recABC"}]
+)
 def test_a_place_to_go_on_from_proves_no_more(beside: dict[str, Any]) -> None:
     assert told(beside).more is None
     assert told(beside).position is not None
@@ -105,7 +118,16 @@ def test_a_place_to_go_on_from_proves_no_more(beside: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("beside", "headers"),
     [
-        ({"next_sync": "tomorrow", "next_update_at": "2026-01-01", "last": 0, "offset": 0, "limitation": 3}, {}),
+        (
+            {
+                "next_sync": "tomorrow",
+                "next_update_at": "2026-01-01",
+                "last": 0,
+                "offset": 0,
+                "limitation": 3,
+            },
+            {},
+        ),
         ({"user": {"done": False, "total": 9, "next": "tomorrow", "more": True}}, {}),
         ({"links": [{"rel": "self", "href": "/users"}], "next_page": "null"}, {}),
         (
@@ -123,4 +145,10 @@ def test_a_place_to_go_on_from_proves_no_more(beside: dict[str, Any]) -> None:
 )
 def test_other_words_tell_nothing(beside: dict[str, Any], headers: dict[str, str]) -> None:
     found = told(beside, **headers)
-    assert (found.more, found.position, found.total, found.pages, found.limit) == (None, None, None, None, None)
+    assert (found.more, found.position, found.total, found.pages, found.limit) == (
+        None,
+        None,
+        None,
+        None,
+        None,
+    )

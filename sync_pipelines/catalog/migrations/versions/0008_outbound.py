@@ -38,24 +38,36 @@ def upgrade() -> None:
     )
     connection = op.get_bind()
     rows = connection.execute(
-        text("SELECT uid, name, base_url, auth_token, target_schema, destination_settings, declaration FROM connectors")
+        text(
+            "SELECT uid, name, base_url, auth_token, target_schema, destination_settings, declaration FROM connectors"
+        )
     )
     for row in rows.mappings().all():
         # A person registered it when nobody was asked; what worked goes on working.
         connector = Connector(**row)
         try:
             agreed = agreement(
-                wanted_secrets(connector), named_by(addresses_of(connector).values(), allow_private=True)
+                wanted_secrets(connector),
+                named_by(addresses_of(connector).values(), allow_private=True),
             )
-        except (SyncError, ValueError):  # an address that never worked; whoever corrects it agrees to it
+        except (
+            SyncError,
+            ValueError,
+        ):  # an address that never worked; whoever corrects it agrees to it
             agreed = agreement((), ())
         connection.execute(
             text("UPDATE connectors SET agreed = CAST(:agreed AS jsonb) WHERE uid = :uid"),
             {"agreed": json.dumps(agreed | {"by": "migration 0008"}), "uid": row["uid"]},
         )
-    for row in connection.execute(text("SELECT uid, url FROM webhooks WHERE url LIKE 'http%'")).mappings().all():
+    for row in (
+        connection.execute(text("SELECT uid, url FROM webhooks WHERE url LIKE 'http%'"))
+        .mappings()
+        .all()
+    ):
         connection.execute(
-            text("UPDATE webhooks SET private_origins = ARRAY[CAST(:origin AS text)] WHERE uid = :uid"),
+            text(
+                "UPDATE webhooks SET private_origins = ARRAY[CAST(:origin AS text)] WHERE uid = :uid"
+            ),
             {"origin": origin_of(row["url"]), "uid": row["uid"]},
         )
 

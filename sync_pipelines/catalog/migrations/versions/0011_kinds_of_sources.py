@@ -14,7 +14,9 @@ depends_on = None
 
 def upgrade() -> None:
     op.execute("ALTER TABLE connectors DROP CONSTRAINT connectors_kind_check")
-    op.execute("ALTER TABLE connectors ADD CONSTRAINT connectors_kind_check CHECK (kind ~ '^[a-z][a-z0-9_]{0,19}$')")
+    op.execute(
+        "ALTER TABLE connectors ADD CONSTRAINT connectors_kind_check CHECK (kind ~ '^[a-z][a-z0-9_]{0,19}$')"
+    )
 
 
 def downgrade() -> None:
