@@ -81,7 +81,7 @@ class ApismithKind(SourceKind):
         session = open_session(connector, settings, database)
         session = session.hiding_bodies() if masked else session
         return ApismithSource(
-            session, entity.slug, entity.page_size or settings.sources.max_page_size
+            session, entity.slug, entity.policy.page_size or settings.sources.max_page_size
         )
 
     def open_prober(

@@ -183,7 +183,7 @@ class DltResourceSource(WalkedSource):
     ) -> None:
         self._make, self._place, self._name = make, place, name
         self._endpoint, self.page_size, self._max_pages = endpoint, page_size, max_pages
-        self._codec = Codec(entity.cursor_codec) if entity.cursor_codec else None
+        self._codec = entity.position.cursor_codec
         self.layout = DeclaredLayout(endpoint, entity.columns, masked)
 
     def walk(

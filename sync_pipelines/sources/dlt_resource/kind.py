@@ -74,7 +74,7 @@ class DltKind(DeclaredKind):
             endpoint.resource or entity.slug,
             entity,
             endpoint,
-            page_size=entity.page_size or settings.sources.max_page_size,
+            page_size=entity.policy.page_size or settings.sources.max_page_size,
             max_pages=settings.sources.max_pages,
             masked=masked,
         )

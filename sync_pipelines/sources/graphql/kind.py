@@ -68,7 +68,7 @@ class GraphqlKind(DeclaredKind):
             session.hiding_bodies() if masked else session,
             entity,
             endpoint,
-            page_size=page_size_of(endpoint, entity.page_size, settings),
+            page_size=page_size_of(endpoint, entity.policy.page_size, settings),
             max_pages=settings.sources.max_pages,
             masked=masked,
         )
