@@ -29,6 +29,7 @@ from sync_pipelines.model.types import INTEGER_BITS, ColumnType, Kind
 from sync_pipelines.runs.extraction import Extraction
 from sync_pipelines.runs.prepared_gate import prepare_gate
 from sync_pipelines.settings import Settings
+from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.registry import open_source, source_kind
 
 logger = logging.getLogger(__name__)
@@ -66,9 +67,10 @@ def _extraction(
     """The read of an entity through its gate, with the values of masked columns hidden."""
     gate = prepare_gate(database, settings, entity)
     masked = gate.masked if gate is not None else frozenset()
+    context = ReadContext(database, connector, entity, settings, masked)
     return Extraction(
         gate.entity if gate is not None else entity,
-        open_source(database, connector, entity, settings, masked=masked),
+        open_source(context),
         max_pages=settings.sources.max_pages,
         batch_rows=settings.runs.batch_rows,
         batch_bytes=settings.runs.batch_bytes,

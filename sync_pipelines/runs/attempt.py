@@ -29,6 +29,7 @@ from sync_pipelines.runs.checkpoint import plan_checkpoint
 from sync_pipelines.runs.extraction import Extraction
 from sync_pipelines.runs.new_fields import notice_fields, warn_of_undeclared
 from sync_pipelines.runs.run import Run
+from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.registry import open_source, source_kind
 
 
@@ -73,11 +74,12 @@ def _open_extraction(run: Run, originals: Originals) -> Extraction:
     masked = run.gate.masked if run.gate is not None else frozenset()
     if run.gate is not None:
         run.gate.tally = Tally()
+    context = ReadContext(
+        run.database, run.connector, run.declared, settings, masked, keep_answers=True
+    )
     extraction = Extraction(
         run.declared,
-        open_source(
-            run.database, run.connector, run.declared, settings, masked=masked, keep_answers=True
-        ),
+        open_source(context),
         max_pages=settings.sources.max_pages,
         batch_rows=settings.runs.batch_rows,
         batch_bytes=settings.runs.batch_bytes,

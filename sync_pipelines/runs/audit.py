@@ -30,6 +30,7 @@ from sync_pipelines.model.quoting import literal, quote
 from sync_pipelines.runs.extraction import Extraction
 from sync_pipelines.runs.prepared_gate import prepare_gate
 from sync_pipelines.settings import Settings, load_settings
+from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.registry import open_source
 from sync_pipelines.sources.source import PagedSource
 
@@ -144,13 +145,8 @@ def audit_entity(
         )
     gate = prepare_gate(database, settings, entity)
     check_stored_masks(entity, gate)
-    source = open_source(
-        database,
-        connector,
-        entity,
-        settings,
-        masked=gate.masked if gate is not None else frozenset(),
-    )
+    masked = gate.masked if gate is not None else frozenset()
+    source = open_source(ReadContext(database, connector, entity, settings, masked))
     if ranges is not None and not isinstance(source, PagedSource):
         raise ConfigurationError(
             f"{entity.path} cannot be read by ranges of its cursor.",

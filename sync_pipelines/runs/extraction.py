@@ -37,7 +37,7 @@ from sync_pipelines.sources.paging import (
     read_pages,
     read_tail,
 )
-from sync_pipelines.sources.source import PagedSource, Source, WalkedSource
+from sync_pipelines.sources.source import PagedSource, PageRequest, Source, WalkedSource
 
 BATCH_BYTES = 64 * 1024 * 1024
 SAMPLE_REJECTS = 20
@@ -278,7 +278,7 @@ class Extraction:
     def _read(self, after: str | None, keyset: bool, full: bool) -> Iterator[Piece]:
         try:
             if isinstance(self.source, WalkedSource):
-                yield from self._walk(self.source, after, keyset, full)
+                yield from self._walk(self.source, after, keyset)
             elif keyset and self._in_order:
                 yield from read_keyset(
                     self._fetch,
@@ -327,15 +327,13 @@ class Extraction:
         if self._numbered is not None:
             self._numbered.note_page(page)
 
-    def _walk(
-        self, source: WalkedSource, after: str | None, keyset: bool, full: bool
-    ) -> Iterator[Piece]:
+    def _walk(self, source: WalkedSource, after: str | None, keyset: bool) -> Iterator[Piece]:
         def before() -> int:
             self._before_page(self.fetched)
             return self.pages + 1
 
         with hiding(self._hides):
-            for page in source.walk(self._decoder, after, self.traffic, before, complete=full):
+            for page in source.walk(self._decoder, after, self.traffic, before):
                 self._note_undeclared(page)
                 if keyset:
                     note_unsorted(self.reading, _rowversions(page))
@@ -347,9 +345,8 @@ class Extraction:
             raise FatalError(f"The source of {self.entity.path} has no pages by number.")
         self._before_page(self.fetched)
         with hiding(self._hides):
-            page = self.source.page(
-                self._decoder, self.pages + 1, rowversion_gt, number, page_size, self.traffic
-            )
+            request = PageRequest(rowversion_gt, number, page_size)
+            page = self.source.page(self._decoder, self.pages + 1, request, self.traffic)
             self._note_undeclared(page)
             return Answer(page, _rowversions(page), page.fetched)
 
