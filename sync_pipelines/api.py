@@ -62,7 +62,7 @@ def dlt_source(connector: str, *entities: str, settings: Settings | None = None)
     Raises:
         SyncError: there is no such catalog, connector or entity.
     """
-    # Here, because dlt takes half a second to import.
+    # dlt takes half a second to import.
     from sync_pipelines.runs.as_dlt import make_dlt_source
 
     settings = settings or load_settings()

@@ -116,7 +116,7 @@ class EnvSelectedStorage(DagsterStorage, ConfigurableClass):
         )
         if url == SQLITE:
             return DagsterSqliteStorage.from_local(str(files_directory()), inst_data=inst_data)
-        # Here, because who uses SQLite need not wait 0.2 s for it.
+        # 0.2 s that SQLite users need not wait.
         from dagster_postgres import DagsterPostgresStorage
 
         return DagsterPostgresStorage(

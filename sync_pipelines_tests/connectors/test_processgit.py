@@ -26,7 +26,7 @@ def test_processgit_maps_its_four_fields_and_logs_its_syncs(processgit):
         "record_type": "customer",
         "quality_score": "90",
     }
-    assert processgit.entity("customers").sync_interval_seconds == 3600
+    assert processgit.entity("customers").policy.sync_interval_seconds == 3600
     (log,) = processgit.sql_dicts("SELECT * FROM bridge.sync_log")
     assert (log["connector"], log["entity"], log["status"], log["records_processed"]) == (
         "processgit",

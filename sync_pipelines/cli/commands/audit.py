@@ -45,7 +45,7 @@ def audit(
 
     Exit code 1 when something was missed that no sync will bring.
     """
-    # Here, because no other command should wait 2 s for these imports.
+    # 2 s of imports that no other command needs to wait for.
     from sync_pipelines.runs.audit import audit_entity
 
     database = open_catalog(context.obj)

@@ -63,7 +63,7 @@ class RestSource(WritableSource):
         self._endpoint = endpoint
         self._ids = ids
         self._max_pages = context.max_pages
-        self.page_size = page_size_of(endpoint, entity.page_size, context.settings)
+        self.page_size = page_size_of(endpoint, entity.policy.page_size, context.settings)
         # What is masked must not rest in a file.
         keeps_answers = context.keep_answers and not context.masked
         self._cache: AnswerCache | None = None
