@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import typer
 from rich.text import Text
@@ -20,24 +21,28 @@ _STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "bold red", Verdict.SKIPPED:
 
 def conclude(checks: Sequence[Check], *, as_json: bool) -> None:
     """Show the checks; exit code 1 when one failed."""
-    ok = not any(check.verdict is Verdict.FAILED for check in checks)
+    verdicts = {check.verdict for check in checks}
+    ok = Verdict.FAILED not in verdicts
     if as_json:
-        print_json({"ok": ok, "checks": [vars(check) for check in checks]})
+        shown = [vars(check) for check in checks]
+        print_json({"ok": ok, "checks": shown})
     else:
         width = max((len(check.name) for check in checks), default=0)
         for check in checks:
-            line = Text.assemble(
-                (f"{check.verdict:<8}", _STYLES[check.verdict]),
-                f" {check.name:<{width}}  ",
-                cell(check.detail),
-            )
-            if check.verdict is Verdict.FAILED and check.next_command:
-                line.append(f"\n         {'':<{width}}  Next: ", "bold").append_text(
-                    cell(check.next_command)
-                )
-            draw(line, soft_wrap=True)
+            draw(_line(check, width), soft_wrap=True)
     if not ok:
         raise typer.Exit(1)
+
+
+def _line(check: Check, width: int) -> Text:
+    verdict = f"{check.verdict:<8}"
+    name = f" {check.name:<{width}}  "
+    line = Text.assemble((verdict, _STYLES[check.verdict]), name, cell(check.detail))
+    if check.verdict is Verdict.FAILED and check.next_command:
+        indent = " " * (len(verdict) + len(name))
+        line.append(f"\n{indent}Next: ", "bold")
+        line.append_text(cell(check.next_command))
+    return line
 
 
 def check_connector(
@@ -47,22 +52,23 @@ def check_connector(
     # Here, since it brings pyarrow, which --help need not wait for.
     from sync_pipelines.sources.registry import source_kind
 
-    checks = [
-        *source_kind(connector).test(connector, settings),
-        check_target(database, connector.target_schema),
-    ]
+    kind = source_kind(connector)
+    checks = list(kind.test(connector, settings))
+    checks.append(check_target(database, connector.target_schema))
     if kind_of(connector.destination).settings_hint is not None:
         checks.append(check_destination(database, connector))
-    return [
-        Check(prefix + check.name, check.verdict, check.detail, check.next_command)
-        for check in checks
-    ]
+    return [replace(check, name=prefix + check.name) for check in checks]
 
 
 def check_destination(database: Database, connector: Connector) -> Check:
     """Does a destination that is not the catalog's own server answer, and can it be written to?"""
     kind = kind_of(connector.destination)
-    return attempt(kind.name, lambda: kind.open(database, connector).check(), kind.settings_hint)
+
+    def look() -> str:
+        destination = kind.open(database, connector)
+        return destination.check()
+
+    return attempt(kind.name, look, kind.settings_hint)
 
 
 def check_target(database: Database, schema: str) -> Check:
@@ -78,13 +84,20 @@ def check_target(database: Database, schema: str) -> Check:
                 [schema],
             ).fetchone()
         assert row is not None
-        if row["may_write"] is False or (row["may_write"] is None and not row["may_create"]):
+        # None where there is no such schema.
+        may_write = row["may_write"]
+        if may_write is False:
             raise ConfigurationError(
-                f"The database role may not {'write to' if row['may_write'] is False else 'create'} the schema"
-                f" {schema}.",
-                next_command="GRANT CREATE"
-                f" ON {'SCHEMA ' + schema if row['may_write'] is False else 'DATABASE …'} TO …",
+                f"The database role may not write to the schema {schema}.",
+                next_command=f"GRANT CREATE ON SCHEMA {schema} TO …",
             )
-        return f"schema {schema} {'exists' if row['may_write'] else 'can be created'} in {database.location}"
+        if may_write:
+            return f"schema {schema} exists in {database.location}"
+        if not row["may_create"]:
+            raise ConfigurationError(
+                f"The database role may not create the schema {schema}.",
+                next_command="GRANT CREATE ON DATABASE … TO …",
+            )
+        return f"schema {schema} can be created in {database.location}"
 
     return attempt("database", look, "sync-pipelines doctor")
