@@ -102,7 +102,7 @@ def _serve(database: Database, settings: Settings, webhook: Webhook, ends_at: fl
                 mark_delivered(connection, message["uid"], answer.status or 0)
                 done += Deliveries(delivered=1)
                 continue
-            retry = plan_retry(message["attempts"], answer, settings, random.uniform(0.8, 1.2))  # noqa: S311
+            retry = plan_retry(message["attempts"], answer, settings, random.uniform(0.8, 1.2))
             mark_failed(connection, message["uid"], answer.status, answer.error, retry)
             if answer.status == GONE:
                 switch_off_webhook(connection, webhook, "The receiver is gone (410).")

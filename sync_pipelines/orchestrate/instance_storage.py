@@ -12,7 +12,6 @@ of whichever process reads it. So the classes here take no configuration and loo
 ==============================  ========================================================================
 """
 
-# ruff: noqa: TID251
 from __future__ import annotations
 
 import os

@@ -4,7 +4,6 @@ A run that is launched is a process which imports Dagster and the definitions. W
 cores, each takes longer than the caller waits, and runs are lost that nothing was wrong with.
 """
 
-# ruff: noqa: TID251
 from __future__ import annotations
 
 import os

@@ -378,7 +378,7 @@ def _begin_capture(
 def _end_capture(context: PlanExecutionContext, capture: ExitStack) -> None:
     try:
         capture.close()
-    except Exception:  # noqa: BLE001 - the steps are done; their output is not worth a failed run
+    except Exception:  # the steps are done; their output is not worth a failed run
         context.log.exception("Exception while ending compute log capture")
 
 

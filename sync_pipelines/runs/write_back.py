@@ -212,7 +212,7 @@ def _row(database: Database, entity: Entity, key: str) -> dict[str, bytes]:
         found = connection.execute(
             # A column may be called as the table's alias is; none of a source begins with _bridge.
             f"SELECT to_jsonb(_bridge_row.*)::text AS row FROM {quote(entity.target_schema, entity.target_table)}"
-            " _bridge_row"  # noqa: S608
+            " _bridge_row"
             f" WHERE {quote(column.target_name)}::text = %s AND NOT _bridge_deleted",
             [key],
         ).fetchone()

@@ -133,6 +133,6 @@ def test_the_longest_keys_that_pass_fit_the_index_of_postgresql(
     row = [
         "".join(chr(random.randrange(33, 127)) for _ in range(MAX_KEY_BYTES // keys))
         for _ in range(keys)
-    ]  # noqa: S311
+    ]
     assert judge(entity, tuple(row)) == []
     connection.execute(f"INSERT INTO longest VALUES ({', '.join(['%s'] * keys)})", row)

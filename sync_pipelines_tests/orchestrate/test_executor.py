@@ -3,7 +3,6 @@
 `dg.materialize` and `execute_in_process` replace the executor of a job, so runs are started here as the run worker does.
 """
 
-# ruff: noqa: TID251
 import asyncio
 import importlib
 import os

@@ -65,7 +65,7 @@ class KillSoak:
 
     def __init__(self, world: World, seed: int) -> None:
         self.world = world
-        self.random = random.Random(seed)  # noqa: S311
+        self.random = random.Random(seed)
         self.tally = Tally()
         self.world.settings = world.settings.model_copy(
             update={

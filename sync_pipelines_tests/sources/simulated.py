@@ -74,7 +74,7 @@ class Source:
     seconds: float = 0.0
     requests: int = 0
     writes: int = 0
-    dice: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311
+    dice: random.Random = field(default_factory=lambda: random.Random(1))
 
     @property
     def now(self) -> datetime:

@@ -44,7 +44,7 @@ class KeysetProtocol(RuleBasedStateMachine):
 
     @rule(seed=st.integers(0, 1000), full=st.booleans())
     def sync_while_others_write(self, seed: int, full: bool) -> None:
-        dice = random.Random(seed)  # noqa: S311
+        dice = random.Random(seed)
 
         def write_something(request: int) -> None:
             self.source.tick(dice.random() * 2)

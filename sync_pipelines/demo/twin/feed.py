@@ -102,6 +102,6 @@ class Feed:
         # A random number between version and row: equal versions come in a new order each time.
         entries = [
             (entry[0], random.random(), entry[2]) for entry in self._entries.islice(low, high)
-        ]  # noqa: S311
+        ]
         entries.sort(key=lambda entry: entry[:2])
         return [entry[2] for entry in entries[start - low : stop - low]]

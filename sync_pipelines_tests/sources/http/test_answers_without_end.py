@@ -43,7 +43,7 @@ class Hostile(BaseHTTPRequestHandler):
                 type(self).sent_bytes += self.wfile.write(PIECE)
             self.wfile.write(BOMB)
 
-    do_POST = do_GET  # noqa: N815 - the name that http.server looks for
+    do_POST = do_GET  # the name that http.server looks for
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
