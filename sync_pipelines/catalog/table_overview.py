@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -108,23 +109,26 @@ def accept_command(connector: str, slug: str) -> str:
 
 
 def list_table_overviews(
-    database: Database, connector: str | None = None, slug: str | None = None
+    database: Database,
+    connector: str | None = None,
+    slug: str | None = None,
 ) -> list[TableOverview]:
     """The tables of active connectors, by path; of one connector or one entity when named."""
     with database.connect() as connection:
         rows = connection.execute(_OVERVIEW, {"connector": connector, "slug": slug}).fetchall()
         rejecting = read_rejecting(connection, RejectionLimits().min_records)
-    return [_table_overview(row, is_rejecting=row.pop("uid") in rejecting) for row in rows]
+    return [_table_overview(row, rejecting) for row in rows]
 
 
-def _table_overview(row: dict[str, Any], *, is_rejecting: bool) -> TableOverview:
+def _table_overview(row: dict[str, Any], rejecting: Collection[UUID]) -> TableOverview:
+    uid = row.pop("uid")
     typed = {
         "status": EntityStatus(row["status"]),
         "last_status": _run_status(row["last_status"]),
         "published_status": _run_status(row["published_status"]),
         "undeclared": tuple(row["undeclared"]),
     }
-    return TableOverview(**{**row, **typed}, is_rejecting=is_rejecting)
+    return TableOverview(**{**row, **typed}, is_rejecting=uid in rejecting)
 
 
 def _run_status(written: str | None) -> RunStatus | None:

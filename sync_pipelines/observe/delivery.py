@@ -45,7 +45,10 @@ class Deliveries:
 
 
 def plan_retry(
-    attempts: int, answer: Answer, settings: Settings, jitter: float = 1.0
+    attempts: int,
+    answer: Answer,
+    settings: Settings,
+    jitter: float = 1.0,
 ) -> float | None:
     """Seconds until the next attempt after `attempts` failed ones; None when it is given up.
 
@@ -62,7 +65,9 @@ def plan_retry(
 
 
 def deliver_waiting(
-    database: Database, settings: Settings, budget_seconds: float = BUDGET_SECONDS
+    database: Database,
+    settings: Settings,
+    budget_seconds: float = BUDGET_SECONDS,
 ) -> Deliveries:
     """Send what is due to every active receiver, receivers at the same time; returns after about `budget_seconds`.
 

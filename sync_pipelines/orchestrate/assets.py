@@ -53,7 +53,10 @@ LEASE_TAG = "sync_pipelines/lease"
 KIND_TAG = "sync_pipelines/kind"  # of a run that is no regular one
 MAX_RETRIES = 2
 _RETRIES = dg.RetryPolicy(
-    max_retries=MAX_RETRIES, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+    max_retries=MAX_RETRIES,
+    delay=2,
+    backoff=dg.Backoff.EXPONENTIAL,
+    jitter=dg.Jitter.PLUS_MINUS,
 )
 _KIND = "rest"
 _importing = threading.Lock()
@@ -106,7 +109,10 @@ def _pattern(entities: dict[str, Entity]) -> dg.OpDefinition:
     def sync(context):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - Dagster would resolve annotations
         op = context.op_execution_context
         yield from _materialize(
-            context, entities[op.op_def.name], op.op_config, op.resources.bridge
+            context,
+            entities[op.op_def.name],
+            op.op_config,
+            op.resources.bridge,
         )
 
     return sync
@@ -178,7 +184,10 @@ def _description(entity: Entity) -> str:
 
 
 def _materialize(
-    context: dg.AssetExecutionContext, entity: Entity, config: dict[str, bool], bridge: Bridge
+    context: dg.AssetExecutionContext,
+    entity: Entity,
+    config: dict[str, bool],
+    bridge: Bridge,
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetObservation]:
     key = asset_key(entity)
     tagged = _reads_all(context.run.tags)
@@ -226,7 +235,10 @@ def _materialize(
 
 
 def _finished(
-    context: dg.AssetExecutionContext, entity: Entity, result: RunResult, bridge: Bridge
+    context: dg.AssetExecutionContext,
+    entity: Entity,
+    result: RunResult,
+    bridge: Bridge,
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetObservation]:
     """Tell of a run that published.
 
@@ -246,7 +258,11 @@ def _finished(
             published_status=result.status,
         )
     context.log.info(
-        "%s %s %s: %s", entity.path, result.mode, result.status, result.ledger.as_dict()
+        "%s %s %s: %s",
+        entity.path,
+        result.mode,
+        result.status,
+        result.ledger.as_dict(),
     )
     # On the page of an asset what its newest materialization says hides what its definition says, which is newer: the
     # status.
@@ -256,7 +272,10 @@ def _finished(
     if freshens(result.status, result.ledger):
         version = dg.DataVersion(result.rowversion_end) if result.rowversion_end else None
         yield dg.MaterializeResult(
-            asset_key=key, metadata=metadata, check_results=checks, data_version=version
+            asset_key=key,
+            metadata=metadata,
+            check_results=checks,
+            data_version=version,
         )
     else:
         # Nothing good came, so the table is not fresher than it was.

@@ -80,7 +80,9 @@ def check_results(
 
 
 def results_without_run(
-    key: dg.AssetKey, overview: TableOverview, rejected: dg.AssetCheckSeverity
+    key: dg.AssetKey,
+    overview: TableOverview,
+    rejected: dg.AssetCheckSeverity,
 ) -> list[dg.AssetCheckResult]:
     """The checks that the catalog alone can judge, at any time.
 

@@ -48,7 +48,9 @@ class MachineSizedRunCoordinator(QueuedRunCoordinator):
 
     @classmethod
     def from_config_value(
-        cls, inst_data: ConfigurableClassData, config_value: Mapping[str, t.Any]
+        cls,
+        inst_data: ConfigurableClassData,
+        config_value: Mapping[str, t.Any],
     ) -> t.Self:
         """Return the coordinator for this machine."""
         cores = usable_cores()

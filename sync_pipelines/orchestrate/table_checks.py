@@ -12,19 +12,22 @@ import dagster as dg
 
 from sync_pipelines.catalog.connectors import list_connectors
 from sync_pipelines.catalog.table_overview import TableOverview, list_table_overviews
-from sync_pipelines.errors import ConfigurationError, DatabaseRefusedError, SyncError
+from sync_pipelines.errors import SyncError
 from sync_pipelines.model.names import asset_name_for
 from sync_pipelines.orchestrate.checks import (
     as_evaluation,
     rejected_severity,
     results_without_run,
 )
+from sync_pipelines.orchestrate.failures import skip_or_fail
 from sync_pipelines.orchestrate.metadata import overview_metadata
 from sync_pipelines.orchestrate.resources import Bridge
-from sync_pipelines.secrets import redact
 from sync_pipelines.settings import Settings
 
 MAX_REPORTS = 300  # entities of one tick; the others follow with the next
+
+Digests = dict[str, str]
+"""What was last reported, by the path of the table."""
 
 
 def table_checks_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -39,14 +42,11 @@ def table_checks_sensor(settings: Settings) -> dg.SensorDefinition:
     )
     def table_checks(context: dg.SensorEvaluationContext, bridge: Bridge) -> dg.SkipReason:
         try:
-            overviews, severities = _read(bridge)
-        except DatabaseRefusedError as error:
-            raise dg.Failure(redact(str(error))) from None
-        except ConfigurationError as error:
-            return dg.SkipReason(redact(str(error)))
+            severities = _severities(bridge)
+            overviews = list_table_overviews(bridge.database())
         except SyncError as error:
-            raise dg.Failure(redact(str(error))) from None
-        digests: dict[str, str] = json.loads(context.cursor or "{}")
+            return skip_or_fail(error)
+        digests: Digests = json.loads(context.cursor or "{}")
         changed = _changed(overviews, digests)[:MAX_REPORTS]
         for overview in changed:
             _report(context.instance, overview, severities[overview.connector])
@@ -73,18 +73,20 @@ def digest(overview: TableOverview) -> str:
     return hashlib.sha256(written.encode()).hexdigest()[:12]
 
 
-def _read(bridge: Bridge) -> tuple[list[TableOverview], dict[str, dg.AssetCheckSeverity]]:
-    """The overview of every table, and the severity of rejected records by connector."""
-    database = bridge.database()
+def _severities(bridge: Bridge) -> dict[str, dg.AssetCheckSeverity]:
+    """The severity of a rejected read by connector."""
+    severities = {}
     settings = bridge.settings()
-    connectors = list_connectors(database)
-    severities = {one.name: rejected_severity(one.settings, settings) for one in connectors}
-    return list_table_overviews(database), severities
+    for connector in list_connectors(bridge.database()):
+        severities[connector.name] = rejected_severity(connector.settings, settings)
+    return severities
 
 
 def _remembered(
-    digests: dict[str, str], overviews: list[TableOverview], reported: list[TableOverview]
-) -> dict[str, str]:
+    digests: Digests,
+    overviews: list[TableOverview],
+    reported: list[TableOverview],
+) -> Digests:
     """The digests of the tables with trouble, by path, after a report of some of them."""
     remembered = {one.path: digests[one.path] for one in overviews if one.path in digests}
     for one in reported:
@@ -94,7 +96,7 @@ def _remembered(
     return remembered
 
 
-def _changed(overviews: list[TableOverview], digests: dict[str, str]) -> list[TableOverview]:
+def _changed(overviews: list[TableOverview], digests: Digests) -> list[TableOverview]:
     """Those that changed since their last report; one without trouble is reported when it had some."""
     changed = []
     for one in overviews:
@@ -105,7 +107,9 @@ def _changed(overviews: list[TableOverview], digests: dict[str, str]) -> list[Ta
 
 
 def _report(
-    instance: dg.DagsterInstance, overview: TableOverview, severity: dg.AssetCheckSeverity
+    instance: dg.DagsterInstance,
+    overview: TableOverview,
+    severity: dg.AssetCheckSeverity,
 ) -> None:
     key = dg.AssetKey([overview.connector, asset_name_for(overview.slug)])
     for result in results_without_run(key, overview, severity):
