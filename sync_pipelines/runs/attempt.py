@@ -86,7 +86,7 @@ def _open_extraction(run: Run, originals: Originals) -> Extraction:
         max_record_bytes=settings.runs.max_record_bytes,
         own_columns=run.entity.position.own_columns,
         gate=run.gate,
-        keep_original=originals.add,
+        keep_originals=originals.add,
         original_characters=run.original_characters,
         before_page=lambda fetched: _go_on(run, extraction, fetched),
         on_undeclared=partial(notice_fields, run),
@@ -165,7 +165,7 @@ def _read_result(attempt: Attempt) -> ReadResult:
     return ReadResult(
         fetched=extraction.fetched,
         reread=extraction.reread,
-        rejected=extraction.rejected,
+        rejected=extraction.judge.rejected,
         position=position,
         keyset=attempt.keyset,
         in_order=attempt.in_order,
@@ -213,7 +213,7 @@ def _details_of(attempt: Attempt, without_rowversion: int) -> dict[str, Any]:
         "undeclared": sorted(extraction.undeclared),
         "without_rowversion": without_rowversion,
         "table_changes": list(run.table_changes),
-        "quarantine_sample": extraction.sample,
+        "quarantine_sample": extraction.judge.sample,
         "page_size": extraction.source.page_size,
         "pages_moved": extraction.moved,
         "unsorted": bool(run.last_details.get("unsorted"))
@@ -221,8 +221,8 @@ def _details_of(attempt: Attempt, without_rowversion: int) -> dict[str, Any]:
         else not attempt.in_order,
         "warnings": [*run.warnings, *extraction.reading.warnings],
     }
-    if extraction.coerced:
-        details["coerced"] = dict(extraction.coerced)
+    if extraction.judge.coerced:
+        details["coerced"] = dict(extraction.judge.coerced)
     if run.gate is not None:
         details["gate"] = run.gate.tally.as_dict()
     return details
