@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.files.safe_yaml import Location
@@ -50,10 +51,8 @@ class Rule(_Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Rule:
-        kinds = [
-            kind for kind in ("check", "function", "expression") if getattr(self, kind) is not None
-        ]
-        if len(kinds) != 1:
+        kinds = [self.check, self.function, self.expression]
+        if kinds.count(None) != 2:
             raise ValueError("a rule has exactly one of check, function and expression")
         if self.check is not None and (self.column is None or self.columns):
             raise ValueError("a check needs column")
@@ -124,6 +123,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "decision": Decision,
     "masks": HashMask,
 }
+_ALTERNATIVES = ("HashMask", "literal[", "function-")
 
 
 def read_gate_file(path: Path) -> tuple[GateFile, Document]:
@@ -134,43 +134,60 @@ def read_gate_file(path: Path) -> tuple[GateFile, Document]:
     """
     document = load_document(path)
     if not isinstance(document.data, dict):
-        raise document.fault("it must hold keys: " + ", ".join(GateFile.model_fields) + ".")
+        keys = ", ".join(GateFile.model_fields)
+        raise document.fault(f"it must hold keys: {keys}.")
     try:
         gate = GateFile.model_validate(document.data)
     except ValidationError as error:
-        raise _told(document, error) from None
+        raise _first_fault(document, error) from None
     seen: set[str] = set()
     for index, rule in enumerate(gate.rules):
         if rule.name in seen:
-            raise document.fault(
-                f"a rule {rule.name!r} is defined above already.", ("rules", index, "name")
-            )
+            what = f"a rule {rule.name!r} is defined above already."
+            raise document.fault(what, ("rules", index, "name"))
         seen.add(rule.name)
     return gate, document
 
 
-def _told(document: Document, error: ValidationError) -> Exception:
+def _first_fault(document: Document, error: ValidationError) -> Exception:
     """The first problem; of a mask's alternatives, the one that fits best."""
     problem = error.errors(include_url=False, include_input=True)[0]
-    location: Location = tuple(
-        part
-        for part in problem["loc"]
-        if not str(part).startswith(("HashMask", "literal[", "function-"))
-    )
-    if location[:1] == ("masks",) and len(location) >= 2 and problem["type"] != "value_error":
+    location = _location_of(problem)
+    kind = problem["type"]
+    is_mask = location[:1] == ("masks",) and len(location) >= 2
+    if is_mask and kind != "value_error":
         return document.fault("a mask is redact, drop, or {hash: env:NAME}.", location[:2])
-    if problem["type"] == "extra_forbidden":
-        model = _MODELS.get(str(location[0]), GateFile) if len(location) > 1 else GateFile
-        return document.fault(
-            f"there is no such key.{nearest(location[-1], model.model_fields)}", location
-        )
-    if problem["type"] == "literal_error":
-        choices = [
-            choice.strip("' ")
-            for choice in problem["ctx"]["expected"].replace(" or ", ", ").split(",")
-        ]
-        return document.fault(
-            f"{problem['input']!r} is not one of {', '.join(choices)}.{nearest(problem['input'], choices)}",
-            location,
-        )
-    return document.fault(problem["msg"].removeprefix("Value error, ") + ".", location)
+    if kind == "extra_forbidden":
+        hint = nearest(location[-1], _model_at(location).model_fields)
+        return document.fault(f"there is no such key.{hint}", location)
+    if kind == "literal_error":
+        choices = _choices_in(problem["ctx"]["expected"])
+        given = problem["input"]
+        hint = nearest(given, choices)
+        what = f"{given!r} is not one of {', '.join(choices)}.{hint}"
+        return document.fault(what, location)
+    reason = problem["msg"].removeprefix("Value error, ")
+    return document.fault(f"{reason}.", location)
+
+
+def _location_of(problem: ErrorDetails) -> Location:
+    """The place of a problem in the file, without the names that pydantic gives to the alternatives of a type."""
+    parts = []
+    for part in problem["loc"]:
+        if not str(part).startswith(_ALTERNATIVES):
+            parts.append(part)
+    return tuple(parts)
+
+
+def _model_at(location: Location) -> type[BaseModel]:
+    """The model whose key is at a place."""
+    if len(location) == 1:
+        return GateFile
+    outermost = str(location[0])
+    return _MODELS.get(outermost, GateFile)
+
+
+def _choices_in(expected: str) -> list[str]:
+    """The values in pydantic's "'a', 'b' or 'c'"."""
+    listed = expected.replace(" or ", ", ")
+    return [choice.strip("' ") for choice in listed.split(",")]

@@ -12,13 +12,15 @@ import polars as pl
 
 from sync_pipelines.files.safe_yaml import Location
 from sync_pipelines.gate.compiled import compile_rule, compile_sql
+from sync_pipelines.gate.decision import DecisionUse
 from sync_pipelines.gate.definition import Decision, GateFile, read_gate_file
 from sync_pipelines.gate.dmn.coverage import POLARS, Finding, examine
 from sync_pipelines.gate.dmn.feel import Kind as FeelKind
 from sync_pipelines.gate.dmn.table import DecisionTable, HitPolicy, Input
 from sync_pipelines.gate.dmn_file import read_table
 from sync_pipelines.gate.document import Document, definition_fault, nearest
-from sync_pipelines.gate.judge import LEVELS, REJECT, DecisionUse, Gate
+from sync_pipelines.gate.judge import Gate
+from sync_pipelines.gate.levels import LEVELS, REJECT
 from sync_pipelines.gate.masks import check_masks
 from sync_pipelines.gate.rules import load_rule_files
 from sync_pipelines.model.entity import Entity

@@ -11,8 +11,9 @@ from sync_pipelines.errors import ConfigurationError, MaskLostError
 from sync_pipelines.gate.compiled import CompiledRule
 from sync_pipelines.gate.contract import Violation
 from sync_pipelines.gate.files import gate_path, load_gate
-from sync_pipelines.gate.judge import Gate, Tally, Verdicts
+from sync_pipelines.gate.judge import Gate, Verdicts
 from sync_pipelines.gate.masks import Masks, open_masks
+from sync_pipelines.gate.tally import Tally
 from sync_pipelines.model.entity import Entity
 
 
