@@ -58,7 +58,7 @@ def build_contract(columns: tuple[Column, ...]) -> pandera.DataFrameSchema:
             keys.append(pl.col(name))
             last_key = declared[name]
     if last_key is not None:
-        # The first of the parts may be long as long as all of them together are not.
+        # One check over all texts of the key.
         last_key.checks.append(_key_check(keys))
     return pandera.DataFrameSchema(declared, strict=True)
 
