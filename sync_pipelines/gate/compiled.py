@@ -15,6 +15,8 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+from polars import DataFrame, Expr, Series
+from polars.exceptions import PolarsError
 
 from sync_pipelines.files.safe_yaml import Location
 from sync_pipelines.gate.definition import Rule
@@ -103,8 +105,8 @@ class CompiledRule:
     rule: Rule
     columns: tuple[str, ...]
     check: Any
-    expression: pl.Expr | None
-    when: pl.Expr | None
+    expression: Expr | None
+    when: Expr | None
     words: str
     blind: bool = False
 
@@ -115,9 +117,9 @@ class CompiledRule:
             self.rule, (), None, first.is_null() | first.is_not_null(), None, self.words, blind=True
         )
 
-    def passes(self, view: pl.DataFrame) -> pl.Series | pl.Expr:
+    def passes(self, view: DataFrame) -> Series | Expr:
         """One boolean per record, never null."""
-        result: pl.Series | pl.Expr
+        result: Series | Expr
         if self.check is not None:
             result = self.check(view.lazy(), self.rule.column).check_output.collect().to_series()
         else:
@@ -126,7 +128,7 @@ class CompiledRule:
         return result if self.when is None else result | ~self.when.fill_null(False)
 
 
-def view_of(entity: Entity, names: set[str]) -> list[pl.Expr]:
+def view_of(entity: Entity, names: set[str]) -> list[Expr]:
     """Expressions that make the columns of a batch (c0, c1, …) into named ones, numbers in texts into numbers."""
     return [
         (
@@ -139,11 +141,11 @@ def view_of(entity: Entity, names: set[str]) -> list[pl.Expr]:
     ]
 
 
-def empty_view(entity: Entity, rows: int = 0) -> pl.DataFrame:
+def empty_view(entity: Entity, rows: int = 0) -> DataFrame:
     """A view of nulls with the right types, to try expressions on."""
-    frames = pl.DataFrame(
+    frames = DataFrame(
         {
-            f"c{index}": pl.Series([None] * rows, dtype=polars_type(column))
+            f"c{index}": Series([None] * rows, dtype=polars_type(column))
             for index, column in enumerate(entity.columns)
         }
     )
@@ -163,7 +165,7 @@ def compile_sql(
     wanted: type[pl.DataType] | None,
     *,
     may_be_constant: bool = False,
-) -> pl.Expr:
+) -> Expr:
     """An SQL expression over one record; where it may, one that is the same for all of them.
 
     Raises:
@@ -172,7 +174,7 @@ def compile_sql(
     _check_size(document, location, text)
     try:
         expression = pl.sql_expr(text)
-    except pl.exceptions.PolarsError as error:
+    except PolarsError as error:
         raise document.fault(f"it is no SQL expression: {_first_line(error)}.", location) from None
     if (
         may_be_constant
@@ -197,20 +199,20 @@ def _check_size(document: Document, location: Location, text: str) -> None:
         raise document.fault(said, location)
 
 
-def _constant(document: Document, location: Location, expression: pl.Expr) -> Any:
+def _constant(document: Document, location: Location, expression: Expr) -> Any:
     try:
         return pl.select(expression).item()
-    except (pl.exceptions.PolarsError, ValueError) as error:
+    except (PolarsError, ValueError) as error:
         raise document.fault(f"it cannot be evaluated: {_first_line(error)}.", location) from None
 
 
 def _checked(
     document: Document,
     location: Location,
-    expression: pl.Expr,
+    expression: Expr,
     entity: Entity,
     wanted: type[pl.DataType] | None,
-) -> pl.Expr:
+) -> Expr:
     known = {column.name for column in entity.columns}
     for name in expression.meta.root_names():
         if name not in known:
@@ -220,7 +222,7 @@ def _checked(
     try:
         tree = _tree(expression)
         found = empty_view(entity, 2).select(expression.alias("tried"))
-    except (pl.exceptions.PolarsError, ValueError) as error:
+    except (PolarsError, ValueError) as error:
         raise document.fault(f"it cannot be evaluated: {_first_line(error)}.", location) from None
     if not expression.meta.root_names() or _looks_around(tree):
         raise document.fault(
@@ -234,7 +236,7 @@ def _checked(
     return expression
 
 
-def _tree(expression: pl.Expr) -> Any:
+def _tree(expression: Expr) -> Any:
     """The parts of an expression as plain data.
 
     Raises:
@@ -304,7 +306,7 @@ def _builtin(
     rule: Rule,
     column: Column,
     entity: Entity,
-    when: pl.Expr | None,
+    when: Expr | None,
 ) -> CompiledRule:
     if rule.check not in CHECKS:
         told = (
@@ -333,7 +335,7 @@ def _builtin(
         OverflowError,
         RecursionError,
         re.error,
-        pl.exceptions.PolarsError,
+        PolarsError,
     ) as error:
         check_words = f"{rule.check}{_arguments(rule)}"
         said = (
@@ -347,7 +349,7 @@ def _builtin(
 
 def _function(
     document: Document, place: Location, rule: Rule, names: list[str], entity: Entity
-) -> pl.Expr:
+) -> Expr:
     functions = registered_rules()
     if rule.function not in functions:
         raise document.fault(
@@ -362,7 +364,7 @@ def _function(
             f"{rule.function}{signature_of(function)} failed: {type(error).__name__}: {error}.",
             place,
         ) from error
-    if not isinstance(expression, pl.Expr):
+    if not isinstance(expression, Expr):
         raise document.fault(
             f"{rule.function} must return a polars expression, not {type(expression).__name__}.",
             (*place, "function"),

@@ -15,10 +15,14 @@ from sync_pipelines.secrets import check_reference
 
 Outcome = Literal["pass", "review", "reject"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
+Threshold = Annotated[float, Field(ge=0, le=100, strict=False)]
 
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_listed)]
 
 
 class _Strict(BaseModel):
@@ -38,11 +42,11 @@ class Rule(_Strict):
 
     name: Name
     column: str | None = None
-    columns: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
+    columns: Names = []
     check: str | None = None
     function: str | None = None
     expression: str | None = None
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments: dict[str, Any] = {}
     severity: Literal["reject", "review", "score"] = "reject"
     weight: float = Field(1.0, ge=0, le=1e6, strict=False)
     nulls: Literal["pass", "fail"] = "pass"
@@ -54,11 +58,13 @@ class Rule(_Strict):
         kinds = [self.check, self.function, self.expression]
         if kinds.count(None) != 2:
             raise ValueError("a rule has exactly one of check, function and expression")
-        if self.check is not None and (self.column is None or self.columns):
-            raise ValueError("a check needs column")
-        if self.function is not None and bool(self.column) == bool(self.columns):
-            raise ValueError("a function needs column or columns")
-        if self.expression is not None and (self.column or self.columns or self.arguments):
+        if self.check is not None:
+            if self.column is None or self.columns:
+                raise ValueError("a check needs column")
+        elif self.function is not None:
+            if bool(self.column) == bool(self.columns):
+                raise ValueError("a function needs column or columns")
+        elif self.column or self.columns or self.arguments:
             raise ValueError("an expression names its columns itself, and takes no arguments")
         return self
 
@@ -66,8 +72,8 @@ class Rule(_Strict):
 class Score(_Strict):
     """What a score of 0 to 100 leads to where no decision table says it."""
 
-    reject_below: float = Field(0, ge=0, le=100, strict=False)
-    review_below: float = Field(0, ge=0, le=100, strict=False)
+    reject_below: Threshold = 0
+    review_below: Threshold = 0
 
 
 class Decision(_Strict):
@@ -84,9 +90,9 @@ class Decision(_Strict):
 
     file: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$")
     decision: str | None = None
-    inputs: dict[str, str] = Field(default_factory=dict)
+    inputs: dict[str, str] = {}
     output: str | None = None
-    verdicts: dict[str, Outcome] = Field(default_factory=dict)
+    verdicts: dict[str, Outcome] = {}
 
 
 class HashMask(_Strict):
@@ -110,11 +116,11 @@ class GateFile(_Strict):
     """The whole file."""
 
     record_type: str | None = None
-    required: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
-    rules: list[Rule] = Field(default_factory=list, max_length=500)
+    required: Names = []
+    rules: list[Rule] = Field([], max_length=500)
     score: Score | None = None
     decision: Decision | None = None
-    masks: dict[str, Mask] = Field(default_factory=dict)
+    masks: dict[str, Mask] = {}
 
 
 _MODELS: dict[str, type[BaseModel]] = {

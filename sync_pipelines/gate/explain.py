@@ -103,13 +103,17 @@ def _remedies(
     names = _names_of_bits(gate)
     for size in sizes:
         sets = list(itertools.combinations(failing, size))
-        changed = DataFrame([_with_passing(row, one) for one in sets])
+        changed = DataFrame([_with_passing(row, bits) for bits in sets])
         views = pl.concat([view] * len(sets))
         levels = gate.decide(views, changed)["level"]
-        helpful = [one for one, level in zip(sets, levels, strict=True) if level == PASS]
-        if helpful:
-            return [[names[bit] for bit in one] for one in helpful]
+        helpful = levels.eq(PASS).arg_true()
+        if len(helpful):
+            return [_named(sets[place], names) for place in helpful]
     return []
+
+
+def _named(bits: tuple[str, ...], names: dict[str, str]) -> list[str]:
+    return [names[bit] for bit in bits]
 
 
 def _names_of_bits(gate: Gate) -> dict[str, str]:

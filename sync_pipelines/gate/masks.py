@@ -130,7 +130,9 @@ class Masks:
         encoded = texts.dictionary_encode()
         digests: list[str | None] = []
         for text in encoded.dictionary.to_pylist():
-            digest = None if text is None else _digest(key, text.encode())
+            digest = None
+            if text is not None:
+                digest = hmac.digest(key, text.encode(), "sha256").hex()
             digests.append(digest)
         return pa.array(digests, _TEXT).take(encoded.indices)
 
