@@ -49,7 +49,10 @@ class PageDecoder:
     """
 
     def __init__(
-        self, entity: Entity, max_record_bytes: int = MAX_RECORD_BYTES, layout: Layout | None = None
+        self,
+        entity: Entity,
+        max_record_bytes: int = MAX_RECORD_BYTES,
+        layout: Layout | None = None,
     ) -> None:
         self.entity = entity
         self.max_record_bytes = max_record_bytes
@@ -111,7 +114,12 @@ class PageDecoder:
             return True
         return self._has_json and (b"\\ud" in body or b"\\uD" in body)
 
-    def _decode_located(self, number: int, located: bytes, layout: Layout) -> Page | None:
+    def _decode_located(
+        self,
+        number: int,
+        located: bytes,
+        layout: Layout,
+    ) -> Page | None:
         """A page out of the records as the source sent them; None where the exact path must read it."""
         reader = layout.reader
         try:
@@ -179,7 +187,12 @@ class PageDecoder:
                     self._settle_slow(page)
 
     def _decode_fast(
-        self, number: int, body: bytes, reader: TypedReader, *, lax: bool = False
+        self,
+        number: int,
+        body: bytes,
+        reader: TypedReader,
+        *,
+        lax: bool = False,
     ) -> Page:
         records = reader.decode(body, lax=lax)
         rowversions = reader.rowversions_of(records)

@@ -27,7 +27,8 @@ _ESCAPES = {_ESCAPE: "\x1e0", _SEPARATOR: "\x1e1"}
 
 
 def content_hashes(
-    columns: list[pa.Array | pa.ChunkedArray], json_places: Collection[int] = ()
+    columns: list[pa.Array | pa.ChunkedArray],
+    json_places: Collection[int] = (),
 ) -> pa.Array:
     """MD5 of each row's canonical text, as 32 hex digits.
 

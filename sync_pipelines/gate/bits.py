@@ -44,7 +44,10 @@ def _kind_of(record_type: Expr | None) -> Expr:
 
 
 def _bits_by_halves(
-    view: DataFrame, rules: Sequence[CompiledRule], there: Sequence[Bit], kind: Expr
+    view: DataFrame,
+    rules: Sequence[CompiledRule],
+    there: Sequence[Bit],
+    kind: Expr,
 ) -> DataFrame:
     """The bits where an expression cannot be evaluated for some records, which are marked as broken."""
     found = [_by_halves(view, partial(_passing, rule)) for rule in rules]
@@ -57,7 +60,11 @@ def _bits_by_halves(
     return _selected(view, passed, there, kinds, pl.coalesce(broken))
 
 
-def _kinds_where(view: DataFrame, has_kind: Series, kind: Expr) -> Series:
+def _kinds_where(
+    view: DataFrame,
+    has_kind: Series,
+    kind: Expr,
+) -> Series:
     """The record types of the records that have one, null for the others."""
     nothing = [None] * len(view)
     kinds = Series("kind", nothing, pl.String)
@@ -96,7 +103,10 @@ def _is_there(view: DataFrame, name: str) -> Expr:
     return there & has_letters.fill_null(False)
 
 
-def _by_halves(view: DataFrame, evaluate: Callable[[DataFrame], Series]) -> Series:
+def _by_halves(
+    view: DataFrame,
+    evaluate: Callable[[DataFrame], Series],
+) -> Series:
     """One boolean per record, null for those that raise; found by halving the batch."""
     try:
         return evaluate(view)

@@ -114,7 +114,13 @@ class CompiledRule:
         """This rule for records whose values it cannot see: it passes."""
         first = pl.col(entity.columns[0].name)
         return CompiledRule(
-            self.rule, (), None, first.is_null() | first.is_not_null(), None, self.words, blind=True
+            self.rule,
+            (),
+            None,
+            first.is_null() | first.is_not_null(),
+            None,
+            self.words,
+            blind=True,
         )
 
     def passes(self, view: DataFrame) -> Series | Expr:
@@ -186,7 +192,11 @@ def compile_sql(
     return _checked(document, location, expression, entity, wanted)
 
 
-def _check_size(document: Document, location: Location, text: str) -> None:
+def _check_size(
+    document: Document,
+    location: Location,
+    text: str,
+) -> None:
     """Polars nests operators and evaluates them by recursion in native code: thousands of them crash the process."""
     # One blank for any number of them, or the search would begin anew at each.
     plain = " ".join(_QUOTED.sub("", text).split())
@@ -199,7 +209,11 @@ def _check_size(document: Document, location: Location, text: str) -> None:
         raise document.fault(said, location)
 
 
-def _constant(document: Document, location: Location, expression: Expr) -> Any:
+def _constant(
+    document: Document,
+    location: Location,
+    expression: Expr,
+) -> Any:
     try:
         return pl.select(expression).item()
     except (PolarsError, ValueError) as error:
@@ -217,7 +231,8 @@ def _checked(
     for name in expression.meta.root_names():
         if name not in known:
             raise document.fault(
-                f"{entity.path} has no column {name!r}.{nearest(name, known)}", location
+                f"{entity.path} has no column {name!r}.{nearest(name, known)}",
+                location,
             )
     try:
         tree = _tree(expression)
@@ -231,7 +246,8 @@ def _checked(
         )
     if wanted is not None and found["tried"].dtype not in (wanted, pl.Null):
         raise document.fault(
-            f"it gives {found['tried'].dtype}, where {wanted.__name__} is needed.", location
+            f"it gives {found['tried'].dtype}, where {wanted.__name__} is needed.",
+            location,
         )
     return expression
 
@@ -264,7 +280,12 @@ def _looks_around(tree: Any) -> bool:
     return False
 
 
-def compile_rule(document: Document, index: int, rule: Rule, entity: Entity) -> CompiledRule:
+def compile_rule(
+    document: Document,
+    index: int,
+    rule: Rule,
+    entity: Entity,
+) -> CompiledRule:
     """Check a rule against its entity and make it ready to run.
 
     Raises:
@@ -277,27 +298,52 @@ def compile_rule(document: Document, index: int, rule: Rule, entity: Entity) -> 
         if name not in columns:
             key = (*place, "column" if rule.column else "columns")
             raise document.fault(
-                f"{entity.path} has no column {name!r}.{nearest(name, columns)}", key
+                f"{entity.path} has no column {name!r}.{nearest(name, columns)}",
+                key,
             )
     when = (
         None
         if rule.when is None
-        else compile_sql(document, (*place, "when"), rule.when, entity, pl.Boolean)
+        else compile_sql(
+            document,
+            (*place, "when"),
+            rule.when,
+            entity,
+            pl.Boolean,
+        )
     )
     if rule.check is not None:
         assert rule.column is not None
-        return _builtin(document, place, rule, columns[rule.column], entity, when)
+        return _builtin(
+            document,
+            place,
+            rule,
+            columns[rule.column],
+            entity,
+            when,
+        )
     if rule.function is not None:
         expression = _function(document, place, rule, named, entity)
         words = f"{', '.join(named)}: {rule.function}{_arguments(rule)}"
     else:
         assert rule.expression is not None
         expression = compile_sql(
-            document, (*place, "expression"), rule.expression, entity, pl.Boolean
+            document,
+            (*place, "expression"),
+            rule.expression,
+            entity,
+            pl.Boolean,
         )
         named = list(dict.fromkeys(expression.meta.root_names()))
         words = rule.expression
-    return CompiledRule(rule, tuple(named), None, expression, when, rule.message or words)
+    return CompiledRule(
+        rule,
+        tuple(named),
+        None,
+        expression,
+        when,
+        rule.message or words,
+    )
 
 
 def _builtin(
@@ -315,7 +361,8 @@ def _builtin(
             else nearest(rule.check, CHECKS)
         )
         raise document.fault(
-            f"pandera has no check {rule.check!r} for records.{told}", (*place, "check")
+            f"pandera has no check {rule.check!r} for records.{told}",
+            (*place, "check"),
         )
     make = getattr(pandera.Check, rule.check)
     known = set(inspect.signature(make).parameters) - _SHARED_ARGUMENTS
@@ -344,11 +391,22 @@ def _builtin(
         )
         raise document.fault(said, (*place, "arguments" if rule.arguments else "check")) from None
     words = f"{column.name}: {rule.check}{_arguments(rule)}"
-    return CompiledRule(rule, (column.name,), check, None, when, rule.message or words)
+    return CompiledRule(
+        rule,
+        (column.name,),
+        check,
+        None,
+        when,
+        rule.message or words,
+    )
 
 
 def _function(
-    document: Document, place: Location, rule: Rule, names: list[str], entity: Entity
+    document: Document,
+    place: Location,
+    rule: Rule,
+    names: list[str],
+    entity: Entity,
 ) -> Expr:
     functions = registered_rules()
     if rule.function not in functions:
@@ -369,7 +427,13 @@ def _function(
             f"{rule.function} must return a polars expression, not {type(expression).__name__}.",
             (*place, "function"),
         )
-    return _checked(document, (*place, "function"), expression, entity, pl.Boolean)
+    return _checked(
+        document,
+        (*place, "function"),
+        expression,
+        entity,
+        pl.Boolean,
+    )
 
 
 def _arguments(rule: Rule) -> str:
@@ -401,5 +465,6 @@ def _fitting_number(value: float, column: Column) -> Any:
 
 def _first_line(error: BaseException) -> str:
     return printable(
-        (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip("."), 300
+        (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip("."),
+        300,
     )

@@ -98,7 +98,11 @@ class _Reader:
             raise definition_fault(path, None, what) from None
         except ParseError as error:
             line, _ = error.position
-            raise definition_fault(path, line, f"it is not XML: {error}.") from None
+            raise definition_fault(
+                path,
+                line,
+                f"it is not XML: {error}.",
+            ) from None
         self.lines = parser.lines
         self._kept = parser.kept
         namespace, _, tag = self.root.tag.partition("}")
@@ -152,7 +156,11 @@ class _Reader:
             raise self._fault(element, f"the hit policy {name!r} is not supported.{hint}")
         return HitPolicy(name)
 
-    def _aggregation(self, element: Element, policy: HitPolicy) -> Aggregation | None:
+    def _aggregation(
+        self,
+        element: Element,
+        policy: HitPolicy,
+    ) -> Aggregation | None:
         name = element.get("aggregation", "").upper()
         if not name:
             return None
@@ -163,7 +171,12 @@ class _Reader:
             )
         return Aggregation(name)
 
-    def _input(self, index: int, element: Element, rules: tuple[TableRule, ...]) -> Input:
+    def _input(
+        self,
+        index: int,
+        element: Element,
+        rules: tuple[TableRule, ...],
+    ) -> Input:
         expression = self._one(element, "inputExpression")
         name = "" if expression is None else self._text(expression)
         if expression is None or not name:
@@ -200,7 +213,13 @@ class _Reader:
             output = replace(output, default=first)
         return output
 
-    def _rule(self, number: int, element: Element, inputs: int, outputs: int) -> TableRule:
+    def _rule(
+        self,
+        number: int,
+        element: Element,
+        inputs: int,
+        outputs: int,
+    ) -> TableRule:
         conditions = self._all(element, "inputEntry")
         answers = self._all(element, "outputEntry")
         if len(conditions) != inputs or len(answers) != outputs:
@@ -237,7 +256,10 @@ class _Reader:
             raise self._fault(element, "PRIORITY needs outputValues, the most important first.")
 
     def _check_aggregation(
-        self, element: Element, table: DecisionTable, aggregation: Aggregation
+        self,
+        element: Element,
+        table: DecisionTable,
+        aggregation: Aggregation,
     ) -> None:
         answers = [rule.outputs[0] for rule in table.rules]
         kinds = {kind_of(answer) for answer in answers if answer is not None}
@@ -246,7 +268,11 @@ class _Reader:
             raise self._fault(element, f"{aggregation} needs a single output of numbers.")
 
     def _check_answers(
-        self, element: Element, table: DecisionTable, place: int, output: Output
+        self,
+        element: Element,
+        table: DecisionTable,
+        place: int,
+        output: Output,
     ) -> None:
         for number, rule in enumerate(table.rules, 1):
             answer = rule.outputs[place]

@@ -39,7 +39,11 @@ class Document:
         return definition_fault(self.path, line, what)
 
 
-def definition_fault(path: Path, line: int | None, what: str) -> GateDefinitionError:
+def definition_fault(
+    path: Path,
+    line: int | None,
+    what: str,
+) -> GateDefinitionError:
     """An error of a gate's file."""
     place = f"{path}:{line}" if line else str(path)
     return GateDefinitionError(
@@ -70,7 +74,11 @@ def read_bounded(path: Path) -> bytes:
     except SettingsError as error:
         raise definition_fault(path, None, error.what) from None
     except OSError as error:
-        raise definition_fault(path, None, f"it cannot be read: {error.strerror}.") from None
+        raise definition_fault(
+            path,
+            None,
+            f"it cannot be read: {error.strerror}.",
+        ) from None
 
 
 def load_document(path: Path) -> Document:

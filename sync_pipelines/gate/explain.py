@@ -134,7 +134,11 @@ def _with_passing(row: dict[str, Any], bits: tuple[str, ...]) -> dict[str, Any]:
     return changed
 
 
-def _cells(gate: Gate, view: DataFrame, bits: DataFrame) -> list[str]:
+def _cells(
+    gate: Gate,
+    view: DataFrame,
+    bits: DataFrame,
+) -> list[str]:
     """For every rule of the table that lets pass, the conditions that the record does not meet."""
     if gate.decision is None or gate.decision.table.aggregation is not None:
         return []
@@ -174,7 +178,12 @@ class Shadow:
     failed: Counter[str] = field(default_factory=Counter)
     examples: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, keys: list[str], old: list[str], new: list[tuple[str, str]]) -> None:
+    def add(
+        self,
+        keys: list[str],
+        old: list[str],
+        new: list[tuple[str, str]],
+    ) -> None:
         """Count records by their old verdict and their new one with its reason."""
         for key, before, (after, reason) in zip(keys, old, new, strict=True):
             self.records += 1

@@ -95,7 +95,11 @@ def _load(folder: Path, path: Path, entity: Entity) -> Gate:
     return gate
 
 
-def _stamp(folder: Path, path: Path, definition: GateFile) -> tuple[Any, ...]:
+def _stamp(
+    folder: Path,
+    path: Path,
+    definition: GateFile,
+) -> tuple[Any, ...]:
     """What tells whether a gate's files changed: its own, its table, and the rules in Python."""
     files = [path]
     if definition.decision is not None:
@@ -136,7 +140,12 @@ def build_gate(path: Path, entity: Entity) -> tuple[Gate, list[Finding]]:
     )
     if definition.decision is None:
         return gate, []
-    decision, findings = _decision(document, definition, definition.decision, entity)
+    decision, findings = _decision(
+        document,
+        definition,
+        definition.decision,
+        entity,
+    )
     return replace(gate, decision=decision), findings
 
 
@@ -183,7 +192,10 @@ def _check_score(document: Document, definition: GateFile) -> None:
 
 
 def _decision(
-    document: Document, definition: GateFile, used: Decision, entity: Entity
+    document: Document,
+    definition: GateFile,
+    used: Decision,
+    entity: Entity,
 ) -> tuple[DecisionUse, list[Finding]]:
     path = document.path.parent / used.file
     untyped = read_table(path, used.decision)
@@ -211,12 +223,16 @@ def _decision(
 
 
 def _check_use(
-    document: Document, definition: GateFile, used: Decision, table: DecisionTable
+    document: Document,
+    definition: GateFile,
+    used: Decision,
+    table: DecisionTable,
 ) -> None:
     """Refuse a use of the table that contradicts it."""
     if table.aggregation is None and definition.score is not None:
         raise document.fault(
-            "the decision table judges, so thresholds of the score are not used.", ("score",)
+            "the decision table judges, so thresholds of the score are not used.",
+            ("score",),
         )
     if table.aggregation is not None and definition.score is None:
         raise document.fault(
@@ -232,7 +248,11 @@ def _check_use(
 
 
 def _sources(
-    document: Document, definition: GateFile, used: Decision, table: DecisionTable, entity: Entity
+    document: Document,
+    definition: GateFile,
+    used: Decision,
+    table: DecisionTable,
+    entity: Entity,
 ) -> tuple[tuple[Expr, ...], set[str | None]]:
     """What each input of the table reads, and the facts of the gate among them."""
     sources: list[Expr] = []
@@ -250,7 +270,8 @@ def _sources(
             )
         if fact == "required_present" and not definition.required:
             raise document.fault(
-                f"{used.file} asks for the required fields, so required must name them.", location
+                f"{used.file} asks for the required fields, so required must name them.",
+                location,
             )
         sources.append(source)
         facts.add(fact)
@@ -258,7 +279,11 @@ def _sources(
 
 
 def _source(
-    document: Document, location: Location, given: str, wanted: FeelKind, entity: Entity
+    document: Document,
+    location: Location,
+    given: str,
+    wanted: FeelKind,
+    entity: Entity,
 ) -> tuple[Expr, str | None]:
     columns = {column.name: column for column in entity.columns}
     if given in columns:
@@ -323,7 +348,9 @@ def _feel_kind(kind: Kind) -> FeelKind:
 
 
 def _levels(
-    document: Document, used: Decision, table: DecisionTable
+    document: Document,
+    used: Decision,
+    table: DecisionTable,
 ) -> tuple[tuple[int, ...], int]:
     if table.aggregation is not None:
         # The thresholds of the score judge.
@@ -348,7 +375,11 @@ def _levels(
     return tuple(levels), default
 
 
-def _level(document: Document, used: Decision, answer: Any) -> int:
+def _level(
+    document: Document,
+    used: Decision,
+    answer: Any,
+) -> int:
     text = str(answer)
     verdict = used.verdicts.get(text) or _VERDICTS.get(text.lower())
     if verdict is None:
@@ -359,7 +390,11 @@ def _level(document: Document, used: Decision, answer: Any) -> int:
     return LEVELS[verdict]
 
 
-def _verdict_place(document: Document, used: Decision, table: DecisionTable) -> int:
+def _verdict_place(
+    document: Document,
+    used: Decision,
+    table: DecisionTable,
+) -> int:
     """Which output of the table has the verdict."""
     names = [output.name for output in table.outputs]
     if used.output is None:

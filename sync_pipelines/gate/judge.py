@@ -125,7 +125,12 @@ class Gate:
 
     def bits(self, view: DataFrame) -> DataFrame:
         """What rules, required fields and record type say of each record, see `gate.bits`."""
-        return bits_of(view, self.rules, self.definition.required, self.record_type)
+        return bits_of(
+            view,
+            self.rules,
+            self.definition.required,
+            self.record_type,
+        )
 
     def decide(self, view: DataFrame, bits: DataFrame) -> DataFrame:
         """Score, chosen rule of the decision table (null or -1 where none) and level per record."""
@@ -157,7 +162,11 @@ class Gate:
         )
 
     def _decide_by_table(
-        self, bits: DataFrame, facts: DataFrame, hits: DataFrame, decision: DecisionUse
+        self,
+        bits: DataFrame,
+        facts: DataFrame,
+        hits: DataFrame,
+        decision: DecisionUse,
     ) -> DataFrame:
         choice = decision.chosen()
         answers = hits.select(chosen=choice.fill_null(NO_RULE))
@@ -222,7 +231,12 @@ class Gate:
                 levels.append(level_where(~passed, LEVELS[severity]))
         return pl.max_horizontal(levels)
 
-    def judge(self, batch: pa.Table, violations: list[Violation], tally: Tally) -> Verdicts:
+    def judge(
+        self,
+        batch: pa.Table,
+        violations: list[Violation],
+        tally: Tally,
+    ) -> Verdicts:
         """Judge a batch whose contract was checked.
 
         Args:
@@ -243,7 +257,12 @@ class Gate:
         self._count(outcome, len(violations), tally)
         return self._verdicts(outcome, violations)
 
-    def _count(self, outcome: DataFrame, refused: int, tally: Tally) -> None:
+    def _count(
+        self,
+        outcome: DataFrame,
+        refused: int,
+        tally: Tally,
+    ) -> None:
         judged = outcome
         if refused:
             judged = outcome.filter(_LEVEL.is_not_null())
@@ -265,7 +284,11 @@ class Gate:
             name = "no rule" if number in (None, NO_RULE) else f"rule {number + 1}"
             tally.decided[name] += count
 
-    def _verdicts(self, outcome: DataFrame, violations: list[Violation]) -> Verdicts:
+    def _verdicts(
+        self,
+        outcome: DataFrame,
+        violations: list[Violation],
+    ) -> Verdicts:
         """The verdicts with reasons, worked out once for each pattern of bits and not once for each record."""
         numbered_rows = outcome.with_row_index("row")
         flagged = numbered_rows.filter(_LEVEL > PASS)
@@ -306,7 +329,10 @@ class Gate:
         return self._reasons.reason(row)
 
 
-def _without_level_of(violations: Sequence[Violation], outcome: DataFrame) -> DataFrame:
+def _without_level_of(
+    violations: Sequence[Violation],
+    outcome: DataFrame,
+) -> DataFrame:
     """The outcome without a level for the records that the contract refused."""
     indexes = [violation.index for violation in violations]
     refused = Series(indexes, dtype=pl.UInt32)

@@ -14,7 +14,11 @@ LEVELS = {"pass": PASS, "review": REVIEW, "reject": REJECT}
 PASS_LEVEL = pl.lit(PASS, pl.Int32)
 
 
-def level_where(condition: Expr, level: int, otherwise: Expr = PASS_LEVEL) -> Expr:
+def level_where(
+    condition: Expr,
+    level: int,
+    otherwise: Expr = PASS_LEVEL,
+) -> Expr:
     """The level where the condition is true, else another one."""
     answer = pl.lit(level, pl.Int32)
     return pl.when(condition).then(answer).otherwise(otherwise)

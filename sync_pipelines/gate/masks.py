@@ -36,7 +36,11 @@ _REDACTED = pa.scalar(REDACTED, _TEXT)
 _NULL = pa.scalar(None, _TEXT)
 
 
-def check_masks(document: Document, definition: GateFile, entity: Entity) -> None:
+def check_masks(
+    document: Document,
+    definition: GateFile,
+    entity: Entity,
+) -> None:
     """Refuse masks of unknown columns, and keys that would be no keys any more.
 
     Raises:

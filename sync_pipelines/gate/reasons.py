@@ -53,7 +53,11 @@ class Reasons:
         names = enumerate(self.definition.required)
         return [name for index, name in names if not row[f"q{index}"]]
 
-    def _guilty(self, row: Row, failed: list[CompiledRule]) -> tuple[list[CompiledRule], list[str]]:
+    def _guilty(
+        self,
+        row: Row,
+        failed: list[CompiledRule],
+    ) -> tuple[list[CompiledRule], list[str]]:
         """The rules that decide on the level of a record, a broken one first, and a sentence about each."""
         level = row["level"]
         guilty = [rule for rule in failed if _level_of(rule) == level]

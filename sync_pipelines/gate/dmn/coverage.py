@@ -119,7 +119,11 @@ def _overlaps(table: DecisionTable, frame: DataFrame) -> Iterator[Finding]:
                 yield _overlap(table, pair, row)
 
 
-def _overlap(table: DecisionTable, pair: tuple[int, int], row: dict[str, Any]) -> Finding:
+def _overlap(
+    table: DecisionTable,
+    pair: tuple[int, int],
+    row: dict[str, Any],
+) -> Finding:
     one = pair[0] + 1
     other = pair[1] + 1
     why = "both match"
@@ -148,7 +152,10 @@ def _contradicts(table: DecisionTable) -> Expr:
     return pl.min_horizontal(answers) != pl.max_horizontal(answers)
 
 
-def _pairs(table: DecisionTable, row: dict[str, Any]) -> Iterator[tuple[int, int]]:
+def _pairs(
+    table: DecisionTable,
+    row: dict[str, Any],
+) -> Iterator[tuple[int, int]]:
     """Pairs of rules that may not both match a row; where answers may be equal, one rule for each answer."""
     numbers = range(len(table.rules))
     matching = [number for number in numbers if row[f"m{number}"]]
