@@ -104,7 +104,7 @@ def die_at(point: tuple[str, str, int, str]) -> None:
 
 def doomed_sync(url: str, home: str, point: tuple[str, str, int, str], full_refresh: bool) -> None:
     """The child: syncs erp/items until it dies."""
-    import sync_pipelines.destinations.postgres.adapter  # noqa: F401
+    import sync_pipelines.destinations.postgres.adapter
     import sync_pipelines.destinations.trino.adapter  # noqa: F401
     from sync_pipelines.runs.sync import sync_entity
 
@@ -206,7 +206,7 @@ def test_a_change_of_columns_killed_there_is_finished_by_the_next_run(
     world.sync()
     world.assert_equal_to_truth()
     world.assert_nothing_left_behind()
-    assert not world.entity().full_refresh_pending
+    assert not world.entity().position.full_refresh_pending
     assert {row["colour"] for row in world.rows().values()} == {"red"}
 
 

@@ -26,7 +26,10 @@ def settled_items(world: World, count: int = 5, **options: object) -> TwinTable:
 
 
 def column_type(world: World, name: str, table: str = "erp.items") -> str:
-    statement = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s"
+    statement = (
+        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass AND attname"
+        " = %s"
+    )
     return world.sql(statement, table, name)[0][0]
 
 
@@ -343,7 +346,7 @@ def test_a_change_of_strategy_is_followed(world: World) -> None:
 
 def test_an_entity_that_vanished_and_returned_goes_on_where_it_was(world: World) -> None:
     table = settled_items(world)
-    cursor = world.entity().cursor
+    cursor = world.entity().position.cursor
     world.add_items(1, "other")
     world.store.remove("items")
     assert world.discover().vanished == ["items"]

@@ -1,4 +1,4 @@
-"""Masked values are nowhere: not in the table, quarantine, staging, runs, errors, logs, or anything that a command prints."""
+"""A masked value is nowhere: not in table, quarantine, staging, runs, errors, logs, or the output of a command."""
 
 from __future__ import annotations
 
@@ -167,7 +167,8 @@ def test_numbers_and_moments_hash_the_same_in_the_table_and_in_a_record_that_is_
     any_world.add(table)
     put_gate(
         any_world,
-        "rules: [{name: in_stock, column: stock, check: ge, arguments: {min_value: 0}}]\nmasks: {id: {hash: env:MASK_KEY}, at: {hash: env:MASK_KEY}}",
+        "rules: [{name: in_stock, column: stock, check: ge, arguments: {min_value: 0}}]\nmasks: {id:"
+        " {hash: env:MASK_KEY}, at: {hash: env:MASK_KEY}}",
     )
     any_world.sync()
     table.put({"id": 1.5, "at": "2024-05-01T08:00:00Z", "stock": -1})
@@ -223,7 +224,7 @@ def test_a_masked_record_is_released_after_a_fix_with_a_clear_value_which_is_mas
         "***",
     )
     nowhere(any_world, CANARY)
-    assert any_world.entity().stored_masks.keys() == {"email", "salary", "notes"}
+    assert any_world.entity().position.stored_masks.keys() == {"email", "salary", "notes"}
 
 
 def test_a_mask_that_comes_later_takes_the_clear_values_out_of_table_and_quarantine(
@@ -309,7 +310,8 @@ def test_a_value_that_breaks_a_cast_costs_its_own_record_and_is_told_nowhere(
     table = people(any_world, person(1, email="17"), person(2), person(3, email="4"))
     put_gate(
         any_world,
-        "rules: [{name: number, expression: CAST(email AS INTEGER) > 5, severity: review}]\nmasks: {email: {hash: env:MASK_KEY}, salary: redact, notes: drop}",
+        "rules: [{name: number, expression: CAST(email AS INTEGER) > 5, severity: review}]\nmasks:"
+        " {email: {hash: env:MASK_KEY}, salary: redact, notes: drop}",
     )
     result = any_world.sync()
     assert (result.ledger.inserted, result.ledger.quarantined) == (2, 1)
@@ -366,7 +368,7 @@ def test_an_audit_compares_masked_with_masked_and_shows_no_clear_value(any_world
     any_world.sync()
     report = audit_entity(any_world.database, "erp", "items", settings=any_world.settings)
     assert (report.compared, report.equal, report.missed, report.extra) == (3, 3, 0, 0)
-    table.put(person(1, email="1.other@x"), rowversion=any_world.entity().cursor)
+    table.put(person(1, email="1.other@x"), rowversion=any_world.entity().position.cursor)
     report = audit_entity(any_world.database, "erp", "items", settings=any_world.settings)
     assert (report.missed, [sample["key"] for sample in report.samples]) == (1, [[digest("P1")]])
     assert "P1" not in str(report.as_dict())

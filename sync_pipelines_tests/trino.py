@@ -163,7 +163,8 @@ class TrinoWorld(World):
         catalog = self.destination.catalog
         if self._has(catalog, schema):
             kinds = self.trino.query(
-                f"SELECT table_name, table_type FROM {catalog}.information_schema.tables WHERE table_schema = '{schema}' ORDER BY 2 DESC"
+                f"SELECT table_name, table_type FROM {catalog}.information_schema.tables WHERE"
+                f" table_schema = '{schema}' ORDER BY 2 DESC"
             )
             for name, kind in kinds:
                 self.trino.execute(
@@ -207,7 +208,7 @@ class TrinoWorld(World):
         """Everything that a sync may change: cursor, marks, row count and the whole table."""
         entity = self.entity(slug)
         rows = sorted(map(str, self.all_rows(slug))) if self.has_table(slug) else []
-        return entity.cursor, entity.cursor_marks, entity.row_count, rows
+        return entity.position.cursor, entity.position.cursor_marks, entity.position.row_count, rows
 
     def snapshots(self, slug: str = "items") -> int:
         """Commits in the table's history."""

@@ -100,7 +100,7 @@ class World:
     def sync(
         self, slug: str = "items", *, status: RunStatus = RunStatus.SUCCESS, **options: Any
     ) -> RunResult:
-        """Sync one entity and check that its ledger balances and that it ended so, in the answer and in the database."""
+        """Sync one entity. Check that its ledger balances and its status, in the answer and in the database."""
         result = sync_entity(self.database, self.connector, slug, settings=self.settings, **options)
         assert result.ledger.balances, result.ledger
         stored = self.runs(slug)[0]
@@ -122,7 +122,7 @@ class World:
         table = quote(entity.target_schema, entity.target_table)
         exists = self.sql("SELECT to_regclass(%s)", table)[0][0] is not None
         rows = self.sql(f"SELECT t::text FROM {table} t ORDER BY _bridge_id") if exists else []
-        return entity.cursor, entity.cursor_marks, entity.row_count, rows
+        return entity.position.cursor, entity.position.cursor_marks, entity.position.row_count, rows
 
     def pass_time(self, seconds: int = 3600, slug: str = "items") -> None:
         """Age the marks of earlier reads, as if so many seconds had passed since."""

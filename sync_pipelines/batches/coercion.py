@@ -22,7 +22,6 @@ LENIENT = "lenient"
 COERCIONS = (TRUNCATE, LENIENT)
 _MOMENTS = (Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ].+", re.ASCII)
-_DATE_CHARACTERS = 10
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 _decoder = json.JSONDecoder(parse_int=str, parse_float=str)
 
@@ -100,7 +99,7 @@ def _cut_text(value: str, column_type: ColumnType) -> str:
             pattern, replacement = _finer(column_type)
             return re.sub(pattern, replacement, value, count=1)
         case Kind.DATE if _DATE.fullmatch(value):
-            return value[:_DATE_CHARACTERS]
+            return value[:10]
         case Kind.BYTES if longest is not None:
             raw = decode_bytes(value, column_type)
             return "\\x" + raw[:longest].hex()

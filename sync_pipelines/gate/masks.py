@@ -106,8 +106,8 @@ class Masks:
         """Kind and, for hashes, a fingerprint of the key, by column; what the catalog keeps to notice changes."""
         found: dict[str, str] = {}
         for name, key in self.keys.items():
-            digest = _digest(key, b"sync_pipelines")
-            found[name] = f"hash:{digest[:12]}"
+            digest = hmac.digest(key, b"sync_pipelines", "sha256")
+            found[name] = f"hash:{digest.hex()[:12]}"
         found |= dict.fromkeys(self.redacted, "redact")
         found |= dict.fromkeys(self.dropped, "drop")
         return found

@@ -129,7 +129,7 @@ def open_gate(folder: Path, entity: Entity) -> OpenedGate | None:
     masks = None if gate is None else open_masks(gate.definition, entity)
     configured = masks.names if masks else frozenset()
     declared = {column.name for column in entity.columns}
-    lost = sorted(declared.intersection(entity.stored_masks) - configured)
+    lost = sorted(declared.intersection(entity.position.stored_masks) - configured)
     if lost:
         raise MaskLostError(
             f"The column {lost[0]} was masked so far, and {gate_path(folder, entity)} does not mask it any more.",
@@ -146,7 +146,7 @@ def newly_masked(entity: Entity, opened: OpenedGate | None) -> frozenset[str]:
     """Columns whose stored values were masked in another way or not at all; everything must be read again."""
     if opened is None:
         return frozenset()
-    changed = opened.fingerprints.items() - entity.stored_masks.items()
+    changed = opened.fingerprints.items() - entity.position.stored_masks.items()
     return frozenset(name for name, _ in changed)
 
 

@@ -1,4 +1,4 @@
-"""Death at every step of a run into Trino, of ours and of Trino: nothing is lost, nothing stands twice, and it is counted."""
+"""Death of our process or of Trino at every step of a run: no row is lost or doubled, and the count is right."""
 
 from __future__ import annotations
 
@@ -103,7 +103,9 @@ def test_a_delta_killed_there_is_finished_by_the_next_run(
     before = trino_world.entity()
     kill_a_sync(trino_world, TRINO_POINTS[point])
     # The cursor strictly follows the snapshot.
-    assert (trino_world.entity().cursor == before.cursor) is (point != "after COMMIT")
+    assert (trino_world.entity().position.cursor == before.position.cursor) is (
+        point != "after COMMIT"
+    )
     assert (len(trino_world.rows()) == 72) is (point in IN_THE_TABLE)
     assert_recovered(trino_world, point, 2, 12)
     assert [row["business_key"] for row in trino_world.quarantine()] == [["BAD"]]
@@ -242,7 +244,10 @@ def test_a_write_of_a_killed_run_that_still_runs_is_ended_before_the_next_one(
 ) -> None:
     changed_items(trino_world)
     entity = trino_world.entity()
-    slow = f"/* sync_pipelines entity {entity.uid} run x */ SELECT count(*) FROM UNNEST(sequence(1, 10000)) a CROSS JOIN UNNEST(sequence(1, 10000)) b CROSS JOIN UNNEST(sequence(1, 10000)) c"
+    slow = (
+        f"/* sync_pipelines entity {entity.uid} run x */ SELECT count(*) FROM UNNEST(sequence(1, 10000)) a"
+        " CROSS JOIN UNNEST(sequence(1, 10000)) b CROSS JOIN UNNEST(sequence(1, 10000)) c"
+    )
     outcome: list[str] = []
 
     def leftover() -> None:
