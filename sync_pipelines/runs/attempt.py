@@ -18,7 +18,7 @@ from sync_pipelines.destinations.destination import StagedBatches
 from sync_pipelines.destinations.load import Batch, Loading, load_batches, load_failure
 from sync_pipelines.destinations.spool import Spool
 from sync_pipelines.destinations.spools import RunFolder
-from sync_pipelines.gate.judge import Tally
+from sync_pipelines.gate.tally import Tally
 from sync_pipelines.model.due import plan_next
 from sync_pipelines.model.publish import NextDue, Position, Publication, PublishRequest, ReadResult
 from sync_pipelines.model.run import Ledger, Mode, RunStatus, is_published

@@ -21,8 +21,8 @@ from sync_pipelines.destinations.values import canonical_text
 from sync_pipelines.errors import NotFoundError
 from sync_pipelines.gate.contract import judge_batch
 from sync_pipelines.gate.explain import Explanation, Shadow, explain
-from sync_pipelines.gate.judge import Tally
 from sync_pipelines.gate.opened import OpenedGate
+from sync_pipelines.gate.tally import Tally
 from sync_pipelines.model.entity import REVIEW_COLUMN, Entity
 from sync_pipelines.model.quoting import literal, quote
 
