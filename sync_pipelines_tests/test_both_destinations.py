@@ -1,4 +1,4 @@
-"""The promise, kept by every destination: the same scenes on PostgreSQL, on a real Trino, and on duckdb by way of dlt."""
+"""Every destination keeps the promise: the same scenes on PostgreSQL, a real Trino, and duckdb through dlt."""
 
 from __future__ import annotations
 

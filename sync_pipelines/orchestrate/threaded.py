@@ -1,7 +1,7 @@
 """Runs the steps of a run on threads of the run's own process, a step per entity.
 
 Dagster ships one-after-the-other or a process (3 s) per step; see docs/decisions/0002-threaded-executor.md for the
-measurements, and ``sync_pipelines_tests/orchestrate/test_executor.py`` for the private Dagster names used here.
+measurements, and ``sync_pipelines_tests/orchestrate/test_private_names.py`` for the private Dagster names used here.
 
 The main thread owns the plan (`_ThreadedRun`); each step has a daemon thread (`_Worker`) that only posts events.
 """

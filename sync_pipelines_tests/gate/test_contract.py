@@ -91,7 +91,8 @@ def test_columns_may_have_any_name_and_there_may_be_many() -> None:
 def connection(server_url: str) -> Any:
     with psycopg.connect(server_url, autocommit=True) as opened:
         opened.execute(
-            "CREATE TEMP TABLE judged (id text NOT NULL, short character varying(3), must integer NOT NULL, UNIQUE (id))"
+            "CREATE TEMP TABLE judged (id text NOT NULL, short character varying(3), must integer"
+            " NOT NULL, UNIQUE (id))"
         )
         yield opened
 

@@ -127,7 +127,7 @@ class Source:
 
 @dataclass
 class Copy:
-    """A copy of a source, as the publish step keeps it: the newest rowversion of a key wins, then the newest reading."""
+    """A copy as the publish step keeps it: the newest rowversion of a key wins, then the newest reading."""
 
     source: Source
     page_size: int = 10

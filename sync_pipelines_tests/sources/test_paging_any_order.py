@@ -70,7 +70,7 @@ class KeysetProtocol(RuleBasedStateMachine):
         self.try_to_sync()
 
     def try_to_sync(self, *, full: bool = False) -> bool:
-        """Tiny pages in an order that changes can look as if the source ignored `page`: the run fails, the next may not."""
+        """Tiny pages in a changing order can look as if the source ignored `page`: the run fails, the next may not."""
         try:
             self.copy.sync(full=full)
         except SourceContractError:
