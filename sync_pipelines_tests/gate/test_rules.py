@@ -13,8 +13,8 @@ from sync_pipelines.errors import GateDefinitionError
 from sync_pipelines.gate.compiled import CHECKS
 from sync_pipelines.gate.explain import explain
 from sync_pipelines.gate.files import load_gate
-from sync_pipelines.gate.judge import Tally
 from sync_pipelines.gate.rules import rule
+from sync_pipelines.gate.tally import Tally
 from sync_pipelines_tests.batches.helpers import column, entity_of, key
 from sync_pipelines_tests.gate.helpers import batch_of, dmn, gate_of, judge, levels, write_gate
 
