@@ -115,7 +115,7 @@ def register_secret(value: str | None) -> None:
 
 def recognize_others(redactor: Callable[[str], str] | None) -> None:
     """Hide what `redactor` hides, too: secrets of other processes (`catalog.fingerprints`); None = none are known."""
-    global _others  # noqa: PLW0603
+    global _others
     _others = redactor
 
 

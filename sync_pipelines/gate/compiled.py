@@ -417,7 +417,7 @@ def _function(
     function = functions[rule.function]
     try:
         expression = function(*(pl.col(name) for name in names), **rule.arguments)
-    except Exception as error:  # noqa: BLE001 - a person's function may raise anything; the message names the rule
+    except Exception as error:  # a person's function may raise anything; the message names the rule
         raise document.fault(
             f"{rule.function}{signature_of(function)} failed: {type(error).__name__}: {error}.",
             place,

@@ -92,7 +92,7 @@ def _load(path: Path) -> None:
         spec.loader.exec_module(module)
     except GateDefinitionError:
         raise
-    except Exception as error:  # noqa: BLE001 - a person's file may raise anything; the message names the file
+    except Exception as error:  # a person's file may raise anything; the message names the file
         line = error.__traceback__
         while line is not None and line.tb_next is not None:
             line = line.tb_next

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from sync_pipelines.catalog.health import read_health
-from sync_pipelines.catalog.standing import Standing, list_standings
+from sync_pipelines.catalog.table_overview import TableOverview, list_table_overviews
 from sync_pipelines.cli.commands.entities import status_words
 from sync_pipelines.demo.twin import Fault, IntegerRowversions
 from sync_pipelines.orchestrate import assets
@@ -193,13 +193,13 @@ def test_a_delta_of_known_rejects_leaves_the_table_rejecting_and_fresh(
             ).encode(),
         )
     assert not run(definitions).success
-    assert (world.runs()[0]["status"], standing(world).is_rejecting) == ("rejected", True)
+    assert (world.runs()[0]["status"], overview(world).is_rejecting) == ("rejected", True)
     before = world.entity().timeline.last_success_at
     world.pass_time()
     again = run(definitions)
     assert again.success, "it judged nothing anew"
     assert (world.runs()[0]["status"], world.runs()[0]["records_quarantined"]) == ("success", 20)
-    assert standing(world).is_rejecting
+    assert overview(world).is_rejecting
     contract = checks(again)["contract"]
     assert (contract.passed, contract.severity) == (False, dg.AssetCheckSeverity.WARN), (
         "an error would fail a run that is a success"
@@ -217,8 +217,8 @@ def test_a_delta_of_known_rejects_leaves_the_table_rejecting_and_fresh(
     }
 
 
-def standing(world: World) -> Standing:
-    return list_standings(world.database, "erp", "items")[0]
+def overview(world: World) -> TableOverview:
+    return list_table_overviews(world.database, "erp", "items")[0]
 
 
 def test_the_page_of_a_stopped_table_begins_with_what_to_do(

@@ -117,7 +117,7 @@ class Feed:
         # A random number between version and row: equal versions come in a new order each time.
         entries = []
         for value, _, row in self._entries.islice(low, high):
-            entries.append((value, random.random(), row))  # noqa: S311
+            entries.append((value, random.random(), row))
         entries.sort(key=itemgetter(0, 1))
         page = entries[start - low : stop - low]
         return list(map(_ROW, page))

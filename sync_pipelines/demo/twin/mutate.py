@@ -34,7 +34,7 @@ def mutate(
     The same seed on the same table does the same. Fewer rows than asked for
     are changed or deleted when the table has no more.
     """
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)
     with table.lock:
         keys = table.keys()
         wanted = min(changes + deletes, len(keys))

@@ -60,7 +60,7 @@ _NOW = datetime(2024, 6, 30, tzinfo=UTC)
 
 def person(number: int, seed: str = SEED) -> dict[str, Any]:
     """The user of a number from 0."""
-    chance = random.Random(f"{seed}/{number}")  # noqa: S311
+    chance = random.Random(f"{seed}/{number}")
     first = chance.choice(_FIRST)
     last = chance.choice(_LAST)
     city, country, nation = chance.choice(_PLACES)

@@ -67,7 +67,6 @@ class RestTwin:
 
     def __init__(self) -> None:
         self.endpoints: dict[str, RestEndpoint] = {}
-        # noqa: S105
         self.api_key = "twin-api-key"
         self.user = "twin-user"
         self.password = "twin-password"

@@ -35,7 +35,7 @@ class TwinServer:
     def __init__(
         self,
         store: TwinStore,
-        token: str = "twin-token",  # noqa: S107
+        token: str = "twin-token",
         host: str = "127.0.0.1",
         port: int = 0,
         faults: FaultPlan | None = None,
