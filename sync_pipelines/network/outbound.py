@@ -2,8 +2,8 @@
 connector.
 
 A secret goes to an origin that was agreed by `connector add` or `connector apply`, or that SECRET_ORIGINS names for
-it; where SECRET_ORIGINS names one, that is the only way. A request goes to an address that is not public where the
-address is loopback, written as such in what was agreed, or where `--allow-private` or ALLOWED_PRIVATE_ORIGINS allows it.
+it; where SECRET_ORIGINS names one, that is the only way. A request goes to an address that is not public where it is
+loopback, written as such in what was agreed, or where `--allow-private` or ALLOWED_PRIVATE_ORIGINS allows it.
 """
 
 from __future__ import annotations
