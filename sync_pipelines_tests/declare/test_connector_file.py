@@ -10,7 +10,7 @@ from sync_pipelines.declare.connector_file import load_declaration, validate
 from sync_pipelines.declare.inputs import fill_inputs
 from sync_pipelines.declare.source_file import SourceFile, parse_yaml
 from sync_pipelines.errors import SettingsError
-from sync_pipelines.model.declaration import IdList
+from sync_pipelines.model.endpoint import IdList
 
 GOOD = """\
 name: shop
