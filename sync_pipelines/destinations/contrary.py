@@ -8,6 +8,21 @@ from sync_pipelines.errors import CursorProtocolError
 from sync_pipelines.model.publish import PublishRequest, ReadResult
 from sync_pipelines.secrets import printable
 
+_SHOWN = 3
+
+
+def contrary_pairs(joined: str, condition: str) -> str:
+    """The query for rowversions of some contrary records, with those of their rows.
+
+    Args:
+        joined: the staged records s with their rows t.
+        condition: which pairs are contrary.
+    """
+    return (
+        f"SELECT s.rowversion, t._bridge_rowversion FROM {joined} WHERE {condition}"
+        f" ORDER BY 1 LIMIT {_SHOWN}"
+    )
+
 
 def refuse_contrary(
     request: PublishRequest, read: ReadResult, count: int, pairs: list[tuple[str, str]]

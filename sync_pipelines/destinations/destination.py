@@ -123,8 +123,11 @@ class Destination(Protocol):
     def table_name(self, entity: Entity) -> str:
         """The table with everything that names it, for people and metadata."""
 
-    def check(self) -> str:
+    def check(self, schema: str) -> str:
         """Say in words that the destination answers and can be written to.
+
+        Args:
+            schema: of a connector's tables.
 
         Raises:
             SyncError: it does not, or it cannot.

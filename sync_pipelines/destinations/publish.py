@@ -17,9 +17,10 @@ from sync_pipelines.books.rejects import (
     settle_released,
     settle_vanished,
 )
+from sync_pipelines.destinations.vanished import VanishPlan
 from sync_pipelines.destinations.verdicts import Counts
 from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult, judge_run
-from sync_pipelines.model.run import Ledger, check_stage
+from sync_pipelines.model.run import Ledger, Mode, check_stage
 
 
 @dataclass(frozen=True)
@@ -44,25 +45,30 @@ class Written:
 
     Attributes:
         counts: by which it wrote; a conflict with another writer makes everything be compared again.
-        deleted: rows that are marked as deleted now.
-        missing: rows that are missing for the first time.
-        held: rows that stay, because they are too many to be deleted unasked.
+        vanished: what became of the live rows that a full read missed.
         live_before: live rows that a full read was compared with.
         allowed_nulls: columns that lost NOT NULL.
         details: of the write, for `bridge.sync_runs.details`.
     """
 
     counts: Counts
-    deleted: int = 0
-    missing: int = 0
-    held: int = 0
+    vanished: VanishPlan = VanishPlan()
     live_before: int = 0
     allowed_nulls: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def gained(self) -> int:
+        """Live rows that the write added; negative where it deleted more."""
+        return self.counts.new + self.counts.returned - self.vanished.deleted
+
 
 class Table(Protocol):
     """The target of one publish, with its staged records."""
+
+    @property
+    def knows_row_count(self) -> bool:
+        """The entity's row count is that of the table before this run."""
 
     def count_staged(self) -> Arrived:
         """Count the good records where they are staged."""
@@ -84,8 +90,11 @@ class Table(Protocol):
     def mark_rejected(self) -> tuple[int, tuple[str, ...]]:
         """Mark rows whose newest record was rejected; returns how many, and what to tell of those that cannot be."""
 
-    def count_rows(self, written: Written) -> int:
-        """Live rows after the write."""
+    def count_rows(self) -> int:
+        """Count the live rows of the table itself, after the write."""
+
+    def deliver(self) -> None:
+        """Send on what was written only near the catalog; the last step before the books are closed."""
 
     def leave(self, rejected: int) -> None:
         """Remember absences, and leave nothing of the records in staging."""
@@ -116,31 +125,33 @@ def publish_table(
     settle_released(cursor, request)
     table.settle_superseded()
     written = table.write(compared.counts)
-    counts = written.counts
     marked, notes = table.mark_rejected() if quarantined else (0, ())
-    row_count = table.count_rows(written)
+    row_count = _row_count(table, request, written)
+    table.deliver()
+    counts = written.counts
+    repeated = read.reread + compared.superseded + rejected - quarantined
     ledger = Ledger(
         fetched=read.fetched,
         inserted=counts.new,
         updated=counts.changed + counts.returned,
         unchanged=counts.same + counts.touched,
-        superseded=read.reread + compared.superseded + counts.stale + rejected - quarantined,
+        superseded=repeated + counts.stale,
         quarantined=quarantined,
-        deleted=written.deleted,
+        deleted=written.vanished.deleted,
     )
     verdict = judge_run(
         request,
         ledger,
         row_count,
         known_rejects=known_rejects,
-        held=written.held,
+        held=written.vanished.held,
         live_before=written.live_before,
     )
     publication = Publication(
         ledger,
         row_count,
-        missing=written.missing,
-        held=written.held,
+        missing=written.vanished.missing,
+        held=written.vanished.held,
         verdict=verdict,
         allowed_nulls=written.allowed_nulls,
         notes=notes,
@@ -150,3 +161,17 @@ def publish_table(
     close_books(cursor, request, read, publication)
     table.leave(rejected)
     return publication
+
+
+def _row_count(table: Table, request: PublishRequest, written: Written) -> int:
+    """Live rows after the write: carried forward by a delta where the books know them.
+
+    After a full read they are counted in the table itself: somebody else may have written into it meanwhile.
+    """
+    known = request.entity.row_count
+    if request.mode is Mode.DELTA and known is not None and table.knows_row_count:
+        return known + written.gained
+    row_count = table.count_rows()
+    if request.mode is Mode.FULL:
+        check_stage("rows", written.live_before + written.gained, row_count)
+    return row_count

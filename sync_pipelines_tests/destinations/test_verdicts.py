@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from sync_pipelines.destinations.postgres.merge import DIALECT as POSTGRES
-from sync_pipelines.destinations.trino.merge import DIALECT as TRINO
+from sync_pipelines.destinations.postgres.dialect import POSTGRES
+from sync_pipelines.destinations.trino.dialect import TRINO
 from sync_pipelines.destinations.verdicts import Counts, rules_of
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.entity import REVIEW_COLUMN, Column, DeltaStrategy, Entity

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
 from sync_pipelines.catalog.stored_columns import read_columns
+from sync_pipelines.destinations.aside import free_name
+from sync_pipelines.destinations.drift import with_stored_columns
 from sync_pipelines.destinations.postgres.belongings import Belongings, collect
 from sync_pipelines.destinations.postgres.dependants import (
     check_can_move,
@@ -18,7 +20,7 @@ from sync_pipelines.destinations.postgres.dependants import (
 )
 from sync_pipelines.destinations.postgres.target import constraint_names, create_statements
 from sync_pipelines.errors import DatabaseRefusedError
-from sync_pipelines.model.entity import OPTIONAL_COLUMNS, Entity
+from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.names import shorten_identifier
 from sync_pipelines.model.quoting import quote
 
@@ -61,7 +63,12 @@ def set_aside(
     oid = find_oid(cursor, schema, table) if columns else None
     if oid is None:
         return None
-    old = _free_name(cursor, schema, shorten_identifier(f"{table}__{suffix}"))
+    old = free_name(
+        table,
+        suffix,
+        lambda name: find_oid(cursor, schema, name) is not None,
+        shorten_identifier,
+    )
     if successor is None:
         _rename(cursor, oid, schema, table, old)
         return SetAside(f"{schema}.{old}")
@@ -69,9 +76,7 @@ def set_aside(
     with dependants_down(cursor, schema, table, moves=True, starts_empty=True) as followers:
         belongings = collect(cursor, oid, without=constraint_names(entity))
         _rename(cursor, oid, schema, table, old)
-        for statement in create_statements(
-            replace(successor, own_columns=frozenset(OPTIONAL_COLUMNS.keys() & columns.keys()))
-        ):
+        for statement in create_statements(with_stored_columns(successor, columns)):
             cursor.execute(statement)
         with belongings_fit(belongings, entity.table):
             belongings.put_on(cursor)
@@ -98,14 +103,6 @@ def belongings_fit(belongings: Belongings, table: str) -> Iterator[None]:
             state="Nothing was changed.",
             next_command="drop the index, check, trigger or policy that no longer fits, then the same command again",
         ) from error
-
-
-def _free_name(cursor: Any, schema: str, wanted: str) -> str:
-    name, number = wanted, 1
-    while find_oid(cursor, schema, name) is not None:
-        number += 1
-        name = shorten_identifier(f"{wanted}_{number}")
-    return name
 
 
 def _rename(cursor: Any, oid: int, schema: str, table: str, old: str) -> None:

@@ -6,24 +6,19 @@ would cut, reinterpret or drop data stops the entity with the plan in the messag
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import Any
 
 from sync_pipelines.catalog.rights import require_rights
 from sync_pipelines.catalog.stored_columns import StoredColumn
-from sync_pipelines.destinations.drift import (
-    Alterations,
-    TablePlan,
-    check_is_ours,
-    check_may_be_made,
-    lost_column,
-    plan_columns,
-)
+from sync_pipelines.destinations.drift import Alterations, TablePlan, own_definitions
+from sync_pipelines.destinations.drift import plan_table as plan_any_table
 from sync_pipelines.destinations.postgres.dependants import dependants_down
 from sync_pipelines.errors import UnknownTypeError
 from sync_pipelines.model.entity import BRIDGE_COLUMNS, OPTIONAL_COLUMNS, Column, Entity
 from sync_pipelines.model.names import shorten_identifier
 from sync_pipelines.model.quoting import quote
+from sync_pipelines.model.tables import target_of
 from sync_pipelines.model.types import ColumnType, Kind, parse_type, widens
 
 
@@ -41,7 +36,7 @@ def constraint_statements(entity: Entity) -> tuple[str, ...]:
     """Statements that build the constraints and the index of a filled table, in the order of `constraint_names`."""
     primary, business, index = constraint_names(entity)
     keys = ", ".join(quote(column.target_name) for column in entity.business_keys)
-    target = quote(entity.target_schema, entity.target_table)
+    target = target_of(entity)
     return (
         f"ALTER TABLE {target} ADD CONSTRAINT {quote(primary)} PRIMARY KEY (_bridge_id)",
         f"ALTER TABLE {target} ADD CONSTRAINT {quote(business)} UNIQUE ({keys})",
@@ -52,24 +47,21 @@ def constraint_statements(entity: Entity) -> tuple[str, ...]:
 def create_statements(entity: Entity) -> tuple[str, ...]:
     """Statements that create the table as SyncFlow lays it out, with its constraints."""
     columns = ["_bridge_id uuid NOT NULL DEFAULT gen_random_uuid()"]
-    columns += [
-        f"{quote(column.target_name)} {column.type.sql}"
-        + ("" if column.is_nullable and not column.is_business_key else " NOT NULL")
-        for column in entity.columns
-    ]
+    columns += [_definition(column) for column in entity.columns]
     columns += [definition for name, definition in BRIDGE_COLUMNS.items() if name != "_bridge_id"]
-    columns += [
-        f"{name} {kind}" for name, kind in OPTIONAL_COLUMNS.items() if name in entity.own_columns
-    ]
-    target = quote(entity.target_schema, entity.target_table)
-    return (
-        f"CREATE TABLE {target} (\n  " + ",\n  ".join(columns) + "\n)",
-        *constraint_statements(entity),
-    )
+    columns += own_definitions(entity, OPTIONAL_COLUMNS)
+    target = target_of(entity)
+    definitions = ",\n  ".join(columns)
+    return (f"CREATE TABLE {target} (\n  {definitions}\n)", *constraint_statements(entity))
+
+
+def _definition(column: Column) -> str:
+    may_be_null = column.is_nullable and not column.is_business_key
+    return f"{quote(column.target_name)} {column.type.sql}{'' if may_be_null else ' NOT NULL'}"
 
 
 def plan_table(entity: Entity, stored: dict[str, StoredColumn], *, rebuild: bool) -> TablePlan:
-    """Compare an entity with its table.
+    """Compare an entity with its table; see `destinations.drift.plan_table`.
 
     Args:
         entity: with the columns that the API declares now.
@@ -77,22 +69,22 @@ def plan_table(entity: Entity, stored: dict[str, StoredColumn], *, rebuild: bool
         rebuild: True when everything is read again, so that a missing table may be made anew.
 
     Raises:
-        SchemaDriftError: the table is gone or cannot follow; the message lists each column and the way out.
+        SchemaDriftError: the table is gone or cannot follow.
     """
-    if not stored:
-        check_may_be_made(entity, rebuild=rebuild)
-        return TablePlan(create_statements(entity), (f"create table {entity.table}",))
-    check_is_ours(entity, stored)
-    lost = [column.name for column in entity.columns if column.target_name not in stored]
-    if lost and not rebuild:
-        raise lost_column(entity, lost[0])
-    return _plan_columns(entity, stored, rebuild=rebuild)
+    types = {name: have.sql_type for name, have in stored.items()}
+    plan = plan_any_table(
+        entity,
+        types,
+        _alterations(entity),
+        rebuild=rebuild,
+        creation=lambda: TablePlan(create_statements(entity), (f"create table {entity.table}",)),
+    )
+    return _keep_dropped(entity, stored, plan)
 
 
-def _plan_columns(entity: Entity, stored: dict[str, StoredColumn], *, rebuild: bool) -> TablePlan:
-    target = quote(entity.target_schema, entity.target_table)
-    spelled = Alterations(
-        table=target,
+def _alterations(entity: Entity) -> Alterations:
+    return Alterations(
+        table=target_of(entity),
         quote=quote,
         stored_name=str,
         type_of=lambda column: column.type.sql,
@@ -100,13 +92,15 @@ def _plan_columns(entity: Entity, stored: dict[str, StoredColumn], *, rebuild: b
         holds=_holds,
         own_types=OPTIONAL_COLUMNS,
     )
-    plan = plan_columns(
-        entity, {name: have.sql_type for name, have in stored.items()}, spelled, rebuild=rebuild
-    )
+
+
+def _keep_dropped(entity: Entity, stored: dict[str, StoredColumn], plan: TablePlan) -> TablePlan:
+    """A plan that lets columns take nulls, too, which the source dropped."""
+    target = target_of(entity)
     dropped = _dropped_at_source(entity, stored)
     kept = [f"ALTER TABLE {target} ALTER COLUMN {quote(name)} DROP NOT NULL" for name in dropped]
-    told = [f"keep {name}, which the source dropped" for name in dropped]
-    return TablePlan((*plan.statements, *kept), (*plan.changes, *told))
+    changes = [f"keep {name}, which the source dropped" for name in dropped]
+    return TablePlan((*plan.statements, *kept), (*plan.changes, *changes))
 
 
 def _widening(column: Column, have: str) -> str | None:
@@ -156,18 +150,15 @@ def apply_table(cursor: Any, entity: Entity, plan: TablePlan) -> None:
     Raises:
         DatabaseRefusedError: we may not change the table, or something hangs on it that cannot be made anew.
     """
+    schema, table = entity.target_schema, entity.target_table
     if plan.statements:
-        require_rights(
-            cursor, entity, entity.target_schema, entity.target_table, ", ".join(plan.changes)
-        )
-    changes_type = any(
-        " ALTER COLUMN " in statement and " TYPE " in statement for statement in plan.statements
-    )
-    aside = (
-        dependants_down(cursor, entity.target_schema, entity.target_table)
-        if changes_type
-        else nullcontext()
-    )
-    with aside:
+        require_rights(cursor, entity, schema, table, ", ".join(plan.changes))
+    with ExitStack() as stack:
+        if any(_changes_type(statement) for statement in plan.statements):
+            stack.enter_context(dependants_down(cursor, schema, table))
         for statement in plan.statements:
             cursor.execute(statement)
+
+
+def _changes_type(statement: str) -> bool:
+    return " ALTER COLUMN " in statement and " TYPE " in statement

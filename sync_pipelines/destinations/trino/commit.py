@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sync_pipelines.destinations.trino.quoting import literal, quote
+from sync_pipelines.destinations.trino.place import Place
 from sync_pipelines.destinations.trino.session import (
     LostAnswerError,
     QueryFailedError,
@@ -20,6 +20,7 @@ from sync_pipelines.destinations.trino.session import (
     running_queries,
 )
 from sync_pipelines.errors import DatabaseUnavailableError
+from sync_pipelines.model.quoting import literal
 
 logger = logging.getLogger(__name__)
 
@@ -52,19 +53,18 @@ class Snapshot:
         }
 
 
-def find_snapshot(
-    session: Session, catalog: str, schema: str, table: str, query_id: str | None = None
-) -> Snapshot | None:
-    """The snapshot that a query made; the newest one when no query is named."""
-    which = f"WHERE element_at(summary, 'trino_query_id') = {literal(query_id)}" if query_id else ""
-    rows = session.query(
-        f"SELECT snapshot_id, element_at(summary, 'trino_query_id'), cast(summary AS json)"
-        f" FROM {quote(catalog, schema, table + '$snapshots')} {which} ORDER BY committed_at DESC LIMIT 1"
+def find_snapshot(place: Place, query_id: str) -> Snapshot | None:
+    """The snapshot that a query made."""
+    snapshots = place.beside(f"{place.entity.target_table}$snapshots")
+    made_by = "element_at(summary, 'trino_query_id')"
+    rows = place.session.query(
+        f"SELECT snapshot_id, {made_by}, cast(summary AS json) FROM {snapshots}"
+        f" WHERE {made_by} = {literal(query_id)} ORDER BY committed_at DESC LIMIT 1"
     )
     if not rows:
         return None
-    snapshot_id, made_by, summary = rows[0]
-    return Snapshot(snapshot_id, made_by or "", json.loads(summary))
+    snapshot_id, found, summary = rows[0]
+    return Snapshot(snapshot_id, found or "", json.loads(summary))
 
 
 def commit(

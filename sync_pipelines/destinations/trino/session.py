@@ -18,7 +18,7 @@ from trino.exceptions import (
 )
 
 from sync_pipelines.destinations.trino.options import SOURCE, TrinoOptions, pairs
-from sync_pipelines.destinations.trino.quoting import literal, quote
+from sync_pipelines.destinations.trino.quoting import quote
 from sync_pipelines.errors import (
     AuthenticationError,
     DatabaseRefusedError,
@@ -26,6 +26,7 @@ from sync_pipelines.errors import (
     SettingsError,
     SyncError,
 )
+from sync_pipelines.model.quoting import literal
 from sync_pipelines.secrets import printable
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
 
-from sync_pipelines.destinations.trino.quoting import literal, quote
+from sync_pipelines.destinations.trino.quoting import quote
 from sync_pipelines.destinations.trino.session import Session, create_schema
 from sync_pipelines.destinations.trino.types import (
     from_staged,
@@ -30,6 +30,7 @@ from sync_pipelines.destinations.trino.types import (
 )
 from sync_pipelines.errors import DatabaseUnavailableError, SettingsError
 from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.quoting import literal
 from sync_pipelines.model.types import ColumnType, Kind
 from sync_pipelines.secrets import printable
 
