@@ -20,6 +20,7 @@ from sync_pipelines.destinations.trino.staging import Staging, record_fields
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.runs.extraction import Extraction
 from sync_pipelines.settings import Settings
+from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.registry import open_source
 
 INSERT_ROWS = 20_000
@@ -45,8 +46,9 @@ def delta(place: Place) -> dict[str, Any]:
 
 def _extraction(place: Place, entity: Entity) -> Extraction:
     settings = Settings(_env_file=None)  # type: ignore[call-arg]
-    connector = get_connector(Database(place.database_url), ours.CONNECTOR)
-    source = open_source(Database(place.database_url), connector, entity, settings)
+    database = Database(place.database_url)
+    connector = get_connector(database, ours.CONNECTOR)
+    source = open_source(ReadContext(database, connector, entity, settings))
     return Extraction(
         entity, source, max_pages=settings.sources.max_pages, batch_rows=settings.runs.batch_rows
     )

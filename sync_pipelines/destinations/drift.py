@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sync_pipelines.destinations.hashes import covers_columns, distrust_hashes
 from sync_pipelines.errors import SchemaDriftError
@@ -24,9 +24,9 @@ def check_may_be_made(entity: Entity, *, rebuild: bool) -> None:
     Raises:
         SchemaDriftError: the table held rows.
     """
-    if entity.last_sync_at is not None and entity.row_count and not rebuild:
+    if entity.timeline.last_sync_at is not None and entity.position.row_count and not rebuild:
         raise SchemaDriftError(
-            f"The table {entity.table} is gone although it held {entity.row_count} rows.",
+            f"The table {entity.table} is gone although it held {entity.position.row_count} rows.",
             where=dict(entity.where),
             next_command=f"sync-pipelines sync {entity.path} --full-refresh",
         )
@@ -100,7 +100,7 @@ class Alterations:
 def with_stored_columns(entity: Entity, stored: Collection[str]) -> Entity:
     """The entity with the optional columns of ours that its table has already."""
     there = frozenset(name for name in OPTIONAL_COLUMNS if name in stored)
-    return replace(entity, own_columns=entity.own_columns | there)
+    return entity.with_own_columns(entity.position.own_columns | there)
 
 
 def own_definitions(entity: Entity, types: Mapping[str, str]) -> list[str]:
@@ -110,7 +110,7 @@ def own_definitions(entity: Entity, types: Mapping[str, str]) -> list[str]:
         entity: whose table.
         types: of these columns, as the destination spells them.
     """
-    return [f"{name} {kind}" for name, kind in types.items() if name in entity.own_columns]
+    return [f"{name} {kind}" for name, kind in types.items() if name in entity.position.own_columns]
 
 
 def plan_table(
@@ -178,7 +178,7 @@ def plan_columns(
             changes.append(f"widen {column.name} from {have} to {wanted}")
         elif not spelled.holds(column, have):
             refused.append(f"{column.name}: {have} in the table, {wanted} at the source")
-    for name in sorted(entity.own_columns - stored.keys()):
+    for name in sorted(entity.position.own_columns - stored.keys()):
         added = f"ADD COLUMN {name} {spelled.own_types[name]}"
         statements.append(f"ALTER TABLE {spelled.table} {added}")
         changes.append(f"add {name}")

@@ -168,7 +168,7 @@ def _row_count(table: Table, request: PublishRequest, written: Written) -> int:
 
     After a full read they are counted in the table itself: somebody else may have written into it meanwhile.
     """
-    known = request.entity.row_count
+    known = request.entity.position.row_count
     if request.mode is Mode.DELTA and known is not None and table.knows_row_count:
         return known + written.gained
     row_count = table.count_rows()

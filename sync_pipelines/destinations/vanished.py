@@ -48,7 +48,7 @@ def plan_vanished(
         return VanishPlan()
     due = missed_before if read.can_hide_rows else missed
     noted = missed - due
-    if missed > request.entity.max_vanished_share * live and not request.accept_vanished:
+    if missed > request.entity.policy.max_vanished_share * live and not request.accept_vanished:
         return VanishPlan(noted=noted, held=missed)
     return VanishPlan(deleted=due, noted=noted)
 

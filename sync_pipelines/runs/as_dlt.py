@@ -29,6 +29,7 @@ from sync_pipelines.model.types import INTEGER_BITS, ColumnType, Kind
 from sync_pipelines.runs.extraction import Extraction
 from sync_pipelines.runs.prepared_gate import prepare_gate
 from sync_pipelines.settings import Settings
+from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.registry import open_source, source_kind
 
 logger = logging.getLogger(__name__)
@@ -66,9 +67,10 @@ def _extraction(
     """The read of an entity through its gate, with the values of masked columns hidden."""
     gate = prepare_gate(database, settings, entity)
     masked = gate.masked if gate is not None else frozenset()
+    context = ReadContext(database, connector, entity, settings, masked)
     return Extraction(
         gate.entity if gate is not None else entity,
-        open_source(database, connector, entity, settings, masked=masked),
+        open_source(context),
         max_pages=settings.sources.max_pages,
         batch_rows=settings.runs.batch_rows,
         batch_bytes=settings.runs.batch_bytes,
@@ -175,12 +177,13 @@ def _pinned(entity: Entity, state: dict[str, Any]) -> Entity:
         CursorProtocolError: its codec is another one by now.
     """
     pinned = state.get(_CODEC)
-    if pinned is None or entity.cursor_codec == pinned:
+    if pinned is None or entity.position.cursor_codec == pinned:
         return entity
-    if entity.cursor_codec is None:
-        return replace(entity, cursor_codec=pinned)
+    if entity.position.cursor_codec is None:
+        return replace(entity, position=replace(entity.position, cursor_codec=Codec(pinned)))
     raise CursorProtocolError(
-        f"Rowversions are compared as {entity.cursor_codec!s} now, and the position of the pipeline is of {pinned}.",
+        f"Rowversions are compared as {entity.position.cursor_codec} now,"
+        f" and the position of the pipeline is of {pinned}.",
         where=dict(entity.where),
         state="The dlt pipeline loads nothing of this read.",
         next_command='run the pipeline once with refresh="drop_resources"',
@@ -200,7 +203,8 @@ def _resources(
 ) -> tuple[Any, Any]:
     """The records of an entity, and what of them is rejected."""
     is_incremental = (
-        entity.delta_strategy is DeltaStrategy.ROWVERSION and entity.cursor_codec != Codec.OPAQUE
+        entity.delta_strategy is DeltaStrategy.ROWVERSION
+        and entity.position.cursor_codec != Codec.OPAQUE
     )
     waiting: list[pa.Table] = []
 

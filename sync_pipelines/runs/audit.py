@@ -31,6 +31,7 @@ from sync_pipelines.model.quoting import literal, quote
 from sync_pipelines.runs.extraction import Extraction
 from sync_pipelines.runs.prepared_gate import prepare_gate
 from sync_pipelines.settings import Settings, load_settings
+from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.registry import open_source
 from sync_pipelines.sources.source import PagedSource
 
@@ -127,8 +128,11 @@ def audit_entity(
         get_connector(database, connector_name),
         get_entity(database, connector_name, slug),
     )
-    keyset = entity.delta_strategy is DeltaStrategy.ROWVERSION and entity.cursor_codec is not None
-    if entity.row_count is None:
+    keyset = (
+        entity.delta_strategy is DeltaStrategy.ROWVERSION
+        and entity.position.cursor_codec is not None
+    )
+    if entity.position.row_count is None:
         raise ConfigurationError(
             f"{entity.path} was never synced, so there is nothing to compare.",
             state="",
@@ -142,13 +146,8 @@ def audit_entity(
         )
     gate = prepare_gate(database, settings, entity)
     check_stored_masks(entity, gate)
-    source = open_source(
-        database,
-        connector,
-        entity,
-        settings,
-        masked=gate.masked if gate is not None else frozenset(),
-    )
+    masked = gate.masked if gate is not None else frozenset()
+    source = open_source(ReadContext(database, connector, entity, settings, masked))
     if ranges is not None and not isinstance(source, PagedSource):
         raise ConfigurationError(
             f"{entity.path} cannot be read by ranges of its cursor.",
@@ -178,7 +177,9 @@ def audit_entity(
         for table_name, batch in batches:
             if table_name == entity.records_table:
                 _copy(connection, batch)
-        report = AuditReport(entity.path, ranges is None, lookback_seconds=entity.lookback_seconds)
+        report = AuditReport(
+            entity.path, ranges is None, lookback_seconds=entity.policy.lookback_seconds
+        )
         _compare(connection, entity, target, report)
         connection.rollback()
     return report
@@ -313,11 +314,11 @@ def _judge(
 
 
 def _above_cursor(entity: Entity, rowversion: str | None) -> bool:
-    if entity.cursor_codec is None or entity.cursor is None or rowversion is None:
+    if entity.position.cursor_codec is None or entity.position.cursor is None or rowversion is None:
         return entity.delta_strategy is not DeltaStrategy.ROWVERSION
-    codec = Codec(entity.cursor_codec)
+    codec = entity.position.cursor_codec
     return codec is not Codec.OPAQUE and bool(
-        order_key(codec, rowversion) > order_key(codec, entity.cursor)
+        order_key(codec, rowversion) > order_key(codec, entity.position.cursor)
     )
 
 
@@ -327,11 +328,11 @@ def _late_seconds(
     """Seconds between a rowversion and the start of the first run that went past it: it was visible only later."""
     if (
         rowversion is None
-        or entity.cursor_codec is None
-        or not Codec(entity.cursor_codec).tells_time
+        or entity.position.cursor_codec is None
+        or not entity.position.cursor_codec.tells_time
     ):
         return None
-    codec = Codec(entity.cursor_codec)
+    codec = entity.position.cursor_codec
     theirs = order_of(POSTGRES, codec, "rowversion_end")
     mine = order_of(POSTGRES, codec, "%(mine)s::text")
     row = connection.execute(

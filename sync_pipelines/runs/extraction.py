@@ -20,7 +20,7 @@ from sync_pipelines.batches.records import Reject, fingerprint_of, key_of
 from sync_pipelines.errors import CursorProtocolError, FatalError, SourceContractError, SyncError
 from sync_pipelines.gate.contract import Violation, judge_batch
 from sync_pipelines.gate.opened import OpenedGate
-from sync_pipelines.model.cursor import Codec, order_key, subtract_seconds
+from sync_pipelines.model.cursor import order_key, subtract_seconds
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.limits import MAX_RECORD_BYTES
 from sync_pipelines.model.staged import records_schema, rejects_schema
@@ -37,7 +37,7 @@ from sync_pipelines.sources.paging import (
     read_pages,
     read_tail,
 )
-from sync_pipelines.sources.source import PagedSource, Source, WalkedSource
+from sync_pipelines.sources.source import PagedSource, PageRequest, Source, WalkedSource
 
 BATCH_BYTES = 64 * 1024 * 1024
 SAMPLE_REJECTS = 20
@@ -80,10 +80,10 @@ class Extraction:
     ) -> None:
         self.entity = entity
         self.source, self.gate = source, gate
-        self.stored = replace(gate.stored_entity if gate else entity, own_columns=own_columns)
+        self.stored = (gate.stored_entity if gate else entity).with_own_columns(own_columns)
         self._hides = gate is not None and gate.masks is not None
         self.traffic = Traffic()
-        self.reading = Reading(Codec(entity.cursor_codec) if entity.cursor_codec else None)
+        self.reading = Reading(entity.position.cursor_codec)
         self.fetched = self.staged = self.rejected = self.reread = self.pages = self._arrived = 0
         self.moved = False
         self.without_rowversion = 0
@@ -210,7 +210,7 @@ class Extraction:
             and codec.tells_time
             and last is not None
         ):
-            back = time.monotonic() - started + self.entity.lookback_seconds
+            back = time.monotonic() - started + self.entity.policy.lookback_seconds
             for pieces in self._until_still(subtract_seconds(codec, last, back), keyset, full):
                 yield (replace(piece, is_closing=True) for piece in pieces)
 
@@ -278,7 +278,7 @@ class Extraction:
     def _read(self, after: str | None, keyset: bool, full: bool) -> Iterator[Piece]:
         try:
             if isinstance(self.source, WalkedSource):
-                yield from self._walk(self.source, after, keyset, full)
+                yield from self._walk(self.source, after, keyset)
             elif keyset and self._in_order:
                 yield from read_keyset(
                     self._fetch,
@@ -327,15 +327,13 @@ class Extraction:
         if self._numbered is not None:
             self._numbered.note_page(page)
 
-    def _walk(
-        self, source: WalkedSource, after: str | None, keyset: bool, full: bool
-    ) -> Iterator[Piece]:
+    def _walk(self, source: WalkedSource, after: str | None, keyset: bool) -> Iterator[Piece]:
         def before() -> int:
             self._before_page(self.fetched)
             return self.pages + 1
 
         with hiding(self._hides):
-            for page in source.walk(self._decoder, after, self.traffic, before, complete=full):
+            for page in source.walk(self._decoder, after, self.traffic, before):
                 self._note_undeclared(page)
                 if keyset:
                     note_unsorted(self.reading, _rowversions(page))
@@ -347,9 +345,8 @@ class Extraction:
             raise FatalError(f"The source of {self.entity.path} has no pages by number.")
         self._before_page(self.fetched)
         with hiding(self._hides):
-            page = self.source.page(
-                self._decoder, self.pages + 1, rowversion_gt, number, page_size, self.traffic
-            )
+            request = PageRequest(rowversion_gt, number, page_size)
+            page = self.source.page(self._decoder, self.pages + 1, request, self.traffic)
             self._note_undeclared(page)
             return Answer(page, _rowversions(page), page.fetched)
 

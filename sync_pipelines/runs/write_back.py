@@ -25,6 +25,7 @@ from sync_pipelines.model.types import Kind
 from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
+from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.http.guarded import Traffic
 from sync_pipelines.sources.registry import open_source, source_kind
 from sync_pipelines.sources.source import WritableSource
@@ -117,7 +118,7 @@ def plan_write_back(
             )
         texts[name] = _canonical(columns[name], value)
     sync_entity(database, connector_name, slug, triggered_by="write-back", settings=settings)
-    if masked := get_entity(database, connector_name, slug).stored_masks:
+    if masked := get_entity(database, connector_name, slug).position.stored_masks:
         raise ConfigurationError(
             f"{entity.path} has masks ({', '.join(sorted(masked))}), so its rows are not what the source would"
             " get back.",
@@ -151,7 +152,7 @@ def plan_write_back(
 def _writable(
     database: Database, connector: Connector, entity: Entity, settings: Settings
 ) -> WritableSource:
-    source = open_source(database, connector, entity, settings)
+    source = open_source(ReadContext(database, connector, entity, settings))
     assert isinstance(source, WritableSource)  # only those declare a write-back
     return source
 

@@ -11,8 +11,9 @@ from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.check import Check
 from sync_pipelines.model.declaration import Declaration, WriteBack
-from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.model.entity import Connector
 from sync_pipelines.settings import Settings
+from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.http.guarded import GuardedSession
 from sync_pipelines.sources.source import Source
 
@@ -114,17 +115,12 @@ class SourceKind(ABC):
         """
 
     @abstractmethod
-    def open(
-        self,
-        database: Database,
-        connector: Connector,
-        entity: Entity,
-        settings: Settings,
-        *,
-        masked: frozenset[str],
-        keep_answers: bool,
-    ) -> Source:
-        """The source of one entity, see `sources.registry.open_source`."""
+    def open(self, context: ReadContext) -> Source:
+        """The source of one entity.
+
+        Raises:
+            ConfigurationError: the declaration cannot be used, or the cursor, which is kept in clear, is masked.
+        """
 
     @abstractmethod
     def test(self, connector: Connector, settings: Settings) -> list[Check]:

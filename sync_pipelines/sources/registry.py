@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import importlib
 
-from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import ConfigurationError
-from sync_pipelines.model.entity import Connector, Entity
-from sync_pipelines.settings import Settings
+from sync_pipelines.model.entity import Connector
+from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.kind import SourceKind
 from sync_pipelines.sources.source import Source
 
@@ -46,28 +45,10 @@ def declared_kinds() -> list[str]:
     return [name for name in KINDS if source_kind_named(name).is_declared]
 
 
-def open_source(
-    database: Database,
-    connector: Connector,
-    entity: Entity,
-    settings: Settings,
-    *,
-    masked: frozenset[str] = frozenset(),
-    keep_answers: bool = False,
-) -> Source:
+def open_source(context: ReadContext) -> Source:
     """The source that an entity is read from.
-
-    Args:
-        database: where ids and rows are.
-        connector, entity: what to read.
-        settings: of the process.
-        masked: columns whose values must not rest anywhere, in an error or a kept answer as little as in a table.
-        keep_answers: for a run that publishes: go on with what a run that died has fetched, where the endpoint allows
-            it.
 
     Raises:
         ConfigurationError: the declaration cannot be used, or the cursor, which is kept in clear, is masked.
     """
-    return source_kind(connector).open(
-        database, connector, entity, settings, masked=masked, keep_answers=keep_answers
-    )
+    return source_kind(context.connector).open(context)

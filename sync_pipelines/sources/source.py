@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.layout import Layout
@@ -75,22 +76,34 @@ class WritableSource(Source):
         """
 
 
+class PageRequest(NamedTuple):
+    """Which records a page has.
+
+    Attributes:
+        rowversion_gt: those greater than this rowversion; None = all.
+        number: of the page among these, from 1.
+        page_size: records to ask for.
+    """
+
+    rowversion_gt: str | None
+    number: int
+    page_size: int
+
+
 class PagedSource(Source):
     """Answers any page of the records after a rowversion."""
 
     @abstractmethod
     def page(
-        self,
-        decoder: PageDecoder,
-        running: int,
-        rowversion_gt: str | None,
-        number: int,
-        page_size: int,
-        traffic: Traffic,
+        self, decoder: PageDecoder, running: int, request: PageRequest, traffic: Traffic
     ) -> Page:
-        """The page `number` of the records greater than a rowversion, in rowversion order.
+        """One page of the records, in rowversion order.
 
-        `running` counts the run's pages.
+        Args:
+            decoder: of the entity.
+            running: counts the run's pages.
+            request: which records.
+            traffic: counts requests.
         """
 
 
@@ -104,8 +117,6 @@ class WalkedSource(Source):
         after: str | None,
         traffic: Traffic,
         before: Callable[[], int],
-        *,
-        complete: bool,
     ) -> Iterator[Page]:
         """Every page.
 
@@ -114,5 +125,4 @@ class WalkedSource(Source):
             after: the cursor, None = everything.
             traffic: counts requests.
             before: called before every request; its answer is the running number of the next page.
-            complete: absences of this read will be taken for deletions.
         """

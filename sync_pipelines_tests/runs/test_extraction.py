@@ -25,7 +25,7 @@ from sync_pipelines.sources.apismith.adapter import ApismithSource
 from sync_pipelines.sources.apismith.protocol import fetch_apis
 from sync_pipelines.sources.descriptions import parse_apis
 from sync_pipelines.sources.http.guarded import GuardedSession
-from sync_pipelines.sources.source import PagedSource
+from sync_pipelines.sources.source import PagedSource, PageRequest
 from sync_pipelines_tests.batches.helpers import entity_of, key
 from sync_pipelines_tests.world import ITEM_COLUMNS, TOKEN, item
 
@@ -213,15 +213,8 @@ class Unordered(PagedSource):
     ) -> None:
         self.rows, self.page_size, self.cap, self.sends_always = rows, page_size, cap, sends_always
 
-    def page(
-        self,
-        decoder: Any,
-        running: int,
-        rowversion_gt: str | None,
-        number: int,
-        page_size: int,
-        traffic: Any,
-    ) -> Any:
+    def page(self, decoder: Any, running: int, request: PageRequest, traffic: Any) -> Any:
+        rowversion_gt, number, page_size = request
         size = min(page_size, self.cap or page_size)
         after = rowversion_gt or ""
         passing = [
@@ -278,8 +271,8 @@ def test_a_source_that_sends_its_records_without_rowversion_in_every_delta_is_fo
 def test_a_page_that_is_repeated_without_any_rowversion_is_a_loop() -> None:
     source = Unordered([(number, None) for number in range(10)], 10)
     plain = source.page
-    source.page = lambda decoder, running, after, number, size, traffic: plain(
-        decoder, running, after, 1, size, traffic
+    source.page = lambda decoder, running, request, traffic: plain(
+        decoder, running, request._replace(number=1), traffic
     )  # type: ignore[method-assign]
     extraction = Extraction(entity_of(key("item_number")), source, max_pages=100, batch_rows=25)  # type: ignore[arg-type]
     with pytest.raises(SourceContractError, match="looping"):

@@ -30,7 +30,7 @@ from sync_pipelines.errors import (
 from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines.network.origins import origin_of
 from sync_pipelines.network.outbound import Outbound
-from sync_pipelines.sources.dlt_resource.adapter import bodies_of, call_source
+from sync_pipelines.sources.dlt_resource.adapter import DeclaredResource, bodies_of, call_source
 from sync_pipelines_tests.declared_world import DeclaredWorld
 
 COLUMNS = [
@@ -404,7 +404,9 @@ def test_a_source_does_not_see_the_state_of_a_pipeline_around_it(module: Any) ->
     with Container().injectable_context(StateInjectableContext(state=state)):  # type: ignore[typeddict-item]
         for _ in range(2):
             made = call_source("module_of_somebody.stateful", {}, outbound, "https://example.com")
-            assert list(bodies_of(made, "one", "", Endpoint(), 10)) == [b'[{"id":1}]']
+            assert list(bodies_of(made, DeclaredResource("", "one", Endpoint()), 10)) == [
+                b'[{"id":1}]'
+            ]
     assert (seen, state) == ([{}, {}], {})
 
 

@@ -80,7 +80,7 @@ class DltDestination:
             is_empty = rebuild and (
                 not there or warehouse.number("SELECT count(*) FROM {table}") == 0
             )
-        return Prepared(changes, is_empty, entity.own_columns)
+        return Prepared(changes, is_empty, entity.position.own_columns)
 
     def _follow(
         self, warehouse: Warehouse, entity: Entity, stored: Mapping[str, str], *, rebuild: bool

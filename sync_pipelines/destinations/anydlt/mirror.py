@@ -70,7 +70,7 @@ def _fill_table(cursor: Any, target: str, entity: Entity, warehouse: Warehouse) 
     if "_bridge_id" not in there:
         return
     content = [column.target_name for column in entity.columns]
-    wanted = [*content, *BRIDGE_COLUMNS, *sorted(entity.own_columns)]
+    wanted = [*content, *BRIDGE_COLUMNS, *sorted(entity.position.own_columns)]
     names = [name for name in wanted if name in there]
     columns = ", ".join(quote(name) for name in names)
     with cursor.copy(f"COPY {target} ({columns}) FROM STDIN") as copy:

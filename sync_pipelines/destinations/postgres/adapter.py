@@ -76,7 +76,7 @@ class PostgresDestination:
                 has_checks=has_checks(cursor, entity),
             )
             empty = is_empty(cursor, entity)
-        return Prepared(plan.changes, empty, entity.own_columns, kept)
+        return Prepared(plan.changes, empty, entity.position.own_columns, kept)
 
     def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> RecordStream:
         """COPY while the source is read, into staging or into the empty target."""

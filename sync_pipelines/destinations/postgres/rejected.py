@@ -5,7 +5,6 @@ A mark is a help to readers. Where the table cannot take it, the run says so and
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -48,7 +47,7 @@ def mark_rejected(merge: Merge) -> tuple[int, tuple[str, ...]]:
         trouble = _try_add_column(cursor, entity)
         if trouble is not None:
             return 0, (f"{_UNMARKED} are not marked by {REJECTED_COLUMN}: {trouble}",)
-        entity = replace(entity, own_columns=entity.own_columns | {REJECTED_COLUMN})
+        entity = entity.with_own_columns(entity.position.own_columns | {REJECTED_COLUMN})
     matching = _matching(entity, merge.read.order, rejects, of_run)
     cursor.execute("SAVEPOINT before_marks")
     try:
@@ -88,7 +87,7 @@ def make_ahead(cursor: Any, entity: Entity, bridge_schema: str) -> bool:
     if cursor.fetchone()[0] or lacks_rights(cursor, entity.target_schema, entity.target_table):
         return False
     _add_column(cursor, entity)
-    codec = Codec(entity.cursor_codec) if entity.cursor_codec else None
+    codec = entity.position.cursor_codec
     matching = _matching(entity, codec, f"{quote(bridge_schema)}.quarantine", "true")
     target = target_of(entity)
     cursor.execute(_marking(target, matching))

@@ -97,7 +97,7 @@ class TrinoDestination:
             prepare_staging(cursor, entity)
         # Only a full read asks: into an empty table it need not close with a second reading of its last stretch.
         is_empty = rebuild and self.place(entity).is_empty()
-        return Prepared(plan.changes, is_empty, entity.own_columns)
+        return Prepared(plan.changes, is_empty, entity.position.own_columns)
 
     def _clear(self, entity: Entity, remask: Remask) -> None:
         """Take clear values out of the table and the quarantine."""

@@ -45,7 +45,9 @@ OPTIONAL_TYPES = {
 
 def bridge_types(entity: Entity) -> dict[str, str]:
     """Our own columns of an entity's table."""
-    own = {name: kind for name, kind in OPTIONAL_TYPES.items() if name in entity.own_columns}
+    own = {
+        name: kind for name, kind in OPTIONAL_TYPES.items() if name in entity.position.own_columns
+    }
     return BRIDGE_TYPES | own
 
 
@@ -64,7 +66,7 @@ def plan_hive_table(place: Place, stored: dict[str, str]) -> TablePlan:
     wanted |= bridge_types(entity)
     if not stored:
         return _creation(place, wanted)
-    missing = sorted(entity.own_columns - stored.keys())
+    missing = sorted(entity.position.own_columns - stored.keys())
     added = {name: OPTIONAL_TYPES[name] for name in missing}
     if stored | added != wanted:
         names = stored.keys() | wanted.keys()

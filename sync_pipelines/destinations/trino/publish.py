@@ -98,7 +98,7 @@ class TrinoTable:
     @property
     def knows_row_count(self) -> bool:
         """Only a run whose books were closed is known to have counted all its rows."""
-        return self.work.request.entity.last_sync_status in PUBLISHED
+        return self.work.request.entity.timeline.last_sync_status in PUBLISHED
 
     def count_staged(self) -> Arrived:
         """What Trino reads."""

@@ -5,8 +5,6 @@ The marks follow the quarantine, in a commit of their own: killed in between, th
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sync_pipelines.books.keys import Key, parse_key
 from sync_pipelines.books.rejects import is_waiting, of_this_run, quarantine_table
 from sync_pipelines.destinations.marks import is_to_mark
@@ -71,7 +69,7 @@ def _mark_versions(work: Work, condition: str) -> None:
 
 def _marked(entity: Entity) -> Entity:
     """The entity as its table has the mark."""
-    return replace(entity, own_columns=entity.own_columns | {REJECTED_COLUMN})
+    return entity.with_own_columns(entity.position.own_columns | {REJECTED_COLUMN})
 
 
 def _read_rejected(work: Work) -> list[tuple[Key, str | None]]:

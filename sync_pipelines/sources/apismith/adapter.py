@@ -6,31 +6,23 @@ from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.page import Page
 from sync_pipelines.sources.apismith.protocol import fetch_data
 from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
-from sync_pipelines.sources.source import PagedSource
+from sync_pipelines.sources.source import PagedSource, PageRequest
 
 
 class ApismithSource(PagedSource):
     """An API of S2's protocol."""
 
     def __init__(self, session: GuardedSession, slug: str, page_size: int) -> None:
-        self._session, self._slug, self.page_size = session, slug, page_size
+        self._session = session
+        self._slug = slug
+        self.page_size = page_size
 
     def page(
-        self,
-        decoder: PageDecoder,
-        running: int,
-        rowversion_gt: str | None,
-        number: int,
-        page_size: int,
-        traffic: Traffic,
+        self, decoder: PageDecoder, running: int, request: PageRequest, traffic: Traffic
     ) -> Page:
         """As `PagedSource.page`."""
-        return fetch_data(
-            self._session,
-            self._slug,
-            rowversion_gt,
-            number,
-            page_size,
-            traffic,
-            lambda body: decoder.decode(running, body),
-        )
+
+        def parse(body: bytes) -> Page:
+            return decoder.decode(running, body)
+
+        return fetch_data(self._session, self._slug, request, traffic, parse)

@@ -16,19 +16,20 @@ from sync_pipelines.errors import (
     SyncError,
 )
 from sync_pipelines.model.check import Check, attempt, failed, passed, skipped
-from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.network.outbound import of_connector, shown_secrets
 from sync_pipelines.secrets import resolve_secret
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources.apismith.adapter import ApismithSource
 from sync_pipelines.sources.apismith.protocol import APIS_PATH, fetch_apis, fetch_data
+from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.descriptions import parse_apis
 from sync_pipelines.sources.http.connector_session import auth_key, new_session, open_session
 from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
 from sync_pipelines.sources.kind import Description, Prober, SourceKind
 from sync_pipelines.sources.probe import UNVERSIONED
-from sync_pipelines.sources.source import Source
+from sync_pipelines.sources.source import PageRequest, Source
 
 _CHECKS = ("secret", "reachable", "token", "protocol", "definitions", "data")
 
@@ -49,10 +50,13 @@ class ApismithProber(Prober):
         self, slug: str, seen: str, patience_seconds: float | None = None
     ) -> str | None:
         """As `Prober.first_after`."""
+        request = PageRequest(seen, number=1, page_size=1)
         records = fetch_data(
-            self._session, slug, seen, 1, 1, Traffic(), split_records, patience_seconds
+            self._session, slug, request, Traffic(), split_records, patience_seconds
         )
-        return (rowversion_of(records[0]) or UNVERSIONED) if records else None
+        if not records:
+            return None
+        return rowversion_of(records[0]) or UNVERSIONED
 
 
 class ApismithKind(SourceKind):
@@ -67,22 +71,11 @@ class ApismithKind(SourceKind):
         """As `SourceKind.describe`."""
         return Description(fetch_apis(open_session(connector, settings, database)))
 
-    def open(
-        self,
-        database: Database,
-        connector: Connector,
-        entity: Entity,
-        settings: Settings,
-        *,
-        masked: frozenset[str],
-        keep_answers: bool,
-    ) -> Source:
+    def open(self, context: ReadContext) -> Source:
         """As `SourceKind.open`."""
-        session = open_session(connector, settings, database)
-        session = session.hiding_bodies() if masked else session
-        return ApismithSource(
-            session, entity.slug, entity.page_size or settings.sources.max_page_size
-        )
+        entity = context.entity
+        page_size = entity.policy.page_size or context.settings.sources.max_page_size
+        return ApismithSource(context.open_session(), entity.slug, page_size)
 
     def open_prober(
         self, connector: Connector, settings: Settings, database: Database, *, seconds: float
@@ -172,7 +165,8 @@ def _check_apis(
 
     def first_page() -> str:
         slug = next(iter(entities))
-        body: bytes = fetch_data(session, slug, None, 1, 1, Traffic())
+        request = PageRequest(None, number=1, page_size=1)
+        body: bytes = fetch_data(session, slug, request, Traffic())
         try:
             rows = msgspec.json.decode(body)["rows"]
             if not isinstance(rows, list):

@@ -9,6 +9,7 @@ from sync_pipelines.errors import BrokenPageError, SourceContractError
 from sync_pipelines.secrets import printable
 from sync_pipelines.sources.http.documents import NotADocumentError, decode_document
 from sync_pipelines.sources.http.guarded import GuardedSession, T, Traffic
+from sync_pipelines.sources.source import PageRequest
 
 APIS_PATH = "/api/v1/apis"
 
@@ -37,17 +38,17 @@ def fetch_apis(session: GuardedSession) -> list[Any]:
 def fetch_data(
     session: GuardedSession,
     slug: str,
-    rowversion_gt: str | None,
-    page: int,
-    page_size: int,
+    request: PageRequest,
     traffic: Traffic,
     parse: Callable[[bytes], T] = bytes,  # type: ignore[assignment]
     patience_seconds: float | None = None,
 ) -> T:
     """The result of `parse` for one answer of `/api/v1/data/{slug}`; no `rowversion_gt` is sent without a cursor."""
-    query: dict[str, str | int] = {"page": page, "page_size": page_size}
-    if rowversion_gt is not None:
-        query = {"rowversion_gt": rowversion_gt, **query}
+    query: dict[str, str | int] = {}
+    if request.rowversion_gt is not None:
+        query["rowversion_gt"] = request.rowversion_gt
+    query["page"] = request.number
+    query["page_size"] = request.page_size
     return session.get(f"/api/v1/data/{slug}", query, traffic, parse, patience_seconds)
 
 

@@ -11,10 +11,11 @@ from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.model.check import Check, Verdict, attempt, skipped
 from sync_pipelines.model.declaration import Declaration, Endpoint
-from sync_pipelines.model.entity import Connector, Entity
+from sync_pipelines.model.entity import Connector
 from sync_pipelines.network.outbound import of_connector, shown_secrets, wanted_secrets
 from sync_pipelines.secrets import resolve_secret
 from sync_pipelines.settings import Settings
+from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.declared.describe import describe_declaration
 from sync_pipelines.sources.declared.endpoints import declaration_of, endpoint_of
 from sync_pipelines.sources.http.connector_session import auth_key, connector_limits, new_session
@@ -44,51 +45,25 @@ class DeclaredKind(SourceKind):
         declaration = declaration_of(connector)
         return Description(describe_declaration(declaration), declaration)
 
-    def open(
-        self,
-        database: Database,
-        connector: Connector,
-        entity: Entity,
-        settings: Settings,
-        *,
-        masked: frozenset[str],
-        keep_answers: bool,
-    ) -> Source:
+    def open(self, context: ReadContext) -> Source:
         """As `SourceKind.open`.
 
         Raises:
             ConfigurationError: the cursor, which is kept in clear, is masked.
         """
-        endpoint = endpoint_of(connector, entity.slug)
-        if endpoint.cursor is not None and endpoint.cursor.field in masked:
+        entity = context.entity
+        endpoint = endpoint_of(context.connector, entity.slug)
+        if endpoint.cursor is not None and endpoint.cursor.field in context.masked:
             raise ConfigurationError(
                 f"The column {endpoint.cursor.field} of {entity.path} is its cursor, which is kept in clear;"
                 " it cannot be masked.",
                 where=dict(entity.where),
                 next_command="take the mask out of the gate, or the cursor out of the connector's file",
             )
-        return self.open_endpoint(
-            database,
-            connector,
-            entity,
-            endpoint,
-            settings,
-            masked=masked,
-            keep_answers=keep_answers,
-        )
+        return self.open_endpoint(context, endpoint)
 
     @abstractmethod
-    def open_endpoint(
-        self,
-        database: Database,
-        connector: Connector,
-        entity: Entity,
-        endpoint: Endpoint,
-        settings: Settings,
-        *,
-        masked: frozenset[str],
-        keep_answers: bool,
-    ) -> Source:
+    def open_endpoint(self, context: ReadContext, endpoint: Endpoint) -> Source:
         """As `open`, of an endpoint that can be read."""
 
     def waits_for(self, connector: Connector) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import requests
@@ -21,10 +22,11 @@ from sync_pipelines.errors import (
     SyncError,
 )
 from sync_pipelines.model.cursor import Codec
-from sync_pipelines.model.declaration import Endpoint
-from sync_pipelines.model.entity import Entity
-from sync_pipelines.network.outbound import Outbound
+from sync_pipelines.model.declaration import Declaration, Endpoint
+from sync_pipelines.network.outbound import Outbound, of_connector
 from sync_pipelines.secrets import is_reference, printable, resolve_secret
+from sync_pipelines.sources.context import ReadContext
+from sync_pipelines.sources.declared.endpoints import declaration_of
 from sync_pipelines.sources.declared.layout import DeclaredLayout
 from sync_pipelines.sources.dlt_resource.items import pages_of, records_of
 from sync_pipelines.sources.dlt_resource.start import begin_at, behind, cursor_path
@@ -155,36 +157,50 @@ def _refusal(error: BaseException, place: str) -> SyncError:
     return SourceContractError(f"The source {printable(place)} failed", excerpt=told)
 
 
+@dataclass(frozen=True)
+class DeclaredResource:
+    """A resource as its connector file names it.
+
+    Attributes:
+        place: `module.function` of its source.
+        name: of the resource.
+        endpoint: its declaration.
+    """
+
+    place: str
+    name: str
+    endpoint: Endpoint
+
+    @classmethod
+    def of(cls, declaration: Declaration, slug: str) -> DeclaredResource:
+        """The resource of an endpoint."""
+        endpoint = declaration.endpoints[slug]
+        return cls(declaration.source or "", endpoint.resource or slug, endpoint)
+
+
 class DltResourceSource(WalkedSource):
     """One resource.
 
     Args:
-        make: calls the source.
-        place: of its function, for messages.
-        name: of the resource.
-        entity: with its columns.
-        endpoint: its declaration.
-        page_size: records of a page.
-        max_pages: most pages of one read.
-        masked: columns whose values must not rest anywhere.
+        context: what to read.
+        endpoint: the entity's declaration.
     """
 
-    def __init__(
-        self,
-        make: Callable[[], Any],
-        place: str,
-        name: str,
-        entity: Entity,
-        endpoint: Endpoint,
-        *,
-        page_size: int,
-        max_pages: int,
-        masked: frozenset[str] = frozenset(),
-    ) -> None:
-        self._make, self._place, self._name = make, place, name
-        self._endpoint, self.page_size, self._max_pages = endpoint, page_size, max_pages
-        self._codec = Codec(entity.cursor_codec) if entity.cursor_codec else None
-        self.layout = DeclaredLayout(endpoint, entity.columns, masked)
+    def __init__(self, context: ReadContext, endpoint: Endpoint) -> None:
+        entity = context.entity
+        self._connector = context.connector
+        self._outbound = of_connector(context.connector, context.settings)
+        self._declaration = declaration_of(context.connector)
+        self._resource = DeclaredResource.of(self._declaration, entity.slug)
+        self._max_pages = context.max_pages
+        self.page_size = entity.policy.page_size or context.settings.sources.max_page_size
+        self._codec = entity.position.cursor_codec
+        self.layout = DeclaredLayout(endpoint, entity.columns, context.masked)
+
+    def _call(self) -> Any:
+        place = self._resource.place
+        arguments = self._declaration.arguments
+        return call_source(place, arguments, self._outbound, self._connector.base_url)
 
     def walk(
         self,
@@ -192,21 +208,11 @@ class DltResourceSource(WalkedSource):
         after: str | None,
         traffic: Traffic,
         before: Callable[[], int],
-        *,
-        complete: bool,
     ) -> Iterator[Page]:
         """As `WalkedSource.walk`."""
         # Before each page, so that a cancelled run stops the resource and not only the table.
         number = before()
-        bodies = bodies_of(
-            self._make(),
-            self._name,
-            self._place,
-            self._endpoint,
-            self.page_size,
-            after,
-            self._codec,
-        )
+        bodies = bodies_of(self._call(), self._resource, self.page_size, after, self._codec)
         for asked, body in enumerate(bodies, 1):
             if asked > self._max_pages:
                 raise SourceContractError(
@@ -220,9 +226,7 @@ class DltResourceSource(WalkedSource):
 
 def bodies_of(
     made: Any,
-    name: str,
-    place: str,
-    endpoint: Endpoint,
+    declared: DeclaredResource,
     page_size: int,
     after: str | None = None,
     codec: Codec | None = None,
@@ -232,7 +236,8 @@ def bodies_of(
     Raises:
         SyncError: the resource failed.
     """
-    resource = find_resource(made, name, place)
+    resource = find_resource(made, declared.name, declared.place)
+    endpoint = declared.endpoint
     try:
         if endpoint.cursor is not None:
             begin_at(resource, endpoint, after)
@@ -245,4 +250,4 @@ def bodies_of(
     except SyncError:
         raise
     except Exception as error:  # noqa: BLE001 - the code of somebody else
-        raise _refusal(error, place) from None
+        raise _refusal(error, declared.place) from None

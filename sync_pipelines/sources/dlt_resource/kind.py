@@ -6,17 +6,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from sync_pipelines.catalog.database import Database
 from sync_pipelines.model.declaration import Declaration, Endpoint
-from sync_pipelines.model.entity import Connector, Entity
-from sync_pipelines.network.outbound import of_connector
 from sync_pipelines.secrets import is_reference
 from sync_pipelines.settings import Settings
-from sync_pipelines.sources.declared.endpoints import declaration_of
+from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.declared.infer import SAMPLE_RECORDS
 from sync_pipelines.sources.declared.kind import DeclaredKind
 from sync_pipelines.sources.dlt_resource.adapter import (
     INCREMENTAL,
+    DeclaredResource,
     DltResourceSource,
     bodies_of,
     call_source,
@@ -54,39 +52,18 @@ class DltKind(DeclaredKind):
                     f"the cursor of a dlt resource has `param: {INCREMENTAL}`",
                 )
 
-    def open_endpoint(
-        self,
-        database: Database,
-        connector: Connector,
-        entity: Entity,
-        endpoint: Endpoint,
-        settings: Settings,
-        *,
-        masked: frozenset[str],
-        keep_answers: bool,
-    ) -> Source:
+    def open_endpoint(self, context: ReadContext, endpoint: Endpoint) -> Source:
         """As `SourceKind.open`."""
-        declaration, outbound = declaration_of(connector), of_connector(connector, settings)
-        place = declaration.source or ""
-        return DltResourceSource(
-            lambda: call_source(place, declaration.arguments, outbound, connector.base_url),
-            place,
-            endpoint.resource or entity.slug,
-            entity,
-            endpoint,
-            page_size=entity.page_size or settings.sources.max_page_size,
-            max_pages=settings.sources.max_pages,
-            masked=masked,
-        )
+        return DltResourceSource(context, endpoint)
 
     def sample(
         self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings
     ) -> bytes:
         """As `SourceKind.sample`."""
-        endpoint, place = declaration.endpoints[slug], declaration.source or ""
-        made = call_source(place, declaration.arguments, session.outbound, declaration.base_url)
-        pages = bodies_of(made, endpoint.resource or slug, place, endpoint, SAMPLE_RECORDS)
-        return next(pages, b"[]")
+        resource = DeclaredResource.of(declaration, slug)
+        arguments = declaration.arguments
+        made = call_source(resource.place, arguments, session.outbound, declaration.base_url)
+        return next(bodies_of(made, resource, SAMPLE_RECORDS), b"[]")
 
     def place_of(self, endpoint: Endpoint) -> str:
         """As `DeclaredKind.place_of`."""

@@ -12,7 +12,8 @@ from sync_pipelines.batches.page import Page
 from sync_pipelines.batches.raw_json import Step, compile_path, follow
 from sync_pipelines.errors import SourceContractError
 from sync_pipelines.model.declaration import ConnectionPagination, Endpoint
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.sources.context import ReadContext
+from sync_pipelines.sources.declared.endpoints import page_size_of
 from sync_pipelines.sources.declared.layout import DeclaredLayout
 from sync_pipelines.sources.graphql.answers import (
     PageInfo,
@@ -31,27 +32,17 @@ class GraphqlSource(WalkedSource):
     """One endpoint of a connector of kind graphql.
 
     Args:
-        session: of the connector.
-        entity: with its columns.
-        endpoint: its declaration.
-        page_size: records to ask for.
-        max_pages: most answers of one read.
-        masked: columns whose values must not rest anywhere.
+        context: what to read.
+        endpoint: the entity's declaration.
     """
 
-    def __init__(
-        self,
-        session: GuardedSession,
-        entity: Entity,
-        endpoint: Endpoint,
-        *,
-        page_size: int,
-        max_pages: int,
-        masked: frozenset[str] = frozenset(),
-    ) -> None:
-        self._session, self._entity, self._endpoint = session, entity, endpoint
-        self.page_size, self._max_pages = page_size, max_pages
-        self._layout = DeclaredLayout(endpoint, entity.columns, masked)
+    def __init__(self, context: ReadContext, endpoint: Endpoint) -> None:
+        self._session = context.open_session()
+        self._entity = context.entity
+        self._endpoint = endpoint
+        self._max_pages = context.max_pages
+        self.page_size = page_size_of(endpoint, context.entity.policy.page_size, context.settings)
+        self._layout = DeclaredLayout(endpoint, context.entity.columns, context.masked)
         self.layout = self._layout
         self._totals: set[int | None] = set()
         self._records = 0
@@ -67,8 +58,6 @@ class GraphqlSource(WalkedSource):
         after: str | None,
         traffic: Traffic,
         before: Callable[[], int],
-        *,
-        complete: bool,
     ) -> Iterator[Page]:
         """As `WalkedSource.walk`."""
         self._totals.clear()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sync_pipelines.batches.raw_json import Step, compile_path
-from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.declaration import (
     ConnectionPagination,
@@ -13,8 +12,8 @@ from sync_pipelines.model.declaration import (
     Endpoint,
     NoPagination,
 )
-from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.settings import Settings
+from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.declared.endpoints import page_size_of
 from sync_pipelines.sources.declared.infer import SAMPLE_RECORDS
 from sync_pipelines.sources.declared.kind import DeclaredKind
@@ -26,7 +25,6 @@ from sync_pipelines.sources.graphql.adapter import (
     variables_for,
 )
 from sync_pipelines.sources.graphql.document import variables_of
-from sync_pipelines.sources.http.connector_session import open_session
 from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
 from sync_pipelines.sources.kind import Resolved
 from sync_pipelines.sources.source import Source
@@ -51,27 +49,9 @@ class GraphqlKind(DeclaredKind):
         endpoints = {slug: _completed(endpoint) for slug, endpoint in declaration.endpoints.items()}
         return Resolved(declaration.model_copy(update={"endpoints": endpoints}))
 
-    def open_endpoint(
-        self,
-        database: Database,
-        connector: Connector,
-        entity: Entity,
-        endpoint: Endpoint,
-        settings: Settings,
-        *,
-        masked: frozenset[str],
-        keep_answers: bool,
-    ) -> Source:
+    def open_endpoint(self, context: ReadContext, endpoint: Endpoint) -> Source:
         """As `SourceKind.open`."""
-        session = open_session(connector, settings, database)
-        return GraphqlSource(
-            session.hiding_bodies() if masked else session,
-            entity,
-            endpoint,
-            page_size=page_size_of(endpoint, entity.page_size, settings),
-            max_pages=settings.sources.max_pages,
-            masked=masked,
-        )
+        return GraphqlSource(context, endpoint)
 
     def sample(
         self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings

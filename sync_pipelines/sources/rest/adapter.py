@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,81 +28,50 @@ from sync_pipelines.model.declaration import (
     NoPagination,
     PagePagination,
 )
-from sync_pipelines.model.entity import Column, Entity
+from sync_pipelines.model.entity import Column
 from sync_pipelines.secrets import printable
+from sync_pipelines.sources.context import ReadContext
+from sync_pipelines.sources.declared.endpoints import page_size_of
 from sync_pipelines.sources.declared.keeper import missing_record
 from sync_pipelines.sources.declared.layout import DeclaredLayout
 from sync_pipelines.sources.declared.paths import id_column, source_paths
 from sync_pipelines.sources.http.guarded import GuardedSession, Reply, Traffic
+from sync_pipelines.sources.rest.ids import IdRequest, WantedIds
 from sync_pipelines.sources.rest.kept_answers import AnswerCache
 from sync_pipelines.sources.rest.page_words import SIZES, plain_name
 from sync_pipelines.sources.rest.paginators import Pages
 from sync_pipelines.sources.rest.told import Told, read_told
-from sync_pipelines.sources.source import PagedSource, WalkedSource, WritableSource
+from sync_pipelines.sources.source import PagedSource, PageRequest, WalkedSource, WritableSource
 
 SHOWN_IDS = 10
 _UNASKABLE = "It cannot be asked for: a list or a path would not hold it as one id."
-
-
-@dataclass
-class IdRequest:
-    """All ids that a run asks for, in however many requests.
-
-    Attributes:
-        asked: number of ids.
-        min_success: least share of them that must be good.
-        faulty: those that failed, with the reason.
-    """
-
-    asked: int
-    min_success: float
-    faulty: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def good(self) -> int:
-        """Ids that have not failed; one whose row is there and did not change counts, too."""
-        return self.asked - len(self.faulty)
-
-    @property
-    def is_enough(self) -> bool:
-        """The share is reached still."""
-        return self.good >= round(self.min_success * self.asked, 6)  # 0.55 * 100 is more than 55
 
 
 class RestSource(WritableSource):
     """One endpoint of a connector of kind rest or openapi.
 
     Args:
-        session: of the connector.
-        entity: with its columns.
-        endpoint: its declaration.
-        page_size: records to ask for.
-        max_pages: most answers of one read.
+        context: what to read.
+        endpoint: the entity's declaration.
         ids: the ids to ask for, where the endpoint takes some.
-        known_ids: those that have a row already, so that a delta may leave out what did not change.
-        cache: where answers are kept until the run is through.
-        masked: columns whose values must not rest anywhere.
     """
 
-    def __init__(
-        self,
-        session: GuardedSession,
-        entity: Entity,
-        endpoint: Endpoint,
-        *,
-        page_size: int,
-        max_pages: int,
-        ids: Sequence[str] = (),
-        known_ids: frozenset[str] = frozenset(),
-        cache: AnswerCache | None = None,
-        masked: frozenset[str] = frozenset(),
-    ) -> None:
-        self._session, self._entity, self._endpoint = session, entity, endpoint
-        self.page_size, self._max_pages = page_size, max_pages
-        self._ids, self._known_ids, self._cache = list(dict.fromkeys(ids)), known_ids, cache
-        self._layout = DeclaredLayout(endpoint, entity.columns, masked)
+    def __init__(self, context: ReadContext, endpoint: Endpoint, ids: WantedIds) -> None:
+        entity = context.entity
+        self._session = context.open_session()
+        self._entity = entity
+        self._endpoint = endpoint
+        self._ids = ids
+        self._max_pages = context.max_pages
+        self.page_size = page_size_of(endpoint, entity.policy.page_size, context.settings)
+        # What is masked must not rest in a file.
+        keeps_answers = context.keep_answers and not context.masked
+        self._cache: AnswerCache | None = None
+        if keeps_answers and endpoint.resume_seconds is not None:
+            self._cache = AnswerCache(context.settings.home, entity.uid, endpoint.resume_seconds)
+        self._layout = DeclaredLayout(endpoint, entity.columns, context.masked)
         self.layout = self._layout
-        self._shows_ids = id_column(endpoint) not in masked
+        self._shows_ids = id_column(endpoint) not in context.masked
         # By its id a record is found wherever it moved, so the last stretch need not be asked for again.
         self.can_move = endpoint.ids is None
         self.is_list = endpoint.ids is None and endpoint.recording is None
@@ -426,16 +394,11 @@ class SortedRestSource(RestSource, PagedSource):
     """One that its file declares to answer sorted by its cursor, and with what is strictly greater only."""
 
     def page(
-        self,
-        decoder: PageDecoder,
-        running: int,
-        rowversion_gt: str | None,
-        number: int,
-        page_size: int,
-        traffic: Traffic,
+        self, decoder: PageDecoder, running: int, request: PageRequest, traffic: Traffic
     ) -> Page:
         """As `PagedSource.page`."""
-        pages = Pages(self._endpoint, self._url(), self._params(rowversion_gt), page_size, number)
+        params = self._params(request.rowversion_gt)
+        pages = Pages(self._endpoint, self._url(), params, request.page_size, request.number)
         reply, page = self._ask(pages, decoder, running, traffic)
         if not page.fetched:
             self._check_end(pages, reply, page, 1)
@@ -451,8 +414,6 @@ class WalkedRestSource(RestSource, WalkedSource):
         after: str | None,
         traffic: Traffic,
         before: Callable[[], int],
-        *,
-        complete: bool,
     ) -> Iterator[Page]:
         """As `WalkedSource.walk`."""
         if self._endpoint.recording is not None:
@@ -464,10 +425,11 @@ class WalkedRestSource(RestSource, WalkedSource):
         if self._endpoint.ids is None:
             yield from self._pages(decoder, self._url(), self._params(after), traffic, before)
             return
-        new = [one for one in self._ids if after is None or one not in self._known_ids]
-        known = [] if after is None else [one for one in self._ids if one in self._known_ids]
+        wanted = self._ids
+        new = [one for one in wanted.all if after is None or one not in wanted.known]
+        known = [] if after is None else [one for one in wanted.all if one in wanted.known]
         size = self._endpoint.ids.size
-        request = IdRequest(len(self._ids), self._endpoint.ids.min_success)
+        request = IdRequest(len(wanted.all), self._endpoint.ids.min_success)
         for ids, since in ((new, None), (known, after)):
             for start in range(0, len(ids), size):
                 yield from self._batch(

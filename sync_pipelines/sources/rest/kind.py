@@ -6,29 +6,26 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-import psycopg
-
 from sync_pipelines.batches.records import rowversion_of, split_records
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.errors import DatabaseRefusedError, SettingsError
+from sync_pipelines.errors import SettingsError
 from sync_pipelines.files.bounded import read_bounded
 from sync_pipelines.model.declaration import ConnectionPagination, Declaration, Endpoint, WriteBack
-from sync_pipelines.model.entity import Connector, Entity
-from sync_pipelines.model.quoting import quote
+from sync_pipelines.model.entity import Connector
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
+from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.declared.describe import describe_declaration
-from sync_pipelines.sources.declared.endpoints import declaration_of, endpoint_of, page_size_of
+from sync_pipelines.sources.declared.endpoints import declaration_of, endpoint_of
 from sync_pipelines.sources.declared.infer import SAMPLE_RECORDS
 from sync_pipelines.sources.declared.keeper import Keeper
 from sync_pipelines.sources.declared.kind import DeclaredKind
-from sync_pipelines.sources.declared.paths import id_column
 from sync_pipelines.sources.http.connector_session import open_session
 from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
 from sync_pipelines.sources.kind import Description, Prober, Resolved
 from sync_pipelines.sources.probe import UNVERSIONED
 from sync_pipelines.sources.rest.adapter import SortedRestSource, WalkedRestSource, query_of, url_of
-from sync_pipelines.sources.rest.kept_answers import AnswerCache
+from sync_pipelines.sources.rest.ids import find_ids
 from sync_pipelines.sources.rest.openapi import resolve_openapi
 from sync_pipelines.sources.rest.paginators import Pages
 from sync_pipelines.sources.source import Source
@@ -110,35 +107,12 @@ class RestKind(DeclaredKind):
                     "the pagination connection is one of the kind graphql",
                 )
 
-    def open_endpoint(
-        self,
-        database: Database,
-        connector: Connector,
-        entity: Entity,
-        endpoint: Endpoint,
-        settings: Settings,
-        *,
-        masked: frozenset[str],
-        keep_answers: bool,
-    ) -> Source:
+    def open_endpoint(self, context: ReadContext, endpoint: Endpoint) -> Source:
         """As `SourceKind.open`."""
-        session = open_session(connector, settings, database)
-        ids, known = _ids(database, endpoint, entity, masked)
-        cache = None
-        if keep_answers and not masked and endpoint.resume_seconds is not None:
-            cache = AnswerCache(settings.home, entity.uid, endpoint.resume_seconds)
-        opened = SortedRestSource if endpoint.is_ascending else WalkedRestSource
-        return opened(
-            session.hiding_bodies() if masked else session,
-            entity,
-            endpoint,
-            page_size=page_size_of(endpoint, entity.page_size, settings),
-            max_pages=settings.sources.max_pages,
-            ids=ids,
-            known_ids=known,
-            cache=cache,
-            masked=masked,
-        )
+        ids = find_ids(context, endpoint)
+        if endpoint.is_ascending:
+            return SortedRestSource(context, endpoint, ids)
+        return WalkedRestSource(context, endpoint, ids)
 
     def open_prober(
         self, connector: Connector, settings: Settings, database: Database, *, seconds: float
@@ -198,40 +172,6 @@ class RestKind(DeclaredKind):
         return session.request(
             "GET", pages.request.url, pages.query, Traffic(), lambda reply: reply.body
         )
-
-
-def _ids(
-    database: Database, endpoint: Endpoint, entity: Entity, masked: frozenset[str]
-) -> tuple[list[str], frozenset[str]]:
-    """The ids to ask for, and those that have a live row, as far as the table tells."""
-    if endpoint.ids is None:
-        return [], frozenset()
-    with database.connect() as connection:
-        try:
-            if endpoint.ids.table is not None:
-                schema, table, column = endpoint.ids.table.split(".")
-                rows = connection.execute(
-                    f"SELECT DISTINCT {quote(column)}::text AS id FROM {quote(schema, table)}"  # noqa: S608
-                    f" WHERE {quote(column)} IS NOT NULL ORDER BY 1"
-                )
-                ids = [row["id"] for row in rows]
-            else:
-                ids = [str(value) for value in endpoint.ids.values or ()]
-        except psycopg.Error as error:
-            raise DatabaseRefusedError(
-                f"The ids cannot be read from {endpoint.ids.table}: {str(error).splitlines()[0]}.",
-                where=dict(entity.where),
-            ) from None
-        target = quote(entity.target_schema, entity.target_table)
-        key = next(one for one in entity.columns if one.name == id_column(endpoint))
-        exists = connection.execute("SELECT to_regclass(%s) AS t", [target]).fetchone()
-        known: frozenset[str] = frozenset()
-        if key.name not in masked and exists is not None and exists["t"] is not None:
-            wanted = quote(key.target_name)
-            live = f"SELECT {wanted}::text AS id FROM {target} WHERE NOT _bridge_deleted"  # noqa: S608
-            rows = connection.execute(live)
-            known = frozenset(row["id"] for row in rows)
-    return ids, known
 
 
 KIND = RestKind()

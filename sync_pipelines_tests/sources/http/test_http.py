@@ -40,6 +40,7 @@ from sync_pipelines.sources.http.guarded import (
     Traffic,
     retry_after_seconds,
 )
+from sync_pipelines.sources.source import PageRequest
 
 TOKEN = "canary-token-7f3a9"
 PATH = "/api/v1/data/items"
@@ -87,7 +88,7 @@ def test_a_good_answer_comes_as_it_was_sent_with_the_token_on_the_request(
     twin: TwinServer, open_session: Opener
 ) -> None:
     traffic = Traffic()
-    body = fetch_data(open_session(), "items", "5", 1, 10, traffic, bytes)
+    body = fetch_data(open_session(), "items", PageRequest("5", 1, 10), traffic, bytes)
     assert body == twin.store["items"].page("5", 1, 10)
     request = twin.requests_log[0]
     assert (request.rowversion_gt, request.page, request.page_size) == ("5", 1, 10)
