@@ -26,7 +26,10 @@ def known_absences(cursor: Any, request: PublishRequest) -> frozenset[str]:
 
 
 def note_absences(
-    cursor: Any, request: PublishRequest, rows: str, arguments: Sequence[Any] | None = None
+    cursor: Any,
+    request: PublishRequest,
+    rows: str,
+    arguments: Sequence[Any] | None = None,
 ) -> int:
     """Note rows that are missed for the first time.
 

@@ -13,7 +13,10 @@ from sync_pipelines.model.verdict import freshens
 
 
 def close_books(
-    cursor: Any, request: PublishRequest, read: ReadResult, publication: Publication
+    cursor: Any,
+    request: PublishRequest,
+    read: ReadResult,
+    publication: Publication,
 ) -> None:
     """Write the run as finished, with the verdict on it, and move the entity's cursor.
 
@@ -27,7 +30,10 @@ def close_books(
 
 
 def finish_without_load(
-    cursor: Any, request: PublishRequest, read: ReadResult, ledger: Ledger
+    cursor: Any,
+    request: PublishRequest,
+    read: ReadResult,
+    ledger: Ledger,
 ) -> Publication:
     """Close the books of a run that writes no row; the caller owns the transaction."""
     row_count = request.entity.position.row_count or 0
@@ -37,7 +43,10 @@ def finish_without_load(
 
 
 def _close_run(
-    cursor: Any, request: PublishRequest, read: ReadResult, publication: Publication
+    cursor: Any,
+    request: PublishRequest,
+    read: ReadResult,
+    publication: Publication,
 ) -> None:
     ledger, verdict = publication.ledger, publication.verdict
     details = {
@@ -82,12 +91,16 @@ def _close_run(
     )
     if cursor.rowcount != 1:
         raise SupersededRunError(
-            f"The run {request.run_uid} is not open any more.", where=dict(request.entity.where)
+            f"The run {request.run_uid} is not open any more.",
+            where=dict(request.entity.where),
         )
 
 
 def _move_entity(
-    cursor: Any, request: PublishRequest, read: ReadResult, publication: Publication
+    cursor: Any,
+    request: PublishRequest,
+    read: ReadResult,
+    publication: Publication,
 ) -> None:
     entity, position, status = request.entity, read.position, publication.verdict.status
     is_full, is_delta = request.mode is Mode.FULL, request.mode is Mode.DELTA

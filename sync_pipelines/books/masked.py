@@ -40,7 +40,12 @@ def mask_catalog(cursor: Any, remask: Remask) -> None:
     )
 
 
-def _mask_quarantine(cursor: Any, remask: Remask, fresh: frozenset[str], quarantine: str) -> int:
+def _mask_quarantine(
+    cursor: Any,
+    remask: Remask,
+    fresh: frozenset[str],
+    quarantine: str,
+) -> int:
     masks = remask.masks.restricted(fresh)
     cursor.execute(
         f"SELECT uid, record, edited_record, column_name, reason, business_key::text FROM {quarantine}"

@@ -51,7 +51,11 @@ def waits_for_key(cursor: Any, request: PublishRequest, keys: Iterable[Key]) -> 
     return bool(cursor.fetchone()[0])
 
 
-def stage_rejects(cursor: Any, request: PublishRequest, batches: Iterable[pa.RecordBatch]) -> None:
+def stage_rejects(
+    cursor: Any,
+    request: PublishRequest,
+    batches: Iterable[pa.RecordBatch],
+) -> None:
     """Copy rejects into their staging table.
 
     Args:
@@ -61,7 +65,9 @@ def stage_rejects(cursor: Any, request: PublishRequest, batches: Iterable[pa.Rec
     """
     entity = request.entity
     copy_batches(
-        cursor, copy_statement(entity.staging_schema, entity.rejects_table, list(REJECTS)), batches
+        cursor,
+        copy_statement(entity.staging_schema, entity.rejects_table, list(REJECTS)),
+        batches,
     )
 
 
@@ -112,7 +118,10 @@ def move_rejects(cursor: Any, request: PublishRequest) -> int:
 
 
 def settle_superseded(
-    cursor: Any, request: PublishRequest, table: str, keys: Sequence[str]
+    cursor: Any,
+    request: PublishRequest,
+    table: str,
+    keys: Sequence[str],
 ) -> None:
     """Mark what is in quarantine as superseded where this run brought a good record of the same key.
 
@@ -152,7 +161,10 @@ def settle_released(cursor: Any, request: PublishRequest) -> None:
 
 
 def settle_vanished(
-    cursor: Any, request: PublishRequest, read: ReadResult, publication: Publication
+    cursor: Any,
+    request: PublishRequest,
+    read: ReadResult,
+    publication: Publication,
 ) -> None:
     """Settle what a full read no longer finds in any form: it is gone from the source, and no row waits for it.
 

@@ -39,7 +39,11 @@ def read_open(cursor: Any, request: PublishRequest) -> dict[Key, str]:
     return dict(_read_reviews(cursor, request, is_open(request)))
 
 
-def _read_reviews(cursor: Any, request: PublishRequest, condition: str) -> list[tuple[Key, str]]:
+def _read_reviews(
+    cursor: Any,
+    request: PublishRequest,
+    condition: str,
+) -> list[tuple[Key, str]]:
     cursor.execute(
         f"SELECT r.business_key::text, r.content_hash FROM {reviews_table(request)} r"
         f" WHERE {condition}"
@@ -52,7 +56,10 @@ def _of_entity(request: PublishRequest) -> str:
 
 
 def settle_reviews(
-    cursor: Any, request: PublishRequest, keys: str, arguments: Sequence[Any] | None = None
+    cursor: Any,
+    request: PublishRequest,
+    keys: str,
+    arguments: Sequence[Any] | None = None,
 ) -> None:
     """Close open reviews whose row carries no flag any more.
 
@@ -71,7 +78,10 @@ def settle_reviews(
 
 
 def list_flagged(
-    cursor: Any, request: PublishRequest, rows: str, arguments: Sequence[Any] | None = None
+    cursor: Any,
+    request: PublishRequest,
+    rows: str,
+    arguments: Sequence[Any] | None = None,
 ) -> int:
     """Open a review for each flagged row, or note that it was seen again.
 

@@ -22,7 +22,10 @@ class Comparison(Protocol):
 
 
 def refuse_contradictions(
-    comparison: Comparison, request: PublishRequest, read: ReadResult, counts: Counts
+    comparison: Comparison,
+    request: PublishRequest,
+    read: ReadResult,
+    counts: Counts,
 ) -> None:
     """Stop a run whose records cannot be what they seem.
 
@@ -30,11 +33,12 @@ def refuse_contradictions(
         SourceContractError: no record has a field that many rows have.
         CursorProtocolError: a record contradicts the order of its row.
     """
-    columns = columns_to_check(request, read) if counts.staged else []
-    if columns:
+    columns = columns_to_check(request, read)
+    if columns and counts.staged:
         names = [column.name for column in columns]
-        values = comparison.count_values(columns)
-        refuse_emptied(request, read, dict(zip(names, values, strict=True)))
+        lost = comparison.count_values(columns)
+        values = dict(zip(names, lost, strict=True))
+        refuse_emptied(request, read, values)
     if counts.contrary:
-        pairs = [(theirs, ours) for theirs, ours in comparison.contrary_pairs()]
+        pairs = comparison.contrary_pairs()
         refuse_contrary(request, read, counts.contrary, pairs)

@@ -4,6 +4,8 @@ take it for.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from sync_pipelines.errors import CursorProtocolError
 from sync_pipelines.model.publish import PublishRequest, ReadResult
 from sync_pipelines.secrets import printable
@@ -25,7 +27,10 @@ def contrary_pairs(joined: str, condition: str) -> str:
 
 
 def refuse_contrary(
-    request: PublishRequest, read: ReadResult, count: int, pairs: list[tuple[str, str]]
+    request: PublishRequest,
+    read: ReadResult,
+    count: int,
+    pairs: Iterable[Sequence[str]],
 ) -> None:
     """Stop a run instead of throwing such records away as older versions.
 

@@ -142,7 +142,11 @@ def plan_table(
 
 
 def plan_columns(
-    entity: Entity, stored: Mapping[str, str], spelled: Alterations, *, rebuild: bool
+    entity: Entity,
+    stored: Mapping[str, str],
+    spelled: Alterations,
+    *,
+    rebuild: bool,
 ) -> TablePlan:
     """Plan how a table of ours follows its source: new columns are added, wider types widened, and nothing is cut.
 
@@ -186,7 +190,11 @@ def plan_columns(
     return TablePlan(tuple(statements), tuple(changes))
 
 
-def _addition(entity: Entity, column: Column, spelled: Alterations) -> tuple[str, str]:
+def _addition(
+    entity: Entity,
+    column: Column,
+    spelled: Alterations,
+) -> tuple[str, str]:
     """Statements that add a column.
 
     Rows whose hash covers it must be compared by content to be filled again: a person dropped it.

@@ -25,7 +25,12 @@ def columns_to_check(request: PublishRequest, read: ReadResult) -> list[Column]:
     ]
 
 
-def count_values(quote: Quote, columns: list[Column], entity: Entity, joined: str) -> str:
+def count_values(
+    quote: Quote,
+    columns: list[Column],
+    entity: Entity,
+    joined: str,
+) -> str:
     """The query that counts, for each of these columns, live rows that would lose a value; none where a record has one.
 
     Args:
@@ -43,7 +48,11 @@ def count_values(quote: Quote, columns: list[Column], entity: Entity, joined: st
     return f"SELECT {', '.join(counts)} FROM {joined}"
 
 
-def refuse_emptied(request: PublishRequest, read: ReadResult, values: dict[str, int]) -> None:
+def refuse_emptied(
+    request: PublishRequest,
+    read: ReadResult,
+    values: dict[str, int],
+) -> None:
     """Stop a run that would empty a column.
 
     Args:

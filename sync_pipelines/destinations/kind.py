@@ -74,7 +74,9 @@ class DestinationKind(Protocol):
         """
 
     def addresses(
-        self, options: Mapping[str, Any], secrets: Iterable[tuple[str, str]]
+        self,
+        options: Mapping[str, Any],
+        secrets: Iterable[tuple[str, str]],
     ) -> Iterable[Address]:
         """Addresses that a connector with these options writes to.
 
@@ -89,13 +91,23 @@ class DestinationKind(Protocol):
     def column_type(self, column_type: ColumnType) -> str:
         """The SQL type of a declared type."""
 
-    def table_name(self, entity: Entity, database_name: str, options: Mapping[str, Any]) -> str:
+    def table_name(
+        self,
+        entity: Entity,
+        database_name: str,
+        options: Mapping[str, Any],
+    ) -> str:
         """The table with everything that names it, without asking the destination."""
 
     def storage_kinds(self, options: Mapping[str, Any]) -> set[str]:
         """What the table is, in Dagster's words for kinds."""
 
-    def maintain(self, database: Database, entity: Entity, wait_seconds: float) -> Upkeep | None:
+    def maintain(
+        self,
+        database: Database,
+        entity: Entity,
+        wait_seconds: float,
+    ) -> Upkeep | None:
         """Maintain the table while no sync of it runs; None where there is nothing to maintain.
 
         Raises:

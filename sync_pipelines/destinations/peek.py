@@ -20,18 +20,41 @@ def distinct_records(entity: Entity, batch: pa.Table) -> pa.Table | None:
         batch: with the schema of `model.staged.records_schema`.
     """
     keys = staged_keys(entity)
-    distinct = batch.group_by(["rowversion", "hash", *keys, *entity.flags]).aggregate([])
-    different_keys = batch.group_by(keys).aggregate([])
-    return distinct if len(distinct) == len(different_keys) else None
+    compared = ["rowversion", "hash", *keys, *entity.flags]
+    distinct = _distinct(batch, compared)
+    different_keys = _distinct(batch, keys)
+    if len(distinct) != len(different_keys):
+        return None
+    return distinct
+
+
+def _distinct(batch: pa.Table, names: list[str]) -> pa.Table:
+    """The different combinations of the values of some columns."""
+    groups = batch.group_by(names)
+    return groups.aggregate([])
 
 
 def key_texts(entity: Entity, records: pa.Table) -> list[Key]:
     """The business keys of staged records as the catalog has them."""
-    columns = [pc.cast(records[name], pa.string()).to_pylist() for name in staged_keys(entity)]
+    names = staged_keys(entity)
+    columns = texts_of(records, names)
     return list(zip(*columns, strict=True))
 
 
-def unchanged_ledger(read: ReadResult, batch: pa.Table, distinct: pa.Table) -> Ledger:
+def texts_of(records: pa.Table, names: list[str]) -> list[list[str]]:
+    """Values of staged columns as texts, a list for each column."""
+    columns = []
+    for name in names:
+        texts = pc.cast(records[name], pa.string())
+        columns.append(texts.to_pylist())
+    return columns
+
+
+def unchanged_ledger(
+    read: ReadResult,
+    batch: pa.Table,
+    distinct: pa.Table,
+) -> Ledger:
     """The ledger of a run whose records are all in the table.
 
     Args:
@@ -40,4 +63,8 @@ def unchanged_ledger(read: ReadResult, batch: pa.Table, distinct: pa.Table) -> L
         distinct: the different ones among them.
     """
     repeated = len(batch) - len(distinct)
-    return Ledger(read.fetched, unchanged=len(distinct), superseded=read.reread + repeated)
+    return Ledger(
+        fetched=read.fetched,
+        unchanged=len(distinct),
+        superseded=read.reread + repeated,
+    )

@@ -101,7 +101,10 @@ class Table(Protocol):
 
 
 def publish_table(
-    table: Table, cursor: Any, request: PublishRequest, read: ReadResult
+    table: Table,
+    cursor: Any,
+    request: PublishRequest,
+    read: ReadResult,
 ) -> Publication:
     """Publish what is staged.
 

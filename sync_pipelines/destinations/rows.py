@@ -15,15 +15,21 @@ Values = dict[str, str]
 
 def record_columns(entity: Entity) -> list[str]:
     """Columns of a row that come from its record: content, flags, hash, rowversion."""
-    content = [column.target_name for column in entity.columns]
-    return [*content, *entity.flags.values(), "_bridge_hash", "_bridge_rowversion"]
+    names = [column.target_name for column in entity.columns]
+    names += entity.flags.values()
+    names += ["_bridge_hash", "_bridge_rowversion"]
+    return names
 
 
 def record_values(quote: Quote, entity: Entity) -> Values:
     """The columns of `record_columns`, each with its expression over s."""
     places = staged_places(entity)
-    values = {quote(column.target_name): f"s.{places[column.name]}" for column in entity.columns}
-    values |= {column: f"s.{name}" for name, column in entity.flags.items()}
+    values = {}
+    for column in entity.columns:
+        name = quote(column.target_name)
+        values[name] = f"s.{places[column.name]}"
+    for flag, own in entity.flags.items():
+        values[own] = f"s.{flag}"
     values["_bridge_hash"] = stored_hash(entity)
     values["_bridge_rowversion"] = "s.rowversion"
     return values
@@ -39,7 +45,8 @@ def revised_values(dialect: Dialect, entity: Entity, moves: str) -> Values:
     """
     values = record_values(dialect.quote, entity)
     for column in entity.business_keys:
-        del values[dialect.quote(column.target_name)]
+        name = dialect.quote(column.target_name)
+        del values[name]
     if entity.has_rejected:
         values[REJECTED_COLUMN] = "NULL"
     values["_bridge_deleted"] = "false"
@@ -51,9 +58,13 @@ def revised_values(dialect: Dialect, entity: Entity, moves: str) -> Values:
 
 def deleted_values(dialect: Dialect) -> Values:
     """What changes in a row that the source no longer has."""
-    return {"_bridge_deleted": "true", "_bridge_updated_at": dialect.now}
+    return {
+        "_bridge_deleted": "true",
+        "_bridge_updated_at": dialect.now,
+    }
 
 
 def assignments(values: Mapping[str, str]) -> str:
     """Values as they follow SET."""
-    return ", ".join(f"{name} = {expression}" for name, expression in values.items())
+    pairs = [f"{name} = {expression}" for name, expression in values.items()]
+    return ", ".join(pairs)

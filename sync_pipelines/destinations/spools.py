@@ -94,7 +94,9 @@ def _sweep(root: Path) -> int:
             continue  # its process has just ended and removes it itself
         except OSError as error:
             logger.warning(
-                "the working folder %s of a run that died stays: %s", folder.name, error.strerror
+                "the working folder %s of a run that died stays: %s",
+                folder.name,
+                error.strerror,
             )
     return swept
 

@@ -33,7 +33,12 @@ class VanishPlan:
 
 
 def plan_vanished(
-    request: PublishRequest, read: ReadResult, *, live: int, missed: int, missed_before: int
+    request: PublishRequest,
+    read: ReadResult,
+    *,
+    live: int,
+    missed: int,
+    missed_before: int,
 ) -> VanishPlan:
     """Plan what becomes of missed rows.
 

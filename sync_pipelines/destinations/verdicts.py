@@ -137,7 +137,11 @@ def newest_first(dialect: Dialect, read: ReadResult) -> str:
     return "arrival DESC" if order is None else f"{order} DESC NULLS LAST, arrival DESC"
 
 
-def age_among_records(dialect: Dialect, request: PublishRequest, read: ReadResult) -> str:
+def age_among_records(
+    dialect: Dialect,
+    request: PublishRequest,
+    read: ReadResult,
+) -> str:
     """A window function over staged records: 1 for the newest of each key."""
     keys = ", ".join(staged_keys(request.entity))
     return f"row_number() OVER (PARTITION BY {keys} ORDER BY {newest_first(dialect, read)})"

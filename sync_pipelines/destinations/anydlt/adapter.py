@@ -61,7 +61,13 @@ class DltDestination:
         self._column_type = column_type
         self._wrote = False
 
-    def prepare(self, entity: Entity, *, rebuild: bool, remask: Remask | None = None) -> Prepared:
+    def prepare(
+        self,
+        entity: Entity,
+        *,
+        rebuild: bool,
+        remask: Remask | None = None,
+    ) -> Prepared:
         """Look at the table; dlt makes it, and its columns, with the first rows."""
         with self._locked() as cursor:
             warehouse = self._warehouse(entity)
@@ -83,7 +89,12 @@ class DltDestination:
         return Prepared(changes, is_empty, entity.position.own_columns)
 
     def _follow(
-        self, warehouse: Warehouse, entity: Entity, stored: Mapping[str, str], *, rebuild: bool
+        self,
+        warehouse: Warehouse,
+        entity: Entity,
+        stored: Mapping[str, str],
+        *,
+        rebuild: bool,
     ) -> tuple[str, ...]:
         """Bring a table that is there to the entity's columns; returns what changed, in words."""
         types = {name: self._spelled(sql_type) for name, sql_type in stored.items()}
@@ -111,7 +122,12 @@ class DltDestination:
         except UnknownTypeError:
             return sql_type
 
-    def _widening(self, column: Column, have: str, quote: Callable[[str], str]) -> str | None:
+    def _widening(
+        self,
+        column: Column,
+        have: str,
+        quote: Callable[[str], str],
+    ) -> str | None:
         try:
             is_wider = widens(parse_type(have), column.type)
         except UnknownTypeError:
@@ -120,11 +136,20 @@ class DltDestination:
             return None
         return f"ALTER COLUMN {quote(column.target_name)} TYPE {self._column_type(column.type)}"
 
-    def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> None:
+    def open_stream(
+        self,
+        entity: Entity,
+        *,
+        fills_empty: bool,
+        first_rows: int,
+    ) -> None:
         """None: one load brings what changed, when everything is read."""
 
     def publish(
-        self, request: PublishRequest, read: ReadResult, batches: StagedBatches
+        self,
+        request: PublishRequest,
+        read: ReadResult,
+        batches: StagedBatches,
     ) -> Publication:
         """Compare in the control database, load by dlt, then commit the books."""
         warehouse = self._warehouse(request.entity)
@@ -133,19 +158,31 @@ class DltDestination:
             make_mirror(cursor, mirror, warehouse)
             table = partial(MirrorTable, warehouse=warehouse)
             publication = publish(
-                cursor, replace(request, entity=mirror), read, batches, make_table=table
+                cursor,
+                replace(request, entity=mirror),
+                read,
+                batches,
+                make_table=table,
             )
         self._wrote = bool(publication.details["dlt"])
         return publication
 
     def all_unchanged(
-        self, request: PublishRequest, read: ReadResult, batch: pa.Table
+        self,
+        request: PublishRequest,
+        read: ReadResult,
+        batch: pa.Table,
     ) -> Ledger | None:
         """None: only the publish step compares."""
         return None
 
     def accept_review(
-        self, entity: Entity, key: Sequence[str], content_hash: str, *, catalog: Any
+        self,
+        entity: Entity,
+        key: Sequence[str],
+        content_hash: str,
+        *,
+        catalog: Any,
     ) -> None:
         """By one statement of its own.
 
@@ -190,7 +227,10 @@ class DltDestination:
         return self._copy(connection, entity, is_transient=False)
 
     def rows_table(
-        self, connection: Any, entity: Entity, key: tuple[str, ...] | None = None
+        self,
+        connection: Any,
+        entity: Entity,
+        key: tuple[str, ...] | None = None,
     ) -> str:
         """A copy."""
         return self._copy(connection, entity, is_transient=True)

@@ -56,7 +56,10 @@ class DltKind:
         from sync_pipelines.destinations.anydlt.adapter import DltDestination
 
         return DltDestination(
-            database, self.name, self.credentials(connector.destination_settings), self.column_type
+            database,
+            self.name,
+            self.credentials(connector.destination_settings),
+            self.column_type,
         )
 
     def credentials(self, options: Mapping[str, Any]) -> str:
@@ -92,12 +95,15 @@ class DltKind:
             )
 
     def addresses(
-        self, options: Mapping[str, Any], secrets: Iterable[tuple[str, str]]
+        self,
+        options: Mapping[str, Any],
+        secrets: Iterable[tuple[str, str]],
     ) -> Iterable[Address]:
         """Where rows go; only a reference may be shown of what may be a secret."""
         given = str(options.get(CREDENTIALS) or "no credentials")
         yield Address(
-            given if given.startswith("env:") else self.name, f"{self.name}, written by dlt"
+            given if given.startswith("env:") else self.name,
+            f"{self.name}, written by dlt",
         )
 
     def files(self, options: Mapping[str, Any]) -> Iterable[Address]:
@@ -112,7 +118,12 @@ class DltKind:
             return "varchar"
         return _TYPES.get(column_type.kind, column_type.sql)
 
-    def table_name(self, entity: Entity, database_name: str, options: Mapping[str, Any]) -> str:
+    def table_name(
+        self,
+        entity: Entity,
+        database_name: str,
+        options: Mapping[str, Any],
+    ) -> str:
         """schema.table: what the database is called only its credentials say."""
         return entity.table
 
@@ -120,7 +131,12 @@ class DltKind:
         """The destination, by way of dlt."""
         return {self.name, "dlt"}
 
-    def maintain(self, database: Database, entity: Entity, wait_seconds: float) -> Upkeep | None:
+    def maintain(
+        self,
+        database: Database,
+        entity: Entity,
+        wait_seconds: float,
+    ) -> Upkeep | None:
         """None is needed."""
         return None
 

@@ -64,13 +64,19 @@ def _make_table(cursor: Any, target: str, entity: Entity) -> None:
     cursor.execute(f"CREATE TABLE {target} ({', '.join(columns)})")
 
 
-def _fill_table(cursor: Any, target: str, entity: Entity, warehouse: Warehouse) -> None:
+def _fill_table(
+    cursor: Any,
+    target: str,
+    entity: Entity,
+    warehouse: Warehouse,
+) -> None:
     """Copy the rows of the warehouse; columns that the warehouse does not have stay null."""
     there = warehouse.types().keys()
     if "_bridge_id" not in there:
         return
-    content = [column.target_name for column in entity.columns]
-    wanted = [*content, *BRIDGE_COLUMNS, *sorted(entity.position.own_columns)]
+    wanted = [column.target_name for column in entity.columns]
+    wanted += BRIDGE_COLUMNS
+    wanted += sorted(entity.position.own_columns)
     names = [name for name in wanted if name in there]
     columns = ", ".join(quote(name) for name in names)
     with cursor.copy(f"COPY {target} ({columns}) FROM STDIN") as copy:
@@ -98,7 +104,8 @@ class MirrorTable(PostgresTable):
         """Write into the mirror."""
         written = super().write(counts)
         # The load comes after the marks of rejected rows; its figures are filled in then.
-        return replace(written, details={**written.details, "dlt": self._load})
+        details = {**written.details, "dlt": self._load}
+        return replace(written, details=details)
 
     def deliver(self) -> None:
         """Let dlt load what changed."""
@@ -117,11 +124,14 @@ class MirrorTable(PostgresTable):
         values = []
         for column in self.entity.columns:
             name = f"t.{quote(column.target_name)}"
-            values.append(canonical_text(name, column.type.kind))
+            text = canonical_text(name, column.type.kind)
+            values.append(text)
         for name in self._own_names:
             kind = Kind.TIMESTAMPTZ if name in _MOMENTS else Kind.TEXT
-            values.append(canonical_text(f"t.{name}", kind))
-        columns = ", ".join(f"{value} AS v{place}" for place, value in enumerate(values))
+            text = canonical_text(f"t.{name}", kind)
+            values.append(text)
+        named = [f"{value} AS v{place}" for place, value in enumerate(values)]
+        columns = ", ".join(named)
         return (
             f"SELECT {columns} FROM {self.merge.target} t LEFT JOIN {_KNOWN} k ON k.place = t.ctid"
             " WHERE k.place IS NULL"
@@ -130,14 +140,16 @@ class MirrorTable(PostgresTable):
     @cached_property
     def _own_names(self) -> list[str]:
         """Columns of ours; a run adds the mark of rejected rows when it needs it first."""
-        there = read_columns(self.cursor, self.entity.target_schema, self.entity.target_table)
-        return [*BRIDGE_COLUMNS, *(name for name in OPTIONAL_COLUMNS if name in there)]
+        entity = self.entity
+        there = read_columns(self.cursor, entity.target_schema, entity.target_table)
+        optional = [name for name in OPTIONAL_COLUMNS if name in there]
+        return [*BRIDGE_COLUMNS, *optional]
 
     def _batches(self) -> Iterator[pa.Table]:
         self.cursor.execute(self._changed())
         while rows := self.cursor.fetchmany(READ_ROWS):
-            columns = list(zip(*rows, strict=True))
-            yield self._as_arrow(columns)
+            texts = list(zip(*rows, strict=True))
+            yield self._as_arrow(texts)
 
     def _as_arrow(self, texts: list[tuple[Any, ...]]) -> pa.Table:
         """Rows as dlt takes them.
@@ -145,11 +157,13 @@ class MirrorTable(PostgresTable):
         Args:
             texts: those of each column, as `_changed` orders them.
         """
-        columns = self.entity.columns
+        remaining = iter(texts)
         arrays = {}
-        for column, content in zip(columns, texts, strict=False):
-            arrays[column.target_name] = from_canonical(list(content), column.type)
-        for name, own in zip(self._own_names, texts[len(columns) :], strict=True):
+        for column in self.entity.columns:
+            content = list(next(remaining))
+            arrays[column.target_name] = from_canonical(content, column.type)
+        for name in self._own_names:
+            own = next(remaining)
             arrays[name] = _own_array(name, own)
         return pa.table(arrays)
 
@@ -160,5 +174,6 @@ def _own_array(name: str, texts: tuple[Any, ...]) -> pa.Array:
     if name == "_bridge_deleted":
         return array.cast(pa.bool_())
     if name in _MOMENTS:
-        return array.cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
+        local = array.cast(pa.timestamp("us"))
+        return local.cast(pa.timestamp("us", "UTC"))
     return array

@@ -55,7 +55,13 @@ class PostgresDestination:
         ):
             yield cursor
 
-    def prepare(self, entity: Entity, *, rebuild: bool, remask: Remask | None = None) -> Prepared:
+    def prepare(
+        self,
+        entity: Entity,
+        *,
+        rebuild: bool,
+        remask: Remask | None = None,
+    ) -> Prepared:
         """Bring target and staging into shape in one transaction."""
         with self._cursor() as cursor:
             lock_ddl(cursor, entity.target_schema)
@@ -78,14 +84,23 @@ class PostgresDestination:
             empty = is_empty(cursor, entity)
         return Prepared(plan.changes, empty, entity.position.own_columns, kept)
 
-    def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> RecordStream:
+    def open_stream(
+        self,
+        entity: Entity,
+        *,
+        fills_empty: bool,
+        first_rows: int,
+    ) -> RecordStream:
         """COPY while the source is read, into staging or into the empty target."""
         connection = self._database.borrow()
         is_bulk = first_rows >= BULK_ROWS
         return RecordStream(connection, entity, fills=fills_empty, bulk=is_bulk)
 
     def publish(
-        self, request: PublishRequest, read: ReadResult, batches: StagedBatches
+        self,
+        request: PublishRequest,
+        read: ReadResult,
+        batches: StagedBatches,
     ) -> Publication:
         """Publish in one transaction, on the connection of the stream where there is one."""
         stream = batches.stream
@@ -99,14 +114,22 @@ class PostgresDestination:
             return publication
 
     def all_unchanged(
-        self, request: PublishRequest, read: ReadResult, batch: pa.Table
+        self,
+        request: PublishRequest,
+        read: ReadResult,
+        batch: pa.Table,
     ) -> Ledger | None:
         """Compare by one query."""
         with self._cursor() as cursor:
             return all_unchanged(cursor, request, read, batch)
 
     def accept_review(
-        self, entity: Entity, key: Sequence[str], content_hash: str, *, catalog: Any
+        self,
+        entity: Entity,
+        key: Sequence[str],
+        content_hash: str,
+        *,
+        catalog: Any,
     ) -> None:
         """In the transaction of the catalog."""
         conditions = [has_accepted_content(content_hash)]
@@ -143,7 +166,10 @@ class PostgresDestination:
         return target_of(entity)
 
     def rows_table(
-        self, connection: Any, entity: Entity, key: tuple[str, ...] | None = None
+        self,
+        connection: Any,
+        entity: Entity,
+        key: tuple[str, ...] | None = None,
     ) -> str:
         """The table itself."""
         return target_of(entity)
@@ -158,14 +184,22 @@ class PostgresDestination:
 
 
 def _publish_streamed(
-    stream: RecordStream, request: PublishRequest, read: ReadResult, batches: StagedBatches
+    stream: RecordStream,
+    request: PublishRequest,
+    read: ReadResult,
+    batches: StagedBatches,
 ) -> Publication:
     """Publish on the stream's connection; records that cannot fill the target directly go through staging."""
     connection = stream.connection
     if stream.fills and stream.refusal is None:
         try:
             publication = publish(
-                connection.cursor(), request, read, batches, stream=stream, fills=True
+                connection.cursor(),
+                request,
+                read,
+                batches,
+                stream=stream,
+                fills=True,
             )
             connection.commit()
             return publication

@@ -41,7 +41,10 @@ class SetAside:
 
 
 def set_aside(
-    cursor: Any, entity: Entity, suffix: str, successor: Entity | None = None
+    cursor: Any,
+    entity: Entity,
+    suffix: str,
+    successor: Entity | None = None,
 ) -> SetAside | None:
     """Rename the table with its indexes; nothing is dropped.
 

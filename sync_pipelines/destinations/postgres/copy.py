@@ -30,7 +30,14 @@ from sync_pipelines.secrets import printable
 _REFUSALS = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded)
 # A value for which PostgreSQL would need more than 1 GB at once, such as an array of 20 million numbers in jsonb.
 _TOO_LARGE = "invalid memory alloc request size"
-_LITERALS = {Kind.JSON, Kind.BOOLEAN, Kind.NUMERIC, Kind.DOUBLE, Kind.REAL, *INTEGER_BITS}
+_LITERALS = {
+    Kind.JSON,
+    Kind.BOOLEAN,
+    Kind.NUMERIC,
+    Kind.DOUBLE,
+    Kind.REAL,
+    *INTEGER_BITS,
+}
 Batches = Callable[[], Iterable[pa.RecordBatch]]
 _any = msgspec.json.Decoder(msgspec.Raw)
 
@@ -50,21 +57,28 @@ def records_statement(entity: Entity) -> str:
 
 def target_statement(entity: Entity) -> str:
     """COPY of the batches of `target_rows` into the target."""
-    return copy_statement(entity.target_schema, entity.target_table, record_columns(entity))
+    names = record_columns(entity)
+    return copy_statement(entity.target_schema, entity.target_table, names)
 
 
 def target_rows(batch: pa.RecordBatch, entity: Entity) -> pa.RecordBatch:
     """A batch of staged records as rows of the target, in the order of `destinations.rows.record_columns`."""
-    content = [batch.column(place) for place in staged_places(entity).values()]
-    flags = [batch.column(name) for name in entity.flags]
+    places = staged_places(entity).values()
+    arrays = [batch.column(name) for name in (*places, *entity.flags)]
     prefix = f"{entity.columns_fingerprint}:"
     hashes = pc.binary_join_element_wise(prefix, batch.column("hash"), "")
-    arrays = [*content, *flags, hashes, batch.column("rowversion")]
-    names = [str(number) for number in range(len(arrays))]
+    arrays.append(hashes)
+    arrays.append(batch.column("rowversion"))
+    names = record_columns(entity)
     return pa.record_batch(arrays, names=names)
 
 
-def copy_refusing(cursor: Any, batches: Batches, entity: Entity, originals: Originals) -> int:
+def copy_refusing(
+    cursor: Any,
+    batches: Batches,
+    entity: Entity,
+    originals: Originals,
+) -> int:
     """COPY records into staging, the quick way if PostgreSQL takes them all.
 
     Args:
@@ -89,27 +103,40 @@ def copy_refusing(cursor: Any, batches: Batches, entity: Entity, originals: Orig
 
 
 def copy_by_halves(
-    cursor: Any, batches: Iterable[pa.RecordBatch], entity: Entity, originals: Originals
+    cursor: Any,
+    batches: Iterable[pa.RecordBatch],
+    entity: Entity,
+    originals: Originals,
 ) -> int:
     """COPY records into staging, and set aside those that PostgreSQL refuses.
 
     Returns:
         Number of records set aside, now in the staging table of rejects.
     """
-    return sum(_copy_batch(cursor, batch, entity, originals) for batch in batches)
+    refused = 0
+    for batch in batches:
+        refused += _copy_batch(cursor, batch, entity, originals)
+    return refused
 
 
-def _copy_batch(cursor: Any, batch: pa.RecordBatch, entity: Entity, originals: Originals) -> int:
+def _copy_batch(
+    cursor: Any,
+    batch: pa.RecordBatch,
+    entity: Entity,
+    originals: Originals,
+) -> int:
     statement = records_statement(entity)
 
     def write(start: int, stop: int) -> int:
-        return copy_batches(cursor, statement, [batch.slice(start, stop - start)])
+        part = batch.slice(start, stop - start)
+        return copy_batches(cursor, statement, [part])
 
     _, refused = write_by_halves(cursor, batch.num_rows, write, is_refusal)
     for place, error in refused:
         first_line = str(error).splitlines()[0]
         reason = f"PostgreSQL refuses it: {printable(first_line, 300)}"
-        set_row_aside(cursor, _row_texts(batch, place), entity, reason, originals)
+        row = _row_texts(batch, place)
+        set_row_aside(cursor, row, entity, reason, originals)
     return len(refused)
 
 
@@ -123,7 +150,11 @@ def _row_texts(batch: pa.RecordBatch, place: int) -> dict[str, str | None]:
 
 
 def set_row_aside(
-    cursor: Any, row: dict[str, str | None], entity: Entity, reason: str, originals: Originals
+    cursor: Any,
+    row: dict[str, str | None],
+    entity: Entity,
+    reason: str,
+    originals: Originals,
 ) -> None:
     """Put a staged record into the staging table of rejects, as it was sent where that is kept, else rebuilt from its
     columns.
@@ -136,7 +167,10 @@ def set_row_aside(
         originals: of the run.
     """
     arrival = int(row["arrival"] or 0)
-    original = originals.find(arrival) or Original(None, arrival, _rebuilt(row, entity))
+    original = originals.find(arrival)
+    if original is None:
+        record = _rebuilt(row, entity)
+        original = Original(None, arrival, record)
     key = [row[name] for name in staged_keys(entity)]
     reject = {
         "page": original.page,
@@ -148,9 +182,10 @@ def set_row_aside(
         "record": original.record,
     }
     rejects = rejects_of(entity).replace("%", "%%")
-    places = ", ".join(["%s"] * len(reject))
+    places = ", ".join("%s" for _ in reject)
     cursor.execute(
-        f"INSERT INTO {rejects} ({', '.join(reject)}) VALUES ({places})", list(reject.values())
+        f"INSERT INTO {rejects} ({', '.join(reject)}) VALUES ({places})",
+        list(reject.values()),
     )
 
 
@@ -159,7 +194,8 @@ def _rebuilt(row: dict[str, str | None], entity: Entity) -> bytes:
     places = staged_places(entity)
     members = []
     for column in entity.columns:
-        value = _literal(row[places[column.name]], column)
+        text = row[places[column.name]]
+        value = _literal(text, column)
         members.append(f"{json.dumps(column.name)}: {value}")
     rowversion = json.dumps(row["rowversion"])
     return f'{{"row_version": {rowversion}, "data": {{{", ".join(members)}}}}}'.encode()

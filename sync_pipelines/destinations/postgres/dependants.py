@@ -66,7 +66,12 @@ def find_oid(cursor: Any, schema: str, name: str) -> int | None:
 
 @contextmanager
 def dependants_down(
-    cursor: Any, schema: str, table: str, *, moves: bool = False, starts_empty: bool = False
+    cursor: Any,
+    schema: str,
+    table: str,
+    *,
+    moves: bool = False,
+    starts_empty: bool = False,
 ) -> Iterator[list[Dependant]]:
     """Take down what hangs on a table while the block changes it, and put it up on what then has the name.
 
@@ -97,7 +102,11 @@ def dependants_down(
 
 
 def find_dependants(
-    cursor: Any, oid: int, *, moves: bool = False, starts_empty: bool = False
+    cursor: Any,
+    oid: int,
+    *,
+    moves: bool = False,
+    starts_empty: bool = False,
 ) -> list[Dependant]:
     """What hangs on a relation, in the order in which it can be made.
 
@@ -311,13 +320,22 @@ def _functions(cursor: Any, chain: str) -> list[Dependant]:
         head = definition.rstrip().removesuffix(body.rstrip())
         found.append(
             Dependant(
-                f"the function {signature}", owner, ours, f"{head} AS 'SELECT NULL'", (definition,)
+                f"the function {signature}",
+                owner,
+                ours,
+                f"{head} AS 'SELECT NULL'",
+                (definition,),
             )
         )
     return found
 
 
-def _execute(cursor: Any, statements: tuple[str, ...], one: Dependant, table: str) -> None:
+def _execute(
+    cursor: Any,
+    statements: tuple[str, ...],
+    one: Dependant,
+    table: str,
+) -> None:
     try:
         cursor.execute("SET LOCAL check_function_bodies = off")
         for statement in statements:
@@ -327,7 +345,9 @@ def _execute(cursor: Any, statements: tuple[str, ...], one: Dependant, table: st
     except psycopg.Error as error:
         detail = f": {error.diag.message_detail}" if error.diag.message_detail else ""
         raise _refused(
-            one, table, f"{str(error.diag.message_primary or error).rstrip('.')}{detail}"
+            one,
+            table,
+            f"{str(error.diag.message_primary or error).rstrip('.')}{detail}",
         ) from error
 
 

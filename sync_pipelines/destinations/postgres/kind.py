@@ -38,7 +38,9 @@ class PostgresKind:
             raise SettingsError("PostgreSQL takes no options: tables are beside the catalog.")
 
     def addresses(
-        self, options: Mapping[str, Any], secrets: Iterable[tuple[str, str]]
+        self,
+        options: Mapping[str, Any],
+        secrets: Iterable[tuple[str, str]],
     ) -> Iterable[Address]:
         """None beside the catalog's own."""
         return ()
@@ -51,7 +53,12 @@ class PostgresKind:
         """The declared type's image in PostgreSQL."""
         return column_type.sql
 
-    def table_name(self, entity: Entity, database_name: str, options: Mapping[str, Any]) -> str:
+    def table_name(
+        self,
+        entity: Entity,
+        database_name: str,
+        options: Mapping[str, Any],
+    ) -> str:
         """database.schema.table."""
         return f"{database_name}.{entity.table}"
 
@@ -59,7 +66,12 @@ class PostgresKind:
         """A table of PostgreSQL."""
         return {"postgres"}
 
-    def maintain(self, database: Database, entity: Entity, wait_seconds: float) -> Upkeep | None:
+    def maintain(
+        self,
+        database: Database,
+        entity: Entity,
+        wait_seconds: float,
+    ) -> Upkeep | None:
         """Autovacuum does it."""
         return None
 

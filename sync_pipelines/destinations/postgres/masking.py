@@ -24,26 +24,32 @@ def clear_columns(cursor: Any, entity: Entity, remask: Remask) -> None:
     Raises:
         ConfigurationError: a business key among them, and the table has rows.
     """
-    schema, table = entity.target_schema, entity.target_table
-    there = read_columns(cursor, schema, table)
-    found = columns_to_clear(remask, there, may_clear_keys=lambda: is_empty(cursor, entity))
+    schema = entity.target_schema
+    table = entity.target_table
+    found = columns_to_clear(
+        remask,
+        read_columns(cursor, schema, table),
+        may_clear_keys=lambda: is_empty(cursor, entity),
+    )
     if not found:
         return
     target = quote(schema, table)
     with dependants_down(cursor, schema, table):
         for column in found:
             is_dropped = column.name in remask.masks.dropped
-            for change in _clearing(column, is_dropped=is_dropped):
+            changes = _clearing(column, is_dropped=is_dropped)
+            for change in changes:
                 cursor.execute(f"ALTER TABLE {target} {change}")
         cursor.execute(distrust_cleared(target))
 
 
 def _clearing(column: Column, *, is_dropped: bool) -> list[str]:
     name = quote(column.target_name)
-    # A column of nulls can take any type, and the table is written anew: nothing of the old values stays in its files.
-    changes = [f"ALTER COLUMN {name} TYPE text USING NULL"]
+    changes = []
     if not column.is_business_key:
-        changes.insert(0, f"ALTER COLUMN {name} DROP NOT NULL")
+        changes.append(f"ALTER COLUMN {name} DROP NOT NULL")
+    # A column of nulls can take any type, and the table is written anew: nothing of the old values stays in its files.
+    changes.append(f"ALTER COLUMN {name} TYPE text USING NULL")
     if is_dropped:
         changes.append(f"DROP COLUMN {name}")
     return changes

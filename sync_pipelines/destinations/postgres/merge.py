@@ -23,7 +23,12 @@ from sync_pipelines.model.tables import records_of, rejects_of, target_of
 class Merge:
     """The statements of one merge; t is the target, s the staging, v the verdict on every pair of them."""
 
-    def __init__(self, cursor: Any, request: PublishRequest, read: ReadResult) -> None:
+    def __init__(
+        self,
+        cursor: Any,
+        request: PublishRequest,
+        read: ReadResult,
+    ) -> None:
         entity = request.entity
         self.cursor = cursor
         self.request = request

@@ -60,7 +60,10 @@ def set_misfits_aside(cursor: Any, entity: Entity, originals: Originals) -> int:
         return stop - start
 
     _, misfits = write_by_halves(
-        cursor, len(arrivals), write, lambda error: isinstance(error, MISFITS)
+        cursor,
+        len(arrivals),
+        write,
+        lambda error: isinstance(error, MISFITS),
     )
     cursor.execute("ROLLBACK TO SAVEPOINT before_trial")
     names = records_schema(entity).names

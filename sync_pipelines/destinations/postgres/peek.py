@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sync_pipelines.books.rejects import waits_for_key
-from sync_pipelines.destinations.peek import distinct_records, key_texts, unchanged_ledger
+from sync_pipelines.destinations.peek import distinct_records, key_texts, texts_of, unchanged_ledger
 from sync_pipelines.destinations.postgres.dialect import POSTGRES
 from sync_pipelines.destinations.verdicts import rules_of
 from sync_pipelines.model.entity import Entity
@@ -19,7 +18,10 @@ from sync_pipelines.model.tables import target_of
 
 
 def all_unchanged(
-    cursor: Any, request: PublishRequest, read: ReadResult, batch: pa.Table
+    cursor: Any,
+    request: PublishRequest,
+    read: ReadResult,
+    batch: pa.Table,
 ) -> Ledger | None:
     """The ledger of a small batch whose every record is in the table as it is; None when one does not.
 
@@ -34,15 +36,18 @@ def all_unchanged(
     if distinct is None:
         return None
     names = ["hash", "rowversion", *staged_keys(entity), *entity.flags]
-    texts = [pc.cast(distinct[name], pa.string()).to_pylist() for name in names]
+    texts = texts_of(distinct, names)
     rules = rules_of(POSTGRES, request, read)
     target = target_of(entity)
-    condition = f"JOIN {target} t ON {rules.match} WHERE {rules.same}".replace("%", "%%")
+    condition = f"JOIN {target} t ON {rules.match} WHERE {rules.same}"
+    condition = condition.replace("%", "%%")
     cursor.execute(f"SELECT count(*) FROM {_records(entity, names)} s {condition}", texts)
-    if cursor.fetchone()[0] != len(distinct):
+    (same,) = cursor.fetchone()
+    if same != len(distinct):
         return None
     # A good record whose key is in quarantine must go the long way, which settles it.
-    if waits_for_key(cursor, request, key_texts(entity, distinct)):
+    keys = key_texts(entity, distinct)
+    if waits_for_key(cursor, request, keys):
         return None
     return unchanged_ledger(read, batch, distinct)
 
@@ -50,7 +55,9 @@ def all_unchanged(
 def _records(entity: Entity, names: list[str]) -> str:
     """A relation of records whose columns come as arrays of texts, with their keys in the types of the table."""
     keys = zip(staged_keys(entity), entity.business_keys, strict=True)
-    typed = {name: f"{name}::{column.type.sql} AS {name}" for name, column in keys}
-    columns = ", ".join(typed.get(name, name) for name in names)
-    arrays = ", ".join(["%s::text[]"] * len(names))
+    typed = dict.fromkeys(names, "")
+    for name, column in keys:
+        typed[name] = f"::{column.type.sql}"
+    columns = ", ".join(f"{name}{cast} AS {name}" for name, cast in typed.items())
+    arrays = ", ".join("%s::text[]" for _ in names)
     return f"(SELECT {columns} FROM unnest({arrays}) AS u ({', '.join(names)}))"

@@ -99,7 +99,8 @@ def publish(
         cursor.execute(f"SET LOCAL {name} = {literal(value)}")
     check_replication_role(cursor, entity)
     fence(cursor, request)
-    stage_rejects(cursor, request, batches.spool.batches(entity.rejects_table))
+    rejects = batches.spool.batches(entity.rejects_table)
+    stage_rejects(cursor, request, rejects)
     try:
         if fills and stream is not None:
             return _publish_filled(cursor, request, read, stream.rows)
@@ -112,19 +113,26 @@ def publish(
 
 
 def _stage_records(
-    cursor: Any, request: PublishRequest, batches: StagedBatches, stream: RecordStream | None
+    cursor: Any,
+    request: PublishRequest,
+    batches: StagedBatches,
+    stream: RecordStream | None,
 ) -> int:
     """Copy the good records into staging, unless the stream did; returns how many PostgreSQL refused."""
     entity = request.entity
-    is_staged = stream is not None and stream.refusal is None and not stream.fills
-    if is_staged or entity.records_table not in batches.spool.rows:
+    if stream is not None and stream.refusal is None and not stream.fills:
+        return 0
+    if entity.records_table not in batches.spool.rows:
         return 0
     spooled = partial(batches.spool.batches, entity.records_table)
     return copy_refusing(cursor, spooled, entity, batches.originals)
 
 
 def _publish_filled(
-    cursor: Any, request: PublishRequest, read: ReadResult, filled: int
+    cursor: Any,
+    request: PublishRequest,
+    read: ReadResult,
+    filled: int,
 ) -> Publication:
     try:
         build_constraints(cursor, request.entity)
@@ -167,7 +175,11 @@ class PostgresTable:
     knows_row_count = True
 
     def __init__(
-        self, cursor: Any, request: PublishRequest, read: ReadResult, came: Staged
+        self,
+        cursor: Any,
+        request: PublishRequest,
+        read: ReadResult,
+        came: Staged,
     ) -> None:
         self.cursor = cursor
         self.request = request
@@ -182,7 +194,8 @@ class PostgresTable:
     def count_staged(self) -> Arrived:
         """What is in staging, and what the stream copied into the target."""
         self._staged = self.merge.count_staged()
-        return Arrived(self._staged + (self.came.filled or 0), self.came.refused)
+        filled = self.came.filled or 0
+        return Arrived(self._staged + filled, self.came.refused)
 
     def compare(self) -> Compared:
         """By one join, unless the records filled an empty table."""
@@ -208,9 +221,15 @@ class PostgresTable:
         """Go by the verdicts; rows that fill the table are there already."""
         if not self.is_filled:
             self.merge.write(counts)
-        written = delete_vanished(self.merge, counts) if self.is_full else Written(counts)
+        written = Written(counts)
+        if self.is_full:
+            written = delete_vanished(self.merge, counts)
         reviewed = keep_reviews(self.cursor, self.request, filled=self.is_filled)
-        return replace(written, allowed_nulls=self._allowed_nulls, details={"reviewed": reviewed})
+        return replace(
+            written,
+            allowed_nulls=self._allowed_nulls,
+            details={"reviewed": reviewed},
+        )
 
     def mark_rejected(self) -> tuple[int, tuple[str, ...]]:
         """See `destinations.postgres.rejected`."""
@@ -266,7 +285,8 @@ def allow_nulls(cursor: Any, entity: Entity) -> tuple[str, ...]:
         is_required = column.is_business_key or not column.is_nullable
         if is_required or have is None or not have.is_not_null:
             continue
-        if not _has_null(cursor, entity, places[column.name]):
+        place = places[column.name]
+        if not _has_null(cursor, entity, place):
             continue
         name = quote(column.target_name)
         what = f"take NOT NULL off {name}, since the source sent a null"

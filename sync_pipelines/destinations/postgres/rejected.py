@@ -60,7 +60,11 @@ def mark_rejected(merge: Merge) -> tuple[int, tuple[str, ...]]:
     return marked, notes
 
 
-def _mark_what_fits(cursor: Any, target: str, matching: str) -> tuple[int, tuple[str, ...]]:
+def _mark_what_fits(
+    cursor: Any,
+    target: str,
+    matching: str,
+) -> tuple[int, tuple[str, ...]]:
     """As `mark_rejected`, where some rows have no room for a mark."""
     cursor.execute(f"SELECT DISTINCT t._bridge_id::text FROM {target} t, {matching}")
     rows = [row for (row,) in cursor.fetchall()]
@@ -94,7 +98,12 @@ def make_ahead(cursor: Any, entity: Entity, bridge_schema: str) -> bool:
     return True
 
 
-def _matching(entity: Entity, codec: Codec | None, quarantine: str, condition: str) -> str:
+def _matching(
+    entity: Entity,
+    codec: Codec | None,
+    quarantine: str,
+    condition: str,
+) -> str:
     """What follows FROM target t: the waiting rejects s, and that the row t of their key is to be marked."""
     rejects = keys_relation(entity, quarantine, f"{is_waiting(entity)} AND {condition}")
     match = match_keys(quote, entity)

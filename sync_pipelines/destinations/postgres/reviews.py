@@ -63,7 +63,12 @@ def keep_reviews(cursor: Any, request: PublishRequest, *, filled: bool) -> int:
     return list_flagged(cursor, request, flagged)
 
 
-def _drop_accepted_rows(cursor: Any, request: PublishRequest, rows: str, key: str) -> None:
+def _drop_accepted_rows(
+    cursor: Any,
+    request: PublishRequest,
+    rows: str,
+    key: str,
+) -> None:
     """As `drop_accepted_reviews`, of rows that did not go through staging."""
     cursor.execute(
         f"UPDATE {rows} SET {REVIEW_COLUMN} = NULL FROM {reviews_table(request)} r"

@@ -48,11 +48,16 @@ def create_statements(entity: Entity) -> tuple[str, ...]:
     """Statements that create the table as SyncFlow lays it out, with its constraints."""
     columns = ["_bridge_id uuid NOT NULL DEFAULT gen_random_uuid()"]
     columns += [_definition(column) for column in entity.columns]
-    columns += [definition for name, definition in BRIDGE_COLUMNS.items() if name != "_bridge_id"]
+    for name, definition in BRIDGE_COLUMNS.items():
+        if name != "_bridge_id":
+            columns.append(definition)
     columns += own_definitions(entity, OPTIONAL_COLUMNS)
     target = target_of(entity)
     definitions = ",\n  ".join(columns)
-    return (f"CREATE TABLE {target} (\n  {definitions}\n)", *constraint_statements(entity))
+    return (
+        f"CREATE TABLE {target} (\n  {definitions}\n)",
+        *constraint_statements(entity),
+    )
 
 
 def _definition(column: Column) -> str:
@@ -60,7 +65,12 @@ def _definition(column: Column) -> str:
     return f"{quote(column.target_name)} {column.type.sql}{'' if may_be_null else ' NOT NULL'}"
 
 
-def plan_table(entity: Entity, stored: dict[str, StoredColumn], *, rebuild: bool) -> TablePlan:
+def plan_table(
+    entity: Entity,
+    stored: dict[str, StoredColumn],
+    *,
+    rebuild: bool,
+) -> TablePlan:
     """Compare an entity with its table; see `destinations.drift.plan_table`.
 
     Args:
@@ -77,9 +87,14 @@ def plan_table(entity: Entity, stored: dict[str, StoredColumn], *, rebuild: bool
         types,
         _alterations(entity),
         rebuild=rebuild,
-        creation=lambda: TablePlan(create_statements(entity), (f"create table {entity.table}",)),
+        creation=lambda: _creation(entity),
     )
     return _keep_dropped(entity, stored, plan)
+
+
+def _creation(entity: Entity) -> TablePlan:
+    words = f"create table {entity.table}"
+    return TablePlan(create_statements(entity), (words,))
 
 
 def _alterations(entity: Entity) -> Alterations:
@@ -94,13 +109,20 @@ def _alterations(entity: Entity) -> Alterations:
     )
 
 
-def _keep_dropped(entity: Entity, stored: dict[str, StoredColumn], plan: TablePlan) -> TablePlan:
+def _keep_dropped(
+    entity: Entity,
+    stored: dict[str, StoredColumn],
+    plan: TablePlan,
+) -> TablePlan:
     """A plan that lets columns take nulls, too, which the source dropped."""
     target = target_of(entity)
     dropped = _dropped_at_source(entity, stored)
-    kept = [f"ALTER TABLE {target} ALTER COLUMN {quote(name)} DROP NOT NULL" for name in dropped]
-    changes = [f"keep {name}, which the source dropped" for name in dropped]
-    return TablePlan((*plan.statements, *kept), (*plan.changes, *changes))
+    statements = list(plan.statements)
+    changes = list(plan.changes)
+    for name in dropped:
+        statements.append(f"ALTER TABLE {target} ALTER COLUMN {quote(name)} DROP NOT NULL")
+        changes.append(f"keep {name}, which the source dropped")
+    return TablePlan(tuple(statements), tuple(changes))
 
 
 def _widening(column: Column, have: str) -> str | None:
@@ -108,10 +130,13 @@ def _widening(column: Column, have: str) -> str | None:
     old = stored_type(have)
     if old is None or not widens(old, column.type):
         return None
-    name, wanted = quote(column.target_name), column.type.sql
-    # Without a detour through its text a float would become a number of 6 or 15 digits.
-    using = f" USING {name}::text::{wanted}" if is_float(old) and not is_float(column.type) else ""
-    return f"ALTER COLUMN {name} TYPE {wanted}{using}"
+    name = quote(column.target_name)
+    wanted = column.type.sql
+    change = f"ALTER COLUMN {name} TYPE {wanted}"
+    if is_float(old) and not is_float(column.type):
+        # Without a detour through its text a float would become a number of 6 or 15 digits.
+        return f"{change} USING {name}::text::{wanted}"
+    return change
 
 
 def _holds(column: Column, have: str) -> bool:
@@ -121,12 +146,14 @@ def _holds(column: Column, have: str) -> bool:
 
 def _dropped_at_source(entity: Entity, stored: dict[str, StoredColumn]) -> list[str]:
     """Columns that must take nulls from now on; what fills itself stays as its owner wants it."""
-    known = {column.target_name for column in entity.columns} | BRIDGE_COLUMNS.keys()
-    return [
-        name
-        for name, have in stored.items()
-        if name not in known and have.is_not_null and not have.fills_itself
-    ]
+    known = {column.target_name for column in entity.columns}
+    known |= BRIDGE_COLUMNS.keys()
+    dropped = []
+    for name, have in stored.items():
+        must_change = have.is_not_null and not have.fills_itself
+        if name not in known and must_change:
+            dropped.append(name)
+    return dropped
 
 
 def is_float(column_type: ColumnType) -> bool:
@@ -152,10 +179,12 @@ def apply_table(cursor: Any, entity: Entity, plan: TablePlan) -> None:
     """
     schema, table = entity.target_schema, entity.target_table
     if plan.statements:
-        require_rights(cursor, entity, schema, table, ", ".join(plan.changes))
+        changes = ", ".join(plan.changes)
+        require_rights(cursor, entity, schema, table, changes)
     with ExitStack() as stack:
-        if any(_changes_type(statement) for statement in plan.statements):
-            stack.enter_context(dependants_down(cursor, schema, table))
+        if any(map(_changes_type, plan.statements)):
+            aside = dependants_down(cursor, schema, table)
+            stack.enter_context(aside)
         for statement in plan.statements:
             cursor.execute(statement)
 

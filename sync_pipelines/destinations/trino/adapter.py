@@ -79,7 +79,13 @@ class TrinoDestination:
         """Where the table of an entity is."""
         return Place(self.session, self.catalog, entity)
 
-    def prepare(self, entity: Entity, *, rebuild: bool, remask: Remask | None = None) -> Prepared:
+    def prepare(
+        self,
+        entity: Entity,
+        *,
+        rebuild: bool,
+        remask: Remask | None = None,
+    ) -> Prepared:
         """Bring the table into shape; end writes of killed runs, whose commit could still come."""
         check_names(entity)
         self._check_alone(entity)
@@ -148,7 +154,12 @@ class TrinoDestination:
         else:
             tune(self.session, self.catalog)
 
-    def _plan_table(self, entity: Entity, *, rebuild: bool) -> tuple[Entity, TablePlan]:
+    def _plan_table(
+        self,
+        entity: Entity,
+        *,
+        rebuild: bool,
+    ) -> tuple[Entity, TablePlan]:
         stored = self.place(entity).columns()
         entity = with_stored_columns(entity, stored)
         place = self.place(entity)
@@ -157,7 +168,10 @@ class TrinoDestination:
         return entity, plan_table(place, stored, rebuild=rebuild)
 
     def publish(
-        self, request: PublishRequest, read: ReadResult, batches: StagedBatches
+        self,
+        request: PublishRequest,
+        read: ReadResult,
+        batches: StagedBatches,
     ) -> Publication:
         """Commit the rows, then the books."""
         with self._cursor() as cursor:
@@ -173,11 +187,20 @@ class TrinoDestination:
         self._wrote = bool(publication.details["trino"])
         return publication
 
-    def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> None:
+    def open_stream(
+        self,
+        entity: Entity,
+        *,
+        fills_empty: bool,
+        first_rows: int,
+    ) -> None:
         """None: one statement brings all records, when they are complete."""
 
     def all_unchanged(
-        self, request: PublishRequest, read: ReadResult, batch: pa.Table
+        self,
+        request: PublishRequest,
+        read: ReadResult,
+        batch: pa.Table,
     ) -> Ledger | None:
         """Compare by one query that carries the batch."""
         entity = request.entity
@@ -186,13 +209,18 @@ class TrinoDestination:
             if not reviews_agree(cursor, request, batch):
                 return None
             distinct = distinct_records(entity, batch)
-            # A good record whose key is in quarantine must go the long way, which settles it.
-            if distinct is None or waits_for_key(cursor, request, key_texts(entity, distinct)):
+            if distinct is None:
                 return None
-        relation = inline_relation(batch, record_fields(entity), hive=self.is_hive)
+            # A good record whose key is in quarantine must go the long way, which settles it.
+            keys = key_texts(entity, distinct)
+            if waits_for_key(cursor, request, keys):
+                return None
+        fields = record_fields(entity)
+        relation = inline_relation(batch, fields, hive=self.is_hive)
         if relation is None:
             return None
-        statements = Statements(request, read, self.place(entity).table, relation)
+        table = self.place(entity).table
+        statements = Statements(request, read, table, relation)
         is_repeated = len(distinct) != len(batch)
         if is_repeated:
             statements.keep_winners()
@@ -204,7 +232,12 @@ class TrinoDestination:
         return unchanged_ledger(read, batch, distinct)
 
     def accept_review(
-        self, entity: Entity, key: Sequence[str], content_hash: str, *, catalog: Any
+        self,
+        entity: Entity,
+        key: Sequence[str],
+        content_hash: str,
+        *,
+        catalog: Any,
     ) -> None:
         """By one statement of its own.
 
@@ -222,17 +255,20 @@ class TrinoDestination:
             )
             return
         condition = f"{same} AND EXISTS (SELECT 1 FROM {relation} s WHERE {match})"
-        place = place.of(with_stored_columns(entity, place.columns()))
+        entity = with_stored_columns(entity, place.columns())
+        place = place.of(entity)
         changes = {REVIEW_COLUMN: "NULL"}
         rows = current_rows(place)
-        self.session.execute(version_statement(place, rows, condition, changes))
+        statement = version_statement(place, rows, condition, changes)
+        self.session.execute(statement)
 
     def duplicate_keys(self, entity: Entity) -> int:
         """Iceberg has no constraint that could vouch for it, so they are counted after every run that wrote."""
         if not self._wrote:
             return 0
         keys = [quote(column.target_name) for column in entity.business_keys]
-        return self.session.number(count_duplicates(self.place(entity).table, keys))
+        table = self.place(entity).table
+        return self.session.number(count_duplicates(table, keys))
 
     def set_aside(self, entity: Entity, suffix: str) -> str | None:
         """Rename the table."""
@@ -253,7 +289,10 @@ class TrinoDestination:
         return mirror_keys(self.place(entity), connection)
 
     def rows_table(
-        self, connection: Any, entity: Entity, key: tuple[str, ...] | None = None
+        self,
+        connection: Any,
+        entity: Entity,
+        key: tuple[str, ...] | None = None,
     ) -> str:
         """A copy."""
         return mirror_rows(self.place(entity), connection, key, is_hive=self.is_hive)

@@ -62,7 +62,9 @@ def plan_hive_table(place: Place, stored: dict[str, str]) -> TablePlan:
         SchemaDriftError: there is a table that is not ours, or its columns are not the declared ones.
     """
     entity = place.entity
-    wanted = {column.target_name.lower(): hive_type(column.type) for column in entity.columns}
+    wanted = {}
+    for column in entity.columns:
+        wanted[column.target_name.lower()] = hive_type(column.type)
     wanted |= bridge_types(entity)
     if not stored:
         return _creation(place, wanted)
@@ -81,7 +83,8 @@ def _creation(place: Place, wanted: dict[str, str]) -> TablePlan:
     columns = ", ".join(f"{quote(name)} {kind}" for name, kind in wanted.items())
     made = f"CREATE TABLE {place.beside(rows)} ({columns}) WITH (format = 'PARQUET')"
     words = f"create view {place.catalog}.{place.entity.table}"
-    return TablePlan((made, view_statement(place, rows)), (words,))
+    shown = view_statement(place, rows)
+    return TablePlan((made, shown), (words,))
 
 
 def _additions(place: Place, missing: list[str]) -> TablePlan:
@@ -162,7 +165,12 @@ def _views(place: Place) -> str:
     )
 
 
-def version_statement(place: Place, rows: str, condition: str, changes: Values) -> str:
+def version_statement(
+    place: Place,
+    rows: str,
+    condition: str,
+    changes: Values,
+) -> str:
     """Append versions of rows that differ only by some columns of ours.
 
     Args:
@@ -187,8 +195,10 @@ def _next_number(place: Place) -> int:
     another.
     """
     prefix = _rows_prefix(place.entity)
-    numbers = [int(name.removeprefix(prefix)) for name in _tables_of_rows(place)]
-    return max(int(time.time()), 1 + max(numbers, default=0))
+    used = [name.removeprefix(prefix) for name in _tables_of_rows(place)]
+    highest = max(map(int, used), default=0)
+    now = int(time.time())
+    return max(now, highest + 1)
 
 
 def _tables_of_rows(place: Place) -> list[str]:
@@ -286,12 +296,13 @@ def _swap(work: Work, statements: HiveStatements) -> dict[str, Any]:
     rows = rows_table(place.entity, _next_number(place))
     total = place.session.number(f"SELECT count(*) FROM {place.table}") + work.counts.new
     # Nobody sees the new table before the swap, so a failure leaves only a table to drop; the next swap does.
-    statement = statements.swap(place.beside(rows), work.vanished.condition)
-    written = place.session.execute(statement).written
-    _check(total, written)
+    gone = work.vanished.condition
+    statement = statements.swap(place.beside(rows), gone)
+    answer = place.session.execute(statement)
+    _check(total, answer.written)
     place.session.execute(view_statement(place, rows))
     _drop_unseen(place)
-    return {"rows_table": rows, "rows_written": written}
+    return {"rows_table": rows, "rows_written": answer.written}
 
 
 def _check(expected: int, written: int | None) -> None:
@@ -303,7 +314,7 @@ def _check(expected: int, written: int | None) -> None:
 
 def _drop_unseen(place: Place) -> None:
     """Drop tables of rows that no view shows any more; a view that was set aside keeps its own."""
-    views = [definition for (definition,) in place.session.query(_views(place))]
+    views = [row[0] for row in place.session.query(_views(place))]
     for name in _tables_of_rows(place):
         pattern = re.compile(rf"{re.escape(name)}(?!\d)")
         if not any(pattern.search(definition) for definition in views):

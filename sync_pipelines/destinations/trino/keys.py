@@ -35,8 +35,10 @@ def keys_table(entity: Entity, keys: Sequence[Key]) -> tuple[pa.Table, list[Fiel
         if column.type.kind is Kind.TIMESTAMPTZ:
             # Arrow writes a moment with its zone, but reads it only without.
             texts = [key[place].removesuffix("Z") for key in keys]
-        columns.append(from_canonical(texts, column.type))
-        fields.append(Field(names[place], column.type))
+        values = from_canonical(texts, column.type)
+        columns.append(values)
+        field = Field(names[place], column.type)
+        fields.append(field)
     return pa.table(columns, names=names), fields
 
 
@@ -66,10 +68,12 @@ def settle_by_keys(cursor: Any, request: PublishRequest, spool: Spool) -> None:
         return
     keys = staged_keys(entity)
     statement = copy_statement(entity.staging_schema, entity.records_table, keys)
-    copy_batches(cursor, statement, spool.batches(entity.records_table, keys))
+    good = spool.batches(entity.records_table, keys)
+    copy_batches(cursor, statement, good)
     settle_superseded(cursor, request, records_of(entity), keys)
 
 
 def empty_staging(cursor: Any, request: PublishRequest) -> None:
     """Leave nothing of the records behind."""
-    cursor.execute(f"TRUNCATE {records_of(request.entity)}, {rejects_of(request.entity)}")
+    entity = request.entity
+    cursor.execute(f"TRUNCATE {records_of(entity)}, {rejects_of(entity)}")

@@ -54,7 +54,9 @@ class TrinoKind:
         check_connector_options(dict(options))
 
     def addresses(
-        self, options: Mapping[str, Any], secrets: Iterable[tuple[str, str]]
+        self,
+        options: Mapping[str, Any],
+        secrets: Iterable[tuple[str, str]],
     ) -> Iterable[Address]:
         """The coordinator, and where files are staged."""
         origin = trino_origin(options)
@@ -66,7 +68,8 @@ class TrinoKind:
         if names:
             why += f"; gets the secret{'s' * (len(names) > 1)} {', '.join(names)}"
         yield Address(
-            f"{options.get('host', 'TRINO_HOST')}:{options.get('port', 'TRINO_PORT')}", why
+            f"{options.get('host', 'TRINO_HOST')}:{options.get('port', 'TRINO_PORT')}",
+            why,
         )
         yield from self._staging(options)
 
@@ -89,7 +92,12 @@ class TrinoKind:
         """The declared type's image in Iceberg."""
         return iceberg_type(column_type)
 
-    def table_name(self, entity: Entity, database_name: str, options: Mapping[str, Any]) -> str:
+    def table_name(
+        self,
+        entity: Entity,
+        database_name: str,
+        options: Mapping[str, Any],
+    ) -> str:
         """catalog.schema.table, in lower case."""
         return f"{_catalog(options)}.{entity.table}".lower()
 
@@ -97,7 +105,12 @@ class TrinoKind:
         """Iceberg, or Hive where the catalog's name says so: nobody asks Trino for it."""
         return {"trino", "hive" if _catalog(options) == "hive" else "iceberg"}
 
-    def maintain(self, database: Database, entity: Entity, wait_seconds: float) -> Upkeep | None:
+    def maintain(
+        self,
+        database: Database,
+        entity: Entity,
+        wait_seconds: float,
+    ) -> Upkeep | None:
         """Join small files, expire snapshots and remove orphans, where due."""
         # The client is imported only by those who talk to Trino.
         from sync_pipelines.destinations.trino.maintenance import maintain_entity

@@ -10,7 +10,12 @@ from sync_pipelines.gate.remask import Remask
 from sync_pipelines.model.entity import Column, Entity
 
 
-def plan_clearing(place: Place, remask: Remask, *, is_hive: bool) -> tuple[str, ...]:
+def plan_clearing(
+    place: Place,
+    remask: Remask,
+    *,
+    is_hive: bool,
+) -> tuple[str, ...]:
     """Statements that drop the columns, and make those anew that the mask leaves.
 
     Every row is then compared by content.

@@ -34,7 +34,13 @@ class Statements:
 
     dialect: Dialect = TRINO
 
-    def __init__(self, request: PublishRequest, read: ReadResult, target: str, staged: str) -> None:
+    def __init__(
+        self,
+        request: PublishRequest,
+        read: ReadResult,
+        target: str,
+        staged: str,
+    ) -> None:
         self.request = request
         self.read = read
         self.entity = request.entity

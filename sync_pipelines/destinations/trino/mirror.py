@@ -28,7 +28,7 @@ def live_rows(place: Place) -> Iterator[tuple[Any, ...]]:
     types = [column.type for column in columns]
     names = [quote(column.target_name) for column in columns]
     for row in _read(place, names, "NOT _bridge_deleted"):
-        yield tuple(as_python(value, kind) for value, kind in zip(row, types, strict=True))
+        yield tuple(map(as_python, row, types))
 
 
 def mirror_keys(place: Place, connection: psycopg.Connection[Any]) -> str:
@@ -40,17 +40,26 @@ def mirror_keys(place: Place, connection: psycopg.Connection[Any]) -> str:
     is_by_hash = covers_columns(place.entity, "_bridge_hash")
     values = []
     for column in columns:
-        name = quote(column.target_name)
-        is_key = column.is_business_key
-        values.append(name if is_key else f"if({is_by_hash}, NULL, {name})")
+        value = quote(column.target_name)
+        if not column.is_business_key:
+            value = f"if({is_by_hash}, NULL, {value})"
+        values.append(value)
     values += OWN_TYPES
     rows = _read(place, values, "true")
-    types = _types(columns) | OWN_TYPES
-    return copy_rows(connection, types, _for_copy(rows, columns), is_transient=False)
+    return copy_rows(
+        connection,
+        _types(columns) | OWN_TYPES,
+        _for_copy(rows, columns),
+        is_transient=False,
+    )
 
 
 def mirror_rows(
-    place: Place, connection: psycopg.Connection[Any], key: Key | None = None, *, is_hive: bool
+    place: Place,
+    connection: psycopg.Connection[Any],
+    key: Key | None = None,
+    *,
+    is_hive: bool,
 ) -> str:
     """Copy the live rows, or the row of a key, into a temporary table of the connection; returns its name.
 
@@ -65,9 +74,16 @@ def mirror_rows(
     if key is not None:
         table, fields = keys_table(place.entity, [key])
         relation = inline_relation(table, fields, hive=is_hive)
-        condition = f"EXISTS (SELECT 1 FROM {relation} s WHERE {match_keys(place.entity)})"
-    rows = _read(place, [quote(name) for name in types], condition)
-    return copy_rows(connection, types, _for_copy(rows, columns), is_transient=True)
+        match = match_keys(place.entity)
+        condition = f"EXISTS (SELECT 1 FROM {relation} s WHERE {match})"
+    names = [quote(name) for name in types]
+    rows = _read(place, names, condition)
+    return copy_rows(
+        connection,
+        types,
+        _for_copy(rows, columns),
+        is_transient=True,
+    )
 
 
 def _columns(place: Place) -> list[Column]:
@@ -80,19 +96,29 @@ def _types(columns: list[Column]) -> dict[str, str]:
     return {column.target_name: column.type.sql for column in columns}
 
 
-def _for_copy(rows: Iterator[list[Any]], columns: list[Column]) -> Iterator[list[Any]]:
+def _for_copy(
+    rows: Iterator[list[Any]],
+    columns: list[Column],
+) -> Iterator[list[Any]]:
     """Rows as COPY takes them: columns of the source first, then those of ours as they are."""
     types = [column.type for column in columns]
+    count = len(types)
     for row in rows:
-        content = [_copied(value, kind) for value, kind in zip(row, types, strict=False)]
-        yield [*content, *row[len(types) :]]
+        content = map(_copied, row[:count], types)
+        yield [*content, *row[count:]]
 
 
 def _copied(value: Any, column_type: ColumnType) -> Any:
-    return value if column_type.kind is Kind.JSON else as_python(value, column_type)
+    if column_type.kind is Kind.JSON:
+        return value
+    return as_python(value, column_type)
 
 
-def _read(place: Place, values: list[str], condition: str) -> Iterator[list[Any]]:
+def _read(
+    place: Place,
+    values: list[str],
+    condition: str,
+) -> Iterator[list[Any]]:
     cursor = place.session.connection().cursor()
     cursor.execute(f"SELECT {', '.join(values)} FROM {place.table} t WHERE {condition}")
     while rows := cursor.fetchmany(_BATCH_ROWS):

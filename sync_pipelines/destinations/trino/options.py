@@ -59,7 +59,10 @@ class TrinoSettings(BaseSettings, _Connection):
     """Settings from the environment and `.env`; `.env.example` lists them with their meaning."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_prefix="TRINO_", extra="ignore", case_sensitive=False
+        env_file=".env",
+        env_prefix="TRINO_",
+        extra="ignore",
+        case_sensitive=False,
     )
 
     catalog: str = Field("iceberg", min_length=1)
@@ -117,7 +120,8 @@ def load_trino_settings() -> TrinoSettings:
 
 
 def inherited_settings(
-    connector_settings: dict[str, Any], settings: TrinoSettings
+    connector_settings: dict[str, Any],
+    settings: TrinoSettings,
 ) -> dict[str, Any]:
     """What a connector takes over from the process: no credentials where it names another server, or another way to
     trust it.
@@ -198,7 +202,8 @@ def _validated(values: dict[str, Any]) -> TrinoOptions:
         )
     if options.password and options.access_token:
         raise SettingsError(
-            "Give Trino a password or an access token, not both.", state="Nothing was stored."
+            "Give Trino a password or an access token, not both.",
+            state="Nothing was stored.",
         )
     if bool(options.certificate) != bool(options.certificate_key):
         raise SettingsError(

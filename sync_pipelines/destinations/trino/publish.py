@@ -65,16 +65,32 @@ def publish(
     """
     fence(cursor, request)
     entity = request.entity
-    stage_rejects(cursor, request, batches.spool.batches(entity.rejects_table))
-    staging = Staging(place.session, place.catalog, f"e{entity.uid.hex}", hive=is_hive)
+    rejects = batches.spool.batches(entity.rejects_table)
+    stage_rejects(cursor, request, rejects)
+    staging = Staging(
+        place.session,
+        place.catalog,
+        name=f"e{entity.uid.hex}",
+        hive=is_hive,
+    )
     make_statements = HiveStatements if is_hive else Statements
     with batches.spool.beside("accepted") as accepted:
         try:
             spool = drop_accepted_reviews(cursor, request, batches.spool, accepted)
             relation = _staged_relation(staging, entity, spool)
             statements = make_statements(request, read, place.table, relation)
-            work = Work(cursor, place, request, read, spool, staging, statements, is_hive=is_hive)
-            return publish_table(TrinoTable(work, compared), cursor, request, read)
+            work = Work(
+                cursor=cursor,
+                place=place,
+                request=request,
+                read=read,
+                spool=spool,
+                staging=staging,
+                statements=statements,
+                is_hive=is_hive,
+            )
+            table = TrinoTable(work, compared)
+            return publish_table(table, cursor, request, read)
         finally:
             staging.clear()
 
@@ -103,7 +119,8 @@ class TrinoTable:
     def count_staged(self) -> Arrived:
         """What Trino reads."""
         work = self.work
-        self._staged = work.winners = work.staged_rows
+        self._staged = work.staged_rows
+        work.winners = self._staged
         if self._known is None:
             self._staged = _count_staged(work)
         return Arrived(self._staged)
@@ -116,11 +133,13 @@ class TrinoTable:
         else:
             work.counts = self._known
             work.check()
-        return Compared(work.counts, self._staged - work.winners)
+        superseded = self._staged - work.winners
+        return Compared(work.counts, superseded)
 
     def settle_superseded(self) -> None:
         """By keys that are copied next to the quarantine."""
-        settle_by_keys(self.work.cursor, self.work.request, self.work.spool)
+        work = self.work
+        settle_by_keys(work.cursor, work.request, work.spool)
 
     def write(self, counts: Counts) -> Written:
         """One commit; after a conflict everything is compared again."""
@@ -128,9 +147,9 @@ class TrinoTable:
         reviewed = keep_reviews(work)
         commit_details = _write(work)
         return Written(
-            work.counts,
-            work.vanished.plan,
-            work.vanished.live_before,
+            counts=work.counts,
+            vanished=work.vanished.plan,
+            live_before=work.vanished.live_before,
             details={"reviewed": reviewed, "trino": commit_details},
         )
 
@@ -149,8 +168,9 @@ class TrinoTable:
 
     def leave(self, rejected: int) -> None:
         """Absences follow the commit."""
-        keep_absences(self.work.cursor, self.work.request, self.work.vanished)
-        empty_staging(self.work.cursor, self.work.request)
+        work = self.work
+        keep_absences(work.cursor, work.request, work.vanished)
+        empty_staging(work.cursor, work.request)
 
 
 def _staged_relation(staging: Staging, entity: Entity, spool: Spool) -> str:
@@ -158,21 +178,25 @@ def _staged_relation(staging: Staging, entity: Entity, spool: Spool) -> str:
     name = entity.records_table
     fields = record_fields(entity)
     file = spool.file(name)
-    if file is not None and spool.rows[name] > staging.session.options.inline_rows:
+    most_inline = staging.session.options.inline_rows
+    if file is not None and spool.rows[name] > most_inline:
         return staging.of_files("records", [file], fields)
     names = [one.name for one in fields]
-    schema = pa.schema([records_schema(entity).field(name) for name in names])
-    records = pa.Table.from_batches(spool.batches(entity.records_table, names), schema)
+    staged = records_schema(entity)
+    schema = pa.schema([staged.field(name) for name in names])
+    batches = spool.batches(name, names)
+    records = pa.Table.from_batches(batches, schema)
     return staging.relation("records", records, fields)
 
 
 def _count_staged(work: Work) -> int:
     """Records that Trino reads, of which from here on only the newest of each key counts."""
-    counted = work.session.query(work.statements.count_staged())[0]
+    (counted,) = work.session.query(work.statements.count_staged())
     staged, distinct, keyless = map(int, counted)
     if keyless:
         raise FatalError(
-            f"{keyless} staged records have no business key.", where=dict(work.request.entity.where)
+            f"{keyless} staged records have no business key.",
+            where=dict(work.request.entity.where),
         )
     if staged != distinct:
         work.statements.keep_winners()
@@ -221,7 +245,10 @@ def _write(work: Work) -> dict[str, Any]:
 
 
 def _checked(
-    work: Work, snapshot: Snapshot | None, query_id: str, written: int | None
+    work: Work,
+    snapshot: Snapshot | None,
+    query_id: str,
+    written: int | None,
 ) -> dict[str, Any]:
     if snapshot is None:
         what = f"The snapshot of the query {query_id} is not in the table's history."

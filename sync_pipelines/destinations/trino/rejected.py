@@ -26,11 +26,15 @@ def mark_rejected(work: Work) -> int:
     rejected = _read_rejected(work)
     if not rejected:
         return 0
-    table, fields = keys_table(entity, [key for key, _ in rejected])
-    table = table.append_column("rowversion", [[rowversion for _, rowversion in rejected]])
-    relation = work.staging.relation("rejected", table, [*fields, Field("rowversion", TEXT)])
+    keys = [key for key, _ in rejected]
+    rowversions = [rowversion for _, rowversion in rejected]
+    table, fields = keys_table(entity, keys)
+    table = table.append_column("rowversion", [rowversions])
+    fields.append(Field("rowversion", TEXT))
+    relation = work.staging.relation("rejected", table, fields)
+    match = work.statements.match
     to_mark = is_to_mark(TRINO, entity, work.read.order)
-    condition = f"EXISTS (SELECT 1 FROM {relation} s WHERE {work.statements.match} AND {to_mark})"
+    condition = f"EXISTS (SELECT 1 FROM {relation} s WHERE {match} AND {to_mark})"
     target = work.statements.target
     found = work.session.number(f"SELECT count(*) FROM {target} t WHERE {condition}")
     if found and work.is_hive:
@@ -55,21 +59,22 @@ def _mark_rows(work: Work, condition: str) -> None:
 
 def _mark_versions(work: Work, condition: str) -> None:
     """Append versions with the mark, since the files of a Hive table cannot be changed."""
-    has_mark = work.request.entity.has_rejected
-    entity = _marked(work.request.entity)
-    place = work.place.of(entity)
+    entity = work.request.entity
+    place = work.place.of(_marked(entity))
     rows = current_rows(place)
-    if not has_mark:
+    if not entity.has_rejected:
         kind = HIVE_TYPES[REJECTED_COLUMN]
         work.session.execute(f"ALTER TABLE {place.beside(rows)} {_ADD} {kind}")
         work.session.execute(view_statement(place, rows))
     changes = {REJECTED_COLUMN: HIVE.now}
-    work.session.execute(version_statement(place, rows, condition, changes))
+    statement = version_statement(place, rows, condition, changes)
+    work.session.execute(statement)
 
 
 def _marked(entity: Entity) -> Entity:
     """The entity as its table has the mark."""
-    return entity.with_own_columns(entity.position.own_columns | {REJECTED_COLUMN})
+    own = entity.position.own_columns
+    return entity.with_own_columns(own | {REJECTED_COLUMN})
 
 
 def _read_rejected(work: Work) -> list[tuple[Key, str | None]]:
@@ -79,4 +84,5 @@ def _read_rejected(work: Work) -> list[tuple[Key, str | None]]:
         f"SELECT DISTINCT q.business_key::text, q.rowversion FROM {quarantine_table(request)} q"
         f" WHERE {is_waiting(request.entity)} AND {of_this_run(request)}"
     )
-    return [(parse_key(key), rowversion) for key, rowversion in work.cursor.fetchall()]
+    rows = work.cursor.fetchall()
+    return [(parse_key(key), rowversion) for key, rowversion in rows]

@@ -35,7 +35,9 @@ class Candidate:
 
 
 def without_accepted(
-    entity: Entity, table: pa.Table, accepted: frozenset[tuple[Key, str]]
+    entity: Entity,
+    table: pa.Table,
+    accepted: frozenset[tuple[Key, str]],
 ) -> pa.Table:
     """Staged records whose flag is gone where a person accepted this very content."""
     if not accepted:
@@ -43,15 +45,20 @@ def without_accepted(
     reviews = table["review"].to_pylist()
     flagged = [place for place, review in enumerate(reviews) if review is not None]
     rows = table.take(pa.array(flagged, pa.int64()))
-    contents = zip(key_texts(entity, rows), rows["hash"].to_pylist(), strict=True)
-    for place, content in zip(flagged, contents, strict=True):
+    for place, record in zip(flagged, _candidates(entity, rows), strict=True):
+        content = (record.key, record.content_hash)
         if content in accepted:
             reviews[place] = None
     column = table.schema.get_field_index("review")
-    return table.set_column(column, "review", pa.array(reviews, pa.string()))
+    flags = pa.array(reviews, pa.string())
+    return table.set_column(column, "review", flags)
 
 
-def reviews_agree(cursor: Any, request: PublishRequest, table: pa.Table) -> bool:
+def reviews_agree(
+    cursor: Any,
+    request: PublishRequest,
+    table: pa.Table,
+) -> bool:
     """Whether the list says of staged records what their flags say.
 
     Not so after a run that was killed between commit and books.
@@ -67,7 +74,10 @@ def reviews_agree(cursor: Any, request: PublishRequest, table: pa.Table) -> bool
 
 
 def drop_accepted_reviews(
-    cursor: Any, request: PublishRequest, spool: Spool, accepted_spool: Spool
+    cursor: Any,
+    request: PublishRequest,
+    spool: Spool,
+    accepted_spool: Spool,
 ) -> Spool:
     """The records without flags that somebody accepted: written anew when there is anything accepted, else as they are.
 
@@ -77,13 +87,14 @@ def drop_accepted_reviews(
         spool: with all batches of the run.
         accepted_spool: takes the records where they must be written anew.
     """
+    entity = request.entity
     accepted = read_accepted(cursor, request)
-    name = request.entity.records_table
-    if name not in spool.rows or not accepted:
+    if entity.records_table not in spool.rows or not accepted:
         return spool
-    for batch in spool.batches(name):
+    for batch in spool.batches(entity.records_table):
         table = pa.Table.from_batches([batch])
-        accepted_spool.write(name, without_accepted(request.entity, table, accepted))
+        table = without_accepted(entity, table, accepted)
+        accepted_spool.write(entity.records_table, table)
     accepted_spool.close()
     return accepted_spool
 
@@ -93,21 +104,26 @@ def keep_reviews(work: Work) -> int:
 
     Returns how many rows of the run are flagged.
     """
-    cursor, request = work.cursor, work.request
+    request = work.request
     if not request.entity.has_review or not work.staged_rows:
         return 0
-    candidates = _read_candidates(work, known=read_open(cursor, request).keys())
-    lasting = _lasting(work, list(candidates))
-    records = [candidates[arrival] for arrival in lasting]
-    settled = [json.dumps(record.key) for record in records if record.review is None]
-    settle_reviews(cursor, request, _KEYS, [settled])
-    flagged = [record for record in records if record.review is not None]
-    columns = [
-        [json.dumps(record.key) for record in flagged],
-        [record.review for record in flagged],
-        [record.content_hash for record in flagged],
-    ]
-    return list_flagged(cursor, request, _FLAGGED, columns)
+    known = read_open(work.cursor, request)
+    candidates = _read_candidates(work, known)
+    settled: list[str] = []
+    keys: list[str] = []
+    reviews: list[str] = []
+    hashes: list[str] = []
+    for arrival in _lasting(work, list(candidates)):
+        record = candidates[arrival]
+        key = json.dumps(record.key)
+        if record.review is None:
+            settled.append(key)
+            continue
+        keys.append(key)
+        reviews.append(record.review)
+        hashes.append(record.content_hash)
+    settle_reviews(work.cursor, request, _KEYS, [settled])
+    return list_flagged(work.cursor, request, _FLAGGED, [keys, reviews, hashes])
 
 
 def _read_candidates(work: Work, known: Collection[Key]) -> dict[int, Candidate]:
@@ -137,15 +153,20 @@ def _candidates(entity: Entity, table: pa.Table) -> list[Candidate]:
         table["hash"].to_pylist(),
         table["review"].to_pylist(),
     ]
-    return [Candidate(*values) for values in zip(*columns, strict=True)]
+    return list(map(Candidate, *columns))
 
 
 def _lasting(work: Work, arrivals: list[int]) -> list[int]:
     """Those of the staged records that are what their row is to be."""
-    everything_lasts = not work.counts.stale and work.winners == work.staged_rows
-    if not arrivals or everything_lasts:
+    has_repeated = work.winners != work.staged_rows
+    has_older = has_repeated or work.counts.stale
+    if not arrivals or not has_older:
         return arrivals
-    table = pa.table({"arrival": pa.array(arrivals, pa.int64())})
-    relation = work.staging.relation("reviewed", table, [Field("arrival", BIGINT)])
+    column = pa.array(arrivals, pa.int64())
+    relation = work.staging.relation(
+        "reviewed",
+        pa.table({"arrival": column}),
+        [Field("arrival", BIGINT)],
+    )
     rows = work.session.query(work.statements.lasting(relation))
     return [int(arrival) for (arrival,) in rows]

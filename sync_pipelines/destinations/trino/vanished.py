@@ -41,23 +41,41 @@ class Vanished:
 
 def find_vanished(work: Work) -> Vanished:
     """Find the live rows that a full read did not see, and plan what becomes of them."""
-    session, target = work.session, work.statements.target
+    target = work.statements.target
     # The rows that this run is going to insert or revive are not in the table yet, so all live ones were there before.
-    live = session.number(f"SELECT count(*) FROM {target} t WHERE NOT t._bridge_deleted")
+    live = work.session.number(f"SELECT count(*) FROM {target} t WHERE NOT t._bridge_deleted")
     if live == 0:
         return Vanished()
-    keys, fields = rejected_keys(work.cursor, work.request)
-    rejected = work.staging.relation("held", keys, fields) if keys.num_rows else None
-    absent = work.statements.absent(rejected)
+    absent = work.statements.absent(_rejected(work))
     known = known_absences(work.cursor, work.request)
     if known or work.read.can_hide_rows:
         return _by_ids(work, absent, live, known)
-    missed = session.number(f"SELECT count(*) FROM {target} t WHERE {absent}")
-    plan = plan_vanished(work.request, work.read, live=live, missed=missed, missed_before=0)
-    return Vanished(plan, absent if plan.deleted else None, live_before=live)
+    missed = work.session.number(f"SELECT count(*) FROM {target} t WHERE {absent}")
+    plan = plan_vanished(
+        work.request,
+        work.read,
+        live=live,
+        missed=missed,
+        missed_before=0,
+    )
+    condition = absent if plan.deleted else None
+    return Vanished(plan, condition, live_before=live)
 
 
-def _by_ids(work: Work, absent: str, live: int, known: frozenset[str]) -> Vanished:
+def _rejected(work: Work) -> str | None:
+    """A relation of the keys of the run's rejects; None without any."""
+    keys, fields = rejected_keys(work.cursor, work.request)
+    if not keys.num_rows:
+        return None
+    return work.staging.relation("held", keys, fields)
+
+
+def _by_ids(
+    work: Work,
+    absent: str,
+    live: int,
+    known: frozenset[str],
+) -> Vanished:
     """As `find_vanished`, where each row must be told from the others.
 
     Args:
@@ -69,26 +87,42 @@ def _by_ids(work: Work, absent: str, live: int, known: frozenset[str]) -> Vanish
     rows = work.session.query(
         f"SELECT cast(t._bridge_id AS varchar) FROM {work.statements.target} t WHERE {absent}"
     )
-    missed = tuple(row[0] for row in rows)
-    before = tuple(row_id for row_id in missed if row_id in known)
+    missed = [row_id for (row_id,) in rows]
+    before = [row_id for row_id in missed if row_id in known]
     plan = plan_vanished(
-        work.request, work.read, live=live, missed=len(missed), missed_before=len(before)
+        work.request,
+        work.read,
+        live=live,
+        missed=len(missed),
+        missed_before=len(before),
     )
-    new = tuple(row_id for row_id in missed if row_id not in known) if plan.noted else ()
+    new: list[str] = []
+    if plan.noted:
+        new = [row_id for row_id in missed if row_id not in known]
     if not plan.deleted:
-        return Vanished(plan, None, new, missed, live)
+        return Vanished(plan, None, tuple(new), tuple(missed), live)
     if not work.read.can_hide_rows:
         return Vanished(plan, absent, live_before=live)
-    ids = pa.table({"id": pa.array(before, pa.string())})
-    gone = work.staging.relation("gone", ids, [Field("id", TEXT)])
-    condition = f"cast(t._bridge_id AS varchar) IN (SELECT id FROM {gone} g)"
-    return Vanished(plan, condition, new, new, live)
+    return Vanished(plan, _is_among(work, before), tuple(new), tuple(new), live)
+
+
+def _is_among(work: Work, ids: list[str]) -> str:
+    """A condition over t: the row has one of these ids."""
+    column = pa.array(ids, pa.string())
+    relation = work.staging.relation(
+        "gone",
+        pa.table({"id": column}),
+        [Field("id", TEXT)],
+    )
+    return f"cast(t._bridge_id AS varchar) IN (SELECT id FROM {relation} g)"
 
 
 def keep_absences(cursor: Any, request: PublishRequest, vanished: Vanished) -> None:
     """Remember which rows were missed for the first time, and forget those that are back or gone."""
     if request.mode is not Mode.FULL:
         return
-    if vanished.new_ids:
-        note_absences(cursor, request, _IDS, [list(vanished.new_ids)])
-    forget_absences(cursor, request, _IDS, [list(vanished.still_absent)])
+    new = list(vanished.new_ids)
+    if new:
+        note_absences(cursor, request, _IDS, [new])
+    still_absent = list(vanished.still_absent)
+    forget_absences(cursor, request, _IDS, [still_absent])

@@ -42,7 +42,8 @@ class Work:
     @property
     def staged_rows(self) -> int:
         """Good records of the run."""
-        return self.spool.rows.get(self.request.entity.records_table, 0)
+        table = self.request.entity.records_table
+        return self.spool.rows.get(table, 0)
 
     @property
     def marker(self) -> str:
@@ -60,15 +61,23 @@ class Work:
 
     def check(self) -> None:
         """Stop a run whose records cannot be what they seem; see `destinations.contradictions`."""
-        refuse_contradictions(self, self.request, self.read, self.counts)
+        refuse_contradictions(
+            self,
+            self.request,
+            self.read,
+            self.counts,
+        )
 
     def count_values(self, columns: list[Column]) -> list[int]:
         """See `destinations.emptied`."""
-        return self.session.query(self.statements.count_values(columns))[0]
+        statement = self.statements.count_values(columns)
+        (values,) = self.session.query(statement)
+        return values
 
     def contrary_pairs(self) -> list[Any]:
         """See `destinations.contrary`."""
-        return self.session.query(self.statements.contrary_pairs())
+        statement = self.statements.contrary_pairs()
+        return self.session.query(statement)
 
 
 def read_counts(session: Session, statements: Statements) -> Counts:
