@@ -175,7 +175,7 @@ def settle_vanished(
         cursor: inside the publish transaction, after the quarantine was resolved.
         request: of the run.
         read: of the run.
-        publication: tells whether deletions are held.
+        publication: whether deletions are held is in it.
     """
     if request.mode is not Mode.FULL or publication.held or read.moved:
         return

@@ -22,7 +22,7 @@ def check_may_be_made(entity: Entity, *, rebuild: bool) -> None:
     """Refuse to make a missing table anew when only a delta would come into it.
 
     Raises:
-        SchemaDriftError: the table held rows.
+        SchemaDriftError: the table had rows.
     """
     if entity.timeline.last_sync_at is not None and entity.position.row_count and not rebuild:
         raise SchemaDriftError(

@@ -11,6 +11,19 @@ from sync_pipelines.destinations.destination import Destination
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.model.types import ColumnType
 
+_ENDED = "The process ended before the run did (killed, crashed or lost its connection);"
+NOTHING_PUBLISHED = f"{_ENDED} nothing was published."
+"""What a killed run leaves where rows and books are one transaction."""
+
+
+def rows_before_books(rows: str) -> str:
+    """What a killed run leaves where rows are committed before the books.
+
+    Args:
+        rows: those rows, as the subject of a sentence.
+    """
+    return f"{_ENDED} the cursor was not moved. {rows} are counted as unchanged by the next run."
+
 
 class Address(NamedTuple):
     """An address that a destination is reached at, and what goes there."""

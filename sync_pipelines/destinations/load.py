@@ -92,7 +92,7 @@ def _faults_of(entity: Entity) -> Iterator[None]:
 
 
 def load_failure(error: Exception, entity: Entity) -> FatalError:
-    """What is told of a load that failed by something else than a source or a database."""
+    """The error of a load that failed by something else than a source or a database."""
     shown = printable(str(error), 300)
     return FatalError(f"The load failed: {type(error).__name__}: {shown}", where=dict(entity.where))
 

@@ -20,7 +20,12 @@ def distinct_records(entity: Entity, batch: pa.Table) -> pa.Table | None:
         batch: with the schema of `model.staged.records_schema`.
     """
     keys = staged_keys(entity)
-    compared = ["rowversion", "hash", *keys, *entity.flags]
+    compared = [
+        "rowversion",
+        "hash",
+        *keys,
+        *entity.flags,
+    ]
     distinct = _distinct(batch, compared)
     different_keys = _distinct(batch, keys)
     if len(distinct) != len(different_keys):
@@ -62,9 +67,10 @@ def unchanged_ledger(
         batch: all its records.
         distinct: the different ones among them.
     """
-    repeated = len(batch) - len(distinct)
+    unchanged = len(distinct)
+    repeated = len(batch) - unchanged
     return Ledger(
         fetched=read.fetched,
-        unchanged=len(distinct),
+        unchanged=unchanged,
         superseded=read.reread + repeated,
     )

@@ -88,7 +88,7 @@ class Table(Protocol):
         """Write what differs, delete what vanished within its share, and bring reviews to what the table holds then."""
 
     def mark_rejected(self) -> tuple[int, tuple[str, ...]]:
-        """Mark rows whose newest record was rejected; returns how many, and what to tell of those that cannot be."""
+        """Mark rows whose newest record was rejected; returns how many, and a note on those that cannot be."""
 
     def count_rows(self) -> int:
         """Count the live rows of the table itself, after the write."""

@@ -96,7 +96,7 @@ class Rules:
 
     @property
     def same(self) -> str:
-        """The row is as the record is; told without the content, so that other hashes count as different."""
+        """The row is as the record is, by its hash alone: a row whose hash covers other columns counts as different."""
         return f"({self.hashed} AND NOT t._bridge_deleted AND NOT {self.touched})"
 
     @property

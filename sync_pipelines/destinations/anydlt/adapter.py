@@ -184,7 +184,7 @@ class DltDestination:
         *,
         catalog: Any,
     ) -> None:
-        """By one statement of its own.
+        """By one statement outside of the catalog's transaction.
 
         Where the catalog's transaction then fails, the flag comes back with the next full read.
         """

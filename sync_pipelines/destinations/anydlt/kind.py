@@ -7,7 +7,7 @@ from typing import Any
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.destinations.destination import Destination
-from sync_pipelines.destinations.kind import Address, Upkeep
+from sync_pipelines.destinations.kind import Address, Upkeep, rows_before_books
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.model.types import ColumnType, Kind
@@ -35,10 +35,7 @@ class DltKind:
     """
 
     options = (CREDENTIALS,)
-    interrupted = (
-        "The process ended before the run did (killed, crashed or lost its connection); the cursor was not moved. "
-        "Rows that dlt had loaded are counted as unchanged by the next run."
-    )
+    interrupted = rows_before_books("Rows that dlt had loaded")
     settings_hint = "sync-pipelines connector add … --destination-option credentials=…"
     maintenance_cron = None
 

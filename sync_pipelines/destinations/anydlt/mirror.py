@@ -38,7 +38,11 @@ def mirrored(entity: Entity) -> Entity:
     return replace(entity, target_schema=shorten_identifier(f"{entity.target_schema}_mirror"))
 
 
-def make_mirror(cursor: Any, mirror: Entity, warehouse: Warehouse) -> None:
+def make_mirror(
+    cursor: Any,
+    mirror: Entity,
+    warehouse: Warehouse,
+) -> None:
     """Make the mirror and fill it with the rows of the table; remember which they are.
 
     Args:

@@ -57,7 +57,7 @@ def check_warehouse(name: str, credentials: str) -> str:
 
 @contextmanager
 def _pipeline(name: str, credentials: str, dataset: str) -> Iterator[Any]:
-    # A person who wants dlt to report says so in the environment.
+    # A person who wants dlt to report sets the variable otherwise.
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
     factory = Destination.from_reference(name, credentials=credentials, naming_convention="direct")
     with working_folder(load_settings().home) as folder:
@@ -255,7 +255,7 @@ def _as_ours(error: BaseException, entity: Entity | None) -> Exception:
 
 
 def _is_locked(cause: BaseException) -> bool:
-    """Another process has the file: duckdb says so with an error of input and output."""
+    """Another process has the file, for which duckdb raises an error of input and output."""
     module = type(cause).__module__
     is_of_duckdb = module.startswith(("duckdb", "_duckdb"))
     return is_of_duckdb and isinstance(cause, OSError)

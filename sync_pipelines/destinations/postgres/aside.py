@@ -86,7 +86,7 @@ def set_aside(
     return SetAside(
         f"{schema}.{old}",
         tuple(one.called for one in followers),
-        tuple(one.told for one in followers if one.told),
+        tuple(one.afterwards for one in followers if one.afterwards),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.destinations.destination import Destination
-from sync_pipelines.destinations.kind import Address, Upkeep
+from sync_pipelines.destinations.kind import NOTHING_PUBLISHED, Address, Upkeep
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.model.types import ColumnType
@@ -18,10 +18,7 @@ class PostgresKind:
 
     name = "postgres"
     options: tuple[str, ...] = ()
-    interrupted = (
-        "The process ended before the run did (killed, crashed or lost its connection);"
-        " nothing was published."
-    )
+    interrupted = NOTHING_PUBLISHED
     settings_hint = None
     maintenance_cron = None
 

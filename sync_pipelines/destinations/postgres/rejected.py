@@ -1,6 +1,6 @@
 """Mark the rows whose newest record was rejected.
 
-A mark is a help to readers. Where the table cannot take it, the run says so and publishes all the same.
+A mark is a help to readers. Where the table cannot take it, the run notes it and publishes all the same.
 """
 
 from __future__ import annotations

@@ -104,7 +104,8 @@ def commit(
                 raise
             trouble = failed
         logger.warning("attempt %s of %s to commit failed: %s", attempt, tries, trouble.what)
-        time.sleep(random.uniform(0.5, 1.5) * _PAUSE_SECONDS * min(2**attempt, 32))  # noqa: S311 - jitter
+        jitter = random.uniform(0.5, 1.5)  # noqa: S311 - no secret depends on it
+        time.sleep(jitter * _PAUSE_SECONDS * min(2**attempt, 32))
         repeated = again()
         if repeated is None:
             return 0, ""
@@ -126,7 +127,7 @@ def _settle(session: Session, marker: str, lost: LostAnswerError) -> str | None:
         try:
             if query_id is None:
                 query_id = next(iter(running_queries(session, marker)), None)
-            if query_id is None or query_state(session, query_id) in (None, "FINISHED", "FAILED"):
+            if query_id is None or _has_ended(session, query_id):
                 return query_id or _last_query(session, marker)
         except (LostAnswerError, QueryFailedError) as error:
             if time.monotonic() > deadline:
@@ -134,6 +135,11 @@ def _settle(session: Session, marker: str, lost: LostAnswerError) -> str | None:
         if time.monotonic() > deadline:
             raise lost
         time.sleep(0.5)
+
+
+def _has_ended(session: Session, query_id: str) -> bool:
+    """The query runs no more; one that the coordinator does not know ended long ago."""
+    return query_state(session, query_id) in (None, "FINISHED", "FAILED")
 
 
 def _last_query(session: Session, marker: str) -> str | None:
@@ -150,7 +156,7 @@ def end_leftovers(session: Session, marker: str) -> int:
     deadline = time.monotonic() + LOOK_SECONDS
     for query_id in leftovers:
         kill_query(session, query_id, "its run has ended")
-        while query_state(session, query_id) not in (None, "FINISHED", "FAILED"):
+        while not _has_ended(session, query_id):
             if time.monotonic() > deadline:
                 raise DatabaseUnavailableError(
                     f"The statement {query_id} of an earlier run does not end."

@@ -71,10 +71,14 @@ def plan_hive_table(place: Place, stored: dict[str, str]) -> TablePlan:
     missing = sorted(entity.position.own_columns - stored.keys())
     added = {name: OPTIONAL_TYPES[name] for name in missing}
     if stored | added != wanted:
-        names = stored.keys() | wanted.keys()
-        differing = sorted(name for name in names if stored.get(name) != wanted.get(name))
-        raise _cannot_follow(entity, differing)
+        raise _cannot_follow(entity, _differing(stored, wanted))
     return _additions(place, missing) if missing else TablePlan()
+
+
+def _differing(stored: dict[str, str], wanted: dict[str, str]) -> list[str]:
+    """Names of columns that one has and the other has not, or with another type."""
+    names = sorted(stored.keys() | wanted.keys())
+    return [name for name in names if stored.get(name) != wanted.get(name)]
 
 
 def _creation(place: Place, wanted: dict[str, str]) -> TablePlan:
@@ -208,7 +212,8 @@ def _tables_of_rows(place: Place) -> list[str]:
         f" WHERE table_schema = {literal(place.entity.target_schema.lower())}"
         f" AND starts_with(table_name, {literal(prefix)})"
     )
-    return [name for (name,) in rows if name.removeprefix(prefix).isdigit()]
+    names = [name for (name,) in rows]
+    return [name for name in names if name.removeprefix(prefix).isdigit()]
 
 
 class HiveStatements(Statements):
@@ -286,7 +291,13 @@ def _append(work: Work, statements: HiveStatements, rows: str) -> dict[str, Any]
         return statements.append(target) if work.counts.written else None
 
     statement = statements.append(target)
-    written, _ = commit(work.session, statement, work.marker, lambda _: None, again)
+    written, _ = commit(
+        work.session,
+        statement,
+        work.marker,
+        found=lambda _: None,
+        again=again,
+    )
     _check(work.counts.written, written)
     return {"rows_table": rows, "rows_written": written}
 
@@ -314,7 +325,8 @@ def _check(expected: int, written: int | None) -> None:
 
 def _drop_unseen(place: Place) -> None:
     """Drop tables of rows that no view shows any more; a view that was set aside keeps its own."""
-    views = [row[0] for row in place.session.query(_views(place))]
+    rows = place.session.query(_views(place))
+    views = [definition for (definition,) in rows]
     for name in _tables_of_rows(place):
         pattern = re.compile(rf"{re.escape(name)}(?!\d)")
         if not any(pattern.search(definition) for definition in views):

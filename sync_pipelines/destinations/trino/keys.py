@@ -24,8 +24,11 @@ from sync_pipelines.model.staged import staged_keys
 from sync_pipelines.model.tables import records_of, rejects_of
 from sync_pipelines.model.types import Kind
 
+Staged = tuple[pa.Table, list[Field]]
+"""Staged columns with their declared types."""
 
-def keys_table(entity: Entity, keys: Sequence[Key]) -> tuple[pa.Table, list[Field]]:
+
+def keys_table(entity: Entity, keys: Sequence[Key]) -> Staged:
     """Keys out of the catalog as staged columns; the other way of `destinations.peek.key_texts`."""
     names = staged_keys(entity)
     fields = []
@@ -42,13 +45,14 @@ def keys_table(entity: Entity, keys: Sequence[Key]) -> tuple[pa.Table, list[Fiel
     return pa.table(columns, names=names), fields
 
 
-def rejected_keys(cursor: Any, request: PublishRequest) -> tuple[pa.Table, list[Field]]:
+def rejected_keys(cursor: Any, request: PublishRequest) -> Staged:
     """Business keys of the run's rejects: they are at the source, so their rows have not vanished."""
     cursor.execute(
         f"SELECT DISTINCT business_key::text FROM {rejects_of(request.entity)}"
         " WHERE business_key IS NOT NULL"
     )
-    keys = [parse_key(text) for (text,) in cursor.fetchall()]
+    rows = cursor.fetchall()
+    keys = [parse_key(text) for (text,) in rows]
     return keys_table(request.entity, keys)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.destinations.destination import Destination
-from sync_pipelines.destinations.kind import Address, Upkeep
+from sync_pipelines.destinations.kind import Address, Upkeep, rows_before_books
 from sync_pipelines.destinations.trino.options import (
     TrinoOptions,
     check_connector_options,
@@ -27,10 +27,7 @@ class TrinoKind:
 
     name = "trino"
     options = tuple(TrinoOptions.model_fields)
-    interrupted = (
-        "The process ended before the run did (killed, crashed or lost its connection); the cursor was not moved. "
-        "Rows that it had committed to Trino are counted as unchanged by the next run."
-    )
+    interrupted = rows_before_books("Rows that it had committed to Trino")
     settings_hint = "compare TRINO_… with .env.example"
 
     @property
@@ -102,7 +99,7 @@ class TrinoKind:
         return f"{_catalog(options)}.{entity.table}".lower()
 
     def storage_kinds(self, options: Mapping[str, Any]) -> set[str]:
-        """Iceberg, or Hive where the catalog's name says so: nobody asks Trino for it."""
+        """Hive for a catalog of that name, else Iceberg: Trino is not asked for it."""
         return {"trino", "hive" if _catalog(options) == "hive" else "iceberg"}
 
     def maintain(

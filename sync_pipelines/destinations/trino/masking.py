@@ -21,7 +21,7 @@ def plan_clearing(
     Every row is then compared by content.
 
     Args:
-        place: whose table; each statement is a commit of its own, and the next run repeats them all.
+        place: whose table; each statement is one commit, and the next run repeats them all.
         remask: which columns.
         is_hive: the catalog is of the Hive connector.
 
@@ -29,8 +29,12 @@ def plan_clearing(
         SchemaDriftError: a table of the Hive connector, whose files cannot be changed.
         ConfigurationError: a business key among them, which a table cannot be without.
     """
-    there = place.columns()
-    found = columns_to_clear(remask, there, stored_name=str.lower, may_clear_keys=lambda: False)
+    found = columns_to_clear(
+        remask,
+        place.columns(),
+        stored_name=str.lower,
+        may_clear_keys=lambda: False,
+    )
     if not found:
         return ()
     if is_hive:
@@ -39,7 +43,7 @@ def plan_clearing(
     statements = []
     for column in found:
         name = quote(column.target_name)
-        # A new column of the same name is another one to Iceberg: what the old one held is not read any more.
+        # A new column of the same name is another one to Iceberg: the values of the old one are not read any more.
         statements.append(f"ALTER TABLE {table} DROP COLUMN {name}")
         if column.name not in remask.masks.dropped:
             statements.append(f"ALTER TABLE {table} ADD COLUMN {name} varchar")

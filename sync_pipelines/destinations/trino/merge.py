@@ -67,7 +67,8 @@ class Statements:
     def keep_winners(self) -> None:
         """Look only at the newest record of every key."""
         places = staged_places(self.entity).values()
-        names = ", ".join(["arrival", "rowversion", "hash", *self.entity.flags, *places])
+        own = ["arrival", "rowversion", "hash", *self.entity.flags]
+        names = ", ".join([*own, *places])
         age = age_among_records(self.dialect, self.request, self.read)
         aged = f"SELECT *, {age} AS age FROM {self.staged}"
         self.staged = f"(SELECT {names} FROM ({aged}) a WHERE age = 1)"
@@ -123,8 +124,13 @@ class Statements:
         """What is merged: the winners, and the rows that go, which are not among them."""
         entity = self.entity
         places = staged_places(entity)
-        of_table = {"rowversion": "_bridge_rowversion", "hash": "_bridge_hash", **entity.flags}
-        of_table |= {places[column.name]: quote(column.target_name) for column in entity.columns}
+        of_table = {
+            "rowversion": "_bridge_rowversion",
+            "hash": "_bridge_hash",
+            **entity.flags,
+        }
+        for column in entity.columns:
+            of_table[places[column.name]] = quote(column.target_name)
         records = ", ".join(f"s.{name}" for name in of_table)
         source = f"SELECT {records}, false AS gone FROM {self.staged} s"
         if gone is None:

@@ -133,8 +133,11 @@ def inherited_settings(
         if name in known and value is not None
     }
     effective = {**values, **connector_settings}
-    if any(effective.get(name) != getattr(settings, name) for name in _WHO_IS_ASKED):
-        return {name: value for name, value in values.items() if name not in _CREDENTIALS}
+    asked = {name: effective.get(name) for name in _WHO_IS_ASKED}
+    ours = {name: getattr(settings, name) for name in _WHO_IS_ASKED}
+    if asked != ours:
+        for name in _CREDENTIALS:
+            values.pop(name, None)
     return values
 
 
@@ -222,7 +225,8 @@ def pairs(text: str, name: str) -> dict[str, str]:
         SettingsError: a part without `=`.
     """
     found: dict[str, str] = {}
-    for part in filter(None, (one.strip() for one in text.split(","))):
+    parts = [part.strip() for part in text.split(",")]
+    for part in filter(None, parts):
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
             raise SettingsError(

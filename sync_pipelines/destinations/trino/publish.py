@@ -154,7 +154,7 @@ class TrinoTable:
         )
 
     def mark_rejected(self) -> tuple[int, tuple[str, ...]]:
-        """In a commit of their own."""
+        """In a second commit."""
         return mark_rejected(self.work), ()
 
     def count_rows(self) -> int:
@@ -234,7 +234,13 @@ def _write(work: Work) -> dict[str, Any]:
         return {}
     if isinstance(work.statements, HiveStatements):
         return write_hive(work, work.statements)
-    written, query_id = commit(work.session, statement, work.marker, found, again)
+    written, query_id = commit(
+        work.session,
+        statement,
+        work.marker,
+        found=found,
+        again=again,
+    )
     if not query_id:
         return {}
     try:

@@ -1,6 +1,6 @@
 """Mark rows of a Trino table whose newest record was rejected; `destinations.marks` says which.
 
-The marks follow the quarantine, in a commit of their own: killed in between, the next run sets them.
+The marks follow the quarantine, in a second commit: killed in between, the next run sets them.
 """
 
 from __future__ import annotations
@@ -30,8 +30,12 @@ def mark_rejected(work: Work) -> int:
     rowversions = [rowversion for _, rowversion in rejected]
     table, fields = keys_table(entity, keys)
     table = table.append_column("rowversion", [rowversions])
-    fields.append(Field("rowversion", TEXT))
-    relation = work.staging.relation("rejected", table, fields)
+    field = Field("rowversion", TEXT)
+    relation = work.staging.relation(
+        "rejected",
+        table,
+        [*fields, field],
+    )
     match = work.statements.match
     to_mark = is_to_mark(TRINO, entity, work.read.order)
     condition = f"EXISTS (SELECT 1 FROM {relation} s WHERE {match} AND {to_mark})"

@@ -45,7 +45,8 @@ def without_accepted(
     reviews = table["review"].to_pylist()
     flagged = [place for place, review in enumerate(reviews) if review is not None]
     rows = table.take(pa.array(flagged, pa.int64()))
-    for place, record in zip(flagged, _candidates(entity, rows), strict=True):
+    records = _candidates(entity, rows)
+    for place, record in zip(flagged, records, strict=True):
         content = (record.key, record.content_hash)
         if content in accepted:
             reviews[place] = None
@@ -67,8 +68,9 @@ def reviews_agree(
         return True
     listed = read_open(cursor, request)
     for record in _candidates(request.entity, table):
-        flagged = None if record.review is None else record.content_hash
-        if listed.get(record.key) != flagged:
+        is_flagged = record.review is not None
+        expected = record.content_hash if is_flagged else None
+        if listed.get(record.key) != expected:
             return False
     return True
 
@@ -168,5 +170,6 @@ def _lasting(work: Work, arrivals: list[int]) -> list[int]:
         pa.table({"arrival": column}),
         [Field("arrival", BIGINT)],
     )
-    rows = work.session.query(work.statements.lasting(relation))
+    statement = work.statements.lasting(relation)
+    rows = work.session.query(statement)
     return [int(arrival) for (arrival,) in rows]

@@ -67,7 +67,7 @@ def _rejected(work: Work) -> str | None:
     keys, fields = rejected_keys(work.cursor, work.request)
     if not keys.num_rows:
         return None
-    return work.staging.relation("held", keys, fields)
+    return work.staging.relation("rejected_keys", keys, fields)
 
 
 def _by_ids(
@@ -76,7 +76,7 @@ def _by_ids(
     live: int,
     known: frozenset[str],
 ) -> Vanished:
-    """As `find_vanished`, where each row must be told from the others.
+    """As `find_vanished`, where each row must be distinguished from the others.
 
     Args:
         work: of the run.
@@ -100,10 +100,21 @@ def _by_ids(
     if plan.noted:
         new = [row_id for row_id in missed if row_id not in known]
     if not plan.deleted:
-        return Vanished(plan, None, tuple(new), tuple(missed), live)
+        return Vanished(
+            plan,
+            new_ids=tuple(new),
+            still_absent=tuple(missed),
+            live_before=live,
+        )
     if not work.read.can_hide_rows:
         return Vanished(plan, absent, live_before=live)
-    return Vanished(plan, _is_among(work, before), tuple(new), tuple(new), live)
+    return Vanished(
+        plan,
+        _is_among(work, before),
+        new_ids=tuple(new),
+        still_absent=tuple(new),
+        live_before=live,
+    )
 
 
 def _is_among(work: Work, ids: list[str]) -> str:

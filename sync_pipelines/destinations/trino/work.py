@@ -82,5 +82,5 @@ class Work:
 
 def read_counts(session: Session, statements: Statements) -> Counts:
     """How the staged records compare with the table now."""
-    verdicts = session.query(statements.compare())
-    return Counts(**{verdict: int(number) for verdict, number in verdicts})
+    numbers = dict(session.query(statements.compare()))
+    return Counts(**numbers)
