@@ -21,6 +21,7 @@ from sync_pipelines.destinations.vanished import VanishPlan
 from sync_pipelines.destinations.verdicts import Counts
 from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult, judge_run
 from sync_pipelines.model.run import Ledger, Mode, check_stage
+from sync_pipelines.model.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,15 @@ class Written:
     def gained(self) -> int:
         """Live rows that the write added; negative where it deleted more."""
         return self.counts.new + self.counts.returned - self.vanished.deleted
+
+
+@dataclass(frozen=True)
+class Rejects:
+    """Rejected records of a run: every reading of each, different ones, and those that were in quarantine before."""
+
+    readings: int
+    different: int
+    known: int
 
 
 class Table(Protocol):
@@ -118,52 +128,79 @@ def publish_table(
         LedgerError: two counts of a stage differ.
     """
     arrived = table.count_staged()
-    rejected, quarantined = count_rejects(cursor, request)
-    check_stage("load", read.fetched, read.reread + arrived.records + rejected)
-    check_stage("quarantine", read.rejected + arrived.refused, rejected)
+    rejects = _count_rejects(cursor, request)
+    came = read.reread + arrived.records + rejects.readings
+    check_stage("load", read.fetched, came)
+    check_stage("quarantine", read.rejected + arrived.refused, rejects.readings)
     compared = table.compare()
-    check_stage("compare", arrived.records - compared.superseded, compared.counts.staged)
-    known_rejects = count_known_rejects(cursor, request) if quarantined else 0
-    check_stage("quarantine", quarantined, move_rejects(cursor, request))
+    newest = arrived.records - compared.superseded
+    check_stage("compare", newest, compared.counts.staged)
+    check_stage("quarantine", rejects.different, move_rejects(cursor, request))
     settle_released(cursor, request)
     table.settle_superseded()
     written = table.write(compared.counts)
-    marked, notes = table.mark_rejected() if quarantined else (0, ())
+    marked, notes = table.mark_rejected() if rejects.different else (0, ())
     row_count = _row_count(table, request, written)
     table.deliver()
-    counts = written.counts
-    repeated = read.reread + compared.superseded + rejected - quarantined
-    ledger = Ledger(
-        fetched=read.fetched,
-        inserted=counts.new,
-        updated=counts.changed + counts.returned,
-        unchanged=counts.same + counts.touched,
-        superseded=repeated + counts.stale,
-        quarantined=quarantined,
-        deleted=written.vanished.deleted,
-    )
-    verdict = judge_run(
-        request,
-        ledger,
-        row_count,
-        known_rejects=known_rejects,
-        held=written.vanished.held,
-        live_before=written.live_before,
-    )
+    ledger = _ledger(read, compared, rejects, written)
     publication = Publication(
         ledger,
         row_count,
         missing=written.vanished.missing,
         held=written.vanished.held,
-        verdict=verdict,
+        verdict=_judge(request, ledger, row_count, rejects, written),
         allowed_nulls=written.allowed_nulls,
         notes=notes,
-        details={**written.details, "known_rejects": known_rejects, "marked_rejected": marked},
+        details={**written.details, "known_rejects": rejects.known, "marked_rejected": marked},
     )
     settle_vanished(cursor, request, read, publication)
     close_books(cursor, request, read, publication)
-    table.leave(rejected)
+    table.leave(rejects.readings)
     return publication
+
+
+def _count_rejects(cursor: Any, request: PublishRequest) -> Rejects:
+    """Count the staged rejects; to be asked before they are moved into quarantine."""
+    readings, different = count_rejects(cursor, request)
+    known = count_known_rejects(cursor, request) if different else 0
+    return Rejects(readings, different, known)
+
+
+def _ledger(
+    read: ReadResult,
+    compared: Compared,
+    rejects: Rejects,
+    written: Written,
+) -> Ledger:
+    counts = written.counts
+    rejected_again = rejects.readings - rejects.different
+    superseded = read.reread + compared.superseded + counts.stale + rejected_again
+    return Ledger(
+        fetched=read.fetched,
+        inserted=counts.new,
+        updated=counts.changed + counts.returned,
+        unchanged=counts.same + counts.touched,
+        superseded=superseded,
+        quarantined=rejects.different,
+        deleted=written.vanished.deleted,
+    )
+
+
+def _judge(
+    request: PublishRequest,
+    ledger: Ledger,
+    row_count: int,
+    rejects: Rejects,
+    written: Written,
+) -> Verdict:
+    return judge_run(
+        request,
+        ledger,
+        row_count,
+        known_rejects=rejects.known,
+        held=written.vanished.held,
+        live_before=written.live_before,
+    )
 
 
 def _row_count(table: Table, request: PublishRequest, written: Written) -> int:

@@ -104,7 +104,7 @@ def commit(
                 raise
             trouble = failed
         logger.warning("attempt %s of %s to commit failed: %s", attempt, tries, trouble.what)
-        jitter = random.uniform(0.5, 1.5)  # noqa: S311 - no secret depends on it
+        jitter = random.uniform(0.5, 1.5)
         time.sleep(jitter * _PAUSE_SECONDS * min(2**attempt, 32))
         repeated = again()
         if repeated is None:

@@ -274,7 +274,7 @@ class GuardedSession:
                 raise error
             return asked
         doubled: float = self.limits.backoff_seconds * 2 ** (attempt - 1)
-        return doubled * random.uniform(0.5, 1.5)  # noqa: S311
+        return doubled * random.uniform(0.5, 1.5)
 
     def _request_once(
         self,
