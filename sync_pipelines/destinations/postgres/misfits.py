@@ -66,21 +66,21 @@ def set_misfits_aside(cursor: Any, entity: Entity, originals: Originals) -> int:
         lambda error: isinstance(error, MISFITS),
     )
     cursor.execute("ROLLBACK TO SAVEPOINT before_trial")
-    names = records_schema(entity).names
-    texts = ", ".join(f"{quote(name)}::text" for name in names)
     for place, error in misfits:
-        cursor.execute(f"DELETE FROM {staging} WHERE arrival = {arrivals[place]} RETURNING {texts}")
-        row = dict(zip(names, cursor.fetchone(), strict=True))
-        set_row_aside(
-            cursor,
-            row,
-            entity,
-            f"It does not fit the table: {printable(_reason(error), 300)}",
-            originals,
-        )
+        row = _take_out(cursor, entity, arrivals[place])
+        reason = f"It does not fit the table: {printable(_reason(error), 300)}"
+        set_row_aside(cursor, row, entity, reason, originals)
     if is_ours:
         cursor.execute(f"DROP INDEX {quote(entity.staging_schema, index)}")
     return len(misfits)
+
+
+def _take_out(cursor: Any, entity: Entity, arrival: int) -> dict[str, str | None]:
+    """Delete a staged row; returns its texts by column."""
+    names = records_schema(entity).names
+    texts = ", ".join(f"{quote(name)}::text" for name in names)
+    cursor.execute(f"DELETE FROM {records_of(entity)} WHERE arrival = {arrival} RETURNING {texts}")
+    return dict(zip(names, cursor.fetchone(), strict=True))
 
 
 def _make_trial(cursor: Any, entity: Entity) -> str:

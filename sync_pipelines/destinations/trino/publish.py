@@ -63,8 +63,8 @@ def publish(
         SupersededRunError: the run was closed by another one.
         DatabaseUnavailableError: Trino does not commit.
     """
-    fence(cursor, request)
     entity = request.entity
+    fence(cursor, request)
     rejects = batches.spool.batches(entity.rejects_table)
     stage_rejects(cursor, request, rejects)
     staging = Staging(
@@ -79,16 +79,7 @@ def publish(
             spool = drop_accepted_reviews(cursor, request, batches.spool, accepted)
             relation = _staged_relation(staging, entity, spool)
             statements = make_statements(request, read, place.table, relation)
-            work = Work(
-                cursor=cursor,
-                place=place,
-                request=request,
-                read=read,
-                spool=spool,
-                staging=staging,
-                statements=statements,
-                is_hive=is_hive,
-            )
+            work = Work(cursor, place, request, read, spool, staging, statements, is_hive=is_hive)
             table = TrinoTable(work, compared)
             return publish_table(table, cursor, request, read)
         finally:
