@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import psycopg
@@ -36,7 +36,7 @@ def mirror_keys(place: Place, connection: psycopg.Connection[Any]) -> str:
 
     The other columns come along for rows whose hash covers other columns, since those are compared by their content.
     """
-    columns = _columns(place)
+    columns = _columns(place, place.columns())
     is_by_hash = covers_columns(place.entity, "_bridge_hash")
     values = []
     for column in columns:
@@ -65,10 +65,11 @@ def mirror_rows(
 
     Columns that the table in Trino does not have are not in the temporary one either.
     """
-    columns = _columns(place)
+    there = place.columns()
+    columns = _columns(place, there)
     types = _types(columns)
     types["_bridge_deleted"] = "boolean"
-    if REVIEW_COLUMN in place.columns():
+    if REVIEW_COLUMN in there:
         types[REVIEW_COLUMN] = "text"
     condition = "NOT t._bridge_deleted"
     if key is not None:
@@ -86,10 +87,15 @@ def mirror_rows(
     )
 
 
-def _columns(place: Place) -> list[Column]:
-    """The declared columns that the table has."""
-    there = place.columns()
-    return [column for column in place.entity.columns if column.target_name.lower() in there]
+def _columns(place: Place, there: Collection[str]) -> list[Column]:
+    """The declared columns that the table has.
+
+    Args:
+        place: whose columns.
+        there: names of the table's columns.
+    """
+    columns = place.entity.columns
+    return [column for column in columns if column.target_name.lower() in there]
 
 
 def _types(columns: list[Column]) -> dict[str, str]:
