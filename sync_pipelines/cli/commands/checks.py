@@ -10,8 +10,7 @@ from rich.text import Text
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.cli.shell.output import cell, draw, print_json
-from sync_pipelines.destinations.registry import kind_of
-from sync_pipelines.errors import ConfigurationError
+from sync_pipelines.destinations.registry import DEFAULT, kind_of
 from sync_pipelines.model.check import Check, Verdict, attempt
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.settings import Settings
@@ -54,50 +53,20 @@ def check_connector(
 
     kind = source_kind(connector)
     checks = list(kind.test(connector, settings))
-    checks.append(check_target(database, connector.target_schema))
-    if kind_of(connector.destination).settings_hint is not None:
-        checks.append(check_destination(database, connector))
+    # Records are staged beside the catalog, whatever the destination is.
+    for name in dict.fromkeys([DEFAULT, connector.destination]):
+        checks.append(check_destination(database, connector, name))
     return [replace(check, name=prefix + check.name) for check in checks]
 
 
-def check_destination(database: Database, connector: Connector) -> Check:
-    """Does a destination that is not the catalog's own server answer, and can it be written to?"""
-    kind = kind_of(connector.destination)
+def check_destination(database: Database, connector: Connector, name: str) -> Check:
+    """Does a destination answer, and can the connector's tables be made and written there?"""
+    kind = kind_of(name)
 
     def look() -> str:
         destination = kind.open(database, connector)
-        return destination.check()
+        return destination.check(connector.target_schema)
 
+    if kind.settings_hint is None:
+        return attempt("database", look, "sync-pipelines doctor")
     return attempt(kind.name, look, kind.settings_hint)
-
-
-def check_target(database: Database, schema: str) -> Check:
-    """Can the target schema be made and written?"""
-
-    def look() -> str:
-        with database.connect() as connection:
-            row = connection.execute(
-                """
-                SELECT has_database_privilege(current_database(), 'CREATE') AS may_create,
-                       (SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = %s) AS may_write
-                """,
-                [schema],
-            ).fetchone()
-        assert row is not None
-        # None where there is no such schema.
-        may_write = row["may_write"]
-        if may_write is False:
-            raise ConfigurationError(
-                f"The database role may not write to the schema {schema}.",
-                next_command=f"GRANT CREATE ON SCHEMA {schema} TO …",
-            )
-        if may_write:
-            return f"schema {schema} exists in {database.location}"
-        if not row["may_create"]:
-            raise ConfigurationError(
-                f"The database role may not create the schema {schema}.",
-                next_command="GRANT CREATE ON DATABASE … TO …",
-            )
-        return f"schema {schema} can be created in {database.location}"
-
-    return attempt("database", look, "sync-pipelines doctor")
