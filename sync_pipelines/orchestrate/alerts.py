@@ -120,7 +120,11 @@ def plan_run_failure(
         return None
     failures = [event for event in step_failures if event.step_key]
     subject = run_subject(run)
-    details = {"run": run.run_id, "job": run.job_name, "connector": run.tags.get(CONNECTOR_TAG)}
+    details = {
+        "run": run.run_id,
+        "job": run.job_name,
+        "connector": run.tags.get(CONNECTOR_TAG),
+    }
     command = f"dagster run list --limit 5, or the page of the run {run.run_id} in the UI"
     if not failures:
         reason = printable(message, _MESSAGE_CHARACTERS) or "no reason is known"
@@ -165,7 +169,10 @@ def run_subject(run: dg.DagsterRun) -> str:
     return f"runs of {connector}" if connector else "runs of chosen assets"
 
 
-def runs_that_recovered(instance: dg.DagsterInstance, incidents: Iterable[Incident]) -> set[UUID]:
+def runs_that_recovered(
+    instance: dg.DagsterInstance,
+    incidents: Iterable[Incident],
+) -> set[UUID]:
     """The incidents of failed runs since whose last failure a run of the same job and connector succeeded."""
     over = set()
     for incident in incidents:

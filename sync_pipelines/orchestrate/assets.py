@@ -312,7 +312,11 @@ def _failed_attempt(
 ) -> Iterator[dg.AssetCheckResult | dg.AssetObservation]:
     """Try again what may pass; at last report the overview of the table, which is as before, and fail."""
     if passes and context.retry_number < MAX_RETRIES:
-        raise StepRetry(failure, MAX_RETRIES, _RETRIES.calculate_delay(context.retry_number + 1))
+        raise StepRetry(
+            failure,
+            MAX_RETRIES,
+            _RETRIES.calculate_delay(context.retry_number + 1),
+        )
     key = asset_key(entity)
     overview = _overview(entity, bridge)
     if overview is not None:
@@ -327,7 +331,14 @@ def _overview(entity: Entity, bridge: Bridge) -> TableOverview | None:
     """The overview of the table; None while the catalog cannot be asked, and for a connector that is switched off."""
     try:
         return next(
-            iter(list_table_overviews(bridge.database(), entity.connector, entity.slug)), None
+            iter(
+                list_table_overviews(
+                    bridge.database(),
+                    entity.connector,
+                    entity.slug,
+                )
+            ),
+            None,
         )
     except SyncError as error:
         logger.warning("the overview of %s is not known: %s", entity.path, error)

@@ -167,14 +167,22 @@ class Guard:
                 query = _query_of(json.loads(query))
         except (ValueError, RecursionError):
             return Refusal(400, "The request is not understood.")
-        return _refuse_operations(query, 403, "This server only shows; it executes no mutation.")
+        return _refuse_operations(
+            query,
+            403,
+            "This server only shows; it executes no mutation.",
+        )
 
 
 def _refuse_get(scope: Scope) -> Refusal | None:
     """GET is for queries, and for nothing that is only named: a document that is kept elsewhere could be a mutation."""
     parameters = _parameters(scope)
     for query in parameters.get("query", []):
-        refusal = _refuse_operations(query, 405, "A mutation is executed by POST only.")
+        refusal = _refuse_operations(
+            query,
+            405,
+            "A mutation is executed by POST only.",
+        )
         if refusal is not None:
             return refusal
     if parameters and "query" not in parameters:

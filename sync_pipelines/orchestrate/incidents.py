@@ -146,7 +146,11 @@ def read_open(database: Database) -> list[Incident]:
         return open_incidents(connection)
 
 
-def plan_events(incidents: Collection[Incident], cursor: str | None, places: Places) -> News:
+def plan_events(
+    incidents: Collection[Incident],
+    cursor: str | None,
+    places: Places,
+) -> News:
     """Plan the events for Dagster: one for each incident that began or is over since `cursor`.
 
     Args:

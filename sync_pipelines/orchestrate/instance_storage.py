@@ -57,7 +57,11 @@ def psycopg2_url(url: str) -> str:
     Since SQLAlchemy 2.1 a bare ``postgresql://`` means psycopg 3, and with that driver the first event written fails
     (``syntax error at or near "$1"`` on NOTIFY), although ``dagster instance info`` still passes.
     """
-    rewritten, count = _POSTGRES_SCHEME.subn("postgresql+psycopg2://", url.strip(), count=1)
+    rewritten, count = _POSTGRES_SCHEME.subn(
+        "postgresql+psycopg2://",
+        url.strip(),
+        count=1,
+    )
     if not count:  # the URL is not repeated: it may hold a password
         raise ValueError(
             f"{URL_VARIABLE} must start with postgresql:// or postgres://, or be {CATALOG!r} or {SQLITE!r}."

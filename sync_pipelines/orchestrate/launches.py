@@ -58,7 +58,10 @@ def connector_launches(
     return launches
 
 
-def _models_of(entities: Sequence[Entity], models: Sequence[dg.AssetsDefinition]) -> ModelReads:
+def _models_of(
+    entities: Sequence[Entity],
+    models: Sequence[dg.AssetsDefinition],
+) -> ModelReads:
     """The models that read nothing else than these entities and each other."""
     provided = {asset_key(entity) for entity in entities}
     found: ModelReads = {}
@@ -140,7 +143,11 @@ class Launches:
     def _is_ours(self, key: dg.AssetKey) -> bool:
         return key.path[0] == self.connector
 
-    def _endings(self, instance: dg.DagsterInstance, leases: Sequence[UUID]) -> dict[UUID, Ending]:
+    def _endings(
+        self,
+        instance: dg.DagsterInstance,
+        leases: Sequence[UUID],
+    ) -> dict[UUID, Ending]:
         texts = [str(lease) for lease in leases]
         records = instance.get_run_records(dg.RunsFilter(tags={LEASE_TAG: texts}))
         endings: dict[UUID, Ending] = {}

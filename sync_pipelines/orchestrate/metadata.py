@@ -171,7 +171,13 @@ def gate_counts(result: RunResult) -> dict[str, Any]:
     if not gate:
         return {}
     counts: dict[str, Any] = {
-        f"gate_{verdict}": gate[verdict] for verdict in ("passed", "reviewed", "rejected", "waived")
+        f"gate_{verdict}": gate[verdict]
+        for verdict in (
+            "passed",
+            "reviewed",
+            "rejected",
+            "waived",
+        )
     }
     judged = gate["passed"] + gate["reviewed"] + gate["rejected"]
     counts["gate_rejected_share"] = round(gate["rejected"] / judged, 6) if judged else 0.0

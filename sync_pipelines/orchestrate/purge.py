@@ -106,7 +106,10 @@ def _snapshots(record: RunRecord) -> set[str]:
     }
 
 
-def _delete_unused_snapshots(instance: dg.DagsterInstance, candidates: set[str]) -> int:
+def _delete_unused_snapshots(
+    instance: dg.DagsterInstance,
+    candidates: set[str],
+) -> int:
     """Each new selection of entities leaves a snapshot of its job and of its plan, which Dagster never deletes."""
     if not candidates:
         return 0
@@ -120,7 +123,11 @@ def _delete_unused_snapshots(instance: dg.DagsterInstance, candidates: set[str])
     return len(unused)
 
 
-def purge_job(fingerprint: str, connectors: Sequence[str], models: Path) -> dg.JobDefinition:
+def purge_job(
+    fingerprint: str,
+    connectors: Sequence[str],
+    models: Path,
+) -> dg.JobDefinition:
     """`purge_history`. Its metadata say which catalog this location shows: see `reload.py`."""
 
     @dg.op(description="Delete old runs of Dagster and old rows of bridge.sync_runs.")

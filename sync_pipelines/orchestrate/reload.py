@@ -244,9 +244,12 @@ class _WebServer:
         if location not in self._repositories:
             return None
         repository = self._repositories[location]
-        job = self._ask(_MARK, repository=repository, location=location, job=MARKED_JOB)[
-            "pipelineOrError"
-        ]
+        job = self._ask(
+            _MARK,
+            repository=repository,
+            location=location,
+            job=MARKED_JOB,
+        )["pipelineOrError"]
         entries = {
             entry["label"]: entry.get("text", "") for entry in job.get("metadataEntries", [])
         }
@@ -255,12 +258,21 @@ class _WebServer:
 
     def reload(self, location: str) -> None:
         """Load one location again."""
-        answer = self._ask(_RELOAD, RELOAD_SECONDS, location=location)["reloadRepositoryLocation"]
+        answer = self._ask(
+            _RELOAD,
+            RELOAD_SECONDS,
+            location=location,
+        )["reloadRepositoryLocation"]
         loaded = answer.get("locationOrLoadError") or answer
         if loaded["__typename"] != "RepositoryLocation":
             raise _Refused(loaded.get("message") or loaded["__typename"])
 
-    def _ask(self, query: str, seconds: float = ANSWER_SECONDS, **variables: str) -> Any:
+    def _ask(
+        self,
+        query: str,
+        seconds: float = ANSWER_SECONDS,
+        **variables: str,
+    ) -> Any:
         with urllib3.PoolManager(retries=False) as pool:
             answer = pool.request(
                 "POST",

@@ -16,7 +16,10 @@ from sync_pipelines.secrets import redact_beginning
 _MAX_TICK_TEXT = 1000
 
 
-def due_sensors(launches: list[Launches], interval_seconds: int) -> list[dg.SensorDefinition]:
+def due_sensors(
+    launches: list[Launches],
+    interval_seconds: int,
+) -> list[dg.SensorDefinition]:
     """A sensor per connector."""
     return [_due_sensor(one, interval_seconds) for one in launches if one.job is not None]
 
@@ -45,7 +48,12 @@ def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinitio
             )
         except NotFoundError:
             return dg.SkipReason(f"The connector {connector} was removed; reload the definitions.")
-        tick = tick_due(database, connector, settings, launches.situation(context.instance))
+        tick = tick_due(
+            database,
+            connector,
+            settings,
+            launches.situation(context.instance),
+        )
         context.log.info("%s", tick.message)
         if not tick.runs:
             return dg.SkipReason(redact_beginning(tick.message, _MAX_TICK_TEXT))

@@ -233,7 +233,11 @@ def _remembered(path: Path, error: SyncError) -> CatalogView:
     try:
         stored = json.loads(path.read_text())
         entities = tuple(map(entity_from_row, stored["entities"]))
-        logger.warning("the catalog cannot be read; definitions come from %s: %s", path, error)
+        logger.warning(
+            "the catalog cannot be read; definitions come from %s: %s",
+            path,
+            error,
+        )
         connectors = tuple(
             Connector(**{**connector, "auth_token": None}) for connector in stored["connectors"]
         )

@@ -20,7 +20,10 @@ MODEL_STEP = "__model"
 """End of the name of a step that builds a model."""
 
 
-def model_assets(entities: tuple[Entity, ...], folder: Path) -> list[dg.AssetsDefinition]:
+def model_assets(
+    entities: tuple[Entity, ...],
+    folder: Path,
+) -> list[dg.AssetsDefinition]:
     """An asset per model whose tables are all known; the others are left out with a warning."""
     models, errors = load_models(folder)
     for error in errors:
@@ -82,9 +85,19 @@ def _model_asset(model: SqlModel, upstream: list[dg.AssetKey]) -> dg.AssetsDefin
     @dg.multi_asset(
         name=f"{model.schema}__{model.name}{MODEL_STEP}",
         specs=[spec],
-        check_specs=[dg.AssetCheckSpec(name, asset=key, blocking=True) for name in names],
+        check_specs=[
+            dg.AssetCheckSpec(
+                name,
+                asset=key,
+                blocking=True,
+            )
+            for name in names
+        ],
     )
-    def build(context: dg.AssetExecutionContext, bridge: Bridge) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster compares with the bare class
+    def build(
+        context: dg.AssetExecutionContext,
+        bridge: Bridge,
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster compares with the bare class
 
         try:
             built = build_model(bridge.database(), model)

@@ -40,7 +40,10 @@ def table_checks_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Judges the checks `contract` and `schema_drift` again where something changed without a run:"
         " a record was released, expired or fixed, a discovery stopped an entity, a person decided.",
     )
-    def table_checks(context: dg.SensorEvaluationContext, bridge: Bridge) -> dg.SkipReason:
+    def table_checks(
+        context: dg.SensorEvaluationContext,
+        bridge: Bridge,
+    ) -> dg.SkipReason:
         try:
             severities = _severities(bridge)
             overviews = list_table_overviews(bridge.database())

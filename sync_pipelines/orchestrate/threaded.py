@@ -80,7 +80,12 @@ class _PoolClaims(InstanceConcurrencyContext):
         super().__init__(*args)
         self._asked: defaultdict[str, set[str]] = defaultdict(set)
 
-    def claim(self, concurrency_key: str, step_key: str, step_priority: int = 0) -> bool:
+    def claim(
+        self,
+        concurrency_key: str,
+        step_key: str,
+        step_priority: int = 0,
+    ) -> bool:
         """Claim a slot, unless this run already holds or awaits as many as the pool has."""
         pool = self.get_pool_info(concurrency_key)
         asked = self._asked[concurrency_key]
@@ -233,7 +238,11 @@ class _ThreadedRun:
             error = item or RuntimeError("the step ended without a result")
             yield from self._tell(worker, self._failure(worker, error))
 
-    def _tell(self, worker: _Worker, event: dg.DagsterEvent) -> Iterator[dg.DagsterEvent]:
+    def _tell(
+        self,
+        worker: _Worker,
+        event: dg.DagsterEvent,
+    ) -> Iterator[dg.DagsterEvent]:
         yield event
         worker.settled |= (
             event.is_step_success or event.is_step_failure or event.is_step_up_for_retry
@@ -345,7 +354,11 @@ class ThreadedExecutor(dg.Executor):
             raise_on_error=plan_context.raise_on_error,
             output_capture=plan_context.output_capture,
         )
-        yield from ExecuteRunWithPlanIterable(plan_context.execution_plan, self._run_plan, manager)
+        yield from ExecuteRunWithPlanIterable(
+            plan_context.execution_plan,
+            self._run_plan,
+            manager,
+        )
         message = f"Finished steps on threads in {time.monotonic() - started_at:.1f} s (pid: {os.getpid()})"
         yield dg.DagsterEvent.engine_event(plan_context, message, data)
 
@@ -385,7 +398,12 @@ def _begin_capture(
         return dg.DagsterEvent.engine_event(
             context, "Exception while setting up compute log capture", error
         )
-    event: dg.DagsterEvent = dg.DagsterEvent.capture_logs(context, step_keys, log_key, log_context)
+    event: dg.DagsterEvent = dg.DagsterEvent.capture_logs(
+        context,
+        step_keys,
+        log_key,
+        log_context,
+    )
     return event
 
 

@@ -64,7 +64,12 @@ def serve(
                 POLL_MILLISECONDS,
                 lifespan=_lifespan,
             )
-            logger.info("Serving on http://%s:%s%s", host, port, ", read-only" if read_only else "")
+            logger.info(
+                "Serving on http://%s:%s%s",
+                host,
+                port,
+                ", read-only" if read_only else "",
+            )
             uvicorn.run(
                 Guard(application, hosts, read_only=read_only),
                 host=host,
