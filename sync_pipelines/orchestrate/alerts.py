@@ -35,7 +35,10 @@ _SHOWN_STEPS = 10
 _SUMMARY_CHARACTERS = 800
 
 
-def alert_sensors(settings: Settings, places: Places) -> list[dg.SensorDefinition]:
+def alert_sensors(
+    settings: Settings,
+    places: Places,
+) -> list[dg.SensorDefinition]:
     """The sensors `alerts`, which reports what began and what is over to the assets in `places`, and `failed_runs`."""
 
     @dg.sensor(
@@ -134,7 +137,11 @@ def _is_unexplained(event: dg.DagsterEvent, explained: set[str]) -> bool:
     return event.step_key not in explained and _category(event) not in _EXPLAINED
 
 
-def _failed_steps(failures: Sequence[dg.DagsterEvent], run_id: str, subject: str) -> str:
+def _failed_steps(
+    failures: Sequence[dg.DagsterEvent],
+    run_id: str,
+    subject: str,
+) -> str:
     """One sentence: which steps failed, and why the first of them did."""
     steps = [_step_name(str(event.step_key)) for event in failures[:_SHOWN_STEPS]]
     names = ", ".join(steps)

@@ -72,7 +72,13 @@ def check_results(
     }
     return [
         _contract(key, overview, rejected, result),
-        _result(key, "balance", ledger.balances, dg.AssetCheckSeverity.ERROR, counts),
+        _result(
+            key,
+            "balance",
+            ledger.balances,
+            dg.AssetCheckSeverity.ERROR,
+            counts,
+        ),
         _result(
             key,
             "no_duplicate_keys",

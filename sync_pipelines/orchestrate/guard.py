@@ -102,7 +102,12 @@ class Guard:
             _log(scope, refusal)
             await _answer(refusal, send)
 
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _websocket(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         refusal = self._refuse_sender(scope)
         if refusal is not None:
             _log(scope, refusal)
@@ -283,7 +288,11 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
     async def replayed() -> Message:
         if waiting:
-            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
+            return {
+                "type": "http.request",
+                "body": waiting.pop(),
+                "more_body": False,
+            }
         return await receive()
 
     return replayed

@@ -58,7 +58,11 @@ class Places:
         name = incident.details.get("connector") or first
         return [name] if name in self.connectors else []
 
-    def asset_of(self, subject: str, connectors: Sequence[str]) -> dg.AssetKey | None:
+    def asset_of(
+        self,
+        subject: str,
+        connectors: Sequence[str],
+    ) -> dg.AssetKey | None:
         """Where an incident is shown: at its entity, else at its connector.
 
         None for the database, which is no asset.

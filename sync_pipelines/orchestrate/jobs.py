@@ -42,7 +42,10 @@ def syncable_entities(view: CatalogView) -> dict[str, list[Entity]]:
     return dict(found)
 
 
-def sync_jobs(view: CatalogView, models: Sequence[dg.AssetsDefinition] = ()) -> list[SyncJob]:
+def sync_jobs(
+    view: CatalogView,
+    models: Sequence[dg.AssetsDefinition] = (),
+) -> list[SyncJob]:
     """`sync_<connector>` for each connector, and `sync_all`; switched off and vanished entities are left out.
 
     A SQL model runs with the connector that provides everything it reads.
@@ -93,7 +96,11 @@ def _discovery_job(connector: str) -> dg.JobDefinition:
     )
     def ask(context: dg.OpExecutionContext, bridge: Bridge) -> None:
         try:
-            report = discover(bridge.database(), connector, settings=bridge.settings())
+            report = discover(
+                bridge.database(),
+                connector,
+                settings=bridge.settings(),
+            )
         except SyncError as error:
             raise plain_failure(error) from None
         context.log.info("%s: %s", connector, report.as_dict())

@@ -94,7 +94,11 @@ def _pages(
     filters: dg.RunsFilter | None = None,
 ) -> Iterator[RunRecord]:
     cursor: str | None = None
-    while records := instance.get_run_records(filters, limit=PAGE_RUNS, cursor=cursor):
+    while records := instance.get_run_records(
+        filters,
+        limit=PAGE_RUNS,
+        cursor=cursor,
+    ):
         yield from records
         cursor = records[-1].dagster_run.run_id
 
@@ -116,7 +120,10 @@ def _snapshots(record: RunRecord) -> set[str]:
     return {snapshot for snapshot in named if snapshot}
 
 
-def _delete_unused_snapshots(instance: dg.DagsterInstance, candidates: set[str]) -> int:
+def _delete_unused_snapshots(
+    instance: dg.DagsterInstance,
+    candidates: set[str],
+) -> int:
     """Each new selection of entities leaves a snapshot of its job and of its plan, which Dagster never deletes."""
     if not candidates:
         return 0

@@ -88,7 +88,7 @@ def reload_definitions(settings: Settings, database: Database) -> Reload:
         )
     server = _WebServer(url)
     try:
-        changed = [name for name in server.locations() if _differs(server.mark(name), database)]
+        changed = _changed_locations(server, database)
         for name in changed:
             server.reload(name)
     except urllib3.exceptions.HTTPError as error:
@@ -189,6 +189,16 @@ def _failed(why: str) -> Reload:
     return Reload(Outcome.FAILED, message)
 
 
+def _changed_locations(server: _WebServer, database: Database) -> list[str]:
+    """Locations that show another catalog than the one there is now."""
+    changed = []
+    for name in server.locations():
+        mark = server.mark(name)
+        if _differs(mark, database):
+            changed.append(name)
+    return changed
+
+
 def _differs(mark: dict[str, str] | None, database: Database) -> bool:
     """Whether a location shows another catalog; one without mark did not load, so it may be mended."""
     if mark is None:
@@ -196,7 +206,12 @@ def _differs(mark: dict[str, str] | None, database: Database) -> bool:
     names = [name for name in mark[CONNECTORS].split(",") if name]
     dotenv = Path(mark[DOTENV])
     models = Path(mark[MODELS])
-    return mark[FINGERPRINT] != catalog_fingerprint(database, names, dotenv, models)
+    return mark[FINGERPRINT] != catalog_fingerprint(
+        database,
+        names,
+        dotenv,
+        models,
+    )
 
 
 class _WebServer:
@@ -236,7 +251,12 @@ class _WebServer:
         repository = self._repositories.get(location)
         if repository is None:
             return None
-        answer = self._ask(_MARK, repository=repository, location=location, job=MARKED_JOB)
+        answer = self._ask(
+            _MARK,
+            repository=repository,
+            location=location,
+            job=MARKED_JOB,
+        )
         entries = {}
         for entry in answer["pipelineOrError"].get("metadataEntries", []):
             entries[entry["label"]] = entry.get("text", "")

@@ -24,7 +24,10 @@ def due_sensors(
     return [_due_sensor(one, interval_seconds) for one in launches if one.job is not None]
 
 
-def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinition:
+def _due_sensor(
+    launches: Launches,
+    interval_seconds: int,
+) -> dg.SensorDefinition:
     connector = launches.connector
 
     @dg.sensor(
@@ -45,7 +48,11 @@ def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinitio
             limits = RunLimits.from_settings(get_connector(database, connector).settings)
         except NotFoundError:
             return dg.SkipReason(f"The connector {connector} was removed; reload the definitions.")
-        _apply_pool_limit(context.instance, connector, limits.max_concurrent_entities)
+        _apply_pool_limit(
+            context.instance,
+            connector,
+            limits.max_concurrent_entities,
+        )
         situation = launches.situation(context.instance)
         tick = tick_due(database, connector, bridge.settings(), situation)
         context.log.info("%s", tick.message)
@@ -56,7 +63,11 @@ def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinitio
     return when_due
 
 
-def _apply_pool_limit(instance: dg.DagsterInstance, connector: str, wanted: int | None) -> None:
+def _apply_pool_limit(
+    instance: dg.DagsterInstance,
+    connector: str,
+    wanted: int | None,
+) -> None:
     """Bring the connector's pool to its `max_concurrent_entities`; without one the pool stays as a person set it."""
     if wanted is None:
         return

@@ -73,7 +73,10 @@ def _model_key(model: SqlModel) -> dg.AssetKey:
     return dg.AssetKey([model.schema, model.name])
 
 
-def _model_asset(model: SqlModel, upstream: list[dg.AssetKey]) -> dg.AssetsDefinition:
+def _model_asset(
+    model: SqlModel,
+    upstream: list[dg.AssetKey],
+) -> dg.AssetsDefinition:
     key = _model_key(model)
     spec = dg.AssetSpec(
         key=key,
@@ -112,14 +115,29 @@ def _model_asset(model: SqlModel, upstream: list[dg.AssetKey]) -> dg.AssetsDefin
         except SyncError as error:
             error.what = f"The SQL model {model.schema}/{model.name} was not built: {error.what}"
             raise failure_of(error) from None
-        checks = [_check_result(key, name, count) for name, count in built.broken.items()]
+        checks = [
+            _check_result(
+                key,
+                name,
+                count,
+            )
+            for name, count in built.broken.items()
+        ]
         rows = {"dagster/row_count": built.row_count}
-        return dg.MaterializeResult(asset_key=key, metadata=rows, check_results=checks)
+        return dg.MaterializeResult(
+            asset_key=key,
+            metadata=rows,
+            check_results=checks,
+        )
 
     return build
 
 
-def _check_result(key: dg.AssetKey, name: str, broken_rows: int) -> dg.AssetCheckResult:
+def _check_result(
+    key: dg.AssetKey,
+    name: str,
+    broken_rows: int,
+) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=name,

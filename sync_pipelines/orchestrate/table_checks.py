@@ -99,7 +99,10 @@ def _remembered(
     return remembered
 
 
-def _changed(overviews: list[TableOverview], digests: Digests) -> list[TableOverview]:
+def _changed(
+    overviews: list[TableOverview],
+    digests: Digests,
+) -> list[TableOverview]:
     """Those that changed since their last report; one without trouble is reported when it had some."""
     changed = []
     for one in overviews:
