@@ -11,7 +11,7 @@ import msgspec
 from sync_pipelines.batches.layout import KeptRecords
 from sync_pipelines.batches.raw_json import compile_path, elements, follow, members
 from sync_pipelines.batches.typed import NOT_TYPED, Path, TypedReader, is_plain
-from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.model.entity import Column
 from sync_pipelines.sources.declared.keeper import Keeper
 from sync_pipelines.sources.declared.paths import source_paths

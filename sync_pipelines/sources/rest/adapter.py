@@ -21,14 +21,14 @@ from sync_pipelines.errors import (
     SourceContractError,
 )
 from sync_pipelines.files.bounded import read_bounded
-from sync_pipelines.model.declaration import (
+from sync_pipelines.model.endpoint import Endpoint
+from sync_pipelines.model.entity import Column
+from sync_pipelines.model.pagination import (
     CursorPagination,
-    Endpoint,
     NextLinkPagination,
     NoPagination,
     PagePagination,
 )
-from sync_pipelines.model.entity import Column
 from sync_pipelines.secrets import printable
 from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.declared.endpoints import page_size_of
