@@ -17,11 +17,7 @@ def operations_of(document: object) -> set[str] | None:
     if not isinstance(document, str):
         return None
     try:
-        definitions = parse(
-            document,
-            no_location=True,
-            max_tokens=MAX_TOKENS,
-        ).definitions
+        definitions = parse(document, no_location=True, max_tokens=MAX_TOKENS).definitions
     except (GraphQLError, RecursionError):
         return None
     kinds = {

@@ -206,12 +206,7 @@ def _differs(mark: dict[str, str] | None, database: Database) -> bool:
     names = [name for name in mark[CONNECTORS].split(",") if name]
     dotenv = Path(mark[DOTENV])
     models = Path(mark[MODELS])
-    return mark[FINGERPRINT] != catalog_fingerprint(
-        database,
-        names,
-        dotenv,
-        models,
-    )
+    return mark[FINGERPRINT] != catalog_fingerprint(database, names, dotenv, models)
 
 
 class _WebServer:

@@ -96,14 +96,7 @@ def _model_asset(
     @dg.multi_asset(
         name=f"{model.schema}__{model.name}{MODEL_STEP}",
         specs=[spec],
-        check_specs=[
-            dg.AssetCheckSpec(
-                name,
-                asset=key,
-                blocking=True,
-            )
-            for name in names
-        ],
+        check_specs=[dg.AssetCheckSpec(name, asset=key, blocking=True) for name in names],
     )
     def build(
         context: dg.AssetExecutionContext,
@@ -115,14 +108,7 @@ def _model_asset(
         except SyncError as error:
             error.what = f"The SQL model {model.schema}/{model.name} was not built: {error.what}"
             raise failure_of(error) from None
-        checks = [
-            _check_result(
-                key,
-                name,
-                count,
-            )
-            for name, count in built.broken.items()
-        ]
+        checks = [_check_result(key, name, count) for name, count in built.broken.items()]
         rows = {"dagster/row_count": built.row_count}
         return dg.MaterializeResult(
             asset_key=key,
