@@ -15,7 +15,7 @@ from sync_pipelines.model.cursor import (
 )
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import Mode
-from sync_pipelines.sources.paging import Reading
+from sync_pipelines.sources.reading import Reading
 
 
 @dataclass(frozen=True)

@@ -28,15 +28,8 @@ from sync_pipelines.model.types import Kind
 from sync_pipelines.sources.http.guarded import Traffic
 from sync_pipelines.sources.http.hiding import hiding
 from sync_pipelines.sources.numbered import MAX_READS, NumberedRead
-from sync_pipelines.sources.paging import (
-    Answer,
-    Piece,
-    Reading,
-    note_unsorted,
-    read_keyset,
-    read_pages,
-    read_tail,
-)
+from sync_pipelines.sources.paging import read_keyset, read_pages, read_tail
+from sync_pipelines.sources.reading import Answer, Pager, Piece, Reading
 from sync_pipelines.sources.source import PagedSource, PageRequest, Source, WalkedSource
 
 BATCH_BYTES = 64 * 1024 * 1024
@@ -90,7 +83,7 @@ class Extraction:
         self.undeclared: set[str] = set()
         self.sample: list[dict[str, Any]] = []
         self.coerced: Counter[str] = Counter()
-        self._page_size, self._max_pages = source.page_size, max_pages
+        self._pager = Pager(self._fetch, source.page_size, max_pages)
         self._batch_rows, self._batch_bytes = batch_rows, batch_bytes
         self._before_page, self._on_undeclared = before_page, on_undeclared
         self._keep_original, self._original_characters = keep_original, original_characters
@@ -263,7 +256,7 @@ class Extraction:
 
     def one_page(self, after: str | None) -> Iterator[tuple[str, pa.Table]]:
         """The first page after a rowversion, without reading on; for samples."""
-        answer = self._fetch(after, 1, self._page_size)
+        answer = self._fetch(after, 1, self.source.page_size)
         if answer.count:
             self.pages += 1
             self.fetched += answer.count
@@ -280,35 +273,20 @@ class Extraction:
             if isinstance(self.source, WalkedSource):
                 yield from self._walk(self.source, after, keyset)
             elif keyset and self._in_order:
-                yield from read_keyset(
-                    self._fetch,
-                    self.reading,
-                    after=after,
-                    page_size=self._page_size,
-                    max_pages=self._max_pages,
-                    confirm_end=full,
-                )
+                yield from read_keyset(self._pager, self.reading, after=after, confirm_end=full)
                 if full and after is None and self.reading.is_filtered:
                     known = self.fetched - self.reread
-                    yield from read_tail(
-                        self._fetch,
-                        self.reading,
-                        known=known,
-                        page_size=self._page_size,
-                        max_pages=self._max_pages,
-                    )
+                    yield from read_tail(self._pager, self.reading, known=known)
             else:
                 yield from self._by_number(after, keyset)
         except SyncError as error:
             raise error.at(**self.entity.where, page=self.pages + 1) from error
 
     def _by_number(self, after: str | None, keyset: bool) -> Iterator[Piece]:
-        for piece in read_pages(
-            self._fetch, after=after, page_size=self._page_size, max_pages=self._max_pages
-        ):
+        for piece in read_pages(self._pager, after=after):
             if keyset:
                 rowversions = _rowversions(piece.page)
-                note_unsorted(self.reading, rowversions)
+                self.reading.note_unsorted(rowversions)
                 self._check_filter(rowversions, after)
             self._note_page(piece.page)
             yield piece
@@ -336,7 +314,7 @@ class Extraction:
             for page in source.walk(self._decoder, after, self.traffic, before):
                 self._note_undeclared(page)
                 if keyset:
-                    note_unsorted(self.reading, _rowversions(page))
+                    self.reading.note_unsorted(_rowversions(page))
                 self._note_page(page)
                 yield Piece(page)
 

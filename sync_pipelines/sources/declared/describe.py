@@ -40,7 +40,9 @@ def _describe(slug: str, endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _describe_column(
-    column: ColumnDeclaration, coercion: Coercion | None, is_key: bool
+    column: ColumnDeclaration,
+    coercion: Coercion | None,
+    is_key: bool,
 ) -> dict[str, Any]:
     described = {
         "name": column.name,

@@ -32,7 +32,9 @@ _NULL = b"null"
 
 
 def infer_columns(
-    endpoint: Endpoint, body: bytes, max_record_bytes: int
+    endpoint: Endpoint,
+    body: bytes,
+    max_record_bytes: int,
 ) -> list[ColumnDeclaration]:
     """Columns for the records of one answer, in the order in which their fields appear.
 
@@ -43,7 +45,10 @@ def infer_columns(
     found: dict[tuple[str, ...], list[bytes]] = {}
     one = not endpoint.has_pages
     records = find_records(
-        body, endpoint.records, may_be_one=one, max_record_bytes=max_record_bytes
+        body,
+        endpoint.records,
+        may_be_one=one,
+        max_record_bytes=max_record_bytes,
     )[:SAMPLE_RECORDS]
     if any(map(is_cut, records)):
         raise EntityDefinitionError(
@@ -70,7 +75,11 @@ def infer_columns(
 
 
 def _column(
-    name: str, path: tuple[str, ...], values: list[bytes], *, is_key: bool
+    name: str,
+    path: tuple[str, ...],
+    values: list[bytes],
+    *,
+    is_key: bool,
 ) -> ColumnDeclaration:
     if not 0 < len(name) <= MAX_NAME_LENGTH:
         raise EntityDefinitionError(
@@ -92,7 +101,10 @@ def _at(raw: bytes, path: tuple[str, ...]) -> bytes | None:
 
 
 def _collect(
-    raw: bytes, path: tuple[str, ...], flatten: bool, found: dict[tuple[str, ...], list[bytes]]
+    raw: bytes,
+    path: tuple[str, ...],
+    flatten: bool,
+    found: dict[tuple[str, ...], list[bytes]],
 ) -> None:
     if len(path) > MAX_NESTED:
         raise EntityDefinitionError(

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from sync_pipelines.batches.layout import KeptRecords
-from sync_pipelines.batches.raw_json import compile_path, elements, follow, members
+from sync_pipelines.batches.raw_json import Step, compile_path, elements, follow, members
 from sync_pipelines.batches.typed import NOT_TYPED, Path, TypedReader, is_plain
 from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines.model.entity import Column
@@ -29,41 +29,44 @@ class DeclaredLayout:
     """
 
     def __init__(
-        self, endpoint: Endpoint, columns: Sequence[Column], masked: frozenset[str] = frozenset()
+        self,
+        endpoint: Endpoint,
+        columns: Sequence[Column],
+        masked: frozenset[str] = frozenset(),
     ) -> None:
         names = [column.name for column in columns]
         self._keeper = Keeper(endpoint, names, masked)
-        self._names, self._flattens = frozenset(names), endpoint.flatten
-        self._places = _places(endpoint, names)
-        self._unseen = {name: path for name, path in self._places.items() if name in self._names}
+        self._names = frozenset(names)
+        self._unseen = _paths_by_column(endpoint, names)
         steps = _steps(endpoint)
-        self._outer, self._inner = steps or ((), ())
-        cursor = endpoint.cursor.field if endpoint.cursor is not None else None
-        self.reader = TypedReader(
+        self._outer: tuple[str, ...] = ()
+        self._inner: tuple[str, ...] = ()
+        if steps is not None:
+            self._outer, self._inner = steps
+        self.reader = self._typed_reader(endpoint, columns)
+        if steps is None or not _is_typed(endpoint, names):
+            self.reader.is_possible = False
+        self._locator: Any = None
+        self._named = b""
+        if self.reader.is_possible and self._outer:
+            self._locator = _locator(self._outer)
+            self._named = _quoted(self._outer[-1])
+        self._lists_behind = 0
+
+    def _typed_reader(self, endpoint: Endpoint, columns: Sequence[Column]) -> TypedReader:
+        """The decoder of records whose columns have the declared types."""
+        places = {column.name: place for place, column in enumerate(columns)}
+        paths = {places[name]: path for name, path in self._unseen.items()}
+        reader = TypedReader(
             columns,
-            {place: self._places[name] for place, name in enumerate(names) if name in self._places},
+            paths,
             (None, *self._inner),
-            cursor=names.index(cursor) if cursor in names else None,
+            cursor=places.get(endpoint.cursor.field) if endpoint.cursor is not None else None,
             keeps_objects=not endpoint.flatten,
         )
-        is_found = (
-            steps is not None and (cursor is None or cursor in names) and endpoint.ids is None
-        )
-        # What is asked for by its id is judged record by record.
-        self.reader.is_possible = (
-            self.reader.is_possible
-            and is_found
-            and all(map(is_plain, (*self._outer, *self._inner)))
-        )
-        self._locator: Any = (
-            _locator(self._outer) if self.reader.is_possible and self._outer else None
-        )
-        self._named = (
-            json.dumps(self._outer[-1], ensure_ascii=False).encode()
-            if self._locator is not None
-            else b""
-        )
-        self._lists_behind = 0
+        steps = (*self._outer, *self._inner)
+        reader.is_possible = reader.is_possible and all(map(is_plain, steps))
+        return reader
 
     @property
     def absent(self) -> frozenset[str]:
@@ -81,16 +84,22 @@ class DeclaredLayout:
 
         What is around the list is short, so this costs next to nothing. The typed decoder reads the list itself.
         """
-        start = body.find(self._named)
-        start = body.find(b"[", start + len(self._named)) if start >= 0 else -1
+        named_at = body.find(self._named)
+        if named_at < 0:
+            return None
+        start = body.find(b"[", named_at + len(self._named))
         end = len(body)
         for _ in range(self._lists_behind + 1):
             end = body.rfind(b"]", 0, end)
-        if not 0 <= start < end or end - start < len(body) // 2:
+        if not 0 <= start < end:
             return None
-        around = body[:start] + _MARK + body[end + 1 :]
-        is_sure = around.count(_MARK) == 1 and self._found_in(around) == _MARK
-        return body[start : end + 1] if is_sure else None
+        if end - start < len(body) // 2:
+            return None
+        behind = end + 1
+        around = body[:start] + _MARK + body[behind:]
+        if around.count(_MARK) != 1 or self._found_in(around) != _MARK:
+            return None
+        return body[start:behind]
 
     def _locate_by_parsing(self, body: bytes) -> bytes | None:
         found = self._found_in(body)
@@ -113,12 +122,17 @@ class DeclaredLayout:
         """Take in which columns have a field in these records, which the typed decoder took."""
         seen = self._keeper.seen
         self._unseen = {name: path for name, path in self._unseen.items() if name not in seen}
-        waiting = {
-            name: path for name, path in self._unseen.items() if _is_named(path[-1], located)
-        }
-        for raw in self._records(located) if waiting else ():
-            seen.update(name for name, path in waiting.items() if _has(raw, path))
-            waiting = {name: path for name, path in waiting.items() if name not in seen}
+        waiting: dict[str, Path] = {}
+        for name, path in self._unseen.items():
+            if _is_named(path[-1], located):
+                waiting[name] = path
+        if not waiting:
+            return
+        for raw in self._records(located):
+            for name, path in list(waiting.items()):
+                if _has(raw, path):
+                    seen.add(name)
+                    del waiting[name]
             if not waiting:
                 return
 
@@ -139,52 +153,78 @@ class DeclaredLayout:
     def _records(self, located: bytes) -> list[bytes]:
         records = elements(located) or []
         for step in self._inner:
-            records = [inner for raw in records for inner in follow(raw, step)]
+            outer = records
+            records = []
+            for raw in outer:
+                records += follow(raw, step)
         return records
 
 
-def _places(endpoint: Endpoint, names: Sequence[str]) -> dict[str, Path]:
+def _paths_by_column(endpoint: Endpoint, names: Sequence[str]) -> dict[str, Path]:
     """Where each column's value is; of two that come from one field only the last one is filled."""
     paths = source_paths(endpoint)
-    owners = {paths.get(name) or (name,): name for name in names}
-    owners |= {
-        tuple(source.split(".")): target
-        for source, target in endpoint.mapping.items()
-        if target not in names
-    }
+    owners: dict[Path, str] = {}
+    for name in names:
+        path = paths.get(name) or (name,)
+        owners[path] = name
+    # A field that is mapped to what is no column fills none.
+    for source, target in endpoint.mapping.items():
+        if target not in names:
+            path = tuple(source.split("."))
+            owners.pop(path, None)
     return {name: path for path, name in owners.items()}
+
+
+def _is_typed(endpoint: Endpoint, names: Sequence[str]) -> bool:
+    """Whether the typed decoder can judge the records: what is asked for by its id is judged record by record."""
+    if endpoint.ids is not None:
+        return False
+    return endpoint.cursor is None or endpoint.cursor.field in names
 
 
 def _steps(endpoint: Endpoint) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     """The names that lead to the list of records, and those from an element to its record; None with an index."""
-    first = endpoint.records if isinstance(endpoint.records, str) else endpoint.records[0]
-    steps = compile_path(first)
-    places = [place for place, step in enumerate(steps) if step is None]
-    at = places[0] if places else len(steps)
-    outer, inner = steps[:at], steps[at + 1 :]
-    if not all(isinstance(step, str) for step in (*outer, *inner)):
+    records = endpoint.records
+    steps = compile_path(records if isinstance(records, str) else records[0])
+    at = steps.index(None) if None in steps else len(steps)
+    outer = _names(steps[:at])
+    inner = _names(steps[at + 1 :])
+    if outer is None or inner is None:
         return None
-    return tuple(map(str, outer)), tuple(map(str, inner))
+    return outer, inner
+
+
+def _names(steps: Sequence[Step]) -> tuple[str, ...] | None:
+    """The steps where all of them are names; else None."""
+    names = [step for step in steps if isinstance(step, str)]
+    return tuple(names) if len(names) == len(steps) else None
 
 
 def _locator(names: Sequence[str]) -> Any:
     wanted: Any = msgspec.Raw
     for name in reversed(names):
-        wanted = msgspec.defstruct("At", [("f0", wanted)], rename={"f0": name})
+        fields = [("f0", wanted)]
+        wanted = msgspec.defstruct("At", fields, rename={"f0": name})
     return msgspec.json.Decoder(wanted)
 
 
 def _is_named(name: str, text: bytes) -> bool:
     """Whether a field of this name can be in a text; a name may be spelled with escapes."""
-    return (
-        b"\\" in text
-        or json.dumps(name, ensure_ascii=False).encode("utf-8", "surrogatepass") in text
-    )
+    return b"\\" in text or _quoted(name) in text
+
+
+def _quoted(name: str) -> bytes:
+    """A name as JSON without escapes has it."""
+    text = json.dumps(name, ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _has(raw: bytes, path: Path) -> bool:
     """Whether a record has a member at a path."""
-    value: bytes | None = raw
+    value = raw
     for part in path:
-        value = (members(value) or {}).get(part) if value is not None else None
-    return value is not None
+        inner = members(value)
+        if inner is None or part not in inner:
+            return False
+        value = inner[part]
+    return True

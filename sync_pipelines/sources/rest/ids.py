@@ -1,8 +1,8 @@
-"""The ids that an endpoint is asked for, and how many of them came back."""
+"""The ids that an endpoint is asked for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -25,31 +25,6 @@ class WantedIds:
 
     all: tuple[str, ...] = ()
     known: frozenset[str] = frozenset()
-
-
-@dataclass
-class IdRequest:
-    """All ids that a run asks for, in however many requests.
-
-    Attributes:
-        asked: number of ids.
-        min_success: least share of them that must be good.
-        faulty: those that failed, with the reason.
-    """
-
-    asked: int
-    min_success: float
-    faulty: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def good(self) -> int:
-        """Ids that have not failed; one whose row is there and did not change counts, too."""
-        return self.asked - len(self.faulty)
-
-    @property
-    def is_enough(self) -> bool:
-        """The share is reached still."""
-        return self.good >= round(self.min_success * self.asked, 6)  # 0.55 * 100 is more than 55
 
 
 def find_ids(context: ReadContext, endpoint: Endpoint) -> WantedIds:

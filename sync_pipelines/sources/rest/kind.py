@@ -24,10 +24,11 @@ from sync_pipelines.sources.http.connector_session import open_session
 from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
 from sync_pipelines.sources.kind import Description, Prober, Resolved
 from sync_pipelines.sources.probe import UNVERSIONED
-from sync_pipelines.sources.rest.adapter import SortedRestSource, WalkedRestSource, query_of, url_of
+from sync_pipelines.sources.rest.adapter import SortedRestSource, WalkedRestSource
 from sync_pipelines.sources.rest.ids import find_ids
 from sync_pipelines.sources.rest.openapi import resolve_openapi
 from sync_pipelines.sources.rest.paginators import Pages
+from sync_pipelines.sources.rest.requests import query_of, url_of
 from sync_pipelines.sources.source import Source
 
 logger = logging.getLogger(__name__)

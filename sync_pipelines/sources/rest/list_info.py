@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,7 @@ from sync_pipelines.batches.records import members_of
 from sync_pipelines.secrets import printable
 from sync_pipelines.sources.http.guarded import Reply
 from sync_pipelines.sources.http.links import next_target
+from sync_pipelines.sources.rest.list_values import figure_of, flag_of, is_address, names_a_page
 from sync_pipelines.sources.rest.page_words import (
     ENVELOPES,
     FLAGS,
@@ -38,28 +39,12 @@ MAX_BYTES = 4096
 """Of a value beside the list; longer ones are neither flags nor addresses."""
 MAX_DEPTH = 4
 _FIGURES = {"pages": PAGES, "total": TOTAL, "limit": LIMIT}
-_ADDRESSES = {
-    "href",
-    "url",
-    "link",
-    "after",
-    "cursor",
-    "token",
-    "uri",
-    "page",
-    "offset",
-    "path",
-    "start",
-    "startingafter",
-    "marker",
-}
-_NO_PAGE = {"", "0", "-1", "null", "none", "false"}
 _RANGE = re.compile(r"(?!bytes)[^/]*/\s*([0-9]{1,15})\s*", re.IGNORECASE)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 @dataclass(frozen=True)
-class Told:
+class ListInfo:
     """What one answer says.
 
     Attributes:
@@ -79,6 +64,19 @@ class Told:
     limit: int | None = None
 
 
+class _Named(NamedTuple):
+    """A value beside a list.
+
+    Attributes:
+        name: its path from the top of the answer, with dots.
+        in_envelope: it is in an object that is known to be about the list.
+    """
+
+    name: str
+    value: Any
+    in_envelope: bool
+
+
 @dataclass
 class _Words:
     """What was said so far; of two figures of a kind the first counts."""
@@ -90,39 +88,53 @@ class _Words:
 
     def note(self, plain: str, shown: str, value: Any, *, in_envelope: bool = True) -> None:
         """Take in a value by its plain name."""
-        flag = _flag(value)
-        if plain in (MORE if in_envelope else FLAGS) and flag is not None:
+        flag = flag_of(value)
+        flags = MORE if in_envelope else FLAGS
+        if plain in flags and flag is not None:
             self._note_end(is_more=flag, words=f"{shown} is {str(flag).lower()}")
-        elif names_next(plain) and (in_envelope or plain != "next" or _is_address(value)):
-            self._note_end(is_more=_names_a_page(value), words=f"{shown} names a next page")
+        elif names_next(plain) and (in_envelope or plain != "next" or is_address(value)):
+            self._note_end(is_more=names_a_page(value), words=f"{shown} names a next page")
         elif in_envelope:
             self._note_plain(plain, shown, value)
 
     def _note_plain(self, plain: str, shown: str, value: Any) -> None:
-        figure = _figure(value)
-        if plain in LAST and figure is None and _flag(value) is not None:
-            self._note_end(
-                is_more=not _flag(value), words=f"{shown} is {str(_flag(value)).lower()}"
-            )
+        figure = figure_of(value)
+        flag = flag_of(value)
+        if plain in LAST and figure is None and flag is not None:
+            self._note_end(is_more=not flag, words=f"{shown} is {str(flag).lower()}")
         elif plain in REMAINING and figure is not None:
             self._note_end(is_more=figure > 0, words=f"{shown} is {figure}")
         elif plain in POSITIONS or plain == "offset":
-            self.positions += (
-                [f"{shown} names a place to go on from"]
-                if isinstance(value, str) and value and figure is None
-                else []
-            )
+            if isinstance(value, str) and value and figure is None:
+                self.positions.append(f"{shown} names a place to go on from")
         elif figure is not None:
-            kind = next((kind for kind, names in _FIGURES.items() if plain in names), None)
-            if kind is not None:
+            self._note_figure(plain, figure)
+
+    def _note_figure(self, plain: str, figure: int) -> None:
+        for kind, names in _FIGURES.items():
+            if plain in names:
                 self.figures.setdefault(kind, figure)
+                return
 
     def _note_end(self, *, is_more: bool, words: str) -> None:
-        self.more += [words] if is_more else []
-        self.ends = self.ends or not is_more
+        if is_more:
+            self.more.append(words)
+        else:
+            self.ends = True
+
+    def info(self) -> ListInfo:
+        """What they say together: a word that there is more outweighs one that there is no more."""
+        return ListInfo(
+            more=self.more[0] if self.more else None,
+            position=self.positions[0] if self.positions else None,
+            ends=self.ends and not self.more,
+            total=self.figures.get("total"),
+            pages=self.figures.get("pages"),
+            limit=self.figures.get("limit"),
+        )
 
 
-def read_told(reply: Reply, records: str | list[str]) -> Told:
+def read_list_info(reply: Reply, records: str | list[str]) -> ListInfo:
     """What an answer says about its list.
 
     Args:
@@ -136,24 +148,19 @@ def read_told(reply: Reply, records: str | list[str]) -> Told:
     _note_headers(words, reply)
     # Of several paths the first counts that has anything beside its list.
     paths = [records] if isinstance(records, str) else records
-    for name, value, in_envelope in next(
-        (found for found in (list(_beside(reply.body, path)) for path in paths) if found), []
-    ):
-        words.note(
-            plain_name(name.rpartition(".")[2]),
-            f"`{printable(name, 80)}`",
-            value,
-            in_envelope=in_envelope,
-        )
-    figures, more, positions = words.figures, words.more, words.positions
-    return Told(
-        more[0] if more else None,
-        positions[0] if positions else None,
-        words.ends and not more,
-        figures.get("total"),
-        figures.get("pages"),
-        figures.get("limit"),
-    )
+    for path in paths:
+        found = list(_beside(reply.body, path))
+        for one in found:
+            shown = f"`{printable(one.name, 80)}`"
+            words.note(_plain_end(one.name), shown, one.value, in_envelope=one.in_envelope)
+        if found:
+            break
+    return words.info()
+
+
+def _plain_end(name: str) -> str:
+    """The plain name behind the last dot."""
+    return plain_name(name.rpartition(".")[2])
 
 
 def _note_headers(words: _Words, reply: Reply) -> None:
@@ -163,7 +170,8 @@ def _note_headers(words: _Words, reply: Reply) -> None:
     if span is not None:
         words.figures["total"] = int(span[1])
     for name, value in reply.headers.items():
-        word, shown = header_word(name), f"the header {printable(name.title(), 80)}"
+        word = header_word(name)
+        shown = f"the header {printable(name.title(), 80)}"
         if word in ("pagination", "paging"):
             for inner, one in _object_in(value).items():
                 words.note(plain_name(inner), f"`{printable(inner, 80)}` in {shown}", one)
@@ -179,56 +187,30 @@ def _object_in(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _flag(value: Any) -> bool | None:
-    """A flag, also one that is written as a text or as 0 or 1."""
-    if isinstance(value, str):
-        return {"true": True, "false": False, "1": True, "0": False}.get(value.strip().lower())
-    return bool(value) if value in (0, 1) and isinstance(value, int) else None
-
-
-def _figure(value: Any) -> int | None:
-    if isinstance(value, dict):  # hits.total of Elasticsearch
-        value = value.get("value")
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _names_a_page(value: Any) -> bool:
-    if isinstance(value, dict):
-        inner = [one for name, one in value.items() if plain_name(name) in _ADDRESSES]
-        return any(map(_names_a_page, inner)) if inner else bool(value)
-    if isinstance(value, list):
-        return bool(value)
-    if isinstance(value, str):
-        return value.strip().lower() not in _NO_PAGE
-    return value not in (None, False, 0, -1)
-
-
-def _is_address(value: Any) -> bool:
-    return isinstance(value, str) and any(mark in value for mark in "/?=")
-
-
 def _step_into(raw: bytes, step: Any) -> tuple[bytes, list[tuple[str, Any]]] | None:
     """What one step of a JSONPath leads to, with the names and values beside it; None where it leads nowhere."""
     if isinstance(step, int):
-        items = _items(raw)
-        if items is None or not -len(items) <= step < len(items):
-            return None
-        place = step % len(items)
-        beside: list[tuple[str, Any]] = []
-        for number, item in enumerate(items):
-            if number != place:
-                beside += _short(_members(item) or {}, None)
-        return bytes(items[place]), beside
+        return _step_into_item(raw, step)
     members = _members(raw)
     if members is None or not isinstance(step, str) or step not in members:
         return None
     return bytes(members[step]), list(_short(members, step))
 
 
-def _beside(body: bytes, records: str) -> Iterator[tuple[str, Any, bool]]:
-    """Names and values beside the list, on the way to it and in objects there, and whether the object is known."""
+def _step_into_item(raw: bytes, step: int) -> tuple[bytes, list[tuple[str, Any]]] | None:
+    items = _items(raw)
+    if items is None or not -len(items) <= step < len(items):
+        return None
+    place = step % len(items)
+    beside: list[tuple[str, Any]] = []
+    for number, item in enumerate(items):
+        if number != place:
+            beside += _short(_members(item) or {}, None)
+    return bytes(items[place]), beside
+
+
+def _beside(body: bytes, records: str) -> Iterator[_Named]:
+    """Names and values beside the list, on the way to it and in objects there."""
     raw = body
     prefix = ""
     found: list[tuple[str, Any]] = []
@@ -243,26 +225,29 @@ def _beside(body: bytes, records: str) -> Iterator[tuple[str, Any, bool]]:
     if not raw.lstrip(b" \t\r\n").startswith(b"["):
         return  # one object is its own record
     for name, value in found:
-        yield name, value, True
+        yield _Named(name, value, True)
         yield from _within(name, value, MAX_DEPTH, is_known=True)
 
 
-def _within(
-    prefix: str, value: Any, depth: int, *, is_known: bool
-) -> Iterator[tuple[str, Any, bool]]:
+def _within(prefix: str, value: Any, depth: int, *, is_known: bool) -> Iterator[_Named]:
     """What an object has in it; of a list, the links by their relations: `links: [{rel: next, href: …}]`."""
     if isinstance(value, list):
         for one in value:
-            relation = one.get("rel") if isinstance(one, dict) else None
-            if isinstance(relation, str) and "next" in relation.lower().split():
-                yield f"{prefix}.next", one, True
+            if _is_next_link(one):
+                yield _Named(f"{prefix}.next", one, True)
         return
     if not isinstance(value, dict) or not depth:
         return
-    in_envelope = is_known and plain_name(prefix.rpartition(".")[2]) in ENVELOPES
+    in_envelope = is_known and _plain_end(prefix) in ENVELOPES
     for name, inner in value.items():
-        yield f"{prefix}.{name}", inner, in_envelope
-        yield from _within(f"{prefix}.{name}", inner, depth - 1, is_known=in_envelope)
+        path = f"{prefix}.{name}"
+        yield _Named(path, inner, in_envelope)
+        yield from _within(path, inner, depth - 1, is_known=in_envelope)
+
+
+def _is_next_link(value: Any) -> bool:
+    relation = value.get("rel") if isinstance(value, dict) else None
+    return isinstance(relation, str) and "next" in relation.lower().split()
 
 
 def _items(raw: bytes | msgspec.Raw) -> list[msgspec.Raw] | None:
@@ -275,10 +260,10 @@ def _items(raw: bytes | msgspec.Raw) -> list[msgspec.Raw] | None:
 def _members(raw: bytes | msgspec.Raw) -> dict[str, msgspec.Raw] | None:
     try:
         return _object.decode(raw)
-    except (
-        RecursionError
-    ):  # one record is too deep; what stands beside the records is told all the same
-        return {name: msgspec.Raw(value) for name, value in members_of(bytes(raw)).items()}
+    except RecursionError:
+        # One record is too deep; what is beside the records counts all the same.
+        members = members_of(bytes(raw))
+        return {name: msgspec.Raw(value) for name, value in members.items()}
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 

@@ -1,0 +1,185 @@
+"""Read the records of an id list: each id comes back, or is a record that failed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sync_pipelines.batches.page import Page
+from sync_pipelines.errors import IncompleteAnswerError
+from sync_pipelines.model.declaration import Endpoint, IdList
+from sync_pipelines.model.entity import Entity
+from sync_pipelines.secrets import printable
+from sync_pipelines.sources.declared.keeper import missing_record
+from sync_pipelines.sources.declared.paths import id_column
+from sync_pipelines.sources.rest.answers import Answers, Walk
+from sync_pipelines.sources.rest.ids import WantedIds
+
+SHOWN_IDS = 10
+_UNASKABLE = "It cannot be asked for: a list or a path would not hold it as one id."
+_ABSENT = "It was asked for and did not come back."
+
+ReadList = Callable[[str, dict[str, Any]], Iterator[Page]]
+"""The pages of the list at an address, under a query."""
+
+
+@dataclass
+class IdCount:
+    """All ids that a run asks for, in however many requests.
+
+    Attributes:
+        asked: number of ids.
+        min_success: least share of them that must be good.
+        faulty: those that failed, with the reason.
+    """
+
+    asked: int
+    min_success: float
+    faulty: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def good(self) -> int:
+        """Ids that have not failed; one whose row is there and did not change counts, too."""
+        return self.asked - len(self.faulty)
+
+    @property
+    def is_enough(self) -> bool:
+        """The share is reached still."""
+        return self.good >= round(self.min_success * self.asked, 6)  # 0.55 * 100 is more than 55
+
+
+@dataclass
+class _Verdicts:
+    """Which ids of some pages are good, and why others are not."""
+
+    good: set[str] = field(default_factory=set)
+    faulty: dict[str, str] = field(default_factory=dict)
+
+    def note(self, page: Page, wanted: set[str], column: str | None) -> None:
+        """Refuse the records of a page that were not asked for, and note of the others which are good."""
+        for place, one in enumerate(page.ids):
+            if one not in wanted:
+                page.refused.setdefault(place, (column, "It was not asked for."))
+            elif place in page.refused:
+                self.faulty[one] = page.refused[place][1]
+            else:
+                self.good.add(one)
+
+
+class IdRead:
+    """One read of the records of an id list.
+
+    Args:
+        answers: of the endpoint.
+        walk: the read.
+        entity: whose records these are.
+        endpoint: its declaration, which has ids.
+        shows_ids: an error may name them.
+    """
+
+    def __init__(
+        self, answers: Answers, walk: Walk, entity: Entity, endpoint: Endpoint, *, shows_ids: bool
+    ) -> None:
+        assert endpoint.ids is not None
+        self._answers = answers
+        self._walk = walk
+        self._entity = entity
+        self._declared: IdList = endpoint.ids
+        self._column = id_column(endpoint)
+        self._shows_ids = shows_ids
+
+    def read(self, wanted: WantedIds, after: str | None, read_list: ReadList) -> Iterator[Page]:
+        """The records of the ids, and one for each that did not come back.
+
+        Args:
+            wanted: the ids.
+            after: the cursor, by which known ids are filtered; None = everything.
+            read_list: follows one list.
+
+        Raises:
+            IncompleteAnswerError: too many of all ids failed.
+        """
+        count = IdCount(len(wanted.all), self._declared.min_success)
+        if after is None:
+            yield from self._read_in_parts(wanted.all, None, read_list, count)
+            return
+        new = [one for one in wanted.all if one not in wanted.known]
+        known = [one for one in wanted.all if one in wanted.known]
+        yield from self._read_in_parts(new, None, read_list, count)
+        yield from self._read_in_parts(known, after, read_list, count)
+
+    def _read_in_parts(
+        self,
+        ids: list[str] | tuple[str, ...],
+        since: str | None,
+        read_list: ReadList,
+        count: IdCount,
+    ) -> Iterator[Page]:
+        size = self._declared.size
+        for start in range(0, len(ids), size):
+            some = list(ids[start : start + size])
+            yield from self._read_some(some, since, read_list, count)
+            self._check(count)
+
+    def _read_some(
+        self, ids: list[str], since: str | None, read_list: ReadList, count: IdCount
+    ) -> Iterator[Page]:
+        """The records of some ids; what failed is noted in `count`."""
+        askable = [one for one in ids if _is_askable(one, self._declared.param)]
+        unasked = [one for one in ids if one not in askable]
+        verdicts = _Verdicts(faulty=dict.fromkeys(unasked, _UNASKABLE))
+        for url, query in self._requests(askable, since):
+            for page in read_list(url, query):
+                verdicts.note(page, set(ids), self._column)
+                yield page
+        # What did not change since the cursor need not come; it has a row that is good.
+        found = verdicts.good.union(verdicts.faulty) if since is None else set(ids)
+        absent = [one for one in ids if one not in found]
+        verdicts.faulty |= dict.fromkeys(absent, _ABSENT)
+        for one in [*unasked, *absent]:
+            yield self._missing_page(one, verdicts.faulty[one])
+        for one, reason in verdicts.faulty.items():
+            if one not in verdicts.good:
+                count.faulty[one] = reason
+
+    def _missing_page(self, one: str, reason: str) -> Page:
+        """A page with the record of an id that did not come, which is refused."""
+        body = missing_record(self._column or "", one)
+        page = self._walk.decoder.decode_kept(self._walk.before(), body)
+        page.refused[0] = (self._column, reason)
+        return page
+
+    def _requests(self, askable: list[str], since: str | None) -> list[tuple[str, dict[str, Any]]]:
+        """URL and query of each request for some ids: one for all where a parameter takes them, else one for each."""
+        query = self._answers.query(since)
+        param = self._declared.param
+        if param is None:
+            return [(self._answers.url(one), query) for one in askable]
+        if not askable:
+            return []
+        return [(self._answers.url(), {**query, param: ",".join(askable)})]
+
+    def _check(self, count: IdCount) -> None:
+        """Refuse the read as soon as the share cannot be reached any more."""
+        if count.is_enough:
+            return
+        some = itertools.islice(count.faulty.items(), SHOWN_IDS)
+        shown = "; ".join(f"{one}: {why}" if self._shows_ids else why for one, why in some)
+        raise IncompleteAnswerError(
+            f"At most {count.good} of {count.asked} records that were asked for can come back good, less than the"
+            f" share of {count.min_success:g}. {printable(shown, 600)}",
+            where=dict(self._entity.where),
+            next_command="take the ids that are gone out of the list, or lower ids.min_success, then sync-pipelines"
+            f" sync {self._entity.path}",
+        )
+
+
+def _is_askable(one: str, param: str | None) -> bool:
+    """Whether a request can name this id: a comma separates ids, an empty one or one of dots is another path."""
+    if one == "":
+        return False
+    if param is not None:
+        return "," not in one
+    return one not in (".", "..")

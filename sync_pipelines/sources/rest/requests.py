@@ -1,0 +1,46 @@
+"""Address and query of a declared endpoint's requests."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.sources.declared.paths import source_paths
+from sync_pipelines.sources.http.guarded import GuardedSession
+
+
+def url_of(session: GuardedSession, endpoint: Endpoint, one: str = "") -> str:
+    """The address of an endpoint, for this id where it takes one."""
+    path = endpoint.path.replace("{id}", quote(one, safe=""))
+    return f"{session.base_url}{path}"
+
+
+def query_of(endpoint: Endpoint, after: str | None = None) -> dict[str, Any]:
+    """The query parameters of every request of an endpoint, with the filter by its cursor."""
+    query: dict[str, Any] = {name: _joined(value) for name, value in endpoint.params.items()}
+    fields = _asked_fields(endpoint)
+    if fields and endpoint.fields_param is not None:
+        query[endpoint.fields_param] = ",".join(fields)
+    if after is not None and endpoint.cursor is not None:
+        query[endpoint.cursor.param] = after
+    return query
+
+
+def _asked_fields(endpoint: Endpoint) -> list[str]:
+    """Fields of the records that a request names, once each; none where it does not choose."""
+    if endpoint.fields is None or endpoint.columns is None:
+        return []
+    paths = source_paths(endpoint)
+    names = [paths.get(column.name, (column.name,))[0] for column in endpoint.columns]
+    return list(dict.fromkeys(names))
+
+
+def _joined(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_written, value))
+    return _written(value)
+
+
+def _written(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
