@@ -74,9 +74,8 @@ def _ratio(
     pairs = [
         (cost(sample), cost(floors[sample.repeat])) for sample in members if sample.repeat in floors
     ]
-    ratios = [
-        ours / floor for ours, floor in pairs if floor >= 0.02
-    ]  # below, the clock's ticks show
+    # Below, the clock's ticks show.
+    ratios = [ours / floor for ours, floor in pairs if floor >= 0.02]
     return f"{statistics.median(ratios):.2f}" if ratios else "–"
 
 

@@ -62,9 +62,8 @@ def dlt_source(connector: str, *entities: str, settings: Settings | None = None)
     Raises:
         SyncError: there is no such catalog, connector or entity.
     """
-    from sync_pipelines.runs.as_dlt import (
-        make_dlt_source,
-    )  # here, since dlt takes half a second to import
+    # dlt takes half a second to import.
+    from sync_pipelines.runs.as_dlt import make_dlt_source
 
     settings = settings or load_settings()
     return make_dlt_source(open_catalog(settings), connector, entities, settings)

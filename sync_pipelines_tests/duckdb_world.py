@@ -76,9 +76,9 @@ class DuckdbWorld(World):
         """Everything that a sync may change: cursor, marks, row count and the whole table."""
         entity = self.entity(slug)
         return (
-            entity.cursor,
-            entity.cursor_marks,
-            entity.row_count,
+            entity.position.cursor,
+            entity.position.cursor_marks,
+            entity.position.row_count,
             sorted(map(str, self.all_rows(slug))),
         )
 

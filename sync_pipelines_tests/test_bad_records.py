@@ -287,7 +287,7 @@ def test_the_entity_goes_on_after_poison_and_its_cursor_passes_it(world: World) 
     table.put_raw(("BAD",), record(b"BAD", b'"stock": "x"'), "20990101000000")
     table.put(item(50, owner="me"), "20990101000001")
     world.sync()
-    assert world.entity().cursor == "20990101000000"
+    assert world.entity().position.cursor == "20990101000000"
     table.put(item(51, owner="me"), "20990101000002")
     again = world.sync()
     assert (again.ledger.inserted, again.ledger.quarantined) == (1, 0)

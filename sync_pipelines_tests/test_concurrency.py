@@ -167,7 +167,7 @@ def test_a_table_set_aside_during_a_run_is_not_written_to(world: World) -> None:
         "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'erp'::regnamespace AND relname LIKE 'items\\_\\_%%'"
     )
     assert world.sql(f"SELECT count(*) FROM erp.{old}") == [(5,)]
-    assert world.entity().full_refresh_pending
+    assert world.entity().position.full_refresh_pending
     assert world.sync().mode is Mode.FULL
     world.assert_equal_to_truth()
 

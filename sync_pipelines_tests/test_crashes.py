@@ -206,7 +206,7 @@ def test_a_change_of_columns_killed_there_is_finished_by_the_next_run(
     world.sync()
     world.assert_equal_to_truth()
     world.assert_nothing_left_behind()
-    assert not world.entity().full_refresh_pending
+    assert not world.entity().position.full_refresh_pending
     assert {row["colour"] for row in world.rows().values()} == {"red"}
 
 

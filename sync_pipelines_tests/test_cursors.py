@@ -82,7 +82,7 @@ def test_no_change_is_missed_over_several_syncs(
     table = world.add_items(12, **options())
     world.set(lookback_seconds=lookback_seconds)
     world.sync()
-    assert world.entity().cursor_codec == codec
+    assert world.entity().position.cursor_codec == codec
     modes = []
     for number in range(2):
         world.pass_time()
@@ -132,7 +132,7 @@ def test_the_cursor_never_passes_a_write_that_is_still_open(world: World) -> Non
     for number in range(3):
         table.put(item(number, base_uom=f"U{number}"))
         world.sync()
-        cursor = world.entity().cursor
+        cursor = world.entity().position.cursor
         assert cursor is None or int(cursor) < int(late.rowversion)
     late.commit()
     world.sync()
@@ -231,9 +231,9 @@ def test_an_older_record_never_overwrites_a_newer_row_and_stops_the_run_instead_
     assert "codec" in str(error.next_command)
     assert "--full-refresh" in str(error.next_command)
     assert world.rows()[("A00003",)]["base_uom"] == "PCS"
-    assert (world.entity().cursor, world.entity().cursor_marks) == (
-        before.cursor,
-        before.cursor_marks,
+    assert (world.entity().position.cursor, world.entity().position.cursor_marks) == (
+        before.position.cursor,
+        before.position.cursor_marks,
     )
     assert world.sync(full_refresh=True).ledger.updated == 1
     world.assert_equal_to_truth()
@@ -324,7 +324,7 @@ def test_a_read_by_page_number_survives_rowversions_of_another_kind(world: World
         table.put(item(number), str(10 + number))
     world.set(lookback_seconds=0)
     world.sync()
-    assert world.entity().cursor_codec == "integer"
+    assert world.entity().position.cursor_codec == "integer"
     table.put_raw(
         ("A00001",),
         b'{"item_number": "A00001", "base_uom": "NEW"}',

@@ -59,9 +59,8 @@ def test_every_image_has_a_tag_and_a_digest_and_is_named_in_one_place() -> None:
     )
     assert fallback == images["base"]
     for name, image in images.items():
-        digest = (
-            "" if name == "iceberg-rest" else "@sha256:[0-9a-f]{64}"
-        )  # docs/security.md says why
+        # Docs/security.md says why.
+        digest = "" if name == "iceberg-rest" else "@sha256:[0-9a-f]{64}"
         assert re.fullmatch(rf"[a-z/-]+:(?!latest)[\w.-]+{digest}", image), image
     text = (PROJECT / "docker-compose.yml").read_text()
     assert [image for image in images.values() if text.count(image) != 1] == []

@@ -343,7 +343,7 @@ def test_a_change_of_strategy_is_followed(world: World) -> None:
 
 def test_an_entity_that_vanished_and_returned_goes_on_where_it_was(world: World) -> None:
     table = settled_items(world)
-    cursor = world.entity().cursor
+    cursor = world.entity().position.cursor
     world.add_items(1, "other")
     world.store.remove("items")
     assert world.discover().vanished == ["items"]

@@ -67,9 +67,9 @@ def test_a_full_refresh_that_would_delete_too_much_publishes_the_rest_and_holds_
     assert "--accept-vanished" in str(result.next_command)
     assert world.rows()[("A00015",)]["base_uom"] == "KG"
     assert world.sync().ledger.deleted == 0
-    assert world.entity().held_deletions == 11, "a delta knows nothing of deletions"
+    assert world.entity().position.held_deletions == 11, "a delta knows nothing of deletions"
     assert world.sync(full_refresh=True, accept_vanished=True).ledger.deleted == 11
-    assert world.entity().held_deletions == 0
+    assert world.entity().position.held_deletions == 0
     world.assert_equal_to_truth()
 
 
@@ -211,11 +211,11 @@ def test_a_failed_full_refresh_is_repeated_in_full(world: World) -> None:
     table.delete(("A00001",))
     world.faults.add(Fault(kind="data", nth=2, times=2, status=503))
     world.fails(SyncError)
-    assert world.entity().consecutive_failures == 1
+    assert world.entity().timeline.consecutive_failures == 1
     result = world.sync()
     assert (result.mode, result.ledger.deleted) == (Mode.FULL, 1)
-    assert not world.entity().full_refresh_pending
-    assert world.entity().consecutive_failures == 0
+    assert not world.entity().position.full_refresh_pending
+    assert world.entity().timeline.consecutive_failures == 0
     world.assert_equal_to_truth()
 
 

@@ -152,7 +152,7 @@ def test_a_broken_gate_stops_its_entity_and_changes_nothing(world: World) -> Non
         "failed",
         True,
     )
-    assert world.entity().consecutive_failures == 1
+    assert world.entity().timeline.consecutive_failures == 1
 
 
 def test_a_fixed_record_goes_the_whole_way_in_a_run_of_its_own_and_stays_settled(
@@ -164,9 +164,9 @@ def test_a_fixed_record_goes_the_whole_way_in_a_run_of_its_own_and_stays_settled
     table.put(item(2, weight_per_unit=0.5))
     any_world.sync()
     cursor, uid, success = (
-        any_world.entity().cursor,
+        any_world.entity().position.cursor,
         only_uid(any_world),
-        any_world.entity().last_success_at,
+        any_world.entity().timeline.last_success_at,
     )
     due = any_world.sql("SELECT next_due_at, due_reason, seen_rowversion FROM bridge.entities")
     with pytest.raises(SettingsError, match="would be refused again: Rule heavy_enough"):
@@ -189,8 +189,8 @@ def test_a_fixed_record_goes_the_whole_way_in_a_run_of_its_own_and_stays_settled
     (result,) = release_records(any_world.database, [uid], settings=any_world.settings, **WHO)
     assert (result.ledger.fetched, result.ledger.inserted, result.ledger.quarantined) == (1, 1, 0)
     assert str(any_world.rows()[("A00002",)]["weight_per_unit"]) == "7.125"
-    assert any_world.entity().cursor == cursor
-    assert any_world.entity().last_success_at == success
+    assert any_world.entity().position.cursor == cursor
+    assert any_world.entity().timeline.last_success_at == success
     assert (
         any_world.sql("SELECT next_due_at, due_reason, seen_rowversion FROM bridge.entities") == due
     )

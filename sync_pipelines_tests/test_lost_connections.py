@@ -108,7 +108,7 @@ def test_a_commit_whose_answer_was_lost_is_recognised_as_success(
     monkeypatch.undo()
     monkeypatch.setenv("TWIN_TOKEN", "twin-token")
     assert [run["status"] for run in world.runs()] == ["success", "success"]
-    assert world.entity().consecutive_failures == 0
+    assert world.entity().timeline.consecutive_failures == 0
     assert world.sync().ledger.written == 0
     world.assert_equal_to_truth()
 
@@ -278,7 +278,7 @@ def test_a_run_whose_lock_is_lost_is_one_attempt_of_several_and_names_the_databa
         "database",
         True,
     )
-    assert world.entity().consecutive_failures == 0
+    assert world.entity().timeline.consecutive_failures == 0
 
 
 def test_an_unexpected_error_that_the_step_repeats_is_one_attempt_of_several(
@@ -296,7 +296,7 @@ def test_an_unexpected_error_that_the_step_repeats_is_one_attempt_of_several(
         True,
         True,
     ]
-    assert world.entity().consecutive_failures == 1
+    assert world.entity().timeline.consecutive_failures == 1
 
 
 def test_a_database_that_goes_away_right_after_the_publish_fails_no_run(

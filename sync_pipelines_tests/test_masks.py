@@ -223,7 +223,7 @@ def test_a_masked_record_is_released_after_a_fix_with_a_clear_value_which_is_mas
         "***",
     )
     nowhere(any_world, CANARY)
-    assert any_world.entity().stored_masks.keys() == {"email", "salary", "notes"}
+    assert any_world.entity().position.stored_masks.keys() == {"email", "salary", "notes"}
 
 
 def test_a_mask_that_comes_later_takes_the_clear_values_out_of_table_and_quarantine(
@@ -366,7 +366,7 @@ def test_an_audit_compares_masked_with_masked_and_shows_no_clear_value(any_world
     any_world.sync()
     report = audit_entity(any_world.database, "erp", "items", settings=any_world.settings)
     assert (report.compared, report.equal, report.missed, report.extra) == (3, 3, 0, 0)
-    table.put(person(1, email="1.other@x"), rowversion=any_world.entity().cursor)
+    table.put(person(1, email="1.other@x"), rowversion=any_world.entity().position.cursor)
     report = audit_entity(any_world.database, "erp", "items", settings=any_world.settings)
     assert (report.missed, [sample["key"] for sample in report.samples]) == (1, [[digest("P1")]])
     assert "P1" not in str(report.as_dict())

@@ -207,7 +207,7 @@ class TrinoWorld(World):
         """Everything that a sync may change: cursor, marks, row count and the whole table."""
         entity = self.entity(slug)
         rows = sorted(map(str, self.all_rows(slug))) if self.has_table(slug) else []
-        return entity.cursor, entity.cursor_marks, entity.row_count, rows
+        return entity.position.cursor, entity.position.cursor_marks, entity.position.row_count, rows
 
     def snapshots(self, slug: str = "items") -> int:
         """Commits in the table's history."""

@@ -122,7 +122,7 @@ class World:
         table = quote(entity.target_schema, entity.target_table)
         exists = self.sql("SELECT to_regclass(%s)", table)[0][0] is not None
         rows = self.sql(f"SELECT t::text FROM {table} t ORDER BY _bridge_id") if exists else []
-        return entity.cursor, entity.cursor_marks, entity.row_count, rows
+        return entity.position.cursor, entity.position.cursor_marks, entity.position.row_count, rows
 
     def pass_time(self, seconds: int = 3600, slug: str = "items") -> None:
         """Age the marks of earlier reads, as if so many seconds had passed since."""

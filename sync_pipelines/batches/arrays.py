@@ -197,9 +197,8 @@ def python_type(column_type: ColumnType) -> Any:
     """The type as which msgspec decodes a column for `to_array`; always optional, nulls are the gate's business."""
     match column_type.kind:
         case Kind.NUMERIC:
-            return (
-                msgspec.Raw
-            )  # the literal itself: a float in between would change 12345678901234.567
+            # The literal itself: a float in between would change 12345678901234.567.
+            return msgspec.Raw
         case Kind.BOOLEAN:
             return bool | None
         case Kind.DOUBLE | Kind.REAL:

@@ -180,9 +180,8 @@ def _numeric(value: Any, column_type: ColumnType) -> str:
     if number and number.adjusted() + 1 > column_type.precision - scale:
         raise RecordError(f"{printable(str(value), 60)} is too large for {column_type}.")
     if -_exponent(number) > scale:
-        number = number.quantize(
-            Decimal((0, (1,), -scale)), context=_WIDE
-        )  # only zeros go: Arrow counts them as digits
+        # Only zeros go: Arrow counts them as digits.
+        number = number.quantize(Decimal((0, (1,), -scale)), context=_WIDE)
     return f"{number:f}"
 
 

@@ -30,7 +30,7 @@ def finish_without_load(
     cursor: Any, request: PublishRequest, read: ReadResult, ledger: Ledger
 ) -> Publication:
     """Close the books of a run that writes no row; the caller owns the transaction."""
-    row_count = request.entity.row_count or 0
+    row_count = request.entity.position.row_count or 0
     publication = Publication(ledger, row_count, verdict=judge_run(request, ledger, row_count))
     close_books(cursor, request, read, publication)
     return publication
@@ -113,7 +113,7 @@ def _move_entity(
         WHERE uid = %s
         """,
         (
-            entity.last_sync_status if is_release else str(status),
+            entity.timeline.last_sync_status if is_release else str(status),
             position.cursor,
             None if position.codec is None else str(position.codec),
             json.dumps([mark.as_json() for mark in position.marks]),

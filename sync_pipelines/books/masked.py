@@ -30,9 +30,9 @@ def mask_catalog(cursor: Any, remask: Remask) -> None:
         remask: which columns.
     """
     entity, bridge = remask.masks.entity, quote(remask.bridge_schema)
-    fresh = frozenset(name for name in remask.names if name not in entity.stored_masks)
+    fresh = frozenset(name for name in remask.names if name not in entity.position.stored_masks)
     held = _mask_quarantine(cursor, remask, fresh, f"{bridge}.quarantine") if fresh else 0
-    if entity.row_count is None and not held:
+    if entity.position.row_count is None and not held:
         return
     cursor.execute(
         f"UPDATE {bridge}.entities SET masks = masks || %s::jsonb, full_refresh_pending = true WHERE uid = %s",

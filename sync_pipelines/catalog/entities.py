@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import psycopg
@@ -12,7 +12,17 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import EntityDefinitionError, NotFoundError, SettingsError
 from sync_pipelines.model.cursor import Codec, CursorMark
-from sync_pipelines.model.entity import Column, Connector, DeltaStrategy, Entity, EntityStatus
+from sync_pipelines.model.entity import (
+    Column,
+    Connector,
+    DeltaStrategy,
+    Entity,
+    EntityDefinition,
+    EntityStatus,
+    Position,
+    SyncPolicy,
+    Timeline,
+)
 
 _SELECT = """
 SELECT e.uid, c.name AS connector, e.slug, e.api_name, e.description, e.delta_strategy, e.columns, e.target_schema,
@@ -34,16 +44,28 @@ _SETTABLE = {
 
 def entity_from_row(row: dict[str, Any]) -> Entity:
     """Build an entity from a row of the catalog query or of the snapshot file."""
+    marks = tuple(CursorMark.from_json(mark) for mark in row["cursor_marks"])
+    codec = row["cursor_codec"]
+    typed = {
+        **row,
+        "description": row["description"] or "",
+        "delta_strategy": DeltaStrategy(row["delta_strategy"]),
+        "columns": tuple(Column(**column) for column in row["columns"]),
+        "status": EntityStatus(row["status"]),
+        "cursor_codec": None if codec is None else Codec(codec),
+        "cursor_marks": marks,
+    }
     return Entity(
-        **{
-            **row,
-            "description": row["description"] or "",
-            "delta_strategy": DeltaStrategy(row["delta_strategy"]),
-            "columns": tuple(Column(**column) for column in row["columns"]),
-            "cursor_marks": tuple(CursorMark.from_json(mark) for mark in row["cursor_marks"]),
-            "status": EntityStatus(row["status"]),
-        }
+        **_taken(EntityDefinition, typed),
+        policy=SyncPolicy(**_taken(SyncPolicy, typed)),
+        position=Position(**_taken(Position, typed)),
+        timeline=Timeline(**_taken(Timeline, typed)),
     )
+
+
+def _taken(part: type[Any], row: dict[str, Any]) -> dict[str, Any]:
+    """The values of a row that are fields of one part of an entity."""
+    return {field.name: row[field.name] for field in fields(part) if field.name in row}
 
 
 def list_entity_rows(database: Database, connector: str | None = None) -> list[dict[str, Any]]:
@@ -118,10 +140,10 @@ def insert_entity(
             entity.target_schema,
             entity.target_table,
             Jsonb([column.as_json() for column in entity.columns]),
-            entity.sync_interval_seconds,
-            entity.lookback_seconds,
-            entity.max_vanished_share,
-            entity.cursor_codec,
+            entity.policy.sync_interval_seconds,
+            entity.policy.lookback_seconds,
+            entity.policy.max_vanished_share,
+            entity.position.cursor_codec,
             connector.destination,
         ],
     )
@@ -148,7 +170,7 @@ def update_definition(
             discovered.delta_strategy,
             Jsonb([column.name for column in discovered.business_keys]),
             Jsonb([column.as_json() for column in discovered.columns]),
-            discovered.cursor_codec,
+            discovered.position.cursor_codec,
             read_everything_again,
             current.uid,
         ],

@@ -205,9 +205,11 @@ def _fail_run(
     status = ending_of(error)
     # In Trino its rows may be in, so that they have to be counted anew.
     stands = (
-        entity.last_sync_status if released and entity.destination == "postgres" else str(status)
+        entity.timeline.last_sync_status
+        if released and entity.destination == "postgres"
+        else str(status)
     )
-    failures = entity.consecutive_failures + (status is not RunStatus.CANCELLED)
+    failures = entity.timeline.consecutive_failures + (status is not RunStatus.CANCELLED)
     details: dict[str, Any] = (
         error.details() if isinstance(error, SyncError) else _unexpected(error)
     )
@@ -246,7 +248,9 @@ def _fail_run(
                 """,
                 {
                     "failures": failures,
-                    "pause": plan_retry_seconds(entity.uid, entity.sync_interval_seconds, failures),
+                    "pause": plan_retry_seconds(
+                        entity.uid, entity.policy.sync_interval_seconds, failures
+                    ),
                     "keep_full_read": row["mode"] == Mode.DELTA
                     or (isinstance(error, RetriableError) and failures < FULL_READ_TRIES),
                     "lease": lease,

@@ -29,9 +29,9 @@ def refuse_contrary(
         for theirs, ours in pairs
     )
     raise CursorProtocolError(
-        f"{count} records that the source sent as greater than the cursor {entity.cursor!r} order below their rows"
-        f" under the codec {read.position.codec}, with other content: {shown}. Either rowversions are not ordered"
-        " so, or the source went back.",
+        f"{count} records that the source sent as greater than the cursor {entity.position.cursor!r}"
+        f" order below their rows under the codec {read.position.codec}, with other content: {shown}."
+        " Either rowversions are not ordered so, or the source went back.",
         where=dict(entity.where),
         next_command="declare the codec of the cursor (cursor.codec in the connector's file, or sync-pipelines"
         f" cursor set {entity.path} --clear --codec opaque), or, if the source went back, sync-pipelines sync"

@@ -24,9 +24,9 @@ def check_may_be_made(entity: Entity, *, rebuild: bool) -> None:
     Raises:
         SchemaDriftError: the table held rows.
     """
-    if entity.last_sync_at is not None and entity.row_count and not rebuild:
+    if entity.timeline.last_sync_at is not None and entity.position.row_count and not rebuild:
         raise SchemaDriftError(
-            f"The table {entity.table} is gone although it held {entity.row_count} rows.",
+            f"The table {entity.table} is gone although it held {entity.position.row_count} rows.",
             where=dict(entity.where),
             next_command=f"sync-pipelines sync {entity.path} --full-refresh",
         )
@@ -134,7 +134,7 @@ def plan_columns(
                 changes.append(f"widen {column.name} from {have} to {wanted}")
             elif not spelled.holds(column, have):
                 refused.append(f"{column.name}: {have} in the table, {wanted} at the source")
-    for name in sorted(entity.own_columns - stored.keys()):
+    for name in sorted(entity.position.own_columns - stored.keys()):
         statements.append(
             f"ALTER TABLE {spelled.table} ADD COLUMN {name} {spelled.own_types[name]}"
         )

@@ -57,11 +57,14 @@ def diff_entity(stored: Entity, discovered: Entity) -> Drift:
             f"delta strategy {stored.delta_strategy} becomes {discovered.delta_strategy}"
         )
         drift.read_everything_again |= discovered.delta_strategy is DeltaStrategy.ROWVERSION
-    if discovered.cursor_codec is not None and discovered.cursor_codec != stored.cursor_codec:
+    if (
+        discovered.position.cursor_codec is not None
+        and discovered.position.cursor_codec != stored.position.cursor_codec
+    ):
         drift.harmless.append(
-            f"rowversion codec {stored.cursor_codec or 'inferred'} becomes {discovered.cursor_codec}"
+            f"rowversion codec {stored.position.cursor_codec or 'inferred'} becomes {discovered.position.cursor_codec}"
         )
-        drift.read_everything_again |= stored.cursor is not None
+        drift.read_everything_again |= stored.position.cursor is not None
     if (stored.api_name, stored.description) != (discovered.api_name, discovered.description):
         drift.harmless.append("name or description changed")
     old_order = [column.name for column in stored.columns]

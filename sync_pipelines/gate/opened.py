@@ -116,7 +116,7 @@ def open_gate(folder: Path, entity: Entity) -> OpenedGate | None:
     lost = sorted(
         column.name
         for column in entity.columns
-        if column.name in entity.stored_masks and column.name not in configured
+        if column.name in entity.position.stored_masks and column.name not in configured
     )
     if lost:
         raise MaskLostError(
@@ -133,7 +133,9 @@ def newly_masked(entity: Entity, opened: OpenedGate | None) -> frozenset[str]:
     if opened is None:
         return frozenset()
     return frozenset(
-        name for name, mask in opened.fingerprints.items() if entity.stored_masks.get(name) != mask
+        name
+        for name, mask in opened.fingerprints.items()
+        if entity.position.stored_masks.get(name) != mask
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from sync_pipelines.errors import EntityDefinitionError
-from sync_pipelines.model.cursor import CursorMark
+from sync_pipelines.model.cursor import Codec, CursorMark
 from sync_pipelines.model.names import check_column_names, shorten_identifier
 from sync_pipelines.model.types import ColumnType, Kind, parse_type
 
@@ -126,14 +127,60 @@ class Connector:
 
 
 @dataclass(frozen=True)
-class Entity:
-    """One API of a connector with its table, its cursor and how it is synced.
+class SyncPolicy:
+    """How an entity is synced; a person may change each of these.
 
     Attributes:
+        page_size: records a page; None = the connector's.
+        max_vanished_share: the largest share of live rows that one full read may delete.
+    """
+
+    sync_enabled: bool = True
+    sync_interval_seconds: int = 300
+    page_size: int | None = None
+    lookback_seconds: int = DEFAULT_LOOKBACK_SECONDS
+    max_vanished_share: float = 0.5
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far the table has followed the source.
+
+    Attributes:
+        cursor_codec: the order of the rowversions; None = not known yet.
+        cursor: the highest rowversion that is published.
+        seen_rowversion: the highest rowversion that a probe has seen.
         stored_masks: the masks that the table was last written with, by column.
         held_deletions: rows that the last full read missed and that nobody has accepted as vanished.
         own_columns: which of OPTIONAL_COLUMNS the table has, or gets.
     """
+
+    cursor_codec: Codec | None = None
+    cursor: str | None = None
+    cursor_marks: tuple[CursorMark, ...] = ()
+    seen_rowversion: str | None = None
+    full_refresh_pending: bool = False
+    row_count: int | None = None
+    stored_masks: dict[str, str] = field(default_factory=dict)
+    held_deletions: int = 0
+    own_columns: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When an entity was synced, how that ended, and when it is due next."""
+
+    last_sync_at: datetime | None = None
+    last_sync_status: str | None = None
+    last_success_at: datetime | None = None
+    consecutive_failures: int = 0
+    next_due_at: datetime | None = None
+    due_reason: str = ""
+
+
+@dataclass(frozen=True)
+class EntityDefinition:
+    """One API of a connector and its table, as discovery or a connector file describes them."""
 
     uid: UUID
     connector: str
@@ -145,28 +192,8 @@ class Entity:
     target_schema: str
     target_table: str
     destination: str = "postgres"
-    sync_enabled: bool = True
-    sync_interval_seconds: int = 300
-    page_size: int | None = None
-    lookback_seconds: int = DEFAULT_LOOKBACK_SECONDS
-    max_vanished_share: float = 0.5
-    cursor_codec: str | None = None
-    cursor: str | None = None
-    cursor_marks: tuple[CursorMark, ...] = ()
-    full_refresh_pending: bool = False
     status: EntityStatus = EntityStatus.ACTIVE
     status_reason: str | None = None
-    row_count: int | None = None
-    last_sync_at: datetime | None = None
-    last_sync_status: str | None = None
-    consecutive_failures: int = 0
-    last_success_at: datetime | None = None
-    next_due_at: datetime | None = None
-    due_reason: str = ""
-    seen_rowversion: str | None = None
-    stored_masks: dict[str, str] = field(default_factory=dict)
-    held_deletions: int = 0
-    own_columns: frozenset[str] = frozenset()
 
     @property
     def path(self) -> str:
@@ -189,21 +216,6 @@ class Entity:
         return tuple(column for column in self.columns if column.coerce)
 
     @property
-    def has_review(self) -> bool:
-        """The table has the column `_bridge_review`."""
-        return REVIEW_COLUMN in self.own_columns
-
-    @property
-    def has_rejected(self) -> bool:
-        """The table has the column `_bridge_rejected_at`."""
-        return REJECTED_COLUMN in self.own_columns
-
-    @property
-    def flags(self) -> dict[str, str]:
-        """What staged records carry for columns of ours: name in staging -> column of the table."""
-        return {name: column for name, column in _FLAGS.items() if column in self.own_columns}
-
-    @property
     def staging_schema(self) -> str:
         """The schema of the entity's staging tables."""
         return staging_schema(self.target_schema)
@@ -223,14 +235,6 @@ class Entity:
         """The target table as a person reads it."""
         return f"{self.target_schema}.{self.target_table}"
 
-    def masked_columns(self, columns: tuple[Column, ...]) -> tuple[Column, ...]:
-        """Columns of the table under the masks last written: without dropped columns, other masked columns as text."""
-        kept = (column for column in columns if self.stored_masks.get(column.name) != "drop")
-        return tuple(
-            replace(column, data_type="TEXT") if column.name in self.stored_masks else column
-            for column in kept
-        )
-
     @cached_property
     def columns_fingerprint(self) -> str:
         """Eight hex digits that change when names or types of the columns change, or how their content is hashed."""
@@ -240,6 +244,48 @@ class Entity:
     def code_version(self) -> str:
         """Changes when anything changes that decides what the table looks like."""
         return fingerprint([self.delta_strategy, *(column.as_json() for column in self.columns)])
+
+
+@dataclass(frozen=True)
+class Entity(EntityDefinition):
+    """A definition with how it is synced, how far it is, and how its syncs went."""
+
+    policy: SyncPolicy = SyncPolicy()
+    position: Position = Position()
+    timeline: Timeline = Timeline()
+
+    @property
+    def has_review(self) -> bool:
+        """The table has the column `_bridge_review`."""
+        return REVIEW_COLUMN in self.position.own_columns
+
+    @property
+    def has_rejected(self) -> bool:
+        """The table has the column `_bridge_rejected_at`."""
+        return REJECTED_COLUMN in self.position.own_columns
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """What staged records carry for columns of ours: name in staging -> column of the table."""
+        return {
+            name: column for name, column in _FLAGS.items() if column in self.position.own_columns
+        }
+
+    def with_own_columns(self, own_columns: Iterable[str]) -> Entity:
+        """The entity whose table has, or gets, these of OPTIONAL_COLUMNS."""
+        return replace(self, position=replace(self.position, own_columns=frozenset(own_columns)))
+
+    def masked_columns(self, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+        """Columns of the table under the masks last written: without dropped columns, other masked columns as text."""
+        kept = (
+            column for column in columns if self.position.stored_masks.get(column.name) != "drop"
+        )
+        return tuple(
+            replace(column, data_type="TEXT")
+            if column.name in self.position.stored_masks
+            else column
+            for column in kept
+        )
 
 
 def _hashed_as(column: Column) -> str:

@@ -154,9 +154,8 @@ def _checked(
     declared: str, name: str, kind: Kind, first: int | None, second: int | None
 ) -> ColumnType:
     if name == "float" and (first or 0) > 53:
-        return ColumnType(
-            Kind.NUMERIC
-        )  # Oracle's binary precision, up to 126: more than a double holds
+        # Oracle's binary precision, up to 126: more than a double holds.
+        return ColumnType(Kind.NUMERIC)
     if kind is Kind.TEXT:
         return _checked_text(declared, name, first)
     if kind is Kind.NUMERIC:

@@ -87,8 +87,8 @@ def plan_verdict(
     if held_deletions:
         said = (
             f"A full read misses {held_deletions} of {live_before} live rows, more than the share of"
-            f" {entity.max_vanished_share:g} that may vanish at once. They stay until somebody decides; what is new"
-            " or changed is in the table."
+            f" {entity.policy.max_vanished_share:g} that may vanish at once. They stay until somebody decides;"
+            " what is new or changed is in the table."
         )
         accept = (
             f"sync-pipelines sync {entity.path} --full-refresh --accept-vanished, if it is true"

@@ -168,7 +168,7 @@ def _description(entity: Entity) -> str:
     elif entity.status is not EntityStatus.ACTIVE:
         reason = entity.status_reason or "the source does not offer it any more."
         stopped = f"{str(entity.status).capitalize()}: {reason}"
-    elif not entity.sync_enabled:
+    elif not entity.policy.sync_enabled:
         stopped = f"Switched off: nothing syncs it by itself. Next: sync-pipelines entity set {entity.path} --enable"
     return markdown_paragraphs(stopped, entity.api_name, entity.description or "")
 

@@ -19,10 +19,10 @@ def freshness_policy(entity: Entity) -> dg.FreshnessPolicy | None:
     Dagster measures materializations, in whole evaluations of 30 s, and knows no window below a minute. Every interval
     ends in a run, and so in a materialization, whether or not the source had news.
     """
-    if not plan_freshness(entity.status, sync_enabled=entity.sync_enabled):
+    if not plan_freshness(entity.status, sync_enabled=entity.policy.sync_enabled):
         return None
     windows = freshness_windows(
-        entity.sync_interval_seconds, load_settings().alerts.freshness_grace_seconds
+        entity.policy.sync_interval_seconds, load_settings().alerts.freshness_grace_seconds
     )
     warn = max(MIN_WINDOW_SECONDS, windows.late_seconds)
     return dg.FreshnessPolicy.time_window(

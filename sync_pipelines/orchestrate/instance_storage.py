@@ -116,9 +116,8 @@ class EnvSelectedStorage(DagsterStorage, ConfigurableClass):
         )
         if url == SQLITE:
             return DagsterSqliteStorage.from_local(str(files_directory()), inst_data=inst_data)
-        from dagster_postgres import (
-            DagsterPostgresStorage,
-        )  # deferred: 0.2 s that SQLite users need not wait
+        # 0.2 s that SQLite users need not wait.
+        from dagster_postgres import DagsterPostgresStorage
 
         return DagsterPostgresStorage(
             psycopg2_url(catalog_url() if url == CATALOG else named_url(url)), inst_data=inst_data

@@ -37,7 +37,7 @@ def syncable_entities(view: CatalogView) -> dict[str, list[Entity]]:
     """
     found: dict[str, list[Entity]] = defaultdict(list)
     for entity in view.entities:
-        if entity.sync_enabled and entity.status is not EntityStatus.VANISHED:
+        if entity.policy.sync_enabled and entity.status is not EntityStatus.VANISHED:
             found[entity.connector].append(entity)
     return dict(found)
 

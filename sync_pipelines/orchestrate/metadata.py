@@ -86,7 +86,7 @@ def definition_metadata(
         "dagster/table_name": table_name,
         "strategy": str(entity.delta_strategy),
         "business_key": ", ".join(column.name for column in entity.business_keys),
-        "sync_interval_seconds": entity.sync_interval_seconds,
+        "sync_interval_seconds": entity.policy.sync_interval_seconds,
         "status": str(entity.status),
     }
     if base_url:

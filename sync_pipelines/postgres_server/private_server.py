@@ -197,7 +197,7 @@ class PrivateServer(PostgresServer):
             Path(runtime)
             if self.system_user is None and runtime and len(os.fsencode(runtime)) < 50
             else Path("/tmp")
-        )  # noqa: S108
+        )
         name = hashlib.sha256(os.fsencode(self.pgdata)).hexdigest()[:8]
         folder = Path(tempfile.mkdtemp(prefix=f"sp-{name}-", dir=base))
         self._give(folder)

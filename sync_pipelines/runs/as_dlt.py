@@ -177,12 +177,13 @@ def _pinned(entity: Entity, state: dict[str, Any]) -> Entity:
         CursorProtocolError: its codec is another one by now.
     """
     pinned = state.get(_CODEC)
-    if pinned is None or entity.cursor_codec == pinned:
+    if pinned is None or entity.position.cursor_codec == pinned:
         return entity
-    if entity.cursor_codec is None:
-        return replace(entity, cursor_codec=pinned)
+    if entity.position.cursor_codec is None:
+        return replace(entity, position=replace(entity.position, cursor_codec=Codec(pinned)))
     raise CursorProtocolError(
-        f"Rowversions are compared as {entity.cursor_codec!s} now, and the position of the pipeline is of {pinned}.",
+        f"Rowversions are compared as {entity.position.cursor_codec} now,"
+        f" and the position of the pipeline is of {pinned}.",
         where=dict(entity.where),
         state="The dlt pipeline loads nothing of this read.",
         next_command='run the pipeline once with refresh="drop_resources"',
@@ -202,7 +203,8 @@ def _resources(
 ) -> tuple[Any, Any]:
     """The records of an entity, and what of them is rejected."""
     is_incremental = (
-        entity.delta_strategy is DeltaStrategy.ROWVERSION and entity.cursor_codec != Codec.OPAQUE
+        entity.delta_strategy is DeltaStrategy.ROWVERSION
+        and entity.position.cursor_codec != Codec.OPAQUE
     )
     waiting: list[pa.Table] = []
 

@@ -21,7 +21,6 @@ from sync_pipelines.destinations.load import Batch, Loading, load_batches, load_
 from sync_pipelines.destinations.spool import Spool
 from sync_pipelines.destinations.spools import RunFolder
 from sync_pipelines.gate.judge import Tally
-from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.due import plan_next
 from sync_pipelines.model.publish import NextDue, Position, Publication, PublishRequest, ReadResult
 from sync_pipelines.model.run import Ledger, Mode, RunStatus, is_published
@@ -56,7 +55,7 @@ class Attempt:
         if run.released:
             return self.extraction.released(list(run.released.values()))
         return self.extraction.batches(
-            after=None if full else run.entity.cursor,
+            after=None if full else run.entity.position.cursor,
             keyset=self.keyset,
             full=full,
             closing=full and not run.fills_empty,
@@ -85,7 +84,7 @@ def _open_extraction(run: Run, originals: Originals) -> Extraction:
         batch_rows=settings.runs.batch_rows,
         batch_bytes=settings.runs.batch_bytes,
         max_record_bytes=settings.runs.max_record_bytes,
-        own_columns=run.entity.own_columns,
+        own_columns=run.entity.position.own_columns,
         gate=run.gate,
         keep_original=originals.add,
         original_characters=run.original_characters,
@@ -105,7 +104,7 @@ def _request_of(run: Run) -> PublishRequest:
         mode=run.mode,
         bridge_schema=run.database.bridge_schema,
         declared_columns=run.declared.columns,
-        masks=entity.stored_masks if run.released else masks,
+        masks=entity.position.stored_masks if run.released else masks,
         released=tuple(run.released),
         accept_vanished=run.accept_vanished,
         lease=run.lease,
@@ -158,8 +157,8 @@ def _read_result(attempt: Attempt) -> ReadResult:
     without_rowversion = _without_rowversion(attempt)
     seconds, reason = plan_next(
         run.entity.uid,
-        run.entity.sync_interval_seconds,
-        run.entity.lookback_seconds,
+        run.entity.policy.sync_interval_seconds,
+        run.entity.policy.lookback_seconds,
         probed=run.connector.probe_changes and position.seen_is_sure and not walked,
         moved=has_moved,
     )
@@ -182,9 +181,9 @@ def _position_after(attempt: Attempt) -> tuple[Position, bool]:
     """Where the next read starts, and whether the source has moved since the last one."""
     run, reading = attempt.run, attempt.extraction.reading
     entity = run.entity
-    codec = reading.codec or (Codec(entity.cursor_codec) if entity.cursor_codec else None)
+    codec = reading.codec or entity.position.cursor_codec
     if run.released:
-        return Position(entity.cursor, codec, entity.cursor_marks), False
+        return Position(entity.position.cursor, codec, entity.position.cursor_marks), False
     if not attempt.keyset:
         return Position(None, codec), False
     checkpoint = plan_checkpoint(entity, run.mode, reading, run.started_at, run.elapsed_seconds)
@@ -192,7 +191,10 @@ def _position_after(attempt: Attempt) -> tuple[Position, bool]:
     position = Position(
         checkpoint.cursor, codec, checkpoint.marks, checkpoint.seen, checkpoint.seen_is_sure
     )
-    return position, checkpoint.seen is not None and checkpoint.seen != entity.seen_rowversion
+    return (
+        position,
+        checkpoint.seen is not None and checkpoint.seen != entity.position.seen_rowversion,
+    )
 
 
 def _details_of(attempt: Attempt, without_rowversion: int) -> dict[str, Any]:

@@ -127,8 +127,11 @@ def audit_entity(
         get_connector(database, connector_name),
         get_entity(database, connector_name, slug),
     )
-    keyset = entity.delta_strategy is DeltaStrategy.ROWVERSION and entity.cursor_codec is not None
-    if entity.row_count is None:
+    keyset = (
+        entity.delta_strategy is DeltaStrategy.ROWVERSION
+        and entity.position.cursor_codec is not None
+    )
+    if entity.position.row_count is None:
         raise ConfigurationError(
             f"{entity.path} was never synced, so there is nothing to compare.",
             state="",
@@ -173,7 +176,9 @@ def audit_entity(
         for table_name, batch in batches:
             if table_name == entity.records_table:
                 _copy(connection, batch)
-        report = AuditReport(entity.path, ranges is None, lookback_seconds=entity.lookback_seconds)
+        report = AuditReport(
+            entity.path, ranges is None, lookback_seconds=entity.policy.lookback_seconds
+        )
         _compare(connection, entity, target, report)
         connection.rollback()
     return report
@@ -308,11 +313,11 @@ def _judge(
 
 
 def _above_cursor(entity: Entity, rowversion: str | None) -> bool:
-    if entity.cursor_codec is None or entity.cursor is None or rowversion is None:
+    if entity.position.cursor_codec is None or entity.position.cursor is None or rowversion is None:
         return entity.delta_strategy is not DeltaStrategy.ROWVERSION
-    codec = Codec(entity.cursor_codec)
+    codec = entity.position.cursor_codec
     return codec is not Codec.OPAQUE and bool(
-        order_key(codec, rowversion) > order_key(codec, entity.cursor)
+        order_key(codec, rowversion) > order_key(codec, entity.position.cursor)
     )
 
 
@@ -322,11 +327,11 @@ def _late_seconds(
     """Seconds between a rowversion and the start of the first run that went past it: it was visible only later."""
     if (
         rowversion is None
-        or entity.cursor_codec is None
-        or not Codec(entity.cursor_codec).tells_time
+        or entity.position.cursor_codec is None
+        or not entity.position.cursor_codec.tells_time
     ):
         return None
-    codec = Codec(entity.cursor_codec)
+    codec = entity.position.cursor_codec
     theirs, mine = order_of(codec, "rowversion_end"), order_of(codec, "%(mine)s::text")
     row = connection.execute(
         "SELECT details->>'rowversion_last' AS last FROM sync_runs WHERE entity_uid = %(uid)s AND details ? 'row_count'"

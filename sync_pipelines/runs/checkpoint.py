@@ -50,7 +50,7 @@ def plan_checkpoint(
         started_at: start of the read by the database clock.
         read_seconds: duration by the stopwatch.
     """
-    codec, current, marks = reading.codec, entity.cursor, entity.cursor_marks
+    codec, current, marks = reading.codec, entity.position.cursor, entity.position.cursor_marks
     if codec is None:
         return Checkpoint(current, marks)
     warnings: list[str] = []
@@ -75,14 +75,14 @@ def plan_checkpoint(
         read_seconds=read_seconds,
         last=reading.last,
         below_last=reading.below_last,
-        lookback_seconds=entity.lookback_seconds,
+        lookback_seconds=entity.policy.lookback_seconds,
     )
     mark = (
         CursorMark(started_at + timedelta(seconds=read_seconds), reading.last)
         if reading.last is not None
         else None
     )
-    marks = plan_marks(marks, mark, started_at, entity.lookback_seconds)
+    marks = plan_marks(marks, mark, started_at, entity.policy.lookback_seconds)
     return Checkpoint(cursor, marks, tuple(warnings), reading.last, sure)
 
 

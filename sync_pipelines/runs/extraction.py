@@ -20,7 +20,7 @@ from sync_pipelines.batches.records import Reject, fingerprint_of, key_of
 from sync_pipelines.errors import CursorProtocolError, FatalError, SourceContractError, SyncError
 from sync_pipelines.gate.contract import Violation, judge_batch
 from sync_pipelines.gate.opened import OpenedGate
-from sync_pipelines.model.cursor import Codec, order_key, subtract_seconds
+from sync_pipelines.model.cursor import order_key, subtract_seconds
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.limits import MAX_RECORD_BYTES
 from sync_pipelines.model.staged import records_schema, rejects_schema
@@ -73,10 +73,10 @@ class Extraction:
     ) -> None:
         self.entity = entity
         self.source, self.gate = source, gate
-        self.stored = replace(gate.stored_entity if gate else entity, own_columns=own_columns)
+        self.stored = (gate.stored_entity if gate else entity).with_own_columns(own_columns)
         self._hides = gate is not None and gate.masks is not None
         self.traffic = Traffic()
-        self.reading = Reading(Codec(entity.cursor_codec) if entity.cursor_codec else None)
+        self.reading = Reading(entity.position.cursor_codec)
         self.fetched = self.staged = self.rejected = self.reread = self.pages = self._arrived = 0
         self.moved = False
         self.without_rowversion = 0
@@ -203,7 +203,7 @@ class Extraction:
             and codec.tells_time
             and last is not None
         ):
-            back = time.monotonic() - started + self.entity.lookback_seconds
+            back = time.monotonic() - started + self.entity.policy.lookback_seconds
             for pieces in self._until_still(subtract_seconds(codec, last, back), keyset, full):
                 yield (replace(piece, is_closing=True) for piece in pieces)
 

@@ -40,10 +40,10 @@ def forget_mask(database: Database, entity: Entity, column: str) -> None:
     Raises:
         SettingsError: it was not masked.
     """
-    if column not in entity.stored_masks:
+    if column not in entity.position.stored_masks:
         raise SettingsError(
             f"{entity.path} is not stored with a mask on {column!r}; masked are:"
-            f" {', '.join(sorted(entity.stored_masks)) or 'none'}."
+            f" {', '.join(sorted(entity.position.stored_masks)) or 'none'}."
         )
     with database.connect() as connection:
         connection.execute(

@@ -186,7 +186,7 @@ def _releasable(row: dict[str, Any], entity: Entity) -> bytes:
     uid, record = row["uid"], bytes(row["edited_record"] or row["record"])
     _check_json(record, uid)
     if (
-        row["column_name"] in entity.stored_masks
+        row["column_name"] in entity.position.stored_masks
         and row["edited_record"] is None
         and row["waived_at"] is None
     ):

@@ -57,7 +57,7 @@ def result_of(attempt: Attempt, publication: Publication) -> RunResult:
         duration_seconds=run.elapsed_seconds,
         table=entity.table,
         row_count=publication.row_count,
-        rowversion_start=entity.cursor if run.mode is Mode.DELTA else None,
+        rowversion_start=entity.position.cursor if run.mode is Mode.DELTA else None,
         rowversion_end=read.position.cursor,
         pages=extraction.pages,
         requests=traffic.requests,

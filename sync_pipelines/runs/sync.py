@@ -122,7 +122,7 @@ def sync_entity(
         except SyncError as error:
             # A failed run shows the error where all failures are shown, and delays the next start of the entity.
             mode = plan_mode(entity, full_refresh=full_refresh)
-            start = entity.cursor if mode is Mode.DELTA else None
+            start = entity.position.cursor if mode is Mode.DELTA else None
             uid, _ = start_run(
                 held, entity, mode, triggered_by, start, interrupted=interrupted_before
             )
@@ -144,7 +144,7 @@ def sync_entity(
         )
         if released and gate is not None:
             gate = _gate_of_released(entity, gate)
-        start = entity.cursor if mode is Mode.DELTA else None
+        start = entity.position.cursor if mode is Mode.DELTA else None
         uid, started_at = start_run(
             held, entity, mode, triggered_by, start, interrupted=interrupted_before
         )
@@ -216,9 +216,13 @@ def _may_pass(error: BaseException) -> bool:
 
 def plan_mode(entity: Entity, *, full_refresh: bool) -> Mode:
     """FULL when everything must be read: on demand, after a change of columns, without cursor, or by strategy."""
-    incremental = entity.delta_strategy is DeltaStrategy.ROWVERSION and entity.cursor is not None
+    incremental = (
+        entity.delta_strategy is DeltaStrategy.ROWVERSION and entity.position.cursor is not None
+    )
     return (
-        Mode.FULL if full_refresh or entity.full_refresh_pending or not incremental else Mode.DELTA
+        Mode.FULL
+        if full_refresh or entity.position.full_refresh_pending or not incremental
+        else Mode.DELTA
     )
 
 
@@ -321,12 +325,12 @@ def _prepare(run: Run) -> None:
     wanted |= {COERCED_COLUMN} if run.entity.coerced else set()
     masks = run.gate.masks if run.gate is not None else None
     prepared = run.destination.prepare(
-        replace(run.entity, own_columns=frozenset(wanted)),
+        run.entity.with_own_columns(wanted),
         rebuild=run.mode is Mode.FULL,
         remask=Remask(masks, run.remask, run.database.bridge_schema)
         if masks is not None and run.remask
         else None,
     )
-    run.entity, run.remask = replace(run.entity, own_columns=prepared.own_columns), frozenset()
+    run.entity, run.remask = run.entity.with_own_columns(prepared.own_columns), frozenset()
     run.fills_empty, run.original_characters = prepared.is_empty, prepared.original_characters
     run.table_changes = run.table_changes or prepared.changes

@@ -118,7 +118,7 @@ def plan_write_back(
             )
         texts[name] = _canonical(columns[name], value)
     sync_entity(database, connector_name, slug, triggered_by="write-back", settings=settings)
-    if masked := get_entity(database, connector_name, slug).stored_masks:
+    if masked := get_entity(database, connector_name, slug).position.stored_masks:
         raise ConfigurationError(
             f"{entity.path} has masks ({', '.join(sorted(masked))}), so its rows are not what the source would"
             " get back.",

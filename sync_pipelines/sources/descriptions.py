@@ -11,7 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sync_pipelines.errors import EntityDefinitionError, SourceContractError, SyncError
 from sync_pipelines.model.cursor import Codec
-from sync_pipelines.model.entity import Column, Connector, DeltaStrategy, Entity, check_columns
+from sync_pipelines.model.entity import (
+    Column,
+    Connector,
+    DeltaStrategy,
+    Entity,
+    Position,
+    SyncPolicy,
+    check_columns,
+)
 from sync_pipelines.model.names import (
     asset_name_for,
     check_slug,
@@ -91,13 +99,18 @@ def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
         columns=columns,
         target_schema=connector.target_schema,
         target_table=shorten_identifier(table_name_for(slug), 53),
-        sync_interval_seconds=api.declared_interval_seconds
-        or settings.schedule.default_sync_interval_seconds,
-        lookback_seconds=settings.runs.default_lookback_seconds
-        if api.declared_lookback_seconds is None
-        else api.declared_lookback_seconds,
+        policy=_policy(api, settings),
+        position=Position(cursor_codec=_codec(api)),
+    )
+
+
+def _policy(api: ApiDescription, settings: Settings) -> SyncPolicy:
+    interval = api.declared_interval_seconds
+    lookback = api.declared_lookback_seconds
+    return SyncPolicy(
+        sync_interval_seconds=interval or settings.schedule.default_sync_interval_seconds,
+        lookback_seconds=settings.runs.default_lookback_seconds if lookback is None else lookback,
         max_vanished_share=settings.runs.max_vanished_share,
-        cursor_codec=_codec(api),
     )
 
 
@@ -144,11 +157,11 @@ def _strategy(api: ApiDescription) -> DeltaStrategy:
         ) from None
 
 
-def _codec(api: ApiDescription) -> str | None:
+def _codec(api: ApiDescription) -> Codec | None:
     if api.rowversion_codec is None:
         return None
     try:
-        return str(Codec(api.rowversion_codec.lower()))
+        return Codec(api.rowversion_codec.lower())
     except ValueError:
         raise EntityDefinitionError(
             f"The rowversion codec {printable(api.rowversion_codec, 60)!r} is unknown; known: {', '.join(Codec)}."

@@ -147,8 +147,12 @@ def test_entity_settings_are_kept_over_discoveries(world: World) -> None:
     table.description = "another text"
     assert "items" in world.discover().changed
     entity = world.entity()
-    assert (entity.page_size, entity.lookback_seconds, entity.max_vanished_share) == (3, 7, 0.25)
-    assert (entity.sync_enabled, entity.description) == (False, "another text")
+    assert (
+        entity.policy.page_size,
+        entity.policy.lookback_seconds,
+        entity.policy.max_vanished_share,
+    ) == (3, 7, 0.25)
+    assert (entity.policy.sync_enabled, entity.description) == (False, "another text")
 
 
 def test_a_cursor_put_by_hand_is_where_the_next_sync_starts(world: World) -> None:
@@ -168,7 +172,7 @@ def test_a_run_is_failed_once_and_a_finished_one_never(world: World) -> None:
     result = world.sync()
     fail_run(world.database, world.entity(), result.uid, RuntimeError("too late"))
     assert get_run(world.database, result.uid)["status"] == "success"
-    assert world.entity().consecutive_failures == 0
+    assert world.entity().timeline.consecutive_failures == 0
     with world.database.connect() as connection:
         uid, _ = start_run(
             connection, world.entity(), Mode.FULL, "test", None, interrupted="It died."
@@ -180,7 +184,7 @@ def test_a_run_is_failed_once_and_a_finished_one_never(world: World) -> None:
     run = get_run(world.database, uid)
     assert (run["status"], run["error_details"]["where"]) == ("failed", {"page": "7"})
     assert "why\\0not" in run["error_message"]
-    assert world.entity().consecutive_failures == 1
+    assert world.entity().timeline.consecutive_failures == 1
 
 
 def test_runs_are_listed_newest_first_with_their_path(world: World) -> None:

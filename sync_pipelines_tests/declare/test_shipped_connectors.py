@@ -165,7 +165,7 @@ def test_processgit_maps_its_four_fields_and_logs_its_syncs(processgit):
         "customerId": "C-3", "customerName": "Customer 3", "email": "c3@example.com", "createdAt": "2024-01-03 08:00:00+00:00",
         "record_type": "customer", "quality_score": "90",
     }  # fmt: skip
-    assert processgit.entity("customers").sync_interval_seconds == 3600
+    assert processgit.entity("customers").policy.sync_interval_seconds == 3600
     (log,) = processgit.sql_dicts("SELECT * FROM bridge.sync_log")
     assert (log["connector"], log["entity"], log["status"], log["records_processed"]) == (
         "processgit",

@@ -45,11 +45,11 @@ def test_what_is_new_is_added_once(world: World) -> None:
 def test_a_harmless_change_is_followed_and_reads_everything_again(world: World) -> None:
     table = world.add_items(3)
     world.sync()
-    cursor = world.entity().cursor
+    cursor = world.entity().position.cursor
     table.add_column(TwinColumn("colour", "TEXT"), "red")
     assert world.discover().changed == {"items": "column colour text is added"}
-    assert world.entity().full_refresh_pending
-    assert world.entity().cursor == cursor
+    assert world.entity().position.full_refresh_pending
+    assert world.entity().position.cursor == cursor
     world.sync()
     world.assert_equal_to_truth()
 

@@ -201,7 +201,7 @@ def test_fault_13_next_or_redirect_to_another_host(world: World) -> None:
         ):
             world.faults.add(Fault(kind="data", redirect_to=target))
             refused(world, GuardError, "redirects are not followed")
-        page = json.loads(table.page(world.entity().cursor, 1, 10))
+        page = json.loads(table.page(world.entity().position.cursor, 1, 10))
         link = {
             **page,
             "next": f"{other.url}/api/v1/data/items?page=2",

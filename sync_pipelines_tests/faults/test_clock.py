@@ -43,7 +43,7 @@ def test_fault_41_clocks_that_jump_or_disagree(
         table = world.add_items(20, slug, rowversions=TimestampRowversions(clock=clock))
         world.sync(slug)
         newest = max(str(row["_bridge_rowversion"]) for row in world.rows(slug).values())
-        assert (world.entity(slug).cursor or "") < newest, (
+        assert (world.entity(slug).position.cursor or "") < newest, (
             "the cursor stays behind what the source wrote last"
         )
         clock.jump(HOUR)

@@ -25,11 +25,11 @@ def test_fault_01_dns_failure_or_connection_refused(world: World) -> None:
     refused(world, SourceUnreachableError, "3 tries")
     configure(world, url="http://no-such-host.invalid")
     refused(world, SourceUnreachableError)
-    assert world.entity().consecutive_failures == 2
+    assert world.entity().timeline.consecutive_failures == 2
     configure(world)
     world.server.start()
     healed(world)
-    assert world.entity().consecutive_failures == 0
+    assert world.entity().timeline.consecutive_failures == 0
 
 
 def test_fault_02_timeout_or_dripping_bytes(world: World) -> None:

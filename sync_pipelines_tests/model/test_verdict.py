@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from sync_pipelines.model.entity import Column, DeltaStrategy, Entity
+from sync_pipelines.model.entity import Column, DeltaStrategy, Entity, SyncPolicy
 from sync_pipelines.model.run import Ledger, Mode, RunStatus
 from sync_pipelines.model.verdict import RejectionLimits, plan_verdict
 
@@ -62,7 +62,7 @@ def test_a_table_without_any_row_is_no_success_whoever_knew_of_its_rejects() -> 
 
 def test_held_deletions_are_incomplete_and_name_the_way_out() -> None:
     verdict = plan_verdict(
-        replace(ENTITY, max_vanished_share=0.5),
+        replace(ENTITY, policy=SyncPolicy(max_vanished_share=0.5)),
         "RUN",
         Ledger(1, unchanged=1),
         Mode.FULL,

@@ -228,9 +228,8 @@ def test_a_process_killed_around_its_delivery_loses_nothing_and_repeats_the_same
     assert failing.incidents() == [("consecutive_failures", "erp/items", "open")]
     assert len(failing.receiver.requests) == arrived
     failing.look()
-    assert (
-        len(failing.receiver.requests) == arrived
-    )  # leased to the dead process until its time is over
+    # Leased to the dead process until its time is over.
+    assert len(failing.receiver.requests) == arrived
     failing.due_now()
     failing.look()
     assert len(failing.receiver.requests) == arrived + 1

@@ -250,8 +250,8 @@ def test_a_decision_that_is_needed_is_told_until_it_is_taken(watch: Watch) -> No
 def test_an_entity_that_nobody_syncs_any_more_gets_old_and_is_told(watch: Watch) -> None:
     watch.world.add_items(1)
     watch.world.sync()
-    assert watch.world.entity().last_success_at is not None
-    assert watch.world.entity().last_success_at <= clock(watch.world.database)
+    assert watch.world.entity().timeline.last_success_at is not None
+    assert watch.world.entity().timeline.last_success_at <= clock(watch.world.database)
     watch.world.sql(
         "UPDATE bridge.entities SET last_success_at = now() - interval '11 minutes 1 second'"
     )
@@ -270,8 +270,8 @@ def test_a_failed_run_moves_the_last_run_and_not_the_last_success(watch: Watch) 
     watch.world.faults.add(Fault("wrong", kind="data", slug="items", status=404, times=None))
     fail(watch)
     after = watch.world.entity()
-    assert after.last_success_at == before.last_success_at
-    assert after.last_sync_at > before.last_sync_at
+    assert after.timeline.last_success_at == before.timeline.last_success_at
+    assert after.timeline.last_sync_at > before.timeline.last_sync_at
 
 
 def test_the_failure_rate_counts_the_window_and_not_what_a_person_cancelled(watch: Watch) -> None:

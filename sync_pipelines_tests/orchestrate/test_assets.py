@@ -177,7 +177,7 @@ def test_a_run_without_one_good_record_makes_no_table_fresh(
     result = run(definitions)
     assert not result.success
     assert result.asset_materializations_for_node("erp__items") == []
-    assert world.entity().last_success_at is None
+    assert world.entity().timeline.last_success_at is None
 
 
 def test_one_bad_record_of_four_is_no_failed_run(world: World, definitions: Load) -> None:
@@ -268,7 +268,7 @@ def test_a_delta_of_known_rejects_leaves_the_table_rejecting_and_fresh(
         )
     assert not run(definitions).success
     assert (world.runs()[0]["status"], standing(world).is_rejecting) == ("rejected", True)
-    before = world.entity().last_success_at
+    before = world.entity().timeline.last_success_at
     world.pass_time()
     again = run(definitions)
     assert again.success, "it judged nothing anew"
@@ -279,7 +279,7 @@ def test_a_delta_of_known_rejects_leaves_the_table_rejecting_and_fresh(
         "an error would fail a run that is a success"
     )
     assert "A read was rejected" in str(contract.description)
-    assert world.entity().last_success_at > before
+    assert world.entity().timeline.last_success_at > before
     assert again.asset_materializations_for_node("erp__items"), "Dagster's freshness follows"
     with world.database.connect() as connection:
         [health] = read_health(

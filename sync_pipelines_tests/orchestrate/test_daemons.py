@@ -111,14 +111,18 @@ def test_what_is_due_runs_a_change_comes_within_two_ticks_and_a_dead_source_reco
         world.server.stop()
         died_at = time.monotonic()
         wait_until(
-            "two failures in a row", lambda: world.entity().consecutive_failures >= 2, children
+            "two failures in a row",
+            lambda: world.entity().timeline.consecutive_failures >= 2,
+            children,
         )
         wait_until("ten intervals", lambda: time.monotonic() > died_at + 10, children)
         table.put(item(2, base_uom="BACK"))
         world.server.start()
         wait_until("the recovery", lambda: equal(world), children)
         wait_until(
-            "the end of the failures", lambda: world.entity().consecutive_failures == 0, children
+            "the end of the failures",
+            lambda: world.entity().timeline.consecutive_failures == 0,
+            children,
         )
     world.sql("UPDATE bridge.sync_runs SET status = 'failed' WHERE status = 'running'")
     world.assert_equal_to_truth()

@@ -64,9 +64,8 @@ def entity(name, sync=lambda: None, **options):
 
 
 def test_steps_run_at_the_same_time_and_intervals_overlap(instance):
-    everyone_is_here = threading.Barrier(
-        4, timeout=20
-    )  # broken unless four steps are inside at once
+    # Broken unless four steps are inside at once.
+    everyone_is_here = threading.Barrier(4, timeout=20)
     run = Run(instance, [entity(f"e{i}", everyone_is_here.wait) for i in range(4)])
     assert run.status == dg.DagsterRunStatus.SUCCESS
     statistics = instance.get_run_step_stats(run.id)

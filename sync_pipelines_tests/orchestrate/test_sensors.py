@@ -133,7 +133,10 @@ def test_a_run_that_failed_before_it_came_to_an_entity_counts_as_its_failure(
     [request] = evaluate(definitions, instance).run_requests
     instance.report_run_failed(queue(definitions, instance, request))
     assert not evaluate(definitions, instance).run_requests
-    assert (world.entity().consecutive_failures, world.entity().due_reason) == (1, "retry")
+    assert (world.entity().timeline.consecutive_failures, world.entity().timeline.due_reason) == (
+        1,
+        "retry",
+    )
 
 
 def test_what_a_person_asked_for_in_the_ui_is_not_started_beside_it(
@@ -196,7 +199,7 @@ def test_a_busy_entity_is_skipped_and_alarms_nobody(
     skipped = observation.event_specific_data.asset_observation.metadata["skipped"].value
     assert "Another run is syncing erp/items" in skipped
     assert world.runs("items") == []
-    assert world.entity("items").consecutive_failures == 0
+    assert world.entity("items").timeline.consecutive_failures == 0
     assert len(world.rows("orders")) == 3
     [again] = evaluate(definitions, instance).run_requests
     assert set(again.asset_selection) == {ITEMS}, "it is due as before"
@@ -212,7 +215,10 @@ def test_a_failing_entity_is_retried_in_its_step_counted_once_and_due_again_late
     assert not result.success
     assert len([event for event in result.all_events if event.is_step_up_for_retry]) == 2
     assert len(world.runs()) == 3
-    assert (world.entity().consecutive_failures, world.entity().due_reason) == (1, "retry")
+    assert (world.entity().timeline.consecutive_failures, world.entity().timeline.due_reason) == (
+        1,
+        "retry",
+    )
     assert not evaluate(definitions, instance).run_requests
 
 

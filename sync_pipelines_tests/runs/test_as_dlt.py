@@ -181,7 +181,9 @@ def test_positions_of_another_codec_are_not_compared(
     world.add_items(3)
     pipeline = into_duckdb(tmp_path)
     pipeline.run(sync_pipelines.dlt_source("erp", "items")).raise_on_failed_jobs()
-    world.set("items", cursor_codec="opaque" if world.entity().cursor_codec == "hex" else "hex")
+    world.set(
+        "items", cursor_codec="opaque" if world.entity().position.cursor_codec == "hex" else "hex"
+    )
     with pytest.raises(PipelineStepFailed, match="the position of the pipeline is of"):
         pipeline.run(sync_pipelines.dlt_source("erp", "items"))
     pipeline.run(

@@ -133,7 +133,7 @@ def test_the_lease_ends_with_the_run_whatever_its_end(
     [(lease, _)] = tick(quiet).runs
     done = tick(quiet, endings={lease: ending})
     assert bool(done.runs) is soon
-    assert quiet.entity().consecutive_failures == failures
+    assert quiet.entity().timeline.consecutive_failures == failures
     assert soon or (lease_of(quiet) is None and 55 < seconds_until_due(quiet) < 70)
 
 
@@ -155,7 +155,7 @@ def test_a_failure_is_due_again_with_growing_pauses_and_a_success_forgets_them(
     quiet.faults.clear()
     quiet.sync()
     assert seconds_until_due(quiet) <= 300
-    assert quiet.entity().consecutive_failures == 0
+    assert quiet.entity().timeline.consecutive_failures == 0
 
 
 def test_a_failure_that_is_tried_again_at_once_is_not_counted_and_keeps_its_lease(
@@ -165,9 +165,9 @@ def test_a_failure_that_is_tried_again_at_once_is_not_counted_and_keeps_its_leas
     [(lease, _)] = tick(quiet).runs
     quiet.faults.add(Fault(drop_connection=True, times=None))
     quiet.fails(SourceUnreachableError, lease=lease, will_try_again=True)
-    assert (lease_of(quiet), quiet.entity().consecutive_failures) == (lease, 0)
+    assert (lease_of(quiet), quiet.entity().timeline.consecutive_failures) == (lease, 0)
     quiet.fails(SourceUnreachableError, lease=lease)
-    assert (lease_of(quiet), quiet.entity().consecutive_failures) == (None, 1)
+    assert (lease_of(quiet), quiet.entity().timeline.consecutive_failures) == (None, 1)
 
 
 def test_a_run_of_a_person_leaves_the_lease_of_a_waiting_run_alone(quiet: World) -> None:

@@ -46,7 +46,10 @@ def synced(world: World) -> World:
 
 def test_no_news_costs_one_request_and_no_run(synced: World) -> None:
     """Also inside the lookback, where the cursor stands before what was read."""
-    assert synced.entity().cursor != synced.sql("SELECT seen_rowversion FROM bridge.entities")[0][0]
+    assert (
+        synced.entity().position.cursor
+        != synced.sql("SELECT seen_rowversion FROM bridge.entities")[0][0]
+    )
     found = probe(synced)
     assert (found.probed, found.news) == (1, {})
     [request] = data_requests(synced)
@@ -99,7 +102,7 @@ def test_a_late_commit_below_what_was_seen_is_left_to_the_interval(world: World)
     world.sync()
     late.commit()
     assert probe(world).news == {}
-    assert world.entity().due_reason == "follow-up"
+    assert world.entity().timeline.due_reason == "follow-up"
     world.sync()
     world.assert_equal_to_truth()
 
@@ -115,13 +118,16 @@ def test_what_shares_the_last_rowversion_is_no_news_but_comes_with_the_follow_up
     table.put(item(1, base_uom="TIED"))
     assert probe(world).news == {}
     entity = world.entity()
-    assert (entity.due_reason, entity.next_due_at < datetime.now(UTC) + timedelta(seconds=70)) == (
+    assert (
+        entity.timeline.due_reason,
+        entity.timeline.next_due_at < datetime.now(UTC) + timedelta(seconds=70),
+    ) == (
         "follow-up",
         True,
     )
     world.sync()
     world.assert_equal_to_truth()
-    assert world.entity().due_reason == "interval"
+    assert world.entity().timeline.due_reason == "interval"
 
 
 def test_what_is_not_rowversioned_failing_or_in_the_future_is_not_probed(synced: World) -> None:

@@ -439,13 +439,13 @@ class SoakMachine(RuleBasedStateMachine):
     def check_cursor(self) -> None:
         """Oracle (c): what is still to come lies above the cursor."""
         entity = self.world.entity(self.slug)
-        if entity.cursor is None or entity.cursor_codec is None:
+        if entity.position.cursor is None or entity.position.cursor_codec is None:
             return
-        cursor = order_key(Codec(entity.cursor_codec), entity.cursor)
+        cursor = order_key(Codec(entity.position.cursor_codec), entity.position.cursor)
         for pending, _ in self.pending.values():
-            coming = order_key(Codec(entity.cursor_codec), pending.rowversion)
+            coming = order_key(Codec(entity.position.cursor_codec), pending.rowversion)
             assert coming > cursor, (
-                f"the cursor {entity.cursor} is past {pending.rowversion}, which is not committed yet"
+                f"the cursor {entity.position.cursor} is past {pending.rowversion}, which is not committed yet"
             )
 
     def check_caught_up(self) -> None:
@@ -471,7 +471,7 @@ class SoakMachine(RuleBasedStateMachine):
         assert not repaired, f"still in quarantine although good: {repaired}"
         self.world.assert_nothing_left_behind(self.slug)
         assert all(run["status"] != RunStatus.RUNNING for run in self.world.runs(self.slug))
-        assert self.world.entity(self.slug).row_count == len(self.world.rows(self.slug)), (
+        assert self.world.entity(self.slug).position.row_count == len(self.world.rows(self.slug)), (
             "row_count is wrong"
         )
 

@@ -47,8 +47,11 @@ def test_a_full_description_becomes_an_entity() -> None:
         "Master data",
         "erp",
     )
-    assert (entity.delta_strategy, entity.cursor_codec) == (DeltaStrategy.ROWVERSION, "hex")
-    assert (entity.table, entity.sync_interval_seconds, entity.lookback_seconds) == (
+    assert (entity.delta_strategy, entity.position.cursor_codec) == (
+        DeltaStrategy.ROWVERSION,
+        "hex",
+    )
+    assert (entity.table, entity.policy.sync_interval_seconds, entity.policy.lookback_seconds) == (
         "erp.items",
         77,
         5,
@@ -60,7 +63,7 @@ def test_what_is_not_said_has_its_default() -> None:
     entities, _ = parse({"slug": "a", "columns": [ID]})
     assert entities["a"].api_name == "a"
     assert entities["a"].delta_strategy is DeltaStrategy.FULL
-    assert entities["a"].cursor_codec is None
+    assert entities["a"].position.cursor_codec is None
 
 
 BAD: list[tuple[str, dict[str, Any], str]] = [

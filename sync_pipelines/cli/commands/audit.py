@@ -45,9 +45,8 @@ def audit(
 
     Exit code 1 when something was missed that no sync will bring.
     """
-    from sync_pipelines.runs.audit import (
-        audit_entity,
-    )  # 2 s of imports that no other command should wait for
+    # 2 s of imports that no other command needs to wait for.
+    from sync_pipelines.runs.audit import audit_entity
 
     database = open_catalog(context.obj)
     connector, slug = split_entity_path(path)

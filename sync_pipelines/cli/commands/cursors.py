@@ -60,7 +60,7 @@ def set_(
             f"{entity.path} is read whole each time (strategy {entity.delta_strategy}); it has no cursor.",
             state="Nothing was changed.",
         )
-    chosen = codec or (Codec(entity.cursor_codec) if entity.cursor_codec else None)
+    chosen = codec or entity.position.cursor_codec
     if value is not None:
         chosen = chosen or infer_codec([value])
         try:
@@ -76,7 +76,7 @@ def set_(
     say(
         f"{entity.path}: "
         + (
-            f"cursor {entity.cursor} ({entity.cursor_codec})"
+            f"cursor {entity.position.cursor} ({entity.position.cursor_codec})"
             if value
             else "no cursor; the next sync reads everything"
         )
@@ -86,11 +86,11 @@ def set_(
 def _show(entity: Entity, *, as_json: bool) -> None:
     data: dict[str, Any] = {
         "path": entity.path,
-        "cursor": entity.cursor,
-        "codec": entity.cursor_codec,
-        "marks": [mark.as_json() for mark in entity.cursor_marks],
+        "cursor": entity.position.cursor,
+        "codec": entity.position.cursor_codec,
+        "marks": [mark.as_json() for mark in entity.position.cursor_marks],
     }
     if as_json:
         print_json(data)
     else:
-        say(entity.cursor or "")
+        say(entity.position.cursor or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Annotated, Any
 
 import typer
@@ -32,7 +33,7 @@ from sync_pipelines.cli.shell.output import (
 from sync_pipelines.cli.shell.running import show_in_dagster
 from sync_pipelines.destinations.registry import kind_of
 from sync_pipelines.errors import SettingsError
-from sync_pipelines.model.entity import Entity, EntityStatus
+from sync_pipelines.model.entity import Entity, EntityDefinition, EntityStatus
 from sync_pipelines.model.freshness import StatusWord, status_word
 from sync_pipelines.model.run import RunStatus
 from sync_pipelines.settings import Settings
@@ -108,15 +109,15 @@ def entities(
                 entity.path,
                 entity.table,
                 entity.delta_strategy.value,
-                entity.row_count,
-                entity.last_success_at,
-                entity.last_sync_status,
+                entity.position.row_count,
+                entity.timeline.last_success_at,
+                entity.timeline.last_sync_status,
                 word_text(words[entity.path]),
-                entity.sync_interval_seconds,
-                entity.next_due_at
-                if entity.sync_enabled and entity.status is EntityStatus.ACTIVE
+                entity.policy.sync_interval_seconds,
+                entity.timeline.next_due_at
+                if entity.policy.sync_enabled and entity.status is EntityStatus.ACTIVE
                 else None,
-                entity.cursor,
+                entity.position.cursor,
             )
             for entity in found
         ],
@@ -221,7 +222,9 @@ def set_(
         return
     say(
         f"{entity.path}: "
-        + ", ".join(f"{name} = {getattr(entity, name, value)}" for name, value in changes.items())
+        + ", ".join(
+            f"{name} = {getattr(entity.policy, name, value)}" for name, value in changes.items()
+        )
     )
 
 
@@ -247,13 +250,15 @@ def status_words(database: Database, entities: list[Entity], settings: Settings)
     return {
         entity.path: status_word(
             status=entity.status,
-            sync_enabled=entity.sync_enabled,
-            sync_interval_seconds=entity.sync_interval_seconds,
-            last_success_at=entity.last_success_at,
+            sync_enabled=entity.policy.sync_enabled,
+            sync_interval_seconds=entity.policy.sync_interval_seconds,
+            last_success_at=entity.timeline.last_success_at,
             now=now,
             grace_seconds=settings.alerts.freshness_grace_seconds,
-            last_status=RunStatus.REJECTED if entity.path in rejected else entity.last_sync_status,
-            held_deletions=entity.held_deletions,
+            last_status=RunStatus.REJECTED
+            if entity.path in rejected
+            else entity.timeline.last_sync_status,
+            held_deletions=entity.position.held_deletions,
         ).value
         for entity in entities
     }
@@ -264,19 +269,25 @@ def word_text(word: str) -> Text:
     return Text(word, style=_STYLES.get(word, ""))
 
 
+def _facts(entity: Entity) -> dict[str, Any]:
+    """The fields of an entity and of its parts, on one level."""
+    parts = (entity.policy, entity.position, entity.timeline)
+    facts = {field.name: getattr(entity, field.name) for field in fields(EntityDefinition)}
+    for part in parts:
+        facts |= {field.name: getattr(part, field.name) for field in fields(part)}
+    del facts["own_columns"]
+    return facts
+
+
 def shown(entity: Entity) -> dict[str, Any]:
     """An entity as JSON-ready data."""
     return {
         "path": entity.path,
-        **{
-            name: value
-            for name, value in vars(entity).items()
-            if not name.startswith("_") and name != "own_columns"
-        },
+        **_facts(entity),
         "uid": str(entity.uid),
         "table": entity.table,
         "delta_strategy": entity.delta_strategy.value,
         "status": entity.status.value,
         "columns": [column.as_json() for column in entity.columns],
-        "cursor_marks": [mark.as_json() for mark in entity.cursor_marks],
+        "cursor_marks": [mark.as_json() for mark in entity.position.cursor_marks],
     }

@@ -117,7 +117,7 @@ def chosen_entities(database: Database, paths: list[str]) -> list[Entity]:
             found = [
                 entity
                 for entity in list_entities(database, connector)
-                if entity.sync_enabled and entity.status is not EntityStatus.VANISHED
+                if entity.policy.sync_enabled and entity.status is not EntityStatus.VANISHED
             ]
         if not found:
             raise ConfigurationError(
@@ -132,10 +132,10 @@ def chosen_entities(database: Database, paths: list[str]) -> list[Entity]:
 def _expected(entity: Entity, full_refresh: bool) -> int | None:
     reads_all = (
         full_refresh
-        or entity.cursor is None
+        or entity.position.cursor is None
         or entity.delta_strategy is not DeltaStrategy.ROWVERSION
     )
-    return entity.row_count if reads_all else None
+    return entity.position.row_count if reads_all else None
 
 
 def _sync_all(

@@ -88,7 +88,7 @@ def _copy(artifact: str, folder: Path) -> Path:
     try:
         done = subprocess.run(
             command, cwd=folder, capture_output=True, text=True, timeout=_MINUTES * 60, check=False
-        )  # noqa: S603
+        )
     except subprocess.TimeoutExpired:
         raise TrinoNotInstallableError(
             f"Maven did not bring {artifact} within {_MINUTES} minutes."
@@ -142,7 +142,7 @@ def _java_version(java: Path) -> int | None:
     try:
         done = subprocess.run(
             [java, "-version"], capture_output=True, text=True, timeout=60, check=False
-        )  # noqa: S603
+        )
     except OSError:
         return None
     digits = done.stderr.partition('"')[2].partition(".")[0].partition('"')[0]

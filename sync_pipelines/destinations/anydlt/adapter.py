@@ -76,8 +76,8 @@ class DltDestination:
                     where=dict(entity.where),
                     next_command=f"rename or drop the table, then sync-pipelines sync {entity.path} --full-refresh",
                 )
-            entity = replace(
-                entity, own_columns=entity.own_columns | (OPTIONAL_COLUMNS.keys() & there.keys())
+            entity = entity.with_own_columns(
+                entity.position.own_columns | (OPTIONAL_COLUMNS.keys() & there.keys())
             )
             changes = self._follow(warehouse, entity, there, rebuild=rebuild)
             mirror = mirrored(entity)
@@ -86,7 +86,7 @@ class DltDestination:
             is_empty = rebuild and (
                 not there or warehouse.number("SELECT count(*) FROM {table}") == 0
             )
-        return Prepared(changes, is_empty, entity.own_columns)
+        return Prepared(changes, is_empty, entity.position.own_columns)
 
     def _follow(
         self, warehouse: Warehouse, entity: Entity, stored: Mapping[str, str], *, rebuild: bool

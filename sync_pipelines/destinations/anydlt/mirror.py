@@ -66,7 +66,9 @@ def make_table(cursor: Any, what: str, entity: Entity, ending: str = "") -> None
     columns = [f"{quote(column.target_name)} {column.type.sql}" for column in entity.columns]
     columns += BRIDGE_COLUMNS.values()
     columns += [
-        f"{name} {kind}" for name, kind in OPTIONAL_COLUMNS.items() if name in entity.own_columns
+        f"{name} {kind}"
+        for name, kind in OPTIONAL_COLUMNS.items()
+        if name in entity.position.own_columns
     ]
     cursor.execute(f"CREATE {what} ({', '.join(columns)}){ending}")
 
@@ -77,7 +79,9 @@ def fill_table(
     """Copy rows of the warehouse into a table of `make_table`; columns that the warehouse does not have stay null."""
     there = warehouse.types().keys()
     names = [column.target_name for column in entity.columns if column.target_name in there]
-    names += [name for name in [*BRIDGE_COLUMNS, *sorted(entity.own_columns)] if name in there]
+    names += [
+        name for name in [*BRIDGE_COLUMNS, *sorted(entity.position.own_columns)] if name in there
+    ]
     if "_bridge_id" not in there:
         return
     statement = f"COPY {target} ({', '.join(quote(name) for name in names)}) FROM STDIN"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -55,8 +54,8 @@ class PostgresDestination:
                 mask_catalog(cursor, remask)
                 clear_columns(cursor, entity, remask)
             stored = read_columns(cursor, entity.target_schema, entity.target_table)
-            entity = replace(
-                entity, own_columns=entity.own_columns | (OPTIONAL_COLUMNS.keys() & stored.keys())
+            entity = entity.with_own_columns(
+                entity.position.own_columns | (OPTIONAL_COLUMNS.keys() & stored.keys())
             )
             plan = plan_table(entity, stored, rebuild=rebuild)
             apply_table(cursor, entity, plan)
@@ -68,7 +67,9 @@ class PostgresDestination:
                 has_other_indexes=has_other_indexes(cursor, entity),
                 has_checks=has_checks(cursor, entity),
             )
-            return Prepared(plan.changes, is_empty(cursor, entity), entity.own_columns, kept)
+            return Prepared(
+                plan.changes, is_empty(cursor, entity), entity.position.own_columns, kept
+            )
 
     def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> RecordStream:
         """COPY while the source is read, into staging or into the empty target."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -70,7 +70,7 @@ def set_aside(
         belongings = collect(cursor, oid, without=constraint_names(entity))
         _rename(cursor, oid, schema, table, old)
         for statement in create_statements(
-            replace(successor, own_columns=frozenset(OPTIONAL_COLUMNS.keys() & columns.keys()))
+            successor.with_own_columns(OPTIONAL_COLUMNS.keys() & columns.keys())
         ):
             cursor.execute(statement)
         with belongings_fit(belongings, entity.table):

@@ -167,8 +167,8 @@ class Merge:
 
     def count_rows(self, gained: int) -> int:
         """Live rows: counted after full reads, carried forward otherwise."""
-        if self.request.mode is Mode.DELTA and self.entity.row_count is not None:
-            return self.entity.row_count + gained
+        if self.request.mode is Mode.DELTA and self.entity.position.row_count is not None:
+            return self.entity.position.row_count + gained
         return self.number(f"SELECT count(*) FROM {self.target} WHERE NOT _bridge_deleted")
 
     def empty_staging(self, rejected: int) -> None:

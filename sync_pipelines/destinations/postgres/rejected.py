@@ -79,7 +79,7 @@ def make_ahead(cursor: Any, entity: Entity, bridge_schema: str) -> bool:
     if cursor.fetchone()[0] or lacks_rights(cursor, entity.target_schema, entity.target_table):
         return False
     _add_column(cursor, entity)
-    codec = Codec(entity.cursor_codec) if entity.cursor_codec else None
+    codec = entity.position.cursor_codec
     cursor.execute(_marking(entity, bridge_schema, _rejected(entity, codec)))
     return True
 

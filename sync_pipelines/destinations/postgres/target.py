@@ -59,7 +59,9 @@ def create_statements(entity: Entity) -> tuple[str, ...]:
     ]
     columns += [definition for name, definition in BRIDGE_COLUMNS.items() if name != "_bridge_id"]
     columns += [
-        f"{name} {kind}" for name, kind in OPTIONAL_COLUMNS.items() if name in entity.own_columns
+        f"{name} {kind}"
+        for name, kind in OPTIONAL_COLUMNS.items()
+        if name in entity.position.own_columns
     ]
     target = quote(entity.target_schema, entity.target_table)
     return (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -99,7 +98,7 @@ class TrinoDestination:
         is_empty = rebuild and not self.session.query(
             f"SELECT 1 FROM {self._target(entity)} LIMIT 1"
         )
-        return Prepared(plan.changes, is_empty, entity.own_columns)
+        return Prepared(plan.changes, is_empty, entity.position.own_columns)
 
     @cached_property
     def is_hive(self) -> bool:
@@ -144,8 +143,8 @@ class TrinoDestination:
 
     def _plan_table(self, entity: Entity, *, rebuild: bool) -> tuple[Entity, TablePlan]:
         stored = read_columns(self.session, self.catalog, entity.target_schema, entity.target_table)
-        entity = replace(
-            entity, own_columns=entity.own_columns | (OPTIONAL_COLUMNS.keys() & stored.keys())
+        entity = entity.with_own_columns(
+            entity.position.own_columns | (OPTIONAL_COLUMNS.keys() & stored.keys())
         )
         if self.is_hive:
             return entity, plan_hive_table(self.session, self.catalog, entity, stored)
@@ -245,7 +244,7 @@ class TrinoDestination:
         )
         condition = f"{same} AND EXISTS (SELECT 1 FROM {relation} s WHERE {match})"
         there = read_columns(self.session, self.catalog, entity.target_schema, entity.target_table)
-        entity = replace(entity, own_columns=frozenset(OPTIONAL_COLUMNS.keys() & there.keys()))
+        entity = entity.with_own_columns(OPTIONAL_COLUMNS.keys() & there.keys())
         self.session.execute(
             version_statement(
                 entity, self._target(entity), rows, condition, {REVIEW_COLUMN: "NULL"}

@@ -44,7 +44,11 @@ def bridge_types(entity: Entity) -> dict[str, str]:
     """Our own columns of an entity's table."""
     return {
         **BRIDGE_TYPES,
-        **{name: kind for name, kind in OPTIONAL_TYPES.items() if name in entity.own_columns},
+        **{
+            name: kind
+            for name, kind in OPTIONAL_TYPES.items()
+            if name in entity.position.own_columns
+        },
     }
 
 
@@ -69,7 +73,7 @@ def plan_hive_table(
             ),
             (f"create view {catalog}.{entity.table}",),
         )
-    missing = sorted(entity.own_columns - stored.keys())
+    missing = sorted(entity.position.own_columns - stored.keys())
     if missing and stored | {name: OPTIONAL_TYPES[name] for name in missing} == wanted:
         rows = current_rows(session, catalog, entity)
         where = quote(catalog, entity.target_schema, rows)

@@ -241,10 +241,10 @@ def _count_rows(work: Work) -> int:
     gained = work.counts.new + work.counts.returned - work.vanished.rows
     if (
         work.request.mode is Mode.DELTA
-        and entity.row_count is not None
-        and entity.last_sync_status in PUBLISHED
+        and entity.position.row_count is not None
+        and entity.timeline.last_sync_status in PUBLISHED
     ):
-        return entity.row_count + gained
+        return entity.position.row_count + gained
     return work.session.number(
         f"SELECT count(*) FROM {work.statements.target} WHERE NOT _bridge_deleted"
     )

@@ -6,7 +6,6 @@ The marks follow the quarantine, in a commit of their own: killed in between, th
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 from sync_pipelines.destinations.trino.hive import NOW as HIVE_NOW
 from sync_pipelines.destinations.trino.hive import OPTIONAL_TYPES as HIVE_TYPES
@@ -43,7 +42,7 @@ def mark_rejected(work: Work) -> int:
     )
     if not found:
         return 0
-    entity = replace(entity, own_columns=entity.own_columns | {REJECTED_COLUMN})
+    entity = entity.with_own_columns(entity.position.own_columns | {REJECTED_COLUMN})
     if work.is_hive:
         rows = current_rows(work.session, work.catalog, entity)
         place = quote(work.catalog, entity.target_schema, rows)

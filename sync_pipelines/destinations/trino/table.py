@@ -102,7 +102,9 @@ def create_statements(catalog: str, entity: Entity) -> tuple[str, ...]:
         for name, kind in BRIDGE_TYPES.items()
     ]
     columns += [
-        f"{name} {kind}" for name, kind in OPTIONAL_TYPES.items() if name in entity.own_columns
+        f"{name} {kind}"
+        for name, kind in OPTIONAL_TYPES.items()
+        if name in entity.position.own_columns
     ]
     return (
         f"CREATE TABLE IF NOT EXISTS {quote(catalog, entity.target_schema, entity.target_table)} (\n  "

@@ -74,7 +74,7 @@ class ApismithKind(SourceKind):
     def open(self, context: ReadContext) -> Source:
         """As `SourceKind.open`."""
         entity = context.entity
-        page_size = entity.page_size or context.settings.sources.max_page_size
+        page_size = entity.policy.page_size or context.settings.sources.max_page_size
         return ApismithSource(context.open_session(), entity.slug, page_size)
 
     def open_prober(

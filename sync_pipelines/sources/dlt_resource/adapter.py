@@ -193,8 +193,8 @@ class DltResourceSource(WalkedSource):
         self._declaration = declaration_of(context.connector)
         self._resource = DeclaredResource.of(self._declaration, entity.slug)
         self._max_pages = context.max_pages
-        self.page_size = entity.page_size or context.settings.sources.max_page_size
-        self._codec = Codec(entity.cursor_codec) if entity.cursor_codec else None
+        self.page_size = entity.policy.page_size or context.settings.sources.max_page_size
+        self._codec = entity.position.cursor_codec
         self.layout = DeclaredLayout(endpoint, entity.columns, context.masked)
 
     def _call(self) -> Any:

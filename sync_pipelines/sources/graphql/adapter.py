@@ -41,7 +41,7 @@ class GraphqlSource(WalkedSource):
         self._entity = context.entity
         self._endpoint = endpoint
         self._max_pages = context.max_pages
-        self.page_size = page_size_of(endpoint, context.entity.page_size, context.settings)
+        self.page_size = page_size_of(endpoint, context.entity.policy.page_size, context.settings)
         self._layout = DeclaredLayout(endpoint, context.entity.columns, context.masked)
         self.layout = self._layout
         self._totals: set[int | None] = set()

@@ -44,7 +44,7 @@ class RestSource(WritableSource):
         self._endpoint = endpoint
         self._ids = ids
         self._max_pages = context.max_pages
-        self.page_size = page_size_of(endpoint, entity.page_size, context.settings)
+        self.page_size = page_size_of(endpoint, entity.policy.page_size, context.settings)
         self._answers = Answers(context, endpoint)
         self._end = ListEnd(entity, endpoint, self.page_size)
         self._layout = DeclaredLayout(endpoint, entity.columns, context.masked)

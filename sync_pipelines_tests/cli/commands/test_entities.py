@@ -80,7 +80,11 @@ def test_entity_set_changes_only_what_is_named(cli, world):
     )
     assert cli("entity", "set", "erp/items", "--enable").code == 0
     entity = world.entity()
-    assert (entity.sync_interval_seconds, entity.sync_enabled, entity.page_size) == (60, True, None)
+    assert (
+        entity.policy.sync_interval_seconds,
+        entity.policy.sync_enabled,
+        entity.policy.page_size,
+    ) == (60, True, None)
     for wrong in (
         ["erp/items"],
         ["erp/items", "--interval", "0"],
@@ -99,7 +103,7 @@ def test_cursor_can_be_read_put_and_cleared(cli, world):
     assert cli("cursor", "set", "erp/items", "not-a-moment").code == 2
     assert cli("cursor", "set", "erp/items").code == 2
     assert cli("cursor", "set", "erp/items", "--clear").code == 0
-    assert world.entity().cursor is None
+    assert world.entity().position.cursor is None
 
 
 def test_names_from_the_source_cannot_paint_or_forge_lines(cli, world):

@@ -106,9 +106,9 @@ def test_rows_without_their_books_are_found_unchanged_by_the_next_run(
         with pytest.raises(DatabaseUnavailableError):
             duckdb_world.sync()
     assert duckdb_world.rows()[("A00003",)]["base_uom"] == "KG"
-    assert (duckdb_world.entity().cursor, duckdb_world.entity().row_count) == (
-        before.cursor,
-        before.row_count,
+    assert (duckdb_world.entity().position.cursor, duckdb_world.entity().position.row_count) == (
+        before.position.cursor,
+        before.position.row_count,
     )
     assert duckdb_world.sync().ledger.written == 0
     duckdb_world.assert_equal_to_truth()

@@ -103,7 +103,9 @@ def test_a_delta_killed_there_is_finished_by_the_next_run(
     before = trino_world.entity()
     kill_a_sync(trino_world, TRINO_POINTS[point])
     # The cursor strictly follows the snapshot.
-    assert (trino_world.entity().cursor == before.cursor) is (point != "after COMMIT")
+    assert (trino_world.entity().position.cursor == before.position.cursor) is (
+        point != "after COMMIT"
+    )
     assert (len(trino_world.rows()) == 72) is (point in IN_THE_TABLE)
     assert_recovered(trino_world, point, 2, 12)
     assert [row["business_key"] for row in trino_world.quarantine()] == [["BAD"]]

@@ -119,7 +119,7 @@ def test_a_table_of_the_hive_connector_is_not_masked_afterwards(hive_world: Trin
     hive_world.sync()
     put_gate(hive_world, "masks: {item_description: redact}")
     assert "cannot be masked" in str(hive_world.fails(SchemaDriftError))
-    assert hive_world.entity().stored_masks == {}
+    assert hive_world.entity().position.stored_masks == {}
     (hive_world.settings.gates / "erp" / "items.yaml").unlink()
     assert hive_world.sync().ledger.written == 0
 

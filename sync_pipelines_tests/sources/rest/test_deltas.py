@@ -104,7 +104,7 @@ def test_a_cursor_that_nothing_can_order_asks_for_a_codec(declared):
         cursor={"field": "version", "param": "since"},
     )
     declared.sync("users")
-    assert declared.entity("users").cursor is None, (
+    assert declared.entity("users").position.cursor is None, (
         "everything is read every time, and nothing is guessed"
     )
 

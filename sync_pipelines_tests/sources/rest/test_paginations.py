@@ -391,14 +391,14 @@ def test_pages_that_move_are_told_read_again_and_delete_nothing(declared, monkey
         result = declared.sync("users")
         assert any("came twice" in warning and "sort" in warning for warning in result.warnings)
         assert result.ledger.deleted == 0
-        assert declared.entity("users").full_refresh_pending
+        assert declared.entity("users").position.full_refresh_pending
     assert len(declared.requests("/users")) - asked <= 3 * 3 * 7, "three reads a run"
     assert set(declared.table()) == set(range(1, 41))
     assert declared.sql("SELECT count(*) FROM bridge.absences") == [(0,)]
     monkeypatch.setattr(declared.rest, "answer", answer)
     del served.records[0]
     assert [declared.sync("users").ledger.deleted for _ in range(2)] == [0, 1]
-    assert not declared.entity("users").full_refresh_pending
+    assert not declared.entity("users").position.full_refresh_pending
 
 
 def test_a_record_that_the_list_has_twice_is_no_sign_of_pages_that_move(declared):
