@@ -25,8 +25,8 @@ from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.limits import MAX_RECORD_BYTES
 from sync_pipelines.model.staged import records_schema, rejects_schema
 from sync_pipelines.model.types import Kind
-from sync_pipelines.sources.http.guarded import Traffic
 from sync_pipelines.sources.http.hiding import hiding
+from sync_pipelines.sources.http.traffic import Traffic
 from sync_pipelines.sources.numbered import MAX_READS, NumberedRead
 from sync_pipelines.sources.paging import read_keyset, read_pages, read_tail
 from sync_pipelines.sources.reading import Answer, Pager, Piece, Reading

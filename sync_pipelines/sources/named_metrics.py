@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sync_pipelines.model.run import Ledger
-from sync_pipelines.sources.http.guarded import Traffic
+from sync_pipelines.sources.http.traffic import Traffic
 
 
 def named_metrics(

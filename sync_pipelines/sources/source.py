@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.layout import Layout
 from sync_pipelines.batches.page import Page
-from sync_pipelines.sources.http.guarded import Traffic
+from sync_pipelines.sources.http.traffic import Traffic
 
 
 class Source(ABC):

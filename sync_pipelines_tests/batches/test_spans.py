@@ -7,7 +7,7 @@ import pytest
 from sync_pipelines.batches.raw_json import elements, members
 from sync_pipelines.batches.sieve import sift_page
 from sync_pipelines.batches.spans import end_of_nested
-from sync_pipelines.sources.http.guarded import Reply
+from sync_pipelines.sources.http.traffic import Reply
 from sync_pipelines.sources.rest.list_info import read_list_info
 from sync_pipelines.sources.rest.paginators import _Response
 

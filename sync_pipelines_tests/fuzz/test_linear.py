@@ -49,7 +49,8 @@ from sync_pipelines.sources.declared.keeper import Keeper
 from sync_pipelines.sources.descriptions import parse_apis
 from sync_pipelines.sources.http.auth import token_of
 from sync_pipelines.sources.http.documents import decode_document
-from sync_pipelines.sources.http.guarded import Reply, retry_after_seconds
+from sync_pipelines.sources.http.failures import retry_after_seconds
+from sync_pipelines.sources.http.traffic import Reply
 from sync_pipelines.sources.rest.list_info import read_list_info
 from sync_pipelines.sources.rest.openapi import plan_endpoints, read_document
 from sync_pipelines.sources.rest.paginators import Pages

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.page import Page
 from sync_pipelines.sources.apismith.protocol import fetch_data
-from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
+from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.http.traffic import Traffic
 from sync_pipelines.sources.source import PagedSource, PageRequest
 
 

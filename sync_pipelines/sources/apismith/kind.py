@@ -26,7 +26,8 @@ from sync_pipelines.sources.apismith.protocol import APIS_PATH, fetch_apis, fetc
 from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.descriptions import parse_apis
 from sync_pipelines.sources.http.connector_session import auth_key, new_session, open_session
-from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
+from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.http.traffic import Traffic
 from sync_pipelines.sources.kind import Description, Prober, SourceKind
 from sync_pipelines.sources.probe import UNVERSIONED
 from sync_pipelines.sources.source import PageRequest, Source

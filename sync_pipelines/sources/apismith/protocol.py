@@ -8,7 +8,8 @@ from typing import Any
 from sync_pipelines.errors import BrokenPageError, SourceContractError
 from sync_pipelines.secrets import printable
 from sync_pipelines.sources.http.documents import NotADocumentError, decode_document
-from sync_pipelines.sources.http.guarded import GuardedSession, T, Traffic
+from sync_pipelines.sources.http.guarded import GuardedSession, T
+from sync_pipelines.sources.http.traffic import Traffic
 from sync_pipelines.sources.source import PageRequest
 
 APIS_PATH = "/api/v1/apis"

@@ -30,7 +30,7 @@ from sync_pipelines.sources.declared.endpoints import declaration_of
 from sync_pipelines.sources.declared.layout import DeclaredLayout
 from sync_pipelines.sources.dlt_resource.items import pages_of, records_of
 from sync_pipelines.sources.dlt_resource.start import begin_at, behind, cursor_path
-from sync_pipelines.sources.http.guarded import Traffic
+from sync_pipelines.sources.http.traffic import Traffic
 from sync_pipelines.sources.source import WalkedSource
 
 INCREMENTAL = "incremental"

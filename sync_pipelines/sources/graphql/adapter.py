@@ -22,7 +22,8 @@ from sync_pipelines.sources.graphql.answers import (
     goes_on,
     page_info_of,
 )
-from sync_pipelines.sources.http.guarded import GuardedSession, Reply, Traffic
+from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.http.traffic import HttpRequest, Reply, Traffic
 from sync_pipelines.sources.source import WalkedSource
 
 SHOWN_COLUMNS = 10
@@ -133,7 +134,8 @@ def ask(
     body = json.dumps({"query": endpoint.query, "variables": variables}).encode()
     headers = {"Content-Type": "application/json"}
     url = f"{session.base_url}{endpoint.path}"
-    return session.request("POST", url, None, traffic, checked, headers=headers, body=body)
+    request = HttpRequest("POST", url, headers=headers, body=body)
+    return session.send(request, checked, traffic)
 
 
 def variables_for(

@@ -25,7 +25,8 @@ from sync_pipelines.sources.graphql.adapter import (
     variables_for,
 )
 from sync_pipelines.sources.graphql.document import variables_of
-from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
+from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.http.traffic import Traffic
 from sync_pipelines.sources.kind import Resolved
 from sync_pipelines.sources.source import Source
 

@@ -15,7 +15,9 @@ from sync_pipelines.model.declaration import ApiKeyAuth, Auth, BasicAuth, Bearer
 from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.network.outbound import Outbound
 from sync_pipelines.secrets import register_secret, resolve_secret
-from sync_pipelines.sources.http.guarded import Authentication, BearerToken, GuardedSession
+from sync_pipelines.sources.http.credentials import Authentication, BearerToken
+from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.http.traffic import HttpRequest
 
 RENEW_BEFORE_SECONDS = 30.0
 DEFAULT_LIFETIME_SECONDS = 300.0
@@ -113,16 +115,15 @@ class ClientCredentials:
         else:
             # RFC 6749, 2.3.1: both parts are form-encoded first.
             headers |= basic_header(quote(client, safe=""), quote(secret, safe=""))
-        self._token, lifetime = self._session.request(
+        request = HttpRequest(
             "POST",
             auth.token_url,
-            None,
-            None,
-            lambda reply: token_of(reply.body),
             headers=headers,
             body=urlencode(form).encode(),
         )
-        self._until = self._clock() + max(lifetime - RENEW_BEFORE_SECONDS, lifetime / 2)
+        self._token, lifetime = self._session.send(request, lambda reply: token_of(reply.body))
+        good_seconds = max(lifetime - RENEW_BEFORE_SECONDS, lifetime / 2)
+        self._until = self._clock() + good_seconds
 
 
 def basic_header(user: str, password: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.declared.endpoints import page_size_of
 from sync_pipelines.sources.declared.layout import DeclaredLayout
 from sync_pipelines.sources.declared.paths import id_column, source_paths
-from sync_pipelines.sources.http.guarded import Traffic
+from sync_pipelines.sources.http.traffic import HttpRequest, Reply, Traffic
 from sync_pipelines.sources.rest.answers import Answers, Walk
 from sync_pipelines.sources.rest.id_read import IdRead
 from sync_pipelines.sources.rest.ids import WantedIds
@@ -69,7 +69,13 @@ class RestSource(WritableSource):
         """As `WritableSource.write`, by PUT."""
         session = self._answers.session
         headers = {"Content-Type": "application/json", "Idempotency-Key": once}
-        session.request("PUT", f"{session.base_url}{path}", headers=headers, body=record)
+        request = HttpRequest(
+            "PUT",
+            f"{session.base_url}{path}",
+            headers=headers,
+            body=record,
+        )
+        session.send(request)
 
     def find_raw(self, key: str, traffic: Traffic, max_record_bytes: int) -> bytes | None:
         """As `WritableSource.find_raw`."""
@@ -77,9 +83,7 @@ class RestSource(WritableSource):
         path = source_paths(self._endpoint).get(column.name, (column.name,))
         pages = self._pages_with(key)
         for _ in range(self._max_pages):
-            reply = self._answers.session.request(
-                "GET", pages.request.url, pages.query, traffic, lambda reply: reply
-            )
+            reply: Reply = self._answers.session.send(pages.current, traffic=traffic)
             records = find_records(
                 reply.body,
                 self._endpoint.records,

@@ -14,7 +14,7 @@ from sync_pipelines.files.bounded import read_bounded
 from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines.secrets import printable
 from sync_pipelines.sources.context import ReadContext
-from sync_pipelines.sources.http.guarded import Reply, Traffic
+from sync_pipelines.sources.http.traffic import Reply, Traffic
 from sync_pipelines.sources.rest.kept_answers import AnswerCache
 from sync_pipelines.sources.rest.paginators import Pages
 from sync_pipelines.sources.rest.requests import query_of, url_of
@@ -101,16 +101,13 @@ class Answers:
             return self._decode(reply, walk.decoder, number)
 
         if self._cache is None:
-            return self._request(pages, walk.traffic, decode)
+            return self.session.send(pages.current, decode, walk.traffic)
         kept = None if fresh else self._cache.get(pages.signature)
         if kept is not None:
             return decode(kept)
-        answer = self._request(pages, walk.traffic, decode)
+        answer = self.session.send(pages.current, decode, walk.traffic)
         self._cache.put(pages.signature, answer.reply)
         return answer
-
-    def _request(self, pages: Pages, traffic: Traffic, decode: Callable[[Reply], Answer]) -> Answer:
-        return self.session.request("GET", pages.request.url, pages.query, traffic, decode)
 
     def _decode(self, reply: Reply, decoder: PageDecoder, number: int) -> Answer:
         try:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sync_pipelines.files.private import make_private_folder
 from sync_pipelines.model.declaration import MAX_RESUME_SECONDS
-from sync_pipelines.sources.http.guarded import Reply
+from sync_pipelines.sources.http.traffic import Reply
 from sync_pipelines.sources.rest.page_words import tells_of_pages
 
 logger = logging.getLogger(__name__)

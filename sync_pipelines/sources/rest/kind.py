@@ -21,7 +21,8 @@ from sync_pipelines.sources.declared.infer import SAMPLE_RECORDS
 from sync_pipelines.sources.declared.keeper import Keeper
 from sync_pipelines.sources.declared.kind import DeclaredKind
 from sync_pipelines.sources.http.connector_session import open_session
-from sync_pipelines.sources.http.guarded import GuardedSession, Traffic
+from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.http.traffic import Reply
 from sync_pipelines.sources.kind import Description, Prober, Resolved
 from sync_pipelines.sources.probe import UNVERSIONED
 from sync_pipelines.sources.rest.adapter import SortedRestSource, WalkedRestSource
@@ -53,14 +54,15 @@ class RestProber(Prober):
         endpoint = self._endpoints[slug]
         pages = Pages(endpoint, url_of(self._session, endpoint), query_of(endpoint, seen), 1)
         keeper = Keeper(endpoint, [column.name for column in endpoint.columns or ()])
-        records = self._session.request(
-            "GET",
-            pages.request.url,
-            pages.query,
-            parse=lambda reply: split_records(keeper.keep(reply.body).body),
-            patience_seconds=patience_seconds,
-        )
-        return (rowversion_of(records[0]) or UNVERSIONED) if records else None
+
+        def parse(reply: Reply) -> list[str]:
+            kept = keeper.keep(reply.body)
+            return split_records(kept.body)
+
+        records = self._session.send(pages.current, parse, patience_seconds=patience_seconds)
+        if not records:
+            return None
+        return rowversion_of(records[0]) or UNVERSIONED
 
 
 class RestKind(DeclaredKind):
@@ -170,9 +172,8 @@ class RestKind(DeclaredKind):
             getattr(endpoint.pagination, "max_size", SAMPLE_RECORDS),
         )
         pages = Pages(endpoint, url_of(session, endpoint, ids[0] if ids else ""), params, size)
-        return session.request(
-            "GET", pages.request.url, pages.query, Traffic(), lambda reply: reply.body
-        )
+        reply: Reply = session.send(pages.current)
+        return reply.body
 
 
 KIND = RestKind()

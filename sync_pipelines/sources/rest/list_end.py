@@ -11,7 +11,7 @@ from sync_pipelines.model.declaration import (
     PagePagination,
 )
 from sync_pipelines.model.entity import Entity
-from sync_pipelines.sources.http.guarded import Reply
+from sync_pipelines.sources.http.traffic import Reply
 from sync_pipelines.sources.rest.answers import Answer
 from sync_pipelines.sources.rest.list_info import ListInfo, read_list_info
 from sync_pipelines.sources.rest.page_words import SIZES, plain_name

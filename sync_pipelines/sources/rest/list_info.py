@@ -17,8 +17,8 @@ import msgspec
 from sync_pipelines.batches.raw_json import compile_path
 from sync_pipelines.batches.records import members_of
 from sync_pipelines.secrets import printable
-from sync_pipelines.sources.http.guarded import Reply
 from sync_pipelines.sources.http.links import next_target
+from sync_pipelines.sources.http.traffic import Reply
 from sync_pipelines.sources.rest.list_values import figure_of, flag_of, is_address, names_a_page
 from sync_pipelines.sources.rest.page_words import (
     ENVELOPES,

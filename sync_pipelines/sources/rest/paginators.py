@@ -22,8 +22,8 @@ from sync_pipelines.model.declaration import (
     PagePagination,
 )
 from sync_pipelines.secrets import printable
-from sync_pipelines.sources.http.guarded import Reply
 from sync_pipelines.sources.http.links import parse_links
+from sync_pipelines.sources.http.traffic import HttpRequest, Reply
 
 
 class _Response(requests.Response):
@@ -31,7 +31,9 @@ class _Response(requests.Response):
 
     def __init__(self, reply: Reply) -> None:
         super().__init__()
-        self._content, self.status_code, self.url = reply.body, 200, reply.url
+        self._content = reply.body
+        self.status_code = 200
+        self.url = reply.url
         self.headers = CaseInsensitiveDict(reply.headers)
 
     def json(self, **_: Any) -> Any:
@@ -92,11 +94,15 @@ class Pages:
         return dict(self.request.params or {})
 
     @property
+    def current(self) -> HttpRequest:
+        """The next request."""
+        return HttpRequest("GET", self.request.url, self.query)
+
+    @property
     def signature(self) -> str:
         """Tells requests apart."""
-        return (
-            f"{self.request.url} {sorted((name, str(value)) for name, value in self.query.items())}"
-        )
+        parameters = [(name, str(value)) for name, value in self.query.items()]
+        return f"{self.request.url} {sorted(parameters)}"
 
     def advance(self, reply: Reply, records: int) -> bool:
         """Turn to the next page; False when the source says that there is none.

@@ -34,12 +34,10 @@ from sync_pipelines.errors import (
 from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.secrets import register_secret
 from sync_pipelines.sources.apismith.protocol import fetch_apis, fetch_data
-from sync_pipelines.sources.http.guarded import (
-    GuardedSession,
-    RateLimiter,
-    Traffic,
-    retry_after_seconds,
-)
+from sync_pipelines.sources.http.failures import retry_after_seconds
+from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.http.traffic import Traffic
+from sync_pipelines.sources.http.turns import RateLimiter
 from sync_pipelines.sources.source import PageRequest
 
 TOKEN = "canary-token-7f3a9"

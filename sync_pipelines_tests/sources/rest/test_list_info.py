@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sync_pipelines.sources.http.guarded import Reply
+from sync_pipelines.sources.http.traffic import Reply
 from sync_pipelines.sources.rest.list_info import ListInfo, read_list_info
 
 ROWS = [{"id": 1, "total": 9, "has_more": True, "next": "/users/2"}]
