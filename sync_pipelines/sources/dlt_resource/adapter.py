@@ -48,7 +48,7 @@ def call_source(place: str, arguments: Mapping[str, Any], outbound: Outbound, ba
 
     Args:
         place: `module.function`.
-        arguments: of the function; `env:NAME`, however deep inside, stands for the value of a variable.
+        arguments: of the function; `env:NAME`, however deep inside, is replaced by the value of a variable.
         outbound: which secrets may go to the address.
         base_url: the address that the source asks.
 
@@ -104,11 +104,9 @@ def _resolved(value: Any, outbound: Outbound, base_url: str) -> Any:
         return resolve_secret(value)
     if isinstance(value, Mapping):
         return {name: _resolved(inner, outbound, base_url) for name, inner in value.items()}
-    return (
-        [_resolved(inner, outbound, base_url) for inner in value]
-        if isinstance(value, list)
-        else value
-    )
+    if isinstance(value, list):
+        return [_resolved(inner, outbound, base_url) for inner in value]
+    return value
 
 
 def find_resource(made: Any, name: str, place: str) -> DltResource:
@@ -149,12 +147,13 @@ def _refusal(error: BaseException, place: str) -> SyncError:
             return cause
         cause = cause.__cause__ or cause.__context__
     last = chain[-1]
-    told = f"{type(last).__name__}: {printable(str(last), 300)}"
+    message = printable(str(last), 300)
+    excerpt = f"{type(last).__name__}: {message}"
     if any(isinstance(one, _SILENT) for one in chain):
         return SourceUnreachableError(
-            f"The source {printable(place)} could not reach its API", excerpt=told
+            f"The source {printable(place)} could not reach its API", excerpt=excerpt
         )
-    return SourceContractError(f"The source {printable(place)} failed", excerpt=told)
+    return SourceContractError(f"The source {printable(place)} failed", excerpt=excerpt)
 
 
 @dataclass(frozen=True)
@@ -245,7 +244,8 @@ def bodies_of(
             items = iter(resource)
         records = records_of(items)
         if endpoint.cursor is not None:
-            records = behind(records, cursor_path(endpoint), codec, after)
+            path = cursor_path(endpoint)
+            records = behind(records, path, codec, after)
         yield from pages_of(records, page_size)
     except SyncError:
         raise

@@ -72,22 +72,23 @@ class DltKind(DeclaredKind):
 
 def _clear_secrets(value: Any) -> Iterator[tuple[str, ...]]:
     """Places of texts that are secrets by their name, and no references."""
-    named = (
-        value.items()
-        if isinstance(value, Mapping)
-        else enumerate(value)
-        if isinstance(value, list)
-        else ()
-    )
-    for name, inner in named:
-        if (
-            _SECRET_NAME.search(str(name))
-            and isinstance(inner, str)
-            and inner
-            and not is_reference(inner)
-        ):
-            yield (str(name),)
-        yield from ((str(name), *place) for place in _clear_secrets(inner))
+    for name, inner in _named_values(value):
+        is_text = isinstance(inner, str) and inner
+        if is_text and _SECRET_NAME.search(name) and not is_reference(inner):
+            yield (name,)
+        for place in _clear_secrets(inner):
+            yield (name, *place)
+
+
+def _named_values(value: Any) -> Iterator[tuple[str, Any]]:
+    """What is inside of an object, by its names, or of a list, by its numbers."""
+    inside: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Mapping):
+        inside = value.items()
+    elif isinstance(value, list):
+        inside = enumerate(value)
+    for name, inner in inside:
+        yield str(name), inner
 
 
 KIND = DltKind()

@@ -39,21 +39,26 @@ class RestProber(Prober):
     """Asks endpoints that are sorted by their cursor for one record after a rowversion."""
 
     def __init__(self, session: GuardedSession, endpoints: dict[str, Endpoint]) -> None:
-        self._session, self._endpoints = session, endpoints
+        self._session = session
+        self._endpoints = endpoints
         self.max_connections = session.limits.max_connections
         self.requests_per_second = session.limits.requests_per_second
 
     def can_probe(self, slug: str) -> bool:
         """Of a source in another order, one record says nothing about the others."""
-        return slug in self._endpoints and self._endpoints[slug].is_ascending
+        endpoint = self._endpoints.get(slug)
+        return endpoint is not None and endpoint.is_ascending
 
     def first_after(
         self, slug: str, seen: str, patience_seconds: float | None = None
     ) -> str | None:
         """As `Prober.first_after`."""
         endpoint = self._endpoints[slug]
-        pages = Pages(endpoint, url_of(self._session, endpoint), query_of(endpoint, seen), 1)
-        keeper = Keeper(endpoint, [column.name for column in endpoint.columns or ()])
+        url = url_of(self._session, endpoint)
+        query = query_of(endpoint, seen)
+        pages = Pages(endpoint, url, query, size=1)
+        names = [column.name for column in endpoint.columns or ()]
+        keeper = Keeper(endpoint, names)
 
         def parse(reply: Reply) -> list[str]:
             kept = keeper.keep(reply.body)
@@ -91,12 +96,13 @@ class RestKind(DeclaredKind):
             return Description(describe_declaration(declaration), declaration)
         # What the document leaves out was shown by `connector apply`; here it counts as not offered.
         known = set(declaration.endpoints)
-        declaration, found = resolve_openapi(
-            declaration, open_session(connector, settings, database)
-        )
-        for name, why in found.skipped.items() if known - set(declaration.endpoints) else ():
-            logger.warning("%s: %s is left out: %s", connector.name, name, why)
-        return Description(describe_declaration(declaration), declaration, found.left_out)
+        session = open_session(connector, settings, database)
+        declaration, found = resolve_openapi(declaration, session)
+        if known - set(declaration.endpoints):
+            for name, why in found.skipped.items():
+                logger.warning("%s: %s is left out: %s", connector.name, name, why)
+        described = describe_declaration(declaration)
+        return Description(described, declaration, found.left_out)
 
     def check_declaration(self, declaration: Declaration) -> Iterable[tuple[tuple[str, ...], str]]:
         """As `SourceKind.check_declaration`."""
@@ -160,18 +166,22 @@ class RestKind(DeclaredKind):
                 raise SettingsError(
                     f"The recording {printable(endpoint.recording)} cannot be read: {error.strerror}."
                 ) from None
-        ids = [str(value) for value in (endpoint.ids.values or ())] if endpoint.ids else []
-        params = query_of(endpoint)
-        if endpoint.ids is not None and not ids:
-            raise SettingsError("An id list from a table has no sample yet; declare `columns`.")
-        if endpoint.ids is not None and endpoint.ids.param is not None:
-            params[endpoint.ids.param] = ",".join(ids[: min(endpoint.ids.size, SAMPLE_RECORDS)])
+        url = url_of(session, endpoint)
+        query = query_of(endpoint)
+        if endpoint.ids is not None:
+            ids = [str(value) for value in endpoint.ids.values or ()]
+            if not ids:
+                raise SettingsError("An id list from a table has no sample yet; declare `columns`.")
+            url = url_of(session, endpoint, ids[0])
+            if endpoint.ids.param is not None:
+                most = min(endpoint.ids.size, SAMPLE_RECORDS)
+                query[endpoint.ids.param] = ",".join(ids[:most])
         size = min(
             SAMPLE_RECORDS,
             endpoint.pagination.size or SAMPLE_RECORDS,
             getattr(endpoint.pagination, "max_size", SAMPLE_RECORDS),
         )
-        pages = Pages(endpoint, url_of(session, endpoint, ids[0] if ids else ""), params, size)
+        pages = Pages(endpoint, url, query, size)
         reply: Reply = session.send(pages.current)
         return reply.body
 

@@ -41,9 +41,12 @@ class _Response(requests.Response):
         try:
             return msgspec.json.decode(self.content)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            return json.loads(self.content.decode("utf-8", errors="surrogateescape"), strict=False)
-        except RecursionError:  # a record that is too deep must not hide it either
-            return shallow_members(self.content.decode("utf-8", errors="surrogateescape"))
+            text = self.content.decode("utf-8", errors="surrogateescape")
+            return json.loads(text, strict=False)
+        except RecursionError:
+            # A record that is too deep must not hide it either.
+            text = self.content.decode("utf-8", errors="surrogateescape")
+            return shallow_members(text)
 
     @property
     def links(self) -> dict[str, dict[str, str]]:
@@ -81,12 +84,9 @@ class Pages:
         self._paginator.init_request(self.request)
         self._params = dict(params)
         self.size_param = pagination.size_param if isinstance(pagination, PagePagination) else None
-        self._next_path = getattr(pagination, "cursor_path", None) or getattr(
-            pagination, "next_path", None
-        )
-        self.names_next = self._next_path is None and not isinstance(
-            pagination, LinkHeaderPagination
-        )
+        self._next_path = _next_path(pagination)
+        names_by_header = isinstance(pagination, LinkHeaderPagination)
+        self.names_next = self._next_path is None and not names_by_header
 
     @property
     def query(self) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class Pages:
 
     @property
     def signature(self) -> str:
-        """Tells requests apart."""
+        """The text by which requests are distinguished."""
         parameters = [(name, str(value)) for name, value in self.query.items()]
         return f"{self.request.url} {sorted(parameters)}"
 
@@ -120,8 +120,9 @@ class Pages:
             paginator.update_state(_Response(reply), [None] * min(records, 1))
             reference = getattr(paginator, "_next_reference", None)
             if reference is True or not isinstance(reference, str | int | None):
+                shown = printable(str(reference), 60)
                 raise SourceContractError(
-                    f"The next page is named by {printable(str(reference), 60)!r}, which is no address or token."
+                    f"The next page is named by {shown!r}, which is no address or token."
                 )
             if not paginator.has_next_page or reference in ("", 0):  # also false
                 return False
@@ -143,7 +144,8 @@ class Pages:
         if self._next_path is None:
             return "link" in reply.headers
         try:
-            return bool(find_values(self._next_path, _Response(reply).json()))
+            body = _Response(reply).json()
+            return bool(find_values(self._next_path, body))
         except (msgspec.MsgspecError, RecursionError):
             return False
 
@@ -152,7 +154,9 @@ class Pages:
 
         Returns what was asked for, None where it is no less.
         """
-        asked = self.query.get(self.size_param) if self.size_param is not None else None
+        if self.size_param is None:
+            return None
+        asked = self.query.get(self.size_param)
         if asked is None or not 0 < records < asked:
             return None
         self.request.params[self.size_param] = records
@@ -163,6 +167,16 @@ class Pages:
         paginator = self._paginator
         paginator.current_value += paginator.value_step  # type: ignore[attr-defined]
         paginator.update_request(self.request)
+
+
+def _next_path(pagination: Any) -> str | None:
+    """JSONPath of the place where an answer names its next page; None where it does not."""
+    match pagination:
+        case CursorPagination():
+            return pagination.cursor_path
+        case NextLinkPagination():
+            return pagination.next_path
+    return None
 
 
 def _make(pagination: Any, size: int, number: int) -> dlt_paginators.BasePaginator:
