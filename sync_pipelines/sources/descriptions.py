@@ -79,13 +79,12 @@ def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
     try:
         api = ApiDescription.model_validate(raw)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
-            for one in error.errors(include_input=False)
-        )
-        raise EntityDefinitionError(
-            f"The description is not readable: {printable(problems, 300)}."
-        ) from None
+        problems = []
+        for problem in error.errors(include_input=False):
+            place = ".".join(map(str, problem["loc"]))
+            problems.append(f"{place}: {problem['msg']}")
+        shown = printable("; ".join(problems), 300)
+        raise EntityDefinitionError(f"The description is not readable: {shown}.") from None
     slug = check_slug(api.slug)
     columns = _columns(api, connector)
     check_columns(columns)
@@ -182,7 +181,8 @@ def parse_apis(
     Raises:
         SourceContractError: there are too many; none is left out silently, and none is taken for vanished.
     """
-    raw_apis = list(itertools.islice(raw_apis, MAX_APIS + 1))
+    most = itertools.islice(raw_apis, MAX_APIS + 1)
+    raw_apis = list(most)
     if len(raw_apis) > MAX_APIS:
         raise SourceContractError(
             f"The source lists more than {MAX_APIS} APIs, which is taken for a fault.",
@@ -192,8 +192,7 @@ def parse_apis(
     errors: dict[str, SyncError] = {}
     taken: dict[tuple[str, str], str] = {}
     for place, raw in enumerate(raw_apis):
-        slug = raw.get("slug") if isinstance(raw, dict) else None
-        label = printable(slug, 100) if isinstance(slug, str) and slug else f"#{place + 1}"
+        label = _label(raw, place)
         try:
             entity = parse_api(raw, connector, settings)
             clash = _claim(entity, taken)
@@ -212,9 +211,20 @@ def parse_apis(
     return entities, errors
 
 
+def _label(raw: Any, place: int) -> str:
+    """How errors name a description: by its slug, else by its place in the list."""
+    slug = raw.get("slug") if isinstance(raw, dict) else None
+    if isinstance(slug, str) and slug:
+        return printable(slug, 100)
+    return f"#{place + 1}"
+
+
 def _claim(entity: Entity, taken: dict[tuple[str, str], str]) -> str | None:
-    claims = [("table", entity.target_table), ("asset", asset_name_for(entity.slug).lower())]
-    clash = next((taken[claim] for claim in claims if claim in taken), None)
-    for claim in claims:
+    """Take the table and the asset of an entity; the slug that has one of them already, else None."""
+    asset = asset_name_for(entity.slug).lower()
+    clash = None
+    for claim in (("table", entity.target_table), ("asset", asset)):
+        if clash is None:
+            clash = taken.get(claim)
         taken.setdefault(claim, entity.slug)
     return clash

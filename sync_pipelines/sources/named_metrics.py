@@ -18,14 +18,15 @@ def named_metrics(
     """A run's figures under the names that the declaration gives them."""
     if not metrics:
         return {}
+    mean_seconds = 0.0
+    if traffic.seconds:
+        mean_seconds = sum(traffic.seconds) / len(traffic.seconds)
     figures = {
         **ledger.as_dict(),
         "valid": ledger.fetched - ledger.quarantined,
         "page_size": page_size,
         "requests": traffic.requests,
-        "api_seconds_mean": round(sum(traffic.seconds) / len(traffic.seconds), 6)
-        if traffic.seconds
-        else 0.0,
+        "api_seconds_mean": round(mean_seconds, 6),
         "api_seconds_p95": round(traffic.percentile_seconds(0.95), 6),
         "api_seconds_max": round(traffic.percentile_seconds(1.0), 6),
         "duration_seconds": round(duration_seconds, 6),
