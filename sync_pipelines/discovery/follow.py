@@ -11,7 +11,7 @@ import psycopg
 from sync_pipelines.catalog.connectors import stored_declaration, update_declaration
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity, update_definition
-from sync_pipelines.discovery.discover import keep_coercions
+from sync_pipelines.discovery.apply import keep_coercions
 from sync_pipelines.discovery.drift import Verdict, diff_entity
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.declaration import Declaration
@@ -30,7 +30,7 @@ def follow_fields(
 
     Args:
         database: the catalog.
-        connector, entity: whose records carry them; a run holds the entity.
+        connector, entity: whose records carry them; a run has the lock of the entity.
         names: the fields.
         settings: of the process.
 
@@ -39,10 +39,11 @@ def follow_fields(
     """
     try:
         raw_apis, declaration, _ = source_kind(connector).describe(connector, settings, database)
-        described = parse_apis(raw_apis, connector, settings)[0].get(entity.slug)
+        entities, _ = parse_apis(raw_apis, connector, settings)
     except SyncError as error:
         return f"the source's description cannot be read now ({error.what})"
-    if described is None or not names & {column.name for column in described.columns}:
+    described = entities.get(entity.slug)
+    if described is None or names.isdisjoint(column.name for column in described.columns):
         return source_kind(connector).waits_for(connector)
     with database.connect() as connection:
         if not _can_lock(connection, connector):
@@ -88,8 +89,9 @@ def _asks_the_same(known: dict[str, Any] | None, asked: dict[str, Any] | None, s
     """Whether a declaration says of a source and of one endpoint what it said when the source was asked."""
     if known is None or asked is None:
         return known is asked
-    parts = [{**one, "endpoints": one["endpoints"].get(slug)} for one in (known, asked)]
-    return parts[0] == parts[1]
+    of_known = {**known, "endpoints": known["endpoints"].get(slug)}
+    of_asked = {**asked, "endpoints": asked["endpoints"].get(slug)}
+    return of_known == of_asked
 
 
 def _keep_endpoint(
@@ -102,6 +104,5 @@ def _keep_endpoint(
     """Store the endpoint as its document has it now; the others are for their own runs and for the discovery."""
     stored = Declaration.model_validate(known)
     endpoints = {**stored.endpoints, slug: declaration.endpoints[slug]}
-    update_declaration(
-        connection, connector, known, stored.model_copy(update={"endpoints": endpoints}).as_json()
-    )
+    followed = stored.model_copy(update={"endpoints": endpoints})
+    update_declaration(connection, connector, known, followed.as_json())

@@ -54,4 +54,5 @@ def fetch_data(
 
 
 def _excerpt(body: bytes) -> str:
-    return printable(body[:100_000].decode("utf-8", errors="backslashreplace"), 200) or "(empty)"
+    text = body[:100_000].decode("utf-8", errors="backslashreplace")
+    return printable(text, 200) or "(empty)"

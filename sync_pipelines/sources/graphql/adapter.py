@@ -100,18 +100,18 @@ class GraphqlSource(WalkedSource):
         )
 
     def _decoded(self, decoder: PageDecoder, number: int, reply: Reply) -> tuple[Page, PageInfo]:
-        return decoder.decode(number, reply.body), info_of(self._endpoint, reply.body)
+        page = decoder.decode(number, reply.body)
+        info = info_of(self._endpoint, reply.body)
+        return page, info
 
     def warnings(self) -> list[str]:
         """Columns that no record had."""
-        absent = [
-            column.name for column in self._entity.columns if column.name in self._layout.absent
-        ]
-        if not self._records or not absent:
+        absent = self._layout.absent
+        names = [column.name for column in self._entity.columns if column.name in absent]
+        if not self._records or not names:
             return []
-        return [
-            f"no record had the fields of {', '.join(absent[:SHOWN_COLUMNS])}: did the source rename them?"
-        ]
+        shown = ", ".join(names[:SHOWN_COLUMNS])
+        return [f"no record had the fields of {shown}: did the source rename them?"]
 
 
 def ask(
@@ -131,10 +131,13 @@ def ask(
         check_errors(reply.body)
         return parse(reply)
 
-    body = json.dumps({"query": endpoint.query, "variables": variables}).encode()
-    headers = {"Content-Type": "application/json"}
-    url = f"{session.base_url}{endpoint.path}"
-    request = HttpRequest("POST", url, headers=headers, body=body)
+    body = json.dumps({"query": endpoint.query, "variables": variables})
+    request = HttpRequest(
+        "POST",
+        f"{session.base_url}{endpoint.path}",
+        headers={"Content-Type": "application/json"},
+        body=body.encode(),
+    )
     return session.send(request, checked, traffic)
 
 
@@ -165,7 +168,8 @@ def info_of(endpoint: Endpoint, body: bytes) -> PageInfo:
         info = page_info_of(body, connection)
         _check_inside(endpoint, body, len(connection))
         return info
-    if "pageInfo" in connection_of(body, connection) and page_info_of(body, connection).has_next:
+    found = connection_of(body, connection)
+    if "pageInfo" in found and page_info_of(body, connection).has_next:
         raise SourceContractError(
             "The answer says that there is a next page, and the connector's file that one answer is everything.",
             next_command="declare `pagination: {type: connection}` in the connector's file",
@@ -183,13 +187,17 @@ def _check_inside(endpoint: Endpoint, body: bytes, paged: int) -> None:
         paged: steps that lead to the connection whose pages are followed.
     """
     found = [body]
-    for place, step in enumerate(compile_path(records_path(endpoint))):
+    steps = compile_path(records_path(endpoint))
+    for place, step in enumerate(steps):
         if place != paged and b'"pageInfo"' in body and any(map(goes_on, found)):
             raise SourceContractError(
                 "Another list on the way to the records says that there is a next page, which is never asked for.",
                 next_command="ask for the records by a query whose only list with pages is their own",
             )
-        found = [inner for raw in found for inner in follow(raw, step)]
+        outer = found
+        found = []
+        for raw in outer:
+            found += follow(raw, step)
 
 
 def records_path(endpoint: Endpoint) -> str:

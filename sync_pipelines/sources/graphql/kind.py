@@ -47,8 +47,9 @@ class GraphqlKind(DeclaredKind):
 
     def resolve(self, declaration: Declaration, session: GuardedSession) -> Resolved:
         """As `SourceKind.resolve`: what a file may leave out is written down, so that it never changes by itself."""
-        endpoints = {slug: _completed(endpoint) for slug, endpoint in declaration.endpoints.items()}
-        return Resolved(declaration.model_copy(update={"endpoints": endpoints}))
+        endpoints = {slug: _completed(one) for slug, one in declaration.endpoints.items()}
+        completed = declaration.model_copy(update={"endpoints": endpoints})
+        return Resolved(completed)
 
     def open_endpoint(self, context: ReadContext, endpoint: Endpoint) -> Source:
         """As `SourceKind.open`."""
@@ -59,9 +60,8 @@ class GraphqlKind(DeclaredKind):
     ) -> bytes:
         """As `SourceKind.sample`."""
         endpoint = declaration.endpoints[slug]
-        variables = variables_for(
-            endpoint, min(SAMPLE_RECORDS, page_size_of(endpoint, None, settings))
-        )
+        page_size = page_size_of(endpoint, None, settings)
+        variables = variables_for(endpoint, min(SAMPLE_RECORDS, page_size))
         body = ask(session, endpoint, variables, Traffic(), lambda reply: reply.body)
         info_of(endpoint, body)
         assert isinstance(body, bytes)
@@ -70,12 +70,12 @@ class GraphqlKind(DeclaredKind):
 
 def _completed(endpoint: Endpoint) -> Endpoint:
     """The endpoint with the path and the pagination that its file leaves out."""
-    told = endpoint.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    declared = endpoint.model_dump(mode="json", by_alias=True, exclude_unset=True)
     if "path" not in endpoint.model_fields_set:
-        told["path"] = DEFAULT_PATH
+        declared["path"] = DEFAULT_PATH
     if "pagination" not in endpoint.model_fields_set and _is_connection(endpoint):
-        told["pagination"] = {"type": "connection"}
-    return Endpoint.model_validate(told)
+        declared["pagination"] = {"type": "connection"}
+    return Endpoint.model_validate(declared)
 
 
 def _is_connection(endpoint: Endpoint) -> bool:
