@@ -67,8 +67,7 @@ def discover(
                 described = declaration.as_json()
                 update_declaration(connection, connector, connector.declaration, described)
     if is_outdated:
-        # A file was applied, or a run followed a field, while the source was asked: what it said answers older
-        # questions.
+        # A file was applied, or a run followed a field, while the source was asked: the answer is out of date.
         return discover(database, connector_name, accept=accept, settings=settings)
     record_discovery(database, connector, None)
     return report

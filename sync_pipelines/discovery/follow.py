@@ -86,7 +86,7 @@ def _can_lock(connection: psycopg.Connection[Any], connector: Connector) -> bool
 
 
 def _asks_the_same(known: dict[str, Any] | None, asked: dict[str, Any] | None, slug: str) -> bool:
-    """Whether a declaration says of a source and of one endpoint what it said when the source was asked."""
+    """Whether the source and one endpoint are declared as they were when the source was asked."""
     if known is None or asked is None:
         return known is asked
     of_known = {**known, "endpoints": known["endpoints"].get(slug)}

@@ -74,7 +74,7 @@ def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
     """Turn one description into an entity of the connector.
 
     Raises:
-        EntityDefinitionError, UnknownTypeError: says what is wrong with the description.
+        EntityDefinitionError, UnknownTypeError: the description cannot be used; the message names why.
     """
     try:
         api = ApiDescription.model_validate(raw)

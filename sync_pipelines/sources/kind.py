@@ -74,7 +74,7 @@ class Prober(ABC):
 
     @abstractmethod
     def can_probe(self, slug: str) -> bool:
-        """Whether one record says anything of the others: the source sorts by the cursor."""
+        """Whether the first record decides for all: the source sorts by the cursor."""
 
     @abstractmethod
     def first_after(
@@ -124,7 +124,7 @@ class SourceKind(ABC):
 
     @abstractmethod
     def test(self, connector: Connector, settings: Settings) -> list[Check]:
-        """Tell apart: missing secret, unreachable source, refused token, wrong shape."""
+        """Distinguish: missing secret, unreachable source, refused token, wrong shape."""
 
     @abstractmethod
     def waits_for(self, connector: Connector) -> str:

@@ -132,8 +132,8 @@ class _Keyset:
     def _is_last(self, answer: Answer) -> bool:
         """Whether a short answer is the end, and not that of a server that caps its pages.
 
-        Only an empty second page tells, of the size that came, since some servers count their offset by the size that
-        was asked for.
+        Only an empty second page proves it, of the size that came, since some servers count their offset by the size
+        that was asked for.
         """
         next_size = answer.count if self.first == 1 else self.first_size
         second = self.fetch(self.position, self.first + 1, next_size)

@@ -27,4 +27,4 @@ def is_news(codec: Codec, seen: str, first: str | None, found_before: str | None
     try:
         return bool(order_key(codec, first) > order_key(codec, seen))
     except CursorProtocolError:
-        return True  # a sync will tell what is wrong with it
+        return True  # the error of a sync names what is wrong with it

@@ -139,7 +139,7 @@ class Reading:
         """Take in the rowversions of a page that came in the source's own order.
 
         Raises:
-            CursorProtocolError: only the source could tell which of them is later.
+            CursorProtocolError: only the source knows which of them is later.
         """
         if not rowversions:
             return
@@ -148,7 +148,7 @@ class Reading:
         codec = self.codec
         if codec is Codec.OPAQUE:
             raise CursorProtocolError(
-                f"Nothing tells which of the cursor values {rowversions[0]!r} and {rowversions[-1]!r} is later.",
+                f"It is not known which of the cursor values {rowversions[0]!r} and {rowversions[-1]!r} is later.",
                 next_command="declare cursor.codec in the connector's file, or the strategy full",
             )
         # With the last one known, which may be just below a later one of this page.
@@ -169,7 +169,7 @@ class Reading:
             check_page_order(self.codec, answer.rowversions, position)
 
     def is_below_last(self, rowversion: str) -> bool:
-        """Whether a rowversion is lower than the highest one read, as far as anything tells."""
+        """Whether a rowversion is lower than the highest one read, as far as the codec decides."""
         codec = self.codec
         if codec is None or codec is Codec.OPAQUE or self.last is None:
             return False

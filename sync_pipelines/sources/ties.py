@@ -10,7 +10,7 @@ MAX_TIE_PASSES = 10
 
 
 class TieGroup:
-    """The records of one rowversion, which only a page number can tell apart.
+    """The records of one rowversion, which only a page number can distinguish.
 
     Args:
         fetch: asks for a page.

@@ -24,7 +24,7 @@ def test_a_plan_changes_nothing(declared):
     assert declared.requests() == [], "declared columns need no question to the source"
 
 
-def test_added_changed_and_removed_entities_are_told_and_done(declared):
+def test_added_changed_and_removed_entities_are_planned_and_done(declared):
     declared.serve(3)
     declared.apply(declared.declare())
     declared.sync("users")
@@ -219,11 +219,11 @@ def test_an_openapi_document_becomes_entities_with_exact_types(declared):
     assert [(c.name, c.type.sql) for c in plan.entities["orders"].columns] == [
         ("order_number", "uuid"), ("lines", "jsonb"), ("note", "text"),
     ]  # fmt: skip
-    told = {label: plan.invalid[label] for label in plan.invalid}
-    assert "about one record" in told["GET /users/{id}"]
-    assert "leads out of the document" in told["GET /foreign"]
-    assert "circles" in told["GET /circle"]
-    assert "declare its `key`" in told["GET /keyless"]
+    reasons = {label: plan.invalid[label] for label in plan.invalid}
+    assert "about one record" in reasons["GET /users/{id}"]
+    assert "leads out of the document" in reasons["GET /foreign"]
+    assert "circles" in reasons["GET /circle"]
+    assert "declare its `key`" in reasons["GET /keyless"]
     declared.apply(openapi(declared))
     assert declared.sync("users").ledger.inserted == 25
     assert declared.plan(openapi(declared)).is_empty
@@ -253,7 +253,7 @@ def test_a_discovery_follows_a_changed_openapi_document(declared):
     assert declared.table()[1]["colour"] == "red"
 
 
-def test_an_entity_whose_pages_are_not_recognised_any_more_says_so_and_not_that_it_is_gone(
+def test_an_entity_whose_pages_are_not_recognised_any_more_gives_that_reason_and_not_that_it_is_gone(
     declared,
 ):
     declared.rest.document = json.loads(json.dumps(DOCUMENT))
@@ -411,7 +411,7 @@ def test_an_endpoint_that_is_named_again_comes_back(declared):
     assert declared.plan(both).is_empty
 
 
-def test_an_endpoint_that_cannot_be_used_any_more_is_told_as_removed(declared):
+def test_an_endpoint_that_cannot_be_used_any_more_is_reported_as_removed(declared):
     declared.serve(3)
     data = declared.declare()
     data["endpoints"]["more"] = data["endpoints"]["users"]

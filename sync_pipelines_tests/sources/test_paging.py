@@ -139,7 +139,7 @@ def test_an_unstable_order_in_a_large_tie_loses_nothing_over_many_reads() -> Non
     assert unfinished < 8
 
 
-def test_a_tie_that_never_rests_holds_the_cursor_and_says_so() -> None:
+def test_a_tie_that_never_rests_keeps_the_cursor_and_warns() -> None:
     source = Source()
     for key in range(20):
         source.write(key)

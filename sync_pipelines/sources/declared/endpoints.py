@@ -12,7 +12,7 @@ from sync_pipelines.settings import Settings
 
 
 def declaration_of(connector: Connector) -> Declaration:
-    """What a connector file said, with everything resolved."""
+    """The contents of a connector file, with everything resolved."""
     text = json.dumps(connector.declaration, sort_keys=True)
     return _declaration(text)
 

@@ -37,7 +37,7 @@ class _Row:
     Attributes:
         place: of the record in its answer.
         data: its fields by their names in the table.
-        result: gets what is to be said of it.
+        result: gets its id, its refusal and the fields that no column names.
     """
 
     place: int

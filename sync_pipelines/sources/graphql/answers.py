@@ -37,7 +37,7 @@ class PageInfo:
     Attributes:
         has_next: there are more.
         end_cursor: names the place behind this page; None where there are no more.
-        total: records in all, where the answer says so.
+        total: records in all, where the answer has that number.
     """
 
     has_next: bool
@@ -46,7 +46,7 @@ class PageInfo:
 
 
 def check_errors(body: bytes) -> None:
-    """Refuse an answer with errors, also one that has data beside them: nobody knows what of it is missing.
+    """Refuse an answer with errors, also one that has data beside them: it is not known what of it is missing.
 
     Raises:
         BrokenPageError: no JSON.
@@ -84,7 +84,7 @@ def _refusal(raw: bytes, *, has_data: bool) -> SyncError:
         return AuthenticationError(
             f"The source answered with an error of authorization ({_words(refused)})."
         )
-    beside = " beside its data, of which nobody knows what is missing" if has_data else ""
+    beside = " beside its data, of which it is not known what is missing" if has_data else ""
     return SourceContractError(
         f"The answer has errors{beside}",
         excerpt=_messages(errors, raw),

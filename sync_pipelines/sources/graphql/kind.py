@@ -110,7 +110,7 @@ def _problems_of_pages(
             ("records",),
             (
                 "these lists are inside of another list, and only the pages of one list can be followed: each would"
-                " be cut at its first page; ask for them by a query of their own, from the root"
+                " be cut at its first page; ask for them by a separate query, from the root"
             ),
         )
     if isinstance(pagination, NoPagination):

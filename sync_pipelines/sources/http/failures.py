@@ -1,4 +1,4 @@
-"""What went wrong with a request, as an error that says whether another try can help."""
+"""What went wrong with a request, as an error whose class decides whether another try can help."""
 
 from __future__ import annotations
 

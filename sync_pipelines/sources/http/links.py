@@ -116,5 +116,5 @@ def _after(pattern: re.Pattern[str], text: str, place: int) -> int:
 def _unreadable(header: str) -> SourceContractError:
     shown = printable(header, 200)
     return SourceContractError(
-        f"The header Link cannot be read, so that nobody knows whether it names a next page: {shown!r}."
+        f"The header Link cannot be read, so that it is not known whether it names a next page: {shown!r}."
     )

@@ -15,7 +15,7 @@ from uuid import UUID
 from sync_pipelines.files.private import make_private_folder
 from sync_pipelines.model.declaration import MAX_RESUME_SECONDS
 from sync_pipelines.sources.http.traffic import Reply
-from sync_pipelines.sources.rest.page_words import tells_of_pages
+from sync_pipelines.sources.rest.page_words import concerns_pages
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class AnswerCache:
 
 def _write_reply(reply: Reply) -> bytes:
     """An answer as a file: a line of JSON, then its body byte for byte."""
-    headers = {name: value for name, value in reply.headers.items() if tells_of_pages(name)}
+    headers = {name: value for name, value in reply.headers.items() if concerns_pages(name)}
     head = {
         "url": reply.url,
         "headers": headers,

@@ -45,7 +45,7 @@ class RestProber(Prober):
         self.requests_per_second = session.limits.requests_per_second
 
     def can_probe(self, slug: str) -> bool:
-        """Of a source in another order, one record says nothing about the others."""
+        """Only of a source in order does the first record decide for all."""
         endpoint = self._endpoints.get(slug)
         return endpoint is not None and endpoint.is_ascending
 

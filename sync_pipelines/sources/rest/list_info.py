@@ -79,7 +79,7 @@ class _Named(NamedTuple):
 
 @dataclass
 class _Words:
-    """What was said so far; of two figures of a kind the first counts."""
+    """What was found so far; of two figures of a kind the first counts."""
 
     more: list[str] = field(default_factory=list)
     positions: list[str] = field(default_factory=list)

@@ -25,7 +25,7 @@ from sync_pipelines.sources.rest.openapi_words import (
     is_of_pages,
     types_of_schema,
 )
-from sync_pipelines.sources.rest.page_words import MORE, NEXT, SIZES, plain_name, tells_of_pages
+from sync_pipelines.sources.rest.page_words import MORE, NEXT, SIZES, concerns_pages, plain_name
 
 Pagination = dict[str, Any]
 _NUMBERS = {"integer", "number"}
@@ -103,7 +103,7 @@ def plan_pagination(operation: Operation) -> Pagination | None:
     guess = _flow(_guess(operation, size))
     slug = operation.slug
     raise EntityDefinitionError(
-        f"it is paged ({printable(', '.join(signs), 200)}), and nothing tells how its next page is asked for; add"
+        f"it is paged ({printable(', '.join(signs), 200)}), and it is not known how its next page is asked for; add"
         f" `endpoints: {{{slug}: {{pagination: {guess}}}}}` to the connector's file, with what is"
         f" true of it, or `endpoints: {{{slug}: {{pagination: {{type: none}}}}}}` if one answer is"
         " everything"
@@ -120,7 +120,7 @@ def _signs(operation: Operation) -> list[str]:
         if is_of_pages(_last(path), types_of_schema(schema)):
             signs.append(f"{path} in the answer")
     for name in operation.headers:
-        if tells_of_pages(name):
+        if concerns_pages(name):
             signs.append(f"header {name}")
     return signs
 

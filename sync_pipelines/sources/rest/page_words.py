@@ -1,4 +1,4 @@
-"""The words by which sources tell of pages: in answers, in headers and in OpenAPI documents, without case and
+"""The words by which sources name pages: in answers, in headers and in OpenAPI documents, without case and
 punctuation.
 """
 
@@ -17,7 +17,7 @@ LAST = {
     "last", "islast", "islastpage", "lastpage", "lastbatch", "isend", "endoflist", "end", "eof", "done", "isdone",
     "complete", "completed", "iscomplete", "finished", "isfinished", "exhausted", "nomore",
 }  # fmt: skip
-"""One that is false says so, too."""
+"""One of these names that is false says that there is more."""
 NEXT = {
     "next", "nextpage", "nextpageurl", "nexturl", "nexturi", "nextlink", "nexthref", "nextpagelink", "nextpageuri",
     "odatanextlink", "nextrecordsurl", "nextresults", "nextpagetoken", "nexttoken", "nextcursor", "nextpagecursor",
@@ -41,7 +41,7 @@ POSITIONS = {
     "skiptoken",
     "resumptiontoken",
 }
-"""A place to go on from, which some sources tell at the end as well."""
+"""A place to go on from, which some sources name at the end as well."""
 TOTAL = {
     "total", "totalcount", "totalresults", "totalelements", "totalitems", "totalrecords", "totalrows", "totalhits",
     "totalsize", "totalentries", "totalobjects", "totalmatches", "totalavailable", "totalresultcount", "totalnumber",
@@ -123,7 +123,7 @@ def names_next(plain: str) -> bool:
 
 
 def header_word(name: str) -> str | None:
-    """The word in a header's name, as X-WP-TotalPages has `totalpages`; None where it tells nothing of pages."""
+    """The word in a header's name, as X-WP-TotalPages has `totalpages`; None where it does not concern pages."""
     parts = [part for part in name.lower().split("-") if part]
     for start in range(len(parts)):
         word = plain_name("".join(parts[start:]))
@@ -137,6 +137,6 @@ def header_word(name: str) -> str | None:
     return None
 
 
-def tells_of_pages(header: str) -> bool:
-    """Whether a header may say something about the list that its answer is a page of."""
+def concerns_pages(header: str) -> bool:
+    """Whether a header may concern the list that its answer is a page of."""
     return header.lower() in ("link", "content-range") or header_word(header) is not None

@@ -135,7 +135,7 @@ class Pages:
             msgspec.MsgspecError,
         ) as error:
             raise SourceContractError(
-                f"The answer does not tell its next page: {printable(str(error), 200)}"
+                f"The answer does not name its next page: {printable(str(error), 200)}"
             ) from None
         return True
 
@@ -163,7 +163,7 @@ class Pages:
         return int(asked)
 
     def beyond(self) -> None:
-        """Turn to the page after this one, whatever this one said (page and offset only)."""
+        """Turn to the page after this one, whatever this one answered (page and offset only)."""
         paginator = self._paginator
         paginator.current_value += paginator.value_step  # type: ignore[attr-defined]
         paginator.update_request(self.request)

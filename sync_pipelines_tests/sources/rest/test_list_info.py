@@ -48,7 +48,7 @@ def info_of(beside: Any, records: str = "$.items", **headers: str) -> ListInfo:
         {"d": 1, "__next": "https://x.example.com/users?$skiptoken=1"},
     ],
 )
-def test_more_is_said_in_many_words(beside: dict[str, Any]) -> None:
+def test_more_is_recognised_by_many_words(beside: dict[str, Any]) -> None:
     assert info_of(beside).more is not None
     assert not info_of(beside).ends
 
@@ -64,7 +64,7 @@ def test_more_is_said_in_many_words(beside: dict[str, Any]) -> None:
         {"link": '<https://x.example.com/users?page_info=abc>; rel="next"'},
     ],
 )
-def test_more_is_said_in_headers(headers: dict[str, str]) -> None:
+def test_more_is_recognised_in_headers(headers: dict[str, str]) -> None:
     assert info_of({}, **headers).more is not None
 
 

@@ -189,7 +189,7 @@ def test_a_paged_operation_that_is_not_understood_is_left_out_with_the_lines_to_
     "header",
     ["X-Next-Page", "X-Total-Count", "X-WP-TotalPages", "Content-Range", "x-ms-continuation"],
 )
-def test_a_declared_header_that_tells_of_pages_is_a_sign(header: str) -> None:
+def test_a_declared_header_that_concerns_pages_is_a_sign(header: str) -> None:
     assert f"header {header}" in plan([], headers={header: {}}).skipped["GET /customers"]
 
 

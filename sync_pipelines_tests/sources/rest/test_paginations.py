@@ -154,7 +154,7 @@ def test_a_source_that_caps_its_pages_but_numbers_them_by_the_size_asked_for_los
     answer = declared.rest.answer
 
     def capped(token, method, path, query, headers, body):
-        if refuses:  # a first page with records held back, and sizes from a list
+        if refuses:  # a first page with records that are missing, and sizes from a list
             if query["size"] != "250":
                 return error_answer(400, "no such size")
             return answer(token, method, path, {**query, "size": "125"}, headers, body)
@@ -182,13 +182,15 @@ def test_the_next_link_is_found_among_others(declared, headers):
     assert declared.sync("users").ledger.inserted == 25
 
 
-@pytest.mark.parametrize("told", ["null", "false", "0", '""'])
-def test_a_next_page_may_be_denied_in_many_ways(declared, told):
+@pytest.mark.parametrize("ending", ["null", "false", "0", '""'])
+def test_a_next_page_may_be_denied_in_many_ways(declared, ending):
     _, endpoint = start(declared, "next_link")
     declared.apply_endpoint(**endpoint)
     declared.faults.add(
         Fault(
-            kind="rest", times=None, body=b'{"items": [{"id": 1}], "next": ' + told.encode() + b"}"
+            kind="rest",
+            times=None,
+            body=b'{"items": [{"id": 1}], "next": ' + ending.encode() + b"}",
         )
     )
     assert declared.sync("users").ledger.inserted == 1
@@ -198,14 +200,14 @@ def test_a_next_page_may_be_denied_in_many_ways(declared, told):
 def test_a_bad_text_in_an_answer_does_not_hide_its_next_page(declared, paging):
     _, endpoint = start(declared, paging)
     declared.apply_endpoint(**endpoint)
-    told = (
+    beside = (
         b'"next": "/users?cursor=10&size=10"' if paging == "next_link" else b'"meta": {"next": 10}'
     )
     declared.faults.add(
         Fault(
             kind="rest",
             body=b'{"items": [{"id": 1, "name": "\xff"}, {"id": 2, "name": "a\nb"}], '
-            + told
+            + beside
             + b"}",
         )
     )
@@ -256,15 +258,15 @@ def test_too_many_requests_waits_as_asked_and_goes_on(declared):
     declared.fails(SourceBusyError, "users")
 
 
-def answering(world, records, headers=None, **told):
+def answering(world, records, headers=None, **beside):
     """Every request is answered by these records with something beside them."""
-    body = json.dumps({"items": records, **told}).encode()
+    body = json.dumps({"items": records, **beside}).encode()
     world.serve(0)
     world.faults.add(Fault(kind="rest", times=None, body=body, headers=headers or {}))
 
 
 @pytest.mark.parametrize(
-    "told",
+    "beside",
     [
         {"has_more": True},
         {"meta": {"hasNextPage": True}},
@@ -283,8 +285,8 @@ def answering(world, records, headers=None, **told):
         {"other": {"has_more": True}},
     ],
 )
-def test_one_answer_that_says_that_there_is_more_is_not_everything(declared, told):
-    answering(declared, users(3), **told)
+def test_one_answer_that_says_that_there_is_more_is_not_everything(declared, beside):
+    answering(declared, users(3), **beside)
     declared.apply_endpoint(records="$.items")
     error = declared.fails(SourceContractError, "users")
     assert "pagination" in error.next_command
@@ -303,7 +305,7 @@ def test_headers_tell_of_more_as_well(declared, headers):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "beside",
     [
         {"has_more": False},
         {"next": None, "limit": 3},
@@ -318,8 +320,8 @@ def test_headers_tell_of_more_as_well(declared, headers):
         {"links": {"self": "/users", "next": ""}},
     ],
 )
-def test_an_answer_that_says_that_it_is_all_is_all(declared, told):
-    answering(declared, users(3), **told)
+def test_an_answer_that_says_that_it_is_all_is_all(declared, beside):
+    answering(declared, users(3), **beside)
     declared.apply_endpoint(records="$.items")
     assert declared.sync("users").ledger.inserted == 3
 
@@ -362,9 +364,9 @@ def test_an_end_before_the_total_is_no_end(declared, monkeypatch, paging):
     answer, total = declared.rest.answer, [26]
 
     def telling(token, method, path, query, headers, body):
-        told = json.loads(answer(token, method, path, query, headers, body).body)
+        beside = json.loads(answer(token, method, path, query, headers, body).body)
         return json_answer(
-            {**(told if isinstance(told, dict) else {"items": told}), "total": total[0]}
+            {**(beside if isinstance(beside, dict) else {"items": beside}), "total": total[0]}
         )
 
     monkeypatch.setattr(declared.rest, "answer", telling)
@@ -375,7 +377,7 @@ def test_an_end_before_the_total_is_no_end(declared, monkeypatch, paging):
 
 
 @pytest.mark.parametrize("paging", ["page", "offset", "next_link"])
-def test_pages_that_move_are_told_read_again_and_delete_nothing(declared, monkeypatch, paging):
+def test_pages_that_move_are_reported_read_again_and_delete_nothing(declared, monkeypatch, paging):
     served, endpoint = start(declared, paging, 40)
     answer, shuffle = declared.rest.answer, random.Random(5).shuffle  # noqa: S311
 
@@ -554,10 +556,10 @@ def test_a_next_page_that_no_answer_names_is_warned_about_unless_the_first_is_sh
 ):
     start(declared, paging, count=count)
     declared.apply_endpoint(records="$.items", pagination={**PAGINATIONS[paging], **wrong})
-    told = [
+    found = [
         warning for warning in declared.sync("users").warnings if "next page is named" in warning
     ]
-    assert bool(told) is warned
+    assert bool(found) is warned
 
 
 @pytest.mark.parametrize("paging, wrong", WRONG)
@@ -575,7 +577,7 @@ def test_as_many_as_were_asked_for_are_no_end_where_nothing_names_a_next_page(
     assert declared.sync("users").ledger.inserted == 3
 
 
-def test_pages_that_are_told_and_do_not_come_are_an_error(declared):
+def test_pages_that_are_announced_and_do_not_come_are_an_error(declared):
     declared.serve(0)
     answers = [
         {"items": users(3), "next": "/users?page=2", "pages": 3},
