@@ -40,7 +40,7 @@ class Place:
         """Ask the source for a change, or for its counts."""
         with urllib.request.urlopen(
             f"{self.source_url}/control/{action}?{urlencode(query)}"
-        ) as answer:  # noqa: S310
+        ) as answer:
             return json.load(answer)
 
 

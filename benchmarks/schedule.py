@@ -78,7 +78,7 @@ def fifty(place: Place) -> dict[str, Any]:
             "-j",
             f"sync_{CONNECTOR}",
         ]
-        subprocess.run(command, env=environment, cwd=ROOT, check=True, capture_output=True)  # noqa: S603
+        subprocess.run(command, env=environment, cwd=ROOT, check=True, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     found["client_cpu"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     with Database(place.database_url).connect() as connection:

@@ -72,7 +72,7 @@ def floor(place: Place) -> dict[str, Any]:
     with measured(place) as found:
         written = destination.session.execute(
             f"CREATE TABLE iceberg.floor.items AS SELECT * FROM {relation} s"
-        ).written  # noqa: S608
+        ).written
     staging.clear()
     return {**found, "fetched": written, "live": place.rows}
 

@@ -46,7 +46,7 @@ class World:
         """
         place = replace(self.place, options=options)
         started = time.monotonic()
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             [sys.executable, "-m", "benchmarks.worker", task, json.dumps(asdict(place))],
             cwd=ROOT,
             env=_environment(),
@@ -103,7 +103,7 @@ def open_world(rows: int, slugs: int = 1) -> Iterator[World]:
 
 @contextmanager
 def _source() -> Iterator[tuple[int, int]]:
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.source"],
         cwd=ROOT,
         stdin=subprocess.PIPE,

@@ -65,7 +65,10 @@ def references_in(value: object) -> list[str]:
     return [reference for inner in inside for reference in references_in(inner)]
 
 
-def resolve_secret(reference: str | None, environ: Mapping[str, str] | None = None) -> str | None:
+def resolve_secret(
+    reference: str | None,
+    environ: Mapping[str, str] | None = None,
+) -> str | None:
     """The secret behind a reference; None when no reference is given. The redactor learns the value.
 
     Raises:
@@ -102,7 +105,7 @@ def register_secret(value: str | None) -> None:
 
 def recognize_others(redactor: Callable[[str], str] | None) -> None:
     """Hide what `redactor` hides, too: secrets of other processes (`catalog.fingerprints`); None = none are known."""
-    global _others  # noqa: PLW0603
+    global _others
     _others = redactor
 
 

@@ -37,19 +37,27 @@ class DatabaseSettings(BaseModel):
 
     postgres_url: SecretStr | None = None
     postgres_host: str | None = Field(
-        None, validation_alias=AliasChoices("POSTGRES_HOST", "DB_HOST")
+        None,
+        validation_alias=AliasChoices("POSTGRES_HOST", "DB_HOST"),
     )
     postgres_port: int = Field(
-        5432, validation_alias=AliasChoices("POSTGRES_PORT", "DB_PORT"), ge=1, le=65535
+        5432,
+        validation_alias=AliasChoices("POSTGRES_PORT", "DB_PORT"),
+        ge=1,
+        le=65535,
     )
     postgres_db: str = Field(
-        "bridge_v2_db", validation_alias=AliasChoices("POSTGRES_DB", "DB_NAME"), min_length=1
+        "bridge_v2_db",
+        validation_alias=AliasChoices("POSTGRES_DB", "DB_NAME"),
+        min_length=1,
     )
     postgres_user: str = Field(
-        "bridge_user", validation_alias=AliasChoices("POSTGRES_USER", "DB_USER")
+        "bridge_user",
+        validation_alias=AliasChoices("POSTGRES_USER", "DB_USER"),
     )
     postgres_password: SecretStr | None = Field(
-        None, validation_alias=AliasChoices("POSTGRES_PASSWORD", "DB_PASSWORD")
+        None,
+        validation_alias=AliasChoices("POSTGRES_PASSWORD", "DB_PASSWORD"),
     )
     postgres_sslmode: (
         Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None
@@ -91,10 +99,12 @@ class SourceSettings(BaseModel):
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     default_apismith_url: str | None = Field(
-        None, validation_alias=AliasChoices("DEFAULT_APISmith_URL", "API_BASE_URL")
+        None,
+        validation_alias=AliasChoices("DEFAULT_APISmith_URL", "API_BASE_URL"),
     )
     default_apismith_token: SecretStr | None = Field(
-        None, validation_alias=AliasChoices("DEFAULT_APISmith_TOKEN", "API_TOKEN")
+        None,
+        validation_alias=AliasChoices("DEFAULT_APISmith_TOKEN", "API_TOKEN"),
     )
     secret_origins: str = ""
     allowed_private_origins: str = ""
@@ -125,7 +135,11 @@ class RunSettings(BaseModel):
     max_vanished_share: float = Field(0.5, ge=0, le=1)
     sync_worker_threads: int = Field(4, ge=1, le=256)
     batch_rows: int = Field(20_000, ge=1, le=1_000_000)
-    max_record_bytes: int = Field(MAX_RECORD_BYTES, ge=1024, le=MAX_KEPT_RECORD_BYTES)
+    max_record_bytes: int = Field(
+        MAX_RECORD_BYTES,
+        ge=1024,
+        le=MAX_KEPT_RECORD_BYTES,
+    )
     batch_bytes: int = Field(64 * 1024 * 1024, ge=1024)
     max_run_rows: int = Field(1_000_000_000, ge=1)
     max_run_bytes: int = Field(1024**4, ge=1024)
@@ -189,13 +203,17 @@ class UiSettings(BaseModel):
 
     sync_owners: str = "team:data-engineering"
     ui_url: str | None = Field(
-        None, validation_alias="DAGSTER_UI_URL", pattern=r"^https?://[^\s@?#]+$"
+        None,
+        validation_alias="DAGSTER_UI_URL",
+        pattern=r"^https?://[^\s@?#]+$",
     )
     dagster_url: SecretStr | None = Field(None, validation_alias="SYNC_PIPELINES_DAGSTER_URL")
     dagster_webserver_url: SecretStr | None = Field(None, validation_alias="DAGSTER_WEBSERVER_URL")
     ui_hosts: str = Field("", validation_alias="SYNC_PIPELINES_UI_HOSTS")
     code_server: str | None = Field(
-        None, validation_alias="SYNC_PIPELINES_CODE_SERVER", pattern=r"^(unix:/.+|[^\s/:]+:\d+)$"
+        None,
+        validation_alias="SYNC_PIPELINES_CODE_SERVER",
+        pattern=r"^(unix:/.+|[^\s/:]+:\d+)$",
     )
     connectors: str = Field("", validation_alias="SYNC_PIPELINES_CONNECTORS")
 
@@ -244,7 +262,10 @@ class Settings(
     """
 
     model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", case_sensitive=False, populate_by_name=True
+        env_file=".env",
+        extra="ignore",
+        case_sensitive=False,
+        populate_by_name=True,
     )
 
     app_env: Literal["development", "test", "production"] = "development"

@@ -1,4 +1,4 @@
-"""The package as a stranger has it: built as a wheel, and installed into an environment that knows nothing of this folder."""
+"""The package as a stranger has it: a wheel, installed into an environment without this folder."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def build_wheel(folder: Path) -> Path:
 def install(wheel: Path, environment: Path) -> Path:
     """Install the wheel into a fresh environment and return the folder of its commands.
 
-    The dependencies are those of this environment, by a path file; the package itself is not, because path files of a folder that was
-    added by a path file are not read.
+    The dependencies are those of this environment, by a path file. The package itself is not:
+    Python does not read the path files of a folder that a path file adds.
     """
     subprocess.run(
         [sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True, timeout=120

@@ -17,7 +17,8 @@ PACKAGE = Path(sync_pipelines.__file__).parent
 PAGE = (PACKAGE.parent / "docs" / "architecture.md").read_text()
 # Used by every folder, so that they stand below all of them; settings know names of networks and limits of the model.
 BASE = {"errors", "secrets", "dotenv_file", "settings", "logs"}
-# A connection is checked against what the settings allow, and the settings parse such texts: the types meet nowhere else.
+# A connection is checked against what the settings allow, and the settings parse such texts.
+# The types meet nowhere else.
 BOTH_WAYS_BY_TYPE = {("network", "settings")}
 STANDS_ONCE = ("destination.py", "files.py", "gates.py", "plan.py", "session.py", "source.py")
 

@@ -1,4 +1,4 @@
-"""The promise, kept by every destination: the same scenes on PostgreSQL, on a real Trino, and on duckdb by way of dlt."""
+"""Every destination keeps the promise: the same scenes on PostgreSQL, a real Trino, and duckdb through dlt."""
 
 from __future__ import annotations
 
@@ -351,7 +351,7 @@ def test_pages_that_move_while_they_are_read_delete_nothing_and_say_so(
     table = any_world.add_items(35, delta_strategy="full", has_rowversion=False)
     table.put_raw(("BAD",), b'{"item_number": "BAD", "weight_per_unit": "much"}')
     assert any_world.sync().ledger.quarantined == 1
-    honest, dice = table.page, random.Random(3)  # noqa: S311
+    honest, dice = table.page, random.Random(3)
 
     def shuffled(rowversion_gt: str | None = None, page: int = 1, page_size: int = 1000) -> bytes:
         everything = [

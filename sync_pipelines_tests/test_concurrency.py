@@ -164,7 +164,8 @@ def test_a_table_set_aside_during_a_run_is_not_written_to(world: World) -> None:
     assert attempt(world, "items").mode is Mode.DELTA
     world.faults.on_request = None
     [(old,)] = world.sql(
-        "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'erp'::regnamespace AND relname LIKE 'items\\_\\_%%'"
+        "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'erp'::regnamespace AND"
+        " relname LIKE 'items\\_\\_%%'"
     )
     assert world.sql(f"SELECT count(*) FROM erp.{old}") == [(5,)]
     assert world.entity().position.full_refresh_pending

@@ -104,7 +104,7 @@ def die_at(point: tuple[str, str, int, str]) -> None:
 
 def doomed_sync(url: str, home: str, point: tuple[str, str, int, str], full_refresh: bool) -> None:
     """The child: syncs erp/items until it dies."""
-    import sync_pipelines.destinations.postgres.adapter  # noqa: F401
+    import sync_pipelines.destinations.postgres.adapter
     import sync_pipelines.destinations.trino.adapter  # noqa: F401
     from sync_pipelines.runs.sync import sync_entity
 

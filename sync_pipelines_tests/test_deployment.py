@@ -59,7 +59,7 @@ def test_every_image_has_a_tag_and_a_digest_and_is_named_in_one_place() -> None:
     )
     assert fallback == images["base"]
     for name, image in images.items():
-        # Docs/security.md says why.
+        # docs/security.md says why.
         digest = "" if name == "iceberg-rest" else "@sha256:[0-9a-f]{64}"
         assert re.fullmatch(rf"[a-z/-]+:(?!latest)[\w.-]+{digest}", image), image
     text = (PROJECT / "docker-compose.yml").read_text()
@@ -187,13 +187,19 @@ def test_every_command_and_option_exists_in_what_the_image_installs(command: lis
 
 
 def test_every_variable_of_compose_and_image_is_one_that_somebody_reads() -> None:
-    known = {alias.upper() for field in Settings.model_fields.values() for alias in aliases(field)} | {
-        *(name.upper() for name in Settings.model_fields), HOME_VARIABLE, "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE",
+    known = {
+        alias.upper() for field in Settings.model_fields.values() for alias in aliases(field)
+    } | {
+        *(name.upper() for name in Settings.model_fields),
+        HOME_VARIABLE,
+        "PYTHONUNBUFFERED",
+        "PYTHONDONTWRITEBYTECODE",
         *(f"TRINO_{name.upper()}" for name in TrinoSettings.model_fields),
         *DAGSTER_PATIENCE,
         # Read by the client of the storage, pyarrow.fs.
-        "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
-    }  # fmt: skip
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+    }
     named = {name for service in OURS.values() for name in service["environment"]}
     named |= set(
         re.findall(
@@ -290,7 +296,7 @@ def test_no_container_has_more_rights_than_it_needs() -> None:
         assert service["mem_limit"] and service["pids_limit"], name
     for name in (*OURS, "postgres"):
         assert COMPOSE["services"][name]["read_only"] is True
-        assert "/tmp" in COMPOSE["services"][name]["tmpfs"]  # noqa: S108
+        assert "/tmp" in COMPOSE["services"][name]["tmpfs"]
     assert not any("cap_add" in service for service in OURS.values())
 
 

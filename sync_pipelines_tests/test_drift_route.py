@@ -26,7 +26,10 @@ def settled_items(world: World, count: int = 5, **options: object) -> TwinTable:
 
 
 def column_type(world: World, name: str, table: str = "erp.items") -> str:
-    statement = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s"
+    statement = (
+        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = %s::regclass AND attname"
+        " = %s"
+    )
     return world.sql(statement, table, name)[0][0]
 
 

@@ -1,4 +1,4 @@
-"""Verdicts on the whole route: pass, review and reject, with a ledger that balances; and what persons do with the rejects."""
+"""Verdicts on the whole route: pass, review and reject, a ledger that balances, and what persons do with rejects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masked values are nowhere: not in the table, quarantine, staging, runs, errors, logs, or anything that a command prints."""
+"""A masked value is nowhere: not in table, quarantine, staging, runs, errors, logs, or the output of a command."""
 
 from __future__ import annotations
 
@@ -167,7 +167,8 @@ def test_numbers_and_moments_hash_the_same_in_the_table_and_in_a_record_that_is_
     any_world.add(table)
     put_gate(
         any_world,
-        "rules: [{name: in_stock, column: stock, check: ge, arguments: {min_value: 0}}]\nmasks: {id: {hash: env:MASK_KEY}, at: {hash: env:MASK_KEY}}",
+        "rules: [{name: in_stock, column: stock, check: ge, arguments: {min_value: 0}}]\nmasks: {id:"
+        " {hash: env:MASK_KEY}, at: {hash: env:MASK_KEY}}",
     )
     any_world.sync()
     table.put({"id": 1.5, "at": "2024-05-01T08:00:00Z", "stock": -1})
@@ -309,7 +310,8 @@ def test_a_value_that_breaks_a_cast_costs_its_own_record_and_is_told_nowhere(
     table = people(any_world, person(1, email="17"), person(2), person(3, email="4"))
     put_gate(
         any_world,
-        "rules: [{name: number, expression: CAST(email AS INTEGER) > 5, severity: review}]\nmasks: {email: {hash: env:MASK_KEY}, salary: redact, notes: drop}",
+        "rules: [{name: number, expression: CAST(email AS INTEGER) > 5, severity: review}]\nmasks:"
+        " {email: {hash: env:MASK_KEY}, salary: redact, notes: drop}",
     )
     result = any_world.sync()
     assert (result.ledger.inserted, result.ledger.quarantined) == (2, 1)

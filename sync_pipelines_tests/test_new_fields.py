@@ -1,4 +1,4 @@
-"""A field that the records carry and the catalog does not know: the run that sees it asks the source, and follows or says what it waits for."""
+"""A field that the catalog does not know: the run that sees it asks the source, and follows or names its wait."""
 
 from __future__ import annotations
 

@@ -220,7 +220,10 @@ def test_a_record_against_a_check_of_somebody_is_refused_alone_and_kept_as_it_wa
 ) -> None:
     table = world.add_items(5)
     world.sync()
-    checks = "ADD CONSTRAINT \"no %s\" CHECK (base_uom <> 'BAD'), ADD remark text DEFAULT 'new' CHECK (remark IS NOT NULL)"
+    checks = (
+        "ADD CONSTRAINT \"no %s\" CHECK (base_uom <> 'BAD'), ADD remark text DEFAULT 'new' CHECK (remark IS"
+        " NOT NULL)"
+    )
     world.sql(f"ALTER TABLE erp.items {checks}")
     table.put_many(
         [item(2, base_uom="BAD"), item(3, base_uom="GOOD"), item(8, base_uom="BAD"), item(9)]

@@ -188,9 +188,21 @@ def test_a_word_after_token_is_only_hidden_when_it_looks_like_one() -> None:
 
 # What these lines cut is no text of a source or of an error, or was redacted before.
 _CUTS = {
-    "known[:20]", "hexdigest()[:16]", "hexdigest()[:12]", "lower())[:30]", "rowversion[:14]", "hex()[:12]", "text[:12]", "strip()[:12]", "value[:10]",
-    'agenda["entities"][:20]', "hex()[:16]", "refusal.why[:100]", "join(undeclared)[:2000]", "left[:10]",
-}  # fmt: skip
+    "known[:20]",
+    "hexdigest()[:16]",
+    "hexdigest()[:12]",
+    "lower())[:30]",
+    "rowversion[:14]",
+    "hex()[:12]",
+    "text[:12]",
+    "strip()[:12]",
+    "value[:10]",
+    'agenda["entities"][:20]',
+    "hex()[:16]",
+    "refusal.why[:100]",
+    "join(undeclared)[:2000]",
+    "left[:10]",
+}
 
 
 def test_no_text_is_cut_before_it_is_redacted() -> None:

@@ -77,7 +77,10 @@ def test_a_release_that_fails_leaves_the_entity_as_it_stands(
     table = world.add_items(12)
     table.put_raw(("A00001",), b'{"item_number": "A00001", "weight_per_unit": "much"}')
     world.sync()
-    stands = "SELECT last_sync_status, last_sync_at, last_success_at, next_due_at, consecutive_failures FROM bridge.entities"
+    stands = (
+        "SELECT last_sync_status, last_sync_at, last_success_at, next_due_at, consecutive_failures FROM"
+        " bridge.entities"
+    )
     before = world.sql(stands)
     (row,) = world.quarantine()
     monkeypatch.setattr("sync_pipelines.runs.attempt.load_batches", lambda *_, **__: 1 / 0)

@@ -163,7 +163,8 @@ class TrinoWorld(World):
         catalog = self.destination.catalog
         if self._has(catalog, schema):
             kinds = self.trino.query(
-                f"SELECT table_name, table_type FROM {catalog}.information_schema.tables WHERE table_schema = '{schema}' ORDER BY 2 DESC"
+                f"SELECT table_name, table_type FROM {catalog}.information_schema.tables WHERE"
+                f" table_schema = '{schema}' ORDER BY 2 DESC"
             )
             for name, kind in kinds:
                 self.trino.execute(

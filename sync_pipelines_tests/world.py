@@ -101,7 +101,7 @@ class World:
     def sync(
         self, slug: str = "items", *, status: RunStatus = RunStatus.SUCCESS, **options: Any
     ) -> RunResult:
-        """Sync one entity and check that its ledger balances and that it ended so, in the answer and in the database."""
+        """Sync one entity. Check that its ledger balances and its status, in the answer and in the database."""
         result = sync_entity(self.database, self.connector, slug, settings=self.settings, **options)
         assert result.ledger.balances, result.ledger
         stored = self.runs(slug)[0]

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import Array
 
 from sync_pipelines.batches.values import MAX_JSON_DEPTH, PLAIN_DIGITS
 from sync_pipelines.model.types import INTEGER_BITS, MAX_ARROW_PRECISION, ColumnType, Kind
@@ -21,6 +22,13 @@ _UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$
 _PLAIN_NUMBER_PATTERN = r"^(0(\.\d+)?|-?[1-9]\d*(\.\d+)?|-0\.\d*[1-9]\d*)$"
 _HEX_PATTERN = r"^([0-9a-f]{2})*$"
 _ZONE_ENDS = "Zz"
+_TEXT = pa.string()
+_MICROSECONDS = pa.timestamp("us")
+_NO_TEXT = pa.scalar(None, _TEXT)
+# In microseconds since 1970.
+_YEAR_1 = -62_135_596_800_000_000
+_YEAR_10000 = 253_402_300_800_000_000
+_MICROSECOND_DIGITS = 6
 _LARGE_NUMBER = re.compile(rb"[eE][+-]?\d{4}|\d{1000}")
 
 
@@ -28,7 +36,7 @@ class NotExactError(ValueError):
     """The vectorised path cannot vouch for this column of this page."""
 
 
-def to_array(values: list[Any], column_type: ColumnType) -> pa.Array:
+def to_array(values: list[Any], column_type: ColumnType) -> Array:
     """Decoded values as an array of `column_type.arrow`.
 
     Args:
@@ -44,28 +52,21 @@ def to_array(values: list[Any], column_type: ColumnType) -> pa.Array:
         raise NotExactError(str(error)) from error
 
 
-def _to_array(values: list[Any], column_type: ColumnType) -> pa.Array:
+def _to_array(values: list[Any], column_type: ColumnType) -> Array:
     match column_type.kind:
         case Kind.BOOLEAN | Kind.DOUBLE | Kind.SMALLINT | Kind.INTEGER | Kind.BIGINT:
             return pa.array(values, column_type.arrow)
         case Kind.REAL:
             return _reals(pa.array(values, pa.float64()))
         case Kind.NUMERIC:
-            literals = pa.array(list(map(bytes, values)), pa.binary()).cast(pa.string())
-            texts = pc.utf8_trim(
-                pc.replace_with_mask(
-                    literals, pc.equal(literals, "null"), pa.scalar(None, pa.string())
-                ),
-                '"',
-            )
-            return (
-                _number_texts(texts, column_type)
-                if column_type.is_number_text
-                else _decimals(texts, column_type)
-            )
+            literals = _literals(values)
+            if column_type.is_number_text:
+                return _number_texts(literals, column_type)
+            return _decimals(literals, column_type)
         case Kind.JSON:
-            return pa.array([_json_text(bytes(value)) for value in values], pa.string())
-    texts = pa.array(values, pa.string())
+            json_texts = [_json_text(bytes(value)) for value in values]
+            return pa.array(json_texts, _TEXT)
+    texts = pa.array(values, _TEXT)
     match column_type.kind:
         case Kind.DATE:
             return _no_year_zero(texts).cast(pa.date32())
@@ -80,16 +81,25 @@ def _to_array(values: list[Any], column_type: ColumnType) -> pa.Array:
     return texts
 
 
-def from_canonical(texts: list[str | None], column_type: ColumnType) -> pa.Array:
+def _literals(values: list[Any]) -> Array:
+    """The texts of numbers, with or without quotes around them, null as null."""
+    raw = pa.array(list(map(bytes, values)), pa.binary())
+    texts = raw.cast(_TEXT)
+    is_null = pc.equal(texts, "null")
+    numbers = pc.replace_with_mask(texts, is_null, _NO_TEXT)
+    return pc.utf8_trim(numbers, '"')
+
+
+def from_canonical(texts: list[str | None], column_type: ColumnType) -> Array:
     """An array of `column_type.arrow` from the canonical texts of `batches.values.convert`."""
     parse = _parser_of(column_type.kind)
     if parse is not None:
-        return pa.array(
-            [None if text is None else parse(text) for text in texts], column_type.arrow
-        )
-    array = pa.array(texts, pa.string())
+        values = [None if text is None else parse(text) for text in texts]
+        return pa.array(values, column_type.arrow)
+    array = pa.array(texts, _TEXT)
     if column_type.kind is Kind.TIMESTAMPTZ:
-        return pc.assume_timezone(array.cast(pa.timestamp("us")), "UTC")
+        moments = array.cast(_MICROSECONDS)
+        return pc.assume_timezone(moments, "UTC")
     return array.cast(column_type.arrow)
 
 
@@ -102,83 +112,102 @@ def _parser_of(kind: Kind) -> Callable[[str], Any] | None:
     return int if kind in INTEGER_BITS else None
 
 
-def _matching(texts: pa.Array, pattern: str) -> pa.Array:
-    if pc.all(pc.match_substring_regex(texts, pattern)).as_py() is False:
+def _matching(texts: Array, pattern: str) -> Array:
+    matches = pc.match_substring_regex(texts, pattern)
+    if pc.all(matches).as_py() is False:
         raise NotExactError(pattern)
     return texts
 
 
-def _reals(numbers: pa.Array) -> pa.Array:
+def _longest(texts: Array) -> int:
+    """Characters of the longest text."""
+    lengths = pc.utf8_length(texts)
+    return pc.max(lengths).as_py() or 0
+
+
+def _reals(numbers: Array) -> Array:
     reals = numbers.cast(pa.float32(), safe=False)
-    if (
-        pc.all(pc.is_finite(reals)).as_py() is False
-        or pc.any(pc.xor(pc.equal(reals, 0), pc.equal(numbers, 0))).as_py()
-    ):
+    is_finite = pc.is_finite(reals)
+    became_zero = pc.xor(pc.equal(reals, 0), pc.equal(numbers, 0))
+    if pc.all(is_finite).as_py() is False or pc.any(became_zero).as_py():
         raise NotExactError("beyond what a real holds")
     return reals
 
 
-def _decimals(texts: pa.Array, column_type: ColumnType) -> pa.Array:
+def _decimals(texts: Array, column_type: ColumnType) -> Array:
     """Arrow casts a text of more digits than it can hold to some other number, silently; none may get there."""
-    whole = (column_type.precision or 0) - (column_type.scale or 0)
-    if (pc.max(pc.utf8_length(texts)).as_py() or 0) > MAX_ARROW_PRECISION:
+    if _longest(texts) > MAX_ARROW_PRECISION:
         raise NotExactError("digits to be counted")
+    precision = column_type.precision or 0
+    scale = column_type.scale or 0
+    whole = precision - scale
     digits = f"[0-9]{{1,{whole}}}" if whole else "0"
-    return _matching(texts, rf"^-?{digits}(\.\d+)?$").cast(column_type.arrow)
+    pattern = rf"^-?{digits}(\.\d+)?$"
+    return _matching(texts, pattern).cast(column_type.arrow)
 
 
-def _number_texts(texts: pa.Array, column_type: ColumnType) -> pa.Array:
+def _number_texts(texts: Array, column_type: ColumnType) -> Array:
     """One spelling per number, the one of `batches.values`: the content hash is taken of the text."""
-    if (
-        column_type.precision is not None
-        or (pc.max(pc.utf8_length(texts)).as_py() or 0) >= PLAIN_DIGITS
-    ):
+    if column_type.precision is not None or _longest(texts) >= PLAIN_DIGITS:
         raise NotExactError("digits to be counted")
     return _matching(texts, _PLAIN_NUMBER_PATTERN)
 
 
-def _no_year_zero(texts: pa.Array) -> pa.Array:
-    if pc.any(pc.starts_with(texts, "0000")).as_py():
+def _no_year_zero(texts: Array) -> Array:
+    is_year_zero = pc.starts_with(texts, "0000")
+    if pc.any(is_year_zero).as_py():
         raise NotExactError("year zero")
     return texts
 
 
-def _timestamps(texts: pa.Array, column_type: ColumnType) -> pa.Array:
+def _timestamps(texts: Array, column_type: ColumnType) -> Array:
     sample = next((text.as_py() for text in texts if text.is_valid), "")
-    zoned = sample[-1:] in _ZONE_ENDS or "+" in sample[10:] or "-" in sample[10:]
-    if sample and zoned:
+    if sample and _has_zone(sample):
         moments = texts.cast(pa.timestamp("us", tz="UTC"))
     else:
-        moments = pc.assume_timezone(texts.cast(pa.timestamp("us")), "UTC")
+        moments = pc.assume_timezone(texts.cast(_MICROSECONDS), "UTC")
     _check_range(moments)
     _check_fraction(moments, column_type)
     return moments.cast(column_type.arrow)
 
 
-def _check_range(moments: pa.Array) -> None:
+def _has_zone(text: str) -> bool:
+    time_of_day = text[10:]
+    if "+" in time_of_day or "-" in time_of_day:
+        return True
+    return text[-1:] in _ZONE_ENDS
+
+
+def _check_range(moments: Array) -> None:
     bounds = pc.min_max(moments.cast(pa.int64()))
-    low, high = bounds["min"].as_py(), bounds["max"].as_py()
-    if low is not None and (low < -62_135_596_800_000_000 or high >= 253_402_300_800_000_000):
+    low = bounds["min"].as_py()
+    high = bounds["max"].as_py()
+    if low is None:
+        return
+    if low < _YEAR_1 or high >= _YEAR_10000:
         raise NotExactError("years 1 to 9999")
 
 
-def _check_fraction(moments: pa.Array, column_type: ColumnType) -> None:
-    digits = column_type.precision if column_type.precision is not None else 6
-    if digits < 6:
-        unit = 10 ** (6 - digits)
-        micros = moments.cast(pa.int64())
-        if pc.any(pc.not_equal(pc.multiply(pc.divide(micros, unit), unit), micros)).as_py():
-            raise NotExactError("finer than declared")
+def _check_fraction(moments: Array, column_type: ColumnType) -> None:
+    digits = column_type.precision
+    if digits is None or digits >= _MICROSECOND_DIGITS:
+        return
+    unit = 10 ** (_MICROSECOND_DIGITS - digits)
+    micros = moments.cast(pa.int64())
+    units = pc.divide(micros, unit)
+    is_finer = pc.not_equal(pc.multiply(units, unit), micros)
+    if pc.any(is_finer).as_py():
+        raise NotExactError("finer than declared")
 
 
-def _hex_bytes(texts: pa.Array, column_type: ColumnType) -> pa.Array:
+def _hex_bytes(texts: Array, column_type: ColumnType) -> Array:
     if not column_type.hexadecimal:
         if texts.null_count == len(texts):
             return texts
         raise NotExactError("base64 is decoded one by one")
     lower = _matching(pc.utf8_lower(texts), _HEX_PATTERN)
-    longest = pc.max(pc.utf8_length(lower)).as_py() or 0
-    if column_type.length is not None and longest > 2 * column_type.length:
+    most_bytes = column_type.length
+    if most_bytes is not None and _longest(lower) > 2 * most_bytes:
         raise NotExactError("longer than declared")
     return pc.binary_join_element_wise("\\x", lower, "")
 
@@ -186,7 +215,8 @@ def _hex_bytes(texts: pa.Array, column_type: ColumnType) -> pa.Array:
 def _json_text(raw: bytes) -> str | None:
     if raw == b"null":
         return None
-    if raw.count(b"[") + raw.count(b"{") > MAX_JSON_DEPTH:
+    brackets = raw.count(b"[") + raw.count(b"{")
+    if brackets > MAX_JSON_DEPTH:
         raise NotExactError("depth to be checked")
     if _LARGE_NUMBER.search(raw):
         raise NotExactError("number to be checked")

@@ -29,7 +29,8 @@ def canonical_texts(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
     """
     array = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
     encoded = array.dictionary_encode()
-    spelled = [canonical_text(text) for text in encoded.dictionary.to_pylist()]
+    distinct = encoded.dictionary.to_pylist()
+    spelled = [canonical_text(text) for text in distinct]
     return pa.array(spelled, pa.string()).take(encoded.indices)
 
 
@@ -37,15 +38,19 @@ def canonical_text(text: str) -> str:
     """One JSON text in its one spelling."""
     if not _UNUSUAL.search(text):
         try:
-            return _encoder.encode(_quick.decode(text)).decode()
+            value = _quick.decode(text)
+            return _encoder.encode(value).decode()
         except (msgspec.MsgspecError, RecursionError):
             pass
-    return "".join(_spelled(_exact.decode(text)))
+    exact_value = _exact.decode(text)
+    return "".join(_spelled(exact_value))
 
 
 def _quick_number(literal: str) -> int | Decimal:
     number = _EXACT.normalize(Decimal(literal))
-    return int(number) if number == number.to_integral_value() else number
+    if number == number.to_integral_value():
+        return int(number)
+    return number
 
 
 def _exact_number(literal: str) -> Decimal:
@@ -54,17 +59,25 @@ def _exact_number(literal: str) -> Decimal:
 
 _quick = msgspec.json.Decoder(float_hook=_quick_number)
 _encoder = msgspec.json.Encoder(order="sorted", decimal_format="number")
-_exact = json.JSONDecoder(parse_int=_exact_number, parse_float=_exact_number, strict=False)
+_exact = json.JSONDecoder(
+    parse_int=_exact_number,
+    parse_float=_exact_number,
+    strict=False,
+)
 
 
 def _spelled(value: Any) -> list[str]:
     if isinstance(value, Decimal):
         return [_number_text(value)]
     if isinstance(value, dict):
-        members = (f"{_quoted(name)}:{''.join(_spelled(value[name]))}" for name in sorted(value))
+        members = []
+        for name in sorted(value):
+            inner = "".join(_spelled(value[name]))
+            members.append(f"{_quoted(name)}:{inner}")
         return ["{", ",".join(members), "}"]
     if isinstance(value, list):
-        return ["[", ",".join("".join(_spelled(one)) for one in value), "]"]
+        elements = ["".join(_spelled(one)) for one in value]
+        return ["[", ",".join(elements), "]"]
     return [_quoted(value)]
 
 
@@ -72,7 +85,9 @@ def _number_text(number: Decimal) -> str:
     if not number:
         return "0"
     is_whole = number == number.to_integral_value(context=_EXACT)
-    return f"{number:f}" if is_whole and number.adjusted() < _PLAIN_DIGITS else str(number)
+    if is_whole and number.adjusted() < _PLAIN_DIGITS:
+        return f"{number:f}"
+    return str(number)
 
 
 def _quoted(value: str | bool | None) -> str:

@@ -17,7 +17,8 @@ from sync_pipelines.batches.values import convert, decode_bytes
 from sync_pipelines.errors import RecordError
 from sync_pipelines.model.types import INTEGER_BITS, MAX_NUMERIC_PRECISION, ColumnType, Kind
 
-TRUNCATE, LENIENT = "truncate", "lenient"
+TRUNCATE = "truncate"
+LENIENT = "lenient"
 COERCIONS = (TRUNCATE, LENIENT)
 _MOMENTS = (Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ].+", re.ASCII)
@@ -27,10 +28,19 @@ _decoder = json.JSONDecoder(parse_int=str, parse_float=str)
 
 def words_of(*, truncate: bool, lenient: bool) -> str:
     """The words of a column's coercion in the order in which they are tried."""
-    return " ".join(word for word, wanted in ((TRUNCATE, truncate), (LENIENT, lenient)) if wanted)
+    words = []
+    if truncate:
+        words.append(TRUNCATE)
+    if lenient:
+        words.append(LENIENT)
+    return " ".join(words)
 
 
-def coerce(value: Any, column_type: ColumnType, words: str) -> tuple[str | None, bool]:
+def coerce(
+    value: Any,
+    column_type: ColumnType,
+    words: str,
+) -> tuple[str | None, bool]:
     """The canonical text of a value, and whether it is not quite what was sent.
 
     Args:
@@ -42,9 +52,8 @@ def coerce(value: Any, column_type: ColumnType, words: str) -> tuple[str | None,
     Raises:
         RecordError: the value does not fit, and the words do not help.
     """
-    too_long = _is_too_long(value, column_type)
     try:
-        if not too_long:
+        if not _is_too_long(value, column_type):
             return convert(value, column_type), False
         refusal = RecordError(
             f"It has more than the {column_type.length} characters of {column_type}; nothing is cut."
@@ -53,7 +62,8 @@ def coerce(value: Any, column_type: ColumnType, words: str) -> tuple[str | None,
         refusal = error
     if TRUNCATE in words:
         try:
-            return convert(_cut(value, column_type), column_type), True
+            cut = _cut(value, column_type)
+            return convert(cut, column_type), True
         except RecordError:
             pass
     if LENIENT in words:
@@ -63,34 +73,45 @@ def coerce(value: Any, column_type: ColumnType, words: str) -> tuple[str | None,
 
 def _is_too_long(value: Any, column_type: ColumnType) -> bool:
     # Elsewhere the contract looks at lengths, whole columns at a time.
-    return (
-        column_type.kind is Kind.TEXT
-        and column_type.length is not None
-        and isinstance(value, str)
-        and len(value) > column_type.length
-    )
+    longest = column_type.length
+    if column_type.kind is not Kind.TEXT or longest is None:
+        return False
+    return isinstance(value, str) and len(value) > longest
 
 
 def _cut(value: Any, column_type: ColumnType) -> Any:
     """The value without what is finer or longer than its type; itself where nothing can be cut."""
     kind = column_type.kind
-    if kind is Kind.TEXT and isinstance(value, str):
-        return value[: column_type.length]
-    if kind in _MOMENTS and isinstance(value, str):
-        return re.sub(*_finer(column_type), value, count=1)
-    if kind is Kind.DATE and isinstance(value, str) and _DATE.fullmatch(value):
-        return value[:10]
-    if kind is Kind.BYTES and isinstance(value, str) and column_type.length is not None:
-        return "\\x" + decode_bytes(value, column_type)[: column_type.length].hex()
-    if kind in INTEGER_BITS or (kind is Kind.NUMERIC and column_type.scale is not None):
-        return _cut_number(value, column_type.scale or 0)
+    scale = column_type.scale
+    if kind in INTEGER_BITS or (kind is Kind.NUMERIC and scale is not None):
+        return _cut_number(value, scale or 0)
+    if isinstance(value, str):
+        return _cut_text(value, column_type)
+    return value
+
+
+def _cut_text(value: str, column_type: ColumnType) -> str:
+    longest = column_type.length
+    match column_type.kind:
+        case Kind.TEXT:
+            return value[:longest]
+        case Kind.TIMESTAMP | Kind.TIMESTAMPTZ | Kind.TIME:
+            pattern, replacement = _finer(column_type)
+            return re.sub(pattern, replacement, value, count=1)
+        case Kind.DATE if _DATE.fullmatch(value):
+            return value[:10]
+        case Kind.BYTES if longest is not None:
+            raw = decode_bytes(value, column_type)
+            return "\\x" + raw[:longest].hex()
     return value
 
 
 def _finer(column_type: ColumnType) -> tuple[str, str]:
     """Pattern and replacement that cut the fraction of a second to the digits of a type."""
     digits = column_type.precision or 0
-    return (rf"([.,][0-9]{{{digits}}})[0-9]+", r"\1") if digits else (r"[.,][0-9]+", "")
+    if not digits:
+        return r"[.,][0-9]+", ""
+    return rf"([.,][0-9]{{{digits}}})[0-9]+", r"\1"
 
 
 def _cut_number(value: Any, scale: int) -> Any:
@@ -98,15 +119,18 @@ def _cut_number(value: Any, scale: int) -> Any:
         return value
     if isinstance(value, str) and not _NUMBER.fullmatch(value):
         return value
+    last_digit = Decimal((0, (1,), -scale))
     try:
         with localcontext(prec=MAX_NUMERIC_PRECISION + scale + 1):
-            return Decimal(value).quantize(Decimal((0, (1,), -scale)), rounding=ROUND_DOWN)
+            return Decimal(value).quantize(last_digit, rounding=ROUND_DOWN)
     except InvalidOperation:
         return value
 
 
 def cut_texts(
-    texts: pa.Array, column_type: ColumnType, words: str
+    texts: pa.Array,
+    column_type: ColumnType,
+    words: str,
 ) -> tuple[pa.Array, pa.Array | None]:
     """The vectorised way for fractions of seconds: the texts to go on with, and which of them lost something.
 
@@ -115,13 +139,18 @@ def cut_texts(
     if TRUNCATE not in words or column_type.kind not in _MOMENTS:
         return texts, None
     digits = column_type.precision or 0
-    lost = pc.fill_null(
-        pc.match_substring_regex(texts, rf"[.,][0-9]{{{digits}}}[0-9]*[1-9]"), False
-    )
+    has_more_digits = pc.match_substring_regex(texts, rf"[.,][0-9]{{{digits}}}[0-9]*[1-9]")
+    lost = pc.fill_null(has_more_digits, False)
     if not pc.any(lost).as_py():
         return texts, None
     pattern, replacement = _finer(column_type)
-    return pc.replace_substring_regex(texts, pattern, replacement, max_replacements=1), lost
+    cut = pc.replace_substring_regex(
+        texts,
+        pattern,
+        replacement,
+        max_replacements=1,
+    )
+    return cut, lost
 
 
 def note(sent: dict[str, Any]) -> str | None:
@@ -132,12 +161,13 @@ def note(sent: dict[str, Any]) -> str | None:
     """
     if not sent:
         return None
-    parts = (
-        f"{json.dumps(name)}: {value if isinstance(value, Literal) else json.dumps(value)}"
-        for name, value in sent.items()
-    )
+    parts = []
+    for name, value in sent.items():
+        written = value if isinstance(value, Literal) else json.dumps(value)
+        parts.append(f"{json.dumps(name)}: {written}")
+    whole = "{" + ", ".join(parts) + "}"
     # Bytes that are no UTF-8 are lone surrogates here, and stay as escapes of JSON.
-    return ("{" + ", ".join(parts) + "}").encode("utf-8", "backslashreplace").decode()
+    return whole.encode("utf-8", "backslashreplace").decode()
 
 
 class Literal(str):
@@ -155,8 +185,9 @@ def _parts(noted: str) -> dict[str, str]:
     position = 1
     while noted[position] != "}":
         name, colon = _decoder.raw_decode(noted, position)
-        end = _decoder.raw_decode(noted, colon + 2)[1]
-        parts[name] = noted[colon + 2 : end]
+        start = colon + 2
+        _, end = _decoder.raw_decode(noted, start)
+        parts[name] = noted[start:end]
         position = end + 2 if noted[end] == "," else end
     return parts
 
@@ -166,10 +197,9 @@ def hide(noted: str | None, masked: frozenset[str]) -> str | None:
     if noted is None:
         return None
     parts = _parts(noted)
-    return (
-        noted
-        if masked.isdisjoint(parts)
-        else note(
-            {name: "***" if name in masked else Literal(text) for name, text in parts.items()}
-        )
-    )
+    if masked.isdisjoint(parts):
+        return noted
+    shown: dict[str, str] = {}
+    for name, text in parts.items():
+        shown[name] = "***" if name in masked else Literal(text)
+    return note(shown)

@@ -34,6 +34,7 @@ from sync_pipelines.model.limits import MAX_RECORD_BYTES
 from sync_pipelines.model.types import Kind
 from sync_pipelines.secrets import printable
 
+_MAX_BYTES_OF_LETTER = 4
 _TEXTS = {Kind.TEXT, Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME}
 _TINY = re.compile(rb"[eE]-[0-9]{3}|0\.0{300}")
 
@@ -48,16 +49,20 @@ class PageDecoder:
     """
 
     def __init__(
-        self, entity: Entity, max_record_bytes: int = MAX_RECORD_BYTES, layout: Layout | None = None
+        self,
+        entity: Entity,
+        max_record_bytes: int = MAX_RECORD_BYTES,
+        layout: Layout | None = None,
     ) -> None:
-        self.entity, self.max_record_bytes, self._layout = entity, max_record_bytes, layout
+        self.entity = entity
+        self.max_record_bytes = max_record_bytes
+        self._layout = layout
         self._reader = kept_reader(entity.columns)
         self._unknown: set[str] = set()
         self._unseen = {column.name: _forms(column.name) for column in entity.columns}
-        self._doubles = [
-            index for index, column in enumerate(entity.columns) if column.type.kind is Kind.DOUBLE
-        ]
-        self._has_json = any(column.type.kind is Kind.JSON for column in entity.columns)
+        kinds = [column.type.kind for column in entity.columns]
+        self._doubles = [index for index, kind in enumerate(kinds) if kind is Kind.DOUBLE]
+        self._has_json = Kind.JSON in kinds
 
     def decode(self, number: int, body: bytes) -> Page:
         """Decode one answer; the columns of a page whose records look good come with `settle`.
@@ -65,42 +70,56 @@ class PageDecoder:
         Raises:
             BrokenPageError: it is no page at all (not JSON, no list of records).
         """
-        if self._layout is None:
+        layout = self._layout
+        if layout is None:
             return self.decode_kept(number, body)
-        is_small = len(body) <= self.max_record_bytes  # so that none of its records is larger
-        located = (
-            self._layout.locate(body) if is_small and self._layout.reader.is_possible else None
-        )
-        page = None
+        located = self._locate(body, layout)
         if located is not None and not self._is_odd(located):
-            page = self._decode_located(number, located, self._layout)
-        if page is None:
-            page = self._decode_copy(number, self._layout.keep(body, self.max_record_bytes))
-            if located is not None:
-                # Of the records as they came, whichever path reads them: a page that comes again may take the other
-                # one.
-                page.digest = digest_of(located)
+            page = self._decode_located(number, located, layout)
+            if page is not None:
+                return page
+        kept = layout.keep(body, self.max_record_bytes)
+        page = self._decode_copy(number, kept)
+        if located is not None:
+            # Of the records as they came, whichever path reads them: a page that comes again may take the other one.
+            page.digest = digest_of(located)
         return page
+
+    def _locate(self, body: bytes, layout: Layout) -> bytes | None:
+        """The text of the records of an answer that the typed decoder may try."""
+        # Of an answer that is small enough, no record is too large.
+        is_small = len(body) <= self.max_record_bytes
+        if is_small and layout.reader.is_possible:
+            return layout.locate(body)
+        return None
 
     def decode_kept(self, number: int, body: bytes) -> Page:
         """As `decode`, of records in the form in which they are kept."""
-        self._unseen = {
-            name: forms
-            for name, forms in self._unseen.items()
-            if not any(form in body for form in forms)
-        }
-        return self._decode_sifted(number, sift_page(body, self.max_record_bytes))
+        for name, forms in list(self._unseen.items()):
+            if any(form in body for form in forms):
+                del self._unseen[name]
+        sifted = sift_page(body, self.max_record_bytes)
+        return self._decode_sifted(number, sifted)
 
     @property
     def absent(self) -> frozenset[str]:
         """Names of columns whose field is in no answer so far."""
-        return frozenset(self._unseen) if self._layout is None else self._layout.absent
+        if self._layout is None:
+            return frozenset(self._unseen)
+        return self._layout.absent
 
     def _is_odd(self, body: bytes) -> bool:
         """Whether it has what msgspec takes and PostgreSQL does not."""
-        return b"\\u0000" in body or (self._has_json and (b"\\ud" in body or b"\\uD" in body))
+        if b"\\u0000" in body:
+            return True
+        return self._has_json and (b"\\ud" in body or b"\\uD" in body)
 
-    def _decode_located(self, number: int, located: bytes, layout: Layout) -> Page | None:
+    def _decode_located(
+        self,
+        number: int,
+        located: bytes,
+        layout: Layout,
+    ) -> Page | None:
         """A page out of the records as the source sent them; None where the exact path must read it."""
         reader = layout.reader
         try:
@@ -114,7 +133,7 @@ class PageDecoder:
                 return None
             # Only undeclared fields stood in the way: name them once, then read on and look for others.
             undeclared = layout.keep_located(located).undeclared
-            page.undeclared = _shown(set(undeclared))
+            page.undeclared = _shown(undeclared.keys())
             reader.pass_over(undeclared.values())
         page.layout = layout
         layout.note_seen(located)
@@ -123,7 +142,8 @@ class PageDecoder:
     def _decode_copy(self, number: int, kept: KeptRecords) -> Page:
         """A page out of its records in the form in which they are kept."""
         page = self._decode_sifted(number, kept.body)
-        page.refused, page.ids = kept.refused, kept.ids
+        page.refused = kept.refused
+        page.ids = kept.ids
         return page
 
     def _decode_sifted(self, number: int, body: bytes) -> Page:
@@ -141,7 +161,8 @@ class PageDecoder:
         except NOT_TYPED:
             return self._decode_slow(number, body)
         # Only undeclared fields stood in the way: name them once, then read on and look for others.
-        page.undeclared = self._decode_slow(number, body).undeclared
+        exact = self._decode_slow(number, body)
+        page.undeclared = exact.undeclared
         reader.pass_over((DATA, name) for name in self._unknown)
         return page
 
@@ -151,9 +172,7 @@ class PageDecoder:
         Whoever puts the columns of the pages together in their order finds every record at its place; the columns of a
         single page may also hold the records of the pages after it.
         """
-        for reader, run in itertools.groupby(
-            pages, lambda page: page.reader if page.records is not None else None
-        ):
+        for reader, run in itertools.groupby(pages, _reader_of_unsettled):
             if reader is not None:
                 self._settle_run(list(run), reader)
 
@@ -168,46 +187,53 @@ class PageDecoder:
                     self._settle_slow(page)
 
     def _decode_fast(
-        self, number: int, body: bytes, reader: TypedReader, *, lax: bool = False
+        self,
+        number: int,
+        body: bytes,
+        reader: TypedReader,
+        *,
+        lax: bool = False,
     ) -> Page:
         records = reader.decode(body, lax=lax)
         rowversions = reader.rowversions_of(records)
-        told = [rowversion for rowversion in rowversions if rowversion is not None]
-        lengths = list(map(len, told))
-        if told and (
-            min(lengths) == 0
-            or max(lengths) > MAX_ROWVERSION_CHARACTERS
-            or not "".join(told).isprintable()
-        ):
-            raise NotExactError("rowversion")
-        if (
-            told
-            and max(lengths) * 4 > MAX_ROWVERSION_BYTES
-            and max(map(bytes_of, told)) > MAX_ROWVERSION_BYTES
-        ):
-            raise NotExactError("rowversion in bytes")
-        return Page(number, body, len(records), rowversions, records, reader=reader)
+        _check_rowversions(rowversions)
+        return Page(
+            number,
+            body,
+            fetched=len(records),
+            rowversions=rowversions,
+            records=records,
+            reader=reader,
+        )
 
     def _settle_fast(self, pages: list[Page], reader: TypedReader) -> None:
-        records = [record for page in pages for record in page.records or ()]
+        records: list[Any] = []
+        for page in pages:
+            records += page.records or ()
         sent: dict[int, dict[str, Any]] = {}
         values_of = reader.values_of(records)
-        columns = [
-            to_array(self._values(values_of, index, column, sent), column.type)
-            for index, column in enumerate(self.entity.columns)
-        ]
+        columns = []
+        for index, column in enumerate(self.entity.columns):
+            values = self._values(values_of, index, column, sent)
+            columns.append(to_array(values, column.type))
         if self.entity.coerced:
-            columns.append(
-                pa.array([note(sent.get(place, {})) for place in range(len(records))], pa.string())
-            )
-        if any(pc.any(pc.equal(columns[index], 0)).as_py() for index in self._doubles) and any(
-            _TINY.search(page.body) for page in pages
-        ):
+            notes = [note(sent.get(place, {})) for place in range(len(records))]
+            columns.append(pa.array(notes, pa.string()))
+        if self._has_zero(columns) and any(_TINY.search(page.body) for page in pages):
             raise NotExactError("a zero that may be 1e-400")
         none = [column.slice(0, 0) for column in columns]
-        for place, page in enumerate(pages):
-            page.columns = columns if place == 0 else none
+        for page in pages:
+            page.columns = none
             page.records = None
+        pages[0].columns = columns
+
+    def _has_zero(self, columns: list[pa.Array]) -> bool:
+        """Whether some double is zero."""
+        for index in self._doubles:
+            is_zero = pc.equal(columns[index], 0)
+            if pc.any(is_zero).as_py():
+                return True
+        return False
 
     def _values(
         self,
@@ -225,58 +251,63 @@ class PageDecoder:
         if not column.coerce or column.type.kind not in _TEXTS:
             return values
         texts = pa.array(values, pa.string())
-        if (
-            column.type.length is not None
-            and (pc.max(pc.utf8_length(texts)).as_py() or 0) > column.type.length
-        ):
-            raise NotExactError("longer than declared")
-        texts, lost = cut_texts(texts, column.type, column.coerce)
+        most_characters = column.type.length
+        if most_characters is not None:
+            longest = pc.max(pc.utf8_length(texts)).as_py() or 0
+            if longest > most_characters:
+                raise NotExactError("longer than declared")
+        cut, lost = cut_texts(texts, column.type, column.coerce)
         if lost is None:
             return values
         for place in pc.indices_nonzero(lost).to_pylist():
-            sent.setdefault(place, {})[column.name] = values[place]
-        cut: list[Any] = texts.to_pylist()
-        return cut
+            sent_by_record = sent.setdefault(place, {})
+            sent_by_record[column.name] = values[place]
+        cut_values: list[Any] = cut.to_pylist()
+        return cut_values
 
     def _settle_slow(self, page: Page) -> None:
         """Record by record; of a page that lost its end to `drop_after`, only the records that are left."""
-        exact, left = self._decode_slow(page.number, page.kept_body), len(page.rowversions)
+        exact = self._decode_slow(page.number, page.kept_body)
+        left = len(page.rowversions)
         positions = exact.positions or []
         kept = sum(position < left for position in positions)
         page.columns = [column.slice(0, kept) for column in exact.columns]
-        page.rowversions, page.positions = exact.rowversions[:kept], positions[:kept]
+        page.rowversions = exact.rowversions[:kept]
+        page.positions = positions[:kept]
         page.rejects = [reject for reject in exact.rejects if reject.position < left]
         page.records = None
 
     def _decode_slow(self, number: int, body: bytes) -> Page:
         good: list[list[str | None]] = []
-        rowversions: list[str | None] = []
-        positions: list[int] = []
-        rejects: list[Reject] = []
         coerced: list[str | None] = []
-        undeclared: set[str] = set()
-        declared = {column.name for column in self.entity.columns}
-        fetched = 0
-        for position, raw in enumerate(each_record(body)):
-            fetched += 1
-            parsed = parse_record(raw, self.entity, number, position)
-            self._unknown |= parsed.field_names - declared
-            undeclared |= _shown(parsed.field_names - declared)
-            if isinstance(parsed.outcome, Reject):
-                rejects.append(parsed.outcome)
-            else:
-                good.append(parsed.outcome)
-                rowversions.append(parsed.rowversion)
-                positions.append(position)
-                coerced.append(parsed.coerced)
-        columns = [
-            from_canonical([record[index] for record in good], column.type)
-            for index, column in enumerate(self.entity.columns)
-        ]
-        columns += [pa.array(coerced, pa.string())] if self.entity.coerced else []
-        return Page(
-            number, body, fetched, rowversions, None, columns, positions, rejects, undeclared
+        positions: list[int] = []
+        page = Page(
+            number,
+            body,
+            fetched=0,
+            rowversions=[],
+            positions=positions,
         )
+        declared = {column.name for column in self.entity.columns}
+        for position, raw in enumerate(each_record(body)):
+            page.fetched += 1
+            parsed = parse_record(raw, self.entity, number, position)
+            unknown = parsed.field_names - declared
+            self._unknown |= unknown
+            page.undeclared |= _shown(unknown)
+            if isinstance(parsed.outcome, Reject):
+                page.rejects.append(parsed.outcome)
+                continue
+            good.append(parsed.outcome)
+            page.rowversions.append(parsed.rowversion)
+            positions.append(position)
+            coerced.append(parsed.coerced)
+        for index, column in enumerate(self.entity.columns):
+            texts = [record[index] for record in good]
+            page.columns.append(from_canonical(texts, column.type))
+        if self.entity.coerced:
+            page.columns.append(pa.array(coerced, pa.string()))
+        return page
 
     def decode_one(self, record: bytes) -> pa.Table | str:
         """One record out of quarantine as a batch of the declared columns c0, c1, …; or the reason why it cannot be
@@ -290,14 +321,42 @@ class PageDecoder:
         if page.rejects:
             return page.rejects[0].reason
         count = len(self.entity.columns)
-        return pa.table(page.columns[:count], names=[f"c{index}" for index in range(count)])
+        names = [f"c{index}" for index in range(count)]
+        return pa.table(page.columns[:count], names=names)
+
+
+def _reader_of_unsettled(page: Page) -> TypedReader | None:
+    """The reader of the records of a page that is not settled yet."""
+    return None if page.records is None else page.reader
+
+
+def _check_rowversions(rowversions: list[str | None]) -> None:
+    """Leave a rowversion that an index cannot hold, or that is not printable, to the exact path.
+
+    Raises:
+        NotExactError: there is one.
+    """
+    given = [rowversion for rowversion in rowversions if rowversion is not None]
+    if not given:
+        return
+    lengths = list(map(len, given))
+    longest = max(lengths)
+    if min(lengths) == 0 or longest > MAX_ROWVERSION_CHARACTERS:
+        raise NotExactError("rowversion")
+    if not "".join(given).isprintable():
+        raise NotExactError("rowversion")
+    may_be_too_long = longest * _MAX_BYTES_OF_LETTER > MAX_ROWVERSION_BYTES
+    if may_be_too_long and max(map(bytes_of, given)) > MAX_ROWVERSION_BYTES:
+        raise NotExactError("rowversion in bytes")
 
 
 def _forms(name: str) -> set[bytes]:
     """A name as JSON writes it."""
+    escaped = json.dumps(name)
+    plain = json.dumps(name, ensure_ascii=False)
     return {
-        json.dumps(name).encode(),
-        json.dumps(name, ensure_ascii=False).encode("utf-8", errors="surrogatepass"),
+        escaped.encode(),
+        plain.encode("utf-8", errors="surrogatepass"),
     }
 
 

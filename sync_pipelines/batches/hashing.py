@@ -22,10 +22,13 @@ _SEPARATOR = "\x1f"
 _ESCAPE = "\x1e"
 _NULL = "\x1e2"
 _HEX_DIGITS = 32
+# In this order, or the escape of a separator would be escaped itself.
+_ESCAPES = {_ESCAPE: "\x1e0", _SEPARATOR: "\x1e1"}
 
 
 def content_hashes(
-    columns: list[pa.Array | pa.ChunkedArray], json_places: Collection[int] = ()
+    columns: list[pa.Array | pa.ChunkedArray],
+    json_places: Collection[int] = (),
 ) -> pa.Array:
     """MD5 of each row's canonical text, as 32 hex digits.
 
@@ -36,23 +39,39 @@ def content_hashes(
         columns: equally long arrays in the declared order.
         json_places: places of those that hold JSON, which counts by its value and not by its spelling.
     """
-    texts = [
-        canonical_texts(column) if place in json_places else _as_text(column)
-        for place, column in enumerate(columns)
-    ]
+    texts = []
+    for place, column in enumerate(columns):
+        is_json = place in json_places
+        texts.append(canonical_texts(column) if is_json else _as_text(column))
     lines = _lines(texts)
-    # Only texts can hold the two control characters, and nearly none does: one look at all is cheaper than one at each.
-    content, nulls = b"".join(lines), sum(text.null_count for text in texts)
-    if content.count(b"\x1e") != nulls or content.count(b"\x1f") != (len(texts) - 1) * len(lines):
-        lines = _lines([_escaped(text) for text in texts])
-    digits = binascii.hexlify(b"".join([md5(line).digest() for line in lines]))
-    ends = pa.arange(0, len(digits) + 1, _HEX_DIGITS).cast(pa.int32())
-    return pa.StringArray.from_buffers(len(lines), ends.buffers()[1], pa.py_buffer(digits))
+    if not _are_texts_plain(texts, lines):
+        escaped = [_escaped(text) for text in texts]
+        lines = _lines(escaped)
+    digests = [md5(line).digest() for line in lines]
+    digits = binascii.hexlify(b"".join(digests))
+    ends = pa.arange(0, len(digits) + 1, _HEX_DIGITS)
+    _, end_buffer = ends.cast(pa.int32()).buffers()
+    digit_buffer = pa.py_buffer(digits)
+    return pa.StringArray.from_buffers(len(lines), end_buffer, digit_buffer)
+
+
+def _are_texts_plain(texts: list[pa.Array], lines: list[bytes]) -> bool:
+    """Whether the lines hold no control character but those between the texts and in nulls.
+
+    Only texts can hold the two of them, and nearly none does: one look at all is cheaper than one at each.
+    """
+    content = b"".join(lines)
+    nulls = sum(text.null_count for text in texts)
+    separators = (len(texts) - 1) * len(lines)
+    return content.count(b"\x1e") == nulls and content.count(b"\x1f") == separators
 
 
 def _lines(texts: list[pa.Array]) -> list[bytes]:
     joined = pc.binary_join_element_wise(
-        *texts, _SEPARATOR, null_handling="replace", null_replacement=_NULL
+        *texts,
+        _SEPARATOR,
+        null_handling="replace",
+        null_replacement=_NULL,
     )
     lines: list[bytes] = pc.cast(joined, pa.binary()).to_pylist()
     return lines
@@ -60,11 +79,14 @@ def _lines(texts: list[pa.Array]) -> list[bytes]:
 
 def _as_text(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return array if pa.types.is_string(array.type) else pc.cast(array, pa.string())
+    if pa.types.is_string(array.type):
+        return array
+    return pc.cast(array, pa.string())
 
 
 def _escaped(texts: pa.Array) -> pa.Array:
-    for character, replacement in ((_ESCAPE, "\x1e0"), (_SEPARATOR, "\x1e1")):
-        if pc.any(pc.match_substring(texts, character)).as_py():
+    for character, replacement in _ESCAPES.items():
+        has_character = pc.match_substring(texts, character)
+        if pc.any(has_character).as_py():
             texts = pc.replace_substring(texts, character, replacement)
     return texts

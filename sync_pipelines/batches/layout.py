@@ -9,7 +9,9 @@ from typing import Protocol
 from sync_pipelines.batches.typed import Path, TypedReader
 from sync_pipelines.model.entity import Column
 
-ROWS, DATA, ROWVERSION = "rows", "data", "row_version"
+ROWS = "rows"
+DATA = "data"
+ROWVERSION = "row_version"
 
 
 @dataclass
@@ -61,11 +63,21 @@ class Layout(Protocol):
     def keep_located(self, located: bytes) -> KeptRecords:
         """As `keep`, of what `locate` gave."""
 
-    def keep_large(self, located: bytes, least_bytes: int) -> Iterator[tuple[int, bytes]]:
+    def keep_large(
+        self,
+        located: bytes,
+        least_bytes: int,
+    ) -> Iterator[tuple[int, bytes]]:
         """Place and kept form of each record that has at least so many bytes in what `locate` gave."""
 
 
 def kept_reader(columns: Sequence[Column]) -> TypedReader:
     """Decodes pages in the form of `KeptRecords`."""
     places = {index: (DATA, column.name) for index, column in enumerate(columns)}
-    return TypedReader(columns, places, (ROWS, None), rowversion=(ROWVERSION,), open_records=True)
+    return TypedReader(
+        columns,
+        places,
+        steps=(ROWS, None),
+        rowversion=(ROWVERSION,),
+        open_records=True,
+    )

@@ -63,7 +63,10 @@ class Page:
     @cached_property
     def kept_body(self) -> bytes:
         """The records in the form in which they are kept, `{"rows":[…]}`."""
-        return self.body if self.layout is None else self.layout.keep_located(self.body).body
+        if self.layout is None:
+            return self.body
+        kept = self.layout.keep_located(self.body)
+        return kept.body
 
     @cached_property
     def raw_records(self) -> list[str]:
@@ -98,32 +101,42 @@ class Page:
         kept = len(self.rowversions)
         while kept and self.rowversions[kept - 1] != rowversion:
             kept -= 1
-        places = [reject.position for reject in self.rejects if reject.rowversion == rowversion]
-        last_place = max([*places, self.position(kept - 1) if kept else -1])
+        last_place = self.position(kept - 1) if kept else -1
+        for reject in self.rejects:
+            if reject.rowversion == rowversion:
+                last_place = max(last_place, reject.position)
         while kept < len(self.rowversions) and self.position(kept) <= last_place:
             kept += 1
-        unordered = [
-            index for index in range(kept, len(self.rowversions)) if self.rowversions[index] is None
-        ]
-        rejects = [
+        before = self._count
+        self.rejects = [
             reject
             for reject in self.rejects
             if reject.position <= last_place or reject.rowversion is None
         ]
-        dropped = len(self.rowversions) - kept - len(unordered) + len(self.rejects) - len(rejects)
-        self.rejects = rejects
+        rest = range(kept, len(self.rowversions))
+        unordered = [index for index in rest if self.rowversions[index] is None]
         if unordered:
             self.keep([*range(kept), *unordered])
-            return dropped
+        else:
+            self._keep_first(kept)
+        return before - self._count
+
+    @property
+    def _count(self) -> int:
+        """Records of the page that count, good ones and rejects."""
+        return len(self.rowversions) + len(self.rejects)
+
+    def _keep_first(self, kept: int) -> None:
+        """Forget all good records but so many at the beginning; the page need not be settled."""
         self.rowversions = self.rowversions[:kept]
         if self.records is not None:
             self.records = self.records[:kept]
         self.columns = [column.slice(0, kept) for column in self.columns]
-        return dropped
 
     def keep(self, indexes: list[int]) -> None:
         """Forget all good records but these; the page must be settled."""
-        self.columns = [column.take(pa.array(indexes, pa.int64())) for column in self.columns]
+        places = pa.array(indexes, pa.int64())
+        self.columns = [column.take(places) for column in self.columns]
         self.positions = [self.position(index) for index in indexes]
         self.rowversions = [self.rowversions[index] for index in indexes]
 
@@ -136,37 +149,39 @@ class Page:
         Returns:
             How many records were forgotten.
         """
-        before = len(self.rowversions) + len(self.rejects)
+        before = self._count
         raw = self.raw_records
-        places = enumerate(self.rowversions)
-        self.keep(
-            [
-                index
-                for index, version in places
-                if version is None and raw[self.position(index)] not in known
-            ]
-        )
+        new = []
+        for index, rowversion in enumerate(self.rowversions):
+            place = self.position(index)
+            if rowversion is None and raw[place] not in known:
+                new.append(index)
+        self.keep(new)
         self.rejects = [
             reject
             for reject in self.rejects
             if reject.rowversion is None and raw[reject.position] not in known
         ]
-        return before - len(self.rowversions) - len(self.rejects)
+        return before - self._count
 
     def without_rowversion(self) -> set[str]:
         """Texts of the records without rowversion that count."""
-        places = [
-            self.position(index)
-            for index, rowversion in enumerate(self.rowversions)
-            if rowversion is None
-        ]
-        places += [reject.position for reject in self.rejects if reject.rowversion is None]
-        return {self.raw_records[place] for place in places}
+        raw = self.raw_records
+        found = set()
+        for index, rowversion in enumerate(self.rowversions):
+            if rowversion is None:
+                place = self.position(index)
+                found.add(raw[place])
+        for reject in self.rejects:
+            if reject.rowversion is None:
+                found.add(raw[reject.position])
+        return found
 
     def record_digests(self, rowversion: str) -> list[bytes]:
         """Digests of the page's records of one rowversion, to see whether a tie group has come to rest."""
-        return [
-            digest_of(raw.encode("utf-8", errors="surrogateescape"))
-            for raw in self.each_record()
-            if rowversion_of(raw) == rowversion
-        ]
+        digests = []
+        for raw in self.each_record():
+            if rowversion_of(raw) == rowversion:
+                record = raw.encode("utf-8", errors="surrogateescape")
+                digests.append(digest_of(record))
+        return digests

@@ -9,12 +9,13 @@ import jsonpath_ng
 import msgspec
 from jsonpath_ng.parser import parse as parse_jsonpath
 
-from sync_pipelines.batches.records import elements_of, members_of
+from sync_pipelines.batches.records import elements_of, excerpt_of, members_of
 from sync_pipelines.batches.sieve import sift_record
 from sync_pipelines.errors import BrokenPageError, SettingsError, SourceContractError
 from sync_pipelines.secrets import printable
 
 MAX_PATH_CHARACTERS = 2000
+_BLANKS = b" \t\r\n"
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list = msgspec.json.Decoder(list[msgspec.Raw])
@@ -24,25 +25,27 @@ Step = str | int | None
 
 def members(raw: bytes) -> dict[str, bytes] | None:
     """The members of an object, the last of equal names; None when it is none."""
-    if not raw.lstrip(b" \t\r\n").startswith(b"{"):
+    if not raw.lstrip(_BLANKS).startswith(b"{"):
         return None
     try:
-        return {name: bytes(value) for name, value in _object.decode(raw).items()}
+        values = _object.decode(raw)
+        return {name: bytes(value) for name, value in values.items()}
     except _UNREADABLE:
         return members_of(raw)
 
 
 def elements(raw: bytes, most_bytes: int | None = None) -> list[bytes] | None:
     """The elements of a list, each of at most `most_bytes`, see `sift_record`; None when it is none."""
-    if not raw.lstrip(b" \t\r\n").startswith(b"["):
+    if not raw.lstrip(_BLANKS).startswith(b"["):
         return None
+    found: Sequence[msgspec.Raw | bytes]
     try:
         found = _list.decode(raw)
     except _UNREADABLE:
-        return [bytes(sift_record(value, most_bytes or len(value))) for value in elements_of(raw)]
-    return [
-        bytes(value if most_bytes is None else sift_record(value, most_bytes)) for value in found
-    ]
+        found = elements_of(raw)
+    if most_bytes is None:
+        return list(map(bytes, found))
+    return [bytes(sift_record(value, most_bytes)) for value in found]
 
 
 @lru_cache(maxsize=1000)
@@ -58,7 +61,8 @@ def compile_path(path: str) -> tuple[Step, ...]:
             state="Nothing was stored.",
         )
     try:
-        return tuple(_steps(parse_jsonpath(path)))
+        parsed = parse_jsonpath(path)
+        return tuple(_steps(parsed))
     except SettingsError:
         raise
     except Exception as error:  # noqa: BLE001 - the parser raises bare exceptions of its lexer
@@ -87,7 +91,11 @@ def _steps(node: jsonpath_ng.JSONPath) -> list[Step]:
 
 
 def find_records(
-    body: bytes, paths: str | Sequence[str], *, may_be_one: bool = True, max_record_bytes: int
+    body: bytes,
+    paths: str | Sequence[str],
+    *,
+    may_be_one: bool = True,
+    max_record_bytes: int,
 ) -> list[bytes]:
     """The records of an answer: the elements of the list at the path, or, where there may be one alone, the object
     there.
@@ -105,26 +113,50 @@ def find_records(
     choices = [paths] if isinstance(paths, str) else list(paths)
     for path in choices[:-1]:
         try:
-            return _records_at(body, path, max_record_bytes, may_be_one=may_be_one)
+            return _records_at(
+                body,
+                path,
+                max_record_bytes,
+                may_be_one=may_be_one,
+            )
         except SourceContractError:
             continue
-    return _records_at(body, choices[-1], max_record_bytes, may_be_one=may_be_one)
+    return _records_at(
+        body,
+        choices[-1],
+        max_record_bytes,
+        may_be_one=may_be_one,
+    )
 
 
-def _records_at(body: bytes, path: str, max_record_bytes: int, *, may_be_one: bool) -> list[bytes]:
-    found = [body]
-    for step in compile_path(path):
-        found = [inner for raw in found for inner in _follow(raw, step, path, body)]
+def _records_at(
+    body: bytes,
+    path: str,
+    max_record_bytes: int,
+    *,
+    may_be_one: bool,
+) -> list[bytes]:
+    steps = compile_path(path)
+    places = [body]
+    for step in steps:
+        inner_places: list[bytes] = []
+        for raw in places:
+            inner_places += _follow(raw, step, path, body)
+        places = inner_places
     # An element of a list is never alone: whatever it is, it is judged as a record.
-    is_element = None in compile_path(path)
+    is_element = None in steps
     records: list[bytes] = []
-    for raw in found:
-        inner = elements(raw, max_record_bytes)
-        if inner is None and not may_be_one and not is_element:
+    for raw in places:
+        listed = elements(raw, max_record_bytes)
+        if listed is not None:
+            records += listed
+            continue
+        if not is_element and not may_be_one:
             raise _unexpected(f"has no list at {path}", body)
-        if inner is None and not is_element and members(raw) is None:
+        if not is_element and members(raw) is None:
             raise _unexpected(f"has neither a list nor an object at {path}", body)
-        records += [bytes(sift_record(raw, max_record_bytes))] if inner is None else inner
+        record = sift_record(raw, max_record_bytes)
+        records.append(bytes(record))
     return records
 
 
@@ -137,7 +169,12 @@ def follow(raw: bytes, step: Step) -> list[bytes]:
     return _follow(raw, step, "$", raw)
 
 
-def _follow(raw: bytes, step: Step, path: str, body: bytes) -> list[bytes]:
+def _follow(
+    raw: bytes,
+    step: Step,
+    path: str,
+    body: bytes,
+) -> list[bytes]:
     if step is None:
         inner = elements(raw)
         if inner is None:
@@ -154,16 +191,19 @@ def _follow(raw: bytes, step: Step, path: str, body: bytes) -> list[bytes]:
     return [named[step]]
 
 
-def _unexpected(what: str, body: bytes) -> SourceContractError | BrokenPageError:
+def _unexpected(
+    what: str,
+    body: bytes,
+) -> SourceContractError | BrokenPageError:
     """An answer that is JSON of another shape, which no second try changes; or none at all, which may be cut."""
-    excerpt = printable(body[:100_000].decode("utf-8", errors="backslashreplace"), 200) or "(empty)"
-    told = f"The answer {what}"
+    excerpt = excerpt_of(body)
+    message = f"The answer {what}"
     try:
         _any.decode(body)
     except _UNREADABLE:
-        return BrokenPageError(told, excerpt=excerpt)
+        return BrokenPageError(message, excerpt=excerpt)
     return SourceContractError(
-        told,
+        message,
         next_command="compare `records` in the connector's file with the answer",
         excerpt=excerpt,
     )

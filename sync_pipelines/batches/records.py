@@ -32,6 +32,7 @@ class _Rows(msgspec.Struct):
 rows_decoder = msgspec.json.Decoder(_Rows)
 _BLANK = re.compile(r"[ \t\r\n]*")
 _KEEP_INTEGER_DIGITS = 400
+_EXCERPT_BYTES = 100_000
 _TOO_DEEP = "The record is nested too deeply."
 
 
@@ -73,16 +74,24 @@ def _parse_integer(literal: str) -> int | Decimal:
 def _parse_number(literal: str) -> Decimal | NotANumber:
     try:
         return Decimal(literal)
-    except InvalidOperation:  # an exponent of 19 digits
-        return NotANumber(literal) if re.split("[eE]", literal)[0].strip("-0.") else Decimal(0)
+    except InvalidOperation:
+        # An exponent of 19 digits.
+        mantissa = re.split("[eE]", literal)[0]
+        is_zero = not mantissa.strip("-0.")
+        return Decimal(0) if is_zero else NotANumber(literal)
 
 
 _decoder = json.JSONDecoder(
-    parse_float=_parse_number, parse_int=_parse_integer, parse_constant=NotANumber
+    parse_float=_parse_number,
+    parse_int=_parse_integer,
+    parse_constant=NotANumber,
 )
 # Cuts records although one of them has a raw line end inside a text; that one is refused when it is parsed.
 _cutter = json.JSONDecoder(
-    parse_float=_parse_number, parse_int=_parse_integer, parse_constant=NotANumber, strict=False
+    parse_float=_parse_number,
+    parse_int=_parse_integer,
+    parse_constant=NotANumber,
+    strict=False,
 )
 
 
@@ -92,18 +101,19 @@ def split_records(body: bytes) -> list[str]:
     Raises:
         BrokenPageError: the answer is not JSON with a list under `rows`; shows its first characters, redacted.
     """
-    text = body.decode("utf-8", errors="surrogateescape")
+    text = _decoded(body)
     rows: list[str] | None = None
     try:
         for key, start in _members(text):
             if key == "rows":
-                rows = [text[first:last] for first, last in _elements(text, start)]
+                spans = _elements(text, start)
+                rows = [text[first:last] for first, last in spans]
         # Only a page that is whole to its last brace may say "no more rows".
         if rows is not None:
             return rows
     except (ValueError, RecursionError, IndexError) as error:
         raise _not_json(body, error) from error
-    raise BrokenPageError('The answer has no list under "rows"', excerpt=_excerpt(body))
+    raise BrokenPageError('The answer has no list under "rows"', excerpt=excerpt_of(body))
 
 
 def each_record(body: bytes) -> Iterator[str]:
@@ -127,15 +137,15 @@ def members_of(raw: bytes) -> dict[str, bytes]:
     Raises:
         BrokenPageError: it is no JSON object.
     """
-    text = raw.decode("utf-8", errors="surrogateescape")
+    text = _decoded(raw)
+    values: dict[str, bytes] = {}
     try:
-        spans = {key: (start, _end(text, start)) for key, start in _members(text)}
+        for key, start in _members(text):
+            end = _end(text, start)
+            values[key] = _encoded(text[start:end])
     except (ValueError, RecursionError, IndexError) as error:
         raise _not_json(raw, error) from error
-    return {
-        key: text[start:end].encode("utf-8", errors="surrogateescape")
-        for key, (start, end) in spans.items()
-    }
+    return values
 
 
 def elements_of(raw: bytes) -> list[bytes]:
@@ -144,28 +154,40 @@ def elements_of(raw: bytes) -> list[bytes]:
     Raises:
         BrokenPageError: it is no whole JSON list.
     """
-    text = raw.decode("utf-8", errors="surrogateescape")
+    text = _decoded(raw)
     try:
         start = _skip(text, 0)
         spans = _elements(text, start)
-        if _skip(text, _end(text, start)) != len(text):
+        end = _end(text, start)
+        if _skip(text, end) != len(text):
             raise ValueError("more after the end")
     except (ValueError, RecursionError, IndexError) as error:
         raise _not_json(raw, error) from error
-    return [text[first:last].encode("utf-8", errors="surrogateescape") for first, last in spans]
+    return [_encoded(text[first:last]) for first, last in spans]
+
+
+def _decoded(body: bytes) -> str:
+    """The text of bytes; those that are not UTF-8 survive as lone surrogates."""
+    return body.decode("utf-8", errors="surrogateescape")
+
+
+def _encoded(text: str) -> bytes:
+    """The bytes of a text that `_decoded` gave."""
+    return text.encode("utf-8", errors="surrogateescape")
 
 
 def _not_json(body: bytes, error: Exception) -> BrokenPageError:
-    reason = (
-        "nested too deeply"
-        if isinstance(error, RecursionError)
-        else f"not JSON ({printable(str(error), 80)})"
-    )
-    return BrokenPageError(f"The answer is {reason}", excerpt=_excerpt(body))
+    reason = f"not JSON ({printable(str(error), 80)})"
+    if isinstance(error, RecursionError):
+        reason = "nested too deeply"
+    return BrokenPageError(f"The answer is {reason}", excerpt=excerpt_of(body))
 
 
-def _excerpt(body: bytes) -> str:
-    return printable(body[:100_000].decode("utf-8", errors="backslashreplace"), 200) or "(empty)"
+def excerpt_of(body: bytes) -> str:
+    """The first characters of an answer, redacted, for a message."""
+    beginning = body[:_EXCERPT_BYTES]
+    text = beginning.decode("utf-8", errors="backslashreplace")
+    return printable(text, 200) or "(empty)"
 
 
 def _skip(text: str, position: int) -> int:
@@ -173,14 +195,20 @@ def _skip(text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def _end(text: str, start: int, *, only_objects: bool = False) -> int:
+def _end(
+    text: str,
+    start: int,
+    *,
+    only_objects: bool = False,
+) -> int:
     """Where the value at `start` ends, also one that is nested too deeply to be decoded.
 
     Raises:
         RecursionError: it is nested so deeply, and no object although only those may be.
     """
     try:
-        return _cutter.raw_decode(text, start)[1]
+        _, end = _cutter.raw_decode(text, start)
+        return end
     except RecursionError:
         if only_objects and text[start] != "{":
             raise
@@ -226,24 +254,43 @@ def _elements(text: str, position: int) -> list[tuple[int, int]]:
     return spans
 
 
-def parse_record(raw: str, entity: Entity, page: int, position: int) -> ParsedRecord:
+def parse_record(
+    raw: str,
+    entity: Entity,
+    page: int,
+    position: int,
+) -> ParsedRecord:
     """Convert one record; the first failing column is the reason, key columns are tried in any case."""
-    record = raw.encode("utf-8", errors="surrogateescape")
     rowversion: str | None = None
     names: frozenset[str] = frozenset()
     sent: dict[str, Any] = {}
+    outcome: list[str | None] | Reject
     try:
         row = _decode_record(raw)
-        if not isinstance(row, dict) or not isinstance(row.get("data"), dict):
+        data = row.get("data") if isinstance(row, dict) else None
+        if not isinstance(data, dict):
             raise RecordError('The record is not an object with "data".')
-        names = frozenset(row["data"])
+        names = frozenset(data)
         rowversion = _rowversion(row.get("row_version"))
-        outcome: list[str | None] | Reject = _convert_columns(row["data"], raw, entity, sent)
+        outcome = _convert_columns(data, raw, entity, sent)
     except (RecordError, RecursionError) as error:
         refusal = error if isinstance(error, RecordError) else RecordError(_TOO_DEEP)
-        key, rowversion = key_of(raw, entity), rowversion or rowversion_of(raw)
-        outcome = Reject(page, position, refusal.what, refusal.column, record, key, rowversion)
-    return ParsedRecord(outcome, rowversion, names, note(sent))
+        rowversion = rowversion or rowversion_of(raw)
+        outcome = Reject(
+            page,
+            position,
+            refusal.what,
+            refusal.column,
+            record=_encoded(raw),
+            business_key=key_of(raw, entity),
+            rowversion=rowversion,
+        )
+    return ParsedRecord(
+        outcome,
+        rowversion,
+        names,
+        coerced=note(sent),
+    )
 
 
 def decode_value(raw: bytes) -> Any:
@@ -252,7 +299,8 @@ def decode_value(raw: bytes) -> Any:
     Raises:
         RecordError: it is no JSON.
     """
-    return _decode_record(raw.strip().decode("utf-8", errors="surrogateescape"))
+    text = _decoded(raw.strip())
+    return _decode_record(text)
 
 
 def _decode_record(raw: str) -> Any:
@@ -265,12 +313,16 @@ def _decode_record(raw: str) -> Any:
 
 
 def _convert_columns(
-    data: dict[str, Any], raw: str, entity: Entity, sent: dict[str, Any]
+    data: dict[str, Any],
+    raw: str,
+    entity: Entity,
+    sent: dict[str, Any],
 ) -> list[str | None]:
     """Canonical texts in column order; `sent` gets the values that were coerced."""
     values: list[str | None] = []
-    needs_raw = any(column.type.kind is Kind.JSON or column.coerce for column in entity.columns)
-    raw_values = _raw_values(raw) if needs_raw else {}
+    raw_values: dict[str, str] = {}
+    if any(column.type.kind is Kind.JSON or column.coerce for column in entity.columns):
+        raw_values = _raw_values(raw)
     for column in entity.columns:
         value = data.get(column.name)
         if column.type.kind is Kind.JSON and value is not None:
@@ -282,9 +334,9 @@ def _convert_columns(
         values.append(text)
         if is_coerced:
             original = data[column.name]
-            sent[column.name] = (
-                original if isinstance(original, str) else Literal(raw_values[column.name].strip())
-            )
+            if not isinstance(original, str):
+                original = Literal(raw_values[column.name].strip())
+            sent[column.name] = original
     return values
 
 
@@ -298,32 +350,34 @@ def _convert(value: Any, column: Column) -> tuple[str | None, bool]:
 def _raw_values(raw: str) -> dict[str, str]:
     """The members of `data` as texts, the last of equal names as in `json`."""
     start = next(position for key, position in _members(raw) if key == "data")
-    data = raw[start : _decoder.raw_decode(raw, start)[1]]
-    return {
-        key: data[position : _decoder.raw_decode(data, position)[1]]
-        for key, position in _members(data)
-    }
+    _, end = _decoder.raw_decode(raw, start)
+    data = raw[start:end]
+    values: dict[str, str] = {}
+    for key, position in _members(data):
+        _, end = _decoder.raw_decode(data, position)
+        values[key] = data[position:end]
+    return values
 
 
 def _rowversion(value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise RecordError(
-            "The row_version is neither a text nor a whole number.", column="row_version"
-        )
+        raise _bad_rowversion("neither a text nor a whole number")
     text = str(value)
     if not text or len(text) > MAX_ROWVERSION_CHARACTERS or not text.isprintable():
-        raise RecordError(
-            f"The row_version is empty, longer than {MAX_ROWVERSION_CHARACTERS} characters or not printable.",
-            column="row_version",
+        raise _bad_rowversion(
+            f"empty, longer than {MAX_ROWVERSION_CHARACTERS} characters or not printable"
         )
     if bytes_of(text) > MAX_ROWVERSION_BYTES:
-        raise RecordError(
-            f"The row_version is longer than the {MAX_ROWVERSION_BYTES} bytes that an index can hold.",
-            column="row_version",
+        raise _bad_rowversion(
+            f"longer than the {MAX_ROWVERSION_BYTES} bytes that an index can hold"
         )
     return text
+
+
+def _bad_rowversion(what: str) -> RecordError:
+    return RecordError(f"The row_version is {what}.", column="row_version")
 
 
 def bytes_of(text: str) -> int:
@@ -335,10 +389,15 @@ def key_of(raw: str, entity: Entity) -> tuple[str, ...] | None:
     """Canonical texts of a record's key columns; None unless all of them are good."""
     try:
         data = _readable(raw)["data"]
-        key = tuple(convert(data.get(column.name), column.type) for column in entity.business_keys)
+        parts: list[str] = []
+        for column in entity.business_keys:
+            text = convert(data.get(column.name), column.type)
+            if text is None:
+                return None
+            parts.append(text)
     except (RecordError, ValueError, TypeError, LookupError, AttributeError):
         return None
-    return None if any(part is None for part in key) else key  # type: ignore[return-value]
+    return tuple(parts)
 
 
 def _readable(raw: str) -> Any:
@@ -354,7 +413,8 @@ def shallow_members(text: str, inside: str | None = None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, start in _members(text):
         found.pop(name, None)
-        value = text[start : _end(text, start)]
+        end = _end(text, start)
+        value = text[start:end]
         try:
             found[name] = _decoder.decode(value)
         except RecursionError:
@@ -374,6 +434,7 @@ def fingerprint_of(record: bytes) -> str:
 def rowversion_of(raw: str) -> str | None:
     """The rowversion of a record's text, None where it has no usable one."""
     try:
-        return _rowversion(_readable(raw).get("row_version"))
+        record = _readable(raw)
+        return _rowversion(record.get("row_version"))
     except (RecordError, ValueError, LookupError, AttributeError):
         return None

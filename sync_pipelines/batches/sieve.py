@@ -37,28 +37,35 @@ def sift_page(body: bytes, most_bytes: int) -> bytes:
     """
     if len(body) <= most_bytes:
         return body
-    rows: Sequence[msgspec.Raw | bytes]
+    rows = _rows(body)
+    if max(map(_size, rows), default=0) <= most_bytes:
+        return body
+    sifted = [sift_record(row, most_bytes) for row in rows]
+    return b'{"rows":[' + b",".join(sifted) + b"]}"
+
+
+def _rows(body: bytes) -> Sequence[msgspec.Raw | bytes]:
     try:
-        rows = rows_decoder.decode(body).rows
+        return rows_decoder.decode(body).rows
     except RecursionError:
-        rows = [row.encode("utf-8", errors="surrogateescape") for row in split_records(body)]
+        texts = split_records(body)
+        return [text.encode("utf-8", errors="surrogateescape") for text in texts]
     except _UNREADABLE as error:
+        cause = printable(str(error), 80)
         raise BrokenPageError(
             f'The answer has {len(body)} bytes and is no JSON with a list under "rows"'
-            f" ({printable(str(error), 80)}); one of that size is"
-            " not read leniently.",
+            f" ({cause}); one of that size is not read leniently.",
             next_command="ask for smaller pages: sync-pipelines entity set … --page-size",
         ) from None
-    if all(_size(row) <= most_bytes for row in rows):
-        return body
-    return b'{"rows":[' + b",".join(sift_record(row, most_bytes) for row in rows) + b"]}"
 
 
 def sift_record(
-    raw: msgspec.Raw | bytes | memoryview[int], most_bytes: int, depth: int = 0
+    raw: msgspec.Raw | bytes | memoryview[int],
+    most_bytes: int,
+    depth: int = 0,
 ) -> bytes | memoryview[int]:
-    """A JSON text of at most about so many bytes: without its largest values, or as a whole replaced by what tells its
-    size.
+    """A JSON text of at most about so many bytes: without its largest values, or as a whole replaced by its size and
+    digest.
 
     A record that is small enough comes back as it is, without a copy.
     """
@@ -67,22 +74,34 @@ def sift_record(
         return view
     members = _members(view) if depth < MAX_DEPTH else None
     if members is None:
-        return _told(view)
-    kept: dict[str, bytes | memoryview[int]] = {
-        name: memoryview(value) for name, value in members.items()
-    }
+        return _left_out(view)
+    kept: dict[str, bytes | memoryview[int]] = {}
+    for name, raw_value in members.items():
+        kept[name] = memoryview(raw_value)
     total = len(view)
-    for name, value in sorted(kept.items(), key=lambda item: len(item[1]), reverse=True):
+    largest_first = sorted(
+        kept.items(),
+        key=lambda item: len(item[1]),
+        reverse=True,
+    )
+    for name, value in largest_first:
         if total <= most_bytes or len(value) <= _READABLE_BYTES:
             break
-        kept[name] = sift_record(
-            value, max(most_bytes - (total - len(value)), _READABLE_BYTES), depth + 1
-        )
-        total += len(kept[name]) - len(value)
+        others = total - len(value)
+        most_bytes_here = max(most_bytes - others, _READABLE_BYTES)
+        kept[name] = sift_record(value, most_bytes_here, depth + 1)
+        total = others + len(kept[name])
     if total > most_bytes:
-        return _told(view)
-    written = [b"".join((json.dumps(name).encode(), b":", value)) for name, value in kept.items()]
-    return b"{" + b",".join(written) + b"}"
+        return _left_out(view)
+    return _written(kept)
+
+
+def _written(members: dict[str, bytes | memoryview[int]]) -> bytes:
+    parts = []
+    for name, value in members.items():
+        key = json.dumps(name).encode()
+        parts.append(b"".join((key, b":", value)))
+    return b"{" + b",".join(parts) + b"}"
 
 
 def _members(view: memoryview[int]) -> dict[str, msgspec.Raw] | None:
@@ -94,9 +113,11 @@ def _members(view: memoryview[int]) -> dict[str, msgspec.Raw] | None:
         return None
 
 
-def _told(view: memoryview[int]) -> bytes:
+def _left_out(view: memoryview[int]) -> bytes:
+    """The text that replaces a value."""
     digest = hashlib.sha256(view).hexdigest()
-    return json.dumps(f"{LEFT_OUT}{len(view)} bytes, sha256 {digest}").encode()
+    text = f"{LEFT_OUT}{len(view)} bytes, sha256 {digest}"
+    return json.dumps(text).encode()
 
 
 def _size(raw: msgspec.Raw | bytes) -> int:

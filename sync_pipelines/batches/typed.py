@@ -31,6 +31,7 @@ Path = tuple[str, ...]
 Step = str | None
 """A name, or None for every element of a list."""
 _SCALAR = bool | int | float | str | list[msgspec.Raw] | None
+_RAW_KINDS = (Kind.JSON, Kind.NUMERIC)
 _RAW_NULL = msgspec.Raw(b"null")
 _rowversions = msgspec.json.Decoder(list[str | int | None])
 
@@ -66,7 +67,8 @@ class _Node:
         found = list(map(self.getter, parents))
         if self.is_required:
             return found
-        return [self.empty if one is None else one for one in found]
+        empty = self.empty
+        return [empty if one is None else one for one in found]
 
     def put(self, name: str, inner: _Node) -> _Node:
         """Another field at the end."""
@@ -99,8 +101,12 @@ class TypedReader:
         open_records: bool = False,
         keeps_objects: bool = True,
     ) -> None:
-        self._columns, self._steps, self._places = tuple(columns), tuple(steps), places
-        self._rowversion, self._cursor, self._keeps_objects = rowversion, cursor, keeps_objects
+        self._columns = tuple(columns)
+        self._places = places
+        self._steps = tuple(steps)
+        self._rowversion = rowversion
+        self._cursor = cursor
+        self._keeps_objects = keeps_objects
         self._root = _Node(is_open=open_records)
         self._passed: set[Path] = set()
         self._is_lax = False
@@ -108,9 +114,10 @@ class TypedReader:
         if not self.is_possible:
             return
         for index, path in places.items():
-            kind = columns[index].type.kind
-            default = _RAW_NULL if kind in (Kind.JSON, Kind.NUMERIC) else None
-            self._plant(path, _Node(python_type(columns[index].type), default, index))
+            declared = columns[index].type
+            default = _RAW_NULL if declared.kind in _RAW_KINDS else None
+            leaf = _Node(python_type(declared), default, index)
+            self._plant(path, leaf)
         if rowversion is not None:
             self._plant(rowversion, _Node(str | int | None))
         if open_records:
@@ -121,15 +128,21 @@ class TypedReader:
 
     def _can_be_typed(self) -> bool:
         paths = set(self._places.values())
-        has_clash = len(paths) < len(self._places) or any(
-            path[:length] in paths for path in paths for length in range(1, len(path))
-        )
-        if has_clash or not all(is_plain(part) for path in paths for part in path):
+        if len(paths) < len(self._places):
+            return False
+        names: set[str] = set()
+        for path in paths:
+            names.update(path)
+            above = [path[:length] for length in range(1, len(path))]
+            if not paths.isdisjoint(above):
+                return False
+        if not all(map(is_plain, names)):
             return False
         if self._cursor is None:
             return True
+        cursor = self._columns[self._cursor]
         # Read as one of these, a whole number would not come out as it is written.
-        return self._columns[self._cursor].type.kind not in (Kind.BOOLEAN, Kind.DOUBLE, Kind.REAL)
+        return cursor.type.kind not in (Kind.BOOLEAN, Kind.DOUBLE, Kind.REAL)
 
     @property
     def is_strict(self) -> bool:
@@ -145,20 +158,22 @@ class TypedReader:
         decoder = self._lax if lax or self._is_lax else self._strict
         records = decoder.decode(body)
         for step in self._steps:
-            records = records if step is None else _inner(records, step)
+            if step is not None:
+                records = _inner(records)
         return records
 
     def pass_over(self, paths: Iterable[Path]) -> None:
         """Take fields for known, so that one that is new still is an error; after too many of them none is."""
-        self._passed |= set(paths)
-        if len(self._passed) > MAX_PASSED_OVER or not all(
-            _can_be_named(part) for path in self._passed for part in path
-        ):
+        self._passed.update(paths)
+        names = {name for path in self._passed for name in path}
+        if len(self._passed) > MAX_PASSED_OVER or not all(map(_can_be_named, names)):
             self._is_lax = True
             return
+        any_value = msgspec.Raw if self._keeps_objects else _SCALAR
         for path in sorted(self._passed):
-            self._plant(path, _Node(msgspec.Raw if self._keeps_objects else _SCALAR, _RAW_NULL))
-        self._strict, self._lax = self._build(lax=False), self._build(lax=True)
+            self._plant(path, _Node(any_value, _RAW_NULL))
+        self._strict = self._build(lax=False)
+        self._lax = self._build(lax=True)
 
     def values_of(self, records: list[Any]) -> Callable[[int], list[Any]]:
         """A function from the index of a column to its values."""
@@ -173,9 +188,12 @@ class TypedReader:
         def values(index: int) -> list[Any]:
             path = self._places.get(index)
             if path is None:
-                is_raw = self._columns[index].type.kind in (Kind.JSON, Kind.NUMERIC)
-                return [_RAW_NULL if is_raw else None] * len(records)
-            return list(map(self._find(path).getter, parents_at(path[:-1])))
+                is_raw = self._columns[index].type.kind in _RAW_KINDS
+                missing = _RAW_NULL if is_raw else None
+                return [missing] * len(records)
+            getter = self._find(path).getter
+            parents_of_values = parents_at(path[:-1])
+            return list(map(getter, parents_of_values))
 
         return values
 
@@ -186,16 +204,24 @@ class TypedReader:
             one of NOT_TYPED: some rowversion is neither a text nor a whole number.
         """
         if self._rowversion is not None:
-            found = list(map(self._find(self._rowversion).getter, records))
+            getter = self._find(self._rowversion).getter
+            found = list(map(getter, records))
         elif self._cursor is not None and self._cursor in self._places:
-            found = self.values_of(records)(self._cursor)
-            if self._columns[self._cursor].type.kind in (Kind.NUMERIC, Kind.JSON):
-                found = _rowversions.decode(b"[" + b",".join(map(bytes, found)) + b"]")
+            found = self._cursor_values(records, self._cursor)
         else:
             return [None] * len(records)
-        if set(map(type, found)) <= {str}:
+        types = set(map(type, found))
+        if types <= {str}:
             return found
         return [str(value) if isinstance(value, int) else value for value in found]
+
+    def _cursor_values(self, records: list[Any], cursor: int) -> list[Any]:
+        values = self.values_of(records)(cursor)
+        if self._columns[cursor].type.kind not in _RAW_KINDS:
+            return values
+        literals = b",".join(map(bytes, values))
+        decoded: list[Any] = _rowversions.decode(b"[" + literals + b"]")
+        return decoded
 
     def _find(self, path: Path) -> _Node:
         node = self._root
@@ -209,7 +235,8 @@ class TypedReader:
             node = node.fields.get(part) or node.put(part, _Node())
             if node.type is not None and node.column is None:
                 # A field that was passed over when it was no object.
-                node.type, node.may_be_null = None, True
+                node.type = None
+                node.may_be_null = True
         known = node.fields.get(path[-1])
         if known is None:
             node.put(path[-1], leaf)
@@ -219,11 +246,7 @@ class TypedReader:
     def _build(self, *, lax: bool) -> Any:
         wanted: Any = self._struct(self._root, lax=lax)
         for step in reversed(self._steps):
-            wanted = (
-                list[wanted]
-                if step is None
-                else msgspec.defstruct("At", [("f0", wanted)], rename={"f0": step})
-            )
+            wanted = list[wanted] if step is None else _struct_at(step, wanted)
         return msgspec.json.Decoder(wanted)
 
     def _struct(self, node: _Node, *, lax: bool) -> Any:
@@ -237,19 +260,32 @@ class TypedReader:
             inner.empty = made()
             if inner.is_required:
                 fields.append((name, made, msgspec.NODEFAULT))
-            else:
-                missing = msgspec.field(default_factory=functools.partial(_same, inner.empty))
-                fields.append((name, made | None if inner.may_be_null or lax else made, missing))
-        names = {f"f{place}": name for place, name in enumerate(node.fields)}
-        is_closed = not lax and not node.is_open
+                continue
+            if inner.may_be_null or lax:
+                made = made | None
+            make_empty = functools.partial(_same, inner.empty)
+            missing = msgspec.field(default_factory=make_empty)
+            fields.append((name, made, missing))
         return msgspec.defstruct(
-            "Record", fields, rename=names, forbid_unknown_fields=is_closed, gc=False, kw_only=True
+            "Record",
+            fields,
+            rename={f"f{place}": name for place, name in enumerate(node.fields)},
+            forbid_unknown_fields=not lax and not node.is_open,
+            gc=False,
+            kw_only=True,
         )
 
 
-def _inner(records: Any, step: str) -> Any:
-    """What is at a name, of one object or of each of many."""
-    return [one.f0 for one in records] if isinstance(records, list) else records.f0
+def _struct_at(name: str, wanted: Any) -> Any:
+    """A struct with one field, which has the name of a step."""
+    return msgspec.defstruct("At", [("f0", wanted)], rename={"f0": name})
+
+
+def _inner(records: Any) -> Any:
+    """What is at a step, of one object or of each of many."""
+    if isinstance(records, list):
+        return [one.f0 for one in records]
+    return records.f0
 
 
 def _same(one: Any) -> Any:

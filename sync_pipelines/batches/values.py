@@ -30,7 +30,8 @@ _TIMESTAMP = re.compile(
     re.ASCII,
 )
 _UUID = re.compile(
-    r"(?:urn:uuid:)?\{?[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\}?", re.IGNORECASE
+    r"(?:urn:uuid:)?\{?[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\}?",
+    re.IGNORECASE,
 )
 _JSON_MARKS = re.compile(r'\\.|["\[{\]}]', re.DOTALL)
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})*")
@@ -100,7 +101,7 @@ def _left_out(value: str) -> RecordError:
 
 
 def _mismatch(value: Any, column_type: ColumnType) -> RecordError:
-    kind = {
+    kinds = {
         bool: "a boolean",
         str: "a text",
         int: "a number",
@@ -108,10 +109,10 @@ def _mismatch(value: Any, column_type: ColumnType) -> RecordError:
         dict: "an object",
         list: "a list",
     }
-    shown = _beginning(value) if isinstance(value, dict | list) else str(value)
-    return RecordError(
-        f"{kind.get(type(value), 'a value')} ({printable(shown, 60)}) is not a {column_type}."
-    )
+    kind = kinds.get(type(value), "a value")
+    beginning = _beginning(value) if isinstance(value, dict | list) else str(value)
+    shown = printable(beginning, 60)
+    return RecordError(f"{kind} ({shown}) is not a {column_type}.")
 
 
 def _beginning(value: Any) -> str:
@@ -157,38 +158,39 @@ def _integer(value: Any, column_type: ColumnType) -> str:
             f"{printable(str(value), 60)} is not a whole number that fits {column_type}."
         )
     bits = INTEGER_BITS[column_type.kind]
-    if not -(2 ** (bits - 1)) <= int(number) < 2 ** (bits - 1):
+    whole = int(number)
+    limit = 2 ** (bits - 1)
+    if not -limit <= whole < limit:
         raise RecordError(
             f"{printable(str(value), 60)} does not fit the {bits} bits of {column_type}."
         )
-    return str(int(number))
+    return str(whole)
 
 
 def _numeric(value: Any, column_type: ColumnType) -> str:
     number = _number(value, column_type)
     number = number or abs(number)
-    if not -16_383 < number.adjusted() < 131_072 or len(number.as_tuple().digits) > 131_072:
+    magnitude = number.adjusted()
+    _, digits, exponent = number.as_tuple()
+    assert isinstance(exponent, int)
+    if not -16_383 < magnitude < 131_072 or len(digits) > 131_072:
         raise RecordError(f"{printable(str(value), 60)} is beyond what NUMERIC holds.")
     if column_type.precision is None:
-        return f"{number:f}" if abs(number.adjusted()) < PLAIN_DIGITS else str(number)
+        return f"{number:f}" if abs(magnitude) < PLAIN_DIGITS else str(number)
     scale = column_type.scale or 0
-    text = "".join(map(str, number.as_tuple().digits))
-    if number and -_exponent(number) - (len(text) - len(text.rstrip("0"))) > scale:
+    text = "".join(map(str, digits))
+    zeros_at_end = len(text) - len(text.rstrip("0"))
+    if number and -exponent - zeros_at_end > scale:
         raise RecordError(
             f"{printable(str(value), 60)} has more than {scale} digits after the point ({column_type})."
         )
-    if number and number.adjusted() + 1 > column_type.precision - scale:
+    if number and magnitude + 1 > column_type.precision - scale:
         raise RecordError(f"{printable(str(value), 60)} is too large for {column_type}.")
-    if -_exponent(number) > scale:
+    if -exponent > scale:
         # Only zeros go: Arrow counts them as digits.
-        number = number.quantize(Decimal((0, (1,), -scale)), context=_WIDE)
+        last_digit = Decimal((0, (1,), -scale))
+        number = number.quantize(last_digit, context=_WIDE)
     return f"{number:f}"
-
-
-def _exponent(number: Decimal) -> int:
-    exponent = number.as_tuple().exponent
-    assert isinstance(exponent, int)
-    return exponent
 
 
 def _double(value: Any, column_type: ColumnType) -> str:
@@ -196,7 +198,7 @@ def _double(value: Any, column_type: ColumnType) -> str:
     as_float = float(number)
     if column_type.kind is Kind.REAL and math.isfinite(as_float):
         try:
-            as_float = struct.unpack("f", struct.pack("f", as_float))[0]
+            (as_float,) = struct.unpack("f", struct.pack("f", as_float))
         except OverflowError:
             as_float = math.inf
     if not math.isfinite(as_float) or (as_float == 0 and number != 0):
@@ -208,39 +210,42 @@ def _date(value: Any, column_type: ColumnType) -> str:
     match = _TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise _mismatch(value, column_type)
-    if match[2] and (
-        match[2].replace(":", "").strip("0")
-        or (match[3] or "").strip("0")
-        or match[4] not in (None, "Z", "z")
-    ):
+    day, time_of_day, fraction, zone = match.groups(default="")
+    if time_of_day.strip("0:") or fraction.strip("0") or zone not in ("", "Z", "z"):
         raise RecordError(f"{printable(value, 60)} has a time of day, which a date would lose.")
     try:
-        return date.fromisoformat(match[1]).isoformat()
+        return date.fromisoformat(day).isoformat()
     except ValueError:
         raise _mismatch(value, column_type) from None
 
 
-def _fraction(value: str, digits: str | None, column_type: ColumnType) -> int:
+def _fraction(
+    value: str,
+    digits: str | None,
+    column_type: ColumnType,
+) -> int:
     kept = (digits or "").rstrip("0")
     if len(kept) > (column_type.precision or 0):
         raise RecordError(
             f"{printable(value, 60)} is finer than the {column_type.precision} digits of {column_type}."
         )
-    return int(kept.ljust(6, "0") or 0)
+    return int(kept.ljust(6, "0"))
 
 
 def _timestamp(value: Any, column_type: ColumnType) -> str:
     match = _TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise _mismatch(value, column_type)
-    zone = (match[4] or "Z").upper()
-    if len(zone) == 3:
+    day, time_of_day, digits, zone = match.groups()
+    if zone in (None, "Z", "z"):
+        zone = "+00:00"
+    elif len(zone) == 3:
         zone += ":00"
     try:
-        moment = datetime.fromisoformat(
-            f"{match[1]}T{match[2] or '00:00'}{'+00:00' if zone == 'Z' else zone}"
-        )
-        moment = moment.astimezone(UTC).replace(microsecond=_fraction(value, match[3], column_type))
+        moment = datetime.fromisoformat(f"{day}T{time_of_day or '00:00'}{zone}")
+        moment = moment.astimezone(UTC)
+        fraction = _fraction(value, digits, column_type)
+        moment = moment.replace(microsecond=fraction)
     except (ValueError, OverflowError):
         raise RecordError(
             f"{printable(value, 60)} is not a moment of the calendar (years 1 to 9999, UTC)."
@@ -252,8 +257,10 @@ def _time(value: Any, column_type: ColumnType) -> str:
     match = _TIME.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise _mismatch(value, column_type)
-    fraction = _fraction(value, match[4], column_type)
-    return f"{match[1]}:{match[2]}:{match[3] or '00'}" + (f".{fraction:06d}" if fraction else "")
+    hours, minutes, seconds, digits = match.groups()
+    fraction = _fraction(value, digits, column_type)
+    text = f"{hours}:{minutes}:{seconds or '00'}"
+    return f"{text}.{fraction:06d}" if fraction else text
 
 
 def _uuid(value: Any, column_type: ColumnType) -> str:
@@ -288,11 +295,8 @@ def _json_number(literal: str) -> None:
     The number itself is of no use here: millions of them would take the memory of texts.
     """
     mantissa, _, exponent = literal.lower().partition("e")
-    if (
-        len(mantissa) > 16_000
-        or len(exponent) > 6
-        or abs(int(exponent or 0)) + len(mantissa) > 16_000
-    ):
+    is_short = len(mantissa) <= 16_000 and len(exponent) <= 6
+    if not is_short or abs(int(exponent or 0)) + len(mantissa) > 16_000:
         raise RecordError(
             f"The JSON value holds {printable(literal, 40)}, which is beyond what PostgreSQL keeps."
         )
@@ -344,8 +348,9 @@ def decode_bytes(value: str, column_type: ColumnType) -> bytes:
     Raises:
         RecordError: neither.
     """
-    digits = value[2:] if value[:2] == "\\x" else value if column_type.hexadecimal else None
-    if digits is not None:
+    has_prefix = value.startswith("\\x")
+    if has_prefix or column_type.hexadecimal:
+        digits = value.removeprefix("\\x")
         if not _HEX.fullmatch(digits):
             raise RecordError("The bytes are not pairs of hexadecimal digits.")
         return bytes.fromhex(digits)

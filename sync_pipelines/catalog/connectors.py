@@ -252,7 +252,10 @@ def remove_connector(database: Database, name: str) -> int:
 
 
 def stored_declaration(
-    connection: psycopg.Connection[Any], connector: Connector, *, locked: bool = False
+    connection: psycopg.Connection[Any],
+    connector: Connector,
+    *,
+    locked: bool = False,
 ) -> dict[str, Any] | None:
     """The declaration as it is now.
 

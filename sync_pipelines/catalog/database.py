@@ -88,7 +88,10 @@ class Database:
 
     @contextmanager
     def connect(
-        self, *, autocommit: bool = False, alone: bool = False
+        self,
+        *,
+        autocommit: bool = False,
+        alone: bool = False,
     ) -> Iterator[psycopg.Connection[DictRow]]:
         """A connection whose search path is the bridge schema; committed on leaving, rolled back on an error.
 

@@ -13,7 +13,11 @@ _WAITING = "delivered_at IS NULL AND given_up_at IS NULL"
 
 
 def enqueue_delivery(
-    connection: psycopg.Connection[Any], incident_uid: UUID, webhook: Webhook, event: str, body: str
+    connection: psycopg.Connection[Any],
+    incident_uid: UUID,
+    webhook: Webhook,
+    event: str,
+    body: str,
 ) -> None:
     """Put a message into the outbox; once for each incident, receiver and event."""
     connection.execute(
@@ -26,7 +30,9 @@ def enqueue_delivery(
 
 
 def claim_delivery(
-    connection: psycopg.Connection[Any], webhook: Webhook, lease_seconds: float
+    connection: psycopg.Connection[Any],
+    webhook: Webhook,
+    lease_seconds: float,
 ) -> dict[str, Any] | None:
     """Take the oldest message of a receiver that is due, and count the attempt; None when nothing is due.
 

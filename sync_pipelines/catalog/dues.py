@@ -242,12 +242,20 @@ def request_full_read(database: Database, connector_uid: UUID, scheduled_at: dat
     Returns how many. Once for each moment, as `request_sync`.
     """
     return _request(
-        database, connector_uid, "full_refresh_cron_at", scheduled_at, "full_read_due = true"
+        database,
+        connector_uid,
+        "full_refresh_cron_at",
+        scheduled_at,
+        "full_read_due = true",
     )
 
 
 def _request(
-    database: Database, connector_uid: UUID, column: str, scheduled_at: datetime, assignment: str
+    database: Database,
+    connector_uid: UUID,
+    column: str,
+    scheduled_at: datetime,
+    assignment: str,
 ) -> int:
     with database.connect() as connection:
         first = connection.execute(
@@ -266,7 +274,10 @@ def _request(
 
 
 def next_due(
-    database: Database, connector_uid: UUID, *, by_cron: bool
+    database: Database,
+    connector_uid: UUID,
+    *,
+    by_cron: bool,
 ) -> tuple[str, float, str] | None:
     """The entity that is due next of those nobody has taken: slug, seconds until then, reason."""
     with database.connect() as connection:

@@ -43,9 +43,9 @@ _SETTABLE = {
 
 
 def entity_from_row(row: dict[str, Any]) -> Entity:
-    """Build an entity from a row of the catalog query or of the snapshot file."""
-    marks = tuple(CursorMark.from_json(mark) for mark in row["cursor_marks"])
-    codec = row["cursor_codec"]
+    """Build an entity from a row of the catalog query, or of the snapshot file, which has no positions."""
+    marks = tuple(CursorMark.from_json(mark) for mark in row.get("cursor_marks", ()))
+    codec = row.get("cursor_codec")
     typed = {
         **row,
         "description": row["description"] or "",
@@ -103,7 +103,9 @@ def get_entity(database: Database, connector: str, slug: str) -> Entity:
 
 
 def insert_entity(
-    connection: psycopg.Connection[Any], connector: Connector, entity: Entity
+    connection: psycopg.Connection[Any],
+    connector: Connector,
+    entity: Entity,
 ) -> None:
     """Store a newly discovered entity.
 
@@ -178,7 +180,10 @@ def update_definition(
 
 
 def mark_entity(
-    connection: psycopg.Connection[Any], entity: Entity, status: EntityStatus, reason: str | None
+    connection: psycopg.Connection[Any],
+    entity: Entity,
+    status: EntityStatus,
+    reason: str | None,
 ) -> None:
     """Set an entity's status with its reason."""
     connection.execute(

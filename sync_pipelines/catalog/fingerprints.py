@@ -32,7 +32,9 @@ _MAX_GATE_BYTES = 1_000_000
 
 
 def learn_secrets(
-    database: Database, settings: Settings, environ: Mapping[str, str] | None = None
+    database: Database,
+    settings: Settings,
+    environ: Mapping[str, str] | None = None,
 ) -> None:
     """Teach the redactor the secrets of all references in the catalog and the gates; at the start of a process.
 

@@ -62,7 +62,9 @@ def insert_incident(connection: psycopg.Connection[Any], condition: Condition) -
 
 
 def update_incident(
-    connection: psycopg.Connection[Any], incident: Incident, condition: Condition
+    connection: psycopg.Connection[Any],
+    incident: Incident,
+    condition: Condition,
 ) -> None:
     """The condition is still there, or there again."""
     connection.execute(
@@ -95,7 +97,10 @@ def close_incident(connection: psycopg.Connection[Any], incident: Incident) -> I
 
 
 def list_incidents(
-    database: Database, *, only_open: bool = False, limit: int = 50
+    database: Database,
+    *,
+    only_open: bool = False,
+    limit: int = 50,
 ) -> list[dict[str, Any]]:
     """The newest incidents as rows, open ones first, with how many of their messages were delivered, wait, or were
     given up.

@@ -51,7 +51,12 @@ def source_health(database: Database, connector_uid: UUID) -> SourceHealth:
 
 
 def list_candidates(
-    database: Database, connector_uid: UUID, *, by_cron: bool, interval_seconds: float, limit: int
+    database: Database,
+    connector_uid: UUID,
+    *,
+    by_cron: bool,
+    interval_seconds: float,
+    limit: int,
 ) -> list[Candidate]:
     """Entities to probe, those first that were not looked at for longest.
 
@@ -107,7 +112,9 @@ def record_probes(database: Database, quiet: Sequence[UUID], news: Mapping[UUID,
 
 
 def record_source_health(
-    database: Database, connector_uid: UUID, error: str | None
+    database: Database,
+    connector_uid: UUID,
+    error: str | None,
 ) -> SourceHealth:
     """Remember that the source answered (None), or why it did not and how long it is left alone."""
     before = source_health(database, connector_uid)

@@ -186,7 +186,11 @@ def log_action(
 
 
 def list_log(
-    database: Database, path: str | None = None, *, record_uid: UUID | None = None, limit: int = 100
+    database: Database,
+    path: str | None = None,
+    *,
+    record_uid: UUID | None = None,
+    limit: int = 100,
 ) -> list[dict[str, Any]]:
     """What persons did, newest first."""
     with database.connect() as connection:

@@ -122,7 +122,9 @@ def open_to_models(database: Database, reads: Iterable[tuple[str, str]], *, writ
 
 @contextmanager
 def reading_role(
-    cursor: Any, database: Database, made: Iterable[tuple[str, str]] = ()
+    cursor: Any,
+    database: Database,
+    made: Iterable[tuple[str, str]] = (),
 ) -> Iterator[str | None]:
     """Run the block as the role of SQL models, where there is one that we may be.
 

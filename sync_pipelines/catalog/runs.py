@@ -43,7 +43,9 @@ _DIED = {
 
 @contextmanager
 def hold_entity(
-    database: Database, entity: Entity, wait_seconds: float
+    database: Database,
+    entity: Entity,
+    wait_seconds: float,
 ) -> Iterator[psycopg.Connection[Any]]:
     """Hold the entity for one writer, whoever it is: schedule, UI, command line.
 
@@ -161,7 +163,13 @@ def fail_run(
     """
     try:
         _fail_run(
-            database, entity, run_uid, error, lease, tried_again=tried_again, released=released
+            database,
+            entity,
+            run_uid,
+            error,
+            lease,
+            tried_again=tried_again,
+            released=released,
         )
     except SyncError as trouble:
         logger.warning(
@@ -260,7 +268,10 @@ def _fail_run(
 
 
 def list_runs(
-    database: Database, connector: str | None = None, slug: str | None = None, limit: int = 20
+    database: Database,
+    connector: str | None = None,
+    slug: str | None = None,
+    limit: int = 20,
 ) -> list[dict[str, Any]]:
     """The newest runs as rows of the table with the entity's path, newest first."""
     try:
@@ -283,7 +294,9 @@ def list_runs(
 
 
 def note_details(
-    connection: psycopg.Connection[Any], run_uid: UUID, details: dict[str, Any]
+    connection: psycopg.Connection[Any],
+    run_uid: UUID,
+    details: dict[str, Any],
 ) -> None:
     """Keep what is known of a finished run only after its publish."""
     connection.execute(

@@ -63,7 +63,10 @@ def session_url(url: str, search_path: str | None = None, *, server_version: int
 
 
 def session_options(
-    own: str = "", search_path: str | None = None, *, server_version: int = 0
+    own: str = "",
+    search_path: str | None = None,
+    *,
+    server_version: int = 0,
 ) -> str:
     """The options of `session_url` alone."""
     path = {"search_path": search_path or "public"}

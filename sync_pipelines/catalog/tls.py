@@ -42,7 +42,10 @@ def is_local(conninfo: Mapping[str, object], environ: Mapping[str, str] | None =
 
 
 def with_verified_tls(
-    url: str, *, rootcert: str | None = None, environ: Mapping[str, str] | None = None
+    url: str,
+    *,
+    rootcert: str | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> str:
     """A libpq URL or conninfo with `sslmode=verify-full`, where the server is elsewhere and no mode is given.
 

@@ -14,7 +14,7 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.demo.source_process import Source
 from sync_pipelines.demo.twin import canonical_line
-from sync_pipelines.demo.twin.rows import decode_json
+from sync_pipelines.demo.twin.rows import Key, Record, decode_json
 from sync_pipelines.destinations.registry import open_destination
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.types import Kind
@@ -49,11 +49,11 @@ def prove(database: Database, source: Source, entity: Entity) -> Proof:
             digest.update(line + b"\n")
         count, md5 = truth.result()
     return Proof(
-        entity.path,
-        len(lines) - held,
-        held,
-        count,
-        (len(lines), digest.hexdigest()) == (count, md5),
+        path=entity.path,
+        stored=len(lines) - held,
+        held=held,
+        at_source=count,
+        equal=len(lines) == count and digest.hexdigest() == md5,
     )
 
 
@@ -65,45 +65,56 @@ def _lines(database: Database, entity: Entity) -> tuple[list[bytes], int]:
         key = tuple(record[name] for name in keys)
         held.pop(key, None)
         lines.append(canonical_line(key, record))
-    lines += [canonical_line(key, record) for key, record in held.items()]
+    for key, record in held.items():
+        lines.append(canonical_line(key, record))
     return lines, len(held)
 
 
-def _records(database: Database, entity: Entity) -> Iterator[dict[str, Any]]:
+def _records(database: Database, entity: Entity) -> Iterator[Record]:
+    """The live rows of the table, with the values in the form that the source gave them."""
     names = [column.name for column in entity.columns]
-    forms = [
-        (place, _FORMS[column.type.kind])
-        for place, column in enumerate(entity.columns)
-        if column.type.kind in _FORMS
-    ]
-    destination = open_destination(database, get_connector(database, entity.connector), entity)
+    forms = {}
+    for column in entity.columns:
+        form = _FORMS.get(column.type.kind)
+        if form is not None:
+            forms[column.name] = form
+    connector = get_connector(database, entity.connector)
+    destination = open_destination(database, connector, entity)
     for row in destination.live_rows(entity):
-        values = list(row)
-        for place, form in forms:
-            if values[place] is not None:
-                values[place] = form(values[place])
-        yield dict(zip(names, values, strict=True))
+        record = dict(zip(names, row, strict=True))
+        for name, form in forms.items():
+            value = record[name]
+            if value is not None:
+                record[name] = form(value)
+        yield record
 
 
-def _held(
-    database: Database, entity: Entity, keys: list[str]
-) -> dict[tuple[Any, ...], dict[str, Any]]:
+def _held(database: Database, entity: Entity, keys: list[str]) -> dict[Key, Record]:
     """The newest quarantined record of each key, as the source sent it."""
     with database.connect() as connection:
         rows = connection.execute(
             "SELECT record FROM quarantine WHERE entity_uid = %s ORDER BY last_seen_at, rowversion",
             [entity.uid],
         ).fetchall()
-    records = [decode_json(bytes(row["record"]))["data"] for row in rows]
-    return {tuple(record[name] for name in keys): record for record in records}
+    held = {}
+    for row in rows:
+        sent = decode_json(bytes(row["record"]))
+        record = sent["data"]
+        key = tuple(record[name] for name in keys)
+        held[key] = record
+    return held
 
 
 def _moment(value: datetime) -> str:
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    moment = value.astimezone(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _number(value: float) -> Decimal:
     return Decimal(repr(value))
 
 
-_FORMS: dict[Kind, Callable[[Any], Any]] = {Kind.TIMESTAMPTZ: _moment, Kind.DOUBLE: _number}
+_FORMS: dict[Kind, Callable[[Any], Any]] = {
+    Kind.TIMESTAMPTZ: _moment,
+    Kind.DOUBLE: _number,
+}

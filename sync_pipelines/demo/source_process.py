@@ -38,7 +38,8 @@ class Source:
 
     def counts(self) -> dict[str, int]:
         """Records by slug."""
-        return {slug: table["rows"] for slug, table in self._ask("GET", "tables").items()}
+        tables = self._ask("GET", "tables")
+        return {slug: table["rows"] for slug, table in tables.items()}
 
     def truth(self, slug: str) -> tuple[int, str]:
         """Count and digest of what a faithful copy holds."""
@@ -49,22 +50,21 @@ class Source:
         """`put`, `delete` or `mutate`, and write it down."""
         answer: dict[str, Any] = self._ask("POST", f"{action}/{slug}", value)
         self.changes.append([action, slug, value])
-        self.home.write_plan({"port": self.port, "rows": self.rows, "changes": self.changes})
+        plan = {"port": self.port, "rows": self.rows, "changes": self.changes}
+        self.home.write_plan(plan)
         return answer
 
     def _ask(self, method: str, path: str, value: Any = None) -> Any:
+        url = f"{self.url}/_twin/{path}"
+        headers = {"Authorization": f"Bearer {self.token}"}
+        body = None if value is None else json.dumps(value)
         try:
             answer = self._pool.request(
-                method,
-                f"{self.url}/_twin/{path}",
-                body=None if value is None else json.dumps(value).encode(),
-                headers={"Authorization": f"Bearer {self.token}"},
-                timeout=ANSWER_SECONDS,
+                method, url, body=body, headers=headers, timeout=ANSWER_SECONDS
             )
         except urllib3.exceptions.HTTPError as error:
-            raise SourceUnreachableError(
-                f"The demo's source does not answer: {type(error).__name__}."
-            ) from error
+            kind = type(error).__name__
+            raise SourceUnreachableError(f"The demo's source does not answer: {kind}.") from error
         if answer.status != 200:
             raise SyncError(f"The demo's source refused {path}: {answer.status}.", state="")
         return json.loads(answer.data)
@@ -76,20 +76,14 @@ def start_source(
     """Start the twin with the flights data; it stops with this process."""
     port_file = home.root / "port"
     port_file.unlink(missing_ok=True)
-    arguments = [
-        "--dataset",
-        "flights",
-        "--with-parent",
-        "--gzip",
-        "--port",
-        str(port),
-        "--port-file",
-        str(port_file),
-    ]
-    arguments += ["--token-env", DEMO_TOKEN_VARIABLE, *(["--limit", str(rows)] if rows else [])]
-    return children.start(
-        "source", python_module("sync_pipelines.demo.twin", *arguments)
-    ), port_file
+    arguments = ["--dataset", "flights", "--with-parent", "--gzip"]
+    arguments += ["--port", str(port), "--port-file", str(port_file)]
+    arguments += ["--token-env", DEMO_TOKEN_VARIABLE]
+    if rows:
+        arguments += ["--limit", str(rows)]
+    command = python_module("sync_pipelines.demo.twin", *arguments)
+    child = children.start("source", command)
+    return child, port_file
 
 
 def await_source(
@@ -108,7 +102,8 @@ def await_source(
                 f"The demo's source did not start within {START_SECONDS} s."
             )
         time.sleep(0.05)
-    return Source(home, int(port_file.read_text()), token, rows)
+    port = int(port_file.read_text())
+    return Source(home, port, token, rows)
 
 
 def resume_source(children: Children, home: Home) -> Source:

@@ -52,7 +52,8 @@ def read_yaml(content: bytes, *, only_texts: bool = False) -> tuple[Any, Lines]:
         data = None if node is None else _build(node, (), lines, only_texts=only_texts)
     except UnicodeDecodeError as error:
         raise UnsafeYamlError(
-            "it is not UTF-8.", content.count(b"\n", 0, error.start) + 1
+            "it is not UTF-8.",
+            content.count(b"\n", 0, error.start) + 1,
         ) from None
     except RecursionError:
         raise UnsafeYamlError(f"it is nested deeper than {MAX_DEPTH} levels.") from None
@@ -60,7 +61,8 @@ def read_yaml(content: bytes, *, only_texts: bool = False) -> tuple[Any, Lines]:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None)
         raise UnsafeYamlError(
-            f"{printable(problem or 'it is not YAML')}.", mark.line + 1 if mark else None
+            f"{printable(problem or 'it is not YAML')}.",
+            mark.line + 1 if mark else None,
         ) from None
     return data, lines
 
@@ -106,13 +108,20 @@ def _check_events(text: str, loader: Any) -> None:
         if getattr(event, "tag", None):
             raise UnsafeYamlError("tags are not allowed.", line)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
-            event, yaml.CollectionEndEvent
+            event,
+            yaml.CollectionEndEvent,
         )
         if depth > MAX_DEPTH:
             raise UnsafeYamlError(f"it is nested deeper than {MAX_DEPTH} levels.", line)
 
 
-def _build(node: yaml.Node, location: Location, lines: Lines, *, only_texts: bool) -> Any:
+def _build(
+    node: yaml.Node,
+    location: Location,
+    lines: Lines,
+    *,
+    only_texts: bool,
+) -> Any:
     lines.setdefault(location, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
         return [
@@ -132,7 +141,12 @@ def _build(node: yaml.Node, location: Location, lines: Lines, *, only_texts: boo
             if key in built:
                 raise UnsafeYamlError(f"the key {printable(key)!r} is there twice.", line)
             lines[(*location, key)] = line
-            built[key] = _build(value_node, (*location, key), lines, only_texts=only_texts)
+            built[key] = _build(
+                value_node,
+                (*location, key),
+                lines,
+                only_texts=only_texts,
+            )
         return built
     return _scalar(node, only_texts=only_texts)
 
@@ -143,7 +157,8 @@ def _scalar(node: yaml.Node, *, only_texts: bool) -> Any:
         if only_texts:
             return node.value
         raise UnsafeYamlError(
-            f"a number of {len(node.value)} characters is too long.", node.start_mark.line + 1
+            f"a number of {len(node.value)} characters is too long.",
+            node.start_mark.line + 1,
         )
     try:
         value = yaml.constructor.SafeConstructor().construct_object(node)
@@ -151,7 +166,8 @@ def _scalar(node: yaml.Node, *, only_texts: bool) -> Any:
         if only_texts:
             return node.value
         raise UnsafeYamlError(
-            f"{printable(node.value, 100)!r} is no value of its kind.", node.start_mark.line + 1
+            f"{printable(node.value, 100)!r} is no value of its kind.",
+            node.start_mark.line + 1,
         ) from None
     if only_texts and not (
         value is None

@@ -15,6 +15,8 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+from polars import DataFrame, Expr, Series
+from polars.exceptions import PolarsError
 
 from sync_pipelines.files.safe_yaml import Location
 from sync_pipelines.gate.definition import Rule
@@ -103,8 +105,8 @@ class CompiledRule:
     rule: Rule
     columns: tuple[str, ...]
     check: Any
-    expression: pl.Expr | None
-    when: pl.Expr | None
+    expression: Expr | None
+    when: Expr | None
     words: str
     blind: bool = False
 
@@ -112,12 +114,18 @@ class CompiledRule:
         """This rule for records whose values it cannot see: it passes."""
         first = pl.col(entity.columns[0].name)
         return CompiledRule(
-            self.rule, (), None, first.is_null() | first.is_not_null(), None, self.words, blind=True
+            self.rule,
+            (),
+            None,
+            first.is_null() | first.is_not_null(),
+            None,
+            self.words,
+            blind=True,
         )
 
-    def passes(self, view: pl.DataFrame) -> pl.Series | pl.Expr:
+    def passes(self, view: DataFrame) -> Series | Expr:
         """One boolean per record, never null."""
-        result: pl.Series | pl.Expr
+        result: Series | Expr
         if self.check is not None:
             result = self.check(view.lazy(), self.rule.column).check_output.collect().to_series()
         else:
@@ -126,7 +134,7 @@ class CompiledRule:
         return result if self.when is None else result | ~self.when.fill_null(False)
 
 
-def view_of(entity: Entity, names: set[str]) -> list[pl.Expr]:
+def view_of(entity: Entity, names: set[str]) -> list[Expr]:
     """Expressions that make the columns of a batch (c0, c1, …) into named ones, numbers in texts into numbers."""
     return [
         (
@@ -139,11 +147,11 @@ def view_of(entity: Entity, names: set[str]) -> list[pl.Expr]:
     ]
 
 
-def empty_view(entity: Entity, rows: int = 0) -> pl.DataFrame:
+def empty_view(entity: Entity, rows: int = 0) -> DataFrame:
     """A view of nulls with the right types, to try expressions on."""
-    frames = pl.DataFrame(
+    frames = DataFrame(
         {
-            f"c{index}": pl.Series([None] * rows, dtype=polars_type(column))
+            f"c{index}": Series([None] * rows, dtype=polars_type(column))
             for index, column in enumerate(entity.columns)
         }
     )
@@ -163,7 +171,7 @@ def compile_sql(
     wanted: type[pl.DataType] | None,
     *,
     may_be_constant: bool = False,
-) -> pl.Expr:
+) -> Expr:
     """An SQL expression over one record; where it may, one that is the same for all of them.
 
     Raises:
@@ -172,7 +180,7 @@ def compile_sql(
     _check_size(document, location, text)
     try:
         expression = pl.sql_expr(text)
-    except pl.exceptions.PolarsError as error:
+    except PolarsError as error:
         raise document.fault(f"it is no SQL expression: {_first_line(error)}.", location) from None
     if (
         may_be_constant
@@ -184,7 +192,11 @@ def compile_sql(
     return _checked(document, location, expression, entity, wanted)
 
 
-def _check_size(document: Document, location: Location, text: str) -> None:
+def _check_size(
+    document: Document,
+    location: Location,
+    text: str,
+) -> None:
     """Polars nests operators and evaluates them by recursion in native code: thousands of them crash the process."""
     # One blank for any number of them, or the search would begin anew at each.
     plain = " ".join(_QUOTED.sub("", text).split())
@@ -197,30 +209,35 @@ def _check_size(document: Document, location: Location, text: str) -> None:
         raise document.fault(said, location)
 
 
-def _constant(document: Document, location: Location, expression: pl.Expr) -> Any:
+def _constant(
+    document: Document,
+    location: Location,
+    expression: Expr,
+) -> Any:
     try:
         return pl.select(expression).item()
-    except (pl.exceptions.PolarsError, ValueError) as error:
+    except (PolarsError, ValueError) as error:
         raise document.fault(f"it cannot be evaluated: {_first_line(error)}.", location) from None
 
 
 def _checked(
     document: Document,
     location: Location,
-    expression: pl.Expr,
+    expression: Expr,
     entity: Entity,
     wanted: type[pl.DataType] | None,
-) -> pl.Expr:
+) -> Expr:
     known = {column.name for column in entity.columns}
     for name in expression.meta.root_names():
         if name not in known:
             raise document.fault(
-                f"{entity.path} has no column {name!r}.{nearest(name, known)}", location
+                f"{entity.path} has no column {name!r}.{nearest(name, known)}",
+                location,
             )
     try:
         tree = _tree(expression)
         found = empty_view(entity, 2).select(expression.alias("tried"))
-    except (pl.exceptions.PolarsError, ValueError) as error:
+    except (PolarsError, ValueError) as error:
         raise document.fault(f"it cannot be evaluated: {_first_line(error)}.", location) from None
     if not expression.meta.root_names() or _looks_around(tree):
         raise document.fault(
@@ -229,12 +246,13 @@ def _checked(
         )
     if wanted is not None and found["tried"].dtype not in (wanted, pl.Null):
         raise document.fault(
-            f"it gives {found['tried'].dtype}, where {wanted.__name__} is needed.", location
+            f"it gives {found['tried'].dtype}, where {wanted.__name__} is needed.",
+            location,
         )
     return expression
 
 
-def _tree(expression: pl.Expr) -> Any:
+def _tree(expression: Expr) -> Any:
     """The parts of an expression as plain data.
 
     Raises:
@@ -262,7 +280,12 @@ def _looks_around(tree: Any) -> bool:
     return False
 
 
-def compile_rule(document: Document, index: int, rule: Rule, entity: Entity) -> CompiledRule:
+def compile_rule(
+    document: Document,
+    index: int,
+    rule: Rule,
+    entity: Entity,
+) -> CompiledRule:
     """Check a rule against its entity and make it ready to run.
 
     Raises:
@@ -275,27 +298,52 @@ def compile_rule(document: Document, index: int, rule: Rule, entity: Entity) -> 
         if name not in columns:
             key = (*place, "column" if rule.column else "columns")
             raise document.fault(
-                f"{entity.path} has no column {name!r}.{nearest(name, columns)}", key
+                f"{entity.path} has no column {name!r}.{nearest(name, columns)}",
+                key,
             )
     when = (
         None
         if rule.when is None
-        else compile_sql(document, (*place, "when"), rule.when, entity, pl.Boolean)
+        else compile_sql(
+            document,
+            (*place, "when"),
+            rule.when,
+            entity,
+            pl.Boolean,
+        )
     )
     if rule.check is not None:
         assert rule.column is not None
-        return _builtin(document, place, rule, columns[rule.column], entity, when)
+        return _builtin(
+            document,
+            place,
+            rule,
+            columns[rule.column],
+            entity,
+            when,
+        )
     if rule.function is not None:
         expression = _function(document, place, rule, named, entity)
         words = f"{', '.join(named)}: {rule.function}{_arguments(rule)}"
     else:
         assert rule.expression is not None
         expression = compile_sql(
-            document, (*place, "expression"), rule.expression, entity, pl.Boolean
+            document,
+            (*place, "expression"),
+            rule.expression,
+            entity,
+            pl.Boolean,
         )
         named = list(dict.fromkeys(expression.meta.root_names()))
         words = rule.expression
-    return CompiledRule(rule, tuple(named), None, expression, when, rule.message or words)
+    return CompiledRule(
+        rule,
+        tuple(named),
+        None,
+        expression,
+        when,
+        rule.message or words,
+    )
 
 
 def _builtin(
@@ -304,7 +352,7 @@ def _builtin(
     rule: Rule,
     column: Column,
     entity: Entity,
-    when: pl.Expr | None,
+    when: Expr | None,
 ) -> CompiledRule:
     if rule.check not in CHECKS:
         told = (
@@ -313,7 +361,8 @@ def _builtin(
             else nearest(rule.check, CHECKS)
         )
         raise document.fault(
-            f"pandera has no check {rule.check!r} for records.{told}", (*place, "check")
+            f"pandera has no check {rule.check!r} for records.{told}",
+            (*place, "check"),
         )
     make = getattr(pandera.Check, rule.check)
     known = set(inspect.signature(make).parameters) - _SHARED_ARGUMENTS
@@ -333,7 +382,7 @@ def _builtin(
         OverflowError,
         RecursionError,
         re.error,
-        pl.exceptions.PolarsError,
+        PolarsError,
     ) as error:
         check_words = f"{rule.check}{_arguments(rule)}"
         said = (
@@ -342,12 +391,23 @@ def _builtin(
         )
         raise document.fault(said, (*place, "arguments" if rule.arguments else "check")) from None
     words = f"{column.name}: {rule.check}{_arguments(rule)}"
-    return CompiledRule(rule, (column.name,), check, None, when, rule.message or words)
+    return CompiledRule(
+        rule,
+        (column.name,),
+        check,
+        None,
+        when,
+        rule.message or words,
+    )
 
 
 def _function(
-    document: Document, place: Location, rule: Rule, names: list[str], entity: Entity
-) -> pl.Expr:
+    document: Document,
+    place: Location,
+    rule: Rule,
+    names: list[str],
+    entity: Entity,
+) -> Expr:
     functions = registered_rules()
     if rule.function not in functions:
         raise document.fault(
@@ -357,17 +417,23 @@ def _function(
     function = functions[rule.function]
     try:
         expression = function(*(pl.col(name) for name in names), **rule.arguments)
-    except Exception as error:  # noqa: BLE001 - a person's function may raise anything; the message names the rule
+    except Exception as error:  # a person's function may raise anything; the message names the rule
         raise document.fault(
             f"{rule.function}{signature_of(function)} failed: {type(error).__name__}: {error}.",
             place,
         ) from error
-    if not isinstance(expression, pl.Expr):
+    if not isinstance(expression, Expr):
         raise document.fault(
             f"{rule.function} must return a polars expression, not {type(expression).__name__}.",
             (*place, "function"),
         )
-    return _checked(document, (*place, "function"), expression, entity, pl.Boolean)
+    return _checked(
+        document,
+        (*place, "function"),
+        expression,
+        entity,
+        pl.Boolean,
+    )
 
 
 def _arguments(rule: Rule) -> str:
@@ -399,5 +465,6 @@ def _fitting_number(value: float, column: Column) -> Any:
 
 def _first_line(error: BaseException) -> str:
     return printable(
-        (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip("."), 300
+        (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip("."),
+        300,
     )

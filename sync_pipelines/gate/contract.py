@@ -43,27 +43,24 @@ class Violation:
 @lru_cache(maxsize=1000)
 def build_contract(columns: tuple[Column, ...]) -> pandera.DataFrameSchema:
     """The pandera schema of an entity's columns, named c0, c1, … in declared order."""
-    keys = [
-        f"c{index}"
-        for index, column in enumerate(columns)
-        if column.is_business_key and column.type.arrow == pa.string()
-    ]
-    key_bytes = (
-        pl.sum_horizontal(pl.col(name).str.len_bytes().fill_null(0) for name in keys or ["c0"])
-        <= MAX_KEY_BYTES
-    )
-    return pandera.DataFrameSchema(
-        {
-            f"c{index}": pandera.Column(
-                dtype=_arrow_to_polars(column.type.arrow),
-                nullable=column.is_nullable and not column.is_business_key,
-                checks=_checks(column, key_bytes if f"c{index}" in keys[-1:] else None),
-                description=column.name,
-            )
-            for index, column in enumerate(columns)
-        },
-        strict=True,
-    )
+    declared: dict[str, pandera.Column] = {}
+    last_key = None
+    keys: list[pl.Expr] = []
+    for index, column in enumerate(columns):
+        name = f"c{index}"
+        declared[name] = pandera.Column(
+            dtype=_arrow_to_polars(column.type.arrow),
+            nullable=column.is_nullable and not column.is_business_key,
+            checks=_checks(column),
+            description=column.name,
+        )
+        if column.is_business_key and column.type.arrow == pa.string():
+            keys.append(pl.col(name))
+            last_key = declared[name]
+    if last_key is not None:
+        # One check over all texts of the key.
+        last_key.checks.append(_key_check(keys))
+    return pandera.DataFrameSchema(declared, strict=True)
 
 
 def judge_batch(entity: Entity, batch: pa.Table) -> list[Violation]:
@@ -89,44 +86,42 @@ def judge_batch(entity: Entity, batch: pa.Table) -> list[Violation]:
 
 def _violations(entity: Entity, errors: SchemaErrors) -> list[Violation]:
     first: dict[int, Violation] = {}
+    first_places: dict[int, int] = {}
     for case in errors.failure_cases.iter_rows(named=True):
         if case["index"] is None:
             raise errors
-        column = entity.columns[int(case["column"][1:])]
-        violation = Violation(case["index"], column.name, _reason(column, case["check"]))
-        known = first.get(case["index"])
-        if known is None or _place(entity, violation) < _place(entity, known):
-            first[case["index"]] = violation
+        index: int = case["index"]
+        place = int(case["column"].removeprefix("c"))
+        if index not in first_places or place < first_places[index]:
+            column = entity.columns[place]
+            reason = _reason(column, case["check"])
+            first_places[index] = place
+            first[index] = Violation(index, column.name, reason)
     return [first[index] for index in sorted(first)]
 
 
-def _place(entity: Entity, violation: Violation) -> int:
-    return next(
-        place for place, column in enumerate(entity.columns) if column.name == violation.column
-    )
-
-
 def _reason(column: Column, check: str) -> str:
+    if check == "not_nullable" and column.is_business_key:
+        return "The business key is null."
     if check == "not_nullable":
-        return (
-            "The business key is null."
-            if column.is_business_key
-            else "It is null, but declared NOT NULL."
-        )
+        return "It is null, but declared NOT NULL."
     if check == "key_bytes":
         return f"The business key is longer than the {MAX_KEY_BYTES} bytes that an index can hold."
     return f"It has more than the {column.type.length} characters of {column.data_type}; nothing is cut."
 
 
-def _checks(column: Column, key_bytes: pl.Expr | None) -> list[pandera.Check]:
-    checks = []
-    if column.type.kind is Kind.TEXT and column.type.length is not None:
-        checks.append(pandera.Check.str_length(max_value=column.type.length, name="max_length"))
-    if key_bytes is not None:
-        checks.append(
-            pandera.Check(lambda data: data.lazyframe.select(key_bytes), name="key_bytes")
-        )
-    return checks
+def _checks(column: Column) -> list[pandera.Check]:
+    longest = column.type.length
+    if column.type.kind is not Kind.TEXT or longest is None:
+        return []
+    return [pandera.Check.str_length(max_value=longest, name="max_length")]
+
+
+def _key_check(keys: list[pl.Expr]) -> pandera.Check:
+    """Whether the texts of a key together fit an index entry."""
+    sizes = [key.str.len_bytes().fill_null(0) for key in keys]
+    fits = pl.sum_horizontal(sizes) <= MAX_KEY_BYTES
+    return pandera.Check(lambda data: data.lazyframe.select(fits), name="key_bytes")
 
 
 @lru_cache(maxsize=1000)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.files.safe_yaml import Location
@@ -14,10 +15,14 @@ from sync_pipelines.secrets import check_reference
 
 Outcome = Literal["pass", "review", "reject"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
+Threshold = Annotated[float, Field(ge=0, le=100, strict=False)]
 
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_listed)]
 
 
 class _Strict(BaseModel):
@@ -37,11 +42,11 @@ class Rule(_Strict):
 
     name: Name
     column: str | None = None
-    columns: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
+    columns: Names = []
     check: str | None = None
     function: str | None = None
     expression: str | None = None
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments: dict[str, Any] = {}
     severity: Literal["reject", "review", "score"] = "reject"
     weight: float = Field(1.0, ge=0, le=1e6, strict=False)
     nulls: Literal["pass", "fail"] = "pass"
@@ -50,16 +55,16 @@ class Rule(_Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Rule:
-        kinds = [
-            kind for kind in ("check", "function", "expression") if getattr(self, kind) is not None
-        ]
-        if len(kinds) != 1:
+        kinds = [self.check, self.function, self.expression]
+        if kinds.count(None) != 2:
             raise ValueError("a rule has exactly one of check, function and expression")
-        if self.check is not None and (self.column is None or self.columns):
-            raise ValueError("a check needs column")
-        if self.function is not None and bool(self.column) == bool(self.columns):
-            raise ValueError("a function needs column or columns")
-        if self.expression is not None and (self.column or self.columns or self.arguments):
+        if self.check is not None:
+            if self.column is None or self.columns:
+                raise ValueError("a check needs column")
+        elif self.function is not None:
+            if bool(self.column) == bool(self.columns):
+                raise ValueError("a function needs column or columns")
+        elif self.column or self.columns or self.arguments:
             raise ValueError("an expression names its columns itself, and takes no arguments")
         return self
 
@@ -67,8 +72,8 @@ class Rule(_Strict):
 class Score(_Strict):
     """What a score of 0 to 100 leads to where no decision table says it."""
 
-    reject_below: float = Field(0, ge=0, le=100, strict=False)
-    review_below: float = Field(0, ge=0, le=100, strict=False)
+    reject_below: Threshold = 0
+    review_below: Threshold = 0
 
 
 class Decision(_Strict):
@@ -85,9 +90,9 @@ class Decision(_Strict):
 
     file: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$")
     decision: str | None = None
-    inputs: dict[str, str] = Field(default_factory=dict)
+    inputs: dict[str, str] = {}
     output: str | None = None
-    verdicts: dict[str, Outcome] = Field(default_factory=dict)
+    verdicts: dict[str, Outcome] = {}
 
 
 class HashMask(_Strict):
@@ -111,11 +116,11 @@ class GateFile(_Strict):
     """The whole file."""
 
     record_type: str | None = None
-    required: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
-    rules: list[Rule] = Field(default_factory=list, max_length=500)
+    required: Names = []
+    rules: list[Rule] = Field([], max_length=500)
     score: Score | None = None
     decision: Decision | None = None
-    masks: dict[str, Mask] = Field(default_factory=dict)
+    masks: dict[str, Mask] = {}
 
 
 _MODELS: dict[str, type[BaseModel]] = {
@@ -124,6 +129,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "decision": Decision,
     "masks": HashMask,
 }
+_ALTERNATIVES = ("HashMask", "literal[", "function-")
 
 
 def read_gate_file(path: Path) -> tuple[GateFile, Document]:
@@ -134,43 +140,60 @@ def read_gate_file(path: Path) -> tuple[GateFile, Document]:
     """
     document = load_document(path)
     if not isinstance(document.data, dict):
-        raise document.fault("it must hold keys: " + ", ".join(GateFile.model_fields) + ".")
+        keys = ", ".join(GateFile.model_fields)
+        raise document.fault(f"it must hold keys: {keys}.")
     try:
         gate = GateFile.model_validate(document.data)
     except ValidationError as error:
-        raise _told(document, error) from None
+        raise _first_fault(document, error) from None
     seen: set[str] = set()
     for index, rule in enumerate(gate.rules):
         if rule.name in seen:
-            raise document.fault(
-                f"a rule {rule.name!r} is defined above already.", ("rules", index, "name")
-            )
+            what = f"a rule {rule.name!r} is defined above already."
+            raise document.fault(what, ("rules", index, "name"))
         seen.add(rule.name)
     return gate, document
 
 
-def _told(document: Document, error: ValidationError) -> Exception:
+def _first_fault(document: Document, error: ValidationError) -> Exception:
     """The first problem; of a mask's alternatives, the one that fits best."""
     problem = error.errors(include_url=False, include_input=True)[0]
-    location: Location = tuple(
-        part
-        for part in problem["loc"]
-        if not str(part).startswith(("HashMask", "literal[", "function-"))
-    )
-    if location[:1] == ("masks",) and len(location) >= 2 and problem["type"] != "value_error":
+    location = _location_of(problem)
+    kind = problem["type"]
+    is_mask = location[:1] == ("masks",) and len(location) >= 2
+    if is_mask and kind != "value_error":
         return document.fault("a mask is redact, drop, or {hash: env:NAME}.", location[:2])
-    if problem["type"] == "extra_forbidden":
-        model = _MODELS.get(str(location[0]), GateFile) if len(location) > 1 else GateFile
-        return document.fault(
-            f"there is no such key.{nearest(location[-1], model.model_fields)}", location
-        )
-    if problem["type"] == "literal_error":
-        choices = [
-            choice.strip("' ")
-            for choice in problem["ctx"]["expected"].replace(" or ", ", ").split(",")
-        ]
-        return document.fault(
-            f"{problem['input']!r} is not one of {', '.join(choices)}.{nearest(problem['input'], choices)}",
-            location,
-        )
-    return document.fault(problem["msg"].removeprefix("Value error, ") + ".", location)
+    if kind == "extra_forbidden":
+        hint = nearest(location[-1], _model_at(location).model_fields)
+        return document.fault(f"there is no such key.{hint}", location)
+    if kind == "literal_error":
+        choices = _choices_in(problem["ctx"]["expected"])
+        given = problem["input"]
+        hint = nearest(given, choices)
+        what = f"{given!r} is not one of {', '.join(choices)}.{hint}"
+        return document.fault(what, location)
+    reason = problem["msg"].removeprefix("Value error, ")
+    return document.fault(f"{reason}.", location)
+
+
+def _location_of(problem: ErrorDetails) -> Location:
+    """The place of a problem in the file, without the names that pydantic gives to the alternatives of a type."""
+    parts = []
+    for part in problem["loc"]:
+        if not str(part).startswith(_ALTERNATIVES):
+            parts.append(part)
+    return tuple(parts)
+
+
+def _model_at(location: Location) -> type[BaseModel]:
+    """The model whose key is at a place."""
+    if len(location) == 1:
+        return GateFile
+    outermost = str(location[0])
+    return _MODELS.get(outermost, GateFile)
+
+
+def _choices_in(expected: str) -> list[str]:
+    """The values in pydantic's "'a', 'b' or 'c'"."""
+    listed = expected.replace(" or ", ", ")
+    return [choice.strip("' ") for choice in listed.split(",")]

@@ -33,12 +33,17 @@ class Document:
     def fault(self, what: str, location: Location = ()) -> GateDefinitionError:
         """An error at a place of this file: file, line, key, what is wrong."""
         key = ".".join(map(str, location))
-        return definition_fault(
-            self.path, line_of(self.lines, location), f"{key}: {what}" if key else what
-        )
+        line = line_of(self.lines, location)
+        if key:
+            what = f"{key}: {what}"
+        return definition_fault(self.path, line, what)
 
 
-def definition_fault(path: Path, line: int | None, what: str) -> GateDefinitionError:
+def definition_fault(
+    path: Path,
+    line: int | None,
+    what: str,
+) -> GateDefinitionError:
     """An error of a gate's file."""
     place = f"{path}:{line}" if line else str(path)
     return GateDefinitionError(
@@ -52,11 +57,10 @@ def nearest(name: Any, known: Iterable[str]) -> str:
     """ " Did you mean …?" or the list of what there is."""
     names = sorted(set(known))
     found = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    return (
-        f" Did you mean {found[0]!r}?"
-        if found
-        else f" There is: {printable(', '.join(names), 1000) or 'nothing'}."
-    )
+    if found:
+        return f" Did you mean {found[0]!r}?"
+    listed = printable(", ".join(names), 1000)
+    return f" There is: {listed or 'nothing'}."
 
 
 def read_bounded(path: Path) -> bytes:
@@ -70,7 +74,11 @@ def read_bounded(path: Path) -> bytes:
     except SettingsError as error:
         raise definition_fault(path, None, error.what) from None
     except OSError as error:
-        raise definition_fault(path, None, f"it cannot be read: {error.strerror}.") from None
+        raise definition_fault(
+            path,
+            None,
+            f"it cannot be read: {error.strerror}.",
+        ) from None
 
 
 def load_document(path: Path) -> Document:

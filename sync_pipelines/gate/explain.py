@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+from polars import DataFrame
 
+from sync_pipelines.gate.decision import NO_RULE
 from sync_pipelines.gate.dmn.feel import UnaryTests
-from sync_pipelines.gate.judge import NO_RULE, PASS, Gate
+from sync_pipelines.gate.judge import Gate
+from sync_pipelines.gate.levels import PASS
 
 VERDICTS = ("pass", "review", "reject")
 MAX_TOGETHER = 4
@@ -46,84 +50,119 @@ def explain(gate: Gate, batch: pa.Table) -> Explanation:
     """Explain the first record of a batch of declared columns; its contract must hold."""
     view = gate.view(batch.slice(0, 1))
     bits = gate.bits(view)
-    found = gate.decide(view, bits).row(0, named=True)
-    told = bits.row(0, named=True)
-    chosen = None if found["chosen"] in (None, NO_RULE) else found["chosen"] + 1
-    remedies = [] if found["level"] == PASS else _remedies(gate, view, told)
-    return Explanation(
-        VERDICTS[found["level"]],
-        found["_score"],
-        [
-            {
-                "name": rule.rule.name,
-                "asks": rule.words,
-                "severity": rule.rule.severity,
-                "weight": rule.rule.weight,
-                "passed": None if rule.blind else told[f"r{index}"],
-            }
-            for index, rule in enumerate(gate.rules)
-        ],
-        [name for index, name in enumerate(gate.definition.required) if not told[f"q{index}"]],
-        chosen,
-        gate.decision.file if gate.decision else None,
-        "" if found["level"] == PASS else gate.reason({**told, **found})[1],
-        remedies,
-        _cells(gate, view, bits) if found["level"] != PASS and not remedies else [],
+    row = bits.row(0, named=True)
+    decided = gate.decide(view, bits).row(0, named=True)
+    chosen = decided["chosen"]
+    explanation = Explanation(
+        verdict=VERDICTS[decided["level"]],
+        score=decided["_score"],
+        rules=_rules(gate, row),
+        missing=_missing(gate, row),
+        chosen=None if chosen in (None, NO_RULE) else chosen + 1,
+        table=gate.decision.file if gate.decision else None,
+        reason="",
     )
+    if decided["level"] == PASS:
+        return explanation
+    _, reason = gate.reason(row | decided)
+    remedies = _remedies(gate, view, row)
+    cells = [] if remedies else _cells(gate, view, bits)
+    return replace(explanation, reason=reason, remedies=remedies, cells=cells)
 
 
-def _remedies(gate: Gate, view: pl.DataFrame, told: dict[str, Any]) -> list[list[str]]:
-    failing = [name for name, passed in told.items() if name[0] in "rq" and not passed]
-    names = {f"r{index}": rule.rule.name for index, rule in enumerate(gate.rules)}
-    names |= {
-        f"q{index}": f"required {name}" for index, name in enumerate(gate.definition.required)
-    }
-    for together in [
-        *range(1, min(MAX_TOGETHER, len(failing)) + 1),
-        *([len(failing)] if len(failing) > MAX_TOGETHER else []),
-    ]:
-        sets = list(itertools.combinations(failing, together))
-        bits = pl.DataFrame(
-            [
-                {
-                    **told,
-                    **dict.fromkeys(changed, True),
-                    "broken": None if f"r{told['broken']}" in changed else told["broken"],
-                }
-                for changed in sets
-            ]
-        )
+def _rules(gate: Gate, row: dict[str, Any]) -> list[dict[str, Any]]:
+    rules = []
+    for index, rule in enumerate(gate.rules):
+        passed = row[f"r{index}"]
+        shown = {
+            "name": rule.rule.name,
+            "asks": rule.words,
+            "severity": rule.rule.severity,
+            "weight": rule.rule.weight,
+            "passed": None if rule.blind else passed,
+        }
+        rules.append(shown)
+    return rules
+
+
+def _missing(gate: Gate, row: dict[str, Any]) -> list[str]:
+    required = enumerate(gate.definition.required)
+    return [name for index, name in required if not row[f"q{index}"]]
+
+
+def _remedies(
+    gate: Gate,
+    view: DataFrame,
+    row: dict[str, Any],
+) -> list[list[str]]:
+    """The smallest sets of failing rules and fields that let the record pass when they do."""
+    failing = [name for name, passed in row.items() if name[0] in "rq" and not passed]
+    sizes = list(range(1, len(failing) + 1))
+    if len(failing) > MAX_TOGETHER:
+        sizes = [*sizes[:MAX_TOGETHER], len(failing)]
+    names = _names_of_bits(gate)
+    for size in sizes:
+        sets = list(itertools.combinations(failing, size))
+        changed = DataFrame([_with_passing(row, bits) for bits in sets])
         views = pl.concat([view] * len(sets))
-        levels = gate.decide(views, bits)["level"].to_list()
-        if helpful := [
-            [names[name] for name in changed]
-            for changed, level in zip(sets, levels, strict=True)
-            if level == PASS
-        ]:
-            return helpful
+        levels = gate.decide(views, changed)["level"]
+        helpful = levels.eq(PASS).arg_true()
+        if len(helpful):
+            return [_named(sets[place], names) for place in helpful]
     return []
 
 
-def _cells(gate: Gate, view: pl.DataFrame, bits: pl.DataFrame) -> list[str]:
+def _named(bits: tuple[str, ...], names: dict[str, str]) -> list[str]:
+    return [names[bit] for bit in bits]
+
+
+def _names_of_bits(gate: Gate) -> dict[str, str]:
+    names = {}
+    for index, rule in enumerate(gate.rules):
+        names[f"r{index}"] = rule.rule.name
+    for index, name in enumerate(gate.definition.required):
+        names[f"q{index}"] = f"required {name}"
+    return names
+
+
+def _with_passing(row: dict[str, Any], bits: tuple[str, ...]) -> dict[str, Any]:
+    """The bits of a record as they would be if some more passed."""
+    changed = row | dict.fromkeys(bits, True)
+    broken_rule = f"r{row['broken']}"
+    if broken_rule in bits:
+        changed["broken"] = None
+    return changed
+
+
+def _cells(
+    gate: Gate,
+    view: DataFrame,
+    bits: DataFrame,
+) -> list[str]:
     """For every rule of the table that lets pass, the conditions that the record does not meet."""
     if gate.decision is None or gate.decision.table.aggregation is not None:
         return []
     inputs = gate.table_inputs(view, bits)
-    table = gate.decision.table
-    told = []
-    for number, rule in enumerate(table.rules):
-        if gate.decision.levels[number] == PASS:
-            unmet = [
-                f"{one.name} {_shown(test)}"
-                for index, (one, test) in enumerate(zip(table.inputs, rule.tests, strict=True))
-                if not inputs.select(test.expression(pl.col(f"i{index}"))).item()
-            ]
-            told.append(f"rule {number + 1} asks for {' and '.join(unmet)}")
-    return told
+    levels = gate.decision.levels
+    names = [one.name for one in gate.decision.table.inputs]
+    sentences = []
+    for number, rule in enumerate(gate.decision.table.rules):
+        if levels[number] == PASS:
+            unmet = " and ".join(_unmet(inputs, names, rule.tests))
+            sentences.append(f"rule {number + 1} asks for {unmet}")
+    return sentences
 
 
-def _shown(test: UnaryTests) -> str:
-    return test.text.strip()
+def _unmet(
+    inputs: DataFrame,
+    names: Sequence[str],
+    tests: Sequence[UnaryTests],
+) -> Iterator[str]:
+    """The conditions of a rule that the inputs of a record do not meet."""
+    for index, test in enumerate(tests):
+        is_met = test.expression(pl.col(f"i{index}"))
+        if not inputs.select(is_met).item():
+            yield f"{names[index]} {test.text.strip()}"
 
 
 @dataclass
@@ -139,23 +178,33 @@ class Shadow:
     failed: Counter[str] = field(default_factory=Counter)
     examples: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, keys: list[str], old: list[str], new: list[tuple[str, str]]) -> None:
+    def add(
+        self,
+        keys: list[str],
+        old: list[str],
+        new: list[tuple[str, str]],
+    ) -> None:
         """Count records by their old verdict and their new one with its reason."""
         for key, before, (after, reason) in zip(keys, old, new, strict=True):
             self.records += 1
             self.moved[before, after] += 1
             if before != after and len(self.examples) < MAX_EXAMPLES:
-                self.examples.append({"key": key, "now": before, "then": after, "reason": reason})
+                example = {
+                    "key": key,
+                    "now": before,
+                    "then": after,
+                    "reason": reason,
+                }
+                self.examples.append(example)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON-ready data."""
-        moved = [
-            {"now": now, "then": then, "records": count}
-            for (now, then), count in sorted(self.moved.items())
-        ]
+        verdicts = []
+        for (now, then), count in sorted(self.moved.items()):
+            verdicts.append({"now": now, "then": then, "records": count})
         return {
             "records": self.records,
-            "verdicts": moved,
+            "verdicts": verdicts,
             "failed": dict(self.failed),
             "examples": self.examples,
         }

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from polars import Expr
 
 from sync_pipelines.files.safe_yaml import Location
 from sync_pipelines.gate.compiled import compile_rule, compile_sql
+from sync_pipelines.gate.decision import DecisionUse
 from sync_pipelines.gate.definition import Decision, GateFile, read_gate_file
 from sync_pipelines.gate.dmn.coverage import POLARS, Finding, examine
 from sync_pipelines.gate.dmn.feel import Kind as FeelKind
 from sync_pipelines.gate.dmn.table import DecisionTable, HitPolicy, Input
 from sync_pipelines.gate.dmn_file import read_table
 from sync_pipelines.gate.document import Document, definition_fault, nearest
-from sync_pipelines.gate.judge import LEVELS, REJECT, DecisionUse, Gate
+from sync_pipelines.gate.judge import Gate
+from sync_pipelines.gate.levels import LEVELS, PASS, REJECT
 from sync_pipelines.gate.masks import check_masks
 from sync_pipelines.gate.rules import load_rule_files
 from sync_pipelines.model.entity import Entity
@@ -50,6 +53,8 @@ _VERDICTS = {
     "reject": "reject",
 }
 
+_SEPARATORS = re.compile(r"[^a-z0-9]+")
+
 _cache: dict[Path, tuple[Any, Gate]] = {}
 _lock = threading.Lock()
 
@@ -70,35 +75,42 @@ def load_gate(folder: Path, entity: Entity) -> Gate | None:
         return None
     with _lock:
         known = _cache.get(path)
-    if known is not None and known[0] == _stamp(folder, path, known[1].definition):
-        return (
-            known[1]
-            if known[1].entity.code_version == entity.code_version
-            else _load(folder, path, entity)
-        )
+    if known is None:
+        return _load(folder, path, entity)
+    stamp, gate = known
+    are_files_same = stamp == _stamp(folder, path, gate.definition)
+    if are_files_same and gate.entity.code_version == entity.code_version:
+        return gate
     return _load(folder, path, entity)
 
 
 def _load(folder: Path, path: Path, entity: Entity) -> Gate:
     load_rule_files(folder)
     # Looked at before the files are read for good: what changes meanwhile is read again.
-    stamp = _stamp(folder, path, read_gate_file(path)[0])
+    definition, _ = read_gate_file(path)
+    stamp = _stamp(folder, path, definition)
     gate, _ = build_gate(path, entity)
     with _lock:
         _cache[path] = (stamp, gate)
     return gate
 
 
-def _stamp(folder: Path, path: Path, definition: GateFile) -> tuple[Any, ...]:
+def _stamp(
+    folder: Path,
+    path: Path,
+    definition: GateFile,
+) -> tuple[Any, ...]:
     """What tells whether a gate's files changed: its own, its table, and the rules in Python."""
-    files = [
-        path,
-        *([path.parent / definition.decision.file] if definition.decision else []),
-        *sorted(folder.glob("*.py")),
-    ]
-    return tuple(
-        (str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists()
-    )
+    files = [path]
+    if definition.decision is not None:
+        files.append(path.parent / definition.decision.file)
+    files += sorted(folder.glob("*.py"))
+    stamps = []
+    for file in files:
+        if file.exists():
+            status = file.stat()
+            stamps.append((str(file), status.st_mtime_ns, status.st_size))
+    return tuple(stamps)
 
 
 def build_gate(path: Path, entity: Entity) -> tuple[Gate, list[Finding]]:
@@ -111,27 +123,52 @@ def build_gate(path: Path, entity: Entity) -> tuple[Gate, list[Finding]]:
     known = [column.name for column in entity.columns]
     for index, name in enumerate(definition.required):
         if name not in known:
-            raise document.fault(
-                f"{entity.path} has no column {name!r}.{nearest(name, known)}", ("required", index)
-            )
+            what = f"{entity.path} has no column {name!r}.{nearest(name, known)}"
+            raise document.fault(what, ("required", index))
     check_masks(document, definition, entity)
-    rules = tuple(
-        compile_rule(document, index, rule, entity) for index, rule in enumerate(definition.rules)
-    )
+    rules = []
+    for index, rule in enumerate(definition.rules):
+        rules.append(compile_rule(document, index, rule, entity))
     _check_score(document, definition)
-    record_type = None
-    if definition.record_type is not None:
-        if definition.decision is None:
-            raise document.fault(
-                "only a decision uses the record type, and there is none.", ("record_type",)
-            )
-        record_type = compile_sql(
-            document, ("record_type",), definition.record_type, entity, None, may_be_constant=True
-        )
+    record_type = _record_type(document, definition, entity)
+    gate = Gate(
+        entity,
+        definition,
+        tuple(rules),
+        record_type,
+        decision=None,
+    )
     if definition.decision is None:
-        return Gate(entity, definition, rules, record_type, None), []
-    decision, findings = _decision(document, definition, definition.decision, entity)
-    return Gate(entity, definition, rules, record_type, decision), findings
+        return gate, []
+    decision, findings = _decision(
+        document,
+        definition,
+        definition.decision,
+        entity,
+    )
+    return replace(gate, decision=decision), findings
+
+
+def _record_type(
+    document: Document,
+    definition: GateFile,
+    entity: Entity,
+) -> Expr | None:
+    """The expression of a record's type, which only a decision table asks for."""
+    if definition.record_type is None:
+        return None
+    location = ("record_type",)
+    if definition.decision is None:
+        what = "only a decision uses the record type, and there is none."
+        raise document.fault(what, location)
+    return compile_sql(
+        document,
+        location,
+        definition.record_type,
+        entity,
+        wanted=None,
+        may_be_constant=True,
+    )
 
 
 def _check_score(document: Document, definition: GateFile) -> None:
@@ -155,16 +192,18 @@ def _check_score(document: Document, definition: GateFile) -> None:
 
 
 def _decision(
-    document: Document, definition: GateFile, used: Decision, entity: Entity
+    document: Document,
+    definition: GateFile,
+    used: Decision,
+    entity: Entity,
 ) -> tuple[DecisionUse, list[Finding]]:
     path = document.path.parent / used.file
-    table = read_table(path, used.decision)
-    table = replace(
-        table,
-        inputs=tuple(
-            _typed(one, used.inputs.get(one.name, one.name), entity) for one in table.inputs
-        ),
-    )
+    untyped = read_table(path, used.decision)
+    inputs = []
+    for one in untyped.inputs:
+        given = used.inputs.get(one.name, one.name)
+        inputs.append(_typed(one, given, entity))
+    table = replace(untyped, inputs=tuple(inputs))
     findings = examine(table)
     for finding in findings:
         if finding.is_error:
@@ -172,18 +211,28 @@ def _decision(
     _check_use(document, definition, used, table)
     sources, facts = _sources(document, definition, used, table, entity)
     levels, default = _levels(document, used, table)
-    return DecisionUse(
-        table, sources, levels, default, used.file, "required_present" in facts
-    ), findings
+    decision = DecisionUse(
+        table,
+        sources,
+        levels,
+        default_level=default,
+        file=used.file,
+        uses_required="required_present" in facts,
+    )
+    return decision, findings
 
 
 def _check_use(
-    document: Document, definition: GateFile, used: Decision, table: DecisionTable
+    document: Document,
+    definition: GateFile,
+    used: Decision,
+    table: DecisionTable,
 ) -> None:
     """Refuse a use of the table that contradicts it."""
     if table.aggregation is None and definition.score is not None:
         raise document.fault(
-            "the decision table judges, so thresholds of the score are not used.", ("score",)
+            "the decision table judges, so thresholds of the score are not used.",
+            ("score",),
         )
     if table.aggregation is not None and definition.score is None:
         raise document.fault(
@@ -191,25 +240,28 @@ def _check_use(
             " rejected.",
             ("decision",),
         )
-    unknown = [name for name in used.inputs if name not in {one.name for one in table.inputs}]
-    if unknown:
-        told = nearest(unknown[0], [one.name for one in table.inputs])
-        raise document.fault(
-            f"{used.file} has no input {unknown[0]!r}.{told}", ("decision", "inputs", unknown[0])
-        )
+    inputs = [one.name for one in table.inputs]
+    for name in used.inputs:
+        if name not in inputs:
+            what = f"{used.file} has no input {name!r}.{nearest(name, inputs)}"
+            raise document.fault(what, ("decision", "inputs", name))
 
 
 def _sources(
-    document: Document, definition: GateFile, used: Decision, table: DecisionTable, entity: Entity
-) -> tuple[tuple[pl.Expr, ...], set[str | None]]:
+    document: Document,
+    definition: GateFile,
+    used: Decision,
+    table: DecisionTable,
+    entity: Entity,
+) -> tuple[tuple[Expr, ...], set[str | None]]:
     """What each input of the table reads, and the facts of the gate among them."""
-    sources: list[pl.Expr] = []
+    sources: list[Expr] = []
     facts: set[str | None] = set()
     for one in table.inputs:
         given = used.inputs.get(one.name, one.name)
-        location: Location = (
-            ("decision", "inputs", one.name) if one.name in used.inputs else ("decision",)
-        )
+        location: Location = ("decision",)
+        if one.name in used.inputs:
+            location = ("decision", "inputs", one.name)
         source, fact = _source(document, location, given, one.kind, entity)
         if fact == "record_type" and definition.record_type is None:
             raise document.fault(
@@ -218,7 +270,8 @@ def _sources(
             )
         if fact == "required_present" and not definition.required:
             raise document.fault(
-                f"{used.file} asks for the required fields, so required must name them.", location
+                f"{used.file} asks for the required fields, so required must name them.",
+                location,
             )
         sources.append(source)
         facts.add(fact)
@@ -226,22 +279,28 @@ def _sources(
 
 
 def _source(
-    document: Document, location: Location, given: str, wanted: FeelKind, entity: Entity
-) -> tuple[pl.Expr, str | None]:
+    document: Document,
+    location: Location,
+    given: str,
+    wanted: FeelKind,
+    entity: Entity,
+) -> tuple[Expr, str | None]:
     columns = {column.name: column for column in entity.columns}
     if given in columns:
-        have = _feel_kind(columns[given].type.kind)
-        if have != wanted:
+        column = columns[given]
+        if _feel_kind(column.type.kind) != wanted:
             raise document.fault(
-                f"the table compares {given!r} with a {wanted}, but the column is {columns[given].data_type}.",
+                f"the table compares {given!r} with a {wanted}, but the column is {column.data_type}.",
                 location,
             )
-        return pl.col(given).cast(POLARS[wanted]), None
-    fact = re.sub(r"[^a-z0-9]+", "_", given.lower()).strip("_")
-    fact = _ALIASES.get(fact, fact)
+        source = pl.col(given).cast(POLARS[wanted])
+        return source, None
+    name = _SEPARATORS.sub("_", given.lower()).strip("_")
+    fact = _ALIASES.get(name, name)
     if fact not in _FACTS:
+        hint = nearest(given, [*columns, *_FACTS])
         raise document.fault(
-            f"{given!r} is neither a column nor one of {', '.join(_FACTS)}.{nearest(given, [*columns, *_FACTS])}",
+            f"{given!r} is neither a column nor one of {', '.join(_FACTS)}.{hint}",
             location,
         )
     if _FACT_KINDS[fact] != wanted:
@@ -258,56 +317,71 @@ _PROVABLE_SCALE = 9
 
 def _typed(one: Input, given: str, entity: Entity) -> Input:
     """An input with what its column's type can hold, so that the proof is over values that there are."""
-    column = next((column for column in entity.columns if column.name == given), None)
-    if column is None:
+    types = {column.name: column.type for column in entity.columns}
+    if given not in types:
         return one
-    kind = column.type
-    if one.kind == "number" and kind.kind in INTEGER_BITS:
+    declared = types[given]
+    if one.kind == "string" and declared.length:
+        return replace(one, longest=declared.length)
+    if one.kind != "number":
+        return one
+    if declared.kind in INTEGER_BITS:
         return replace(one, step=1.0)
-    if (
-        one.kind == "number"
-        and kind.kind is Kind.NUMERIC
-        and kind.precision is not None
-        and (kind.scale or 0) <= _PROVABLE_SCALE
-    ):
-        return replace(one, step=10.0 ** -(kind.scale or 0))
-    return replace(one, longest=kind.length) if one.kind == "string" and kind.length else one
+    scale = declared.scale or 0
+    is_exact = declared.kind is Kind.NUMERIC and declared.precision is not None
+    if is_exact and scale <= _PROVABLE_SCALE:
+        return replace(one, step=10.0**-scale)
+    return one
 
 
 def _feel_kind(kind: Kind) -> FeelKind:
-    if kind in (*INTEGER_BITS, Kind.NUMERIC, Kind.REAL, Kind.DOUBLE):
-        return "number"
-    if kind is Kind.BOOLEAN:
-        return "boolean"
-    return "date" if kind in (Kind.DATE, Kind.TIMESTAMP, Kind.TIMESTAMPTZ) else "string"
+    match kind:
+        case Kind.SMALLINT | Kind.INTEGER | Kind.BIGINT:
+            return "number"
+        case Kind.NUMERIC | Kind.REAL | Kind.DOUBLE:
+            return "number"
+        case Kind.BOOLEAN:
+            return "boolean"
+        case Kind.DATE | Kind.TIMESTAMP | Kind.TIMESTAMPTZ:
+            return "date"
+    return "string"
 
 
 def _levels(
-    document: Document, used: Decision, table: DecisionTable
+    document: Document,
+    used: Decision,
+    table: DecisionTable,
 ) -> tuple[tuple[int, ...], int]:
     if table.aggregation is not None:
-        return tuple(REJECT for _ in table.rules), REJECT
+        # The thresholds of the score judge.
+        return (REJECT,) * len(table.rules), REJECT
     place = _verdict_place(document, used, table)
     output = table.outputs[place]
     answers = [rule.outputs[place] for rule in table.rules]
     possible = {str(answer) for answer in (*answers, *output.values)}
     if table.has_default:
         possible.add(str(output.default))
-    unknown = [answer for answer in used.verdicts if answer not in possible]
-    if unknown:
-        hint = nearest(unknown[0], possible)
-        raise document.fault(
-            f"{used.file} never answers {unknown[0]!r}.{hint}", ("decision", "verdicts", unknown[0])
-        )
+    for answer in used.verdicts:
+        if answer not in possible:
+            what = f"{used.file} never answers {answer!r}.{nearest(answer, possible)}"
+            raise document.fault(what, ("decision", "verdicts", answer))
     if table.has_default:
         default = _level(document, used, output.default)
+    elif table.policy is HitPolicy.COLLECT:
+        default = PASS
     else:
-        default = LEVELS["pass"] if table.policy is HitPolicy.COLLECT else REJECT
-    return tuple(_level(document, used, answer) for answer in answers), default
+        default = REJECT
+    levels = [_level(document, used, answer) for answer in answers]
+    return tuple(levels), default
 
 
-def _level(document: Document, used: Decision, answer: Any) -> int:
-    verdict = used.verdicts.get(str(answer)) or _VERDICTS.get(str(answer).lower())
+def _level(
+    document: Document,
+    used: Decision,
+    answer: Any,
+) -> int:
+    text = str(answer)
+    verdict = used.verdicts.get(text) or _VERDICTS.get(text.lower())
     if verdict is None:
         raise document.fault(
             f"verdicts must say what the answer {answer!r} means: pass, review or reject.",
@@ -316,7 +390,11 @@ def _level(document: Document, used: Decision, answer: Any) -> int:
     return LEVELS[verdict]
 
 
-def _verdict_place(document: Document, used: Decision, table: DecisionTable) -> int:
+def _verdict_place(
+    document: Document,
+    used: Decision,
+    table: DecisionTable,
+) -> int:
     """Which output of the table has the verdict."""
     names = [output.name for output in table.outputs]
     if used.output is None:
@@ -327,8 +405,7 @@ def _verdict_place(document: Document, used: Decision, table: DecisionTable) -> 
             )
         return 0
     if used.output not in names:
-        raise document.fault(
-            f"{used.file} has no output {used.output!r}.{nearest(used.output, names)}",
-            ("decision", "output"),
-        )
+        hint = nearest(used.output, names)
+        what = f"{used.file} has no output {used.output!r}.{hint}"
+        raise document.fault(what, ("decision", "output"))
     return names.index(used.output)

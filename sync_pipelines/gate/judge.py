@@ -7,66 +7,39 @@ else the score.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 import pyarrow as pa
+from polars import DataFrame, Expr, Series
 
+from sync_pipelines.gate.bits import bits_of
 from sync_pipelines.gate.compiled import CompiledRule, view_of
 from sync_pipelines.gate.contract import Violation
+from sync_pipelines.gate.decision import NO_RULE, DecisionUse
 from sync_pipelines.gate.definition import GateFile
-from sync_pipelines.gate.dmn.feel import number_or_value
-from sync_pipelines.gate.dmn.table import DecisionTable, HitPolicy
+from sync_pipelines.gate.levels import (
+    LEVELS,
+    PASS,
+    PASS_LEVEL,
+    REJECT,
+    REVIEW,
+    beside,
+    level_by_thresholds,
+    level_of_broken,
+    level_of_missing,
+    level_where,
+    numbered,
+)
+from sync_pipelines.gate.reasons import Reasons, Row, columns_of
+from sync_pipelines.gate.tally import Tally
 from sync_pipelines.model.entity import Entity
-from sync_pipelines.secrets import printable
 
-PASS = 0
-REVIEW = 1
-REJECT = 2
-LEVELS = {"pass": PASS, "review": REVIEW, "reject": REJECT}
-NO_RULE = -1
-RECORD_TYPE = -1
-MAX_REASON = 1000
 _FACTS = ["_score", "_required", "_failed"]
-_PASS = pl.lit(PASS, pl.Int32)
-
-
-@dataclass
-class Tally:
-    """What a gate did in a run.
-
-    Attributes:
-        passed, reviewed, rejected: records by verdict; those that cannot be decoded or that the contract refuses are
-        rejected, too.
-        waived: of those that passed, the ones for which a person waived the rules.
-        failed: records that failed each rule, by its name.
-        decided: records by rule of the decision table, "rule 3", and "no rule".
-    """
-
-    passed: int = 0
-    reviewed: int = 0
-    rejected: int = 0
-    waived: int = 0
-    failed: Counter[str] = field(default_factory=Counter)
-    decided: Counter[str] = field(default_factory=Counter)
-
-    def waive(self, count: int) -> None:
-        """So many of the rejected ones pass, because a person waived the rules for them."""
-        self.rejected -= count
-        self.passed += count
-        self.waived += count
-
-    def as_dict(self) -> dict[str, Any]:
-        """The tally as JSON-ready data."""
-        return {
-            **vars(self),
-            "failed": dict(self.failed),
-            "decided": dict(sorted(self.decided.items())),
-        }
+_LEVEL = pl.col("level")
+_BEST_SCORE = 100.0
 
 
 @dataclass(frozen=True)
@@ -83,50 +56,13 @@ class Verdicts:
 
 
 @dataclass(frozen=True)
-class DecisionUse:
-    """A decision table bound to an entity.
-
-    Attributes:
-        sources: per input, an expression over the view and the bits that gives its value.
-        levels: per rule, the verdict.
-        default_level: where no rule matches.
-        file: its name, for reasons.
-    """
-
-    table: DecisionTable
-    sources: tuple[pl.Expr, ...]
-    levels: tuple[int, ...]
-    default_level: int
-    file: str
-    uses_required: bool
-
-    @cached_property
-    def matches(self) -> list[pl.Expr]:
-        """The table's rules over i0, i1, …"""
-        return self.table.matches()
-
-    def chosen(self) -> pl.Expr:
-        """The rule that answers; of a COLLECT without aggregation the one with the worst verdict."""
-        if self.table.policy is not HitPolicy.COLLECT:
-            return self.table.chosen()
-        order = sorted(range(len(self.levels)), key=lambda number: -self.levels[number])
-        matches = [pl.when(pl.col(f"m{number}")).then(pl.lit(number, pl.Int32)) for number in order]
-        return pl.coalesce(matches)
-
-
-@dataclass(frozen=True)
 class Gate:
-    """The gate of an entity, ready to judge batches.
-
-    Its bits, a row per record: r0, r1, … which rules passed; q0, q1, … which required fields are there; kind, the
-    record type; broken, the rule that cannot be evaluated for the record (RECORD_TYPE = not its type), null where all
-    can.
-    """
+    """The gate of an entity, ready to judge batches."""
 
     entity: Entity
     definition: GateFile
     rules: tuple[CompiledRule, ...]
-    record_type: pl.Expr | None
+    record_type: Expr | None
     decision: DecisionUse | None
 
     @cached_property
@@ -137,150 +73,170 @@ class Gate:
     @cached_property
     def may_review(self) -> bool:
         """Whether a record of this gate can be flagged for review."""
-        if any(rule.rule.severity == "review" for rule in self.rules):
+        severities = {rule.rule.severity for rule in self.rules}
+        if "review" in severities:
             return True
         score = self.definition.score
         if score is not None and score.review_below > 0:
             return True
-        decision = self.decision
-        return decision is not None and REVIEW in (*decision.levels, decision.default_level)
+        return self.decision is not None and self.decision.may_review
+
+    @cached_property
+    def _reasons(self) -> Reasons:
+        return Reasons(self.definition, self.rules, self.decision)
 
     @cached_property
     def _names(self) -> set[str]:
-        names = set(_columns_of(self.rules))
-        names.update(self.definition.required)
-        expressions = [rule.when for rule in self.rules if rule.when is not None]
-        if self.record_type is not None:
-            expressions.append(self.record_type)
-        if self.decision is not None:
-            expressions += self.decision.sources
-        for expression in expressions:
-            names.update(expression.meta.root_names())
+        """The columns that the gate looks at."""
         columns = [column.name for column in self.entity.columns]
-        # The first column tells how many records there are, whatever the gate looks at.
-        return names.intersection(columns) | {columns[0]}
+        names = set(columns_of(self.rules))
+        names.update(self.definition.required)
+        for expression in self._expressions:
+            names.update(expression.meta.root_names())
+        names.intersection_update(columns)
+        # The first column gives the number of records, whatever the gate looks at.
+        names.add(columns[0])
+        return names
+
+    @property
+    def _expressions(self) -> list[Expr]:
+        """Conditions of rules, the record type and the inputs of the decision table."""
+        found = [rule.when for rule in self.rules if rule.when is not None]
+        if self.record_type is not None:
+            found.append(self.record_type)
+        if self.decision is not None:
+            found += self.decision.sources
+        return found
 
     @cached_property
-    def _view(self) -> list[pl.Expr]:
+    def _wanted(self) -> list[str]:
+        """The columns of a batch that the gate looks at."""
+        columns = enumerate(self.entity.columns)
+        return [f"c{index}" for index, column in columns if column.name in self._names]
+
+    @cached_property
+    def _view(self) -> list[Expr]:
         return view_of(self.entity, self._names)
 
-    def view(self, batch: pa.Table) -> pl.DataFrame:
+    def view(self, batch: pa.Table) -> DataFrame:
         """The columns of a batch that the gate looks at, by their declared names."""
-        wanted = [
-            f"c{index}"
-            for index, column in enumerate(self.entity.columns)
-            if column.name in self._names
-        ]
-        return pl.DataFrame(batch.select(wanted)).select(self._view)
+        wanted = batch.select(self._wanted)
+        return DataFrame(wanted).select(self._view)
 
-    def bits(self, view: pl.DataFrame) -> pl.DataFrame:
-        """What rules, required fields and record type say of each record."""
-        nothing = pl.lit(None, pl.Int32).alias("broken")
-        kind = (
-            pl.lit(None, pl.String)
-            if self.record_type is None
-            else self.record_type.cast(pl.String)
+    def bits(self, view: DataFrame) -> DataFrame:
+        """What rules, required fields and record type say of each record, see `gate.bits`."""
+        return bits_of(
+            view,
+            self.rules,
+            self.definition.required,
+            self.record_type,
         )
-        try:
-            return self._bits(view, [rule.passes(view) for rule in self.rules], kind, nothing)
-        except pl.exceptions.PolarsError:
-            # A value breaks an expression, a cast say: its record must not stop the others.
-            return self._bits_by_halves(view, kind)
 
-    def _bits_by_halves(self, view: pl.DataFrame, kind: pl.Expr) -> pl.DataFrame:
-        """The bits where an expression cannot be evaluated for some records, which are marked as broken."""
-        found = [_by_halves(view, partial(_passing, rule)) for rule in self.rules]
-        has_kind = kind.is_not_null().alias("found")
-        kinds = _by_halves(view, lambda part: part.select(has_kind).to_series())
-        numbered = [*enumerate(found), (RECORD_TYPE, kinds)]
-        broken = [pl.when(bits.is_null()).then(pl.lit(index, pl.Int32)) for index, bits in numbered]
-        types = pl.Series("kind", [None] * len(view), pl.String)
-        if kinds.any():
-            with_kind = view.filter(kinds.fill_null(False))
-            types = types.scatter(
-                kinds.arg_true(), with_kind.select(kind.alias("kind")).to_series()
-            )
-        passed: list[pl.Series | pl.Expr] = [bits.fill_null(False) for bits in found]
-        return self._bits(view, passed, types, pl.coalesce(broken).alias("broken"))
-
-    def _bits(
-        self,
-        view: pl.DataFrame,
-        found: list[pl.Series | pl.Expr],
-        kind: pl.Series | pl.Expr,
-        broken: pl.Expr,
-    ) -> pl.DataFrame:
-        required = [_is_there(view, name) for name in self.definition.required]
-        # As many rows as records, whatever else there is.
-        bits: list[pl.Series | pl.Expr] = [pl.repeat(True, pl.len()).alias("judged")]
-        bits += [bit.alias(f"r{index}") for index, bit in enumerate(found)]
-        bits += [bit.alias(f"q{index}") for index, bit in enumerate(required)]
-        return view.select(*bits, kind.alias("kind"), broken)
-
-    def decide(self, view: pl.DataFrame, bits: pl.DataFrame) -> pl.DataFrame:
+    def decide(self, view: DataFrame, bits: DataFrame) -> DataFrame:
         """Score, chosen rule of the decision table (null or -1 where none) and level per record."""
         facts = self._facts(bits)
-        levels = [self._severity(), _level_of_broken(), facts_level(self.definition, self.decision)]
-        none_chosen = pl.lit(None, pl.Int32).alias("chosen")
-        if self.decision is None:
-            whole = pl.concat([bits, facts], how="horizontal")
-            return whole.select("_score", none_chosen, level=pl.max_horizontal(levels))
-        hits = self.table_inputs(view, bits).select(self.decision.matches)
-        table = self.decision.table
-        if table.aggregation is not None:
-            score = hits.select(table.aggregated().cast(pl.Float64).alias("_score"))
-            whole = pl.concat([bits, facts.with_columns(score.to_series())], how="horizontal")
-            levels = [self._severity(), _level_of_broken(), facts_level(self.definition, None)]
-            return whole.select("_score", none_chosen, level=pl.max_horizontal(levels))
-        chosen = hits.select(self.decision.chosen().fill_null(NO_RULE).alias("chosen")).to_series()
-        rules = [*range(len(self.decision.levels)), NO_RULE]
-        answers = [*self.decision.levels, self.decision.default_level]
-        answer = chosen.replace_strict(rules, answers, return_dtype=pl.Int32)
-        whole = pl.concat(
-            [bits, facts, pl.DataFrame({"chosen": chosen, "_answer": answer})], how="horizontal"
-        )
+        decision = self.decision
+        if decision is None:
+            return self._decide_by_score(bits, facts)
+        inputs = self.table_inputs(view, bits)
+        hits = inputs.select(decision.matches)
+        if decision.gives_score:
+            number = decision.table.aggregated()
+            score = hits.select(_score=number.cast(pl.Float64))
+            facts = facts.with_columns(score.to_series())
+            return self._decide_by_score(bits, facts)
+        return self._decide_by_table(bits, facts, hits, decision)
+
+    def _decide_by_score(self, bits: DataFrame, facts: DataFrame) -> DataFrame:
+        levels = [
+            self._level_of_rules(),
+            level_of_broken(),
+            level_of_missing(),
+            level_by_thresholds(self.definition),
+        ]
+        whole = beside(bits, facts)
         return whole.select(
-            "_score", "chosen", level=pl.max_horizontal([*levels, pl.col("_answer")])
+            "_score",
+            chosen=pl.lit(None, pl.Int32),
+            level=pl.max_horizontal(levels),
         )
 
-    def _facts(self, bits: pl.DataFrame) -> pl.DataFrame:
-        required = [pl.col(f"q{index}") for index in range(len(self.definition.required))]
-        failed = [(~pl.col(f"r{index}")).cast(pl.Int32) for index in range(len(self.rules))]
+    def _decide_by_table(
+        self,
+        bits: DataFrame,
+        facts: DataFrame,
+        hits: DataFrame,
+        decision: DecisionUse,
+    ) -> DataFrame:
+        choice = decision.chosen()
+        answers = hits.select(chosen=choice.fill_null(NO_RULE))
+        answered = decision.answered_level(answers["chosen"])
+        answers = answers.with_columns(_answer=answered)
+        levels = [
+            self._level_of_rules(),
+            level_of_broken(),
+            pl.col("_answer"),
+        ]
+        if not decision.uses_required:
+            levels.append(level_of_missing())
+        whole = beside(bits, facts, answers)
+        level = pl.max_horizontal(levels)
+        return whole.select("_score", "chosen", level=level)
+
+    def _facts(self, bits: DataFrame) -> DataFrame:
+        """What the gate knows of each record beside its columns: _score, _required and _failed."""
+        required = numbered("q", len(self.definition.required))
+        failed = [(~passed).cast(pl.Int32) for passed in self._rule_bits()]
+        failed_rules = pl.sum_horizontal(failed or [pl.lit(0)])
         facts = bits.with_columns(
             _score=self._score(),
             _required=pl.all_horizontal(required or [pl.lit(True)]),
-            _failed=pl.sum_horizontal(failed or [pl.lit(0)]).cast(pl.Float64),
+            _failed=failed_rules.cast(pl.Float64),
         )
         return facts.select(_FACTS)
 
-    def table_inputs(self, view: pl.DataFrame, bits: pl.DataFrame) -> pl.DataFrame:
-        """What the decision table is asked about, as i0, i1, …"""
+    def table_inputs(self, view: DataFrame, bits: DataFrame) -> DataFrame:
+        """The values of the decision table's inputs, as i0, i1, …"""
         assert self.decision is not None
-        record_type = bits.select(pl.col("kind").cast(pl.String).alias("_record_type"))
-        given = pl.concat([view, self._facts(bits), record_type], how="horizontal")
-        inputs = [source.alias(f"i{index}") for index, source in enumerate(self.decision.sources)]
+        kind = pl.col("kind")
+        record_type = bits.select(_record_type=kind.cast(pl.String))
+        facts = self._facts(bits)
+        given = beside(view, facts, record_type)
+        sources = enumerate(self.decision.sources)
+        inputs = [source.alias(f"i{index}") for index, source in sources]
         return given.select(inputs)
 
-    def _score(self) -> pl.Expr:
+    def _rule_bits(self) -> list[Expr]:
+        """Whether each rule passed."""
+        return numbered("r", len(self.rules))
+
+    def _score(self) -> Expr:
         total = sum(rule.rule.weight for rule in self.rules)
         if not total:
-            return pl.lit(100.0)
-        parts = [
-            pl.col(f"r{index}").cast(pl.Float64) * rule.rule.weight
-            for index, rule in enumerate(self.rules)
-            if rule.rule.weight
-        ]
-        return (pl.sum_horizontal(parts) * (100.0 / total)).round(6)
+            return pl.lit(_BEST_SCORE)
+        parts: list[Expr] = []
+        for passed, rule in zip(self._rule_bits(), self.rules, strict=True):
+            weight = rule.rule.weight
+            if weight:
+                parts.append(passed.cast(pl.Float64) * weight)
+        score = pl.sum_horizontal(parts) * (_BEST_SCORE / total)
+        return score.round(6)
 
-    def _severity(self) -> pl.Expr:
-        worst = [
-            _level_where(~pl.col(f"r{index}"), LEVELS[rule.rule.severity])
-            for index, rule in enumerate(self.rules)
-            if rule.rule.severity != "score"
-        ]
-        return pl.max_horizontal([*worst, _PASS])
+    def _level_of_rules(self) -> Expr:
+        """The worst severity of the rules that failed."""
+        levels = [PASS_LEVEL]
+        for passed, rule in zip(self._rule_bits(), self.rules, strict=True):
+            severity = rule.rule.severity
+            if severity != "score":
+                levels.append(level_where(~passed, LEVELS[severity]))
+        return pl.max_horizontal(levels)
 
-    def judge(self, batch: pa.Table, violations: list[Violation], tally: Tally) -> Verdicts:
+    def judge(
+        self,
+        batch: pa.Table,
+        violations: list[Violation],
+        tally: Tally,
+    ) -> Verdicts:
         """Judge a batch whose contract was checked.
 
         Args:
@@ -288,185 +244,117 @@ class Gate:
             violations: what the contract refused; those records are judged no further.
             tally: counts on.
         """
-        rows = len(batch)
         if not self.judges:
             tally.rejected += len(violations)
-            tally.passed += rows - len(violations)
+            tally.passed += len(batch) - len(violations)
             return Verdicts(violations)
         view = self.view(batch)
         bits = self.bits(view)
-        outcome = pl.concat([bits.drop("kind"), self.decide(view, bits)], how="horizontal")
+        decided = self.decide(view, bits)
+        outcome = beside(bits.drop("kind"), decided)
         if violations:
-            refused = pl.Series([violation.index for violation in violations], dtype=pl.UInt32)
-            is_refused = pl.int_range(pl.len(), dtype=pl.UInt32).is_in(refused.implode())
-            outcome = outcome.with_columns(
-                level=pl.when(is_refused).then(None).otherwise(pl.col("level"))
-            )
+            outcome = _without_level_of(violations, outcome)
         self._count(outcome, len(violations), tally)
-        return self._told(outcome, violations)
+        return self._verdicts(outcome, violations)
 
-    def _count(self, outcome: pl.DataFrame, refused: int, tally: Tally) -> None:
-        judged = outcome.filter(pl.col("level").is_not_null()) if refused else outcome
-        failures = [(~pl.col(f"r{index}")).sum() for index in range(len(self.rules))]
-        levels = [
-            (pl.col("level") == level).sum().alias(f"level{level}")
-            for level in (PASS, REVIEW, REJECT)
-        ]
-        sums = judged.select(failures + levels).row(0, named=True)
+    def _count(
+        self,
+        outcome: DataFrame,
+        refused: int,
+        tally: Tally,
+    ) -> None:
+        judged = outcome
+        if refused:
+            judged = outcome.filter(_LEVEL.is_not_null())
+        failures = [(~passed).sum() for passed in self._rule_bits()]
+        levels = [_count_of(level) for level in (PASS, REVIEW, REJECT)]
+        counts = judged.select(failures + levels)
+        sums = counts.row(0, named=True)
         tally.passed += sums["level0"]
         tally.reviewed += sums["level1"]
         tally.rejected += sums["level2"] + refused
         for index, rule in enumerate(self.rules):
-            if sums[f"r{index}"]:
-                tally.failed[rule.rule.name] += sums[f"r{index}"]
-        if self.decision is not None and self.decision.table.aggregation is None:
-            for number, count in judged["chosen"].value_counts().iter_rows():
-                tally.decided["no rule" if number in (None, NO_RULE) else f"rule {number + 1}"] += (
-                    count
-                )
+            failed = sums[f"r{index}"]
+            if failed:
+                tally.failed[rule.rule.name] += failed
+        if self.decision is None or self.decision.gives_score:
+            return
+        chosen = judged["chosen"].value_counts()
+        for number, count in chosen.iter_rows():
+            name = "no rule" if number in (None, NO_RULE) else f"rule {number + 1}"
+            tally.decided[name] += count
 
-    def _told(self, outcome: pl.DataFrame, violations: list[Violation]) -> Verdicts:
-        """Reasons, worked out once for each pattern of bits and not once for each record."""
-        if not (outcome["level"] > PASS).any():
+    def _verdicts(
+        self,
+        outcome: DataFrame,
+        violations: list[Violation],
+    ) -> Verdicts:
+        """The verdicts with reasons, worked out once for each pattern of bits and not once for each record."""
+        numbered_rows = outcome.with_row_index("row")
+        flagged = numbered_rows.filter(_LEVEL > PASS)
+        if flagged.is_empty():
             return Verdicts(violations)
-        flagged = outcome.with_row_index("row").filter(pl.col("level") > PASS)
+        flagged = self._with_reasons(flagged)
+        rejected = flagged.filter(_LEVEL == REJECT)
+        rows = rejected.select("row", "column", "reason").iter_rows()
+        rejects = [Violation(*row) for row in rows]
+        rejects += violations
+        rejects.sort(key=lambda violation: violation.index)
+        review = flagged.filter(_LEVEL == REVIEW)
+        if review.is_empty():
+            return Verdicts(rejects)
+        reviews = _placed(review, len(outcome))
+        return Verdicts(rejects, reviews)
+
+    def _with_reasons(self, flagged: DataFrame) -> DataFrame:
         pattern = [name for name in flagged.columns if name != "row"]
         kinds = flagged.select(pattern).unique(maintain_order=True)
         pairs = [self.reason(row) for row in kinds.iter_rows(named=True)]
-        columns, reasons_of_kinds = zip(*pairs, strict=True)
-        reasons = kinds.with_columns(
-            pl.Series("reason", reasons_of_kinds, pl.String),
-            pl.Series("column", columns, pl.String),
+        columns, texts = zip(*pairs, strict=True)
+        reasons = Series("reason", texts, pl.String)
+        guilty = Series("column", columns, pl.String)
+        return flagged.join(
+            kinds.with_columns(reasons, guilty),
+            on=pattern,
+            how="left",
+            nulls_equal=True,
+            maintain_order="left",
         )
-        flagged = flagged.join(
-            reasons, on=pattern, how="left", nulls_equal=True, maintain_order="left"
-        )
-        rejected = flagged.filter(pl.col("level") == REJECT)
-        rejects = [
-            Violation(*row) for row in rejected.select("row", "column", "reason").iter_rows()
-        ]
-        review = flagged.filter(pl.col("level") == REVIEW).select("row", "reason")
-        reviews = None
-        if len(review):
-            places = pl.DataFrame({"row": pl.Series(range(len(outcome)), dtype=pl.UInt32)})
-            placed = places.join(review, on="row", how="left", maintain_order="left")
-            reviews = placed["reason"].to_arrow().cast(pa.string())
-        in_order = sorted([*violations, *rejects], key=lambda violation: violation.index)
-        return Verdicts(in_order, reviews)
 
-    def reason(self, row: dict[str, Any]) -> tuple[str | None, str]:
+    def reason(self, row: Row) -> tuple[str | None, str]:
         """The column to look at first and the reason, of a record's bits, score, chosen rule and level.
 
         Holds no value of the record.
         """
-        failed = [rule for index, rule in enumerate(self.rules) if not row[f"r{index}"]]
-        missing = [
-            name for index, name in enumerate(self.definition.required) if not row[f"q{index}"]
-        ]
-        guilty, parts = self._guilty(row, failed)
-        if missing:
-            parts.append(f"Required, but missing: {', '.join(missing)}.")
-        parts += self._decided(row)
-        others = [rule.rule.name for rule in failed if rule not in guilty]
-        if others:
-            parts.append(f"Failed as well: {', '.join(others)}.")
-        candidates = [*_columns_of(guilty), *missing, *_columns_of(failed)]
-        column = candidates[0] if candidates else None
-        return column, printable(" ".join(parts), MAX_REASON)
-
-    def _guilty(
-        self, row: dict[str, Any], failed: list[CompiledRule]
-    ) -> tuple[list[CompiledRule], list[str]]:
-        """The rules that decide on the level of a record, a broken one first, and a sentence about each."""
-        guilty = [rule for rule in failed if LEVELS.get(rule.rule.severity, PASS) == row["level"]]
-        broken = None if row["broken"] in (None, RECORD_TYPE) else self.rules[row["broken"]]
-        others = [rule for rule in guilty if rule is not broken]
-        parts = [f"Rule {rule.rule.name}: {rule.words}." for rule in others]
-        if broken is not None:
-            parts.insert(
-                0, f"Rule {broken.rule.name} cannot be evaluated for this record: {broken.words}."
-            )
-            return [broken, *others], parts
-        if row["broken"] == RECORD_TYPE:
-            parts.append("The record type cannot be evaluated for this record.")
-        return guilty, parts
-
-    def _decided(self, row: dict[str, Any]) -> list[str]:
-        score = f"score {row['_score']:g}" if row["_score"] is not None else "no score"
-        level = row["level"]
-        decision = self.decision
-        if decision is None or decision.table.aggregation is not None:
-            table = "" if decision is None else f" of {decision.file}"
-            is_too_low = level and level == _level_of_score(self.definition, row["_score"])
-            return [f"The {score}{table} is too low."] if is_too_low else []
-        chosen = row["chosen"]
-        if chosen in (None, NO_RULE):
-            return (
-                [f"{decision.file}: no rule matches ({score})."]
-                if decision.default_level == level
-                else []
-            )
-        if decision.levels[chosen] != level:
-            return []
-        answers = map(number_or_value, decision.table.rules[chosen].outputs)
-        return [f"{decision.file} rule {chosen + 1}: {', '.join(answers)} ({score})."]
+        return self._reasons.reason(row)
 
 
-def _level_where(condition: pl.Expr, level: int, otherwise: pl.Expr = _PASS) -> pl.Expr:
-    return pl.when(condition).then(pl.lit(level, pl.Int32)).otherwise(otherwise)
+def _without_level_of(
+    violations: Sequence[Violation],
+    outcome: DataFrame,
+) -> DataFrame:
+    """The outcome without a level for the records that the contract refused."""
+    indexes = [violation.index for violation in violations]
+    refused = Series(indexes, dtype=pl.UInt32)
+    rows = pl.int_range(pl.len(), dtype=pl.UInt32)
+    is_refused = rows.is_in(refused.implode())
+    level = pl.when(is_refused).then(None).otherwise(_LEVEL)
+    return outcome.with_columns(level=level)
 
 
-def _level_of_broken() -> pl.Expr:
-    return _level_where(pl.col("broken").is_not_null(), REJECT)
+def _count_of(level: int) -> Expr:
+    is_level = _LEVEL.eq(level)
+    return is_level.sum().alias(f"level{level}")
 
 
-def _by_halves(view: pl.DataFrame, evaluate: Callable[[pl.DataFrame], pl.Series]) -> pl.Series:
-    """One boolean per record, null for those that raise; found by halving the batch."""
-    try:
-        return evaluate(view)
-    except pl.exceptions.PolarsError:
-        if len(view) <= 1:
-            return pl.Series("found", [None] * len(view), pl.Boolean)
-        middle = len(view) // 2
-        return pl.concat([_by_halves(view[:middle], evaluate), _by_halves(view[middle:], evaluate)])
-
-
-def _passing(rule: CompiledRule, view: pl.DataFrame) -> pl.Series:
-    return view.select(rule.passes(view).alias("found")).to_series()
-
-
-def _columns_of(rules: Sequence[CompiledRule]) -> list[str]:
-    return [name for rule in rules for name in rule.columns]
-
-
-def facts_level(definition: GateFile, decision: DecisionUse | None) -> pl.Expr:
-    """The level by required fields and, where no table decides, by the score; over _score and _required."""
-    missing = _level_where(~pl.col("_required"), REJECT)
-    if decision is not None:
-        return _PASS if decision.uses_required else missing
-    return pl.max_horizontal([missing, _threshold_level(definition)])
-
-
-def _threshold_level(definition: GateFile) -> pl.Expr:
-    if definition.score is None:
-        return _PASS
-    score = pl.col("_score").fill_null(0.0)
-    reviewed = _level_where(score < definition.score.review_below, REVIEW)
-    return _level_where(score < definition.score.reject_below, REJECT, reviewed)
-
-
-def _level_of_score(definition: GateFile, score: float | None) -> int:
-    if definition.score is None:
-        return PASS
-    if (score or 0.0) < definition.score.reject_below:
-        return REJECT
-    return REVIEW if (score or 0.0) < definition.score.review_below else PASS
-
-
-def _is_there(view: pl.DataFrame, name: str) -> pl.Expr:
-    there = pl.col(name).is_not_null()
-    return (
-        there & (pl.col(name).str.strip_chars() != "").fill_null(False)
-        if view.schema[name] == pl.String
-        else there
+def _placed(review: DataFrame, rows: int) -> pa.Array:
+    """The reason of each row that is to be reviewed, null for the others."""
+    row = Series("row", range(rows), dtype=pl.UInt32)
+    placed = row.to_frame().join(
+        review.select("row", "reason"),
+        on="row",
+        how="left",
+        maintain_order="left",
     )
+    reasons = placed["reason"].to_arrow()
+    return reasons.cast(pa.string())

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 
 from sync_pipelines.errors import ConfigurationError, MaskLostError
 from sync_pipelines.gate.compiled import CompiledRule
 from sync_pipelines.gate.contract import Violation
 from sync_pipelines.gate.files import gate_path, load_gate
-from sync_pipelines.gate.judge import Gate, Tally, Verdicts
+from sync_pipelines.gate.judge import Gate, Verdicts
 from sync_pipelines.gate.masks import Masks, open_masks
+from sync_pipelines.gate.tally import Tally
 from sync_pipelines.model.entity import Entity
 
 
@@ -56,38 +58,39 @@ class OpenedGate:
         Raises:
             ConfigurationError: the decision table itself judges a hidden column.
         """
-        hidden = (self.masks.names if self.masks else frozenset()) - clear
+        hidden = self.masked - clear
         if not hidden or self.masks is None:
             return self
-        gate = self.gate
-        judged = {
-            name
-            for source in (gate.decision.sources if gate.decision else ())
-            for name in source.meta.root_names()
-        }
-        judged |= set() if gate.record_type is None else set(gate.record_type.meta.root_names())
-        if judged & hidden:
+        judged_hidden = sorted(self._judged_by_table & hidden)
+        if judged_hidden:
             raise ConfigurationError(
-                f"The decision table judges {sorted(judged & hidden)[0]}, which is masked, so the record cannot be"
+                f"The decision table judges {judged_hidden[0]}, which is masked, so the record cannot be"
                 " judged again.",
                 where=dict(self.entity.where),
                 next_command="sync-pipelines quarantine waive UID, or fix it with the clear value",
             )
-        columns = tuple(
-            replace(one, data_type="TEXT") if one.name in hidden else one
-            for one in self.entity.columns
-        )
-        entity = replace(self.entity, columns=columns)
-        masks = Masks(
-            entity,
-            {name: key for name, key in self.masks.keys.items() if name in clear},
-            self.masks.redacted & clear,
-            self.masks.dropped,
-        )
-        rules = tuple(
-            rule.passing(entity) if _looks_at(rule) & hidden else rule for rule in gate.rules
-        )
-        return OpenedGate(entity, replace(gate, entity=entity, rules=rules), masks)
+        entity = _with_texts(self.entity, hidden)
+        still_masked = self.masks.restricted(clear)
+        masks = replace(still_masked, entity=entity, dropped=self.masks.dropped)
+        rules = []
+        for rule in self.gate.rules:
+            is_blind = not hidden.isdisjoint(_looks_at(rule))
+            rules.append(rule.passing(entity) if is_blind else rule)
+        gate = replace(self.gate, entity=entity, rules=tuple(rules))
+        return OpenedGate(entity, gate, masks)
+
+    @property
+    def _judged_by_table(self) -> set[str]:
+        """The columns that the decision table and the record type look at."""
+        expressions: list[pl.Expr] = []
+        if self.gate.decision is not None:
+            expressions += self.gate.decision.sources
+        if self.gate.record_type is not None:
+            expressions.append(self.gate.record_type)
+        names: set[str] = set()
+        for expression in expressions:
+            names.update(expression.meta.root_names())
+        return names
 
     def judge(self, batch: pa.Table, violations: list[Violation]) -> Verdicts:
         """Judge a batch of declared columns."""
@@ -99,7 +102,19 @@ class OpenedGate:
 
 
 def _looks_at(rule: CompiledRule) -> set[str]:
-    return {*rule.columns, *(() if rule.when is None else rule.when.meta.root_names())}
+    names = set(rule.columns)
+    if rule.when is not None:
+        names.update(rule.when.meta.root_names())
+    return names
+
+
+def _with_texts(entity: Entity, names: frozenset[str]) -> Entity:
+    """The entity with some columns as texts, as masks leave them."""
+    columns = []
+    for column in entity.columns:
+        is_text = column.name in names
+        columns.append(replace(column, data_type="TEXT") if is_text else column)
+    return replace(entity, columns=tuple(columns))
 
 
 def open_gate(folder: Path, entity: Entity) -> OpenedGate | None:
@@ -113,11 +128,8 @@ def open_gate(folder: Path, entity: Entity) -> OpenedGate | None:
     gate = load_gate(folder, entity)
     masks = None if gate is None else open_masks(gate.definition, entity)
     configured = masks.names if masks else frozenset()
-    lost = sorted(
-        column.name
-        for column in entity.columns
-        if column.name in entity.position.stored_masks and column.name not in configured
-    )
+    declared = {column.name for column in entity.columns}
+    lost = sorted(declared.intersection(entity.position.stored_masks) - configured)
     if lost:
         raise MaskLostError(
             f"The column {lost[0]} was masked so far, and {gate_path(folder, entity)} does not mask it any more.",
@@ -125,18 +137,17 @@ def open_gate(folder: Path, entity: Entity) -> OpenedGate | None:
             next_command="put the mask back, or store clear values on purpose: sync-pipelines gate unmask"
             f" {entity.path} {lost[0]}",
         )
-    return None if gate is None else OpenedGate(entity, gate, masks)
+    if gate is None:
+        return None
+    return OpenedGate(entity, gate, masks)
 
 
 def newly_masked(entity: Entity, opened: OpenedGate | None) -> frozenset[str]:
     """Columns whose stored values were masked in another way or not at all; everything must be read again."""
     if opened is None:
         return frozenset()
-    return frozenset(
-        name
-        for name, mask in opened.fingerprints.items()
-        if entity.position.stored_masks.get(name) != mask
-    )
+    changed = opened.fingerprints.items() - entity.position.stored_masks.items()
+    return frozenset(name for name, _ in changed)
 
 
 def check_stored_masks(entity: Entity, opened: OpenedGate | None) -> None:

@@ -37,7 +37,11 @@ def rule(function: RuleFunction) -> RuleFunction: ...
 def rule(*, name: str) -> Callable[[RuleFunction], RuleFunction]: ...
 
 
-def rule(function: RuleFunction | None = None, *, name: str | None = None) -> Any:
+def rule(
+    function: RuleFunction | None = None,
+    *,
+    name: str | None = None,
+) -> Any:
     """Register a function that gates may name under `function:`.
 
     It gets one polars expression per column of the rule, then the rule's arguments by name, and returns a boolean
@@ -88,10 +92,12 @@ def _load(path: Path) -> None:
         spec.loader.exec_module(module)
     except GateDefinitionError:
         raise
-    except Exception as error:  # noqa: BLE001 - a person's file may raise anything; the message names the file
+    except Exception as error:  # a person's file may raise anything; the message names the file
         line = error.__traceback__
         while line is not None and line.tb_next is not None:
             line = line.tb_next
         raise definition_fault(
-            path, line.tb_lineno if line else None, f"{type(error).__name__}: {error}"
+            path,
+            line.tb_lineno if line else None,
+            f"{type(error).__name__}: {error}",
         ) from error

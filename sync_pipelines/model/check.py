@@ -32,10 +32,19 @@ def passed(name: str, detail: str = "") -> Check:
     return Check(name, Verdict.PASSED, detail)
 
 
-def failed(name: str, error: SyncError | str, next_command: str | None = None) -> Check:
+def failed(
+    name: str,
+    error: SyncError | str,
+    next_command: str | None = None,
+) -> Check:
     """A check that found trouble."""
     if isinstance(error, SyncError):
-        return Check(name, Verdict.FAILED, error.what, error.next_command or next_command)
+        return Check(
+            name,
+            Verdict.FAILED,
+            error.what,
+            error.next_command or next_command,
+        )
     return Check(name, Verdict.FAILED, error, next_command)
 
 
@@ -44,7 +53,11 @@ def skipped(name: str, why: str) -> Check:
     return Check(name, Verdict.SKIPPED, why)
 
 
-def attempt(name: str, action: Callable[[], str], next_command: str | None = None) -> Check:
+def attempt(
+    name: str,
+    action: Callable[[], str],
+    next_command: str | None = None,
+) -> Check:
     """Run `action`; its text is the detail, an error of ours the failure."""
     try:
         return passed(name, action())

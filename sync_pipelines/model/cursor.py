@@ -150,7 +150,11 @@ def order_key(codec: Codec, rowversion: str) -> Any:
     )
 
 
-def check_page_order(codec: Codec, rowversions: list[str], after: str | None) -> None:
+def check_page_order(
+    codec: Codec,
+    rowversions: list[str],
+    after: str | None,
+) -> None:
     """Verify what the paging protocol relies on: one width, after the cursor, never decreasing.
 
     Where only the source knows the order, equal ones must at least follow each other, behind the cursor.
@@ -182,7 +186,11 @@ def check_page_order(codec: Codec, rowversions: list[str], after: str | None) ->
         )
 
 
-def _sorts_as_text(codec: Codec, rowversions: list[str], after: str | None) -> bool:
+def _sorts_as_text(
+    codec: Codec,
+    rowversions: list[str],
+    after: str | None,
+) -> bool:
     """Whether texts of one width are sorted and behind the cursor, which is cheaper to see than by their keys."""
     if (after is not None and rowversions[0] <= after) or not _is_sorted(rowversions):
         return False
@@ -193,7 +201,11 @@ def _sorts_as_text(codec: Codec, rowversions: list[str], after: str | None) -> b
     return True
 
 
-def _check_width(codec: Codec, rowversions: list[str], after: str | None) -> None:
+def _check_width(
+    codec: Codec,
+    rowversions: list[str],
+    after: str | None,
+) -> None:
     width = len(after or rowversions[0])
     odd = next((rowversion for rowversion in rowversions if len(rowversion) != width), None)
     if odd is not None:
@@ -261,7 +273,13 @@ def plan_cursor(
         safe += [mark.position for mark in old if _reached(codec, last, mark.position, started_at)]
         newest = _newest_of_now(codec, (last, below_last), started_at)
         if codec.tells_time and newest is not None:
-            safe.append(subtract_seconds(codec, newest, lookback_seconds + read_seconds))
+            safe.append(
+                subtract_seconds(
+                    codec,
+                    newest,
+                    lookback_seconds + read_seconds,
+                )
+            )
         safe = _below_last_group(codec, safe, current, last, below_last)
     if not safe:
         return None
@@ -271,7 +289,11 @@ def plan_cursor(
 
 
 def _below_last_group(
-    codec: Codec, safe: list[str], current: str | None, last: str | None, below_last: str | None
+    codec: Codec,
+    safe: list[str],
+    current: str | None,
+    last: str | None,
+    below_last: str | None,
 ) -> list[str]:
     """Move positions in or above the last group below it; leave them out where nothing below it is known."""
     if last is None:
@@ -291,7 +313,9 @@ def _below_last_group(
 
 
 def _newest_of_now(
-    codec: Codec, rowversions: Sequence[str | None], started_at: datetime
+    codec: Codec,
+    rowversions: Sequence[str | None],
+    started_at: datetime,
 ) -> str | None:
     """The first of the rowversions that is there and is not in the future."""
     for rowversion in rowversions:
@@ -300,13 +324,22 @@ def _newest_of_now(
     return None
 
 
-def _reached(codec: Codec, last: str | None, position: str, started_at: datetime) -> bool:
+def _reached(
+    codec: Codec,
+    last: str | None,
+    position: str,
+    started_at: datetime,
+) -> bool:
     if last is None or is_ahead(codec, position, started_at):
         return False
     return codec is Codec.OPAQUE or order_key(codec, position) <= order_key(codec, last)
 
 
-def is_ahead(codec: Codec, rowversion: str, started_at: datetime) -> bool:
+def is_ahead(
+    codec: Codec,
+    rowversion: str,
+    started_at: datetime,
+) -> bool:
     """True when a rowversion is further in the future than any time zone explains."""
     if not codec.tells_time:
         return False
@@ -333,7 +366,11 @@ def plan_marks(
     return (*older[-1:], *younger)
 
 
-def subtract_seconds(codec: Codec, rowversion: str, seconds: float) -> str:
+def subtract_seconds(
+    codec: Codec,
+    rowversion: str,
+    seconds: float,
+) -> str:
     """The rowversion `seconds` and one granule earlier, in the same notation.
 
     Args:
@@ -353,7 +390,8 @@ def subtract_seconds(codec: Codec, rowversion: str, seconds: float) -> str:
         assert told is not None
         notation = NOTATIONS[codec]
         earlier = _earlier(
-            told[0], back if notation.has_time(rowversion) else back + timedelta(days=1)
+            told[0],
+            back if notation.has_time(rowversion) else back + timedelta(days=1),
         )
         return notation.write(earlier, rowversion)
     match = _ISO.fullmatch(rowversion)
@@ -375,7 +413,11 @@ def _earlier(moment: datetime, back: timedelta) -> datetime:
     return moment - back if moment - _EARLIEST > back else min(moment, _EARLIEST)
 
 
-def seconds_between(codec: Codec, earlier: str, later: str) -> float | None:
+def seconds_between(
+    codec: Codec,
+    earlier: str,
+    later: str,
+) -> float | None:
     """Seconds from one rowversion to another; None when either does not tell time."""
     moments = []
     for rowversion in (earlier, later):

@@ -74,7 +74,11 @@ Scalar = str | int | bool
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
 
 
 class ApiKeyAuth(_Model):
@@ -402,7 +406,8 @@ class Endpoint(_Model):
         if self.cursor is not None and self.strategy not in (None, DeltaStrategy.ROWVERSION):
             raise ValueError(f"a `cursor` is of no use to the strategy {self.strategy}")
         if self.is_ascending and not isinstance(
-            self.pagination, (PagePagination, OffsetPagination)
+            self.pagination,
+            (PagePagination, OffsetPagination),
         ):
             raise ValueError("a cursor with order ascending needs the pagination page or offset")
         if self.cursor is not None and self.resume_seconds is not None:
@@ -476,7 +481,11 @@ class Declaration(_Model):
     auth: Auth | None = None
     limits: HttpLimits | None = None
     openapi: OpenApiSource | None = None
-    source: str | None = Field(None, pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$", max_length=500)
+    source: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$",
+        max_length=500,
+    )
     arguments: dict[str, Any] = {}
     owners: list[Owner] = []
     endpoints: dict[str, Endpoint] = {}

@@ -58,12 +58,18 @@ def plan_next_seconds(uid: UUID, interval_seconds: float) -> float:
     together do not stay together.
     """
     return interval_seconds - _fraction(uid) * min(
-        JITTER_SHARE * interval_seconds, MAX_JITTER_SECONDS
+        JITTER_SHARE * interval_seconds,
+        MAX_JITTER_SECONDS,
     )
 
 
 def plan_next(
-    uid: UUID, interval_seconds: float, lookback_seconds: float, *, probed: bool, moved: bool
+    uid: UUID,
+    interval_seconds: float,
+    lookback_seconds: float,
+    *,
+    probed: bool,
+    moved: bool,
 ) -> tuple[float, Reason]:
     """When an entity is due again after a successful sync, and why.
 
@@ -85,7 +91,11 @@ def plan_next(
     return regular, Reason.INTERVAL
 
 
-def plan_retry_seconds(uid: UUID, interval_seconds: float, failures: int) -> float:
+def plan_retry_seconds(
+    uid: UUID,
+    interval_seconds: float,
+    failures: int,
+) -> float:
     """Seconds until a failed entity is due again: doubling with each failure in a row, at most an hour and a tenth.
 
     Args:
@@ -159,7 +169,9 @@ class PlannedRun:
 
 
 def plan_runs(
-    due: Sequence[DueEntity], unfinished: Sequence[Kind], max_entities: int
+    due: Sequence[DueEntity],
+    unfinished: Sequence[Kind],
+    max_entities: int,
 ) -> list[PlannedRun]:
     """Choose the runs to start now, at most one of each kind.
 

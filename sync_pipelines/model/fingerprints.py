@@ -84,7 +84,9 @@ class FingerprintKey:
     def fingerprint(self, text: str) -> Fingerprint:
         """Of a text of at least eight characters."""
         return Fingerprint(
-            len(text), int(self.heads(_codes(text[:HEAD_CHARACTERS]))[0]), self.digest(text)
+            len(text),
+            int(self.heads(_codes(text[:HEAD_CHARACTERS]))[0]),
+            self.digest(text),
         )
 
     def _mac(self, message: bytes) -> bytes:
@@ -94,7 +96,11 @@ class FingerprintKey:
 class Recognizer:
     """Finds secrets in texts by their fingerprints."""
 
-    def __init__(self, key: FingerprintKey, fingerprints: Iterable[Fingerprint]) -> None:
+    def __init__(
+        self,
+        key: FingerprintKey,
+        fingerprints: Iterable[Fingerprint],
+    ) -> None:
         self._key = key
         self._by_head: dict[int, list[Fingerprint]] = defaultdict(list)
         for one in fingerprints:
@@ -122,11 +128,17 @@ class Recognizer:
                 done = end
         return "".join([*kept, text[done:]])
 
-    def _end(self, text: str, start: int, head: int) -> int | None:
+    def _end(
+        self,
+        text: str,
+        start: int,
+        head: int,
+    ) -> int | None:
         for one in self._by_head[head]:
             end = start + one.length
             if end <= len(text) and hmac.compare_digest(
-                self._key.digest(text[start:end]), one.digest
+                self._key.digest(text[start:end]),
+                one.digest,
             ):
                 return end
         return None
@@ -147,7 +159,12 @@ def load_key(home: Path) -> FingerprintKey | None:
         if not path.exists():
             partial = home / f"{KEY_FILE}.{os.getpid()}"
             with os.fdopen(
-                os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
+                os.open(
+                    partial,
+                    os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
+                    0o600,
+                ),
+                "wb",
             ) as file:
                 file.write(os.urandom(KEY_BYTES))
             # Whole or not at all, and the first of several processes wins.

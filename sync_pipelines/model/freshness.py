@@ -35,7 +35,8 @@ class Windows:
 
 
 def freshness_windows(
-    sync_interval_seconds: int, grace_seconds: int = DEFAULT_GRACE_SECONDS
+    sync_interval_seconds: int,
+    grace_seconds: int = DEFAULT_GRACE_SECONDS,
 ) -> Windows:
     """One interval, and two; the grace is the time that a due run may take to start and to end.
 

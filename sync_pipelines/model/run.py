@@ -119,7 +119,11 @@ class Ledger:
         }
 
 
-def check_stage(stage: str, came_in: int, went_out: int) -> None:
+def check_stage(
+    stage: str,
+    came_in: int,
+    went_out: int,
+) -> None:
     """Compare two independent counts of one stage.
 
     Raises:

@@ -64,7 +64,8 @@ _NAMES: dict[str, Kind] = {
     **dict.fromkeys(["bigint", "int8"], Kind.BIGINT),
     **dict.fromkeys(["real", "float4", "binary_float"], Kind.REAL),
     **dict.fromkeys(
-        ["double", "double precision", "float", "float8", "binary_double"], Kind.DOUBLE
+        ["double", "double precision", "float", "float8", "binary_double"],
+        Kind.DOUBLE,
     ),
     **dict.fromkeys(["boolean", "bool"], Kind.BOOLEAN),
     "date": Kind.DATE,
@@ -151,7 +152,11 @@ def parse_type(declared: str) -> ColumnType:
 
 
 def _checked(
-    declared: str, name: str, kind: Kind, first: int | None, second: int | None
+    declared: str,
+    name: str,
+    kind: Kind,
+    first: int | None,
+    second: int | None,
 ) -> ColumnType:
     if name == "float" and (first or 0) > 53:
         # Oracle's binary precision, up to 126: more than a double holds.
@@ -163,7 +168,8 @@ def _checked(
     if kind in (Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME):
         if first is not None and first > 6:
             raise _inexact(
-                declared, "PostgreSQL keeps microseconds, so at most 6 fractional digits"
+                declared,
+                "PostgreSQL keeps microseconds, so at most 6 fractional digits",
             )
         return ColumnType(kind, precision=6 if first is None else first)
     if kind is Kind.BYTES:
@@ -175,7 +181,11 @@ def _checked(
     return ColumnType(kind)
 
 
-def _checked_text(declared: str, name: str, first: int | None) -> ColumnType:
+def _checked_text(
+    declared: str,
+    name: str,
+    first: int | None,
+) -> ColumnType:
     length = first or (1 if name in _SINGLE_CHARACTER else None)
     if name in _UNBOUNDED_TEXT:
         length = None
@@ -184,7 +194,11 @@ def _checked_text(declared: str, name: str, first: int | None) -> ColumnType:
     return ColumnType(Kind.TEXT, length=length)
 
 
-def _checked_numeric(declared: str, first: int | None, second: int | None) -> ColumnType:
+def _checked_numeric(
+    declared: str,
+    first: int | None,
+    second: int | None,
+) -> ColumnType:
     if first is None:
         return (
             ColumnType(Kind.NUMERIC)

@@ -18,7 +18,9 @@ AddressCheck = Callable[[str, str, int, list[IpAddress]], None]
 
 
 def checked_connection(
-    base: type[HTTPConnection], scheme: str, check: AddressCheck
+    base: type[HTTPConnection],
+    scheme: str,
+    check: AddressCheck,
 ) -> type[HTTPConnection]:
     """A connection class that resolves, asks `check` (scheme, host, port, addresses) and connects to one of just these
     addresses.
@@ -52,15 +54,28 @@ def checked_connection(
     return Checked
 
 
-def _resolve(connection: Any, name: str, port: int) -> list[IpAddress]:
+def _resolve(
+    connection: Any,
+    name: str,
+    port: int,
+) -> list[IpAddress]:
     try:
-        found = socket.getaddrinfo(name.strip("[]"), port, socket.AF_UNSPEC, socket.SOCK_STREAM)
+        found = socket.getaddrinfo(
+            name.strip("[]"),
+            port,
+            socket.AF_UNSPEC,
+            socket.SOCK_STREAM,
+        )
     except (socket.gaierror, UnicodeError) as error:
         trouble = (
             error
             if isinstance(error, socket.gaierror)
             else socket.gaierror(socket.EAI_NONAME, "the name cannot be one")
         )
-        raise NameResolutionError(connection.host, connection, trouble) from error
+        raise NameResolutionError(
+            connection.host,
+            connection,
+            trouble,
+        ) from error
     # The zone of a link-local address is part of it.
     return list(dict.fromkeys(ipaddress.ip_address(one[4][0]) for one in found))

@@ -60,8 +60,14 @@ def pool_with_deadline(seconds: float, check: AddressCheck, **options: Any) -> u
     )
     for scheme, pool, connection_class in schemes:
         checked = checked_connection(connection_class, scheme, check)
-        connection = type("Connection", (checked,), {"response_class": Response})
+        connection = type(
+            "Connection",
+            (checked,),
+            {"response_class": Response},
+        )
         manager.pool_classes_by_scheme[scheme] = type(
-            "Pool", (pool,), {"ConnectionCls": connection}
+            "Pool",
+            (pool,),
+            {"ConnectionCls": connection},
         )
     return manager

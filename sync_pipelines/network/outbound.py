@@ -76,7 +76,10 @@ class Outbound:
         """The same with what the process's settings say."""
         allowed, networks = settings.sources.private_origins
         return replace(
-            self, bound=settings.sources.bound_secrets, allowed=allowed, networks=networks
+            self,
+            bound=settings.sources.bound_secrets,
+            allowed=allowed,
+            networks=networks,
         )
 
     def with_private(self, origins: Iterable[str]) -> Outbound:
@@ -132,7 +135,11 @@ class Outbound:
             )
 
     def check_addresses(
-        self, scheme: str, host: str, port: int, addresses: Iterable[IpAddress]
+        self,
+        scheme: str,
+        host: str,
+        port: int,
+        addresses: Iterable[IpAddress],
     ) -> None:
         """Refuse to connect to an address that is neither public nor named.
 
@@ -147,7 +154,10 @@ class Outbound:
         for address in addresses:
             reach = reach_of(address)
             if reach is Reach.PUBLIC or self._allows(
-                origin, host.rstrip(".").lower(), address, reach
+                origin,
+                host.rstrip(".").lower(),
+                address,
+                reach,
             ):
                 continue
             way = {
@@ -161,7 +171,13 @@ class Outbound:
                 way,
             )
 
-    def _allows(self, origin: str, host: str, address: IpAddress, reach: Reach) -> bool:
+    def _allows(
+        self,
+        origin: str,
+        host: str,
+        address: IpAddress,
+        reach: Reach,
+    ) -> bool:
         if reach is Reach.NEVER:
             return False
         if any(
@@ -184,7 +200,11 @@ def _literal(host: str) -> IpAddress | None:
         return None
 
 
-def named_by(urls: Iterable[str], *, allow_private: bool = False) -> frozenset[str]:
+def named_by(
+    urls: Iterable[str],
+    *,
+    allow_private: bool = False,
+) -> frozenset[str]:
     """The origins that may be at an address which is not public: loopback that is written as such.
 
     All with `allow_private`.
@@ -192,7 +212,10 @@ def named_by(urls: Iterable[str], *, allow_private: bool = False) -> frozenset[s
     return frozenset(origin_of(url) for url in urls if allow_private or is_loopback(url))
 
 
-def agreement(secrets: Iterable[Sequence[str]], private: Iterable[str]) -> dict[str, Any]:
+def agreement(
+    secrets: Iterable[Sequence[str]],
+    private: Iterable[str],
+) -> dict[str, Any]:
     """What `bridge.connectors.agreed` keeps: also who agreed, and when (UTC)."""
     try:
         who = getpass.getuser()
@@ -210,7 +233,11 @@ def agreement(secrets: Iterable[Sequence[str]], private: Iterable[str]) -> dict[
 def from_agreement(agreed: Mapping[str, Any], connector: str) -> Outbound:
     """What was kept."""
     secrets = frozenset((reference, origin) for reference, origin in agreed.get("secrets", ()))
-    return Outbound(secrets, frozenset(agreed.get("private", ())), connector=connector)
+    return Outbound(
+        secrets,
+        frozenset(agreed.get("private", ())),
+        connector=connector,
+    )
 
 
 def trino_origin(destination_settings: Mapping[str, Any]) -> str:
@@ -280,7 +307,10 @@ def of_connector(connector: Connector, settings: Settings) -> Outbound:
 
 
 def agree(
-    connector: Connector, settings: Settings, *, allow_private: bool = False
+    connector: Connector,
+    settings: Settings,
+    *,
+    allow_private: bool = False,
 ) -> dict[str, Any]:
     """The agreement of a person who has seen, or typed, where a connector's secrets go.
 
@@ -304,7 +334,10 @@ def agree(
         else f"sync-pipelines connector add {connector.name} {printable(connector.base_url)}"
     )
     outbound = Outbound(
-        frozenset(secrets), private, connector=connector.name, naming=naming
+        frozenset(secrets),
+        private,
+        connector=connector.name,
+        naming=naming,
     ).with_settings(settings)
     for url in urls:
         outbound.check_literal(url)

@@ -95,7 +95,9 @@ def _database(health: Health, settings: Settings) -> Iterator[Condition]:
 
 
 def _connector(
-    connector: ConnectorHealth, entities: list[EntityHealth], settings: Settings
+    connector: ConnectorHealth,
+    entities: list[EntityHealth],
+    settings: Settings,
 ) -> Iterator[Condition]:
     attempts, error = unreachable_attempts(connector, entities)
     if attempts >= settings.alerts.alert_consecutive_failures:
@@ -167,7 +169,10 @@ def _contacts(connector: ConnectorHealth, entities: list[EntityHealth]) -> Itera
 
 
 def _entity(
-    entity: EntityHealth, now: datetime, settings: Settings, held_up_until: datetime | None
+    entity: EntityHealth,
+    now: datetime,
+    settings: Settings,
+    held_up_until: datetime | None,
 ) -> Iterator[Condition]:
     """Conditions of one entity.
 

@@ -45,7 +45,10 @@ class Deliveries:
 
 
 def plan_retry(
-    attempts: int, answer: Answer, settings: Settings, jitter: float = 1.0
+    attempts: int,
+    answer: Answer,
+    settings: Settings,
+    jitter: float = 1.0,
 ) -> float | None:
     """Seconds until the next attempt after `attempts` failed ones; None when it is given up.
 
@@ -62,7 +65,9 @@ def plan_retry(
 
 
 def deliver_waiting(
-    database: Database, settings: Settings, budget_seconds: float = BUDGET_SECONDS
+    database: Database,
+    settings: Settings,
+    budget_seconds: float = BUDGET_SECONDS,
 ) -> Deliveries:
     """Send what is due to every active receiver, receivers at the same time; returns after about `budget_seconds`.
 
@@ -102,7 +107,7 @@ def _serve(database: Database, settings: Settings, webhook: Webhook, ends_at: fl
                 mark_delivered(connection, message["uid"], answer.status or 0)
                 done += Deliveries(delivered=1)
                 continue
-            retry = plan_retry(message["attempts"], answer, settings, random.uniform(0.8, 1.2))  # noqa: S311
+            retry = plan_retry(message["attempts"], answer, settings, random.uniform(0.8, 1.2))
             mark_failed(connection, message["uid"], answer.status, answer.error, retry)
             if answer.status == GONE:
                 switch_off_webhook(connection, webhook, "The receiver is gone (410).")

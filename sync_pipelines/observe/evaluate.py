@@ -99,7 +99,10 @@ def evaluate(
         opened, closed = apply_incidents(connection, diff, settings, health.now)
     silent = any(condition.kind is IncidentKind.DAGSTER_SILENT for condition in conditions)
     return Evaluation(
-        tuple(opened), tuple(closed), len(known) + len(opened) - len(closed), dagster_silent=silent
+        tuple(opened),
+        tuple(closed),
+        len(known) + len(opened) - len(closed),
+        dagster_silent=silent,
     )
 
 
@@ -123,7 +126,10 @@ def close_by_hand(database: Database, settings: Settings, incident: Incident) ->
 
 
 def apply_incidents(
-    connection: psycopg.Connection[Any], diff: IncidentDiff, settings: Settings, now: datetime
+    connection: psycopg.Connection[Any],
+    diff: IncidentDiff,
+    settings: Settings,
+    now: datetime,
 ) -> tuple[list[Incident], list[Incident]]:
     """Write a diff and its messages on the caller's transaction; returns what was opened and closed.
 

@@ -65,7 +65,9 @@ def _category(condition: Condition) -> Category:
 
 
 def group_conditions(
-    conditions: Iterable[Condition], open_incidents: Iterable[Incident], above: int
+    conditions: Iterable[Condition],
+    open_incidents: Iterable[Incident],
+    above: int,
 ) -> list[Condition]:
     """Make one condition of a connector out of more than `above` new ones of a kind on its entities.
 

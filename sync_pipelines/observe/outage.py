@@ -68,7 +68,10 @@ class _Memory:
 
 
 def note_outage(
-    home: Path, settings: Settings, error: SyncError, now: datetime | None = None
+    home: Path,
+    settings: Settings,
+    error: SyncError,
+    now: datetime | None = None,
 ) -> None:
     """The database did not answer: from the second time in a row, tell every known receiver once."""
     now = now or datetime.now(UTC)
@@ -79,7 +82,10 @@ def note_outage(
             else IncidentKind.DATABASE_UNAVAILABLE
         )
         outage = memory.outage = memory.outage or Outage(
-            str(uuid4()), str(kind), printable(error.what, 400), now.isoformat()
+            str(uuid4()),
+            str(kind),
+            printable(error.what, 400),
+            now.isoformat(),
         )
         outage.failures += 1
         outage.quiet_since = None
@@ -129,7 +135,10 @@ def note_outage(
 
 
 def end_outage(
-    database: Database, home: Path, settings: Settings, now: datetime | None = None
+    database: Database,
+    home: Path,
+    settings: Settings,
+    now: datetime | None = None,
 ) -> None:
     """The database answers: remember the receivers, and close an outage that has been over for long enough."""
     now = now or datetime.now(UTC)
@@ -154,7 +163,11 @@ def end_outage(
 
 
 def _move(
-    database: Database, outage: Outage, webhooks: list[Webhook], settings: Settings, now: datetime
+    database: Database,
+    outage: Outage,
+    webhooks: list[Webhook],
+    settings: Settings,
+    now: datetime,
 ) -> None:
     with database.connect() as connection:
         connection.execute(

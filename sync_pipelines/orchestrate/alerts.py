@@ -106,7 +106,10 @@ def _summary(done: Look, incidents: Sequence[Incident]) -> str:
 
 
 def plan_run_failure(
-    run: dg.DagsterRun, message: str, step_failures: Iterable[dg.DagsterEvent], database: Database
+    run: dg.DagsterRun,
+    message: str,
+    step_failures: Iterable[dg.DagsterEvent],
+    database: Database,
 ) -> Condition | None:
     """The condition that a failed run is; None when each of its failed steps is explained by a row of our own.
 

@@ -10,7 +10,11 @@ import dagster as dg
 
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.dues import lease_reason, release_lease
-from sync_pipelines.catalog.standing import Standing, accept_command, list_standings
+from sync_pipelines.catalog.table_overview import (
+    TableOverview,
+    accept_command,
+    list_table_overviews,
+)
 from sync_pipelines.errors import EntityBusyError, RetriableError, SyncError
 from sync_pipelines.model.due import Kind
 from sync_pipelines.model.entity import Entity, EntityStatus
@@ -23,6 +27,7 @@ from sync_pipelines.orchestrate.checks import (
     check_results,
     check_specs,
     kept_results,
+    rejected_severity,
     results_without_run,
 )
 from sync_pipelines.orchestrate.failures import StepFailure, StepRetry, failure_of
@@ -32,13 +37,12 @@ from sync_pipelines.orchestrate.metadata import (
     MAX_SCHEMAS,
     definition_metadata,
     full_table_name,
+    overview_metadata,
     run_metadata,
-    standing_metadata,
     storage_kinds,
 )
 from sync_pipelines.orchestrate.resources import Bridge
 from sync_pipelines.orchestrate.snapshot import CatalogView
-from sync_pipelines.orchestrate.standing import rejected_severity
 from sync_pipelines.secrets import redact
 
 logger = logging.getLogger(__name__)
@@ -49,7 +53,10 @@ LEASE_TAG = "sync_pipelines/lease"
 KIND_TAG = "sync_pipelines/kind"  # of a run that is no regular one
 MAX_RETRIES = 2
 _RETRIES = dg.RetryPolicy(
-    max_retries=MAX_RETRIES, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+    max_retries=MAX_RETRIES,
+    delay=2,
+    backoff=dg.Backoff.EXPONENTIAL,
+    jitter=dg.Jitter.PLUS_MINUS,
 )
 _KIND = "rest"
 _importing = threading.Lock()
@@ -102,7 +109,10 @@ def _pattern(entities: dict[str, Entity]) -> dg.OpDefinition:
     def sync(context):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - Dagster would resolve annotations
         op = context.op_execution_context
         yield from _materialize(
-            context, entities[op.op_def.name], op.op_config, op.resources.bridge
+            context,
+            entities[op.op_def.name],
+            op.op_config,
+            op.resources.bridge,
         )
 
     return sync
@@ -174,7 +184,10 @@ def _description(entity: Entity) -> str:
 
 
 def _materialize(
-    context: dg.AssetExecutionContext, entity: Entity, config: dict[str, bool], bridge: Bridge
+    context: dg.AssetExecutionContext,
+    entity: Entity,
+    config: dict[str, bool],
+    bridge: Bridge,
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetObservation]:
     key = asset_key(entity)
     tagged = _reads_all(context.run.tags)
@@ -222,19 +235,22 @@ def _materialize(
 
 
 def _finished(
-    context: dg.AssetExecutionContext, entity: Entity, result: RunResult, bridge: Bridge
+    context: dg.AssetExecutionContext,
+    entity: Entity,
+    result: RunResult,
+    bridge: Bridge,
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetObservation]:
     """Tell of a run that published.
 
     The step fails where the ledger says that it is no success and nobody made that a warning.
     """
     key = asset_key(entity)
-    standing = _standing(entity, bridge)
+    overview = _overview(entity, bridge)
     severity = _severity(entity, bridge)
     if (
-        standing is None
+        overview is None
     ):  # the connector was switched off, or the catalog went away: what was published stays so
-        standing = Standing(
+        overview = TableOverview(
             entity.connector,
             entity.slug,
             open_quarantine=result.ledger.quarantined,
@@ -242,17 +258,24 @@ def _finished(
             published_status=result.status,
         )
     context.log.info(
-        "%s %s %s: %s", entity.path, result.mode, result.status, result.ledger.as_dict()
+        "%s %s %s: %s",
+        entity.path,
+        result.mode,
+        result.status,
+        result.ledger.as_dict(),
     )
     # On the page of an asset what its newest materialization says hides what its definition says, which is newer: the
     # status.
-    stood = {name: value for name, value in standing_metadata(standing).items() if name != "status"}
+    stood = {name: value for name, value in overview_metadata(overview).items() if name != "status"}
     metadata = {**stood, **run_metadata(entity, result)}
-    checks = check_results(key, entity, result, standing, severity)
+    checks = check_results(key, entity, result, overview, severity)
     if freshens(result.status, result.ledger):
         version = dg.DataVersion(result.rowversion_end) if result.rowversion_end else None
         yield dg.MaterializeResult(
-            asset_key=key, metadata=metadata, check_results=checks, data_version=version
+            asset_key=key,
+            metadata=metadata,
+            check_results=checks,
+            data_version=version,
         )
     else:
         # Nothing good came, so the table is not fresher than it was.
@@ -287,25 +310,27 @@ def _failed_attempt(
     *,
     passes: bool,
 ) -> Iterator[dg.AssetCheckResult | dg.AssetObservation]:
-    """Try again what may pass; at last report the standing of the table, which is as before, and fail."""
+    """Try again what may pass; at last report the overview of the table, which is as before, and fail."""
     if passes and context.retry_number < MAX_RETRIES:
         raise StepRetry(failure, MAX_RETRIES, _RETRIES.calculate_delay(context.retry_number + 1))
     key = asset_key(entity)
-    standing = _standing(entity, bridge)
-    if standing is not None:
+    overview = _overview(entity, bridge)
+    if overview is not None:
         severity = _severity(entity, bridge)
-        yield dg.AssetObservation(key, metadata=standing_metadata(standing))
-        yield from results_without_run(key, standing, severity)
-        yield from kept_results(key, standing)
+        yield dg.AssetObservation(key, metadata=overview_metadata(overview))
+        yield from results_without_run(key, overview, severity)
+        yield from kept_results(key, overview)
     raise failure from None
 
 
-def _standing(entity: Entity, bridge: Bridge) -> Standing | None:
-    """The standing of the table; None while the catalog cannot be asked, and for a connector that is switched off."""
+def _overview(entity: Entity, bridge: Bridge) -> TableOverview | None:
+    """The overview of the table; None while the catalog cannot be asked, and for a connector that is switched off."""
     try:
-        return next(iter(list_standings(bridge.database(), entity.connector, entity.slug)), None)
+        return next(
+            iter(list_table_overviews(bridge.database(), entity.connector, entity.slug)), None
+        )
     except SyncError as error:
-        logger.warning("the standing of %s is not known: %s", entity.path, error)
+        logger.warning("the overview of %s is not known: %s", entity.path, error)
         return None
 
 

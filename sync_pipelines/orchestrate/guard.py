@@ -66,7 +66,11 @@ class Guard:
     """
 
     def __init__(
-        self, application: Application, hosts: AllowedHosts, *, read_only: bool = False
+        self,
+        application: Application,
+        hosts: AllowedHosts,
+        *,
+        read_only: bool = False,
     ) -> None:
         self._application = application
         self._hosts = hosts

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.secrets import printable
 
-_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
+_WILDCARDS = frozenset({"0.0.0.0", "::"})  # compared with, not listened on
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?")
 

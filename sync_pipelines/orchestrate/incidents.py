@@ -170,12 +170,18 @@ def plan_events(incidents: Collection[Incident], cursor: str | None, places: Pla
             dg.AssetCheckEvaluation(asset_key=connector_key(connector), check_name=CHECK, **judged)
         )
     return Told(
-        events, began, [(known["title"], known["subject"]) for known in over], json.dumps(now)
+        events,
+        began,
+        [(known["title"], known["subject"]) for known in over],
+        json.dumps(now),
     )
 
 
 def _observation(
-    told: dict[str, Any], places: Places, state: str, more: dict[str, str]
+    told: dict[str, Any],
+    places: Places,
+    state: str,
+    more: dict[str, str],
 ) -> list[Event]:
     key = places.asset_of(told["subject"], told["connectors"])
     if key is None:

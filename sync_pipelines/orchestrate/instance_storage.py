@@ -12,7 +12,6 @@ of whichever process reads it. So the classes here take no configuration and loo
 ==============================  ========================================================================
 """
 
-# ruff: noqa: TID251
 from __future__ import annotations
 
 import os
@@ -107,7 +106,9 @@ class EnvSelectedStorage(DagsterStorage, ConfigurableClass):
 
     @classmethod
     def from_config_value(  # type: ignore[override]  # the environment decides on the class
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]
+        cls,
+        inst_data: ConfigurableClassData | None,
+        config_value: Mapping[str, t.Any],
     ) -> DagsterStorage:
         """Return the storage the environment asks for."""
         set_up_dagster_logging(load_settings())  # each process of Dagster comes by here
@@ -134,7 +135,9 @@ class HomeArtifactStorage(LocalArtifactStorage):
 
     @classmethod
     def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]
+        cls,
+        inst_data: ConfigurableClassData | None,
+        config_value: Mapping[str, t.Any],
     ) -> t.Self:
         """Return the storage for the current DAGSTER_HOME."""
         return cls(str(files_directory()), inst_data)
@@ -150,7 +153,9 @@ class HomeComputeLogManager(LocalComputeLogManager):
 
     @classmethod
     def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, t.Any]
+        cls,
+        inst_data: ConfigurableClassData | None,
+        config_value: Mapping[str, t.Any],
     ) -> t.Self:
         """Return the manager for the current DAGSTER_HOME."""
         return cls(str(files_directory() / "compute_logs"), inst_data=inst_data)

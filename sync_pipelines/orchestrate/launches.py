@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
@@ -26,42 +27,51 @@ _KINDS = frozenset(Kind)
 _UNFINISHED = [
     status for status in NOT_FINISHED_STATUSES if status is not DagsterRunStatus.NOT_STARTED
 ]
-_ENDINGS = {DagsterRunStatus.SUCCESS: Ending.SUCCEEDED, DagsterRunStatus.CANCELED: Ending.CANCELED}
+_ENDINGS = {
+    DagsterRunStatus.SUCCESS: Ending.SUCCEEDED,
+    DagsterRunStatus.CANCELED: Ending.CANCELED,
+}
+
+ModelReads = dict[dg.AssetKey, AbstractSet[dg.AssetKey]]
+"""The keys that a SQL model reads, by the key of the model."""
 
 
 def connector_launches(
-    view: CatalogView, models: Sequence[dg.AssetsDefinition], jobs: Sequence[SyncJob], folder: Path
+    view: CatalogView,
+    models: Sequence[dg.AssetsDefinition],
+    jobs: Sequence[SyncJob],
+    folder: Path,
 ) -> list[Launches]:
     """One for each connector; a SQL model goes with the connector that provides everything it reads.
 
     A run takes part of the connector's job, so that what the job leaves out, a vanished entity for example, is never
     started. `folder` is where the files of the models are.
     """
-    by_connector: dict[str, list[Entity]] = {connector.name: [] for connector in view.connectors}
-    by_connector |= syncable_entities(view)
+    syncable = syncable_entities(view)
     by_name = {job.name: job for job in jobs}
-    return [
-        Launches(
-            name, entities, _models_of(entities, models), by_name.get(sync_job_name(name)), folder
-        )
-        for name, entities in sorted(by_connector.items())
-    ]
+    launches = []
+    for name in sorted(connector.name for connector in view.connectors):
+        entities = syncable.get(name, [])
+        models_of_it = _models_of(entities, models)
+        job = by_name.get(sync_job_name(name))
+        launches.append(Launches(name, entities, models_of_it, job, folder))
+    return launches
 
 
-def _models_of(
-    entities: Sequence[Entity], models: Sequence[dg.AssetsDefinition]
-) -> dict[dg.AssetKey, set[dg.AssetKey]]:
+def _models_of(entities: Sequence[Entity], models: Sequence[dg.AssetsDefinition]) -> ModelReads:
+    """The models that read nothing else than these entities and each other."""
     provided = {asset_key(entity) for entity in entities}
-    found: dict[dg.AssetKey, set[dg.AssetKey]] = {}
+    found: ModelReads = {}
     for model in models:
-        if all(set(upstream) <= provided for upstream in model.asset_deps.values()):
-            found |= {key: set(upstream) for key, upstream in model.asset_deps.items()}
-            provided |= set(model.keys)
+        reads = model.asset_deps
+        if all(upstream <= provided for upstream in reads.values()):
+            found |= reads
+            provided |= model.keys
     return found
 
 
-def _models_there(folder: Path) -> set[dg.AssetKey]:
-    """Keys of the models whose files are there now and can be used."""
+def _usable_models(folder: Path) -> set[dg.AssetKey]:
+    """Keys of the models whose files are in the folder now and can be used."""
     models, _ = load_models(folder)
     return {dg.AssetKey([model.schema, model.name]) for model in models}
 
@@ -72,8 +82,7 @@ class Launches:
     Args:
         connector: its name.
         entities: those of its entities that its job syncs.
-        models: key of a SQL model -> keys that it reads, in order of their dependencies; those that this connector
-            provides for.
+        models: the SQL models that this connector provides for, in order of their dependencies.
         job: its job `sync_<connector>`, which every run belongs to; None when there is nothing to sync.
         folder: where the models are.
     """
@@ -82,7 +91,7 @@ class Launches:
         self,
         connector: str,
         entities: Sequence[Entity],
-        models: Mapping[dg.AssetKey, set[dg.AssetKey]],
+        models: ModelReads,
         job: SyncJob | None,
         folder: Path,
     ) -> None:
@@ -100,56 +109,69 @@ class Launches:
         queued: dict[str, datetime] = {}
         for record in records:
             run = record.dagster_run
-            kind = run.tags.get(KIND_TAG, Kind.REGULAR)
-            if (
-                run.tags.get(CONNECTOR_TAG) == self.connector
-                and LEASE_TAG in run.tags
-                and kind in _KINDS
-            ):
-                kinds.append(Kind(kind))
-            queued |= dict.fromkeys(self._slugs_of(run), record.create_timestamp)
-        return Situation(
-            tuple(self._keys), kinds, queued, lambda leases: self._endings(instance, leases)
-        )
+            kind = self._leased_kind(run)
+            if kind is not None:
+                kinds.append(kind)
+            for slug in self._slugs_of(run):
+                queued[slug] = record.create_timestamp
+
+        def endings(leases: Sequence[UUID]) -> dict[UUID, Ending]:
+            return self._endings(instance, leases)
+
+        return Situation(tuple(self._keys), kinds, queued, endings)
+
+    def _leased_kind(self, run: dg.DagsterRun) -> Kind | None:
+        """The kind of a run that a tick of this connector started; None for any other run."""
+        tags = run.tags
+        kind = tags.get(KIND_TAG, Kind.REGULAR)
+        if tags.get(CONNECTOR_TAG) != self.connector or LEASE_TAG not in tags:
+            return None
+        return Kind(kind) if kind in _KINDS else None
 
     def _slugs_of(self, run: dg.DagsterRun) -> list[str]:
         """Entities of this connector in a run, whoever started it."""
         if run.asset_selection:
-            names = [key.path[-1] for key in run.asset_selection if key.path[0] == self.connector]
-            return [self._slugs[name] for name in names if name in self._slugs]
-        return list(self._keys) if run.job_name in (sync_job_name(self.connector), SYNC_ALL) else []
+            selected = {key.path[-1] for key in run.asset_selection if self._is_ours(key)}
+            return [slug for name, slug in self._slugs.items() if name in selected]
+        if run.job_name in (sync_job_name(self.connector), SYNC_ALL):
+            return list(self._keys)
+        return []
+
+    def _is_ours(self, key: dg.AssetKey) -> bool:
+        return key.path[0] == self.connector
 
     def _endings(self, instance: dg.DagsterInstance, leases: Sequence[UUID]) -> dict[UUID, Ending]:
-        records = instance.get_run_records(
-            dg.RunsFilter(tags={LEASE_TAG: [str(lease) for lease in leases]})
-        )
+        texts = [str(lease) for lease in leases]
+        records = instance.get_run_records(dg.RunsFilter(tags={LEASE_TAG: texts}))
         endings: dict[UUID, Ending] = {}
-        for record in reversed(
-            records
-        ):  # newest first: a retry of a crashed run counts more than the run
+        # From the oldest on: a retry of a crashed run counts more than that run.
+        for record in reversed(records):
             run = record.dagster_run
-            if run.status is DagsterRunStatus.NOT_STARTED:
-                continue
-            ended = run.status in FINISHED_STATUSES
-            endings[UUID(run.tags[LEASE_TAG])] = (
-                _ENDINGS.get(run.status, Ending.FAILED) if ended else Ending.UNFINISHED
-            )
+            if run.status is not DagsterRunStatus.NOT_STARTED:
+                lease = UUID(run.tags[LEASE_TAG])
+                endings[lease] = _ending(run.status)
         return endings
 
     def requests(self, tick: Tick) -> list[dg.RunRequest]:
-        """The runs of a tick; models that read what a run brings are built in it, too."""
+        """The runs of a tick, each with the models that read what it brings."""
         return [self.request(lease, run) for lease, run in tick.runs]
 
     def request(self, lease: UUID, run: PlannedRun) -> dg.RunRequest:
         """One run, with the models that read what it brings, as far as their files are still there."""
         selected = [self._keys[entity.slug] for entity in run.entities]
-        there = _models_there(self._folder) if self._models else set()
+        usable = _usable_models(self._folder) if self._models else set()
         for model, reads in self._models.items():
             # The run loads the files anew: one that was deleted or renamed meanwhile would fail it.
-            if model in there and reads & set(selected):
+            if model in usable and not reads.isdisjoint(selected):
                 selected.append(model)
         # The connector's tag comes with its job, and Dagster's own tags name the sensor or schedule.
         tags = {LEASE_TAG: str(lease)}
         if run.kind is not Kind.REGULAR:
             tags[KIND_TAG] = run.kind.value
         return dg.RunRequest(run_key=str(lease), asset_selection=selected, tags=tags)
+
+
+def _ending(status: DagsterRunStatus) -> Ending:
+    if status not in FINISHED_STATUSES:
+        return Ending.UNFINISHED
+    return _ENDINGS.get(status, Ending.FAILED)

@@ -25,7 +25,7 @@ from sync_pipelines.orchestrate.schedules import connector_schedules
 from sync_pipelines.orchestrate.sensors import due_sensors
 from sync_pipelines.orchestrate.snapshot import CatalogView, load_catalog
 from sync_pipelines.orchestrate.sql_models import model_assets
-from sync_pipelines.orchestrate.standing import standing_sensor
+from sync_pipelines.orchestrate.table_checks import table_checks_sensor
 from sync_pipelines.settings import Settings, load_settings
 
 
@@ -80,7 +80,7 @@ def _definitions(view: CatalogView, settings: Settings) -> dg.Definitions:
         sensors=[
             *due_sensors(launches, settings.schedule.due_sensor_seconds),
             *alert_sensors(settings, Places.of(view)),
-            standing_sensor(settings),
+            table_checks_sensor(settings),
         ],
         schedules=[
             *connector_schedules(view.connectors, launches, discoveries, settings),

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from sync_pipelines.catalog.standing import Standing
+from sync_pipelines.catalog.table_overview import TableOverview
 from sync_pipelines.destinations.registry import kind_of
 from sync_pipelines.discovery.report import DiscoveryReport
 from sync_pipelines.model.entity import Column, Entity
@@ -147,21 +147,21 @@ def run_metadata(entity: Entity, result: RunResult) -> dict[str, Any]:
     return metadata
 
 
-def standing_metadata(standing: Standing) -> dict[str, Any]:
-    """The standing of the table: open quarantine, what is wrong with the way out, and when it is due."""
+def overview_metadata(overview: TableOverview) -> dict[str, Any]:
+    """The overview of the table: open quarantine, what is wrong with the way out, and when it is due."""
     metadata: dict[str, Any] = {
-        "status": str(standing.status),
-        "open_quarantine": standing.open_quarantine,
+        "status": str(overview.status),
+        "open_quarantine": overview.open_quarantine,
     }
-    if standing.last_status is not None:
-        metadata["last_run"] = str(standing.last_status)
-    if standing.held_deletions:
-        metadata["held_deletions"] = standing.held_deletions
-    if standing.trouble is not None:
-        what, command = standing.trouble
+    if overview.last_status is not None:
+        metadata["last_run"] = str(overview.last_status)
+    if overview.held_deletions:
+        metadata["held_deletions"] = overview.held_deletions
+    if overview.trouble is not None:
+        what, command = overview.trouble
         metadata |= {"trouble": printable(what, 1000), "next_command": redact(command)}
-    if standing.next_due_at is not None and standing.sync_enabled and not standing.is_stopped:
-        metadata["next_due"] = dg.MetadataValue.timestamp(standing.next_due_at)
+    if overview.next_due_at is not None and overview.sync_enabled and not overview.is_stopped:
+        metadata["next_due"] = dg.MetadataValue.timestamp(overview.next_due_at)
     return metadata
 
 

@@ -4,7 +4,6 @@ A run that is launched is a process which imports Dagster and the definitions. W
 cores, each takes longer than the caller waits, and runs are lost that nothing was wrong with.
 """
 
-# ruff: noqa: TID251
 from __future__ import annotations
 
 import os
@@ -49,7 +48,9 @@ class MachineSizedRunCoordinator(QueuedRunCoordinator):
 
     @classmethod
     def from_config_value(
-        cls, inst_data: ConfigurableClassData, config_value: Mapping[str, t.Any]
+        cls,
+        inst_data: ConfigurableClassData,
+        config_value: Mapping[str, t.Any],
     ) -> t.Self:
         """Return the coordinator for this machine."""
         cores = usable_cores()

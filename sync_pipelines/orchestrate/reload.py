@@ -155,7 +155,10 @@ def web_server_trouble(url: str) -> str | None:
 
 
 def write_endpoint(
-    home: Path, url: str, code_server: str | None = None, read_only_url: str | None = None
+    home: Path,
+    url: str,
+    code_server: str | None = None,
+    read_only_url: str | None = None,
 ) -> Path:
     """Leave word of the web server that this process has started; the caller removes the file when it stops it.
 
@@ -196,7 +199,10 @@ def _differs(mark: dict[str, str] | None, database: Database) -> bool:
         return True
     names = tuple(name for name in mark[CONNECTORS].split(",") if name)
     return mark[FINGERPRINT] != catalog_fingerprint(
-        database, names, Path(mark[DOTENV]), Path(mark[MODELS])
+        database,
+        names,
+        Path(mark[DOTENV]),
+        Path(mark[MODELS]),
     )
 
 

@@ -44,7 +44,10 @@ def connector_schedules(
 
 
 def _schedules_of(
-    connector: str, crons: Crons, launches: Launches | None, discovery: dg.JobDefinition
+    connector: str,
+    crons: Crons,
+    launches: Launches | None,
+    discovery: dg.JobDefinition,
 ) -> list[dg.ScheduleDefinition]:
     schedules: list[dg.ScheduleDefinition] = []
     if crons.full_refresh and launches and launches.job:

@@ -55,7 +55,9 @@ def _due_sensor(launches: Launches, interval_seconds: int) -> dg.SensorDefinitio
 
 
 def _apply_pool_limit(
-    instance: dg.DagsterInstance, connector: str, settings: dict[str, object]
+    instance: dg.DagsterInstance,
+    connector: str,
+    settings: dict[str, object],
 ) -> None:
     """Bring the connector's pool to its `max_concurrent_entities`; without one the pool stays as a person set it."""
     wanted = RunLimits.from_settings(settings).max_concurrent_entities

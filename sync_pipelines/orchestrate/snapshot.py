@@ -183,7 +183,10 @@ def _rows(
 
 
 def _read(
-    database: Database, connectors: Sequence[str], dotenv: Path | None, models: Path | None
+    database: Database,
+    connectors: Sequence[str],
+    dotenv: Path | None,
+    models: Path | None,
 ) -> tuple[CatalogView, str]:
     """The view, and the content of its file."""
     active, rows = _rows(database, connectors)
@@ -205,7 +208,11 @@ def _read(
         :16
     ]
     return CatalogView(
-        tuple(map(entity_from_row, rows)), database.name, None, tuple(active), fingerprint
+        tuple(map(entity_from_row, rows)),
+        database.name,
+        None,
+        tuple(active),
+        fingerprint,
     ), content
 
 
@@ -225,7 +232,7 @@ def _remember(path: Path, content: str) -> None:
 def _remembered(path: Path, error: SyncError) -> CatalogView:
     try:
         stored = json.loads(path.read_text())
-        entities = tuple(entity_from_row({**row, "cursor_marks": []}) for row in stored["entities"])
+        entities = tuple(map(entity_from_row, stored["entities"]))
         logger.warning("the catalog cannot be read; definitions come from %s: %s", path, error)
         connectors = tuple(
             Connector(**{**connector, "auth_token": None}) for connector in stored["connectors"]

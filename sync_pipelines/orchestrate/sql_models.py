@@ -93,7 +93,10 @@ def _model_asset(model: SqlModel, upstream: list[dg.AssetKey]) -> dg.AssetsDefin
             raise failure_of(error) from None
         results = [
             dg.AssetCheckResult(
-                asset_key=key, check_name=name, passed=count == 0, metadata={"broken_rows": count}
+                asset_key=key,
+                check_name=name,
+                passed=count == 0,
+                metadata={"broken_rows": count},
             )
             for name, count in built.broken.items()
         ]

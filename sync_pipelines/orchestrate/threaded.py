@@ -1,7 +1,7 @@
 """Runs the steps of a run on threads of the run's own process, a step per entity.
 
 Dagster ships one-after-the-other or a process (3 s) per step; see docs/decisions/0002-threaded-executor.md for the
-measurements, and ``sync_pipelines_tests/orchestrate/test_executor.py`` for the private Dagster names used here.
+measurements, and ``sync_pipelines_tests/orchestrate/test_private_names.py`` for the private Dagster names used here.
 
 The main thread owns the plan (`_ThreadedRun`); each step has a daemon thread (`_Worker`) that only posts events.
 """
@@ -113,7 +113,10 @@ class _Worker:
     def __post_init__(self) -> None:
         variables = contextvars.copy_context()
         self.thread = threading.Thread(
-            target=variables.run, args=(self._work,), name=f"step {self.key}", daemon=True
+            target=variables.run,
+            args=(self._work,),
+            name=f"step {self.key}",
+            daemon=True,
         )
 
     @property
@@ -155,7 +158,10 @@ class _ThreadedRun:
     """Drives the plan of one run; every method runs in the main thread."""
 
     def __init__(
-        self, executor: ThreadedExecutor, context: PlanExecutionContext, active: ActiveExecution
+        self,
+        executor: ThreadedExecutor,
+        context: PlanExecutionContext,
+        active: ActiveExecution,
     ) -> None:
         self.executor = executor
         self.context = context
@@ -212,7 +218,9 @@ class _ThreadedRun:
         return min(due_in, POLL_SECONDS) if due_in > 0 else POLL_SECONDS
 
     def _handle(
-        self, worker: _Worker, item: dg.DagsterEvent | BaseException | None
+        self,
+        worker: _Worker,
+        item: dg.DagsterEvent | BaseException | None,
     ) -> Iterator[dg.DagsterEvent]:
         if worker not in self.workers:  # abandoned: its failure is already reported
             return
@@ -318,7 +326,9 @@ class ThreadedExecutor(dg.Executor):
         return self.retry_mode
 
     def execute(
-        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+        self,
+        plan_context: PlanOrchestrationContext,
+        execution_plan: ExecutionPlan,
     ) -> Iterator[dg.DagsterEvent]:
         """Yield the events of the run's steps."""
         data = EngineEventData.in_process(os.getpid(), execution_plan.step_keys_to_execute)
@@ -340,7 +350,9 @@ class ThreadedExecutor(dg.Executor):
         yield dg.DagsterEvent.engine_event(plan_context, message, data)
 
     def _run_plan(
-        self, job_context: PlanExecutionContext, execution_plan: ExecutionPlan
+        self,
+        job_context: PlanExecutionContext,
+        execution_plan: ExecutionPlan,
     ) -> Iterator[dg.DagsterEvent]:
         step_keys = [step.key for step in execution_plan.get_steps_to_execute_in_topo_order()]
         with ExitStack() as stack:
@@ -359,7 +371,9 @@ class ThreadedExecutor(dg.Executor):
 
 
 def _begin_capture(
-    context: PlanExecutionContext, step_keys: list[str], capture: ExitStack
+    context: PlanExecutionContext,
+    step_keys: list[str],
+    capture: ExitStack,
 ) -> dg.DagsterEvent:
     """Capture stdout and stderr once for all steps: both belong to the process, not to a thread."""
     manager = context.instance.compute_log_manager
@@ -378,7 +392,7 @@ def _begin_capture(
 def _end_capture(context: PlanExecutionContext, capture: ExitStack) -> None:
     try:
         capture.close()
-    except Exception:  # noqa: BLE001 - the steps are done; their output is not worth a failed run
+    except Exception:  # the steps are done; their output is not worth a failed run
         context.log.exception("Exception while ending compute log capture")
 
 

@@ -53,10 +53,16 @@ def serve(
         )
         target = WorkspaceFileTarget(paths=[workspace])
         with WorkspaceProcessContext(
-            instance, target, version=__version__, read_only=read_only
+            instance,
+            target,
+            version=__version__,
+            read_only=read_only,
         ) as context:
             application: Any = create_app_from_workspace_process_context(
-                context, "", POLL_MILLISECONDS, lifespan=_lifespan
+                context,
+                "",
+                POLL_MILLISECONDS,
+                lifespan=_lifespan,
             )
             logger.info("Serving on http://%s:%s%s", host, port, ", read-only" if read_only else "")
             uvicorn.run(
@@ -78,7 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and serve."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "-w", "--workspace", required=True, help="The file that names the code locations."
+        "-w",
+        "--workspace",
+        required=True,
+        help="The file that names the code locations.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="Address to listen on.")
     parser.add_argument("--port", type=int, default=3000, help="Port to listen on.")

@@ -34,9 +34,11 @@ from sync_pipelines.sources.registry import open_source, source_kind
 
 logger = logging.getLogger(__name__)
 
-POSITION, ARRIVAL = "_bridge_position", "_bridge_arrival"
-"""Columns beside the source's: the rowversion, spelled so that it sorts as its codec does; the order of arrival."""
-_SEPARATOR, _CODEC = "|", "codec"
+# Columns beside the source's.
+POSITION = "_bridge_position"  # the rowversion, spelled so that it sorts as its codec does
+ARRIVAL = "_bridge_arrival"  # the order in which records came
+_SEPARATOR = "|"
+_CODEC = "codec"
 
 
 def make_dlt_source(
@@ -90,10 +92,9 @@ def _records(
     """The records of a read by rowversions as dlt gets them; `waiting` gets the rejects."""
     # One behind, so that all rejects are there before the last records, which take them along.
     last = _for_dlt(extraction.stored, extraction.no_records, Codec.TEXT)
+    batches = extraction.batches(after=after, keyset=True, full=after is None, in_order=in_order)
     try:
-        for name, batch in extraction.batches(
-            after=after, keyset=True, full=after is None, in_order=in_order
-        ):
+        for name, batch in batches:
             codec = extraction.reading.codec
             if codec is Codec.OPAQUE:
                 raise _unordered(entity)
@@ -126,10 +127,10 @@ def _all_records(
                     waiting.append(batch)
                     continue
                 spool.write_table(batch)
-                columns = [batch[key].to_pylist() for key in keys]
-                last.update(
-                    zip(zip(*columns, strict=True), batch["arrival"].to_pylist(), strict=True)
-                )
+                key_columns = [batch[key].to_pylist() for key in keys]
+                key_values = zip(*key_columns, strict=True)
+                arrivals = batch["arrival"].to_pylist()
+                last.update(zip(key_values, arrivals, strict=True))
         _check_whole(extraction, entity)
         file.seek(0)
         newest = pa.array(last.values(), pa.int64())
@@ -144,7 +145,7 @@ def _all_records(
 
 
 def _check_whole(extraction: Extraction, entity: Entity) -> None:
-    """Tell what the read warns of, and refuse one that may lack records.
+    """Log what the read warns of, and refuse one that may lack records.
 
     Raises:
         SourceContractError: the source changed while it was read, so that its end is not sure.
@@ -152,9 +153,9 @@ def _check_whole(extraction: Extraction, entity: Entity) -> None:
     for warning in extraction.reading.warnings:
         logger.warning("%s: %s", entity.path, warning)
     if extraction.moved or not extraction.reading.drained:
-        told = "; ".join(extraction.reading.warnings)
+        warnings = "; ".join(extraction.reading.warnings)
         raise SourceContractError(
-            f"The source changed while it was read, so records may be missing: {told}.",
+            f"The source changed while it was read, so records may be missing: {warnings}.",
             where=dict(entity.where),
             state="The dlt pipeline loads nothing of this read.",
             next_command="run the pipeline again when the source is quiet",
@@ -224,9 +225,7 @@ def _resources(
         waiting.clear()
         state = dlt.current.resource_state()
         extraction = _extraction(database, connector, _pinned(entity, state), settings)
-        after = (
-            None if cursor.last_value is None else str(cursor.last_value).partition(_SEPARATOR)[2]
-        )
+        after = None if cursor.last_value is None else _rowversion_in(str(cursor.last_value))
         in_order = _is_in_order(database, connector, entity)
         yield from _records(extraction, entity, after, waiting, in_order=in_order)
         if extraction.reading.codec is not None:
@@ -235,7 +234,8 @@ def _resources(
 
     def full() -> Iterator[pa.Table]:
         waiting.clear()
-        yield from _all_records(_extraction(database, connector, entity, settings), entity, waiting)
+        extraction = _extraction(database, connector, entity, settings)
+        yield from _all_records(extraction, entity, waiting)
         warn_of_unread()
 
     def take_rejects(_: Any) -> Iterator[pa.Table]:
@@ -262,16 +262,13 @@ def _for_dlt(entity: Entity, batch: pa.Table, codec: Codec | None) -> pa.Table:
     """A batch under the names of the table, without what only our own publish step needs."""
     columns = {ARRIVAL: batch["arrival"]}
     if codec is not None:
-        positions = [
-            None if one is None else position_of(codec, one)
-            for one in batch["rowversion"].to_pylist()
-        ]
+        rowversions = batch["rowversion"].to_pylist()
+        positions = [None if one is None else position_of(codec, one) for one in rowversions]
         columns[POSITION] = pa.array(positions, pa.string())
     for index, column in enumerate(entity.columns):
         values = batch[f"c{index}"]
-        columns[column.target_name] = (
-            _bytes_of(values) if column.type.kind is Kind.BYTES else values
-        )
+        is_bytes = column.type.kind is Kind.BYTES
+        columns[column.target_name] = _bytes_of(values) if is_bytes else values
     return pa.table(columns)
 
 
@@ -295,6 +292,11 @@ def position_of(codec: Codec, rowversion: str) -> str:
     else:
         shown = str(key)
     return f"{shown}{_SEPARATOR}{rowversion}"
+
+
+def _rowversion_in(position: str) -> str:
+    """The rowversion at the end of a position."""
+    return position.partition(_SEPARATOR)[2]
 
 
 def _sortable(number: int) -> str:

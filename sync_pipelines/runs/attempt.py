@@ -12,15 +12,13 @@ import pyarrow as pa
 
 from sync_pipelines.books.close import finish_without_load
 from sync_pipelines.books.originals import Originals
-from sync_pipelines.catalog.runs import (
-    get_run,
-)
+from sync_pipelines.catalog.runs import get_run
 from sync_pipelines.catalog.slots import writer_place
 from sync_pipelines.destinations.destination import StagedBatches
 from sync_pipelines.destinations.load import Batch, Loading, load_batches, load_failure
 from sync_pipelines.destinations.spool import Spool
 from sync_pipelines.destinations.spools import RunFolder
-from sync_pipelines.gate.judge import Tally
+from sync_pipelines.gate.tally import Tally
 from sync_pipelines.model.due import plan_next
 from sync_pipelines.model.publish import NextDue, Position, Publication, PublishRequest, ReadResult
 from sync_pipelines.model.run import Ledger, Mode, RunStatus, is_published
@@ -43,15 +41,19 @@ class Attempt:
     def __init__(
         self, run: Run, folder: RunFolder, originals: Originals, *, keyset: bool, in_order: bool
     ) -> None:
-        self.run, self.folder, self.originals = run, folder, originals
-        self.keyset, self.in_order = keyset, in_order
+        self.run = run
+        self.folder = folder
+        self.originals = originals
+        self.keyset = keyset
+        self.in_order = in_order
         self.extraction = _open_extraction(run, originals)
         self.request = _request_of(run)
         self.read: ReadResult | None = None
 
     def batches(self) -> Iterator[Batch]:
         """The batches of the source, or of the records that are released."""
-        run, full = self.run, self.run.mode is Mode.FULL
+        run = self.run
+        full = run.mode is Mode.FULL
         if run.released:
             return self.extraction.released(list(run.released.values()))
         return self.extraction.batches(
@@ -86,7 +88,7 @@ def _open_extraction(run: Run, originals: Originals) -> Extraction:
         max_record_bytes=settings.runs.max_record_bytes,
         own_columns=run.entity.position.own_columns,
         gate=run.gate,
-        keep_original=originals.add,
+        keep_originals=originals.add,
         original_characters=run.original_characters,
         before_page=lambda fetched: _go_on(run, extraction, fetched),
         on_undeclared=partial(notice_fields, run),
@@ -96,7 +98,8 @@ def _open_extraction(run: Run, originals: Originals) -> Extraction:
 
 def _request_of(run: Run) -> PublishRequest:
     """What the run asks its destination to publish."""
-    entity, settings = run.entity, run.settings
+    entity = run.entity
+    alerts = run.settings.alerts
     masks = run.gate.fingerprints if run.gate is not None else {}
     return PublishRequest(
         entity=entity,
@@ -108,9 +111,7 @@ def _request_of(run: Run) -> PublishRequest:
         released=tuple(run.released),
         accept_vanished=run.accept_vanished,
         lease=run.lease,
-        limits=RejectionLimits(
-            settings.alerts.alert_rejection_rate, settings.alerts.alert_rejection_min_records
-        ),
+        limits=RejectionLimits(alerts.alert_rejection_rate, alerts.alert_rejection_min_records),
     )
 
 
@@ -131,7 +132,7 @@ def publish_read(attempt: Attempt) -> Publication:
 
 
 def _go_on(run: Run, extraction: Extraction, fetched: int) -> None:
-    """Tell how far the run is; end it where somebody cancelled it, or where it would take more than it may."""
+    """Record how far the run is; end it where somebody cancelled it, or where it would take more than it may."""
     run.heartbeat(fetched)
     read_bytes = extraction.traffic.bytes_decoded
     run.bounds.check(rows=fetched, read_bytes=read_bytes, started_monotonic=run.started_monotonic)
@@ -144,7 +145,7 @@ def _wait_on(run: Run) -> None:
 
 
 def _read_result(attempt: Attempt) -> ReadResult:
-    """What the finished read tells, with what a person should know of it in the run's warnings."""
+    """The result of the finished read; what a person needs to know of it goes to the run's warnings."""
     run, extraction = attempt.run, attempt.extraction
     if not run.released:
         run.warnings += extraction.source.warnings()
@@ -165,7 +166,7 @@ def _read_result(attempt: Attempt) -> ReadResult:
     return ReadResult(
         fetched=extraction.fetched,
         reread=extraction.reread,
-        rejected=extraction.rejected,
+        rejected=extraction.judge.rejected,
         position=position,
         keyset=attempt.keyset,
         in_order=attempt.in_order,
@@ -179,11 +180,13 @@ def _read_result(attempt: Attempt) -> ReadResult:
 
 def _position_after(attempt: Attempt) -> tuple[Position, bool]:
     """Where the next read starts, and whether the source has moved since the last one."""
-    run, reading = attempt.run, attempt.extraction.reading
+    run = attempt.run
+    reading = attempt.extraction.reading
     entity = run.entity
-    codec = reading.codec or entity.position.cursor_codec
+    before = entity.position
+    codec = reading.codec or before.cursor_codec
     if run.released:
-        return Position(entity.position.cursor, codec, entity.position.cursor_marks), False
+        return Position(before.cursor, codec, before.cursor_marks), False
     if not attempt.keyset:
         return Position(None, codec), False
     checkpoint = plan_checkpoint(entity, run.mode, reading, run.started_at, run.elapsed_seconds)
@@ -191,16 +194,16 @@ def _position_after(attempt: Attempt) -> tuple[Position, bool]:
     position = Position(
         checkpoint.cursor, codec, checkpoint.marks, checkpoint.seen, checkpoint.seen_is_sure
     )
-    return (
-        position,
-        checkpoint.seen is not None and checkpoint.seen != entity.position.seen_rowversion,
-    )
+    has_moved = checkpoint.seen is not None and checkpoint.seen != before.seen_rowversion
+    return position, has_moved
 
 
 def _details_of(attempt: Attempt, without_rowversion: int) -> dict[str, Any]:
     """What `bridge.sync_runs.details` keeps of the read."""
-    run, extraction = attempt.run, attempt.extraction
+    run = attempt.run
+    extraction = attempt.extraction
     traffic = extraction.traffic
+    unsorted = bool(run.last_details.get("unsorted")) if run.released else not attempt.in_order
     details: dict[str, Any] = {
         "pages": extraction.pages,
         "reread": extraction.reread,
@@ -213,16 +216,14 @@ def _details_of(attempt: Attempt, without_rowversion: int) -> dict[str, Any]:
         "undeclared": sorted(extraction.undeclared),
         "without_rowversion": without_rowversion,
         "table_changes": list(run.table_changes),
-        "quarantine_sample": extraction.sample,
+        "quarantine_sample": extraction.judge.sample,
         "page_size": extraction.source.page_size,
         "pages_moved": extraction.moved,
-        "unsorted": bool(run.last_details.get("unsorted"))
-        if run.released
-        else not attempt.in_order,
+        "unsorted": unsorted,
         "warnings": [*run.warnings, *extraction.reading.warnings],
     }
-    if extraction.coerced:
-        details["coerced"] = dict(extraction.coerced)
+    if extraction.judge.coerced:
+        details["coerced"] = dict(extraction.judge.coerced)
     if run.gate is not None:
         details["gate"] = run.gate.tally.as_dict()
     return details
@@ -230,33 +231,36 @@ def _details_of(attempt: Attempt, without_rowversion: int) -> dict[str, Any]:
 
 def _without_rowversion(attempt: Attempt) -> int:
     """Records of the table that no delta can see, as the last full read counted them; named in the run's warnings."""
-    run, counted = attempt.run, attempt.extraction.without_rowversion
+    run = attempt.run
+    counted = attempt.extraction.without_rowversion
     known = int(run.last_details.get("without_rowversion", 0))
     if not attempt.keyset or run.released:
         return known
     if run.mode is Mode.FULL:
-        count, unseen, seen = counted, counted, "only a full read sees them"
+        count = counted
+        unseen = counted
+        consequence = "only a full read sees them"
     else:
-        count, unseen, seen = (
-            known,
-            known - counted,
-            "this delta could not see whether they changed",
-        )
+        count = known
+        unseen = known - counted
+        consequence = "this delta could not see whether they changed"
     if unseen > 0:
         run.warnings.append(
-            f"{count} records have no {_cursor_name(run)}, so no delta finds them again: {seen} (sync-pipelines sync"
-            f" {run.entity.path} --full-refresh)"
+            f"{count} records have no {_cursor_name(run)}, so no delta finds them again: {consequence}"
+            f" (sync-pipelines sync {run.entity.path} --full-refresh)"
         )
     return count
 
 
 def _cursor_name(run: Run) -> str:
-    return source_kind(run.connector).words_for(run.connector, run.entity.slug).cursor_name
+    kind = source_kind(run.connector)
+    return kind.words_for(run.connector, run.entity.slug).cursor_name
 
 
 def _without_load(attempt: Attempt, read: ReadResult, head: list[Batch]) -> Publication | None:
     """Finish a run whose records need not be staged; None when it must load."""
-    run, request = attempt.run, attempt.request
+    run = attempt.run
+    request = attempt.request
     if run.mode is Mode.FULL:
         if head:
             return None
@@ -277,11 +281,9 @@ def _unchanged_ledger(
     run = attempt.run
     is_small = read.fetched <= run.settings.sources.max_page_size
     is_whole = table == run.entity.records_table and read.fetched == read.reread + len(batch)
-    return (
-        run.destination.all_unchanged(attempt.request, read, batch)
-        if is_small and is_whole
-        else None
-    )
+    if not is_small or not is_whole:
+        return None
+    return run.destination.all_unchanged(attempt.request, read, batch)
 
 
 def _load(attempt: Attempt, batches: Iterator[Batch]) -> Publication:
@@ -317,7 +319,8 @@ def recorded_publication(run: Run) -> Publication | None:
     row = get_run(run.database, run.uid)
     if not is_published(row):
         return None
-    details, trouble = row["details"], row["error_details"] or {}
+    details = row["details"]
+    trouble = row["error_details"] or {}
     verdict = Verdict(RunStatus(row["status"]), row["error_message"], trouble.get("next_command"))
     return Publication(
         Ledger.of_row(row),

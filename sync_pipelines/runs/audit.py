@@ -171,7 +171,7 @@ def audit_entity(
         batches = (
             extraction.batches(after=None, keyset=keyset and in_order, full=False)
             if ranges is None
-            else _random_ranges(connection, target, extraction, ranges, random.Random(seed))  # noqa: S311
+            else _random_ranges(connection, target, extraction, ranges, random.Random(seed))
         )
         for table_name, batch in batches:
             if table_name == entity.records_table:

@@ -1,6 +1,4 @@
-"""A gate before what is there: why a record of the table or of quarantine got its verdict, and what another gate would
-do to all of them.
-"""
+"""A gate over stored records: why one got its verdict, and what another gate would do to all of them."""
 
 from __future__ import annotations
 
@@ -23,8 +21,8 @@ from sync_pipelines.destinations.values import canonical_text
 from sync_pipelines.errors import NotFoundError
 from sync_pipelines.gate.contract import judge_batch
 from sync_pipelines.gate.explain import Explanation, Shadow, explain
-from sync_pipelines.gate.judge import Tally
 from sync_pipelines.gate.opened import OpenedGate
+from sync_pipelines.gate.tally import Tally
 from sync_pipelines.model.entity import REVIEW_COLUMN, Entity
 from sync_pipelines.model.quoting import literal, quote
 
@@ -77,38 +75,56 @@ def explain_record(opened: OpenedGate, place: str, found: dict[str, Any]) -> Exp
 
 def shadow(database: Database, entity: Entity, opened: OpenedGate) -> Shadow:
     """What another gate would do to every live row and every open record of quarantine; nothing is changed."""
-    judged, report, tally = opened.for_masked(), Shadow(), Tally()
+    judged = opened.for_masked()
+    report = Shadow()
+    tally = Tally()
     for batch, keys, old in _table(database, judged.entity):
         report.add(keys, old, _verdicts(judged, batch, tally))
-    with database.connect() as connection:
-        held = connection.execute(
-            "SELECT coalesce(edited_record, record) AS record, business_key FROM quarantine WHERE entity_uid = %s"
-            " AND resolved_at IS NULL",
-            [entity.uid],
-        ).fetchall()
     decoder = PageDecoder(judged.entity)
-    for row in held:
+    for row in _quarantined(database, entity):
         key = " / ".join(row["business_key"]) if row["business_key"] else "no key"
-        try:
-            batch = decoder.decode_one(bytes(row["record"]))
-        except Exception as error:  # noqa: BLE001 - a record that is no JSON
-            batch = type(error).__name__
-        verdicts = (
-            [("reject", batch)] if isinstance(batch, str) else _verdicts(judged, batch, tally)
-        )
+        verdicts = _verdicts_of_one(judged, decoder, bytes(row["record"]), tally)
         report.add([key], ["reject"], verdicts)
     report.failed = tally.failed
     return report
 
 
+def _quarantined(database: Database, entity: Entity) -> list[dict[str, Any]]:
+    """Open records of quarantine, edited where somebody did, with their keys."""
+    with database.connect() as connection:
+        return connection.execute(
+            "SELECT coalesce(edited_record, record) AS record, business_key FROM quarantine"
+            " WHERE entity_uid = %s AND resolved_at IS NULL",
+            [entity.uid],
+        ).fetchall()
+
+
+def _verdicts_of_one(
+    judged: OpenedGate, decoder: PageDecoder, record: bytes, tally: Tally
+) -> list[tuple[str, str]]:
+    try:
+        batch = decoder.decode_one(record)
+    except Exception as error:  # noqa: BLE001 - a record that is no JSON
+        batch = type(error).__name__
+    if isinstance(batch, str):
+        return [("reject", batch)]
+    return _verdicts(judged, batch, tally)
+
+
 def _verdicts(judged: OpenedGate, batch: pa.Table, tally: Tally) -> list[tuple[str, str]]:
-    verdicts = judged.gate.judge(batch, judge_batch(judged.entity, batch), tally)
-    reviews = [None] * len(batch) if verdicts.reviews is None else verdicts.reviews.to_pylist()
-    refused = {violation.index: violation.reason for violation in verdicts.rejects}
-    return [
-        ("reject", refused[place]) if place in refused else ("review", why) if why else ("pass", "")
-        for place, why in enumerate(reviews)
-    ]
+    violations = judge_batch(judged.entity, batch)
+    judgement = judged.gate.judge(batch, violations, tally)
+    reviews = [None] * len(batch) if judgement.reviews is None else judgement.reviews.to_pylist()
+    refused = {violation.index: violation.reason for violation in judgement.rejects}
+    verdicts = []
+    for place, why in enumerate(reviews):
+        if place in refused:
+            verdicts.append(("reject", refused[place]))
+        elif why:
+            verdicts.append(("review", why))
+        else:
+            verdicts.append(("pass", ""))
+    return verdicts
 
 
 def _table(
@@ -118,39 +134,42 @@ def _table(
 
     What is not stored is null.
     """
+    key_texts = [f"t.{quote(column.target_name)}::text" for column in entity.business_keys]
     where = "NOT t._bridge_deleted"
     if key is not None:
-        pairs = zip(entity.business_keys, key, strict=True)
-        where = " AND ".join(
-            f"t.{quote(column.target_name)}::text = {literal(part)}" for column, part in pairs
-        )
+        pairs = zip(key_texts, key, strict=True)
+        where = " AND ".join(f"{text} = {literal(part)}" for text, part in pairs)
     with (
         database.connect() as connection,
         connection.cursor("gate_rows", row_factory=psycopg.rows.tuple_row) as cursor,
     ):
         destination = open_destination(database, get_connector(database, entity.connector), entity)
         table = destination.rows_table(connection, entity, key)
-        with connection.cursor(row_factory=psycopg.rows.tuple_row) as look:
-            look.execute(f"SELECT * FROM {table} LIMIT 0")
-            there = {column.name for column in look.description or ()}
-        keys = ", ".join(f"t.{quote(column.target_name)}::text" for column in entity.business_keys)
+        there = _column_names(connection, table)
+        keys = ", ".join(key_texts)
         flag = f"t.{REVIEW_COLUMN}" if REVIEW_COLUMN in there else "NULL::text"
         texts = ", ".join(_texts(entity, there))
-        cursor.execute(
-            f"SELECT concat_ws(' / ', {keys}), {flag}, {texts} FROM {table} t WHERE {where}"
-        )
+        select = f"SELECT concat_ws(' / ', {keys}), {flag}, {texts}"
+        cursor.execute(f"{select} FROM {table} t WHERE {where}")
         while rows := cursor.fetchmany(BATCH_ROWS):
             found_keys, flags, *values = zip(*rows, strict=True)
-            arrays = [
-                from_canonical(list(texts_of), column.type)
-                for texts_of, column in zip(values, entity.columns, strict=True)
-            ]
-            names = [f"c{index}" for index in range(len(arrays))]
-            yield (
-                pa.table(arrays, names=names),
-                list(found_keys),
-                ["review" if one else "pass" for one in flags],
-            )
+            verdicts = ["review" if flag else "pass" for flag in flags]
+            yield _batch_of(entity, values), list(found_keys), verdicts
+
+
+def _column_names(connection: psycopg.Connection[Any], table: str) -> set[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT * FROM {table} LIMIT 0")
+        return {column.name for column in cursor.description or ()}
+
+
+def _batch_of(entity: Entity, values: list[tuple[str | None, ...]]) -> pa.Table:
+    """The batch of declared columns whose canonical texts are given column by column."""
+    arrays = []
+    for texts, column in zip(values, entity.columns, strict=True):
+        arrays.append(from_canonical(list(texts), column.type))
+    names = [f"c{index}" for index in range(len(arrays))]
+    return pa.table(arrays, names=names)
 
 
 def _texts(entity: Entity, there: set[str]) -> Iterator[str]:

@@ -8,9 +8,7 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.destinations.registry import open_destination
 from sync_pipelines.discovery.follow import follow_fields
-from sync_pipelines.errors import (
-    SyncError,
-)
+from sync_pipelines.errors import SyncError
 from sync_pipelines.gate.opened import newly_masked
 from sync_pipelines.model.run import Mode
 from sync_pipelines.runs.prepared_gate import prepare_gate
@@ -59,11 +57,8 @@ def notice_fields(run: Run, names: set[str]) -> None:
     """
     new = frozenset(names) - run.asked_for
     run.asked_for |= new
-    if (
-        run.released
-        or run.followed >= FOLLOWED_AT_MOST
-        or new <= set(run.last_details.get("undeclared", ()))
-    ):
+    known = set(run.last_details.get("undeclared", ()))
+    if run.released or run.followed >= FOLLOWED_AT_MOST or new <= known:
         return
     run.waits_for = follow_fields(run.database, run.connector, run.entity, set(new), run.settings)
     if run.waits_for is None:
@@ -75,7 +70,8 @@ def warn_of_undeclared(run: Run, names: set[str]) -> None:
     kind = source_kind(run.connector)
     if not names or run.released or kind.words_for(run.connector, run.entity.slug).chooses_fields:
         return
-    shown = ", ".join(sorted(names)[:SHOWN_FIELDS]) + (", …" if len(names) > SHOWN_FIELDS else "")
-    run.warnings.append(
-        f"fields that nobody declares are not stored: {shown}; {run.waits_for or kind.waits_for(run.connector)}"
-    )
+    shown = sorted(names)[:SHOWN_FIELDS]
+    if len(names) > SHOWN_FIELDS:
+        shown.append("…")
+    reason = run.waits_for or kind.waits_for(run.connector)
+    run.warnings.append(f"fields that nobody declares are not stored: {', '.join(shown)}; {reason}")

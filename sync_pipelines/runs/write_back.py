@@ -97,56 +97,69 @@ def plan_write_back(
             f"{entity.path} declares no write_back, so nothing is ever written to its source.",
             state="Nothing was sent.",
         )
-    if entity.destination != "postgres":
-        raise ConfigurationError(
-            f"The table of {entity.path} is in Trino; only rows of PostgreSQL are written back.",
-            state="Nothing was sent.",
-        )
-    if binary := [column.name for column in entity.columns if column.type.kind is Kind.BYTES]:
-        # The row has the bytes, but not in which notation the source wrote them.
-        raise ConfigurationError(
-            f"{entity.path} has bytes ({', '.join(binary)}), which cannot be sent back as they came.",
-            state="Nothing was sent.",
-        )
+    _check_can_go_back(entity)
     columns = {column.name: column for column in entity.columns}
-    texts: dict[str, str | None] = {}
-    for name, value in values.items():
-        if name not in declared.columns or name not in columns:
-            raise SettingsError(
-                f"{name!r} may not be written; declared are {', '.join(declared.columns)}.",
-                state="Nothing was sent.",
-            )
-        texts[name] = _canonical(columns[name], value)
+    texts = _canonical_texts(columns, declared.columns, values)
     sync_entity(database, connector_name, slug, triggered_by="write-back", settings=settings)
-    if masked := get_entity(database, connector_name, slug).position.stored_masks:
-        raise ConfigurationError(
-            f"{entity.path} has masks ({', '.join(sorted(masked))}), so its rows are not what the source would"
-            " get back.",
-            state="Nothing was sent.",
-        )
+    _check_unmasked(get_entity(database, connector_name, slug))
     row = _row(database, entity, key)
     _check_as_sent(entity, key, row)
-    now = {name: _text(row.get(columns[name].target_name)) for name in texts}
-    wanted = _as_in_a_row(
-        database, {name: (text, columns[name].type.sql) for name, text in texts.items()}
-    )
-    changes = {
-        name: (now[name], _text(raw)) for name, raw in wanted.items() if now[name] != _text(raw)
-    }
+    wanted = _as_in_a_row(database, columns, texts)
+    changes = {}
+    for name, raw in wanted.items():
+        before = _text(row.get(columns[name].target_name))
+        after = _text(raw)
+        if before != after:
+            changes[name] = (before, after)
     source = _writable(database, connector, entity, settings)
     paths = source.paths
     record = _raw_record(source, entity, key, settings)
     # An object that is a column as a whole goes before the columns out of it.
     for name in sorted(changes, key=lambda name: len(paths[name])):
         record = _changed(record, paths[name], wanted[name])
-    return WritePlan(
-        connector,
-        entity,
-        key,
-        declared.path.replace("{id}", url_quote(key, safe="")),
-        changes,
-        record,
-    )
+    path = declared.path.replace("{id}", url_quote(key, safe=""))
+    return WritePlan(connector, entity, key, path, changes, record)
+
+
+def _check_can_go_back(entity: Entity) -> None:
+    """Refuse an entity whose rows do not show how the source wrote them."""
+    if entity.destination != "postgres":
+        raise ConfigurationError(
+            f"The table of {entity.path} is in {entity.destination}; only rows of PostgreSQL are written back.",
+            state="Nothing was sent.",
+        )
+    # The row has the bytes, but not in which notation the source wrote them.
+    binary = [column.name for column in entity.columns if column.type.kind is Kind.BYTES]
+    if binary:
+        raise ConfigurationError(
+            f"{entity.path} has bytes ({', '.join(binary)}), which cannot be sent back as they came.",
+            state="Nothing was sent.",
+        )
+
+
+def _canonical_texts(
+    columns: dict[str, Column], writable: list[str], values: dict[str, str | None]
+) -> dict[str, str | None]:
+    """The canonical texts of the values that a person gives, by column."""
+    texts: dict[str, str | None] = {}
+    for name, value in values.items():
+        if name not in writable or name not in columns:
+            raise SettingsError(
+                f"{name!r} may not be written; declared are {', '.join(writable)}.",
+                state="Nothing was sent.",
+            )
+        texts[name] = _canonical(columns[name], value)
+    return texts
+
+
+def _check_unmasked(entity: Entity) -> None:
+    masked = entity.position.stored_masks
+    if masked:
+        raise ConfigurationError(
+            f"{entity.path} has masks ({', '.join(sorted(masked))}), so its rows are not what the source would"
+            " get back.",
+            state="Nothing was sent.",
+        )
 
 
 def _writable(
@@ -181,15 +194,17 @@ def _raw_record(source: WritableSource, entity: Entity, key: str, settings: Sett
 def apply_write_back(
     database: Database, plan: WritePlan, settings: Settings
 ) -> dict[str, str | None]:
-    """Send the record, sync, and tell which of the changes the source does not show; empty when all is well.
+    """Send the record and sync.
+
+    Returns:
+        The changes that the source does not show, by column, with its text; empty when all is well.
 
     Raises:
         SyncError: the source refused, or the sync failed.
     """
     once = hashlib.sha256(plan.path.encode() + b"\n" + plan.body).hexdigest()
-    _writable(database, plan.connector, plan.entity, settings).write(
-        plan.path, plan.body, once=once
-    )
+    source = _writable(database, plan.connector, plan.entity, settings)
+    source.write(plan.path, plan.body, once=once)
     sync_entity(
         database,
         plan.connector.name,
@@ -199,21 +214,23 @@ def apply_write_back(
     )
     row = _row(database, plan.entity, plan.key)
     names = {column.name: column.target_name for column in plan.entity.columns}
-    shown = {name: _text(row.get(names[name])) for name in plan.changes}
-    return {
-        name: shown[name] for name, (_, wanted) in plan.changes.items() if shown[name] != wanted
-    }
+    lost = {}
+    for name, (_, wanted) in plan.changes.items():
+        shown = _text(row.get(names[name]))
+        if shown != wanted:
+            lost[name] = shown
+    return lost
 
 
 def _row(database: Database, entity: Entity, key: str) -> dict[str, bytes]:
     """The live row's values as JSON, numbers with all their digits."""
-    column = entity.business_keys[0]
+    key_column = quote(entity.business_keys[0].target_name)
+    table = quote(entity.target_schema, entity.target_table)
     with database.connect() as connection:
         found = connection.execute(
             # A column may be called as the table's alias is; none of a source begins with _bridge.
-            f"SELECT to_jsonb(_bridge_row.*)::text AS row FROM {quote(entity.target_schema, entity.target_table)}"
-            " _bridge_row"  # noqa: S608
-            f" WHERE {quote(column.target_name)}::text = %s AND NOT _bridge_deleted",
+            f"SELECT to_jsonb(_bridge_row.*)::text AS row FROM {table} _bridge_row"
+            f" WHERE {key_column}::text = %s AND NOT _bridge_deleted",
             [key],
         ).fetchone()
     if found is None:
@@ -239,14 +256,15 @@ def _check_as_sent(entity: Entity, key: str, row: dict[str, bytes]) -> None:
             )
 
 
-def _as_in_a_row(database: Database, values: dict[str, tuple[str | None, str]]) -> dict[str, bytes]:
-    """Texts with their types as the JSON of `_row` has them, so that both compare and times keep their zone."""
+def _as_in_a_row(
+    database: Database, columns: dict[str, Column], texts: dict[str, str | None]
+) -> dict[str, bytes]:
+    """Texts as the JSON of `_row` has them, so that both compare and times keep their zone."""
     found: dict[str, bytes] = {}
     with database.connect() as connection:
-        for name, (text, sql_type) in values.items():
-            row = connection.execute(
-                f"SELECT to_jsonb(%s::text::{sql_type})::text AS value", [text]
-            ).fetchone()
+        for name, text in texts.items():
+            statement = f"SELECT to_jsonb(%s::text::{columns[name].type.sql})::text AS value"
+            row = connection.execute(statement, [text]).fetchone()
             found[name] = b"null" if row is None or row["value"] is None else row["value"].encode()
     return found
 
@@ -275,14 +293,17 @@ def _changed(record: bytes, path: tuple[str, ...], raw: bytes) -> bytes:
         found[path[0]] = _changed(old, path[1:], raw)
     else:
         found[path[0]] = _spelled_as(old, raw)
-    inside = (
-        json.dumps(name, ensure_ascii=False).encode("utf-8", "backslashreplace") + b":" + value
-        for name, value in found.items()
-    )
+    inside = []
+    for name, value in found.items():
+        quoted = json.dumps(name, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        inside.append(quoted + b":" + value)
     return b"{" + b",".join(inside) + b"}"
 
 
 def _spelled_as(old: bytes, raw: bytes) -> bytes:
     """A number or a truth value as a text where the source writes it so."""
-    is_text = raw.startswith(b'"') or raw[:1] in (b"{", b"[") or raw == b"null"
-    return b'"' + raw + b'"' if old.startswith(b'"') and not is_text else raw
+    is_text = raw.startswith(b'"')
+    is_nested = raw[:1] in (b"{", b"[")
+    if not old.startswith(b'"') or is_text or is_nested or raw == b"null":
+        return raw
+    return b'"' + raw + b'"'

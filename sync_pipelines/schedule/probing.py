@@ -105,7 +105,11 @@ def probe_changes(
         or settings.schedule.probe_interval_seconds
     )
     candidates = list_candidates(
-        database, connector.uid, by_cron=by_cron, interval_seconds=interval, limit=MAX_CANDIDATES
+        database,
+        connector.uid,
+        by_cron=by_cron,
+        interval_seconds=interval,
+        limit=MAX_CANDIDATES,
     )
     prober = (
         source_kind(connector).open_prober(connector, settings, database, seconds=REQUEST_SECONDS)
@@ -168,7 +172,10 @@ class _Work:
                 continue
             with self._lock:
                 if first is not None and is_news(
-                    Codec(candidate.codec), candidate.seen, first, candidate.found
+                    Codec(candidate.codec),
+                    candidate.seen,
+                    first,
+                    candidate.found,
                 ):
                     self.found.news[candidate.uid] = first
                 else:

@@ -66,7 +66,10 @@ class Tick:
 
 
 def tick_due(
-    database: Database, connector_name: str, settings: Settings, situation: Situation
+    database: Database,
+    connector_name: str,
+    settings: Settings,
+    situation: Situation,
 ) -> Tick:
     """Find out what is due and take it.
 
@@ -121,7 +124,10 @@ def tick_cron(
 
 
 def _settled(
-    database: Database, connector_name: str, settings: Settings, situation: Situation
+    database: Database,
+    connector_name: str,
+    settings: Settings,
+    situation: Situation,
 ) -> Connector:
     """The connector, once the leases of runs that ended are given back."""
     connector = get_connector(database, connector_name)
@@ -130,7 +136,10 @@ def _settled(
 
 
 def settle_leases(
-    database: Database, connector_uid: UUID, settings: Settings, situation: Situation
+    database: Database,
+    connector_uid: UUID,
+    settings: Settings,
+    situation: Situation,
 ) -> None:
     """Renew the leases of runs that go on and end those of runs that ended, whatever their end."""
     found = list_leases(database, connector_uid)
@@ -192,7 +201,10 @@ def _started(runs: list[tuple[UUID, PlannedRun]]) -> str:
 
 
 def _nothing(
-    database: Database, connector: Connector, settings: Settings, situation: Situation
+    database: Database,
+    connector: Connector,
+    settings: Settings,
+    situation: Situation,
 ) -> str:
     """Why nothing is started, and what comes next."""
     if not connector.is_active:

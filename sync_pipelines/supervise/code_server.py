@@ -115,7 +115,10 @@ class CodeServer:
     """
 
     def __init__(
-        self, command: Sequence[str], ask: Callable[[], Answer], patience: Patience = USUAL
+        self,
+        command: Sequence[str],
+        ask: Callable[[], Answer],
+        patience: Patience = USUAL,
     ) -> None:
         self._command = list(command)
         self._ask = ask

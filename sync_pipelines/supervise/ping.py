@@ -67,7 +67,10 @@ def _as_it_is(message: bytes) -> bytes:
 
 
 def target_of(
-    *, host: str = "localhost", port: int | None = None, socket: str | None = None
+    *,
+    host: str = "localhost",
+    port: int | None = None,
+    socket: str | None = None,
 ) -> str:
     """The address of a code server as gRPC names it."""
     return f"unix:{socket}" if socket else f"{host}:{port}"

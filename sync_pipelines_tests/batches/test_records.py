@@ -39,7 +39,9 @@ def test_the_cut_records_are_the_bytes_between_the_commas(
 ) -> None:
     texts = [json.dumps(value, ensure_ascii=is_ascii) for value, is_ascii, _ in rows]
     padded = [f"{pad}{text}{pad}" for text, (_, _, pad) in zip(texts, rows, strict=True)]
-    page = f'{blank}{{"before":{json.dumps(other)},{blank}"rows"{blank}:[{blank}{",".join(padded)}],"after":{json.dumps(other)}}}{blank}'
+    beside = json.dumps(other)
+    rows_member = f'"rows"{blank}:[{blank}{",".join(padded)}]'
+    page = f'{blank}{{"before":{beside},{blank}{rows_member},"after":{beside}}}{blank}'
     assert split_records(page.encode("utf-8", "surrogatepass")) == [
         text.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape") for text in texts
     ]

@@ -37,9 +37,14 @@ def test_a_url_and_a_connection_string_become_the_same_url(given: str) -> None:
     url = storage_url(Database(given))
     assert url.startswith("postgresql://")
     assert psycopg.conninfo.conninfo_to_dict(url) == {
-        "user": "me", "password": "p@s/", "host": "db.example", "port": "6543", "dbname": "n m", "sslmode": "require",
+        "user": "me",
+        "password": "p@s/",
+        "host": "db.example",
+        "port": "6543",
+        "dbname": "n m",
+        "sslmode": "require",
         "options": session_options("-cstatement_timeout=5s", "bridge_dagster"),
-    }  # fmt: skip
+    }
 
 
 def test_two_installations_in_one_database_have_schemas_of_their_own() -> None:

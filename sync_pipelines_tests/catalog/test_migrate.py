@@ -78,10 +78,12 @@ def test_connectors_from_before_anybody_was_asked_keep_what_they_had(
     }
     with empty.connect() as connection:
         connection.execute(
-            "INSERT INTO connectors (name, base_url, auth_token, target_schema) VALUES ('erp', 'http://10.0.0.5/api', 'env:ERP', 'erp')"
+            "INSERT INTO connectors (name, base_url, auth_token, target_schema) VALUES ('erp',"
+            " 'http://10.0.0.5/api', 'env:ERP', 'erp')"
         )
         connection.execute(
-            "INSERT INTO connectors (name, base_url, target_schema, kind, declaration) VALUES ('crm', 'https://crm.intern', 'crm', 'rest', %s)",
+            "INSERT INTO connectors (name, base_url, target_schema, kind, declaration) VALUES ('crm',"
+            " 'https://crm.intern', 'crm', 'rest', %s)",
             [Jsonb({"auth": auth})],
         )
         connection.execute(
@@ -167,7 +169,8 @@ def test_a_trino_that_never_was_one_stops_no_migration(
     with empty.connect() as connection:
         for name, host in hosts.items():
             connection.execute(
-                "INSERT INTO connectors (name, base_url, target_schema, destination_settings) VALUES (%s, 'https://x.intern', %s, %s)",
+                "INSERT INTO connectors (name, base_url, target_schema, destination_settings) VALUES"
+                " (%s, 'https://x.intern', %s, %s)",
                 [name, name, Jsonb({"host": host, "password": "env:TRINO_KEY"})],
             )
     migrate(empty)
@@ -197,9 +200,11 @@ def test_runs_of_the_older_version_get_their_words_and_one_that_goes_on_stays_op
         for number, last in enumerate([*ends, ("running", None)]):
             connection.execute(
                 """
-                INSERT INTO entities (uid, connector_uid, slug, api_name, delta_strategy, business_keys, target_schema, target_table, columns,
+                INSERT INTO entities (uid, connector_uid, slug, api_name, delta_strategy, business_keys, target_schema,
+                    target_table, columns,
                     sync_interval_seconds, lookback_seconds, max_vanished_share, last_sync_status)
-                SELECT gen_random_uuid(), uid, %s, 'Items', 'full', '["a"]', 'erp', %s, '[]', 300, 60, 0.5, %s FROM connectors
+                SELECT gen_random_uuid(), uid, %s, 'Items', 'full', '["a"]', 'erp', %s, '[]', 300, 60, 0.5, %s
+                FROM connectors
                 """,
                 [f"items{number}", f"items{number}", last[0]],
             )
@@ -219,7 +224,8 @@ def test_runs_of_the_older_version_get_their_words_and_one_that_goes_on_stays_op
     migrate(empty)
     with empty.connect() as connection:
         found = connection.execute(
-            "SELECT (SELECT array_agg(r.status ORDER BY r.started_at) FROM sync_runs r WHERE r.entity_uid = e.uid) AS runs,"
+            "SELECT (SELECT array_agg(r.status ORDER BY r.started_at) FROM sync_runs r WHERE"
+            " r.entity_uid = e.uid) AS runs,"
             " e.last_sync_status AS last FROM entities e ORDER BY slug"
         ).fetchall()
     words = ["cancelled", "success", "incomplete", "failed", "running"]

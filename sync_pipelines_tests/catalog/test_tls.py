@@ -61,7 +61,7 @@ def test_what_the_environment_of_libpq_says_counts() -> None:
 def test_catalog_targets_and_dagsters_storage_are_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PGSSLMODE", raising=False)
     whole = Settings(_env_file=None, postgres_url="postgresql://u:p@db.example/b")
-    parts = Settings(_env_file=None, postgres_host="db.example", postgres_password="p")  # noqa: S106
+    parts = Settings(_env_file=None, postgres_host="db.example", postgres_password="p")
     for settings in (whole, parts):
         assert conninfo_to_dict(open_database(settings).url)["sslmode"] == "verify-full"
     lax = Settings(_env_file=None, postgres_host="db.example", postgres_sslmode="prefer")

@@ -179,9 +179,17 @@ def test_unknown_inputs_name_the_nearest():
 
 
 def test_numbers_and_dates_of_yaml_stay_texts():
-    assert parse_yaml(b"a: 1.10\nb: 2024-01-01\nc: 5\nd: true\ne: ~\nf: 007\ng: 1:30\n", "x").data == {
-        "a": "1.10", "b": "2024-01-01", "c": 5, "d": True, "e": None, "f": "007", "g": "1:30",
-    }  # fmt: skip
+    assert parse_yaml(
+        b"a: 1.10\nb: 2024-01-01\nc: 5\nd: true\ne: ~\nf: 007\ng: 1:30\n", "x"
+    ).data == {
+        "a": "1.10",
+        "b": "2024-01-01",
+        "c": 5,
+        "d": True,
+        "e": None,
+        "f": "007",
+        "g": "1:30",
+    }
 
 
 def test_a_file_cannot_smuggle_in_internal_keys():

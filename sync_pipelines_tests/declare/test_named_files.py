@@ -1,4 +1,4 @@
-"""What a connector file names beside it: regular files of its own folder within a bound, and nothing that holds a process up."""
+"""A connector file names only regular files of its folder, of a bounded size, that never block a process."""
 
 from __future__ import annotations
 

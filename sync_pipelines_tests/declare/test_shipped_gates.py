@@ -1,4 +1,4 @@
-"""The gate and its masks on declared sources: the same verdicts, and nothing that is masked rests under another name."""
+"""The gate and its masks on declared sources: the same verdicts, and no masked value under another name."""
 
 from __future__ import annotations
 
@@ -158,9 +158,11 @@ def test_masked_rows_are_never_written_back(shop):
     world, _ = shop
     put_gate(world, GATE + MASKS)
     world.apply_endpoint(
-        columns=COLUMNS, mapping=MAPPING, write_back={"path": "/users/{id}", "columns": ["stock"]},
+        columns=COLUMNS,
+        mapping=MAPPING,
+        write_back={"path": "/users/{id}", "columns": ["stock"]},
         pagination={"type": "page", "size_param": "size", "size": 10},
-    )  # fmt: skip
+    )
     with pytest.raises(ConfigurationError, match="has masks"):
         plan_write_back(world.database, "shop", "users", "1", {"stock": "5"}, world.settings)
     assert {one.method for one in world.requests()} == {"GET"}

@@ -111,7 +111,7 @@ def test_up_serves_the_demo_and_leaves_nothing_behind(finished_demo):
         assert f"http://127.0.0.1:{port}" in line, (
             process.stderr.read() if process.poll() is not None else line
         )
-        # The demo's own runs, which were made by other processes, are in the same storage: PostgreSQL, beside the catalog.
+        # Other processes made the runs of the demo. They are in the same storage: PostgreSQL, beside the catalog.
         runs = graphql(
             port, "{ runsOrError { ... on Runs { results { pipelineName tags { key } } } } }"
         )

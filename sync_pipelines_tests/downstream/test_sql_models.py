@@ -1,4 +1,4 @@
-"""SQL models: parsed with file and line in every complaint, built in one transaction, checked, held back when they must be."""
+"""SQL models: every complaint names file and line; a build is one transaction, checked, and not made in vain."""
 
 from __future__ import annotations
 
@@ -108,12 +108,27 @@ def test_the_shipped_models_are_right() -> None:
 @pytest.mark.parametrize(
     "expression",
     [
-        "count(*) FILTER (WHERE a)", "round(avg(a)::numeric, 1)", "date_trunc('month', a)", "a ->> 'x'", "a @> b", "any_value(a)", "now()",
-        "extract(year FROM a)", "row_number() OVER (PARTITION BY a ORDER BY b)", "percentile_cont(0.5) WITHIN GROUP (ORDER BY a)",
-        "string_agg(a, ',' ORDER BY b)", "substring(a FROM 1 FOR 2)", "regexp_replace(a, 'b', 'c')", "a AT TIME ZONE 'UTC'", "ARRAY[1, 2]",
-        "jsonb_build_object('a', a)", "CASE WHEN a THEN 1 END", "pg_catalog.lower(a)", "coalesce(a, 1)",
+        "count(*) FILTER (WHERE a)",
+        "round(avg(a)::numeric, 1)",
+        "date_trunc('month', a)",
+        "a ->> 'x'",
+        "a @> b",
+        "any_value(a)",
+        "now()",
+        "extract(year FROM a)",
+        "row_number() OVER (PARTITION BY a ORDER BY b)",
+        "percentile_cont(0.5) WITHIN GROUP (ORDER BY a)",
+        "string_agg(a, ',' ORDER BY b)",
+        "substring(a FROM 1 FOR 2)",
+        "regexp_replace(a, 'b', 'c')",
+        "a AT TIME ZONE 'UTC'",
+        "ARRAY[1, 2]",
+        "jsonb_build_object('a', a)",
+        "CASE WHEN a THEN 1 END",
+        "pg_catalog.lower(a)",
+        "coalesce(a, 1)",
     ],
-)  # fmt: skip
+)
 def test_what_only_computes_is_allowed(expression: str) -> None:
     assert parse_model(MODEL, f"SELECT {expression} AS x FROM erp.items").reads == (
         ("erp", "items"),
@@ -130,14 +145,17 @@ def test_a_model_that_is_built_again_keeps_what_people_gave_to_it(
     build_model(world.database, model)
     name = f"analyst_{world.database.name}"
     world.sql(
-        f"CREATE ROLE {name}; GRANT SELECT ON mart.heavy_items TO {name}; COMMENT ON {materialized} mart.heavy_items IS 'heavy'"
+        f"CREATE ROLE {name}; GRANT SELECT ON mart.heavy_items TO {name};"
+        f" COMMENT ON {materialized} mart.heavy_items IS 'heavy'"
     )
     world.sql(
-        "CREATE VIEW mart.above AS SELECT item_number FROM mart.heavy_items; CREATE VIEW mart.higher AS SELECT * FROM mart.above"
+        "CREATE VIEW mart.above AS SELECT item_number FROM mart.heavy_items;"
+        " CREATE VIEW mart.higher AS SELECT * FROM mart.above"
     )
     if materialized == "table":
         world.sql(
-            "CREATE UNIQUE INDEX by_item ON mart.heavy_items (item_number); ALTER TABLE mart.heavy_items ADD PRIMARY KEY (item_number)"
+            "CREATE UNIQUE INDEX by_item ON mart.heavy_items (item_number);"
+            " ALTER TABLE mart.heavy_items ADD PRIMARY KEY (item_number)"
         )
     try:
         wider = parse_model(
@@ -148,7 +166,10 @@ def test_a_model_that_is_built_again_keeps_what_people_gave_to_it(
         )
         assert build_model(world.database, wider).row_count == 16
         assert world.sql("SELECT count(*) FROM mart.higher") == [(16,)]
-        query = f"SELECT has_table_privilege('{name}', 'mart.heavy_items', 'SELECT'), obj_description('mart.heavy_items'::regclass)"
+        query = (
+            f"SELECT has_table_privilege('{name}', 'mart.heavy_items', 'SELECT'),"
+            " obj_description('mart.heavy_items'::regclass)"
+        )
         assert world.sql(query) == [(True, "heavy")]
         indexes = world.sql("SELECT indexname FROM pg_indexes WHERE schemaname = 'mart' ORDER BY 1")
         assert indexes == ([("by_item",), ("heavy_items_pkey",)] if materialized == "table" else [])

@@ -126,7 +126,14 @@ def many_parameters(size: int) -> bytes:
 DOCUMENTS: dict[str, Documents] = {
     make.__name__: make
     for make in (
-        fan_of_records, fan_of_answers, fan_of_envelopes, envelopes_in_envelopes, wide_all_of, long_all_of, wide_choices, twos_of_twos,
+        fan_of_records,
+        fan_of_answers,
+        fan_of_envelopes,
+        envelopes_in_envelopes,
+        wide_all_of,
+        long_all_of,
+        wide_choices,
+        twos_of_twos,
         many_parameters,
     )
-}  # fmt: skip
+}

@@ -1,7 +1,8 @@
 """CPU seconds per byte as an oracle: a function that takes a source's bytes is linear, whatever the bytes are.
 
-Two signs of a fault, either is enough. Four times the input takes far more than four times the CPU time, which shows quadratic
-behaviour on any machine. Or a byte costs more CPU time than any of our functions may take, with a wide margin.
+Two signs of a fault, either is enough. Four times the input takes far more than four times the CPU
+time, which shows quadratic behaviour on any machine. Or a byte costs more CPU time than any of our
+functions may take, with a wide margin.
 """
 
 from __future__ import annotations

@@ -63,7 +63,8 @@ def test_a_huge_value_of_a_declared_source_is_not_copied_either() -> None:
 def test_a_page_that_is_read_record_by_record_holds_one_record_beside_it() -> None:
     added = peak_of(
         """
-        rows = [b'{"row_version":"1","data":{"id":%d,"name":"\\\\u0000%s"}}' % (place, b"x" * 15_000_000) for place in range(8)]
+        row = b'{"row_version":"1","data":{"id":%d,"name":"\\\\u0000%s"}}'
+        rows = [row % (place, b"x" * 15_000_000) for place in range(8)]
         body = b'{"rows":[' + b",".join(rows) + b"]}"
         del rows
         BEFORE = peak_bytes()

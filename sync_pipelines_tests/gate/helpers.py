@@ -11,7 +11,8 @@ import pyarrow as pa
 import sync_pipelines
 from sync_pipelines.gate.contract import judge_batch
 from sync_pipelines.gate.files import build_gate
-from sync_pipelines.gate.judge import Gate, Tally, Verdicts
+from sync_pipelines.gate.judge import Gate, Verdicts
+from sync_pipelines.gate.tally import Tally
 from sync_pipelines.model.entity import Entity
 
 SHIPPED = Path(sync_pipelines.__file__).parent / "connectors" / "gates"

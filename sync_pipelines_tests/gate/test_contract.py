@@ -91,7 +91,8 @@ def test_columns_may_have_any_name_and_there_may_be_many() -> None:
 def connection(server_url: str) -> Any:
     with psycopg.connect(server_url, autocommit=True) as opened:
         opened.execute(
-            "CREATE TEMP TABLE judged (id text NOT NULL, short character varying(3), must integer NOT NULL, UNIQUE (id))"
+            "CREATE TEMP TABLE judged (id text NOT NULL, short character varying(3), must integer"
+            " NOT NULL, UNIQUE (id))"
         )
         yield opened
 
@@ -133,6 +134,6 @@ def test_the_longest_keys_that_pass_fit_the_index_of_postgresql(
     row = [
         "".join(chr(random.randrange(33, 127)) for _ in range(MAX_KEY_BYTES // keys))
         for _ in range(keys)
-    ]  # noqa: S311
+    ]
     assert judge(entity, tuple(row)) == []
     connection.execute(f"INSERT INTO longest VALUES ({', '.join(['%s'] * keys)})", row)

@@ -12,9 +12,9 @@ import pytest
 from sync_pipelines.errors import GateDefinitionError
 from sync_pipelines.gate.compiled import CHECKS
 from sync_pipelines.gate.explain import explain
-from sync_pipelines.gate.files import build_gate, load_gate
-from sync_pipelines.gate.judge import Tally
+from sync_pipelines.gate.files import load_gate
 from sync_pipelines.gate.rules import rule
+from sync_pipelines.gate.tally import Tally
 from sync_pipelines_tests.batches.helpers import column, entity_of, key
 from sync_pipelines_tests.gate.helpers import batch_of, dmn, gate_of, judge, levels, write_gate
 
@@ -28,7 +28,11 @@ ENTITY = entity_of(
     column("begins", "DATE"),
     column("ends", "TIMESTAMPTZ"),
 )
+
+
 DAY, MOMENT = datetime.date(2024, 5, 1), datetime.datetime(2024, 5, 2, tzinfo=datetime.UTC)
+
+
 GOOD = ("a", "Ada", 1.5, 3, 0.5, "7", DAY, MOMENT)
 
 
@@ -138,7 +142,11 @@ def ordered(first: pl.Expr, second: pl.Expr) -> pl.Expr:
 
 
 def test_functions_registered_by_the_decorator_judge_one_or_several_columns(tmp_path: Path) -> None:
-    text = "rules:\n- {name: three, column: stock, function: is_multiple_of, arguments: {factor: 3}}\n- {name: order, columns: [begins, ends], function: in_order}"
+    text = (
+        "rules:\n"
+        "- {name: three, column: stock, function: is_multiple_of, arguments: {factor: 3}}\n"
+        "- {name: order, columns: [begins, ends], function: in_order}"
+    )
     gate = gate_of(tmp_path, text, ENTITY)
     assert levels(gate, GOOD, changed(stock=4), changed(begins=datetime.date(2030, 1, 1))) == [
         "pass",
@@ -150,7 +158,13 @@ def test_functions_registered_by_the_decorator_judge_one_or_several_columns(tmp_
 def test_functions_come_from_the_python_files_of_the_folder_and_are_loaded_again_when_they_change(
     tmp_path: Path,
 ) -> None:
-    code = "import polars as pl\nfrom sync_pipelines.gate.rules import rule\n@rule\ndef small(value: pl.Expr) -> pl.Expr:\n    return value < {}\n"
+    code = (
+        "import polars as pl\n"
+        "from sync_pipelines.gate.rules import rule\n"
+        "@rule\n"
+        "def small(value: pl.Expr) -> pl.Expr:\n"
+        "    return value < {}\n"
+    )
     (tmp_path / "mine.py").write_text(code.format(3))
     write_gate(tmp_path, "rules: [{name: small, column: stock, function: small}]", ENTITY)
     gate = load_gate(tmp_path, ENTITY)
@@ -299,143 +313,6 @@ def test_a_thousand_values_that_break_an_expression_are_found_one_by_one(tmp_pat
     )
     rows = [changed(name="x" if number % 3 else "7") for number in range(1500)]
     assert levels(gate, *rows) == ["reject" if number % 3 else "pass" for number in range(1500)]
-
-
-WRONG = {
-    "an unknown key": ("rulez: []", "1: rulez: there is no such key. Did you mean 'rules'?"),
-    "an unknown key of a rule": (
-        "rules:\n- name: a\n  colum: stock\n  check: gt",
-        "3: rules.0.colum: there is no such key. Did you mean 'column'?",
-    ),
-    "an unknown column": (
-        "rules:\n- name: a\n  column: stok\n  check: gt",
-        "3: rules.0.column: erp/items has no column 'stok'. Did you mean 'stock'?",
-    ),
-    "an unknown check": (
-        "rules:\n- name: a\n  column: stock\n  check: in_rang",
-        "4: rules.0.check: pandera has no check 'in_rang' for records. Did you mean 'in_range'?",
-    ),
-    "a check of whole columns": (
-        "rules:\n- {name: a, column: stock, check: unique_values_eq}",
-        "speaks of a whole column",
-    ),
-    "an unknown argument": (
-        "rules:\n- name: a\n  column: stock\n  check: gt\n  arguments:\n    min_valu: 1",
-        "6: rules.0.arguments.min_valu: gt takes no 'min_valu'. Did you mean 'min_value'?",
-    ),
-    "an argument of another type": (
-        "rules:\n- name: a\n  column: stock\n  check: gt\n  arguments: {min_value: x}",
-        "5: rules.0.arguments: gt(min_value=x) does not go with stock (BIGINT)",
-    ),
-    "a missing argument": (
-        "rules:\n- {name: a, column: stock, check: gt}",
-        "does not go with stock",
-    ),
-    "an unknown severity": (
-        "rules:\n- {name: a, column: stock, check: gt, severity: rejct}",
-        "'rejct' is not one of reject, review, score. Did you mean 'reject'?",
-    ),
-    "an unknown function": (
-        "rules:\n- {name: a, column: stock, function: is_multiple_off}",
-        "Did you mean 'is_multiple_of'?",
-    ),
-    "a function called wrongly": (
-        "rules:\n- {name: a, column: stock, function: is_multiple_of, arguments: {fctor: 3}}",
-        "is_multiple_of(value: 'pl.Expr', factor: 'int') -> 'pl.Expr' failed: TypeError",
-    ),
-    "two kinds at once": (
-        "rules:\n- {name: a, column: stock, check: gt, expression: stock > 1}",
-        "exactly one of check, function and expression",
-    ),
-    "an expression that is none": (
-        "rules:\n- {name: a, expression: stock >}",
-        "it is no SQL expression",
-    ),
-    "an expression with a typing error": (
-        "rules:\n- {name: a, expression: stokk > 1}",
-        "no column 'stokk'. Did you mean 'stock'?",
-    ),
-    "an expression over several records": (
-        "rules:\n- {name: a, expression: stock > sum(stock)}",
-        "a single record's columns",
-    ),
-    "an expression that reads files": (
-        'rules:\n- {name: a, expression: "stock > (select 1)"}',
-        "2: rules.0.expression: it cannot be evaluated",
-    ),
-    "an expression that is no condition": (
-        "rules:\n- {name: a, expression: stock + 1}",
-        "where Boolean is needed",
-    ),
-    "the same name twice": (
-        "rules:\n- {name: a, expression: stock > 1}\n- {name: a, expression: stock > 2}",
-        "3: rules.1.name",
-    ),
-    "a score that nothing uses": (
-        "rules:\n- {name: a, expression: stock > 1, severity: score}",
-        "nothing uses the score",
-    ),
-    "thresholds the wrong way round": (
-        "score: {reject_below: 50, review_below: 40}",
-        "1: score.review_below: review_below is lower",
-    ),
-    "a required column that is not there": (
-        "required: [nam]",
-        "required.0: erp/items has no column 'nam'. Did you mean 'name'?",
-    ),
-    "a mask that is none": (
-        "masks: {name: hide}",
-        "1: masks.name: a mask is redact, drop, or {hash: env:NAME}.",
-    ),
-    "a mask with its key in the file": (
-        "masks:\n  name: {hash: verysecretvalue}",
-        "masks.name: the key is given as a reference, env:NAME",
-    ),
-    "a mask of an unknown column": (
-        "masks: {nme: redact}",
-        "no column 'nme'. Did you mean 'name'?",
-    ),
-    "a redacted key": (
-        "masks: {id: redact}",
-        "'id' is a business key: it may be hashed, but not redacted",
-    ),
-    "a dropped key": (
-        "masks: {id: drop}",
-        "'id' is a business key: it may be hashed, but not dropped",
-    ),
-    "a list": ("- a", "it must hold keys"),
-    "nothing": ("", "it must hold keys"),
-    "a broken file": ("rules: [", "1: "),
-    "a key twice": ("required: [name]\nrequired: [stock]", "2: the key 'required' is there twice."),
-    "a Python tag": ("rules: !!python/object/apply:os.system [id]", "1: tags are not allowed"),
-    "an alias": ("a: &a [x]\nb: *a", "1: anchors (&) and aliases (*) are not allowed."),
-    "a bomb of depth": ("a: " + "[" * 50 + "]" * 50, "nested deeper than 30"),
-}
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_file_is_told_by_file_line_key_and_nearest_name(tmp_path: Path, case: str) -> None:
-    text, told = WRONG[case]
-    path = write_gate(tmp_path, text, ENTITY)
-    with pytest.raises(GateDefinitionError) as caught:
-        build_gate(path, ENTITY)
-    assert f"{path}" in caught.value.what
-    assert told in caught.value.what
-    assert "verysecretvalue" not in str(caught.value)
-
-
-def test_a_file_beyond_a_megabyte_is_not_read(tmp_path: Path) -> None:
-    path = write_gate(tmp_path, "#" * 1_000_001, ENTITY)
-    with pytest.raises(GateDefinitionError, match="larger than 1000000 bytes"):
-        build_gate(path, ENTITY)
-
-
-def test_a_billion_laughs_cost_nothing(tmp_path: Path) -> None:
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"] + [
-        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 20)
-    ]
-    with pytest.raises(GateDefinitionError, match="anchors"):
-        build_gate(write_gate(tmp_path, "\n".join(lines), ENTITY), ENTITY)
 
 
 def test_a_reason_names_no_value_of_the_record(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from sync_pipelines.catalog.fingerprints import learn_secrets
 from sync_pipelines.model.fingerprints import FingerprintKey, Recognizer, load_key, spellings
 
 KEY = FingerprintKey(bytes(range(32)))
-SECRET = 'canary/7f3a "quoted" 55d0'  # noqa: S105
+SECRET = 'canary/7f3a "quoted" 55d0'
 printable = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=40)
 
 

@@ -255,7 +255,8 @@ def test_postgresql_spells_the_type_as_we_do(
         f"DROP TABLE IF EXISTS pg_temp.spelling; CREATE TEMP TABLE spelling (v {column_type.sql})"
     )
     found = connection.execute(
-        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'pg_temp.spelling'::regclass AND attnum = 1"
+        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid ="
+        " 'pg_temp.spelling'::regclass AND attnum = 1"
     ).fetchone()
     assert found == (column_type.sql,)
 

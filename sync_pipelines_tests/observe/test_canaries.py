@@ -63,5 +63,5 @@ def test_an_echoed_token_and_the_signing_key_are_nowhere(
             assert secret not in caplog.text
             assert secret not in kept
         assert every_text_with(world, KEY) == []
-        # Put there by this test.
+        # This test put it there.
         assert {table for table in every_text_with(world, CANARY)} <= {"bridge.sync_runs"}

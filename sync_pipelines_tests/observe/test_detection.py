@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import timedelta
 
-import psycopg
 import pytest
-from pydantic import SecretStr
 
 from sync_pipelines.catalog.connectors import add_connector
-from sync_pipelines.catalog.database import Database, classify_database_error, clock
+from sync_pipelines.catalog.database import clock
 from sync_pipelines.catalog.health import read_health
-from sync_pipelines.catalog.heartbeats import Looker
 from sync_pipelines.catalog.incidents import list_incidents
 from sync_pipelines.catalog.runs import fail_run, hold_entity, start_run
 from sync_pipelines.demo.twin import Fault
 from sync_pipelines.discovery.discover import discover
 from sync_pipelines.errors import (
-    ConfigurationError,
-    DatabaseConnectionsError,
     IncompleteAnswerError,
     SyncError,
 )
 from sync_pipelines.model.incident import IncidentKind
-from sync_pipelines.model.run import Mode, RunStatus
-from sync_pipelines.observe.evaluate import evaluate
-from sync_pipelines.observe.sign_of_life import sign_file
+from sync_pipelines.model.run import Mode
 from sync_pipelines.runs.sync import sync_entity
-from sync_pipelines_tests.conftest import with_database
 from sync_pipelines_tests.observe.conftest import Watch
-from sync_pipelines_tests.world import item
 
 
 def fail(watch: Watch, slug: str = "items", times: int = 1) -> None:
@@ -155,56 +144,6 @@ def test_an_unreachable_discovery_counts_and_its_kind_is_kept(watch: Watch) -> N
     ]
 
 
-@pytest.fixture
-def rejecting(watch: Watch) -> Watch:
-    """Ten records, five of them bad, and an incident because of it."""
-    table = watch.world.add_items(10)
-    for number in range(5):
-        table.put(item(number, base_uom="far too long for ten"))
-    watch.world.sync(status=RunStatus.REJECTED)
-    watch.look()
-    assert watch.incidents() == [("rejection_rate", "erp/items", "open")]
-    return watch
-
-
-def test_many_rejects_are_over_when_nothing_is_in_quarantine_any_more(rejecting: Watch) -> None:
-    rejecting.world.sql("UPDATE bridge.quarantine SET resolved_at = now()")
-    rejecting.look()
-    assert rejecting.incidents() == [("rejection_rate", "erp/items", "over")]
-
-
-@pytest.mark.parametrize(("good", "expected"), [(10, "open"), (90, "over")])
-def test_many_rejects_are_over_when_a_later_sync_has_few(
-    rejecting: Watch, good: int, expected: str
-) -> None:
-    for number in range(100, 100 + good):
-        rejecting.world.store["items"].put(item(number))
-    status = RunStatus.REJECTED if expected == "open" else RunStatus.SUCCESS
-    rejecting.world.sync(full_refresh=True, status=status)
-    rejecting.look()
-    assert rejecting.incidents() == [("rejection_rate", "erp/items", expected)]
-
-
-def test_a_clean_sync_ends_them_although_something_old_is_still_in_quarantine(
-    rejecting: Watch,
-) -> None:
-    for number in range(5):
-        rejecting.world.store["items"].put(item(number))
-    rejecting.world.sync(full_refresh=True)
-    rejecting.world.sql("UPDATE bridge.quarantine SET resolved_at = NULL")
-    rejecting.look()
-    assert rejecting.incidents() == [("rejection_rate", "erp/items", "over")]
-
-
-def test_one_bad_record_read_again_by_every_delta_does_not_cry(watch: Watch) -> None:
-    table = watch.world.add_items(10)
-    table.put(item(1, base_uom="far too long for ten"))
-    for _ in range(3):
-        watch.world.sync()
-    watch.look()
-    assert watch.incidents() == []
-
-
 def test_the_slowest_answer_of_a_run_is_kept_and_judged(watch: Watch) -> None:
     watch.world.add_items(3)
     watch.world.faults.add(Fault("slow", kind="data", slug="items", delay_seconds=0.3, times=1))
@@ -278,7 +217,8 @@ def test_the_failure_rate_counts_the_window_and_not_what_a_person_cancelled(watc
     watch.world.add_items(1)
     insert = """
         INSERT INTO bridge.sync_runs (entity_uid, status, mode, started_at, completed_at, error_details)
-        SELECT uid, %s, 'delta', now(), now() - make_interval(mins => %s), %s::jsonb FROM bridge.entities, generate_series(1, %s)
+        SELECT uid, %s, 'delta', now(), now() - make_interval(mins => %s), %s::jsonb
+        FROM bridge.entities, generate_series(1, %s)
     """
     watch.world.sql(insert, "success", 1, None, 19)
     watch.world.sql(insert, "failed", 1, '{"error": "BrokenPageError"}', 1)
@@ -300,7 +240,8 @@ def test_the_failure_rate_counts_neither_repetitions_of_a_step_nor_what_an_outag
     watch.world.add_items(1)
     insert = """
         INSERT INTO bridge.sync_runs (entity_uid, status, mode, started_at, completed_at, error_details)
-        SELECT uid, %s, 'delta', now(), now() - make_interval(mins => 1), %s::jsonb FROM bridge.entities, generate_series(1, %s)
+        SELECT uid, %s, 'delta', now(), now() - make_interval(mins => 1), %s::jsonb
+        FROM bridge.entities, generate_series(1, %s)
     """
     watch.world.sql(insert, "success", None, 30)
     watch.world.sql(
@@ -311,7 +252,8 @@ def test_the_failure_rate_counts_neither_repetitions_of_a_step_nor_what_an_outag
     )
     watch.world.sql(insert, "failed", '{"error": "SourceBusyError", "category": "unreachable"}', 20)
     watch.world.sql(
-        "INSERT INTO bridge.incidents (kind, subject, message, quiet_since, closed_at) VALUES (%s, 'erp', 'm', now(), now())",
+        "INSERT INTO bridge.incidents (kind, subject, message, quiet_since, closed_at) VALUES (%s,"
+        " 'erp', 'm', now(), now())",
         "source_unreachable",
     )
     watch.look()
@@ -353,108 +295,6 @@ def test_a_step_that_tries_again_is_one_failure_however_often_it_tries(watch: Wa
     )
 
 
-def test_a_paused_machine_is_noticed_by_the_gap_and_a_slow_rhythm_is_none(watch: Watch) -> None:
-    watch.world.add_items(1)
-    age = "UPDATE bridge.heartbeats SET last_at = last_at - make_interval(secs => %s)"
-    gaps = "SELECT resumed_at IS NOT NULL FROM bridge.heartbeats WHERE looker = %s"
-    watch.look()
-    for rhythm_seconds in (30, 30):
-        watch.world.sql(age, rhythm_seconds)
-        watch.look()
-    assert watch.world.sql(gaps, "dagster") == [(False,)]
-    watch.world.set(last_success_at=clock(watch.world.database) - timedelta(hours=2))
-    watch.world.sql(age, 7200)
-    watch.look()
-    assert watch.world.sql(gaps, "dagster") == [(True,)]
-    assert watch.incidents() == []
-    watch.world.sql("UPDATE bridge.heartbeats SET resumed_at = resumed_at - interval '16 minutes'")
-    watch.look()
-    assert watch.incidents() == [("freshness", "erp/items", "open")]
-    for _ in range(3):
-        watch.look(looker=Looker.CRON)
-        watch.world.sql(
-            "UPDATE bridge.heartbeats SET last_at = last_at - interval '5 minutes', resumed_at = NULL WHERE looker = 'cron'"
-        )
-    watch.look(looker=Looker.CRON)
-    assert watch.world.sql(gaps, "cron") == [(False,)]
-
-
-def test_a_silent_dagster_is_told_from_outside_gives_no_sign_of_life_and_explains_what_is_old(
-    watch: Watch,
-) -> None:
-    watch.world.add_items(1)
-    sign = sign_file(watch.settings)
-    watch.look()
-    assert not sign.exists()
-    watch.look(looker=Looker.WATCH)
-    assert json.loads(sign.read_text())["looker"] == "watch"
-    sign.unlink()
-    watch.world.set(last_success_at=clock(watch.world.database) - timedelta(hours=2))
-    watch.world.sql("UPDATE bridge.heartbeats SET resumed_at = NULL")
-    watch.world.sql(
-        "UPDATE bridge.heartbeats SET last_at = last_at - interval '4 minutes' WHERE looker = 'dagster'"
-    )
-    watch.look(looker=Looker.WATCH)
-    assert watch.incidents() == [("dagster_silent", "dagster", "open")]
-    assert not sign.exists()
-    watch.look()
-    assert watch.incidents() == [("dagster_silent", "dagster", "over")]
-
-
-def test_the_address_of_a_monitor_is_called_and_never_shown(
-    watch: Watch, monkeypatch, caplog
-) -> None:
-    monkeypatch.setenv("MONITOR", f"{watch.receiver.url}/canary-of-the-path")
-    address = SecretStr("env:MONITOR")
-    watch.look(looker=Looker.WATCH, alert_heartbeat_url=address)
-    assert watch.receiver.calls == ["/hook/canary-of-the-path"]
-    assert "ALERT_HEARTBEAT_URL" not in caplog.text
-    watch.receiver.answers = [500]
-    watch.look(looker=Looker.WATCH, alert_heartbeat_url=address)
-    assert "ALERT_HEARTBEAT_URL was not called: The receiver answered 500." in caplog.text
-    watch.look(looker=Looker.WATCH, alert_heartbeat_url=SecretStr("env:NO_SUCH_MONITOR"))
-    assert "canary-of-the-path" not in caplog.text
-
-
-def test_connections_of_the_server_are_counted(watch: Watch) -> None:
-    with watch.world.database.connect() as connection:
-        health = read_health(connection, watch.world.database, window_seconds=3600, min_records=10)
-    assert 1 <= health.connections_used < health.connections_usable
-    watch.look(alert_connection_share=0.001)
-    assert watch.incidents() == [("database_connections", "database", "open")]
-
-
-def test_a_role_without_connections_left_is_told_apart_from_a_server_that_is_down(
-    database: Database,
-) -> None:
-    name = psycopg.conninfo.conninfo_to_dict(database.url)["dbname"]
-    role = f"narrow_{name}"
-    with psycopg.connect(database.url, autocommit=True) as connection:
-        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
-        try:
-            narrow = Database(psycopg.conninfo.make_conninfo(database.url, user=role, password="x"))
-            with (
-                pytest.raises(DatabaseConnectionsError, match="too many connections"),
-                narrow.connect(),
-            ):
-                pass
-        finally:
-            connection.execute(f"DROP ROLE {role}")
-    assert isinstance(
-        classify_database_error(
-            psycopg.OperationalError("FATAL:  sorry, too many clients already")
-        ),
-        DatabaseConnectionsError,
-    )
-    assert isinstance(
-        classify_database_error(psycopg.errors.TooManyConnections("x")), DatabaseConnectionsError
-    )
-    assert not isinstance(
-        classify_database_error(psycopg.OperationalError("connection refused")),
-        DatabaseConnectionsError,
-    )
-
-
 def test_two_looks_at_once_open_an_incident_once(watch: Watch) -> None:
     watch.world.add_items(1)
     watch.add_webhook()
@@ -480,20 +320,14 @@ def test_an_incident_of_a_connector_that_is_removed_is_over(watch: Watch) -> Non
     assert watch.incidents() == [("consecutive_failures", "erp/items", "over")]
 
 
-def test_a_catalog_that_is_older_than_the_program_is_told_with_the_command(
-    server_url: str, watch: Watch
-) -> None:
-    with pytest.raises(ConfigurationError, match="doctor --migrate"):
-        evaluate(Database(with_database(server_url, "postgres")), watch.settings)
-
-
 def test_ten_thousand_entities_in_trouble_are_one_message(watch: Watch) -> None:
     watch.world.add_items(1)
     watch.add_webhook()
     watch.world.sql(
         """
         INSERT INTO bridge.entities (connector_uid, slug, api_name, business_keys, target_table, columns, created_at)
-        SELECT connector_uid, 'e' || n, 'e', '[]', 'e' || n, '[]', now() - interval '1 day' FROM bridge.entities, generate_series(1, 10000) n
+        SELECT connector_uid, 'e' || n, 'e', '[]', 'e' || n, '[]', now() - interval '1 day'
+        FROM bridge.entities, generate_series(1, 10000) n
         """
     )
     watch.look()

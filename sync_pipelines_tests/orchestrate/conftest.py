@@ -27,6 +27,14 @@ def definitions(environment: dict[str, str]) -> Callable[[], dg.Definitions]:
 
 
 @pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance in a folder, for all tests of a module."""
+    folder = str(tmp_path_factory.mktemp("instance"))
+    with dg.DagsterInstance.local_temp(folder) as instance:
+        yield instance
+
+
+@pytest.fixture(scope="module")
 def module_world(
     server_url: str, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:

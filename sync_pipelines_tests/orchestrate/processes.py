@@ -112,7 +112,10 @@ class RunningDagster:
 
     def _is_loaded(self) -> bool:
         """False while the web server puts another version of the location in place."""
-        query = "{ workspaceOrError { ... on Workspace { locationEntries { loadStatus locationOrLoadError { __typename } } } } }"
+        query = (
+            "{ workspaceOrError { ... on Workspace { locationEntries { loadStatus locationOrLoadError {"
+            " __typename } } } } }"
+        )
         entries = self.graphql(query)["workspaceOrError"]["locationEntries"]
         good = [
             entry
@@ -133,7 +136,7 @@ class RunningDagster:
         }
 
     def loaded_at(self) -> float:
-        """When the process that holds the definitions was started, in seconds since the epoch; each load has a new one."""
+        """When the process with the definitions started, in seconds since the epoch. Each load starts a new one."""
         below = psutil.Process(self.child("code-server").process.pid).children(recursive=True)
         return max(_started_at(one) for one in below)
 
@@ -148,8 +151,16 @@ class RunningDagster:
 
     def launch(self, job: str, **config: Any) -> str:
         """Launch a job as the UI does, through queue and daemon; returns the run's id."""
-        query = """mutation($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) { __typename
-            ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } ... on RunConfigValidationInvalid { errors { message } } } }"""
+        query = """
+            mutation($params: ExecutionParams!) {
+                launchPipelineExecution(executionParams: $params) {
+                    __typename
+                    ... on LaunchRunSuccess { run { runId } }
+                    ... on PythonError { message }
+                    ... on RunConfigValidationInvalid { errors { message } }
+                }
+            }
+        """
         repository = "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"
         [node] = self.graphql(repository)["repositoriesOrError"]["nodes"]
         selector = {
@@ -180,7 +191,10 @@ class RunningDagster:
 
     def events(self, run_id: str) -> list[str]:
         """The messages of a run."""
-        query = "query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { ... on MessageEvent { message } } } } }"
+        query = (
+            "query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { ... on"
+            " MessageEvent { message } } } } }"
+        )
         return [
             event["message"] for event in self.graphql(query, id=run_id)["logsForRun"]["events"]
         ]

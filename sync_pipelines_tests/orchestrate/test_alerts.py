@@ -93,7 +93,8 @@ def test_a_tick_finds_incidents_delivers_and_says_what_it_did(
     )
     world.set(consecutive_failures=3)
     assert sensor.tick() == (
-        "1 incidents open, 1 began, 0 over; 1 messages delivered, 0 failed, 0 given up. Open: Syncs fail again and again (erp/items)."
+        "1 incidents open, 1 began, 0 over;"
+        " 1 messages delivered, 0 failed, 0 given up. Open: Syncs fail again and again (erp/items)."
     )
     world.set(consecutive_failures=0)
     assert (

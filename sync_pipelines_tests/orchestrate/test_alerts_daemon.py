@@ -26,8 +26,12 @@ def daemon(environment: dict[str, str], log: Path) -> Iterator[None]:
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "dagster._daemon", "run", "-w", "workspace.yaml"],
-            cwd=PROJECT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+            cwd=PROJECT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         yield
         assert process.poll() is None, log.read_text()
@@ -57,9 +61,12 @@ def test_a_daemon_tells_of_an_incident_and_of_its_end(
         add_webhook(world.database, receiver.url, "env:HOOK_KEY")
         world.set(consecutive_failures=3)
         variables = {
-            "HOOK_KEY": KEY, "ALERT_INTERVAL_SECONDS": "5", "ALERT_CLOSE_AFTER_SECONDS": "0", "ALERT_CONNECTION_SHARE": "1",
+            "HOOK_KEY": KEY,
+            "ALERT_INTERVAL_SECONDS": "5",
+            "ALERT_CLOSE_AFTER_SECONDS": "0",
+            "ALERT_CONNECTION_SHARE": "1",
             "ALERT_WEBHOOK_BACKOFF_SECONDS": "1",
-        }  # fmt: skip
+        }
         receiver.answers = [500]
         with daemon({**environment, **variables}, log):
             arrived(receiver, 2, log)

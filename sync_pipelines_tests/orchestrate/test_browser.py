@@ -1,4 +1,4 @@
-"""Dagster's pages in a real browser: no text of a source acts, no other page acts, and the UI works as without the guard."""
+"""Dagster's pages in a real browser: no text of a source and no other page acts, and the UI works."""
 
 from __future__ import annotations
 
@@ -30,22 +30,32 @@ LONG_SECONDS = 600  # of a machine that does other work, too
 ATTACK = "/graphql?query=mutation{pwned}"
 HOSTILE = {
     "image": f"![pwned]({ATTACK})",
-    "html": f"<img src='{ATTACK}' onerror=\"window.pwned=1\"><script>window.pwned=1</script><iframe src='{ATTACK}'></iframe>",
+    "html": f"<img src='{ATTACK}' onerror=\"window.pwned=1\"><script>window.pwned=1</script><iframe"
+    f" src='{ATTACK}'></iframe>",
     "link": f"[pwned](javascript:window.pwned=1) [pwned]({ATTACK}) <javascript:window.pwned=1> [a][b]\n\n[b]: {ATTACK}",
-    "autolink": "http://pwned.example/x www.pwned.example (https://pwned.example/y) me@pwned.example HTTP\\://pwned.example mailto:me@pwned.example",
-    "entity": f"&#33;[pwned]({ATTACK}) &lt;img src={ATTACK}&gt; http&colon;&sol;&sol;pwned.example www&period;pwned.example &NewLine;# pwned &#x5b;a]({ATTACK})",
-    "reference": f"![pwned][r] [pwned][r] [r] [^1]\n\n[r]: {ATTACK} 'x'\n\n[^1]: ![pwned]({ATTACK}) <!-- pwned --> [pwned](data:text/html,<b>pwned</b>)",
-    "separator": f"a\u2028# pwned\u2029![pwned]({ATTACK})\x85- pwned\x0b> pwned\x0cHTTP://pwned.example\u2028www.pwned.example\r1. pwned",
+    "autolink": "http://pwned.example/x www.pwned.example (https://pwned.example/y) me@pwned.example"
+    " HTTP\\://pwned.example mailto:me@pwned.example",
+    "entity": f"&#33;[pwned]({ATTACK}) &lt;img src={ATTACK}&gt;"
+    f" http&colon;&sol;&sol;pwned.example www&period;pwned.example &NewLine;# pwned &#x5b;a]({ATTACK})",
+    "reference": f"![pwned][r] [pwned][r] [r] [^1]\n\n[r]: {ATTACK} 'x'\n\n[^1]: ![pwned]({ATTACK}) <!-- pwned -->"
+    " [pwned](data:text/html,<b>pwned</b>)",
+    "separator": f"a\u2028# pwned\u2029![pwned]({ATTACK})\x85- pwned\x0b>"
+    " pwned\x0cHTTP://pwned.example\u2028www.pwned.example\r1. pwned",
     "fence": f"``` \n```\n![pwned]({ATTACK})\n~~~\n`x` ``![pwned]({ATTACK})",
     "table": f"x |\n|---|\n| ![pwned]({ATTACK}) | <b>pwned</b> |",
-    "blocks": f"# pwned\n\n> pwned\n\n- pwned\n\n1. pwned\n\n    ![pwned]({ATTACK})\n\n---\n\npwned\n===\n\n**pwned** __pwned__ ~~pwned~~ &lt;b&gt; &#33;",
+    "blocks": "# pwned\n\n> pwned\n\n- pwned\n\n1. pwned\n\n   "
+    f" ![pwned]({ATTACK})\n\n---\n\npwned\n===\n\n**pwned** __pwned__ ~~pwned~~ &lt;b&gt; &#33;",
 }
+# Post a body as the UI does. The value is the status of the answer.
+SEND = """body => fetch('/graphql', {method: 'POST', headers: {'content-type': 'application/json'}, body})
+    .then(answer => answer.status)"""
 # Whatever a page would fetch, follow or run.
 ACTIVE = """() => [...document.querySelectorAll('a, area, img, iframe, script, form, object, embed')]
-    .map(node => node.tagName + ' ' + (node.getAttribute('href') || node.getAttribute('src') || node.getAttribute('action') || ''))
+    .map(node => [node.tagName, ...['href', 'src', 'action'].map(name => node.getAttribute(name) || '')].join(' '))
     .filter(text => /pwned|mutation|javascript:|mailto:/i.test(text))"""
-LAUNCH = """mutation { launchPipelineExecution(executionParams: {mode: "default", selector:
-    {repositoryName: "__repository__", repositoryLocationName: "sync_pipelines", pipelineName: "discover_erp"}}) { __typename } }"""
+LAUNCH = """mutation { launchPipelineExecution(executionParams: {mode: "default", selector: {
+    repositoryName: "__repository__", repositoryLocationName: "sync_pipelines",
+    pipelineName: "discover_erp"}}) { __typename } }"""
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +100,7 @@ def is_forbidden(address: str) -> bool:
 
 @contextmanager
 def watched(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
-    """A page, and what it asked for that it must not: an address that a hostile text named, another host, a mutation by GET."""
+    """A page, and what it must not ask for: an address of a hostile text, another host, a mutation by GET."""
     context = browser.new_context(viewport={"width": 1400, "height": 1600})
     page, asked = context.new_page(), []
     page.on(
@@ -203,15 +213,20 @@ def test_a_page_of_another_site_starts_nothing(
     before = run_count(dagster)
     target = f"{dagster.url}/graphql"
     body = json.dumps({"query": LAUNCH})
-    content = f"""<iframe src="{dagster.url}/assets"></iframe><img src="{target}?query={quote(LAUNCH)}">
-        <form id=f target=t method=post enctype="text/plain" action="{target}?query={quote(LAUNCH)}"><input name=a value=b></form><iframe name=t></iframe>
+    by_address = f"{target}?query={quote(LAUNCH)}"
+    content = f"""<iframe src="{dagster.url}/assets"></iframe><img src="{by_address}">
+        <form id=f target=t method=post enctype="text/plain" action="{by_address}"><input name=a value=b></form>
+        <iframe name=t></iframe>
         <script>
         document.getElementById('f').submit();
         const body = {json.dumps(body)};
+        const send = (address, type, more) =>
+            fetch(address, {{method: 'POST', headers: {{'content-type': type}}, body, ...more}});
         const tries = ['text/plain', 'text/plain; application/json', 'application/x-www-form-urlencoded'].map(type =>
-            fetch('{target}', {{method: 'POST', mode: 'no-cors', credentials: 'include', headers: {{'content-type': type}}, body}}));
-        tries.push(fetch('{target}', {{method: 'POST', headers: {{'content-type': 'application/json'}}, body}}));
-        tries.push(fetch('{dagster.url}/report_asset_materialization/erp/image', {{method: 'POST', mode: 'no-cors', body: '{{}}'}}));
+            send('{target}', type, {{mode: 'no-cors', credentials: 'include'}}));
+        tries.push(send('{target}', 'application/json', {{}}));
+        tries.push(fetch('{dagster.url}/report_asset_materialization/erp/image',
+            {{method: 'POST', mode: 'no-cors', body: '{{}}'}}));
         const socket = new Promise(done => {{
             const opened = new WebSocket('{target.replace("http", "ws", 1)}', 'graphql-ws');
             opened.onopen = () => done('open'); opened.onerror = () => done('refused'); }});
@@ -248,8 +263,7 @@ def test_a_name_that_is_bound_to_this_machine_shows_nothing(
         answer = page.goto(f"http://{EVIL}:{dagster.port}/")
         assert answer is not None
         assert answer.status == 403
-        asked = f"fetch('/graphql', {{method: 'POST', headers: {{'content-type': 'application/json'}}, body: {json.dumps(json.dumps({'query': LAUNCH}))}}})"
-        assert page.evaluate(f"{asked}.then(answer => answer.status)") == 403
+        assert page.evaluate(SEND, json.dumps({"query": LAUNCH})) == 403
 
 
 def test_an_image_on_a_page_of_our_own_starts_nothing(
@@ -266,7 +280,10 @@ def test_an_image_on_a_page_of_our_own_starts_nothing(
             == 405
         )
         source = f"/graphql?query={quote(LAUNCH)}"
-        loaded = "source => new Promise(done => { const image = new Image(); image.onload = image.onerror = event => done(event.type); image.src = source; })"
+        loaded = (
+            "source => new Promise(done => { const image = new Image();"
+            " image.onload = image.onerror = event => done(event.type); image.src = source; })"
+        )
         assert page.evaluate(loaded, source) == "error"
     assert run_count(dagster) == before
 
@@ -313,8 +330,7 @@ def test_a_read_only_ui_follows_and_changes_nothing(
     wait_for(lambda: answers(shown), "the read-only server answers")
     with watched(browser) as (page, _):
         look(page, f"{shown.url}/assets/erp/image", "declared as NUMERIC")
-        asked = "body => fetch('/graphql', {method: 'POST', headers: {'content-type': 'application/json'}, body}).then(answer => answer.status)"
-        assert page.evaluate(asked, json.dumps({"query": LAUNCH})) == 403
+        assert page.evaluate(SEND, json.dumps({"query": LAUNCH})) == 403
         assert page.locator("button", has_text="Materialize").first.is_disabled()
     dagster.world.store.add(TwinTable("late", "Late", "", ITEM_COLUMNS, ("item_number",)))
     assert dagster.command("discover", "erp").returncode == 0

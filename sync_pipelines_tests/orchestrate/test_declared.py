@@ -17,9 +17,11 @@ def test_a_declared_entity_is_an_asset_that_materializes_with_its_own_figures(
     world.server.rest.add(RestEndpoint("/api/v2/users", users(12), paging="page"))
     path = tmp_path / "shop.yaml"
     endpoint = {
-        "path": "/api/v2/users", "columns": COLUMNS, "pagination": {"type": "page", "size_param": "size", "size": 5},
+        "path": "/api/v2/users",
+        "columns": COLUMNS,
+        "pagination": {"type": "page", "size_param": "size", "size": 5},
         "metrics": {"api_records_fetched": "fetched", "batch_size_used": "page_size"},
-    }  # fmt: skip
+    }
     auth = {"type": "bearer", "token": "env:TWIN_TOKEN"}
     path.write_text(
         yaml.safe_dump(

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from sync_pipelines_tests.duckdb_world import DuckdbWorld
-from sync_pipelines_tests.orchestrate.test_assets import ITEMS, checks, run
+from sync_pipelines_tests.orchestrate.assets import ITEMS, checks, run
 from sync_pipelines_tests.world import item
 
 Load = Callable[[], dg.Definitions]

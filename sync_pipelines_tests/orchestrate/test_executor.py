@@ -1,19 +1,13 @@
 """The threaded executor, with real Dagster instances, real runs and real signals.
 
-`dg.materialize` and `execute_in_process` replace the executor of a job, so runs are started here as the run worker does.
+`dg.materialize` and `execute_in_process` replace the executor of a job, so the tests start runs as the run worker does.
 """
 
-# ruff: noqa: TID251
 import asyncio
-import importlib
-import os
-import signal
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -24,43 +18,7 @@ from dagster._core.storage.compute_log_manager import ComputeIOType
 from sync_pipelines.orchestrate import threaded as executor
 from sync_pipelines.orchestrate.executor import selected_executor
 from sync_pipelines.orchestrate.threaded import threaded_executor
-
-
-@pytest.fixture(scope="module")
-def instance(tmp_path_factory):
-    with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("instance"))) as instance:
-        yield instance
-
-
-class Run:
-    """One finished run: its status and events."""
-
-    def __init__(self, instance, assets, threads=4, executor_def=threaded_executor, **config):
-        definitions = dg.Definitions(assets=assets, executor=executor_def)
-        job = definitions.resolve_implicit_global_asset_job_def()
-        settings = {"execution": {"config": {"max_concurrent": threads, **config}}}
-        run = instance.create_run_for_job(job, run_config=settings)
-        self.id = run.run_id
-        self.events = list(execute_run_iterator(InMemoryJob(job), run, instance))
-        self.status = instance.get_run_by_id(run.run_id).status
-
-    def steps(self, event_type):
-        return [event.step_key for event in self.events if event.event_type_value == event_type]
-
-    def failure(self, step):
-        (event,) = (e for e in self.events if e.step_key == step and e.is_step_failure)
-        return event.step_failure_data.error
-
-
-def entity(name, sync=lambda: None, **options):
-    """An asset of an op of its own, as each entity is one."""
-
-    @dg.multi_asset(name=name, specs=[dg.AssetSpec(name)], **options)
-    def asset():
-        sync()
-        yield dg.MaterializeResult(asset_key=name)
-
-    return asset
+from sync_pipelines_tests.orchestrate.executor_runs import Run, entity
 
 
 def test_steps_run_at_the_same_time_and_intervals_overlap(instance):
@@ -316,177 +274,6 @@ def test_outside_a_run_nothing_is_cancelled():
     assert executor.cancellation_event().wait(0) is False
 
 
-# Cancellation, with the real command line and real signals. Steps say in files what they did.
-JOB_FILE = """
-import time
-from pathlib import Path
-import dagster as dg
-from sync_pipelines.orchestrate import threaded as executor
-
-HERE = Path(__file__).parent
-
-def mark(name):
-    (HERE / name).write_text("")
-
-@dg.op
-def polite(): # ends itself when asked
-    mark("polite-started")
-    executor.cancellation_event().wait(60)
-    assert executor.cancelled()
-    mark("polite-ended")
-
-@dg.op
-def deaf(): # never asks, but runs bytecode
-    mark("deaf-started")
-    try:
-        while True:
-            time.sleep(0.05)
-    finally:
-        mark("deaf-unwound")
-
-@dg.op
-def stuck(): # inside C
-    mark("stuck-started")
-    time.sleep(60)
-
-@dg.op(tags={"dagster/priority": "-1"}) # the one thread takes it last
-def pending():
-    mark("pending-started")
-
-threaded = executor.threaded_executor.configured({"max_concurrent": 1, "cancel_grace_seconds": 1.0})
-
-def job(op):
-    @dg.job(name=f"{op.name}_job", executor_def=threaded)
-    def graph():
-        op()
-        pending()
-    return graph
-
-definitions = dg.Definitions(jobs=[job(polite), job(deaf), job(stuck)])
-"""
-
-
-class Command:
-    """A `dagster job execute` that has a running step, and how it ends."""
-
-    def __init__(self, directory, kind):
-        self.directory, self.started = directory, directory / f"{kind}-started"
-        (directory / "jobs.py").write_text(JOB_FILE)
-        home = directory / "home"
-        home.mkdir()
-        (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-        self.home = home
-        command = [
-            sys.executable,
-            "-m",
-            "dagster",
-            "job",
-            "execute",
-            "-f",
-            str(directory / "jobs.py"),
-            "-j",
-            f"{kind}_job",
-        ]
-        self.output = directory / "output"
-        with self.output.open("w") as output:
-            environment = {**os.environ, "DAGSTER_HOME": str(home)}
-            self.process = subprocess.Popen(
-                command, env=environment, stdout=output, stderr=output, cwd=directory
-            )
-
-    def __enter__(self):
-        deadline = time.monotonic() + 60
-        while not self.started.exists():
-            assert self.process.poll() is None and time.monotonic() < deadline, (
-                self.output.read_text()
-            )
-            time.sleep(0.05)
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-
-    def stop(self, signal_number):
-        """Send the signal; return the exit code and the run as it stands in the database."""
-        self.process.send_signal(signal_number)
-        code = self.process.wait(timeout=20)
-        with dg.DagsterInstance.from_config(str(self.home)) as instance:
-            (run,) = instance.get_runs()
-            types = [
-                e.dagster_event_type for e in instance.all_logs(run.run_id) if e.dagster_event_type
-            ]
-        return code, run.status, Counter(event.value for event in types)
-
-    def marks(self):
-        return {
-            path.name for path in self.directory.iterdir() if "-" in path.name and path.is_file()
-        }
-
-
-def test_sigint_lets_a_polite_step_finish_and_starts_no_other(tmp_path):
-    with Command(tmp_path, "polite") as command:
-        code, status, events = command.stop(signal.SIGINT)
-    assert (code, status) == (1, dg.DagsterRunStatus.CANCELED)
-    assert command.marks() == {"polite-started", "polite-ended"}
-    assert events["STEP_SUCCESS"] == 1
-
-
-def test_sigterm_interrupts_a_deaf_step_which_unwinds(tmp_path):
-    with Command(tmp_path, "deaf") as command:
-        code, status, events = command.stop(signal.SIGTERM)
-    assert (code, status) == (1, dg.DagsterRunStatus.CANCELED)
-    assert command.marks() == {"deaf-started", "deaf-unwound"}
-    assert events["STEP_FAILURE"] == 1
-
-
-def test_sigterm_leaves_a_stuck_step_behind(tmp_path):
-    with Command(tmp_path, "stuck") as command:
-        asked_at = time.monotonic()
-        code, status, events = command.stop(signal.SIGTERM)
-    assert time.monotonic() - asked_at < 20, "the step sleeps for 60 s"
-    assert (code, status) == (1, dg.DagsterRunStatus.CANCELED)
-    assert command.marks() == {"stuck-started"}
-    assert events["STEP_FAILURE"] == 1
-
-
-def test_a_cancel_while_waiting_for_a_retry_ends_the_run(instance):
-    def failing():
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-        raise ConnectionError("reset by peer")
-
-    run = Run(
-        instance, [entity("e", failing, retry_policy=dg.RetryPolicy(max_retries=1, delay=60))]
-    )
-    assert run.status == dg.DagsterRunStatus.CANCELED
-
-
-def test_a_cancel_while_waiting_for_a_pool_ends_the_run_and_leaves_no_claim(instance):
-    storage = instance.event_log_storage
-    storage.set_concurrency_slots("blocked", 1)
-    storage.claim_concurrency_slot("blocked", "another-run", "its-step")
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    run = Run(instance, [entity("e", pool="blocked")])
-    assert run.status == dg.DagsterRunStatus.CANCELED
-    info = storage.get_concurrency_info("blocked")
-    assert [step.run_id for step in info.pending_steps] == ["another-run"]
-
-
-def test_the_run_worker_is_told_to_stop_by_the_ui(instance):
-    """The UI marks the run CANCELING first, then the code server signals the run worker."""
-
-    def cancel_in_the_ui():
-        (run,) = instance.get_runs(limit=1)
-        instance.report_run_canceling(run)
-        os.kill(os.getpid(), signal.SIGINT)
-        executor.cancellation_event().wait(20)
-
-    run = Run(instance, [entity("e", cancel_in_the_ui)])
-    assert run.status == dg.DagsterRunStatus.CANCELED
-
-
 # Selection
 @pytest.mark.parametrize(
     ("value", "name"), [(None, "threaded"), ("threaded", "threaded"), ("in_process", "in_process")]
@@ -519,74 +306,3 @@ def test_a_wrong_number_of_threads_is_refused(monkeypatch, value):
     monkeypatch.setenv("SYNC_WORKER_THREADS", value)
     with pytest.raises(ValueError, match=f"SYNC_WORKER_THREADS='{value}'"):
         executor.default_threads()
-
-
-# Contract
-PRIVATE_NAMES = {
-    "dagster._core.errors": ["DagsterExecutionInterruptedError"],
-    "dagster._core.events": ["EngineEventData"],
-    "dagster._core.execution.api": ["ExecuteRunWithPlanIterable"],
-    "dagster._core.execution.compute_logs": ["create_compute_log_file_key"],
-    "dagster._core.execution.context_creation_job": ["PlanExecutionContextManager"],
-    "dagster._core.execution.plan.execute_plan": [
-        "_trigger_hook",
-        "dagster_event_sequence_for_step",
-    ],
-    "dagster._core.execution.plan.instance_concurrency_context": ["InstanceConcurrencyContext"],
-    "dagster._core.execution.plan.objects": ["ErrorSource", "StepFailureData"],
-    "dagster._core.execution.retries": ["RetryMode", "get_retries_config"],
-    "dagster._core.execution.tags": ["get_tag_concurrency_limits_config"],
-    "dagster._utils.error": ["serializable_error_info_from_exc_info"],
-}
-PRIVATE_MEMBERS = {
-    "dagster._core.execution.plan.active:ActiveExecution": [
-        "check_for_interrupts",
-        "concurrency_event_iterator",
-        "get_known_state",
-        "get_steps_to_execute",
-        "handle_event",
-        "is_complete",
-        "mark_interrupted",
-        "plan_events_iterator",
-        "sleep_interval",
-    ],
-    "dagster._core.execution.plan.plan:ExecutionPlan": [
-        "get_steps_to_execute_in_topo_order",
-        "start",
-    ],
-    "dagster._core.execution.plan.instance_concurrency_context:InstanceConcurrencyContext": [
-        "claim",
-        "free_step",
-        "get_pool_info",
-    ],
-    "dagster:Executor": ["log_failure_or_retry_event_after_error"],
-}
-
-
-@pytest.mark.parametrize("module", PRIVATE_NAMES)
-def test_contract_private_dagster_names_exist(module):
-    missing = [
-        name for name in PRIVATE_NAMES[module] if not hasattr(importlib.import_module(module), name)
-    ]
-    assert not missing, f"dagster {dg.__version__} moved {module}.{missing}: adapt threaded.py"
-
-
-@pytest.mark.parametrize("path", PRIVATE_MEMBERS)
-def test_contract_private_dagster_members_exist(path):
-    module, name = path.split(":")
-    owner = getattr(importlib.import_module(module), name)
-    missing = [member for member in PRIVATE_MEMBERS[path] if not hasattr(owner, member)]
-    assert not missing, f"dagster {dg.__version__} changed {path}.{missing}: adapt threaded.py"
-
-
-def test_contract_private_dagster_attributes_exist(instance):
-    claims = executor.InstanceConcurrencyContext(instance, dg.DagsterRun(job_name="j"))
-    assert {"_claims", "_pending_claims", "_pending_timeouts"} <= set(vars(claims))
-
-
-def test_contract_lists_every_private_import():
-    source = Path(executor.__file__).read_text().split("if t.TYPE_CHECKING")[0]
-    imported = [
-        line.split()[1] for line in source.splitlines() if line.startswith("from dagster._")
-    ]
-    assert sorted(imported) == sorted(PRIVATE_NAMES)

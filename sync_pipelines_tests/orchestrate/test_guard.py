@@ -160,8 +160,24 @@ def test_queries_pages_and_files_of_the_ui_pass() -> None:
     assert passes(guarded(), "POST", "/report_asset_materialization/a", JSON, b"{}")
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:3000", "localhost:3000:1", "", "a b", "10.0.0.1",
-                                  "[::1", "[evil.example]", "localhost:0x10", "localhost@evil.example", "127.1", "evil.example:3000"])  # fmt: skip
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example:3000",
+        "localhost:3000:1",
+        "",
+        "a b",
+        "10.0.0.1",
+        "[::1",
+        "[evil.example]",
+        "localhost:0x10",
+        "localhost@evil.example",
+        "127.1",
+        "evil.example:3000",
+    ],
+)
 def test_a_name_that_was_bound_to_this_address_is_refused(host: str) -> None:
     for method, path in (("GET", "/"), ("POST", "/graphql"), ("GET", "/logs/x.out")):
         status, said, _ = ask(guarded(), method, path, {**JSON, "host": host}, b"{}")
@@ -200,9 +216,21 @@ def test_a_listed_name_that_is_none_is_refused_at_the_start(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["null", "http://evil.example", "http://localhost:8000", "http://localhost", "https://localhost:3000.evil.example", "file://", "",
-               "http://localhost:3000/x", "chrome-extension://abc", "http://127.0.0.1:3000", "http://user@localhost:3000"],
-)  # fmt: skip
+    "origin",
+    [
+        "null",
+        "http://evil.example",
+        "http://localhost:8000",
+        "http://localhost",
+        "https://localhost:3000.evil.example",
+        "file://",
+        "",
+        "http://localhost:3000/x",
+        "chrome-extension://abc",
+        "http://127.0.0.1:3000",
+        "http://user@localhost:3000",
+    ],
+)
 def test_another_origin_asks_in_vain(origin: str) -> None:
     body = json.dumps({"query": QUERY}).encode()
     assert ask(guarded(), "POST", "/graphql", {**JSON, "origin": origin}, body)[0] == 403

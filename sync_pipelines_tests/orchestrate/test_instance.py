@@ -1,6 +1,5 @@
 """dagster.yaml and the storage it names, with real SQLite files and a real PostgreSQL."""
 
-# ruff: noqa: TID251
 import os
 import shutil
 import subprocess

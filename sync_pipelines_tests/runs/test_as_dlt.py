@@ -34,7 +34,7 @@ def pipeline_of(folder: Path, **destination: Any) -> Any:
 
 
 def rows_in(pipeline: Any, table: str) -> list[tuple[Any, ...]]:
-    with pipeline.sql_client() as client, client.execute_query(f"SELECT * FROM {table}") as cursor:  # noqa: S608
+    with pipeline.sql_client() as client, client.execute_query(f"SELECT * FROM {table}") as cursor:
         return list(cursor.fetchall())
 
 
@@ -124,7 +124,7 @@ def names_in(pipeline: Any, table: str = "users") -> list[tuple[Any, ...]]:
     with (
         pipeline.sql_client() as client,
         client.execute_query(f"SELECT id, name FROM {table} ORDER BY 1, 2") as found,
-    ):  # noqa: S608
+    ):
         return list(found.fetchall())
 
 

@@ -71,7 +71,9 @@ class Read:
             self.batches.append(batch)
         assert (
             self.extraction.fetched
-            == self.extraction.staged + self.extraction.rejected + self.extraction.reread
+            == self.extraction.judge.staged
+            + self.extraction.judge.rejected
+            + self.extraction.reread
         )
 
     def rows(self, table_name: str | None = None) -> list[dict[str, Any]]:
@@ -197,7 +199,7 @@ def test_poison_is_set_aside_with_its_place_and_its_bytes(twin: TwinServer) -> N
     assert {reject["business_key"] for reject in read.rejects} == {'["BAD"]', '["LONG"]', None}
     for reject in read.rejects:
         assert bytes.fromhex(reject["record"][2:]).startswith(b'{"oracle_keys"')
-    assert len(read.extraction.sample) == 4
+    assert len(read.extraction.judge.sample) == 4
 
 
 class Unordered(PagedSource):
@@ -252,7 +254,10 @@ def test_a_full_read_finds_every_record_without_rowversion(
     keys = [row["c0"] for _, table in batches for row in table.to_pylist()]
     assert set(keys) == {f"A{number:05d}" for number, _ in source.rows}
     assert extraction.without_rowversion == unordered
-    assert extraction.fetched == extraction.staged + extraction.rejected + extraction.reread
+    assert (
+        extraction.fetched
+        == extraction.judge.staged + extraction.judge.rejected + extraction.reread
+    )
     if ordered:
         assert extraction.reading.last == f"{ordered - 1:06d}"
 

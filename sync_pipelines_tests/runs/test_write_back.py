@@ -13,13 +13,28 @@ from sync_pipelines.errors import ConfigurationError, SettingsError
 from sync_pipelines.runs.write_back import _raw_record, _writable, apply_write_back, plan_write_back
 
 RECORD = {
-    "id": 1, "t": "x", "flag": True, "price": "1.50", "big": 9007199254740993, "at": "2024-06-30T10:00:00Z", "data": {"b": 1, "a": [1]},
-    "ratio": 0.5, "short": "abc", "none": None,
-}  # fmt: skip
+    "id": 1,
+    "t": "x",
+    "flag": True,
+    "price": "1.50",
+    "big": 9007199254740993,
+    "at": "2024-06-30T10:00:00Z",
+    "data": {"b": 1, "a": [1]},
+    "ratio": 0.5,
+    "short": "abc",
+    "none": None,
+}
 TYPES = {
-    "t": "text", "flag": "boolean", "price": "numeric(10,2)", "big": "bigint", "at": "timestamptz", "data": "jsonb",
-    "ratio": "double precision", "short": "varchar(3)", "none": "numeric",
-}  # fmt: skip
+    "t": "text",
+    "flag": "boolean",
+    "price": "numeric(10,2)",
+    "big": "bigint",
+    "at": "timestamptz",
+    "data": "jsonb",
+    "ratio": "double precision",
+    "short": "varchar(3)",
+    "none": "numeric",
+}
 ID = {"name": "id", "type": "bigint", "key": True}
 
 

@@ -65,7 +65,7 @@ class KillSoak:
 
     def __init__(self, world: World, seed: int) -> None:
         self.world = world
-        self.random = random.Random(seed)  # noqa: S311
+        self.random = random.Random(seed)
         self.tally = Tally()
         self.world.settings = world.settings.model_copy(
             update={
@@ -195,7 +195,7 @@ class KillSoak:
             self.table.change_column(name, types[now + 1])
 
     def check(self) -> None:
-        """One discovery and clean syncs later nothing is lost, doubled or left behind, and a further sync writes nothing."""
+        """Discover and sync: nothing is lost, doubled or left behind, and a further sync writes nothing."""
         self.tally.checks += 1
         self.world.discover()
         self._sync()

@@ -15,7 +15,8 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.settings import Settings
-from sync_pipelines_tests.soak.machine import KINDS, PAGE_SIZE, Ground, SoakMachine
+from sync_pipelines_tests.soak.machine import SoakMachine
+from sync_pipelines_tests.soak.source import KINDS, PAGE_SIZE, Ground
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", 0))
 SEED = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(10**9))
@@ -88,6 +89,7 @@ def test_the_promise_holds_for_a_long_time(
 
 def _done(ground: Ground) -> str:
     return (
-        f"{ground.examples} examples, {ground.steps} steps, {ground.syncs} syncs ({ground.failed} failed as they should),"
+        f"{ground.examples} examples, {ground.steps} steps, {ground.syncs} syncs ({ground.failed} failed"
+        " as they should),"
         f" {ground.kills} kills"
     )

@@ -75,7 +75,7 @@ class Source:
     seconds: float = 0.0
     requests: int = 0
     writes: int = 0
-    dice: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311
+    dice: random.Random = field(default_factory=lambda: random.Random(1))
 
     @property
     def now(self) -> datetime:
@@ -128,7 +128,7 @@ class Source:
 
 @dataclass
 class Copy:
-    """A copy of a source, as the publish step keeps it: the newest rowversion of a key wins, then the newest reading."""
+    """A copy as the publish step keeps it: the newest rowversion of a key wins, then the newest reading."""
 
     source: Source
     page_size: int = 10

@@ -67,7 +67,7 @@ def test_ours_finds_every_row_although_they_move() -> None:
 def test_heavy_writing_while_we_read_loses_nothing_but_loses_rows_under_syncflows_loop(
     codec: Codec, seed: int
 ) -> None:
-    dice = random.Random(seed)  # noqa: S311
+    dice = random.Random(seed)
     source = filled(200, codec, step_seconds=0.05)
     ours, theirs = Copy(source, lookback_seconds=10), Copy(source)
 
@@ -124,7 +124,7 @@ def test_ties_over_borders_and_over_whole_pages_arrive_whole(
 def test_an_unstable_order_in_a_large_tie_loses_nothing_over_many_reads() -> None:
     lost, unfinished = 0, 0
     for seed in range(80):
-        source = Source(unstable=True, dice=random.Random(seed))  # noqa: S311
+        source = Source(unstable=True, dice=random.Random(seed))
         for key in range(25):
             source.write(key)
         source.tick(1)
@@ -166,7 +166,7 @@ def test_a_server_that_caps_its_pages_is_read_to_the_end(codec: Codec, cap: int)
 
 def test_a_cap_that_changes_from_page_to_page_is_read_to_the_end_even_within_a_tie() -> None:
     for seed in range(30):
-        dice = random.Random(seed)  # noqa: S311
+        dice = random.Random(seed)
         source = Source()
         for number in range(3):
             for key in range(25 if number == 1 else 7):
@@ -193,7 +193,7 @@ def test_a_short_page_within_a_tie_does_not_end_it() -> None:
     source.write(99)
     honest = source.fetch
 
-    def shy(rowversion_gt: str | None, page: int, page_size: int):  # noqa: ANN202
+    def shy(rowversion_gt: str | None, page: int, page_size: int):
         """Pages of ten places of which the second holds back three rows, as a filter behind the paging does."""
         answer = honest(rowversion_gt, page, page_size)
         if page == 2 and answer.count == 10:

@@ -44,7 +44,7 @@ class KeysetProtocol(RuleBasedStateMachine):
 
     @rule(seed=st.integers(0, 1000), full=st.booleans())
     def sync_while_others_write(self, seed: int, full: bool) -> None:
-        dice = random.Random(seed)  # noqa: S311
+        dice = random.Random(seed)
 
         def write_something(request: int) -> None:
             self.source.tick(dice.random() * 2)
@@ -70,7 +70,7 @@ class KeysetProtocol(RuleBasedStateMachine):
         self.try_to_sync()
 
     def try_to_sync(self, *, full: bool = False) -> bool:
-        """Tiny pages in an order that changes can look as if the source ignored `page`: the run fails, the next may not."""
+        """Tiny pages in a changing order can look as if the source ignored `page`: the run fails, the next may not."""
         try:
             self.copy.sync(full=full)
         except SourceContractError:

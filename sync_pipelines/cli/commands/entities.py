@@ -19,7 +19,7 @@ from sync_pipelines.catalog.entities import (
     list_entities,
 )
 from sync_pipelines.catalog.opening import open_catalog
-from sync_pipelines.catalog.standing import list_standings
+from sync_pipelines.catalog.table_overview import list_table_overviews
 from sync_pipelines.cli.shell.completion import complete_connectors, complete_entities
 from sync_pipelines.cli.shell.context import split_entity_path
 from sync_pipelines.cli.shell.output import (
@@ -246,7 +246,8 @@ def _coercions(given: list[str]) -> dict[str, str]:
 def status_words(database: Database, entities: list[Entity], settings: Settings) -> dict[str, str]:
     """The status word of each entity by its path, by the clock of the database."""
     now = clock(database)
-    rejected = {standing.path for standing in list_standings(database) if standing.is_rejecting}
+    overviews = list_table_overviews(database)
+    rejected = {overview.path for overview in overviews if overview.is_rejecting}
     return {
         entity.path: status_word(
             status=entity.status,

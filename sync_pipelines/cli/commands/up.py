@@ -279,7 +279,7 @@ def _upgrade_storage(children: Children) -> None:
 
 def _local(url: str, host: str) -> str:
     """The URL as a process on this machine reaches it: a server on all addresses has none of its own."""
-    return url.replace(host, "127.0.0.1", 1) if host == "0.0.0.0" else url.replace("[::]", "[::1]")  # noqa: S104
+    return url.replace(host, "127.0.0.1", 1) if host == "0.0.0.0" else url.replace("[::]", "[::1]")
 
 
 def _watch(

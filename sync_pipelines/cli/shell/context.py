@@ -14,8 +14,8 @@ from sync_pipelines.model.names import check_connector_name
 from sync_pipelines.secrets import register_secret
 from sync_pipelines.settings import Settings, load_settings
 
-DEMO_TOKEN_VARIABLE = "SYNC_PIPELINES_DEMO_TOKEN"  # noqa: S105
-TOKEN_FILE = "token"  # noqa: S105
+DEMO_TOKEN_VARIABLE = "SYNC_PIPELINES_DEMO_TOKEN"
+TOKEN_FILE = "token"
 
 
 def prepare() -> Settings:

@@ -71,7 +71,7 @@ def draw(shown: Text | Table, *, stderr: bool = False, soft_wrap: bool = False) 
     """Print something of rich; where rich itself fails, its plain text. Never raises: what it tells of has happened."""
     try:
         console(stderr=stderr).print(shown, soft_wrap=soft_wrap)
-    except Exception:  # noqa: BLE001 - how something is drawn decides nothing
+    except Exception:  # how something is drawn decides nothing
         logger.debug("rich could not draw", exc_info=True)
         (sys.stderr if stderr else sys.stdout).write(f"{_plain(shown)}\n")
 

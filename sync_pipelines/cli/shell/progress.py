@@ -93,7 +93,7 @@ class Watch:
         """Look once and ignore a failure: the work itself reports a database in trouble, and bars must not fail it."""
         try:
             self.look()
-        except Exception:  # noqa: BLE001 - progress decides nothing
+        except Exception:  # progress decides nothing
             logger.debug("progress cannot be shown", exc_info=True)
 
     def look(self) -> None:

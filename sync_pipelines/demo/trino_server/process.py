@@ -108,7 +108,7 @@ class TrinoProcess:
             "io.trino.server.TrinoServer",
         ]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(
                 command,
                 cwd=root / "data",
                 stdout=log,

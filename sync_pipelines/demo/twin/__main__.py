@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-import typing as t
+from collections.abc import Sequence
 from pathlib import Path
 
 from sync_pipelines.demo.twin.flights import load_flights
@@ -16,7 +16,7 @@ from sync_pipelines.demo.twin.server import TwinServer
 from sync_pipelines.demo.twin.store import TwinStore
 
 
-def arguments(argv: t.Sequence[str] | None = None) -> argparse.Namespace:
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="sync_pipelines.demo.twin", description="A source API with known truth."
@@ -40,7 +40,7 @@ def arguments(argv: t.Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: t.Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGINT, SIGTERM or, with --with-parent, the parent's death."""
     options = arguments(argv)
     parent = os.getppid()
@@ -55,15 +55,17 @@ def main(argv: t.Sequence[str] | None = None) -> int:
         return 2
     store = TwinStore()
     if options.dataset == "flights":
-        load_flights(store, options.limit, options.tables.split(",") if options.tables else None)
-    with TwinServer(
+        tables = options.tables.split(",") if options.tables else None
+        load_flights(store, options.limit, tables)
+    server = TwinServer(
         store,
         token,
         options.host,
         options.port,
         latency_seconds=options.latency_ms / 1000,
         gzip=options.gzip,
-    ) as twin:
+    )
+    with server as twin:
         if options.port_file:
             _write_whole(options.port_file, str(twin.port))
         sys.stdout.write(f"twin listening on {twin.url}\n")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import gzip
-import typing as t
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 from sync_pipelines.demo.twin.faults import Fault
 from sync_pipelines.demo.twin.rows import encode_json
@@ -30,10 +30,20 @@ class Answer:
     @property
     def content_length(self) -> int:
         """The length of the whole body."""
-        return self.length if self.length is not None else len(t.cast("bytes", self.body))
+        if self.length is not None:
+            return self.length
+        body = cast("bytes", self.body)
+        return len(body)
+
+    @property
+    def pieces(self) -> Iterable[bytes]:
+        """The body, in one piece or in those of its iterator."""
+        if isinstance(self.body, bytes):
+            return [self.body]
+        return self.body
 
 
-def json_answer(value: t.Any, status: int = 200) -> Answer:
+def json_answer(value: Any, status: int = 200) -> Answer:
     """Return the value as a JSON answer."""
     return Answer(status, encode_json(value))
 
@@ -45,45 +55,51 @@ def error_answer(status: int, detail: str) -> Answer:
 
 def is_replaced(fault: Fault | None) -> bool:
     """Tell whether the fault brings its own answer, so that none need be computed."""
-    return fault is not None and (
-        fault.body is not None
-        or fault.redirect_to is not None
-        or fault.echo_authorization
-        or fault.empty_rows
-        or (fault.status is not None and fault.status != 200)
-        or any((fault.deep_levels, fault.gzip_bomb_bytes, fault.giant_bytes))
+    if fault is None:
+        return False
+    if fault.body is not None or fault.redirect_to is not None:
+        return True
+    if fault.status not in (None, 200):
+        return True
+    switches = (
+        fault.echo_authorization,
+        fault.empty_rows,
+        fault.deep_levels,
+        fault.gzip_bomb_bytes,
+        fault.giant_bytes,
     )
+    return any(switches)
 
 
 def broken_answer(fault: Fault, authorization: str) -> Answer:
     """Return the answer the fault gives in place of the real one."""
     if fault.redirect_to is not None:
-        answer = Answer(302, headers={"Location": fault.redirect_to})
-    elif fault.echo_authorization:
-        answer = error_answer(
-            500, f"upstream refused the request with Authorization: {authorization}"
-        )
-    elif fault.deep_levels:
-        answer = Answer(
-            body=b'{"rows":' + b"[" * fault.deep_levels + b"]" * fault.deep_levels + b"}"
-        )
-    elif fault.gzip_bomb_bytes:
-        answer = Answer(body=gzip_bomb(fault.gzip_bomb_bytes), headers={"Content-Encoding": "gzip"})
-    elif fault.giant_bytes:
-        answer = Answer(body=_padded_page(fault.giant_bytes), length=fault.giant_bytes)
-    elif fault.empty_rows:
-        answer = Answer(body=b"".join(_EMPTY_PAGE))
-    elif fault.body is not None:
-        answer = Answer(body=fault.body)
-    else:
-        answer = error_answer(fault.status or 200, f"twin fault: {fault.name}")
-    return answer
+        return Answer(302, headers={"Location": fault.redirect_to})
+    if fault.echo_authorization:
+        detail = f"upstream refused the request with Authorization: {authorization}"
+        return error_answer(500, detail)
+    if fault.deep_levels:
+        opened = b"[" * fault.deep_levels
+        closed = b"]" * fault.deep_levels
+        return Answer(body=b'{"rows":' + opened + closed + b"}")
+    if fault.gzip_bomb_bytes:
+        bomb = gzip_bomb(fault.gzip_bomb_bytes)
+        return Answer(body=bomb, headers={"Content-Encoding": "gzip"})
+    if fault.giant_bytes:
+        return Answer(body=_padded_page(fault.giant_bytes), length=fault.giant_bytes)
+    if fault.empty_rows:
+        return Answer(body=b"".join(_EMPTY_PAGE))
+    if fault.body is not None:
+        return Answer(body=fault.body)
+    return error_answer(fault.status or 200, f"twin fault: {fault.name}")
 
 
 def dress(answer: Answer, fault: Fault) -> Answer:
     """Apply what the fault says of status, headers and the body's bytes."""
-    answer.status = fault.status or answer.status
-    answer.content_type = answer.content_type if fault.content_type is None else fault.content_type
+    if fault.status:
+        answer.status = fault.status
+    if fault.content_type is not None:
+        answer.content_type = fault.content_type
     answer.headers |= fault.headers
     if fault.invalid_gzip:
         answer.headers["Content-Encoding"] = "gzip"
@@ -94,7 +110,8 @@ def dress(answer: Answer, fault: Fault) -> Answer:
 
 def compressed(answer: Answer) -> Answer:
     """Return the answer with its body in gzip."""
-    answer.body = gzip.compress(t.cast("bytes", answer.body), compresslevel=1)
+    body = cast("bytes", answer.body)
+    answer.body = gzip.compress(body, compresslevel=1)
     answer.headers["Content-Encoding"] = "gzip"
     return answer
 
@@ -103,13 +120,16 @@ def compressed(answer: Answer) -> Answer:
 def gzip_bomb(size: int) -> bytes:
     """Return gzip that unpacks to an empty page padded with blanks to `size` bytes."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    return b"".join(packer.compress(chunk) for chunk in _padded_page(size)) + packer.flush()
+    packed = [packer.compress(chunk) for chunk in _padded_page(size)]
+    packed.append(packer.flush())
+    return b"".join(packed)
 
 
 def _padded_page(size: int) -> Iterator[bytes]:
-    left = size - sum(map(len, _EMPTY_PAGE))
-    yield _EMPTY_PAGE[0]
+    head, tail = _EMPTY_PAGE
+    left = size - len(head) - len(tail)
+    yield head
     while left > 0:
         yield b" " * min(_CHUNK, left)
         left -= _CHUNK
-    yield _EMPTY_PAGE[1]
+    yield tail

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import abc
 import threading
-import typing as t
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
-from sync_pipelines.demo.twin.rows import Record, Row
+from sync_pipelines.demo.twin.rows import AnyRecord, Record, Row
 from sync_pipelines.demo.twin.schema import TwinColumn
 from sync_pipelines.demo.twin.shelf import Shelf
 
@@ -26,11 +26,11 @@ class EvolvingSchema(abc.ABC):
     _shelf: Shelf
 
     @abc.abstractmethod
-    def _row(self, record: Mapping[str, t.Any], version: t.Any, seq: int | None = None) -> Row:
+    def _row(self, record: AnyRecord, version: Any, seq: int | None = None) -> Row:
         """Encode a record; a new arrival number if `seq` is None."""
 
     @abc.abstractmethod
-    def _version(self, given: t.Any) -> t.Any:
+    def _version(self, given: Any) -> Any:
         """Return the row version to write."""
 
     def column(self, name: str) -> TwinColumn:
@@ -44,19 +44,26 @@ class EvolvingSchema(abc.ABC):
                 return column
         raise KeyError(f"no column {name!r}")
 
-    def add_column(self, column: TwinColumn, default: t.Any = None, *, touch: bool = False) -> None:
+    def add_column(self, column: TwinColumn, default: Any = None, *, touch: bool = False) -> None:
         """Declare a further column and give existing rows the default in it."""
+
+        def extended(record: Record) -> Record:
+            return record | {column.name: default}
+
         with self.lock:
             self.columns.append(column)
-            self._rewrite(lambda record: record | {column.name: default}, touch)
+            self._rewrite(extended, touch)
 
     def drop_column(self, name: str, *, touch: bool = False) -> None:
         """Take the column out of the declaration and of every row."""
+
+        def reduced(record: Record) -> Record:
+            return {key: value for key, value in record.items() if key != name}
+
         with self.lock:
-            self.columns.remove(self.column(name))
-            self._rewrite(
-                lambda record: {key: value for key, value in record.items() if key != name}, touch
-            )
+            dropped = self.column(name)
+            self.columns.remove(dropped)
+            self._rewrite(reduced, touch)
 
     def change_column(
         self,
@@ -64,20 +71,27 @@ class EvolvingSchema(abc.ABC):
         data_type: str | None = None,
         *,
         is_nullable: bool | None = None,
-        convert: Callable[[t.Any], t.Any] | None = None,
+        convert: Callable[[Any], Any] | None = None,
         touch: bool = False,
     ) -> None:
         """Declare another type or nullability; `convert` also changes the stored values."""
+
+        def converted(record: Record) -> Record:
+            if convert is None:
+                return record
+            value = record.get(name)
+            return record | {name: convert(value)}
+
         with self.lock:
             old = self.column(name)
-            nullable = old.is_nullable if is_nullable is None else is_nullable
-            self.columns[self.columns.index(old)] = replace(
-                old, data_type=data_type or old.data_type, is_nullable=nullable
-            )
-            if convert is not None:
-                self._rewrite(lambda record: record | {name: convert(record.get(name))}, touch)
-            elif touch:
-                self._rewrite(lambda record: record, touch)
+            place = self.columns.index(old)
+            if is_nullable is None:
+                is_nullable = old.is_nullable
+            if not data_type:
+                data_type = old.data_type
+            self.columns[place] = replace(old, data_type=data_type, is_nullable=is_nullable)
+            if touch or convert is not None:
+                self._rewrite(converted, touch)
 
     def set_business_keys(self, names: Sequence[str], *, touch: bool = False) -> None:
         """Make other columns the business key and file every row under its new key.
@@ -87,15 +101,25 @@ class EvolvingSchema(abc.ABC):
         """
         with self.lock:
             records = [row.record for row in self._shelf.good_rows()]
-            if len({tuple(record[name] for name in names) for record in records}) < len(records):
+            keys = set()
+            for record in records:
+                key = tuple(record[name] for name in names)
+                keys.add(key)
+            if len(keys) < len(records):
                 raise ValueError(f"{list(names)} is not unique over {len(records)} rows")
             self.business_keys = tuple(names)
-            self._rewrite(lambda record: record, touch)
+            self._rewrite(_unchanged, touch)
 
     def _rewrite(self, change: Callable[[Record], Record], touch: bool) -> None:
         def rewritten(row: Row) -> Row:
+            record = change(row.record)
             if touch:
-                return self._row(change(row.record), self._version(None))
-            return self._row(change(row.record), row.rowversion, row.seq)
+                version = self._version(None)
+                return self._row(record, version)
+            return self._row(record, row.rowversion, row.seq)
 
         self._shelf.rewrite(rewritten)
+
+
+def _unchanged(record: Record) -> Record:
+    return record

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import typing as t
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
-PathKind = t.Literal["rest", "apis", "data", "any"]
+PathKind = Literal["rest", "apis", "data", "any"]
 
 
 @dataclass
@@ -98,17 +98,21 @@ class Fault:
         )
 
     @classmethod
-    def from_json(cls, value: dict[str, t.Any]) -> Fault:
+    def from_json(cls, value: dict[str, Any]) -> Fault:
         """Make a fault from its JSON form: the same names, `body` as text.
 
         Raises:
             ValueError: if a name is unknown.
         """
-        unknown = set(value) - {each.name for each in fields(cls)}
+        known = {each.name for each in fields(cls)}
+        unknown = sorted(value.keys() - known)
         if unknown:
-            raise ValueError(f"unknown fault members: {', '.join(sorted(unknown))}")
-        body = value.get("body")
-        return cls(**value | ({"body": body.encode()} if body is not None else {}))
+            raise ValueError(f"unknown fault members: {', '.join(unknown)}")
+        members = dict(value)
+        body = members.get("body")
+        if body is not None:
+            members["body"] = body.encode()
+        return cls(**members)
 
 
 class FaultPlan:
@@ -163,12 +167,12 @@ class FaultPlan:
         if self.on_request is not None:
             self.on_request(request)
         with self._lock:
-            hit = next((armed for armed in self._armed if armed.fires(request)), None)
-            if hit is None:
-                return None
-            hit.fired += 1
-            request.fault = hit.fault.name
-            return hit.fault
+            for armed in self._armed:
+                if armed.fires(request):
+                    armed.fired += 1
+                    request.fault = armed.fault.name
+                    return armed.fault
+        return None
 
 
 @dataclass
@@ -184,6 +188,6 @@ class _Armed:
         if self.is_cleared or not self.fault.fits(request):
             return False
         self.met += 1
-        return self.met >= self.fault.nth and (
-            self.fault.times is None or self.fired < self.fault.times
-        )
+        if self.met < self.fault.nth:
+            return False
+        return self.fault.times is None or self.fired < self.fault.times

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import random
-import typing as t
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
+from typing import Any, Literal
 
 from sortedcontainers import SortedList
 
-from sync_pipelines.demo.twin.rows import Row
+from sync_pipelines.demo.twin.rows import Row, Rowversion
 
-Comparator = t.Literal["text", "integer"]
-TieOrder = t.Literal["stable", "unstable"]
-_Entry = tuple[t.Any, float, Row]
+Comparator = Literal["text", "integer"]
+TieOrder = Literal["stable", "unstable"]
+_Entry = tuple[Any, float, Row]
 _LOWEST = float("-inf")
 _HIGHEST = float("inf")
+_ROW = itemgetter(2)
 
 
 class Feed:
@@ -30,37 +32,44 @@ class Feed:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def sort_value(self, rowversion: str | int | None) -> t.Any:
+    def sort_value(self, rowversion: Rowversion) -> Any:
         """Return what the comparator compares; null sorts first, as it is never `>` anything."""
-        if self.comparator == "text":
-            return "" if rowversion is None else str(rowversion)
+        is_text = self.comparator == "text"
+        if rowversion is None:
+            return "" if is_text else _LOWEST
+        if is_text:
+            return str(rowversion)
         try:
-            return int(rowversion) if rowversion is not None else _LOWEST
+            return int(rowversion)
         except ValueError:
             return _LOWEST
 
     def _entry(self, row: Row) -> _Entry:
-        return self.sort_value(row.rowversion), row.seq, row
+        value = self.sort_value(row.rowversion)
+        return value, row.seq, row
 
     def add(self, row: Row) -> None:
         """Add one row."""
-        self._entries.add(self._entry(row))
+        entry = self._entry(row)
+        self._entries.add(entry)
 
     def add_many(self, rows: Iterable[Row]) -> None:
         """Add many rows, sorting once."""
-        self._entries.update([self._entry(row) for row in rows])
+        entries = [self._entry(row) for row in rows]
+        self._entries.update(entries)
 
     def remove(self, row: Row) -> None:
         """Remove a row that is in the feed."""
-        self._entries.remove(self._entry(row))
+        entry = self._entry(row)
+        self._entries.remove(entry)
 
     def clear(self) -> None:
         """Remove every row."""
         self._entries.clear()
 
-    def rows(self) -> t.Iterator[Row]:
+    def rows(self) -> Iterator[Row]:
         """Iterate over all rows in feed order."""
-        return (entry[2] for entry in self._entries)
+        return map(_ROW, self._entries)
 
     def page(
         self,
@@ -82,26 +91,39 @@ class Feed:
         if start >= stop:
             return []
         if not sort:
-            rest = [entry[2] for entry in self._entries.islice(first)]
-            rest.sort(key=lambda row: zlib.crc32(repr(row.key).encode("utf-8", "surrogatepass")))
-            return rest[start - first : stop - first]
+            behind = list(map(_ROW, self._entries.islice(first)))
+            behind.sort(key=_scattered)
+            return behind[start - first : stop - first]
         if ties == "unstable":
             return self._shuffled_ties(start, stop)
-        return [entry[2] for entry in self._entries.islice(start, stop)]
+        wanted = self._entries.islice(start, stop)
+        return list(map(_ROW, wanted))
 
     def _first_after(self, rowversion_gt: str | None) -> int:
         if not rowversion_gt:
             return 0
         bound = rowversion_gt if self.comparator == "text" else int(rowversion_gt)
-        place: int = self._entries.bisect_right((bound, _HIGHEST))
+        return self._end_of(bound)
+
+    def _end_of(self, value: Any) -> int:
+        place: int = self._entries.bisect_right((value, _HIGHEST))
         return place
 
     def _shuffled_ties(self, start: int, stop: int) -> list[Row]:
-        low = self._entries.bisect_left((self._entries[start][0], _LOWEST))
-        high = self._entries.bisect_right((self._entries[stop - 1][0], _HIGHEST))
+        first_value, _, _ = self._entries[start]
+        last_value, _, _ = self._entries[stop - 1]
+        low = self._entries.bisect_left((first_value, _LOWEST))
+        high = self._end_of(last_value)
         # A random number between version and row: equal versions come in a new order each time.
-        entries = [
-            (entry[0], random.random(), entry[2]) for entry in self._entries.islice(low, high)
-        ]  # noqa: S311
-        entries.sort(key=lambda entry: entry[:2])
-        return [entry[2] for entry in entries[start - low : stop - low]]
+        entries = []
+        for value, _, row in self._entries.islice(low, high):
+            entries.append((value, random.random(), row))
+        entries.sort(key=itemgetter(0, 1))
+        page = entries[start - low : stop - low]
+        return list(map(_ROW, page))
+
+
+def _scattered(row: Row) -> int:
+    """A number that has nothing to do with the order of the row versions."""
+    key = repr(row.key)
+    return zlib.crc32(key.encode("utf-8", "surrogatepass"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import typing as t
 from dataclasses import dataclass, field
+from typing import Any
 
 from graphql import GraphQLError, build_schema, graphql_sync
 
-from sync_pipelines.demo.twin.answers import Answer, error_answer
-from sync_pipelines.demo.twin.rows import decode_json, encode_json
+from sync_pipelines.demo.twin.answers import Answer, error_answer, json_answer
+from sync_pipelines.demo.twin.rows import Record, decode_json
 
 PATH = "/graphql"
 _SCHEMA = """
@@ -37,14 +37,14 @@ class GraphqlTwin:
         operations: (query, variables) of the requests, in order.
     """
 
-    records: list[dict[str, t.Any]] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     max_size: int = 100
     forgets_cursor: bool = False
     cursor_stands: bool = False
     total: int | None = None
     refused: tuple[str, str | None] | None = None
-    error: t.Any = None
-    operations: list[tuple[str, dict[str, t.Any]]] = field(default_factory=list)
+    error: Any = None
+    operations: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._schema = build_schema(_SCHEMA)
@@ -52,57 +52,66 @@ class GraphqlTwin:
     def answer(self, body: bytes) -> Answer:
         """The answer to one request."""
         asked = decode_json(body)
-        if not isinstance(asked, dict) or not isinstance(asked.get("query"), str):
+        query = asked.get("query") if isinstance(asked, dict) else None
+        if not isinstance(query, str):
             return error_answer(400, "no query")
-        self.operations.append((asked["query"], dict(asked.get("variables") or {})))
+        variables = asked.get("variables")
+        self.operations.append((query, dict(variables or {})))
         if self.error is not None:
-            return Answer(body=encode_json(self.error))
-        done = graphql_sync(
-            self._schema,
-            asked["query"],
-            {"items": self._items},
-            variable_values=asked.get("variables"),
-        )
-        told: dict[str, t.Any] = {} if done.data is None else {"data": done.data}
+            return json_answer(self.error)
+        root = {"items": self._items}
+        done = graphql_sync(self._schema, query, root, variable_values=variables)
+        content: dict[str, Any] = {}
+        if done.data is not None:
+            content["data"] = done.data
         if done.errors:
-            told["errors"] = [error.formatted for error in done.errors]
-        return Answer(body=encode_json(told))
+            content["errors"] = [error.formatted for error in done.errors]
+        return json_answer(content)
 
     def _items(
         self,
-        info: t.Any,
+        info: Any,
         first: int = 10,
         after: str | None = None,
         updatedAfter: str | None = None,
-    ) -> dict[str, t.Any]:
-        found = sorted(self.records, key=lambda record: str(record.get("updatedAt") or ""))
-        found = [
-            one
-            for one in found
-            if updatedAfter is None or str(one.get("updatedAt") or "") > updatedAfter
-        ]
+    ) -> dict[str, Any]:
+        found = sorted(self.records, key=_updated_at)
+        if updatedAfter is not None:
+            found = [record for record in found if _updated_at(record) > updatedAfter]
         start = int(after.removeprefix("c")) if after else 0
-        part = found[start : start + min(first, self.max_size)]
-        has_next = start + len(part) < len(found)
-        cursor = (
-            None
-            if self.forgets_cursor and has_next
-            else "c1"
-            if self.cursor_stands
-            else f"c{start + len(part)}"
-        )
-        nodes = [None if not record else {**record, "secret": self._secret} for record in part]
+        size = min(first, self.max_size)
+        part = found[start : start + size]
+        end = start + len(part)
+        has_next = end < len(found)
+        nodes = [self._node(record) for record in part]
+        edges = []
+        for place, node in enumerate(nodes, start + 1):
+            edges.append({"cursor": f"c{place}", "node": node})
         return {
             "nodes": nodes,
-            "edges": [
-                {"cursor": f"c{start + place}", "node": node} for place, node in enumerate(nodes, 1)
-            ],
-            "pageInfo": {"hasNextPage": has_next, "endCursor": cursor},
+            "edges": edges,
+            "pageInfo": {"hasNextPage": has_next, "endCursor": self._end_cursor(end, has_next)},
             "totalCount": len(found) if self.total is None else self.total,
         }
 
-    def _secret(self, info: t.Any) -> str:
+    def _end_cursor(self, end: int, has_next: bool) -> str | None:
+        if self.forgets_cursor and has_next:
+            return None
+        return "c1" if self.cursor_stands else f"c{end}"
+
+    def _node(self, record: Record) -> Record | None:
+        """A record, or None for an empty one."""
+        if not record:
+            return None
+        return {**record, "secret": self._secret}
+
+    def _secret(self, info: Any) -> str:
         if self.refused is None:
             return "visible"
         message, code = self.refused
-        raise GraphQLError(message, extensions={"code": code} if code is not None else None)
+        extensions = None if code is None else {"code": code}
+        raise GraphQLError(message, extensions=extensions)
+
+
+def _updated_at(record: Record) -> str:
+    return str(record.get("updatedAt") or "")

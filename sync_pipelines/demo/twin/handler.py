@@ -6,9 +6,9 @@ import hmac
 import socket
 import struct
 import time
-import typing as t
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from sync_pipelines.demo.twin.answers import (
@@ -23,7 +23,7 @@ from sync_pipelines.demo.twin.answers import (
 from sync_pipelines.demo.twin.control import control_answer
 from sync_pipelines.demo.twin.faults import Fault, RequestInfo
 
-if t.TYPE_CHECKING:
+if TYPE_CHECKING:
     from sync_pipelines.demo.twin.server import TwinHttpServer
 
 DEFAULT_PAGE_SIZE = 1000
@@ -42,104 +42,123 @@ class TwinHandler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: TwinHttpServer
 
-    def log_message(self, format: str, *args: t.Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: the request log of the fault plan tells more."""
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         """Return the Date header by the twin's own clock."""
-        return formatdate(self.server.twin.clock() if timestamp is None else timestamp, usegmt=True)
+        if timestamp is None:
+            timestamp = self.server.twin.clock()
+        return formatdate(timestamp, usegmt=True)
 
     def do_GET(self) -> None:
         """Answer a request of any method."""
         twin = self.server.twin
         url = urlsplit(self.path)
-        body = self._body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        query = dict(parse_qsl(url.query, keep_blank_values=True))
+        length = self.headers.get("Content-Length") or 0
+        self._body = self.rfile.read(int(length))
+        pairs = parse_qsl(url.query, keep_blank_values=True)
+        query = dict(pairs)
         if url.path.startswith(_CONTROL):
-            self._answer(self._control(url.path[len(_CONTROL) :], query, body))
+            action = url.path.removeprefix(_CONTROL)
+            answer = self._control(action, query)
+            self._answer(answer)
             return
         request = self._request_info(url.path, query)
         fault = twin.faults.meet(request)
         if twin.latency_seconds:
             time.sleep(twin.latency_seconds)
         if fault is None:
-            self._answer(self._packed(self._api(request)), request)
+            answer = self._honest(request)
+            self._answer(answer, request)
         else:
             self._misbehave(fault, request)
 
     do_POST = do_DELETE = do_PUT = do_GET
 
     def _request_info(self, path: str, query: dict[str, str]) -> RequestInfo:
-        request = RequestInfo(
-            time.time(), self.command, path, query, dict(self.headers.items()), "other"
-        )
+        headers = dict(self.headers.items())
+        request = RequestInfo(time.time(), self.command, path, query, headers, "other")
         endpoint, _ = self.server.twin.rest.find(self.command, path)
         if endpoint is not None or path in _REST:
             request.kind = "rest"
         elif path == _APIS:
             request.kind = "apis"
         elif path.startswith(_DATA):
+            slug = path.removeprefix(_DATA)
             request.kind = "data"
-            request.slug = unquote(path[len(_DATA) :])
+            request.slug = unquote(slug)
             request.page = _number(query.get("page"), 1)
             request.page_size = _number(query.get("page_size"), DEFAULT_PAGE_SIZE)
             request.rowversion_gt = query.get("rowversion_gt") or None
         return request
 
     def _is_authorized(self) -> bool:
-        sent = self.headers.get("Authorization", "").encode("latin-1", "replace")
-        return hmac.compare_digest(sent, f"Bearer {self.server.twin.token}".encode())
+        header = self.headers.get("Authorization", "")
+        sent = header.encode("latin-1", "replace")
+        wanted = f"Bearer {self.server.twin.token}"
+        return hmac.compare_digest(sent, wanted.encode())
 
-    def _control(self, path: str, query: dict[str, str], body: bytes) -> Answer:
+    def _control(self, path: str, query: dict[str, str]) -> Answer:
         if path == "health":
             return json_answer({"status": "ok"})
         if not self._is_authorized():
             return error_answer(401, "missing or wrong bearer token")
-        return control_answer(self.server.twin, self.command, unquote(path), query, body)
+        twin = self.server.twin
+        return control_answer(twin, self.command, unquote(path), query, self._body)
 
     def _api(self, request: RequestInfo) -> Answer:
-        store = self.server.twin.store
         if request.kind == "rest":
-            answer = self.server.twin.rest.answer(
-                self.server.twin.token,
-                request.method,
-                request.path,
-                request.query,
-                request.headers,
-                self._body,
-            )
-            return answer or error_answer(405, "no such endpoint")
+            return self._declared(request)
         if not self._is_authorized():
             return error_answer(401, "missing or wrong bearer token")
-        if request.kind == "other" or request.method != "GET":
-            return error_answer(404 if request.kind == "other" else 405, "no such endpoint")
+        if request.kind == "other":
+            return error_answer(404, "no such endpoint")
+        if request.method != "GET":
+            return error_answer(405, "no such endpoint")
         if request.kind == "apis":
-            return json_answer(store.describe())
-        table = store.get(request.slug or "")
+            apis = self.server.twin.store.describe()
+            return json_answer(apis)
+        return self._page(request)
+
+    def _declared(self, request: RequestInfo) -> Answer:
+        twin = self.server.twin
+        answer = twin.rest.answer(
+            twin.token, request.method, request.path, request.query, request.headers, self._body
+        )
+        return answer or error_answer(405, "no such endpoint")
+
+    def _page(self, request: RequestInfo) -> Answer:
+        table = self.server.twin.store.get(request.slug or "")
         if table is None:
             return error_answer(404, f"unknown api {request.slug!r}")
         if request.page is None or request.page_size is None:
             return error_answer(400, "page and page_size must be whole numbers from 1")
         try:
-            return Answer(body=table.page(request.rowversion_gt, request.page, request.page_size))
+            body = table.page(request.rowversion_gt, request.page, request.page_size)
         except ValueError:
-            return error_answer(
-                400, "rowversion_gt cannot be compared with this table's row versions"
-            )
+            detail = "rowversion_gt cannot be compared with this table's row versions"
+            return error_answer(400, detail)
+        return Answer(body=body)
 
-    def _packed(self, answer: Answer) -> Answer:
-        wanted = self.server.twin.gzip and "gzip" in self.headers.get("Accept-Encoding", "")
-        return compressed(answer) if wanted else answer
+    def _honest(self, request: RequestInfo) -> Answer:
+        """The right answer, in gzip where twin and caller want it so."""
+        answer = self._api(request)
+        accepted = self.headers.get("Accept-Encoding", "")
+        is_wanted = self.server.twin.gzip and "gzip" in accepted
+        return compressed(answer) if is_wanted else answer
 
     def _misbehave(self, fault: Fault, request: RequestInfo) -> None:
         time.sleep(fault.delay_seconds)
         if fault.drop_connection:
             self._break_connection()
-        elif is_replaced(fault):
-            replaced = broken_answer(fault, self.headers.get("Authorization", ""))
-            self._answer(dress(replaced, fault), request, fault)
+            return
+        if is_replaced(fault):
+            authorization = self.headers.get("Authorization", "")
+            answer = broken_answer(fault, authorization)
         else:
-            self._answer(dress(self._packed(self._api(request)), fault), request, fault)
+            answer = self._honest(request)
+        self._answer(dress(answer, fault), request, fault)
 
     def _answer(
         self, answer: Answer, request: RequestInfo | None = None, fault: Fault | None = None
@@ -152,21 +171,24 @@ class TwinHandler(BaseHTTPRequestHandler):
             "Content-Type": answer.content_type,
             "Content-Length": str(answer.content_length),
         }
-        for name, value in (headers | answer.headers).items():
+        headers |= answer.headers
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         if fault is not None and (fault.cut_at_byte is not None or fault.drip_bytes):
             self._send_badly(answer, fault)
             return
-        for piece in [answer.body] if isinstance(answer.body, bytes) else answer.body:
+        for piece in answer.pieces:
             self.wfile.write(piece)
 
     def _send_badly(self, answer: Answer, fault: Fault) -> None:
-        body = answer.body if isinstance(answer.body, bytes) else b"".join(answer.body)
-        part = body if fault.cut_at_byte is None else body[: fault.cut_at_byte]
+        body = b"".join(answer.pieces)
+        # A cut at None is the whole body.
+        part = body[: fault.cut_at_byte]
         step = fault.drip_bytes or max(len(part), 1)
-        for at in range(0, len(part), step):
-            self.wfile.write(part[at : at + step])
+        for start in range(0, len(part), step):
+            piece = part[start : start + step]
+            self.wfile.write(piece)
             if fault.drip_bytes:
                 time.sleep(fault.drip_interval_seconds)
         if fault.cut_at_byte is not None:
@@ -178,15 +200,16 @@ class TwinHandler(BaseHTTPRequestHandler):
         self.close_connection = True
         if reset:
             # Linger of zero seconds: close() sends RST instead of FIN. Nothing may shut down politely before.
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.connection.close()
 
 
 def _number(text: str | None, default: int) -> int | None:
+    """A whole number from 1, the default without a text, or None for what is no such number."""
     if text is None:
         return default
-    return (
-        int(text)
-        if text.isascii() and text.isdigit() and int(text[:12]) > 0 and len(text) <= 12
-        else None
-    )
+    is_short = len(text) <= 12
+    if not is_short or not text.isascii() or not text.isdigit():
+        return None
+    return int(text) or None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import typing as t
+from typing import TYPE_CHECKING
 
 from sync_pipelines.demo.twin.rows import NULL_ROWVERSION, Record, Rowversion
 
-if t.TYPE_CHECKING:
+if TYPE_CHECKING:
     from sync_pipelines.demo.twin.table import TwinTable
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import random
 import sys
-import typing as t
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from sync_pipelines.demo.twin.rows import encode_json
 
@@ -58,9 +58,9 @@ _PLACES = (
 _NOW = datetime(2024, 6, 30, tzinfo=UTC)
 
 
-def person(number: int, seed: str = SEED) -> dict[str, t.Any]:
+def person(number: int, seed: str = SEED) -> dict[str, Any]:
     """The user of a number from 0."""
-    chance = random.Random(f"{seed}/{number}")  # noqa: S311
+    chance = random.Random(f"{seed}/{number}")
     first = chance.choice(_FIRST)
     last = chance.choice(_LAST)
     city, country, nation = chance.choice(_PLACES)

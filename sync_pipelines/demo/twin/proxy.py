@@ -6,7 +6,8 @@ import contextlib
 import socket
 import struct
 import threading
-import typing as t
+from collections.abc import Callable
+from typing import NamedTuple
 
 
 class TcpProxy:
@@ -75,7 +76,8 @@ class TcpProxy:
     def heal(self) -> None:
         """Forward faithfully again; what a partition held back arrives."""
         self.latency_seconds = 0.0
-        self.cut_after_bytes = self.drip_bytes = None
+        self.cut_after_bytes = None
+        self.drip_bytes = None
         self._flowing.set()
         if self._listener is None:
             self._listen()
@@ -96,9 +98,7 @@ class TcpProxy:
     def _listen(self) -> None:
         self._listener = socket.create_server((self.host, self.port), backlog=128)
         self.port = self._listener.getsockname()[1]
-        threading.Thread(
-            target=self._accept, args=(self._listener,), name="twin-proxy", daemon=True
-        ).start()
+        _start(self._accept, self._listener)
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -107,7 +107,7 @@ class TcpProxy:
             except OSError:
                 return
             self.connections += 1
-            threading.Thread(target=self._connect, args=(client,), daemon=True).start()
+            _start(self._connect, client)
 
     def _connect(self, client: socket.socket) -> None:
         try:
@@ -121,7 +121,7 @@ class TcpProxy:
         line = _Line(client, server)
         with self._lock:
             self._lines.add(line)
-        threading.Thread(target=self._upstream, args=(line,), daemon=True).start()
+        _start(self._upstream, line)
         self._downstream(line)
         with self._lock:
             self._lines.discard(line)
@@ -159,7 +159,7 @@ class TcpProxy:
         self._flowing.wait()
 
 
-class _Line(t.NamedTuple):
+class _Line(NamedTuple):
     """The two ends of one forwarded connection."""
 
     client: socket.socket
@@ -176,10 +176,17 @@ class _Line(t.NamedTuple):
             end.close()
 
 
+def _start(target: Callable[..., None], argument: object) -> None:
+    """Call the function in a thread that ends with the process."""
+    thread = threading.Thread(target=target, args=(argument,), name="twin-proxy", daemon=True)
+    thread.start()
+
+
 def _reset(end: socket.socket) -> None:
     with contextlib.suppress(OSError):
         # Linger of zero seconds: close() sends RST instead of FIN.
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        linger = struct.pack("ii", 1, 0)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         # A thread blocked in recv() keeps the closed socket alive, so nothing would be sent; this wakes it.
         end.shutdown(socket.SHUT_RD)
     end.close()

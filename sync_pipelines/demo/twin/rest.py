@@ -1,6 +1,4 @@
-"""Endpoints of declared sources on the twin: each kind of authentication, pagination, filter and envelope over real
-HTTP.
-"""
+"""Endpoints of declared sources on the twin: authentication, pagination, filters and envelopes over real HTTP."""
 
 from __future__ import annotations
 
@@ -9,19 +7,20 @@ import hmac
 import itertools
 import threading
 import time
-import typing as t
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Literal
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from sync_pipelines.demo.twin.answers import Answer, error_answer, json_answer
 from sync_pipelines.demo.twin.graphql import PATH as GRAPHQL_PATH
 from sync_pipelines.demo.twin.graphql import GraphqlTwin
 from sync_pipelines.demo.twin.people import answer as people_answer
-from sync_pipelines.demo.twin.rows import decode_json, encode_json
+from sync_pipelines.demo.twin.rows import Record, decode_json, encode_json
 
-Paging = t.Literal["none", "page", "offset", "cursor", "link_header", "next_link", "people"]
-AuthKind = t.Literal["none", "bearer", "api_key_header", "api_key_query", "basic", "oauth2"]
+Texts = dict[str, str]
+Paging = Literal["none", "page", "offset", "cursor", "link_header", "next_link", "people"]
+AuthKind = Literal["none", "bearer", "api_key_header", "api_key_query", "basic", "oauth2"]
 
 
 @dataclass
@@ -41,7 +40,7 @@ class RestEndpoint:
     """
 
     path: str
-    records: list[dict[str, t.Any]] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     key: str = "id"
     paging: Paging = "none"
     auth: AuthKind = "bearer"
@@ -50,7 +49,7 @@ class RestEndpoint:
     sort: str | None = None
     ids: str | None = None
     max_size: int = 1000
-    next_url: Callable[[str, dict[str, str]], str] | None = None
+    next_url: Callable[[str, Texts], str] | None = None
     empty_pages: set[int] = field(default_factory=set)
 
 
@@ -68,15 +67,14 @@ class RestTwin:
 
     def __init__(self) -> None:
         self.endpoints: dict[str, RestEndpoint] = {}
-        # noqa: S105
         self.api_key = "twin-api-key"
         self.user = "twin-user"
         self.password = "twin-password"
         self.client = ("twin-client", "twin-client-secret")
         self.lifetime_seconds = 3600.0
         self.issued: dict[str, float] = {}
-        self.written: list[tuple[str, dict[str, t.Any]]] = []
-        self.document: t.Any = None
+        self.written: list[tuple[str, Record]] = []
+        self.document: Any = None
         self.graphql = GraphqlTwin()
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
@@ -96,15 +94,16 @@ class RestTwin:
         if path in self.endpoints:
             return self.endpoints[path], None
         head, _, last = path.rpartition("/")
-        return self.endpoints.get(head + "/{id}"), unquote(last)
+        endpoint = self.endpoints.get(head + "/{id}")
+        return endpoint, unquote(last)
 
     def answer(
         self,
         token: str,
         method: str,
         path: str,
-        query: dict[str, str],
-        headers: dict[str, str],
+        query: Texts,
+        headers: Texts,
         body: bytes,
     ) -> Answer | None:
         """The answer, or None where no endpoint is."""
@@ -112,11 +111,9 @@ class RestTwin:
         if path == "/oauth/token" and method == "POST":
             return self._token(headers, body)
         if path == GRAPHQL_PATH and method == "POST":
-            return (
-                self.graphql.answer(body)
-                if self._may("bearer", token, query, sent)
-                else error_answer(401, "no")
-            )
+            if not self._may("bearer", token, query, sent):
+                return error_answer(401, "no")
+            return self.graphql.answer(body)
         if path == "/openapi.json" and self.document is not None:
             return json_answer(self.document)
         endpoint, one = self.find(method, path)
@@ -124,105 +121,121 @@ class RestTwin:
             return None
         if not self._may(endpoint.auth, token, query, sent):
             return error_answer(401, "not authorized")
-        if one is not None:
-            return self._single(endpoint, method, path, one, query, body)
-        return self._list(endpoint, path, query)
-
-    def _may(
-        self, kind: AuthKind, token: str, query: dict[str, str], headers: dict[str, str]
-    ) -> bool:
-        sent = headers.get("authorization", "")
-        if kind == "bearer":
-            return hmac.compare_digest(sent, f"Bearer {token}")
-        if kind == "basic":
-            wanted = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
-            return hmac.compare_digest(sent, f"Basic {wanted}")
-        if kind == "oauth2":
-            with self._lock:
-                return self.issued.get(sent.removeprefix("Bearer "), 0) > time.monotonic()
-        if kind == "api_key_header":
-            return hmac.compare_digest(headers.get("x-api-key", ""), self.api_key)
-        return kind == "none" or hmac.compare_digest(query.get("api_key", ""), self.api_key)
-
-    def _token(self, headers: dict[str, str], body: bytes) -> Answer:
-        form = dict(parse_qsl(body.decode()))
-        basic = (
-            "Basic "
-            + base64.b64encode(
-                ":".join(quote(part, safe="") for part in self.client).encode()
-            ).decode()
-        )
-        given = (form.get("client_id"), form.get("client_secret"))
-        if form.get("grant_type") != "client_credentials" or not (
-            given == self.client or headers.get("Authorization") == basic
-        ):
-            return json_answer({"error": "invalid_client"}, 401)
-        with self._lock:
-            token = f"twin-oauth-token-{next(self._numbers)}"
-            self.issued[token] = time.monotonic() + self.lifetime_seconds
-        return json_answer(
-            {"access_token": token, "token_type": "Bearer", "expires_in": self.lifetime_seconds}
-        )
-
-    def _single(
-        self,
-        endpoint: RestEndpoint,
-        method: str,
-        path: str,
-        one: str,
-        query: dict[str, str],
-        body: bytes,
-    ) -> Answer:
-        record = next(
-            (record for record in endpoint.records if str(record.get(endpoint.key)) == one), None
-        )
+        if one is None:
+            return self._list(endpoint, path, query)
+        record = _record_of(endpoint, one)
         if record is None:
             return error_answer(404, "no such record")
         if method == "PUT":
             changes = decode_json(body)
             self.written.append((path, changes))
             record.update(changes)
-        elif endpoint.since is not None and query.get(endpoint.since[0], "") >= str(
-            record.get(endpoint.since[1]) or ""
-        ):
+        elif _is_unchanged(endpoint, record, query):
             return error_answer(404, "not changed since")
-        fields = [name for name in query.get("fields", "").split(",") if name]
-        always = {endpoint.key, *(endpoint.since[1:] if endpoint.since else ())}
-        return json_answer(
-            {
-                name: value
-                for name, value in record.items()
-                if not fields or name in fields or name in always
-            }
-        )
+        return json_answer(_chosen_fields(endpoint, record, query))
 
-    def _list(self, endpoint: RestEndpoint, path: str, query: dict[str, str]) -> Answer:
+    def _may(self, kind: AuthKind, token: str, query: Texts, headers: Texts) -> bool:
+        if kind == "none":
+            return True
+        sent = headers.get("authorization", "")
+        if kind == "bearer":
+            return hmac.compare_digest(sent, f"Bearer {token}")
+        if kind == "basic":
+            return hmac.compare_digest(sent, _basic(self.user, self.password))
+        if kind == "oauth2":
+            token = sent.removeprefix("Bearer ")
+            with self._lock:
+                ends_at = self.issued.get(token, 0)
+            return ends_at > time.monotonic()
+        is_in_header = kind == "api_key_header"
+        key = headers.get("x-api-key") if is_in_header else query.get("api_key")
+        return hmac.compare_digest(key or "", self.api_key)
+
+    def _token(self, headers: Texts, body: bytes) -> Answer:
+        form = dict(parse_qsl(body.decode()))
+        given = (form.get("client_id"), form.get("client_secret"))
+        # RFC 6749 2.3.1: both are encoded as in a form before they go into the header.
+        user, password = (quote(part, safe="") for part in self.client)
+        in_header = headers.get("Authorization") == _basic(user, password)
+        is_client = in_header or given == self.client
+        if not is_client or form.get("grant_type") != "client_credentials":
+            return json_answer({"error": "invalid_client"}, 401)
+        with self._lock:
+            number = next(self._numbers)
+            token = f"twin-oauth-token-{number}"
+            self.issued[token] = time.monotonic() + self.lifetime_seconds
+        issued = {
+            "access_token": token,
+            "token_type": "Bearer",
+            "expires_in": self.lifetime_seconds,
+        }
+        return json_answer(issued)
+
+    def _list(self, endpoint: RestEndpoint, path: str, query: Texts) -> Answer:
         if endpoint.paging == "people":
-            people = people_answer(
-                _whole(query, "results", 1), _whole(query, "page", 1), query.get("seed", "any")
-            )
+            count = _whole(query, "results", 1)
+            page = _whole(query, "page", 1)
+            people = people_answer(count, page, query.get("seed", "any"))
             return Answer(body=people)
         records = _selected(endpoint, query)
         if endpoint.paging == "none":
             return _answer(endpoint, records, {}, {})
-        size = min(_whole(query, "size", _whole(query, "limit", 10)), endpoint.max_size)
+        limit = _whole(query, "limit", 10)
+        size = min(_whole(query, "size", limit), endpoint.max_size)
         start = _start(endpoint, query, size)
+        end = start + size
         is_empty = start // size + 1 in endpoint.empty_pages
-        part = [] if is_empty else records[start : start + size]
-        has_more = start + size < len(records) and endpoint.paging != "page"
-        following = {name: value for name, value in query.items() if name != "api_key"}
-        following["cursor"] = str(start + size)
+        part = [] if is_empty else records[start:end]
+        has_more = end < len(records) and endpoint.paging != "page"
+        cursor = str(end)
+        following = {**query, "cursor": cursor}
+        following.pop("api_key", None)
         make_url = endpoint.next_url or _url
         url = make_url(path, following)
-        headers: dict[str, str] = {}
+        headers: Texts = {}
         if endpoint.paging == "link_header" and has_more:
             headers["Link"] = f'<{url}>; rel="next"'
-        return _answer(
-            endpoint, part, _beside(endpoint, url, following["cursor"], has_more), headers
-        )
+        beside = _beside(endpoint, url, cursor, has_more)
+        return _answer(endpoint, part, beside, headers)
 
 
-def _selected(endpoint: RestEndpoint, query: dict[str, str]) -> list[t.Any]:
+def _basic(user: str, password: str) -> str:
+    """The value of the header Authorization."""
+    pair = f"{user}:{password}"
+    encoded = base64.b64encode(pair.encode())
+    return f"Basic {encoded.decode()}"
+
+
+def _record_of(endpoint: RestEndpoint, one: str) -> Record | None:
+    for record in endpoint.records:
+        if str(record.get(endpoint.key)) == one:
+            return record
+    return None
+
+
+def _is_unchanged(endpoint: RestEndpoint, record: Record, query: Texts) -> bool:
+    """Whether the record is no newer than the query asks for."""
+    if endpoint.since is None:
+        return False
+    parameter, field = endpoint.since
+    changed_at = str(record.get(field) or "")
+    return query.get(parameter, "") >= changed_at
+
+
+def _chosen_fields(endpoint: RestEndpoint, record: Record, query: Texts) -> Record:
+    """The fields that the query names, with key and time of change; all where it names none."""
+    asked = query.get("fields", "").split(",")
+    names = {name for name in asked if name}
+    if not names:
+        return record
+    names.add(endpoint.key)
+    if endpoint.since is not None:
+        _, field = endpoint.since
+        names.add(field)
+    return {name: value for name, value in record.items() if name in names}
+
+
+def _selected(endpoint: RestEndpoint, query: Texts) -> list[Record]:
     """The records that the query asks for, in the endpoint's order."""
     records = list(endpoint.records)
     if endpoint.since is not None:
@@ -230,27 +243,30 @@ def _selected(endpoint: RestEndpoint, query: dict[str, str]) -> list[t.Any]:
         after = query.get(parameter)
         if after:
             records = [record for record in records if str(record[field] or "") > after]
-    if endpoint.sort is not None:
-        records.sort(key=lambda record: str(record[endpoint.sort or ""]))
+    sort = endpoint.sort
+    if sort is not None:
+        records.sort(key=lambda record: str(record[sort]))
     if endpoint.ids is not None:
         wanted = query.get(endpoint.ids, "").split(",")
         records = [record for record in records if str(record[endpoint.key]) in wanted]
     return records
 
 
-def _start(endpoint: RestEndpoint, query: dict[str, str], size: int) -> int:
+def _start(endpoint: RestEndpoint, query: Texts, size: int) -> int:
     """Number of records before the page that the query asks for."""
     if endpoint.paging == "page":
-        return (_whole(query, "page", 1) - 1) * size
-    return _whole(query, "offset" if endpoint.paging == "offset" else "cursor", 0)
+        number = _whole(query, "page", 1)
+        return (number - 1) * size
+    name = "offset" if endpoint.paging == "offset" else "cursor"
+    return _whole(query, name, 0)
 
 
-def _url(path: str, query: dict[str, str]) -> str:
+def _url(path: str, query: Texts) -> str:
     return f"{path}?{urlencode(query)}"
 
 
-def _beside(endpoint: RestEndpoint, url: str, cursor: str, has_more: bool) -> dict[str, t.Any]:
-    """What the body tells of the next page."""
+def _beside(endpoint: RestEndpoint, url: str, cursor: str, has_more: bool) -> Record:
+    """The members of the body that name the next page."""
     if endpoint.paging == "next_link":
         return {"next": url if has_more else None}
     if endpoint.paging != "cursor":
@@ -260,15 +276,15 @@ def _beside(endpoint: RestEndpoint, url: str, cursor: str, has_more: bool) -> di
     return {"meta": {"next": cursor if has_more else None}}
 
 
-def _answer(
-    endpoint: RestEndpoint, part: list[t.Any], beside: dict[str, t.Any], headers: dict[str, str]
-) -> Answer:
-    content: t.Any = part
+def _answer(endpoint: RestEndpoint, part: list[Record], beside: Record, headers: Texts) -> Answer:
+    content: Any = part
     if endpoint.envelope or beside:
-        content = {endpoint.envelope or "items": part, **beside}
+        envelope = endpoint.envelope or "items"
+        content = {envelope: part, **beside}
     return Answer(body=encode_json(content), headers=headers)
 
 
-def _whole(query: dict[str, str], name: str, default: int) -> int:
+def _whole(query: Texts, name: str, default: int) -> int:
     text = query.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() else default
+    is_whole = text.isascii() and text.isdigit()
+    return int(text) if is_whole else default

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import typing as t
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from operator import itemgetter
+from typing import Any, Final
 
 import msgspec
 
-Key = tuple[t.Any, ...]
-Record = dict[str, t.Any]
+Key = tuple[Any, ...]
+Record = dict[str, Any]
+#: A record that is only read.
+AnyRecord = Mapping[str, Any]
 
 
 class NullRowversion:
@@ -21,7 +24,7 @@ class NullRowversion:
 
 
 #: Pass as `rowversion` to write a row whose row_version is JSON null.
-NULL_ROWVERSION: t.Final = NullRowversion()
+NULL_ROWVERSION: Final = NullRowversion()
 
 #: What a row has; an int is sent as a JSON number, None as null.
 Rowversion = str | int | None
@@ -41,7 +44,7 @@ class Row(msgspec.Struct, gc=False, eq=False):
     """A row as the feed sends it: `line` is the finished JSON object."""
 
     key: Key
-    rowversion: str | int | None
+    rowversion: Rowversion
     seq: int
     line: bytes
     data_at: int
@@ -55,8 +58,9 @@ class Row(msgspec.Struct, gc=False, eq=False):
     @property
     def oracle_keys(self) -> bytes:
         """The bytes of the `oracle_keys` object."""
-        end = self.data_at - len(_TAIL) - len(encode_json(self.rowversion)) - len(_MIDDLE)
-        return self.line[len(_HEAD) : end]
+        version = encode_json(self.rowversion)
+        between = len(_MIDDLE) + len(version) + len(_TAIL)
+        return self.line[len(_HEAD) : self.data_at - between]
 
     @property
     def record(self) -> Record:
@@ -66,41 +70,44 @@ class Row(msgspec.Struct, gc=False, eq=False):
 
 
 def make_row(
-    key: Key, rowversion: str | int | None, seq: int, keys: bytes, data: bytes, poison: bool = False
+    key: Key, rowversion: Rowversion, seq: int, keys: bytes, data: bytes, poison: bool = False
 ) -> Row:
     """Encode the row once, so that a page is only a slice and a join."""
-    head = _HEAD + keys + _MIDDLE + encode_json(rowversion) + _TAIL
-    return Row(key, rowversion, seq, head + data + b"}", len(head), poison)
+    version = encode_json(rowversion)
+    head = _HEAD + keys + _MIDDLE + version + _TAIL
+    line = head + data + b"}"
+    return Row(key, rowversion, seq, line, data_at=len(head), poison=poison)
 
 
-def encode_json(value: t.Any) -> bytes:
+def encode_json(value: Any) -> bytes:
     """Encode compactly; Decimals become numbers with their own digits."""
     return _ENCODER.encode(value)
 
 
-def decode_json(data: bytes) -> t.Any:
+def decode_json(data: bytes) -> Any:
     """Decode; numbers with a fraction or exponent become exact Decimals."""
     return _DECODER.decode(data)
 
 
-def json_view(value: t.Any) -> t.Any:
+def json_view(value: Any) -> Any:
     """Return the value as a reader of the JSON would see it (a datetime is text)."""
     if value is None or isinstance(value, str | int):
         return value
-    return decode_json(encode_json(value))
+    encoded = encode_json(value)
+    return decode_json(encoded)
 
 
-def canonical_line(key: Key, record: Mapping[str, t.Any]) -> bytes:
+def canonical_line(key: Key, record: AnyRecord) -> bytes:
     """Return the line of one row in a truth digest.
 
     `[[key values], {record}]` with sorted names; 1.50 and 1.5 are the same number.
     """
-    return _SORTED_ENCODER.encode(
-        [[_plain(v) for v in key], {name: _plain(v) for name, v in record.items()}]
-    )
+    plain_key = [_plain(value) for value in key]
+    plain_record = {name: _plain(value) for name, value in record.items()}
+    return _SORTED_ENCODER.encode([plain_key, plain_record])
 
 
-def truth_digest(truth: Mapping[Key, Mapping[str, t.Any]]) -> tuple[int, str]:
+def truth_digest(truth: Mapping[Key, AnyRecord]) -> tuple[int, str]:
     """Return the count and the md5 over the sorted canonical lines.
 
     The same function serves both sides: digest the twin's truth and your own
@@ -109,24 +116,27 @@ def truth_digest(truth: Mapping[Key, Mapping[str, t.Any]]) -> tuple[int, str]:
     return digest_rows(truth.items())
 
 
-def digest_rows(items: Iterable[tuple[Key, Mapping[str, t.Any] | Row]]) -> tuple[int, str]:
+def digest_rows(items: Iterable[tuple[Key, AnyRecord | Row]]) -> tuple[int, str]:
     """Return the count and md5; rows are decoded one at a time, as all flights together are large."""
     # Sorting by the key's JSON is sorting the lines: no JSON array is a prefix of another.
-    ordered = sorted(
-        ((_SORTED_ENCODER.encode([_plain(v) for v in key]), key, item) for key, item in items),
-        key=_first,
-    )
+    ordered = []
+    for key, item in items:
+        plain_key = [_plain(value) for value in key]
+        encoded = _SORTED_ENCODER.encode(plain_key)
+        ordered.append((encoded, key, item))
+    ordered.sort(key=itemgetter(0))
     digest = hashlib.md5(usedforsecurity=False)
     for _, key, item in ordered:
-        digest.update(canonical_line(key, item.record if isinstance(item, Row) else item) + b"\n")
+        record = item.record if isinstance(item, Row) else item
+        digest.update(canonical_line(key, record))
+        digest.update(b"\n")
     return len(ordered), digest.hexdigest()
 
 
-def _first(item: tuple[bytes, Key, t.Any]) -> bytes:
-    return item[0]
-
-
-def _plain(value: t.Any) -> t.Any:
-    if isinstance(value, Decimal) and value.is_finite():
-        return Decimal(format(value.normalize(), "f")) if value else Decimal(0)
-    return value
+def _plain(value: Any) -> Any:
+    if not isinstance(value, Decimal) or not value.is_finite():
+        return value
+    if not value:
+        return Decimal(0)
+    digits = format(value.normalize(), "f")
+    return Decimal(digits)

@@ -7,13 +7,14 @@ second), strings of growing width ("9" then "10"), fixed-width hexadecimal.
 from __future__ import annotations
 
 import threading
-import typing as t
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Protocol
 
-Clock = t.Callable[[], datetime]
+Clock = Callable[[], datetime]
 
 
-class Rowversions(t.Protocol):
+class Rowversions(Protocol):
     """Anything that returns the next row version when called."""
 
     def __call__(self) -> str:
@@ -40,7 +41,8 @@ class TimestampRowversions:
 
     def __call__(self) -> str:
         """Return the clock's time in the chosen format."""
-        return self.clock().strftime(self.fmt)
+        now = self.clock()
+        return now.strftime(self.fmt)
 
 
 class IsoRowversions:
@@ -52,7 +54,8 @@ class IsoRowversions:
 
     def __call__(self) -> str:
         """Return the clock's time in ISO form."""
-        return self.clock().isoformat(timespec=self.timespec)
+        now = self.clock()
+        return now.isoformat(timespec=self.timespec)
 
 
 class _Counter:
@@ -69,9 +72,9 @@ class _Counter:
     def take(self) -> int:
         """Return the current number and count the call."""
         with self._lock:
-            number = self._start + self._calls // self._burst
+            steps = self._calls // self._burst
             self._calls += 1
-            return number
+        return self._start + steps
 
 
 class IntegerRowversions:
@@ -89,7 +92,8 @@ class IntegerRowversions:
 
     def __call__(self) -> str:
         """Return the next number."""
-        return str(self._counter.take()).zfill(self._width)
+        number = self._counter.take()
+        return str(number).zfill(self._width)
 
 
 class HexRowversions:
@@ -101,4 +105,5 @@ class HexRowversions:
 
     def __call__(self) -> str:
         """Return the next number."""
-        return f"{self._counter.take():0{self._width}x}"
+        number = self._counter.take()
+        return f"{number:0{self._width}x}"

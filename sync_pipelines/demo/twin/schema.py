@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import typing as t
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
-DeltaStrategy = t.Literal["full", "rowversion", "hash"]
+DeltaStrategy = Literal["full", "rowversion", "hash"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class TwinColumn:
     is_nullable: bool = True
     is_business_key: bool = False
 
-    def describe(self, business_keys: t.Sequence[str]) -> dict[str, t.Any]:
+    def describe(self, business_keys: Sequence[str]) -> dict[str, Any]:
         """Return the column as the contract words it."""
         return {
             "name": self.name,

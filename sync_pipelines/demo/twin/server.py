@@ -7,9 +7,9 @@ import socket
 import ssl
 import threading
 import time
-import typing as t
 from collections.abc import Callable
 from http.server import ThreadingHTTPServer
+from typing import Any
 
 from sync_pipelines.demo.twin.faults import FaultPlan, RequestInfo
 from sync_pipelines.demo.twin.handler import TwinHandler
@@ -35,7 +35,7 @@ class TwinServer:
     def __init__(
         self,
         store: TwinStore,
-        token: str = "twin-token",  # noqa: S107
+        token: str = "twin-token",
         host: str = "127.0.0.1",
         port: int = 0,
         faults: FaultPlan | None = None,
@@ -61,7 +61,8 @@ class TwinServer:
     @property
     def url(self) -> str:
         """The base URL, without a slash at the end."""
-        return f"{'https' if self.ssl_context else 'http'}://{self.host}:{self.port}"
+        scheme = "https" if self.ssl_context else "http"
+        return f"{scheme}://{self.host}:{self.port}"
 
     @property
     def requests_log(self) -> list[RequestInfo]:
@@ -88,7 +89,8 @@ class TwinServer:
         self._http.server_close()
         self._http.break_connections()
         self._thread.join()
-        self._http = self._thread = None
+        self._http = None
+        self._thread = None
 
     def __enter__(self) -> TwinServer:
         return self.start()
@@ -110,7 +112,7 @@ class TwinHttpServer(ThreadingHTTPServer):
         self._open_lock = threading.Lock()
         super().__init__(address, TwinHandler)
 
-    def process_request_thread(self, request: t.Any, client_address: t.Any) -> None:
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Talk to one caller until either side hangs up."""
         if self.twin.ssl_context is not None:
             # Here and not in accept(): a slow handshake must not hold up other callers.
@@ -134,5 +136,5 @@ class TwinHttpServer(ThreadingHTTPServer):
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
 
-    def handle_error(self, request: t.Any, client_address: t.Any) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: callers that hang up are part of the game."""

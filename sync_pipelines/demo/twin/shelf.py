@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import Any
 
 from sync_pipelines.demo.twin.feed import Comparator, Feed
 from sync_pipelines.demo.twin.rows import Key, Row
@@ -27,55 +29,73 @@ class Shelf:
 
     def write(self, row: Row, op: str | None = None, *, keep_twins: bool = False) -> None:
         """Insert the row or put it in place of all rows (or only the first) of its key."""
-        old = self.rows.get(row.key)
+        key = row.key
+        old = self.rows.get(key)
         if old is not None:
             self.feed.remove(old)
-            for twin in () if keep_twins else self.twins.pop(row.key, ()):
-                self.feed.remove(twin)
-        self.rows[row.key] = row
+            if not keep_twins:
+                self._remove_twins(key)
+        self.rows[key] = row
         self.feed.add(row)
-        self.log.append(
-            op or ("insert" if old is None else "update"), row.key, row.rowversion, row.data
-        )
+        if op is None:
+            op = "insert" if old is None else "update"
+        self._note(op, row)
 
     def write_many(self, rows: list[Row]) -> None:
         """Write good rows; fast when all keys are new and distinct."""
         fresh = {row.key: row for row in rows}
-        if len(fresh) < len(rows) or not self.rows.keys().isdisjoint(fresh):
+        are_distinct = len(fresh) == len(rows)
+        if not are_distinct or not self.rows.keys().isdisjoint(fresh):
             for row in rows:
                 self.write(row)
             return
         self.rows.update(fresh)
         self.feed.add_many(rows)
         for row in rows:
-            self.log.append("insert", row.key, row.rowversion, row.data)
+            self._note("insert", row)
 
     def add_twin(self, row: Row) -> None:
         """Add a further row of a key that is there."""
-        self.twins.setdefault(row.key, []).append(row)
+        twins = self.twins.setdefault(row.key, [])
+        twins.append(row)
         self.feed.add(row)
-        self.log.append("duplicate", row.key, row.rowversion, row.data)
+        self._note("duplicate", row)
 
     def remove(self, key: Key) -> None:
         """Remove every row of the key."""
         row = self.rows.pop(key)
-        for gone in [row, *self.twins.pop(key, ())]:
-            self.feed.remove(gone)
+        self.feed.remove(row)
+        self._remove_twins(key)
         self.log.append("delete", key, row.rowversion, b"")
+
+    def _remove_twins(self, key: Key) -> None:
+        for twin in self.twins.pop(key, ()):
+            self.feed.remove(twin)
+
+    def _note(self, op: str, row: Row) -> None:
+        self.log.append(op, row.key, row.rowversion, row.data)
 
     def good_row(self, key: Key) -> Row | None:
         """Return the good row that counts for the key: the highest (row version, arrival)."""
         row = self.rows.get(key)
-        if row is None or key not in self.twins:
-            return None if row is None or row.poison else row
-        good = [each for each in (row, *self.twins[key]) if not each.poison]
-        return max(
-            good, key=lambda each: (self.feed.sort_value(each.rowversion), each.seq), default=None
-        )
+        if row is None:
+            return None
+        twins = self.twins.get(key)
+        if twins is None:
+            return None if row.poison else row
+        good = [each for each in (row, *twins) if not each.poison]
+        return max(good, key=self._order, default=None)
+
+    def _order(self, row: Row) -> tuple[Any, int]:
+        version = self.feed.sort_value(row.rowversion)
+        return version, row.seq
 
     def good_rows(self) -> Iterator[Row]:
         """Iterate over the good rows that count, in order of first insertion."""
-        return (row for key in self.rows if (row := self.good_row(key)) is not None)
+        for key in self.rows:
+            row = self.good_row(key)
+            if row is not None:
+                yield row
 
     def poison_keys(self) -> set[Key]:
         """Return the keys with at least one poison row."""
@@ -83,16 +103,18 @@ class Shelf:
 
     def rewrite(self, change: Callable[[Row], Row]) -> None:
         """Put `change(row)` in place of every good row."""
-        rows = sorted(self.feed.rows(), key=lambda row: row.seq)
+        in_arrival = sorted(self.feed.rows(), key=attrgetter("seq"))
         self.feed.clear()
         self.rows.clear()
         self.twins.clear()
-        for row in rows:
+        for row in in_arrival:
             fresh = row if row.poison else change(row)
-            if fresh.key in self.rows:
-                self.twins.setdefault(fresh.key, []).append(fresh)
+            key = fresh.key
+            if key in self.rows:
+                twins = self.twins.setdefault(key, [])
+                twins.append(fresh)
             else:
-                self.rows[fresh.key] = fresh
+                self.rows[key] = fresh
             if fresh.line != row.line:
-                self.log.append("rewrite", fresh.key, fresh.rowversion, fresh.data)
+                self._note("rewrite", fresh)
             self.feed.add(fresh)

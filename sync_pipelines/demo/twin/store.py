@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-import typing as t
+from typing import Any
 
 from sync_pipelines.demo.twin.feed import TieOrder
 from sync_pipelines.demo.twin.pending import Pending
@@ -37,7 +37,7 @@ class TwinStore:
         self.order_ties = order_ties
         self.lock = threading.RLock()
         self._tables: dict[str, TwinTable] = {}
-        self._ghosts: dict[str, dict[str, t.Any]] = {}
+        self._ghosts: dict[str, dict[str, Any]] = {}
 
     def add(self, table: TwinTable) -> TwinTable:
         """Add the table, or put it in the place of the one with its slug."""
@@ -74,7 +74,9 @@ class TwinStore:
         with self.lock:
             return list(self._tables.values())
 
-    def describe(self) -> list[dict[str, t.Any]]:
+    def describe(self) -> list[dict[str, Any]]:
         """Return the answer of `GET /api/v1/apis`."""
         with self.lock:
-            return [table.describe() for table in self.tables()] + list(self._ghosts.values())
+            listed = [table.describe() for table in self.tables()]
+            listed += self._ghosts.values()
+        return listed

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-import typing as t
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from sync_pipelines.demo.twin.evolve import EvolvingSchema
 from sync_pipelines.demo.twin.feed import Comparator, TieOrder
 from sync_pipelines.demo.twin.pending import Pending
 from sync_pipelines.demo.twin.rows import (
+    AnyRecord,
     Key,
     NullRowversion,
     Record,
@@ -60,7 +62,7 @@ class TwinTable(EvolvingSchema):
         has_rowversion: bool = True,
         page_cap: int | None = None,
         sorted_pages: bool = True,
-        extra: Mapping[str, t.Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
         *,
         order_ties: TieOrder | None = None,
         rowversion_column: str | None = None,
@@ -69,9 +71,8 @@ class TwinTable(EvolvingSchema):
         self.name = name or slug
         self.description = description
         self.columns = list(columns)
-        self.business_keys = tuple(business_keys) or tuple(
-            c.name for c in columns if c.is_business_key
-        )
+        declared_keys = [column.name for column in columns if column.is_business_key]
+        self.business_keys = tuple(business_keys or declared_keys)
         self.delta_strategy = delta_strategy
         self.rowversions = rowversions or TimestampRowversions()
         self.has_rowversion = has_rowversion
@@ -94,47 +95,49 @@ class TwinTable(EvolvingSchema):
         """Everything that happened to the table, oldest first."""
         return self._shelf.log
 
-    def describe(self) -> dict[str, t.Any]:
+    def describe(self) -> dict[str, Any]:
         """Return the table as `GET /api/v1/apis` lists it."""
         with self.lock:
+            columns = [column.describe(self.business_keys) for column in self.columns]
             return {
                 "slug": self.slug,
                 "name": self.name,
                 "description": self.description,
-                "columns": [column.describe(self.business_keys) for column in self.columns],
+                "columns": columns,
                 "business_key_columns": list(self.business_keys),
                 "delta_strategy": self.delta_strategy,
                 **self.extra,
             }
 
-    def key_of(self, record: Mapping[str, t.Any]) -> Key:
+    def key_of(self, record: AnyRecord) -> Key:
         """Return the record's business key as a reader would see it."""
         try:
-            return tuple(json_view(record[name]) for name in self.business_keys)
+            values = [record[name] for name in self.business_keys]
         except KeyError as error:
-            raise KeyError(
-                f"record has no business key column {error}; use put_raw() for broken rows"
-            ) from None
+            message = f"record has no business key column {error}; use put_raw() for broken rows"
+            raise KeyError(message) from None
+        return tuple(map(json_view, values))
 
-    def put(self, record: Mapping[str, t.Any], rowversion: RowversionArgument = None) -> Rowversion:
+    def put(self, record: AnyRecord, rowversion: RowversionArgument = None) -> Rowversion:
         """Insert or update by business key; return the row version given."""
         with self.lock:
             version = self._version(rowversion)
-            self._shelf.write(self._row(record, version))
+            row = self._row(record, version)
+            self._shelf.write(row)
             return version
 
     def put_many(
         self,
-        records: Iterable[Mapping[str, t.Any]],
+        records: Iterable[AnyRecord],
         rowversions: Sequence[RowversionArgument] | None = None,
     ) -> int:
         """Insert or update many records at once; return how many."""
         with self.lock:
-            given = iter(rowversions) if rowversions is not None else None
-            rows = [
-                self._row(record, self._version(next(given) if given else None))
-                for record in records
-            ]
+            given = itertools.repeat(None) if rowversions is None else iter(rowversions)
+            rows = []
+            for record in records:
+                version = self._version(next(given))
+                rows.append(self._row(record, version))
             self._shelf.write_many(rows)
         return len(rows)
 
@@ -147,13 +150,14 @@ class TwinTable(EvolvingSchema):
     ) -> int:
         """Load rows whose JSON is already made; the fastest way in, the caller vouches for the bytes."""
         with self.lock:
-            none = not self.has_rowversion
-            rows = [
-                make_row(key, None if none else version, self._shelf.next_seq(), key_json, body)
-                for key, version, key_json, body in zip(
-                    keys, rowversions, keys_json, data, strict=True
-                )
-            ]
+            rows = []
+            for key, version, key_json, body in zip(
+                keys, rowversions, keys_json, data, strict=True
+            ):
+                if not self.has_rowversion:
+                    version = None
+                seq = self._shelf.next_seq()
+                rows.append(make_row(key, version, seq, key_json, body))
             self._shelf.write_many(rows)
         return len(rows)
 
@@ -179,8 +183,10 @@ class TwinTable(EvolvingSchema):
         """
         with self.lock:
             version = self._version(rowversion)
-            keys_json = self._keys_json(key) if oracle_keys_json is None else oracle_keys_json
-            row = make_row(key, version, self._shelf.next_seq(), keys_json, data_json, poison)
+            seq = self._shelf.next_seq()
+            if oracle_keys_json is None:
+                oracle_keys_json = self._keys_json(key)
+            row = make_row(key, version, seq, oracle_keys_json, data_json, poison)
             if duplicate and key in self:
                 self._shelf.add_twin(row)
             else:
@@ -209,10 +215,11 @@ class TwinTable(EvolvingSchema):
             self._shelf.write(fresh, "touch", keep_twins=True)
             return version
 
-    def begin(self, record: Mapping[str, t.Any], rowversion: RowversionArgument = None) -> Pending:
+    def begin(self, record: AnyRecord, rowversion: RowversionArgument = None) -> Pending:
         """Take a row version now for a write that becomes visible at `commit()`."""
         with self.lock:
-            return Pending(self, dict(record), self._version(rowversion))
+            version = self._version(rowversion)
+            return Pending(self, dict(record), version)
 
     def get(self, key: Key) -> Record | None:
         """Return the current good record of the key, or None."""
@@ -234,7 +241,8 @@ class TwinTable(EvolvingSchema):
 
     def truth_digest(self) -> tuple[int, str]:
         """Return `truth_digest(self.truth())` without holding all records at once."""
-        return digest_rows((row.key, row) for row in self._snapshot())
+        rows = self._snapshot()
+        return digest_rows((row.key, row) for row in rows)
 
     @property
     def poison_keys(self) -> set[Key]:
@@ -248,12 +256,14 @@ class TwinTable(EvolvingSchema):
         Raises:
             ValueError: if the comparator cannot read `rowversion_gt`.
         """
-        size = min(page_size, self.page_cap) if self.page_cap else page_size
+        if self.page_cap:
+            page_size = min(page_size, self.page_cap)
+        ties = self.order_ties or "stable"
+        feed = self._shelf.feed
         with self.lock:
-            rows = self._shelf.feed.page(
-                rowversion_gt, page, size, ties=self.order_ties or "stable", sort=self.sorted_pages
-            )
-        return b'{"rows":[' + b",".join([row.line for row in rows]) + b"]}"
+            rows = feed.page(rowversion_gt, page, page_size, ties=ties, sort=self.sorted_pages)
+        lines = [row.line for row in rows]
+        return b'{"rows":[' + b",".join(lines) + b"]}"
 
     def _version(self, given: RowversionArgument) -> Rowversion:
         if isinstance(given, NullRowversion) or not self.has_rowversion:
@@ -265,11 +275,15 @@ class TwinTable(EvolvingSchema):
             return list(self._shelf.good_rows())
 
     def _keys_json(self, key: Key) -> bytes:
-        return encode_json(dict(zip(self.business_keys, key, strict=True)))
+        names_and_values = zip(self.business_keys, key, strict=True)
+        return encode_json(dict(names_and_values))
 
-    def _row(self, record: Mapping[str, t.Any], version: t.Any, seq: int | None = None) -> Row:
+    def _row(self, record: AnyRecord, version: Any, seq: int | None = None) -> Row:
         if self.rowversion_column is not None:
             record = {**record, self.rowversion_column: version}
         key = self.key_of(record)
-        seq = self._shelf.next_seq() if seq is None else seq
-        return make_row(key, version, seq, self._keys_json(key), encode_json(record))
+        if seq is None:
+            seq = self._shelf.next_seq()
+        keys_json = self._keys_json(key)
+        data_json = encode_json(record)
+        return make_row(key, version, seq, keys_json, data_json)

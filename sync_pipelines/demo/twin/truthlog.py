@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import typing as t
 from collections.abc import Sequence
+from typing import NamedTuple, overload
 
-from sync_pipelines.demo.twin.rows import Key
+from sync_pipelines.demo.twin.rows import Key, Rowversion
 
 
-class LogEntry(t.NamedTuple):
+class LogEntry(NamedTuple):
     """One operation; `md5` is the hex digest of the bytes of `data` after it.
 
     `op` is insert, update, touch, delete, poison, duplicate or rewrite (the
@@ -19,7 +19,7 @@ class LogEntry(t.NamedTuple):
     op_id: int
     op: str
     key: Key
-    rowversion: str | int | None
+    rowversion: Rowversion
     md5: str
 
 
@@ -31,29 +31,38 @@ class TruthLog(Sequence[LogEntry]):
     def __init__(self) -> None:
         self._ops: list[str] = []
         self._keys: list[Key] = []
-        self._rowversions: list[str | int | None] = []
+        self._rowversions: list[Rowversion] = []
         self._digests = bytearray()
 
-    def append(self, op: str, key: Key, rowversion: str | int | None, data: bytes) -> None:
+    def append(self, op: str, key: Key, rowversion: Rowversion, data: bytes) -> None:
         """Note one operation."""
         self._ops.append(op)
         self._keys.append(key)
         self._rowversions.append(rowversion)
-        self._digests += hashlib.md5(data, usedforsecurity=False).digest()
+        digest = hashlib.md5(data, usedforsecurity=False)
+        self._digests += digest.digest()
 
     def __len__(self) -> int:
         return len(self._ops)
 
-    @t.overload
+    @overload
     def __getitem__(self, index: int) -> LogEntry: ...
 
-    @t.overload
+    @overload
     def __getitem__(self, index: slice) -> list[LogEntry]: ...
 
     def __getitem__(self, index: int | slice) -> LogEntry | list[LogEntry]:
         if isinstance(index, slice):
-            return [self[at] for at in range(*index.indices(len(self)))]
-        at = range(len(self._ops))[index]
-        start = at * self._DIGEST_BYTES
-        md5 = self._digests[start : start + self._DIGEST_BYTES].hex()
-        return LogEntry(at + 1, self._ops[at], self._keys[at], self._rowversions[at], md5)
+            places = range(*index.indices(len(self)))
+            return [self[place] for place in places]
+        # A range reads a negative index and refuses one beyond the end, as a list does.
+        place = range(len(self))[index]
+        start = place * self._DIGEST_BYTES
+        digest = self._digests[start : start + self._DIGEST_BYTES]
+        return LogEntry(
+            op_id=place + 1,
+            op=self._ops[place],
+            key=self._keys[place],
+            rowversion=self._rowversions[place],
+            md5=digest.hex(),
+        )

@@ -104,7 +104,7 @@ def commit(
                 raise
             trouble = failed
         logger.warning("attempt %s of %s to commit failed: %s", attempt, tries, trouble.what)
-        time.sleep(random.uniform(0.5, 1.5) * _PAUSE_SECONDS * min(2**attempt, 32))  # noqa: S311 - jitter
+        time.sleep(random.uniform(0.5, 1.5) * _PAUSE_SECONDS * min(2**attempt, 32))  # jitter
         repeated = again()
         if repeated is None:
             return 0, ""

@@ -12,16 +12,31 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
 
 import polars as pl
+from polars import DataFrame, Expr, Series
 
 from sync_pipelines.gate.dmn.feel import UnaryTests, Value, number_or_value
-from sync_pipelines.gate.dmn.table import DecisionTable, HitPolicy, Input
+from sync_pipelines.gate.dmn.table import (
+    DecisionTable,
+    HitPolicy,
+    Input,
+    all_matched,
+    matched,
+    matches_in_all,
+)
 
 MAX_CASES = 200_000
 MAX_FINDINGS = 20
 MAX_CONTRADICTIONS = 1000
-POLARS = {"string": pl.String, "number": pl.Float64, "boolean": pl.Boolean, "date": pl.Date}
+POLARS = {
+    "string": pl.String,
+    "number": pl.Float64,
+    "boolean": pl.Boolean,
+    "date": pl.Date,
+}
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -40,164 +55,213 @@ class Finding:
     example: str = ""
 
     def __str__(self) -> str:
-        return self.what + (f" Example: {self.example}." if self.example else "")
+        if not self.example:
+            return self.what
+        return f"{self.what} Example: {self.example}."
 
 
 def examine(table: DecisionTable) -> list[Finding]:
     """Gaps, overlaps that the hit policy does not allow, and rules that never answer. Null is no case of its own."""
-    axes = [
-        _examples(one, [rule.tests[index] for rule in table.rules])
-        for index, one in enumerate(table.inputs)
-    ]
-    cases = math.prod(len(axis) for axis in axes)
+    axes: list[list[Value]] = []
+    for index, one in enumerate(table.inputs):
+        cells = [rule.tests[index] for rule in table.rules]
+        axes.append(_examples(one, cells))
+    cases = math.prod(map(len, axes))
     if cases > MAX_CASES:
-        return [
-            Finding(
-                True,
-                f"The table tells {cases} cases apart, more than the {MAX_CASES} that can be proven free of gaps and"
-                " overlaps.",
-            )
-        ]
-    frame = pl.DataFrame(
-        {
-            f"i{index}": list(column)
-            for index, column in enumerate(zip(*itertools.product(*axes), strict=True))
-        },
-        schema={f"i{index}": POLARS[one.kind] for index, one in enumerate(table.inputs)},
-    )
-    hits = frame.select(table.matches())
-    frame = pl.concat([frame, hits, hits.select(table.chosen().alias("chosen"))], how="horizontal")
-    return [*_gaps(table, frame), *_overlaps(table, frame), *_silent(table, frame)]
+        what = (
+            f"The table tells {cases} cases apart, more than the {MAX_CASES} that can be proven free of gaps and"
+            " overlaps."
+        )
+        return [Finding(True, what)]
+    frame = _frame_of_cases(table, axes)
+    return [
+        *_gaps(table, frame),
+        *_overlaps(table, frame),
+        *_silent(table, frame),
+    ]
 
 
-def _gaps(table: DecisionTable, frame: pl.DataFrame) -> Iterator[Finding]:
+def _frame_of_cases(table: DecisionTable, axes: list[list[Value]]) -> DataFrame:
+    """Every combination of examples as i0, i1, …, the rules that match it as m0, m1, …, and the chosen rule."""
+    columns = zip(*itertools.product(*axes), strict=True)
+    values = {f"i{index}": list(column) for index, column in enumerate(columns)}
+    schema = {f"i{index}": POLARS[one.kind] for index, one in enumerate(table.inputs)}
+    cases = DataFrame(values, schema=schema)
+    hits = cases.select(table.matches())
+    chosen = hits.select(chosen=table.chosen())
+    return pl.concat([cases, hits, chosen], how="horizontal")
+
+
+def _gaps(table: DecisionTable, frame: DataFrame) -> Iterator[Finding]:
     if table.has_default:
         return
-    rules = [f"m{number}" for number in range(len(table.rules))]
-    gaps = frame.filter(~pl.any_horizontal(rules))
+    rules = all_matched(len(table.rules))
+    is_gap = ~pl.any_horizontal(rules)
+    first_gaps = frame.filter(is_gap).head(MAX_FINDINGS)
     is_error = table.policy is not HitPolicy.COLLECT
-    for row in gaps.head(MAX_FINDINGS).iter_rows(named=True):
-        yield Finding(is_error, "No rule matches.", (), _told(table, row))
+    for row in first_gaps.iter_rows(named=True):
+        example = _example_of(table, row)
+        yield Finding(is_error, "No rule matches.", example=example)
 
 
-def _overlaps(table: DecisionTable, frame: pl.DataFrame) -> Iterator[Finding]:
+def _overlaps(table: DecisionTable, frame: DataFrame) -> Iterator[Finding]:
     if table.policy not in (HitPolicy.UNIQUE, HitPolicy.ANY):
         return
-    why = "both match" if table.policy is HitPolicy.UNIQUE else "both match and answer differently"
-    told: set[tuple[int, int]] = set()
-    for row in frame.filter(_contradicts(table)).head(MAX_CONTRADICTIONS).iter_rows(named=True):
-        for one, other in _pairs(
-            table, [number for number in range(len(table.rules)) if row[f"m{number}"]]
-        ):
-            if len(told) == MAX_FINDINGS:
+    contradicting = frame.filter(_contradicts(table))
+    first_rows = contradicting.head(MAX_CONTRADICTIONS)
+    found: set[tuple[int, int]] = set()
+    for row in first_rows.iter_rows(named=True):
+        for pair in _pairs(table, row):
+            if len(found) == MAX_FINDINGS:
                 return
-            if (one, other) not in told:
-                told.add((one, other))
-                what = (
-                    f"Rules {one + 1} and {other + 1} {why}, which {table.policy} does not allow."
-                )
-                yield Finding(True, what, (one + 1, other + 1), _told(table, row))
+            if pair not in found:
+                found.add(pair)
+                yield _overlap(table, pair, row)
 
 
-def _contradicts(table: DecisionTable) -> pl.Expr:
+def _overlap(
+    table: DecisionTable,
+    pair: tuple[int, int],
+    row: dict[str, Any],
+) -> Finding:
+    one = pair[0] + 1
+    other = pair[1] + 1
+    why = "both match"
+    if table.policy is HitPolicy.ANY:
+        why = "both match and answer differently"
+    return Finding(
+        True,
+        f"Rules {one} and {other} {why}, which {table.policy} does not allow.",
+        (one, other),
+        _example_of(table, row),
+    )
+
+
+def _contradicts(table: DecisionTable) -> Expr:
     """Whether a case is one that the hit policy does not allow: more than one match, or matches with more than one
     answer.
     """
-    matched = [pl.col(f"m{number}") for number in range(len(table.rules))]
     if table.policy is HitPolicy.UNIQUE:
-        return pl.sum_horizontal([one.cast(pl.UInt32) for one in matched]) > 1
-    answers = {
-        outputs: place
-        for place, outputs in enumerate(dict.fromkeys(rule.outputs for rule in table.rules))
-    }
-    told = [
-        pl.when(one).then(pl.lit(answers[rule.outputs], pl.Int32))
-        for one, rule in zip(matched, table.rules, strict=True)
-    ]
-    return pl.min_horizontal(told) != pl.max_horizontal(told)
+        return matches_in_all(len(table.rules)) > 1
+    first_with: dict[tuple[Value, ...], int] = {}
+    answers: list[Expr] = []
+    for number, rule in enumerate(table.rules):
+        first = first_with.setdefault(rule.outputs, number)
+        answer = pl.lit(first, pl.Int32)
+        answers.append(pl.when(matched(number)).then(answer))
+    return pl.min_horizontal(answers) != pl.max_horizontal(answers)
 
 
-def _pairs(table: DecisionTable, matching: list[int]) -> Iterator[tuple[int, int]]:
-    """Pairs of rules that may not both match; where answers may be equal, one rule for each answer."""
+def _pairs(
+    table: DecisionTable,
+    row: dict[str, Any],
+) -> Iterator[tuple[int, int]]:
+    """Pairs of rules that may not both match a row; where answers may be equal, one rule for each answer."""
+    numbers = range(len(table.rules))
+    matching = [number for number in numbers if row[f"m{number}"]]
     if table.policy is HitPolicy.ANY:
-        matching = list(
-            {table.rules[number].outputs: number for number in reversed(matching)}.values()
-        )
-    return itertools.combinations(sorted(matching), 2)
+        first_with: dict[tuple[Value, ...], int] = {}
+        for number in matching:
+            outputs = table.rules[number].outputs
+            first_with.setdefault(outputs, number)
+        matching = list(first_with.values())
+    return itertools.combinations(matching, 2)
 
 
-def _silent(table: DecisionTable, frame: pl.DataFrame) -> Iterator[Finding]:
+def _silent(table: DecisionTable, frame: DataFrame) -> Iterator[Finding]:
     single = table.policy in (HitPolicy.FIRST, HitPolicy.PRIORITY)
     for number in range(len(table.rules)):
-        if not frame[f"m{number}"].any():
-            yield Finding(False, f"Rule {number + 1} matches nothing.", (number + 1,))
-        elif single and not (frame["chosen"] == number).any():
-            row = next(frame.filter(pl.col(f"m{number}")).head(1).iter_rows(named=True))
+        shown_number = number + 1
+        cases = frame.filter(matched(number))
+        if cases.is_empty():
+            what = f"Rule {shown_number} matches nothing."
+            yield Finding(False, what, (shown_number,))
+        elif single and number not in cases["chosen"]:
+            row = cases.row(0, named=True)
+            earlier = row["chosen"] + 1
             yield Finding(
                 False,
-                f"Rule {number + 1} never answers: rule {row['chosen'] + 1} always comes before it.",
-                (number + 1, row["chosen"] + 1),
-                _told(table, row),
+                f"Rule {shown_number} never answers: rule {earlier} always comes before it.",
+                (shown_number, earlier),
+                _example_of(table, row),
             )
 
 
-def _told(table: DecisionTable, row: dict[str, Value]) -> str:
-    return ", ".join(
-        f"{one.name} = {number_or_value(row[f'i{index}'])}"
-        for index, one in enumerate(table.inputs)
-    )
+def _example_of(table: DecisionTable, row: dict[str, Any]) -> str:
+    """The input values of a case by name."""
+    parts = []
+    for index, one in enumerate(table.inputs):
+        value = number_or_value(row[f"i{index}"])
+        parts.append(f"{one.name} = {value}")
+    return ", ".join(parts)
 
 
 def _examples(one: Input, cells: list[UnaryTests]) -> list[Value]:
     """One value of every stretch that the cells tell apart and the declared input values allow."""
-    literals = {
-        value
-        for cell in [*cells, *([one.allowed] if one.allowed else [])]
-        for value in cell.values()
-        if value is not None
-    }
-    found: list[Value]
-    match one.kind:
-        case "boolean":
-            found = [True, False]
-        case "string":
-            found = list(_texts({str(value) for value in literals}, one.longest))
-        case "date":
-            found = list(_dates(sorted(value for value in literals if isinstance(value, date))))
-        case _:
-            points = sorted(float(value) for value in literals if isinstance(value, int | float))
-            found = list(_numbers(points) if one.step is None else _multiples(points, one.step))
+    literals: set[Value] = set()
+    for cell in cells:
+        literals.update(cell.values())
+    if one.allowed is not None:
+        literals.update(one.allowed.values())
+    literals.discard(None)
+    found: list[Value] = list(_values_of_stretches(one, literals))
     if one.allowed is None:
         return found
-    frame = pl.DataFrame({"v": found}, schema={"v": POLARS[one.kind]})
-    return frame.filter(one.allowed.expression(pl.col("v")))["v"].to_list()
+    values = Series("v", found, POLARS[one.kind]).to_frame()
+    is_allowed = one.allowed.expression(pl.col("v"))
+    return values.filter(is_allowed)["v"].to_list()
+
+
+def _values_of_stretches(one: Input, literals: set[Value]) -> Iterator[Value]:
+    """One value of every stretch between the literals, and the literals themselves."""
+    match one.kind:
+        case "boolean":
+            return iter([True, False])
+        case "string":
+            texts = {str(value) for value in literals}
+            return _texts(texts, one.longest)
+        case "date":
+            days = [value for value in literals if isinstance(value, date)]
+            return _dates(sorted(days))
+    numbers = [float(value) for value in literals if isinstance(value, int | float)]
+    points = sorted(numbers)
+    if one.step is None:
+        return _numbers(points)
+    return _multiples(points, one.step)
 
 
 def _texts(literals: set[str], longest: int | None) -> Iterator[str]:
     """The literals that fit, and one text that is none of them, where there is one."""
-    yield from sorted(text for text in literals if longest is None or len(text) <= longest)
-    other = "another" if longest is None else "another"[:longest]
-    while other in literals and (longest is None or len(other) < longest):
+    most = math.inf if longest is None else longest
+    for text in sorted(literals):
+        if len(text) <= most:
+            yield text
+    other = "another"[:longest]
+    while other in literals and len(other) < most:
         other += "_"
+    if other not in literals:
+        yield other
+        return
     # All literals are fewer than the letters that there are.
-    yield (
-        other
-        if other not in literals
-        else next(letter for letter in map(chr, range(97, 0x2000)) if letter not in literals)
-    )
+    letters = map(chr, range(97, 0x2000))
+    yield next(letter for letter in letters if letter not in literals)
 
 
 def _multiples(points: list[float], step: float) -> Iterator[float]:
     """The points that a value of the type can be, and one value of each stretch that has one."""
-    counted = sorted({index for point in points for index in _around(point, step)})
-    yield from (round(index * step, 12) for index in counted or [0])
+    indexes: set[int] = set()
+    for point in points:
+        indexes.update(_around(point, step))
+    for index in sorted(indexes) or [0]:
+        yield round(index * step, 12)
 
 
 def _around(point: float, step: float) -> tuple[int, ...]:
     """The multiples next to a point, and its own number where it is one."""
     place = point / step
     own = round(place)
-    if math.isclose(place, own, rel_tol=1e-12, abs_tol=1e-9):
+    is_multiple = math.isclose(place, own, rel_tol=1e-12, abs_tol=1e-9)
+    if is_multiple:
         return (own - 1, own, own + 1)
     return (math.floor(place), math.ceil(place))
 
@@ -208,20 +272,24 @@ def _numbers(points: list[float]) -> Iterator[float]:
         return
     yield points[0] - 1
     for low, high in itertools.pairwise(points):
-        yield from (low, (low + high) / 2)
-    yield from (points[-1], points[-1] + 1)
+        yield low
+        yield (low + high) / 2
+    yield points[-1]
+    yield points[-1] + 1
 
 
 def _dates(points: list[date]) -> Iterator[date]:
     if not points:
         yield date(2000, 1, 1)
         return
-    if points[0] > date.min:
-        yield points[0] - timedelta(days=1)
+    first = points[0]
+    last = points[-1]
+    if first > date.min:
+        yield first - _DAY
     for low, high in itertools.pairwise(points):
         yield low
-        if high - low > timedelta(days=1):
-            yield low + timedelta(days=1)
-    yield points[-1]
-    if points[-1] < date.max:
-        yield points[-1] + timedelta(days=1)
+        if high - low > _DAY:
+            yield low + _DAY
+    yield last
+    if last < date.max:
+        yield last + _DAY

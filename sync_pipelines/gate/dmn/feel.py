@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import polars as pl
+from polars import Expr
 
 Value = str | float | bool | date | None
 Kind = Literal["string", "number", "boolean", "date"]
@@ -22,6 +23,10 @@ _TOKEN = re.compile(
     r"|(?P<number>-?(?:\d+(?:\.(?!\.)\d*)?|\.(?!\.)\d+))|(?P<range>\.\.)|(?P<operator><=|>=|!=|<|>|=)"
     r"|(?P<word>[A-Za-z]+)|(?P<sign>[\[\](),-]))"
 )
+_WORDS = {"true": True, "false": False, "null": None}
+_CODE_POINT = re.compile(r"\\u([0-9a-fA-F]{4})")
+_ESCAPED = re.compile(r"\\(.)")
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 
 class FeelError(ValueError):
@@ -35,14 +40,18 @@ class Comparison:
     operator: str
     value: Value
 
-    def expression(self, value: pl.Expr) -> pl.Expr:
+    def expression(self, value: Expr) -> Expr:
         """True, false, or null where FEEL cannot say."""
         literal = pl.lit(self.value)
         match self.operator:
+            case "=" if self.value is None:
+                return value.is_null()
+            case "!=" if self.value is None:
+                return value.is_not_null()
             case "=":
-                return value.is_null() if self.value is None else value.eq_missing(literal)
+                return value.eq_missing(literal)
             case "!=":
-                return value.is_not_null() if self.value is None else value.ne_missing(literal)
+                return value.ne_missing(literal)
             case "<":
                 return value < literal
             case "<=":
@@ -65,15 +74,18 @@ class Interval:
     low_closed: bool
     high_closed: bool
 
-    def expression(self, value: pl.Expr) -> pl.Expr:
+    def expression(self, value: Expr) -> Expr:
         """True, false, or null where FEEL cannot say."""
-        above = value >= pl.lit(self.low) if self.low_closed else value > pl.lit(self.low)
-        below = value <= pl.lit(self.high) if self.high_closed else value < pl.lit(self.high)
+        low = pl.lit(self.low)
+        high = pl.lit(self.high)
+        above = value >= low if self.low_closed else value > low
+        below = value <= high if self.high_closed else value < high
         return above & below
 
     def values(self) -> Iterator[Value]:
         """The literals."""
-        yield from (self.low, self.high)
+        yield self.low
+        yield self.high
 
 
 @dataclass(frozen=True)
@@ -88,12 +100,14 @@ class UnaryTests:
     tests: tuple[Comparison | Interval, ...] = ()
     negated: bool = False
 
-    def expression(self, value: pl.Expr) -> pl.Expr:
+    def expression(self, value: Expr) -> Expr:
         """True where the cell matches, never null."""
         if not self.tests:
             return value.is_null() | value.is_not_null()  # as long as the column
-        found = pl.any_horizontal(list(_each(self.tests, value)))
-        return (~found if self.negated else found).fill_null(False)
+        tests = list(_each(self.tests, value))
+        found = pl.any_horizontal(tests)
+        matches = ~found if self.negated else found
+        return matches.fill_null(False)
 
     def values(self) -> Iterator[Value]:
         """The literals of all tests."""
@@ -106,17 +120,26 @@ class UnaryTests:
         return {kind_of(value) for value in self.values() if value is not None}
 
 
-def _each(tests: tuple[Comparison | Interval, ...], value: pl.Expr) -> Iterator[pl.Expr]:
+def _each(
+    tests: tuple[Comparison | Interval, ...],
+    value: Expr,
+) -> Iterator[Expr]:
     """What each test says; all equalities of one kind in one look-up, since a cell may list very many of them."""
     listed: dict[Kind, list[Value]] = {}
     for test in tests:
-        if isinstance(test, Comparison) and test.operator == "=" and test.value is not None:
-            listed.setdefault(kind_of(test.value), []).append(test.value)
+        if _is_equality(test) and test.value is not None:
+            kind = kind_of(test.value)
+            literals = listed.setdefault(kind, [])
+            literals.append(test.value)
         else:
             yield test.expression(value)
     for literals in listed.values():
         # As equality in FEEL: null equals no literal.
         yield value.is_in(literals).fill_null(False)
+
+
+def _is_equality(test: Comparison | Interval) -> TypeGuard[Comparison]:
+    return isinstance(test, Comparison) and test.operator == "="
 
 
 def kind_of(value: Value) -> Kind:
@@ -169,10 +192,8 @@ def _tests(tokens: _Tokens) -> tuple[Comparison | Interval, ...]:
     while tokens.peek() == ("sign", ","):
         tokens.take()
         found.append(_test(tokens))
-    if (
-        sum(not isinstance(test, Comparison) or test.operator != "=" for test in found)
-        > MAX_ORDERED_TESTS
-    ):
+    ordered = [test for test in found if not _is_equality(test)]
+    if len(ordered) > MAX_ORDERED_TESTS:
         raise FeelError(f"a cell holds at most {MAX_ORDERED_TESTS} comparisons and intervals.")
     return tuple(found)
 
@@ -199,14 +220,26 @@ def _interval(tokens: _Tokens) -> Interval:
     kind, closing = tokens.take()
     if kind != "sign" or closing not in (")", "]", "["):
         raise FeelError(f"the interval does not end, in {tokens.text!r}.")
-    kinds = {kind_of(low), kind_of(high)} if low is not None and high is not None else set()
+    _check_bounds(low, high, tokens.text)
+    return Interval(
+        low,
+        high,
+        low_closed=opening == "[",
+        high_closed=closing == "]",
+    )
+
+
+def _check_bounds(low: Value, high: Value, text: str) -> None:
+    """Refuse an interval whose bounds have no order, or the wrong one."""
+    kinds: set[Kind] = set()
+    if low is not None and high is not None:
+        kinds = {kind_of(low), kind_of(high)}
     if kinds not in ({"number"}, {"date"}):
         raise FeelError(
-            f"an interval goes from a number to a number or from a date to a date, in {tokens.text!r}."
+            f"an interval goes from a number to a number or from a date to a date, in {text!r}."
         )
     if low > high:  # type: ignore[operator]
-        raise FeelError(f"the interval {tokens.text!r} begins above its end.")
-    return Interval(low, high, opening == "[", closing == "]")
+        raise FeelError(f"the interval {text!r} begins above its end.")
 
 
 def _literal(tokens: _Tokens) -> Value:
@@ -221,8 +254,8 @@ def _literal(tokens: _Tokens) -> Value:
                 raise FeelError(f"{text} is no date.") from None
         case "number":
             return float(text)
-        case "word" if text in ("true", "false", "null"):
-            return {"true": True, "false": False, "null": None}[text]
+        case "word" if text in _WORDS:
+            return _WORDS[text]
     raise FeelError(
         f"{text or 'the end'!r} is not supported here; a cell holds -, literals, comparisons, intervals,"
         " lists and not(…)."
@@ -230,16 +263,25 @@ def _literal(tokens: _Tokens) -> Value:
 
 
 def _unquoted(text: str) -> str:
-    inner = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text[1:-1])
-    return re.sub(
-        r"\\(.)", lambda found: {"n": "\n", "t": "\t", "r": "\r"}.get(found[1], found[1]), inner
-    )
+    inner = _CODE_POINT.sub(_character, text[1:-1])
+    return _ESCAPED.sub(_unescaped, inner)
+
+
+def _character(found: re.Match[str]) -> str:
+    code_point = int(found[1], 16)
+    return chr(code_point)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    letter = found[1]
+    return _ESCAPES.get(letter, letter)
 
 
 class _Tokens:
     def __init__(self, text: str) -> None:
         self.text = text
         self._tokens: list[tuple[str, str]] = []
+        self._next = 0
         position = 0
         stripped = text.rstrip()
         while position < len(stripped):
@@ -249,10 +291,11 @@ class _Tokens:
             kind = match.lastgroup or ""
             self._tokens.append((kind, match[kind]))
             position = match.end()
-        self._next = 0
 
     def peek(self) -> tuple[str, str]:
-        return self._tokens[self._next] if self._next < len(self._tokens) else ("end", "")
+        if self._next >= len(self._tokens):
+            return ("end", "")
+        return self._tokens[self._next]
 
     def take(self) -> tuple[str, str]:
         token = self.peek()
@@ -264,8 +307,9 @@ class _Tokens:
             raise FeelError(f"{sign!r} is missing in {self.text!r}.")
 
     def end(self) -> None:
-        if self.peek()[0] != "end":
-            raise FeelError(f"{self.peek()[1]!r} is too much in {self.text!r}.")
+        kind, text = self.peek()
+        if kind != "end":
+            raise FeelError(f"{text!r} is too much in {self.text!r}.")
 
 
 def number_or_value(value: Any) -> str:

@@ -7,11 +7,9 @@ from enum import StrEnum
 from typing import Any
 
 import polars as pl
+from polars import DataFrame, Expr
 
 from sync_pipelines.gate.dmn.feel import Kind, UnaryTests, Value
-
-RULE = "rule"
-OUTPUT = "output"
 
 
 class HitPolicy(StrEnum):
@@ -80,76 +78,68 @@ class DecisionTable:
     aggregation: Aggregation | None = None
     has_default: bool = field(default=False)
 
-    def matches(self) -> list[pl.Expr]:
+    def matches(self) -> list[Expr]:
         """One boolean expression per rule over columns named i0, i1, …; never null."""
-        return [self._matches(rule).alias(f"m{number}") for number, rule in enumerate(self.rules)]
-
-    def _matches(self, rule: TableRule) -> pl.Expr:
-        cells = [(index, test) for index, test in enumerate(rule.tests) if test.tests] or [
-            (0, rule.tests[0])
-        ]
-        return pl.all_horizontal([test.expression(pl.col(f"i{index}")) for index, test in cells])
+        found = map(_all_cells_match, self.rules)
+        return [matches.alias(f"m{number}") for number, matches in enumerate(found)]
 
     def precedence(self) -> list[int]:
         """Rules in the order in which the first match wins."""
         order = list(range(len(self.rules)))
-        if self.policy is not HitPolicy.PRIORITY:
-            return order
-        ranks = [
-            {value: place for place, value in enumerate(output.values)} for output in self.outputs
-        ]
-        return sorted(
-            order,
-            key=lambda number: [
-                rank.get(value, len(rank))
-                for rank, value in zip(ranks, self.rules[number].outputs, strict=True)
-            ],
-        )
+        if self.policy is HitPolicy.PRIORITY:
+            order.sort(key=self._ranks)
+        return order
 
-    def chosen(self) -> pl.Expr:
+    def _ranks(self, number: int) -> list[int]:
+        """The rank of each answer of a rule among the output values, 0 for the most important one."""
+        answers = self.rules[number].outputs
+        ranks = []
+        for output, answer in zip(self.outputs, answers, strict=True):
+            rank_of = {value: rank for rank, value in enumerate(output.values)}
+            rank = rank_of.get(answer, len(rank_of))
+            ranks.append(rank)
+        return ranks
+
+    def chosen(self) -> Expr:
         """Number of the rule that answers, from 0, over the columns m0, m1, …; null where none does, or too many do.
 
-        For COLLECT without aggregation see `gate.verdict`, for UNIQUE more than one match is no answer.
+        For COLLECT without aggregation see `gate.decision`; for UNIQUE more than one match is no answer.
         """
-        first = pl.coalesce(
-            [
-                pl.when(pl.col(f"m{number}")).then(pl.lit(number, pl.Int32))
-                for number in self.precedence()
-            ]
-        )
-        if self.policy is HitPolicy.UNIQUE:
-            hits = pl.sum_horizontal(
-                [pl.col(f"m{number}").cast(pl.UInt32) for number in range(len(self.rules))]
-            )
-            return pl.when(hits <= 1).then(first)
-        return first
+        candidates = [number_where_matched(number) for number in self.precedence()]
+        first = pl.coalesce(candidates)
+        if self.policy is not HitPolicy.UNIQUE:
+            return first
+        hits = matches_in_all(len(self.rules))
+        return pl.when(hits <= 1).then(first)
 
-    def aggregated(self) -> pl.Expr:
+    def aggregated(self) -> Expr:
         """The number that COLLECT with an aggregation gives, over m0, m1, …; null where no rule matches (COUNT: 0)."""
         assert self.aggregation is not None
-        matched = [pl.col(f"m{number}") for number in range(len(self.rules))]
         if self.aggregation is Aggregation.COUNT:
-            distinct = {rule.outputs[0] for rule in self.rules}
-            groups = [
-                [m for m, rule in zip(matched, self.rules, strict=True) if rule.outputs[0] == value]
-                for value in distinct
-            ]
-            return pl.sum_horizontal(
-                [pl.any_horizontal(group).cast(pl.UInt32) for group in groups]
-            ).cast(pl.Float64)
-        values = [
-            pl.when(match).then(pl.lit(rule.outputs[0], pl.Float64))
-            for match, rule in zip(matched, self.rules, strict=True)
-        ]
-        if self.aggregation is Aggregation.SUM:
-            return pl.when(pl.any_horizontal(matched)).then(pl.sum_horizontal(values))
-        return (
-            pl.min_horizontal(values)
-            if self.aggregation is Aggregation.MIN
-            else pl.max_horizontal(values)
-        )
+            return self._distinct_answers()
+        values = []
+        for number, rule in enumerate(self.rules):
+            answer = pl.lit(rule.outputs[0], pl.Float64)
+            values.append(pl.when(matched(number)).then(answer))
+        if self.aggregation is Aggregation.MIN:
+            return pl.min_horizontal(values)
+        if self.aggregation is Aggregation.MAX:
+            return pl.max_horizontal(values)
+        is_matched = pl.any_horizontal(all_matched(len(self.rules)))
+        total = pl.sum_horizontal(values)
+        return pl.when(is_matched).then(total)
 
-    def evaluate(self, inputs: pl.DataFrame) -> list[Any]:
+    def _distinct_answers(self) -> Expr:
+        """How many different answers the rules give that match."""
+        rules_of: dict[Value, list[Expr]] = {}
+        for number, rule in enumerate(self.rules):
+            same_answer = rules_of.setdefault(rule.outputs[0], [])
+            same_answer.append(matched(number))
+        is_given = [pl.any_horizontal(rules) for rules in rules_of.values()]
+        counted = [given.cast(pl.UInt32) for given in is_given]
+        return pl.sum_horizontal(counted).cast(pl.Float64)
+
+    def evaluate(self, inputs: DataFrame) -> list[Any]:
         """The table's answer to every row, as DMN defines it: a value, a dict of several outputs, or a list for
         COLLECT.
 
@@ -157,30 +147,64 @@ class DecisionTable:
             inputs: columns i0, i1, … in the order of the inputs.
         """
         hits = inputs.select(self.matches())
-        if self.policy is HitPolicy.COLLECT and self.aggregation is not None:
-            return hits.select(self.aggregated().alias(OUTPUT))[OUTPUT].to_list()
-        if self.policy is HitPolicy.COLLECT:
-            rows = hits.rows()
-            return [
-                [self._answer(number) for number, hit in enumerate(row) if hit] or self._default()
-                for row in rows
-            ]
-        numbers = hits.select(self.chosen().alias(RULE))[RULE].to_list()
-        return [self._default() if number is None else self._answer(number) for number in numbers]
+        if self.policy is not HitPolicy.COLLECT:
+            numbers = hits.select(self.chosen()).to_series()
+            return [self._answer(number) for number in numbers]
+        if self.aggregation is not None:
+            return hits.select(self.aggregated()).to_series().to_list()
+        return [self._collected(row) for row in hits.iter_rows()]
 
-    def _answer(self, number: int) -> Any:
-        values = self.rules[number].outputs
-        return (
-            values[0]
-            if len(values) == 1
-            else {output.name: value for output, value in zip(self.outputs, values, strict=True)}
-        )
+    def _collected(self, row: tuple[bool, ...]) -> Any:
+        """The answers of all rules that match one row."""
+        answers = [self._answer(number) for number, hit in enumerate(row) if hit]
+        return answers or self._answer(None)
 
-    def _default(self) -> Any:
+    def _answer(self, number: int | None) -> Any:
+        """The answer of a rule, or the default where there is no rule."""
+        if number is not None:
+            return self._named(self.rules[number].outputs)
         if not self.has_default:
             return None
-        return (
-            self.outputs[0].default
-            if len(self.outputs) == 1
-            else {output.name: output.default for output in self.outputs}
-        )
+        defaults = tuple(output.default for output in self.outputs)
+        return self._named(defaults)
+
+    def _named(self, values: tuple[Value, ...]) -> Any:
+        """The value of a single output, or those of several by the names of the outputs."""
+        if len(values) == 1:
+            return values[0]
+        names = [output.name for output in self.outputs]
+        return dict(zip(names, values, strict=True))
+
+
+def _all_cells_match(rule: TableRule) -> Expr:
+    """Whether the inputs i0, i1, … meet all conditions of a rule."""
+    cells = []
+    for index, test in enumerate(rule.tests):
+        if test.tests:
+            cells.append(test.expression(pl.col(f"i{index}")))
+    if not cells:
+        # A rule without conditions gives as many values as there are rows.
+        cells.append(rule.tests[0].expression(pl.col("i0")))
+    return pl.all_horizontal(cells)
+
+
+def matched(number: int) -> Expr:
+    """Whether a rule matched, over the columns m0, m1, …"""
+    return pl.col(f"m{number}")
+
+
+def all_matched(count: int) -> list[Expr]:
+    """Whether each of so many rules matched."""
+    return [matched(number) for number in range(count)]
+
+
+def matches_in_all(count: int) -> Expr:
+    """How many of so many rules matched."""
+    matches = [one.cast(pl.UInt32) for one in all_matched(count)]
+    return pl.sum_horizontal(matches)
+
+
+def number_where_matched(number: int) -> Expr:
+    """The number of a rule where it matched, else null."""
+    literal = pl.lit(number, pl.Int32)
+    return pl.when(matched(number)).then(literal)

@@ -179,7 +179,7 @@ class GuardedSession:
                 raise error
             return asked
         doubled: float = self.limits.backoff_seconds * 2 ** (attempt - 1)
-        return doubled * random.uniform(0.5, 1.5)  # noqa: S311
+        return doubled * random.uniform(0.5, 1.5)
 
     def _send_once(self, request: HttpRequest, traffic: Traffic) -> Reply:
         shown = checked_url(self.base_url, request.url, request.query)

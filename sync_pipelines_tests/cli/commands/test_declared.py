@@ -21,11 +21,15 @@ def shop(world, tmp_path):
         "kind": "rest",
         "base_url": world.server.url,
         "auth": {"type": "bearer", "token": "env:TWIN_TOKEN"},
-        "endpoints": {"users": {
-            "path": "/users", "key": ["id"], "pagination": {"type": "page", "size_param": "size"},
-            "write_back": {"path": "/users/{id}", "columns": ["name"]},
-        }},
-    }  # fmt: skip
+        "endpoints": {
+            "users": {
+                "path": "/users",
+                "key": ["id"],
+                "pagination": {"type": "page", "size_param": "size"},
+                "write_back": {"path": "/users/{id}", "columns": ["name"]},
+            }
+        },
+    }
     path.write_text(yaml.safe_dump(data, sort_keys=False))
     return path
 
@@ -57,8 +61,10 @@ def test_everything_works_for_a_declared_source(cli, shop, world):
     assert cli("connector", "apply", str(shop), "--yes").code == 0
     tested = cli("connector", "test", "shop", "--json")
     assert tested.code == 0 and {one["name"]: one["verdict"] for one in tested.json["checks"]} == {
-        "secret": "PASSED", "users": "PASSED", "database": "PASSED",
-    }  # fmt: skip
+        "secret": "PASSED",
+        "users": "PASSED",
+        "database": "PASSED",
+    }
     assert cli("discover", "shop", "--json").json["reports"][0]["unchanged"] == ["users"]
     assert cli("sync", "shop/users", "--json").json["results"][0]["inserted"] == 12
     assert [one["path"] for one in cli("entities", "shop", "--json").json] == ["shop/users"]
@@ -80,9 +86,15 @@ def test_secrets_never_show(cli, shop, world):
     cli("connector", "apply", str(shop), "--yes")
     world.faults.add(Fault(kind="rest", times=None, echo_authorization=True))
     for command in (
-        ("connector", "show", "shop"), ("connector", "show", "shop", "--json"), ("connector", "export", "shop"), ("connector", "list", "--json"),
-        ("connector", "test", "shop"), ("sync", "shop/users"), ("runs", "shop/users", "--json"), ("connector", "apply", str(shop), "--infer-again"),
-    ):  # fmt: skip
+        ("connector", "show", "shop"),
+        ("connector", "show", "shop", "--json"),
+        ("connector", "export", "shop"),
+        ("connector", "list", "--json"),
+        ("connector", "test", "shop"),
+        ("sync", "shop/users"),
+        ("runs", "shop/users", "--json"),
+        ("connector", "apply", str(shop), "--infer-again"),
+    ):
         answer = cli(*command)
         assert world.server.token not in answer.text, command
 
@@ -146,9 +158,14 @@ def test_an_apismith_source_is_never_written_to(cli, world):
 
 def processgit_record(number, **changes):
     return {
-        "external_id": f"C-{number}", "full_name": "Ada", "contact_email": "ada@example.com", "created_date": "2024-01-01T00:00:00Z",
-        "record_type": "customer", "quality_score": 90, **changes,
-    }  # fmt: skip
+        "external_id": f"C-{number}",
+        "full_name": "Ada",
+        "contact_email": "ada@example.com",
+        "created_date": "2024-01-01T00:00:00Z",
+        "record_type": "customer",
+        "quality_score": 90,
+        **changes,
+    }
 
 
 def test_a_shipped_connector_brings_its_gate_once(cli, world, monkeypatch, tmp_path):
@@ -200,9 +217,14 @@ def test_a_copied_connector_brings_its_gate_along_or_is_refused(cli, world, monk
     assert cli("connector", "copy", "processgit", str(copied)).code == 0
     names = {str(path.relative_to(copied)) for path in copied.rglob("*") if path.is_file()}
     assert names == {
-        "processgit.yaml", "processgit/resources/mappings.yaml", "processgit/metadata/ownership.yaml", "processgit/config/secrets.example.env",
-        "processgit/envrc-template", "gates/processgit/customers.yaml", "gates/processgit/dmn/decisions.dmn.xml",
-    }  # fmt: skip
+        "processgit.yaml",
+        "processgit/resources/mappings.yaml",
+        "processgit/metadata/ownership.yaml",
+        "processgit/config/secrets.example.env",
+        "processgit/envrc-template",
+        "gates/processgit/customers.yaml",
+        "gates/processgit/dmn/decisions.dmn.xml",
+    }
     assert "is there already" in cli("connector", "copy", "processgit", str(copied)).stderr
     alone = tmp_path / "alone" / "processgit.yaml"
     alone.parent.mkdir()

@@ -108,8 +108,11 @@ def test_cursor_can_be_read_put_and_cleared(cli, world):
 
 def test_names_from_the_source_cannot_paint_or_forge_lines(cli, world):
     table = TwinTable(
-        "items", name="[red]bold[/red]\x1b[31mX\nForged: line", columns=[TwinColumn("[b]id", "INTEGER", is_nullable=False)], business_keys=["[b]id"]
-    )  # fmt: skip
+        "items",
+        name="[red]bold[/red]\x1b[31mX\nForged: line",
+        columns=[TwinColumn("[b]id", "INTEGER", is_nullable=False)],
+        business_keys=["[b]id"],
+    )
     world.store.add(table)
     world.discover()
     shown = cli("entity", "show", "erp/items").stdout

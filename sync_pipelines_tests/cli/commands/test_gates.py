@@ -16,8 +16,10 @@ from sync_pipelines_tests.world import item
 TABLE = """
 required: [base_uom]
 rules:
-  - {name: heavy_enough, column: weight_per_unit, check: ge, arguments: {min_value: 1}, severity: score, weight: 60}
-  - {name: described, column: item_description, check: str_length, arguments: {min_value: 3}, severity: score, weight: 40}
+  - {name: heavy_enough, column: weight_per_unit, check: ge, arguments: {min_value: 1},
+     severity: score, weight: 60}
+  - {name: described, column: item_description, check: str_length, arguments: {min_value: 3},
+     severity: score, weight: 40}
 decision: {file: t.dmn}
 """
 OPEN = (
@@ -102,8 +104,11 @@ def test_shadow_counts_what_a_changed_table_would_do_and_changes_nothing(
     before = world.state()
     told = cli("gate", "shadow", "erp/items", "--file", str(tmp_path / "new.yaml"), "--json").json
     assert {(one["now"], one["then"]): one["records"] for one in told["verdicts"]} == {
-        ("pass", "pass"): 1, ("review", "pass"): 1, ("reject", "pass"): 1, ("reject", "review"): 1,
-    }  # fmt: skip
+        ("pass", "pass"): 1,
+        ("review", "pass"): 1,
+        ("reject", "pass"): 1,
+        ("reject", "review"): 1,
+    }
     assert {one["key"] for one in told["examples"]} == {"A00002", "A00003", "A00004"}
     assert world.state() == before
     assert (

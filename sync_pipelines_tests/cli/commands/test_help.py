@@ -26,10 +26,22 @@ def test_help_has_two_examples(path):
 
 def test_reading_commands_take_json():
     reading = {
-        ("connector", "list"), ("connector", "test"), ("discover",), ("entities",), ("entity", "show"), ("cursor", "get"), ("sync",),
-        ("runs", "list"), ("runs", "show"), ("quarantine", "list"), ("quarantine", "show"), ("doctor",),
-        ("alerts", "list"), ("alerts", "show"), ("alerts", "webhook", "list"),
-    }  # fmt: skip
+        ("connector", "list"),
+        ("connector", "test"),
+        ("discover",),
+        ("entities",),
+        ("entity", "show"),
+        ("cursor", "get"),
+        ("sync",),
+        ("runs", "list"),
+        ("runs", "show"),
+        ("quarantine", "list"),
+        ("quarantine", "show"),
+        ("doctor",),
+        ("alerts", "list"),
+        ("alerts", "show"),
+        ("alerts", "webhook", "list"),
+    }
     for path in reading:
         assert "--json" in CliRunner().invoke(app, [*path, "--help"]).output, path
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from sync_pipelines.cli.shell.problems import REPEAT_SECONDS, Problems
 
 RUN = "0b9d1c1e-5f0e-4e6b-9a53-0a4c6c1d2e3f"
+OF_DAGSTER = "- dagster - ERROR -"
+OF_THE_STEP = f"{OF_DAGSTER} sync_erp - {RUN} - 4711 - erp__items - STEP_FAILURE -"
+OF_THE_RUN = f"{OF_DAGSTER} sync_erp - {RUN} - 4711 - RUN_FAILURE -"
 STEP_FAILED = f"""\
-2026-01-01 00:00:00 +0000 - dagster - ERROR - sync_erp - {RUN} - 4711 - erp__items - STEP_FAILURE - Execution of step "erp__items" failed.
+2026-01-01 00:00:00 +0000 {OF_THE_STEP} Execution of step "erp__items" failed.
 
 dagster._core.definitions.events.Failure: The source did not answer.
 
@@ -16,10 +19,13 @@ Stack Trace:
 Traceback (most recent call last):
   File "y.py", line 1
 sync_pipelines.errors.SourceUnreachableError: refused
-2026-01-01 00:00:01 +0000 - dagster - ERROR - sync_erp - {RUN} - 4711 - RUN_FAILURE - Execution of run for "sync_erp" failed.
+2026-01-01 00:00:01 +0000 {OF_THE_RUN} Execution of run for "sync_erp" failed.
 2026-01-01 00:00:02 +0000 - dagster - INFO - nothing
 """.splitlines()
-INCIDENT = "2026-01-01 00:00:30,123 ERROR    sync_pipelines.observe.evaluate: Incident opened: The source is unreachable: erp."
+INCIDENT = (
+    "2026-01-01 00:00:30,123 ERROR    sync_pipelines.observe.evaluate:"
+    " Incident opened: The source is unreachable: erp."
+)
 
 
 def test_a_dead_source_is_one_line_however_many_steps_fail() -> None:
@@ -30,10 +36,16 @@ def test_a_dead_source_is_one_line_however_many_steps_fail() -> None:
 def test_an_incident_is_shown_once_until_it_is_over_whichever_process_tells_of_it() -> None:
     told: set[str] = set()
     alerts, code_server = Problems(told), Problems(told)
-    opened = "Incident opened: A table is not fresh: erp/table_{number}. It was last synced {age} min ago. Next: sync-pipelines runs"
+    opened = (
+        "Incident opened: A table is not fresh: erp/table_{number}."
+        " It was last synced {age} min ago. Next: sync-pipelines runs"
+    )
     of_dagster = "2026-01-01 00:00:30 +0000 - dagster - ERROR - __repository__ - alerts - " + opened
     of_ours = "2026-01-01 00:00:30,123 ERROR    sync_pipelines.observe.evaluate: " + opened
-    over = "2026-01-01 00:01:30,123 WARNING  sync_pipelines.observe.evaluate: Incident over: A table is not fresh: erp/table_1."
+    over = (
+        "2026-01-01 00:01:30,123 WARNING  sync_pipelines.observe.evaluate:"
+        " Incident over: A table is not fresh: erp/table_1."
+    )
     assert list(alerts.of([of_ours.format(number=1, age=3)])) == [of_ours.format(number=1, age=3)]
     assert list(code_server.of([of_dagster.format(number=1, age=4)])) == []
     assert list(code_server.of([of_dagster.format(number=2, age=4)])) == [

@@ -194,7 +194,10 @@ def test_second_user_of_a_home_is_refused(tmp_path):
 
 
 def test_children_are_stopped_with_their_children_even_when_they_do_not_listen(tmp_path):
-    stubborn = "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); p = subprocess.Popen(['sleep', '77.7']); print(p.pid, flush=True); time.sleep(77)"
+    stubborn = (
+        "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        " p = subprocess.Popen(['sleep', '77.7']); print(p.pid, flush=True); time.sleep(77)"
+    )
     script = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {stubborn!r}]); time.sleep(77)"
     with Children({}, tmp_path) as children:
         child = children.start("stubborn", [sys.executable, "-c", script], PATH="/usr/bin:/bin")
@@ -215,7 +218,10 @@ def test_child_that_ends_by_itself_is_reported_with_its_last_lines(tmp_path, cap
 
 
 def test_an_overgrown_log_is_put_aside_while_its_process_goes_on_writing(tmp_path):
-    script = "import time, itertools\nfor number in itertools.count(): print(f'line {number}', flush=True); time.sleep(0.01)"
+    script = (
+        "import time, itertools\nfor number in itertools.count(): print(f'line {number}', flush=True);"
+        " time.sleep(0.01)"
+    )
     with Children({}, tmp_path) as children:
         child = children.start("chatty", [sys.executable, "-c", script])
         read = []

@@ -50,19 +50,10 @@ def test_a_server_starts_and_stops_in_a_blink():
 )
 def test_self_signed_twin_is_refused_by_a_careful_caller(tmp_path):
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    request = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "1",
-        "-subj",
-        "/CN=elsewhere",
-    ]
-    subprocess.run([*request, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    request = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=elsewhere"
+    subprocess.run(
+        [*request.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     with TwinServer(TwinStore(), TOKEN, ssl_context=context) as twin:

@@ -70,7 +70,10 @@ def test_a_refused_record_whose_bytes_are_gone_is_rebuilt_so_that_it_can_be_rele
             for name in ("TEXT", "BOOLEAN", "NUMERIC", "DOUBLE", "DATE", "BYTEA", "TIMESTAMPTZ")
         ),
     )
-    sent = b'{"id":1,"note":[1.10],"TEXT":"1","BOOLEAN":true,"NUMERIC":1.50,"DOUBLE":1e300,"DATE":"2024-01-01","BYTEA":"\\\\x0f","TIMESTAMPTZ":null}'
+    sent = (
+        b'{"id":1,"note":[1.10],"TEXT":"1","BOOLEAN":true,"NUMERIC":1.50,"DOUBLE":1e300,'
+        b'"DATE":"2024-01-01","BYTEA":"\\\\x0f","TIMESTAMPTZ":null}'
+    )
     decoder = PageDecoder(replace(ENTITY, columns=columns))
     good = decoder.decode_one(b'{"row_version":"7","data":' + sent + b"}")
     row = {name: good[name].cast(pa.string())[0].as_py() for name in good.column_names}

@@ -24,32 +24,40 @@ CREATE VIEW mart.odd AS SELECT base_uom AS "Ünit 100%", item_number FROM erp.it
 COMMENT ON VIEW mart.uoms IS 'it''s units'; COMMENT ON COLUMN mart.uoms.base_uom IS 'a unit';
 GRANT SELECT ON mart.uoms TO reader_{n} WITH GRANT OPTION; GRANT SELECT (base_uom) ON mart.long_uoms TO reader_{n};
 GRANT SELECT ON erp.items TO reader_{n};
-ALTER TABLE erp.items SET (fillfactor=70, autovacuum_enabled=false); ALTER TABLE erp.items REPLICA IDENTITY USING INDEX items_business_key;
+ALTER TABLE erp.items SET (fillfactor=70, autovacuum_enabled=false);
+ALTER TABLE erp.items REPLICA IDENTITY USING INDEX items_business_key;
 ALTER VIEW mart.odd OWNER TO chef_{n};
 ALTER VIEW mart.uoms ALTER COLUMN base_uom SET DEFAULT 'PCS';
 CREATE TABLE mart.seen (base_uom text); CREATE TABLE mart.orders (item varchar(50) REFERENCES erp.items (item_number));
 CREATE FUNCTION mart.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN new; END $$;
 CREATE TRIGGER on_view INSTEAD OF INSERT ON mart.uoms FOR EACH ROW EXECUTE FUNCTION mart.note();
-CREATE TRIGGER on_uom AFTER UPDATE OF base_uom ON erp.items FOR EACH ROW WHEN (new.base_uom <> 'X') EXECUTE FUNCTION mart.note();
-CREATE RULE noted AS ON INSERT TO mart.seen DO ALSO UPDATE mart.orders SET item = item WHERE item IN (SELECT item_number FROM erp.items WHERE base_uom = 'Z');
-CREATE FUNCTION mart.units(fewest int) RETURNS SETOF text STABLE LANGUAGE sql BEGIN ATOMIC SELECT base_uom FROM mart.long_uoms WHERE n >= fewest; END;
+CREATE TRIGGER on_uom AFTER UPDATE OF base_uom ON erp.items FOR EACH ROW WHEN (new.base_uom <> 'X')
+    EXECUTE FUNCTION mart.note();
+CREATE RULE noted AS ON INSERT TO mart.seen DO ALSO
+    UPDATE mart.orders SET item = item WHERE item IN (SELECT item_number FROM erp.items WHERE base_uom = 'Z');
+CREATE FUNCTION mart.units(fewest int) RETURNS SETOF text STABLE LANGUAGE sql
+    BEGIN ATOMIC SELECT base_uom FROM mart.long_uoms WHERE n >= fewest; END;
 ALTER TABLE mart.seen ENABLE ROW LEVEL SECURITY;
 CREATE POLICY known ON mart.seen FOR SELECT TO reader_{n} USING (base_uom IN (SELECT i.base_uom FROM erp.items i));
 CREATE PUBLICATION pieces FOR TABLE erp.items WHERE (base_uom = 'PCS') WITH (publish = 'insert');
 """
 STATE = {
-    "views": "SELECT c.oid::regclass::text, relkind::text, pg_get_viewdef(c.oid), reloptions, relowner::regrole::text, relacl::text,"
-    " obj_description(c.oid, 'pg_class') FROM pg_class c WHERE relnamespace = 'mart'::regnamespace AND relkind IN ('v', 'm') ORDER BY 1",
-    "columns": "SELECT attrelid::regclass::text, attname, attacl::text, col_description(attrelid, attnum), pg_get_expr(adbin, adrelid)"
+    "views": "SELECT c.oid::regclass::text, relkind::text, pg_get_viewdef(c.oid), reloptions,"
+    " relowner::regrole::text, relacl::text, obj_description(c.oid, 'pg_class') FROM pg_class c"
+    " WHERE relnamespace = 'mart'::regnamespace AND relkind IN ('v', 'm') ORDER BY 1",
+    "columns": "SELECT attrelid::regclass::text, attname, attacl::text, col_description(attrelid, attnum),"
+    " pg_get_expr(adbin, adrelid)"
     " FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attnum > 0 AND attrelid IN"
     " (SELECT oid FROM pg_class WHERE relnamespace = 'mart'::regnamespace AND relkind = 'v') ORDER BY 1, 2",
     "indexes": "SELECT indexdef FROM pg_indexes WHERE schemaname = 'mart' ORDER BY 1",
     "triggers": "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1",
     "rules": "SELECT pg_get_ruledef(oid) FROM pg_rewrite WHERE rulename = 'noted'",
     "policies": "SELECT tablename, policyname, roles::text, qual FROM pg_policies ORDER BY 1, 2",
-    "functions": "SELECT pg_get_functiondef(oid), proacl::text FROM pg_proc WHERE pronamespace = 'mart'::regnamespace ORDER BY 1",
+    "functions": "SELECT pg_get_functiondef(oid), proacl::text FROM pg_proc WHERE pronamespace = 'mart'::regnamespace"
+    " ORDER BY 1",
     "publications": "SELECT pubname, schemaname, tablename, rowfilter FROM pg_publication_tables",
-    "keys": "SELECT conname, confrelid::regclass::text FROM pg_constraint WHERE conrelid = 'mart.orders'::regclass AND contype = 'f'",
+    "keys": "SELECT conname, confrelid::regclass::text FROM pg_constraint"
+    " WHERE conrelid = 'mart.orders'::regclass AND contype = 'f'",
     "storage": "SELECT reloptions::text, relreplident::text FROM pg_class WHERE oid = 'erp.items'::regclass",
     "grants": "SELECT relacl::text FROM pg_class WHERE oid = 'erp.items'::regclass",
 }
@@ -98,16 +106,20 @@ def test_a_widened_column_leaves_everything_that_hangs_on_it_as_it_was(zoo: Worl
 def test_what_hangs_on_a_table_that_is_set_aside_reads_the_new_one(zoo: World) -> None:
     # What speaks of texts cannot follow to numbers.
     zoo.sql(
-        "DROP TABLE mart.seen; DROP PUBLICATION pieces; DROP TRIGGER on_uom ON erp.items; ALTER VIEW mart.uoms ALTER base_uom DROP DEFAULT"
+        "DROP TABLE mart.seen; DROP PUBLICATION pieces; DROP TRIGGER on_uom ON erp.items;"
+        " ALTER VIEW mart.uoms ALTER base_uom DROP DEFAULT"
     )
     zoo.sql("DROP FUNCTION mart.units")
     before = state(zoo)
     change(zoo, OTHER, numbers=True)
     report = zoo.discover("items")
     assert set(report.followers["items"]) == {
-        "the view mart.uoms", "the view mart.odd", "the view mart.long_uoms", "the materialized view mart.stored",
+        "the view mart.uoms",
+        "the view mart.odd",
+        "the view mart.long_uoms",
+        "the materialized view mart.stored",
         "the foreign key orders_item_fkey of mart.orders",
-    }  # fmt: skip
+    }
     zoo.sync()
     zoo.assert_equal_to_truth()
     for statement in report.to_do["items"]:
@@ -118,7 +130,8 @@ def test_what_hangs_on_a_table_that_is_set_aside_reads_the_new_one(zoo: World) -
 
 def test_a_view_that_no_longer_fits_is_named_and_nothing_is_done(zoo: World) -> None:
     zoo.sql(
-        "DROP TABLE mart.seen; DROP PUBLICATION pieces; DROP TRIGGER on_uom ON erp.items; ALTER VIEW mart.uoms ALTER base_uom DROP DEFAULT"
+        "DROP TABLE mart.seen; DROP PUBLICATION pieces; DROP TRIGGER on_uom ON erp.items;"
+        " ALTER VIEW mart.uoms ALTER base_uom DROP DEFAULT"
     )
     zoo.sql(
         "CREATE VIEW mart.letters AS SELECT base_uom FROM erp.items UNION SELECT 'none'::varchar(10)"

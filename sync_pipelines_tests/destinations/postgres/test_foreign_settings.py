@@ -106,7 +106,8 @@ def test_the_address_may_limit_our_patience_and_not_our_forms(database: Database
         ),
         (
             "CREATE TABLE erp.part (CHECK (item_number > '')) INHERITS (erp.items);"
-            "CREATE FUNCTION erp.route() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO erp.part SELECT new.*; RETURN NULL; END $$;"
+            "CREATE FUNCTION erp.route() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " INSERT INTO erp.part SELECT new.*; RETURN NULL; END $$;"
             "CREATE TRIGGER router BEFORE INSERT ON erp.items FOR EACH ROW EXECUTE FUNCTION erp.route()",
             "trigger router on erp.items, which calls erp.route; child table erp.part",
         ),
@@ -150,10 +151,12 @@ def test_a_policy_that_would_hide_rows_is_refused_by_name(world: World) -> None:
                 f"GRANT ALL ON SCHEMA {schema} TO {name}; GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {name}"
             )
         world.sql(
-            f"ALTER TABLE erp_staging.items__records OWNER TO {name}; ALTER TABLE erp_staging.items__rejects OWNER TO {name}"
+            f"ALTER TABLE erp_staging.items__records OWNER TO {name};"
+            f" ALTER TABLE erp_staging.items__rejects OWNER TO {name}"
         )
         world.sql(
-            "ALTER TABLE erp.items ENABLE ROW LEVEL SECURITY; CREATE POLICY later ON erp.items USING (item_number > 'A00001')"
+            "ALTER TABLE erp.items ENABLE ROW LEVEL SECURITY;"
+            " CREATE POLICY later ON erp.items USING (item_number > 'A00001')"
         )
         table.put(item(0, base_uom="KG"))
         strong, world.database = (
@@ -197,7 +200,8 @@ def test_a_role_without_create_on_the_database_works_in_schemas_that_are_there(
     strong = world.database
     try:
         world.sql(
-            f"CREATE SCHEMA erp AUTHORIZATION {name}; CREATE SCHEMA erp_staging; GRANT USAGE, CREATE ON SCHEMA erp_staging TO {name}"
+            f"CREATE SCHEMA erp AUTHORIZATION {name}; CREATE SCHEMA erp_staging;"
+            f" GRANT USAGE, CREATE ON SCHEMA erp_staging TO {name}"
         )
         world.sql(
             f"GRANT USAGE ON SCHEMA bridge TO {name}; GRANT ALL ON ALL TABLES IN SCHEMA bridge TO {name}"

@@ -73,7 +73,8 @@ def test_a_new_staging_schema_holds_our_two_unlogged_tables_and_nothing_else(wor
     )
     assert tables == [("items__records", "u"), ("items__rejects", "u")]
     columns = world.sql(
-        "SELECT attname FROM pg_attribute WHERE attrelid = 'erp_staging.items__records'::regclass AND attnum > 0 ORDER BY attnum"
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'erp_staging.items__records'::regclass"
+        " AND attnum > 0 ORDER BY attnum"
     )
     assert [name for (name,) in columns] == [
         "arrival",

@@ -1,4 +1,4 @@
-"""Records on their way into PostgreSQL while the source is read: nothing shows early, nothing waits, nothing is lost."""
+"""Records stream into PostgreSQL while the source is read: none shows early, none waits, none is lost."""
 
 from __future__ import annotations
 

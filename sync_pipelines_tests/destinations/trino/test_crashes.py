@@ -1,4 +1,4 @@
-"""Death at every step of a run into Trino, of ours and of Trino: nothing is lost, nothing stands twice, and it is counted."""
+"""Death of our process or of Trino at every step of a run: no row is lost or doubled, and the count is right."""
 
 from __future__ import annotations
 
@@ -244,7 +244,10 @@ def test_a_write_of_a_killed_run_that_still_runs_is_ended_before_the_next_one(
 ) -> None:
     changed_items(trino_world)
     entity = trino_world.entity()
-    slow = f"/* sync_pipelines entity {entity.uid} run x */ SELECT count(*) FROM UNNEST(sequence(1, 10000)) a CROSS JOIN UNNEST(sequence(1, 10000)) b CROSS JOIN UNNEST(sequence(1, 10000)) c"
+    slow = (
+        f"/* sync_pipelines entity {entity.uid} run x */ SELECT count(*) FROM UNNEST(sequence(1, 10000)) a"
+        " CROSS JOIN UNNEST(sequence(1, 10000)) b CROSS JOIN UNNEST(sequence(1, 10000)) c"
+    )
     outcome: list[str] = []
 
     def leftover() -> None:

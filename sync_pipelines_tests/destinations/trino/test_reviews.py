@@ -1,4 +1,4 @@
-"""Reviews of a table in Trino: the flag is a column there, the list is in the control database, and both tell the same."""
+"""Reviews of a table in Trino: the flag is a column there, the list is in the control database, and both agree."""
 
 from __future__ import annotations
 

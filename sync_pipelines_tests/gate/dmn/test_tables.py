@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element, parse
 
 import polars as pl
 import pytest
@@ -48,7 +47,7 @@ def ask(table: DecisionTable, *values: Any) -> Any:
     return table.evaluate(frame)[0]
 
 
-# --- the naive evaluator: one row, one cell at a time, in plain Python ------------------------------------------------
+# --- the naive evaluator: one row, one cell at a time, in plain Python ----------------------------
 
 
 def naive_test(test: Comparison | Interval, value: Any) -> bool | None:
@@ -104,7 +103,11 @@ def naive(table: DecisionTable, values: tuple[Any, ...]) -> Any:
 
 
 NUMBERS = st.integers(-3, 6).map(float)
+
+
 TEXTS = st.sampled_from(["a", "b", "c"])
+
+
 DAYS = st.integers(1, 9).map(lambda day: date(2024, 1, day))
 
 
@@ -388,69 +391,7 @@ def test_a_wrong_table_is_told_with_its_line_and_rule(
     assert told in caught.value.what
 
 
-# --- the public test cases: see tck/README.md ----------------------------------------------------------------------------
-
-TCK = Path(__file__).parent / "tck"
-
-
-@pytest.mark.parametrize("case", sorted(folder.name for folder in TCK.iterdir() if folder.is_dir()))
-def test_the_public_cases_of_level_2_get_the_answers_they_expect(case: str) -> None:
-    folder = TCK / case
-    table = read_table(folder / f"{case}.dmn")
-    asked = 0
-    for one in [
-        element
-        for file in folder.glob("*-test-*.xml")
-        for element in parse(file).getroot().iter()
-        if _tag(element) == "testCase"
-    ]:
-        given = {child.get("name"): _value(child) for child in one if _tag(child) == "inputNode"}
-        expected = next(
-            _value(inner)
-            for child in one
-            if _tag(child) == "resultNode"
-            for inner in child
-            if _tag(inner) == "expected"
-        )
-        found = ask(table, *(given[name.name] for name in table.inputs))
-        assert found == expected, one.get("id")
-        asked += 1
-    assert asked
-
-
-def _tag(element: Element) -> str:
-    return element.tag.rpartition("}")[2]
-
-
-def _value(element: Element) -> Any:
-    children = list(element)
-    components = {
-        child.get("name"): _value(child) for child in children if _tag(child) == "component"
-    }
-    if components:
-        return components
-    for child in children:
-        if _tag(child) == "list":
-            return [_value(item) for item in child if _tag(item) == "item"]
-        if _tag(child) in ("value", "expected"):
-            nil = child.get("{http://www.w3.org/2001/XMLSchema-instance}nil") == "true"
-            kind = (child.get("{http://www.w3.org/2001/XMLSchema-instance}type") or "").rpartition(
-                ":"
-            )[2]
-            text = child.text or ""
-            if nil:
-                return None
-            return (
-                float(text)
-                if kind in ("decimal", "double")
-                else text == "true"
-                if kind == "boolean"
-                else text
-            )
-    return None
-
-
-# --- the proof is over the values that a type has -----------------------------------------------------------------------
+# --- the proof is over the values that a type has -------------------------------------------------
 
 
 def gaps(one: Input, *cells: str) -> list[str]:

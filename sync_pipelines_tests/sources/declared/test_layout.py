@@ -1,4 +1,4 @@
-"""A declared page is read straight from its records; whatever the typed decoder takes, the exact path takes as the same."""
+"""A declared page is read straight from its records; the exact path agrees with the typed decoder."""
 
 from __future__ import annotations
 
@@ -24,9 +24,15 @@ from sync_pipelines_tests.batches.cases import LITERALS, likely_literals, plain_
 from sync_pipelines_tests.batches.helpers import column, entity_of, key
 
 TYPES = {
-    "name": "TEXT", "amount": "NUMERIC(10,3)", "free": "NUMBER", "size": "DOUBLE", "at": "TIMESTAMPTZ", "more": "JSON",
-    "city": "TEXT", "zip": "BIGINT",
-}  # fmt: skip
+    "name": "TEXT",
+    "amount": "NUMERIC(10,3)",
+    "free": "NUMBER",
+    "size": "DOUBLE",
+    "at": "TIMESTAMPTZ",
+    "more": "JSON",
+    "city": "TEXT",
+    "zip": "BIGINT",
+}
 ENTITY = entity_of(
     key("id", "INTEGER"), *[column(name, kind) for name, kind in TYPES.items()], column("v", "TEXT")
 )

@@ -1,4 +1,4 @@
-"""Answers without end, and small ones that unpack to very much, wherever a source is asked for something that is no page."""
+"""Answers without end, and small ones that unpack to very much, where a request is not for a page."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Hostile(BaseHTTPRequestHandler):
                 type(self).sent_bytes += self.wfile.write(PIECE)
             self.wfile.write(BOMB)
 
-    do_POST = do_GET  # noqa: N815 - the name that http.server looks for
+    do_POST = do_GET
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

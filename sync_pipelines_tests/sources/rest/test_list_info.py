@@ -1,4 +1,4 @@
-"""What answers of many vendors say about their lists: that there is more, how many there are, and what is no such word."""
+"""Words of many vendors about their lists: that there is more, how many there are, and what is no such word."""
 
 from __future__ import annotations
 

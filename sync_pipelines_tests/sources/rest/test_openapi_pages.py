@@ -1,4 +1,4 @@
-"""What an OpenAPI document says of pages: a pagination that plainly fits, or the lines to add, and never one page for all."""
+"""An OpenAPI document gives a pagination that plainly fits, or the lines to add, and never one page for all."""
 
 from __future__ import annotations
 

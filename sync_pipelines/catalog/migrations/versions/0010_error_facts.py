@@ -55,7 +55,7 @@ def upgrade() -> None:
                 last_discovery_error_answered = {_ANSWERED.replace("category", "k.category")}
             FROM known k WHERE c.last_discovery_error_kind = k.name;
         ALTER TABLE connectors DROP COLUMN last_discovery_error_kind;
-        """  # noqa: S608
+        """
     )
 
 
@@ -70,5 +70,5 @@ def downgrade() -> None:
             DROP COLUMN last_discovery_error_status, DROP COLUMN last_discovery_error_answered;
         ALTER TABLE sync_runs DROP COLUMN error_code, DROP COLUMN error_category, DROP COLUMN error_status,
             DROP COLUMN error_answered;
-        """  # noqa: S608
+        """
     )

@@ -5,16 +5,10 @@ from __future__ import annotations
 import pytest
 
 from sync_pipelines.demo.twin.people import person
-from sync_pipelines_tests.declare.test_shipped_connectors import (  # noqa: F401
-    crm,
-    install_gate,
-    processgit,
-    randomuser,
-    valiant,
-)
+from sync_pipelines_tests.connectors.gates import install_gate
 
 
-def test_ten_syncs_of_processgit(processgit):  # noqa: F811
+def test_ten_syncs_of_processgit(processgit):
     install_gate(processgit, "processgit")
     records = processgit.rest.endpoints["/api/v1/data"].records
     assert processgit.sync("customers").ledger.inserted == 12
@@ -34,7 +28,7 @@ def test_ten_syncs_of_processgit(processgit):  # noqa: F811
 
 
 @pytest.mark.parametrize("source", ["crm"])
-def test_ten_syncs_of_user_sync_with_ids_that_are_missing(crm, source):  # noqa: F811
+def test_ten_syncs_of_user_sync_with_ids_that_are_missing(crm, source):
     records = crm.rest.endpoints["/api/users/{id}"].records
     del records[100:120]
     crm.apply_shipped("user_sync", source=source, user_ids=",".join(map(str, range(1, 151))))
@@ -56,7 +50,7 @@ def test_ten_syncs_of_user_sync_with_ids_that_are_missing(crm, source):  # noqa:
     )
 
 
-def test_ten_syncs_of_user_data_sync(valiant):  # noqa: F811
+def test_ten_syncs_of_user_data_sync(valiant):
     valiant.apply_shipped("user_data_sync", batch_size="10", destination="postgres")
     people = valiant.rest.endpoints["/users"].records
     valiant.sync("users")
@@ -68,7 +62,7 @@ def test_ten_syncs_of_user_data_sync(valiant):  # noqa: F811
     assert {row["name"] for row in valiant.table().values()} == {one["name"] for one in people}
 
 
-def test_ten_syncs_of_randomuser(randomuser):  # noqa: F811
+def test_ten_syncs_of_randomuser(randomuser):
     randomuser.apply_shipped("randomuser", chunk_size="20", chunks="3")
     assert randomuser.sync("random_users").ledger.inserted == 60
     for _ in range(9):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import traceback
-import types
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import dlt
-import pyarrow as pa
 import pytest
 from dlt.common.configuration.container import Container
 from dlt.common.pipeline import StateInjectableContext
@@ -32,65 +29,7 @@ from sync_pipelines.network.origins import origin_of
 from sync_pipelines.network.outbound import Outbound
 from sync_pipelines.sources.dlt_resource.adapter import DeclaredResource, bodies_of, call_source
 from sync_pipelines_tests.declared_world import DeclaredWorld
-
-COLUMNS = [
-    {"name": "id", "type": "bigint", "key": True},
-    {"name": "name", "type": "text"},
-    {"name": "amount", "type": "numeric"},
-    {"name": "changed", "type": "bigint"},
-]
-
-
-@pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """A module with a dlt source, as somebody writes it."""
-    made: Any = types.ModuleType("module_of_somebody")
-    made.records = [
-        {"id": number, "name": f"n{number}", "amount": Decimal("0.10"), "changed": number}
-        for number in range(30)
-    ]
-    made.given, made.starts, made.failure = [], [], None
-
-    @dlt.source
-    def shop(api_key: str, size: int = 1) -> Any:
-        made.given.append((api_key, size))
-
-        @dlt.resource(name="items")
-        def items(
-            since: Any = dlt.sources.incremental("changed", initial_value=-1),  # noqa: B008
-        ) -> Iterator[Any]:
-            made.starts.append(since.last_value)
-            if made.failure is not None:
-                raise made.failure
-            yield [dict(one) for one in made.records[:20]]
-            for one in made.records[20:]:
-                yield dict(one)
-
-        @dlt.resource(name="tables")
-        def tables() -> Iterator[Any]:
-            yield pa.table(
-                {
-                    "id": [1, 2],
-                    "at": [datetime(2024, 1, 1, tzinfo=UTC), None],
-                    "amount": [Decimal("1.50"), None],
-                }
-            )
-
-        return items, tables
-
-    made.shop = shop
-    monkeypatch.setitem(sys.modules, "module_of_somebody", made)
-    monkeypatch.setenv("SHOP_KEY", "canary-key-of-the-shop")
-    return made
-
-
-def file_of(world: DeclaredWorld, **changes: Any) -> dict[str, Any]:
-    data = world.declare(auth=None)
-    endpoints = {"items": {"columns": COLUMNS}}
-    return {
-        **data, "kind": "dlt", "source": "module_of_somebody.shop", "endpoints": endpoints,
-        "arguments": {"api_key": "env:SHOP_KEY", "size": 2}, **changes,
-    }  # fmt: skip
+from sync_pipelines_tests.sources.dlt_resource.declaring import COLUMNS, file_of, resource_of
 
 
 def test_a_resource_comes_into_the_table_with_every_digit(
@@ -108,21 +47,6 @@ def test_a_resource_comes_into_the_table_with_every_digit(
     assert module.given[-1] == ("canary-key-of-the-shop", 2)
     module.records[3]["name"] = "other"
     assert declared.sync("items").ledger.updated == 1
-
-
-def test_a_declared_cursor_is_where_the_resource_begins(
-    declared: DeclaredWorld, module: Any
-) -> None:
-    cursor = {"field": "changed", "param": "incremental", "codec": "integer"}
-    declared.apply(file_of(declared, endpoints={"items": {"columns": COLUMNS, "cursor": cursor}}))
-    declared.set("items", lookback_seconds=0)
-    declared.sync("items")
-    module.records.append({"id": 99, "name": "new", "amount": Decimal(1), "changed": 99})
-    result = declared.sync("items")
-    assert (result.mode, result.ledger.inserted) == ("delta", 1)
-    assert module.starts[-1] is not None
-    assert module.starts[-1] >= 20
-    assert result.ledger.fetched < 5
 
 
 def test_arrow_tables_and_inferred_columns(declared: DeclaredWorld, module: Any) -> None:
@@ -200,103 +124,6 @@ def test_a_rest_connector_has_no_source(declared: DeclaredWorld) -> None:
         validate(data, SourceFile("shop.yaml", data))
 
 
-def resource_of(
-    module: Any, rows: list[dict[str, Any]], initial: Any = None, **options: Any
-) -> list[Any]:
-    """Put the resource `moves` into the module, which yields all rows every time; where it began comes back."""
-    starts: list[Any] = []
-
-    @dlt.resource(name="moves")
-    def moves(since: Any = dlt.sources.incremental("at", initial_value=initial)) -> Iterator[Any]:  # noqa: B008
-        starts.append(since.last_value)
-        yield pa.Table.from_pylist(rows) if options.get("as_arrow") else [dict(row) for row in rows]
-
-    module.moves = moves
-    return starts
-
-
-def moves_of(
-    world: DeclaredWorld, column: str, codec: str | None, **changes: Any
-) -> dict[str, Any]:
-    columns = [{"name": "id", "type": "bigint", "key": True}, {"name": "at", "type": column}]
-    cursor = {"field": "at", "param": "incremental", **({"codec": codec} if codec else {})}
-    endpoints = {"moves": {"columns": columns, "cursor": cursor}}
-    return file_of(
-        world, source="module_of_somebody.moves", arguments={}, endpoints=endpoints, **changes
-    )
-
-
-@pytest.mark.parametrize(
-    "codec, first, later",
-    [
-        ("integer", ["8", "9"], "10"),
-        ("hex", ["8", "f"], "10"),
-        ("text", ["08", "09"], "10"),
-        ("digits", ["20240101100000", "20240101100001"], "20240101100002"),
-        ("timestamp", ["2024-01-01T09:00:00Z", "2024-01-01T10:00:00Z"], "2024-01-01T10:00:00.5Z"),
-        ("timestamp", ["2024-06-30T22:00:00Z", "2024-07-01T03:00:00Z"], "2024-06-30T23:30:00-05:00"),
-        ("http_date", ["Sat, 05 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT"],
-         "Mon, 07 Nov 1994 08:49:37 GMT"),
-        ("ctime", ["Sat Nov 05 08:49:37 +0000 1994", "Sun Nov 06 08:49:37 +0000 1994"],
-         "Mon Nov 07 08:49:37 +0000 1994"),
-        ("us_date", ["09/30/2024", "10/02/2024"], "01/03/2025"),
-        ("eu_date", ["30/09/2024", "02/10/2024"], "01/11/2024"),
-        ("opaque", ["b", "c"], "a"),
-    ],
-)  # fmt: skip
-def test_what_is_later_under_the_codec_comes_however_python_sorts_it(
-    declared: DeclaredWorld, module: Any, codec: str, first: list[str], later: str
-) -> None:
-    rows = [{"id": number, "at": at} for number, at in enumerate(first)]
-    resource_of(module, rows)
-    declared.apply(moves_of(declared, "text", codec))
-    declared.set("moves", lookback_seconds=0)
-    declared.sync("moves")
-    rows.append({"id": 99, "at": later})
-    result = declared.sync("moves")
-    # Of an order that only the source knows, there is no cursor to begin at.
-    assert result.mode == ("full" if codec == "opaque" else "delta")
-    assert (result.ledger.inserted, result.ledger.quarantined) == (1, 0)
-    assert 99 in declared.table("moves")
-
-
-@pytest.mark.parametrize("as_arrow", [True, False])
-@pytest.mark.parametrize(
-    "column, values, initial",
-    [
-        (
-            "timestamptz",
-            [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3)],
-            datetime(2000, 1, 1, tzinfo=UTC),
-        ),
-        ("timestamptz", [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3)], None),
-        ("numeric", [Decimal(8), Decimal(9), Decimal(10)], Decimal(0)),
-        ("bigint", [8, 9, 10], 0),
-    ],
-)
-def test_a_cursor_of_any_type_is_followed_and_a_null_one_is_a_record(
-    declared: DeclaredWorld,
-    module: Any,
-    column: str,
-    values: list[Any],
-    initial: Any,
-    as_arrow: bool,
-) -> None:
-    rows = [{"id": number, "at": at} for number, at in enumerate(values[:2])]
-    rows.append({"id": 50, "at": None})
-    starts = resource_of(module, rows, initial, as_arrow=as_arrow)
-    declared.apply(
-        moves_of(declared, column, "timestamp" if column == "timestamptz" else "integer")
-    )
-    declared.set("moves", lookback_seconds=0)
-    assert declared.sync("moves").ledger.inserted == 3
-    rows.append({"id": 99, "at": values[2]})
-    result = declared.sync("moves")
-    assert (result.mode, result.ledger.inserted) == ("delta", 1)
-    assert starts[-1] is not None
-    assert initial is None or type(starts[-1]) is type(initial)
-
-
 def test_a_source_that_was_made_once_is_refused_since_its_second_read_would_be_empty(
     declared: DeclaredWorld, module: Any
 ) -> None:
@@ -304,8 +131,14 @@ def test_a_source_that_was_made_once_is_refused_since_its_second_read_would_be_e
     module.bound = module.shop("key").resources["tables"]()
     for name in ("made", "bound"):
         with pytest.raises(SettingsError, match="only once"):
-            declared.apply(file_of(declared, source=f"module_of_somebody.{name}", arguments={},
-                                   endpoints={"tables": {"key": ["id"]}}))  # fmt: skip
+            declared.apply(
+                file_of(
+                    declared,
+                    source=f"module_of_somebody.{name}",
+                    arguments={},
+                    endpoints={"tables": {"key": ["id"]}},
+                )
+            )
 
 
 def test_a_resource_of_another_name_does_not_fill_the_entity(
@@ -313,8 +146,14 @@ def test_a_resource_of_another_name_does_not_fill_the_entity(
 ) -> None:
     resource_of(module, [{"id": 1, "at": 1}])
     with pytest.raises(SettingsError, match="gives the resource 'moves' and not 'orders'"):
-        declared.apply(file_of(declared, source="module_of_somebody.moves", arguments={},
-                               endpoints={"orders": {"key": ["id"]}}))  # fmt: skip
+        declared.apply(
+            file_of(
+                declared,
+                source="module_of_somebody.moves",
+                arguments={},
+                endpoints={"orders": {"key": ["id"]}},
+            )
+        )
 
 
 def test_a_text_that_is_no_unicode_costs_its_record_and_no_other(

@@ -7,7 +7,7 @@ import pytest
 
 from sync_pipelines.catalog.quarantine import expire_records
 from sync_pipelines.orchestrate.resources import Bridge
-from sync_pipelines.orchestrate.standing import standing_sensor
+from sync_pipelines.orchestrate.table_checks import table_checks_sensor
 from sync_pipelines_tests.world import World, item
 
 ITEMS = dg.AssetKey(["erp", "items"])
@@ -17,21 +17,22 @@ class Watched:
     """A sensor that keeps its cursor, on an instance of its own."""
 
     def __init__(self, world: World, instance: dg.DagsterInstance) -> None:
-        self.sensor, self.instance, self.cursor = standing_sensor(world.settings), instance, None
+        self.sensor = table_checks_sensor(world.settings)
+        self.instance = instance
+        self.cursor = None
 
     def tick(self) -> str:
         context = dg.build_sensor_context(
             self.instance, cursor=self.cursor, resources={"bridge": Bridge()}
         )
-        told = self.sensor(context)
+        skipped = self.sensor(context)
         self.cursor = context.cursor
-        return str(told.skip_message)
+        return str(skipped.skip_message)
 
     def check(self, name: str) -> dg.AssetCheckEvaluation:
         key = dg.AssetCheckKey(ITEMS, name)
-        return self.instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[
-            key
-        ].evaluation
+        found = self.instance.event_log_storage.get_latest_asset_check_execution_by_key([key])
+        return found[key].evaluation
 
 
 @pytest.fixture

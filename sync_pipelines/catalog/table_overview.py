@@ -1,9 +1,11 @@
-"""The standing of a table: quarantine, open decisions, the last failure and the next run."""
+"""How a table is now: quarantine, open decisions, the last failure and the next run."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sync_pipelines.catalog.database import Database
@@ -12,7 +14,7 @@ from sync_pipelines.model.entity import EntityStatus
 from sync_pipelines.model.run import RunStatus
 from sync_pipelines.model.verdict import RejectionLimits
 
-_STANDING = """
+_OVERVIEW = """
 SELECT e.uid, c.name AS connector, e.slug, e.status, e.status_reason, e.sync_enabled, e.next_due_at, e.last_success_at,
     e.held_deletions,
        coalesce(q.open, 0) AS open_quarantine, q.since AS open_since,
@@ -38,7 +40,7 @@ ORDER BY c.name, e.slug
 
 
 @dataclass(frozen=True)
-class Standing:
+class TableOverview:
     """A table as it is now.
 
     Attributes:
@@ -84,9 +86,8 @@ class Standing:
     def trouble(self) -> tuple[str, str] | None:
         """What somebody should look at first, in one sentence, with the command for it; None when all is well."""
         if self.is_stopped:
-            return self.status_reason or "It waits for a decision.", accept_command(
-                self.connector, self.slug
-            )
+            reason = self.status_reason or "It waits for a decision."
+            return reason, accept_command(self.connector, self.slug)
         if self.last_error and self.last_status is not RunStatus.SUCCESS:
             return self.last_error, self.last_next_command or f"sync-pipelines runs {self.path}"
         if self.held_deletions:
@@ -107,25 +108,28 @@ def accept_command(connector: str, slug: str) -> str:
     return f"sync-pipelines discover {connector} --accept {slug}"
 
 
-def list_standings(
-    database: Database, connector: str | None = None, slug: str | None = None
-) -> list[Standing]:
-    """The standing of the tables of active connectors, by path; of one connector or one entity when named."""
+def list_table_overviews(
+    database: Database,
+    connector: str | None = None,
+    slug: str | None = None,
+) -> list[TableOverview]:
+    """The tables of active connectors, by path; of one connector or one entity when named."""
     with database.connect() as connection:
-        rows = connection.execute(_STANDING, {"connector": connector, "slug": slug}).fetchall()
+        rows = connection.execute(_OVERVIEW, {"connector": connector, "slug": slug}).fetchall()
         rejecting = read_rejecting(connection, RejectionLimits().min_records)
-    return [
-        Standing(
-            **{
-                "is_rejecting": row.pop("uid") in rejecting,
-                **row,
-                "status": EntityStatus(row["status"]),
-                "last_status": RunStatus(row["last_status"]) if row["last_status"] else None,
-                "published_status": RunStatus(row["published_status"])
-                if row["published_status"]
-                else None,
-                "undeclared": tuple(row["undeclared"]),
-            }
-        )
-        for row in rows
-    ]
+    return [_table_overview(row, rejecting) for row in rows]
+
+
+def _table_overview(row: dict[str, Any], rejecting: Collection[UUID]) -> TableOverview:
+    uid = row.pop("uid")
+    typed = {
+        "status": EntityStatus(row["status"]),
+        "last_status": _run_status(row["last_status"]),
+        "published_status": _run_status(row["published_status"]),
+        "undeclared": tuple(row["undeclared"]),
+    }
+    return TableOverview(**{**row, **typed}, is_rejecting=uid in rejecting)
+
+
+def _run_status(written: str | None) -> RunStatus | None:
+    return RunStatus(written) if written else None
