@@ -72,14 +72,16 @@ class CatalogUpdate:
         """
         errors = dict(offer.errors)
         for slug, entity in offer.entities.items():
+            known = stored.get(slug)
             try:
                 with self.connection.transaction():
-                    self._apply_one(stored.get(slug), entity, is_accepted=slug in accept)
+                    self._apply_one(known, entity, is_accepted=slug in accept)
             except SyncError as error:
                 errors[slug] = error
         for slug, entity in stored.items():
             if slug not in offer.entities:
-                self._mark_missing(entity, errors.get(slug), offer.left_out.get(slug))
+                left_out = offer.left_out.get(slug)
+                self._mark_missing(entity, errors.get(slug), left_out)
         return errors
 
     def _apply_one(
@@ -99,7 +101,12 @@ class CatalogUpdate:
         drift = diff_entity(stored, entity)
         if drift.verdict is Verdict.DECIDE and not is_accepted:
             reason = f"The source changed: {drift.plan}."
-            mark_entity(self.connection, stored, EntityStatus.ACTION_REQUIRED, reason)
+            mark_entity(
+                self.connection,
+                stored,
+                EntityStatus.ACTION_REQUIRED,
+                reason,
+            )
             self.report.stopped[slug] = drift.plan
             return
         if is_accepted:
@@ -146,7 +153,11 @@ class CatalogUpdate:
         suffix = f"{datetime.now(UTC):%Y%m%d%H%M%S}"
         if stored.destination != "postgres":
             # A rename is a commit by itself there, and a repeated one finds nothing.
-            destination = open_destination(self.database, self.connector, stored)
+            destination = open_destination(
+                self.database,
+                self.connector,
+                stored,
+            )
             return destination.set_aside(stored, suffix)
         # In the same transaction as the catalog.
         successor = replace(stored, columns=stored.masked_columns(entity.columns))
@@ -168,7 +179,12 @@ class CatalogUpdate:
     ) -> None:
         if error is not None:
             reason = f"Its description is not usable: {error.what}"
-            mark_entity(self.connection, entity, EntityStatus.ACTION_REQUIRED, reason)
+            mark_entity(
+                self.connection,
+                entity,
+                EntityStatus.ACTION_REQUIRED,
+                reason,
+            )
         elif entity.status is not EntityStatus.VANISHED:
             reason = _vanished_reason(left_out)
             mark_entity(self.connection, entity, EntityStatus.VANISHED, reason)

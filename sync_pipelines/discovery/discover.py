@@ -65,10 +65,20 @@ def discover(
             report.invalid = {slug: _in_words(error) for slug, error in errors.items()}
             if declaration is not None:
                 described = declaration.as_json()
-                update_declaration(connection, connector, connector.declaration, described)
+                update_declaration(
+                    connection,
+                    connector,
+                    connector.declaration,
+                    described,
+                )
     if is_outdated:
         # A file was applied, or a run followed a field, while the source was asked: the answer is out of date.
-        return discover(database, connector_name, accept=accept, settings=settings)
+        return discover(
+            database,
+            connector_name,
+            accept=accept,
+            settings=settings,
+        )
     record_discovery(database, connector, None)
     return report
 
@@ -99,7 +109,11 @@ def _check_accepted(accept: Collection[str], entities: Collection[str]) -> None:
         )
 
 
-def _check_nothing_known(database: Database, connector_name: str, offer: Offer) -> None:
+def _check_nothing_known(
+    database: Database,
+    connector_name: str,
+    offer: Offer,
+) -> None:
     active = []
     for entity in list_entities(database, connector_name):
         if entity.status is EntityStatus.ACTIVE:

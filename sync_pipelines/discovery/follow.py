@@ -37,14 +37,18 @@ def follow_fields(
     Returns:
         None when the catalog has new columns, so that everything must be read again; else what the fields wait for.
     """
+    kind = source_kind(connector)
     try:
-        raw_apis, declaration, _ = source_kind(connector).describe(connector, settings, database)
+        raw_apis, declaration, _ = kind.describe(connector, settings, database)
         entities, _ = parse_apis(raw_apis, connector, settings)
     except SyncError as error:
         return f"the source's description cannot be read now ({error.what})"
     described = entities.get(entity.slug)
-    if described is None or names.isdisjoint(column.name for column in described.columns):
-        return source_kind(connector).waits_for(connector)
+    if described is None:
+        return kind.waits_for(connector)
+    declared = {column.name for column in described.columns}
+    if names.isdisjoint(declared):
+        return kind.waits_for(connector)
     with database.connect() as connection:
         if not _can_lock(connection, connector):
             return "a discovery of the source is under way, which declares them"
@@ -60,9 +64,20 @@ def follow_fields(
                 f"the source's description changed in a way that needs a decision ({drift.plan}): sync-pipelines"
                 f" discover {connector.name}"
             )
-        update_definition(connection, stored, described, read_everything_again=True)
+        update_definition(
+            connection,
+            stored,
+            described,
+            read_everything_again=True,
+        )
         if declaration is not None:
-            _keep_endpoint(connection, connector, known, declaration, entity.slug)
+            _keep_endpoint(
+                connection,
+                connector,
+                known,
+                declaration,
+                entity.slug,
+            )
     return None
 
 
@@ -85,7 +100,11 @@ def _can_lock(connection: psycopg.Connection[Any], connector: Connector) -> bool
     return True
 
 
-def _asks_the_same(known: dict[str, Any] | None, asked: dict[str, Any] | None, slug: str) -> bool:
+def _asks_the_same(
+    known: dict[str, Any] | None,
+    asked: dict[str, Any] | None,
+    slug: str,
+) -> bool:
     """Whether the source and one endpoint are declared as they were when the source was asked."""
     if known is None or asked is None:
         return known is asked

@@ -70,7 +70,11 @@ class ApiDescription(BaseModel):
     declared_lookback_seconds: int | None = Field(None, ge=0, le=2**31 - 1)
 
 
-def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
+def parse_api(
+    raw: Any,
+    connector: Connector,
+    settings: Settings,
+) -> Entity:
     """Turn one description into an entity of the connector.
 
     Raises:
@@ -88,12 +92,13 @@ def parse_api(raw: Any, connector: Connector, settings: Settings) -> Entity:
     slug = check_slug(api.slug)
     columns = _columns(api, connector)
     check_columns(columns)
+    description = (api.description or "").replace("\x00", "")
     return Entity(
         uid=uuid4(),
         connector=connector.name,
         slug=slug,
         api_name=_one_line(api.name or slug, 200),
-        description=(api.description or "").replace("\x00", "")[:10_000],
+        description=description[:10_000],
         delta_strategy=_strategy(api),
         columns=columns,
         target_schema=connector.target_schema,

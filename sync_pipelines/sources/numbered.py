@@ -56,7 +56,11 @@ class NumberedRead:
         digests = pa.py_buffer(binascii.unhexlify(text))
         # A digest is two integers, of which the first is enough.
         count = 2 * len(hashes)
-        halves = pa.UInt64Array.from_buffers(pa.uint64(), count, [None, digests])
+        halves = pa.UInt64Array.from_buffers(
+            pa.uint64(),
+            count,
+            [None, digests],
+        )
         firsts = pa.arange(0, count, 2)
         self._contents.append(halves.take(firsts))
         numbers: list[int] = []

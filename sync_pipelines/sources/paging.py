@@ -77,9 +77,9 @@ class _Keyset:
     def pieces(self) -> Iterator[Piece]:
         """Every answer that has records, in the order read."""
         while True:
-            answer = self.fetch(self.position, self.first, self.first_size)
+            answer = self._fetch_first()
             self.budget.spend()
-            self.reading.largest_page = max(self.reading.largest_page, answer.count)
+            self.reading.note_size(answer.count)
             if answer.count == 0:
                 if self._is_over():
                     return
@@ -99,10 +99,13 @@ class _Keyset:
                 return
             yield from self._move_on(answer)
 
+    def _fetch_first(self) -> Answer:
+        return self.fetch(self.position, self.first, self.first_size)
+
     def _is_over(self) -> bool:
         """Whether an empty answer is the end."""
         if self.confirm_end:
-            again = self.fetch(self.position, self.first, self.first_size)
+            again = self._fetch_first()
             if again.count:
                 return False
         if self.unordered and self.reading.last is None:
@@ -112,8 +115,10 @@ class _Keyset:
     def _note_unordered(self, answer: Answer) -> bool:
         """Take in a page without any rowversion; True when it is the last one."""
         if self.position is not None:
-            if answer.count < self.size and self.fetch(self.position, 2, answer.count).count == 0:
-                return True
+            if answer.count < self.size:
+                second = self.fetch(self.position, 2, answer.count)
+                if second.count == 0:
+                    return True
             raise CursorProtocolError(
                 "No record of the page has a usable rowversion, so the read cannot follow them."
             )
@@ -162,7 +167,13 @@ class _Keyset:
             yield Piece(answer.page, keep_until=border)
             self.position = border
         else:
-            group = TieGroup(self.fetch, self.reading, self.position, tie, self.budget)
+            group = TieGroup(
+                self.fetch,
+                self.reading,
+                self.position,
+                tie,
+                self.budget,
+            )
             yield from group.drain(self.first, self.first_size)
             self.position = tie
         self.reading.is_filtered = True
@@ -170,7 +181,12 @@ class _Keyset:
         self.first_size = self.page_size
 
 
-def read_tail(pager: Pager, reading: Reading, *, known: int) -> Iterator[Piece]:
+def read_tail(
+    pager: Pager,
+    reading: Reading,
+    *,
+    known: int,
+) -> Iterator[Piece]:
     """Records without rowversion that an unfiltered read has after all others.
 
     The read by rowversions never comes there.
@@ -218,7 +234,12 @@ def read_tail(pager: Pager, reading: Reading, *, known: int) -> Iterator[Piece]:
         raise error
 
 
-def _spend_and_fetch(pager: Pager, budget: PageBudget, number: int, size: int) -> Answer:
+def _spend_and_fetch(
+    pager: Pager,
+    budget: PageBudget,
+    number: int,
+    size: int,
+) -> Answer:
     budget.spend()
     return pager.fetch(None, number, size)
 

@@ -8,7 +8,12 @@ from sync_pipelines.model.cursor import Codec, order_key
 UNVERSIONED = "(none)"
 
 
-def is_news(codec: Codec, seen: str, first: str | None, found_before: str | None) -> bool:
+def is_news(
+    codec: Codec,
+    seen: str,
+    first: str | None,
+    found_before: str | None,
+) -> bool:
     """Whether the answer to a probe is worth a sync.
 
     A record that already started one and is still not read, for whatever reason, starts no other: the intervals go on.

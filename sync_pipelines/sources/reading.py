@@ -127,13 +127,15 @@ class Reading:
         if not rowversions:
             return
         for rowversion in (rowversions[0], rowversions[-1]):
-            if self.last is None or self._is_later(rowversion, self.last):
+            if self._is_later(rowversion, self.last):
                 self.last = rowversion
         below = last_below(rowversions, self.last)
-        if below is None:
-            return
-        if self.below_last is None or self._is_later(below, self.below_last):
+        if below is not None and self._is_later(below, self.below_last):
             self.below_last = below
+
+    def note_size(self, records: int) -> None:
+        """Take in how many records an answer has."""
+        self.largest_page = max(self.largest_page, records)
 
     def note_unsorted(self, rowversions: list[str]) -> None:
         """Take in the rowversions of a page that came in the source's own order.
@@ -152,7 +154,9 @@ class Reading:
                 next_command="declare cursor.codec in the connector's file, or the strategy full",
             )
         # With the last one known, which may be just below a later one of this page.
-        known = rowversions if self.last is None else [*rowversions, self.last]
+        known = list(rowversions)
+        if self.last is not None:
+            known.append(self.last)
         ordered = sorted(known, key=lambda rowversion: order_key(codec, rowversion))
         check_page_order(codec, ordered, None)
         self.note(ordered)
@@ -175,7 +179,9 @@ class Reading:
             return False
         return bool(order_key(codec, rowversion) < order_key(codec, self.last))
 
-    def _is_later(self, left: str, right: str) -> bool:
+    def _is_later(self, left: str, right: str | None) -> bool:
+        if right is None:
+            return True
         codec = self.codec
         assert codec is not None
         if codec is Codec.OPAQUE:

@@ -58,7 +58,12 @@ class WritableSource(Source):
         """Where in a record the value of each column is, by column."""
 
     @abstractmethod
-    def find_raw(self, key: str, traffic: Traffic, max_record_bytes: int) -> bytes | None:
+    def find_raw(
+        self,
+        key: str,
+        traffic: Traffic,
+        max_record_bytes: int,
+    ) -> bytes | None:
         """The record with a business key of one column, byte for byte as the source sends it; None when it shows none.
 
         Args:

@@ -13,7 +13,12 @@ from sync_pipelines.sources.source import PagedSource, PageRequest
 class ApismithSource(PagedSource):
     """An API of S2's protocol."""
 
-    def __init__(self, session: GuardedSession, slug: str, page_size: int) -> None:
+    def __init__(
+        self,
+        session: GuardedSession,
+        slug: str,
+        page_size: int,
+    ) -> None:
         self._session = session
         self._slug = slug
         self.page_size = page_size

@@ -70,7 +70,15 @@ class ApismithKind(SourceKind):
         self, connector: Connector, settings: Settings, database: Database | None
     ) -> Description:
         """As `SourceKind.describe`."""
-        return Description(fetch_apis(open_session(connector, settings, database)))
+        return Description(
+            fetch_apis(
+                open_session(
+                    connector,
+                    settings,
+                    database,
+                )
+            )
+        )
 
     def open(self, context: ReadContext) -> Source:
         """As `SourceKind.open`."""
@@ -172,7 +180,13 @@ def _check_apis(
             rows = msgspec.json.decode(body)["rows"]
             if not isinstance(rows, list):
                 raise TypeError
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
+        except (
+            msgspec.MsgspecError,
+            UnicodeDecodeError,
+            RecursionError,
+            KeyError,
+            TypeError,
+        ):
             raise SourceContractError(
                 f'The data of {slug} is not an object with a list of "rows".'
             ) from None

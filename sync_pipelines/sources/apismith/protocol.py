@@ -50,7 +50,13 @@ def fetch_data(
         query["rowversion_gt"] = request.rowversion_gt
     query["page"] = request.number
     query["page_size"] = request.page_size
-    return session.get(f"/api/v1/data/{slug}", query, traffic, parse, patience_seconds)
+    return session.get(
+        f"/api/v1/data/{slug}",
+        query,
+        traffic,
+        parse,
+        patience_seconds,
+    )
 
 
 def _excerpt(body: bytes) -> str:

@@ -9,7 +9,7 @@ from sync_pipelines.batches.raw_json import compile_path
 from sync_pipelines.errors import EntityDefinitionError
 from sync_pipelines.model.declaration import Coercion, ColumnDeclaration, Declaration, Endpoint
 from sync_pipelines.secrets import printable
-from sync_pipelines.sources.declared.paths import id_column
+from sync_pipelines.sources.declared.paths import id_column, key_columns
 
 
 def describe_declaration(declaration: Declaration) -> list[dict[str, Any]]:
@@ -18,7 +18,7 @@ def describe_declaration(declaration: Declaration) -> list[dict[str, Any]]:
 
 
 def _describe(slug: str, endpoint: Endpoint) -> dict[str, Any]:
-    keys = _keys(endpoint)
+    keys = key_columns(endpoint)
     codec = None
     lookback_seconds = None
     if endpoint.cursor is not None:
@@ -27,7 +27,11 @@ def _describe(slug: str, endpoint: Endpoint) -> dict[str, Any]:
     columns = []
     for column in endpoint.columns or ():
         coercion = endpoint.coerce.get(column.name)
-        described = _describe_column(column, coercion, is_key=column.name in keys)
+        described = _describe_column(
+            column,
+            coercion,
+            is_key=column.name in keys,
+        )
         columns.append(described)
     return {
         "slug": slug,
@@ -104,7 +108,7 @@ def _named_columns(endpoint: Endpoint) -> dict[str, str | None]:
 
 
 def _check_keys(slug: str, endpoint: Endpoint) -> None:
-    keys = _keys(endpoint)
+    keys = key_columns(endpoint)
     for name in keys:
         coercion = endpoint.coerce.get(name)
         if coercion is not None and (coercion.truncate or coercion.lenient):
@@ -120,7 +124,11 @@ def _check_keys(slug: str, endpoint: Endpoint) -> None:
         )
 
 
-def _check_id_column(slug: str, endpoint: Endpoint, keys: list[str]) -> None:
+def _check_id_column(
+    slug: str,
+    endpoint: Endpoint,
+    keys: list[str],
+) -> None:
     column = id_column(endpoint)
     if column is None:
         raise EntityDefinitionError(
@@ -132,7 +140,3 @@ def _check_id_column(slug: str, endpoint: Endpoint, keys: list[str]) -> None:
             "The ids of an id list are its business key; declare that column alone as `key`.",
             where={"entity": slug},
         )
-
-
-def _keys(endpoint: Endpoint) -> list[str]:
-    return endpoint.key or [column.name for column in endpoint.columns or () if column.key]

@@ -38,7 +38,11 @@ def endpoint_of(connector: Connector, slug: str) -> Endpoint:
     return endpoint
 
 
-def page_size_of(endpoint: Endpoint, wanted: int | None, settings: Settings) -> int:
+def page_size_of(
+    endpoint: Endpoint,
+    wanted: int | None,
+    settings: Settings,
+) -> int:
     """Records to ask for: what a person set, or the declared size, or ours; never more than the declared most."""
     pagination = endpoint.pagination
     size = wanted or pagination.size or settings.sources.max_page_size

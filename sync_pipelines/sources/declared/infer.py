@@ -15,11 +15,12 @@ import msgspec
 
 from sync_pipelines.batches.raw_json import find_records, members
 from sync_pipelines.batches.sieve import is_cut
+from sync_pipelines.batches.typed import Path
 from sync_pipelines.batches.values import convert
 from sync_pipelines.errors import EntityDefinitionError, RecordError
 from sync_pipelines.model.declaration import ColumnDeclaration, Endpoint
 from sync_pipelines.model.types import parse_type
-from sync_pipelines.sources.declared.paths import MAX_NESTED, SEPARATOR
+from sync_pipelines.sources.declared.paths import MAX_NESTED, SEPARATOR, path_of
 
 SAMPLE_RECORDS = 100
 MAX_NAME_LENGTH = 1000
@@ -36,7 +37,6 @@ _TEXT_TYPES = (
     (_MOMENT, "timestamp"),
 )
 _NULL = b"null"
-Path = tuple[str, ...]
 Fields = dict[Path, list[bytes]]
 """The values of a sample, by the path of their field."""
 
@@ -70,8 +70,7 @@ def infer_columns(
         )
     names: dict[Path, str] = {}
     for source, target in endpoint.mapping.items():
-        path = tuple(source.split("."))
-        names[path] = target
+        names[path_of(source)] = target
     fields = _without_parents(found)
     # The mapping may reach into an object that is one column as a whole.
     for path in names:
@@ -188,7 +187,9 @@ def infer_type(values: Iterable[bytes]) -> str:
 
 def _text_type(values: list[str]) -> str:
     for pattern, name in _TEXT_TYPES:
-        if all(pattern.fullmatch(value) and _fits(value, name) for value in values):
+        if not all(map(pattern.fullmatch, values)):
+            continue
+        if all(_fits(value, name) for value in values):
             return name
     return "text"
 
@@ -200,13 +201,20 @@ def _fits(value: str, name: str) -> bool:
         convert(value, parse_type(name))
     except RecordError:
         return False
-    return name != "uuid" or str(UUID(value)) == value.lower()
+    if name == "uuid":
+        return str(UUID(value)) == value.lower()
+    return True
 
 
 def _decode(raw: bytes) -> Any:
     try:
         return _decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidOperation):
+    except (
+        msgspec.MsgspecError,
+        UnicodeDecodeError,
+        RecursionError,
+        InvalidOperation,
+    ):
         return object()
 
 

@@ -18,10 +18,17 @@ import msgspec
 
 from sync_pipelines.batches.layout import KeptRecords
 from sync_pipelines.batches.raw_json import find_records, members
+from sync_pipelines.batches.typed import Path
 from sync_pipelines.errors import BrokenPageError
 from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines.model.limits import MAX_RECORD_BYTES
-from sync_pipelines.sources.declared.paths import MAX_NESTED, SEPARATOR, id_column, source_paths
+from sync_pipelines.sources.declared.paths import (
+    MAX_NESTED,
+    SEPARATOR,
+    id_column,
+    path_of,
+    source_paths,
+)
 
 _NULL = b"null"
 _HIDDEN = b'"***"'
@@ -76,8 +83,7 @@ class Keeper:
             self._plant(path, name)
         for source, target in endpoint.mapping.items():
             if target not in self._declared:
-                path = tuple(source.split("."))
-                self._plant(path, target)
+                self._plant(path_of(source), target)
         self._masked = set(masked)
         for name in masked:
             path = paths.get(name, (name,))
@@ -85,9 +91,14 @@ class Keeper:
         self._rowversion = cursor.field if cursor is not None else None
         self._id = id_column(endpoint)
         self._verified = ids.verified if ids is not None else None
-        self._apart = {*endpoint.key, self._id, self._verified, self._rowversion}
+        self._apart = {
+            *endpoint.key,
+            self._id,
+            self._verified,
+            self._rowversion,
+        }
 
-    def _plant(self, path: tuple[str, ...], name: str) -> None:
+    def _plant(self, path: Path, name: str) -> None:
         node = self._tree
         for part in path:
             node = node.setdefault(part, {})
@@ -123,7 +134,12 @@ class Keeper:
         """One record."""
         return self._row(record, 0, KeptRecords(b"", 0))
 
-    def _row(self, raw: bytes, place: int, result: KeptRecords) -> bytes:
+    def _row(
+        self,
+        raw: bytes,
+        place: int,
+        result: KeptRecords,
+    ) -> bytes:
         try:
             found = members(raw)
         except BrokenPageError:
@@ -135,11 +151,15 @@ class Keeper:
         row = _Row(place, data, result)
         self._walk(found, self._tree, (), row)
         self.seen.update(data)
-        one = _text(data.get(self._id)) if self._id else None
+        one = None
+        if self._id:
+            one = _text(data.get(self._id))
         result.ids.append(one)
         if self._endpoint.ids is not None:
             self._judge(row)
-        rowversion = data.get(self._rowversion, _NULL) if self._rowversion else _NULL
+        rowversion = _NULL
+        if self._rowversion:
+            rowversion = data.get(self._rowversion, _NULL)
         fields = [_key(name) + value for name, value in data.items()]
         inside = b",".join(fields)
         return b'{"row_version":' + rowversion + b',"data":{' + inside + b"}}"
@@ -148,7 +168,7 @@ class Keeper:
         self,
         found: dict[str, bytes],
         tree: _Tree,
-        prefix: tuple[str, ...],
+        prefix: Path,
         row: _Row,
     ) -> None:
         if len(prefix) > MAX_NESTED:
@@ -173,7 +193,7 @@ class Keeper:
     def _take(
         self,
         node: _Tree,
-        path: tuple[str, ...],
+        path: Path,
         raw: bytes,
         row: _Row,
     ) -> dict[str, bytes] | None:
@@ -191,7 +211,12 @@ class Keeper:
             row.refuse(_first_name(node), f"The field {'.'.join(path)} is no object.")
         return inner
 
-    def _keep_free(self, path: tuple[str, ...], raw: bytes, row: _Row) -> None:
+    def _keep_free(
+        self,
+        path: Path,
+        raw: bytes,
+        row: _Row,
+    ) -> None:
         """Keep a field that no column names."""
         free = SEPARATOR.join(path)
         if self._masked and not self._masked.isdisjoint(path):

@@ -65,9 +65,10 @@ class DeclaredKind(SourceKind):
         """
         entity = context.entity
         endpoint = endpoint_of(context.connector, entity.slug)
-        if endpoint.cursor is not None and endpoint.cursor.field in context.masked:
+        cursor = endpoint.cursor
+        if cursor is not None and cursor.field in context.masked:
             raise ConfigurationError(
-                f"The column {endpoint.cursor.field} of {entity.path} is its cursor, which is kept in clear;"
+                f"The column {cursor.field} of {entity.path} is its cursor, which is kept in clear;"
                 " it cannot be masked.",
                 where=dict(entity.where),
                 next_command="take the mask out of the gate, or the cursor out of the connector's file",
@@ -123,13 +124,19 @@ class DeclaredKind(SourceKind):
             return [secret, *others]
         checks = [secret]
         limits = connector_limits(connector, settings)
-        patience = {"tries": 1, "timeout_seconds": min(10.0, limits.timeout_seconds)}
+        timeout_seconds = min(10.0, limits.timeout_seconds)
+        patience = {"tries": 1, "timeout_seconds": timeout_seconds}
         session = new_session(
             connector.base_url, auth_key(connector), limits.model_copy(update=patience), outbound
         )
         try:
             for slug in declaration.endpoints:
-                check = self._test_endpoint(declaration, slug, session, settings)
+                check = self._test_endpoint(
+                    declaration,
+                    slug,
+                    session,
+                    settings,
+                )
                 checks.append(check)
         finally:
             session.close()

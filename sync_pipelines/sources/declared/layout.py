@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from typing import Any
-
-import msgspec
 
 from sync_pipelines.batches.layout import KeptRecords
 from sync_pipelines.batches.raw_json import Step, compile_path, elements, follow, members
-from sync_pipelines.batches.typed import NOT_TYPED, Path, TypedReader, is_plain
+from sync_pipelines.batches.typed import Path, TypedReader, is_plain
 from sync_pipelines.model.declaration import Endpoint
 from sync_pipelines.model.entity import Column
 from sync_pipelines.sources.declared.keeper import Keeper
-from sync_pipelines.sources.declared.paths import source_paths
+from sync_pipelines.sources.declared.locator import ListLocator, quoted_name
+from sync_pipelines.sources.declared.paths import path_of, source_paths
 
-_MARK = b'"\x7fhere are the records"'
+SHOWN_COLUMNS = 10
 
 
 class DeclaredLayout:
@@ -36,7 +33,7 @@ class DeclaredLayout:
     ) -> None:
         names = [column.name for column in columns]
         self._keeper = Keeper(endpoint, names, masked)
-        self._names = frozenset(names)
+        self._names = names
         self._unseen = _paths_by_column(endpoint, names)
         steps = _steps(endpoint)
         self._outer: tuple[str, ...] = ()
@@ -46,22 +43,24 @@ class DeclaredLayout:
         self.reader = self._typed_reader(endpoint, columns)
         if steps is None or not _is_typed(endpoint, names):
             self.reader.is_possible = False
-        self._locator: Any = None
-        self._named = b""
+        self._locator: ListLocator | None = None
         if self.reader.is_possible and self._outer:
-            self._locator = _locator(self._outer)
-            self._named = _quoted(self._outer[-1])
-        self._lists_behind = 0
+            self._locator = ListLocator(self._outer)
 
     def _typed_reader(self, endpoint: Endpoint, columns: Sequence[Column]) -> TypedReader:
         """The decoder of records whose columns have the declared types."""
-        places = {column.name: place for place, column in enumerate(columns)}
-        paths = {places[name]: path for name, path in self._unseen.items()}
+        paths: dict[int, Path] = {}
+        cursor: int | None = None
+        for place, column in enumerate(columns):
+            if column.name in self._unseen:
+                paths[place] = self._unseen[column.name]
+            if endpoint.cursor is not None and endpoint.cursor.field == column.name:
+                cursor = place
         reader = TypedReader(
             columns,
             paths,
             (None, *self._inner),
-            cursor=places.get(endpoint.cursor.field) if endpoint.cursor is not None else None,
+            cursor=cursor,
             keeps_objects=not endpoint.flatten,
         )
         steps = (*self._outer, *self._inner)
@@ -71,52 +70,21 @@ class DeclaredLayout:
     @property
     def absent(self) -> frozenset[str]:
         """Names of columns whose field was in no record so far."""
-        return self._names - self._keeper.seen
+        return frozenset(self._names) - self._keeper.seen
+
+    def warnings(self) -> list[str]:
+        """What a person should know of columns whose field was in no record."""
+        names = [name for name in self._names if name not in self._keeper.seen]
+        if not names:
+            return []
+        shown = ", ".join(names[:SHOWN_COLUMNS])
+        return [f"no record had the fields of {shown}: did the source rename them?"]
 
     def locate(self, body: bytes) -> bytes | None:
         """The text of the list of records; None where only `keep` finds the records."""
         if self._locator is None:
             return body
-        return self._locate_by_guess(body) or self._locate_by_parsing(body)
-
-    def _locate_by_guess(self, body: bytes) -> bytes | None:
-        """The list between its name and where earlier ones ended; None where what is around it does not prove that.
-
-        What is around the list is short, so this costs next to nothing. The typed decoder reads the list itself.
-        """
-        named_at = body.find(self._named)
-        if named_at < 0:
-            return None
-        start = body.find(b"[", named_at + len(self._named))
-        end = len(body)
-        for _ in range(self._lists_behind + 1):
-            end = body.rfind(b"]", 0, end)
-        if not 0 <= start < end:
-            return None
-        if end - start < len(body) // 2:
-            return None
-        behind = end + 1
-        around = body[:start] + _MARK + body[behind:]
-        if around.count(_MARK) != 1 or self._found_in(around) != _MARK:
-            return None
-        return body[start:behind]
-
-    def _locate_by_parsing(self, body: bytes) -> bytes | None:
-        found = self._found_in(body)
-        if found is None:
-            return None
-        behind = body.rpartition(found)[2]
-        self._lists_behind = behind.count(b"]")
-        return found
-
-    def _found_in(self, body: bytes) -> bytes | None:
-        try:
-            found = self._locator.decode(body)
-        except NOT_TYPED:
-            return None
-        for _ in self._outer:
-            found = found.f0
-        return bytes(found)
+        return self._locator.locate(body)
 
     def note_seen(self, located: bytes) -> None:
         """Take in which columns have a field in these records, which the typed decoder took."""
@@ -170,8 +138,7 @@ def _paths_by_column(endpoint: Endpoint, names: Sequence[str]) -> dict[str, Path
     # A field that is mapped to what is no column fills none.
     for source, target in endpoint.mapping.items():
         if target not in names:
-            path = tuple(source.split("."))
-            owners.pop(path, None)
+            owners.pop(path_of(source), None)
     return {name: path for path, name in owners.items()}
 
 
@@ -185,7 +152,8 @@ def _is_typed(endpoint: Endpoint, names: Sequence[str]) -> bool:
 def _steps(endpoint: Endpoint) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     """The names that lead to the list of records, and those from an element to its record; None with an index."""
     records = endpoint.records
-    steps = compile_path(records if isinstance(records, str) else records[0])
+    path = records if isinstance(records, str) else records[0]
+    steps = compile_path(path)
     at = steps.index(None) if None in steps else len(steps)
     outer = _names(steps[:at])
     inner = _names(steps[at + 1 :])
@@ -200,23 +168,9 @@ def _names(steps: Sequence[Step]) -> tuple[str, ...] | None:
     return tuple(names) if len(names) == len(steps) else None
 
 
-def _locator(names: Sequence[str]) -> Any:
-    wanted: Any = msgspec.Raw
-    for name in reversed(names):
-        fields = [("f0", wanted)]
-        wanted = msgspec.defstruct("At", fields, rename={"f0": name})
-    return msgspec.json.Decoder(wanted)
-
-
 def _is_named(name: str, text: bytes) -> bool:
     """Whether a field of this name can be in a text; a name may be spelled with escapes."""
-    return b"\\" in text or _quoted(name) in text
-
-
-def _quoted(name: str) -> bytes:
-    """A name as JSON without escapes has it."""
-    text = json.dumps(name, ensure_ascii=False)
-    return text.encode("utf-8", "surrogatepass")
+    return b"\\" in text or quoted_name(name) in text
 
 
 def _has(raw: bytes, path: Path) -> bool:

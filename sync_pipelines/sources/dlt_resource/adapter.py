@@ -43,7 +43,12 @@ _SILENT = (
 )
 
 
-def call_source(place: str, arguments: Mapping[str, Any], outbound: Outbound, base_url: str) -> Any:
+def call_source(
+    place: str,
+    arguments: Mapping[str, Any],
+    outbound: Outbound,
+    base_url: str,
+) -> Any:
     """What a source or resource function returns.
 
     Args:
@@ -66,9 +71,9 @@ def call_source(place: str, arguments: Mapping[str, Any], outbound: Outbound, ba
             next_command="install the package of the source, or put its folder on PYTHONPATH",
         ) from None
     _check_callable(function, place)
-    given = {
-        argument: _resolved(value, outbound, base_url) for argument, value in arguments.items()
-    }
+    given = {}
+    for argument, value in arguments.items():
+        given[argument] = _resolved(value, outbound, base_url)
     try:
         with _own_state():
             return function(**given)
@@ -85,7 +90,9 @@ def _own_state() -> AbstractContextManager[Any]:
 
 def _check_callable(function: Any, place: str) -> None:
     """Refuse a source that was made once: it is read to its end by the first run, and the next one gets nothing."""
-    if not callable(function) or (isinstance(function, DltResource) and function.args_bound):
+    if not callable(function):
+        raise _made_once(place)
+    if isinstance(function, DltResource) and function.args_bound:
         raise _made_once(place)
 
 
@@ -103,7 +110,14 @@ def _resolved(value: Any, outbound: Outbound, base_url: str) -> Any:
         outbound.check_secret(value, base_url)
         return resolve_secret(value)
     if isinstance(value, Mapping):
-        return {name: _resolved(inner, outbound, base_url) for name, inner in value.items()}
+        return {
+            name: _resolved(
+                inner,
+                outbound,
+                base_url,
+            )
+            for name, inner in value.items()
+        }
     if isinstance(value, list):
         return [_resolved(inner, outbound, base_url) for inner in value]
     return value
@@ -174,7 +188,11 @@ class DeclaredResource:
     def of(cls, declaration: Declaration, slug: str) -> DeclaredResource:
         """The resource of an endpoint."""
         endpoint = declaration.endpoints[slug]
-        return cls(declaration.source or "", endpoint.resource or slug, endpoint)
+        return cls(
+            place=declaration.source or "",
+            name=endpoint.resource or slug,
+            endpoint=endpoint,
+        )
 
 
 class DltResourceSource(WalkedSource):
@@ -199,7 +217,12 @@ class DltResourceSource(WalkedSource):
     def _call(self) -> Any:
         place = self._resource.place
         arguments = self._declaration.arguments
-        return call_source(place, arguments, self._outbound, self._connector.base_url)
+        return call_source(
+            place,
+            arguments,
+            self._outbound,
+            self._connector.base_url,
+        )
 
     def walk(
         self,
@@ -211,7 +234,13 @@ class DltResourceSource(WalkedSource):
         """As `WalkedSource.walk`."""
         # Before each page, so that a cancelled run stops the resource and not only the table.
         number = before()
-        bodies = bodies_of(self._call(), self._resource, self.page_size, after, self._codec)
+        bodies = bodies_of(
+            self._call(),
+            self._resource,
+            self.page_size,
+            after,
+            self._codec,
+        )
         for asked, body in enumerate(bodies, 1):
             if asked > self._max_pages:
                 raise SourceContractError(

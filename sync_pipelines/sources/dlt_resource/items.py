@@ -81,7 +81,10 @@ def _has_names(record: Any) -> bool:
 
 def _pairs(record: Mapping[Any, Any]) -> list[Any]:
     """A record with a key that is no text as a list, which goes to quarantine as it is."""
-    return [[_plain(name), _plain(inner)] for name, inner in record.items()]
+    pairs = []
+    for name, inner in record.items():
+        pairs.append([_plain(name), _plain(inner)])
+    return pairs
 
 
 def _object(value: Mapping[Any, Any]) -> Any:

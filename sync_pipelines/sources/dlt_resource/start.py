@@ -33,7 +33,11 @@ class Start(dlt.sources.incremental[Any]):
         return rows
 
 
-def begin_at(resource: DltResource, endpoint: Endpoint, after: str | None) -> None:
+def begin_at(
+    resource: DltResource,
+    endpoint: Endpoint,
+    after: str | None,
+) -> None:
     """Give a resource its start; before the first read, the one that its own incremental has."""
     assert endpoint.cursor is not None
     own = _own_start(resource)

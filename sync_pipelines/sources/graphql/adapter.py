@@ -15,6 +15,8 @@ from sync_pipelines.model.declaration import ConnectionPagination, Endpoint
 from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.declared.endpoints import page_size_of
 from sync_pipelines.sources.declared.layout import DeclaredLayout
+from sync_pipelines.sources.declared.seen_pages import SeenPages
+from sync_pipelines.sources.declared.stated_total import StatedTotal
 from sync_pipelines.sources.graphql.answers import (
     PageInfo,
     check_errors,
@@ -26,8 +28,6 @@ from sync_pipelines.sources.http.guarded import GuardedSession
 from sync_pipelines.sources.http.traffic import HttpRequest, Reply, Traffic
 from sync_pipelines.sources.source import WalkedSource
 
-SHOWN_COLUMNS = 10
-
 
 class GraphqlSource(WalkedSource):
     """One endpoint of a connector of kind graphql.
@@ -38,20 +38,24 @@ class GraphqlSource(WalkedSource):
     """
 
     def __init__(self, context: ReadContext, endpoint: Endpoint) -> None:
+        entity = context.entity
         self._session = context.open_session()
-        self._entity = context.entity
         self._endpoint = endpoint
         self._max_pages = context.max_pages
-        self.page_size = page_size_of(endpoint, context.entity.policy.page_size, context.settings)
-        self._layout = DeclaredLayout(endpoint, context.entity.columns, context.masked)
+        self.page_size = page_size_of(
+            endpoint,
+            entity.policy.page_size,
+            context.settings,
+        )
+        self._layout = DeclaredLayout(endpoint, entity.columns, context.masked)
         self.layout = self._layout
-        self._totals: set[int | None] = set()
+        self._stated = StatedTotal()
         self._records = 0
 
     @property
     def total(self) -> int | None:
         """As `Source.total`."""
-        return next(iter(self._totals)) if len(self._totals) == 1 else None
+        return self._stated.total
 
     def walk(
         self,
@@ -61,13 +65,20 @@ class GraphqlSource(WalkedSource):
         before: Callable[[], int],
     ) -> Iterator[Page]:
         """As `WalkedSource.walk`."""
-        self._totals.clear()
+        self._stated.begin()
+        # What a filter leaves out may or may not be part of the count.
+        is_counted = after is None and self._endpoint.pagination.checked
         cursor: str | None = None
-        known: set[str] = set()
-        digests: set[bytes] = set()
-        for _ in range(self._max_pages):
+        seen = SeenPages(self._max_pages)
+        while True:
+            seen.note_request(cursor or "")
             number = before()
-            variables = variables_for(self._endpoint, self.page_size, cursor=cursor, since=after)
+            variables = variables_for(
+                self._endpoint,
+                self.page_size,
+                cursor=cursor,
+                since=after,
+            )
             page, info = ask(
                 self._session,
                 self._endpoint,
@@ -77,41 +88,26 @@ class GraphqlSource(WalkedSource):
             )
             self._records += page.fetched
             if page.fetched:
-                if page.digest in digests:
-                    raise SourceContractError(
-                        "The source sends the same records for two pages: it is looping."
-                    )
-                digests.add(page.digest)
+                seen.note_records(page.digest)
                 yield page
-            # What a filter leaves out may or may not be part of the count.
-            is_counted = after is None and self._endpoint.pagination.checked
-            self._totals.add(info.total if is_counted else None)
+            self._stated.note(info.total if is_counted else None)
             if not info.has_next:
                 return
             cursor = info.end_cursor
-            if cursor in known:
-                raise SourceContractError(
-                    "The source leads back to a page that was read already: it is looping."
-                )
-            known.add(cursor or "")
-        raise SourceContractError(
-            f"The source was asked {self._max_pages} times in one read without coming to an end.",
-            next_command="raise MAX_PAGES if it really holds that much",
-        )
 
-    def _decoded(self, decoder: PageDecoder, number: int, reply: Reply) -> tuple[Page, PageInfo]:
+    def _decoded(
+        self,
+        decoder: PageDecoder,
+        number: int,
+        reply: Reply,
+    ) -> tuple[Page, PageInfo]:
         page = decoder.decode(number, reply.body)
         info = info_of(self._endpoint, reply.body)
         return page, info
 
     def warnings(self) -> list[str]:
         """Columns that no record had."""
-        absent = self._layout.absent
-        names = [column.name for column in self._entity.columns if column.name in absent]
-        if not self._records or not names:
-            return []
-        shown = ", ".join(names[:SHOWN_COLUMNS])
-        return [f"no record had the fields of {shown}: did the source rename them?"]
+        return self._layout.warnings() if self._records else []
 
 
 def ask(
@@ -178,7 +174,11 @@ def info_of(endpoint: Endpoint, body: bytes) -> PageInfo:
     return PageInfo(has_next=False)
 
 
-def _check_inside(endpoint: Endpoint, body: bytes, paged: int) -> None:
+def _check_inside(
+    endpoint: Endpoint,
+    body: bytes,
+    paged: int,
+) -> None:
     """Refuse an answer with another connection on the way to its records that goes on: nobody would read its rest.
 
     Args:
@@ -186,10 +186,12 @@ def _check_inside(endpoint: Endpoint, body: bytes, paged: int) -> None:
         body: of an answer without errors.
         paged: steps that lead to the connection whose pages are followed.
     """
+    if b'"pageInfo"' not in body:
+        return
     found = [body]
     steps = compile_path(records_path(endpoint))
     for place, step in enumerate(steps):
-        if place != paged and b'"pageInfo"' in body and any(map(goes_on, found)):
+        if place != paged and any(map(goes_on, found)):
             raise SourceContractError(
                 "Another list on the way to the records says that there is a next page, which is never asked for.",
                 next_command="ask for the records by a query whose only list with pages is their own",
@@ -202,7 +204,8 @@ def _check_inside(endpoint: Endpoint, body: bytes, paged: int) -> None:
 
 def records_path(endpoint: Endpoint) -> str:
     """JSONPath of the records; of several the first, and the kind takes one only."""
-    return endpoint.records if isinstance(endpoint.records, str) else endpoint.records[0]
+    records = endpoint.records
+    return records if isinstance(records, str) else records[0]
 
 
 def connection_path(endpoint: Endpoint) -> tuple[Step, ...]:

@@ -47,7 +47,9 @@ class GraphqlKind(DeclaredKind):
 
     def resolve(self, declaration: Declaration, session: GuardedSession) -> Resolved:
         """As `SourceKind.resolve`: what a file may leave out is written down, so that it never changes by itself."""
-        endpoints = {slug: _completed(one) for slug, one in declaration.endpoints.items()}
+        endpoints = {}
+        for slug, endpoint in declaration.endpoints.items():
+            endpoints[slug] = _completed(endpoint)
         completed = declaration.model_copy(update={"endpoints": endpoints})
         return Resolved(completed)
 
@@ -62,7 +64,13 @@ class GraphqlKind(DeclaredKind):
         endpoint = declaration.endpoints[slug]
         page_size = page_size_of(endpoint, None, settings)
         variables = variables_for(endpoint, min(SAMPLE_RECORDS, page_size))
-        body = ask(session, endpoint, variables, Traffic(), lambda reply: reply.body)
+        body = ask(
+            session,
+            endpoint,
+            variables,
+            Traffic(),
+            lambda reply: reply.body,
+        )
         info_of(endpoint, body)
         assert isinstance(body, bytes)
         return body
@@ -70,7 +78,11 @@ class GraphqlKind(DeclaredKind):
 
 def _completed(endpoint: Endpoint) -> Endpoint:
     """The endpoint with the path and the pagination that its file leaves out."""
-    declared = endpoint.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    declared = endpoint.model_dump(
+        mode="json",
+        by_alias=True,
+        exclude_unset=True,
+    )
     if "path" not in endpoint.model_fields_set:
         declared["path"] = DEFAULT_PATH
     if "pagination" not in endpoint.model_fields_set and _is_connection(endpoint):
@@ -80,13 +92,17 @@ def _completed(endpoint: Endpoint) -> Endpoint:
 
 def _is_connection(endpoint: Endpoint) -> bool:
     steps = compile_path(records_path(endpoint))
-    return steps[-1:] == ("nodes",) or steps[-3:] == ("edges", None, "node")
+    if steps[-1:] == ("nodes",):
+        return True
+    return steps[-3:] == ("edges", None, "node")
 
 
 def _is_inside(steps: tuple[Step, ...]) -> bool:
     """Whether a connection is inside of a list, or of one element of it."""
-    names = [place for place, step in enumerate(steps) if step in ("nodes", "edges")]
-    last = names[-1] if names else 0
+    last = 0
+    for place, step in enumerate(steps):
+        if step in ("nodes", "edges"):
+            last = place
     return any(not isinstance(step, str) for step in steps[:last])
 
 
@@ -127,7 +143,8 @@ def _problems(endpoint: Endpoint) -> Iterable[tuple[tuple[str, ...], str]]:
     if endpoint.query is None:
         yield (), "an endpoint of kind graphql needs a `query`"
         return
-    if not isinstance(endpoint.records, str) and len(endpoint.records) > 1:
+    has_paths = not isinstance(endpoint.records, str)
+    if has_paths and len(endpoint.records) > 1:
         yield ("records",), "the records of a query have one path, beside which its pageInfo is"
         return
     try:

@@ -40,8 +40,12 @@ def with_query(url: str, query: Mapping[str, str | int]) -> str:
         return url
     parts = urlsplit(url)
     given = parse_qsl(parts.query, keep_blank_values=True)
-    kept = [(name, value) for name, value in given if name not in query]
-    text = urlencode([*kept, *query.items()])
+    members: list[tuple[str, str | int]] = []
+    for name, value in given:
+        if name not in query:
+            members.append((name, value))
+    members += query.items()
+    text = urlencode(members)
     return urlunsplit(parts._replace(query=text))
 
 

@@ -18,7 +18,7 @@ from sync_pipelines.network.outbound import Outbound
 from sync_pipelines.secrets import register_secret, resolve_secret
 from sync_pipelines.sources.http.credentials import Authentication, BearerToken
 from sync_pipelines.sources.http.guarded import GuardedSession
-from sync_pipelines.sources.http.traffic import HttpRequest
+from sync_pipelines.sources.http.traffic import HttpRequest, Reply
 
 RENEW_BEFORE_SECONDS = 30.0
 DEFAULT_LIFETIME_SECONDS = 300.0
@@ -92,7 +92,12 @@ class ClientCredentials:
         origin = f"{parts.scheme}://{parts.netloc}"
         most_bytes = min(limits.max_page_bytes, MAX_TOKEN_ANSWER_BYTES)
         small = limits.model_copy(update={"max_page_bytes": most_bytes})
-        self._session = GuardedSession(origin, lambda: None, small, outbound=outbound)
+        self._session = GuardedSession(
+            origin,
+            lambda: None,
+            small,
+            outbound=outbound,
+        )
         self._lock = threading.Lock()
         self._token: str | None = None
         self._until = 0.0
@@ -139,7 +144,11 @@ class ClientCredentials:
             headers=headers,
             body=urlencode(form).encode(),
         )
-        self._token, lifetime = self._session.send(request, lambda reply: token_of(reply.body))
+
+        def parse(reply: Reply) -> tuple[str, float]:
+            return token_of(reply.body)
+
+        self._token, lifetime = self._session.send(request, parse)
         good_seconds = max(lifetime - RENEW_BEFORE_SECONDS, lifetime / 2)
         self._until = self._clock() + good_seconds
 
@@ -166,7 +175,8 @@ def token_of(body: bytes) -> tuple[str, float]:
     token = answer.get("access_token") if isinstance(answer, dict) else None
     if not _is_usable(token):
         raise AuthenticationError("The token endpoint answered without a usable access_token.")
-    if str(answer.get("token_type", "bearer")).lower() != "bearer":
+    token_type = str(answer.get("token_type", "bearer"))
+    if token_type.lower() != "bearer":
         raise GuardError("The token endpoint gave a token that is not of the type Bearer.")
     register_secret(token)
     lifetime = answer.get("expires_in", DEFAULT_LIFETIME_SECONDS)
@@ -208,5 +218,10 @@ def make_authentication(
         case BearerAuth():
             return BearerToken(lambda: secret_for(base_url)(auth.token))
         case OAuth2Auth():
-            return ClientCredentials(auth, limits, secret_for(auth.token_url), outbound)
+            return ClientCredentials(
+                auth,
+                limits,
+                secret_for(auth.token_url),
+                outbound,
+            )
     return BearerToken(lambda: None)

@@ -84,7 +84,8 @@ def read_body(
                 next_command=when_too_large,
                 answered=True,
             )
-        if decoded > _SMALL_BYTES and decoded > limits.max_ratio * max(wire, 1):
+        most_decoded = limits.max_ratio * max(wire, 1)
+        if decoded > _SMALL_BYTES and decoded > most_decoded:
             raise GuardError(
                 f"The answer unpacks to more than {limits.max_ratio} times its size on the wire.",
                 answered=True,

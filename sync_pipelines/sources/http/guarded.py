@@ -183,7 +183,8 @@ class GuardedSession:
 
     def _send_once(self, request: HttpRequest, traffic: Traffic) -> Reply:
         shown = checked_url(self.base_url, request.url, request.query)
-        headers = {**_HEADERS, **request.headers, **self._auth.headers()}
+        headers = {**_HEADERS, **request.headers}
+        headers |= self._auth.headers()
         url = with_query(shown, self._auth.query())
         deadline = Deadline(self.limits.page_deadline_seconds)
         seconds = self.limits.timeout_seconds
@@ -211,7 +212,9 @@ class GuardedSession:
         if not is_good:
             raise status_error(response, body if self._shows_bodies else b"")
         # `items` lists a repeated header once per value; the index joins the values by a comma.
-        joined = {name.lower(): response.headers[name] for name in response.headers}
+        joined = {}
+        for name in response.headers:
+            joined[name.lower()] = response.headers[name]
         return Reply(body, joined, shown)
 
     def _body(
@@ -223,7 +226,13 @@ class GuardedSession:
         """The body; a connection with an unread rest is not used again."""
         is_whole = False
         try:
-            body = read_body(response, self.limits, deadline, traffic, self._when_too_large)
+            body = read_body(
+                response,
+                self.limits,
+                deadline,
+                traffic,
+                self._when_too_large,
+            )
             is_whole = True
         except (HTTPError, OSError) as error:
             deadline.check()

@@ -64,7 +64,11 @@ def _relations(parameters: dict[str, str]) -> tuple[str, ...]:
     return tuple(relations.lower().split())
 
 
-def next_target(header: str, base: str, relation: str = "next") -> str | None:
+def next_target(
+    header: str,
+    base: str,
+    relation: str = "next",
+) -> str | None:
     """Where the first link of a relation leads; None when there is none.
 
     Raises:

@@ -9,6 +9,7 @@ from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.page import Page
 from sync_pipelines.batches.raw_json import find_records, members
 from sync_pipelines.batches.records import decode_value
+from sync_pipelines.batches.typed import Path
 from sync_pipelines.batches.values import convert
 from sync_pipelines.errors import RecordError
 from sync_pipelines.model.declaration import Endpoint
@@ -26,8 +27,6 @@ from sync_pipelines.sources.rest.list_read import ListRead
 from sync_pipelines.sources.rest.paginators import Pages
 from sync_pipelines.sources.source import PagedSource, PageRequest, WalkedSource, WritableSource
 
-SHOWN_COLUMNS = 10
-
 
 class RestSource(WritableSource):
     """One endpoint of a connector of kind rest or openapi.
@@ -38,13 +37,22 @@ class RestSource(WritableSource):
         ids: the ids to ask for, where the endpoint takes some.
     """
 
-    def __init__(self, context: ReadContext, endpoint: Endpoint, ids: WantedIds) -> None:
+    def __init__(
+        self,
+        context: ReadContext,
+        endpoint: Endpoint,
+        ids: WantedIds,
+    ) -> None:
         entity = context.entity
         self._entity = entity
         self._endpoint = endpoint
         self._ids = ids
         self._max_pages = context.max_pages
-        self.page_size = page_size_of(endpoint, entity.policy.page_size, context.settings)
+        self.page_size = page_size_of(
+            endpoint,
+            entity.policy.page_size,
+            context.settings,
+        )
         self._answers = Answers(context, endpoint)
         self._end = ListEnd(entity, endpoint, self.page_size)
         self._layout = DeclaredLayout(endpoint, entity.columns, context.masked)
@@ -52,12 +60,14 @@ class RestSource(WritableSource):
         self._shows_ids = id_column(endpoint) not in context.masked
         # By its id a record is found wherever it moved, so the last stretch need not be asked for again.
         self.can_move = endpoint.ids is None
-        self.is_list = endpoint.ids is None and endpoint.recording is None
+        self.is_list = self.can_move and endpoint.recording is None
 
     @property
-    def paths(self) -> dict[str, tuple[str, ...]]:
+    def paths(self) -> dict[str, Path]:
         """As `WritableSource.paths`."""
-        paths = {column.name: (column.name,) for column in self._entity.columns}
+        paths: dict[str, Path] = {}
+        for column in self._entity.columns:
+            paths[column.name] = (column.name,)
         return paths | source_paths(self._endpoint)
 
     @property
@@ -77,10 +87,15 @@ class RestSource(WritableSource):
         )
         session.send(request)
 
-    def find_raw(self, key: str, traffic: Traffic, max_record_bytes: int) -> bytes | None:
+    def find_raw(
+        self,
+        key: str,
+        traffic: Traffic,
+        max_record_bytes: int,
+    ) -> bytes | None:
         """As `WritableSource.find_raw`."""
         column = self._entity.business_keys[0]
-        path = source_paths(self._endpoint).get(column.name, (column.name,))
+        path = self.paths[column.name]
         pages = self._pages_with(key)
         for _ in range(self._max_pages):
             reply: Reply = self._answers.session.send(pages.current, traffic=traffic)
@@ -90,18 +105,22 @@ class RestSource(WritableSource):
                 may_be_one=not self._endpoint.has_pages,
                 max_record_bytes=max_record_bytes,
             )
-            found = next((raw for raw in records if _key_at(raw, path, column) == key), None)
-            if found is not None or not records or not pages.advance(reply, len(records)):
-                return found
+            for raw in records:
+                if _key_at(raw, path, column) == key:
+                    return raw
+            if not records or not pages.advance(reply, len(records)):
+                return None
         return None
 
     def _pages_with(self, key: str) -> Pages:
         """The requests that show the record of a key: of this id alone, where the endpoint takes ids."""
         query = self._answers.query()
         ids = self._endpoint.ids
-        if ids is not None and ids.param is not None:
-            query[ids.param] = key
-        url = self._answers.url(key if ids is not None else "")
+        url = self._answers.url()
+        if ids is not None:
+            url = self._answers.url(key)
+            if ids.param is not None:
+                query[ids.param] = key
         return Pages(self._endpoint, url, query, self.page_size)
 
     def warnings(self) -> list[str]:
@@ -109,11 +128,8 @@ class RestSource(WritableSource):
         died.
         """
         warnings = []
-        absent = self._layout.absent
-        names = [column.name for column in self._entity.columns if column.name in absent]
-        if self._answers.records and names:
-            shown = ", ".join(names[:SHOWN_COLUMNS])
-            warnings.append(f"no record had the fields of {shown}: did the source rename them?")
+        if self._answers.records:
+            warnings += self._layout.warnings()
         if self._end.may_be_early:
             warnings.append(
                 "no answer has the place where the next page is named: is the pagination of the connector's file right?"
@@ -137,7 +153,13 @@ class SortedRestSource(RestSource, PagedSource):
         """As `PagedSource.page`."""
         url = self._answers.url()
         query = self._answers.query(request.rowversion_gt)
-        pages = Pages(self._endpoint, url, query, request.page_size, request.number)
+        pages = Pages(
+            self._endpoint,
+            url,
+            query,
+            request.page_size,
+            request.number,
+        )
         walk = Walk(decoder, traffic, lambda: running)
         answer = self._answers.ask(pages, walk, running)
         if not answer.page.fetched:
@@ -164,13 +186,29 @@ class WalkedRestSource(RestSource, WalkedSource):
         walk = Walk(decoder, traffic, before)
         ids = self._endpoint.ids
         if ids is None:
-            yield from self._list(walk, self._answers.url(), self._answers.query(after))
+            url = self._answers.url()
+            query = self._answers.query(after)
+            yield from self._list(walk, url, query)
             return
 
-        def read_list(url: str, query: dict[str, Any]) -> Iterator[Page]:
-            return self._list(walk, url, query, absent_is_empty=ids.param is None)
+        # The path of an address may name what is not there; a list without records is an answer.
+        absent_is_empty = ids.param is None
 
-        read = IdRead(self._answers, walk, self._entity, self._endpoint, shows_ids=self._shows_ids)
+        def read_list(url: str, query: dict[str, Any]) -> Iterator[Page]:
+            return self._list(
+                walk,
+                url,
+                query,
+                absent_is_empty=absent_is_empty,
+            )
+
+        read = IdRead(
+            self._answers,
+            walk,
+            self._entity,
+            self._endpoint,
+            shows_ids=self._shows_ids,
+        )
         yield from read.read(self._ids, after, read_list)
 
     def _list(
@@ -181,7 +219,11 @@ class WalkedRestSource(RestSource, WalkedSource):
         return read.read(absent_is_empty=absent_is_empty)
 
 
-def _key_at(raw: bytes, path: tuple[str, ...], column: Column) -> str | None:
+def _key_at(
+    raw: bytes,
+    path: Path,
+    column: Column,
+) -> str | None:
     """The canonical text of the value at a path; None where it is none of its type."""
     value = raw
     for part in path:
@@ -190,6 +232,7 @@ def _key_at(raw: bytes, path: tuple[str, ...], column: Column) -> str | None:
             return None
         value = inner[part]
     try:
-        return convert(decode_value(value), column.type)
+        decoded = decode_value(value)
+        return convert(decoded, column.type)
     except RecordError:
         return None

@@ -64,7 +64,9 @@ class Answers:
     @property
     def reused(self) -> int:
         """Answers that were kept from a run that did not end."""
-        return 0 if self._cache is None else self._cache.reused
+        if self._cache is None:
+            return 0
+        return self._cache.reused
 
     def url(self, one: str = "") -> str:
         """The address of the endpoint, for this id where it takes one."""
@@ -84,7 +86,14 @@ class Answers:
         if self._cache is not None:
             self._cache.clear()
 
-    def ask(self, pages: Pages, walk: Walk, number: int, *, fresh: bool = False) -> Answer:
+    def ask(
+        self,
+        pages: Pages,
+        walk: Walk,
+        number: int,
+        *,
+        fresh: bool = False,
+    ) -> Answer:
         """The answer to the current request of `pages`.
 
         Args:
@@ -102,14 +111,20 @@ class Answers:
 
         if self._cache is None:
             return self.session.send(pages.current, decode, walk.traffic)
-        kept = None if fresh else self._cache.get(pages.signature)
-        if kept is not None:
-            return decode(kept)
+        if not fresh:
+            kept = self._cache.get(pages.signature)
+            if kept is not None:
+                return decode(kept)
         answer = self.session.send(pages.current, decode, walk.traffic)
         self._cache.put(pages.signature, answer.reply)
         return answer
 
-    def _decode(self, reply: Reply, decoder: PageDecoder, number: int) -> Answer:
+    def _decode(
+        self,
+        reply: Reply,
+        decoder: PageDecoder,
+        number: int,
+    ) -> Answer:
         try:
             page = decoder.decode(number, reply.body)
         except SourceContractError as error:
@@ -126,17 +141,21 @@ class Answers:
             SettingsError: it cannot be read.
         """
         path = Path(self._endpoint.recording or "")
+        most_bytes = self.session.limits.max_page_bytes
         try:
-            body = read_bounded(path, self.session.limits.max_page_bytes)
+            body = read_bounded(path, most_bytes)
         except OSError as error:
             raise SettingsError(
                 f"The recording {printable(str(path))} cannot be read: {error.strerror}."
             ) from None
-        return self._decode(Reply(body, {}, ""), decoder, number).page
+        reply = Reply(body, headers={}, url="")
+        answer = self._decode(reply, decoder, number)
+        return answer.page
 
 
 def _cache_of(context: ReadContext, endpoint: Endpoint) -> AnswerCache | None:
     """Where answers are kept until the run is through; nowhere when they have masked values."""
     if not context.keep_answers or context.masked or endpoint.resume_seconds is None:
         return None
-    return AnswerCache(context.settings.home, context.entity.uid, endpoint.resume_seconds)
+    home = context.settings.home
+    return AnswerCache(home, context.entity.uid, endpoint.resume_seconds)

@@ -47,7 +47,8 @@ class IdCount:
     @property
     def is_enough(self) -> bool:
         """The share is reached still."""
-        return self.good >= round(self.min_success * self.asked, 6)  # 0.55 * 100 is more than 55
+        least = round(self.min_success * self.asked, 6)  # 0.55 * 100 is more than 55
+        return self.good >= least
 
 
 @dataclass
@@ -57,13 +58,23 @@ class _Verdicts:
     good: set[str] = field(default_factory=set)
     faulty: dict[str, str] = field(default_factory=dict)
 
-    def note(self, page: Page, wanted: set[str], column: str | None) -> None:
+    def has(self, one: str) -> bool:
+        """Whether an id is good or has failed."""
+        return one in self.good or one in self.faulty
+
+    def note(
+        self,
+        page: Page,
+        wanted: set[str],
+        column: str | None,
+    ) -> None:
         """Refuse the records of a page that were not asked for, and note of the others which are good."""
         for place, one in enumerate(page.ids):
             if one not in wanted:
                 page.refused.setdefault(place, (column, "It was not asked for."))
             elif place in page.refused:
-                self.faulty[one] = page.refused[place][1]
+                _, reason = page.refused[place]
+                self.faulty[one] = reason
             else:
                 self.good.add(one)
 
@@ -90,7 +101,12 @@ class IdRead:
         self._column = id_column(endpoint)
         self._shows_ids = shows_ids
 
-    def read(self, wanted: WantedIds, after: str | None, read_list: ReadList) -> Iterator[Page]:
+    def read(
+        self,
+        wanted: WantedIds,
+        after: str | None,
+        read_list: ReadList,
+    ) -> Iterator[Page]:
         """The records of the ids, and one for each that did not come back.
 
         Args:
@@ -105,8 +121,11 @@ class IdRead:
         if after is None:
             yield from self._read_in_parts(wanted.all, None, read_list, count)
             return
-        new = [one for one in wanted.all if one not in wanted.known]
-        known = [one for one in wanted.all if one in wanted.known]
+        new: list[str] = []
+        known: list[str] = []
+        for one in wanted.all:
+            part = known if one in wanted.known else new
+            part.append(one)
         yield from self._read_in_parts(new, None, read_list, count)
         yield from self._read_in_parts(known, after, read_list, count)
 
@@ -127,17 +146,26 @@ class IdRead:
         self, ids: list[str], since: str | None, read_list: ReadList, count: IdCount
     ) -> Iterator[Page]:
         """The records of some ids; what failed is noted in `count`."""
-        askable = [one for one in ids if _is_askable(one, self._declared.param)]
-        unasked = [one for one in ids if one not in askable]
-        verdicts = _Verdicts(faulty=dict.fromkeys(unasked, _UNASKABLE))
+        verdicts = _Verdicts()
+        askable = []
+        unasked = []
+        for one in ids:
+            if _is_askable(one, self._declared.param):
+                askable.append(one)
+            else:
+                unasked.append(one)
+                verdicts.faulty[one] = _UNASKABLE
+        wanted = set(ids)
         for url, query in self._requests(askable, since):
             for page in read_list(url, query):
-                verdicts.note(page, set(ids), self._column)
+                verdicts.note(page, wanted, self._column)
                 yield page
+        absent = []
         # What did not change since the cursor need not come; it has a row that is good.
-        found = verdicts.good.union(verdicts.faulty) if since is None else set(ids)
-        absent = [one for one in ids if one not in found]
-        verdicts.faulty |= dict.fromkeys(absent, _ABSENT)
+        if since is None:
+            absent = [one for one in ids if not verdicts.has(one)]
+        for one in absent:
+            verdicts.faulty[one] = _ABSENT
         for one in [*unasked, *absent]:
             yield self._missing_page(one, verdicts.faulty[one])
         for one, reason in verdicts.faulty.items():
@@ -147,7 +175,8 @@ class IdRead:
     def _missing_page(self, one: str, reason: str) -> Page:
         """A page with the record of an id that did not come, which is refused."""
         body = missing_record(self._column or "", one)
-        page = self._walk.decoder.decode_kept(self._walk.before(), body)
+        number = self._walk.before()
+        page = self._walk.decoder.decode_kept(number, body)
         page.refused[0] = (self._column, reason)
         return page
 
@@ -159,17 +188,21 @@ class IdRead:
             return [(self._answers.url(one), query) for one in askable]
         if not askable:
             return []
-        return [(self._answers.url(), {**query, param: ",".join(askable)})]
+        query[param] = ",".join(askable)
+        return [(self._answers.url(), query)]
 
     def _check(self, count: IdCount) -> None:
         """Refuse the read as soon as the share cannot be reached any more."""
         if count.is_enough:
             return
-        some = itertools.islice(count.faulty.items(), SHOWN_IDS)
-        shown = "; ".join(f"{one}: {why}" if self._shows_ids else why for one, why in some)
+        reasons = []
+        for one, why in itertools.islice(count.faulty.items(), SHOWN_IDS):
+            reason = f"{one}: {why}" if self._shows_ids else why
+            reasons.append(reason)
+        shown = printable("; ".join(reasons), 600)
         raise IncompleteAnswerError(
             f"At most {count.good} of {count.asked} records that were asked for can come back good, less than the"
-            f" share of {count.min_success:g}. {printable(shown, 600)}",
+            f" share of {count.min_success:g}. {shown}",
             where=dict(self._entity.where),
             next_command="take the ids that are gone out of the list, or lower ids.min_success, then sync-pipelines"
             f" sync {self._entity.path}",

@@ -41,7 +41,11 @@ def find_ids(context: ReadContext, endpoint: Endpoint) -> WantedIds:
     return WantedIds(tuple(dict.fromkeys(ids)), known)
 
 
-def _ids_of(connection: Any, context: ReadContext, declared: IdList) -> list[str]:
+def _ids_of(
+    connection: Any,
+    context: ReadContext,
+    declared: IdList,
+) -> list[str]:
     if declared.table is None:
         return [str(value) for value in declared.values or ()]
     schema, table, column = declared.table.split(".")
@@ -58,7 +62,11 @@ def _ids_of(connection: Any, context: ReadContext, declared: IdList) -> list[str
         ) from None
 
 
-def _ids_with_row(connection: Any, context: ReadContext, endpoint: Endpoint) -> frozenset[str]:
+def _ids_with_row(
+    connection: Any,
+    context: ReadContext,
+    endpoint: Endpoint,
+) -> frozenset[str]:
     entity = context.entity
     name = id_column(endpoint)
     if name in context.masked:

@@ -49,7 +49,12 @@ class AnswerCache:
         keep_seconds: answers of a run that began longer ago are forgotten as a whole.
     """
 
-    def __init__(self, home: Path, entity_uid: UUID, keep_seconds: int) -> None:
+    def __init__(
+        self,
+        home: Path,
+        entity_uid: UUID,
+        keep_seconds: int,
+    ) -> None:
         self._folder = home / _FOLDER / str(entity_uid)
         self._keep_seconds = keep_seconds
         self.reused = 0

@@ -64,7 +64,11 @@ class RestProber(Prober):
             kept = keeper.keep(reply.body)
             return split_records(kept.body)
 
-        records = self._session.send(pages.current, parse, patience_seconds=patience_seconds)
+        records = self._session.send(
+            pages.current,
+            parse,
+            patience_seconds=patience_seconds,
+        )
         if not records:
             return None
         return rowversion_of(records[0]) or UNVERSIONED
@@ -100,7 +104,12 @@ class RestKind(DeclaredKind):
         declaration, found = resolve_openapi(declaration, session)
         if known - set(declaration.endpoints):
             for name, why in found.skipped.items():
-                logger.warning("%s: %s is left out: %s", connector.name, name, why)
+                logger.warning(
+                    "%s: %s is left out: %s",
+                    connector.name,
+                    name,
+                    why,
+                )
         described = describe_declaration(declaration)
         return Description(described, declaration, found.left_out)
 

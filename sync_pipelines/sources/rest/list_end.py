@@ -11,6 +11,7 @@ from sync_pipelines.model.declaration import (
     PagePagination,
 )
 from sync_pipelines.model.entity import Entity
+from sync_pipelines.sources.declared.stated_total import StatedTotal
 from sync_pipelines.sources.http.traffic import Reply
 from sync_pipelines.sources.rest.answers import Answer
 from sync_pipelines.sources.rest.list_info import ListInfo, read_list_info
@@ -32,30 +33,40 @@ class ListEnd:
         may_be_early: a full page ended a list, and no answer had the place where the next page is named.
     """
 
-    def __init__(self, entity: Entity, endpoint: Endpoint, page_size: int) -> None:
+    def __init__(
+        self,
+        entity: Entity,
+        endpoint: Endpoint,
+        page_size: int,
+    ) -> None:
         self.may_be_early = False
         self._where = dict(entity.where)
         self._endpoint = endpoint
         self._page_size = page_size
         self._is_checked = _is_checked(endpoint)
-        self._totals: set[int | None] = set()
+        self._stated = StatedTotal()
 
     @property
     def total(self) -> int | None:
         """How many records the answers say that there are; None where they do not, or not alike."""
-        return next(iter(self._totals)) if len(self._totals) == 1 else None
+        return self._stated.total
 
     def begin(self) -> None:
         """Another read begins."""
-        self._totals.clear()
+        self._stated.begin()
 
     def note_total(self, reply: Reply) -> None:
         """Take in how many records an answer says that there are."""
         if self._is_checked:
             info = read_list_info(reply, self._endpoint.records)
-            self._totals.add(info.total)
+            self._stated.note(info.total)
 
-    def check(self, pages: Pages, answer: Answer, answers: int) -> None:
+    def check(
+        self,
+        pages: Pages,
+        answer: Answer,
+        answers: int,
+    ) -> None:
         """Refuse an end at which the answer itself says that there is more, or at which nothing distinguishes a cut
         list from a whole one.
 
@@ -108,7 +119,9 @@ class ListEnd:
             return f"the answer is one of {info.pages} pages"
         if not isinstance(self._endpoint.pagination, NoPagination):
             return None
-        if info.ends or (info.total is not None and info.total <= records):
+        if info.ends:
+            return None
+        if info.total is not None and info.total <= records:
             return None
         if info.position is not None:
             return info.position

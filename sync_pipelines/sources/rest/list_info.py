@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from sync_pipelines.batches.raw_json import compile_path
+from sync_pipelines.batches.raw_json import Step, compile_path
 from sync_pipelines.batches.records import members_of
 from sync_pipelines.secrets import printable
 from sync_pipelines.sources.http.links import next_target
@@ -77,6 +77,13 @@ class _Named(NamedTuple):
     in_envelope: bool
 
 
+class _Taken(NamedTuple):
+    """What a step of a JSONPath leads to, and the names and values beside it."""
+
+    raw: bytes
+    beside: list[tuple[str, Any]]
+
+
 @dataclass
 class _Words:
     """What was found so far; of two figures of a kind the first counts."""
@@ -86,18 +93,34 @@ class _Words:
     ends: bool = False
     figures: dict[str, int] = field(default_factory=dict)
 
-    def note(self, plain: str, shown: str, value: Any, *, in_envelope: bool = True) -> None:
+    def note(
+        self,
+        plain: str,
+        shown: str,
+        value: Any,
+        *,
+        in_envelope: bool = True,
+    ) -> None:
         """Take in a value by its plain name."""
         flag = flag_of(value)
         flags = MORE if in_envelope else FLAGS
         if plain in flags and flag is not None:
             self._note_end(is_more=flag, words=f"{shown} is {str(flag).lower()}")
-        elif names_next(plain) and (in_envelope or plain != "next" or is_address(value)):
-            self._note_end(is_more=names_a_page(value), words=f"{shown} names a next page")
+            return
+        # Outside of an envelope, `next` may be anything.
+        is_next = in_envelope or plain != "next" or is_address(value)
+        if is_next and names_next(plain):
+            is_more = names_a_page(value)
+            self._note_end(is_more=is_more, words=f"{shown} names a next page")
         elif in_envelope:
             self._note_plain(plain, shown, value)
 
-    def _note_plain(self, plain: str, shown: str, value: Any) -> None:
+    def _note_plain(
+        self,
+        plain: str,
+        shown: str,
+        value: Any,
+    ) -> None:
         figure = figure_of(value)
         flag = flag_of(value)
         if plain in LAST and figure is None and flag is not None:
@@ -151,8 +174,9 @@ def read_list_info(reply: Reply, records: str | list[str]) -> ListInfo:
     for path in paths:
         found = list(_beside(reply.body, path))
         for one in found:
+            plain = _plain_end(one.name)
             shown = f"`{printable(one.name, 80)}`"
-            words.note(_plain_end(one.name), shown, one.value, in_envelope=one.in_envelope)
+            words.note(plain, shown, one.value, in_envelope=one.in_envelope)
         if found:
             break
     return words.info()
@@ -164,7 +188,8 @@ def _plain_end(name: str) -> str:
 
 
 def _note_headers(words: _Words, reply: Reply) -> None:
-    if next_target(reply.headers.get("link", ""), reply.url) is not None:
+    link = reply.headers.get("link", "")
+    if next_target(link, reply.url) is not None:
         words.more.append("the header Link names a next page")
     span = _RANGE.fullmatch(reply.headers.get("content-range", ""))
     if span is not None:
@@ -174,7 +199,8 @@ def _note_headers(words: _Words, reply: Reply) -> None:
         shown = f"the header {printable(name.title(), 80)}"
         if word in ("pagination", "paging"):
             for inner, one in _object_in(value).items():
-                words.note(plain_name(inner), f"`{printable(inner, 80)}` in {shown}", one)
+                place = f"`{printable(inner, 80)}` in {shown}"
+                words.note(plain_name(inner), place, one)
         elif word is not None and value.strip():
             words.note(word, shown, value.strip())
 
@@ -187,26 +213,28 @@ def _object_in(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _step_into(raw: bytes, step: Any) -> tuple[bytes, list[tuple[str, Any]]] | None:
-    """What one step of a JSONPath leads to, with the names and values beside it; None where it leads nowhere."""
+def _step_into(raw: bytes, step: Step) -> _Taken | None:
+    """What one step of a JSONPath leads to, with what is beside it; None where it leads nowhere."""
     if isinstance(step, int):
         return _step_into_item(raw, step)
     members = _members(raw)
-    if members is None or not isinstance(step, str) or step not in members:
+    if members is None or step not in members:
         return None
-    return bytes(members[step]), list(_short(members, step))
+    taken = members.pop(step)
+    return _Taken(bytes(taken), list(_short(members)))
 
 
-def _step_into_item(raw: bytes, step: int) -> tuple[bytes, list[tuple[str, Any]]] | None:
+def _step_into_item(raw: bytes, step: int) -> _Taken | None:
     items = _items(raw)
     if items is None or not -len(items) <= step < len(items):
         return None
-    place = step % len(items)
+    taken = items.pop(step)
     beside: list[tuple[str, Any]] = []
-    for number, item in enumerate(items):
-        if number != place:
-            beside += _short(_members(item) or {}, None)
-    return bytes(items[place]), beside
+    for item in items:
+        members = _members(item)
+        if members is not None:
+            beside += _short(members)
+    return _Taken(bytes(taken), beside)
 
 
 def _beside(body: bytes, records: str) -> Iterator[_Named]:
@@ -218,8 +246,9 @@ def _beside(body: bytes, records: str) -> Iterator[_Named]:
         taken = _step_into(raw, step)
         if taken is None:
             break
-        raw, beside = taken
-        found += [(f"{prefix}{name}", value) for name, value in beside]
+        raw = taken.raw
+        for name, value in taken.beside:
+            found.append((f"{prefix}{name}", value))
         if isinstance(step, str):
             prefix = f"{prefix}{step}."
     if not raw.lstrip(b" \t\r\n").startswith(b"["):
@@ -229,7 +258,13 @@ def _beside(body: bytes, records: str) -> Iterator[_Named]:
         yield from _within(name, value, MAX_DEPTH, is_known=True)
 
 
-def _within(prefix: str, value: Any, depth: int, *, is_known: bool) -> Iterator[_Named]:
+def _within(
+    prefix: str,
+    value: Any,
+    depth: int,
+    *,
+    is_known: bool,
+) -> Iterator[_Named]:
     """What an object has in it; of a list, the links by their relations: `links: [{rel: next, href: …}]`."""
     if isinstance(value, list):
         for one in value:
@@ -247,7 +282,9 @@ def _within(prefix: str, value: Any, depth: int, *, is_known: bool) -> Iterator[
 
 def _is_next_link(value: Any) -> bool:
     relation = value.get("rel") if isinstance(value, dict) else None
-    return isinstance(relation, str) and "next" in relation.lower().split()
+    if not isinstance(relation, str):
+        return False
+    return "next" in relation.lower().split()
 
 
 def _items(raw: bytes | msgspec.Raw) -> list[msgspec.Raw] | None:
@@ -268,9 +305,10 @@ def _members(raw: bytes | msgspec.Raw) -> dict[str, msgspec.Raw] | None:
         return None
 
 
-def _short(members: dict[str, msgspec.Raw], step: str | None) -> Iterator[tuple[str, Any]]:
+def _short(members: dict[str, msgspec.Raw]) -> Iterator[tuple[str, Any]]:
+    """The members that are short enough to be a flag, a figure or an address."""
     for name, raw in members.items():
-        if name == step or len(bytes(raw)) > MAX_BYTES:
+        if len(bytes(raw)) > MAX_BYTES:
             continue
         try:
             yield name, msgspec.json.decode(raw)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from sync_pipelines.batches.page import Page
 from sync_pipelines.errors import BrokenPageError, SourceContractError
+from sync_pipelines.sources.declared.seen_pages import SeenPages
 from sync_pipelines.sources.rest.answers import Answer, Answers, Walk
 from sync_pipelines.sources.rest.list_end import ListEnd
 from sync_pipelines.sources.rest.paginators import Pages
@@ -29,9 +30,7 @@ class ListRead:
         self._end = end
         self._walk = walk
         self._pages = pages
-        self._max_pages = max_pages
-        self._signatures: set[str] = set()
-        self._digests: set[bytes] = set()
+        self._seen = SeenPages(max_pages)
         # Records of the first page.
         self._first = 0
 
@@ -46,7 +45,7 @@ class ListRead:
             SyncError: from the session.
         """
         while True:
-            self._note_request()
+            self._seen.note_request(self._pages.signature)
             number = self._walk.before()
             try:
                 answer = self._ask(number)
@@ -57,48 +56,26 @@ class ListRead:
             answer = self._resized(answer, number)
             fetched = answer.page.fetched
             if fetched:
-                self._note_digest(answer.page.digest)
+                self._seen.note_records(answer.page.digest)
                 yield answer.page
             elif self._pages.numbered:
                 self._confirm_end(number)
             self._end.note_total(answer.reply)
             if not self._pages.advance(answer.reply, fetched):
-                self._end.check(self._pages, answer, len(self._signatures))
+                self._end.check(self._pages, answer, self._seen.asked)
                 return
 
     def _ask(self, number: int, *, fresh: bool = False) -> Answer:
         return self._answers.ask(self._pages, self._walk, number, fresh=fresh)
-
-    def _note_request(self) -> None:
-        signature = self._pages.signature
-        if signature in self._signatures:
-            raise SourceContractError(
-                "The source leads back to a page that was read already: it is looping."
-            )
-        self._signatures.add(signature)
-        asked = len(self._signatures)
-        if asked > self._max_pages:
-            raise SourceContractError(
-                f"The source was asked {asked} times in one read without coming to an end.",
-                next_command="raise MAX_PAGES if it really holds that much",
-            )
-
-    def _note_digest(self, digest: bytes) -> None:
-        if digest in self._digests:
-            raise SourceContractError(
-                "The source sends the same records for two pages: it is looping."
-            )
-        self._digests.add(digest)
 
     def _resized(self, answer: Answer, number: int) -> Answer:
         """The second page again, in the size of the first one, where that was smaller than what was asked for.
 
         A source that caps its pages may number them by what was asked for; then the second page left rows out.
         """
-        asked = len(self._signatures)
-        if asked == 1:
+        if self._seen.asked == 1:
             self._first = answer.page.fetched
-        if asked != 2 or not answer.page.fetched:
+        if self._seen.asked != 2 or not answer.page.fetched:
             return answer
         size = self._pages.resize(self._first)
         if size is None:

@@ -25,6 +25,7 @@ from sync_pipelines.sources.rest.openapi_pages import Operation, plan_pagination
 from sync_pipelines.sources.rest.openapi_schemas import Schemas
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
+_NO_SLUG = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 def resolve_openapi(
@@ -72,7 +73,11 @@ def _overrides_of(declaration: Declaration) -> dict[str, Any]:
         return declaration.overrides
     overrides = {}
     for slug, endpoint in declaration.endpoints.items():
-        overrides[slug] = endpoint.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        overrides[slug] = endpoint.model_dump(
+            mode="json",
+            by_alias=True,
+            exclude_unset=True,
+        )
     return overrides
 
 
@@ -90,7 +95,12 @@ class OpenApiPlan:
     skipped: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def leave_out(self, label: str, slug: str | None, why: str) -> None:
+    def leave_out(
+        self,
+        label: str,
+        slug: str | None,
+        why: str,
+    ) -> None:
         """Note that an operation becomes no entity; `slug` is None where it would never be one."""
         self.skipped[label] = why
         if slug is not None:
@@ -137,15 +147,18 @@ class _Get:
     @property
     def slug(self) -> str:
         """The last part of the path that names something."""
-        parts = [part for part in self.path.split("/") if part and "{" not in part]
-        if not parts:
-            return "root"
-        return re.sub(r"[^A-Za-z0-9_.-]", "_", parts[-1])
+        name = "root"
+        for part in self.path.split("/"):
+            if part and "{" not in part:
+                name = part
+        return _NO_SLUG.sub("_", name)
 
     @property
     def parameters(self) -> list[Any]:
         """Its parameters, those of the path first; a reference is not followed."""
-        return [*self.item.get("parameters", ()), *self.operation.get("parameters", ())]
+        of_path = self.item.get("parameters", ())
+        of_operation = self.operation.get("parameters", ())
+        return [*of_path, *of_operation]
 
 
 def plan_endpoints(
@@ -172,8 +185,16 @@ def plan_endpoints(
             endpoint = _endpoint(schemas, get, override)
             plan.endpoints[slug] = endpoint | override
         except SyncError as error:
-            plan.leave_out(label, None if "{" in get.path else slug, error.what)
-        except (TypeError, AttributeError, KeyError, ValueError, RecursionError):
+            # An operation about one record would never be an entity.
+            is_about_one = "{" in get.path
+            plan.leave_out(label, None if is_about_one else slug, error.what)
+        except (
+            TypeError,
+            AttributeError,
+            KeyError,
+            ValueError,
+            RecursionError,
+        ):
             # A document may have anything anywhere; it spoils only this operation.
             plan.leave_out(label, slug, "its description is not readable")
     for slug in [*overrides, *(include or ())]:
@@ -201,7 +222,11 @@ def _operations(document: dict[str, Any]) -> Iterator[_Get]:
             yield _Get(path, item, operation)
 
 
-def _endpoint(schemas: Schemas, get: _Get, override: dict[str, Any]) -> dict[str, Any]:
+def _endpoint(
+    schemas: Schemas,
+    get: _Get,
+    override: dict[str, Any],
+) -> dict[str, Any]:
     operation = get.operation
     parameters = [schemas.resolve(one) for one in get.parameters]
     _check_required(parameters, override.get("params", {}))

@@ -95,7 +95,8 @@ def plan_pagination(operation: Operation) -> Pagination | None:
         found = _by_offset(operation)
         if found is not None:
             return found | size
-    if any(name.lower() == "link" for name in operation.headers):
+    headers = [name.lower() for name in operation.headers]
+    if "link" in headers:
         return {"type": "link_header", **size}
     signs = _signs(operation)
     if not signs:
@@ -218,7 +219,12 @@ def _guess(operation: Operation, size: Pagination) -> Pagination:
         path = operation.place(NEXT | {"cursor"}, {"string", "integer"})
         if path is None:
             path = operation.last_key if operation.key else "$.next"
-        return {"type": "cursor", "cursor_path": path, "cursor_param": cursor, **size}
+        return {
+            "type": "cursor",
+            "cursor_path": path,
+            "cursor_param": cursor,
+            **size,
+        }
     offset = operation.parameter(OFFSET)
     if offset is not None:
         size = size or {"size_param": "limit"}

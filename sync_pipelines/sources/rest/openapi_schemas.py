@@ -20,7 +20,12 @@ from sync_pipelines.sources.rest.openapi_beside import beside_list
 MAX_REFERENCES = 50
 MAX_DOCUMENT_COLUMNS = 200_000
 MAX_HEADERS = 500
-_STRING_FORMATS = {"date": "date", "date-time": "timestamptz", "uuid": "uuid", "byte": "bytea"}
+_STRING_FORMATS = {
+    "date": "date",
+    "date-time": "timestamptz",
+    "uuid": "uuid",
+    "byte": "bytea",
+}
 _INTEGER_FORMATS = {"int32": "integer", "int64": "bigint"}
 _JSON_MEDIA = re.compile(r"application/(.+\+)?json(;.*)?")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -215,7 +220,12 @@ class Schemas:
         """What is beside the list of an answer, see `openapi_beside.beside_list`."""
 
         def find(one: Schema) -> dict[str, Schema]:
-            return beside_list(one, records, self.resolve, self._properties_alone)
+            return beside_list(
+                one,
+                records,
+                self.resolve,
+                self._properties_alone,
+            )
 
         by_schema = self._beside.setdefault(records, _ByIdentity(find))
         return by_schema.get(schema)
@@ -249,7 +259,11 @@ class Schemas:
         columns = []
         for name, (data_type, nullable) in typed.items():
             is_nullable = nullable or name not in required
-            column: dict[str, Any] = {"name": name, "type": data_type, "null": is_nullable}
+            column: dict[str, Any] = {
+                "name": name,
+                "type": data_type,
+                "null": is_nullable,
+            }
             if name in keys:
                 column["key"] = True
             columns.append(column)

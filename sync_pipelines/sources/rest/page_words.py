@@ -94,6 +94,7 @@ ENVELOPES = {
     "link", "responsemetadata", "info", "resultinfo", "resultset", "cursors", "pager", "paginator", "additionaldata",
     "pagedetails", "xpagination", "collection",
 }  # fmt: skip
+_COUNTS = TOTAL | PAGES | REMAINING | {"more"}
 _OF_PAGES = {
     "x",
     "ms",
@@ -127,16 +128,20 @@ def header_word(name: str) -> str | None:
     parts = [part for part in name.lower().split("-") if part]
     for start in range(len(parts)):
         word = plain_name("".join(parts[start:]))
-        if word in FLAGS or word in ("pagination", "paging") or names_next(word):
+        if word in FLAGS or word in ("pagination", "paging"):
             return word
-        is_plain = word in TOTAL | PAGES | REMAINING | {"more"}
-        if is_plain and (
-            word.startswith("total") and word != "total" or set(parts[:start]) <= _OF_PAGES
-        ):
+        if names_next(word):
+            return word
+        if word not in _COUNTS:
+            continue
+        has_own_meaning = word.startswith("total") and word != "total"
+        if has_own_meaning or set(parts[:start]) <= _OF_PAGES:
             return word
     return None
 
 
 def concerns_pages(header: str) -> bool:
     """Whether a header may concern the list that its answer is a page of."""
-    return header.lower() in ("link", "content-range") or header_word(header) is not None
+    if header.lower() in ("link", "content-range"):
+        return True
+    return header_word(header) is not None

@@ -52,7 +52,8 @@ class _Response(requests.Response):
     def links(self) -> dict[str, dict[str, str]]:
         """The links of the answer by relation in lower case, of equal ones the first."""
         found: dict[str, dict[str, str]] = {}
-        for link in parse_links(self.headers.get("link", ""), self.url):
+        header = self.headers.get("link", "")
+        for link in parse_links(header, self.url):
             for relation in link.relations:
                 found.setdefault(relation, {"url": link.target})
         return found
@@ -179,7 +180,11 @@ def _next_path(pagination: Any) -> str | None:
     return None
 
 
-def _make(pagination: Any, size: int, number: int) -> dlt_paginators.BasePaginator:
+def _make(
+    pagination: Any,
+    size: int,
+    number: int,
+) -> dlt_paginators.BasePaginator:
     match pagination:
         case PagePagination():
             end = None if pagination.last_page is None else pagination.last_page + 1

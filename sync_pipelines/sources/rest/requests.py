@@ -10,15 +10,22 @@ from sync_pipelines.sources.declared.paths import source_paths
 from sync_pipelines.sources.http.guarded import GuardedSession
 
 
-def url_of(session: GuardedSession, endpoint: Endpoint, one: str = "") -> str:
+def url_of(
+    session: GuardedSession,
+    endpoint: Endpoint,
+    one: str = "",
+) -> str:
     """The address of an endpoint, for this id where it takes one."""
-    path = endpoint.path.replace("{id}", quote(one, safe=""))
+    quoted = quote(one, safe="")
+    path = endpoint.path.replace("{id}", quoted)
     return f"{session.base_url}{path}"
 
 
 def query_of(endpoint: Endpoint, after: str | None = None) -> dict[str, Any]:
     """The query parameters of every request of an endpoint, with the filter by its cursor."""
-    query: dict[str, Any] = {name: _joined(value) for name, value in endpoint.params.items()}
+    query: dict[str, Any] = {}
+    for name, value in endpoint.params.items():
+        query[name] = _joined(value)
     fields = _asked_fields(endpoint)
     if fields and endpoint.fields_param is not None:
         query[endpoint.fields_param] = ",".join(fields)
@@ -32,8 +39,11 @@ def _asked_fields(endpoint: Endpoint) -> list[str]:
     if endpoint.fields is None or endpoint.columns is None:
         return []
     paths = source_paths(endpoint)
-    names = [paths.get(column.name, (column.name,))[0] for column in endpoint.columns]
-    return list(dict.fromkeys(names))
+    fields: dict[str, None] = {}
+    for column in endpoint.columns:
+        path = paths.get(column.name, (column.name,))
+        fields[path[0]] = None
+    return list(fields)
 
 
 def _joined(value: Any) -> str:
@@ -43,4 +53,5 @@ def _joined(value: Any) -> str:
 
 
 def _written(value: str | int | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value)
+    return text.lower() if isinstance(value, bool) else text
