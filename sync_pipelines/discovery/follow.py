@@ -24,7 +24,11 @@ WAIT_SECONDS = 10.0
 
 
 def follow_fields(
-    database: Database, connector: Connector, entity: Entity, names: set[str], settings: Settings
+    database: Database,
+    connector: Connector,
+    entity: Entity,
+    names: set[str],
+    settings: Settings,
 ) -> str | None:
     """Bring the catalog to the source's description if that declares some of these fields by now.
 

@@ -177,7 +177,9 @@ def _one_line(text: str, limit: int) -> str:
 
 
 def parse_apis(
-    raw_apis: Iterable[Any], connector: Connector, settings: Settings
+    raw_apis: Iterable[Any],
+    connector: Connector,
+    settings: Settings,
 ) -> tuple[dict[str, Entity], dict[str, SyncError]]:
     """Entities by slug, and by slug (or place) what is wrong with the others.
 

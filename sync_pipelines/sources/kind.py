@@ -78,7 +78,10 @@ class Prober(ABC):
 
     @abstractmethod
     def first_after(
-        self, slug: str, seen: str, patience_seconds: float | None = None
+        self,
+        slug: str,
+        seen: str,
+        patience_seconds: float | None = None,
     ) -> str | None:
         """The rowversion of the first record after `seen`, UNVERSIONED when it has none, None when there is no record.
 
@@ -106,7 +109,10 @@ class SourceKind(ABC):
 
     @abstractmethod
     def describe(
-        self, connector: Connector, settings: Settings, database: Database | None
+        self,
+        connector: Connector,
+        settings: Settings,
+        database: Database | None,
     ) -> Description:
         """What the source offers. A rate limit is shared with other processes through `database`, if one is given.
 
@@ -131,7 +137,12 @@ class SourceKind(ABC):
         """What a field that nobody declared waits for, in words."""
 
     def open_prober(
-        self, connector: Connector, settings: Settings, database: Database, *, seconds: float
+        self,
+        connector: Connector,
+        settings: Settings,
+        database: Database,
+        *,
+        seconds: float,
     ) -> Prober | None:
         """What probes a connector, with so many seconds for a request; None where no probe is possible."""
         return None
@@ -157,7 +168,11 @@ class SourceKind(ABC):
         return Resolved(declaration)
 
     def sample(
-        self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings
+        self,
+        declaration: Declaration,
+        slug: str,
+        session: GuardedSession,
+        settings: Settings,
     ) -> bytes:
         """One answer of an endpoint, not larger than a sample needs.
 

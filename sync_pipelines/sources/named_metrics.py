@@ -31,4 +31,7 @@ def named_metrics(
         "api_seconds_max": round(traffic.percentile_seconds(1.0), 6),
         "duration_seconds": round(duration_seconds, 6),
     }
-    return {name: figures[source] for name, source in metrics.items()}
+    named = {}
+    for name, source in metrics.items():
+        named[name] = figures[source]
+    return named

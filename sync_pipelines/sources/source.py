@@ -100,7 +100,11 @@ class PagedSource(Source):
 
     @abstractmethod
     def page(
-        self, decoder: PageDecoder, running: int, request: PageRequest, traffic: Traffic
+        self,
+        decoder: PageDecoder,
+        running: int,
+        request: PageRequest,
+        traffic: Traffic,
     ) -> Page:
         """One page of the records, in rowversion order.
 

@@ -24,7 +24,11 @@ class ApismithSource(PagedSource):
         self.page_size = page_size
 
     def page(
-        self, decoder: PageDecoder, running: int, request: PageRequest, traffic: Traffic
+        self,
+        decoder: PageDecoder,
+        running: int,
+        request: PageRequest,
+        traffic: Traffic,
     ) -> Page:
         """As `PagedSource.page`."""
 

@@ -48,12 +48,20 @@ class ApismithProber(Prober):
         return True
 
     def first_after(
-        self, slug: str, seen: str, patience_seconds: float | None = None
+        self,
+        slug: str,
+        seen: str,
+        patience_seconds: float | None = None,
     ) -> str | None:
         """As `Prober.first_after`."""
         request = PageRequest(seen, number=1, page_size=1)
         records = fetch_data(
-            self._session, slug, request, Traffic(), split_records, patience_seconds
+            self._session,
+            slug,
+            request,
+            Traffic(),
+            split_records,
+            patience_seconds,
         )
         if not records:
             return None
@@ -67,7 +75,10 @@ class ApismithKind(SourceKind):
     is_declared = False
 
     def describe(
-        self, connector: Connector, settings: Settings, database: Database | None
+        self,
+        connector: Connector,
+        settings: Settings,
+        database: Database | None,
     ) -> Description:
         """As `SourceKind.describe`."""
         return Description(
@@ -87,7 +98,12 @@ class ApismithKind(SourceKind):
         return ApismithSource(context.open_session(), entity.slug, page_size)
 
     def open_prober(
-        self, connector: Connector, settings: Settings, database: Database, *, seconds: float
+        self,
+        connector: Connector,
+        settings: Settings,
+        database: Database,
+        *,
+        seconds: float,
     ) -> Prober:
         """As `SourceKind.open_prober`."""
         session = open_session(
@@ -156,7 +172,10 @@ def _failing(checks: list[Check], error: SyncError) -> list[Check]:
 
 
 def _check_apis(
-    connector: Connector, settings: Settings, session: GuardedSession, apis: list[Any]
+    connector: Connector,
+    settings: Settings,
+    session: GuardedSession,
+    apis: list[Any],
 ) -> list[Check]:
     entities, errors = parse_apis(apis, connector, settings)
     if errors:

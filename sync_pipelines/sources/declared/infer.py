@@ -42,7 +42,9 @@ Fields = dict[Path, list[bytes]]
 
 
 def infer_columns(
-    endpoint: Endpoint, body: bytes, max_record_bytes: int
+    endpoint: Endpoint,
+    body: bytes,
+    max_record_bytes: int,
 ) -> list[ColumnDeclaration]:
     """Columns for the records of one answer, in the order in which their fields appear.
 

@@ -51,7 +51,10 @@ class DeclaredKind(SourceKind):
     """A source whose entities a connector file declares."""
 
     def describe(
-        self, connector: Connector, settings: Settings, database: Database | None
+        self,
+        connector: Connector,
+        settings: Settings,
+        database: Database | None,
     ) -> Description:
         """As `SourceKind.describe`: what the file says."""
         declaration = declaration_of(connector)
@@ -127,7 +130,10 @@ class DeclaredKind(SourceKind):
         timeout_seconds = min(10.0, limits.timeout_seconds)
         patience = {"tries": 1, "timeout_seconds": timeout_seconds}
         session = new_session(
-            connector.base_url, auth_key(connector), limits.model_copy(update=patience), outbound
+            connector.base_url,
+            auth_key(connector),
+            limits.model_copy(update=patience),
+            outbound,
         )
         try:
             for slug in declaration.endpoints:
@@ -143,7 +149,11 @@ class DeclaredKind(SourceKind):
         return checks
 
     def _test_endpoint(
-        self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings
+        self,
+        declaration: Declaration,
+        slug: str,
+        session: GuardedSession,
+        settings: Settings,
     ) -> Check:
         endpoint = declaration.endpoints[slug]
         if endpoint.ids is not None and endpoint.ids.table is not None:

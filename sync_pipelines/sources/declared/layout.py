@@ -51,10 +51,11 @@ class DeclaredLayout:
         """The decoder of records whose columns have the declared types."""
         paths: dict[int, Path] = {}
         cursor: int | None = None
+        cursor_field = endpoint.cursor.field if endpoint.cursor is not None else None
         for place, column in enumerate(columns):
             if column.name in self._unseen:
                 paths[place] = self._unseen[column.name]
-            if endpoint.cursor is not None and endpoint.cursor.field == column.name:
+            if column.name == cursor_field:
                 cursor = place
         reader = TypedReader(
             columns,
@@ -64,7 +65,8 @@ class DeclaredLayout:
             keeps_objects=not endpoint.flatten,
         )
         steps = (*self._outer, *self._inner)
-        reader.is_possible = reader.is_possible and all(map(is_plain, steps))
+        if not all(map(is_plain, steps)):
+            reader.is_possible = False
         return reader
 
     @property
@@ -74,9 +76,10 @@ class DeclaredLayout:
 
     def warnings(self) -> list[str]:
         """What a person should know of columns whose field was in no record."""
-        names = [name for name in self._names if name not in self._keeper.seen]
-        if not names:
+        absent = self.absent
+        if not absent:
             return []
+        names = [name for name in self._names if name in absent]
         shown = ", ".join(names[:SHOWN_COLUMNS])
         return [f"no record had the fields of {shown}: did the source rename them?"]
 
@@ -110,11 +113,13 @@ class DeclaredLayout:
 
     def keep_located(self, located: bytes) -> KeptRecords:
         """As `Layout.keep_located`."""
-        return self._keeper.keep_each(self._records(located))
+        records = self._records(located)
+        return self._keeper.keep_each(records)
 
     def keep_large(self, located: bytes, least_bytes: int) -> Iterator[tuple[int, bytes]]:
         """As `Layout.keep_large`."""
-        for place, raw in enumerate(self._records(located)):
+        records = self._records(located)
+        for place, raw in enumerate(records):
             if len(raw) >= least_bytes:
                 yield place, self._keeper.keep_one(raw)
 
@@ -139,22 +144,30 @@ def _paths_by_column(endpoint: Endpoint, names: Sequence[str]) -> dict[str, Path
     for source, target in endpoint.mapping.items():
         if target not in names:
             owners.pop(path_of(source), None)
-    return {name: path for path, name in owners.items()}
+    by_column = {}
+    for path, name in owners.items():
+        by_column[name] = path
+    return by_column
 
 
 def _is_typed(endpoint: Endpoint, names: Sequence[str]) -> bool:
     """Whether the typed decoder can judge the records: what is asked for by its id is judged record by record."""
     if endpoint.ids is not None:
         return False
-    return endpoint.cursor is None or endpoint.cursor.field in names
+    if endpoint.cursor is None:
+        return True
+    return endpoint.cursor.field in names
 
 
 def _steps(endpoint: Endpoint) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     """The names that lead to the list of records, and those from an element to its record; None with an index."""
     records = endpoint.records
-    path = records if isinstance(records, str) else records[0]
-    steps = compile_path(path)
-    at = steps.index(None) if None in steps else len(steps)
+    if not isinstance(records, str):
+        records = records[0]
+    steps = compile_path(records)
+    at = len(steps)
+    if None in steps:
+        at = steps.index(None)
     outer = _names(steps[:at])
     inner = _names(steps[at + 1 :])
     if outer is None or inner is None:
@@ -165,7 +178,9 @@ def _steps(endpoint: Endpoint) -> tuple[tuple[str, ...], tuple[str, ...]] | None
 def _names(steps: Sequence[Step]) -> tuple[str, ...] | None:
     """The steps where all of them are names; else None."""
     names = [step for step in steps if isinstance(step, str)]
-    return tuple(names) if len(names) == len(steps) else None
+    if len(names) < len(steps):
+        return None
+    return tuple(names)
 
 
 def _is_named(name: str, text: bytes) -> bool:

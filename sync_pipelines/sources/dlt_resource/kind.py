@@ -64,7 +64,11 @@ class DltKind(DeclaredKind):
         return DltResourceSource(context, endpoint)
 
     def sample(
-        self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings
+        self,
+        declaration: Declaration,
+        slug: str,
+        session: GuardedSession,
+        settings: Settings,
     ) -> bytes:
         """As `SourceKind.sample`."""
         resource = DeclaredResource.of(declaration, slug)

@@ -138,7 +138,11 @@ def ask(
 
 
 def variables_for(
-    endpoint: Endpoint, size: int, *, cursor: str | None = None, since: str | None = None
+    endpoint: Endpoint,
+    size: int,
+    *,
+    cursor: str | None = None,
+    since: str | None = None,
 ) -> dict[str, Any]:
     """The variables of one request: the declared ones, the place in the connection, and the filter by the cursor."""
     variables = dict(endpoint.variables)

@@ -97,8 +97,13 @@ def _codes(error: dict[str, Any]) -> set[str]:
     codes = [error.get("type")]
     extensions = error.get("extensions")
     if isinstance(extensions, dict):
-        codes += [extensions.get("code"), extensions.get("type")]
-    return {str(code).upper() for code in codes if code is not None}
+        codes.append(extensions.get("code"))
+        codes.append(extensions.get("type"))
+    capitals = set()
+    for code in codes:
+        if code is not None:
+            capitals.add(str(code).upper())
+    return capitals
 
 
 def _messages(errors: list[dict[str, Any]], raw: bytes) -> str:

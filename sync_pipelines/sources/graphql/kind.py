@@ -58,7 +58,11 @@ class GraphqlKind(DeclaredKind):
         return GraphqlSource(context, endpoint)
 
     def sample(
-        self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings
+        self,
+        declaration: Declaration,
+        slug: str,
+        session: GuardedSession,
+        settings: Settings,
     ) -> bytes:
         """As `SourceKind.sample`."""
         endpoint = declaration.endpoints[slug]

@@ -45,7 +45,10 @@ class ApiKey:
         return self._under(self._auth.query)
 
     def _under(self, name: str | None) -> dict[str, str]:
-        return {name: self._secret(self._auth.key)} if name else {}
+        if not name:
+            return {}
+        key = self._secret(self._auth.key)
+        return {name: key}
 
     def renew(self) -> bool:
         """A key is what it is."""
@@ -172,7 +175,9 @@ def token_of(body: bytes) -> tuple[str, float]:
         answer = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise BrokenPageError("The token endpoint did not answer JSON.") from None
-    token = answer.get("access_token") if isinstance(answer, dict) else None
+    token = None
+    if isinstance(answer, dict):
+        token = answer.get("access_token")
     if not _is_usable(token):
         raise AuthenticationError("The token endpoint answered without a usable access_token.")
     token_type = str(answer.get("token_type", "bearer"))

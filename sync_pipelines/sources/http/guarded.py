@@ -178,7 +178,8 @@ class GuardedSession:
             if asked > self.limits.max_retry_after_seconds:
                 raise error
             return asked
-        doubled: float = self.limits.backoff_seconds * 2 ** (attempt - 1)
+        times: int = 2 ** (attempt - 1)
+        doubled = self.limits.backoff_seconds * times
         return doubled * random.uniform(0.5, 1.5)
 
     def _send_once(self, request: HttpRequest, traffic: Traffic) -> Reply:

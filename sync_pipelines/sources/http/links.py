@@ -52,7 +52,8 @@ def parse_links(header: str, base: str) -> list[Link]:
         anchor = parameters.get("anchor")
         if _is_about(anchor, base):
             address = urljoin(base, target[1].strip())
-            links.append(Link(address, _relations(parameters)))
+            link = Link(address, _relations(parameters))
+            links.append(link)
     return links
 
 
@@ -60,8 +61,10 @@ def _relations(parameters: dict[str, str]) -> tuple[str, ...]:
     """The relations of a link, in lower case."""
     relations = parameters.get("rel")
     if not relations:
-        relations = _extended(parameters.get("rel*", ""))
-    return tuple(relations.lower().split())
+        extended = parameters.get("rel*", "")
+        relations = _extended(extended)
+    names = relations.lower().split()
+    return tuple(names)
 
 
 def next_target(

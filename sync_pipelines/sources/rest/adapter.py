@@ -148,7 +148,11 @@ class SortedRestSource(RestSource, PagedSource):
     """One that its file declares to answer sorted by its cursor, and with what is strictly greater only."""
 
     def page(
-        self, decoder: PageDecoder, running: int, request: PageRequest, traffic: Traffic
+        self,
+        decoder: PageDecoder,
+        running: int,
+        request: PageRequest,
+        traffic: Traffic,
     ) -> Page:
         """As `PagedSource.page`."""
         url = self._answers.url()
@@ -212,7 +216,12 @@ class WalkedRestSource(RestSource, WalkedSource):
         yield from read.read(self._ids, after, read_list)
 
     def _list(
-        self, walk: Walk, url: str, query: dict[str, Any], *, absent_is_empty: bool = False
+        self,
+        walk: Walk,
+        url: str,
+        query: dict[str, Any],
+        *,
+        absent_is_empty: bool = False,
     ) -> Iterator[Page]:
         pages = Pages(self._endpoint, url, query, self.page_size)
         read = ListRead(self._answers, self._end, walk, pages, self._max_pages)

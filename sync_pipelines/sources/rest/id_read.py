@@ -91,7 +91,13 @@ class IdRead:
     """
 
     def __init__(
-        self, answers: Answers, walk: Walk, entity: Entity, endpoint: Endpoint, *, shows_ids: bool
+        self,
+        answers: Answers,
+        walk: Walk,
+        entity: Entity,
+        endpoint: Endpoint,
+        *,
+        shows_ids: bool,
     ) -> None:
         assert endpoint.ids is not None
         self._answers = answers
@@ -143,7 +149,11 @@ class IdRead:
             self._check(count)
 
     def _read_some(
-        self, ids: list[str], since: str | None, read_list: ReadList, count: IdCount
+        self,
+        ids: list[str],
+        since: str | None,
+        read_list: ReadList,
+        count: IdCount,
     ) -> Iterator[Page]:
         """The records of some ids; what failed is noted in `count`."""
         verdicts = _Verdicts()

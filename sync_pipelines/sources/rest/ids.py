@@ -72,10 +72,12 @@ def _ids_with_row(
     if name in context.masked:
         return frozenset()
     target = quote(entity.target_schema, entity.target_table)
-    exists = connection.execute("SELECT to_regclass(%s) AS t", [target]).fetchone()
-    if exists is None or exists["t"] is None:
+    found = connection.execute("SELECT to_regclass(%s) AS t", [target])
+    table = found.fetchone()
+    if table is None or table["t"] is None:
         return frozenset()
     key = next(column for column in entity.columns if column.name == name)
     wanted = quote(key.target_name)
     live = f"SELECT {wanted}::text AS id FROM {target} WHERE NOT _bridge_deleted"  # noqa: S608
-    return frozenset(row["id"] for row in connection.execute(live))
+    rows = connection.execute(live)
+    return frozenset(row["id"] for row in rows)

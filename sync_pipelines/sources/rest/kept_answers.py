@@ -103,7 +103,10 @@ class AnswerCache:
 
 def _write_reply(reply: Reply) -> bytes:
     """An answer as a file: a line of JSON, then its body byte for byte."""
-    headers = {name: value for name, value in reply.headers.items() if concerns_pages(name)}
+    headers = {}
+    for name, value in reply.headers.items():
+        if concerns_pages(name):
+            headers[name] = value
     head = {
         "url": reply.url,
         "headers": headers,
@@ -122,7 +125,8 @@ def _read_reply(content: bytes) -> Reply:
     """
     line, _, body = content.partition(b"\n")
     head = json.loads(line)
-    if head["bytes"] != len(body) or head["digest"] != _digest(body):
+    is_whole = head["bytes"] == len(body)
+    if not is_whole or head["digest"] != _digest(body):
         raise ValueError("cut")
     headers = dict(head["headers"])
     return Reply(body, headers, head["url"])

@@ -50,7 +50,10 @@ class RestProber(Prober):
         return endpoint is not None and endpoint.is_ascending
 
     def first_after(
-        self, slug: str, seen: str, patience_seconds: float | None = None
+        self,
+        slug: str,
+        seen: str,
+        patience_seconds: float | None = None,
     ) -> str | None:
         """As `Prober.first_after`."""
         endpoint = self._endpoints[slug]
@@ -92,7 +95,10 @@ class RestKind(DeclaredKind):
     )
 
     def describe(
-        self, connector: Connector, settings: Settings, database: Database | None
+        self,
+        connector: Connector,
+        settings: Settings,
+        database: Database | None,
     ) -> Description:
         """As `SourceKind.describe`: what the file says, with the endpoints of its OpenAPI document as that is now."""
         declaration = declaration_of(connector)
@@ -133,7 +139,12 @@ class RestKind(DeclaredKind):
         return WalkedRestSource(context, endpoint, ids)
 
     def open_prober(
-        self, connector: Connector, settings: Settings, database: Database, *, seconds: float
+        self,
+        connector: Connector,
+        settings: Settings,
+        database: Database,
+        *,
+        seconds: float,
     ) -> Prober:
         """As `SourceKind.open_prober`."""
         session = open_session(
@@ -145,7 +156,8 @@ class RestKind(DeclaredKind):
             tries=1,
         )
         # A probe knows nothing of masks.
-        return RestProber(session.hiding_bodies(), declaration_of(connector).endpoints)
+        declaration = declaration_of(connector)
+        return RestProber(session.hiding_bodies(), declaration.endpoints)
 
     def write_back_for(self, connector: Connector, slug: str) -> WriteBack | None:
         """As `SourceKind.write_back_for`."""
@@ -164,13 +176,18 @@ class RestKind(DeclaredKind):
         return Resolved(resolved, found.skipped, found.left_out)
 
     def sample(
-        self, declaration: Declaration, slug: str, session: GuardedSession, settings: Settings
+        self,
+        declaration: Declaration,
+        slug: str,
+        session: GuardedSession,
+        settings: Settings,
     ) -> bytes:
         """As `SourceKind.sample`."""
         endpoint = declaration.endpoints[slug]
         if endpoint.recording is not None:
+            path = Path(endpoint.recording)
             try:
-                return read_bounded(Path(endpoint.recording), session.limits.max_page_bytes)
+                return read_bounded(path, session.limits.max_page_bytes)
             except OSError as error:
                 raise SettingsError(
                     f"The recording {printable(endpoint.recording)} cannot be read: {error.strerror}."

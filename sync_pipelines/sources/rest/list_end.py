@@ -80,14 +80,17 @@ class ListEnd:
         """
         fetched = answer.page.fetched
         size_param = self._endpoint.pagination.size_param
-        is_full = fetched > 0 and (size_param is None or fetched >= self._page_size)
+        is_full = fetched > 0
+        if size_param is not None:
+            is_full = is_full and fetched >= self._page_size
         if is_full and not pages.names_next:
             self.may_be_early = True
         if not self._is_checked:
             return
         info = read_list_info(answer.reply, self._endpoint.records)
         reason = info.more
-        if reason is None and self._endpoint.ids is None and not pages.numbered:
+        has_one_end = self._endpoint.ids is None and not pages.numbered
+        if reason is None and has_one_end:
             reason = self._more_than_came(pages, info, fetched, answers)
         if reason is None and is_full and self._lacks_a_next_place(pages, info):
             reason = (
@@ -110,7 +113,11 @@ class ListEnd:
         return pagination.size_param is not None and not pages.names_next and not info.ends
 
     def _more_than_came(
-        self, pages: Pages, info: ListInfo, records: int, answers: int
+        self,
+        pages: Pages,
+        info: ListInfo,
+        records: int,
+        answers: int,
     ) -> str | None:
         """Why the answers so far are not everything; None when nothing indicates it."""
         if info.pages is not None and info.pages > answers:

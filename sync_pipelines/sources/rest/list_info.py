@@ -191,7 +191,8 @@ def _note_headers(words: _Words, reply: Reply) -> None:
     link = reply.headers.get("link", "")
     if next_target(link, reply.url) is not None:
         words.more.append("the header Link names a next page")
-    span = _RANGE.fullmatch(reply.headers.get("content-range", ""))
+    content_range = reply.headers.get("content-range", "")
+    span = _RANGE.fullmatch(content_range)
     if span is not None:
         words.figures["total"] = int(span[1])
     for name, value in reply.headers.items():
@@ -221,12 +222,15 @@ def _step_into(raw: bytes, step: Step) -> _Taken | None:
     if members is None or step not in members:
         return None
     taken = members.pop(step)
-    return _Taken(bytes(taken), list(_short(members)))
+    beside = list(_short(members))
+    return _Taken(bytes(taken), beside)
 
 
 def _step_into_item(raw: bytes, step: int) -> _Taken | None:
     items = _items(raw)
-    if items is None or not -len(items) <= step < len(items):
+    if items is None:
+        return None
+    if not -len(items) <= step < len(items):
         return None
     taken = items.pop(step)
     beside: list[tuple[str, Any]] = []
@@ -281,7 +285,9 @@ def _within(
 
 
 def _is_next_link(value: Any) -> bool:
-    relation = value.get("rel") if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        return False
+    relation = value.get("rel")
     if not isinstance(relation, str):
         return False
     return "next" in relation.lower().split()

@@ -24,7 +24,12 @@ class ListRead:
     """
 
     def __init__(
-        self, answers: Answers, end: ListEnd, walk: Walk, pages: Pages, max_pages: int
+        self,
+        answers: Answers,
+        end: ListEnd,
+        walk: Walk,
+        pages: Pages,
+        max_pages: int,
     ) -> None:
         self._answers = answers
         self._end = end

@@ -52,8 +52,13 @@ def figure_of(value: Any) -> int | None:
 def names_a_page(value: Any) -> bool:
     """Whether a value in the place of a next page names one."""
     if isinstance(value, dict):
-        addresses = [one for name, one in value.items() if plain_name(name) in _ADDRESSES]
-        return any(map(names_a_page, addresses)) if addresses else bool(value)
+        addresses = []
+        for name, one in value.items():
+            if plain_name(name) in _ADDRESSES:
+                addresses.append(one)
+        if not addresses:
+            return bool(value)
+        return any(map(names_a_page, addresses))
     if isinstance(value, list):
         return bool(value)
     if isinstance(value, str):
@@ -63,4 +68,6 @@ def names_a_page(value: Any) -> bool:
 
 def is_address(value: Any) -> bool:
     """Whether a text looks like an address or a query."""
-    return isinstance(value, str) and any(mark in value for mark in "/?=")
+    if not isinstance(value, str):
+        return False
+    return any(mark in value for mark in "/?=")

@@ -124,7 +124,8 @@ def read_document(body: bytes, name: str) -> dict[str, Any]:
                 f"The OpenAPI document is neither JSON ({no_json}) nor YAML: {place}: {error.what}"
             ) from None
     version = document.get("openapi") if isinstance(document, dict) else None
-    if not isinstance(version, str) or not version.startswith("3."):
+    is_third = isinstance(version, str) and version.startswith("3.")
+    if not is_third:
         raise SourceContractError(f"{printable(name)} is no OpenAPI document of version 3.")
     assert isinstance(document, dict)
     return document
@@ -162,7 +163,9 @@ class _Get:
 
 
 def plan_endpoints(
-    document: dict[str, Any], overrides: dict[str, Any], include: list[str] | None = None
+    document: dict[str, Any],
+    overrides: dict[str, Any],
+    include: list[str] | None = None,
 ) -> OpenApiPlan:
     """Endpoints for every usable operation.
 
@@ -197,7 +200,8 @@ def plan_endpoints(
         ):
             # A document may have anything anywhere; it spoils only this operation.
             plan.leave_out(label, slug, "its description is not readable")
-    for slug in [*overrides, *(include or ())]:
+    wanted = [*overrides, *(include or ())]
+    for slug in wanted:
         if slug not in plan.endpoints:
             plan.skipped.setdefault(slug, f"the document offers no usable {slug}")
     return plan
@@ -217,7 +221,9 @@ def _operations(document: dict[str, Any]) -> Iterator[_Get]:
     if not isinstance(paths, dict):
         return
     for path, item in paths.items():
-        operation = item.get("get") if isinstance(item, dict) else None
+        if not isinstance(item, dict):
+            continue
+        operation = item.get("get")
         if isinstance(operation, dict):
             yield _Get(path, item, operation)
 
@@ -265,13 +271,15 @@ def _query_of(schemas: Schemas, parameters: list[dict[str, Any]]) -> dict[str, d
     for parameter in parameters:
         if parameter.get("in") == "query":
             name = str(parameter.get("name"))
-            query[name] = schemas.resolve(parameter.get("schema") or {})
+            schema = parameter.get("schema") or {}
+            query[name] = schemas.resolve(schema)
     return query
 
 
 def _check_required(parameters: list[dict[str, Any]], given: dict[str, Any]) -> None:
     for parameter in parameters:
-        if not parameter.get("required") or parameter.get("in") != "query":
+        is_of_query = parameter.get("in") == "query"
+        if not is_of_query or not parameter.get("required"):
             continue
         name = parameter.get("name")
         if name not in given:

@@ -91,8 +91,8 @@ class _Beside:
 
 def quoted_name(name: str) -> str:
     """A name as a step of a JSONPath."""
-    is_word = name.replace("_", "a").isalnum() and not name[0].isdigit()
-    if is_word and name.isascii():
+    letters = name.replace("_", "a")
+    if letters.isalnum() and letters.isascii() and not name[0].isdigit():
         return name
     without_quotes = name.replace('"', "")
     return f'"{without_quotes}"'

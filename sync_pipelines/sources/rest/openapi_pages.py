@@ -148,8 +148,8 @@ def _by_link(operation: Operation) -> Pagination | None:
             continue
         *parents, _ = path.split(".")
         is_within_links = any(plain_name(part) == "links" for part in parents)
-        is_address = schema.get("format") in _ADDRESS_FORMATS or _last(path) in LINKS
-        if is_within_links or is_address:
+        has_format = schema.get("format") in _ADDRESS_FORMATS
+        if is_within_links or has_format or _last(path) in LINKS:
             return {"type": "next_link", "next_path": path}
     return None
 
@@ -161,7 +161,9 @@ def _by_token(operation: Operation) -> Pagination | None:
     name = operation.parameter(TOKENS)
     if path is None or name is None:
         return None
-    if plain_name(name) == "page" and "string" not in operation.types_of(name):
+    # A number of a page is no token.
+    is_number = "string" not in operation.types_of(name)
+    if is_number and plain_name(name) == "page":
         return None
     return {"type": "cursor", "cursor_path": path, "cursor_param": name}
 
@@ -209,7 +211,8 @@ def _by_offset(operation: Operation) -> Pagination | None:
 
 
 def _begins_at_zero(schema: Schema) -> bool:
-    return 0 in (schema.get("default"), schema.get("minimum"))
+    bounds = (schema.get("default"), schema.get("minimum"))
+    return 0 in bounds
 
 
 def _guess(operation: Operation, size: Pagination) -> Pagination:

@@ -98,7 +98,8 @@ class Schemas:
         """What a reference `#/…` of the document leads to."""
         found: Any = self._document
         for part in reference[2:].split("/"):
-            name = part.replace("~1", "/").replace("~0", "~")
+            with_slashes = part.replace("~1", "/")
+            name = with_slashes.replace("~0", "~")
             found = found.get(name) if isinstance(found, dict) else None
         if found is None:
             raise EntityDefinitionError(f"the reference {printable(reference, 100)} leads nowhere")
@@ -280,7 +281,8 @@ class Schemas:
             return self._type_of_choices(choices)
         is_nullable = schema.get("nullable") is True
         parts: list[Any] = schema.get("allOf") or []
-        if len(parts) == 1 and "type" not in schema and "properties" not in schema:
+        is_alone = "type" not in schema and "properties" not in schema
+        if is_alone and len(parts) == 1:
             data_type, nullable = self.column_type(parts[0])
             return data_type, nullable or is_nullable
         types = types_of(schema)
@@ -336,7 +338,10 @@ def key_candidate(
     Raises:
         EntityDefinitionError: nothing does.
     """
-    marked = [name for name, schema in properties.items() if _is_marked(schema)]
+    marked = []
+    for name, schema in properties.items():
+        if _is_marked(schema):
+            marked.append(name)
     if marked:
         return marked
     by_name = []
@@ -357,7 +362,9 @@ def key_candidate(
 
 
 def _is_marked(schema: Any) -> bool:
-    return isinstance(schema, dict) and schema.get("x-business-key") is True
+    if not isinstance(schema, dict):
+        return False
+    return schema.get("x-business-key") is True
 
 
 def _scalar_type(name: str, schema: Schema) -> str:

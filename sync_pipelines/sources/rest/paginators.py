@@ -74,17 +74,26 @@ class Pages:
     """
 
     def __init__(
-        self, endpoint: Endpoint, url: str, params: dict[str, Any], size: int, number: int = 1
+        self,
+        endpoint: Endpoint,
+        url: str,
+        params: dict[str, Any],
+        size: int,
+        number: int = 1,
     ) -> None:
         pagination = endpoint.pagination
         self.numbered = isinstance(pagination, (PagePagination, OffsetPagination))
-        if pagination.size_param is not None and not isinstance(pagination, OffsetPagination):
-            params = {**params, pagination.size_param: size}
-        self.request = requests.Request("GET", url, params=dict(params))
+        params = dict(params)
+        # The paginator of an offset adds its size by itself.
+        adds_size = isinstance(pagination, OffsetPagination)
+        if pagination.size_param is not None and not adds_size:
+            params[pagination.size_param] = size
+        self.request = requests.Request("GET", url, params=params)
         self._paginator = _make(pagination, size, number)
         self._paginator.init_request(self.request)
-        self._params = dict(params)
-        self.size_param = pagination.size_param if isinstance(pagination, PagePagination) else None
+        self.size_param: str | None = None
+        if isinstance(pagination, PagePagination):
+            self.size_param = pagination.size_param
         self._next_path = _next_path(pagination)
         names_by_header = isinstance(pagination, LinkHeaderPagination)
         self.names_next = self._next_path is None and not names_by_header
@@ -102,8 +111,10 @@ class Pages:
     @property
     def signature(self) -> str:
         """The text by which requests are distinguished."""
-        parameters = [(name, str(value)) for name, value in self.query.items()]
-        return f"{self.request.url} {sorted(parameters)}"
+        parameters = []
+        for name, value in sorted(self.query.items()):
+            parameters.append((name, str(value)))
+        return f"{self.request.url} {parameters}"
 
     def advance(self, reply: Reply, records: int) -> bool:
         """Turn to the next page; False when the source says that there is none.
@@ -118,7 +129,8 @@ class Pages:
             paginator.value_step = records
         try:
             # They only look at whether there were records at all.
-            paginator.update_state(_Response(reply), [None] * min(records, 1))
+            some = [None] if records else []
+            paginator.update_state(_Response(reply), some)
             reference = getattr(paginator, "_next_reference", None)
             if reference is True or not isinstance(reference, str | int | None):
                 shown = printable(str(reference), 60)

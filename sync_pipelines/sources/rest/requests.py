@@ -36,22 +36,28 @@ def query_of(endpoint: Endpoint, after: str | None = None) -> dict[str, Any]:
 
 def _asked_fields(endpoint: Endpoint) -> list[str]:
     """Fields of the records that a request names, once each; none where it does not choose."""
-    if endpoint.fields is None or endpoint.columns is None:
+    columns = endpoint.columns
+    if endpoint.fields is None or columns is None:
         return []
     paths = source_paths(endpoint)
     fields: dict[str, None] = {}
-    for column in endpoint.columns:
-        path = paths.get(column.name, (column.name,))
-        fields[path[0]] = None
+    for column in columns:
+        field = column.name
+        if field in paths:
+            field = paths[field][0]
+        fields[field] = None
     return list(fields)
 
 
 def _joined(value: Any) -> str:
     if isinstance(value, list):
-        return ",".join(map(_written, value))
+        texts = map(_written, value)
+        return ",".join(texts)
     return _written(value)
 
 
 def _written(value: str | int | bool) -> str:
     text = str(value)
-    return text.lower() if isinstance(value, bool) else text
+    if isinstance(value, bool):
+        return text.lower()
+    return text
