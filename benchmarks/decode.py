@@ -14,7 +14,7 @@ import typer
 from benchmarks.records import COLUMNS, KEY, render_page
 from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.layout import Layout
-from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.model.entity import Column, DeltaStrategy, Entity
 from sync_pipelines.sources.declared.keeper import Keeper
 from sync_pipelines.sources.declared.layout import DeclaredLayout

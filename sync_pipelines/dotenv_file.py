@@ -26,12 +26,14 @@ def load_dotenv_file() -> None:
     Those that are set already stay, unless they came from the file as well.
     """
     with _lock:
-        before = set(os.environ) - _from_file()
+        from_file = _from_file()
+        set_already = set(os.environ) - from_file
         values = _values()
-        for name in _from_file() & values.keys():
+        for name in from_file & values.keys():
             os.environ[name] = values[name]
         load_dotenv(dotenv_file(), override=False)
-        os.environ[NAMES_VARIABLE] = ",".join(sorted(values.keys() - before))
+        names = sorted(values.keys() - set_already)
+        os.environ[NAMES_VARIABLE] = ",".join(names)
 
 
 def current_value(name: str) -> str:
@@ -42,7 +44,8 @@ def current_value(name: str) -> str:
     known = os.environ.get(name, "")
     if known and name not in _from_file():
         return known
-    return _values().get(name, known)
+    values = _values()
+    return values.get(name, known)
 
 
 def values_in(file: Path, names: Iterable[str]) -> dict[str, str]:
@@ -52,16 +55,14 @@ def values_in(file: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def _from_file() -> set[str]:
-    return {name for name in os.environ.get(NAMES_VARIABLE, "").split(",") if name}
+    names = os.environ.get(NAMES_VARIABLE, "").split(",")
+    return {name for name in names if name}
 
 
 def _values(file: Path | None = None) -> dict[str, str]:
     """The file's variables; none when there is no file that can be read."""
     try:
-        return {
-            name: value
-            for name, value in dotenv_values(file or dotenv_file()).items()
-            if value is not None
-        }
+        found = dotenv_values(file or dotenv_file())
     except OSError:
         return {}
+    return {name: value for name, value in found.items() if value is not None}

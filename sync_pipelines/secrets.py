@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
 from sync_pipelines.dotenv_file import current_value, dotenv_file
 from sync_pipelines.errors import SecretMissingError, SettingsError
 
+_HEADER_TEXT = re.compile(r"[!-~]+")
 _REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 # Every pattern takes time in proportion to the text, whatever the text is: a source chooses it.
 _RUN = re.compile(r"\S+")
@@ -24,6 +25,8 @@ _QUERY_SECRET = re.compile(
 )
 _CUT_CREDENTIAL = re.compile(r"(?i)(?:bearer|basic|token)\s+\S*\Z")
 HIDDEN = "***"
+# A shorter text is no secret, and would hide letters everywhere.
+_LEAST_CHARACTERS = 4
 _ROOM_CHARACTERS = 1000
 
 _known: set[str] = set()
@@ -55,14 +58,15 @@ def references_in(value: object) -> list[str]:
     """The references in a value, however deep in lists and objects."""
     if isinstance(value, str):
         return [value] if is_reference(value) else []
-    inside = (
-        value.values()
-        if isinstance(value, Mapping)
-        else value
-        if isinstance(value, (list, tuple))
-        else ()
-    )
-    return [reference for inner in inside for reference in references_in(inner)]
+    inside: Iterable[object] = ()
+    if isinstance(value, Mapping):
+        inside = value.values()
+    elif isinstance(value, (list, tuple)):
+        inside = value
+    references: list[str] = []
+    for inner in inside:
+        references += references_in(inner)
+    return references
 
 
 def resolve_secret(
@@ -85,7 +89,7 @@ def resolve_secret(
             next_command=f"put {name}=… into {dotenv_file()}, which is read again, or export {name}=… and start the"
             " process again",
         )
-    if any(ord(letter) < 33 or ord(letter) > 126 for letter in value):
+    if not _HEADER_TEXT.fullmatch(value):
         raise SecretMissingError(
             f"The secret {reference} has blanks, line ends or non-ASCII letters and cannot go into a header."
         )
@@ -95,12 +99,18 @@ def resolve_secret(
 
 def register_secret(value: str | None) -> None:
     """Teach the redactor a value that must never be shown, also as JSON or a URL would write it."""
-    if value and len(value) >= 4:
-        in_json = json.dumps(value)[1:-1]
-        with _known_lock:
-            _known.update(
-                {value, in_json, in_json.replace("/", "\\/"), quote(value, safe=""), quote(value)}
-            )
+    if not value or len(value) < _LEAST_CHARACTERS:
+        return
+    in_json = json.dumps(value)[1:-1]
+    spellings = {
+        value,
+        in_json,
+        in_json.replace("/", "\\/"),
+        quote(value),
+        quote(value, safe=""),
+    }
+    with _known_lock:
+        _known.update(spellings)
 
 
 def recognize_others(redactor: Callable[[str], str] | None) -> None:
@@ -138,8 +148,11 @@ def redact_beginning(text: str, length: int) -> str:
     if len(text) <= length:
         return redact(text)
     end = _end_before_secret(text, length)
-    head = _hide_cut_form(_redact_forms(redact_known(text[:end])))
-    return head if end == length or head.endswith(HIDDEN) else head + HIDDEN
+    without_known = redact_known(text[:end])
+    head = _hide_cut_form(_redact_forms(without_known))
+    if end == length or head.endswith(HIDDEN):
+        return head
+    return head + HIDDEN
 
 
 def _end_before_secret(text: str, length: int) -> int:
@@ -151,23 +164,29 @@ def _end_before_secret(text: str, length: int) -> int:
     while moved:
         moved = False
         for value in known:
-            start = max(0, end - len(value) + 1)
-            found = text[start : end + len(value) - 1].find(value)
+            inside = len(value) - 1
+            found = text.find(value, max(0, end - inside), end + inside)
             if found >= 0:
-                end = start + found
+                end = found
                 moved = True
     return end
 
 
 def _hide_cut_form(head: str) -> str:
     """A beginning whose last word may go on where it was cut: without what may be half a credential."""
-    start = max(map(head.rfind, (" ", "\t", "\n", "\r"))) + 1
+    last_blank = max(map(head.rfind, " \t\n\r"))
+    start = last_blank + 1
     user = _URL_USER.search(head, start)
     if user is not None:
-        return head[: user.end()] + HIDDEN
-    scheme = len(head[:start].rstrip()) - len("bearer")
+        shown = head[: user.end()]
+        return shown + HIDDEN
+    words_before = head[:start].rstrip()
+    scheme = len(words_before) - len("bearer")
     cut = _CUT_CREDENTIAL.search(head, max(0, scheme))
-    return head if cut is None else head[: cut.start()] + HIDDEN
+    if cut is None:
+        return head
+    shown = head[: cut.start()]
+    return shown + HIDDEN
 
 
 def _redact_forms(text: str) -> str:
@@ -181,20 +200,27 @@ def _without_url_password(run: re.Match[str]) -> str:
     """A word without the password of a URL in it, which ends at the last @ since it may hold one itself."""
     word = run[0]
     end = word.rfind("@")
-    user = _URL_USER.search(word, 0, end) if end >= 0 else None
-    return word if user is None or user.end() == end else word[: user.end()] + HIDDEN + word[end:]
+    if end < 0:
+        return word
+    user = _URL_USER.search(word, 0, end)
+    if user is None or user.end() == end:
+        return word
+    return word[: user.end()] + HIDDEN + word[end:]
 
 
 def redact_data(value: Any, redactor: Callable[[str], str] = redact) -> Any:
     """JSON-ready data with every text in it redacted by `redactor`, and without what PostgreSQL's text cannot hold."""
     if isinstance(value, dict):
-        return {
-            redact_data(key, redactor): redact_data(inner, redactor) for key, inner in value.items()
-        }
+        redacted = {}
+        for key, inner in value.items():
+            redacted_key = redact_data(key, redactor)
+            redacted[redacted_key] = redact_data(inner, redactor)
+        return redacted
     if isinstance(value, list | tuple):
         return [redact_data(inner, redactor) for inner in value]
     if isinstance(value, str):
-        return redactor(value).encode("utf-8", "backslashreplace").decode().replace("\x00", "\\0")
+        shown = redactor(value).encode("utf-8", "backslashreplace")
+        return shown.decode().replace("\x00", "\\0")
     return value
 
 
@@ -204,10 +230,12 @@ def escape_controls(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
+    letters = []
+    for letter in text:
+        if not letter.isprintable():
+            letter = letter.encode("unicode_escape").decode()
+        letters.append(letter)
+    return "".join(letters)
 
 
 def printable(text: str, limit: int = 200) -> str:
@@ -215,7 +243,9 @@ def printable(text: str, limit: int = 200) -> str:
 
     Of a longer text only the beginning is looked at.
     """
-    shown = redact_beginning(text, 4 * limit + _ROOM_CHARACTERS)
+    looked_at = 4 * limit + _ROOM_CHARACTERS
+    shown = redact_beginning(text, looked_at)
     cleaned = escape_controls(shown)
-    is_whole = len(cleaned) <= limit and len(text) <= 4 * limit + _ROOM_CHARACTERS
-    return cleaned if is_whole else cleaned[:limit] + "…"
+    if len(cleaned) <= limit and len(text) <= looked_at:
+        return cleaned
+    return cleaned[:limit] + "…"

@@ -11,7 +11,8 @@ from psycopg.types.json import Jsonb
 from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import EntityDefinitionError, NotFoundError, SettingsError
-from sync_pipelines.model.cursor import Codec, CursorMark
+from sync_pipelines.model.cursor import Codec
+from sync_pipelines.model.cursor_plan import CursorMark
 from sync_pipelines.model.entity import (
     Column,
     Connector,

@@ -15,7 +15,8 @@ from sync_pipelines.discovery.discover import discover
 from sync_pipelines.discovery.drift import Verdict, diff_entity
 from sync_pipelines.discovery.report import DiscoveryReport
 from sync_pipelines.errors import NotFoundError, SettingsError, SyncError
-from sync_pipelines.model.declaration import ColumnDeclaration, Declaration, Endpoint
+from sync_pipelines.model.declaration import Declaration
+from sync_pipelines.model.endpoint import ColumnDeclaration, Endpoint
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.model.names import check_connector_name
 from sync_pipelines.network.outbound import Outbound, of_connector

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sync_pipelines.destinations.registry import DEFAULT, kind_of, kind_with_options
-from sync_pipelines.model.declaration import Declaration, Endpoint
+from sync_pipelines.model.declaration import Declaration
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.names import shorten_identifier, table_name_for
 from sync_pipelines.network.origins import is_loopback, origin_of, travels_in_clear

@@ -26,7 +26,8 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
     # A pipe without a writer would wait for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise SettingsError(f"{printable(str(path))} is no regular file.")
         body = file.read(most_bytes + 1)
     if len(body) > most_bytes:

@@ -26,7 +26,8 @@ def make_private_folder(path: Path) -> Path:
     Raises:
         OSError: it cannot be made.
     """
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    folders = (path, *path.parents)
+    missing = [folder for folder in folders if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
     return path
@@ -39,5 +40,6 @@ def private_opener(path: str, flags: int) -> int:
 
 def write_private(path: Path, content: str | bytes) -> None:
     """Write a whole file, UTF-8 where it is a text."""
+    body = content.encode() if isinstance(content, str) else content
     with open(path, "wb", opener=private_opener) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(body)

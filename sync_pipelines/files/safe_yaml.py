@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import yaml
@@ -14,6 +15,7 @@ MAX_RETOLD_CHARACTERS = 100_000
 MAX_NUMBER_CHARACTERS = 400
 # The same language in C, about ten times as fast.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MERGE_TAG = "tag:yaml.org,2002:merge"
 _NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 Location = tuple[str | int, ...]
@@ -51,17 +53,15 @@ def read_yaml(content: bytes, *, only_texts: bool = False) -> tuple[Any, Lines]:
         node = _composed(text)
         data = None if node is None else _build(node, (), lines, only_texts=only_texts)
     except UnicodeDecodeError as error:
-        raise UnsafeYamlError(
-            "it is not UTF-8.",
-            content.count(b"\n", 0, error.start) + 1,
-        ) from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UnsafeYamlError("it is not UTF-8.", line) from None
     except RecursionError:
         raise UnsafeYamlError(f"it is nested deeper than {MAX_DEPTH} levels.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None)
+        problem = getattr(error, "problem", None) or "it is not YAML"
         raise UnsafeYamlError(
-            f"{printable(problem or 'it is not YAML')}.",
+            f"{printable(problem)}.",
             mark.line + 1 if mark else None,
         ) from None
     return data, lines
@@ -79,9 +79,11 @@ def _check_letters(text: str) -> None:
 
 def line_of(lines: Lines, location: Location) -> int:
     """The line of the nearest part of a location that the file has."""
-    return next(
-        (lines[location[:end]] for end in range(len(location), 0, -1) if location[:end] in lines), 1
-    )
+    for end in range(len(location), 0, -1):
+        nearest = location[:end]
+        if nearest in lines:
+            return lines[nearest]
+    return 1
 
 
 def _composed(text: str) -> yaml.Node | None:
@@ -96,7 +98,8 @@ def _composed(text: str) -> yaml.Node | None:
 
 
 def _check_events(text: str, loader: Any) -> None:
-    depth = nodes = 0
+    depth = 0
+    nodes = 0
     for event in yaml.parse(text, Loader=loader):
         mark = event.start_mark
         line = mark.line + 1 if mark else 1
@@ -107,10 +110,8 @@ def _check_events(text: str, loader: Any) -> None:
             raise UnsafeYamlError("anchors (&) and aliases (*) are not allowed.", line)
         if getattr(event, "tag", None):
             raise UnsafeYamlError("tags are not allowed.", line)
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
-            event,
-            yaml.CollectionEndEvent,
-        )
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise UnsafeYamlError(f"it is nested deeper than {MAX_DEPTH} levels.", line)
 
@@ -122,33 +123,30 @@ def _build(
     *,
     only_texts: bool,
 ) -> Any:
-    lines.setdefault(location, node.start_mark.line + 1)
+    lines.setdefault(location, _line(node))
+    if isinstance(node, yaml.ScalarNode):
+        return _scalar(node, only_texts=only_texts)
+    build = partial(_build, lines=lines, only_texts=only_texts)
     if isinstance(node, yaml.SequenceNode):
-        return [
-            _build(child, (*location, place), lines, only_texts=only_texts)
-            for place, child in enumerate(node.value)
-        ]
-    if isinstance(node, yaml.MappingNode):
-        built: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = key_node.value
-            line = key_node.start_mark.line + 1
-            if (
-                not isinstance(key_node, yaml.ScalarNode)
-                or key_node.tag == "tag:yaml.org,2002:merge"
-            ):
-                raise UnsafeYamlError("a key is a plain text.", line)
-            if key in built:
-                raise UnsafeYamlError(f"the key {printable(key)!r} is there twice.", line)
-            lines[(*location, key)] = line
-            built[key] = _build(
-                value_node,
-                (*location, key),
-                lines,
-                only_texts=only_texts,
-            )
-        return built
-    return _scalar(node, only_texts=only_texts)
+        children = enumerate(node.value)
+        return [build(child, (*location, place)) for place, child in children]
+    built: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = key_node.value
+        line = _line(key_node)
+        if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == _MERGE_TAG:
+            raise UnsafeYamlError("a key is a plain text.", line)
+        if key in built:
+            raise UnsafeYamlError(f"the key {printable(key)!r} is there twice.", line)
+        key_location = (*location, key)
+        lines[key_location] = line
+        built[key] = build(value_node, key_location)
+    return built
+
+
+def _line(node: yaml.Node) -> int:
+    line: int = node.start_mark.line
+    return line + 1
 
 
 def _scalar(node: yaml.Node, *, only_texts: bool) -> Any:
@@ -156,23 +154,17 @@ def _scalar(node: yaml.Node, *, only_texts: bool) -> Any:
         # Numbers to the base 60, and whole ones, take quadratic time.
         if only_texts:
             return node.value
-        raise UnsafeYamlError(
-            f"a number of {len(node.value)} characters is too long.",
-            node.start_mark.line + 1,
-        )
+        what = f"a number of {len(node.value)} characters is too long."
+        raise UnsafeYamlError(what, _line(node))
     try:
         value = yaml.constructor.SafeConstructor().construct_object(node)
     except (ValueError, yaml.YAMLError):
         if only_texts:
             return node.value
-        raise UnsafeYamlError(
-            f"{printable(node.value, 100)!r} is no value of its kind.",
-            node.start_mark.line + 1,
-        ) from None
-    if only_texts and not (
-        value is None
-        or isinstance(value, bool)
-        or (isinstance(value, int) and str(value) == node.value)
-    ):
-        return node.value  # 007 and 1:30 are no 7 and no 90
-    return value
+        what = f"{printable(node.value, 100)!r} is no value of its kind."
+        raise UnsafeYamlError(what, _line(node)) from None
+    if not only_texts or value is None or isinstance(value, bool):
+        return value
+    # 007 and 1:30 are no 7 and no 90.
+    is_plain_number = isinstance(value, int) and str(value) == node.value
+    return value if is_plain_number else node.value

@@ -1,4 +1,4 @@
-"""Cursor codecs: how the rowversions of an entity are compared, and how far a cursor may move.
+"""Cursor codecs: how the rowversions of an entity are compared, and what time they name.
 
 SyncFlow compares rowversions as strings, which is right only for fixed widths ("9" > "10"). Each entity therefore
 has a codec; it is declared by the API (`rowversion_codec`), set by a person, or inferred from the first page.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import itertools
 import operator
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -51,34 +49,22 @@ class Codec(StrEnum):
 
 _INTEGER = re.compile(r"-?[0-9]+")
 _HEX = re.compile(r"(0[xX])?[0-9a-fA-F]+")
+_PREFIXED_HEX = re.compile(r"0[xX][0-9a-fA-F]+")
 _LOWER_HEX = re.compile(r"(?=[a-f]*[0-9])[0-9a-f]{2,}")
 _UPPER_HEX = re.compile(r"(?=[A-F]*[0-9])[0-9A-F]{2,}")
 _ISO = re.compile(
     r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d{1,9}))?)?\s*(Z|[+-]\d{2}:?\d{2})?",
     re.IGNORECASE | re.ASCII,
 )
-_DIGITS_WIDTHS = range(14, 21)
-_MAX_OFFSET = timedelta(hours=16)  # of PostgreSQL, which compares them, too
+_DIGITS_FORMAT = "%Y%m%d%H%M%S"
+_SECOND_DIGITS = 14
+_DIGITS_WIDTHS = range(_SECOND_DIGITS, 21)
+# The largest offset of PostgreSQL, which compares them, too.
+_MAX_OFFSET = timedelta(hours=16)
 _EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
-_MAX_AHEAD = timedelta(days=1)  # zones reach 14 hours; a later moment is no time of a write
-_KEPT_MARKS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class CursorMark:
-    """What one finished read knew: at `at` (database clock, UTC) everything up to `position` had been read."""
-
-    at: datetime
-    position: str
-
-    def as_json(self) -> dict[str, str]:
-        """The mark as stored in `bridge.entities.cursor_marks`."""
-        return {"at": self.at.isoformat(), "position": self.position}
-
-    @classmethod
-    def from_json(cls, data: dict[str, str]) -> CursorMark:
-        """Read a stored mark."""
-        return cls(datetime.fromisoformat(data["at"]), data["position"])
+_DAY = timedelta(days=1)
+# Zones reach 14 hours; a later moment is no time of a write.
+_MAX_AHEAD = _DAY
 
 
 def infer_codec(rowversions: list[str]) -> Codec:
@@ -88,19 +74,20 @@ def infer_codec(rowversions: list[str]) -> Codec:
     width. Hexadecimal digits of one width and one case sort as TEXT. One width alone proves no order (base64 and most
     dates have one), so anything else is OPAQUE.
     """
-    has_one_width = len(set(map(len, rowversions))) == 1
-    if all(_INTEGER.fullmatch(rowversion) for rowversion in rowversions):
+    widths = set(map(len, rowversions))
+    has_one_width = len(widths) == 1
+    if all(map(_INTEGER.fullmatch, rowversions)):
         return _infer_digits(rowversions, has_one_width)
-    if all(_iso_time(rowversion) is not None for rowversion in rowversions):
+    if all(map(_iso_time, rowversions)):
         return Codec.TIMESTAMP
-    if all(
-        rowversion[:2].lower() == "0x" and _HEX.fullmatch(rowversion) for rowversion in rowversions
-    ):
+    if all(map(_PREFIXED_HEX.fullmatch, rowversions)):
         return Codec.HEX
     notation = proven_notation(rowversions)
     if notation is not None:
         return Codec(notation)
-    return Codec.TEXT if has_one_width and _is_padded_hex(rowversions) else Codec.OPAQUE
+    if has_one_width and _is_padded_hex(rowversions):
+        return Codec.TEXT
+    return Codec.OPAQUE
 
 
 def _infer_digits(rowversions: list[str], has_one_width: bool) -> Codec:
@@ -108,16 +95,17 @@ def _infer_digits(rowversions: list[str], has_one_width: bool) -> Codec:
         return Codec.INTEGER
     if all(_digits_time(rowversion) and rowversion >= "1900" for rowversion in rowversions):
         return Codec.DIGITS
-    has_leading_zero = any(
-        len(rowversion) > 1 and rowversion.startswith("0") for rowversion in rowversions
-    )
-    return Codec.TEXT if has_leading_zero else Codec.INTEGER
+    for rowversion in rowversions:
+        if len(rowversion) > 1 and rowversion.startswith("0"):
+            return Codec.TEXT
+    return Codec.INTEGER
 
 
 def _is_padded_hex(rowversions: list[str]) -> bool:
     """Hexadecimal digits of one case, decimal ones in each: base64 has runs of letters such as AAAAAAAB, too."""
-    forms = (_LOWER_HEX, _UPPER_HEX)
-    return any(all(form.fullmatch(rowversion) for rowversion in rowversions) for form in forms)
+    if all(map(_LOWER_HEX.fullmatch, rowversions)):
+        return True
+    return all(map(_UPPER_HEX.fullmatch, rowversions))
 
 
 def order_key(codec: Codec, rowversion: str) -> Any:
@@ -173,17 +161,18 @@ def check_page_order(
         if _sorts_as_text(codec, rowversions, after):
             return
     keys = [order_key(codec, rowversion) for rowversion in rowversions]
-    if after is not None and min(keys) <= order_key(codec, after):
-        lowest = rowversions[keys.index(min(keys))]
+    least = min(keys)
+    if after is not None and least <= order_key(codec, after):
+        lowest = rowversions[keys.index(least)]
         raise CursorProtocolError(
             f"The source was asked for rowversions greater than {after!r} and sent {lowest!r}."
         )
-    falls = next((place for place in range(1, len(keys)) if keys[place] < keys[place - 1]), None)
-    if falls is not None:
-        raise UnsortedPageError(
-            f"The rowversion {rowversions[falls]!r} follows {rowversions[falls - 1]!r}: the page is not"
-            f" sorted under the codec {codec!s}."
-        )
+    for place in range(1, len(keys)):
+        if keys[place] < keys[place - 1]:
+            raise UnsortedPageError(
+                f"The rowversion {rowversions[place]!r} follows {rowversions[place - 1]!r}: the page is not"
+                f" sorted under the codec {codec!s}."
+            )
 
 
 def _sorts_as_text(
@@ -192,7 +181,9 @@ def _sorts_as_text(
     after: str | None,
 ) -> bool:
     """Whether texts of one width are sorted and behind the cursor, which is cheaper to see than by their keys."""
-    if (after is not None and rowversions[0] <= after) or not _is_sorted(rowversions):
+    if after is not None and rowversions[0] <= after:
+        return False
+    if not _is_sorted(rowversions):
         return False
     if codec is Codec.DIGITS:
         # Both ends must be times; what sorts between them as text needs no look.
@@ -207,12 +198,13 @@ def _check_width(
     after: str | None,
 ) -> None:
     width = len(after or rowversions[0])
-    odd = next((rowversion for rowversion in rowversions if len(rowversion) != width), None)
-    if odd is not None:
-        raise CursorProtocolError(
-            f"The rowversion {printable(odd, 100)!r} has {len(odd)} characters where the others have {width};"
-            f" compared as fixed-width {codec!s} it would sort wrongly and rows would be lost."
-        )
+    for rowversion in rowversions:
+        if len(rowversion) != width:
+            shown = printable(rowversion, 100)
+            raise CursorProtocolError(
+                f"The rowversion {shown!r} has {len(rowversion)} characters where the others have {width};"
+                f" compared as fixed-width {codec!s} it would sort wrongly and rows would be lost."
+            )
 
 
 def _check_opaque(rowversions: list[str], after: str | None) -> None:
@@ -228,111 +220,8 @@ def _check_opaque(rowversions: list[str], after: str | None) -> None:
 
 
 def _is_sorted(values: list[str]) -> bool:
-    return all(map(operator.le, values, itertools.islice(values, 1, None)))
-
-
-def plan_cursor(
-    codec: Codec,
-    *,
-    current: str | None,
-    marks: tuple[CursorMark, ...],
-    started_at: datetime,
-    read_seconds: float,
-    last: str | None,
-    below_last: str | None,
-    lookback_seconds: int,
-) -> str | None:
-    """The highest cursor after a read to the end of the source that cannot miss a row.
-
-    A rowversion may be assigned up to `lookback_seconds` before its row becomes visible. Safe positions are
-    (a) the current cursor, (b) the newest mark that is at least the lookback older than this read's
-    start, since this read saw whatever was committed late below it, (c) for codecs that tell time, the last
-    rowversion less the read's duration, the lookback and one granule: no clock but a stopwatch is involved.
-    A mark counts only up to the last rowversion of this read: an answer that was empty by mistake proves nothing.
-    A rowversion more than a day in the future is no time of a write and moves nothing. With a lookback of zero the
-    position just below the last rowversion is safe. The group of the last rowversion is never closed: however old it
-    is, a record may still join it, so the cursor stays below it.
-    Algorithm: docs/promise.md.
-
-    Args:
-        codec: the entity's codec.
-        current: the cursor before this read, None = none.
-        marks: marks of earlier reads, any order.
-        started_at: start of this read, database clock.
-        read_seconds: duration of this read.
-        last: highest rowversion read, None when nothing was read.
-        below_last: highest rowversion read that is lower than `last`, None when there is none.
-        lookback_seconds: the entity's lookback.
-    """
-    safe = [] if current is None else [current]
-    if lookback_seconds == 0 and below_last is not None:
-        safe.append(below_last)
-    elif lookback_seconds != 0:
-        horizon = started_at - timedelta(seconds=lookback_seconds)
-        old = sorted((mark for mark in marks if mark.at <= horizon), key=lambda mark: mark.at)
-        safe += [mark.position for mark in old if _reached(codec, last, mark.position, started_at)]
-        newest = _newest_of_now(codec, (last, below_last), started_at)
-        if codec.tells_time and newest is not None:
-            safe.append(
-                subtract_seconds(
-                    codec,
-                    newest,
-                    lookback_seconds + read_seconds,
-                )
-            )
-        safe = _below_last_group(codec, safe, current, last, below_last)
-    if not safe:
-        return None
-    if codec is Codec.OPAQUE:
-        return safe[-1]
-    return max(safe, key=lambda position: order_key(codec, position))
-
-
-def _below_last_group(
-    codec: Codec,
-    safe: list[str],
-    current: str | None,
-    last: str | None,
-    below_last: str | None,
-) -> list[str]:
-    """Move positions in or above the last group below it; leave them out where nothing below it is known."""
-    if last is None:
-        return safe
-    kept = []
-    for position in safe:
-        is_open = (
-            position == last
-            if codec is Codec.OPAQUE
-            else order_key(codec, position) >= order_key(codec, last)
-        )
-        if not is_open or position == current:
-            kept.append(position)
-        elif below_last is not None:
-            kept.append(below_last)
-    return kept
-
-
-def _newest_of_now(
-    codec: Codec,
-    rowversions: Sequence[str | None],
-    started_at: datetime,
-) -> str | None:
-    """The first of the rowversions that is there and is not in the future."""
-    for rowversion in rowversions:
-        if rowversion is not None and not is_ahead(codec, rowversion, started_at):
-            return rowversion
-    return None
-
-
-def _reached(
-    codec: Codec,
-    last: str | None,
-    position: str,
-    started_at: datetime,
-) -> bool:
-    if last is None or is_ahead(codec, position, started_at):
-        return False
-    return codec is Codec.OPAQUE or order_key(codec, position) <= order_key(codec, last)
+    following = itertools.islice(values, 1, None)
+    return all(map(operator.le, values, following))
 
 
 def is_ahead(
@@ -343,27 +232,12 @@ def is_ahead(
     """True when a rowversion is further in the future than any time zone explains."""
     if not codec.tells_time:
         return False
-    moment = _digits_time(rowversion) if codec is Codec.DIGITS else order_key(codec, rowversion)[0]
-    return moment is not None and bool(moment > started_at + _MAX_AHEAD)
-
-
-def plan_marks(
-    marks: tuple[CursorMark, ...],
-    new: CursorMark | None,
-    started_at: datetime,
-    lookback_seconds: int,
-) -> tuple[CursorMark, ...]:
-    """Marks to keep: the newest that is older than the lookback, and younger ones, spread so that each can grow old."""
-    horizon = started_at - timedelta(seconds=lookback_seconds)
-    ordered = sorted([*marks, *([new] if new else [])], key=lambda mark: mark.at)
-    older = [mark for mark in ordered if mark.at <= horizon]
-    younger: list[CursorMark] = []
-    for mark in ordered[len(older) :]:
-        if not younger or mark.at - younger[-1].at >= timedelta(
-            seconds=lookback_seconds / _KEPT_MARKS
-        ):
-            younger.append(mark)
-    return (*older[-1:], *younger)
+    if codec is Codec.DIGITS:
+        moment = _digits_time(rowversion)
+    else:
+        moment, _ = order_key(codec, rowversion)
+    latest = started_at + _MAX_AHEAD
+    return moment is not None and bool(moment > latest)
 
 
 def subtract_seconds(
@@ -382,35 +256,44 @@ def subtract_seconds(
     if codec is Codec.DIGITS:
         moment = _digits_time(rowversion)
         assert moment is not None
-        return _earlier(moment, back).strftime("%Y%m%d%H%M%S").zfill(14) + "0" * (
-            len(rowversion) - 14
-        )
+        text = _earlier(moment, back).strftime(_DIGITS_FORMAT)
+        return text.zfill(_SECOND_DIGITS).ljust(len(rowversion), "0")
     if codec in NOTATIONS:
-        told = moment_of(codec, rowversion)
-        assert told is not None
+        parsed = moment_of(codec, rowversion)
+        assert parsed is not None
+        moment, _ = parsed
         notation = NOTATIONS[codec]
-        earlier = _earlier(
-            told[0],
-            back if notation.has_time(rowversion) else back + timedelta(days=1),
-        )
-        return notation.write(earlier, rowversion)
+        if not notation.has_time(rowversion):
+            back += _DAY
+        return notation.write(_earlier(moment, back), rowversion)
+    return _subtract_iso(rowversion, back)
+
+
+def _subtract_iso(rowversion: str, back: timedelta) -> str:
     match = _ISO.fullmatch(rowversion)
-    instant = _iso_time(rowversion)
-    assert match is not None and instant is not None
-    earlier = _earlier(instant[0], back).replace(tzinfo=None) + _offset(match[4] or "")
+    parsed = _iso_time(rowversion)
+    assert match is not None and parsed is not None
+    instant, _ = parsed
+    earlier = _earlier(instant, back) + _offset(match[4] or "")
+    day_end = match.end(1)
     if match[2] is None:
-        return (
-            _earlier(earlier.replace(tzinfo=UTC), timedelta(days=1)).date().isoformat()
-            + rowversion[10:]
-        )
-    text = earlier.isoformat(sep=rowversion[10], timespec="seconds")[: match.end(2)]
+        day = _earlier(earlier, _DAY).date()
+        return day.isoformat() + rowversion[day_end:]
+    time_end = match.end(2)
+    written = earlier.replace(tzinfo=None).isoformat(sep=rowversion[day_end], timespec="seconds")
+    text = written[:time_end]
     if match[3]:
-        text += rowversion[match.end(2)] + "0" * len(match[3])
-    return text + rowversion[len(text) :]
+        zeros = "0" * len(match[3])
+        text += rowversion[time_end] + zeros
+    rest = rowversion[len(text) :]
+    return text + rest
 
 
 def _earlier(moment: datetime, back: timedelta) -> datetime:
-    return moment - back if moment - _EARLIEST > back else min(moment, _EARLIEST)
+    """The moment so much earlier, but not before the calendar begins."""
+    if moment - _EARLIEST > back:
+        return moment - back
+    return min(moment, _EARLIEST)
 
 
 def seconds_between(
@@ -419,26 +302,31 @@ def seconds_between(
     later: str,
 ) -> float | None:
     """Seconds from one rowversion to another; None when either does not tell time."""
-    moments = []
-    for rowversion in (earlier, later):
-        if codec is Codec.DIGITS:
-            moments.append(_digits_time(rowversion))
-        elif codec in NOTATIONS:
-            told = moment_of(codec, rowversion)
-            moments.append(None if told is None else told[0])
-        else:
-            parsed = _iso_time(rowversion)
-            moments.append(None if parsed is None else parsed[0])
-    first, second = moments
-    return None if first is None or second is None else (second - first).total_seconds()
+    first = _moment(codec, earlier)
+    second = _moment(codec, later)
+    if first is None or second is None:
+        return None
+    duration = second - first
+    return duration.total_seconds()
+
+
+def _moment(codec: Codec, rowversion: str) -> datetime | None:
+    """The moment that a rowversion names, where it names one."""
+    if codec is Codec.DIGITS:
+        return _digits_time(rowversion)
+    is_calendar = codec in NOTATIONS
+    parsed = moment_of(codec, rowversion) if is_calendar else _iso_time(rowversion)
+    return None if parsed is None else parsed[0]
 
 
 @lru_cache(maxsize=4096)
 def _digits_time(rowversion: str) -> datetime | None:
-    if len(rowversion) not in _DIGITS_WIDTHS or not (rowversion.isascii() and rowversion.isdigit()):
+    is_number = rowversion.isascii() and rowversion.isdigit()
+    if not is_number or len(rowversion) not in _DIGITS_WIDTHS:
         return None
+    seconds = rowversion[:_SECOND_DIGITS]
     try:
-        return datetime.strptime(rowversion[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+        return datetime.strptime(seconds, _DIGITS_FORMAT).replace(tzinfo=UTC)
     except ValueError:
         return None
 
@@ -454,16 +342,19 @@ def _iso_time(rowversion: str) -> tuple[datetime, int] | None:
     if abs(offset) >= _MAX_OFFSET or (offset and int(zone[-2:]) > 59):
         return None
     try:
-        moment = datetime.fromisoformat(f"{match[1]}T{match[2] or '00:00'}").replace(tzinfo=UTC)
-        moment -= offset
+        local = datetime.fromisoformat(f"{match[1]}T{match[2] or '00:00'}")
+        moment = local.replace(tzinfo=UTC) - offset
     except (ValueError, OverflowError):
         return None
-    return moment, int((match[3] or "0").ljust(9, "0"))
+    fraction = match[3] or "0"
+    return moment, int(fraction.ljust(9, "0"))
 
 
 def _offset(zone: str) -> timedelta:
     if zone in ("", "Z", "z"):
         return timedelta()
     digits = zone[1:].replace(":", "")
-    offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
-    return -offset if zone[0] == "-" else offset
+    hours = int(digits[:2])
+    minutes = int(digits[2:])
+    offset = timedelta(hours=hours, minutes=minutes)
+    return -offset if zone.startswith("-") else offset

@@ -13,7 +13,8 @@ from typing import Any
 from uuid import UUID
 
 from sync_pipelines.errors import EntityDefinitionError
-from sync_pipelines.model.cursor import Codec, CursorMark
+from sync_pipelines.model.cursor import Codec
+from sync_pipelines.model.cursor_plan import CursorMark
 from sync_pipelines.model.names import check_column_names, shorten_identifier
 from sync_pipelines.model.types import ColumnType, Kind, parse_type
 

@@ -3,11 +3,10 @@
 Of every secret that a process of this installation resolved the catalog keeps three figures, and nothing that leads
 back to it:
 
-======
-================================================================================================================= length
-in characters head    a sum of the first eight characters, each multiplied by a secret 64-bit number, modulo 2^64: cheap
-to slide over a text digest  HMAC-SHA256 of the whole: decides ======
-=================================================================================================================
+length: in characters
+head: a sum of the first eight characters, each multiplied by a secret 64-bit number, modulo 2^64; cheap to slide over
+    a text
+digest: HMAC-SHA256 of the whole, which decides
 
 Numbers and HMAC are keyed by 32 random bytes in a file of the home (0600), so the catalog alone, or a dump of it,
 cannot be used to guess short secrets. A text is compared in one pass, whatever the number of fingerprints: where a head
@@ -83,9 +82,11 @@ class FingerprintKey:
 
     def fingerprint(self, text: str) -> Fingerprint:
         """Of a text of at least eight characters."""
+        codes = _codes(text[:HEAD_CHARACTERS])
+        (head,) = self.heads(codes)
         return Fingerprint(
             len(text),
-            int(self.heads(_codes(text[:HEAD_CHARACTERS]))[0]),
+            int(head),
             self.digest(text),
         )
 
@@ -136,10 +137,10 @@ class Recognizer:
     ) -> int | None:
         for one in self._by_head[head]:
             end = start + one.length
-            if end <= len(text) and hmac.compare_digest(
-                self._key.digest(text[start:end]),
-                one.digest,
-            ):
+            if end > len(text):
+                continue
+            digest = self._key.digest(text[start:end])
+            if hmac.compare_digest(digest, one.digest):
                 return end
         return None
 
@@ -147,7 +148,13 @@ class Recognizer:
 def spellings(value: str) -> set[str]:
     """How a secret may be written: as it is, in JSON, in a URL; only what is long enough to differ from prose."""
     in_json = json.dumps(value)[1:-1]
-    written = {value, in_json, in_json.replace("/", "\\/"), quote(value, safe=""), quote(value)}
+    written = {
+        value,
+        in_json,
+        in_json.replace("/", "\\/"),
+        quote(value),
+        quote(value, safe=""),
+    }
     return {one for one in written if HEAD_CHARACTERS <= len(one) <= MAX_CHARACTERS}
 
 
@@ -158,14 +165,8 @@ def load_key(home: Path) -> FingerprintKey | None:
         home.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             partial = home / f"{KEY_FILE}.{os.getpid()}"
-            with os.fdopen(
-                os.open(
-                    partial,
-                    os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
-                    0o600,
-                ),
-                "wb",
-            ) as file:
+            private = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(private, "wb") as file:
                 file.write(os.urandom(KEY_BYTES))
             # Whole or not at all, and the first of several processes wins.
             try:
@@ -193,6 +194,6 @@ def load_key(home: Path) -> FingerprintKey | None:
 
 
 def _codes(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(
-        np.uint64
-    )
+    encoded = text.encode("utf-32-le", "surrogatepass")
+    codes = np.frombuffer(encoded, dtype=np.uint32)
+    return codes.astype(np.uint64)

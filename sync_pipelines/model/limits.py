@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 
 from sync_pipelines.errors import SettingsError
 
 MAX_RECORD_BYTES = 32 * 1024 * 1024
 # PostgreSQL takes a row of less than 1 GB as text, and the quarantine writes two letters a byte.
 MAX_KEPT_RECORD_BYTES = 256 * 1024 * 1024
+Bytes = Annotated[int, Field(ge=1024)]
+Entities = Annotated[int, Field(ge=1, le=1000)]
 
 
 class HttpLimits(BaseModel):
@@ -31,16 +41,16 @@ class HttpLimits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    timeout_seconds: float = Field(30, gt=0)
-    page_deadline_seconds: float = Field(300, gt=0)
+    timeout_seconds: PositiveFloat = 30
+    page_deadline_seconds: PositiveFloat = 300
     tries: int = Field(3, ge=1, le=20)
-    backoff_seconds: float = Field(0.5, ge=0)
-    max_retry_after_seconds: float = Field(300, ge=0)
-    max_page_bytes: int = Field(256 * 1024 * 1024, ge=1024)
-    max_document_bytes: int = Field(32 * 1024 * 1024, ge=1024)
+    backoff_seconds: NonNegativeFloat = 0.5
+    max_retry_after_seconds: NonNegativeFloat = 300
+    max_page_bytes: Bytes = 256 * 1024 * 1024
+    max_document_bytes: Bytes = 32 * 1024 * 1024
     max_ratio: int = Field(200, ge=2)
-    requests_per_second: float | None = Field(None, gt=0)
-    max_connections: int = Field(10, ge=1)
+    requests_per_second: PositiveFloat | None = None
+    max_connections: PositiveInt = 10
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any], **defaults: Any) -> HttpLimits:
@@ -49,11 +59,12 @@ class HttpLimits(BaseModel):
         Raises:
             SettingsError: an unknown name or a value out of range.
         """
-        http = {
-            name: value for name, value in settings.items() if name not in RunLimits.model_fields
-        }
+        limits = dict(defaults)
+        for name, value in settings.items():
+            if name not in RunLimits.model_fields:
+                limits[name] = value
         try:
-            return cls(**{**defaults, **http})
+            return cls(**limits)
         except ValidationError as error:
             raise _wrong(error) from None
 
@@ -74,12 +85,12 @@ class RunLimits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_entities_per_run: int | None = Field(None, ge=1, le=1000)
-    max_concurrent_entities: int | None = Field(None, ge=1, le=1000)
-    probe_interval_seconds: float | None = Field(None, gt=0)
-    max_run_rows: int | None = Field(None, ge=1)
-    max_run_bytes: int | None = Field(None, ge=1024)
-    max_run_seconds: float | None = Field(None, gt=0)
+    max_entities_per_run: Entities | None = None
+    max_concurrent_entities: Entities | None = None
+    probe_interval_seconds: PositiveFloat | None = None
+    max_run_rows: PositiveInt | None = None
+    max_run_bytes: Bytes | None = None
+    max_run_seconds: PositiveFloat | None = None
     rejected_severity: Literal["warn", "error"] | None = None
 
     @classmethod
@@ -89,10 +100,9 @@ class RunLimits(BaseModel):
         Raises:
             SettingsError: a value out of range.
         """
+        limits = {name: value for name, value in settings.items() if name in cls.model_fields}
         try:
-            return cls(
-                **{name: value for name, value in settings.items() if name in cls.model_fields}
-            )
+            return cls(**limits)
         except ValidationError as error:
             raise _wrong(error) from None
 
@@ -108,11 +118,12 @@ def check_limits(settings: dict[str, Any]) -> None:
 
 
 def _wrong(error: ValidationError) -> SettingsError:
-    problems = "; ".join(
-        f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()
-    )
+    problems = []
+    for one in error.errors():
+        name = ".".join(map(str, one["loc"]))
+        problems.append(f"{name}: {one['msg']}")
     known = ", ".join([*HttpLimits.model_fields, *RunLimits.model_fields])
     return SettingsError(
-        f"The connector's settings are wrong: {problems}; known: {known}.",
+        f"The connector's settings are wrong: {'; '.join(problems)}; known: {known}.",
         state="Nothing was stored.",
     )

@@ -144,12 +144,22 @@ def _two(expression: str) -> str:
 
 HTTP_DATE = Notation(
     rf"^{_DAY_NAME}, ([0-9]{{2}}) {_MONTH_NAME} ([0-9]{{4}}) {_CLOCK} (?:GMT|UTC|\+0000)$",
-    weekday=1, day=2, month=3, year=4, hour=5, names_months=True,
-)  # fmt: skip
+    weekday=1,
+    day=2,
+    month=3,
+    year=4,
+    hour=5,
+    names_months=True,
+)
 CTIME = Notation(
     rf"^{_DAY_NAME} {_MONTH_NAME} ([ 0-9][0-9]) {_CLOCK}(?: (?:GMT|UTC|\+0000))? ([0-9]{{4}})$",
-    weekday=1, month=2, day=3, hour=4, year=7, names_months=True,
-)  # fmt: skip
+    weekday=1,
+    month=2,
+    day=3,
+    hour=4,
+    year=7,
+    names_months=True,
+)
 US_DATE = Notation(
     rf"^([0-9]{{1,2}})[/-]([0-9]{{1,2}})[/-]([0-9]{{4}}){_TIME_OF_DAY}$",
     month=1,
@@ -168,7 +178,12 @@ EU_DATE = Notation(
     fraction=7,
     half=8,
 )
-NOTATIONS = {"http_date": HTTP_DATE, "ctime": CTIME, "us_date": US_DATE, "eu_date": EU_DATE}
+NOTATIONS = {
+    "http_date": HTTP_DATE,
+    "ctime": CTIME,
+    "us_date": US_DATE,
+    "eu_date": EU_DATE,
+}
 
 
 @lru_cache(maxsize=4096)
@@ -181,7 +196,8 @@ def proven_notation(texts: list[str]) -> str | None:
     """The notation that all texts have, where no other one fits them as well: 03/04/2025 alone proves neither order of
     day and month.
     """
-    fitting = [
-        name for name in NOTATIONS if all(moment_of(name, text) is not None for text in texts)
-    ]
+    fitting = []
+    for name in NOTATIONS:
+        if all(moment_of(name, text) for text in texts):
+            fitting.append(name)
     return fitting[0] if len(fitting) == 1 else None

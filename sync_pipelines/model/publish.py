@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sync_pipelines.model.cursor import Codec, CursorMark
+from sync_pipelines.model.cursor import Codec
+from sync_pipelines.model.cursor_plan import CursorMark
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.run import Ledger, Mode
 from sync_pipelines.model.verdict import RejectionLimits, Verdict, plan_verdict

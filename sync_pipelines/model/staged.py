@@ -23,17 +23,16 @@ REJECTS = {
 
 def records_schema(entity: Entity) -> pa.Schema:
     """Arrow schema of staged records: arrival number, rowversion, content hash, columns, and what is flagged."""
-    columns = [(f"c{index}", column.type.arrow) for index, column in enumerate(entity.columns)]
-    flags = [(name, pa.string()) for name in entity.flags]
-    return pa.schema(
-        [
-            ("arrival", pa.int64()),
-            ("rowversion", pa.string()),
-            ("hash", pa.string()),
-            *columns,
-            *flags,
-        ]
-    )
+    fields = [
+        ("arrival", pa.int64()),
+        ("rowversion", pa.string()),
+        ("hash", pa.string()),
+    ]
+    for index, column in enumerate(entity.columns):
+        fields.append((f"c{index}", column.type.arrow))
+    for name in entity.flags:
+        fields.append((name, pa.string()))
+    return pa.schema(fields)
 
 
 def rejects_schema() -> pa.Schema:

@@ -118,9 +118,9 @@ class ColumnType:
     @property
     def is_number_text(self) -> bool:
         """Numeric without declared precision, or wider than Arrow's decimals: travels as text."""
-        return self.kind is Kind.NUMERIC and (
-            self.precision is None or self.precision > MAX_ARROW_PRECISION
-        )
+        if self.kind is not Kind.NUMERIC:
+            return False
+        return self.precision is None or self.precision > MAX_ARROW_PRECISION
 
     def __str__(self) -> str:
         return self.sql
@@ -141,10 +141,9 @@ def parse_type(declared: str) -> ColumnType:
         name = f"{name} {match['zone'].strip()}"
     kind = _NAMES.get(name)
     if match is None or kind is None:
+        names = sorted(name.upper() for name in _NAMES)
         raise UnknownTypeError(
-            f"The declared type {declared!r} is unknown; known are "
-            + ", ".join(sorted({known.upper() for known in _NAMES}))
-            + "."
+            f"The declared type {declared!r} is unknown; known are {', '.join(names)}."
         )
     first = None if match["first"] in (None, "*") else int(match["first"])
     second = None if match["second"] is None else int(match["second"])
@@ -167,16 +166,13 @@ def _checked(
         return _checked_numeric(declared, first, second)
     if kind in (Kind.TIMESTAMP, Kind.TIMESTAMPTZ, Kind.TIME):
         if first is not None and first > 6:
-            raise _inexact(
-                declared,
-                "PostgreSQL keeps microseconds, so at most 6 fractional digits",
-            )
+            why = "PostgreSQL keeps microseconds, so at most 6 fractional digits"
+            raise _inexact(declared, why)
         return ColumnType(kind, precision=6 if first is None else first)
     if kind is Kind.BYTES:
         return ColumnType(kind, length=first, hexadecimal="raw" in name)
-    if second is not None or (
-        first is not None and kind not in (Kind.DOUBLE, Kind.REAL, *INTEGER_BITS)
-    ):
+    may_have_width = kind in (Kind.DOUBLE, Kind.REAL, *INTEGER_BITS)
+    if second is not None or (first is not None and not may_have_width):
         raise _inexact(declared, "this type takes no length")
     return ColumnType(kind)
 
@@ -200,11 +196,9 @@ def _checked_numeric(
     second: int | None,
 ) -> ColumnType:
     if first is None:
-        return (
-            ColumnType(Kind.NUMERIC)
-            if second is None
-            else ColumnType(Kind.NUMERIC, precision=38, scale=second)
-        )
+        if second is None:
+            return ColumnType(Kind.NUMERIC)
+        return ColumnType(Kind.NUMERIC, precision=38, scale=second)
     scale = second or 0
     if not 1 <= first <= MAX_NUMERIC_PRECISION or not 0 <= scale <= first:
         raise _inexact(declared, "precision must be 1 to 1000 and scale 0 to the precision")
@@ -218,15 +212,12 @@ def _inexact(declared: str, why: str) -> UnknownTypeError:
 def _sql(column_type: ColumnType) -> str:
     match column_type.kind:
         case Kind.TEXT:
-            return (
-                "text" if column_type.length is None else f"character varying({column_type.length})"
-            )
+            length = column_type.length
+            return "text" if length is None else f"character varying({length})"
+        case Kind.NUMERIC if column_type.precision is None:
+            return "numeric"
         case Kind.NUMERIC:
-            return (
-                "numeric"
-                if column_type.precision is None
-                else f"numeric({column_type.precision},{column_type.scale})"
-            )
+            return f"numeric({column_type.precision},{column_type.scale})"
         case Kind.TIMESTAMP | Kind.TIMESTAMPTZ | Kind.TIME:
             base = "time" if column_type.kind is Kind.TIME else "timestamp"
             digits = "" if column_type.precision == 6 else f"({column_type.precision})"
@@ -244,8 +235,12 @@ def _sql(column_type: ColumnType) -> str:
 
 def _arrow(column_type: ColumnType) -> pa.DataType:
     match column_type.kind:
-        case Kind.SMALLINT | Kind.INTEGER | Kind.BIGINT:
-            return {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}[INTEGER_BITS[column_type.kind]]
+        case Kind.SMALLINT:
+            return pa.int16()
+        case Kind.INTEGER:
+            return pa.int32()
+        case Kind.BIGINT:
+            return pa.int64()
         case Kind.REAL:
             return pa.float32()
         case Kind.DOUBLE:
@@ -270,14 +265,14 @@ def _widens_to_numeric(old: ColumnType, new: ColumnType) -> bool:
     if new.precision is None:
         # A float's shortest text is a number that NUMERIC keeps.
         return old.kind in (Kind.NUMERIC, Kind.REAL, Kind.DOUBLE, *INTEGER_BITS)
-    whole_digits = new.precision - (new.scale or 0)
+    new_scale = new.scale or 0
+    whole_digits = new.precision - new_scale
     if old.kind in INTEGER_BITS:
         return whole_digits >= INTEGER_DIGITS[old.kind]
-    if old.kind is Kind.NUMERIC and old.precision is not None:
-        return (new.scale or 0) >= (old.scale or 0) and whole_digits >= old.precision - (
-            old.scale or 0
-        )
-    return False
+    if old.kind is not Kind.NUMERIC or old.precision is None:
+        return False
+    old_scale = old.scale or 0
+    return new_scale >= old_scale and whole_digits >= old.precision - old_scale
 
 
 def widens(old: ColumnType, new: ColumnType) -> bool:

@@ -35,10 +35,17 @@ _METADATA = [
 _PRIVATE = [
     ipaddress.ip_network(one)
     for one in (
-        "0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4",
-        "fec0::/10", "100::/64", "64:ff9b:1::/48",
+        "0.0.0.0/8",
+        "100.64.0.0/10",
+        "192.0.0.0/24",
+        "192.88.99.0/24",
+        "198.18.0.0/15",
+        "240.0.0.0/4",
+        "fec0::/10",
+        "100::/64",
+        "64:ff9b:1::/48",
     )
-]  # fmt: skip
+]
 # The last 32 bits of these are an IPv4 address, and the packet may end there: mapped, compatible, translated,
 # NAT64.
 _CARRIERS = [

@@ -1,12 +1,9 @@
 """Where a connector's requests may go and which secrets may go with them: what a person agreed to, kept beside the
 connector.
 
-=====================
-================================================================================================== secret and origin
-agreed by `connector add` and `connector apply`, or named in SECRET_ORIGINS, which then is the only way address not
-public     loopback that is written as such in what was agreed; others by `--allow-private` or ALLOWED_PRIVATE_ORIGINS
-=====================
-==================================================================================================
+A secret goes to an origin that was agreed by `connector add` or `connector apply`, or that SECRET_ORIGINS names for
+it; where SECRET_ORIGINS names one, that is the only way. A request goes to an address that is not public where it is
+loopback, written as such in what was agreed, or where `--allow-private` or ALLOWED_PRIVATE_ORIGINS allows it.
 """
 
 from __future__ import annotations
@@ -125,14 +122,12 @@ class Outbound:
             GuardError: as `check_addresses`.
         """
         parts = urlsplit(url)
-        address = _literal(parts.hostname or "")
+        scheme = parts.scheme.lower()
+        host = parts.hostname or ""
+        address = _literal(host)
         if address is not None:
-            self.check_addresses(
-                parts.scheme.lower(),
-                parts.hostname or "",
-                parts.port or PORTS[parts.scheme.lower()],
-                [address],
-            )
+            port = parts.port or PORTS[scheme]
+            self.check_addresses(scheme, host, port, [address])
 
     def check_addresses(
         self,
@@ -146,30 +141,38 @@ class Outbound:
         Raises:
             GuardError: names host and address, and what would allow it.
         """
-        origin = origin_of(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
-        setting = f"ALLOWED_PRIVATE_ORIGINS={origin}"
-        command = self.naming or (
-            f"sync-pipelines connector set {self.connector}" if self.connector else None
-        )
+        origin = origin_of(f"{scheme}://{_bracketed(host)}:{port}")
+        name = host.rstrip(".").lower()
         for address in addresses:
             reach = reach_of(address)
-            if reach is Reach.PUBLIC or self._allows(
-                origin,
-                host.rstrip(".").lower(),
-                address,
-                reach,
-            ):
+            if reach is Reach.PUBLIC or self._allows(origin, name, address, reach):
                 continue
-            way = {
-                Reach.NEVER: "name an address of one machine",
-                Reach.METADATA: f"ALLOWED_PRIVATE_ORIGINS={address}, if it really is a source",
-            }.get(reach, f"{command} --allow-private, or {setting}" if command else setting)
-            named = "" if str(address) == host.strip("[]") else f" is at {address}, which"
+            is_literal = str(address) == host.strip("[]")
+            resolved = "" if is_literal else f" is at {address}, which"
             raise self._refused(
-                f"The address {printable(host)}{named} is not public ({reach}); it was not named,"
+                f"The address {printable(host)}{resolved} is not public ({reach}); it was not named,"
                 " and nothing was sent.",
-                way,
+                self._way_to(origin, address, reach),
             )
+
+    def _way_to(
+        self,
+        origin: str,
+        address: IpAddress,
+        reach: Reach,
+    ) -> str:
+        """What would allow a connection to an address that is not public."""
+        if reach is Reach.NEVER:
+            return "name an address of one machine"
+        if reach is Reach.METADATA:
+            return f"ALLOWED_PRIVATE_ORIGINS={address}, if it really is a source"
+        setting = f"ALLOWED_PRIVATE_ORIGINS={origin}"
+        command = self.naming
+        if not command and self.connector:
+            command = f"sync-pipelines connector set {self.connector}"
+        if not command:
+            return setting
+        return f"{command} --allow-private, or {setting}"
 
     def _allows(
         self,
@@ -180,13 +183,14 @@ class Outbound:
     ) -> bool:
         if reach is Reach.NEVER:
             return False
-        if any(
-            address in network for network in self.networks if network.version == address.version
-        ):
-            return True
-        named = bool({origin, host} & self.allowed) or origin in self.private
+        for network in self.networks:
+            if network.version == address.version and address in network:
+                return True
+        is_named = bool({origin, host} & self.allowed) or origin in self.private
+        if reach is not Reach.METADATA:
+            return is_named
         # A name may lead anywhere tomorrow; the metadata service has to be meant.
-        return named and (reach is not Reach.METADATA or _literal(host) == address)
+        return is_named and _literal(host) == address
 
     def _refused(self, what: str, way: str) -> GuardError:
         where = {"connector": self.connector} if self.connector else {}
@@ -198,6 +202,11 @@ def _literal(host: str) -> IpAddress | None:
         return parse_host(host)
     except ValueError:
         return None
+
+
+def _bracketed(host: str) -> str:
+    """A host as it is written in a URL."""
+    return f"[{host}]" if ":" in host else host
 
 
 def named_by(
@@ -219,7 +228,8 @@ def agreement(
     """What `bridge.connectors.agreed` keeps: also who agreed, and when (UTC)."""
     try:
         who = getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
+    except (OSError, KeyError):
+        # A container's user may have no name.
         who = f"uid {os.getuid()}"
     at = datetime.now(UTC).isoformat(timespec="seconds")
     return {
@@ -249,11 +259,12 @@ def trino_origin(destination_settings: Mapping[str, Any]) -> str:
     host = str(destination_settings.get("host") or "trino_host")
     port = destination_settings.get("port") or 8080
     try:
-        if "://" in host:  # its client takes an address as well, whose port wins
+        if "://" in host:
+            # Trino's client takes an address as well, whose port wins.
             parts = urlsplit(host)
             host = parts.hostname or ""
             port = parts.port or port
-        return origin_of(f"trino://{f'[{host}]' if ':' in host else host}:{port}")
+        return origin_of(f"trino://{_bracketed(host)}:{port}")
     except ValueError:
         raise SettingsError(
             f"{printable(host, 100)!r} is no host of a Trino: give its name or address.",
@@ -263,47 +274,54 @@ def trino_origin(destination_settings: Mapping[str, Any]) -> str:
 
 def addresses_of(connector: Connector) -> dict[str, str]:
     """What a connector asks over HTTP, by what it is for."""
-    auth = (connector.declaration or {}).get("auth") or {}
-    token = {"token endpoint": auth["token_url"]} if auth.get("type") == "oauth2" else {}
-    return {"base URL": connector.base_url, **token}
+    addresses = {"base URL": connector.base_url}
+    declaration = connector.declaration or {}
+    auth = declaration.get("auth") or {}
+    if auth.get("type") == "oauth2":
+        addresses["token endpoint"] = auth["token_url"]
+    return addresses
 
 
 def wanted_secrets(connector: Connector) -> set[tuple[str, str]]:
     """The secrets that a connector uses, with the origin that each is sent to."""
-    auth = (connector.declaration or {}).get("auth") or {}
+    declaration = connector.declaration or {}
+    auth = declaration.get("auth") or {}
+    arguments = declaration.get("arguments") or {}
     source = auth.get("token_url") or connector.base_url
-    arguments = (connector.declaration or {}).get("arguments") or {}
     references = references_in([auth, arguments])
     if connector.declaration is None and connector.auth_token is not None:
         references.append(connector.auth_token)
     wanted = {(reference, origin_of(source)) for reference in references}
     reach = connector.destination_settings
-    return wanted | {
-        (str(reach[name]), trino_origin(reach))
-        for name in ("password", "access_token")
-        if reach.get(name)
-    }
+    for name in ("password", "access_token"):
+        secret = reach.get(name)
+        if secret:
+            wanted.add((str(secret), trino_origin(reach)))
+    return wanted
 
 
 def shown_secrets(connector: Connector) -> str:
     """The references of a connector, and aloud where they travel in the clear."""
-    references = ", ".join(sorted({reference for reference, _ in wanted_secrets(connector)}))
-    plain = sorted(url for url in addresses_of(connector).values() if travels_in_clear(url))
-    return references + (
-        f"; sent over plain http to {', '.join(plain)}, where others can read it" if plain else ""
-    )
+    references = {reference for reference, _ in wanted_secrets(connector)}
+    listed = ", ".join(sorted(references))
+    urls = addresses_of(connector).values()
+    plain = ", ".join(sorted(filter(travels_in_clear, urls)))
+    if not plain:
+        return listed
+    return f"{listed}; sent over plain http to {plain}, where others can read it"
 
 
 def of_connector(connector: Connector, settings: Settings) -> Outbound:
     """What a connector may send: as agreed in the catalog; one that is not from there, what it names itself."""
-    if connector.agreed is None:
-        own = Outbound(
+    if connector.agreed is not None:
+        outbound = from_agreement(connector.agreed, connector.name)
+    else:
+        outbound = Outbound(
             frozenset(wanted_secrets(connector)),
             named_by(addresses_of(connector).values()),
             connector=connector.name,
         )
-        return own.with_settings(settings)
-    return from_agreement(connector.agreed, connector.name).with_settings(settings)
+    return outbound.with_settings(settings)
 
 
 def agree(
@@ -323,30 +341,33 @@ def agree(
         GuardError: the settings forbid it, or an address is spelled as a number, or is not public and not named.
     """
     before = connector.agreed or {}
+    private_before = set(before.get("private", ()))
+    secrets_before = {tuple(pair) for pair in before.get("secrets", ())}
     urls = [check_spelling(url) for url in addresses_of(connector).values()]
-    kept = {origin_of(url) for url in urls} & set(before.get("private", ()))
+    kept = private_before.intersection(map(origin_of, urls))
     private = named_by(urls, allow_private=allow_private) | kept
     secrets = wanted_secrets(connector)
-    is_declared = connector.declaration is not None
-    naming = (
-        "sync-pipelines connector apply FILE"
-        if is_declared
-        else f"sync-pipelines connector add {connector.name} {printable(connector.base_url)}"
-    )
-    outbound = Outbound(
+    agreed = Outbound(
         frozenset(secrets),
         private,
         connector=connector.name,
-        naming=naming,
-    ).with_settings(settings)
+        naming=_naming_command(connector),
+    )
+    outbound = agreed.with_settings(settings)
     for url in urls:
         outbound.check_literal(url)
     for reference, origin in sorted(secrets):
         outbound.check_secret(reference, origin)
-    as_before = {tuple(pair) for pair in before.get("secrets", ())} == secrets and set(
-        before.get("private", ())
-    ) == private
-    return dict(before) if before and as_before else agreement(secrets, private)
+    if before and secrets_before == secrets and private_before == private:
+        return dict(before)
+    return agreement(secrets, private)
+
+
+def _naming_command(connector: Connector) -> str:
+    """The command with which a person names the addresses of a connector."""
+    if connector.declaration is not None:
+        return "sync-pipelines connector apply FILE"
+    return f"sync-pipelines connector add {connector.name} {printable(connector.base_url)}"
 
 
 def agree_to_private(connector: Connector) -> dict[str, Any]:
@@ -354,5 +375,7 @@ def agree_to_private(connector: Connector) -> dict[str, Any]:
 
     Nothing is said of secrets.
     """
-    secrets = (connector.agreed or {}).get("secrets", ())
-    return agreement(secrets, named_by(addresses_of(connector).values(), allow_private=True))
+    agreed = connector.agreed or {}
+    urls = addresses_of(connector).values()
+    private = named_by(urls, allow_private=True)
+    return agreement(agreed.get("secrets", ()), private)

@@ -20,13 +20,13 @@ def parse_secret_origins(text: str) -> tuple[tuple[str, str], ...]:
     """
     pairs = []
     for part in _parts(text):
-        name, equals, address = part.partition("=")
-        name = name.strip().removeprefix("env:")
+        variable, _, address = part.partition("=")
+        name = variable.strip().removeprefix("env:")
         try:
             origin = origin_of(address.strip())
         except ValueError:
             origin = ""
-        if not (equals and origin and _VARIABLE.fullmatch(name)):
+        if not origin or not _VARIABLE.fullmatch(name):
             raise ValueError("takes NAME=https://host[:port], separated by commas")
         pairs.append((name, origin))
     return tuple(pairs)
@@ -45,15 +45,18 @@ def parse_private_origins(text: str) -> tuple[frozenset[str], tuple[IpNetwork, .
             names.add(origin_of(part))
             continue
         try:
-            networks.append(ipaddress.ip_network(part.strip("[]")))
+            network = ipaddress.ip_network(part.strip("[]"))
+            networks.append(network)
         except ValueError:
             if not _HOST.fullmatch(part) or parse_host(part) is not None:
                 raise ValueError(
                     "takes origins, hosts, addresses or networks, separated by commas"
                 ) from None
-            names.add(part.rstrip(".").lower())
+            name = part.rstrip(".")
+            names.add(name.lower())
     return frozenset(names), tuple(networks)
 
 
 def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    parts = map(str.strip, text.split(","))
+    return [part for part in parts if part]

@@ -5,14 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sync_pipelines.model.cursor import (
-    Codec,
-    CursorMark,
-    is_ahead,
-    order_key,
-    plan_cursor,
-    plan_marks,
-)
+from sync_pipelines.model.cursor import Codec, is_ahead, order_key
+from sync_pipelines.model.cursor_plan import CursorMark, plan_cursor, plan_marks
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.run import Mode
 from sync_pipelines.sources.reading import Reading

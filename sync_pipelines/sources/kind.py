@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.check import Check
-from sync_pipelines.model.declaration import Declaration, WriteBack
+from sync_pipelines.model.declaration import Declaration
+from sync_pipelines.model.endpoint import WriteBack
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources.context import ReadContext

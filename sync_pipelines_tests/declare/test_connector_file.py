@@ -14,7 +14,7 @@ from sync_pipelines.declare.connector_file import (
     validate,
 )
 from sync_pipelines.errors import SettingsError
-from sync_pipelines.model.declaration import IdList
+from sync_pipelines.model.endpoint import IdList
 
 GOOD = """\
 name: shop

@@ -8,7 +8,7 @@ import pytest
 
 from sync_pipelines.catalog.connectors import add_connector, get_connector
 from sync_pipelines.errors import EntityDefinitionError, SettingsError
-from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.sources.declared.infer import infer_columns, infer_type
 from sync_pipelines_tests.declared_world import COLUMNS
 

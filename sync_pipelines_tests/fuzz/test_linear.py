@@ -30,7 +30,7 @@ from sync_pipelines.gate.dmn_file import read_table
 from sync_pipelines.gate.files import build_gate
 from sync_pipelines.gate.masks import Masks
 from sync_pipelines.model.cursor import Codec, check_page_order, infer_codec, order_key
-from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.incident import Condition, IncidentKind
 from sync_pipelines.model.names import (

@@ -11,7 +11,7 @@ import resource, tempfile
 from pathlib import Path
 from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.sources.declared.keeper import Keeper
-from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines_tests.batches.helpers import column, decode, entity_of, key
 from sync_pipelines_tests.gate.helpers import dmn, levels, gate_of
 ENTITY = entity_of(key("id", "BIGINT"), column("name"), column("extra", "JSON"))

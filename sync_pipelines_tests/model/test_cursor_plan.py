@@ -8,13 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sync_pipelines.model.cursor import (
-    Codec,
-    CursorMark,
-    order_key,
-    plan_cursor,
-    plan_marks,
-)
+from sync_pipelines.model.cursor import Codec, order_key
+from sync_pipelines.model.cursor_plan import CursorMark, plan_cursor, plan_marks
 
 NOW = datetime(2024, 6, 30, 12, 0, tzinfo=UTC)
 

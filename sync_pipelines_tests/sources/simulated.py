@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from sync_pipelines.model.cursor import Codec, CursorMark, order_key, plan_cursor, plan_marks
+from sync_pipelines.model.cursor import Codec, order_key
+from sync_pipelines.model.cursor_plan import CursorMark, plan_cursor, plan_marks
 from sync_pipelines.sources.paging import read_keyset, read_pages
 from sync_pipelines.sources.reading import Answer, Pager, Piece, Reading
 

@@ -7,7 +7,8 @@ from typing import Any
 from sync_pipelines.batches.coercion import words_of
 from sync_pipelines.batches.raw_json import compile_path
 from sync_pipelines.errors import EntityDefinitionError
-from sync_pipelines.model.declaration import Coercion, ColumnDeclaration, Declaration, Endpoint
+from sync_pipelines.model.declaration import Declaration
+from sync_pipelines.model.endpoint import Coercion, ColumnDeclaration, Endpoint
 from sync_pipelines.secrets import printable
 from sync_pipelines.sources.declared.paths import id_column, key_columns
 

@@ -6,7 +6,8 @@ import functools
 import json
 
 from sync_pipelines.errors import ConfigurationError
-from sync_pipelines.model.declaration import Declaration, Endpoint
+from sync_pipelines.model.declaration import Declaration
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.settings import Settings
 

@@ -18,7 +18,7 @@ from sync_pipelines.batches.sieve import is_cut
 from sync_pipelines.batches.typed import Path
 from sync_pipelines.batches.values import convert
 from sync_pipelines.errors import EntityDefinitionError, RecordError
-from sync_pipelines.model.declaration import ColumnDeclaration, Endpoint
+from sync_pipelines.model.endpoint import ColumnDeclaration, Endpoint
 from sync_pipelines.model.types import parse_type
 from sync_pipelines.sources.declared.paths import MAX_NESTED, SEPARATOR, path_of
 

@@ -20,7 +20,7 @@ from sync_pipelines.batches.layout import KeptRecords
 from sync_pipelines.batches.raw_json import find_records, members
 from sync_pipelines.batches.typed import Path
 from sync_pipelines.errors import BrokenPageError
-from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.model.limits import MAX_RECORD_BYTES
 from sync_pipelines.sources.declared.paths import (
     MAX_NESTED,

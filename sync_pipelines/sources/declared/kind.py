@@ -10,7 +10,8 @@ from sync_pipelines.batches.sieve import is_cut
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.model.check import Check, Verdict, attempt, skipped
-from sync_pipelines.model.declaration import Declaration, Endpoint
+from sync_pipelines.model.declaration import Declaration
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.network.outbound import of_connector, shown_secrets, wanted_secrets
 from sync_pipelines.secrets import resolve_secret

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from sync_pipelines.batches.layout import KeptRecords
 from sync_pipelines.batches.raw_json import Step, compile_path, elements, follow, members
 from sync_pipelines.batches.typed import Path, TypedReader, is_plain
-from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.model.entity import Column
 from sync_pipelines.sources.declared.keeper import Keeper
 from sync_pipelines.sources.declared.locator import ListLocator, quoted_name

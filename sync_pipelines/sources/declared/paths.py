@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sync_pipelines.batches.typed import Path
-from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.endpoint import Endpoint
 
 SEPARATOR = "_"
 MAX_NESTED = 100

@@ -22,7 +22,8 @@ from sync_pipelines.errors import (
     SyncError,
 )
 from sync_pipelines.model.cursor import Codec
-from sync_pipelines.model.declaration import Declaration, Endpoint
+from sync_pipelines.model.declaration import Declaration
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.network.outbound import Outbound, of_connector
 from sync_pipelines.secrets import is_reference, printable, resolve_secret
 from sync_pipelines.sources.context import ReadContext

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from sync_pipelines.model.declaration import Declaration, Endpoint
+from sync_pipelines.model.declaration import Declaration
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.secrets import is_reference
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources.context import ReadContext

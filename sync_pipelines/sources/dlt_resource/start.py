@@ -18,7 +18,7 @@ from dlt.extract.incremental import IncrementalResourceWrapper
 
 from sync_pipelines.errors import CursorProtocolError
 from sync_pipelines.model.cursor import Codec, order_key
-from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.model.types import INTEGER_BITS, parse_type
 from sync_pipelines.sources.declared.paths import source_paths
 

@@ -11,7 +11,8 @@ from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.page import Page
 from sync_pipelines.batches.raw_json import Step, compile_path, follow
 from sync_pipelines.errors import SourceContractError
-from sync_pipelines.model.declaration import ConnectionPagination, Endpoint
+from sync_pipelines.model.endpoint import Endpoint
+from sync_pipelines.model.pagination import ConnectionPagination
 from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.declared.endpoints import page_size_of
 from sync_pipelines.sources.declared.layout import DeclaredLayout

@@ -6,12 +6,9 @@ from collections.abc import Iterable
 
 from sync_pipelines.batches.raw_json import Step, compile_path
 from sync_pipelines.errors import SettingsError
-from sync_pipelines.model.declaration import (
-    ConnectionPagination,
-    Declaration,
-    Endpoint,
-    NoPagination,
-)
+from sync_pipelines.model.declaration import Declaration
+from sync_pipelines.model.endpoint import Endpoint
+from sync_pipelines.model.pagination import ConnectionPagination, NoPagination
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.declared.endpoints import page_size_of

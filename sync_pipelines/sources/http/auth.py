@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from sync_pipelines.errors import AuthenticationError, BrokenPageError, GuardError
-from sync_pipelines.model.declaration import ApiKeyAuth, Auth, BasicAuth, BearerAuth, OAuth2Auth
+from sync_pipelines.model.authentication import ApiKeyAuth, Auth, BasicAuth, BearerAuth, OAuth2Auth
 from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.network.outbound import Outbound
 from sync_pipelines.secrets import register_secret, resolve_secret

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.slots import SharedRateLimiter
-from sync_pipelines.model.declaration import Auth, BearerAuth
+from sync_pipelines.model.authentication import Auth, BearerAuth
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.network.origins import origin_of, travels_in_clear

@@ -12,7 +12,7 @@ from sync_pipelines.batches.records import decode_value
 from sync_pipelines.batches.typed import Path
 from sync_pipelines.batches.values import convert
 from sync_pipelines.errors import RecordError
-from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.model.entity import Column
 from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.declared.endpoints import page_size_of

@@ -11,7 +11,7 @@ from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.page import Page
 from sync_pipelines.errors import SettingsError, SourceContractError
 from sync_pipelines.files.bounded import read_bounded
-from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.secrets import printable
 from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.http.traffic import Reply, Traffic

@@ -9,7 +9,7 @@ from typing import Any
 
 from sync_pipelines.batches.page import Page
 from sync_pipelines.errors import IncompleteAnswerError
-from sync_pipelines.model.declaration import Endpoint, IdList
+from sync_pipelines.model.endpoint import Endpoint, IdList
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.secrets import printable
 from sync_pipelines.sources.declared.keeper import missing_record

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from sync_pipelines.errors import DatabaseRefusedError
-from sync_pipelines.model.declaration import Endpoint, IdList
+from sync_pipelines.model.endpoint import Endpoint, IdList
 from sync_pipelines.model.quoting import quote
 from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.declared.paths import id_column

@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import UUID
 
 from sync_pipelines.files.private import make_private_folder
-from sync_pipelines.model.declaration import MAX_RESUME_SECONDS
+from sync_pipelines.model.endpoint import MAX_RESUME_SECONDS
 from sync_pipelines.sources.http.traffic import Reply
 from sync_pipelines.sources.rest.page_words import concerns_pages
 

@@ -10,8 +10,10 @@ from sync_pipelines.batches.records import rowversion_of, split_records
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.files.bounded import read_bounded
-from sync_pipelines.model.declaration import ConnectionPagination, Declaration, Endpoint, WriteBack
+from sync_pipelines.model.declaration import Declaration
+from sync_pipelines.model.endpoint import Endpoint, WriteBack
 from sync_pipelines.model.entity import Connector
+from sync_pipelines.model.pagination import ConnectionPagination
 from sync_pipelines.secrets import printable
 from sync_pipelines.settings import Settings
 from sync_pipelines.sources.context import ReadContext

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from sync_pipelines.errors import SourceContractError
-from sync_pipelines.model.declaration import (
+from sync_pipelines.model.endpoint import Endpoint
+from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.pagination import (
     CursorPagination,
-    Endpoint,
     NextLinkPagination,
     NoPagination,
     PagePagination,
 )
-from sync_pipelines.model.entity import Entity
 from sync_pipelines.sources.declared.stated_total import StatedTotal
 from sync_pipelines.sources.http.traffic import Reply
 from sync_pipelines.sources.rest.answers import Answer

@@ -16,7 +16,8 @@ from sync_pipelines.errors import (
 )
 from sync_pipelines.files.bounded import read_bounded
 from sync_pipelines.files.safe_yaml import UnsafeYamlError, read_yaml
-from sync_pipelines.model.declaration import Declaration, Endpoint, OpenApiSource
+from sync_pipelines.model.declaration import Declaration, OpenApiSource
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.model.names import check_slug
 from sync_pipelines.secrets import printable
 from sync_pipelines.sources.http.documents import NotADocumentError, decode_document

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sync_pipelines.errors import EntityDefinitionError
-from sync_pipelines.model.declaration import MAX_PAGE_SIZE
+from sync_pipelines.model.pagination import MAX_PAGE_SIZE
 from sync_pipelines.secrets import printable
 from sync_pipelines.sources.rest.openapi_beside import Schema, quoted_name
 from sync_pipelines.sources.rest.openapi_words import (

@@ -13,9 +13,9 @@ from requests.structures import CaseInsensitiveDict
 
 from sync_pipelines.batches.records import shallow_members
 from sync_pipelines.errors import SourceContractError
-from sync_pipelines.model.declaration import (
+from sync_pipelines.model.endpoint import Endpoint
+from sync_pipelines.model.pagination import (
     CursorPagination,
-    Endpoint,
     LinkHeaderPagination,
     NextLinkPagination,
     OffsetPagination,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sync_pipelines.batches.raw_json import compile_path, elements, find_records, members
 from sync_pipelines.batches.records import elements_of, members_of
 from sync_pipelines.errors import BrokenPageError, SettingsError, SourceContractError
-from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.sources.declared.keeper import Keeper
 
 numbers = st.from_regex(r"\A-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,3})?\Z")

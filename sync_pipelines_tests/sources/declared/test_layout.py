@@ -15,7 +15,7 @@ from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.hashing import content_hashes
 from sync_pipelines.batches.page import Page
 from sync_pipelines.errors import BrokenPageError, SourceContractError
-from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.types import parse_type
 from sync_pipelines.sources.declared.keeper import Keeper

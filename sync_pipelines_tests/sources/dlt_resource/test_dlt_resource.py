@@ -24,7 +24,7 @@ from sync_pipelines.errors import (
     SourceContractError,
     SourceUnreachableError,
 )
-from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.network.origins import origin_of
 from sync_pipelines.network.outbound import Outbound
 from sync_pipelines.sources.dlt_resource.adapter import DeclaredResource, bodies_of, call_source

@@ -17,7 +17,7 @@ from sync_pipelines.errors import (
     SourceContractError,
     SourceUnreachableError,
 )
-from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.model.run import RunStatus
 from sync_pipelines.sources.graphql.adapter import info_of
 from sync_pipelines.sources.graphql.answers import check_errors

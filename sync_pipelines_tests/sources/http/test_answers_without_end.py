@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from sync_pipelines.errors import GuardError
-from sync_pipelines.model.declaration import Declaration, OAuth2Auth
+from sync_pipelines.model.authentication import OAuth2Auth
+from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.model.limits import HttpLimits
 from sync_pipelines.sources.apismith.protocol import fetch_apis
 from sync_pipelines.sources.http.auth import MAX_TOKEN_ANSWER_BYTES, ClientCredentials

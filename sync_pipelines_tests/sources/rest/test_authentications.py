@@ -115,7 +115,7 @@ def test_an_oauth_token_that_ends_while_reading_is_fetched_anew(declared, monkey
 
 
 def test_a_short_lived_oauth_token_is_renewed_before_it_ends(declared, monkeypatch):
-    from sync_pipelines.model.declaration import OAuth2Auth
+    from sync_pipelines.model.authentication import OAuth2Auth
     from sync_pipelines.model.limits import HttpLimits
     from sync_pipelines.secrets import resolve_secret
     from sync_pipelines.sources.http.auth import ClientCredentials

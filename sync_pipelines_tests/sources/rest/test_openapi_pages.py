@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sync_pipelines.model.declaration import Endpoint
+from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.sources.rest.openapi import plan_endpoints
 
 
