@@ -153,11 +153,7 @@ class CatalogUpdate:
         suffix = f"{datetime.now(UTC):%Y%m%d%H%M%S}"
         if stored.destination != "postgres":
             # A rename is a commit by itself there, and a repeated one finds nothing.
-            destination = open_destination(
-                self.database,
-                self.connector,
-                stored,
-            )
+            destination = open_destination(self.database, self.connector, stored)
             return destination.set_aside(stored, suffix)
         # In the same transaction as the catalog.
         successor = replace(stored, columns=stored.masked_columns(entity.columns))

@@ -51,35 +51,37 @@ def discover(
     except SyncError as error:
         record_discovery(database, connector, error)
         raise error.at(connector=connector_name) from error
-    report = DiscoveryReport(connector_name)
+    report = _apply(database, connector, offer, declaration, accept)
+    if report is None:
+        # A file was applied, or a run followed a field, while the source was asked: the answer is out of date.
+        return discover(database, connector_name, accept=accept, settings=settings)
+    record_discovery(database, connector, None)
+    return report
+
+
+def _apply(
+    database: Database,
+    connector: Connector,
+    offer: Offer,
+    declaration: Declaration | None,
+    accept: Collection[str],
+) -> DiscoveryReport | None:
+    """Bring the catalog to the offer; None where the connector's file is another one by now."""
+    report = DiscoveryReport(connector.name)
     lock = f"discover:{connector.uid}"
     with database.connect() as connection:
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
-        is_outdated = stored_declaration(connection, connector) != connector.declaration
-        if not is_outdated:
-            # Read under the lock: another discovery may just have stored them.
-            known = list_entities(database, connector_name)
-            stored = {entity.slug: entity for entity in known}
-            update = CatalogUpdate(database, connection, connector, report)
-            errors = update.apply(stored, offer, accept)
-            report.invalid = {slug: _in_words(error) for slug, error in errors.items()}
-            if declaration is not None:
-                described = declaration.as_json()
-                update_declaration(
-                    connection,
-                    connector,
-                    connector.declaration,
-                    described,
-                )
-    if is_outdated:
-        # A file was applied, or a run followed a field, while the source was asked: the answer is out of date.
-        return discover(
-            database,
-            connector_name,
-            accept=accept,
-            settings=settings,
-        )
-    record_discovery(database, connector, None)
+        if stored_declaration(connection, connector) != connector.declaration:
+            return None
+        # Read under the lock: another discovery may just have stored them.
+        known = list_entities(database, connector.name)
+        stored = {entity.slug: entity for entity in known}
+        update = CatalogUpdate(database, connection, connector, report)
+        errors = update.apply(stored, offer, accept)
+        report.invalid = {slug: _in_words(error) for slug, error in errors.items()}
+        if declaration is not None:
+            described = declaration.as_json()
+            update_declaration(connection, connector, connector.declaration, described)
     return report
 
 

@@ -12,7 +12,7 @@ from sync_pipelines.catalog.connectors import stored_declaration, update_declara
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity, update_definition
 from sync_pipelines.discovery.apply import keep_coercions
-from sync_pipelines.discovery.drift import Verdict, diff_entity
+from sync_pipelines.discovery.drift import Drift, Verdict, diff_entity
 from sync_pipelines.errors import SyncError
 from sync_pipelines.model.declaration import Declaration
 from sync_pipelines.model.entity import Connector, Entity
@@ -48,10 +48,7 @@ def follow_fields(
     except SyncError as error:
         return f"the source's description cannot be read now ({error.what})"
     described = entities.get(entity.slug)
-    if described is None:
-        return kind.waits_for(connector)
-    declared = {column.name for column in described.columns}
-    if names.isdisjoint(declared):
+    if described is None or names.isdisjoint(_column_names(described)):
         return kind.waits_for(connector)
     with database.connect() as connection:
         if not _can_lock(connection, connector):
@@ -64,25 +61,22 @@ def follow_fields(
             described = keep_coercions(stored, described)
         drift = diff_entity(stored, described)
         if drift.verdict is Verdict.DECIDE:
-            return (
-                f"the source's description changed in a way that needs a decision ({drift.plan}): sync-pipelines"
-                f" discover {connector.name}"
-            )
-        update_definition(
-            connection,
-            stored,
-            described,
-            read_everything_again=True,
-        )
+            return _needs_decision(drift, connector)
+        update_definition(connection, stored, described, read_everything_again=True)
         if declaration is not None:
-            _keep_endpoint(
-                connection,
-                connector,
-                known,
-                declaration,
-                entity.slug,
-            )
+            _keep_endpoint(connection, connector, known, declaration, entity.slug)
     return None
+
+
+def _column_names(entity: Entity) -> set[str]:
+    return {column.name for column in entity.columns}
+
+
+def _needs_decision(drift: Drift, connector: Connector) -> str:
+    return (
+        f"the source's description changed in a way that needs a decision ({drift.plan}): sync-pipelines"
+        f" discover {connector.name}"
+    )
 
 
 def _can_lock(connection: psycopg.Connection[Any], connector: Connector) -> bool:

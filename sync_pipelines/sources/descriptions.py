@@ -126,7 +126,9 @@ def _columns(api: ApiDescription, connector: Connector) -> tuple[Column, ...]:
         for column in api.columns
         if column.name is not None and column.name not in names
     }
-    listed = {aliases.get(name, name) for name in api.business_key_columns}
+    listed = set()
+    for name in api.business_key_columns:
+        listed.add(aliases.get(name, name))
     flagged = {column.column_name for column in api.columns if column.is_business_key}
     unknown = sorted(listed - names)
     if unknown:
@@ -208,7 +210,8 @@ def parse_apis(
                 twin = EntityDefinitionError(
                     f"Its slug gives the same table or asset as {entity.slug!r}; both are left out."
                 )
-                errors.setdefault(clash, twin.at(connector=connector.name, entity=clash))
+                twin_error = twin.at(connector=connector.name, entity=clash)
+                errors.setdefault(clash, twin_error)
                 raise EntityDefinitionError(
                     f"Its slug gives the same table or asset as {clash!r}; both are left out."
                 )
@@ -230,7 +233,8 @@ def _claim(entity: Entity, taken: dict[tuple[str, str], str]) -> str | None:
     """Take the table and the asset of an entity; the slug that has one of them already, else None."""
     asset = asset_name_for(entity.slug).lower()
     clash = None
-    for claim in (("table", entity.target_table), ("asset", asset)):
+    claims = [("table", entity.target_table), ("asset", asset)]
+    for claim in claims:
         if clash is None:
             clash = taken.get(claim)
         taken.setdefault(claim, entity.slug)

@@ -18,6 +18,9 @@ from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.http.guarded import GuardedSession
 from sync_pipelines.sources.source import Source
 
+Problem = tuple[tuple[str, ...], str]
+"""A place in a connector file, and what is wrong there."""
+
 
 class Description(NamedTuple):
     """What a source offers.
@@ -156,7 +159,7 @@ class SourceKind(ABC):
         """What a person may change of an entity's records at the source; None where nothing may be."""
         return None
 
-    def check_declaration(self, declaration: Declaration) -> Iterable[tuple[tuple[str, ...], str]]:
+    def check_declaration(self, declaration: Declaration) -> Iterable[Problem]:
         """Place in a connector file and reason of everything in it that this kind cannot use."""
         return ()
 

@@ -56,17 +56,14 @@ class NumberedRead:
         digests = pa.py_buffer(binascii.unhexlify(text))
         # A digest is two integers, of which the first is enough.
         count = 2 * len(hashes)
-        halves = pa.UInt64Array.from_buffers(
-            pa.uint64(),
-            count,
-            [None, digests],
-        )
+        halves = pa.UInt64Array.from_buffers(pa.uint64(), count, [None, digests])
         firsts = pa.arange(0, count, 2)
         self._contents.append(halves.take(firsts))
         numbers: list[int] = []
         for page in pages:
             numbers += [page.number] * len(page.rowversions)
-        self._places.append(pa.array(numbers, pa.uint32()))
+        places = pa.array(numbers, pa.uint32())
+        self._places.append(places)
 
     def close(self) -> None:
         """The read is through: count the records that came on two pages."""
@@ -75,8 +72,10 @@ class NumberedRead:
         contents = pa.chunked_array(self._contents)
         places = pa.chunked_array(self._places)
         records = pa.table({"content": contents, "page": places})
-        once_a_page = records.group_by(["content", "page"]).aggregate([])
-        once = once_a_page.group_by("content").aggregate([])
+        by_page = records.group_by(["content", "page"])
+        once_a_page = by_page.aggregate([])
+        by_content = once_a_page.group_by("content")
+        once = by_content.aggregate([])
         self.twice = len(once_a_page) - len(once)
         self._contents = []
         self._places = []

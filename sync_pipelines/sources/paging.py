@@ -141,14 +141,15 @@ class _Keyset:
         that was asked for.
         """
         next_size = answer.count if self.first == 1 else self.first_size
-        second = self.fetch(self.position, self.first + 1, next_size)
+        second_number = self.first + 1
+        second = self.fetch(self.position, second_number, next_size)
         self.budget.spend()
         if second.count == 0 and self.confirm_end:
-            second = self.fetch(self.position, self.first + 1, next_size)
+            second = self.fetch(self.position, second_number, next_size)
         if second.count == 0:
             return True
         if second.digest == answer.digest:
-            third = self.fetch(self.position, self.first + 2, next_size)
+            third = self.fetch(self.position, second_number + 1, next_size)
             if third.digest == answer.digest:
                 raise SourceContractError(
                     "The source sends the same records for page 1 and page 2; it ignores `page`."
@@ -225,7 +226,12 @@ def read_tail(
             break
         number += 1
         answer = _spend_and_fetch(pager, budget, number, size)
-    if found > known and last is not None and reading.is_below_last(last):
+    if found > known and last is not None:
+        _check_end_of_tail(reading, last)
+
+
+def _check_end_of_tail(reading: Reading, last: str) -> None:
+    if reading.is_below_last(last):
         error = UnsortedPageError(
             f"The last page ends with the rowversion {last!r} although {reading.last!r} came before it,"
             " and has records that were not read."

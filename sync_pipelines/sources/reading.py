@@ -177,7 +177,8 @@ class Reading:
         codec = self.codec
         if codec is None or codec is Codec.OPAQUE or self.last is None:
             return False
-        return bool(order_key(codec, rowversion) < order_key(codec, self.last))
+        last = order_key(codec, self.last)
+        return bool(order_key(codec, rowversion) < last)
 
     def _is_later(self, left: str, right: str | None) -> bool:
         if right is None:
@@ -186,7 +187,8 @@ class Reading:
         assert codec is not None
         if codec is Codec.OPAQUE:
             return True
-        return bool(order_key(codec, left) > order_key(codec, right))
+        other = order_key(codec, right)
+        return bool(order_key(codec, left) > other)
 
 
 def until(rowversions: list[str], last: str) -> list[str]:

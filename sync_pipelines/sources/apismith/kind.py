@@ -81,15 +81,7 @@ class ApismithKind(SourceKind):
         database: Database | None,
     ) -> Description:
         """As `SourceKind.describe`."""
-        return Description(
-            fetch_apis(
-                open_session(
-                    connector,
-                    settings,
-                    database,
-                )
-            )
-        )
+        return Description(fetch_apis(open_session(connector, settings, database)))
 
     def open(self, context: ReadContext) -> Source:
         """As `SourceKind.open`."""

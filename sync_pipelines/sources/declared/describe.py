@@ -28,11 +28,7 @@ def _describe(slug: str, endpoint: Endpoint) -> dict[str, Any]:
     columns = []
     for column in endpoint.columns or ():
         coercion = endpoint.coerce.get(column.name)
-        described = _describe_column(
-            column,
-            coercion,
-            is_key=column.name in keys,
-        )
+        described = _describe_column(column, coercion, is_key=column.name in keys)
         columns.append(described)
     return {
         "slug": slug,

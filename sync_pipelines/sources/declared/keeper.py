@@ -53,7 +53,8 @@ class _Row:
 
     def refuse(self, column: str | None, reason: str) -> None:
         """Refuse the record, unless it is refused already."""
-        self.result.refused.setdefault(self.place, (column, reason))
+        refusal = (column, reason)
+        self.result.refused.setdefault(self.place, refusal)
 
 
 class Keeper:

@@ -21,7 +21,7 @@ from sync_pipelines.sources.declared.describe import describe_declaration
 from sync_pipelines.sources.declared.endpoints import declaration_of, endpoint_of
 from sync_pipelines.sources.http.connector_session import auth_key, connector_limits, new_session
 from sync_pipelines.sources.http.guarded import GuardedSession
-from sync_pipelines.sources.kind import Description, EntityWords, SourceKind
+from sync_pipelines.sources.kind import Description, EntityWords, Problem, SourceKind
 from sync_pipelines.sources.source import Source
 
 COMMON_KEYS = frozenset(
@@ -97,7 +97,7 @@ class DeclaredKind(SourceKind):
             chooses_fields=endpoint.fields is not None,
         )
 
-    def check_declaration(self, declaration: Declaration) -> Iterable[tuple[tuple[str, ...], str]]:
+    def check_declaration(self, declaration: Declaration) -> Iterable[Problem]:
         """As `SourceKind.check_declaration`: keys of endpoints that would do nothing."""
         for name in sorted(declaration.model_fields_set & _KIND_KEYS - self.connector_keys):
             yield (name,), f"a connector of kind {declaration.kind} has no `{name}`"
@@ -138,12 +138,7 @@ class DeclaredKind(SourceKind):
         )
         try:
             for slug in declaration.endpoints:
-                check = self._test_endpoint(
-                    declaration,
-                    slug,
-                    session,
-                    settings,
-                )
+                check = self._test_endpoint(declaration, slug, session, settings)
                 checks.append(check)
         finally:
             session.close()

@@ -11,7 +11,7 @@ from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.model.entity import Column
 from sync_pipelines.sources.declared.keeper import Keeper
 from sync_pipelines.sources.declared.locator import ListLocator, quoted_name
-from sync_pipelines.sources.declared.paths import path_of, source_paths
+from sync_pipelines.sources.declared.paths import path_of, records_path, source_paths
 
 SHOWN_COLUMNS = 10
 
@@ -36,8 +36,8 @@ class DeclaredLayout:
         self._names = names
         self._unseen = _paths_by_column(endpoint, names)
         steps = _steps(endpoint)
-        self._outer: tuple[str, ...] = ()
-        self._inner: tuple[str, ...] = ()
+        self._outer: Path = ()
+        self._inner: Path = ()
         if steps is not None:
             self._outer, self._inner = steps
         self.reader = self._typed_reader(endpoint, columns)
@@ -92,10 +92,11 @@ class DeclaredLayout:
     def note_seen(self, located: bytes) -> None:
         """Take in which columns have a field in these records, which the typed decoder took."""
         seen = self._keeper.seen
-        self._unseen = {name: path for name, path in self._unseen.items() if name not in seen}
         waiting: dict[str, Path] = {}
-        for name, path in self._unseen.items():
-            if _is_named(path[-1], located):
+        for name, path in list(self._unseen.items()):
+            if name in seen:
+                del self._unseen[name]
+            elif _is_named(path[-1], located):
                 waiting[name] = path
         if not waiting:
             return
@@ -159,12 +160,9 @@ def _is_typed(endpoint: Endpoint, names: Sequence[str]) -> bool:
     return endpoint.cursor.field in names
 
 
-def _steps(endpoint: Endpoint) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+def _steps(endpoint: Endpoint) -> tuple[Path, Path] | None:
     """The names that lead to the list of records, and those from an element to its record; None with an index."""
-    records = endpoint.records
-    if not isinstance(records, str):
-        records = records[0]
-    steps = compile_path(records)
+    steps = compile_path(records_path(endpoint))
     at = len(steps)
     if None in steps:
         at = steps.index(None)
@@ -175,7 +173,7 @@ def _steps(endpoint: Endpoint) -> tuple[tuple[str, ...], tuple[str, ...]] | None
     return outer, inner
 
 
-def _names(steps: Sequence[Step]) -> tuple[str, ...] | None:
+def _names(steps: Sequence[Step]) -> Path | None:
     """The steps where all of them are names; else None."""
     names = [step for step in steps if isinstance(step, str)]
     if len(names) < len(steps):

@@ -52,7 +52,9 @@ class ListLocator:
             return None
         behind = end + 1
         around = body[:start] + _MARK + body[behind:]
-        if around.count(_MARK) != 1 or self._found_in(around) != _MARK:
+        if around.count(_MARK) != 1:
+            return None
+        if self._found_in(around) != _MARK:
             return None
         return body[start:behind]
 

@@ -24,6 +24,12 @@ def source_paths(endpoint: Endpoint) -> dict[str, Path]:
     return paths
 
 
+def records_path(endpoint: Endpoint) -> str:
+    """JSONPath of the records; of several the first."""
+    records = endpoint.records
+    return records if isinstance(records, str) else records[0]
+
+
 def path_of(written: str) -> Path:
     """A path as a connector file has it, with dots."""
     names = written.split(".")

@@ -111,14 +111,10 @@ def _resolved(value: Any, outbound: Outbound, base_url: str) -> Any:
         outbound.check_secret(value, base_url)
         return resolve_secret(value)
     if isinstance(value, Mapping):
-        return {
-            name: _resolved(
-                inner,
-                outbound,
-                base_url,
-            )
-            for name, inner in value.items()
-        }
+        resolved = {}
+        for name, inner in value.items():
+            resolved[name] = _resolved(inner, outbound, base_url)
+        return resolved
     if isinstance(value, list):
         return [_resolved(inner, outbound, base_url) for inner in value]
     return value

@@ -21,6 +21,7 @@ from sync_pipelines.sources.dlt_resource.adapter import (
     call_source,
 )
 from sync_pipelines.sources.http.guarded import GuardedSession
+from sync_pipelines.sources.kind import Problem
 from sync_pipelines.sources.source import Source
 
 _SECRET_NAME = re.compile(r"(?i)(password|passwd|secret|token|(api|access|private)_?key)$")
@@ -32,7 +33,7 @@ class DltKind(DeclaredKind):
     endpoint_keys = frozenset({"resource"})
     connector_keys = frozenset({"source", "arguments"})
 
-    def check_declaration(self, declaration: Declaration) -> Iterable[tuple[tuple[str, ...], str]]:
+    def check_declaration(self, declaration: Declaration) -> Iterable[Problem]:
         """As `SourceKind.check_declaration`."""
         yield from super().check_declaration(declaration)
         if declaration.source is None:

@@ -87,7 +87,8 @@ def _is_before(value: str | None, after: str, codec: Codec) -> bool:
     if codec in _FIXED_WIDTH and len(value) != len(after):
         return False
     try:
-        return bool(order_key(codec, value) < order_key(codec, after))
+        start = order_key(codec, after)
+        return bool(order_key(codec, value) < start)
     except (CursorProtocolError, UnicodeEncodeError):
         return False
 
@@ -99,9 +100,11 @@ def _cursor_of(record: Any, path: tuple[str, ...]) -> str | None:
         value = value.get(name) if isinstance(value, Mapping) else None
     if isinstance(value, (date, datetime)):
         return value.isoformat()
-    if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
+    if isinstance(value, bool):
         return None
-    return str(value)
+    if isinstance(value, (str, int, Decimal)):
+        return str(value)
+    return None
 
 
 def _own_start(resource: DltResource) -> Any:

@@ -16,6 +16,7 @@ from sync_pipelines.model.pagination import ConnectionPagination
 from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.declared.endpoints import page_size_of
 from sync_pipelines.sources.declared.layout import DeclaredLayout
+from sync_pipelines.sources.declared.paths import records_path
 from sync_pipelines.sources.declared.seen_pages import SeenPages
 from sync_pipelines.sources.declared.stated_total import StatedTotal
 from sync_pipelines.sources.graphql.answers import (
@@ -43,11 +44,7 @@ class GraphqlSource(WalkedSource):
         self._session = context.open_session()
         self._endpoint = endpoint
         self._max_pages = context.max_pages
-        self.page_size = page_size_of(
-            endpoint,
-            entity.policy.page_size,
-            context.settings,
-        )
+        self.page_size = page_size_of(endpoint, entity.policy.page_size, context.settings)
         self._layout = DeclaredLayout(endpoint, entity.columns, context.masked)
         self.layout = self._layout
         self._stated = StatedTotal()
@@ -205,12 +202,6 @@ def _check_inside(
         found = []
         for raw in outer:
             found += follow(raw, step)
-
-
-def records_path(endpoint: Endpoint) -> str:
-    """JSONPath of the records; of several the first, and the kind takes one only."""
-    records = endpoint.records
-    return records if isinstance(records, str) else records[0]
 
 
 def connection_path(endpoint: Endpoint) -> tuple[Step, ...]:

@@ -14,17 +14,17 @@ from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.declared.endpoints import page_size_of
 from sync_pipelines.sources.declared.infer import SAMPLE_RECORDS
 from sync_pipelines.sources.declared.kind import DeclaredKind
+from sync_pipelines.sources.declared.paths import records_path
 from sync_pipelines.sources.graphql.adapter import (
     GraphqlSource,
     ask,
     info_of,
-    records_path,
     variables_for,
 )
 from sync_pipelines.sources.graphql.document import variables_of
 from sync_pipelines.sources.http.guarded import GuardedSession
 from sync_pipelines.sources.http.traffic import Traffic
-from sync_pipelines.sources.kind import Resolved
+from sync_pipelines.sources.kind import Problem, Resolved
 from sync_pipelines.sources.source import Source
 
 DEFAULT_PATH = "/graphql"
@@ -35,7 +35,7 @@ class GraphqlKind(DeclaredKind):
 
     endpoint_keys = frozenset({"path", "query", "variables", "pagination"})
 
-    def check_declaration(self, declaration: Declaration) -> Iterable[tuple[tuple[str, ...], str]]:
+    def check_declaration(self, declaration: Declaration) -> Iterable[Problem]:
         """As `SourceKind.check_declaration`."""
         yield from super().check_declaration(declaration)
         for slug, endpoint in declaration.endpoints.items():
@@ -65,13 +65,7 @@ class GraphqlKind(DeclaredKind):
         endpoint = declaration.endpoints[slug]
         page_size = page_size_of(endpoint, None, settings)
         variables = variables_for(endpoint, min(SAMPLE_RECORDS, page_size))
-        body = ask(
-            session,
-            endpoint,
-            variables,
-            Traffic(),
-            lambda reply: reply.body,
-        )
+        body = ask(session, endpoint, variables, Traffic(), lambda reply: reply.body)
         info_of(endpoint, body)
         assert isinstance(body, bytes)
         return body
@@ -79,11 +73,7 @@ class GraphqlKind(DeclaredKind):
 
 def _completed(endpoint: Endpoint) -> Endpoint:
     """The endpoint with the path and the pagination that its file leaves out."""
-    declared = endpoint.model_dump(
-        mode="json",
-        by_alias=True,
-        exclude_unset=True,
-    )
+    declared = endpoint.model_dump(mode="json", by_alias=True, exclude_unset=True)
     if "path" not in endpoint.model_fields_set:
         declared["path"] = DEFAULT_PATH
     if "pagination" not in endpoint.model_fields_set and _is_connection(endpoint):
@@ -119,9 +109,7 @@ def _own_variables(endpoint: Endpoint, pagination: object) -> dict[str, str]:
     return ours
 
 
-def _problems_of_pages(
-    endpoint: Endpoint, pagination: object
-) -> Iterable[tuple[tuple[str, ...], str]]:
+def _problems_of_pages(endpoint: Endpoint, pagination: object) -> Iterable[Problem]:
     if _is_inside(compile_path(records_path(endpoint))):
         yield (
             ("records",),
@@ -140,7 +128,7 @@ def _problems_of_pages(
         yield ("pagination",), "an endpoint of kind graphql has the pagination connection or none"
 
 
-def _problems(endpoint: Endpoint) -> Iterable[tuple[tuple[str, ...], str]]:
+def _problems(endpoint: Endpoint) -> Iterable[Problem]:
     if endpoint.query is None:
         yield (), "an endpoint of kind graphql needs a `query`"
         return

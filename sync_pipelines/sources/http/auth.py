@@ -95,12 +95,7 @@ class ClientCredentials:
         origin = f"{parts.scheme}://{parts.netloc}"
         most_bytes = min(limits.max_page_bytes, MAX_TOKEN_ANSWER_BYTES)
         small = limits.model_copy(update={"max_page_bytes": most_bytes})
-        self._session = GuardedSession(
-            origin,
-            lambda: None,
-            small,
-            outbound=outbound,
-        )
+        self._session = GuardedSession(origin, lambda: None, small, outbound=outbound)
         self._lock = threading.Lock()
         self._token: str | None = None
         self._until = 0.0
@@ -223,10 +218,5 @@ def make_authentication(
         case BearerAuth():
             return BearerToken(lambda: secret_for(base_url)(auth.token))
         case OAuth2Auth():
-            return ClientCredentials(
-                auth,
-                limits,
-                secret_for(auth.token_url),
-                outbound,
-            )
+            return ClientCredentials(auth, limits, secret_for(auth.token_url), outbound)
     return BearerToken(lambda: None)

@@ -95,11 +95,7 @@ def new_session(
     """A session that nobody else uses; the rate limit is shared through the database, if one is given."""
     turns = None
     if database is not None and limits.requests_per_second:
-        turns = SharedRateLimiter(
-            database,
-            base_url,
-            limits.requests_per_second,
-        )
+        turns = SharedRateLimiter(database, base_url, limits.requests_per_second)
     declared = _auth.validate_json(auth) if auth else None
     if declared is not None and travels_in_clear(base_url):
         logger.warning(

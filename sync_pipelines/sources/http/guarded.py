@@ -152,7 +152,8 @@ class GuardedSession:
         """This session for what the source says of itself, of which no answer needs the size of a page."""
         bounded = copy.copy(self)
         smaller = min(self.limits.max_document_bytes, self.limits.max_page_bytes)
-        bounded.limits = self.limits.model_copy(update={"max_page_bytes": smaller})
+        stricter = {"max_page_bytes": smaller}
+        bounded.limits = self.limits.model_copy(update=stricter)
         bounded._when_too_large = (
             "raise max_document_bytes: sync-pipelines connector set … --set max_document_bytes=…"
         )

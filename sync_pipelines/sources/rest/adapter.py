@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.page import Page
@@ -25,6 +24,7 @@ from sync_pipelines.sources.rest.ids import WantedIds
 from sync_pipelines.sources.rest.list_end import ListEnd
 from sync_pipelines.sources.rest.list_read import ListRead
 from sync_pipelines.sources.rest.paginators import Pages
+from sync_pipelines.sources.rest.requests import Query
 from sync_pipelines.sources.source import PagedSource, PageRequest, WalkedSource, WritableSource
 
 
@@ -48,11 +48,7 @@ class RestSource(WritableSource):
         self._endpoint = endpoint
         self._ids = ids
         self._max_pages = context.max_pages
-        self.page_size = page_size_of(
-            endpoint,
-            entity.policy.page_size,
-            context.settings,
-        )
+        self.page_size = page_size_of(endpoint, entity.policy.page_size, context.settings)
         self._answers = Answers(context, endpoint)
         self._end = ListEnd(entity, endpoint, self.page_size)
         self._layout = DeclaredLayout(endpoint, entity.columns, context.masked)
@@ -157,13 +153,7 @@ class SortedRestSource(RestSource, PagedSource):
         """As `PagedSource.page`."""
         url = self._answers.url()
         query = self._answers.query(request.rowversion_gt)
-        pages = Pages(
-            self._endpoint,
-            url,
-            query,
-            request.page_size,
-            request.number,
-        )
+        pages = Pages(self._endpoint, url, query, request.page_size, request.number)
         walk = Walk(decoder, traffic, lambda: running)
         answer = self._answers.ask(pages, walk, running)
         if not answer.page.fetched:
@@ -198,13 +188,8 @@ class WalkedRestSource(RestSource, WalkedSource):
         # The path of an address may name what is not there; a list without records is an answer.
         absent_is_empty = ids.param is None
 
-        def read_list(url: str, query: dict[str, Any]) -> Iterator[Page]:
-            return self._list(
-                walk,
-                url,
-                query,
-                absent_is_empty=absent_is_empty,
-            )
+        def read_list(url: str, query: Query) -> Iterator[Page]:
+            return self._list(walk, url, query, absent_is_empty=absent_is_empty)
 
         read = IdRead(
             self._answers,
@@ -219,7 +204,7 @@ class WalkedRestSource(RestSource, WalkedSource):
         self,
         walk: Walk,
         url: str,
-        query: dict[str, Any],
+        query: Query,
         *,
         absent_is_empty: bool = False,
     ) -> Iterator[Page]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sync_pipelines.batches.decode import PageDecoder
 from sync_pipelines.batches.page import Page
@@ -17,7 +17,7 @@ from sync_pipelines.sources.context import ReadContext
 from sync_pipelines.sources.http.traffic import Reply, Traffic
 from sync_pipelines.sources.rest.kept_answers import AnswerCache
 from sync_pipelines.sources.rest.paginators import Pages
-from sync_pipelines.sources.rest.requests import query_of, url_of
+from sync_pipelines.sources.rest.requests import Query, query_of, url_of
 
 
 class Answer(NamedTuple):
@@ -72,7 +72,7 @@ class Answers:
         """The address of the endpoint, for this id where it takes one."""
         return url_of(self.session, self._endpoint, one)
 
-    def query(self, after: str | None = None) -> dict[str, Any]:
+    def query(self, after: str | None = None) -> Query:
         """The query parameters of every request, with the filter by the cursor."""
         return query_of(self._endpoint, after)
 

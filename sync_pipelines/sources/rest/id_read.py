@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from sync_pipelines.batches.page import Page
 from sync_pipelines.errors import IncompleteAnswerError
@@ -16,12 +15,13 @@ from sync_pipelines.sources.declared.keeper import missing_record
 from sync_pipelines.sources.declared.paths import id_column
 from sync_pipelines.sources.rest.answers import Answers, Walk
 from sync_pipelines.sources.rest.ids import WantedIds
+from sync_pipelines.sources.rest.requests import Query
 
 SHOWN_IDS = 10
 _UNASKABLE = "It cannot be asked for: a list or a path would not hold it as one id."
 _ABSENT = "It was asked for and did not come back."
 
-ReadList = Callable[[str, dict[str, Any]], Iterator[Page]]
+ReadList = Callable[[str, Query], Iterator[Page]]
 """The pages of the list at an address, under a query."""
 
 
@@ -57,6 +57,15 @@ class _Verdicts:
 
     good: set[str] = field(default_factory=set)
     faulty: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Why ids failed that no record shows to be good."""
+        failed = {}
+        for one, reason in self.faulty.items():
+            if one not in self.good:
+                failed[one] = reason
+        return failed
 
     def has(self, one: str) -> bool:
         """Whether an id is good or has failed."""
@@ -157,14 +166,9 @@ class IdRead:
     ) -> Iterator[Page]:
         """The records of some ids; what failed is noted in `count`."""
         verdicts = _Verdicts()
-        askable = []
-        unasked = []
-        for one in ids:
-            if _is_askable(one, self._declared.param):
-                askable.append(one)
-            else:
-                unasked.append(one)
-                verdicts.faulty[one] = _UNASKABLE
+        askable = [one for one in ids if _is_askable(one, self._declared.param)]
+        unasked = [one for one in ids if one not in askable]
+        verdicts.faulty |= dict.fromkeys(unasked, _UNASKABLE)
         wanted = set(ids)
         for url, query in self._requests(askable, since):
             for page in read_list(url, query):
@@ -174,13 +178,10 @@ class IdRead:
         # What did not change since the cursor need not come; it has a row that is good.
         if since is None:
             absent = [one for one in ids if not verdicts.has(one)]
-        for one in absent:
-            verdicts.faulty[one] = _ABSENT
+        verdicts.faulty |= dict.fromkeys(absent, _ABSENT)
         for one in [*unasked, *absent]:
             yield self._missing_page(one, verdicts.faulty[one])
-        for one, reason in verdicts.faulty.items():
-            if one not in verdicts.good:
-                count.faulty[one] = reason
+        count.faulty |= verdicts.failed
 
     def _missing_page(self, one: str, reason: str) -> Page:
         """A page with the record of an id that did not come, which is refused."""
@@ -190,7 +191,7 @@ class IdRead:
         page.refused[0] = (self._column, reason)
         return page
 
-    def _requests(self, askable: list[str], since: str | None) -> list[tuple[str, dict[str, Any]]]:
+    def _requests(self, askable: list[str], since: str | None) -> list[tuple[str, Query]]:
         """URL and query of each request for some ids: one for all where a parameter takes them, else one for each."""
         query = self._answers.query(since)
         param = self._declared.param
@@ -206,7 +207,8 @@ class IdRead:
         if count.is_enough:
             return
         reasons = []
-        for one, why in itertools.islice(count.faulty.items(), SHOWN_IDS):
+        some = itertools.islice(count.faulty.items(), SHOWN_IDS)
+        for one, why in some:
             reason = f"{one}: {why}" if self._shows_ids else why
             reasons.append(reason)
         shown = printable("; ".join(reasons), 600)

@@ -36,7 +36,9 @@ def sweep_answers(home: Path, older_than_seconds: float = MAX_RESUME_SECONDS) ->
 
 
 def _oldest(folder: Path, default: float) -> float:
-    moments = [file.stat().st_mtime for file in folder.glob("*")]
+    moments = []
+    for file in folder.glob("*"):
+        moments.append(file.stat().st_mtime)
     return min(moments, default=default)
 
 

@@ -25,7 +25,7 @@ from sync_pipelines.sources.declared.kind import DeclaredKind
 from sync_pipelines.sources.http.connector_session import open_session
 from sync_pipelines.sources.http.guarded import GuardedSession
 from sync_pipelines.sources.http.traffic import Reply
-from sync_pipelines.sources.kind import Description, Prober, Resolved
+from sync_pipelines.sources.kind import Description, Prober, Problem, Resolved
 from sync_pipelines.sources.probe import UNVERSIONED
 from sync_pipelines.sources.rest.adapter import SortedRestSource, WalkedRestSource
 from sync_pipelines.sources.rest.ids import find_ids
@@ -112,16 +112,11 @@ class RestKind(DeclaredKind):
         declaration, found = resolve_openapi(declaration, session)
         if known - set(declaration.endpoints):
             for name, why in found.skipped.items():
-                logger.warning(
-                    "%s: %s is left out: %s",
-                    connector.name,
-                    name,
-                    why,
-                )
+                logger.warning("%s: %s is left out: %s", connector.name, name, why)
         described = describe_declaration(declaration)
         return Description(described, declaration, found.left_out)
 
-    def check_declaration(self, declaration: Declaration) -> Iterable[tuple[tuple[str, ...], str]]:
+    def check_declaration(self, declaration: Declaration) -> Iterable[Problem]:
         """As `SourceKind.check_declaration`."""
         yield from super().check_declaration(declaration)
         for slug, endpoint in declaration.endpoints.items():
@@ -197,9 +192,10 @@ class RestKind(DeclaredKind):
         url = url_of(session, endpoint)
         query = query_of(endpoint)
         if endpoint.ids is not None:
-            ids = [str(value) for value in endpoint.ids.values or ()]
-            if not ids:
+            values = endpoint.ids.values
+            if not values:
                 raise SettingsError("An id list from a table has no sample yet; declare `columns`.")
+            ids = list(map(str, values))
             url = url_of(session, endpoint, ids[0])
             if endpoint.ids.param is not None:
                 most = min(endpoint.ids.size, SAMPLE_RECORDS)

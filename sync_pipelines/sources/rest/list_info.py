@@ -40,7 +40,9 @@ MAX_BYTES = 4096
 MAX_DEPTH = 4
 _FIGURES = {"pages": PAGES, "total": TOTAL, "limit": LIMIT}
 _RANGE = re.compile(r"(?!bytes)[^/]*/\s*([0-9]{1,15})\s*", re.IGNORECASE)
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_Text = bytes | msgspec.Raw
+_Members = dict[str, msgspec.Raw]
+_object = msgspec.json.Decoder(_Members)
 
 
 @dataclass(frozen=True)
@@ -293,14 +295,14 @@ def _is_next_link(value: Any) -> bool:
     return "next" in relation.lower().split()
 
 
-def _items(raw: bytes | msgspec.Raw) -> list[msgspec.Raw] | None:
+def _items(raw: _Text) -> list[msgspec.Raw] | None:
     try:
         return msgspec.json.decode(raw, type=list[msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def _members(raw: bytes | msgspec.Raw) -> dict[str, msgspec.Raw] | None:
+def _members(raw: _Text) -> _Members | None:
     try:
         return _object.decode(raw)
     except RecursionError:
@@ -311,7 +313,7 @@ def _members(raw: bytes | msgspec.Raw) -> dict[str, msgspec.Raw] | None:
         return None
 
 
-def _short(members: dict[str, msgspec.Raw]) -> Iterator[tuple[str, Any]]:
+def _short(members: _Members) -> Iterator[tuple[str, Any]]:
     """The members that are short enough to be a flag, a figure or an address."""
     for name, raw in members.items():
         if len(bytes(raw)) > MAX_BYTES:

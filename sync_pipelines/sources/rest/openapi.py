@@ -23,7 +23,7 @@ from sync_pipelines.secrets import printable
 from sync_pipelines.sources.http.documents import NotADocumentError, decode_document
 from sync_pipelines.sources.http.guarded import GuardedSession
 from sync_pipelines.sources.rest.openapi_pages import Operation, plan_pagination
-from sync_pipelines.sources.rest.openapi_schemas import Schemas
+from sync_pipelines.sources.rest.openapi_schemas import Schema, Schemas
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
 _NO_SLUG = re.compile(r"[^A-Za-z0-9_.-]")
@@ -58,7 +58,8 @@ def resolve_openapi(
 
 def _document_body(place: OpenApiSource, session: GuardedSession) -> bytes:
     if place.file is None:
-        body: bytes = session.for_documents().get(place.path or "")
+        bounded = session.for_documents()
+        body: bytes = bounded.get(place.path or "")
         return body
     try:
         return read_bounded(Path(place.file), MAX_FILE_BYTES)
@@ -74,11 +75,7 @@ def _overrides_of(declaration: Declaration) -> dict[str, Any]:
         return declaration.overrides
     overrides = {}
     for slug, endpoint in declaration.endpoints.items():
-        overrides[slug] = endpoint.model_dump(
-            mode="json",
-            by_alias=True,
-            exclude_unset=True,
-        )
+        overrides[slug] = endpoint.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return overrides
 
 
@@ -240,11 +237,11 @@ def _endpoint(
     schema = schemas.answer_schema(operation)
     records, record = schemas.records(schema)
     columns = schemas.columns(record, override.get("key"))
-    title = operation.get("summary") or operation.get("operationId") or get.path
+    title = operation.get("summary") or operation.get("operationId")
     description = _storable(operation.get("description"))
     endpoint: dict[str, Any] = {
         "path": get.path,
-        "title": printable(str(title), 190),
+        "title": printable(str(title or get.path), 190),
         "description": description[:10_000],
         "records": records,
         "columns": columns,
@@ -252,12 +249,13 @@ def _endpoint(
     if "pagination" in override or "ids" in override:
         return endpoint
     records = override.get("records") or records
+    keys = [column["name"] for column in columns if column.get("key")]
     paged = Operation(
         slug=get.slug,
         query=_query_of(schemas, parameters),
         records=records,
         beside=schemas.beside(schema, records),
-        key=[column["name"] for column in columns if column.get("key")],
+        key=keys,
         headers=schemas.headers(operation),
     )
     pagination = plan_pagination(paged)
@@ -266,7 +264,7 @@ def _endpoint(
     return endpoint
 
 
-def _query_of(schemas: Schemas, parameters: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _query_of(schemas: Schemas, parameters: list[Schema]) -> dict[str, Schema]:
     """Schemas of the query parameters, by name."""
     query = {}
     for parameter in parameters:
@@ -277,7 +275,7 @@ def _query_of(schemas: Schemas, parameters: list[dict[str, Any]]) -> dict[str, d
     return query
 
 
-def _check_required(parameters: list[dict[str, Any]], given: dict[str, Any]) -> None:
+def _check_required(parameters: list[Schema], given: dict[str, Any]) -> None:
     for parameter in parameters:
         is_of_query = parameter.get("in") == "query"
         if not is_of_query or not parameter.get("required"):

@@ -105,7 +105,7 @@ class Schemas:
             raise EntityDefinitionError(f"the reference {printable(reference, 100)} leads nowhere")
         return found
 
-    def answer(self, operation: dict[str, Any]) -> Schema:
+    def answer(self, operation: Schema) -> Schema:
         """The answer of an operation that went well."""
         responses = operation.get("responses", {})
         for code in ("200", "2XX", "default"):
@@ -113,7 +113,7 @@ class Schemas:
                 return self.resolve(responses[code] or {})
         return {}
 
-    def answer_schema(self, operation: dict[str, Any]) -> Schema:
+    def answer_schema(self, operation: Schema) -> Schema:
         """The schema of the JSON in it.
 
         Raises:
@@ -125,7 +125,7 @@ class Schemas:
             raise EntityDefinitionError("it declares no JSON answer")
         return self.resolve(media["schema"])
 
-    def headers(self, operation: dict[str, Any]) -> list[str]:
+    def headers(self, operation: Schema) -> list[str]:
         """Names of the headers that its answer is declared to have."""
         answer = self.answer(operation)
         found = self._headers.get(answer)
@@ -221,12 +221,7 @@ class Schemas:
         """What is beside the list of an answer, see `openapi_beside.beside_list`."""
 
         def find(one: Schema) -> dict[str, Schema]:
-            return beside_list(
-                one,
-                records,
-                self.resolve,
-                self._properties_alone,
-            )
+            return beside_list(one, records, self.resolve, self._properties_alone)
 
         by_schema = self._beside.setdefault(records, _ByIdentity(find))
         return by_schema.get(schema)
@@ -338,10 +333,7 @@ def key_candidate(
     Raises:
         EntityDefinitionError: nothing does.
     """
-    marked = []
-    for name, schema in properties.items():
-        if _is_marked(schema):
-            marked.append(name)
+    marked = _marked_keys(properties)
     if marked:
         return marked
     by_name = []
@@ -361,10 +353,13 @@ def key_candidate(
     )
 
 
-def _is_marked(schema: Any) -> bool:
-    if not isinstance(schema, dict):
-        return False
-    return schema.get("x-business-key") is True
+def _marked_keys(properties: dict[str, Any]) -> list[str]:
+    """The properties that the document marks as business key."""
+    marked = []
+    for name, schema in properties.items():
+        if isinstance(schema, dict) and schema.get("x-business-key") is True:
+            marked.append(name)
+    return marked
 
 
 def _scalar_type(name: str, schema: Schema) -> str:

@@ -38,9 +38,21 @@ CURSOR = {
     "lastkey",
 }  # fmt: skip
 TOKENS = (
-    "cursor", "pagetoken", "nextpagetoken", "nexttoken", "nextcursor", "continuationtoken", "pagecursor", "marker",
-    "startcursor", "scrollid", "bookmark", "after", "token", "page",
-)  # fmt: skip
+    "cursor",
+    "pagetoken",
+    "nextpagetoken",
+    "nexttoken",
+    "nextcursor",
+    "continuationtoken",
+    "pagecursor",
+    "marker",
+    "startcursor",
+    "scrollid",
+    "bookmark",
+    "after",
+    "token",
+    "page",
+)
 AFTER_LAST = ("startingafter", "afterid", "after")
 LINKS = {
     "nextpageurl",

@@ -7,16 +7,48 @@ from __future__ import annotations
 import re
 
 FLAGS = {
-    "hasmore", "hasnext", "hasnextpage", "hasmorepages", "hasmoreitems", "hasmoreresults", "hasmoredata",
-    "hasmorerecords", "morepages", "moreavailable", "moreresult", "moreresults", "moredata", "morerecords", "moreitems",
-    "moreitemsincollection", "istruncated", "nextpageexists", "nextpageavailable",
-}  # fmt: skip
+    "hasmore",
+    "hasnext",
+    "hasnextpage",
+    "hasmorepages",
+    "hasmoreitems",
+    "hasmoreresults",
+    "hasmoredata",
+    "hasmorerecords",
+    "morepages",
+    "moreavailable",
+    "moreresult",
+    "moreresults",
+    "moredata",
+    "morerecords",
+    "moreitems",
+    "moreitemsincollection",
+    "istruncated",
+    "nextpageexists",
+    "nextpageavailable",
+}
 MORE = {*FLAGS, "more", "truncated", "incompleteresults", "partial", "ispartial"}
 """A flag of one of these names that is true says that there is more."""
 LAST = {
-    "last", "islast", "islastpage", "lastpage", "lastbatch", "isend", "endoflist", "end", "eof", "done", "isdone",
-    "complete", "completed", "iscomplete", "finished", "isfinished", "exhausted", "nomore",
-}  # fmt: skip
+    "last",
+    "islast",
+    "islastpage",
+    "lastpage",
+    "lastbatch",
+    "isend",
+    "endoflist",
+    "end",
+    "eof",
+    "done",
+    "isdone",
+    "complete",
+    "completed",
+    "iscomplete",
+    "finished",
+    "isfinished",
+    "exhausted",
+    "nomore",
+}
 """One of these names that is false says that there is more."""
 NEXT = {
     "next", "nextpage", "nextpageurl", "nexturl", "nexturi", "nextlink", "nexthref", "nextpagelink", "nextpageuri",
@@ -51,9 +83,21 @@ TOTAL = {
     "fullcount", "odatacount", "gesamt", "gesamtanzahl", "anzahlgesamt",
 }  # fmt: skip
 PAGES = {
-    "totalpages", "totalpage", "pagetotal", "pagecount", "pagescount", "pagestotal", "lastpage", "lastpagenumber",
-    "numpages", "nbpages", "numberofpages", "maxpage", "maxpages", "pages",
-}  # fmt: skip
+    "totalpages",
+    "totalpage",
+    "pagetotal",
+    "pagecount",
+    "pagescount",
+    "pagestotal",
+    "lastpage",
+    "lastpagenumber",
+    "numpages",
+    "nbpages",
+    "numberofpages",
+    "maxpage",
+    "maxpages",
+    "pages",
+}
 REMAINING = {
     "remaining",
     "remainingcount",
@@ -90,10 +134,29 @@ SIZES = {
 }
 """Names of query parameters that ask for a number of records."""
 ENVELOPES = {
-    "meta", "metadata", "pagination", "paging", "page", "pages", "pageinfo", "paginginfo", "paginationinfo", "links",
-    "link", "responsemetadata", "info", "resultinfo", "resultset", "cursors", "pager", "paginator", "additionaldata",
-    "pagedetails", "xpagination", "collection",
-}  # fmt: skip
+    "meta",
+    "metadata",
+    "pagination",
+    "paging",
+    "page",
+    "pages",
+    "pageinfo",
+    "paginginfo",
+    "paginationinfo",
+    "links",
+    "link",
+    "responsemetadata",
+    "info",
+    "resultinfo",
+    "resultset",
+    "cursors",
+    "pager",
+    "paginator",
+    "additionaldata",
+    "pagedetails",
+    "xpagination",
+    "collection",
+}
 _COUNTS = TOTAL | PAGES | REMAINING | {"more"}
 _OF_PAGES = {
     "x",

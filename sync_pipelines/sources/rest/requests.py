@@ -9,6 +9,9 @@ from sync_pipelines.model.endpoint import Endpoint
 from sync_pipelines.sources.declared.paths import source_paths
 from sync_pipelines.sources.http.guarded import GuardedSession
 
+Query = dict[str, Any]
+"""The parameters of a request, by name."""
+
 
 def url_of(
     session: GuardedSession,
@@ -21,9 +24,9 @@ def url_of(
     return f"{session.base_url}{path}"
 
 
-def query_of(endpoint: Endpoint, after: str | None = None) -> dict[str, Any]:
+def query_of(endpoint: Endpoint, after: str | None = None) -> Query:
     """The query parameters of every request of an endpoint, with the filter by its cursor."""
-    query: dict[str, Any] = {}
+    query: Query = {}
     for name, value in endpoint.params.items():
         query[name] = _joined(value)
     fields = _asked_fields(endpoint)
