@@ -159,6 +159,21 @@ def test_a_read_by_page_number_deletes_only_what_was_missed_twice_and_takes_it_b
     any_world.assert_equal_to_truth()
 
 
+def test_a_key_whose_record_is_rejected_is_at_the_source_and_was_not_missed_twice(
+    any_world: World,
+) -> None:
+    table = any_world.add_items(15, has_rowversion=False, delta_strategy="full")
+    any_world.sync()
+    table.delete(("A00003",))
+    assert any_world.sync().ledger.deleted == 0
+    table.put(item(3, base_uom="far too long for ten"))
+    assert any_world.sync().ledger.quarantined == 1
+    assert any_world.sql("SELECT count(*) FROM bridge.absences") == [(0,)]
+    table.delete(("A00003",))
+    assert [any_world.sync().ledger.deleted for _ in range(2)] == [0, 1]
+    any_world.assert_equal_to_truth()
+
+
 def test_a_row_whose_record_is_rejected_now_is_marked_until_a_good_one_comes(
     any_world: World,
 ) -> None:

@@ -31,8 +31,8 @@ def mask_catalog(cursor: Any, remask: Remask) -> None:
     """
     entity, bridge = remask.masks.entity, quote(remask.bridge_schema)
     fresh = frozenset(name for name in remask.names if name not in entity.position.stored_masks)
-    held = _mask_quarantine(cursor, remask, fresh, f"{bridge}.quarantine") if fresh else 0
-    if entity.position.row_count is None and not held:
+    masked = _mask_quarantine(cursor, remask, fresh, f"{bridge}.quarantine") if fresh else 0
+    if entity.position.row_count is None and not masked:
         return
     cursor.execute(
         f"UPDATE {bridge}.entities SET masks = masks || %s::jsonb, full_refresh_pending = true WHERE uid = %s",
@@ -40,7 +40,12 @@ def mask_catalog(cursor: Any, remask: Remask) -> None:
     )
 
 
-def _mask_quarantine(cursor: Any, remask: Remask, fresh: frozenset[str], quarantine: str) -> int:
+def _mask_quarantine(
+    cursor: Any,
+    remask: Remask,
+    fresh: frozenset[str],
+    quarantine: str,
+) -> int:
     masks = remask.masks.restricted(fresh)
     cursor.execute(
         f"SELECT uid, record, edited_record, column_name, reason, business_key::text FROM {quarantine}"

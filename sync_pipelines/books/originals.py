@@ -53,7 +53,10 @@ class Original:
 
 
 def kept_from_characters(
-    entity: Entity, *, has_other_indexes: bool, has_checks: bool
+    entity: Entity,
+    *,
+    has_other_indexes: bool,
+    has_checks: bool,
 ) -> int | None:
     """How large a record must be to be kept as it was sent; None where no record of the entity can be refused later.
 
@@ -127,7 +130,10 @@ class Originals:
         if self._path is None:
             self._path = self._folder() / "originals.parquet"
             self._writer = pq.ParquetWriter(
-                self._path, SCHEMA, compression="none", use_dictionary=False
+                self._path,
+                SCHEMA,
+                compression="none",
+                use_dictionary=False,
             )
         for table in self._kept:
             self._writer.write_table(table, row_group_size=len(table))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,21 +10,52 @@ import psycopg
 import pyarrow as pa
 
 from sync_pipelines.books.copying import copy_batches, copy_statement
+from sync_pipelines.books.keys import Key, typed_parts
+from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult
 from sync_pipelines.model.quoting import literal, quote
 from sync_pipelines.model.run import Mode
 from sync_pipelines.model.staged import REJECTS
+from sync_pipelines.model.tables import rejects_of
 
 # What a person fixed and released stays settled when the source sends the bad record once more.
 _SETTLED = "(q.resolution = 'released' AND q.edited_record IS NOT NULL)"
 
 
-def staged_rejects(request: PublishRequest) -> str:
-    """The quoted staging table of rejects."""
-    return quote(request.entity.staging_schema, request.entity.rejects_table)
+def quarantine_table(request: PublishRequest) -> str:
+    """The quoted table of the quarantine."""
+    return f"{quote(request.bridge_schema)}.quarantine"
 
 
-def stage_rejects(cursor: Any, request: PublishRequest, batches: Iterable[pa.RecordBatch]) -> None:
+def is_waiting(entity: Entity) -> str:
+    """A condition over q: a record of the entity is in quarantine, with a key, and nobody has settled it."""
+    return (
+        f"q.entity_uid = {literal(str(entity.uid))} AND q.resolved_at IS NULL"
+        " AND q.business_key IS NOT NULL"
+    )
+
+
+def of_this_run(request: PublishRequest) -> str:
+    """A condition over q: this run put the record into quarantine, or found it there again."""
+    return f"q.run_uid = {literal(str(request.run_uid))}"
+
+
+def waits_for_key(cursor: Any, request: PublishRequest, keys: Iterable[Key]) -> bool:
+    """Whether a record with one of these keys is in quarantine, so that a good one settles it."""
+    texts = [json.dumps(key) for key in keys]
+    cursor.execute(
+        f"SELECT EXISTS (SELECT FROM {quarantine_table(request)} q"
+        f" WHERE {is_waiting(request.entity)} AND q.business_key = ANY (%s::jsonb[]))",
+        [texts],
+    )
+    return bool(cursor.fetchone()[0])
+
+
+def stage_rejects(
+    cursor: Any,
+    request: PublishRequest,
+    batches: Iterable[pa.RecordBatch],
+) -> None:
     """Copy rejects into their staging table.
 
     Args:
@@ -33,13 +65,17 @@ def stage_rejects(cursor: Any, request: PublishRequest, batches: Iterable[pa.Rec
     """
     entity = request.entity
     copy_batches(
-        cursor, copy_statement(entity.staging_schema, entity.rejects_table, list(REJECTS)), batches
+        cursor,
+        copy_statement(entity.staging_schema, entity.rejects_table, list(REJECTS)),
+        batches,
     )
 
 
 def count_rejects(cursor: Any, request: PublishRequest) -> tuple[int, int]:
     """Staged rejects, every reading of each, and different records among them."""
-    cursor.execute(f"SELECT count(*), count(DISTINCT fingerprint) FROM {staged_rejects(request)}")
+    cursor.execute(
+        f"SELECT count(*), count(DISTINCT fingerprint) FROM {rejects_of(request.entity)}"
+    )
     readings, different = cursor.fetchone()
     return int(readings), int(different)
 
@@ -47,10 +83,10 @@ def count_rejects(cursor: Any, request: PublishRequest) -> tuple[int, int]:
 def count_known_rejects(cursor: Any, request: PublishRequest) -> int:
     """Staged rejects that are in quarantine already, or that a person settled as long as the source repeats them."""
     cursor.execute(
-        f"SELECT count(*) FROM {quote(request.bridge_schema)}.quarantine q"
+        f"SELECT count(*) FROM {quarantine_table(request)} q"
         f" WHERE q.entity_uid = {literal(str(request.entity.uid))}"
         f" AND (q.resolved_at IS NULL OR {_SETTLED})"
-        f" AND q.fingerprint IN (SELECT fingerprint FROM {staged_rejects(request)})"
+        f" AND q.fingerprint IN (SELECT fingerprint FROM {rejects_of(request.entity)})"
     )
     return int(cursor.fetchone()[0])
 
@@ -63,13 +99,13 @@ def move_rejects(cursor: Any, request: PublishRequest) -> int:
     """
     cursor.execute(
         f"""
-        INSERT INTO {quote(request.bridge_schema)}.quarantine AS q (entity_uid, run_uid, page, position, business_key,
+        INSERT INTO {quarantine_table(request)} AS q (entity_uid, run_uid, page, position, business_key,
             rowversion, column_name, reason, record, fingerprint, times_seen)
         SELECT {literal(str(request.entity.uid))}::uuid, {literal(str(request.run_uid))}::uuid,
                (array_agg(page ORDER BY page, position))[1], (array_agg(position ORDER BY page, position))[1],
                (array_agg(business_key))[1], (array_agg(rowversion))[1], (array_agg(column_name))[1],
                (array_agg(reason))[1], (array_agg(record))[1], fingerprint, 1
-        FROM {staged_rejects(request)} GROUP BY fingerprint
+        FROM {rejects_of(request.entity)} GROUP BY fingerprint
         ON CONFLICT (entity_uid, fingerprint) DO UPDATE SET run_uid = excluded.run_uid, last_seen_at = now(),
             times_seen = q.times_seen + 1, page = excluded.page, position = excluded.position,
             business_key = excluded.business_key,
@@ -82,7 +118,10 @@ def move_rejects(cursor: Any, request: PublishRequest) -> int:
 
 
 def settle_superseded(
-    cursor: Any, request: PublishRequest, table: str, keys: Sequence[str]
+    cursor: Any,
+    request: PublishRequest,
+    table: str,
+    keys: Sequence[str],
 ) -> None:
     """Mark what is in quarantine as superseded where this run brought a good record of the same key.
 
@@ -93,17 +132,13 @@ def settle_superseded(
         keys: its quoted columns, in the order of the business keys.
     """
     entity = request.entity
-    columns = list(zip(keys, entity.business_keys, strict=True))
     statement = (
-        f"UPDATE {quote(request.bridge_schema)}.quarantine q SET resolved_at = now(), resolution = 'superseded'"
-        f" FROM {table} g"
-        f" WHERE q.entity_uid = {literal(str(entity.uid))} AND q.resolved_at IS NULL AND q.business_key IS NOT NULL"
-        f" AND q.run_uid <> {literal(str(request.run_uid))} AND jsonb_array_length(q.business_key) = {len(columns)}"
+        f"UPDATE {quarantine_table(request)} q SET resolved_at = now(), resolution = 'superseded'"
+        f" FROM {table} g WHERE {is_waiting(entity)} AND NOT {of_this_run(request)}"
+        f" AND jsonb_array_length(q.business_key) = {len(keys)}"
     )
-    typed = [
-        f"g.{key} = (q.business_key->>{place})::{column.type.sql}"
-        for place, (key, column) in enumerate(columns)
-    ]
+    parts = zip(keys, typed_parts(entity, "q.business_key"), strict=True)
+    typed = [f"g.{key} = {part}" for key, part in parts]
     as_texts = [f"g.{key}::text = q.business_key->>{place}" for place, key in enumerate(keys)]
     cursor.execute("SAVEPOINT before_resolving")
     try:
@@ -119,14 +154,17 @@ def settle_released(cursor: Any, request: PublishRequest) -> None:
     """Mark the quarantined records that this run brought in, except those that were refused once more."""
     if request.released:
         cursor.execute(
-            f"UPDATE {quote(request.bridge_schema)}.quarantine SET resolved_at = now(), resolution = 'released'"
+            f"UPDATE {quarantine_table(request)} SET resolved_at = now(), resolution = 'released'"
             " WHERE uid = ANY (%s::uuid[]) AND run_uid <> %s AND resolved_at IS NULL",
             ([str(uid) for uid in request.released], str(request.run_uid)),
         )
 
 
 def settle_vanished(
-    cursor: Any, request: PublishRequest, read: ReadResult, publication: Publication
+    cursor: Any,
+    request: PublishRequest,
+    read: ReadResult,
+    publication: Publication,
 ) -> None:
     """Settle what a full read no longer finds in any form: it is gone from the source, and no row waits for it.
 
@@ -137,20 +175,22 @@ def settle_vanished(
         cursor: inside the publish transaction, after the quarantine was resolved.
         request: of the run.
         read: of the run.
-        publication: tells whether deletions are held.
+        publication: whether deletions are held is in it.
     """
     if request.mode is not Mode.FULL or publication.held or read.moved:
         return
-    bridge, entity = quote(request.bridge_schema), literal(str(request.entity.uid))
+    bridge = quote(request.bridge_schema)
+    entity = literal(str(request.entity.uid))
     run = literal(str(request.run_uid))
     missed_before = (
-        f" AND EXISTS (SELECT FROM {bridge}.sync_runs r WHERE r.entity_uid = {entity} AND r.uid <> {run} AND"
-        " r.mode = 'full'"
-        " AND r.status IN ('success', 'rejected') AND r.started_at > q.last_seen_at"
+        f" AND EXISTS (SELECT FROM {bridge}.sync_runs r WHERE r.entity_uid = {entity}"
+        f" AND r.uid <> {run} AND r.mode = 'full' AND r.status IN ('success', 'rejected')"
+        " AND r.started_at > q.last_seen_at"
         " AND coalesce(r.details->>'pages_moved', '') <> 'true')"
     )
     cursor.execute(
-        f"UPDATE {bridge}.quarantine q SET resolved_at = now(), resolution = 'vanished' WHERE q.entity_uid = {entity}"
-        f" AND q.resolved_at IS NULL AND q.run_uid <> {run} AND q.edited_record IS NULL AND q.waived_at IS NULL"
+        f"UPDATE {quarantine_table(request)} q SET resolved_at = now(), resolution = 'vanished'"
+        f" WHERE q.entity_uid = {entity} AND q.resolved_at IS NULL"
+        f" AND NOT {of_this_run(request)} AND q.edited_record IS NULL AND q.waived_at IS NULL"
         + (missed_before if read.can_hide_rows else "")
     )

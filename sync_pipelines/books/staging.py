@@ -28,7 +28,8 @@ _REJECTS_SQL = {
 def lock_ddl(cursor: Any, schema: str) -> None:
     """Hold an advisory lock until the transaction ends, so that one process at a time changes tables of a schema."""
     cursor.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"sync_pipelines:ddl:{schema}"]
+        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
+        [f"sync_pipelines:ddl:{schema}"],
     )
 
 
@@ -78,6 +79,7 @@ def _may_fill(cursor: Any, name: str) -> bool:
 def _owns_schema(cursor: Any, schema: str) -> bool:
     """Whether we may drop whatever is in a schema."""
     cursor.execute(
-        "SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = %s", (schema,)
+        "SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = %s",
+        (schema,),
     )
     return bool(cursor.fetchone()[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sync_pipelines.errors import DatabaseRefusedError
+from sync_pipelines.errors import ConfigurationError, DatabaseRefusedError
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.quoting import quote
 
@@ -56,4 +56,35 @@ def require_rights(cursor: Any, entity: Entity, schema: str, table: str, what: s
         where=dict(entity.where),
         next_command=f"sync-pipelines sync {entity.path} with POSTGRES_USER={owner}, once; or GRANT {quote(owner)}"
         f" TO {quote(user)}",
+    )
+
+
+def check_schema(cursor: Any, schema: str) -> str:
+    """Say in words that tables can be made in a schema, or that it can be made.
+
+    Args:
+        cursor: with rows as tuples.
+        schema: its name.
+
+    Raises:
+        ConfigurationError: neither; names the grant.
+    """
+    cursor.execute(
+        """
+        SELECT has_database_privilege(current_database(), 'CREATE'),
+               (SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = %s)
+        """,
+        [schema],
+    )
+    may_create, may_write = cursor.fetchone()
+    if may_write:
+        return f"schema {schema} exists"
+    if may_write is None and may_create:
+        return f"schema {schema} can be created"
+    if may_write is None:
+        verb, grant = "create", "GRANT CREATE ON DATABASE … TO …"
+    else:
+        verb, grant = "write to", f"GRANT CREATE ON SCHEMA {schema} TO …"
+    raise ConfigurationError(
+        f"The database role may not {verb} the schema {schema}.", next_command=grant
     )

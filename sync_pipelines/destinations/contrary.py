@@ -4,13 +4,33 @@ take it for.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from sync_pipelines.errors import CursorProtocolError
 from sync_pipelines.model.publish import PublishRequest, ReadResult
 from sync_pipelines.secrets import printable
 
+_SHOWN = 3
+
+
+def contrary_pairs(joined: str, condition: str) -> str:
+    """The query for rowversions of some contrary records, with those of their rows.
+
+    Args:
+        joined: the staged records s with their rows t.
+        condition: which pairs are contrary.
+    """
+    return (
+        f"SELECT s.rowversion, t._bridge_rowversion FROM {joined} WHERE {condition}"
+        f" ORDER BY 1 LIMIT {_SHOWN}"
+    )
+
 
 def refuse_contrary(
-    request: PublishRequest, read: ReadResult, count: int, pairs: list[tuple[str, str]]
+    request: PublishRequest,
+    read: ReadResult,
+    count: int,
+    pairs: Iterable[Sequence[str]],
 ) -> None:
     """Stop a run instead of throwing such records away as older versions.
 

@@ -64,7 +64,13 @@ class StagedBatches:
 class Destination(Protocol):
     """What a run asks of the place where its rows go."""
 
-    def prepare(self, entity: Entity, *, rebuild: bool, remask: Remask | None = None) -> Prepared:
+    def prepare(
+        self,
+        entity: Entity,
+        *,
+        rebuild: bool,
+        remask: Remask | None = None,
+    ) -> Prepared:
         """Bring target and staging into shape before any data moves; one process at a time per schema.
 
         Args:
@@ -78,7 +84,11 @@ class Destination(Protocol):
         """
 
     def open_stream(
-        self, entity: Entity, *, fills_empty: bool, first_rows: int
+        self,
+        entity: Entity,
+        *,
+        fills_empty: bool,
+        first_rows: int,
     ) -> RecordStream | None:
         """A way for the good records while they are read; None where they wait for the publish step.
 
@@ -89,7 +99,10 @@ class Destination(Protocol):
         """
 
     def publish(
-        self, request: PublishRequest, read: ReadResult, batches: StagedBatches
+        self,
+        request: PublishRequest,
+        read: ReadResult,
+        batches: StagedBatches,
     ) -> Publication:
         """Publish what was read, which may be nothing: rows, ledger, quarantine, reviews and cursor, all or none.
 
@@ -98,12 +111,20 @@ class Destination(Protocol):
         """
 
     def all_unchanged(
-        self, request: PublishRequest, read: ReadResult, batch: pa.Table
+        self,
+        request: PublishRequest,
+        read: ReadResult,
+        batch: pa.Table,
     ) -> Ledger | None:
         """The ledger of a small batch whose every record is in the table as it is; None when one does not."""
 
     def accept_review(
-        self, entity: Entity, key: Sequence[str], content_hash: str, *, catalog: Any
+        self,
+        entity: Entity,
+        key: Sequence[str],
+        content_hash: str,
+        *,
+        catalog: Any,
     ) -> None:
         """Take the flag off a row that has this content still.
 
@@ -123,8 +144,11 @@ class Destination(Protocol):
     def table_name(self, entity: Entity) -> str:
         """The table with everything that names it, for people and metadata."""
 
-    def check(self) -> str:
+    def check(self, schema: str) -> str:
         """Say in words that the destination answers and can be written to.
+
+        Args:
+            schema: of a connector's tables.
 
         Raises:
             SyncError: it does not, or it cannot.
@@ -141,7 +165,10 @@ class Destination(Protocol):
         """
 
     def rows_table(
-        self, connection: Any, entity: Entity, key: tuple[str, ...] | None = None
+        self,
+        connection: Any,
+        entity: Entity,
+        key: tuple[str, ...] | None = None,
     ) -> str:
         """A table in reach of the connection with at least the live rows, or the row of a key.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from sync_pipelines.destinations.hashes import covers_columns, distrust_hashes
 from sync_pipelines.errors import SchemaDriftError
-from sync_pipelines.model.entity import BRIDGE_COLUMNS, Column, Entity
-from sync_pipelines.model.quoting import literal
+from sync_pipelines.model.entity import BRIDGE_COLUMNS, OPTIONAL_COLUMNS, Column, Entity
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ def check_may_be_made(entity: Entity, *, rebuild: bool) -> None:
     """Refuse to make a missing table anew when only a delta would come into it.
 
     Raises:
-        SchemaDriftError: the table held rows.
+        SchemaDriftError: the table had rows.
     """
     if entity.timeline.last_sync_at is not None and entity.position.row_count and not rebuild:
         raise SchemaDriftError(
@@ -97,8 +97,56 @@ class Alterations:
     own_types: Mapping[str, str]
 
 
+def with_stored_columns(entity: Entity, stored: Collection[str]) -> Entity:
+    """The entity with the optional columns of ours that its table has already."""
+    there = frozenset(name for name in OPTIONAL_COLUMNS if name in stored)
+    return entity.with_own_columns(entity.position.own_columns | there)
+
+
+def own_definitions(entity: Entity, types: Mapping[str, str]) -> list[str]:
+    """Definitions of the optional columns of ours that the entity's table gets.
+
+    Args:
+        entity: whose table.
+        types: of these columns, as the destination spells them.
+    """
+    return [f"{name} {kind}" for name, kind in types.items() if name in entity.position.own_columns]
+
+
+def plan_table(
+    entity: Entity,
+    stored: Mapping[str, str],
+    spelled: Alterations,
+    *,
+    rebuild: bool,
+    creation: Callable[[], TablePlan] = TablePlan,
+) -> TablePlan:
+    """Plan how a table comes to be as its source is.
+
+    Args:
+        entity: with the columns that the source declares now.
+        stored: types of the table's columns by name; empty where there is no table.
+        spelled: by the destination.
+        rebuild: everything is read again, so that a missing table may be made anew.
+        creation: plans a table that is not there; the default leaves it to the first rows.
+
+    Raises:
+        SchemaDriftError: the table is gone, is not ours or cannot follow; the message lists each column and the way
+            out.
+    """
+    if not stored:
+        check_may_be_made(entity, rebuild=rebuild)
+        return creation()
+    check_is_ours(entity, stored)
+    return plan_columns(entity, stored, spelled, rebuild=rebuild)
+
+
 def plan_columns(
-    entity: Entity, stored: Mapping[str, str], spelled: Alterations, *, rebuild: bool
+    entity: Entity,
+    stored: Mapping[str, str],
+    spelled: Alterations,
+    *,
+    rebuild: bool,
 ) -> TablePlan:
     """Plan how a table of ours follows its source: new columns are added, wider types widened, and nothing is cut.
 
@@ -115,35 +163,44 @@ def plan_columns(
     changes: list[str] = []
     refused: list[str] = []
     for column in entity.columns:
-        have, wanted = stored.get(spelled.stored_name(column.target_name)), spelled.type_of(column)
-        if have is None and column.is_business_key:
-            refused.append(f"{column.name}: the key column is missing in the table")
-        elif have is None:
+        have = stored.get(spelled.stored_name(column.target_name))
+        wanted = spelled.type_of(column)
+        if have == wanted:
+            continue
+        if have is None:
+            if column.is_business_key:
+                refused.append(f"{column.name}: the key column is missing in the table")
+                continue
             if not rebuild:
                 raise lost_column(entity, column.name)
-            added = f"ADD COLUMN {spelled.quote(column.target_name)} {wanted}"
-            statements += [
-                f"ALTER TABLE {spelled.table} {added}",
-                _distrust_hashes(entity, spelled.table),
-            ]
+            statements += _addition(entity, column, spelled)
             changes.append(f"add {column.name} {wanted}")
-        elif have != wanted:
-            widening = spelled.widening(column, have)
-            if widening is not None:
-                statements.append(f"ALTER TABLE {spelled.table} {widening}")
-                changes.append(f"widen {column.name} from {have} to {wanted}")
-            elif not spelled.holds(column, have):
-                refused.append(f"{column.name}: {have} in the table, {wanted} at the source")
+            continue
+        widening = spelled.widening(column, have)
+        if widening is not None:
+            statements.append(f"ALTER TABLE {spelled.table} {widening}")
+            changes.append(f"widen {column.name} from {have} to {wanted}")
+        elif not spelled.holds(column, have):
+            refused.append(f"{column.name}: {have} in the table, {wanted} at the source")
     for name in sorted(entity.position.own_columns - stored.keys()):
-        statements.append(
-            f"ALTER TABLE {spelled.table} ADD COLUMN {name} {spelled.own_types[name]}"
-        )
+        added = f"ADD COLUMN {name} {spelled.own_types[name]}"
+        statements.append(f"ALTER TABLE {spelled.table} {added}")
         changes.append(f"add {name}")
     check_can_follow(entity, refused)
     return TablePlan(tuple(statements), tuple(changes))
 
 
-def _distrust_hashes(entity: Entity, table: str) -> str:
-    """Rows whose hash covers a column that a person dropped must be compared by content to be filled again."""
-    prefix = literal(f"{entity.columns_fingerprint}:")
-    return f"UPDATE {table} SET _bridge_hash = 'lost:' || _bridge_hash WHERE starts_with(_bridge_hash, {prefix})"
+def _addition(
+    entity: Entity,
+    column: Column,
+    spelled: Alterations,
+) -> tuple[str, str]:
+    """Statements that add a column.
+
+    Rows whose hash covers it must be compared by content to be filled again: a person dropped it.
+    """
+    name = spelled.quote(column.target_name)
+    return (
+        f"ALTER TABLE {spelled.table} ADD COLUMN {name} {spelled.type_of(column)}",
+        distrust_hashes(spelled.table, covers_columns(entity, "_bridge_hash")),
+    )

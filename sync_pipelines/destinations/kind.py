@@ -11,6 +11,19 @@ from sync_pipelines.destinations.destination import Destination
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.model.types import ColumnType
 
+_ENDED = "The process ended before the run did (killed, crashed or lost its connection);"
+NOTHING_PUBLISHED = f"{_ENDED} nothing was published."
+"""What a killed run leaves where rows and books are one transaction."""
+
+
+def rows_before_books(rows: str) -> str:
+    """What a killed run leaves where rows are committed before the books.
+
+    Args:
+        rows: those rows, as the subject of a sentence.
+    """
+    return f"{_ENDED} the cursor was not moved. {rows} are counted as unchanged by the next run."
+
 
 class Address(NamedTuple):
     """An address that a destination is reached at, and what goes there."""
@@ -74,7 +87,9 @@ class DestinationKind(Protocol):
         """
 
     def addresses(
-        self, options: Mapping[str, Any], secrets: Iterable[tuple[str, str]]
+        self,
+        options: Mapping[str, Any],
+        secrets: Iterable[tuple[str, str]],
     ) -> Iterable[Address]:
         """Addresses that a connector with these options writes to.
 
@@ -89,13 +104,23 @@ class DestinationKind(Protocol):
     def column_type(self, column_type: ColumnType) -> str:
         """The SQL type of a declared type."""
 
-    def table_name(self, entity: Entity, database_name: str, options: Mapping[str, Any]) -> str:
+    def table_name(
+        self,
+        entity: Entity,
+        database_name: str,
+        options: Mapping[str, Any],
+    ) -> str:
         """The table with everything that names it, without asking the destination."""
 
     def storage_kinds(self, options: Mapping[str, Any]) -> set[str]:
         """What the table is, in Dagster's words for kinds."""
 
-    def maintain(self, database: Database, entity: Entity, wait_seconds: float) -> Upkeep | None:
+    def maintain(
+        self,
+        database: Database,
+        entity: Entity,
+        wait_seconds: float,
+    ) -> Upkeep | None:
         """Maintain the table while no sync of it runs; None where there is nothing to maintain.
 
         Raises:

@@ -50,7 +50,9 @@ class Loading:
 
 
 def load_batches(
-    loading: Loading, batches: Iterable[Batch], finish_read: Callable[[], ReadResult]
+    loading: Loading,
+    batches: Iterable[Batch],
+    finish_read: Callable[[], ReadResult],
 ) -> Publication:
     """Read the batches to their end, and publish them.
 
@@ -90,7 +92,7 @@ def _faults_of(entity: Entity) -> Iterator[None]:
 
 
 def load_failure(error: Exception, entity: Entity) -> FatalError:
-    """What is told of a load that failed by something else than a source or a database."""
+    """The error of a load that failed by something else than a source or a database."""
     shown = printable(str(error), 300)
     return FatalError(f"The load failed: {type(error).__name__}: {shown}", where=dict(entity.where))
 
@@ -101,7 +103,11 @@ def _clock(loading: Loading, stage: str, started: float) -> float:
     return now
 
 
-def _read(loading: Loading, batches: Iterable[Batch], stack: ExitStack) -> StagedBatches:
+def _read(
+    loading: Loading,
+    batches: Iterable[Batch],
+    stack: ExitStack,
+) -> StagedBatches:
     """Keep every batch, and send the good records on at the same time where the destination can take them."""
     records = loading.request.entity.records_table
     spool = stack.enter_context(Spool(loading.folder))
@@ -117,10 +123,16 @@ def _read(loading: Loading, batches: Iterable[Batch], stack: ExitStack) -> Stage
     return StagedBatches(spool, loading.originals, stream)
 
 
-def _open_stream(loading: Loading, first_rows: int, stack: ExitStack) -> RecordStream | None:
+def _open_stream(
+    loading: Loading,
+    first_rows: int,
+    stack: ExitStack,
+) -> RecordStream | None:
     entity = loading.request.entity
     stream = loading.destination.open_stream(
-        entity, fills_empty=loading.fills_empty, first_rows=first_rows
+        entity,
+        fills_empty=loading.fills_empty,
+        first_rows=first_rows,
     )
     return stack.enter_context(stream) if stream is not None else None
 

@@ -38,7 +38,11 @@ def kind_of(name: str) -> DestinationKind:
     return kind
 
 
-def open_destination(database: Database, connector: Connector, entity: Entity) -> Destination:
+def open_destination(
+    database: Database,
+    connector: Connector,
+    entity: Entity,
+) -> Destination:
     """The destination of an entity.
 
     Raises:

@@ -18,7 +18,11 @@ from sync_pipelines.destinations.spools import RunFolder
 MEMORY_BYTES = 16 * 1024 * 1024
 BATCH_ROWS = 20_000
 # Written once and read at most once, on this machine: size does not matter, time does.
-_CHEAP = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+_CHEAP = {
+    "compression": "none",
+    "use_dictionary": False,
+    "write_statistics": False,
+}
 
 
 class Spool:
@@ -34,7 +38,8 @@ class Spool:
 
     def __init__(self, folder: RunFolder, name: str = "spool") -> None:
         self.rows: dict[str, int] = {}
-        self._folder, self._name = folder, name
+        self._folder = folder
+        self._name = name
         self._kept: dict[str, list[pa.Table]] = {}
         self._kept_bytes = 0
         self._writers: dict[str, pq.ParquetWriter] = {}
@@ -65,17 +70,25 @@ class Spool:
         Raises:
             OSError: the disk is full.
         """
-        self.rows[table] = self.rows.get(table, 0) + len(batch)
-        self._kept.setdefault(table, []).append(batch)
+        before = self.rows.get(table, 0)
+        self.rows[table] = before + len(batch)
+        kept = self._kept.setdefault(table, [])
+        kept.append(batch)
         self._kept_bytes += batch.nbytes
         if self._writers or self._kept_bytes > MEMORY_BYTES:
             self._write_kept()
 
     def file(self, table: str) -> Path | None:
         """The file of a table; None where it is in memory."""
-        return self._path(table) if table in self._writers else None
+        if table not in self._writers:
+            return None
+        return self._path(table)
 
-    def batches(self, table: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self,
+        table: str,
+        columns: list[str] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
         """The batches of a table, of some columns or all; none when nothing was written.
 
         Raises:
@@ -86,9 +99,8 @@ class Spool:
         path = self.file(table)
         if path is None:
             for kept in self._kept[table]:
-                yield from (kept if columns is None else kept.select(columns)).to_batches(
-                    max_chunksize=BATCH_ROWS
-                )
+                wanted = kept if columns is None else kept.select(columns)
+                yield from wanted.to_batches(max_chunksize=BATCH_ROWS)
             return
         # With pre-buffering the whole file would be in memory.
         with pq.ParquetFile(path, pre_buffer=False) as file:
@@ -101,8 +113,15 @@ class Spool:
     def _write_kept(self) -> None:
         for table, batches in self._kept.items():
             for batch in batches:
-                if table not in self._writers:
-                    writer = pq.ParquetWriter(self._path(table), batch.schema, **_CHEAP)
-                    self._writers[table] = self._open.enter_context(writer)
-                self._writers[table].write_table(batch)
-        self._kept, self._kept_bytes = {}, 0
+                self._writer(table, batch.schema).write_table(batch)
+        self._kept = {}
+        self._kept_bytes = 0
+
+    def _writer(self, table: str, schema: pa.Schema) -> pq.ParquetWriter:
+        """What writes the file of a table; made with its first batch."""
+        writer = self._writers.get(table)
+        if writer is None:
+            writer = pq.ParquetWriter(self._path(table), schema, **_CHEAP)
+            self._open.enter_context(writer)
+            self._writers[table] = writer
+        return writer

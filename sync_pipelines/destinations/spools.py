@@ -64,12 +64,12 @@ def working_folder(home: Path) -> Iterator[Path]:
     with _locked(root / _LOCK, wait=True):
         _sweep(root)
         folder = Path(tempfile.mkdtemp(prefix="run_", dir=root))
-        held = _lock(folder / _LOCK, wait=True)
+        lock = _lock(folder / _LOCK, wait=True)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        os.close(held)
+        os.close(lock)
 
 
 def sweep_spools(home: Path) -> int:
@@ -94,7 +94,9 @@ def _sweep(root: Path) -> int:
             continue  # its process has just ended and removes it itself
         except OSError as error:
             logger.warning(
-                "the working folder %s of a run that died stays: %s", folder.name, error.strerror
+                "the working folder %s of a run that died stays: %s",
+                folder.name,
+                error.strerror,
             )
     return swept
 

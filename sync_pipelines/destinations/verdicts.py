@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
+from sync_pipelines.destinations.dialect import Dialect, Quote
+from sync_pipelines.destinations.hashes import covers_columns, stored_hash
+from sync_pipelines.destinations.order import order_of
 from sync_pipelines.model.cursor import Codec
-from sync_pipelines.model.entity import REJECTED_COLUMN, Column, Entity
+from sync_pipelines.model.entity import REJECTED_COLUMN, Entity
 from sync_pipelines.model.publish import PublishRequest, ReadResult
 from sync_pipelines.model.run import Mode
-
-
-class Quote(Protocol):
-    """Quotes and joins the names of an identifier."""
-
-    def __call__(self, *names: str) -> str:
-        """The identifier."""
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """What the rules need of a destination's SQL.
-
-    Attributes:
-        quote: an identifier.
-        literal: a text constant.
-        order_of: an expression that orders rowversions as a codec does; None when only the source knows.
-    """
-
-    quote: Quote
-    literal: Callable[[str], str]
-    order_of: Callable[[Codec | None, str], str | None]
+from sync_pipelines.model.staged import staged_keys, staged_places
 
 
 @dataclass(frozen=True)
@@ -61,15 +41,8 @@ class Counts:
     @property
     def staged(self) -> int:
         """Records that were compared."""
-        return (
-            self.new
-            + self.stale
-            + self.contrary
-            + self.changed
-            + self.returned
-            + self.touched
-            + self.same
-        )
+        below = self.stale + self.contrary
+        return self.new + below + self.changed + self.returned + self.touched + self.same
 
     @property
     def updated(self) -> int:
@@ -101,6 +74,7 @@ class Rules:
         contrary: the row is newer, and that cannot be.
         changed: the content differs.
         touched: only rowversion, flag, mark or hash differ.
+        hashed: the hash is of this content and of these columns.
     """
 
     match: str
@@ -108,11 +82,22 @@ class Rules:
     contrary: str
     changed: str
     touched: str
+    hashed: str
 
     @property
     def moves(self) -> str:
         """The row gets other content or comes back, so that readers must see it as updated."""
         return f"(t._bridge_deleted OR {self.changed})"
+
+    @property
+    def writes(self) -> str:
+        """The record changes its row."""
+        return f"NOT {self.stale} AND ({self.moves} OR {self.touched})"
+
+    @property
+    def same(self) -> str:
+        """The row is as the record is, by its hash alone: a row whose hash covers other columns counts as different."""
+        return f"({self.hashed} AND NOT t._bridge_deleted AND NOT {self.touched})"
 
     @property
     def verdict(self) -> str:
@@ -127,54 +112,70 @@ class Rules:
 
 def rules_of(dialect: Dialect, request: PublishRequest, read: ReadResult) -> Rules:
     """The rules of one run."""
-    changed = _changed(dialect, request.entity)
-    # A record out of quarantine may well be older than its row.
-    contrary = "false" if request.released else changed
+    entity = request.entity
+    changed = _changed(dialect, entity)
     return Rules(
-        match=match_keys(dialect.quote, request.entity),
+        match=match_keys(dialect.quote, entity),
         stale=_stale(dialect, request, read),
-        contrary=contrary,
+        # A record out of quarantine may well be older than its row.
+        contrary="false" if request.released else changed,
         changed=changed,
-        touched=_touched(dialect, request),
+        touched=_touched(request),
+        hashed=f"t._bridge_hash = {stored_hash(entity)}",
     )
 
 
 def match_keys(quote: Quote, entity: Entity) -> str:
-    """SQL: the keys of t and s are the same."""
-    places = _places(entity)
-    return " AND ".join(
-        f"t.{quote(column.target_name)} = s.{places[column.name]}"
-        for column in entity.business_keys
-    )
+    """A condition: the keys of t and s are the same."""
+    pairs = zip(entity.business_keys, staged_keys(entity), strict=True)
+    return " AND ".join(f"t.{quote(column.target_name)} = s.{place}" for column, place in pairs)
+
+
+def newest_first(dialect: Dialect, read: ReadResult) -> str:
+    """What follows ORDER BY among records of one key: the highest rowversion, then the one read last."""
+    order = order_of(dialect, read.order, "rowversion")
+    return "arrival DESC" if order is None else f"{order} DESC NULLS LAST, arrival DESC"
+
+
+def age_among_records(
+    dialect: Dialect,
+    request: PublishRequest,
+    read: ReadResult,
+) -> str:
+    """A window function over staged records: 1 for the newest of each key."""
+    keys = ", ".join(staged_keys(request.entity))
+    return f"row_number() OVER (PARTITION BY {keys} ORDER BY {newest_first(dialect, read)})"
+
+
+def row_is_newer(dialect: Dialect, codec: Codec | None) -> str | None:
+    """A condition: the row t orders above the record s; None when nothing tells."""
+    theirs = order_of(dialect, codec, "s.rowversion")
+    ours = order_of(dialect, codec, "t._bridge_rowversion")
+    return None if theirs is None else f"coalesce({theirs} < {ours}, false)"
 
 
 def _stale(dialect: Dialect, request: PublishRequest, read: ReadResult) -> str:
-    theirs, ours = (
-        dialect.order_of(read.order, name) for name in ("s.rowversion", "t._bridge_rowversion")
-    )
-    guarded = theirs is not None and request.mode is Mode.DELTA
-    stale = f"coalesce({theirs} < {ours}, false)" if guarded else "false"
+    newer = row_is_newer(dialect, read.order) if request.mode is Mode.DELTA else None
+    stale = newer or "false"
     # A record of a deleted row is newer, whatever its rowversion: the source sends it after the read that missed it.
     return stale if request.released else f"({stale} AND NOT t._bridge_deleted)"
 
 
 def _changed(dialect: Dialect, entity: Entity) -> str:
-    places, prefix = _places(entity), _prefix(dialect, entity)
-    columns: list[Column] = [column for column in entity.columns if not column.is_business_key]
+    places = staged_places(entity)
     differs = [
         f"t.{dialect.quote(column.target_name)} IS DISTINCT FROM s.{places[column.name]}"
-        for column in columns
+        for column in entity.columns
+        if not column.is_business_key
     ]
     by_content = " OR ".join(differs) or "false"
-    same_columns = f"starts_with(t._bridge_hash, {prefix})"
-    return (
-        f"CASE WHEN {same_columns} THEN t._bridge_hash <> {prefix} || s.hash ELSE {by_content} END"
-    )
+    by_hash = f"t._bridge_hash <> {stored_hash(entity)}"
+    return f"CASE WHEN {covers_columns(entity)} THEN {by_hash} ELSE {by_content} END"
 
 
-def _touched(dialect: Dialect, request: PublishRequest) -> str:
+def _touched(request: PublishRequest) -> str:
     entity = request.entity
-    other_hash = f"t._bridge_hash <> {_prefix(dialect, entity)} || s.hash"
+    other_hash = f"t._bridge_hash <> {stored_hash(entity)}"
     touches = ["t._bridge_rowversion IS DISTINCT FROM s.rowversion"]
     touches += [f"t.{column} IS DISTINCT FROM s.{name}" for name, column in entity.flags.items()]
     if entity.has_rejected:
@@ -185,11 +186,3 @@ def _touched(dialect: Dialect, request: PublishRequest) -> str:
         # What a person accepts is known by its hash.
         touches.append(f"(s.review IS NOT NULL AND {other_hash})")
     return f"({' OR '.join(touches)})"
-
-
-def _places(entity: Entity) -> dict[str, str]:
-    return {column.name: f"c{index}" for index, column in enumerate(entity.columns)}
-
-
-def _prefix(dialect: Dialect, entity: Entity) -> str:
-    return dialect.literal(f"{entity.columns_fingerprint}:")

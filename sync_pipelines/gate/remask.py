@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from sync_pipelines.errors import ConfigurationError
@@ -23,14 +22,6 @@ class Remask:
     masks: Masks
     names: frozenset[str]
     bridge_schema: str
-
-    def columns(self, there: Collection[str]) -> list[Column]:
-        """Those of the columns that a table has, by their names in it."""
-        return [
-            one
-            for one in self.masks.entity.columns
-            if one.name in self.names and one.target_name in there
-        ]
 
     def refused_key(self, key: Column) -> ConfigurationError:
         """Rows cannot be found again under another key."""

@@ -21,6 +21,17 @@ REJECTS = {
 }
 
 
+def staged_places(entity: Entity) -> dict[str, str]:
+    """Names of the columns in staging, by their declared names."""
+    return {column.name: f"c{index}" for index, column in enumerate(entity.columns)}
+
+
+def staged_keys(entity: Entity) -> list[str]:
+    """Names of the business keys in staging, in their order."""
+    places = staged_places(entity)
+    return [places[column.name] for column in entity.business_keys]
+
+
 def records_schema(entity: Entity) -> pa.Schema:
     """Arrow schema of staged records: arrival number, rowversion, content hash, columns, and what is flagged."""
     fields = [

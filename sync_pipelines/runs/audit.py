@@ -20,7 +20,8 @@ from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import get_entity
 from sync_pipelines.catalog.runs import last_details
-from sync_pipelines.destinations.postgres.order import order_of
+from sync_pipelines.destinations.order import order_of
+from sync_pipelines.destinations.postgres.dialect import POSTGRES
 from sync_pipelines.destinations.registry import open_destination
 from sync_pipelines.errors import ConfigurationError
 from sync_pipelines.gate.opened import check_stored_masks
@@ -332,7 +333,8 @@ def _late_seconds(
     ):
         return None
     codec = entity.position.cursor_codec
-    theirs, mine = order_of(codec, "rowversion_end"), order_of(codec, "%(mine)s::text")
+    theirs = order_of(POSTGRES, codec, "rowversion_end")
+    mine = order_of(POSTGRES, codec, "%(mine)s::text")
     row = connection.execute(
         "SELECT details->>'rowversion_last' AS last FROM sync_runs WHERE entity_uid = %(uid)s AND details ? 'row_count'"
         f" AND rowversion_end IS NOT NULL AND {theirs} >= {mine} ORDER BY started_at LIMIT 1",

@@ -6,9 +6,16 @@ from uuid import uuid4
 
 import pytest
 
-from sync_pipelines.destinations.postgres.merge import DIALECT as POSTGRES
-from sync_pipelines.destinations.trino.merge import DIALECT as TRINO
-from sync_pipelines.destinations.verdicts import Counts, rules_of
+from sync_pipelines.destinations.marks import is_to_mark
+from sync_pipelines.destinations.postgres.dialect import POSTGRES
+from sync_pipelines.destinations.rows import record_values
+from sync_pipelines.destinations.trino.dialect import TRINO
+from sync_pipelines.destinations.verdicts import (
+    Counts,
+    age_among_records,
+    row_is_newer,
+    rules_of,
+)
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.entity import REVIEW_COLUMN, Column, DeltaStrategy, Entity
 from sync_pipelines.model.publish import Position, PublishRequest, ReadResult
@@ -39,6 +46,22 @@ def test_both_destinations_judge_by_the_same_rules(mode: Mode, released: bool) -
         for dialect in (POSTGRES, TRINO)
     )
     assert ours == theirs
+
+
+def test_both_destinations_mark_the_same_rows_and_keep_the_same_record_of_a_key() -> None:
+    asked, unordered = request(Mode.DELTA), read(keyset=False)
+    for rule in (
+        lambda dialect: is_to_mark(dialect, ENTITY, unordered.order),
+        lambda dialect: age_among_records(dialect, asked, unordered),
+        lambda dialect: record_values(dialect.quote, ENTITY),
+    ):
+        assert rule(POSTGRES) == rule(TRINO)
+
+
+def test_a_row_that_is_newer_than_its_rejected_record_is_not_marked() -> None:
+    assert is_to_mark(POSTGRES, ENTITY, None) == "NOT t._bridge_deleted"
+    newer = row_is_newer(POSTGRES, Codec.TEXT)
+    assert is_to_mark(POSTGRES, ENTITY, Codec.TEXT) == f"NOT t._bridge_deleted AND NOT {newer}"
 
 
 def test_only_a_delta_in_known_order_takes_a_row_for_newer() -> None:

@@ -9,8 +9,7 @@ from rich.text import Text
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.cli.shell.output import cell, draw, print_json
-from sync_pipelines.destinations.registry import kind_of
-from sync_pipelines.errors import ConfigurationError
+from sync_pipelines.destinations.registry import DEFAULT, kind_of
 from sync_pipelines.model.check import Check, Verdict, attempt
 from sync_pipelines.model.entity import Connector
 from sync_pipelines.settings import Settings
@@ -47,44 +46,23 @@ def check_connector(
     # Here, since it brings pyarrow, which --help need not wait for.
     from sync_pipelines.sources.registry import source_kind
 
-    checks = [
-        *source_kind(connector).test(connector, settings),
-        check_target(database, connector.target_schema),
-    ]
-    if kind_of(connector.destination).settings_hint is not None:
-        checks.append(check_destination(database, connector))
+    checks = list(source_kind(connector).test(connector, settings))
+    # Records are staged beside the catalog, whatever the destination is.
+    for name in dict.fromkeys([DEFAULT, connector.destination]):
+        checks.append(check_destination(database, connector, name))
     return [
         Check(prefix + check.name, check.verdict, check.detail, check.next_command)
         for check in checks
     ]
 
 
-def check_destination(database: Database, connector: Connector) -> Check:
-    """Does a destination that is not the catalog's own server answer, and can it be written to?"""
-    kind = kind_of(connector.destination)
-    return attempt(kind.name, lambda: kind.open(database, connector).check(), kind.settings_hint)
-
-
-def check_target(database: Database, schema: str) -> Check:
-    """Can the target schema be made and written?"""
+def check_destination(database: Database, connector: Connector, name: str) -> Check:
+    """Does a destination answer, and can the connector's tables be made and written there?"""
+    kind = kind_of(name)
 
     def look() -> str:
-        with database.connect() as connection:
-            row = connection.execute(
-                """
-                SELECT has_database_privilege(current_database(), 'CREATE') AS may_create,
-                       (SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = %s) AS may_write
-                """,
-                [schema],
-            ).fetchone()
-        assert row is not None
-        if row["may_write"] is False or (row["may_write"] is None and not row["may_create"]):
-            raise ConfigurationError(
-                f"The database role may not {'write to' if row['may_write'] is False else 'create'} the schema"
-                f" {schema}.",
-                next_command="GRANT CREATE"
-                f" ON {'SCHEMA ' + schema if row['may_write'] is False else 'DATABASE …'} TO …",
-            )
-        return f"schema {schema} {'exists' if row['may_write'] else 'can be created'} in {database.location}"
+        return kind.open(database, connector).check(connector.target_schema)
 
-    return attempt("database", look, "sync-pipelines doctor")
+    if kind.settings_hint is None:
+        return attempt("database", look, "sync-pipelines doctor")
+    return attempt(kind.name, look, kind.settings_hint)

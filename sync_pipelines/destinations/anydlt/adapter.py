@@ -18,22 +18,19 @@ from psycopg.rows import tuple_row
 from sync_pipelines.books.staging import lock_ddl, prepare_staging
 from sync_pipelines.catalog.database import Database, classified_errors
 from sync_pipelines.catalog.session_options import ensure_schema
-from sync_pipelines.destinations.anydlt.mirror import (
-    MirrorTable,
-    fill_table,
-    make_mirror,
-    make_table,
-    mirrored,
-)
+from sync_pipelines.destinations.anydlt.mirror import MirrorTable, make_mirror, mirrored
 from sync_pipelines.destinations.anydlt.warehouse import Warehouse, check_warehouse
+from sync_pipelines.destinations.aside import free_name
+from sync_pipelines.destinations.copied import OWN_TYPES, copy_rows
 from sync_pipelines.destinations.destination import Prepared, StagedBatches
 from sync_pipelines.destinations.drift import (
     Alterations,
     TablePlan,
-    check_is_ours,
-    check_may_be_made,
-    plan_columns,
+    plan_table,
+    with_stored_columns,
 )
+from sync_pipelines.destinations.duplicates import count_duplicates
+from sync_pipelines.destinations.flags import has_accepted_content
 from sync_pipelines.destinations.postgres.publish import publish
 from sync_pipelines.destinations.values import as_python
 from sync_pipelines.errors import ConfigurationError, UnknownTypeError
@@ -46,7 +43,6 @@ from sync_pipelines.model.entity import (
     Entity,
 )
 from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult
-from sync_pipelines.model.quoting import literal
 from sync_pipelines.model.run import Ledger
 from sync_pipelines.model.types import ColumnType, parse_type, widens
 
@@ -65,7 +61,13 @@ class DltDestination:
         self._column_type = column_type
         self._wrote = False
 
-    def prepare(self, entity: Entity, *, rebuild: bool, remask: Remask | None = None) -> Prepared:
+    def prepare(
+        self,
+        entity: Entity,
+        *,
+        rebuild: bool,
+        remask: Remask | None = None,
+    ) -> Prepared:
         """Look at the table; dlt makes it, and its columns, with the first rows."""
         with self._locked() as cursor:
             warehouse = self._warehouse(entity)
@@ -76,9 +78,7 @@ class DltDestination:
                     where=dict(entity.where),
                     next_command=f"rename or drop the table, then sync-pipelines sync {entity.path} --full-refresh",
                 )
-            entity = entity.with_own_columns(
-                entity.position.own_columns | (OPTIONAL_COLUMNS.keys() & there.keys())
-            )
+            entity = with_stored_columns(entity, there)
             changes = self._follow(warehouse, entity, there, rebuild=rebuild)
             mirror = mirrored(entity)
             ensure_schema(cursor, mirror.target_schema)
@@ -89,14 +89,17 @@ class DltDestination:
         return Prepared(changes, is_empty, entity.position.own_columns)
 
     def _follow(
-        self, warehouse: Warehouse, entity: Entity, stored: Mapping[str, str], *, rebuild: bool
+        self,
+        warehouse: Warehouse,
+        entity: Entity,
+        stored: Mapping[str, str],
+        *,
+        rebuild: bool,
     ) -> tuple[str, ...]:
         """Bring a table that is there to the entity's columns; returns what changed, in words."""
-        if not stored:
-            check_may_be_made(entity, rebuild=rebuild)
-            return ()
-        check_is_ours(entity, stored)
         types = {name: self._spelled(sql_type) for name, sql_type in stored.items()}
+        own_types = dict.fromkeys(OPTIONAL_COLUMNS, "varchar")
+        own_types[REJECTED_COLUMN] = "timestamp with time zone"
 
         def plan(table: str, quote: Callable[[str], str]) -> TablePlan:
             spelled = Alterations(
@@ -106,10 +109,9 @@ class DltDestination:
                 type_of=lambda column: self._column_type(column.type),
                 widening=lambda column, have: self._widening(column, have, quote),
                 holds=_holds,
-                own_types=dict.fromkeys(OPTIONAL_COLUMNS, "varchar")
-                | {REJECTED_COLUMN: "timestamp with time zone"},
+                own_types=own_types,
             )
-            return plan_columns(entity, types, spelled, rebuild=rebuild)
+            return plan_table(entity, types, spelled, rebuild=rebuild)
 
         return warehouse.alter(plan)
 
@@ -120,22 +122,34 @@ class DltDestination:
         except UnknownTypeError:
             return sql_type
 
-    def _widening(self, column: Column, have: str, quote: Callable[[str], str]) -> str | None:
+    def _widening(
+        self,
+        column: Column,
+        have: str,
+        quote: Callable[[str], str],
+    ) -> str | None:
         try:
             is_wider = widens(parse_type(have), column.type)
         except UnknownTypeError:
             return None
-        return (
-            f"ALTER COLUMN {quote(column.target_name)} TYPE {self._column_type(column.type)}"
-            if is_wider
-            else None
-        )
+        if not is_wider:
+            return None
+        return f"ALTER COLUMN {quote(column.target_name)} TYPE {self._column_type(column.type)}"
 
-    def open_stream(self, entity: Entity, *, fills_empty: bool, first_rows: int) -> None:
+    def open_stream(
+        self,
+        entity: Entity,
+        *,
+        fills_empty: bool,
+        first_rows: int,
+    ) -> None:
         """None: one load brings what changed, when everything is read."""
 
     def publish(
-        self, request: PublishRequest, read: ReadResult, batches: StagedBatches
+        self,
+        request: PublishRequest,
+        read: ReadResult,
+        batches: StagedBatches,
     ) -> Publication:
         """Compare in the control database, load by dlt, then commit the books."""
         warehouse = self._warehouse(request.entity)
@@ -144,26 +158,38 @@ class DltDestination:
             make_mirror(cursor, mirror, warehouse)
             table = partial(MirrorTable, warehouse=warehouse)
             publication = publish(
-                cursor, replace(request, entity=mirror), read, batches, make_table=table
+                cursor,
+                replace(request, entity=mirror),
+                read,
+                batches,
+                make_table=table,
             )
         self._wrote = bool(publication.details["dlt"])
         return publication
 
     def all_unchanged(
-        self, request: PublishRequest, read: ReadResult, batch: pa.Table
+        self,
+        request: PublishRequest,
+        read: ReadResult,
+        batch: pa.Table,
     ) -> Ledger | None:
         """None: only the publish step compares."""
         return None
 
     def accept_review(
-        self, entity: Entity, key: Sequence[str], content_hash: str, *, catalog: Any
+        self,
+        entity: Entity,
+        key: Sequence[str],
+        content_hash: str,
+        *,
+        catalog: Any,
     ) -> None:
-        """By one statement of its own.
+        """By one statement outside of the catalog's transaction.
 
         Where the catalog's transaction then fails, the flag comes back with the next full read.
         """
         with self._locked():
-            same = f"_bridge_hash LIKE {literal('%:' + content_hash)}"
+            same = has_accepted_content(content_hash, row="")
             self._warehouse(entity).update(f"{REVIEW_COLUMN} = NULL", key, same)
 
     def duplicate_keys(self, entity: Entity) -> int:
@@ -171,9 +197,7 @@ class DltDestination:
         if not self._wrote:
             return 0
         with self._locked():
-            return self._warehouse(entity).number(
-                "SELECT count(*) FROM (SELECT 1 AS one FROM {table} GROUP BY {keys} HAVING count(*) > 1) d"
-            )
+            return self._warehouse(entity).number(count_duplicates("{table}", ["{keys}"]))
 
     def set_aside(self, entity: Entity, suffix: str) -> str | None:
         """Rename the table."""
@@ -181,28 +205,35 @@ class DltDestination:
             warehouse = self._warehouse(entity)
             if not warehouse.types():
                 return None
-            kept = f"{entity.target_table}__{suffix}"
+            kept = free_name(entity.target_table, suffix, lambda name: self._has(entity, name))
             warehouse.rename(kept)
         return f"{entity.target_schema}.{kept}"
+
+    def _has(self, entity: Entity, name: str) -> bool:
+        """Whether there is a table of a name beside the entity's."""
+        return bool(self._warehouse(replace(entity, target_table=name)).types())
 
     def table_name(self, entity: Entity) -> str:
         """destination: schema.table."""
         return f"{self._name}: {entity.table}"
 
-    def check(self) -> str:
+    def check(self, schema: str) -> str:
         """Open a connection."""
         with self._locked():
             return check_warehouse(self._name, self._credentials)
 
     def keys_table(self, connection: Any, entity: Entity) -> str:
         """A copy."""
-        return self._copy(connection, entity, "")
+        return self._copy(connection, entity, is_transient=False)
 
     def rows_table(
-        self, connection: Any, entity: Entity, key: tuple[str, ...] | None = None
+        self,
+        connection: Any,
+        entity: Entity,
+        key: tuple[str, ...] | None = None,
     ) -> str:
         """A copy."""
-        return self._copy(connection, entity, " ON COMMIT DROP")
+        return self._copy(connection, entity, is_transient=True)
 
     def live_rows(self, entity: Entity) -> Iterator[tuple[Any, ...]]:
         """By one query that is read in parts."""
@@ -212,13 +243,17 @@ class DltDestination:
             for row in self._warehouse(entity).rows(names, "NOT _bridge_deleted"):
                 yield tuple(as_python(value, kind) for value, kind in zip(row, types, strict=True))
 
-    def _copy(self, connection: Any, entity: Entity, ending: str) -> str:
-        name = "mirrored"
-        with self._locked(), connection.cursor(row_factory=tuple_row) as cursor:
-            make_table(cursor, f"TEMP TABLE {name}", entity, ending)
-            fill_table(cursor, name, entity, self._warehouse(entity))
-            cursor.execute(f"ANALYZE {name}")
-        return name
+    def _copy(self, connection: Any, entity: Entity, *, is_transient: bool) -> str:
+        with self._locked():
+            warehouse = self._warehouse(entity)
+            there = warehouse.types()
+            types = {column.target_name: column.type.sql for column in entity.columns}
+            types |= OWN_TYPES | OPTIONAL_COLUMNS
+            if not there:
+                return copy_rows(connection, types, (), is_transient=is_transient)
+            types = {name: kind for name, kind in types.items() if name in there}
+            rows = warehouse.rows(list(types))
+            return copy_rows(connection, types, rows, is_transient=is_transient)
 
     def _warehouse(self, entity: Entity) -> Warehouse:
         return Warehouse(self._name, self._credentials, entity)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.destinations.destination import Destination
-from sync_pipelines.destinations.kind import Address, Upkeep
+from sync_pipelines.destinations.kind import Address, Upkeep, rows_before_books
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.model.types import ColumnType, Kind
@@ -35,10 +35,7 @@ class DltKind:
     """
 
     options = (CREDENTIALS,)
-    interrupted = (
-        "The process ended before the run did (killed, crashed or lost its connection); the cursor was not moved. "
-        "Rows that dlt had loaded are counted as unchanged by the next run."
-    )
+    interrupted = rows_before_books("Rows that dlt had loaded")
     settings_hint = "sync-pipelines connector add … --destination-option credentials=…"
     maintenance_cron = None
 
@@ -56,7 +53,10 @@ class DltKind:
         from sync_pipelines.destinations.anydlt.adapter import DltDestination
 
         return DltDestination(
-            database, self.name, self.credentials(connector.destination_settings), self.column_type
+            database,
+            self.name,
+            self.credentials(connector.destination_settings),
+            self.column_type,
         )
 
     def credentials(self, options: Mapping[str, Any]) -> str:
@@ -92,12 +92,15 @@ class DltKind:
             )
 
     def addresses(
-        self, options: Mapping[str, Any], secrets: Iterable[tuple[str, str]]
+        self,
+        options: Mapping[str, Any],
+        secrets: Iterable[tuple[str, str]],
     ) -> Iterable[Address]:
         """Where rows go; only a reference may be shown of what may be a secret."""
         given = str(options.get(CREDENTIALS) or "no credentials")
         yield Address(
-            given if given.startswith("env:") else self.name, f"{self.name}, written by dlt"
+            given if given.startswith("env:") else self.name,
+            f"{self.name}, written by dlt",
         )
 
     def files(self, options: Mapping[str, Any]) -> Iterable[Address]:
@@ -112,7 +115,12 @@ class DltKind:
             return "varchar"
         return _TYPES.get(column_type.kind, column_type.sql)
 
-    def table_name(self, entity: Entity, database_name: str, options: Mapping[str, Any]) -> str:
+    def table_name(
+        self,
+        entity: Entity,
+        database_name: str,
+        options: Mapping[str, Any],
+    ) -> str:
         """schema.table: what the database is called only its credentials say."""
         return entity.table
 
@@ -120,7 +128,12 @@ class DltKind:
         """The destination, by way of dlt."""
         return {self.name, "dlt"}
 
-    def maintain(self, database: Database, entity: Entity, wait_seconds: float) -> Upkeep | None:
+    def maintain(
+        self,
+        database: Database,
+        entity: Entity,
+        wait_seconds: float,
+    ) -> Upkeep | None:
         """None is needed."""
         return None
 

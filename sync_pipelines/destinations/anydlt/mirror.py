@@ -6,7 +6,7 @@ it. What a run changed in it is what dlt gets to merge.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ import pyarrow as pa
 from sync_pipelines.batches.arrays import from_canonical
 from sync_pipelines.catalog.stored_columns import read_columns
 from sync_pipelines.destinations.anydlt.warehouse import READ_ROWS, Warehouse
+from sync_pipelines.destinations.drift import own_definitions
 from sync_pipelines.destinations.postgres.publish import PostgresTable, Staged
 from sync_pipelines.destinations.postgres.target import constraint_statements
 from sync_pipelines.destinations.publish import Written
@@ -25,6 +26,7 @@ from sync_pipelines.model.entity import BRIDGE_COLUMNS, OPTIONAL_COLUMNS, Entity
 from sync_pipelines.model.names import shorten_identifier
 from sync_pipelines.model.publish import PublishRequest, ReadResult
 from sync_pipelines.model.quoting import quote
+from sync_pipelines.model.tables import target_of
 from sync_pipelines.model.types import Kind
 
 _MOMENTS = ("_bridge_created_at", "_bridge_updated_at", "_bridge_rejected_at")
@@ -36,7 +38,11 @@ def mirrored(entity: Entity) -> Entity:
     return replace(entity, target_schema=shorten_identifier(f"{entity.target_schema}_mirror"))
 
 
-def make_mirror(cursor: Any, mirror: Entity, warehouse: Warehouse) -> None:
+def make_mirror(
+    cursor: Any,
+    mirror: Entity,
+    warehouse: Warehouse,
+) -> None:
     """Make the mirror and fill it with the rows of the table; remember which they are.
 
     Args:
@@ -44,9 +50,9 @@ def make_mirror(cursor: Any, mirror: Entity, warehouse: Warehouse) -> None:
         mirror: from `mirrored`.
         warehouse: where the table is.
     """
-    target = quote(mirror.target_schema, mirror.target_table)
-    make_table(cursor, f"TABLE {target}", mirror)
-    fill_table(cursor, target, mirror, warehouse)
+    target = target_of(mirror)
+    _make_table(cursor, target, mirror)
+    _fill_table(cursor, target, mirror, warehouse)
     for statement in constraint_statements(mirror):
         cursor.execute(statement)
     cursor.execute(
@@ -54,39 +60,31 @@ def make_mirror(cursor: Any, mirror: Entity, warehouse: Warehouse) -> None:
     )
 
 
-def make_table(cursor: Any, what: str, entity: Entity, ending: str = "") -> None:
-    """Make a table with the entity's columns and ours; any column of the source may be null.
-
-    Args:
-        cursor: of an open transaction.
-        what: `TABLE name` or `TEMP TABLE name`.
-        entity: whose columns.
-        ending: what follows the columns, such as ` ON COMMIT DROP`.
-    """
+def _make_table(cursor: Any, target: str, entity: Entity) -> None:
+    """Make a table with the entity's columns and ours; any column of the source may be null."""
     columns = [f"{quote(column.target_name)} {column.type.sql}" for column in entity.columns]
     columns += BRIDGE_COLUMNS.values()
-    columns += [
-        f"{name} {kind}"
-        for name, kind in OPTIONAL_COLUMNS.items()
-        if name in entity.position.own_columns
-    ]
-    cursor.execute(f"CREATE {what} ({', '.join(columns)}){ending}")
+    columns += own_definitions(entity, OPTIONAL_COLUMNS)
+    cursor.execute(f"CREATE TABLE {target} ({', '.join(columns)})")
 
 
-def fill_table(
-    cursor: Any, target: str, entity: Entity, warehouse: Warehouse, where: str = "1 = 1"
+def _fill_table(
+    cursor: Any,
+    target: str,
+    entity: Entity,
+    warehouse: Warehouse,
 ) -> None:
-    """Copy rows of the warehouse into a table of `make_table`; columns that the warehouse does not have stay null."""
+    """Copy the rows of the warehouse; columns that the warehouse does not have stay null."""
     there = warehouse.types().keys()
-    names = [column.target_name for column in entity.columns if column.target_name in there]
-    names += [
-        name for name in [*BRIDGE_COLUMNS, *sorted(entity.position.own_columns)] if name in there
-    ]
     if "_bridge_id" not in there:
         return
-    statement = f"COPY {target} ({', '.join(quote(name) for name in names)}) FROM STDIN"
-    with cursor.copy(statement) as copy:
-        for row in warehouse.rows(names, where):
+    wanted = [column.target_name for column in entity.columns]
+    wanted += BRIDGE_COLUMNS
+    wanted += sorted(entity.position.own_columns)
+    names = [name for name in wanted if name in there]
+    columns = ", ".join(quote(name) for name in names)
+    with cursor.copy(f"COPY {target} ({columns}) FROM STDIN") as copy:
+        for row in warehouse.rows(names):
             copy.write_row(row)
 
 
@@ -110,15 +108,15 @@ class MirrorTable(PostgresTable):
         """Write into the mirror."""
         written = super().write(counts)
         # The load comes after the marks of rejected rows; its figures are filled in then.
-        return replace(written, details={**written.details, "dlt": self._load})
+        details = {**written.details, "dlt": self._load}
+        return replace(written, details=details)
 
-    def count_rows(self, written: Written) -> int:
-        """Count, and let dlt load what changed: the last step before the books are closed."""
-        rows = super().count_rows(written)
+    def deliver(self) -> None:
+        """Let dlt load what changed."""
         changed = self.merge.number(f"SELECT count(*) FROM ({self._changed()}) c")
         if changed:
-            self._load |= {"rows": changed, "load_id": self._warehouse.merge(self._batches())}
-        return rows
+            load_id = self._warehouse.merge(self._batches())
+            self._load |= {"rows": changed, "load_id": load_id}
 
     def leave(self, rejected: int) -> None:
         """Drop the mirror."""
@@ -127,15 +125,17 @@ class MirrorTable(PostgresTable):
 
     def _changed(self) -> str:
         """Rows that were inserted or updated, so that they are at a place where none was before."""
-        texts = [
-            canonical_text(f"t.{quote(column.target_name)}", column.type.kind)
-            for column in self.entity.columns
-        ]
-        own = [
-            canonical_text(f"t.{name}", Kind.TIMESTAMPTZ if name in _MOMENTS else Kind.TEXT)
-            for name in self._own_names
-        ]
-        columns = ", ".join(f"{value} AS v{place}" for place, value in enumerate([*texts, *own]))
+        values = []
+        for column in self.entity.columns:
+            name = f"t.{quote(column.target_name)}"
+            text = canonical_text(name, column.type.kind)
+            values.append(text)
+        for name in self._own_names:
+            kind = Kind.TIMESTAMPTZ if name in _MOMENTS else Kind.TEXT
+            text = canonical_text(f"t.{name}", kind)
+            values.append(text)
+        named = [f"{value} AS v{place}" for place, value in enumerate(values)]
+        columns = ", ".join(named)
         return (
             f"SELECT {columns} FROM {self.merge.target} t LEFT JOIN {_KNOWN} k ON k.place = t.ctid"
             " WHERE k.place IS NULL"
@@ -144,29 +144,40 @@ class MirrorTable(PostgresTable):
     @cached_property
     def _own_names(self) -> list[str]:
         """Columns of ours; a run adds the mark of rejected rows when it needs it first."""
-        there = read_columns(self.cursor, self.entity.target_schema, self.entity.target_table)
-        return [*BRIDGE_COLUMNS, *(name for name in OPTIONAL_COLUMNS if name in there)]
+        entity = self.entity
+        there = read_columns(self.cursor, entity.target_schema, entity.target_table)
+        optional = [name for name in OPTIONAL_COLUMNS if name in there]
+        return [*BRIDGE_COLUMNS, *optional]
 
     def _batches(self) -> Iterator[pa.Table]:
         self.cursor.execute(self._changed())
         while rows := self.cursor.fetchmany(READ_ROWS):
-            yield self._as_arrow(list(zip(*rows, strict=True)))
+            texts = list(zip(*rows, strict=True))
+            yield self._as_arrow(texts)
 
-    def _as_arrow(self, values: list[tuple[Any, ...]]) -> pa.Table:
-        columns = self.entity.columns
-        arrays = {
-            column.target_name: from_canonical(list(texts), column.type)
-            for column, texts in zip(columns, values, strict=False)
-        }
-        arrays |= dict(_own_arrays(zip(self._own_names, values[len(columns) :], strict=True)))
+    def _as_arrow(self, texts: list[tuple[Any, ...]]) -> pa.Table:
+        """Rows as dlt takes them.
+
+        Args:
+            texts: those of each column, as `_changed` orders them.
+        """
+        remaining = iter(texts)
+        arrays = {}
+        for column in self.entity.columns:
+            content = list(next(remaining))
+            arrays[column.target_name] = from_canonical(content, column.type)
+        for name in self._own_names:
+            own = next(remaining)
+            arrays[name] = _own_array(name, own)
         return pa.table(arrays)
 
 
-def _own_arrays(columns: Iterable[tuple[str, tuple[Any, ...]]]) -> Iterator[tuple[str, pa.Array]]:
-    for name, texts in columns:
-        array = pa.array(texts, pa.string())
-        if name == "_bridge_deleted":
-            array = array.cast(pa.bool_())
-        elif name in _MOMENTS:
-            array = array.cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
-        yield name, array
+def _own_array(name: str, texts: tuple[Any, ...]) -> pa.Array:
+    """A column of ours."""
+    array = pa.array(texts, pa.string())
+    if name == "_bridge_deleted":
+        return array.cast(pa.bool_())
+    if name in _MOMENTS:
+        local = array.cast(pa.timestamp("us"))
+        return local.cast(pa.timestamp("us", "UTC"))
+    return array

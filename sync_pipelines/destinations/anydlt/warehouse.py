@@ -57,7 +57,7 @@ def check_warehouse(name: str, credentials: str) -> str:
 
 @contextmanager
 def _pipeline(name: str, credentials: str, dataset: str) -> Iterator[Any]:
-    # A person who wants dlt to report says so in the environment.
+    # A person who wants dlt to report sets the variable otherwise.
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
     factory = Destination.from_reference(name, credentials=credentials, naming_convention="direct")
     with working_folder(load_settings().home) as folder:
@@ -92,7 +92,8 @@ class Warehouse:
 
     def types(self) -> dict[str, str]:
         """Types of the table's columns by name, in lower case; empty where there is no table."""
-        schema, table = literal(self.entity.target_schema), literal(self.entity.target_table)
+        schema = literal(self.entity.target_schema)
+        table = literal(self.entity.target_table)
         where = f"table_schema = {schema} AND table_name = {table}"
         with self._pipeline() as pipeline, pipeline.sql_client() as client:
             rows = client.execute_sql(
@@ -100,7 +101,11 @@ class Warehouse:
             )
         return {name: sql_type.lower() for name, sql_type in rows}
 
-    def rows(self, columns: Sequence[str], where: str = "1 = 1") -> Iterator[tuple[Any, ...]]:
+    def rows(
+        self,
+        columns: Sequence[str],
+        where: str = "1 = 1",
+    ) -> Iterator[tuple[Any, ...]]:
         """Rows of the table, read in parts.
 
         Args:
@@ -239,7 +244,8 @@ def _as_ours(error: BaseException, entity: Entity | None) -> Exception:
                 next_command=f"sync-pipelines discover {entity.connector} --accept {entity.slug}"
                 "  (keeps the old table under another name and reads everything again)",
             )
-    first_line = printable(str(cause).partition("\n")[0], 300)
+    first_line, _, _ = str(cause).partition("\n")
+    first_line = printable(first_line, 300)
     what = f"dlt failed: {type(cause).__name__}: {first_line}"
     if isinstance(error, DestinationTransientException) or _is_locked(cause):
         return DatabaseUnavailableError(what, where=where)
@@ -249,5 +255,7 @@ def _as_ours(error: BaseException, entity: Entity | None) -> Exception:
 
 
 def _is_locked(cause: BaseException) -> bool:
-    """Another process has the file: duckdb says so with an error of input and output."""
-    return type(cause).__module__.startswith(("duckdb", "_duckdb")) and isinstance(cause, OSError)
+    """Another process has the file, for which duckdb raises an error of input and output."""
+    module = type(cause).__module__
+    is_of_duckdb = module.startswith(("duckdb", "_duckdb"))
+    return is_of_duckdb and isinstance(cause, OSError)

@@ -10,6 +10,8 @@ from typing import Any
 import psycopg
 
 from sync_pipelines.catalog.stored_columns import read_columns
+from sync_pipelines.destinations.aside import free_name
+from sync_pipelines.destinations.drift import with_stored_columns
 from sync_pipelines.destinations.postgres.belongings import Belongings, collect
 from sync_pipelines.destinations.postgres.dependants import (
     check_can_move,
@@ -18,7 +20,7 @@ from sync_pipelines.destinations.postgres.dependants import (
 )
 from sync_pipelines.destinations.postgres.target import constraint_names, create_statements
 from sync_pipelines.errors import DatabaseRefusedError
-from sync_pipelines.model.entity import OPTIONAL_COLUMNS, Entity
+from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.names import shorten_identifier
 from sync_pipelines.model.quoting import quote
 
@@ -39,7 +41,10 @@ class SetAside:
 
 
 def set_aside(
-    cursor: Any, entity: Entity, suffix: str, successor: Entity | None = None
+    cursor: Any,
+    entity: Entity,
+    suffix: str,
+    successor: Entity | None = None,
 ) -> SetAside | None:
     """Rename the table with its indexes; nothing is dropped.
 
@@ -61,7 +66,12 @@ def set_aside(
     oid = find_oid(cursor, schema, table) if columns else None
     if oid is None:
         return None
-    old = _free_name(cursor, schema, shorten_identifier(f"{table}__{suffix}"))
+    old = free_name(
+        table,
+        suffix,
+        lambda name: find_oid(cursor, schema, name) is not None,
+        shorten_identifier,
+    )
     if successor is None:
         _rename(cursor, oid, schema, table, old)
         return SetAside(f"{schema}.{old}")
@@ -69,16 +79,14 @@ def set_aside(
     with dependants_down(cursor, schema, table, moves=True, starts_empty=True) as followers:
         belongings = collect(cursor, oid, without=constraint_names(entity))
         _rename(cursor, oid, schema, table, old)
-        for statement in create_statements(
-            successor.with_own_columns(OPTIONAL_COLUMNS.keys() & columns.keys())
-        ):
+        for statement in create_statements(with_stored_columns(successor, columns)):
             cursor.execute(statement)
         with belongings_fit(belongings, entity.table):
             belongings.put_on(cursor)
     return SetAside(
         f"{schema}.{old}",
         tuple(one.called for one in followers),
-        tuple(one.told for one in followers if one.told),
+        tuple(one.afterwards for one in followers if one.afterwards),
     )
 
 
@@ -98,14 +106,6 @@ def belongings_fit(belongings: Belongings, table: str) -> Iterator[None]:
             state="Nothing was changed.",
             next_command="drop the index, check, trigger or policy that no longer fits, then the same command again",
         ) from error
-
-
-def _free_name(cursor: Any, schema: str, wanted: str) -> str:
-    name, number = wanted, 1
-    while find_oid(cursor, schema, name) is not None:
-        number += 1
-        name = shorten_identifier(f"{wanted}_{number}")
-    return name
 
 
 def _rename(cursor: Any, oid: int, schema: str, table: str, old: str) -> None:

@@ -114,7 +114,9 @@ def collect(cursor: Any, oid: int, *, without: Collection[str] = ()) -> Belongin
             *_texts(
                 cursor,
                 _COMMENT.format(
-                    kind=literal(_KINDS.get(kind, "TABLE")), name=literal(name), oid=oid
+                    kind=literal(_KINDS.get(kind, "TABLE")),
+                    name=literal(name),
+                    oid=oid,
                 ),
             ),
             *_triggers(cursor, oid, name),
@@ -227,7 +229,12 @@ def _defaults(cursor: Any, oid: int, name: str, kind: str) -> list[str]:
     ]
 
 
-def _indexes(cursor: Any, oid: int, name: str, without: Collection[str]) -> list[str]:
+def _indexes(
+    cursor: Any,
+    oid: int,
+    name: str,
+    without: Collection[str],
+) -> list[str]:
     cursor.execute(
         "SELECT i.relname, pg_get_indexdef(x.indexrelid), k.conname, pg_get_constraintdef(k.oid),"
         " obj_description(i.oid, 'pg_class'), n.nspname"

@@ -45,7 +45,7 @@ class Dependant:
         ours: the role of this session may rebuild it.
         down, up: statements.
         belongings: what a view gets back.
-        told: what a person has to do afterwards.
+        afterwards: what a person has to do afterwards.
     """
 
     called: str
@@ -54,7 +54,7 @@ class Dependant:
     down: str
     up: tuple[str, ...]
     belongings: Belongings | None = None
-    told: str = ""
+    afterwards: str = ""
 
 
 def find_oid(cursor: Any, schema: str, name: str) -> int | None:
@@ -66,7 +66,12 @@ def find_oid(cursor: Any, schema: str, name: str) -> int | None:
 
 @contextmanager
 def dependants_down(
-    cursor: Any, schema: str, table: str, *, moves: bool = False, starts_empty: bool = False
+    cursor: Any,
+    schema: str,
+    table: str,
+    *,
+    moves: bool = False,
+    starts_empty: bool = False,
 ) -> Iterator[list[Dependant]]:
     """Take down what hangs on a table while the block changes it, and put it up on what then has the name.
 
@@ -97,7 +102,11 @@ def dependants_down(
 
 
 def find_dependants(
-    cursor: Any, oid: int, *, moves: bool = False, starts_empty: bool = False
+    cursor: Any,
+    oid: int,
+    *,
+    moves: bool = False,
+    starts_empty: bool = False,
 ) -> list[Dependant]:
     """What hangs on a relation, in the order in which it can be made.
 
@@ -163,7 +172,7 @@ def _views(cursor: Any, chain: str, *, starts_empty: bool) -> list[Dependant]:
         given = f" WITH ({', '.join(options)})" if options else ""
         filled = f" WITH {'' if is_filled and not starts_empty else 'NO '}DATA" if is_stored else ""
         up = f"CREATE {kind} {name}{given} AS {definition.rstrip().rstrip(';')}{filled}"
-        told = (
+        afterwards = (
             f"REFRESH MATERIALIZED VIEW {name}" if is_stored and is_filled and starts_empty else ""
         )
         called = f"the {kind.lower()} {schema}.{view}"
@@ -175,7 +184,7 @@ def _views(cursor: Any, chain: str, *, starts_empty: bool) -> list[Dependant]:
                 f"DROP {kind} {name}",
                 (up,),
                 collect(cursor, oid) if ours else None,
-                told,
+                afterwards,
             )
         )
     return views
@@ -281,7 +290,7 @@ def _foreign_keys(cursor: Any, oid: int, *, starts_empty: bool) -> list[Dependan
         is_later = was_valid and starts_empty
         alter = f"ALTER TABLE {quote(schema, table)}"
         up = f"{alter} ADD CONSTRAINT {quote(constraint)} {definition}{' NOT VALID' if is_later else ''}"
-        told = f"{alter} VALIDATE CONSTRAINT {quote(constraint)}" if is_later else ""
+        afterwards = f"{alter} VALIDATE CONSTRAINT {quote(constraint)}" if is_later else ""
         called = f"the foreign key {constraint} of {schema}.{table}"
         found.append(
             Dependant(
@@ -290,7 +299,7 @@ def _foreign_keys(cursor: Any, oid: int, *, starts_empty: bool) -> list[Dependan
                 ours,
                 f"{alter} DROP CONSTRAINT {quote(constraint)}",
                 (up,),
-                told=told,
+                afterwards=afterwards,
             )
         )
     return found
@@ -311,13 +320,22 @@ def _functions(cursor: Any, chain: str) -> list[Dependant]:
         head = definition.rstrip().removesuffix(body.rstrip())
         found.append(
             Dependant(
-                f"the function {signature}", owner, ours, f"{head} AS 'SELECT NULL'", (definition,)
+                f"the function {signature}",
+                owner,
+                ours,
+                f"{head} AS 'SELECT NULL'",
+                (definition,),
             )
         )
     return found
 
 
-def _execute(cursor: Any, statements: tuple[str, ...], one: Dependant, table: str) -> None:
+def _execute(
+    cursor: Any,
+    statements: tuple[str, ...],
+    one: Dependant,
+    table: str,
+) -> None:
     try:
         cursor.execute("SET LOCAL check_function_bodies = off")
         for statement in statements:
@@ -327,7 +345,9 @@ def _execute(cursor: Any, statements: tuple[str, ...], one: Dependant, table: st
     except psycopg.Error as error:
         detail = f": {error.diag.message_detail}" if error.diag.message_detail else ""
         raise _refused(
-            one, table, f"{str(error.diag.message_primary or error).rstrip('.')}{detail}"
+            one,
+            table,
+            f"{str(error.diag.message_primary or error).rstrip('.')}{detail}",
         ) from error
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from sync_pipelines.destinations.duplicates import count_duplicates
 from sync_pipelines.destinations.postgres.target import constraint_names
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.quoting import quote
+from sync_pipelines.model.tables import target_of
 
 
 def duplicate_keys(cursor: Any, entity: Entity) -> int:
@@ -23,9 +25,6 @@ def duplicate_keys(cursor: Any, entity: Entity) -> int:
     )
     if cursor.fetchone() is not None:
         return 0
-    keys = ", ".join(quote(column.target_name) for column in entity.business_keys)
-    cursor.execute(
-        f"SELECT count(*) FROM (SELECT 1 FROM {quote(entity.target_schema, entity.target_table)}"
-        f" GROUP BY {keys} HAVING count(*) > 1) d"
-    )
+    keys = [quote(column.target_name) for column in entity.business_keys]
+    cursor.execute(count_duplicates(target_of(entity), keys))
     return int(cursor.fetchone()[0])

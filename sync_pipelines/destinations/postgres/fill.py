@@ -15,6 +15,7 @@ import psycopg
 from sync_pipelines.destinations.postgres.target import constraint_names, constraint_statements
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.quoting import quote
+from sync_pipelines.model.tables import target_of
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +24,7 @@ BULK_ROWS = 5_000
 
 def is_empty(cursor: Any, entity: Entity) -> bool:
     """True when the target holds no row, not even a deleted one."""
-    cursor.execute(
-        f"SELECT EXISTS (SELECT 1 FROM {quote(entity.target_schema, entity.target_table)})"
-    )
+    cursor.execute(f"SELECT EXISTS (SELECT 1 FROM {target_of(entity)})")
     return not cursor.fetchone()[0]
 
 
@@ -45,7 +44,7 @@ def indexes_afterwards(cursor: Any, entity: Entity, rows: int) -> Iterator[None]
 def take_off_constraints(cursor: Any, entity: Entity) -> None:
     """Take constraints and index off the target, unless somebody needs them."""
     primary, business, index = constraint_names(entity)
-    target = quote(entity.target_schema, entity.target_table)
+    target = target_of(entity)
     cursor.execute("SAVEPOINT before_bulk")
     try:
         cursor.execute(f"DROP INDEX IF EXISTS {quote(entity.target_schema, index)}")

@@ -14,7 +14,10 @@ Write = Callable[[int, int], int]
 
 
 def write_by_halves(
-    cursor: Any, count: int, write: Write, is_refusal: Callable[[BaseException], bool]
+    cursor: Any,
+    count: int,
+    write: Write,
+    is_refusal: Callable[[BaseException], bool],
 ) -> tuple[int, list[tuple[int, psycopg.Error]]]:
     """Write rows, but for those that PostgreSQL refuses.
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from sync_pipelines.errors import DatabaseRefusedError, LedgerError, SyncError
 from sync_pipelines.model.entity import Entity
-from sync_pipelines.model.quoting import literal, quote
+from sync_pipelines.model.quoting import literal
+from sync_pipelines.model.tables import target_of
 
 _FAMILY = """
 WITH RECURSIVE family (oid) AS (
@@ -41,7 +42,7 @@ def find_interference(cursor: Any, entity: Entity) -> list[tuple[str, str]]:
         cursor: with rows as tuples.
         entity: whose table.
     """
-    table = quote(entity.target_schema, entity.target_table)
+    table = target_of(entity)
     family = _FAMILY.format(table=literal(table))
     queries = (
         f"{family} SELECT 'trigger ' || t.tgname || ' on ' || t.tgrelid::regclass || ', which calls ' ||"

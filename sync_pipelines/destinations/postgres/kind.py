@@ -7,7 +7,7 @@ from typing import Any
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.destinations.destination import Destination
-from sync_pipelines.destinations.kind import Address, Upkeep
+from sync_pipelines.destinations.kind import NOTHING_PUBLISHED, Address, Upkeep
 from sync_pipelines.errors import SettingsError
 from sync_pipelines.model.entity import Connector, Entity
 from sync_pipelines.model.types import ColumnType
@@ -18,10 +18,7 @@ class PostgresKind:
 
     name = "postgres"
     options: tuple[str, ...] = ()
-    interrupted = (
-        "The process ended before the run did (killed, crashed or lost its connection);"
-        " nothing was published."
-    )
+    interrupted = NOTHING_PUBLISHED
     settings_hint = None
     maintenance_cron = None
 
@@ -38,7 +35,9 @@ class PostgresKind:
             raise SettingsError("PostgreSQL takes no options: tables are beside the catalog.")
 
     def addresses(
-        self, options: Mapping[str, Any], secrets: Iterable[tuple[str, str]]
+        self,
+        options: Mapping[str, Any],
+        secrets: Iterable[tuple[str, str]],
     ) -> Iterable[Address]:
         """None beside the catalog's own."""
         return ()
@@ -51,7 +50,12 @@ class PostgresKind:
         """The declared type's image in PostgreSQL."""
         return column_type.sql
 
-    def table_name(self, entity: Entity, database_name: str, options: Mapping[str, Any]) -> str:
+    def table_name(
+        self,
+        entity: Entity,
+        database_name: str,
+        options: Mapping[str, Any],
+    ) -> str:
         """database.schema.table."""
         return f"{database_name}.{entity.table}"
 
@@ -59,7 +63,12 @@ class PostgresKind:
         """A table of PostgreSQL."""
         return {"postgres"}
 
-    def maintain(self, database: Database, entity: Entity, wait_seconds: float) -> Upkeep | None:
+    def maintain(
+        self,
+        database: Database,
+        entity: Entity,
+        wait_seconds: float,
+    ) -> Upkeep | None:
         """Autovacuum does it."""
         return None
 

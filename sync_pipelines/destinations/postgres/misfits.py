@@ -17,10 +17,13 @@ from sync_pipelines.catalog.rights import lacks_rights
 from sync_pipelines.destinations.postgres.copy import set_row_aside
 from sync_pipelines.destinations.postgres.halving import write_by_halves
 from sync_pipelines.destinations.postgres.target import constraint_names
+from sync_pipelines.destinations.rows import Values, record_values
+from sync_pipelines.destinations.verdicts import match_keys
 from sync_pipelines.model.entity import BRIDGE_COLUMNS, OPTIONAL_COLUMNS, Entity
 from sync_pipelines.model.names import shorten_identifier
-from sync_pipelines.model.quoting import literal, quote
+from sync_pipelines.model.quoting import quote
 from sync_pipelines.model.staged import records_schema
+from sync_pipelines.model.tables import records_of, target_of
 from sync_pipelines.secrets import printable
 
 MISFITS = (psycopg.errors.ProgramLimitExceeded, psycopg.errors.CheckViolation)
@@ -38,7 +41,7 @@ def set_misfits_aside(cursor: Any, entity: Entity, originals: Originals) -> int:
     Returns:
         Number of rows that were moved.
     """
-    staging = quote(entity.staging_schema, entity.records_table)
+    staging = records_of(entity)
     index = shorten_identifier(f"{entity.records_table}__arrival")
     # Another role's table is found through without an index, only slower.
     is_ours = lacks_rights(cursor, entity.staging_schema, entity.records_table) is None
@@ -57,31 +60,34 @@ def set_misfits_aside(cursor: Any, entity: Entity, originals: Originals) -> int:
         return stop - start
 
     _, misfits = write_by_halves(
-        cursor, len(arrivals), write, lambda error: isinstance(error, MISFITS)
+        cursor,
+        len(arrivals),
+        write,
+        lambda error: isinstance(error, MISFITS),
     )
     cursor.execute("ROLLBACK TO SAVEPOINT before_trial")
-    names = records_schema(entity).names
-    texts = ", ".join(f"{quote(name)}::text" for name in names)
     for place, error in misfits:
-        cursor.execute(f"DELETE FROM {staging} WHERE arrival = {arrivals[place]} RETURNING {texts}")
-        row = dict(zip(names, cursor.fetchone(), strict=True))
-        set_row_aside(
-            cursor,
-            row,
-            entity,
-            f"It does not fit the table: {printable(_told(error), 300)}",
-            originals,
-        )
+        row = _take_out(cursor, entity, arrivals[place])
+        reason = f"It does not fit the table: {printable(_reason(error), 300)}"
+        set_row_aside(cursor, row, entity, reason, originals)
     if is_ours:
         cursor.execute(f"DROP INDEX {quote(entity.staging_schema, index)}")
     return len(misfits)
 
 
+def _take_out(cursor: Any, entity: Entity, arrival: int) -> dict[str, str | None]:
+    """Delete a staged row; returns its texts by column."""
+    names = records_schema(entity).names
+    texts = ", ".join(f"{quote(name)}::text" for name in names)
+    cursor.execute(f"DELETE FROM {records_of(entity)} WHERE arrival = {arrival} RETURNING {texts}")
+    return dict(zip(names, cursor.fetchone(), strict=True))
+
+
 def _make_trial(cursor: Any, entity: Entity) -> str:
     """Make the table of the trial; returns the statement that writes the staged rows into it, up to its condition."""
     target, staging = (
-        quote(entity.target_schema, entity.target_table),
-        quote(entity.staging_schema, entity.records_table),
+        target_of(entity),
+        records_of(entity),
     )
     trial = quote(entity.staging_schema, shorten_identifier(f"{entity.target_table}__trial"))
     cursor.execute(
@@ -110,33 +116,25 @@ def _make_trial(cursor: Any, entity: Entity) -> str:
         cursor.execute(f"CREATE INDEX ON {trial} USING {definition}")
     for name, definition in _read_checks(cursor, entity):
         cursor.execute(f"ALTER TABLE {trial} ADD CONSTRAINT {quote(name)} {definition}")
-    staged = {column.target_name: f"s.c{index}" for index, column in enumerate(entity.columns)}
-    match = " AND ".join(
-        f"t.{quote(column.target_name)} = {staged[column.target_name]}"
-        for column in entity.business_keys
-    )
-    values = _values(entity, names, staged)
+    values = _values(entity, names)
     return (
-        f"INSERT INTO {trial} ({', '.join(map(quote, values))}) SELECT {', '.join(values.values())}"
-        f" FROM {staging} s LEFT JOIN {target} t ON {match}"
+        f"INSERT INTO {trial} ({', '.join(values)}) SELECT {', '.join(values.values())}"
+        f" FROM {staging} s LEFT JOIN {target} t ON {match_keys(quote, entity)}"
     )
 
 
-def _values(entity: Entity, names: list[str], staged: dict[str, str]) -> dict[str, str]:
-    """What each column of the target would hold: of the record, of ours, or what its row holds already."""
-    ours = {
-        **{column: f"s.{quote(name)}" for name, column in entity.flags.items()},
-        **dict.fromkeys(BRIDGE_COLUMNS, ""),
-        "_bridge_hash": f"{literal(f'{entity.columns_fingerprint}:')} || s.hash",
-        "_bridge_rowversion": "s.rowversion",
-    }
+def _values(entity: Entity, names: list[str]) -> Values:
+    """What each column of the target would hold: what the record gives, or what its row holds already."""
+    given = record_values(quote, entity)
+    # What is left out has its default, of the width that every row has.
+    left_out = BRIDGE_COLUMNS.keys() | OPTIONAL_COLUMNS.keys()
     values = {}
     for name in names:
-        text = staged.get(name) or ours.get(
-            name, "" if name in OPTIONAL_COLUMNS else f"t.{quote(name)}"
-        )
-        if text:  # what is left out has its default, of the width that every row has
-            values[name] = text
+        column = name if name in left_out else quote(name)
+        if column in given:
+            values[column] = given[column]
+        elif name not in left_out:
+            values[column] = f"t.{column}"
     return values
 
 
@@ -156,7 +154,7 @@ def _read_other_indexes(cursor: Any, entity: Entity) -> list[str]:
         (
             entity.target_schema,
             entity.target_table,
-            quote(entity.target_schema, entity.target_table),
+            target_of(entity),
             list(constraint_names(entity)),
         ),
     )
@@ -187,7 +185,7 @@ def _read_checks(cursor: Any, entity: Entity) -> list[tuple[str, str]]:
     return list(cursor.fetchall())
 
 
-def _told(error: Any) -> str:
+def _reason(error: Any) -> str:
     if isinstance(error, psycopg.errors.CheckViolation):
         return f"it violates the check constraint {error.diag.constraint_name}"
     return str(error).splitlines()[0]

@@ -1,20 +1,27 @@
-"""Runs that need no load: everything that was fetched is in the table already."""
+"""Whether a small batch is in the table already, asked by one query."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from sync_pipelines.model.entity import REJECTED_COLUMN
+from sync_pipelines.books.rejects import waits_for_key
+from sync_pipelines.destinations.peek import distinct_records, key_texts, texts_of, unchanged_ledger
+from sync_pipelines.destinations.postgres.dialect import POSTGRES
+from sync_pipelines.destinations.verdicts import rules_of
+from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.publish import PublishRequest, ReadResult
-from sync_pipelines.model.quoting import literal, quote
 from sync_pipelines.model.run import Ledger
+from sync_pipelines.model.staged import staged_keys
+from sync_pipelines.model.tables import target_of
 
 
 def all_unchanged(
-    cursor: Any, request: PublishRequest, read: ReadResult, batch: pa.Table
+    cursor: Any,
+    request: PublishRequest,
+    read: ReadResult,
+    batch: pa.Table,
 ) -> Ledger | None:
     """The ledger of a small batch whose every record is in the table as it is; None when one does not.
 
@@ -22,45 +29,35 @@ def all_unchanged(
         cursor: with rows as tuples.
         request: of the run.
         read: of the run.
-        batch: all records of the run, with the schema of `staging.records_schema`.
+        batch: all records of the run, with the schema of `model.staged.records_schema`.
     """
     entity = request.entity
-    keys = [
-        (index, column) for index, column in enumerate(entity.columns) if column.is_business_key
-    ]
-    key_names = [f"c{index}" for index, _ in keys]
-    flags = entity.flags
-    distinct = batch.group_by(["rowversion", "hash", *key_names, *flags]).aggregate([])
-    if len(distinct) != len(batch.group_by(key_names).aggregate([])):
+    distinct = distinct_records(entity, batch)
+    if distinct is None:
         return None
-    arrays = [
-        pc.cast(distinct[name], pa.string()).to_pylist()
-        for name in ["hash", "rowversion", *key_names, *flags]
-    ]
-    match = " AND ".join(
-        f"t.{quote(column.target_name)} = s.c{index}::{column.type.sql}".replace("%", "%%")
-        for index, column in keys
-    )
-    target = quote(entity.target_schema, entity.target_table).replace("%", "%%")
-    # A good record whose key is in quarantine must go the long way, which resolves it.
-    key_texts = f"jsonb_build_array({', '.join(f's.{name}' for name in key_names)})"
-    cursor.execute(
-        f"""
-        SELECT count(*) FROM unnest({", ".join(["%s::text[]"] * len(arrays))}) AS s (hash, rowversion,
-            {", ".join([*key_names, *flags])})
-        JOIN {target} t ON {match}
-        WHERE t._bridge_hash = {literal(entity.columns_fingerprint + ":")} || s.hash
-          AND t._bridge_rowversion IS NOT DISTINCT FROM s.rowversion AND NOT t._bridge_deleted
-          {" ".join(f"AND t.{column} IS NOT DISTINCT FROM s.{name}" for name, column in flags.items())}
-          {f"AND t.{REJECTED_COLUMN} IS NULL" if entity.has_rejected else ""}
-          AND NOT EXISTS (SELECT 1 FROM {quote(request.bridge_schema).replace("%", "%%")}.quarantine q
-            WHERE q.entity_uid = {literal(str(entity.uid))} AND q.resolved_at IS NULL AND q.business_key = {key_texts})
-        """,
-        arrays,
-    )
-    matched = int(cursor.fetchone()[0])
-    if matched != len(distinct):
+    names = ["hash", "rowversion", *staged_keys(entity), *entity.flags]
+    texts = texts_of(distinct, names)
+    rules = rules_of(POSTGRES, request, read)
+    target = target_of(entity)
+    condition = f"JOIN {target} t ON {rules.match} WHERE {rules.same}"
+    condition = condition.replace("%", "%%")
+    cursor.execute(f"SELECT count(*) FROM {_records(entity, names)} s {condition}", texts)
+    (same,) = cursor.fetchone()
+    if same != len(distinct):
         return None
-    return Ledger(
-        read.fetched, unchanged=matched, superseded=read.reread + len(batch) - len(distinct)
-    )
+    # A good record whose key is in quarantine must go the long way, which settles it.
+    keys = key_texts(entity, distinct)
+    if waits_for_key(cursor, request, keys):
+        return None
+    return unchanged_ledger(read, batch, distinct)
+
+
+def _records(entity: Entity, names: list[str]) -> str:
+    """A relation of records whose columns come as arrays of texts, with their keys in the types of the table."""
+    keys = zip(staged_keys(entity), entity.business_keys, strict=True)
+    typed = dict.fromkeys(names, "")
+    for name, column in keys:
+        typed[name] = f"::{column.type.sql}"
+    columns = ", ".join(f"{name}{cast} AS {name}" for name, cast in typed.items())
+    arrays = ", ".join("%s::text[]" for _ in names)
+    return f"(SELECT {columns} FROM unnest({arrays}) AS u ({', '.join(names)}))"

@@ -32,7 +32,9 @@ from sync_pipelines.errors import DatabaseRefusedError, LedgerError
 from sync_pipelines.model.entity import Entity
 from sync_pipelines.model.publish import Publication, PublishRequest, ReadResult
 from sync_pipelines.model.quoting import literal, quote
-from sync_pipelines.model.run import Mode, check_stage
+from sync_pipelines.model.run import Mode
+from sync_pipelines.model.staged import staged_keys, staged_places
+from sync_pipelines.model.tables import records_of
 
 _SESSION = {
     "timezone": "UTC",
@@ -97,41 +99,47 @@ def publish(
         cursor.execute(f"SET LOCAL {name} = {literal(value)}")
     check_replication_role(cursor, entity)
     fence(cursor, request)
-    stage_rejects(cursor, request, batches.spool.batches(entity.rejects_table))
+    rejects = batches.spool.batches(entity.rejects_table)
+    stage_rejects(cursor, request, rejects)
     try:
         if fills and stream is not None:
             return _publish_filled(cursor, request, read, stream.rows)
         refused = _stage_records(cursor, request, batches, stream)
-        return _publish_fitting(
-            cursor, request, read, batches, refused, make_table or PostgresTable
-        )
+        make = make_table or PostgresTable
+        return _publish_fitting(cursor, request, read, batches, refused, make)
     except LedgerError as loss:
-        told = explain_loss(cursor, entity, loss)
-        raise told from (None if told is loss else loss)
+        explained = explain_loss(cursor, entity, loss)
+        raise explained from (None if explained is loss else loss)
 
 
 def _stage_records(
-    cursor: Any, request: PublishRequest, batches: StagedBatches, stream: RecordStream | None
+    cursor: Any,
+    request: PublishRequest,
+    batches: StagedBatches,
+    stream: RecordStream | None,
 ) -> int:
     """Copy the good records into staging, unless the stream did; returns how many PostgreSQL refused."""
     entity = request.entity
-    is_staged = stream is not None and stream.refusal is None and not stream.fills
-    if is_staged or entity.records_table not in batches.spool.rows:
+    if stream is not None and stream.refusal is None and not stream.fills:
+        return 0
+    if entity.records_table not in batches.spool.rows:
         return 0
     spooled = partial(batches.spool.batches, entity.records_table)
     return copy_refusing(cursor, spooled, entity, batches.originals)
 
 
 def _publish_filled(
-    cursor: Any, request: PublishRequest, read: ReadResult, filled: int
+    cursor: Any,
+    request: PublishRequest,
+    read: ReadResult,
+    filled: int,
 ) -> Publication:
     try:
         build_constraints(cursor, request.entity)
     except (psycopg.errors.UniqueViolation, psycopg.errors.ProgramLimitExceeded) as error:
         raise KeyTwiceError(str(error).splitlines()[0]) from error
-    return publish_table(
-        PostgresTable(cursor, request, read, Staged(filled=filled)), cursor, request, read
-    )
+    table = PostgresTable(cursor, request, read, Staged(filled=filled))
+    return publish_table(table, cursor, request, read)
 
 
 def _publish_fitting(
@@ -148,16 +156,15 @@ def _publish_fitting(
     """
     cursor.execute("SAVEPOINT before_publish")
     try:
-        publication = publish_table(
-            make_table(cursor, request, read, Staged(refused)), cursor, request, read
-        )
+        table = make_table(cursor, request, read, Staged(refused))
+        publication = publish_table(table, cursor, request, read)
     except MISFITS:
         cursor.execute("ROLLBACK TO SAVEPOINT before_publish")
         misfits = set_misfits_aside(cursor, request.entity, batches.originals)
         if not misfits:
             raise
-        came = Staged(refused + misfits)
-        publication = publish_table(make_table(cursor, request, read, came), cursor, request, read)
+        table = make_table(cursor, request, read, Staged(refused + misfits))
+        publication = publish_table(table, cursor, request, read)
     cursor.execute("RELEASE SAVEPOINT before_publish")
     return publication
 
@@ -165,11 +172,20 @@ def _publish_fitting(
 class PostgresTable:
     """A table beside the catalog, for `destinations.publish.publish_table`."""
 
+    knows_row_count = True
+
     def __init__(
-        self, cursor: Any, request: PublishRequest, read: ReadResult, came: Staged
+        self,
+        cursor: Any,
+        request: PublishRequest,
+        read: ReadResult,
+        came: Staged,
     ) -> None:
-        self.cursor, self.request, self.came = cursor, request, came
-        self.entity, self.is_full = request.entity, request.mode is Mode.FULL
+        self.cursor = cursor
+        self.request = request
+        self.came = came
+        self.entity = request.entity
+        self.is_full = request.mode is Mode.FULL
         self.is_filled = came.filled is not None
         self.merge = Merge(cursor, request, read)
         self._allowed_nulls: tuple[str, ...] = ()
@@ -178,7 +194,8 @@ class PostgresTable:
     def count_staged(self) -> Arrived:
         """What is in staging, and what the stream copied into the target."""
         self._staged = self.merge.count_staged()
-        return Arrived(self._staged + (self.came.filled or 0), self.came.refused)
+        filled = self.came.filled or 0
+        return Arrived(self._staged + filled, self.came.refused)
 
     def compare(self) -> Compared:
         """By one join, unless the records filled an empty table."""
@@ -187,17 +204,16 @@ class PostgresTable:
         self._allowed_nulls = allow_nulls(self.cursor, self.entity)
         drop_accepted_reviews(self.cursor, self.request)
         superseded = self.merge.drop_superseded()
-        return Compared(self.merge.compare(self._staged - superseded), superseded)
+        counts = self.merge.compare(self._staged - superseded)
+        return Compared(counts, superseded)
 
     def settle_superseded(self) -> None:
         """By the good records, wherever they are."""
         entity = self.entity
-        table = quote(entity.staging_schema, entity.records_table)
-        keys = [
-            f"c{index}" for index, column in enumerate(entity.columns) if column.is_business_key
-        ]
+        table = self.merge.staging
+        keys = staged_keys(entity)
         if self.is_filled:
-            table = quote(entity.target_schema, entity.target_table)
+            table = self.merge.target
             keys = [quote(column.target_name) for column in entity.business_keys]
         settle_superseded(self.cursor, self.request, table, keys)
 
@@ -205,22 +221,26 @@ class PostgresTable:
         """Go by the verdicts; rows that fill the table are there already."""
         if not self.is_filled:
             self.merge.write(counts)
-        written = delete_vanished(self.merge, counts) if self.is_full else Written(counts)
+        written = Written(counts)
+        if self.is_full:
+            written = delete_vanished(self.merge, counts)
         reviewed = keep_reviews(self.cursor, self.request, filled=self.is_filled)
-        return replace(written, allowed_nulls=self._allowed_nulls, details={"reviewed": reviewed})
+        return replace(
+            written,
+            allowed_nulls=self._allowed_nulls,
+            details={"reviewed": reviewed},
+        )
 
     def mark_rejected(self) -> tuple[int, tuple[str, ...]]:
         """See `destinations.postgres.rejected`."""
         return mark_rejected(self.merge)
 
-    def count_rows(self, written: Written) -> int:
-        """After full reads counted in the table itself: somebody else may have written into it meanwhile."""
-        counts = written.counts
-        gained = counts.new + counts.returned - written.deleted
-        row_count = self.merge.count_rows(gained)
-        if self.is_full:
-            check_stage("rows", counts.live_before + gained, row_count)
-        return row_count
+    def count_rows(self) -> int:
+        """In the transaction that wrote them."""
+        return self.merge.count_rows()
+
+    def deliver(self) -> None:
+        """Nothing: the commit of the books shows the rows, too."""
 
     def leave(self, rejected: int) -> None:
         """Absences are remembered while rows are deleted."""
@@ -241,11 +261,12 @@ def check_replication_role(cursor: Any, entity: Entity) -> None:
     if role != "origin" and is_superuser:
         cursor.execute("SET LOCAL session_replication_role = origin")
     elif role != "origin":
+        reset = f"ALTER ROLE {quote(user)} RESET session_replication_role"
         raise DatabaseRefusedError(
             f"The session runs with session_replication_role = {role}, in which foreign keys and triggers of"
             f" {entity.table} do not hold.",
             where=dict(entity.where),
-            next_command=f"ALTER ROLE {quote(user)} RESET session_replication_role, and the same of the database",
+            next_command=f"{reset}, and the same of the database",
         )
 
 
@@ -255,21 +276,28 @@ def allow_nulls(cursor: Any, entity: Entity) -> tuple[str, ...]:
     Returns:
         Names of the columns that lost it.
     """
-    stored = read_columns(cursor, entity.target_schema, entity.target_table)
-    staging, target = (
-        quote(entity.staging_schema, entity.records_table),
-        quote(entity.target_schema, entity.target_table),
-    )
+    schema, table = entity.target_schema, entity.target_table
+    stored = read_columns(cursor, schema, table)
+    places = staged_places(entity)
     allowed = []
-    for index, column in enumerate(entity.columns):
+    for column in entity.columns:
         have = stored.get(column.target_name)
-        if column.is_business_key or not column.is_nullable or have is None or not have.is_not_null:
+        is_required = column.is_business_key or not column.is_nullable
+        if is_required or have is None or not have.is_not_null:
             continue
-        cursor.execute(f"SELECT EXISTS (SELECT FROM {staging} WHERE c{index} IS NULL)")
-        if cursor.fetchone()[0]:
-            name = quote(column.target_name)
-            what = f"take NOT NULL off {name}, since the source sent a null"
-            require_rights(cursor, entity, entity.target_schema, entity.target_table, what)
-            cursor.execute(f"ALTER TABLE {target} ALTER COLUMN {name} DROP NOT NULL")
-            allowed.append(column.name)
+        place = places[column.name]
+        if not _has_null(cursor, entity, place):
+            continue
+        name = quote(column.target_name)
+        what = f"take NOT NULL off {name}, since the source sent a null"
+        require_rights(cursor, entity, schema, table, what)
+        cursor.execute(f"ALTER TABLE {quote(schema, table)} ALTER COLUMN {name} DROP NOT NULL")
+        allowed.append(column.name)
     return tuple(allowed)
+
+
+def _has_null(cursor: Any, entity: Entity, place: str) -> bool:
+    """Whether a staged record has no value of a column."""
+    staging = records_of(entity)
+    cursor.execute(f"SELECT EXISTS (SELECT FROM {staging} WHERE {place} IS NULL)")
+    return bool(cursor.fetchone()[0])

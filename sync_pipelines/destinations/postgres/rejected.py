@@ -1,6 +1,6 @@
-"""Rows whose newest record was rejected: marked, so that a reader can tell the last good version from a current one.
+"""Mark the rows whose newest record was rejected.
 
-A mark is a help to readers. Where the table cannot take it, the run says so and publishes all the same.
+A mark is a help to readers. Where the table cannot take it, the run notes it and publishes all the same.
 """
 
 from __future__ import annotations
@@ -9,56 +9,68 @@ from typing import Any
 
 import psycopg
 
+from sync_pipelines.books.keys import keys_relation
+from sync_pipelines.books.rejects import is_waiting, of_this_run, quarantine_table
 from sync_pipelines.catalog.rights import lacks_rights
+from sync_pipelines.destinations.marks import is_to_mark
+from sync_pipelines.destinations.postgres.dialect import POSTGRES
 from sync_pipelines.destinations.postgres.halving import write_by_halves
 from sync_pipelines.destinations.postgres.merge import Merge
-from sync_pipelines.destinations.postgres.order import order_of
+from sync_pipelines.destinations.verdicts import match_keys
 from sync_pipelines.model.cursor import Codec
 from sync_pipelines.model.entity import OPTIONAL_COLUMNS, REJECTED_COLUMN, Entity
-from sync_pipelines.model.quoting import literal, quote
+from sync_pipelines.model.quoting import quote
+from sync_pipelines.model.tables import target_of
+
+_UNMARKED = "rows whose newest record was rejected"
 
 
 def mark_rejected(merge: Merge) -> tuple[int, tuple[str, ...]]:
-    """Mark the live rows whose key this run put into quarantine; a good record of the key takes the mark off (`Merge`).
+    """Mark the live rows whose key this run put into quarantine, as `destinations.marks` says.
 
-    A row that is newer than the rejected record is not marked. The column is made when the first row needs it.
+    The column is made when the first row needs it.
 
     Args:
         merge: of the run, after the rejects were moved into quarantine.
 
     Returns:
-        How many rows were marked, and what to tell of rows that cannot be.
+        How many rows were marked, and what a person should know of rows that cannot be.
     """
     cursor, request, entity = merge.cursor, merge.request, merge.entity
-    rejected = (
-        f"{_rejected(entity, merge.read.order)} AND q.run_uid = {literal(str(request.run_uid))}"
-    )
-    source = f"{merge.target} t, {quote(request.bridge_schema)}.quarantine q"
+    rejects = quarantine_table(request)
+    of_run = of_this_run(request)
     if not entity.has_rejected:
-        cursor.execute(f"SELECT EXISTS (SELECT FROM {source} WHERE {rejected})")
+        waiting = _matching(entity, merge.read.order, rejects, of_run)
+        cursor.execute(f"SELECT EXISTS (SELECT FROM {merge.target} t, {waiting})")
         if not cursor.fetchone()[0]:
             return 0, ()
         trouble = _try_add_column(cursor, entity)
         if trouble is not None:
-            return 0, (
-                f"rows whose newest record was rejected are not marked by {REJECTED_COLUMN}: {trouble}",
-            )
-    rejected += f" AND t.{REJECTED_COLUMN} IS NULL"
-    notes: tuple[str, ...] = ()
+            return 0, (f"{_UNMARKED} are not marked by {REJECTED_COLUMN}: {trouble}",)
+        entity = entity.with_own_columns(entity.position.own_columns | {REJECTED_COLUMN})
+    matching = _matching(entity, merge.read.order, rejects, of_run)
     cursor.execute("SAVEPOINT before_marks")
     try:
-        marked = merge.execute(_marking(entity, request.bridge_schema, rejected))
+        marked = merge.execute(_marking(merge.target, matching))
+        notes: tuple[str, ...] = ()
     except psycopg.errors.ProgramLimitExceeded:
         cursor.execute("ROLLBACK TO SAVEPOINT before_marks")
-        cursor.execute(f"SELECT DISTINCT t._bridge_id::text FROM {source} WHERE {rejected}")
-        rows = [row for (row,) in cursor.fetchall()]
-        marked = _mark_by_halves(cursor, merge.target, rows)
-        full = (
-            f"{len(rows) - marked} rows whose newest record was rejected fill a page of PostgreSQL"
-        )
-        notes = (f"{full} and have no room for {REJECTED_COLUMN}",)
+        marked, notes = _mark_what_fits(cursor, merge.target, matching)
     cursor.execute("RELEASE SAVEPOINT before_marks")
     return marked, notes
+
+
+def _mark_what_fits(
+    cursor: Any,
+    target: str,
+    matching: str,
+) -> tuple[int, tuple[str, ...]]:
+    """As `mark_rejected`, where some rows have no room for a mark."""
+    cursor.execute(f"SELECT DISTINCT t._bridge_id::text FROM {target} t, {matching}")
+    rows = [row for (row,) in cursor.fetchall()]
+    marked = _mark_by_halves(cursor, target, rows)
+    full = f"{len(rows) - marked} {_UNMARKED} fill a page of PostgreSQL"
+    return marked, (f"{full} and have no room for {REJECTED_COLUMN}",)
 
 
 def make_ahead(cursor: Any, entity: Entity, bridge_schema: str) -> bool:
@@ -74,37 +86,36 @@ def make_ahead(cursor: Any, entity: Entity, bridge_schema: str) -> bool:
     """
     cursor.execute(
         "SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s AND NOT attisdropped",
-        (quote(entity.target_schema, entity.target_table), REJECTED_COLUMN),
+        (target_of(entity), REJECTED_COLUMN),
     )
     if cursor.fetchone()[0] or lacks_rights(cursor, entity.target_schema, entity.target_table):
         return False
     _add_column(cursor, entity)
     codec = entity.position.cursor_codec
-    cursor.execute(_marking(entity, bridge_schema, _rejected(entity, codec)))
+    matching = _matching(entity, codec, f"{quote(bridge_schema)}.quarantine", "true")
+    target = target_of(entity)
+    cursor.execute(_marking(target, matching))
     return True
 
 
-def _rejected(entity: Entity, codec: Codec | None) -> str:
-    """SQL for a row t and an open reject q of its key that is not older."""
-    keys = " AND ".join(
-        f"t.{quote(column.target_name)} = (q.business_key->>{index})::{column.type.sql}"
-        for index, column in enumerate(entity.business_keys)
-    )
-    theirs, ours = order_of(codec, "q.rowversion"), order_of(codec, "t._bridge_rowversion")
-    newer = f" AND NOT coalesce({ours} > {theirs}, false)" if theirs is not None else ""
-    return (
-        f"q.entity_uid = {literal(str(entity.uid))} AND q.resolved_at IS NULL"
-        f" AND q.business_key IS NOT NULL AND NOT t._bridge_deleted AND {keys}{newer}"
-    )
+def _matching(
+    entity: Entity,
+    codec: Codec | None,
+    quarantine: str,
+    condition: str,
+) -> str:
+    """What follows FROM target t: the waiting rejects s, and that the row t of their key is to be marked."""
+    rejects = keys_relation(entity, quarantine, f"{is_waiting(entity)} AND {condition}")
+    match = match_keys(quote, entity)
+    return f"{rejects} s WHERE {match} AND {is_to_mark(POSTGRES, entity, codec)}"
 
 
-def _marking(entity: Entity, bridge_schema: str, rejected: str) -> str:
-    target = quote(entity.target_schema, entity.target_table)
-    return f"UPDATE {target} t SET {REJECTED_COLUMN} = now() FROM {quote(bridge_schema)}.quarantine q WHERE {rejected}"
+def _marking(target: str, matching: str) -> str:
+    return f"UPDATE {target} t SET {REJECTED_COLUMN} = {POSTGRES.now} FROM {matching}"
 
 
 def _add_column(cursor: Any, entity: Entity) -> None:
-    target = quote(entity.target_schema, entity.target_table)
+    target = target_of(entity)
     cursor.execute(
         f"ALTER TABLE {target} ADD COLUMN IF NOT EXISTS {REJECTED_COLUMN} {OPTIONAL_COLUMNS[REJECTED_COLUMN]}"
     )

@@ -47,7 +47,12 @@ class RecordStream:
     """
 
     def __init__(
-        self, connection: psycopg.Connection[Any], entity: Entity, *, fills: bool, bulk: bool
+        self,
+        connection: psycopg.Connection[Any],
+        entity: Entity,
+        *,
+        fills: bool,
+        bulk: bool,
     ) -> None:
         self.entity, self.fills = entity, fills
         self.rows = 0
@@ -135,7 +140,11 @@ class RecordStream:
                 self.connection.pgconn.finish()
         self.connection.close()
 
-    def _put(self, item: pa.Table | BaseException | None, while_full: Callable[[], None]) -> None:
+    def _put(
+        self,
+        item: pa.Table | BaseException | None,
+        while_full: Callable[[], None],
+    ) -> None:
         while self._thread.is_alive():
             try:
                 self._waiting.put(item, timeout=_LOOK_SECONDS)

@@ -1,23 +1,21 @@
-"""Rows that a full read no longer found: marked as deleted, within reason."""
+"""Mark rows as deleted that a full read no longer found, by the verdicts of the merge."""
 
 from __future__ import annotations
 
-from sync_pipelines.books.absences import absences_table
-from sync_pipelines.books.rejects import staged_rejects
+from sync_pipelines.books.absences import forget_absences, missed_before, note_absences
+from sync_pipelines.books.keys import keys_relation
+from sync_pipelines.destinations.postgres.dialect import POSTGRES
 from sync_pipelines.destinations.postgres.merge import Merge
 from sync_pipelines.destinations.publish import Written
-from sync_pipelines.destinations.vanished_share import must_hold
+from sync_pipelines.destinations.rows import assignments, deleted_values
+from sync_pipelines.destinations.vanished import VanishPlan, not_among, plan_vanished
 from sync_pipelines.destinations.verdicts import Counts
-from sync_pipelines.model.quoting import literal, quote
 from sync_pipelines.model.run import check_stage
+from sync_pipelines.model.tables import rejects_of
 
 
 def delete_vanished(merge: Merge, counts: Counts) -> Written:
-    """Soft-delete live rows that a full read did not see.
-
-    A key that is in quarantine is at the source. Of a read whose pages moved, an absence proves nothing. Without
-    rowversions a row may hide between two pages while others are deleted, so it must be missed by two reads in a row.
-    More than the configured share is not deleted unasked; that they were missed is remembered.
+    """Soft-delete live rows that a full read did not see, as `destinations.vanished` plans it.
 
     Args:
         merge: the merge that was just applied.
@@ -26,50 +24,43 @@ def delete_vanished(merge: Merge, counts: Counts) -> Written:
     live = counts.live_before
     if live == 0:
         return Written(counts)
-    absences, entity = absences_table(merge.request), literal(str(merge.entity.uid))
-    if merge.read.moved:
-        missing = (
-            f"SELECT 1 FROM {merge.target} t, {merge.verdicts} v"
-            " WHERE t.ctid = v.row_at AND v.verdict = 'missing'"
-        )
-        merge.execute(
-            f"DELETE FROM {absences} a WHERE a.entity_uid = {entity} AND NOT EXISTS ({missing}"
-            " AND t._bridge_id = a.row_id)"
-        )
-        return Written(counts, live_before=live)
-    absent = f"t.ctid = v.row_at AND v.verdict = 'missing'{_not_held(merge)}"
-    missing = f"FROM {merge.target} t, {merge.verdicts} v WHERE {absent}"
-    vanished = merge.number(f"SELECT count(*) {missing}") if counts.missing else 0
-    held = vanished if must_hold(merge.request, vanished, live) else 0
-    missed_before = f"t._bridge_id IN (SELECT row_id FROM {absences} WHERE entity_uid = {entity} AND since < now())"
-    first_time = 0
-    if vanished and merge.read.can_hide_rows:
-        first_time = merge.execute(
-            f"INSERT INTO {absences} (entity_uid, row_id) SELECT {entity}, t._bridge_id {missing}"
-            f" AND NOT {missed_before}"
-        )
-        absent = f"{absent} AND {missed_before}"
-    deleted = 0
-    if vanished > first_time and not held:
+    request = merge.request
+    rejected = keys_relation(merge.entity, rejects_of(request.entity), "true")
+    absent = f"t.ctid = v.row_at AND v.verdict = 'missing' AND {not_among(rejected, merge.match)}"
+    rows = f"FROM {merge.target} t, {merge.verdicts} v WHERE {absent}"
+    known = f"t._bridge_id IN ({missed_before(request)})"
+    plan = _plan(merge, counts, rows, known)
+    if plan.noted:
+        new = f"SELECT t._bridge_id {rows} AND NOT {known}"
+        check_stage("absences", plan.noted, note_absences(merge.cursor, request, new))
+    if plan.deleted:
+        gone = f"{absent} AND {known}" if merge.read.can_hide_rows else absent
         deleted = merge.execute(
-            f"UPDATE {merge.target} t SET _bridge_deleted = true, _bridge_updated_at = now() FROM {merge.verdicts} v"
-            f" WHERE {absent}"
+            f"UPDATE {merge.target} t SET {assignments(deleted_values(POSTGRES))}"
+            f" FROM {merge.verdicts} v WHERE {gone}"
         )
-    check_stage("vanished", 0 if held else vanished - first_time, deleted)
+        check_stage("vanished", plan.deleted, deleted)
     # A deleted row has moved to another place, so that only what is still missing keeps its note.
-    merge.execute(
-        f"DELETE FROM {absences} a WHERE a.entity_uid = {entity}"
-        f" AND NOT EXISTS (SELECT 1 {missing} AND t._bridge_id = a.row_id)"
-    )
-    return Written(counts, deleted, 0 if held else first_time, held, live)
+    forget_absences(merge.cursor, request, f"SELECT t._bridge_id {rows}")
+    return Written(counts, plan, live)
 
 
-def _not_held(merge: Merge) -> str:
-    keys = " AND ".join(
-        f"t.{quote(column.target_name)} = (r.business_key->>{index})::{column.type.sql}"
-        for index, column in enumerate(merge.entity.business_keys)
-    )
-    rejects = staged_rejects(merge.request)
-    return (
-        f" AND NOT EXISTS (SELECT 1 FROM {rejects} r WHERE r.business_key IS NOT NULL AND {keys})"
+def _plan(merge: Merge, counts: Counts, rows: str, known: str) -> VanishPlan:
+    """Count what is missed, and by two reads where that is asked for.
+
+    Args:
+        merge, counts: as for `delete_vanished`.
+        rows: FROM and WHERE of the missed rows.
+        known: a condition: an earlier read missed the row, too.
+    """
+    missed = merge.number(f"SELECT count(*) {rows}") if counts.missing else 0
+    missed_before = 0
+    if missed and merge.read.can_hide_rows:
+        missed_before = merge.number(f"SELECT count(*) {rows} AND {known}")
+    return plan_vanished(
+        merge.request,
+        merge.read,
+        live=counts.live_before,
+        missed=missed,
+        missed_before=missed_before,
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sync_pipelines.destinations.trino.quoting import literal, quote
+from sync_pipelines.destinations.trino.place import Place
 from sync_pipelines.destinations.trino.session import (
     LostAnswerError,
     QueryFailedError,
@@ -20,6 +20,7 @@ from sync_pipelines.destinations.trino.session import (
     running_queries,
 )
 from sync_pipelines.errors import DatabaseUnavailableError
+from sync_pipelines.model.quoting import literal
 
 logger = logging.getLogger(__name__)
 
@@ -52,19 +53,18 @@ class Snapshot:
         }
 
 
-def find_snapshot(
-    session: Session, catalog: str, schema: str, table: str, query_id: str | None = None
-) -> Snapshot | None:
-    """The snapshot that a query made; the newest one when no query is named."""
-    which = f"WHERE element_at(summary, 'trino_query_id') = {literal(query_id)}" if query_id else ""
-    rows = session.query(
-        f"SELECT snapshot_id, element_at(summary, 'trino_query_id'), cast(summary AS json)"
-        f" FROM {quote(catalog, schema, table + '$snapshots')} {which} ORDER BY committed_at DESC LIMIT 1"
+def find_snapshot(place: Place, query_id: str) -> Snapshot | None:
+    """The snapshot that a query made."""
+    snapshots = place.beside(f"{place.entity.target_table}$snapshots")
+    made_by = "element_at(summary, 'trino_query_id')"
+    rows = place.session.query(
+        f"SELECT snapshot_id, {made_by}, cast(summary AS json) FROM {snapshots}"
+        f" WHERE {made_by} = {literal(query_id)} ORDER BY committed_at DESC LIMIT 1"
     )
     if not rows:
         return None
-    snapshot_id, made_by, summary = rows[0]
-    return Snapshot(snapshot_id, made_by or "", json.loads(summary))
+    snapshot_id, found, summary = rows[0]
+    return Snapshot(snapshot_id, found or "", json.loads(summary))
 
 
 def commit(
@@ -104,7 +104,8 @@ def commit(
                 raise
             trouble = failed
         logger.warning("attempt %s of %s to commit failed: %s", attempt, tries, trouble.what)
-        time.sleep(random.uniform(0.5, 1.5) * _PAUSE_SECONDS * min(2**attempt, 32))  # jitter
+        jitter = random.uniform(0.5, 1.5)
+        time.sleep(jitter * _PAUSE_SECONDS * min(2**attempt, 32))
         repeated = again()
         if repeated is None:
             return 0, ""
@@ -126,7 +127,7 @@ def _settle(session: Session, marker: str, lost: LostAnswerError) -> str | None:
         try:
             if query_id is None:
                 query_id = next(iter(running_queries(session, marker)), None)
-            if query_id is None or query_state(session, query_id) in (None, "FINISHED", "FAILED"):
+            if query_id is None or _has_ended(session, query_id):
                 return query_id or _last_query(session, marker)
         except (LostAnswerError, QueryFailedError) as error:
             if time.monotonic() > deadline:
@@ -134,6 +135,11 @@ def _settle(session: Session, marker: str, lost: LostAnswerError) -> str | None:
         if time.monotonic() > deadline:
             raise lost
         time.sleep(0.5)
+
+
+def _has_ended(session: Session, query_id: str) -> bool:
+    """The query runs no more; one that the coordinator does not know ended long ago."""
+    return query_state(session, query_id) in (None, "FINISHED", "FAILED")
 
 
 def _last_query(session: Session, marker: str) -> str | None:
@@ -150,7 +156,7 @@ def end_leftovers(session: Session, marker: str) -> int:
     deadline = time.monotonic() + LOOK_SECONDS
     for query_id in leftovers:
         kill_query(session, query_id, "its run has ended")
-        while query_state(session, query_id) not in (None, "FINISHED", "FAILED"):
+        while not _has_ended(session, query_id):
             if time.monotonic() > deadline:
                 raise DatabaseUnavailableError(
                     f"The statement {query_id} of an earlier run does not end."

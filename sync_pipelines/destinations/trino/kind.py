@@ -7,7 +7,7 @@ from typing import Any
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.destinations.destination import Destination
-from sync_pipelines.destinations.kind import Address, Upkeep
+from sync_pipelines.destinations.kind import Address, Upkeep, rows_before_books
 from sync_pipelines.destinations.trino.options import (
     TrinoOptions,
     check_connector_options,
@@ -27,10 +27,7 @@ class TrinoKind:
 
     name = "trino"
     options = tuple(TrinoOptions.model_fields)
-    interrupted = (
-        "The process ended before the run did (killed, crashed or lost its connection); the cursor was not moved. "
-        "Rows that it had committed to Trino are counted as unchanged by the next run."
-    )
+    interrupted = rows_before_books("Rows that it had committed to Trino")
     settings_hint = "compare TRINO_… with .env.example"
 
     @property
@@ -54,7 +51,9 @@ class TrinoKind:
         check_connector_options(dict(options))
 
     def addresses(
-        self, options: Mapping[str, Any], secrets: Iterable[tuple[str, str]]
+        self,
+        options: Mapping[str, Any],
+        secrets: Iterable[tuple[str, str]],
     ) -> Iterable[Address]:
         """The coordinator, and where files are staged."""
         origin = trino_origin(options)
@@ -66,7 +65,8 @@ class TrinoKind:
         if names:
             why += f"; gets the secret{'s' * (len(names) > 1)} {', '.join(names)}"
         yield Address(
-            f"{options.get('host', 'TRINO_HOST')}:{options.get('port', 'TRINO_PORT')}", why
+            f"{options.get('host', 'TRINO_HOST')}:{options.get('port', 'TRINO_PORT')}",
+            why,
         )
         yield from self._staging(options)
 
@@ -89,15 +89,25 @@ class TrinoKind:
         """The declared type's image in Iceberg."""
         return iceberg_type(column_type)
 
-    def table_name(self, entity: Entity, database_name: str, options: Mapping[str, Any]) -> str:
+    def table_name(
+        self,
+        entity: Entity,
+        database_name: str,
+        options: Mapping[str, Any],
+    ) -> str:
         """catalog.schema.table, in lower case."""
         return f"{_catalog(options)}.{entity.table}".lower()
 
     def storage_kinds(self, options: Mapping[str, Any]) -> set[str]:
-        """Iceberg, or Hive where the catalog's name says so: nobody asks Trino for it."""
+        """Hive for a catalog of that name, else Iceberg: Trino is not asked for it."""
         return {"trino", "hive" if _catalog(options) == "hive" else "iceberg"}
 
-    def maintain(self, database: Database, entity: Entity, wait_seconds: float) -> Upkeep | None:
+    def maintain(
+        self,
+        database: Database,
+        entity: Entity,
+        wait_seconds: float,
+    ) -> Upkeep | None:
         """Join small files, expire snapshots and remove orphans, where due."""
         # The client is imported only by those who talk to Trino.
         from sync_pipelines.destinations.trino.maintenance import maintain_entity

@@ -12,10 +12,8 @@ from sync_pipelines.catalog.runs import hold_entity
 from sync_pipelines.destinations.kind import Condition, Upkeep
 from sync_pipelines.destinations.trino.adapter import TrinoDestination
 from sync_pipelines.destinations.trino.options import TrinoSettings, load_trino_settings
-from sync_pipelines.destinations.trino.quoting import literal, quote
-from sync_pipelines.destinations.trino.session import Session
-from sync_pipelines.destinations.trino.table import read_columns
-from sync_pipelines.model.entity import Entity
+from sync_pipelines.destinations.trino.place import Place
+from sync_pipelines.model.quoting import literal
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +23,8 @@ _UNITS = {"kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 def plan_steps(condition: Condition, settings: TrinoSettings) -> tuple[str, ...]:
     """The steps that are due: optimize, expire_snapshots, remove_orphan_files."""
     steps: list[str] = []
-    if (
-        condition.small_files > settings.maintenance_max_small_files
-        or condition.delete_files > settings.maintenance_max_small_files
-    ):
+    most_files = max(condition.small_files, condition.delete_files)
+    if most_files > settings.maintenance_max_small_files:
         steps.append("optimize")
     if condition.snapshots + bool(steps) > settings.maintenance_max_snapshots:
         steps += ["expire_snapshots", "remove_orphan_files"]
@@ -66,16 +62,14 @@ def maintain_entity(
     destination = TrinoDestination(database, get_connector(database, connector_name))
     if destination.is_hive:
         return None
+    place = destination.place(entity)
     with hold_entity(database, entity, wait_seconds):
-        if not read_columns(
-            destination.session, destination.catalog, entity.target_schema, entity.target_table
-        ):
-            return None
-        return _maintain(destination.session, destination.catalog, entity, settings)
+        return _maintain(place, settings) if place.columns() else None
 
 
-def _maintain(session: Session, catalog: str, entity: Entity, settings: TrinoSettings) -> Upkeep:
-    before = read_condition(session, catalog, entity, settings)
+def _maintain(place: Place, settings: TrinoSettings) -> Upkeep:
+    path = place.entity.path
+    before = read_condition(place, settings)
     steps = plan_steps(before, settings)
     retention = f"retention_threshold => {literal(settings.maintenance_retention)}"
     arguments = {
@@ -85,29 +79,25 @@ def _maintain(session: Session, catalog: str, entity: Entity, settings: TrinoSet
     }
     # A retention that somebody configured here is meant; Trino's own minimum guards against slips of the hand.
     for name in ("expire_snapshots", "remove_orphan_files"):
-        session.set_property(f"{catalog}.{name}_min_retention", settings.maintenance_retention)
+        minimum = f"{place.catalog}.{name}_min_retention"
+        place.session.set_property(minimum, settings.maintenance_retention)
     for step in steps:
-        session.execute(
-            f"ALTER TABLE {quote(catalog, entity.target_schema, entity.target_table)} EXECUTE {step}({arguments[step]})"
-        )
-    after = read_condition(session, catalog, entity, settings) if steps else before
-    logger.info("%s: %s, %s -> %s", entity.path, ", ".join(steps) or "nothing due", before, after)
-    return Upkeep(entity.path, steps, before, after)
+        place.session.execute(f"ALTER TABLE {place.table} EXECUTE {step}({arguments[step]})")
+    after = read_condition(place, settings) if steps else before
+    done = ", ".join(steps) or "nothing due"
+    logger.info("%s: %s, %s -> %s", path, done, before, after)
+    return Upkeep(path, steps, before, after)
 
 
-def read_condition(
-    session: Session, catalog: str, entity: Entity, settings: TrinoSettings
-) -> Condition:
+def read_condition(place: Place, settings: TrinoSettings) -> Condition:
     """Count files and snapshots in the table's own metadata."""
-    name = f"{entity.target_table}$"
+    name = place.entity.target_table
     small = _bytes(settings.maintenance_file_size)
-    ((data, deletes),) = session.query(
+    ((data, deletes),) = place.session.query(
         f"SELECT count_if(content = 0 AND file_size_in_bytes < {small}), count_if(content <> 0)"
-        f" FROM {quote(catalog, entity.target_schema, name + 'files')}"
+        f" FROM {place.beside(f'{name}$files')}"
     )
-    snapshots = session.number(
-        f"SELECT count(*) FROM {quote(catalog, entity.target_schema, name + 'snapshots')}"
-    )
+    snapshots = place.session.number(f"SELECT count(*) FROM {place.beside(f'{name}$snapshots')}")
     return Condition(int(data), int(deletes), snapshots)
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from sync_pipelines.destinations.trino.order import order_of
-from sync_pipelines.destinations.trino.quoting import literal, quote
-from sync_pipelines.destinations.verdicts import Dialect, rules_of
+from sync_pipelines.destinations.contrary import contrary_pairs
+from sync_pipelines.destinations.dialect import Dialect
+from sync_pipelines.destinations.emptied import count_values
+from sync_pipelines.destinations.rows import (
+    Values,
+    assignments,
+    deleted_values,
+    record_values,
+    revised_values,
+)
+from sync_pipelines.destinations.trino.dialect import TRINO
+from sync_pipelines.destinations.trino.quoting import quote
+from sync_pipelines.destinations.vanished import not_among
+from sync_pipelines.destinations.verdicts import age_among_records, rules_of
 from sync_pipelines.destinations.verdicts import match_keys as match_quoted_keys
-from sync_pipelines.model.entity import REJECTED_COLUMN, Column, Entity
+from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.publish import PublishRequest, ReadResult
-
-NOW = "current_timestamp(6)"
-
-
-DIALECT = Dialect(quote, literal, order_of)
+from sync_pipelines.model.staged import staged_keys, staged_places
 
 
 class Statements:
@@ -25,16 +32,23 @@ class Statements:
         staged: a relation with the columns of `staging.record_fields`.
     """
 
-    def __init__(self, request: PublishRequest, read: ReadResult, target: str, staged: str) -> None:
-        entity = request.entity
-        self.request, self.entity, self.target, self.staged = request, entity, target, staged
-        self.places = {column.name: f"c{index}" for index, column in enumerate(entity.columns)}
-        self.keys = [self.places[column.name] for column in entity.business_keys]
-        self.rules = rules_of(DIALECT, request, read)
+    dialect: Dialect = TRINO
+
+    def __init__(
+        self,
+        request: PublishRequest,
+        read: ReadResult,
+        target: str,
+        staged: str,
+    ) -> None:
+        self.request = request
+        self.read = read
+        self.entity = request.entity
+        self.target = target
+        self.staged = staged
+        self.keys = ", ".join(staged_keys(self.entity))
+        self.rules = rules_of(self.dialect, request, read)
         self.match = self.rules.match
-        self.flags = entity.flags
-        self.prefix = literal(f"{entity.columns_fingerprint}:")
-        self._codec = read.order
 
     @property
     def marker(self) -> str:
@@ -43,57 +57,47 @@ class Statements:
 
     def count_staged(self) -> str:
         """Staged records, different keys, and records without a key (there must be none)."""
-        no_key = " OR ".join(f"{key} IS NULL" for key in self.keys)
+        no_key = " OR ".join(f"{key} IS NULL" for key in staged_keys(self.entity))
+        by_key = f"SELECT {self.keys}, count(*) AS n FROM {self.staged} GROUP BY {self.keys}"
         return (
             f"SELECT coalesce(sum(n), 0), count(*), coalesce(sum(if({no_key}, n)), 0)"
-            f" FROM (SELECT {', '.join(self.keys)}, count(*) AS n FROM {self.staged} GROUP BY {', '.join(self.keys)}) d"
+            f" FROM ({by_key}) d"
         )
 
     def keep_winners(self) -> None:
-        """Look only at the newest record of every key: highest rowversion, then the one read last."""
-        order = [
-            f"{expression} DESC NULLS LAST"
-            for expression in [order_of(self._codec, "rowversion")]
-            if expression
-        ]
-        names = ", ".join(["arrival", "rowversion", "hash", *self.flags, *self.places.values()])
-        self.staged = (
-            f"(SELECT {names} FROM (SELECT *, row_number() OVER (PARTITION BY {', '.join(self.keys)}"
-            f" ORDER BY {', '.join([*order, 'arrival DESC'])}) AS age FROM {self.staged}) a WHERE age = 1)"
-        )
+        """Look only at the newest record of every key."""
+        places = staged_places(self.entity).values()
+        own = ["arrival", "rowversion", "hash", *self.entity.flags]
+        names = ", ".join([*own, *places])
+        age = age_among_records(self.dialect, self.request, self.read)
+        aged = f"SELECT *, {age} AS age FROM {self.staged}"
+        self.staged = f"(SELECT {names} FROM ({aged}) a WHERE age = 1)"
 
     def compare(self) -> str:
         """Verdicts with their numbers; see `destinations.verdicts.Counts`."""
-        verdicts = f"SELECT {self.rules.verdict} AS verdict FROM {self._joined}"
+        verdicts = f"SELECT {self.rules.verdict} AS verdict FROM {self.joined}"
         return f"SELECT verdict, count(*) FROM ({verdicts}) v GROUP BY verdict"
 
     def contrary_pairs(self) -> str:
-        """Some rowversions of contrary records, with those of their rows."""
-        return (
-            f"SELECT s.rowversion, t._bridge_rowversion FROM {self._joined}"
-            f" WHERE {self.rules.verdict} = 'contrary' ORDER BY 1 LIMIT 3"
-        )
-
-    @property
-    def _joined(self) -> str:
-        return f"{self.staged} s LEFT JOIN {self.target} t ON {self.match}"
+        """See `destinations.contrary`."""
+        return contrary_pairs(self.joined, f"{self.rules.verdict} = 'contrary'")
 
     def count_values(self, columns: list[Column]) -> str:
-        """For each of these columns, how many live rows would lose a value; none where a record has one."""
-        lost = (
-            f"if(count(s.{self.places[column.name]}) = 0, count(t.{_q(column)}), 0)"
-            for column in columns
-        )
-        return (
-            f"SELECT {', '.join(lost)} FROM {self.staged} s JOIN {self.target} t ON {self.match}"
-            " WHERE NOT t._bridge_deleted"
-        )
+        """See `destinations.emptied`."""
+        joined = f"{self.joined} AND NOT t._bridge_deleted"
+        return count_values(quote, columns, self.entity, joined)
+
+    @property
+    def joined(self) -> str:
+        """The staged records s with their rows t, where there are any."""
+        return f"{self.staged} s LEFT JOIN {self.target} t ON {self.match}"
 
     def fill(self) -> str:
         """Insert the winners into an empty table."""
-        names, values = self._inserted()
+        values = self._inserted()
         return (
-            f"{self.marker}INSERT INTO {self.target} ({names}) SELECT {values} FROM {self.staged} s"
+            f"{self.marker}INSERT INTO {self.target} ({', '.join(values)})"
+            f" SELECT {', '.join(values.values())} FROM {self.staged} s"
         )
 
     def merge(self, gone: str | None) -> str:
@@ -103,39 +107,38 @@ class Statements:
             gone: condition over t of rows to mark as deleted, None when there are none.
         """
         rules = self.rules
-        columns = ["rowversion", "hash", *self.flags, *self.places.values()]
-        source = f"SELECT {', '.join(f's.{name}' for name in columns)}, false AS gone FROM {self.staged} s"
+        changes = assignments(revised_values(self.dialect, self.entity, rules.moves))
+        inserted = self._inserted()
         delete = ""
         if gone is not None:
-            of_table = {"rowversion": "_bridge_rowversion", "hash": "_bridge_hash", **self.flags}
-            of_table |= {self.places[column.name]: _q(column) for column in self.entity.columns}
-            source += (
-                f" UNION ALL SELECT {', '.join(f't.{of_table[name]}' for name in columns)}, true"
-                f" FROM {self.target} t WHERE {gone}"
-            )
-            delete = f" WHEN MATCHED AND s.gone THEN UPDATE SET _bridge_deleted = true, _bridge_updated_at = {NOW}"
-        content = [
-            f"{_q(column)} = s.{self.places[column.name]}"
-            for column in self.entity.columns
-            if not column.is_business_key
-        ]
-        content += [f"{column} = s.{name}" for name, column in self.flags.items()]
-        content += [f"{REJECTED_COLUMN} = NULL"] if self.entity.has_rejected else []
-        content += [
-            f"_bridge_hash = {self.prefix} || s.hash",
-            "_bridge_rowversion = s.rowversion",
-            "_bridge_deleted = false",
-            f"_bridge_updated_at = CASE WHEN {rules.moves} THEN {NOW} ELSE t._bridge_updated_at END",
-        ]
-        names, values = self._inserted()
+            deletion = assignments(deleted_values(self.dialect))
+            delete = f" WHEN MATCHED AND s.gone THEN UPDATE SET {deletion}"
         return (
-            f"{self.marker}MERGE INTO {self.target} t USING ({source}) s ON {self.match}{delete}"
-            f" WHEN MATCHED AND NOT s.gone AND NOT {rules.stale} AND ({rules.moves} OR {rules.touched}) THEN UPDATE"
-            f" SET {', '.join(content)}"
-            f" WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
+            f"{self.marker}MERGE INTO {self.target} t USING ({self._source(gone)}) s ON {self.match}"
+            f"{delete} WHEN MATCHED AND NOT s.gone AND {rules.writes} THEN UPDATE SET {changes}"
+            f" WHEN NOT MATCHED THEN INSERT ({', '.join(inserted)})"
+            f" VALUES ({', '.join(inserted.values())})"
         )
 
-    def standing(self, candidates: str) -> str:
+    def _source(self, gone: str | None) -> str:
+        """What is merged: the winners, and the rows that go, which are not among them."""
+        entity = self.entity
+        places = staged_places(entity)
+        of_table = {
+            "rowversion": "_bridge_rowversion",
+            "hash": "_bridge_hash",
+            **entity.flags,
+        }
+        for column in entity.columns:
+            of_table[places[column.name]] = quote(column.target_name)
+        records = ", ".join(f"s.{name}" for name in of_table)
+        source = f"SELECT {records}, false AS gone FROM {self.staged} s"
+        if gone is None:
+            return source
+        rows = ", ".join(f"t.{name}" for name in of_table.values())
+        return f"{source} UNION ALL SELECT {rows}, true FROM {self.target} t WHERE {gone}"
+
+    def lasting(self, candidates: str) -> str:
         """Arrival numbers of those staged records that are what their row is to be: the newest of their key, and not
         stale.
 
@@ -144,33 +147,30 @@ class Statements:
         """
         return (
             f"SELECT s.arrival FROM {self.staged} s JOIN {candidates} c ON c.arrival = s.arrival"
-            f" LEFT JOIN {self.target} t ON {self.match} WHERE t._bridge_id IS NULL OR NOT {self.rules.stale}"
+            f" LEFT JOIN {self.target} t ON {self.match}"
+            f" WHERE t._bridge_id IS NULL OR NOT {self.rules.stale}"
         )
 
-    def absent(self, held: str | None) -> str:
-        """Condition over t: a live row that the read did not bring, and whose key did not go to quarantine.
+    def absent(self, rejected: str | None) -> str:
+        """Condition over t: a live row that the read did not bring, and whose key is not among its rejects.
 
         Args:
-            held: a relation with the keys in quarantine, columns as in the staging; None when there are none.
+            rejected: a relation with the keys of the rejects, columns as in the staging; None when there are none.
         """
-        condition = f"NOT t._bridge_deleted AND NOT EXISTS (SELECT 1 FROM {self.staged} s WHERE {self.match})"
-        if held is not None:
-            condition += f" AND NOT EXISTS (SELECT 1 FROM {held} s WHERE {self.match})"
-        return condition
+        conditions = ["NOT t._bridge_deleted", not_among(self.staged, self.match)]
+        if rejected is not None:
+            conditions.append(not_among(rejected, self.match))
+        return " AND ".join(conditions)
 
-    def _inserted(self) -> tuple[str, str]:
-        names = [_q(column) for column in self.entity.columns]
-        values = [f"s.{self.places[column.name]}" for column in self.entity.columns]
-        own = {
+    def _inserted(self) -> Values:
+        values = record_values(quote, self.entity)
+        now = self.dialect.now
+        return values | {
             "_bridge_id": "uuid()",
-            "_bridge_created_at": NOW,
-            "_bridge_updated_at": NOW,
-            "_bridge_hash": f"{self.prefix} || s.hash",
+            "_bridge_created_at": now,
+            "_bridge_updated_at": now,
             "_bridge_deleted": "false",
-            "_bridge_rowversion": "s.rowversion",
-            **{column: f"s.{name}" for name, column in self.flags.items()},
         }
-        return ", ".join([*names, *own]), ", ".join([*values, *own.values()])
 
 
 def match_keys(entity: Entity) -> str:
@@ -186,7 +186,3 @@ def entity_marker(entity: Entity) -> str:
 def run_marker(request: PublishRequest) -> str:
     """Text that only the writes of one run carry."""
     return f"run {request.run_uid}"
-
-
-def _q(column: Column) -> str:
-    return quote(column.target_name)

@@ -2,80 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import psycopg
 
+from sync_pipelines.books.keys import Key
+from sync_pipelines.destinations.copied import OWN_TYPES, copy_rows
+from sync_pipelines.destinations.hashes import covers_columns
+from sync_pipelines.destinations.trino.keys import keys_table
 from sync_pipelines.destinations.trino.merge import match_keys
-from sync_pipelines.destinations.trino.quoting import literal, quote
-from sync_pipelines.destinations.trino.reviews import keys_table
-from sync_pipelines.destinations.trino.session import Session
+from sync_pipelines.destinations.trino.place import Place
+from sync_pipelines.destinations.trino.quoting import quote
 from sync_pipelines.destinations.trino.staging import inline_relation
-from sync_pipelines.destinations.trino.table import read_columns
 from sync_pipelines.destinations.values import as_python
-from sync_pipelines.model.entity import REVIEW_COLUMN, Entity
-from sync_pipelines.model.quoting import quote as pg_quote
+from sync_pipelines.model.entity import REVIEW_COLUMN, Column
 from sync_pipelines.model.types import ColumnType, Kind
 
-_MIRROR = "mirrored"
-_BRIDGE = {
-    "_bridge_id": "uuid",
-    "_bridge_hash": "text",
-    "_bridge_deleted": "boolean",
-    "_bridge_rowversion": "text",
-}
 _BATCH_ROWS = 20_000
 
 
-def live_rows(session: Session, catalog: str, entity: Entity) -> Iterator[tuple[Any, ...]]:
+def live_rows(place: Place) -> Iterator[tuple[Any, ...]]:
     """Live rows: a value of each declared column, as psycopg would give it."""
-    types = [column.type for column in entity.columns]
-    names = [quote(column.target_name) for column in entity.columns]
-    for row in _read(session, catalog, entity, names, "NOT _bridge_deleted"):
-        yield tuple(as_python(value, kind) for value, kind in zip(row, types, strict=True))
+    columns = place.entity.columns
+    types = [column.type for column in columns]
+    names = [quote(column.target_name) for column in columns]
+    for row in _read(place, names, "NOT _bridge_deleted"):
+        yield tuple(map(as_python, row, types))
 
 
-def mirror_keys(
-    session: Session, catalog: str, connection: psycopg.Connection[Any], entity: Entity
-) -> str:
+def mirror_keys(place: Place, connection: psycopg.Connection[Any]) -> str:
     """Copy keys, hashes and rowversions of all rows into a temporary table of the connection; returns its name.
 
     The other columns come along for rows whose hash covers other columns, since those are compared by their content.
     """
-    there = read_columns(session, catalog, entity.target_schema, entity.target_table)
-    columns = [column for column in entity.columns if column.target_name.lower() in there]
-    types = {column.target_name: column.type.sql for column in columns} | _BRIDGE
-    connection.execute(
-        f"CREATE TEMP TABLE {_MIRROR} ({', '.join(f'{pg_quote(name)} {kind}' for name, kind in types.items())})"
+    columns = _columns(place, place.columns())
+    is_by_hash = covers_columns(place.entity, "_bridge_hash")
+    values = []
+    for column in columns:
+        value = quote(column.target_name)
+        if not column.is_business_key:
+            value = f"if({is_by_hash}, NULL, {value})"
+        values.append(value)
+    values += OWN_TYPES
+    rows = _read(place, values, "true")
+    return copy_rows(
+        connection,
+        _types(columns) | OWN_TYPES,
+        _for_copy(rows, columns),
+        is_transient=False,
     )
-    is_by_hash = f"starts_with(_bridge_hash, {literal(f'{entity.columns_fingerprint}:')})"
-    values = [
-        quote(column.target_name)
-        if column.is_business_key
-        else f"if({is_by_hash}, NULL, {quote(column.target_name)})"
-        for column in columns
-    ]
-    values += list(_BRIDGE)
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(f"COPY {_MIRROR} ({', '.join(map(pg_quote, types))}) FROM STDIN") as copy,
-    ):
-        for row in _read(session, catalog, entity, values, "true"):
-            own = [
-                _for_copy(value, column.type) for value, column in zip(row, columns, strict=False)
-            ]
-            copy.write_row([*own, *row[len(columns) :]])
-    connection.execute(f"ANALYZE {_MIRROR}")
-    return _MIRROR
 
 
 def mirror_rows(
-    session: Session,
-    catalog: str,
+    place: Place,
     connection: psycopg.Connection[Any],
-    entity: Entity,
-    key: tuple[str, ...] | None = None,
+    key: Key | None = None,
     *,
     is_hive: bool,
 ) -> str:
@@ -83,41 +65,67 @@ def mirror_rows(
 
     Columns that the table in Trino does not have are not in the temporary one either.
     """
-    there = read_columns(session, catalog, entity.target_schema, entity.target_table)
-    columns = [column for column in entity.columns if column.target_name.lower() in there]
-    types = {column.target_name: column.type.sql for column in columns} | {
-        "_bridge_deleted": "boolean"
-    }
-    types |= {REVIEW_COLUMN: "text"} if REVIEW_COLUMN in there else {}
-    connection.execute(
-        f"CREATE TEMP TABLE {_MIRROR} ({', '.join(f'{pg_quote(name)} {kind}' for name, kind in types.items())})"
-        " ON COMMIT DROP"
-    )
-    where = "NOT t._bridge_deleted"
+    there = place.columns()
+    columns = _columns(place, there)
+    types = _types(columns)
+    types["_bridge_deleted"] = "boolean"
+    if REVIEW_COLUMN in there:
+        types[REVIEW_COLUMN] = "text"
+    condition = "NOT t._bridge_deleted"
     if key is not None:
-        relation = inline_relation(*keys_table(entity, [key]), hive=is_hive)
-        where = f"EXISTS (SELECT 1 FROM {relation} s WHERE {match_keys(entity)})"
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(f"COPY {_MIRROR} ({', '.join(map(pg_quote, types))}) FROM STDIN") as copy,
-    ):
-        for row in _read(session, catalog, entity, list(map(quote, types)), where):
-            own = [
-                _for_copy(value, column.type) for value, column in zip(row, columns, strict=False)
-            ]
-            copy.write_row([*own, *row[len(columns) :]])
-    return _MIRROR
+        table, fields = keys_table(place.entity, [key])
+        relation = inline_relation(table, fields, hive=is_hive)
+        match = match_keys(place.entity)
+        condition = f"EXISTS (SELECT 1 FROM {relation} s WHERE {match})"
+    names = [quote(name) for name in types]
+    rows = _read(place, names, condition)
+    return copy_rows(
+        connection,
+        types,
+        _for_copy(rows, columns),
+        is_transient=True,
+    )
 
 
-def _for_copy(value: Any, column_type: ColumnType) -> Any:
-    return value if column_type.kind is Kind.JSON else as_python(value, column_type)
+def _columns(place: Place, there: Collection[str]) -> list[Column]:
+    """The declared columns that the table has.
+
+    Args:
+        place: whose columns.
+        there: names of the table's columns.
+    """
+    columns = place.entity.columns
+    return [column for column in columns if column.target_name.lower() in there]
+
+
+def _types(columns: list[Column]) -> dict[str, str]:
+    return {column.target_name: column.type.sql for column in columns}
+
+
+def _for_copy(
+    rows: Iterator[list[Any]],
+    columns: list[Column],
+) -> Iterator[list[Any]]:
+    """Rows as COPY takes them: columns of the source first, then those of ours as they are."""
+    types = [column.type for column in columns]
+    count = len(types)
+    for row in rows:
+        content = map(_copied, row[:count], types)
+        yield [*content, *row[count:]]
+
+
+def _copied(value: Any, column_type: ColumnType) -> Any:
+    if column_type.kind is Kind.JSON:
+        return value
+    return as_python(value, column_type)
 
 
 def _read(
-    session: Session, catalog: str, entity: Entity, values: list[str], where: str
+    place: Place,
+    values: list[str],
+    condition: str,
 ) -> Iterator[list[Any]]:
-    table = quote(catalog, entity.target_schema, entity.target_table)
-    cursor = session.connection().cursor()
-    cursor.execute(f"SELECT {', '.join(values)} FROM {table} t WHERE {where}")
+    cursor = place.session.connection().cursor()
+    cursor.execute(f"SELECT {', '.join(values)} FROM {place.table} t WHERE {condition}")
     while rows := cursor.fetchmany(_BATCH_ROWS):
         yield from rows

@@ -59,7 +59,10 @@ class TrinoSettings(BaseSettings, _Connection):
     """Settings from the environment and `.env`; `.env.example` lists them with their meaning."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_prefix="TRINO_", extra="ignore", case_sensitive=False
+        env_file=".env",
+        env_prefix="TRINO_",
+        extra="ignore",
+        case_sensitive=False,
     )
 
     catalog: str = Field("iceberg", min_length=1)
@@ -117,7 +120,8 @@ def load_trino_settings() -> TrinoSettings:
 
 
 def inherited_settings(
-    connector_settings: dict[str, Any], settings: TrinoSettings
+    connector_settings: dict[str, Any],
+    settings: TrinoSettings,
 ) -> dict[str, Any]:
     """What a connector takes over from the process: no credentials where it names another server, or another way to
     trust it.
@@ -129,8 +133,11 @@ def inherited_settings(
         if name in known and value is not None
     }
     effective = {**values, **connector_settings}
-    if any(effective.get(name) != getattr(settings, name) for name in _WHO_IS_ASKED):
-        return {name: value for name, value in values.items() if name not in _CREDENTIALS}
+    asked = {name: effective.get(name) for name in _WHO_IS_ASKED}
+    ours = {name: getattr(settings, name) for name in _WHO_IS_ASKED}
+    if asked != ours:
+        for name in _CREDENTIALS:
+            values.pop(name, None)
     return values
 
 
@@ -198,7 +205,8 @@ def _validated(values: dict[str, Any]) -> TrinoOptions:
         )
     if options.password and options.access_token:
         raise SettingsError(
-            "Give Trino a password or an access token, not both.", state="Nothing was stored."
+            "Give Trino a password or an access token, not both.",
+            state="Nothing was stored.",
         )
     if bool(options.certificate) != bool(options.certificate_key):
         raise SettingsError(
@@ -217,7 +225,8 @@ def pairs(text: str, name: str) -> dict[str, str]:
         SettingsError: a part without `=`.
     """
     found: dict[str, str] = {}
-    for part in filter(None, (one.strip() for one in text.split(","))):
+    parts = [part.strip() for part in text.split(",")]
+    for part in filter(None, parts):
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
             raise SettingsError(

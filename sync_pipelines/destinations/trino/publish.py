@@ -19,14 +19,13 @@ from sync_pipelines.destinations.publish import Arrived, Compared, Written, publ
 from sync_pipelines.destinations.spool import Spool
 from sync_pipelines.destinations.trino.commit import Snapshot, commit, find_snapshot
 from sync_pipelines.destinations.trino.hive import HiveStatements, write_hive
+from sync_pipelines.destinations.trino.keys import empty_staging, settle_by_keys
 from sync_pipelines.destinations.trino.merge import Statements
-from sync_pipelines.destinations.trino.quarantine import empty_staging, settle_by_keys
-from sync_pipelines.destinations.trino.quoting import quote
+from sync_pipelines.destinations.trino.place import Place
 from sync_pipelines.destinations.trino.rejected import mark_rejected
 from sync_pipelines.destinations.trino.reviews import drop_accepted_reviews, keep_reviews
-from sync_pipelines.destinations.trino.session import Session
 from sync_pipelines.destinations.trino.staging import Staging, record_fields
-from sync_pipelines.destinations.trino.vanished import note_absences
+from sync_pipelines.destinations.trino.vanished import keep_absences
 from sync_pipelines.destinations.trino.work import Work
 from sync_pipelines.destinations.verdicts import Counts
 from sync_pipelines.errors import FatalError
@@ -40,8 +39,7 @@ logger = logging.getLogger(__name__)
 
 def publish(
     cursor: Any,
-    session: Session,
-    catalog: str,
+    place: Place,
     request: PublishRequest,
     read: ReadResult,
     batches: StagedBatches,
@@ -53,8 +51,7 @@ def publish(
 
     Args:
         cursor: of the control database, with rows as tuples; the caller commits right afterwards.
-        session: of Trino.
-        catalog: that holds the table.
+        place: where the table is.
         request: of the run.
         read: what was read and where the cursor goes.
         batches: the records and rejects.
@@ -66,22 +63,25 @@ def publish(
         SupersededRunError: the run was closed by another one.
         DatabaseUnavailableError: Trino does not commit.
     """
-    fence(cursor, request)
     entity = request.entity
-    stage_rejects(cursor, request, batches.spool.batches(entity.rejects_table))
-    staging = Staging(session, catalog, f"e{entity.uid.hex}", hive=is_hive)
+    fence(cursor, request)
+    rejects = batches.spool.batches(entity.rejects_table)
+    stage_rejects(cursor, request, rejects)
+    staging = Staging(
+        place.session,
+        place.catalog,
+        name=f"e{entity.uid.hex}",
+        hive=is_hive,
+    )
+    make_statements = HiveStatements if is_hive else Statements
     with batches.spool.beside("accepted") as accepted:
         try:
             spool = drop_accepted_reviews(cursor, request, batches.spool, accepted)
             relation = _staged_relation(staging, entity, spool)
-            target = quote(catalog, entity.target_schema, entity.target_table)
-            statements = (HiveStatements if is_hive else Statements)(
-                request, read, target, relation
-            )
-            work = Work(
-                cursor, session, catalog, request, read, spool, staging, statements, is_hive=is_hive
-            )
-            return publish_table(TrinoTable(work, compared), cursor, request, read)
+            statements = make_statements(request, read, place.table, relation)
+            work = Work(cursor, place, request, read, spool, staging, statements, is_hive=is_hive)
+            table = TrinoTable(work, compared)
+            return publish_table(table, cursor, request, read)
         finally:
             staging.clear()
 
@@ -96,18 +96,22 @@ class TrinoTable:
 
     def __init__(self, work: Work, compared: tuple[int, Counts] | None) -> None:
         self.work = work
-        is_known = (
-            compared is not None
-            and compared[0] == work.staged_rows
-            and work.request.mode is Mode.DELTA
-        )
-        self._known = compared[1] if compared is not None and is_known else None
         self._staged = 0
+        self._known: Counts | None = None
+        if compared is not None and work.request.mode is Mode.DELTA:
+            records, counts = compared
+            self._known = counts if records == work.staged_rows else None
+
+    @property
+    def knows_row_count(self) -> bool:
+        """Only a run whose books were closed is known to have counted all its rows."""
+        return self.work.request.entity.timeline.last_sync_status in PUBLISHED
 
     def count_staged(self) -> Arrived:
         """What Trino reads."""
         work = self.work
-        self._staged = work.winners = work.staged_rows
+        self._staged = work.staged_rows
+        work.winners = self._staged
         if self._known is None:
             self._staged = _count_staged(work)
         return Arrived(self._staged)
@@ -119,12 +123,14 @@ class TrinoTable:
             work.compare()
         else:
             work.counts = self._known
-            work.refuse_contradictions()
-        return Compared(work.counts, self._staged - work.winners)
+            work.check()
+        superseded = self._staged - work.winners
+        return Compared(work.counts, superseded)
 
     def settle_superseded(self) -> None:
         """By keys that are copied next to the quarantine."""
-        settle_by_keys(self.work.cursor, self.work.request, self.work.spool)
+        work = self.work
+        settle_by_keys(work.cursor, work.request, work.spool)
 
     def write(self, counts: Counts) -> Written:
         """One commit; after a conflict everything is compared again."""
@@ -132,47 +138,56 @@ class TrinoTable:
         reviewed = keep_reviews(work)
         commit_details = _write(work)
         return Written(
-            work.counts,
-            deleted=work.vanished.rows,
-            missing=work.vanished.missing,
-            held=work.vanished.held,
+            counts=work.counts,
+            vanished=work.vanished.plan,
             live_before=work.vanished.live_before,
             details={"reviewed": reviewed, "trino": commit_details},
         )
 
     def mark_rejected(self) -> tuple[int, tuple[str, ...]]:
-        """In a commit of their own."""
+        """In a second commit."""
         return mark_rejected(self.work), ()
 
-    def count_rows(self, written: Written) -> int:
-        """See `_count_rows`."""
-        return _count_rows(self.work)
+    def count_rows(self) -> int:
+        """In the snapshot after the commit."""
+        return self.work.session.number(
+            f"SELECT count(*) FROM {self.work.statements.target} WHERE NOT _bridge_deleted"
+        )
+
+    def deliver(self) -> None:
+        """Nothing: the commit showed the rows."""
 
     def leave(self, rejected: int) -> None:
         """Absences follow the commit."""
-        note_absences(self.work.cursor, self.work.request, self.work.vanished)
-        empty_staging(self.work.cursor, self.work.request)
+        work = self.work
+        keep_absences(work.cursor, work.request, work.vanished)
+        empty_staging(work.cursor, work.request)
 
 
 def _staged_relation(staging: Staging, entity: Entity, spool: Spool) -> str:
     """The good records as a relation of Trino: inline while they are few, else over a file."""
-    fields, table = record_fields(entity), entity.records_table
-    names = [one.name for one in fields]
-    file = spool.file(table)
-    if file is not None and spool.rows[table] > staging.session.options.inline_rows:
+    name = entity.records_table
+    fields = record_fields(entity)
+    file = spool.file(name)
+    most_inline = staging.session.options.inline_rows
+    if file is not None and spool.rows[name] > most_inline:
         return staging.of_files("records", [file], fields)
-    schema = pa.schema([records_schema(entity).field(name) for name in names])
-    return staging.relation(
-        "records", pa.Table.from_batches(spool.batches(table, names), schema), fields
-    )
+    names = [one.name for one in fields]
+    staged = records_schema(entity)
+    schema = pa.schema([staged.field(name) for name in names])
+    batches = spool.batches(name, names)
+    records = pa.Table.from_batches(batches, schema)
+    return staging.relation("records", records, fields)
 
 
 def _count_staged(work: Work) -> int:
     """Records that Trino reads, of which from here on only the newest of each key counts."""
-    staged, distinct, keyless = map(int, work.session.query(work.statements.count_staged())[0])
+    (counted,) = work.session.query(work.statements.count_staged())
+    staged, distinct, keyless = map(int, counted)
     if keyless:
         raise FatalError(
-            f"{keyless} staged records have no business key.", where=dict(work.request.entity.where)
+            f"{keyless} staged records have no business key.",
+            where=dict(work.request.entity.where),
         )
     if staged != distinct:
         work.statements.keep_winners()
@@ -181,13 +196,14 @@ def _count_staged(work: Work) -> int:
 
 
 def _statement(work: Work) -> str | None:
-    if not work.counts.written and not work.vanished.rows:
+    """The write that is to be committed; None where nothing differs."""
+    statements = work.statements
+    if not work.counts.written and not work.vanished.plan.deleted:
         return None
-    if work.counts.new == work.winners and not work.session.query(
-        f"SELECT 1 FROM {work.statements.target} LIMIT 1"
-    ):
-        return work.statements.fill()
-    return work.statements.merge(work.vanished.condition if work.vanished.rows else None)
+    may_be_empty = work.counts.new == work.winners
+    if may_be_empty and work.place.is_empty():
+        return statements.fill()
+    return statements.merge(work.vanished.condition)
 
 
 def _write(work: Work) -> dict[str, Any]:
@@ -202,17 +218,20 @@ def _write(work: Work) -> dict[str, Any]:
         return _statement(work)
 
     def found(query_id: str) -> Snapshot | None:
-        return find_snapshot(
-            work.session, work.catalog, entity.target_schema, entity.target_table, query_id
-        )
+        return find_snapshot(work.place, query_id)
 
-    entity = work.request.entity
     statement = _statement(work)
     if statement is None:
         return {}
     if isinstance(work.statements, HiveStatements):
         return write_hive(work, work.statements)
-    written, query_id = commit(work.session, statement, work.marker, found, again)
+    written, query_id = commit(
+        work.session,
+        statement,
+        work.marker,
+        found=found,
+        again=again,
+    )
     if not query_id:
         return {}
     try:
@@ -223,28 +242,16 @@ def _write(work: Work) -> dict[str, Any]:
 
 
 def _checked(
-    work: Work, snapshot: Snapshot | None, query_id: str, written: int | None
+    work: Work,
+    snapshot: Snapshot | None,
+    query_id: str,
+    written: int | None,
 ) -> dict[str, Any]:
     if snapshot is None:
         what = f"The snapshot of the query {query_id} is not in the table's history."
         raise FatalError(what, where=dict(work.request.entity.where))
-    expected = work.counts.written + work.vanished.rows
+    expected = work.counts.written + work.vanished.plan.deleted
     check_stage("commit", expected, snapshot.number("added-records"))
     if written is not None:
         check_stage("merge", expected, written)
     return snapshot.details
-
-
-def _count_rows(work: Work) -> int:
-    """Live rows: carried forward only from a run whose books are known to hold all its rows."""
-    entity: Entity = work.request.entity
-    gained = work.counts.new + work.counts.returned - work.vanished.rows
-    if (
-        work.request.mode is Mode.DELTA
-        and entity.position.row_count is not None
-        and entity.timeline.last_sync_status in PUBLISHED
-    ):
-        return entity.position.row_count + gained
-    return work.session.number(
-        f"SELECT count(*) FROM {work.statements.target} WHERE NOT _bridge_deleted"
-    )

@@ -18,7 +18,7 @@ from trino.exceptions import (
 )
 
 from sync_pipelines.destinations.trino.options import SOURCE, TrinoOptions, pairs
-from sync_pipelines.destinations.trino.quoting import literal, quote
+from sync_pipelines.destinations.trino.quoting import quote
 from sync_pipelines.errors import (
     AuthenticationError,
     DatabaseRefusedError,
@@ -26,11 +26,13 @@ from sync_pipelines.errors import (
     SettingsError,
     SyncError,
 )
+from sync_pipelines.model.quoting import literal
 from sync_pipelines.secrets import printable
 
 logger = logging.getLogger(__name__)
 
 _READ_PAUSES_SECONDS = (0.2, 1.0)
+_VERIFY = {"true": True, "false": False}
 CONFLICTS = frozenset({"ICEBERG_COMMIT_ERROR", "TRANSACTION_CONFLICT"})
 # The coordinator or a worker went away, or is only just starting.
 PASSING = frozenset(
@@ -77,7 +79,8 @@ class LostAnswerError(DatabaseUnavailableError):
 
     def __init__(self, what: str, query_id: str | None) -> None:
         super().__init__(
-            what, state="Whether the statement took effect is looked up by its query id."
+            what,
+            state="Whether the statement took effect is looked up by its query id.",
         )
         self.query_id = query_id
 
@@ -103,6 +106,7 @@ class Session:
     def connection(self) -> trino.dbapi.Connection:
         """A connection of the trino client; nothing is sent yet."""
         options = self.options
+        tags = [tag.strip() for tag in options.client_tags.split(",")]
         connection: trino.dbapi.Connection = trino.dbapi.connect(
             host=options.host,
             port=options.port,
@@ -111,9 +115,9 @@ class Session:
             source=SOURCE,
             http_scheme=options.effective_scheme,
             auth=_authentication(options),
-            verify={"true": True, "false": False}.get(options.verify.lower(), options.verify),
+            verify=_VERIFY.get(options.verify.lower(), options.verify),
             roles=pairs(options.roles, "roles") or None,
-            client_tags=[tag.strip() for tag in options.client_tags.split(",") if tag.strip()],
+            client_tags=list(filter(None, tags)),
             session_properties=dict(self._properties),
             # Never send a statement twice on our own: after a lost answer it may already run.
             max_attempts=1,
@@ -142,11 +146,13 @@ class Session:
         except (TrinoConnectionError, requests.RequestException) as error:
             query_id = getattr(getattr(cursor, "_query", None), "query_id", None)
             raise LostAnswerError(
-                f"Trino at {self.options.location} cannot be reached: {_short(error)}", query_id
+                f"Trino at {self.options.location} cannot be reached: {_short(error)}",
+                query_id,
             ) from error
         except (Error, trino.exceptions.HttpError) as error:
             raise self._translated(
-                error, getattr(getattr(cursor, "_query", None), "query_id", None)
+                error,
+                getattr(getattr(cursor, "_query", None), "query_id", None),
             ) from error
         written = (
             rows[0][0]
@@ -184,7 +190,8 @@ class Session:
             return QueryFailedError(f"Trino failed for now ({name}): {message}", name)
         if isinstance(error, TrinoUserError) or error.error_type == "USER_ERROR":
             return DatabaseRefusedError(
-                f"Trino refused ({name}): {message}", where={**where, "query": error.query_id}
+                f"Trino refused ({name}): {message}",
+                where={**where, "query": error.query_id},
             )
         return QueryFailedError(f"Trino failed ({name}): {message}", name)
 
@@ -196,7 +203,8 @@ def _authentication(options: TrinoOptions) -> trino.auth.Authentication | None:
         return trino.auth.JWTAuthentication(options.access_token.get_secret_value())
     if options.certificate is not None and options.certificate_key is not None:
         return trino.auth.CertificateAuthentication(
-            str(options.certificate), str(options.certificate_key)
+            str(options.certificate),
+            str(options.certificate_key),
         )
     return None
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
 
-from sync_pipelines.destinations.trino.quoting import literal, quote
+from sync_pipelines.destinations.trino.quoting import quote
 from sync_pipelines.destinations.trino.session import Session, create_schema
 from sync_pipelines.destinations.trino.types import (
     from_staged,
@@ -30,6 +30,8 @@ from sync_pipelines.destinations.trino.types import (
 )
 from sync_pipelines.errors import DatabaseUnavailableError, SettingsError
 from sync_pipelines.model.entity import Entity
+from sync_pipelines.model.quoting import literal
+from sync_pipelines.model.staged import staged_places
 from sync_pipelines.model.types import ColumnType, Kind
 from sync_pipelines.secrets import printable
 
@@ -55,44 +57,70 @@ class Field:
 
 def record_fields(entity: Entity) -> list[Field]:
     """The columns of `model.staged.records_schema`."""
-    own = [Field("arrival", BIGINT), Field("rowversion", TEXT), Field("hash", TEXT)]
-    flags = [Field(name, TEXT) for name in entity.flags]
-    return (
-        own
-        + [Field(f"c{index}", column.type) for index, column in enumerate(entity.columns)]
-        + flags
-    )
+    fields = [
+        Field("arrival", BIGINT),
+        Field("rowversion", TEXT),
+        Field("hash", TEXT),
+    ]
+    places = staged_places(entity)
+    for column in entity.columns:
+        field = Field(places[column.name], column.type)
+        fields.append(field)
+    for name in entity.flags:
+        fields.append(Field(name, TEXT))
+    return fields
 
 
-def inline_relation(table: pa.Table, fields: list[Field], *, hive: bool = False) -> str | None:
+def inline_relation(
+    table: pa.Table,
+    fields: list[Field],
+    *,
+    hive: bool = False,
+) -> str | None:
     """A query that gives the rows of a table without reading anything; None when they are too many characters."""
     if not table.num_rows:
-        nothing = ", ".join(
-            f"cast(NULL AS {_final_type(one, hive=hive)}) AS {one.name}" for one in fields
-        )
-        return f"(SELECT {nothing} WHERE false)"
-    text = _rows_as_json([_json_ready(table[one.name]) for one in fields])
+        return _no_rows(fields, hive=hive)
+    columns = [_json_ready(table[one.name]) for one in fields]
+    text = _rows_as_json(columns)
     if len(text) > MAX_LITERAL_CHARACTERS:
         return None
-    row_type = ", ".join(
-        f"{one.name} {staged_type(one.type) if _is_direct(one) else 'varchar'}" for one in fields
-    )
-    values = ", ".join(
-        f"{from_staged(_cast(one), one.type, hive=hive)} AS {one.name}" for one in fields
-    )
-    return (
-        f"(SELECT {values} FROM UNNEST(CAST(json_parse({literal(text)}) AS array(row({row_type})))) AS j"
-        f" ({', '.join(one.name for one in fields)}))"
-    )
+    names = ", ".join(one.name for one in fields)
+    row_type = ", ".join(f"{one.name} {_json_type(one)}" for one in fields)
+    values = [f"{_from_json(one, hive=hive)} AS {one.name}" for one in fields]
+    rows = f"CAST(json_parse({literal(text)}) AS array(row({row_type})))"
+    return f"(SELECT {', '.join(values)} FROM UNNEST({rows}) AS j ({names}))"
+
+
+def _no_rows(fields: list[Field], *, hive: bool) -> str:
+    """The query of an empty relation."""
+    values = []
+    for one in fields:
+        kind = _final_type(one, hive=hive)
+        values.append(f"cast(NULL AS {kind}) AS {one.name}")
+    return f"(SELECT {', '.join(values)} WHERE false)"
 
 
 def _is_direct(field: Field) -> bool:
-    # A float's shortest text is exact; a JSON number would pass through the JSON parser's own reading.
-    return staged_type(field.type) in _DIRECT and field.type.kind not in (Kind.REAL, Kind.DOUBLE)
+    """JSON carries the value itself and not its text."""
+    if field.type.kind in (Kind.REAL, Kind.DOUBLE):
+        # A float's shortest text is exact; a JSON number would pass through the JSON parser's own reading.
+        return False
+    return staged_type(field.type) in _DIRECT
 
 
-def _cast(field: Field) -> str:
-    return field.name if _is_direct(field) else f"cast({field.name} AS {staged_type(field.type)})"
+def _json_type(field: Field) -> str:
+    """The type that a value has in the parsed JSON."""
+    if _is_direct(field):
+        return staged_type(field.type)
+    return "varchar"
+
+
+def _from_json(field: Field, *, hive: bool) -> str:
+    """SQL for a value of the table out of the parsed JSON."""
+    value = field.name
+    if not _is_direct(field):
+        value = f"cast({field.name} AS {staged_type(field.type)})"
+    return from_staged(value, field.type, hive=hive)
 
 
 def _final_type(field: Field, *, hive: bool) -> str:
@@ -103,10 +131,8 @@ def _json_ready(column: pa.ChunkedArray) -> list[Any]:
     kind = column.type
     if pa.types.is_timestamp(kind):
         # Arrow's own text has neither year 1 nor all digits on every version.
-        return [
-            None if value is None else _moment(value)
-            for value in column.cast(pa.int64()).to_pylist()
-        ]
+        micros = column.cast(pa.int64()).to_pylist()
+        return [None if value is None else _moment(value) for value in micros]
     if pa.types.is_floating(kind):
         column = pc.cast(column, pa.string())
     values: list[Any] = column.to_pylist()
@@ -126,7 +152,12 @@ def _moment(micros: int) -> str:
 
 
 def _rows_as_json(columns: list[list[Any]]) -> str:
-    return json.dumps(list(zip(*columns, strict=True)), ensure_ascii=False, separators=(",", ":"))
+    rows = list(zip(*columns, strict=True))
+    return json.dumps(
+        rows,
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
 
 
 @dataclass
@@ -157,7 +188,8 @@ class Staging:
         filesystem, folder = self._open_folder(part)
         try:
             with filesystem.open_output_stream(f"{folder}/rows.parquet") as stream:
-                pq.write_table(table.select([one.name for one in fields]), stream)
+                names = [one.name for one in fields]
+                pq.write_table(table.select(names), stream)
         except OSError as error:
             raise self._storage_error(error) from error
         return self._over_files(part, fields)
@@ -165,7 +197,8 @@ class Staging:
     def of_files(self, part: str, files: list[Path], fields: list[Field]) -> str:
         """Put Parquet files where a statement can read them."""
         if self.session.options.staging_url is None:
-            return self._by_statements(part, (pq.read_table(file) for file in files), fields)
+            tables = map(pq.read_table, files)
+            return self._by_statements(part, tables, fields)
         filesystem, folder = self._open_folder(part)
         for file in files:
             try:
@@ -189,11 +222,13 @@ class Staging:
                 filesystem.delete_dir(folder)
         except (DatabaseUnavailableError, OSError) as error:
             logger.warning("staged files of %s stay until the next run: %s", self.name, error)
-        self._tables, self._folders = [], []
+        self._tables = []
+        self._folders = []
 
     def _folder(self, part: str) -> tuple[pa_fs.FileSystem, str]:
+        url = str(self.session.options.staging_url)
         try:
-            filesystem, root = pa_fs.FileSystem.from_uri(str(self.session.options.staging_url))
+            filesystem, root = pa_fs.FileSystem.from_uri(url)
         except (pa.ArrowInvalid, OSError) as error:
             raise SettingsError(
                 f"TRINO_STAGING_URL is no place for files: {printable(str(error), 200)}",
@@ -219,21 +254,27 @@ class Staging:
 
     def _over_files(self, part: str, fields: list[Field]) -> str:
         options = self.session.options
-        root = (options.staging_location or options.staging_url or "").partition("?")[0].rstrip("/")
+        url = options.staging_location or options.staging_url or ""
+        root, _, _ = url.partition("?")
+        location = literal(f"{root.rstrip('/')}/{self.name}/{part}")
         catalog = options.staging_catalog
         self.session.set_property(f"{catalog}.timestamp_precision", "MICROSECONDS")
         columns = ", ".join(f"{one.name} {staged_type(one.type)}" for one in fields)
-        table = self._new_table(
-            catalog,
-            part,
-            f"({columns}) WITH (format = 'PARQUET', external_location = {literal(f'{root}/{self.name}/{part}')})",
-        )
-        values = ", ".join(
-            f"{from_staged(one.name, one.type, hive=self.hive)} AS {one.name}" for one in fields
-        )
-        return f"(SELECT {values} FROM {table})"
+        properties = f"format = 'PARQUET', external_location = {location}"
+        definition = f"({columns}) WITH ({properties})"
+        table = self._new_table(catalog, part, definition)
+        values = []
+        for one in fields:
+            value = from_staged(one.name, one.type, hive=self.hive)
+            values.append(f"{value} AS {one.name}")
+        return f"(SELECT {', '.join(values)} FROM {table})"
 
-    def _by_statements(self, part: str, tables: Iterator[pa.Table], fields: list[Field]) -> str:
+    def _by_statements(
+        self,
+        part: str,
+        tables: Iterator[pa.Table],
+        fields: list[Field],
+    ) -> str:
         columns = ", ".join(f"{one.name} {_final_type(one, hive=self.hive)}" for one in fields)
         name = self._new_table(self.catalog, part, f"({columns})")
         for table in tables:

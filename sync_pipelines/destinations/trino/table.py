@@ -1,6 +1,6 @@
 """The Iceberg table of an entity: what it must look like, how it differs, and how to bring it there without loss.
 
-The rules are those of `destinations.postgres.target`; Iceberg widens less (docs/trino.md), and what it cannot is
+The rules are those of `destinations.drift`; Iceberg widens less (docs/trino.md), and what it cannot is
 refused.
 """
 
@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import re
 
-from sync_pipelines.destinations.drift import (
-    Alterations,
-    TablePlan,
-    check_is_ours,
-    check_may_be_made,
-    plan_columns,
-)
-from sync_pipelines.destinations.trino.quoting import literal, quote
+from sync_pipelines.destinations.aside import free_name
+from sync_pipelines.destinations.drift import Alterations, TablePlan, own_definitions
+from sync_pipelines.destinations.drift import plan_table as plan_any_table
+from sync_pipelines.destinations.trino.place import Place
+from sync_pipelines.destinations.trino.quoting import quote
 from sync_pipelines.destinations.trino.session import Session
 from sync_pipelines.destinations.trino.types import iceberg_type, widens_in_iceberg
 from sync_pipelines.errors import EntityDefinitionError
@@ -58,73 +55,55 @@ def check_names(entity: Entity) -> None:
             )
 
 
-def read_columns(session: Session, catalog: str, schema: str, table: str) -> dict[str, str]:
-    """Types of a table's columns by name, as Trino spells them; empty when there is no such table."""
-    rows = session.query(
-        f"SELECT column_name, data_type FROM {quote(catalog)}.information_schema.columns"
-        f" WHERE table_schema = {literal(schema.lower())} AND table_name = {literal(table.lower())}"
-        " ORDER BY ordinal_position"
-    )
-    return {name: data_type for name, data_type in rows}
-
-
-def plan_table(catalog: str, entity: Entity, stored: dict[str, str], *, rebuild: bool) -> TablePlan:
-    """Compare an entity with its table.
+def plan_table(place: Place, stored: dict[str, str], *, rebuild: bool) -> TablePlan:
+    """Compare an entity with its table; see `destinations.drift.plan_table`.
 
     Args:
-        catalog: the Iceberg catalog.
-        entity: with the columns that the API declares now.
-        stored: from `read_columns`.
+        place: with the columns that the API declares now.
+        stored: types of the table's columns by name.
         rebuild: True when everything is read again, so that a missing table may be made anew.
 
     Raises:
-        SchemaDriftError: the table is gone or cannot follow; the message lists each column and the way out.
+        SchemaDriftError: the table is gone or cannot follow.
     """
-    if not stored:
-        check_may_be_made(entity, rebuild=rebuild)
-        return TablePlan(
-            create_statements(catalog, entity), (f"create table {catalog}.{entity.table}",)
-        )
-    check_is_ours(entity, stored)
-    return plan_columns(entity, stored, _alterations(catalog, entity), rebuild=rebuild)
-
-
-def create_statements(catalog: str, entity: Entity) -> tuple[str, ...]:
-    """Statements that create the table."""
-    keys = {column.target_name for column in entity.business_keys}
-    columns = [
-        f"{quote(column.target_name)} {iceberg_type(column.type)}"
-        + (" NOT NULL" if column.target_name in keys else "")
-        for column in entity.columns
-    ]
-    columns += [
-        f"{name} {kind}" + ("" if name == "_bridge_rowversion" else " NOT NULL")
-        for name, kind in BRIDGE_TYPES.items()
-    ]
-    columns += [
-        f"{name} {kind}"
-        for name, kind in OPTIONAL_TYPES.items()
-        if name in entity.position.own_columns
-    ]
-    return (
-        f"CREATE TABLE IF NOT EXISTS {quote(catalog, entity.target_schema, entity.target_table)} (\n  "
-        + ",\n  ".join(columns)
-        + "\n)",
+    return plan_any_table(
+        place.entity,
+        stored,
+        _alterations(place),
+        rebuild=rebuild,
+        creation=lambda: _creation(place),
     )
 
 
-def _alterations(catalog: str, entity: Entity) -> Alterations:
+def _creation(place: Place) -> TablePlan:
+    """How the table is made."""
+    entity = place.entity
+    columns = [_definition(column) for column in entity.columns]
+    for name, kind in BRIDGE_TYPES.items():
+        may_be_null = name == "_bridge_rowversion"
+        columns.append(f"{name} {kind}{'' if may_be_null else ' NOT NULL'}")
+    columns += own_definitions(entity, OPTIONAL_TYPES)
+    definitions = ",\n  ".join(columns)
+    statement = f"CREATE TABLE IF NOT EXISTS {place.table} (\n  {definitions}\n)"
+    return TablePlan((statement,), (f"create table {place.catalog}.{entity.table}",))
+
+
+def _definition(column: Column) -> str:
+    is_required = " NOT NULL" if column.is_business_key else ""
+    return f"{quote(column.target_name)} {iceberg_type(column.type)}{is_required}"
+
+
+def _alterations(place: Place) -> Alterations:
     """How Trino changes an Iceberg table, which widens less than PostgreSQL does."""
 
     def widening(column: Column, have: str) -> str | None:
         wanted = iceberg_type(column.type)
-        is_wider = widens_in_iceberg(have, wanted)
-        return (
-            f"ALTER COLUMN {quote(column.target_name)} SET DATA TYPE {wanted}" if is_wider else None
-        )
+        if not widens_in_iceberg(have, wanted):
+            return None
+        return f"ALTER COLUMN {quote(column.target_name)} SET DATA TYPE {wanted}"
 
     return Alterations(
-        table=quote(catalog, entity.target_schema, entity.target_table),
+        table=place.table,
         quote=quote,
         stored_name=str.lower,
         type_of=lambda column: iceberg_type(column.type),
@@ -140,28 +119,21 @@ def apply_table(session: Session, plan: TablePlan) -> None:
         session.execute(statement)
 
 
-def set_aside(
-    session: Session, catalog: str, entity: Entity, suffix: str, *, is_view: bool = False
-) -> str | None:
+def set_aside(place: Place, suffix: str, *, is_view: bool = False) -> str | None:
     """Rename the table, so that a new one can take the name; nothing is dropped.
 
     Args:
-        session, catalog, entity: whose table.
+        place: whose table.
         suffix: of the new name; numbered when that is taken.
         is_view: the table of a Hive catalog, whose table of rows stays with it.
 
     Returns:
         The new name, or None when there was no table.
     """
-    schema, table = entity.target_schema.lower(), entity.target_table.lower()
-    if not read_columns(session, catalog, schema, table):
+    if not place.columns():
         return None
-    old, number = f"{table}__{suffix}", 1
-    while read_columns(session, catalog, schema, old):
-        number += 1
-        old = f"{table}__{suffix}_{number}"
-    session.execute(
-        f"ALTER {'VIEW' if is_view else 'TABLE'} {quote(catalog, schema, table)} RENAME TO"
-        f" {quote(catalog, schema, old)}"
-    )
-    return f"{schema}.{old}"
+    table = place.entity.target_table.lower()
+    old = free_name(table, suffix, lambda name: bool(place.columns(name)))
+    what = "VIEW" if is_view else "TABLE"
+    place.session.execute(f"ALTER {what} {place.table} RENAME TO {place.beside(old)}")
+    return f"{place.entity.target_schema.lower()}.{old}"

@@ -32,6 +32,10 @@ _HIVE = {
 }
 # As the pages' Arrow types arrive in Parquet; see `model.types`.
 _STAGED = {**_HIVE, Kind.BYTES: "varchar"}
+_WIDENINGS = {
+    ("integer", "bigint"),
+    ("real", "double"),
+}
 _DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
 
 
@@ -73,7 +77,11 @@ def from_staged(expression: str, column: ColumnType, *, hive: bool = False) -> s
 
 def widens_in_iceberg(old: str, new: str) -> bool:
     """True when Iceberg can change the type in place: int to bigint, real to double, more digits before the point."""
-    if (old, new) in {("integer", "bigint"), ("real", "double")}:
+    if (old, new) in _WIDENINGS:
         return True
-    before, after = _DECIMAL.fullmatch(old), _DECIMAL.fullmatch(new)
-    return bool(before and after and before[2] == after[2] and int(after[1]) >= int(before[1]))
+    before = _DECIMAL.fullmatch(old)
+    after = _DECIMAL.fullmatch(new)
+    if before is None or after is None:
+        return False
+    has_room = int(after[1]) >= int(before[1])
+    return has_room and before[2] == after[2]

@@ -9,12 +9,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from sync_pipelines.catalog.connectors import get_connector
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.declare.connector_file import parse_yaml, validate
 from sync_pipelines.declare.register import register_connector
 from sync_pipelines.destinations import publish
 from sync_pipelines.destinations.anydlt.kind import DUCKDB
-from sync_pipelines.destinations.registry import kind_of
+from sync_pipelines.destinations.registry import kind_of, open_destination
 from sync_pipelines.errors import DatabaseUnavailableError, SchemaDriftError, SettingsError
 from sync_pipelines.model.types import parse_type
 from sync_pipelines_tests.duckdb_world import DuckdbWorld
@@ -137,3 +138,15 @@ def test_a_table_that_somebody_else_made_is_left_alone(
         connection.execute("CREATE SCHEMA erp; CREATE TABLE erp.items (item_number varchar)")
     with pytest.raises(SchemaDriftError, match="not ours"):
         duckdb_world.sync()
+
+
+def test_a_table_that_is_set_aside_twice_a_day_gets_a_number(duckdb_world: DuckdbWorld) -> None:
+    duckdb_world.add_items(2)
+    names = []
+    for _ in range(2):
+        duckdb_world.sync(full_refresh=True)
+        entity = duckdb_world.entity()
+        connector = get_connector(duckdb_world.database, entity.connector)
+        destination = open_destination(duckdb_world.database, connector, entity)
+        names.append(destination.set_aside(entity, "today"))
+    assert names == ["erp.items__today", "erp.items__today_2"]

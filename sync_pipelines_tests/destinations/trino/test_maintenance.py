@@ -13,6 +13,7 @@ from sync_pipelines.destinations.trino.maintenance import (
     read_condition,
 )
 from sync_pipelines.destinations.trino.options import TrinoSettings
+from sync_pipelines.destinations.trino.place import Place
 from sync_pipelines.errors import EntityBusyError
 from sync_pipelines_tests.trino import TrinoWorld
 from sync_pipelines_tests.world import item
@@ -46,17 +47,18 @@ def test_fifty_merges_do_not_make_the_table_grow_in_files_or_snapshots(
     table = trino_world.add_items(60, rowversions=IntegerRowversions(1), comparator="integer")
     trino_world.set(lookback_seconds=0)
     trino_world.sync()
+    place = Place(trino_world.trino, "iceberg", trino_world.entity())
     worst = 0
     for number in range(50):
         table.put(item(number, base_uom="KG"))
         assert trino_world.sync().ledger.updated == 1
         if number % 5 == 4:
-            condition = read_condition(trino_world.trino, "iceberg", trino_world.entity(), SETTINGS)
+            condition = read_condition(place, SETTINGS)
             worst = max(worst, condition.small_files + condition.delete_files)
             upkeep = maintain_entity(trino_world.database, "erp", "items", settings=SETTINGS)
             assert upkeep is not None
     assert worst <= 2 * (SETTINGS.maintenance_max_small_files + 5)
-    after = read_condition(trino_world.trino, "iceberg", trino_world.entity(), SETTINGS)
+    after = read_condition(place, SETTINGS)
     assert after.small_files <= SETTINGS.maintenance_max_small_files
     assert after.delete_files <= SETTINGS.maintenance_max_small_files
     assert after.snapshots <= SETTINGS.maintenance_max_snapshots

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.fs as pa_fs
@@ -20,9 +18,7 @@ from sync_pipelines.destinations.trino.adapter import TrinoDestination
 from sync_pipelines.destinations.trino.options import TrinoOptions, TrinoSettings, resolve_options
 from sync_pipelines.destinations.trino.session import Session
 from sync_pipelines.destinations.trino.staging import TEXT, Field, Staging
-from sync_pipelines.destinations.trino.vanished import Vanished, note_absences
 from sync_pipelines.errors import DatabaseUnavailableError, SecretMissingError, SettingsError
-from sync_pipelines.model.run import Mode
 from sync_pipelines.network.outbound import trino_origin
 from sync_pipelines.secrets import redact
 from sync_pipelines.settings import Settings
@@ -204,28 +200,6 @@ def test_a_host_that_is_none_is_refused_with_words(host: str, database: Database
             "http://127.0.0.1:1",
             destination_settings={"host": host, "password": "env:TRINO_KEY"},
         )
-
-
-def test_what_is_still_missing_is_looked_up_once_and_not_for_every_row() -> None:
-    class Counted(tuple[str, ...]):
-        walks = 0
-
-        def __iter__(self) -> Any:
-            Counted.walks += 1
-            return super().__iter__()
-
-    class Cursor:
-        def execute(self, statement: str, parameters: list[Any]) -> None:
-            self.kept = parameters[1]
-
-        def copy(self, _: str) -> Any:
-            return nullcontext(self)
-
-    ids = tuple(str(UUID(int=number)) for number in range(500))
-    cursor, entity = Cursor(), SimpleNamespace(uid=UUID(int=0))
-    plan: Any = SimpleNamespace(mode=Mode.FULL, bridge_schema="bridge", entity=entity)
-    note_absences(cursor, plan, Vanished(absent_ids=ids, deleted_ids=Counted(ids[:400])))
-    assert (cursor.kept, Counted.walks) == (list(ids[400:]), 1)
 
 
 def test_a_staging_storage_that_fails_is_a_passing_trouble(monkeypatch: pytest.MonkeyPatch) -> None:

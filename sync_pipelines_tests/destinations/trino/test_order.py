@@ -8,11 +8,12 @@ import psycopg
 import pytest
 
 from sync_pipelines.catalog.database import Database
-from sync_pipelines.destinations.postgres.order import order_of as postgres_order_of
-from sync_pipelines.destinations.trino.order import order_of
-from sync_pipelines.destinations.trino.quoting import literal
+from sync_pipelines.destinations.order import order_of
+from sync_pipelines.destinations.postgres.dialect import POSTGRES
+from sync_pipelines.destinations.trino.dialect import TRINO
 from sync_pipelines.model.cursor import Codec, order_key
 from sync_pipelines.model.notations import NOTATIONS
+from sync_pipelines.model.quoting import literal
 from sync_pipelines_tests.trino import TrinoWorld
 
 SPELLINGS = {
@@ -81,7 +82,7 @@ def wrongly_ordered(codec: Codec, rows: list[list[object]]) -> list[object]:
 def test_postgresql_orders_as_the_codec_says_and_what_is_not_of_it_not_at_all(
     database: Database, codec: str
 ) -> None:
-    left, right = postgres_order_of(Codec(codec), "l"), postgres_order_of(Codec(codec), "r")
+    left, right = (order_of(POSTGRES, Codec(codec), side) for side in "lr")
     pairs = itertools.product(SPELLINGS[Codec(codec)], repeat=2)
     values = ", ".join(
         f"({place}, {literal(one)}, {literal(other)})" for place, (one, other) in enumerate(pairs)
@@ -105,7 +106,7 @@ def test_every_pair_is_ordered_as_the_codec_says(trino_world: TrinoWorld, codec:
     values = ", ".join(
         f"({place}, {literal(left)}, {literal(right)})" for place, (left, right) in enumerate(pairs)
     )
-    left, right = order_of(codec, "l"), order_of(codec, "r")
+    left, right = (order_of(TRINO, codec, side) for side in "lr")
     rows = trino_world.trino.query(
         f"SELECT {left} < {right} FROM (VALUES {values}) AS v (place, l, r) ORDER BY place"
     )
@@ -120,9 +121,10 @@ def test_what_is_not_of_the_codec_has_no_place_in_the_order(
         f"({literal(text)})" for text in ("x", "", "12:00", "2024-13-01T00:00:00Z", "--1", "1.5")
     )
     assert trino_world.trino.query(
-        f"SELECT DISTINCT {order_of(codec, 'v')} FROM (VALUES {odd}) AS t (v)"
+        f"SELECT DISTINCT {order_of(TRINO, codec, 'v')} FROM (VALUES {odd}) AS t (v)"
     ) == [[None]]
 
 
 def test_an_opaque_rowversion_has_no_order() -> None:
-    assert order_of(Codec.OPAQUE, "v") is order_of(None, "v") is None
+    for dialect in (POSTGRES, TRINO):
+        assert order_of(dialect, Codec.OPAQUE, "v") is order_of(dialect, None, "v") is None

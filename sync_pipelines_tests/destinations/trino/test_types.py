@@ -11,7 +11,7 @@ import pytest
 
 from sync_pipelines.catalog.database import Database
 from sync_pipelines.catalog.entities import change_destination
-from sync_pipelines.destinations.trino.table import read_columns
+from sync_pipelines.destinations.trino.place import Place
 from sync_pipelines.model.types import Kind
 from sync_pipelines.settings import Settings
 from sync_pipelines_tests.test_types import CASES, typed_table
@@ -63,7 +63,7 @@ def test_columns_have_the_narrowest_exact_type_of_iceberg(trino_world: TrinoWorl
     trino_world.add(typed_table())
     trino_world.sync("typed")
     entity = trino_world.entity("typed")
-    types = read_columns(trino_world.trino, "iceberg", entity.target_schema, entity.target_table)
+    types = Place(trino_world.trino, "iceberg", entity).columns()
     shown = {CASES[place][0]: types[f"v{place}"] for place in range(len(CASES))}
     assert shown["NUMBER(10,3)"] == "decimal(10,3)"
     assert (
