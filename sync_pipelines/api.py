@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sync_pipelines.catalog.opening import open_catalog
-from sync_pipelines.discovery.discover import DiscoveryReport
 from sync_pipelines.discovery.discover import discover as discover_connector
+from sync_pipelines.discovery.report import DiscoveryReport
 from sync_pipelines.model.run import RunResult
 from sync_pipelines.runs.sync import sync_entity
 from sync_pipelines.settings import Settings, load_settings

@@ -42,7 +42,7 @@ class _Node:
     """A field of a record.
 
     Attributes:
-        type: of its value; None where it is an object with fields of its own.
+        type: of its value; None where it is an object with further fields.
         default: the value of a record that does not have it.
         column: index of the column that it fills.
         fields: by name, in an order that never changes.
@@ -85,7 +85,7 @@ class TypedReader:
         columns: of the entity.
         places: path within a record of each column's value, by index of the column.
         steps: from the top of what is decoded to each record; at least one of them is None, the list of records itself.
-        rowversion: path of a field of its own that holds the rowversion; None where it is a column or missing.
+        rowversion: path of the field that holds the rowversion; None where that is a column or missing.
         cursor: index of the column that holds the rowversion.
         open_records: a record may have any fields beside the objects on the paths, which must have no others.
         keeps_objects: an undeclared object counts as one field; otherwise each of its members does.

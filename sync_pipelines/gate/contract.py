@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from sync_pipelines.gate.view import polars_type
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.types import Kind
 
@@ -50,7 +51,7 @@ def build_contract(columns: tuple[Column, ...]) -> pandera.DataFrameSchema:
     for index, column in enumerate(columns):
         name = f"c{index}"
         declared[name] = pandera.Column(
-            dtype=_arrow_to_polars(column.type.arrow),
+            dtype=polars_type(column),
             nullable=column.is_nullable and not column.is_business_key,
             checks=_checks(column),
             description=column.name,
@@ -130,9 +131,3 @@ def _key_check(keys: list[pl.Expr]) -> pandera.Check:
         return data.lazyframe.select(fits)
 
     return pandera.Check(check, name="key_bytes")
-
-
-@lru_cache(maxsize=1000)
-def _arrow_to_polars(arrow: pa.DataType) -> pl.DataType:
-    empty = pl.Series(pa.array([], arrow))
-    return empty.dtype

@@ -16,7 +16,7 @@ import pyarrow as pa
 from polars import DataFrame, Expr, Series
 
 from sync_pipelines.gate.bits import bits_of
-from sync_pipelines.gate.compiled import CompiledRule, view_of
+from sync_pipelines.gate.compiled import CompiledRule
 from sync_pipelines.gate.contract import Violation
 from sync_pipelines.gate.decision import NO_RULE, DecisionUse
 from sync_pipelines.gate.definition import GateFile
@@ -36,6 +36,7 @@ from sync_pipelines.gate.levels import (
 )
 from sync_pipelines.gate.reasons import Reasons, Row, columns_of
 from sync_pipelines.gate.tally import Tally
+from sync_pipelines.gate.view import view_of
 from sync_pipelines.model.entity import Entity
 
 _FACTS = ["_score", "_required", "_failed"]

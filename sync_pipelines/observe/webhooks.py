@@ -19,7 +19,7 @@ from sync_pipelines.network.deadline import pool_with_deadline
 from sync_pipelines.network.outbound import Outbound, named_by
 from sync_pipelines.secrets import check_reference, printable, register_secret, resolve_secret
 from sync_pipelines.settings import Settings
-from sync_pipelines.sources.http.guarded import retry_after_seconds
+from sync_pipelines.sources.http.failures import retry_after_seconds
 
 GONE = 410
 _EXCERPT_BYTES = 2048

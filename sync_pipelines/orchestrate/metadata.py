@@ -9,7 +9,7 @@ import dagster as dg
 
 from sync_pipelines.catalog.table_overview import TableOverview, accept_command
 from sync_pipelines.destinations.registry import kind_of
-from sync_pipelines.discovery.discover import DiscoveryReport
+from sync_pipelines.discovery.report import DiscoveryReport
 from sync_pipelines.model.entity import Column, Entity
 from sync_pipelines.model.run import RunResult
 from sync_pipelines.orchestrate.markdown import markdown_list, markdown_table, markdown_text
