@@ -274,8 +274,7 @@ def _approved_columns(
 def _with_columns(endpoint: Endpoint, columns: list[ColumnDeclaration]) -> Endpoint:
     """The endpoint with columns, which count as given from now on; only its `fields`, where it names some."""
     chosen = endpoint.model_copy(update={"columns": columns})
-    if endpoint.fields is not None:
-        chosen = select_fields(chosen)
+    chosen = _with_chosen_fields(chosen)
     given = _plain(endpoint)
     given["columns"] = [_plain(column) for column in chosen.columns or []]
     return Endpoint.model_validate(given)
@@ -309,9 +308,9 @@ def _resolve_columns(
     for slug, endpoint in declaration.endpoints.items():
         has_columns = endpoint.columns is not None
         try:
-            if has_columns and endpoint.fields is not None:
-                endpoints[slug] = select_fields(endpoint)
-            elif not has_columns:
+            if has_columns:
+                endpoints[slug] = _with_chosen_fields(endpoint)
+            else:
                 columns = _approved_columns(endpoint, approved_endpoints.get(slug))
                 if columns is None:
                     sample = kind.sample(declaration, slug, session, settings)
@@ -326,6 +325,10 @@ def _resolve_columns(
             resolved.problems[slug] = error.what
     resolved.declaration = declaration.model_copy(update={"endpoints": endpoints})
     return resolved
+
+
+def _with_chosen_fields(endpoint: Endpoint) -> Endpoint:
+    return endpoint if endpoint.fields is None else select_fields(endpoint)
 
 
 def select_fields(endpoint: Endpoint) -> Endpoint:

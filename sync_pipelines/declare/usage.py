@@ -156,6 +156,16 @@ def _addresses(
         shown = f"{origin} (from env:{variable})" if is_hidden else url
         received = sorted(name for name, receiver in secrets if receiver == origin)
         yield Use("address", shown, _purpose(purpose, url, received))
+    yield from _declared_addresses(declaration, connector, variable)
+    kind = kind_of(connector.destination)
+    for name, why in kind.addresses(connector.destination_settings, secrets):
+        yield Use("address", name, why)
+
+
+def _declared_addresses(
+    declaration: Declaration, connector: Connector, variable: str | None
+) -> Iterable[Use]:
+    """The document, the paths that are written to, and the code that asks by itself."""
     if declaration.openapi is not None and declaration.openapi.path is not None:
         root = origin_of(connector.base_url) if variable else connector.base_url
         yield Use("address", root + declaration.openapi.path, _WHY_OPENAPI)
@@ -168,9 +178,6 @@ def _addresses(
     if declaration.source is not None:
         why = "runs in this process and asks the source by itself, past every limit"
         yield Use("code", declaration.source, why)
-    kind = kind_of(connector.destination)
-    for name, why in kind.addresses(connector.destination_settings, secrets):
-        yield Use("address", name, why)
 
 
 def _purpose(purpose: str, url: str, secrets: list[str]) -> str:

@@ -54,10 +54,7 @@ def write_back(
         )
     plan = plan_write_back(database, connector, slug, key, wanted, context.obj)
     if not plan.changes:
-        if as_json:
-            print_json({"path": path, "key": key, "sent": False})
-        else:
-            say(f"{path} {key} is so already; nothing was sent.")
+        _show_nothing_sent(path, key, as_json=as_json)
         return
     if not as_json:
         rows = [(name, before, after) for name, (before, after) in plan.changes.items()]
@@ -78,3 +75,10 @@ def write_back(
         say(f"The source has it, and so has {path}.")
     if differing:
         raise typer.Exit(1)
+
+
+def _show_nothing_sent(path: str, key: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"path": path, "key": key, "sent": False})
+    else:
+        say(f"{path} {key} is so already; nothing was sent.")

@@ -108,12 +108,10 @@ class RestTwin:
     ) -> Answer | None:
         """The answer, or None where no endpoint is."""
         sent = {name.lower(): value for name, value in headers.items()}
-        if path == "/oauth/token" and method == "POST":
+        if method == "POST" and path == "/oauth/token":
             return self._token(headers, body)
-        if path == GRAPHQL_PATH and method == "POST":
-            if not self._may("bearer", token, query, sent):
-                return error_answer(401, "no")
-            return self.graphql.answer(body)
+        if method == "POST" and path == GRAPHQL_PATH:
+            return self._graphql(token, query, sent, body)
         if path == "/openapi.json" and self.document is not None:
             return json_answer(self.document)
         endpoint, one = self.find(method, path)
@@ -130,9 +128,13 @@ class RestTwin:
             changes = decode_json(body)
             self.written.append((path, changes))
             record.update(changes)
-        elif _is_unchanged(endpoint, record, query):
-            return error_answer(404, "not changed since")
-        return json_answer(_chosen_fields(endpoint, record, query))
+            return json_answer(_chosen_fields(endpoint, record, query))
+        return _single(endpoint, record, query)
+
+    def _graphql(self, token: str, query: Texts, headers: Texts, body: bytes) -> Answer:
+        if not self._may("bearer", token, query, headers):
+            return error_answer(401, "no")
+        return self.graphql.answer(body)
 
     def _may(self, kind: AuthKind, token: str, query: Texts, headers: Texts) -> bool:
         if kind == "none":
@@ -211,6 +213,12 @@ def _record_of(endpoint: RestEndpoint, one: str) -> Record | None:
         if str(record.get(endpoint.key)) == one:
             return record
     return None
+
+
+def _single(endpoint: RestEndpoint, record: Record, query: Texts) -> Answer:
+    if _is_unchanged(endpoint, record, query):
+        return error_answer(404, "not changed since")
+    return json_answer(_chosen_fields(endpoint, record, query))
 
 
 def _is_unchanged(endpoint: RestEndpoint, record: Record, query: Texts) -> bool:
